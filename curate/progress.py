@@ -56,7 +56,8 @@ class Bar:
         self._last_line = time.monotonic()
         elapsed = self._last_line - self._started
         rate = self.done / elapsed if elapsed else 0.0
-        left = f", {(self.total - self.done) / rate:,.0f} s left" if self.total and rate and self.total > self.done else ""
+        remaining = max((self.total or 0) - self.done, 0)
+        left = f", {remaining / rate:,.0f} s left" if remaining and rate else ""
         of = f"/{self.total:,}" if self.total else ""
         self._console.print(f"{self.label}: {self.done:,}{of}, {rate:,.1f}/s, {elapsed:,.0f} s{left}", highlight=False)
 
