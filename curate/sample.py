@@ -77,6 +77,24 @@ class Sample:
         return next((turn.value for turn in self.conversations if turn.role == "assistant"), "")
 
 
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that could not be read: it costs itself, not the run.
+
+    Readers yield it between samples; whoever consumes them writes it to the ledger, or raises
+    ``UserError(f"{bad.where}: {bad.reason}")`` where a bad row must not pass.
+
+    Attributes:
+        where: file and line (or row), for people.
+        reason: one clause that says what is wrong.
+        position: 0-based row in its source.
+    """
+
+    where: str
+    reason: str
+    position: int
+
+
 def majority(answers: Sequence[str]) -> str:
     """The most frequent answer, ties by first occurrence; '' for none."""
     return Counter(answers).most_common(1)[0][0] if answers else ""
