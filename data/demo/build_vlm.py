@@ -8,7 +8,6 @@ SmolLM2-135M-Instruct. ``AutoModelForImageTextToText`` and ``AutoProcessor`` loa
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 STAGE = "demo-vlm"
+VERSION = 1  # raise it when this code makes another folder from the same inputs
 CLIP_FOLDER = Path(__file__).with_name("clip")
 PROJECTOR_FILE = "projector.safetensors"
 # The last layer's output, before CLIP's final norm. LLaVA takes the last but one of a 24-layer tower;
@@ -44,6 +44,12 @@ def image_features(side: int, patch: int, strategy: str) -> int:
     return (side // patch) ** 2 + (CLASS_TOKENS if strategy == "full" else 0)
 
 
+def model_sizes(clip: Path) -> tuple[int, int]:
+    """Image side and patch side in pixels of the open_clip checkpoint in ``clip``."""
+    config = clip_tower.vision_config(clip_tower.read_config(clip)["model_cfg"])
+    return config.image_size, config.patch_size  # type: ignore[return-value]  # checked to be one int
+
+
 def build_processor(clip: Path, *, strategy: str = SELECT_STRATEGY) -> LlavaProcessor:
     """Image processor of the CLIP in ``clip`` and SmolLM2's tokenizer as one ``LlavaProcessor``."""
     from transformers import LlavaProcessor
@@ -52,7 +58,7 @@ def build_processor(clip: Path, *, strategy: str = SELECT_STRATEGY) -> LlavaProc
     return LlavaProcessor(
         image_processor=clip_tower.image_processor(clip),
         tokenizer=tokenizer,
-        patch_size=clip_tower.read_config(clip)["model_cfg"]["vision_cfg"]["patch_size"],
+        patch_size=model_sizes(clip)[1],
         vision_feature_select_strategy=strategy,
         num_additional_image_tokens=CLASS_TOKENS,
         chat_template=tokenizer.chat_template,
@@ -77,11 +83,11 @@ def build_model(
         strategy: "full" keeps the class token, "default" drops it.
         seed: of whatever is initialised at random.
     """
-    import torch
     from transformers import LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration, set_seed
 
     set_seed(seed)
     tower = clip_tower.vision_tower(clip)
+    side, patch = model_sizes(clip)
     vocabulary = len(tokenizer)
     language = LlamaForCausalLM(smollm2.tiny_config(vocabulary)) if tiny else smollm2.language_model()
     widen_vocabulary(language, vocabulary)
@@ -92,12 +98,12 @@ def build_model(
             vision_config=tower.config,
             text_config=language.config,
             image_token_index=tokenizer.image_token_id,
-            image_seq_length=image_features(tower.config.image_size, tower.config.patch_size, strategy),
+            image_seq_length=image_features(side, patch, strategy),
             vision_feature_layer=feature_layer,
             vision_feature_select_strategy=strategy,
-            pad_token_id=tokenizer.pad_token_id,
         )
     )
+    model.config.pad_token_id = tokenizer.pad_token_id
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.model.language_model.load_state_dict(language.model.state_dict())
     model.tie_weights()
@@ -106,7 +112,7 @@ def build_model(
     settings = model.generation_config
     settings.eos_token_id, settings.bos_token_id = tokenizer.eos_token_id, tokenizer.bos_token_id
     settings.pad_token_id = tokenizer.pad_token_id
-    return model.to(torch.bfloat16).eval()
+    return model.bfloat16().eval()
 
 
 def widen_vocabulary(language: Any, tokens: int) -> None:
@@ -151,22 +157,23 @@ def save_checkpoint(
         UserError: ``out`` is a folder that this command did not make, or an input is missing.
     """
     started = time.monotonic()
-    recipe = {"tiny": tiny, "feature_layer": feature_layer, "strategy": strategy}
+    recipe = {"version": VERSION, "tiny": tiny, "feature_layer": feature_layer, "strategy": strategy, "seed": seed}
     parts = [clip / clip_tower.CONFIG_FILE, clip / clip_tower.WEIGHTS_FILE, clip / PROJECTOR_FILE, smollm2.gguf_path()]
     inputs = {path.name: sha256_file(path) for path in [*parts, smollm2.TEMPLATE] if path.is_file()}
-    if is_current(out, recipe=recipe | {"seed": seed}, inputs=inputs):
+    if is_current(out, recipe=recipe, inputs=inputs):
         return False
     check_replaceable(out)
     processor = build_processor(clip, strategy=strategy)
     model = build_model(clip, processor.tokenizer, tiny=tiny, feature_layer=feature_layer, strategy=strategy, seed=seed)
-    staging = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    staging = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)  # left by a build that was killed
     try:
         model.save_pretrained(staging)
         processor.save_pretrained(staging)
         write_manifest(
             staging,
             stage=STAGE,
-            recipe=recipe | {"seed": seed},
+            recipe=recipe,
             inputs=inputs,
             outputs=[path for path in staging.iterdir() if path.is_file()],
             counts={"parameters": sum(parameter.numel() for parameter in model.parameters())},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from curate.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM, TokenizersBackend
 
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 IMAGE_TOKEN = "<image>"
@@ -17,10 +17,6 @@ TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 # Not the end-of-turn token, which the GGUF names as padding: whoever masks padding in the labels
 # would mask the stop token with it, and the model would never learn to stop.
 PAD_TOKEN = "<|endoftext|>"
-_TINY_SIZES = {
-    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
-}  # fmt: skip
 
 
 def gguf_path() -> Path:
@@ -36,15 +32,15 @@ def gguf_path() -> Path:
     return path
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> TokenizersBackend:
     """SmolLM2's tokenizer with ``<image>`` added, left padding and our ChatML template.
 
     The template is SmolLM2's own without the default system text; image blocks become ``<image>``.
     """
-    from transformers import AddedToken, AutoTokenizer
+    from transformers import AddedToken, TokenizersBackend
 
     path = gguf_path()
-    loaded = AutoTokenizer.from_pretrained(
+    loaded = TokenizersBackend.from_pretrained(
         str(path.parent),
         gguf_file=path.name,
         extra_special_tokens={"image_token": IMAGE_TOKEN},
@@ -61,12 +57,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def language_model() -> LlamaForCausalLM:
     """The real weights as plain bfloat16 tensors."""
     import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
+    from transformers import GgufConfig, LlamaForCausalLM
 
     path = gguf_path()
     # Dequantised on loading, so that the config keeps no quantisation entry: one left in place
     # would stop bitsandbytes from quantising the weights later.
-    model = AutoModelForCausalLM.from_pretrained(
+    model = LlamaForCausalLM.from_pretrained(
         str(path.parent),
         gguf_file=path.name,
         dtype=torch.bfloat16,
@@ -80,4 +76,14 @@ def tiny_config(vocabulary: int) -> LlamaConfig:
     """Configuration of a language model of the same kind with 2 layers, 64 wide, for tests."""
     from transformers import LlamaConfig
 
-    return LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, tie_word_embeddings=True, **_TINY_SIZES)
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    )
