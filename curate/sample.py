@@ -1,8 +1,13 @@
-"""Sample, Turn: the record that every stage speaks, and its JSON form (one object a line)."""
+"""Sample, Turn: the record that every stage speaks, and its JSON form (one object a line).
+
+Bad rows: ``read_rows`` and the sources yield ``Sample | BadRow``, so that a bad line costs that
+line; ``read_jsonl`` is for files that Winnow wrote itself, where a bad line is an error.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +16,7 @@ from typing import Any, Literal
 
 from curate.atomic import digest_of
 from curate.errors import UserError
+from curate.seen import SeenTexts
 
 Role = Literal["user", "assistant", "system"]
 _ROLES: dict[str, Role] = {
@@ -18,7 +24,8 @@ _ROLES: dict[str, Role] = {
     "system": "system",
 }  # fmt: skip
 IMAGE_MARKER = "<image>"
-_OWN_KEYS = ("id", "image", "images", "conversations", "messages", "answers", "source", "split", "meta")
+_MAX_LINE = 64 << 20
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a record was spelled, so that writing it back changes nothing."""
+    """How a record was spelled, so that ``to_original`` changes nothing.
+
+    Attributes:
+        turns_key, role_key, value_key, image_key: the names it used.
+        role_names: its name for the role of each turn.
+        image_is_list: a list of paths, even of one.
+        keys: top-level keys in order; empty for a sample that was no JSON object.
+        verbatim: values that the sample's fields cannot restore (id with its type, null, ``meta``).
+        turns: the turns as they were where they hold more than role and value, else empty.
+    """
 
     turns_key: str = "conversations"
     role_key: str = "from"
@@ -39,6 +55,9 @@ class Form:
     role_names: tuple[str, ...] = ()
     image_key: str = "image"
     image_is_list: bool = False
+    keys: tuple[str, ...] = ()
+    verbatim: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,55 +134,75 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     turns_key = next((key for key in ("conversations", "messages") if key in record), "")
     if not turns_key or not isinstance(record[turns_key], list) or not record[turns_key]:
         raise UserError(f"{where}: needs a non-empty list 'conversations' or 'messages'")
-    turns, names, keys = _read_turns(record[turns_key], where)
-    image_key = "images" if "images" in record else "image"
-    image = record.get(image_key)
-    paths = [] if image is None else [image] if isinstance(image, str) else image
+    image_key = next(
+        (key for key in ("image", "images") if record.get(key)), "images" if "images" in record else "image"
+    )
+    image, answers, own_meta = record.get(image_key), record.get("answers"), record.get("meta")
+    paths = [image] if isinstance(image, str) and image else image or []
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         raise UserError(f"{where}: {image_key!r} must be a path or a list of paths")
-    answers = record.get("answers", [])
-    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+    if not isinstance(answers, list | None) or not all(isinstance(answer, str) for answer in answers or []):
         raise UserError(f"{where}: 'answers' must be a list of strings")
-    meta = dict(record.get("meta") or {})
-    meta.update({key: value for key, value in record.items() if key not in _OWN_KEYS})
-    source, split = record.get("source", source), record.get("split", split)
+    if not isinstance(own_meta, dict | None):
+        raise UserError(f"{where}: 'meta' must be an object")
+    source, split = record.get("source") or source, record.get("split") or split
     own_id = record.get("id")
+    if not isinstance(source, str) or not isinstance(split, str) or not isinstance(own_id, str | int | float | None):
+        raise UserError(f"{where}: 'id', 'source' and 'split' must be texts (an id may be a number)")
+    understood = {"id", image_key, turns_key, "answers", "source", "split", "meta"}
+    meta = dict(own_meta or {})
+    meta.update({key: value for key, value in record.items() if key not in understood})
     if own_id is not None and not isinstance(own_id, str):
-        meta["id"] = own_id  # keeps its type
+        meta.setdefault("id", own_id)  # keeps its type
+    turns, turn_form = _read_turns(record[turns_key], where)
+    kept = {"id": own_id, "meta": own_meta}
+    kept.update({key: record[key] for key in (image_key, "answers", "source", "split") if not record.get(key, True)})
     return Sample(
-        id=_full_id(own_id, record, source, split),
+        id=full_id(digest_of(dict(record))[:16] if own_id in (None, "") else str(own_id), source, split),
         image=tuple(paths),
         conversations=turns,
-        answers=tuple(answers),
+        answers=tuple(answers or ()),
         source=source,
         split=split,
         meta=meta,
-        form=Form(turns_key, *keys, names, image_key, isinstance(image, list)),
+        form=Form(
+            turns_key,
+            *turn_form[:3],
+            image_key,
+            isinstance(image, list),
+            tuple(record),
+            {key: value for key, value in kept.items() if key in record},
+            turn_form[3],
+        ),
     )
 
 
-def _full_id(own_id: Any, record: Mapping[str, Any], source: str, split: str) -> str:
+def full_id(own: str, source: str, split: str) -> str:
+    """``source/split/own``, unless ``own`` already begins so."""
     prefix = "/".join(part for part in (source, split) if part)
-    own = digest_of(dict(record))[:16] if own_id is None else str(own_id)
     return own if not prefix or own.startswith(f"{prefix}/") else f"{prefix}/{own}"
 
 
-def _read_turns(rows: list[Any], where: str) -> tuple[tuple[Turn, ...], tuple[str, ...], tuple[str, str]]:
+def _read_turns(
+    rows: list[Any], where: str
+) -> tuple[tuple[Turn, ...], tuple[str, str, tuple[str, ...], tuple[Mapping[str, Any], ...]]]:
     turns: list[Turn] = []
     names: list[str] = []
     first = rows[0] if isinstance(rows[0], dict) else {}
     role_key = "from" if "from" in first else "role"
     value_key = "value" if "value" in first else "content"
+    plain = True
     for number, row in enumerate(rows, start=1):
         name = row.get(role_key) if isinstance(row, dict) else None
         value = row.get(value_key) if isinstance(row, dict) else None
-        if name not in _ROLES or not isinstance(value, str):
+        if not isinstance(name, str) or name not in _ROLES or not isinstance(value, str):
             raise UserError(
                 f"{where}: turn {number} needs {role_key!r} (one of {', '.join(_ROLES)}) and a text {value_key!r}"
             )
         names.append(name)
         turns.append(Turn(_ROLES[name], value))
-    return tuple(turns), tuple(names), (role_key, value_key)
+        plain = plain and list(row) == [role_key, value_key]
+    return tuple(turns), (role_key, value_key, tuple(names), () if plain else tuple(rows))
 
 
 def to_record(sample: Sample) -> dict[str, Any]:
@@ -178,9 +217,101 @@ def to_record(sample: Sample) -> dict[str, Any]:
     return record
 
 
+def to_original(sample: Sample) -> dict[str, Any]:
+    """The record in the form it was read in: keys and their order, role names, types, unknown fields.
+
+    A sample read from a JSON object gives that object back, value for value. One that came from
+    elsewhere (a table, a package) has no such form and is written in Winnow's own.
+    """
+    form = sample.form
+    if not form.keys:
+        return to_record(sample)
+    names = form.role_names or tuple(turn.role for turn in sample.conversations)
+    turns = [
+        {form.role_key: name, form.value_key: turn.value}
+        for name, turn in zip(names, sample.conversations, strict=True)
+    ]
+    if form.turns:
+        turns = [{**dict(row), **turn} for row, turn in zip(form.turns, turns, strict=True)]
+    values: dict[str, Any] = {
+        **sample.meta,
+        form.turns_key: turns,
+        form.image_key: list(sample.image) if form.image_is_list or len(sample.image) != 1 else sample.image[0],
+        "answers": list(sample.answers),
+        "source": sample.source,
+        "split": sample.split,
+        **form.verbatim,
+    }
+    return {key: values[key] for key in form.keys}
+
+
 def to_line(sample: Sample) -> str:
     """``to_record`` as one JSON line without the line break."""
     return json.dumps(to_record(sample), ensure_ascii=False)
+
+
+def parse_json(text: bytes) -> Any:
+    """Parse untrusted JSON.
+
+    Raises:
+        ValueError: not JSON, not UTF-8, too deep, or text that UTF-8 cannot hold (half a surrogate pair).
+    """
+    try:
+        value = json.loads(text)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def read_rows(path: Path, *, source: str = "", split: str = "") -> Iterator[Sample | BadRow]:
+    """Stream a JSONL file of any form that ``from_record`` knows; a bad line becomes a ``BadRow``.
+
+    Raises:
+        UserError: the file is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    position = 0
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        yield sample_or_bad(line, position, source=source, split=split, where=f"{path}:{number}")
+        position += 1
+
+
+def sample_or_bad(line: bytes, position: int, *, source: str, split: str, where: str) -> Sample | BadRow:
+    """One JSON text as a sample, or what is wrong with it."""
+    try:
+        if len(line) > _MAX_LINE:
+            raise ValueError(f"longer than {_MAX_LINE >> 20} MiB")
+        record = parse_json(line)
+    except ValueError as error:
+        return BadRow(where, f"not a JSON object ({error})", position)
+    return record_or_bad(record, position, source=source, split=split, where=where)
+
+
+def record_or_bad(record: Any, position: int, *, source: str, split: str, where: str) -> Sample | BadRow:
+    """One parsed JSON value as a sample, or what is wrong with it."""
+    if not isinstance(record, dict):
+        return BadRow(where, "not a JSON object", position)
+    try:
+        return from_record(record, source=source, split=split, where=where)
+    except UserError as error:
+        return BadRow(where, str(error).removeprefix(f"{where}: "), position)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Number and bytes of each line; of an overlong one only the first 64 MiB and one byte."""
+    with path.open("rb") as handle:
+        number = 1
+        while line := handle.readline(_MAX_LINE + 1):
+            rest = line
+            while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
+                rest = handle.readline(_MAX_LINE + 1)
+            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            number += 1
 
 
 def read_jsonl(path: Path) -> Iterator[Sample]:
@@ -189,24 +320,20 @@ def read_jsonl(path: Path) -> Iterator[Sample]:
     Raises:
         UserError: the file is missing, or a line is no JSON object or no sample.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}:{number}: not a JSON object ({error})") from error
-            yield from_record(record, where=f"{path}:{number}")
+    for row in read_rows(path):
+        if isinstance(row, BadRow):
+            raise UserError(f"{row.where}: {row.reason}")
+        yield row
 
 
 def check_unique(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Pass samples on; a repeated id is an error that names both rows by position."""
-    seen: dict[str, int] = {}
+    """Pass samples on; a repeated id is an error that names both rows by position (24 bytes an id)."""
+    seen = SeenTexts()
     for position, sample in enumerate(samples):
-        if sample.id in seen:
-            raise UserError(f"id {sample.id!r} occurs twice: rows {seen[sample.id]} and {position}; ids must be unique")
-        seen[sample.id] = position
+        first = seen.add(sample.id, position)
+        if first is not None:
+            raise UserError(
+                f"id {sample.id!r} occurs twice: rows {first} and {position}; ids must be unique"
+                " (`ids: position` in the source's recipe numbers them)"
+            )
         yield sample
