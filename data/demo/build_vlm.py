@@ -8,7 +8,6 @@ SmolLM2-135M-Instruct. ``AutoModelForImageTextToText`` and ``AutoProcessor`` loa
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,8 +17,9 @@ import typer
 from curate import console
 from curate.atomic import sha256_file
 from curate.errors import UserError
-from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
+from curate.manifest import is_current, write_manifest
 from data.demo import clip_tower, smollm2
+from data.demo.folder import whole_folder
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
@@ -162,12 +162,11 @@ def save_checkpoint(
     inputs = {path.name: sha256_file(path) for path in [*parts, smollm2.TEMPLATE] if path.is_file()}
     if is_current(out, recipe=recipe, inputs=inputs):
         return False
-    check_replaceable(out)
-    processor = build_processor(clip, strategy=strategy)
-    model = build_model(clip, processor.tokenizer, tiny=tiny, feature_layer=feature_layer, strategy=strategy, seed=seed)
-    staging = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(staging, ignore_errors=True)  # left by a build that was killed
-    try:
+    with whole_folder(out, stage=STAGE) as staging:
+        processor = build_processor(clip, strategy=strategy)
+        model = build_model(
+            clip, processor.tokenizer, tiny=tiny, feature_layer=feature_layer, strategy=strategy, seed=seed
+        )
         model.save_pretrained(staging)
         processor.save_pretrained(staging)
         write_manifest(
@@ -180,23 +179,7 @@ def save_checkpoint(
             seconds={"build": time.monotonic() - started},
             seeds={"seed": seed},
         )
-        shutil.rmtree(out, ignore_errors=True)
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return True
-
-
-def check_replaceable(out: Path) -> None:
-    """Refuse to replace a folder with something else in it.
-
-    Raises:
-        UserError: ``out`` exists and is neither empty nor a model made by this command.
-    """
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists() and not ((out / MANIFEST).is_file() and read_manifest(out, finish_with="").get("stage") == STAGE):
-        raise UserError(f"{out}: exists and was not made by this command; give another folder with --out")
 
 
 @app.command()
