@@ -25,7 +25,7 @@ _ROLES: dict[str, Role] = {
 }  # fmt: skip
 IMAGE_MARKER = "<image>"
 _MAX_LINE = 64 << 20
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Form:
         keys: top-level keys in order; empty for a sample that was no JSON object.
         verbatim: values that the sample's fields cannot restore (id with its type, null, ``meta``).
         turns: the turns as they were where they hold more than role and value, else empty.
+        derived_id: the record had no id; the sample's is a digest of its content.
     """
 
     turns_key: str = "conversations"
@@ -58,6 +59,7 @@ class Form:
     keys: tuple[str, ...] = ()
     verbatim: Mapping[str, Any] = field(default_factory=dict)
     turns: tuple[Mapping[str, Any], ...] = ()
+    derived_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
             tuple(record),
             {key: value for key, value in kept.items() if key in record},
             turn_form[3],
+            own_id in (None, ""),
         ),
     )
 
@@ -258,7 +261,7 @@ def parse_json(text: bytes) -> Any:
     """
     try:
         value = json.loads(text)
-        if _SURROGATE.search(text):
+        if SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -274,7 +277,7 @@ def read_rows(path: Path, *, source: str = "", split: str = "") -> Iterator[Samp
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     position = 0
-    for number, line in _lines(path):
+    for number, line in json_lines(path):
         if not line.strip():
             continue
         yield sample_or_bad(line, position, source=source, split=split, where=f"{path}:{number}")
@@ -302,7 +305,7 @@ def record_or_bad(record: Any, position: int, *, source: str, split: str, where:
         return BadRow(where, str(error).removeprefix(f"{where}: "), position)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Number and bytes of each line; of an overlong one only the first 64 MiB and one byte."""
     with path.open("rb") as handle:
         number = 1

@@ -42,6 +42,14 @@ class SeenTexts:
             self._grow()
         return None
 
+    def count(self, text: str) -> int:
+        """How often ``text`` was counted before; do not mix with ``add`` on the same object."""
+        before = self.add(text, 1)
+        if before is None:
+            return 0
+        self._positions[self._slot(_digest(text))[0]] = before + 1
+        return before
+
     def _slot(self, digest: int) -> tuple[int, bool]:
         mask = (1 << self._bits) - 1
         slot = digest & mask

@@ -1,0 +1,31 @@
+"""LLaVA, ShareGPT, ms-swift and Winnow's own records, as JSON arrays or JSONL.
+
+Each object has ``conversations`` (``from``/``value``) or ``messages`` (``role``/``content``), and
+``image`` or ``images``. ``curate.sample.to_original`` gives every object back as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from curate.sample import BadRow, Sample, record_or_bad
+from curate.settings import SourceSettings
+from curate.sources.json_stream import iter_json
+from curate.sources.roots import deduced_root
+
+
+def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
+    """Stream the file's rows; a row that is no conversation becomes a ``BadRow``."""
+    path = Path(settings.location)
+    source = path.stem if settings.source is None else settings.source
+    for row in iter_json(path):
+        if isinstance(row, BadRow):
+            yield row
+        else:
+            yield record_or_bad(row.value, row.position, source=source, split=settings.split, where=row.where)
+
+
+def image_root(settings: SourceSettings) -> Path:
+    """The folder given, or the one beside the file where the first images are found."""
+    return deduced_root(settings, iter_samples(settings))

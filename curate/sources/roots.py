@@ -1,0 +1,34 @@
+"""Where the images of a file of samples lie."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+from curate.errors import UserError
+from curate.sample import BadRow, Sample
+from curate.settings import SourceSettings
+
+_ROWS_TRIED = 50
+
+
+def deduced_root(settings: SourceSettings, rows: Iterable[Sample | BadRow]) -> Path:
+    """``settings.image_root``, or the folder near the file below which most of the first images exist.
+
+    Tried in this order, the earlier one wins a tie: the file's folder, ``images/`` in it, the
+    folder above, ``images/`` in that.
+
+    Raises:
+        UserError: the given folder does not exist.
+    """
+    if settings.image_root is not None:
+        given = Path(settings.image_root)
+        if not given.is_dir():
+            raise UserError(f"image_root {given}: no such folder")
+        return given
+    folder = Path(settings.location).parent
+    candidates = [folder, folder / "images", folder.parent, folder.parent / "images"]
+    first = [row for row in itertools.islice(rows, _ROWS_TRIED) if isinstance(row, Sample)]
+    images = [path for row in first for path in row.image if not Path(path).is_absolute() and "\0" not in path]
+    return max(candidates, key=lambda root: sum((root / path).is_file() for path in images))
