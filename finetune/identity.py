@@ -1,0 +1,54 @@
+"""What a run is made from: its recipe and the digests of model and data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from curate.atomic import digest_of, sha256_file, write_json
+from curate.errors import UserError
+from curate.manifest import MANIFEST
+from finetune.recipe import TrainRecipe
+from finetune.rows import Rows
+
+IDENTITY = "run.json"
+
+
+def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
+    """Hex digests of the model, the rows and the projector file, by recipe key.
+
+    A local model is hashed file by file; a hub id stands for itself.
+    """
+    folder = Path(recipe.model)
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+        model = digest_of({path.name: sha256_file(path) for path in files})
+    else:
+        model = digest_of(recipe.model)
+    digests = {"model": model, "data": sha256_file(rows.path)}
+    if recipe.init_projector and recipe.init_projector.is_file():
+        digests["init_projector"] = sha256_file(recipe.init_projector)
+    return digests
+
+
+def claim(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> bool:
+    """Make ``folder`` the place of this run; returns whether it already was.
+
+    Raises:
+        UserError: the folder holds a run of another recipe or of other inputs.
+    """
+    path = folder / IDENTITY
+    if not path.is_file():
+        write_json(path, {"recipe": recipe, "inputs": inputs})
+        return False
+    known = json.loads(path.read_text(encoding="utf-8"))
+    changed = [f"{key} ({known['recipe'].get(key)!r} there, {value!r} now)" for key, value in recipe.items()
+               if known["recipe"].get(key) != value]  # fmt: skip
+    changed += [f"the files of {key}" for key, value in inputs.items() if known["inputs"].get(key) != value]
+    if changed:
+        raise UserError(
+            f"{folder} holds a run that differs in {', '.join(changed)}; give this one another name, "
+            "or replace that run with --fresh"
+        )
+    return True

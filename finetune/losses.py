@@ -1,0 +1,75 @@
+"""Loss per sample and epoch, from the forward that trains; kept across kills and resumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.atomic import atomic_path
+from finetune.rows import Rows
+
+_PART = pa.schema([("row", pa.int64()), ("epoch", pa.int32()), ("loss", pa.float64()), ("tokens", pa.int32())])
+
+
+class LossStore:
+    """Collects losses in memory; ``flush`` writes them beside each checkpoint.
+
+    A part file is named by stage, process and last step, so that resuming from a checkpoint
+    knows which parts lie after it.
+    """
+
+    def __init__(self, folder: Path, stage: int, process: int) -> None:
+        self.folder, self.stage, self.process = folder, stage, process
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray) -> None:
+        """Losses of one batch; ``losses`` in mean nats per trained token, arrays of shape (answers,)."""
+        self._parts.append((rows, epochs, losses, tokens))
+
+    def flush(self, step: int) -> None:
+        """Write what came since the last flush as the part that ends at ``step``."""
+        if not self._parts:
+            return
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        with atomic_path(self.folder / f"{self.stage:02d}-{step:09d}-{self.process:04d}.parquet") as temporary:
+            pq.write_table(pa.table(columns, schema=_PART), temporary)
+        self._parts = []
+
+    def forget_after(self, step: int) -> None:
+        """Remove this stage's parts that end after ``step``: their steps will run again."""
+        for path in self.folder.glob(f"{self.stage:02d}-*-*.parquet"):
+            if int(path.stem.split("-")[1]) > step:
+                path.unlink(missing_ok=True)
+
+
+def collect(folder: Path, rows: Rows, target: Path) -> int:
+    """Write ``losses.parquet`` from all parts, one line per sample, stage and epoch; returns the lines.
+
+    A sample of several answers gets the mean over all its tokens.
+    """
+    tables = []
+    for path in sorted(folder.glob("*.parquet")):
+        part = pq.read_table(path)
+        tables.append(part.append_column("stage", pa.array([int(path.stem[:2])] * len(part), pa.int32())))
+    part = pa.concat_tables(tables)
+    part = part.append_column("total", pa.compute.multiply(part["loss"], part["tokens"].cast(pa.float64())))
+    summed = part.group_by(["stage", "epoch", "row"]).aggregate([("total", "sum"), ("tokens", "sum")])
+    summed = summed.sort_by([("stage", "ascending"), ("epoch", "ascending"), ("row", "ascending")])
+    samples = {row: rows[row] for row in summed["row"].unique().to_pylist()}
+    used = [samples[row] for row in summed["row"].to_pylist()]
+    table = pa.table(
+        {
+            "sample_id": [sample.id for sample in used],
+            "source": [sample.source for sample in used],
+            "stage": summed["stage"],
+            "epoch": summed["epoch"],
+            "loss": pa.compute.divide(summed["total_sum"], summed["tokens_sum"].cast(pa.float64())),
+            "tokens": summed["tokens_sum"].cast(pa.int32()),
+        }
+    )
+    with atomic_path(target) as temporary:
+        pq.write_table(table, temporary)
+    return len(table)
