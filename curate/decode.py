@@ -1,0 +1,171 @@
+"""The one place where image bytes become pixels.
+
+Every path through Winnow sees the same picture: EXIF orientation applied, alpha composited on
+white, palettes, grey, 1-bit, 16-bit and CMYK turned into 8-bit RGB, one cap on bytes and one on
+pixels, both checked before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+# Formats with a decoder that runs in this process. EPS, for one, would start another program.
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "QOI")
+_SIGNATURES = (
+    b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
+    b"\0\0\1\0", b"qoif",
+)  # fmt: skip
+_BMP_HEADERS = {length.to_bytes(4, "little") for length in (12, 16, 40, 52, 56, 64, 108, 124)}
+_HEIF_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}
+# What Pillow's decoders are known to raise on damaged input; they wrap little of it.
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, EOFError,
+    RuntimeError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_PLAIN_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_GIF_COUNTED = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What the file says about itself.
+
+    Attributes:
+        bytes: length of the file.
+        format: Pillow's name of the content's format, None if unknown.
+        width, height: in pixels, as seen (after EXIF orientation).
+        mode: Pillow mode before conversion (``P``, ``CMYK``, ``I;16`` …).
+        frames: number of frames; a GIF above 8 MiB is only asked whether there is a second one.
+        exif_orientation: 1 to 8; 1 where there is none.
+        error: preflight class, see ``curate.preflight.CLASSES``.
+        error_detail: the decoder's words.
+    """
+
+    bytes: int
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    frames: int | None = None
+    exif_orientation: int | None = None
+    error: str | None = None
+    error_detail: str | None = None
+
+
+def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> tuple[Image.Image | None, ImageFacts]:
+    """Decode a file's bytes to an 8-bit RGB image. Never raises on bad bytes.
+
+    Returns:
+        The image, or None, and the facts. ``facts.error`` is set whenever the image is None, and
+        to ``animated`` for an image with several frames, whose first frame is returned.
+    """
+    facts = ImageFacts(len(data))
+    if not data:
+        return None, replace(facts, error="empty")
+    if len(data) > max_bytes:
+        return None, _failed(facts, "too_large_bytes", f"{len(data)} bytes, the cap is {max_bytes}")
+    try:
+        opened = Image.open(BytesIO(data), formats=_FORMATS)
+    except _BOMB as error:
+        return None, _failed(facts, "too_large_pixels", error)
+    except UnidentifiedImageError:
+        return None, _unidentified(data)
+    except _DAMAGE as error:
+        return None, _failed(facts, "truncated" if _has_signature(data) else "not_an_image", error)
+    width, height = opened.size
+    facts = replace(facts, format=opened.format, width=width, height=height, mode=opened.mode)
+    if width * height > max_pixels:
+        return None, _failed(facts, "too_large_pixels", f"{width} × {height} pixels, the cap is {max_pixels}")
+    try:
+        facts = replace(facts, frames=_frames(opened, len(data)))
+        opened.load()
+        image = to_rgb(opened)
+    except _BOMB as error:
+        return None, _failed(facts, "too_large_pixels", error)
+    except _DAMAGE as error:
+        return None, _failed(facts, "truncated", error)
+    if image is None:
+        return None, _failed(facts, "unreadable_mode", opened.mode)
+    orientation = _orientation(opened)
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
+    facts = replace(facts, width=image.width, height=image.height, exif_orientation=orientation)
+    # A multi-picture JPEG is a photograph with its own preview, not an animation.
+    if facts.frames != 1 and opened.format != "MPO":
+        facts = _failed(facts, "animated", f"{facts.frames} frames")
+    return image, facts
+
+
+def to_rgb(image: Image.Image) -> Image.Image | None:
+    """8-bit RGB of a loaded image; transparent parts become white. None for modes without defined colours."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    if image.mode in _PLAIN_MODES:
+        return image.convert("RGB")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() >= 0 and values.max() <= 0xFFFF:
+            return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    return None
+
+
+def _frames(image: Image.Image, size: int) -> int:
+    if image.format == "GIF" and size > _GIF_COUNTED:
+        return 2 if image.is_animated else 1  # type: ignore[attr-defined]
+    return int(getattr(image, "n_frames", 1))
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation; 1 if there is none or the EXIF block is damaged, which harms no pixel."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _DAMAGE:
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _failed(facts: ImageFacts, error: str, detail: str | BaseException) -> ImageFacts:
+    words = " ".join(str(detail).split())[:200] or type(detail).__name__
+    return replace(facts, error=error, error_detail=words)
+
+
+def _unidentified(data: bytes) -> ImageFacts:
+    facts = ImageFacts(len(data))
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return _failed(replace(facts, format="HEIF"), "not_an_image", "HEIF/HEIC, which Pillow cannot read")
+    if _has_signature(data):
+        return _failed(facts, "truncated", "the header of the format is damaged")
+    return _failed(facts, "not_an_image", f"begins with {data[:12]!r}")
+
+
+def _has_signature(data: bytes) -> bool:
+    """Whether the bytes begin as a known format does; two-letter signatures need a plausible header too."""
+    if data.startswith(b"RIFF"):
+        return data[8:12] in (b"WEBP", b"")
+    if data.startswith(b"BM"):
+        return data[14:18] in _BMP_HEADERS
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        return True
+    return data.startswith(_SIGNATURES) or data[4:12] == b"ftypavif"
