@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 from curate.signals.clip_input import ClipInput
 
 VERSION = 1
-COLUMNS = {"clip_embedding": "float16 list of the model's width, L2-normalised image embedding; null without `clip`"}
+COLUMNS = {
+    "clip_embedding": "float16 list of the model's width, L2-normalised image embedding; null without `clip`",
+    "clip_alignment": "−1 to 1: the lowest of clip_alignments; null without `clip` or a measured image",
+    "clip_alignments": "−1 to 1 for each assistant turn: cosine of 'question answer' with the worst fitting image",
+}
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 Half = NDArray[np.float16]

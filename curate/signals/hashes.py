@@ -8,7 +8,7 @@ from PIL import Image
 
 VERSION = 1
 COLUMNS = {
-    "phash": "uint64: imagehash.phash of 8 × 8; Hamming distances are nearly always even; sees no colour and no flat picture",
+    "phash": "uint64: imagehash.phash of 8 × 8; distances are nearly always even; blind to colour and flat pictures",
     "dhash": "uint64: imagehash.dhash of 8 × 8, horizontal differences",
 }
 

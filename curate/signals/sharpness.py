@@ -21,7 +21,7 @@ from PIL import Image
 
 VERSION = 1
 COLUMNS = {
-    "sharpness": "0–100, null without edges: 90th percentile over edges of one-pixel step / local range; ~40/σ after blur σ",
+    "sharpness": "0–100, null without edges: share of an edge's contrast in one pixel step; about 40/σ after blur σ",
     "sharpness_coarse": "the same on a copy of at most 256 px and half size",
 }
 _FINE_SIDE = 1024
@@ -47,7 +47,7 @@ def _at_scale(image: Image.Image, grey: Image.Image, factor: int) -> float | Non
     if score is not None:
         return score
     low_high = image.getextrema()
-    spread = [high - low for low, high in low_high]  # type: ignore[misc,operator]  # RGB has pairs
+    spread = [high - low for low, high in low_high]  # type: ignore[misc]  # RGB has pairs
     channel = image.getchannel(spread.index(max(spread)))
     return _score(channel.reduce(factor) if factor > 1 else channel)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -53,7 +54,7 @@ def conversation(turns: Sequence[tuple[str, str]], images: int) -> dict[str, Any
         "empty_answer": not answers or not all(answer.strip() for answer in answers),
         "echoed_answer": any(
             role == "assistant" and before == "user" and _same(value, asked)
-            for (before, asked), (role, value) in zip(turns, turns[1:], strict=False)
+            for (before, asked), (role, value) in itertools.pairwise(turns)
         ),
         "refusal": any(is_refusal(answer) for answer in answers),
         "markers_match": markers in (0, images),
