@@ -1,0 +1,1 @@
+"""Questions to the folders on disk. No streamlit here: plain functions over files."""

@@ -1,0 +1,111 @@
+"""Decode untrusted bytes under a pixel cap, shrink them, keep the result on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from curate.settings import MeasureSettings
+from dashboards.images.store import NoImageError
+
+SIZES = {"tile": 320, "full": 1280}  # longest side in pixels
+REASONS = {
+    "missing": "image missing",
+    "outside": "outside the image root",
+    "changed": "changed since the run",
+    "too_large": "too large to show",
+    "unreadable": "not readable",
+    "none": "no image",
+}
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF")
+_LOSSLESS_BELOW = 256  # small pictures suffer from JPEG, and PNG is small enough
+_MAX_PIXELS = MeasureSettings().max_pixels
+_DECODING = threading.BoundedSemaphore(2)  # bounds memory: a page asks for dozens at once
+
+
+def render(data: bytes, size: int) -> bytes:
+    """The first frame, upright, in RGB, at most ``size`` pixels on its longest side; JPEG, or PNG for small ones.
+
+    Raises:
+        NoImageError: ``too_large`` above the pixel cap of curation, ``unreadable`` for anything else.
+    """
+    with _DECODING:
+        try:
+            return _encode(_decode(data, size), size)
+        # Pillow's parsers raise many types on hostile bytes; these are its documented bases.
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            EOFError,
+            ArithmeticError,
+            LookupError,
+            Image.DecompressionBombError,
+        ) as error:
+            raise NoImageError("unreadable") from error
+
+
+def cached(cache: Path, image_key: str, size: str, make: Callable[[], bytes]) -> bytes:
+    """The thumbnail of ``image_key`` (hex sha256) at a key of ``SIZES``, rendered by ``make`` only once.
+
+    The cache is content-addressed, so folders share it and nothing in it goes stale. A
+    write that fails (disk full, read-only folder) costs only the next look-up.
+    """
+    path = cache / size / image_key[:2] / image_key
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    made = make()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: two requests may render the same picture at once.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as handle:
+            handle.write(made)
+        Path(handle.name).replace(path)
+    return made
+
+
+def placeholder(reason: str) -> bytes:
+    """A grey SVG picture that states one of ``REASONS``."""
+    label = REASONS.get(reason, REASONS["missing"])
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="320" viewBox="0 0 320 320">'
+        '<rect width="320" height="320" fill="#8a93a3" fill-opacity="0.14"/>'
+        '<g fill="none" stroke="#8a93a3" stroke-width="5"><rect x="120" y="98" width="80" height="64" rx="8"/>'
+        '<path d="M124 156l24-26 16 16 12-12 22 22M116 176l88-92"/></g>'
+        '<text x="160" y="216" text-anchor="middle" font-family="sans-serif" font-size="20" fill="#8a93a3">'
+        f"{label}</text></svg>"
+    ).encode()
+
+
+def media_type(picture: bytes) -> str:
+    """The type of what ``render`` made."""
+    return "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _decode(data: bytes, size: int) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    if image.width * image.height > _MAX_PIXELS:
+        raise NoImageError("too_large")
+    image.draft("RGB", (size, size))  # JPEG decodes at a fraction of its size
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        layer = upright.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _encode(image: Image.Image, size: int) -> bytes:
+    buffer = io.BytesIO()
+    if max(image.size) <= _LOSSLESS_BELOW:
+        image.save(buffer, "PNG")
+    else:
+        image.thumbnail((size, size), Image.Resampling.LANCZOS)
+        image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

@@ -1,0 +1,180 @@
+"""What curation did: the funnel of a set, and the fate of one row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from curate.config import parse_recipe
+from curate.errors import UserError
+from curate.recipe import CurateRecipe, all_rules
+from dashboards.query.catalog import Folder, manifest_of
+from dashboards.query.engine import Connection, fetch
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rule of the funnel.
+
+    Attributes:
+        fired: rows on which the rule fired, whatever else fired.
+        dropped: rows for which it is the reason of the drop.
+        left: rows left after it, in recipe order.
+    """
+
+    rule: str
+    action: str
+    fired: int
+    dropped: int
+    left: int
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """Rows in, what each rule did, rows kept."""
+
+    rows_in: int
+    kept: int
+    flagged: int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class FiredRule:
+    """One rule that fired on a row; ``values`` are the columns that it read."""
+
+    rule: str
+    action: str
+    expression: str
+    threshold: str
+    values: dict[str, Any]
+    kept_twin: str
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What one curated set did with one sample."""
+
+    folder: Folder
+    sample_id: str
+    decision: str
+    reason: str
+    rules: tuple[FiredRule, ...]
+    question: str
+    answer: str
+    answers: tuple[str, ...]
+    images: tuple[str, ...]
+    image_keys: tuple[str | None, ...]
+    representative: str
+    duplicate_distance: float | None
+    hamming: int | None
+
+
+@dataclass(frozen=True)
+class Match:
+    """A training row of which curation said that it also occurs here."""
+
+    sample_id: str
+    decision: str
+    rule: str
+    values: dict[str, Any]
+
+
+def funnel(connection: Connection, folder: Folder) -> Funnel:
+    """Counts over ``decisions.parquet``, rules in recipe order; raises UserError for a broken table."""
+    path = folder.file("decisions.parquet")
+    totals = {
+        row["decision"]: row["n"]
+        for row in fetch(connection, "SELECT decision, count(*) AS n FROM read_parquet(?) GROUP BY 1", [path])
+    }
+    fired = fetch(
+        connection,
+        """
+        SELECT r.rule AS rule, any_value(r.action) AS action, count(DISTINCT sample_id) AS fired,
+               count(DISTINCT sample_id) FILTER (WHERE decision = 'drop' AND reason = r.rule) AS dropped
+        FROM (SELECT sample_id, decision, reason, unnest(rules) AS r FROM read_parquet(?) WHERE len(rules) > 0)
+        GROUP BY 1""",
+        [path],
+    )
+    rows_in = sum(totals.values())
+    steps, left = [], rows_in
+    for row in _in_recipe_order(fired, folder):
+        left -= row["dropped"]
+        steps.append(Step(row["rule"], row["action"] or "", row["fired"], row["dropped"], left))
+    return Funnel(rows_in, rows_in - totals.get("drop", 0), totals.get("flag", 0), tuple(steps))
+
+
+def _in_recipe_order(rows: list[dict[str, Any]], folder: Folder) -> list[dict[str, Any]]:
+    """The rules in the order in which curation seeks a row's reason; rules it does not name come last."""
+    try:
+        named = list(all_rules(parse_recipe(manifest_of(folder).get("recipe") or {}, CurateRecipe, folder.name)))
+    except UserError:  # a set made by another version; its counts still hold
+        named = []
+    return sorted(
+        rows,
+        key=lambda row: (named.index(row["rule"]) if row["rule"] in named else len(named), -row["fired"], row["rule"]),
+    )
+
+
+def fate_of(connection: Connection, folder: Folder, sample_id: str) -> Fate | None:
+    """What ``folder`` holds and decided about a sample; None if it never saw it."""
+    rows = fetch(
+        connection, "SELECT * FROM read_parquet(?) WHERE sample_id = ?", [folder.file("samples.parquet"), sample_id]
+    )
+    if not rows:
+        return None
+    sample = rows[0]
+    decided = fetch(
+        connection, "SELECT * FROM read_parquet(?) WHERE sample_id = ?", [folder.file("decisions.parquet"), sample_id]
+    )
+    decision = decided[0] if decided else {}
+    return Fate(
+        folder=folder,
+        sample_id=sample_id,
+        decision=decision.get("decision") or sample.get("decision") or "",
+        reason=decision.get("reason") or sample.get("reason") or "",
+        rules=tuple(_fired(rule) for rule in decision.get("rules") or ()),
+        question=sample.get("question") or "",
+        answer=sample.get("answer") or "",
+        answers=tuple(sample.get("answers") or ()),
+        images=tuple(sample.get("images") or ()),
+        image_keys=tuple(sample.get("image_keys") or ()),
+        representative=decision.get("representative") or "",
+        duplicate_distance=decision.get("duplicate_distance"),
+        hamming=decision.get("hamming"),
+    )
+
+
+def training_matches(connection: Connection, folder: Folder, sample_id: str, limit: int = 20) -> list[Match]:
+    """Training rows whose rules name ``sample_id`` as their twin: leaks of an evaluation row, or copies of a row."""
+    rows = fetch(
+        connection,
+        """
+        SELECT sample_id, decision, r.rule AS rule, r."values" AS "values"
+        FROM (SELECT sample_id, decision, unnest(rules) AS r FROM read_parquet(?) WHERE len(rules) > 0)
+        WHERE r.kept_twin = ? ORDER BY sample_id LIMIT ?""",
+        [folder.file("decisions.parquet"), sample_id, limit],
+    )
+    return [Match(row["sample_id"], row["decision"], row["rule"], _json(row["values"])) for row in rows]
+
+
+def _fired(rule: Mapping[str, Any]) -> FiredRule:
+    return FiredRule(
+        rule=rule.get("rule") or "",
+        action=rule.get("action") or "",
+        expression=rule.get("expression") or "",
+        threshold=rule.get("threshold") or "",
+        values=_json(rule.get("values")),
+        kept_twin=rule.get("kept_twin") or "",
+    )
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    """The JSON object in ``text``; anything else is shown as it stands."""
+    try:
+        loaded = json.loads(text or "{}")
+    except ValueError:
+        return {"values": text}
+    return loaded if isinstance(loaded, dict) else {"values": loaded}

@@ -1,0 +1,68 @@
+"""DuckDB in a sandbox: it reads Parquet below the data folder, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from curate.errors import UserError
+
+Connection = duckdb.DuckDBPyConnection
+_THREADS = 4
+_MEMORY = "2GB"
+
+
+def connect(root: Path) -> Connection:
+    """A locked in-memory connection that may open files below ``root`` only.
+
+    User text still never becomes SQL: values are bound, columns come from a whitelist.
+    """
+    connection = duckdb.connect(":memory:")
+    connection.execute(f"SET threads = {_THREADS}")
+    connection.execute(f"SET memory_limit = '{_MEMORY}'")
+    connection.execute("SET allowed_directories = [?]", [str(root.resolve())])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def fetch(connection: Connection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """Run a query on a cursor of its own (connections are shared between sessions).
+
+    Returns: one dict per row, keyed by column.
+
+    Raises:
+        UserError: a table is missing, broken or lacks a column.
+    """
+    cursor = _execute(connection, sql, values)
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def fetch_integers(connection: Connection, sql: str, values: Sequence[Any]) -> np.ndarray:
+    """The first column as int32, for results of a million rows; raises like ``fetch``."""
+    columns = _execute(connection, sql, values).fetchnumpy()
+    return np.asarray(next(iter(columns.values())), dtype=np.int32)
+
+
+def columns_of(connection: Connection, path: str) -> dict[str, str]:
+    """Column name → DuckDB type of a Parquet file; raises like ``fetch``."""
+    rows = fetch(connection, "DESCRIBE SELECT * FROM read_parquet(?)", [path])
+    return {row["column_name"]: row["column_type"] for row in rows}
+
+
+def quoted(column: str) -> str:
+    """A column name as an SQL identifier."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _execute(connection: Connection, sql: str, values: Sequence[Any]) -> Connection:
+    try:
+        return connection.cursor().execute(sql, list(values))
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"a result table cannot be read: {reason}; remake the folder that holds it") from error

@@ -1,0 +1,145 @@
+"""The rows of a view: their order once, then any page of them in constant time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from dashboards.query.engine import Connection, fetch, fetch_integers, quoted
+from dashboards.query.filters import OUTCOMES, FilterSpec, Outcome, conditions, outcome_sql
+from dashboards.query.tables import Predictions
+
+_LONGEST_LIST = 500  # values offered for one filter
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One row of ``predictions.parquet``.
+
+    Attributes:
+        row: its position in the file.
+        references: all references, with repetition.
+        correct: None where the task has no notion of right and wrong.
+        scores: metric → value, those that apply.
+        base_extracted, base_correct: what the baseline said, None without one.
+    """
+
+    row: int
+    sample_id: str
+    task: str
+    question: str
+    raw: str
+    extracted: str | None
+    status: str
+    references: tuple[str, ...]
+    images: tuple[str, ...]
+    image_keys: tuple[str | None, ...]
+    correct: bool | None
+    scores: dict[str, float] = field(default_factory=dict)
+    slices: dict[str, str] = field(default_factory=dict)
+    base_extracted: str | None = None
+    base_correct: bool | None = None
+
+
+def matching_rows(connection: Connection, table: Predictions, base: Predictions | None, spec: FilterSpec) -> np.ndarray:
+    """Positions (int32, (n,)) of all rows of the view, in its order; ties are broken by sample_id."""
+    source, paths = _source(table, base)
+    where, bound = conditions(spec, table)
+    order = (
+        "row" if spec.order == "As stored" else table.ranking_sql(spec.metric, worst_first=spec.order == "Worst first")
+    )
+    return fetch_integers(connection, f"SELECT row FROM {source} WHERE {where} ORDER BY {order}", [*paths, *bound])
+
+
+def count_outcomes(
+    connection: Connection, table: Predictions, base: Predictions | None, spec: FilterSpec
+) -> dict[Outcome, int]:
+    """Rows per outcome under all other filters of ``spec``; ``Fixed`` and ``Broken`` are 0 without a baseline."""
+    source, paths = _source(table, base)
+    where, bound = conditions(replace(spec, outcome="All"), table)
+    counts = ", ".join(f"count(*) FILTER (WHERE {outcome_sql(outcome)}) AS {quoted(outcome)}" for outcome in OUTCOMES)
+    row = fetch(connection, f"SELECT {counts} FROM {source} WHERE {where}", [*paths, *bound])[0]
+    return {outcome: row[outcome] for outcome in OUTCOMES}
+
+
+def _source(table: Predictions, base: Predictions | None) -> tuple[str, list[str]]:
+    """FROM clause with the columns of ``table``, ``row``, ``correct`` and ``base_correct``, and its paths to bind."""
+    missing = "" if base else ", NULL::BOOLEAN AS base_correct"
+    source = f"""(
+        SELECT *, file_row_number AS row, {table.correct_sql()} AS correct{missing}
+        FROM read_parquet(?, file_row_number = true)
+    )"""
+    if base is None:
+        return source, [table.path]
+    said = f"(SELECT sample_id, task, {base.correct_sql()} AS base_correct FROM read_parquet(?))"
+    return f"{source} LEFT JOIN {said} USING (sample_id, task)", [table.path, base.path]
+
+
+def answers_at(
+    connection: Connection, table: Predictions, base: Predictions | None, rows: Sequence[int]
+) -> list[Answer]:
+    """The answers at these positions, in this order, with what the baseline said beside them."""
+    found = _select(connection, table, "file_row_number IN (SELECT unnest(?))", [[int(row) for row in rows]])
+    by_row = {answer.row: answer for answer in found}
+    ordered = [by_row[int(row)] for row in rows if int(row) in by_row]
+    return _beside_base(connection, base, ordered) if base else ordered
+
+
+def answers_of(connection: Connection, table: Predictions, sample_id: str) -> list[Answer]:
+    """All answers to one sample: one per task that asked it."""
+    return _select(connection, table, "sample_id = ?", [sample_id])
+
+
+def filter_values(connection: Connection, table: Predictions) -> dict[str, list[str]]:
+    """The distinct values of ``task``, ``status`` and the slice columns, sorted, for the filter bar."""
+    columns = [name for name in ("task", "status", "slice_question_type", "slice_answer_type") if name in table.columns]
+    lists = ", ".join(f"list(DISTINCT {quoted(name)}) AS {quoted(name)}" for name in columns)
+    row = fetch(connection, f"SELECT {lists} FROM read_parquet(?)", [table.path])[0]
+    return {
+        name: sorted(str(value) for value in row[name] or () if value is not None)[:_LONGEST_LIST] for name in columns
+    }
+
+
+def _select(connection: Connection, table: Predictions, where: str, values: list[Any]) -> list[Answer]:
+    sql = f"""
+        SELECT *, {table.correct_sql()} AS correct
+        FROM read_parquet(?, file_row_number = true) WHERE {where} ORDER BY file_row_number"""
+    return [_answer(row, table) for row in fetch(connection, sql, [table.path, *values])]
+
+
+def _answer(row: dict[str, Any], table: Predictions) -> Answer:
+    slices = {name: row[name] for name in sorted(table.columns) if name.startswith("slice_") and row[name] is not None}
+    return Answer(
+        row=row["file_row_number"],
+        sample_id=row["sample_id"],
+        task=row["task"],
+        question=row["question"] or "",
+        raw=row["raw"] or "",
+        extracted=row["extracted"],
+        status=row["status"],
+        references=tuple(row["references"] or ()),
+        images=tuple(row.get("images") or ()),
+        image_keys=tuple(row.get("image_keys") or ()),
+        correct=row["correct"],
+        scores={name: row[name] for name in table.metrics if row[name] is not None},
+        slices={name.removeprefix("slice_"): str(value) for name, value in slices.items()},
+    )
+
+
+def _beside_base(connection: Connection, base: Predictions, answers: list[Answer]) -> list[Answer]:
+    sql = f"""
+        SELECT sample_id, task, extracted, raw, {base.correct_sql()} AS correct
+        FROM read_parquet(?) WHERE sample_id IN (SELECT unnest(?))"""
+    rows = fetch(connection, sql, [base.path, [answer.sample_id for answer in answers]])
+    said = {(row["sample_id"], row["task"]): row for row in rows}
+    return [_with_base(answer, said.get((answer.sample_id, answer.task))) for answer in answers]
+
+
+def _with_base(answer: Answer, row: dict[str, Any] | None) -> Answer:
+    if row is None:
+        return answer
+    said = row["raw"] if row["extracted"] is None else row["extracted"]
+    return replace(answer, base_extracted=said or "", base_correct=row["correct"])

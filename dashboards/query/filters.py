@@ -1,0 +1,124 @@
+"""FilterSpec: what a reviewer asked to see, as a value, as URL parameters and as SQL with bound values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from dashboards.query.engine import quoted
+from dashboards.query.tables import STATUSES, Predictions
+
+# The values are what the page and the URL show.
+Outcome = Literal["Wrong", "Right", "Fixed", "Broken", "All"]
+Order = Literal["Worst first", "Best first", "As stored"]
+NO_BASE = "no comparison"
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+ORDERS: tuple[Order, ...] = get_args(Order)
+_SLICES = {"question_types": "slice_question_type", "answer_types": "slice_answer_type"}
+_SEARCHED = ("sample_id", "question", "raw", "extracted")
+_PARAMETERS = {
+    "run": "run", "base": "base", "task": "task", "question_types": "qt", "answer_types": "at", "statuses": "status",
+    "outcome": "outcome", "metric": "metric", "below": "below", "text": "q", "order": "sort",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FilterSpec:
+    """One view of the failures page.
+
+    Attributes:
+        run: name of an evaluation; '' is the newest.
+        base: name of the one to compare with; '' is the newest other one, ``NO_BASE`` is none.
+        task, question_types, answer_types, statuses: '' or empty keeps all.
+        outcome: ``Fixed`` and ``Broken`` are relative to ``base``.
+        metric, below: keeps rows whose ``metric`` is lower than ``below``.
+        text: a substring of id, question, answer or a reference, in any case.
+    """
+
+    run: str = ""
+    base: str = ""
+    task: str = ""
+    question_types: tuple[str, ...] = ()
+    answer_types: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    outcome: Outcome = "Wrong"
+    metric: str = ""
+    below: float | None = None
+    text: str = ""
+    order: Order = "Worst first"
+
+    def to_parameters(self) -> dict[str, str | list[str]]:
+        """The URL parameters of this view; defaults are left out, as Streamlit's bound widgets do."""
+        default = FilterSpec()
+        parameters: dict[str, str | list[str]] = {}
+        for field, name in _PARAMETERS.items():
+            value = getattr(self, field)
+            if value != getattr(default, field):
+                parameters[name] = list(value) if isinstance(value, tuple) else f"{value}"
+        return parameters
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Sequence[str]]) -> FilterSpec:
+        """The view that URL parameters name. Unknown parameters and values that do not fit are left out."""
+        last = {name: values[-1] for name, values in parameters.items() if values}
+        outcome, order = last.get("outcome"), last.get("sort")
+        return cls(
+            run=last.get("run", ""),
+            base=last.get("base", ""),
+            task=last.get("task", ""),
+            question_types=tuple(parameters.get("qt", ())),
+            answer_types=tuple(parameters.get("at", ())),
+            statuses=tuple(status for status in parameters.get("status", ()) if status in STATUSES),
+            outcome=next((known for known in OUTCOMES if known == outcome), "Wrong"),
+            metric=last.get("metric", ""),
+            below=_number(last.get("below", "")),
+            text=last.get("q", ""),
+            order=next((known for known in ORDERS if known == order), "Worst first"),
+        )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def conditions(spec: FilterSpec, table: Predictions) -> tuple[str, list[Any]]:
+    """The WHERE expression of a view over the columns of ``table`` plus ``correct`` and ``base_correct``.
+
+    Returns: SQL made of literals of this file and whitelisted column names, and the values to bind.
+    """
+    clauses, values = ["true"], list[Any]()
+    if spec.task:
+        clauses.append("task = ?")
+        values.append(spec.task)
+    for field, column in _SLICES.items():
+        if (wanted := getattr(spec, field)) and column in table.columns:
+            clauses.append(f"{quoted(column)} IN (SELECT unnest(?))")
+            values.append(list(wanted))
+    if spec.statuses:
+        clauses.append("status IN (SELECT unnest(?))")
+        values.append(list(spec.statuses))
+    if spec.metric in table.metrics and spec.below is not None:
+        clauses.append(f"{quoted(spec.metric)} < ?")
+        values.append(spec.below)
+    clauses.append(outcome_sql(spec.outcome))
+    if spec.text:
+        places = [f"contains(lower({column}), lower(?))" for column in _SEARCHED if column in table.columns]
+        places.append("contains(lower(array_to_string(\"references\", ' ')), lower(?))")
+        clauses.append(f"({' OR '.join(places)})")
+        values += [spec.text] * len(places)
+    return " AND ".join(clauses), values
+
+
+def outcome_sql(outcome: Outcome) -> str:
+    """Boolean SQL over ``correct`` and ``base_correct``."""
+    return {
+        "Wrong": "NOT correct",
+        "Right": "correct",
+        "Fixed": "correct AND NOT base_correct",
+        "Broken": "NOT correct AND base_correct",
+        "All": "true",
+    }[outcome]

@@ -1,0 +1,54 @@
+"""One view of the failures: how many, which page, the cards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from dashboards import state
+from dashboards.query.filters import OUTCOMES
+from dashboards.query.views import View
+from dashboards.widgets.gallery import gallery
+from dashboards.widgets.links import open_sample
+from dashboards.widgets.pager import PAGE_SIZE, pager
+
+
+def show_view(view: View) -> None:
+    """Counts, pager and cards of a view."""
+    rows = state.view_rows(view)
+    counts = state.outcome_counts(view)
+    left, right = st.columns([3, 2], vertical_alignment="center")
+    with left:
+        st.caption(_summary(counts, has_base=view.base is not None))
+    if not len(rows):
+        _nothing_matches(counts)
+        return
+    with right:
+        start = pager(len(rows))
+    answers = state.answers(view, tuple(int(row) for row in rows[start : start + PAGE_SIZE]))
+    gallery(answers, view, on_open=lambda sample_id: open_sample(sample_id, view.spec))
+    st.caption(f"{start + 1:,}–{min(start + PAGE_SIZE, len(rows)):,} of {len(rows):,} answers")
+
+
+def _summary(counts: dict[Any, int], *, has_base: bool) -> str:
+    shown = [outcome for outcome in OUTCOMES if has_base or outcome not in ("Fixed", "Broken")]
+    words = [f"{counts[outcome]:,} {'in all' if outcome == 'All' else outcome.lower()}" for outcome in shown]
+    return " · ".join(words)
+
+
+def _nothing_matches(counts: dict[Any, int]) -> None:
+    with st.container(border=True):
+        st.markdown("**No answer matches these filters**")
+        if counts["All"] and not counts["Right"] + counts["Wrong"]:
+            st.caption("This task has no notion of right and wrong. Look at all answers, the worst first.")
+        elif counts["All"]:
+            st.caption(f"{counts['All']:,} answers match with another outcome.")
+        else:
+            st.caption("Take a filter away at the left.")
+        if counts["All"]:
+            st.button("Show all outcomes", on_click=_show_all, type="primary")
+
+
+def _show_all() -> None:
+    st.session_state["outcome"] = "All"

@@ -1,0 +1,86 @@
+"""The filter bar. Every widget is bound to a URL parameter, so that a view is a link."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from dashboards import state
+from dashboards.query.catalog import Catalog, Folder
+from dashboards.query.filters import NO_BASE, ORDERS, OUTCOMES, FilterSpec
+from dashboards.query.tables import STATUSES
+from dashboards.widgets.pager import first_page
+
+
+def choose_runs(catalog: Catalog) -> tuple[str, str]:
+    """Two select boxes: the run and what to compare it with. Names, as in the URL.
+
+    The keys are the same on every page, so that the choice goes along.
+    """
+    names = [folder.name for folder in catalog.finished("evals")]
+    run = st.selectbox("Run", names, key="run", bind="query-params", on_change=first_page)
+    others = [*(name for name in names if name != run), NO_BASE]
+    base = st.selectbox("Compare with", others, key="base", bind="query-params", on_change=first_page)
+    return run, base
+
+
+def filter_bar(catalog: Catalog) -> FilterSpec:
+    """All filters except outcome and order; call it with at least one finished evaluation."""
+    run, base = choose_runs(catalog)
+    folder = catalog.find("evals", run) or catalog.finished("evals")[0]
+    values = state.filter_values(folder)
+    text = st.text_input(
+        "Search", key="q", bind="query-params", on_change=first_page, icon=":material/search:",
+        placeholder="question, answer or id",
+    )  # fmt: skip
+    task = st.selectbox(
+        "Task",
+        values["task"],
+        index=None,
+        placeholder="All tasks",
+        key="task",
+        bind="query-params",
+        on_change=first_page,
+    )
+    question_types = _several("Question type", values.get("slice_question_type", []), "qt")
+    answer_types = _several("Answer type", values.get("slice_answer_type", []), "at")
+    statuses = _several("Status", [status for status in STATUSES if status in values["status"]], "status")
+    metric, below = _metric(folder)
+    return FilterSpec(
+        run=run, base=base, task=task or "", question_types=question_types, answer_types=answer_types,
+        statuses=statuses, metric=metric, below=below, text=text or "",
+    )  # fmt: skip
+
+
+def outcome_bar(spec: FilterSpec) -> FilterSpec:
+    """Outcome and order, above the gallery; returns ``spec`` with both. Call it after ``filter_bar``."""
+    outcomes = [outcome for outcome in OUTCOMES if spec.base != NO_BASE or outcome not in ("Fixed", "Broken")]
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        outcome = st.segmented_control(
+            "Outcome", outcomes, default="Wrong", required=True, key="outcome", bind="query-params",
+            on_change=first_page,
+            help="Fixed and Broken are relative to the run compared with. A soft score counts as right from 0.5 on.",
+        )  # fmt: skip
+        order = st.selectbox("Order", ORDERS, key="sort", bind="query-params", on_change=first_page, width=180)
+    return replace(spec, outcome=outcome or "Wrong", order=order)
+
+
+def _several(label: str, options: list[str], key: str) -> tuple[str, ...]:
+    if not options:
+        return ()
+    chosen = st.multiselect(label, options, key=key, bind="query-params", on_change=first_page, placeholder="All")
+    return tuple(chosen)
+
+
+def _metric(folder: Folder) -> tuple[str, float | None]:
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    metric = left.selectbox(
+        "Metric below", state.predictions(folder).metrics, index=None, placeholder="Any", key="metric",
+        bind="query-params", on_change=first_page,
+    )  # fmt: skip
+    below = right.number_input(
+        "Value", value=None, min_value=0.0, step=0.1, key="below", bind="query-params", on_change=first_page,
+        label_visibility="hidden", placeholder="value", disabled=metric is None,
+    )  # fmt: skip
+    return (metric, below) if metric and below is not None else ("", None)

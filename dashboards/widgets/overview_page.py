@@ -1,0 +1,74 @@
+"""The overview: headline numbers of one run, then a panel per stage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from curate.errors import UserError
+from dashboards import state
+from dashboards.query.catalog import Catalog, Folder
+from dashboards.query.filters import FilterSpec
+from dashboards.query.scores import Score, headline, scores
+from dashboards.query.views import View, open_view
+from dashboards.widgets.filter_bar import choose_runs
+from dashboards.widgets.headline import count_card, score_cards
+from dashboards.widgets.notice import nothing_yet, problem
+from dashboards.widgets.panels import all_runs_panel, curation_panel, next_panel, scores_panel, training_panel
+
+
+def show_overview(catalog: Catalog) -> None:
+    """Everything on the page below its title, except unfinished folders."""
+    if catalog.finished("evals"):
+        with st.container(horizontal=True, width=520):
+            run, base = choose_runs(catalog)
+        view = open_view(catalog, FilterSpec(run=run, base=base))
+        if view:
+            _evaluation(catalog, view)
+    else:
+        nothing_yet("evals")
+    left, right = st.columns(2, gap="medium")
+    with left:
+        curation_panel(catalog)
+    with right:
+        training_panel(catalog)
+
+
+def _evaluation(catalog: Catalog, view: View) -> None:
+    found = scores(view.run)
+    before = scores(view.base) if view.base else []
+    with st.grid(4, gap="small"):
+        score_cards(headline(found), before)
+        _counts(catalog, view)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        scores_panel([*before, *found])
+    with right:
+        next_panel(view)
+    all_runs_panel(_by_run(catalog))
+
+
+def _counts(catalog: Catalog, view: View) -> None:
+    counts = state.outcome_counts(replace(view, spec=FilterSpec(outcome="All")))
+    count_card("Answers wrong", f"{counts['Wrong']:,}", f"of {counts['All']:,} answers")
+    sets = catalog.finished("curated")
+    if sets:
+        funnel = state.funnel(sets[0])
+        count_card("Rows kept for training", f"{funnel.kept:,}", f"of {funnel.rows_in:,} in {sets[0].name}")
+
+
+def _by_run(catalog: Catalog) -> dict[str, list[Score]]:
+    found = {}
+    for folder in catalog.finished("evals"):
+        if (loaded := _scores_or_problem(folder)) is not None:
+            found[folder.name] = loaded
+    return found
+
+
+def _scores_or_problem(folder: Folder) -> list[Score] | None:
+    try:
+        return scores(folder)
+    except UserError as error:
+        problem(str(error))
+        return None

@@ -1,0 +1,102 @@
+"""The sample page: everything that the folders on disk know about one id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from dashboards import state
+from dashboards.query.catalog import Catalog, Folder
+from dashboards.query.decisions import Fate
+from dashboards.query.samples import Said
+from dashboards.query.views import View
+from dashboards.widgets.history import curated_fate, training_matches
+from dashboards.widgets.sample_card import pictures, question_and_references, said_by, slices
+from dashboards.widgets.walk import walk
+
+
+def choose_sample(shown: str, on_choose: Callable[[str], None]) -> None:
+    """A box that takes an id."""
+
+    def chosen() -> None:
+        if wanted := st.session_state["wanted_id"].strip():
+            on_choose(wanted)
+
+    with st.container(width=520):
+        label = "Go to another sample" if shown else "Id of a sample"
+        st.text_input(
+            label, key="wanted_id", on_change=chosen, placeholder="source/split/number", icon=":material/search:"
+        )
+    if not shown:
+        st.caption("Or open one from the gallery of failures.")
+        st.page_link("app_pages/failures.py", label="Failures", icon=":material/grid_view:")
+
+
+def show_sample(catalog: Catalog, view: View | None, sample_id: str) -> None:
+    """Picture, question, references, answers of all runs, and what curation said."""
+    runs, sets = tuple(catalog.finished("evals")), tuple(catalog.finished("curated"))
+    said = state.answers_of_all(runs, sample_id)
+    fates = state.fates(sets, sample_id)
+    answered = [item for item in said if item.answer]
+    if view:
+        walk(view, next((item.answer for item in answered if item.run.name == view.run.name), None))
+    if not answered and not fates:
+        _unknown(sample_id, said)
+        return
+    left, right = st.columns([1, 2], gap="medium")
+    with left:
+        _picture(answered, fates)
+        st.code(sample_id, language=None, wrap_lines=True)
+    with right:
+        _question(answered, fates)
+        for item in _chosen_first(said, view):
+            said_by(item, role=_role(item.run, view))
+        if sets:
+            _curation(sets, fates, sample_id)
+
+
+def _picture(answered: list[Said], fates: list[Fate]) -> None:
+    if answered and (answer := answered[0].answer):
+        pictures(answered[0].run, answer.sample_id, answer.image_keys)
+        slices(answer.slices)
+    else:
+        pictures(fates[0].folder, fates[0].sample_id, fates[0].image_keys)
+
+
+def _question(answered: list[Said], fates: list[Fate]) -> None:
+    if answered and (answer := answered[0].answer):
+        question_and_references(answer.question, answer.references)
+    else:
+        fate = fates[0]
+        question_and_references(fate.question, fate.answers or ((fate.answer,) if fate.answer else ()))
+
+
+def _chosen_first(said: list[Said], view: View | None) -> list[Said]:
+    order = [folder.name for folder in (view.run, view.base) if folder] if view else []
+    return sorted(said, key=lambda item: order.index(item.run.name) if item.run.name in order else len(order))
+
+
+def _role(run: Folder, view: View | None) -> str:
+    if view is None or run.name not in (view.run.name, view.base.name if view.base else ""):
+        return ""
+    return "run" if run.name == view.run.name else "compared with"
+
+
+def _curation(sets: tuple[Folder, ...], fates: list[Fate], sample_id: str) -> None:
+    st.subheader("What curation said")
+    for fate in fates:
+        curated_fate(fate)
+    seen = {fate.folder.name for fate in fates}
+    found = state.training_matches(sets, sample_id)
+    training_matches([(name, matches) for name, matches in found if matches or name not in seen])
+
+
+def _unknown(sample_id: str, said: list[Said]) -> None:
+    with st.container(border=True):
+        st.markdown("**No run and no curated set knows this id**")
+        st.text(sample_id)
+        st.caption("Ids look like source/split/number and are case-sensitive.")
+    for item in said:
+        if item.problem:
+            said_by(item, role="")
