@@ -16,7 +16,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 # Formats with a decoder that runs in this process. EPS, for one, would start another program.
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "QOI")
+# (JPEG includes multi-picture JPEG, which Pillow then calls MPO.)
+Image.init()
+_WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "QOI")
+_FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
 _SIGNATURES = (
     b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
     b"\0\0\1\0", b"qoif",

@@ -6,12 +6,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from curate.sample import Sample
+from curate.engines.local import LocalPool, cpu_count
+from curate.errors import UserError
+from curate.measure_again import bring_up_to_date
+from curate.measure_known import KnownImages, KnownPaths
+from curate.measure_models import Models, signals_wanted
+from curate.measure_row import Measured, PathRow, Plan, crashed_file, crashed_path, identify, measure
+from curate.measure_store import Store, image_schema
+from curate.measure_text import measure_text
+from curate.progress import Bar
+from curate.seen import SeenTexts
 from curate.settings import MeasureSettings
+from curate.signals import IMAGE_SIGNALS
+
+__all__ = ["MeasureReport", "measure_images", "measure_text"]
+_PATHS_A_TASK, _IMAGES_A_TASK = 64, 16
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -21,7 +39,7 @@ class MeasureReport:
     Attributes:
         paths: distinct paths asked for.
         images: unique images measured in this call.
-        known: distinct paths that were measured before.
+        known: distinct paths that were measured before and have not changed.
         decodes: images decoded in this call.
         errors: preflight class → number of paths, over all paths asked for.
     """
@@ -34,10 +52,89 @@ class MeasureReport:
 
 
 def measure_images(paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings) -> MeasureReport:
-    """Measure every image that is not yet in ``out`` (the ``signals`` folder)."""
-    raise NotImplementedError
+    """Measure every image that is not yet in ``out`` (the ``signals`` folder).
+
+    A path whose file has the size and time of before is not opened. Files are read and hashed, and
+    images whose bytes are new are decoded, once. Work is written in blocks of ``shard_size`` paths; a
+    killed run goes on after the last whole block and ends with the bytes it would have had. Parts whose
+    signals have another version or model than wanted are measured anew, in those signals only.
+
+    Args:
+        paths: relative to ``image_root``, in input order; repetitions are fine.
+        out: folder of ``part-*.parquet`` and ``paths.parquet``.
+
+    Raises:
+        UserError: no such root, a model cannot be loaded, or ``out`` cannot be written.
+    """
+    if not image_root.is_dir():
+        raise UserError(f"{image_root}: no such folder of images")
+    store = Store(out)
+    wanted = signals_wanted(settings)
+    models = functools.cache(functools.partial(Models.load, settings))
+    plan = Plan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, tuple(IMAGE_SIGNALS), None, False)
+    with LocalPool(settings.workers or cpu_count()) as pool:
+        decodes = bring_up_to_date(store, wanted, plan, models, pool)
+        images, known = KnownImages(store.parts()), KnownPaths(store)
+        asked, errors = SeenTexts(), Counter[str]()
+        measured = found_known = 0
+        total = len(paths) if isinstance(paths, Sized) else None
+
+        def new_paths() -> Iterator[str]:
+            nonlocal found_known
+            for path in paths:
+                bar.advance()
+                if asked.add(path, 0) is not None:
+                    continue
+                error = known.unchanged(path, plan.root, settings.max_bytes)
+                if error is None:
+                    yield path
+                else:
+                    found_known += 1
+                    errors.update([error] if error else [])
+
+        with Bar("measure images", total) as bar:
+            for block in batched(new_paths(), settings.shard_size):
+                loaded = models()
+                block_plan = replace(
+                    plan, clip=loaded.clip.input if loaded.clip else None, nsfw=loaded.nsfw is not None
+                )
+                rows_of_paths = _identified(block, plan, pool)
+                first = {row.image_key: row for row in reversed(rows_of_paths) if row.image_key}
+                files = [row for row in rows_of_paths if row.image_key and first[row.image_key] is row]
+                files = [row for row in files if row.image_key and row.image_key not in images]
+                rows = list(loaded.complete(_measured(files, block_plan, pool)))
+                for row in rows:
+                    images.add(row)
+                decodes += sum(row["bytes"] > 0 for row in rows)
+                measured += len(rows)
+                classed = [_with_class(row, images) for row in rows_of_paths]
+                store.write_block(rows, image_schema(loaded.clip.width if loaded.clip else None, wanted), classed)
+                for row_of_path in classed:
+                    known.add(row_of_path)
+                    errors.update([row_of_path.error] if row_of_path.error else [])
+        store.finish(known.superseded())
+    return MeasureReport(len(asked), measured, found_known, decodes, dict(sorted(errors.items())))
 
 
-def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings) -> Path:
-    """Write ``out/text.parquet``, one row per sample; call it after ``measure_images``."""
-    raise NotImplementedError
+def _identified(block: list[str], plan: Plan, pool: LocalPool) -> list[PathRow]:
+    tasks = batched(block, _PATHS_A_TASK)
+    return list(itertools.chain.from_iterable(pool.map(functools.partial(identify, plan), tasks, crashed_path)))
+
+
+def _measured(files: Iterable[PathRow], plan: Plan, pool: LocalPool) -> Iterator[Measured]:
+    tasks = batched(files, _IMAGES_A_TASK)
+    return itertools.chain.from_iterable(pool.map(functools.partial(measure, plan), tasks, crashed_file))
+
+
+def _with_class(row: PathRow, images: KnownImages) -> PathRow:
+    if row.image_key is None:
+        return row
+    error, detail = images.path_error(row.path, row.image_key)
+    return replace(row, error=error, error_detail=detail)
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,4 +1,4 @@
-"""A set of texts that remembers positions, in about 24 bytes a text whatever their length."""
+"""Texts and where they were seen, in about 24 bytes a text whatever its length."""
 
 from __future__ import annotations
 
@@ -8,47 +8,55 @@ from array import array
 _START_BITS = 12
 
 
+def digest64(text: str) -> int:
+    """64 bits of blake2b, never 0."""
+    raw = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(raw, "little") or 1
+
+
 class SeenTexts:
-    """Open-addressing table of 64-bit digests.
+    """A map from text to a number ≥ 0, as an open-addressing table of 64-bit digests.
 
     Two different texts share a digest with probability 3e-6 among ten million; a text is then
-    taken for the other one.
+    taken for the other one. Methods take the text, or its ``digest64``.
     """
 
     def __init__(self) -> None:
         self._bits = _START_BITS
         self._count = 0
-        self._digests = array("Q", bytes(8 << self._bits))
-        self._positions = array("Q", bytes(8 << self._bits))
+        self._digests = array("Q", bytes(8 << self._bits))  # 0 marks a free slot
+        self._numbers = array("Q", bytes(8 << self._bits))
 
     def __len__(self) -> int:
         return self._count
 
-    def get(self, text: str) -> int | None:
-        """Position stored for ``text``, or None."""
-        slot, found = self._slot(_digest(text))
-        return self._positions[slot] if found else None
+    def get(self, text: str | int) -> int | None:
+        """The number stored for ``text``, or None."""
+        slot, found = self._slot(_as_digest(text))
+        return self._numbers[slot] if found else None
 
-    def add(self, text: str, position: int) -> int | None:
-        """Store ``position`` for a new text; for a known one, return its position and change nothing."""
-        digest = _digest(text)
+    def add(self, text: str | int, number: int) -> int | None:
+        """Store ``number`` for a new text; for a known one, return its number and change nothing."""
+        return self._store(text, number, replace=False)
+
+    def put(self, text: str | int, number: int) -> int | None:
+        """Store ``number``; return what it replaces, if anything."""
+        return self._store(text, number, replace=True)
+
+    def _store(self, text: str | int, number: int, *, replace: bool) -> int | None:
+        digest = _as_digest(text)
         slot, found = self._slot(digest)
         if found:
-            return self._positions[slot]
+            before = self._numbers[slot]
+            if replace:
+                self._numbers[slot] = number
+            return before
         self._digests[slot] = digest
-        self._positions[slot] = position
+        self._numbers[slot] = number
         self._count += 1
         if self._count * 3 > 2 << self._bits:
             self._grow()
         return None
-
-    def count(self, text: str) -> int:
-        """How often ``text`` was counted before; do not mix with ``add`` on the same object."""
-        before = self.add(text, 1)
-        if before is None:
-            return 0
-        self._positions[self._slot(_digest(text))[0]] = before + 1
-        return before
 
     def _slot(self, digest: int) -> tuple[int, bool]:
         mask = (1 << self._bits) - 1
@@ -60,17 +68,15 @@ class SeenTexts:
         return slot, False
 
     def _grow(self) -> None:
-        digests, positions = self._digests, self._positions
+        digests, numbers = self._digests, self._numbers
         self._bits += 1
         self._digests = array("Q", bytes(8 << self._bits))
-        self._positions = array("Q", bytes(8 << self._bits))
-        for digest, position in zip(digests, positions, strict=True):
+        self._numbers = array("Q", bytes(8 << self._bits))
+        for digest, number in zip(digests, numbers, strict=True):
             if digest:
                 slot, _ = self._slot(digest)
-                self._digests[slot], self._positions[slot] = digest, position
+                self._digests[slot], self._numbers[slot] = digest, number
 
 
-def _digest(text: str) -> int:
-    """64 bits of blake2b, never 0 (0 marks a free slot)."""
-    raw = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(raw, "little") or 1
+def _as_digest(text: str | int) -> int:
+    return text if isinstance(text, int) else digest64(text)

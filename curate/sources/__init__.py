@@ -101,7 +101,8 @@ def _finished(rows: Iterator[Sample | BadRow], root: Path, settings: SourceSetti
         if settings.ids == "position":
             sample = dataclasses.replace(sample, id=f"{sample.id}#{position}")
         elif sample.form.derived_id:
-            repeats = seen.count(sample.id)
+            repeats = seen.get(sample.id) or 0
+            seen.put(sample.id, repeats + 1)
             sample = dataclasses.replace(sample, id=f"{sample.id}-{repeats + 1}") if repeats else sample
         yield sample
 

@@ -1,0 +1,98 @@
+"""CLIP and the NSFW scorer, fed in batches from the small pictures that the workers prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curate.errors import UserError
+from curate.measure_row import Measured
+from curate.settings import MeasureSettings
+from curate.signals import SIGNAL_VERSIONS
+from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
+from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
+
+DECODE_VERSION = 1
+_MODEL_SIGNALS = ("clip", "nsfw", "text")
+
+
+def signals_wanted(settings: MeasureSettings) -> dict[str, Any]:
+    """Name → version of everything that a part's rows depend on; None for models that are off.
+
+    Raises:
+        UserError: the CLIP folder is not complete.
+    """
+    wanted: dict[str, Any] = {name: version for name, version in SIGNAL_VERSIONS.items() if name not in _MODEL_SIGNALS}
+    wanted["decode"] = [DECODE_VERSION, settings.max_bytes, settings.max_pixels]
+    wanted["nsfw"] = settings.nsfw and [settings.nsfw, SIGNAL_VERSIONS["nsfw"]]
+    wanted["clip"] = settings.clip and [clip_name(settings), SIGNAL_VERSIONS["clip"]]
+    return wanted
+
+
+def clip_name(settings: MeasureSettings) -> str | None:
+    """What identifies the CLIP model and its weights, without loading them; None if CLIP is off."""
+    if settings.clip is None:
+        return None
+    try:
+        return model_name(settings.clip.model, settings.clip.pretrained)
+    except ClipUnavailable as error:
+        raise UserError(str(error)) from error
+
+
+def clip_model(settings: MeasureSettings) -> Clip | None:
+    """Load CLIP if the settings name one."""
+    if settings.clip is None:
+        return None
+    try:
+        return load_clip(settings.clip.model, settings.clip.pretrained)
+    except ClipUnavailable as error:
+        raise UserError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Models:
+    """The loaded models; None for those that are off."""
+
+    clip: Clip | None
+    nsfw: Any
+    batch_size: int
+
+    @classmethod
+    def load(cls, settings: MeasureSettings) -> Models:
+        """Load what the settings ask for.
+
+        Raises:
+            UserError: a model cannot be loaded.
+        """
+        try:
+            nsfw = load_nsfw() if settings.nsfw else None
+        except NsfwUnavailable as error:
+            raise UserError(str(error)) from error
+        return cls(clip_model(settings), nsfw, settings.batch_size)
+
+    def complete(self, measured: Iterable[Measured]) -> Iterator[dict[str, Any]]:
+        """Rows in order, with ``clip_embedding`` and ``nsfw`` filled in; holds one batch at a time."""
+        held: list[Measured] = []
+        ready = 0
+        for one in measured:
+            held.append(one)
+            ready += one.clip is not None or one.nsfw is not None
+            if ready == self.batch_size:
+                yield from self._batch(held)
+                held, ready = [], 0
+        yield from self._batch(held)
+
+    def _batch(self, held: list[Measured]) -> Iterator[dict[str, Any]]:
+        rows = [one.row for one in held]
+        if self.clip is not None and (at := [number for number, one in enumerate(held) if one.clip is not None]):
+            embedded = self.clip.embed_images(np.stack([held[number].clip for number in at]))  # type: ignore[misc]
+            for number, embedding in zip(at, embedded, strict=True):
+                rows[number]["clip_embedding"] = embedding
+        if self.nsfw is not None and (at := [number for number, one in enumerate(held) if one.nsfw is not None]):
+            scores = nsfw_scores(self.nsfw, np.stack([held[number].nsfw for number in at]))  # type: ignore[misc]
+            for number, score in zip(at, scores, strict=True):
+                rows[number]["nsfw"] = float(score)
+        yield from rows

@@ -1,0 +1,124 @@
+"""The part of measuring that runs in worker processes: a path → its bytes → one decode → one row."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.atomic import sha256_bytes
+from curate.decode import decode
+from curate.preflight import locate, wrong_extension
+from curate.signals import IMAGE_SIGNALS
+from curate.signals.clip_input import ClipInput, clip_pixels
+from curate.signals.nsfw import nsfw_pixels
+
+CRASH = "the decoder crashed on it"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with each file.
+
+    Attributes:
+        root: the image root, resolved.
+        signals: keys of ``IMAGE_SIGNALS`` to compute.
+        clip: what CLIP wants prepared, or None.
+        nsfw: whether to prepare the NSFW scorer's input.
+    """
+
+    root: str
+    max_bytes: int
+    max_pixels: int
+    signals: tuple[str, ...]
+    clip: ClipInput | None
+    nsfw: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PathRow:
+    """A path, looked at and hashed: one row of ``paths.parquet`` and what tells that the file has not changed."""
+
+    path: str
+    image_key: str | None
+    error: str | None = None
+    error_detail: str | None = None
+    size: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One image's row and the small pictures that models want of it."""
+
+    row: dict[str, Any]
+    clip: NDArray[np.uint8] | None = None
+    nsfw: NDArray[np.uint8] | None = None
+
+
+def identify(plan: Plan, paths: list[str]) -> list[PathRow]:
+    """Locate each path below the root and hash its bytes."""
+    return [_identify(plan, path) for path in paths]
+
+
+def _identify(plan: Plan, path: str) -> PathRow:
+    found = locate(path, plan.root, max_bytes=plan.max_bytes)
+    if found.file is None:
+        return PathRow(path, None, found.error, found.detail, found.size, found.mtime_ns)
+    try:
+        data = Path(found.file).read_bytes()
+    except OSError as error:
+        return PathRow(path, None, "missing", error.strerror, found.size, found.mtime_ns)
+    return PathRow(path, sha256_bytes(data), None, None, found.size, found.mtime_ns)
+
+
+def measure(plan: Plan, files: list[PathRow]) -> list[Measured]:
+    """One row for each identified file; decodes each once."""
+    return [_measure(plan, file) for file in files]
+
+
+def _measure(plan: Plan, file: PathRow) -> Measured:
+    row: dict[str, Any] = {"image_key": file.image_key, "path": file.path}
+    try:
+        data = Path(plan.root, file.path).read_bytes()
+    except OSError as error:
+        return Measured({**row, "bytes": file.size, "error": "missing", "error_detail": error.strerror})
+    if sha256_bytes(data) != file.image_key:
+        changed = "the file changed while it was measured; run again"
+        return Measured({**row, "bytes": file.size, "error": "missing", "error_detail": changed})
+    image, facts = decode(data, max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
+    row.update(asdict(facts))
+    if image is None:
+        return Measured(row)
+    misnamed = wrong_extension(file.path, facts.format or "")
+    if misnamed:
+        row.update(error="wrong_extension", error_detail=misnamed)
+    grey = image.convert("L")
+    for name in plan.signals:
+        row.update(IMAGE_SIGNALS[name](image, grey))
+    return Measured(
+        row,
+        clip_pixels(image, plan.clip) if plan.clip else None,
+        nsfw_pixels(image) if plan.nsfw else None,
+    )
+
+
+def crashed_path(path: str) -> PathRow:
+    """The row of a path whose reading killed the process."""
+    return PathRow(path, None, "not_an_image", CRASH)
+
+
+def crashed_file(file: PathRow) -> Measured:
+    """The row of a file whose decoding killed the process."""
+    return Measured(
+        {
+            "image_key": file.image_key,
+            "path": file.path,
+            "bytes": file.size,
+            "error": "truncated",
+            "error_detail": CRASH,
+        }
+    )

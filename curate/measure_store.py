@@ -1,0 +1,196 @@
+"""The ``signals`` folder: parts that are appended, the table of paths, and the journal of a run under way.
+
+``part-<n>.parquet``: one row per unique image. ``paths.parquet``: one row per path, written when a run
+ends; its metadata says which part comes next. ``journal/<n>.parquet``: the paths of block n of a run that
+has not ended; block n is done when this file is there. ``.cache/``: what only makes the next run faster.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.atomic import atomic_path, sha256_file
+from curate.errors import UserError
+from curate.measure_row import PathRow
+from curate.signals.luminance import PERCENTILES
+from curate.signals.thumbnail import SIDE
+
+PATHS, CACHE, JOURNAL = "paths.parquet", ".cache", "journal"
+_META = b"winnow"
+_ROW_GROUP = 65_536
+_PATH_SCHEMA = pa.schema(
+    [("path", pa.string()), ("image_key", pa.string()), ("error", pa.string()), ("error_detail", pa.string())]
+)
+_STAT_FIELDS = [("size", pa.int64()), ("mtime_ns", pa.int64())]
+
+
+def image_schema(clip_width: int | None, signals: dict[str, Any]) -> pa.Schema:
+    """Columns of a part; ``signals`` (name → version) is kept in its metadata."""
+    embedding = pa.list_(pa.float16()) if clip_width is None else pa.list_(pa.float16(), clip_width)
+    doubles = [
+        "sharpness", "sharpness_coarse", *(f"luminance_p{percent}" for percent in PERCENTILES), "luminance_mean",
+        "contrast", "entropy", "aspect_ratio", "flat",
+    ]  # fmt: skip
+    return pa.schema(
+        [
+            ("image_key", pa.string()),
+            ("path", pa.string()),
+            ("bytes", pa.int64()),
+            ("format", pa.string()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("mode", pa.string()),
+            ("frames", pa.int32()),
+            ("exif_orientation", pa.int32()),
+            ("error", pa.string()),
+            ("error_detail", pa.string()),
+            ("phash", pa.uint64()),
+            ("dhash", pa.uint64()),
+            ("thumbnail", pa.binary(SIDE * SIDE * 3)),
+            *((name, pa.float64()) for name in doubles),
+            ("clip_embedding", embedding),
+            ("nsfw", pa.float64()),
+        ],
+        metadata={_META: json.dumps(signals, sort_keys=True)},
+    )
+
+
+class Store:
+    """Reads and writes one ``signals`` folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
+        for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
+            leftover.unlink()
+        self.first_block = self._metadata(folder / PATHS).get("next_part", 0)
+        for old in self._numbered(JOURNAL, ""):
+            if old[0] < self.first_block:  # its run ended, only this file was not yet removed
+                old[1].unlink()
+        blocks = [number for number, _ in self._numbered(JOURNAL, "")]
+        self.next_block = max(blocks, default=self.first_block - 1) + 1
+        for number, part in self._numbered("", "part-"):
+            if number >= self.next_block:  # its block did not end
+                part.unlink()
+
+    def parts(self) -> list[Path]:
+        """All finished parts in order."""
+        return [path for _, path in self._numbered("", "part-")]
+
+    def signals_of(self, part: Path) -> dict[str, Any]:
+        """Signal name → version that a part was measured with."""
+        return self._metadata(part)
+
+    def write_part(self, path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
+        """Write or replace a part."""
+        _write(path, [pa.Table.from_pylist(list(rows), schema)], schema)
+
+    def write_block(self, rows: Sequence[dict[str, Any]], schema: pa.Schema, paths: Sequence[PathRow]) -> None:
+        """Append one block: the rows of its new images, if any, then its paths, which makes it final."""
+        if rows:
+            self.write_part(self.folder / f"part-{self.next_block:05d}.parquet", rows, schema)
+        journal = pa.schema([*_PATH_SCHEMA, *_STAT_FIELDS])
+        columns = _columns([asdict(path) for path in paths], journal)
+        _write(self.folder / JOURNAL / f"{self.next_block:05d}.parquet", [columns], journal)
+        self.next_block += 1
+
+    def known_paths(self) -> Iterator[pa.Table]:
+        """Tables of path rows with ``size`` and ``mtime_ns`` (null where forgotten), oldest first."""
+        stat = self._stat()
+        if (self.folder / PATHS).is_file():
+            with pq.ParquetFile(self.folder / PATHS) as table:
+                start = 0
+                for batch in table.iter_batches(batch_size=_ROW_GROUP):
+                    rows = pa.Table.from_batches([batch])
+                    for name, kind in _STAT_FIELDS:
+                        times = stat[name].slice(start, len(rows)) if stat is not None else pa.nulls(len(rows), kind)
+                        rows = rows.append_column(name, times)
+                    yield rows
+                    start += len(rows)
+        for _, path in self._numbered(JOURNAL, ""):
+            yield pq.read_table(path)
+
+    def finish(self, superseded: Any) -> None:
+        """Merge the journal into ``paths.parquet``.
+
+        Args:
+            superseded: bool array over the rows of ``known_paths``: those that a later row replaces.
+        """
+        if self.next_block == self.first_block and (self.folder / PATHS).is_file():
+            return
+        schema = _PATH_SCHEMA.with_metadata({_META: json.dumps({"next_part": self.next_block})})
+        stat_file = self.folder / CACHE / "stat.parquet"
+        stat_file.parent.mkdir(exist_ok=True)
+        stat_schema = pa.schema(_STAT_FIELDS)
+        stats = [stat_schema.empty_table()]
+
+        def kept() -> Iterator[pa.Table]:
+            start = 0
+            for rows in self.known_paths():
+                alive = rows.filter(pa.array(~superseded[start : start + len(rows)]))
+                start += len(rows)
+                stats.append(alive.select(stat_schema.names).cast(stat_schema))
+                yield alive.select(_PATH_SCHEMA.names).cast(schema)
+
+        _write(self.folder / PATHS, _rechunked(kept(), schema), schema)
+        of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS)})}
+        _write(stat_file, [pa.concat_tables(stats).combine_chunks()], stat_schema.with_metadata(of))
+        shutil.rmtree(self.folder / JOURNAL, ignore_errors=True)
+        self.first_block = self.next_block
+
+    def _stat(self) -> pa.Table | None:
+        """Sizes and times of ``paths.parquet``'s files, if they belong to this very table."""
+        path = self.folder / CACHE / "stat.parquet"
+        if not path.is_file() or not (self.folder / PATHS).is_file():
+            return None
+        return pq.read_table(path) if self._metadata(path).get("of") == sha256_file(self.folder / PATHS) else None
+
+    def _numbered(self, folder: str, prefix: str) -> list[tuple[int, Path]]:
+        found = (self.folder / folder).glob(f"{prefix}[0-9]*.parquet")
+        return sorted((int(path.stem.removeprefix(prefix)), path) for path in found)
+
+    def _metadata(self, path: Path) -> dict[str, Any]:
+        if not path.is_file():
+            return {}
+        try:
+            kept = (pq.read_schema(path).metadata or {}).get(_META, b"{}")
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(
+                f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure anew"
+            ) from error
+        return dict(json.loads(kept))
+
+
+def _rechunked(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows in tables of one size, so that the file's bytes do not tell how the run went."""
+    held = schema.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table])
+        while len(held) >= _ROW_GROUP:
+            yield held.slice(0, _ROW_GROUP).combine_chunks()
+            held = held.slice(_ROW_GROUP)
+    yield held.combine_chunks()
+
+
+def _columns(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema)
+
+
+def _write(path: Path, tables: Any, schema: pa.Schema) -> None:
+    try:
+        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error

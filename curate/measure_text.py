@@ -1,0 +1,135 @@
+"""One row of text signals per sample, with the alignment of each assistant turn when CLIP is on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.atomic import atomic_path
+from curate.errors import UserError
+from curate.measure_embeddings import ImageEmbeddings, TextEmbeddings
+from curate.measure_models import clip_model, clip_name
+from curate.progress import Bar
+from curate.sample import IMAGE_MARKER, Sample
+from curate.settings import MeasureSettings
+from curate.signals import text
+
+TEXT = "text.parquet"
+_BLOCK = 4096
+_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("turns", pa.int32()),
+        ("question_words", pa.int32()),
+        ("answer_words", pa.int32()),
+        ("empty_answer", pa.bool_()),
+        ("echoed_answer", pa.bool_()),
+        ("refusal", pa.bool_()),
+        ("markers_match", pa.bool_()),
+        ("alternates", pa.bool_()),
+        ("clip_alignment", pa.float64()),
+        ("clip_alignments", pa.list_(pa.float64())),
+        ("agreement", pa.float64()),
+        ("vote_entropy", pa.float64()),
+    ]
+)
+
+
+def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings) -> Path:
+    """Write ``out/text.parquet``, one row per sample in input order; call it after ``measure_images``.
+
+    Each distinct text is embedded once, in this run or an earlier one. The file appears whole.
+
+    Args:
+        samples: their image paths are those given to ``measure_images``.
+        out: the ``signals`` folder.
+
+    Raises:
+        UserError: the CLIP model cannot be loaded, or ``out`` cannot be written.
+    """
+    total = len(samples) if isinstance(samples, Sized) else None
+    path = out / TEXT
+    aligner = Aligner(out, settings) if settings.clip else None
+    try:
+        with (
+            Bar("measure texts", total) as bar,
+            atomic_path(path) as temporary,
+            pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer,
+        ):
+            iterator = iter(samples)
+            while block := list(itertools.islice(iterator, _BLOCK)):
+                rows = [_facts(sample) for sample in block]
+                if aligner is not None:
+                    for row, aligned in zip(rows, aligner.alignments(block), strict=True):
+                        row["clip_alignments"] = aligned
+                        row["clip_alignment"] = min(aligned) if aligned else None
+                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+                bar.advance(len(block))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if aligner is not None:
+            aligner.close()
+    return path
+
+
+def _facts(sample: Sample) -> dict[str, Any]:
+    turns = [(turn.role, turn.value) for turn in sample.conversations]
+    return {"sample_id": sample.id, **text.conversation(turns, len(sample.image)), **text.votes(sample.answers)}
+
+
+def turn_texts(sample: Sample) -> list[str]:
+    """For each assistant turn, the user turn before it and the answer as one text, without markers."""
+    found, question = [], ""
+    for turn in sample.conversations:
+        if turn.role == "user":
+            question = " ".join(turn.value.replace(IMAGE_MARKER, " ").split())
+        elif turn.role == "assistant":
+            found.append(f"{question} {' '.join(turn.value.split())}".strip())
+    return found
+
+
+class Aligner:
+    """Cosines of turns with images, from stored embeddings; loads CLIP only for texts not embedded before."""
+
+    def __init__(self, out: Path, settings: MeasureSettings) -> None:
+        self._settings = settings
+        self._model: Any = None
+        self._images = ImageEmbeddings(out)
+        self._texts = TextEmbeddings(out, clip_name(settings) or "", self._images.width)
+
+    def alignments(self, samples: list[Sample]) -> Iterator[list[float] | None]:
+        """Per sample, the cosine of each assistant turn with its worst image; None without a measured image."""
+        texts = [turn_texts(sample) for sample in samples]
+        images = [self._images.rows(sample.image) for sample in samples]
+        pairs = [(image, row) for row, found in enumerate(images) for image in found]
+        new = self._texts.missing(text for row, texts_ in enumerate(texts) if images[row] for text in texts_)
+        for start in range(0, len(new), self._settings.batch_size):
+            self._embed(new[start : start + self._settings.batch_size])
+        wanted = [(image, self._texts.row(text), row) for image, row in pairs for text in texts[row]]
+        cosines = iter(self._cosines([image for image, _, _ in wanted], [text for _, text, _ in wanted]))
+        for found, texts_ in zip(images, texts, strict=True):
+            by_image = [[next(cosines) for _ in texts_] for _ in found]
+            yield [min(turn) for turn in zip(*by_image, strict=True)] if by_image else None
+
+    def _cosines(self, images: list[int], texts: list[int]) -> list[float]:
+        if not images:
+            return []
+        left = self._images.values[images].astype(np.float32)
+        right = self._texts.values()[texts].astype(np.float32)
+        return [float(cosine) for cosine in (left * right).sum(axis=1)]
+
+    def _embed(self, batch: list[str]) -> None:
+        if self._model is None:
+            self._model = clip_model(self._settings)
+        self._texts.append(batch, self._model.embed_texts(batch))
+
+    def close(self) -> None:
+        """Free the files that are held open."""
+        self._images.close()
