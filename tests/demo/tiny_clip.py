@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
+import torch
+from open_clip.model import CLIP
+from safetensors.torch import save_file
 
 TINY_CLIP = {
     "embed_dim": 32,
@@ -20,10 +22,6 @@ PREPROCESS = {
 
 def write_clip(folder: Path, **changes: object) -> Path:
     """A random open_clip checkpoint folder; ``changes`` go into its model configuration."""
-    import torch
-    from open_clip.model import CLIP
-    from safetensors.torch import save_file
-
     torch.manual_seed(0)
     model_cfg = TINY_CLIP | changes
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,8 +29,3 @@ def write_clip(folder: Path, **changes: object) -> Path:
     config = {"model_cfg": model_cfg, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     return folder
-
-
-@pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip"))
