@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from dashboards.query import decisions, failures, samples, training
+from dashboards.query import compare, decisions, failures, samples, training
 from dashboards.query.catalog import Catalog, Folder, scan
 from dashboards.query.engine import Connection, connect
 from dashboards.query.filters import Outcome
+from dashboards.query.scores import Score
 from dashboards.query.tables import Predictions, open_predictions
 from dashboards.query.views import View
 from dashboards.settings import data_root
@@ -95,3 +96,9 @@ def fates(sets: tuple[Folder, ...], sample_id: str) -> list[decisions.Fate]:
 def training_matches(sets: tuple[Folder, ...], sample_id: str) -> list[tuple[str, list[decisions.Match]]]:
     """Name of each curated set, and its training rows that match a sample."""
     return [(folder.name, decisions.training_matches(connection(), folder, sample_id)) for folder in sets]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def changes(run: Folder, base: Folder, scores: tuple[Score, ...]) -> list[compare.Change]:
+    """What changed in these scores from ``base`` to ``run``, with intervals."""
+    return compare.changes(connection(), predictions(run), predictions(base), scores)

@@ -38,16 +38,10 @@ def render(data: bytes, size: int) -> bytes:
     with _DECODING:
         try:
             return _encode(_decode(data, size), size)
-        # Pillow's parsers raise many types on hostile bytes; these are its documented bases.
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            EOFError,
-            ArithmeticError,
-            LookupError,
-            Image.DecompressionBombError,
-        ) as error:
+        except Image.DecompressionBombError as error:
+            raise NoImageError("too_large") from error
+        # Pillow's parsers raise many types on hostile bytes; these are their bases.
+        except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError) as error:
             raise NoImageError("unreadable") from error
 
 

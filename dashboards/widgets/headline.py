@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import streamlit as st
 
+from dashboards.query.compare import Change
 from dashboards.query.scores import Score
-from dashboards.widgets.numbers import amount, difference, interval, metric_name
+from dashboards.widgets.numbers import amount, as_label, difference, difference_interval, interval, metric_name
 
 
-def score_card(score: Score, earlier: Score | None) -> None:
-    """One score with its interval, and the change since ``earlier``."""
+def score_card(score: Score, change: Change | None) -> None:
+    """One score with its interval, and the paired change with its own."""
     between = interval(score.low, score.high, is_share=score.is_share)
     with st.container(border=True, height="stretch", gap="xxsmall"):
         st.metric(
-            f"{metric_name(score.metric)} · {score.task}",
+            as_label(metric_name(score.metric)) + " · " + as_label(score.task),
             amount(score.value, is_share=score.is_share),
-            difference(score.value - earlier.value, is_share=score.is_share) if earlier else None,
+            difference(change.difference, is_share=change.is_share) if change else None,
+            delta_color="normal" if change and _is_certain(change) else "off",
+            help="Change against the run compared with, on the rows of both; grey when its interval includes zero.",
         )
         st.text(f"95% interval {between}" if between else "no interval recorded")
-        st.caption(f"n = {score.n:,}")
+        st.caption(f"{score.n:,} rows{_change_text(change)}")
 
 
 def count_card(label: str, value: str, *lines: str) -> None:
@@ -31,8 +32,11 @@ def count_card(label: str, value: str, *lines: str) -> None:
             st.text(line)
 
 
-def score_cards(scores: Sequence[Score], base: Sequence[Score]) -> None:
-    """One card per score; ``base`` gives the change."""
-    before = {(score.task, score.metric): score for score in base}
-    for score in scores:
-        score_card(score, before.get((score.task, score.metric)))
+def _is_certain(change: Change) -> bool:
+    return change.low is not None and change.high is not None and not change.low <= 0 <= change.high
+
+
+def _change_text(change: Change | None) -> str:
+    if change is None or change.low is None or change.high is None:
+        return ""
+    return f" · change {difference_interval(change.low, change.high, is_share=change.is_share)} (95%)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ METRIC_NAMES = {
     "bleu_2": "BLEU-2",
     "bleu_3": "BLEU-3",
     "bleu_4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
     "cider": "CIDEr-D",
 }
 
@@ -22,6 +24,11 @@ METRIC_NAMES = {
 def metric_name(metric: str) -> str:
     """The usual spelling of a metric's name."""
     return METRIC_NAMES.get(metric, metric)
+
+
+def as_label(name: str) -> str:
+    """A name from data as plain words, for the places where Streamlit reads Markdown."""
+    return " ".join(re.sub(r"[^\w.-]|_", " ", name).split())
 
 
 def amount(value: float, *, is_share: bool) -> str:

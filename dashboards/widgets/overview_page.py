@@ -9,13 +9,20 @@ import streamlit as st
 from curate.errors import UserError
 from dashboards import state
 from dashboards.query.catalog import Catalog, Folder
+from dashboards.query.compare import Change
 from dashboards.query.filters import FilterSpec
 from dashboards.query.scores import Score, headline, scores
 from dashboards.query.views import View, open_view
 from dashboards.widgets.filter_bar import choose_runs
-from dashboards.widgets.headline import count_card, score_cards
+from dashboards.widgets.headline import count_card, score_card
 from dashboards.widgets.notice import nothing_yet, problem
-from dashboards.widgets.panels import all_runs_panel, curation_panel, next_panel, scores_panel, training_panel
+from dashboards.widgets.panels import (
+    all_runs_panel,
+    curation_panel,
+    next_panel,
+    scores_panel,
+    training_panel,
+)
 
 
 def show_overview(catalog: Catalog) -> None:
@@ -38,8 +45,11 @@ def show_overview(catalog: Catalog) -> None:
 def _evaluation(catalog: Catalog, view: View) -> None:
     found = scores(view.run)
     before = scores(view.base) if view.base else []
+    headlines = headline(found)
+    changes = _changes(view, headlines)
     with st.grid(4, gap="small"):
-        score_cards(headline(found), before)
+        for score in headlines:
+            score_card(score, changes.get((score.task, score.metric)))
         _counts(catalog, view)
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -47,6 +57,13 @@ def _evaluation(catalog: Catalog, view: View) -> None:
     with right:
         next_panel(view)
     all_runs_panel(_by_run(catalog))
+
+
+def _changes(view: View, headlines: list[Score]) -> dict[tuple[str, str], Change]:
+    if view.base is None:
+        return {}
+    found = state.changes(view.run, view.base, tuple(headlines))
+    return {(change.task, change.metric): change for change in found}
 
 
 def _counts(catalog: Catalog, view: View) -> None:

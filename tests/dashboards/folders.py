@@ -227,7 +227,7 @@ def _curated(root: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]])
 
 
 def _rules(position: int, rows: list[dict[str, Any]], test: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Row 7 misses its file; every 10th is blurry, row 5 also misaligned; every 13th leaks test row 0; every 17th is flagged."""
+    """Row 7 misses its file; every 10th is blurry, row 5 also misaligned; every 13th leaks; every 17th is flagged."""
     fired = []
     if position == 7:
         fired.append(("unreadable", "drop", "error IS NOT NULL", {"error": "missing"}, "", None))

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from curate.errors import UserError
+from dashboards.query.catalog import scan
+from dashboards.query.compare import changes
+from dashboards.query.engine import Connection
+from dashboards.query.scores import headline, scores
+from dashboards.query.tables import open_predictions
+from dashboards.query.training import loss_curve
+from evalsuite.statistics import cluster_codes, mean_sums, paired_difference
+from tests.dashboards.folders import build
+
+
+def test_scores_are_those_of_the_evaluation(data: Path) -> None:
+    folder = scan(data).find("evals", "demo-tuned")
+    assert folder
+    found = scores(folder)
+    stored = json.loads((folder.path / "scores.json").read_text())["tasks"]
+    assert {(score.task, score.metric): score.value for score in found} == {
+        (task, metric): entry["value"]
+        for task, content in stored.items()
+        for metric, entry in content["metrics"].items()
+    }
+    assert found[0].task == "vqa", "the task with most rows comes first"
+    assert [(score.task, score.metric) for score in headline(found)] == [("vqa", "accuracy"), ("caption", "cider")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"tasks": []}', '{"tasks": {"a": null}}', '{"tasks": {"a": {"metrics": {"m": {"value": null}}}}}', "{}"],
+)
+def test_odd_scores_are_left_out(tmp_path: Path, content: str) -> None:
+    build(tmp_path)
+    (tmp_path / "evals" / "demo-tuned" / "scores.json").write_text(content)
+    folder = scan(tmp_path).find("evals", "demo-tuned")
+    assert folder and scores(folder) == []
+
+
+def test_unreadable_scores_are_a_sentence(tmp_path: Path) -> None:
+    build(tmp_path)
+    (tmp_path / "evals" / "demo-tuned" / "scores.json").write_text("{")
+    folder = scan(tmp_path).find("evals", "demo-tuned")
+    assert folder
+    with pytest.raises(UserError, match=r"scores\.json"):
+        scores(folder)
+
+
+def test_change_is_the_paired_difference_of_the_evaluation_package(data: Path, connection: Connection) -> None:
+    """Same rows, same clusters, same order, same seed: the very same interval."""
+    catalog = scan(data)
+    run, base = catalog.find("evals", "demo-tuned"), catalog.find("evals", "demo-base")
+    assert run and base
+    tables = [open_predictions(connection, folder.file("predictions.parquet")) for folder in (run, base)]
+    accuracy = [score for score in headline(scores(run)) if score.metric == "accuracy"]
+    (change,) = changes(connection, *tables, accuracy)
+    frames = [pd.read_parquet(folder.path / "predictions.parquet").query("task == 'vqa'") for folder in (run, base)]
+    clusters = cluster_codes([keys[0] for keys in frames[0]["image_keys"]])
+    expected = paired_difference(mean_sums(frames[1]["accuracy"]), mean_sums(frames[0]["accuracy"]), clusters)
+    assert change.n == 40
+    assert change.run == frames[0]["accuracy"].mean() and change.base == frames[1]["accuracy"].mean()
+    assert (change.difference, change.low, change.high) == pytest.approx((expected.value, expected.low, expected.high))
+
+
+def test_bleu_is_no_mean_and_gets_no_difference(data: Path, connection: Connection) -> None:
+    catalog = scan(data)
+    run, base = catalog.find("evals", "demo-tuned"), catalog.find("evals", "demo-base")
+    assert run and base
+    tables = [open_predictions(connection, folder.file("predictions.parquet")) for folder in (run, base)]
+    found = changes(connection, *tables, scores(run))
+    assert {change.metric for change in found} == {"accuracy", "vqa_accuracy", "cider"}
+
+
+def test_loss_curve_keeps_every_step_of_a_short_run(data: Path, connection: Connection) -> None:
+    folder = scan(data).find("runs", "demo")
+    assert folder
+    points = loss_curve(connection, folder)
+    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    assert [point.step for point in points] == [line["step"] for line in lines]
+    assert np.allclose([point.loss for point in points], [line["loss"] for line in lines])
+
+
+def test_long_curves_are_averaged_down_and_bad_lines_skipped(tmp_path: Path) -> None:
+    from dashboards.query.engine import connect
+
+    build(tmp_path)
+    lines = [json.dumps({"step": step, "epoch": 0.1, "loss": 1.0}) for step in range(5000)]
+    (tmp_path / "runs" / "demo" / "metrics.jsonl").write_text("\n".join(["not json", *lines, '{"step": 5000, "lo']))
+    folder = scan(tmp_path).find("runs", "demo")
+    assert folder
+    points = loss_curve(connect(tmp_path), folder)
+    assert 500 <= len(points) <= 600 and points[-1].step == 4999
+    assert all(point.loss == 1.0 for point in points)
