@@ -22,19 +22,20 @@ from torch.nn import functional as F
 
 from curate.atomic import atomic_path, write_json, write_text
 from curate.progress import Bar
+from data.demo.captions import PHRASINGS, REQUESTS
+from data.demo.facts import COLOURS, SHAPES, answers_of, facts, question_type
+from data.demo.package import by_image, image_paths, load_questions
 
-COLOURS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
-SHAPES = ("circle", "rectangle", "triangle")
 CLASSES = [(colour, shape) for colour in COLOURS for shape in SHAPES]
 MODEL_CFG: dict[str, Any] = {
     "embed_dim": 64,
     "init_logit_bias": -2,
-    "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 192, "layers": 4, "head_width": 48},
+    "vision_cfg": {"image_size": 48, "patch_size": 8, "width": 128, "layers": 3, "head_width": 32},
     # The text tower is narrow because CLIP's 49,408-token vocabulary would outweigh everything else.
-    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 48, "heads": 4, "layers": 3},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 3},
 }
 PREPROCESS_CFG: dict[str, Any] = {
-    "size": 64,
+    "size": 48,
     "mode": "RGB",
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],
@@ -42,35 +43,16 @@ PREPROCESS_CFG: dict[str, Any] = {
     "resize_mode": "squash",
     "fill_color": 0,
 }
-CAPTIONS = (
-    "a {colour} {shape}",
-    "a {colour} {shape} on a plain background",
-    "there is a {colour} {shape} in the image",
-    "the image shows a {colour} {shape}",
-    "a {shape} that is {colour}",
-    "an image of a {colour} {shape}",
-    "the image contains one {shape}, and it is {colour}",
-)
-PROMPTS = ("", "describe the image. ", "what does the image show? ", "write a short caption. ")
 
 
-def known_classes(texts: list[str], answers: list[str], image_ids: list[int]) -> dict[int, int]:
-    """Image id → index into CLASSES, for images whose own questions name both colour and shape."""
-    facts: dict[int, dict[str, str]] = {}
-    for text, answer, image_id in zip(texts, answers, image_ids, strict=True):
-        words = [*text.rstrip("?").split(), *([] if answer in ("yes", "no") else [answer])]
-        if answer == "no" and not {"not", "no"} & set(words):
-            continue
-        if answer == "yes" and {"not", "no"} & set(words):
-            continue
-        found = facts.setdefault(image_id, {})
-        found.update({"colour": word for word in words if word in COLOURS})
-        found.update({"shape": word for word in words if word in SHAPES})
-    return {
-        image_id: CLASSES.index((found["colour"], found["shape"]))
-        for image_id, found in facts.items()
-        if len(found) == 2
-    }
+def known_classes(split: str) -> dict[int, int]:
+    """Image id → index into CLASSES, for images whose own questions give away both colour and shape."""
+    classes = {}
+    for image_id, asked in by_image(load_questions(split, None)).items():
+        known = facts((question.text, question.answer) for question in asked)
+        if known.colour and known.shape:
+            classes[image_id] = CLASSES.index((known.colour, known.shape))
+    return classes
 
 
 def is_true(question: str, answer: str, colour: str, shape: str) -> bool:
@@ -85,39 +67,43 @@ def is_true(question: str, answer: str, colour: str, shape: str) -> bool:
     return (present != negated) == (answer == "yes")
 
 
-def answers_to(question: str) -> tuple[str, ...]:
-    """The answers that have the right type for ``question``."""
-    if question.split()[0] in ("is", "does"):
-        return ("yes", "no")
-    return COLOURS if "color" in question else SHAPES
-
-
 def texts_and_truth(questions: list[str]) -> tuple[list[str], np.ndarray]:
     """Every text of the domain, and the bool matrix (classes, texts) of which is true of which."""
     texts: list[str] = []
     truth: list[list[bool]] = []
     for question in sorted(set(questions)):
-        for answer in answers_to(question):
+        for answer in answers_of(question_type(question)):
             texts.append(f"{question} {answer}")
             truth.append([is_true(question, answer, *made) for made in CLASSES])
-    for template in CAPTIONS:
-        for prompt in PROMPTS:
+    for phrasing in PHRASINGS:
+        for request in ("", *REQUESTS):
             for index, (colour, shape) in enumerate(CLASSES):
-                texts.append(prompt + template.format(colour=colour, shape=shape))
+                texts.append(f"{request} {phrasing.format(colour=colour, shape=shape)}".strip())
                 truth.append([index == other for other in range(len(CLASSES))])
     return texts, np.array(truth).T
 
 
-def load_images(paths: dict[int, str], ids: list[int], preprocess: Any) -> Tensor:
-    """Preprocessed images ``(N, 3, 64, 64)`` float32, in the order of ``ids``."""
+def load_images(paths: dict[int, Path], ids: list[int], preprocess: Any) -> Tensor:
+    """Preprocessed images ``(N, 3, 48, 48)`` float32, in the order of ``ids``."""
     from PIL import Image
 
     return torch.stack([preprocess(Image.open(paths[image_id]).convert("RGB")) for image_id in ids])
 
 
+def moved(pixels: Tensor) -> Tensor:
+    """A batch ``(B, 3, S, S)`` shifted by up to S/8 and mirrored left-right at random: what it shows stays true."""
+    size = pixels.shape[-1]
+    reach = size // 8
+    if random.random() < 0.5:
+        pixels = pixels.flip(3)
+    top, left = random.randint(0, 2 * reach), random.randint(0, 2 * reach)
+    padded = F.pad(pixels, (reach, reach, reach, reach), mode="replicate")
+    return padded[:, :, top : top + size, left : left + size]
+
+
 def zero_shot_accuracy(model: Any, tokenizer: Any, images: Tensor, classes: Tensor) -> float:
     """Share of images whose own class has the nearest of the 24 captions 'a {colour} {shape}'."""
-    texts = tokenizer([CAPTIONS[0].format(colour=colour, shape=shape) for colour, shape in CLASSES])
+    texts = tokenizer([PHRASINGS[0].format(colour=colour, shape=shape) for colour, shape in CLASSES])
     model.eval()
     with torch.no_grad():
         text_features = model.encode_text(texts, normalize=True)  # (24, embed_dim)
@@ -125,9 +111,10 @@ def zero_shot_accuracy(model: Any, tokenizer: Any, images: Tensor, classes: Tens
     return float(((image_features @ text_features.T).argmax(1) == classes).float().mean())
 
 
-def train(seed: int, epochs: int, batch: int, texts_per_step: int, learning_rate: float) -> tuple[Any, dict[str, float]]:
+def train(
+    seed: int, epochs: int, batch: int, texts_per_step: int, learning_rate: float
+) -> tuple[Any, dict[str, float]]:
     """Train from scratch; return the model (float32) and its accuracy on the test images."""
-    import easy_vqa
     import open_clip
 
     random.seed(seed)
@@ -140,14 +127,13 @@ def train(seed: int, epochs: int, batch: int, texts_per_step: int, learning_rate
     preprocess = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**PREPROCESS_CFG), False)
     tokenizer = open_clip.SimpleTokenizer(context_length=MODEL_CFG["text_cfg"]["context_length"])
 
-    questions, answers, image_ids = easy_vqa.get_train_questions()
-    known = known_classes(questions, answers, image_ids)
-    images = load_images(easy_vqa.get_train_image_paths(), list(known), preprocess)
+    known = known_classes("train")
+    images = load_images(image_paths("train"), list(known), preprocess)
     classes = torch.tensor(list(known.values()))
-    texts, truth_array = texts_and_truth(questions)
+    texts, truth_array = texts_and_truth([question.text for question in load_questions("train", None)])
     tokens, truth = tokenizer(texts), torch.from_numpy(truth_array).float()
-    test_known = known_classes(*easy_vqa.get_test_questions())
-    test_images = load_images(easy_vqa.get_test_image_paths(), list(test_known), preprocess)
+    test_known = known_classes("test")
+    test_images = load_images(image_paths("test"), list(test_known), preprocess)
     test_classes = torch.tensor(list(test_known.values()))
 
     steps = epochs * (len(images) // batch)
@@ -160,13 +146,9 @@ def train(seed: int, epochs: int, batch: int, texts_per_step: int, learning_rate
             for start in range(0, len(images) - batch + 1, batch):
                 chosen = order[start : start + batch]
                 asked = torch.randperm(len(texts))[:texts_per_step]
-                pixels = images[chosen]
-                if random.random() < 0.5:  # a mirrored shape is the same shape
-                    pixels = pixels.flip(random.choice((2, 3)))
-                with torch.autocast("cpu", torch.bfloat16):
-                    image_features = model.encode_image(pixels, normalize=True)
-                    text_features = model.encode_text(tokens[asked], normalize=True)
-                logits = model.logit_scale.exp() * image_features.float() @ text_features.float().T + model.logit_bias
+                image_features = model.encode_image(moved(images[chosen]), normalize=True)
+                text_features = model.encode_text(tokens[asked], normalize=True)
+                logits = model.logit_scale.exp() * image_features @ text_features.T + model.logit_bias
                 signs = 2 * truth[classes[chosen]][:, asked] - 1
                 # SigLIP sums over texts; the mean over them keeps the learning rate free of texts_per_step.
                 loss = -F.logsigmoid(signs * logits).mean() * 20
@@ -197,9 +179,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("data/demo/clip"), help="folder of the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--batch", type=int, default=128, help="images a step")
-    parser.add_argument("--texts", type=int, default=192, help="texts a step, drawn from all texts of the domain")
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--batch", type=int, default=64, help="images a step")
+    parser.add_argument("--texts", type=int, default=128, help="texts a step, drawn from all texts of the domain")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     arguments = parser.parse_args()
     model, scores = train(
