@@ -98,6 +98,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> tuple[Image.Image
         return None, _failed(facts, "too_large_pixels", f"{width} × {height} pixels, the cap is {max_pixels}")
     try:
         facts = replace(facts, frames=_frames(opened, len(data)))
+        turned_by_pillow = _orientation(opened) if opened.format == "TIFF" else 1
         opened.load()
         image = to_rgb(opened)
     except _BOMB as error:
@@ -109,6 +110,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> tuple[Image.Image
     orientation = _orientation(opened)
     if orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
+    orientation = max(orientation, turned_by_pillow)  # one of them is 1
     facts = replace(facts, width=image.width, height=image.height, exif_orientation=orientation)
     # A multi-picture JPEG is a photograph with its own preview, not an animation.
     if facts.frames != 1 and opened.format != "MPO":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.atomic import sha256_bytes
-from curate.decode import decode
+from curate.decode import ImageFacts, decode
 from curate.preflight import locate, wrong_extension
-from curate.signals import IMAGE_SIGNALS
+from curate.signals import measure_pixels
 from curate.signals.clip_input import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 
+_FACTS = tuple(field.name for field in fields(ImageFacts))
 CRASH = "the decoder crashed on it"
 
 
@@ -77,7 +79,9 @@ def _identify(plan: Plan, path: str) -> PathRow:
 
 def measure(plan: Plan, files: list[PathRow]) -> list[Measured]:
     """One row for each identified file; decodes each once."""
-    return [_measure(plan, file) for file in files]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata; what matters is in the row
+        return [_measure(plan, file) for file in files]
 
 
 def _measure(plan: Plan, file: PathRow) -> Measured:
@@ -90,15 +94,13 @@ def _measure(plan: Plan, file: PathRow) -> Measured:
         changed = "the file changed while it was measured; run again"
         return Measured({**row, "bytes": file.size, "error": "missing", "error_detail": changed})
     image, facts = decode(data, max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
-    row.update(asdict(facts))
+    row.update({name: getattr(facts, name) for name in _FACTS})
     if image is None:
         return Measured(row)
     misnamed = wrong_extension(file.path, facts.format or "")
     if misnamed:
         row.update(error="wrong_extension", error_detail=misnamed)
-    grey = image.convert("L")
-    for name in plan.signals:
-        row.update(IMAGE_SIGNALS[name](image, grey))
+    row.update(measure_pixels(image, plan.signals))
     return Measured(
         row,
         clip_pixels(image, plan.clip) if plan.clip else None,

@@ -141,7 +141,7 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     )
     image, answers, own_meta = record.get(image_key), record.get("answers"), record.get("meta")
     paths = [image] if isinstance(image, str) and image else image or []
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
         raise UserError(f"{where}: {image_key!r} must be a path or a list of paths")
     if not isinstance(answers, list | None) or not all(isinstance(answer, str) for answer in answers or []):
         raise UserError(f"{where}: 'answers' must be a list of strings")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 VERSION = 1
 COLUMNS = {"entropy": "0–8 bits: Shannon entropy of the 256-level luminance histogram; 0 is one flat colour"}
 
 
-def entropy(grey: Image.Image) -> dict[str, float]:
-    """H = −Σ p log₂ p over the levels that occur."""
-    counts = np.asarray(grey.histogram(), dtype=np.float64)
-    share = counts[counts > 0] / counts.sum()
+def entropy(histogram: NDArray[np.int64]) -> dict[str, float]:
+    """H = −Σ p log₂ p over the levels that occur, of a (256,) histogram."""
+    share = histogram[histogram > 0] / histogram.sum()
     return {"entropy": float(-(share * np.log2(share)).sum()) + 0.0}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 VERSION = 1
 COLUMNS = {"flat": "0–1: share of pixels that have the most common luminance level; 1 is blank"}
 
 
-def flat(grey: Image.Image) -> dict[str, float]:
-    """Largest histogram bin / number of pixels."""
-    counts = grey.histogram()
-    return {"flat": max(counts) / sum(counts)}
+def flat(histogram: NDArray[np.int64]) -> dict[str, float]:
+    """Largest bin of a (256,) histogram / number of pixels."""
+    return {"flat": float(histogram.max() / histogram.sum())}

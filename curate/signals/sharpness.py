@@ -53,10 +53,10 @@ def _at_scale(image: Image.Image, grey: Image.Image, factor: int) -> float | Non
 
 
 def _score(grey: Image.Image) -> float | None:
-    counts = np.cumsum(grey.histogram())
-    low, high = np.searchsorted(counts, [0.01 * counts[-1], 0.99 * counts[-1]])
-    gate = min(max(int(high - low) // 4, _GATE[0]), _GATE[1])
     pixels = np.asarray(grey)
+    reached = np.cumsum(grey.histogram())
+    low, high = np.searchsorted(100 * reached, [reached[-1], 99 * reached[-1]])
+    gate = min(max(int(high - low) // 4, _GATE[0]), _GATE[1])
     # A few hundred lines say the same as all of them at a fraction of the price.
     across = edge_ratios(pixels[:: -(-pixels.shape[0] // _LINES)], gate)
     down = edge_ratios(np.ascontiguousarray(pixels[:, :: -(-pixels.shape[1] // _LINES)].T), gate)

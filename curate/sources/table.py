@@ -12,7 +12,6 @@ import base64
 import csv
 import datetime
 import decimal
-import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,6 +39,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 CAPTION_QUESTION = "Describe the image."
 _MAX_LITERAL = 100_000
+_KEY_SETS = 1000
 _MAX_FIELD = 64 << 20
 
 
@@ -49,20 +49,23 @@ def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
     Raises:
         UserError: no such file, not readable as a table, or no column for the question's answer.
     """
-    path = Path(settings.location)
-    rows = iter_rows(path)
-    first = next(rows, None)
-    if first is None:
-        return
-    roles: dict[str, str] | None = None
-    for row in itertools.chain([first], rows):
+    roles_of: dict[tuple[str, ...], dict[str, str]] = {}  # objects of one JSONL file may differ in their keys
+    for row in iter_rows(Path(settings.location)):
         if isinstance(row, BadRow):
             yield row
             continue
         where, position, values = row
-        if roles is None or not set(roles.values()) <= values.keys():
-            roles = find_columns(list(values), settings.columns, where=str(path))
-        yield _sample_or_bad(values, roles, settings, where, position)
+        names = tuple(values)
+        if names not in roles_of:
+            try:
+                found = find_columns(list(names), settings.columns, where=settings.location)
+            except UserError as error:
+                if not roles_of:
+                    raise
+                yield BadRow(where, str(error).removeprefix(f"{settings.location}: "), position)
+                continue
+            roles_of = {**roles_of, names: found} if len(roles_of) < _KEY_SETS else {names: found}
+        yield _sample_or_bad(values, roles_of[names], settings, where, position)
 
 
 def image_root(settings: SourceSettings) -> Path:
@@ -147,7 +150,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
         )
         handle.seek(0)
         reader = csv.reader(handle, delimiter=delimiter)
-        names = next(reader, [])
+        names = next(reader, None)
+        if names is None:
+            return
         if len(set(names)) < len(names) or not any(name.strip() for name in names):
             raise UserError(f"{path}: the first line must name the columns, each once")
         position = 0

@@ -1,0 +1,206 @@
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from curate.decode import decode
+from curate.preflight import CLASSES
+from tests.curate.pictures import encoded, noise, shape
+
+CAPS = {"max_bytes": 1_000_000, "max_pixels": 100_000}
+
+
+def pixels(data):
+    image, facts = decode(data, **CAPS)
+    assert facts.error is None, facts
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize(
+    "format", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG", "JPEG2000", "AVIF", "ICO", "QOI"]
+)
+def test_every_format_is_read_and_named(format):
+    options = {"lossless": True} if format == "WEBP" else {"sizes": [(16, 16)]} if format == "ICO" else {}
+    image, facts = decode(encoded(shape(16), format, **options), **CAPS)
+    assert (facts.error, facts.format, image.size, facts.frames) == (None, format, (16, 16), 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "fill", "expected"),
+    [
+        ("1", 1, (255, 255, 255)),
+        ("L", 100, (100, 100, 100)),
+        ("P", 3, None),
+        ("LA", (100, 255), (100, 100, 100)),
+        ("LA", (100, 0), (255, 255, 255)),
+        ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
+        ("RGBA", (10, 20, 30, 0), (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 51), (204, 204, 204)),
+        ("I;16", 65535, (255, 255, 255)),
+        ("I;16", 25700, (100, 100, 100)),
+    ],
+)
+def test_modes_become_the_colours_one_sees(mode, fill, expected):
+    picture = Image.new(mode, (5, 4), fill)
+    if mode == "P":
+        picture.putpalette([value for index in range(256) for value in (index, 2 * index % 256, 7)])
+        expected = (3, 6, 7)
+    found = pixels(encoded(picture))
+    assert found.shape == (4, 5, 3)
+    assert (found == expected).all()
+
+
+def test_palette_and_grey_with_a_transparent_colour_show_white():
+    palette = Image.new("P", (2, 1), 1)
+    palette.putpalette([0, 0, 0, 200, 10, 10])
+    palette.putpixel((1, 0), 0)
+    assert pixels(encoded(palette, transparency=0)).tolist() == [[[200, 10, 10], [255, 255, 255]]]
+    grey = Image.new("L", (2, 1), 90)
+    grey.putpixel((1, 0), 7)
+    assert pixels(encoded(grey, transparency=7)).tolist() == [[[90, 90, 90], [255, 255, 255]]]
+    colour = Image.new("RGB", (2, 1), (1, 2, 3))
+    colour.putpixel((1, 0), (9, 9, 9))
+    assert pixels(encoded(colour, transparency=(9, 9, 9))).tolist() == [[[1, 2, 3], [255, 255, 255]]]
+
+
+def test_cmyk_equals_pillows_conversion():
+    picture = noise(16, 16).convert("CMYK")
+    data = encoded(picture, "JPEG", quality=95)
+    assert (pixels(data) == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all()
+    assert decode(data, **CAPS)[1].mode == "CMYK"
+
+
+@pytest.mark.parametrize("mode", ["F", "LAB"])
+def test_modes_without_defined_colours(mode):
+    image, facts = decode(encoded(Image.new(mode, (4, 4)), "TIFF"), **CAPS)
+    assert (image, facts.error, facts.mode) == (None, "unreadable_mode", mode)
+
+
+def test_32_bit_greys_beyond_16_bits_have_no_defined_white():
+    assert decode(encoded(Image.new("I", (4, 4), 70_000), "TIFF"), **CAPS)[1].error == "unreadable_mode"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_exif_orientation_is_applied(orientation, format):
+    picture = Image.new("RGB", (6, 4), (0, 0, 0))
+    picture.paste((255, 255, 255), (0, 0, 3, 2))  # the top left quarter is white
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 100, "subsampling": 0} if format == "JPEG" else {"lossless": True} if format == "WEBP" else {}
+    image, facts = decode(encoded(picture, format, exif=exif, **options), **CAPS)
+    corner = {1: "tl", 2: "tr", 3: "br", 4: "bl", 5: "tl", 6: "tr", 7: "br", 8: "bl"}[orientation]
+    assert image.size == (facts.width, facts.height) == ((6, 4) if orientation < 5 else (4, 6))
+    assert facts.exif_orientation == orientation
+    right, bottom = image.width - 1, image.height - 1
+    corners = {"tl": (0, 0), "tr": (right, 0), "bl": (0, bottom), "br": (right, bottom)}
+    bright = {name: image.getpixel(at)[0] > 128 for name, at in corners.items()}
+    assert bright == {name: name == corner for name in corners}
+
+
+def test_damaged_exif_costs_no_pixel():
+    data = encoded(shape(8), exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
+    assert decode(data, **CAPS)[1].error is None
+
+
+def test_animation_gives_its_first_frame_and_its_class():
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
+    for format in ("GIF", "WEBP", "PNG", "TIFF"):
+        image, facts = decode(encoded(frames[0], format, save_all=True, append_images=frames[1:]), **CAPS)
+        assert (facts.error, facts.frames) == ("animated", 3), format
+        assert image.getpixel((0, 0))[0] > 240
+
+
+def test_a_photo_with_its_preview_is_no_animation():
+    data = encoded(shape(16), "MPO", save_all=True, append_images=[shape(8)])
+    image, facts = decode(data, **CAPS)
+    assert (facts.format, facts.frames, facts.error) == ("MPO", 2, None)
+    assert image.size == (16, 16)
+
+
+def png_header(width, height):
+    """A PNG that claims a size and has hardly any data."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    ihdr = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    body = b"IDAT" + zlib.compress(b"\0" * 100)
+    return b"\x89PNG\r\n\x1a\n" + ihdr + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+
+@pytest.mark.parametrize("side", [317, 20_000, 2**31 - 1])
+def test_bombs_are_refused_before_decoding(side, monkeypatch):
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image, facts = decode(png_header(side, side), **CAPS)
+    assert (image, facts.error) == (None, "too_large_pixels")
+
+
+def test_caps_are_inclusive():
+    data = encoded(shape(10))
+    assert decode(data, max_bytes=len(data), max_pixels=100)[1].error is None
+    assert decode(data, max_bytes=len(data) - 1, max_pixels=100)[1].error == "too_large_bytes"
+    assert decode(data, max_bytes=len(data), max_pixels=99)[1].error == "too_large_pixels"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
+def test_cut_off_files_are_truncated(format, share):
+    data = encoded(noise(64, 48), format)
+    image, facts = decode(data[: max(int(len(data) * share), 20)], **CAPS)
+    assert (image, facts.error) == (None, "truncated"), facts
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"<html><body>404</body></html>", b"BMW is a car", b"P1anet", b"RIFF1234WAVEfmt ", b"%PDF-1.4", b"%!PS-Adobe-3.0",
+     b"\0" * 64, b"a", b"\x1f\x8b\x08" + b"x" * 50, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"],
+)  # fmt: skip
+def test_other_files_are_not_images(data):
+    image, facts = decode(data, **CAPS)
+    assert (image, facts.error) == (None, "not_an_image"), facts
+    assert facts.error_detail
+
+
+def test_empty_file():
+    assert decode(b"", **CAPS)[1].error == "empty"
+
+
+SEEDS = {
+    format: encoded(noise(12, 9), format)
+    for format in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "QOI", "JPEG2000", "AVIF")
+}
+SEEDS["animation"] = encoded(noise(6, 6), "GIF", save_all=True, append_images=[noise(6, 6, 1)])
+SEEDS["palette"] = encoded(noise(6, 6).quantize(8), transparency=1)
+
+
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_mutated_files_never_raise(data):
+    seed = bytearray(SEEDS[data.draw(st.sampled_from(sorted(SEEDS)))])
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, max(len(seed) - 1, 0)))
+        match data.draw(st.sampled_from(["flip", "cut", "insert", "delete", "ones"])):
+            case "flip":
+                seed[at : at + 1] = bytes([data.draw(st.integers(0, 255))])
+            case "cut":
+                del seed[at:]
+            case "insert":
+                seed[at:at] = data.draw(st.binary(max_size=8))
+            case "delete":
+                del seed[at : at + data.draw(st.integers(1, 8))]
+            case "ones":
+                seed[at : at + 4] = b"\xff\xff\xff\xff"
+    image, facts = decode(bytes(seed), **CAPS)
+    assert facts.bytes == len(seed)
+    assert facts.error is None or facts.error in CLASSES
+    assert (image is None) == (facts.error is not None and facts.error != "animated")
+    if image is not None:
+        assert image.mode == "RGB"
+        assert image.width * image.height <= CAPS["max_pixels"]
