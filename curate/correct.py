@@ -1,0 +1,102 @@
+"""Rows as read → rows as judged: image keys joined, reviewers' corrections applied."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from curate import corrections
+from curate.atomic import write_json
+from curate.corrections import Correction, Resolved
+from curate.facts import parquet
+from curate.ingest import ROWS, row_of
+from curate.keys import answer_key, question_key
+from curate.progress import Bar
+from curate.sample import from_record
+from curate.workspace import Workspace, query_batches, row_count, write_parquet
+
+CORRECTED = pa.schema(
+    [
+        *ROWS,
+        ("image_keys", pa.list_(pa.string())),
+        ("content_hash", pa.string()),
+        ("question_key", pa.string()),
+        ("answer_key", pa.string()),
+        ("forced", pa.string()),
+        ("forced_by", pa.string()),
+    ]
+)
+_WITH_KEYS = """
+    SELECT r.*, coalesce(k.image_keys, []) AS image_keys
+    FROM {rows} r LEFT JOIN (
+        SELECT i.position, list(p.image_key ORDER BY i.image_no) AS image_keys
+        FROM (SELECT position, unnest(images) AS path, generate_subscripts(images, 1) AS image_no FROM {rows}) i
+        LEFT JOIN {paths} p ON p.path = i.path
+        GROUP BY i.position
+    ) k ON k.position = r.position
+    ORDER BY r.position
+"""
+
+
+def write_corrected(space: Workspace, folder: Path | None) -> None:
+    """Write ``space.samples`` (schema ``CORRECTED``) and, where a folder of corrections is given, what became of each.
+
+    Raises:
+        UserError: a line of the folder is no correction.
+    """
+    lines = corrections.read_corrections(folder) if folder else []
+    resolved = corrections.resolve(lines)
+    status: dict[str, str] = {}
+    query = _WITH_KEYS.format(rows=parquet([space.rows]), paths=parquet([space.paths]))
+    with duckdb.connect(":memory:") as connection, Bar("apply corrections", row_count(space.rows)) as bar:
+        batches = query_batches(connection, query)
+        write_parquet(space.samples, _corrected(batches, resolved, status, bar), CORRECTED)
+    write_json(space.corrections, _report(lines, resolved, status))
+
+
+def _corrected(
+    batches: Iterator[pa.RecordBatch], resolved: Mapping[str, Resolved], status: dict[str, str], bar: Bar
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield pa.RecordBatch.from_pylist([_judged(row, resolved, status) for row in batch.to_pylist()], CORRECTED)
+        bar.advance(batch.num_rows)
+
+
+def _judged(row: dict[str, Any], resolved: Mapping[str, Resolved], status: dict[str, str]) -> dict[str, Any]:
+    record = json.loads(row["record"])
+    row["content_hash"] = corrections.content_hash(row["image_keys"], record)
+    row["forced"] = row["forced_by"] = None
+    if row["bad_row"] is None and row["sample_id"] in resolved:
+        applied = corrections.apply(record, row["content_hash"], resolved[row["sample_id"]])
+        status.update(applied.status)
+        if applied.record != record:
+            record = applied.record
+            sample = from_record(record, where=row["sample_id"])
+            row.update({**row_of(sample), "sample_id": row["sample_id"]})
+        if applied.forced:
+            row["forced"] = applied.forced
+            row["forced_by"] = json.dumps({"corrections": sorted(applied.status)})
+    row["question_key"], row["answer_key"] = question_key(record), answer_key(record)
+    return row
+
+
+def _report(lines: list[Correction], resolved: Mapping[str, Resolved], status: Mapping[str, str]) -> dict[str, Any]:
+    """The fate of every line, with counts: see ``corrections.Applied``, or ``superseded`` by a later line
+    of its reviewer, ``undone``, ``elsewhere`` (no such row in this set)."""
+    undone = {(line.reviewer, line.undoes) for line in lines if line.action == "undo"}
+    live = {line.correction_id for one in resolved.values() for line in (*one.agreed, *one.conflicts)}
+    fates = {}
+    for line in lines:
+        if line.action == "undo":
+            continue
+        if line.correction_id in live:
+            fates[line.correction_id] = status.get(line.correction_id, "elsewhere")
+        else:
+            fates[line.correction_id] = "undone" if (line.reviewer, line.correction_id) in undone else "superseded"
+    return {"counts": dict(sorted(Counter(fates.values()).items())), "lines": fates}

@@ -1,0 +1,180 @@
+"""The columns that a rule may ask about, and the table that holds them: one row per sample and image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import duckdb
+
+from curate.measure_store import image_schema
+from curate.signals import SIGNAL_COLUMNS
+from curate.workspace import Workspace
+
+_SQL_TYPES = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "double": "DOUBLE"}
+_HIDDEN = {"image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
+_FILE_COLUMNS = {
+    "bytes": "size of the file in bytes",
+    "format": "JPEG, PNG, … as its content says",
+    "width": "pixels, after EXIF orientation",
+    "height": "pixels, after EXIF orientation",
+    "mode": "Pillow's mode of the file: RGB, L, P, CMYK, …",
+    "frames": "number of frames; above 1 is an animation",
+    "exif_orientation": "1-8, null without the tag",
+}
+_TEXT_TYPES = {
+    "turns": "INTEGER", "question_words": "INTEGER", "answer_words": "INTEGER", "empty_answer": "BOOLEAN",
+    "echoed_answer": "BOOLEAN", "refusal": "BOOLEAN", "markers_match": "BOOLEAN", "alternates": "BOOLEAN",
+    "clip_alignment": "DOUBLE", "agreement": "DOUBLE", "vote_entropy": "DOUBLE",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that rules may use.
+
+    Attributes:
+        table: where it comes from: rows, path, image, text, duplicate, contamination or loss.
+        sql: how it is read there.
+        type: its DuckDB type.
+        about: meaning, unit, range.
+    """
+
+    table: str
+    sql: str
+    type: str
+    about: str
+
+
+@lru_cache(maxsize=1)
+def known_columns() -> dict[str, Column]:
+    """Every column by name, in the order in which `curate signals` shows them."""
+    about = {name: text for columns in SIGNAL_COLUMNS.values() for name, text in columns.items()} | _FILE_COLUMNS
+    found = {
+        "error": Column("path", "p.error", "VARCHAR", "what is wrong with the file (missing, empty, …); or null"),
+        "error_detail": Column("path", "p.error_detail", "VARCHAR", "the decoder's own words"),
+    }  # fmt: skip
+    for field in image_schema(None, {}):
+        if field.name not in _HIDDEN:
+            kind = _SQL_TYPES[str(field.type)]
+            found[field.name] = Column("image", f's."{field.name}"', kind, about.get(field.name, ""))
+    for name, kind in _TEXT_TYPES.items():
+        found[name] = Column("text", f't."{name}"', kind, about.get(name, ""))
+    return {**found, **_ROW_COLUMNS, **_FOUND_COLUMNS}
+
+
+_ROW_COLUMNS = {
+    "sample_id": Column("rows", "r.sample_id", "VARCHAR", "id of the row"),
+    "source": Column("rows", "r.source", "VARCHAR", "name of its dataset"),
+    "split": Column("rows", "r.split", "VARCHAR", "train, val, …"),
+    "question": Column("rows", "r.question", "VARCHAR", "first user turn without <image>"),
+    "answer": Column("rows", "r.answer", "VARCHAR", "first assistant turn"),
+    "question_type": Column("rows", "r.question_type", "VARCHAR", "meta.question_type of the source, or null"),
+    "votes": Column("rows", "len(r.answers)", "BIGINT", "number of references"),
+    "images": Column("rows", "len(r.images)", "BIGINT", "number of images; 0 is a text-only row"),
+    "bad_row": Column("rows", "r.bad_row", "VARCHAR", "why the row could not be read, or null"),
+}
+_FOUND_COLUMNS = {
+    "duplicate": Column("duplicate", "d.duplicate_of IS NOT NULL", "BOOLEAN",
+                        "an equal row about a near-identical image is kept in its place (needs `duplicates:`)"),
+    "duplicate_distance": Column("duplicate", "d.distance", "DOUBLE",
+                                 "0-255: mean difference of the two thumbnails; null without a kept twin"),
+    "conflicting": Column("duplicate", "d.conflict_with IS NOT NULL", "BOOLEAN",
+                          "a near-identical image has the same question with another answer (needs `duplicates:`)"),
+    "contaminated": Column("contamination", "c.sample_id IS NOT NULL", "BOOLEAN",
+                           "its image is in an evaluation set (needs `contamination:`)"),
+    "contaminated_question": Column("contamination", "coalesce(c.same_question, false)", "BOOLEAN",
+                                    "and that set asks the same question about it"),
+    "loss": Column("loss", "l.loss", "DOUBLE", "nats per trained token in the last epoch of `losses:`; or null"),
+}  # fmt: skip
+_JOINS = {
+    "path": "LEFT JOIN paths p ON p.path = i.path",
+    "image": "LEFT JOIN images s ON s.image_key = i.image_key",
+    "text": "LEFT JOIN texts t ON t.sample_id = r.sample_id",
+    "duplicate": "LEFT JOIN duplicates d ON d.position = r.position",
+    "contamination": "LEFT JOIN contaminations c ON c.sample_id = r.sample_id",
+    "loss": "LEFT JOIN losses l ON l.sample_id = r.sample_id",
+}
+# (sample_id, benchmark, …): the closest match of a sample speaks for it.
+_CONTAMINATIONS = """
+    SELECT sample_id, bool_or(same_question) AS same_question, arg_min(evaluation, distance) AS evaluation
+    FROM {table} GROUP BY sample_id
+"""
+_LOSSES = """
+    SELECT sample_id, avg(loss) AS loss FROM (
+        SELECT sample_id, loss, (stage, epoch) = max((stage, epoch)) OVER (PARTITION BY sample_id) AS is_last
+        FROM {table}
+    ) WHERE is_last GROUP BY sample_id
+"""
+_NO_DUPLICATES = """
+    SELECT NULL::BIGINT AS position, NULL::VARCHAR AS duplicate_of, NULL::VARCHAR AS conflict_with,
+           NULL::DOUBLE AS distance, NULL::INTEGER AS hamming, NULL::VARCHAR AS duplicate_group WHERE false
+"""
+_NO_CONTAMINATION = (
+    "SELECT NULL::VARCHAR AS sample_id, NULL::BOOLEAN AS same_question, NULL::VARCHAR AS evaluation WHERE false"
+)
+_NO_LOSSES = "SELECT NULL::VARCHAR AS sample_id, NULL::DOUBLE AS loss WHERE false"
+
+
+def column_types() -> dict[str, str]:
+    """Column name → DuckDB type."""
+    return {name: column.type for name, column in known_columns().items()}
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, space: Workspace, losses: Sequence[Path] = ()) -> None:
+    """Name the files as views: rows, paths, images, texts, duplicates, contaminations, losses."""
+
+    def view(name: str, query: str) -> None:
+        connection.execute(f"CREATE VIEW {name} AS {query}")
+
+    view("rows", f"SELECT * FROM {parquet([space.samples])}")
+    view("paths", f"SELECT path, image_key, error, error_detail FROM {parquet([space.paths])}")
+    if parts := space.image_parts():
+        view("images", f"SELECT * EXCLUDE (path, error, error_detail) FROM {parquet(parts)}")
+    else:
+        connection.register("no_images", image_schema(None, {}).empty_table())
+        view("images", "SELECT * EXCLUDE (path, error, error_detail) FROM no_images")
+    view("texts", f"SELECT * FROM {parquet([space.text])}")
+    found = space.duplicate_rows
+    view("duplicates", f"SELECT * FROM {parquet([found])}" if found.is_file() else _NO_DUPLICATES)
+    matched = space.contamination
+    has_matches = matched.is_file()
+    view("contaminations", _CONTAMINATIONS.format(table=parquet([matched])) if has_matches else _NO_CONTAMINATION)
+    view("losses", _LOSSES.format(table=parquet(losses)) if losses else _NO_LOSSES)
+
+
+def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], where: str = "true") -> None:
+    """Create the table ``facts``: position, image_no (from 1, 0 for text-only rows) and the given columns.
+
+    Args:
+        columns: names of ``known_columns``.
+        where: condition on the view ``rows`` (alias r); ours, never the user's.
+    """
+    known = known_columns()
+    wanted = {name: known[name] for name in columns}
+    tables = {column.table for column in wanted.values()} - {"rows"}
+    selected = "".join(f', {column.sql} AS "{name}"' for name, column in wanted.items())
+    connection.execute(f"""
+        CREATE TABLE facts AS
+        SELECT r.position, coalesce(i.image_no, 0) AS image_no{selected}
+        FROM rows r
+        LEFT JOIN (
+            SELECT position, unnest(images) AS path, unnest(image_keys) AS image_key,
+                   generate_subscripts(images, 1) AS image_no
+            FROM rows r WHERE {where}
+        ) i ON i.position = r.position
+        {" ".join(join for table, join in _JOINS.items() if table in tables)}
+        WHERE {where}
+    """)
+
+
+def parquet(paths: Sequence[Path]) -> str:
+    """SQL that reads Parquet files; their names are quoted."""
+    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
+
+
+def literal(text: str) -> str:
+    """``text`` as an SQL string constant."""
+    return "'" + text.replace("'", "''") + "'"

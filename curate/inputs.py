@@ -1,0 +1,62 @@
+"""What a curation is made from, as digests: tells whether a finished one is still current."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from curate.atomic import digest_of, sha256_file
+from curate.manifest import package_versions
+from curate.recipe import CurateRecipe
+from curate.settings import SourceSettings
+from curate.steps import stamp
+from curate.workspace import Workspace, read_batches
+
+
+def input_digests(recipe: CurateRecipe) -> dict[str, str]:
+    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses."""
+    found = {source.location: _digest(source) for source in all_sources(recipe)}
+    return {**found, **side_inputs(recipe)}
+
+
+def side_inputs(recipe: CurateRecipe) -> dict[str, str]:
+    """Digests of what is read anew by every decision: corrections and losses."""
+    corrections = sorted(recipe.corrections.glob("*.jsonl")) if recipe.corrections else []
+    return {str(path): sha256_file(path) for path in [*corrections, *recipe.losses] if path.is_file()}
+
+
+def all_sources(recipe: CurateRecipe) -> list[SourceSettings]:
+    """Sources and evaluation sets."""
+    return [*recipe.sources, *(recipe.contamination.against if recipe.contamination else [])]
+
+
+def resolved(recipe: CurateRecipe) -> dict[str, Any]:
+    """The recipe as JSON without what changes no result."""
+    return recipe.model_dump(mode="json", exclude={"signals": {"workers"}})
+
+
+def measured_from(recipe: CurateRecipe) -> str:
+    """Digest of the part of a recipe that measuring depends on."""
+    whole = resolved(recipe)
+    return digest_of([whole["sources"], whole["signals"], whole["contamination"] and whole["contamination"]["against"]])
+
+
+def image_stamp(space: Workspace, root: Path) -> str:
+    """Digest of name, size and time of every image file of a set."""
+    seen = hashlib.sha256()
+    for batch in read_batches(space.paths, ["path"]):
+        for path in batch.column("path").to_pylist():
+            seen.update(repr(stamp(root / path)).encode("utf-8", "surrogatepass"))
+    return seen.hexdigest()
+
+
+def _digest(source: SourceSettings) -> str:
+    """Of a file its bytes; of a folder the names and sizes in it; of an installed package its version."""
+    path = Path(source.location)
+    if path.is_file():
+        return sha256_file(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return digest_of([[str(file.relative_to(path)), file.stat().st_size] for file in files])
+    return digest_of([source.location, package_versions()])

@@ -1,0 +1,207 @@
+"""A curation from sources to card. A run can be killed at any point; the next one takes up where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from curate.atomic import sha256_file
+from curate.card import write_card
+from curate.contamination import benchmark_name, find_contamination
+from curate.correct import write_corrected
+from curate.duplicates import find_duplicates
+from curate.errors import UserError
+from curate.export import write_exports
+from curate.ingest import open_sources, write_rows
+from curate.inputs import image_stamp, input_digests, measured_from, resolved, side_inputs
+from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
+from curate.measure import measure_images, measure_text
+from curate.policy import CheckedRule, check_rules, decide
+from curate.recipe import CurateRecipe, all_rules
+from curate.sample import Sample, from_record
+from curate.settings import MeasureSettings, SourceSettings
+from curate.steps import Steps, stamp
+from curate.summary import count_rows
+from curate.workspace import Workspace, read_batches, row_count
+
+# Raise it when these modules make other rows from the same input.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left.
+
+    Attributes:
+        space: where it lies.
+        counts: of ``summary.count_rows``.
+        seconds: wall time of the steps that ran; empty if everything was up to date.
+    """
+
+    space: Workspace
+    counts: dict[str, Any]
+    seconds: dict[str, float]
+
+
+def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> Outcome:
+    """Read, measure, compare, decide, write.
+
+    Args:
+        recipe_name: how the card calls the recipe.
+        workers: processes that decode; changes no result.
+
+    Raises:
+        UserError: bad input. The folder then has no manifest, or the one of an earlier, whole run.
+    """
+    rules = check_rules(all_rules(recipe))
+    space = Workspace(recipe.folder)
+    steps = Steps(space.work)
+    inputs = input_digests(recipe)
+    if _is_up_to_date(recipe, inputs, space, steps):
+        return Outcome(space, read_manifest(space.folder, finish_with="")["counts"], {})
+    (space.folder / MANIFEST).unlink(missing_ok=True)
+    settings = recipe.signals.model_copy(update={"workers": workers or recipe.signals.workers})
+    root = _measure(recipe.sources, inputs, settings, space, steps, "")
+    for evaluation in recipe.contamination.against if recipe.contamination else []:
+        name = benchmark_name(evaluation)
+        classical = settings.model_copy(update={"clip": None, "nsfw": None})
+        _measure([evaluation], inputs, classical, space.against(name), steps, f"{name}: ")
+        _correct(None, {}, space.against(name), steps, f"{name}: ")
+    for note, value in {"measured": measured_from(recipe), "inputs": inputs, "root": str(root)}.items():
+        steps.note(note, value)
+    return _judge(recipe, recipe_name, rules, inputs, root, space, steps)
+
+
+def decide_again(recipe: CurateRecipe, recipe_name: str) -> Outcome:
+    """Everything after measuring, from stored signals: opens no image.
+
+    Raises:
+        UserError: nothing was measured yet, or not with these sources and signals.
+    """
+    rules = check_rules(all_rules(recipe))
+    space = Workspace(recipe.folder)
+    steps = Steps(space.work)
+    if steps.noted("measured") is None:
+        raise UserError(f"{space.folder}: nothing is measured there yet; run `curate run {recipe_name}` first")
+    if steps.noted("measured") != measured_from(recipe):
+        raise UserError(
+            f"{space.folder}: the recipe's sources, signals or evaluation sets are not those that were measured;"
+            f" run `curate run {recipe_name}`"
+        )
+    inputs = {**steps.noted("inputs"), **side_inputs(recipe)}
+    (space.folder / MANIFEST).unlink(missing_ok=True)
+    return _judge(recipe, recipe_name, rules, inputs, Path(steps.noted("root")), space, steps)
+
+
+def _is_up_to_date(recipe: CurateRecipe, inputs: dict[str, str], space: Workspace, steps: Steps) -> bool:
+    """Whether the folder holds the result of this recipe on these inputs, and no image file has changed since."""
+    if not is_current(space.folder, recipe=resolved(recipe), inputs=inputs):
+        return False
+    return bool(steps.noted("images") == image_stamp(space, Path(steps.noted("root") or ".")))
+
+
+def _measure(
+    sources: Sequence[SourceSettings], inputs: dict[str, str], settings: MeasureSettings, space: Workspace,
+    steps: Steps, label: str,
+) -> Path:  # fmt: skip
+    """Rows and image signals of one set; returns the folder below which its images lie."""
+    opened = open_sources(sources)
+    key = [VERSION, str(opened.root), [[one.model_dump(mode="json"), inputs[one.location]] for one in sources]]
+    steps.unless_done(f"{label}read", key, [space.rows], lambda: write_rows(opened, space.rows, f"{label}read"))
+    paths = _StoredPaths(space.rows)
+    steps.always(f"{label}measure images", lambda: measure_images(paths, opened.root, space.signals, settings))
+    return opened.root
+
+
+def _correct(folder: Path | None, digests: dict[str, str], space: Workspace, steps: Steps, label: str = "") -> None:
+    key = [VERSION, stamp(space.rows), sha256_file(space.paths), digests]
+    outputs = [space.samples, space.corrections]
+    steps.unless_done(f"{label}corrections", key, outputs, lambda: write_corrected(space, folder))
+
+
+def _judge(
+    recipe: CurateRecipe, recipe_name: str, rules: list[CheckedRule], inputs: dict[str, str], root: Path,
+    space: Workspace, steps: Steps,
+) -> Outcome:  # fmt: skip
+    """From stored image signals to the manifest."""
+    _correct(recipe.corrections, side_inputs(recipe), space, steps)
+    known = [VERSION, stamp(space.samples, *space.image_parts())]
+    settings = recipe.signals
+    steps.unless_done(
+        "measure texts",
+        [known, settings.clip and settings.clip.model_dump(mode="json")],
+        [space.text],
+        lambda: measure_text(_StoredSamples(space.samples), space.signals, settings),
+    )
+    _compare(recipe, known, space, steps)
+    steps.always("decide", lambda: decide(space, rules, recipe.losses))
+    outputs: list[Path] = []
+    steps.always("export", lambda: outputs.extend(write_exports(space)))
+    counts = count_rows(space, rules)
+    outputs.append(write_card(space, recipe, recipe_name, rules, counts, root))
+    found = [space.decisions, space.corrections, space.duplicate_images, space.contamination, space.paths, space.text]
+    steps.note("images", image_stamp(space, root))
+    write_manifest(
+        space.folder,
+        stage="curate",
+        recipe=resolved(recipe),
+        inputs=inputs,
+        outputs=[*outputs, *(path for path in found if path.is_file()), *space.image_parts()],
+        counts=counts,
+        seconds=steps.seconds,
+        seeds={"seed": recipe.seed},
+        extra={"image_root": str(root)},
+    )
+    return Outcome(space, counts, steps.seconds)
+
+
+def _compare(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Steps) -> None:
+    """Contamination and duplicates, where the recipe asks for them; what an earlier recipe left is removed."""
+    contamination, duplicates = recipe.contamination, recipe.duplicates
+    if contamination is None:
+        space.contamination.unlink(missing_ok=True)
+    else:
+        sets = [(benchmark_name(one), space.against(benchmark_name(one))) for one in contamination.against]
+        key = [known, contamination.model_dump(mode="json"), [stamp(other.samples) for _, other in sets]]
+        outputs = [space.contamination]
+        steps.unless_done("contamination", key, outputs, lambda: find_contamination(space, sets, contamination))
+    if duplicates is None:
+        space.duplicate_images.unlink(missing_ok=True)
+        space.duplicate_rows.unlink(missing_ok=True)
+    else:
+        key = [known, duplicates.model_dump(mode="json")]
+        outputs = [space.duplicate_images, space.duplicate_rows]
+        steps.unless_done("duplicates", key, outputs, lambda: find_duplicates(space, duplicates))
+
+
+class _StoredPaths:
+    """The image paths of stored rows, streamed; as often as asked."""
+
+    def __init__(self, table: Path) -> None:
+        self._table = table
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in read_batches(self._table, ["images"]):
+            yield from batch.column("images").flatten().to_pylist()
+
+    def __len__(self) -> int:
+        return sum(len(batch.column("images").flatten()) for batch in read_batches(self._table, ["images"]))
+
+
+class _StoredSamples:
+    """Stored rows as samples, streamed; rows that could not be read are left out."""
+
+    def __init__(self, table: Path) -> None:
+        self._table = table
+
+    def __iter__(self) -> Iterator[Sample]:
+        for batch in read_batches(self._table, ["sample_id", "record", "bad_row"]):
+            for row in batch.to_pylist():
+                if row["bad_row"] is None:
+                    yield replace(from_record(json.loads(row["record"])), id=row["sample_id"])
+
+    def __len__(self) -> int:
+        return row_count(self._table)

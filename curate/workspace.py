@@ -1,0 +1,133 @@
+"""Where the files of one curation lie, and how Parquet is written so that equal rows give equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.atomic import atomic_path
+from curate.errors import UserError
+
+ROWS_A_GROUP = 16_384
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A curated folder: results at the top, intermediate tables under ``work/``."""
+
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        """Intermediate tables; safe to delete, made again by the next run."""
+        return self.folder / "work"
+
+    @property
+    def rows(self) -> Path:
+        """Every input row as it was read."""
+        return self.work / "rows.parquet"
+
+    @property
+    def samples(self) -> Path:
+        """Every input row after corrections, with its image keys."""
+        return self.work / "corrected.parquet"
+
+    @property
+    def signals(self) -> Path:
+        """Image and text signals."""
+        return self.folder / "signals"
+
+    @property
+    def paths(self) -> Path:
+        """Image path → image key or what is wrong with the file."""
+        return self.signals / "paths.parquet"
+
+    @property
+    def text(self) -> Path:
+        """Text signals by sample_id."""
+        return self.signals / "text.parquet"
+
+    @property
+    def duplicate_images(self) -> Path:
+        """Near-identical images: member, representative, distances."""
+        return self.folder / "duplicates.parquet"
+
+    @property
+    def duplicate_rows(self) -> Path:
+        """Rows that repeat or contradict another one."""
+        return self.work / "duplicate_rows.parquet"
+
+    @property
+    def contamination(self) -> Path:
+        """Rows whose image also occurs in an evaluation set."""
+        return self.folder / "contamination.parquet"
+
+    @property
+    def corrections(self) -> Path:
+        """What became of each reviewer's line."""
+        return self.folder / "corrections.json"
+
+    @property
+    def decisions(self) -> Path:
+        """One decision per row."""
+        return self.folder / "decisions.parquet"
+
+    def against(self, name: str) -> Workspace:
+        """The evaluation set ``name``, read and measured."""
+        return Workspace(self.folder / "against" / name.replace("/", "_"))
+
+    def image_parts(self) -> list[Path]:
+        """Parquet parts of the image signals, in order."""
+        return sorted(self.signals.glob("part-*.parquet"))
+
+
+def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> None:
+    """Atomically write batches of any size as row groups of one size: equal rows give equal bytes.
+
+    Raises:
+        UserError: the file cannot be written (read-only folder, full disk).
+    """
+    try:
+        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for table in _regrouped(batches, schema):
+                writer.write_table(table, row_group_size=ROWS_A_GROUP)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Stream a file that ``write_parquet`` wrote, one row group at a time: equal cuts for equal numbers of rows."""
+    with pq.ParquetFile(path) as table:
+        for group in range(table.num_row_groups):
+            yield table.read_row_group(group, columns=columns).combine_chunks().to_batches()[0]
+
+
+def query_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
+    """Stream the rows of an SQL query."""
+    yield from connection.sql(query).to_arrow_reader(ROWS_A_GROUP)
+
+
+def row_count(path: Path) -> int:
+    """Number of rows of a Parquet file."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _regrouped(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    held = 0
+    for batch in batches:
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        waiting.append(table.cast(schema) if table.schema != schema else table)
+        held += table.num_rows
+        while held >= ROWS_A_GROUP:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROWS_A_GROUP).combine_chunks()
+            waiting = [joined.slice(ROWS_A_GROUP)]
+            held -= ROWS_A_GROUP
+    if held:
+        yield pa.concat_tables(waiting).combine_chunks()
