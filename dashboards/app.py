@@ -5,8 +5,10 @@ from pathlib import Path
 import streamlit as st
 
 from curate.errors import UserError
+from dashboards import state
 from dashboards.widgets.brand import ICON, LOGO
 from dashboards.widgets.notice import problem
+from dashboards.widgets.run_choice import choose_runs
 
 st.set_page_config(page_title="Winnow", page_icon=ICON, layout="wide")
 st.logo(LOGO, size="large")
@@ -22,6 +24,7 @@ page = st.navigation(
     ],
     position="top",
 )
+choose_runs(state.catalog())
 try:
     page.run()
 except UserError as error:  # a folder that broke while it was being shown

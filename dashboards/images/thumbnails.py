@@ -1,4 +1,4 @@
-"""Decode untrusted bytes under a pixel cap, shrink them, keep the result on disk."""
+"""Shrink pictures, and keep the result on disk."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from curate.decode import decode
 from curate.settings import MeasureSettings
 from dashboards.images.store import NoImageError
 
@@ -23,26 +24,24 @@ REASONS = {
     "unreadable": "not readable",
     "none": "no image",
 }
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF")
 _LOSSLESS_BELOW = 256  # small pictures suffer from JPEG, and PNG is small enough
-_MAX_PIXELS = MeasureSettings().max_pixels
+_LIMITS = MeasureSettings()  # the same caps as curation
 _DECODING = threading.BoundedSemaphore(2)  # bounds memory: a page asks for dozens at once
 
 
 def render(data: bytes, size: int) -> bytes:
-    """The first frame, upright, in RGB, at most ``size`` pixels on its longest side; JPEG, or PNG for small ones.
+    """The picture that curation and evaluation see, at most ``size`` pixels on its longest side.
+
+    Returns: PNG for small pictures, JPEG for the others.
 
     Raises:
-        NoImageError: ``too_large`` above the pixel cap of curation, ``unreadable`` for anything else.
+        NoImageError: ``too_large`` above the caps of curation, ``unreadable`` for anything else.
     """
     with _DECODING:
-        try:
-            return _encode(_decode(data, size), size)
-        except Image.DecompressionBombError as error:
-            raise NoImageError("too_large") from error
-        # Pillow's parsers raise many types on hostile bytes; these are their bases.
-        except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError) as error:
-            raise NoImageError("unreadable") from error
+        image, facts = decode(data, max_bytes=_LIMITS.max_bytes, max_pixels=_LIMITS.max_pixels)
+        if image is None:
+            raise NoImageError("too_large" if (facts.error or "").startswith("too_large") else "unreadable")
+        return _encode(image, size)
 
 
 def cached(cache: Path, image_key: str, size: str, make: Callable[[], bytes]) -> bytes:
@@ -80,19 +79,6 @@ def placeholder(reason: str) -> bytes:
 def media_type(picture: bytes) -> str:
     """The type of what ``render`` made."""
     return "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
-
-
-def _decode(data: bytes, size: int) -> Image.Image:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    if image.width * image.height > _MAX_PIXELS:
-        raise NoImageError("too_large")
-    image.draft("RGB", (size, size))  # JPEG decodes at a fraction of its size
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        layer = upright.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return upright.convert("RGB")
 
 
 def _encode(image: Image.Image, size: int) -> bytes:

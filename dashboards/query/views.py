@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dashboards.query.catalog import Catalog, Folder
 from dashboards.query.filters import NO_BASE, FilterSpec
@@ -10,7 +10,7 @@ from dashboards.query.filters import NO_BASE, FilterSpec
 
 @dataclass(frozen=True)
 class View:
-    """A FilterSpec whose run exists, and the run to compare with, if any."""
+    """A FilterSpec whose run and baseline exist and are named, with their folders."""
 
     spec: FilterSpec
     run: Folder
@@ -24,6 +24,7 @@ def open_view(catalog: Catalog, spec: FilterSpec) -> View | None:
     if run is None:
         return None
     others = [folder for folder in evaluations if folder.name != run.name]
-    named = next((folder for folder in others if folder.name == spec.base), None)
-    base = None if spec.base == NO_BASE else named or next(iter(others), None)
-    return View(spec, run, base)
+    wanted = next((folder for folder in others if folder.name == spec.base), None)
+    base = None if spec.base == NO_BASE else wanted or next(iter(others), None)
+    named = replace(spec, run=run.name, base=base.name if base else NO_BASE)
+    return View(named, run, base)

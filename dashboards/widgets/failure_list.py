@@ -27,7 +27,8 @@ def show_view(view: View) -> None:
     with right:
         start = pager(len(rows))
     answers = state.answers(view, tuple(int(row) for row in rows[start : start + PAGE_SIZE]))
-    gallery(answers, view, on_open=lambda sample_id: open_sample(sample_id, view.spec))
+    if opened := gallery(answers, view):
+        open_sample(opened, view.spec)
     st.caption(f"{start + 1:,}–{min(start + PAGE_SIZE, len(rows)):,} of {len(rows):,} answers")
 
 

@@ -7,29 +7,15 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboards import state
-from dashboards.query.catalog import Catalog, Folder
+from dashboards.query.catalog import Folder
 from dashboards.query.filters import NO_BASE, ORDERS, OUTCOMES, FilterSpec
 from dashboards.query.tables import STATUSES
 from dashboards.widgets.pager import first_page
 
 
-def choose_runs(catalog: Catalog) -> tuple[str, str]:
-    """Two select boxes: the run and what to compare it with. Names, as in the URL.
-
-    The keys are the same on every page, so that the choice goes along.
-    """
-    names = [folder.name for folder in catalog.finished("evals")]
-    run = st.selectbox("Run", names, key="run", bind="query-params", on_change=first_page)
-    others = [*(name for name in names if name != run), NO_BASE]
-    base = st.selectbox("Compare with", others, key="base", bind="query-params", on_change=first_page)
-    return run, base
-
-
-def filter_bar(catalog: Catalog) -> FilterSpec:
-    """All filters except outcome and order; call it with at least one finished evaluation."""
-    run, base = choose_runs(catalog)
-    folder = catalog.find("evals", run) or catalog.finished("evals")[0]
-    values = state.filter_values(folder)
+def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
+    """All filters except outcome and order, with what the answers of ``run`` offer."""
+    values = state.filter_values(run)
     text = st.text_input(
         "Search", key="q", bind="query-params", on_change=first_page, icon=":material/search:",
         placeholder="question, answer or id",
@@ -46,11 +32,18 @@ def filter_bar(catalog: Catalog) -> FilterSpec:
     question_types = _several("Question type", values.get("slice_question_type", []), "qt")
     answer_types = _several("Answer type", values.get("slice_answer_type", []), "at")
     statuses = _several("Status", [status for status in STATUSES if status in values["status"]], "status")
-    metric, below = _metric(folder)
+    metric, below = _metric(run)
     return FilterSpec(
-        run=run, base=base, task=task or "", question_types=question_types, answer_types=answer_types,
-        statuses=statuses, metric=metric, below=below, text=text or "",
-    )  # fmt: skip
+        run=run.name,
+        base=base.name if base else NO_BASE,
+        task=task or "",
+        question_types=question_types,
+        answer_types=answer_types,
+        statuses=statuses,
+        metric=metric,
+        below=below,
+        text=text or "",
+    )
 
 
 def outcome_bar(spec: FilterSpec) -> FilterSpec:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import streamlit as st
 
 from dashboards.images.route import thumb_url
 from dashboards.query.failures import Answer
 from dashboards.query.views import View
+from dashboards.widgets.links import sample_link
 from dashboards.widgets.numbers import metric_name, votes
 
 _HERE = Path(__file__)
@@ -23,22 +23,20 @@ _component = st.components.v2.component(
 )
 
 
-def gallery(answers: Sequence[Answer], view: View, on_open: Callable[[str], None]) -> None:
-    """Draw the cards; a click calls ``on_open(sample_id)``, and each card is a link that can be copied."""
-    link = urlencode({"view": urlencode(view.spec.to_parameters(), doseq=True)})
+def gallery(answers: Sequence[Answer], view: View) -> str | None:
+    """Draw the cards; each is a link that can be copied.
 
-    def opened() -> None:
-        on_open(str(st.session_state["gallery"].opened))
-
-    _component(
-        data={"cards": [_card(answer, view, link) for answer in answers]}, key="gallery", on_opened_change=opened
-    )
+    Returns: the id of the sample whose card was clicked, once, else None.
+    """
+    cards = [_card(answer, view) for answer in answers]
+    result = _component(data={"cards": cards}, key="gallery", on_opened_change=lambda: None)
+    return None if result.opened is None else str(result.opened)
 
 
-def _card(answer: Answer, view: View, link: str) -> dict[str, Any]:
+def _card(answer: Answer, view: View) -> dict[str, Any]:
     return {
         "id": answer.sample_id,
-        "href": f"sample?{urlencode({'id': answer.sample_id})}&{link}",
+        "href": sample_link(answer.sample_id, view.spec),
         "image": thumb_url(view.run, answer.sample_id, answer.image_keys, "tile"),
         "question": answer.question,
         "chips": chips(answer),

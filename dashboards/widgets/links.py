@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
 from urllib.parse import parse_qs, urlencode
 
 import streamlit as st
 
 from dashboards.query.filters import FilterSpec
 
-# The sample page carries the view as one parameter: Streamlit drops parameters that
+Parameters = dict[str, str | list[str]]
+
+# The sample page carries the filters as one parameter: Streamlit drops parameters that
 # widgets of another page are bound to when the page changes.
-VIEW = "view"
+_VIEW = "view"
 
 
-def sample_parameters(sample_id: str, spec: FilterSpec) -> dict[str, str]:
-    """URL parameters of the sample page for a sample seen in a view."""
-    return {"id": sample_id, VIEW: urlencode(spec.to_parameters(), doseq=True)}
+def sample_link(sample_id: str, spec: FilterSpec) -> str:
+    """Address of a sample seen in a view, relative to the app; complete, for a new tab or a message."""
+    return f"sample?{urlencode({**_shared(spec), **_sample_parameters(sample_id, spec)}, doseq=True)}"
 
 
-def open_sample(sample_id: str, spec: FilterSpec) -> None:
-    """Go to a sample; for callbacks."""
-    st.switch_page("app_pages/sample.py", query_params=sample_parameters(sample_id, spec))
+def open_sample(sample_id: str, spec: FilterSpec) -> NoReturn:
+    """Go to a sample; ends this run of the script."""
+    st.switch_page("app_pages/sample.py", query_params=_sample_parameters(sample_id, spec))
 
 
-def open_failures(spec: FilterSpec) -> None:
-    """Go to the gallery of a view; for callbacks."""
-    st.switch_page("app_pages/failures.py", query_params=spec.to_parameters())
+def open_failures(spec: FilterSpec) -> NoReturn:
+    """Go to the gallery of a view; ends this run of the script."""
+    st.switch_page("app_pages/failures.py", query_params=own_filters(spec))
 
 
-def carried_view() -> FilterSpec:
-    """The view that the URL of the sample page carries; all answers in any outcome without one."""
-    carried = st.query_params.get(VIEW)
+def own_filters(spec: FilterSpec) -> Parameters:
+    """URL parameters of a view without run and baseline, which belong to the whole app and stay."""
+    return {name: value for name, value in spec.to_parameters().items() if name not in _shared(spec)}
+
+
+def carried_filters() -> FilterSpec:
+    """The filters that the URL of the sample page carries; all answers without any."""
+    carried = st.query_params.get(_VIEW)
     return FilterSpec(outcome="All") if carried is None else FilterSpec.from_parameters(parse_qs(carried))
+
+
+def _sample_parameters(sample_id: str, spec: FilterSpec) -> Parameters:
+    return {"id": sample_id, _VIEW: urlencode(own_filters(spec), doseq=True)}
+
+
+def _shared(spec: FilterSpec) -> Parameters:
+    return FilterSpec(run=spec.run, base=spec.base).to_parameters()

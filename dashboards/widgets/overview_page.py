@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import streamlit as st
 
 from curate.errors import UserError
 from dashboards import state
 from dashboards.query.catalog import Catalog, Folder
 from dashboards.query.compare import Change
-from dashboards.query.filters import FilterSpec
 from dashboards.query.scores import Score, headline, scores
-from dashboards.query.views import View, open_view
-from dashboards.widgets.filter_bar import choose_runs
+from dashboards.query.views import View
 from dashboards.widgets.headline import count_card, score_card
 from dashboards.widgets.notice import nothing_yet, problem
 from dashboards.widgets.panels import (
@@ -23,16 +19,14 @@ from dashboards.widgets.panels import (
     scores_panel,
     training_panel,
 )
+from dashboards.widgets.run_choice import chosen_view
 
 
 def show_overview(catalog: Catalog) -> None:
     """Everything on the page below its title, except unfinished folders."""
-    if catalog.finished("evals"):
-        with st.container(horizontal=True, width=520):
-            run, base = choose_runs(catalog)
-        view = open_view(catalog, FilterSpec(run=run, base=base))
-        if view:
-            _evaluation(catalog, view)
+    view = chosen_view(catalog)
+    if view:
+        _evaluation(catalog, view)
     else:
         nothing_yet("evals")
     left, right = st.columns(2, gap="medium")
@@ -67,7 +61,7 @@ def _changes(view: View, headlines: list[Score]) -> dict[tuple[str, str], Change
 
 
 def _counts(catalog: Catalog, view: View) -> None:
-    counts = state.outcome_counts(replace(view, spec=FilterSpec(outcome="All")))
+    counts = state.outcome_counts(view)
     count_card("Answers wrong", f"{counts['Wrong']:,}", f"of {counts['All']:,} answers")
     sets = catalog.finished("curated")
     if sets:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
 
 from dashboards import state
 from dashboards.query.catalog import Catalog, Folder
-from dashboards.query.filters import FilterSpec, Outcome
+from dashboards.query.filters import Outcome
 from dashboards.query.scores import Score
 from dashboards.query.views import View
 from dashboards.widgets.charts import funnel_chart, loss_chart, scores_chart
+from dashboards.widgets.links import own_filters
 from dashboards.widgets.notice import nothing_yet
 from dashboards.widgets.numbers import metric_name, score_with_interval
 
@@ -36,13 +38,13 @@ def scores_panel(scores: Sequence[Score]) -> None:
 def next_panel(view: View) -> None:
     """Where to look next: the cases behind the numbers."""
     st.subheader("Look at the cases")
-    counts = state.outcome_counts(View(FilterSpec(outcome="All"), view.run, view.base))
+    counts = state.outcome_counts(view)
     for outcome, words in _OFFERED:
         if outcome == "Wrong" or view.base:
-            spec = FilterSpec(run=view.run.name, base=view.base.name if view.base else "", outcome=outcome)
+            spec = replace(view.spec, outcome=outcome)
             label = f"{counts[outcome]:,} {words}"
             st.page_link(
-                "app_pages/failures.py", label=label, icon=":material/grid_view:", query_params=spec.to_parameters()
+                "app_pages/failures.py", label=label, icon=":material/grid_view:", query_params=own_filters(spec)
             )
 
 

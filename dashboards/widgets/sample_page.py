@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import streamlit as st
 
 from dashboards import state
@@ -16,21 +14,16 @@ from dashboards.widgets.sample_card import pictures, question_and_references, sa
 from dashboards.widgets.walk import walk
 
 
-def choose_sample(shown: str, on_choose: Callable[[str], None]) -> None:
-    """A box that takes an id."""
-
-    def chosen() -> None:
-        if wanted := st.session_state["wanted_id"].strip():
-            on_choose(wanted)
-
-    with st.container(width=520):
-        label = "Go to another sample" if shown else "Id of a sample"
-        st.text_input(
-            label, key="wanted_id", on_change=chosen, placeholder="source/split/number", icon=":material/search:"
-        )
+def choose_sample(shown: str) -> str:
+    """A box that takes an id; returns it when it was entered, else ''."""
+    label = "Go to another sample" if shown else "Id of a sample"
+    row = st.form("choose_sample", border=False, width=560).container(horizontal=True, vertical_alignment="bottom")
+    wanted = row.text_input(label, key="wanted_id", placeholder="source/split/number", icon=":material/search:")
+    entered = row.form_submit_button("Open")
     if not shown:
         st.caption("Or open one from the gallery of failures.")
         st.page_link("app_pages/failures.py", label="Failures", icon=":material/grid_view:")
+    return (wanted or "").strip() if entered else ""
 
 
 def show_sample(catalog: Catalog, view: View | None, sample_id: str) -> None:

@@ -17,28 +17,19 @@ def walk(view: View, current: Answer | None) -> None:
     places = np.flatnonzero(rows == current.row) if current else np.empty(0, dtype=int)
     place = int(places[0]) if len(places) else None
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
-            "Back to the gallery",
-            icon=":material/arrow_back:",
-            shortcut="B",
-            on_click=open_failures,
-            args=(view.spec,),
-            key="back",
-        )
-        _step(view, rows, None if place is None else place - 1, "Previous", "K")
-        _step(view, rows, 0 if place is None else place + 1, "Next", "J")
+        if st.button("Back to the gallery", icon=":material/arrow_back:", shortcut="B", key="back"):
+            open_failures(view.spec)
+        _step(view, None if place is None else place - 1, "Previous", "K")
+        _step(view, 0 if place is None else place + 1, "Next", "J")
         if place is None:
             st.caption(f"Not among the {len(rows):,} answers of this view")
         else:
             st.caption(f"{place + 1:,} of {len(rows):,} in this view")
 
 
-def _step(view: View, rows: np.ndarray, place: int | None, label: str, key: str) -> None:
+def _step(view: View, place: int | None, label: str, key: str) -> None:
+    rows = state.view_rows(view)
     possible = place is not None and 0 <= place < len(rows)
-    st.button(label, shortcut=key, disabled=not possible, on_click=_go, args=(view, place), key=f"step_{key}")
-
-
-def _go(view: View, place: int) -> None:
-    found = state.answers(view, (int(state.view_rows(view)[place]),))
-    if found:
-        open_sample(found[0].sample_id, view.spec)
+    if st.button(label, shortcut=key, disabled=not possible, key=f"step_{key}") and place is not None and possible:
+        for answer in state.answers(view, (int(rows[place]),)):
+            open_sample(answer.sample_id, view.spec)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,15 @@ from tests.dashboards.folders import build
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder that tests only read."""
     return build(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def own(data: Path, tmp_path: Path) -> Path:
+    """A copy that one test may change."""
+    root = Path(shutil.copytree(data, tmp_path / "own", ignore=shutil.ignore_patterns("cache")))
+    for manifest in root.glob("*/*/manifest.json"):
+        manifest.write_text(manifest.read_text().replace(str(data), str(root)))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from dashboards.images.route import routes, thumb_url
 from dashboards.images.store import NoImageError, contained
 from dashboards.images.thumbnails import REASONS, cached, media_type, placeholder, render
 from dashboards.query.catalog import Folder, scan
-from tests.dashboards.folders import build
 
 
 def _png(width: int, height: int, mode: str = "RGB", colour: object = None) -> bytes:
@@ -37,11 +36,6 @@ def _bomb(width: int, height: int) -> bytes:
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    return build(tmp_path)
 
 
 @pytest.fixture
@@ -75,7 +69,7 @@ def test_a_thumbnail_is_served_and_may_be_kept_by_the_browser(own: Path, client:
 def test_thumbnails_are_rendered_once(own: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     url = _url_of_first(own)
     first = client.get(url)
-    monkeypatch.setattr(thumbnails, "_decode", lambda *_: pytest.fail("decoded twice"))
+    monkeypatch.setattr(thumbnails, "decode", lambda *_: pytest.fail("decoded twice"))
     assert client.get(url).content == first.content
     assert len([path for path in (own / "cache").rglob("*") if path.is_file()]) == 1
 

@@ -10,11 +10,6 @@ from dashboards.query.catalog import find_folder, image_root, manifest_of, scan
 from tests.dashboards.folders import build
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    return build(tmp_path)
-
-
 def test_lists_finished_folders(data: Path) -> None:
     catalog = scan(data)
     assert {folder.name for folder in catalog.finished("evals")} == {"demo-base", "demo-tuned"}

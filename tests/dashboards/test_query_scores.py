@@ -15,7 +15,6 @@ from dashboards.query.scores import headline, scores
 from dashboards.query.tables import open_predictions
 from dashboards.query.training import loss_curve
 from evalsuite.statistics import cluster_codes, mean_sums, paired_difference
-from tests.dashboards.folders import build
 
 
 def test_scores_are_those_of_the_evaluation(data: Path) -> None:
@@ -36,17 +35,15 @@ def test_scores_are_those_of_the_evaluation(data: Path) -> None:
     "content",
     ['{"tasks": []}', '{"tasks": {"a": null}}', '{"tasks": {"a": {"metrics": {"m": {"value": null}}}}}', "{}"],
 )
-def test_odd_scores_are_left_out(tmp_path: Path, content: str) -> None:
-    build(tmp_path)
-    (tmp_path / "evals" / "demo-tuned" / "scores.json").write_text(content)
-    folder = scan(tmp_path).find("evals", "demo-tuned")
+def test_odd_scores_are_left_out(own: Path, content: str) -> None:
+    (own / "evals" / "demo-tuned" / "scores.json").write_text(content)
+    folder = scan(own).find("evals", "demo-tuned")
     assert folder and scores(folder) == []
 
 
-def test_unreadable_scores_are_a_sentence(tmp_path: Path) -> None:
-    build(tmp_path)
-    (tmp_path / "evals" / "demo-tuned" / "scores.json").write_text("{")
-    folder = scan(tmp_path).find("evals", "demo-tuned")
+def test_unreadable_scores_are_a_sentence(own: Path) -> None:
+    (own / "evals" / "demo-tuned" / "scores.json").write_text("{")
+    folder = scan(own).find("evals", "demo-tuned")
     assert folder
     with pytest.raises(UserError, match=r"scores\.json"):
         scores(folder)
@@ -86,14 +83,13 @@ def test_loss_curve_keeps_every_step_of_a_short_run(data: Path, connection: Conn
     assert np.allclose([point.loss for point in points], [line["loss"] for line in lines])
 
 
-def test_long_curves_are_averaged_down_and_bad_lines_skipped(tmp_path: Path) -> None:
+def test_long_curves_are_averaged_down_and_bad_lines_skipped(own: Path) -> None:
     from dashboards.query.engine import connect
 
-    build(tmp_path)
     lines = [json.dumps({"step": step, "epoch": 0.1, "loss": 1.0}) for step in range(5000)]
-    (tmp_path / "runs" / "demo" / "metrics.jsonl").write_text("\n".join(["not json", *lines, '{"step": 5000, "lo']))
-    folder = scan(tmp_path).find("runs", "demo")
+    (own / "runs" / "demo" / "metrics.jsonl").write_text("\n".join(["not json", *lines, '{"step": 5000, "lo']))
+    folder = scan(own).find("runs", "demo")
     assert folder
-    points = loss_curve(connect(tmp_path), folder)
+    points = loss_curve(connect(own), folder)
     assert 500 <= len(points) <= 600 and points[-1].step == 4999
     assert all(point.loss == 1.0 for point in points)

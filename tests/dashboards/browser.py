@@ -1,0 +1,79 @@
+"""A running dashboard and a headless Chromium, for tests and for pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+_ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--disable-quic", "--no-first-run",
+]  # fmt: skip
+
+
+def chromium_path() -> str | None:
+    """Where Chromium is: ``$CHROMIUM``, or on the path; None if there is none."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextlib.contextmanager
+def serving(data: Path, *options: str) -> Iterator[str]:
+    """Start the launcher on a free port; yields the address, ends the server by its own handle."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "dashboards", "--data", str(data), "--port", str(port), "--no-browser", *options]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait(server, address)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _wait(server: subprocess.Popen[str], address: str) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            raise RuntimeError(f"the server ended: {server.stdout.read() if server.stdout else ''}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
+            return
+        time.sleep(0.25)
+    raise RuntimeError("the server did not answer within a minute")
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, headless."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def settled(page: Page) -> Page:
+    """Wait until Streamlit has run the script and every picture in view has loaded."""
+    app = page.get_by_test_id("stApp")
+    expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
+    page.wait_for_function(_PICTURES_LOADED, timeout=60_000)
+    return page
+
+
+# Pictures of the gallery live in a shadow root; those below the fold load when scrolled to.
+_PICTURES_LOADED = """() => {
+  const roots = [document, ...[...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)];
+  const shown = roots.flatMap((root) => [...root.querySelectorAll('img')])
+    .filter((image) => image.getBoundingClientRect().top < window.innerHeight);
+  return shown.every((image) => image.complete);
+}"""

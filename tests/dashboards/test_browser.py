@@ -1,0 +1,206 @@
+"""What only a browser can show: links, pictures on the screen, keys, and that nothing leaves the machine."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.dashboards.browser import chromium, chromium_path, serving, settled
+from tests.dashboards.folders import HOSTILE
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(data: Path) -> Iterator[str]:
+    with serving(data) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser, server: str) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=server)
+    opened = context.new_page()
+    left: list[str] = []
+    opened.on("request", lambda request: left.append(request.url) if _leaves(request.url, server) else None)
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+    yield opened
+    context.close()
+    assert left == [], "requests left this machine"
+    assert faults == []
+
+
+expect.set_options(timeout=60_000)
+
+
+def _leaves(url: str, server: str) -> bool:
+    return not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))
+
+
+def _open(page: Page, path: str) -> Page:
+    page.goto(path)
+    return settled(page)
+
+
+def _cards(page: Page) -> list[str]:
+    return [card.get_attribute("data-sample") or "" for card in page.locator("a.card").all()]
+
+
+def _parameters(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def test_deep_link_to_a_sample(page: Page) -> None:
+    _open(page, "/sample?id=easy_vqa/test/0&run=demo-base")
+    expect(page.get_by_text("what is the red shape?")).to_be_visible()
+    expect(page.get_by_text("4 matching training rows")).to_be_visible()
+    assert _parameters(page)["run"] == ["demo-base"]
+
+
+def test_thumbnails_are_really_painted(page: Page) -> None:
+    _open(page, "/failures?outcome=All")
+    images = page.locator("a.card img")
+    expect(images).to_have_count(24)
+    for image in images.all()[:8]:
+        expect(image).to_have_js_property("naturalWidth", 64)
+        assert "/app/static/thumb/" in (image.get_attribute("src") or "")
+
+
+def test_a_filter_goes_into_the_url_and_a_reload_gives_the_same_view(page: Page) -> None:
+    _open(page, "/failures")
+    page.get_by_role("radio", name="All").or_(page.get_by_role("button", name="All", exact=True)).first.click()
+    expect(page).to_have_url(re.compile("outcome=All"))
+    page.get_by_label("Search").fill("triangle")
+    page.get_by_label("Search").press("Enter")
+    expect(page).to_have_url(re.compile("q=triangle"))
+    settled(page)
+    expect(page.get_by_text(re.compile(r"^1–\d+ of"))).to_be_visible()
+    before = _cards(page)
+    assert before and len(before) < 48
+    page.reload()
+    settled(page)
+    expect(page.locator("a.card")).to_have_count(len(before))
+    assert _cards(page) == before
+    assert page.get_by_label("Search").input_value() == "triangle"
+
+
+def test_card_to_sample_and_back_keeps_view_and_run(page: Page) -> None:
+    _open(page, "/failures?run=demo-base&outcome=All&qt=color&sort=As+stored")
+    expect(page.locator("a.card").first).to_be_visible()
+    cards = _cards(page)
+    page.locator("a.card").nth(1).click()
+    expect(page).to_have_url(re.compile("/sample"))
+    settled(page)
+    expect(page.get_by_text(f"2 of {len(cards)} in this view")).to_be_visible()
+    assert _parameters(page)["id"] == [cards[1]]
+    page.keyboard.press("j")
+    expect(page.get_by_text(f"3 of {len(cards)} in this view")).to_be_visible()
+    page.keyboard.press("b")
+    expect(page).to_have_url(re.compile("/failures"))
+    expect(page.locator("a.card")).to_have_count(len(cards))
+    assert _cards(page) == cards
+    assert _parameters(page)["qt"] == ["color"] and _parameters(page)["outcome"] == ["All"]
+
+
+def test_a_cards_address_opens_the_same_sample_in_a_new_tab(page: Page) -> None:
+    _open(page, "/failures?run=demo-base&outcome=All&qt=color&sort=As+stored")
+    address = page.locator("a.card").nth(1).evaluate("link => link.href")
+    wanted = _cards(page)
+    other = page.context.new_page()
+    _open(other, address)
+    expect(other.get_by_text(f"2 of {len(wanted)} in this view")).to_be_visible()
+
+
+def test_the_run_goes_along_from_the_overview(page: Page) -> None:
+    _open(page, "/?run=demo-base")
+    expect(page.get_by_text("wrong answers")).to_be_visible()
+    page.get_by_text("right in the baseline, wrong now").click()
+    expect(page).to_have_url(re.compile("/failures"))
+    settled(page)
+    expect(page.locator("a.card").first).to_be_visible()
+    assert _parameters(page)["outcome"] == ["Broken"]
+    assert all("demo-base" in (card.get_attribute("href") or "") for card in page.locator("a.card").all())
+
+
+def test_keys_turn_pages_but_not_while_typing(page: Page) -> None:
+    _open(page, "/failures?outcome=All")
+    expect(page.locator("a.card").first).to_be_visible()
+    first = _cards(page)
+    page.get_by_label("Search").focus()
+    page.keyboard.type("j")
+    assert "page=2" not in page.url
+    page.get_by_label("Search").fill("")
+    page.get_by_label("Search").press("Enter")
+    settled(page)
+    page.mouse.click(640, 20)
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile("page=2"))
+    expect(page.get_by_text("25–48 of 48 answers")).to_be_visible()
+    assert not set(first) & set(_cards(page))
+
+
+@pytest.mark.parametrize("path", ["/failures?outcome=All&q=onerror", "/sample?id=easy_vqa/test/3"])
+def test_markup_in_a_question_stays_text(page: Page, path: str) -> None:
+    _open(page, path)
+    expect(page.get_by_text(HOSTILE, exact=True)).to_be_visible()
+    assert page.title() != "owned"
+    assert page.locator("img[src='x'], img[src*='example.com']").count() == 0
+
+
+def test_dark_and_light_both_draw_the_charts(browser: Browser, server: str) -> None:
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme, base_url=server)  # type: ignore[arg-type]
+        page = _open(context.new_page(), "/")
+        expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
+        context.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/_stcore/health", "/app/static/thumb/none"])
+def test_requests_for_another_host_are_refused(server: str, path: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(server).netloc)
+    for host, status in (("evil.example", 400), ("127.0.0.1", 200), ("localhost", 200)):
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status, host
+    connection.close()
+
+
+def test_traversal_over_the_wire(server: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(server).netloc)
+    for path in (
+        "/app/static/thumb/evals/..%2f..%2f..%2fetc/tile/passwd",
+        "/app/static/thumb/evals/demo-tuned/tile/../../../../../../etc/passwd",
+        "/app/static/thumb/%2e%2e/%2e%2e/tile/x",
+    ):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert b"root:" not in body and answer.getheader("content-type") != "image/jpeg"
+    connection.close()
+
+
+def test_security_headers(server: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(server).netloc)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    assert "default-src 'self'" in (answer.getheader("content-security-policy") or "")
+    assert answer.getheader("x-content-type-options") == "nosniff"
+    connection.close()
