@@ -1,0 +1,1 @@
+"""Text made comparable before it is compared."""

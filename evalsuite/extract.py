@@ -1,0 +1,78 @@
+"""From what a model wrote to the answer that is scored, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from curate.config import StrictModel
+
+Status = Literal["ok", "unparsed", "refused", "truncated", "failed"]
+STATUSES: tuple[Status, ...] = ("ok", "unparsed", "refused", "truncated", "failed")
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+# A refusal opens the reply, so only its beginning is read.
+_REFUSAL = re.compile(
+    r"\W*(?:(?:i'?m |i am )?(?:very )?sorry\b|i apologi[sz]e|as an? (?:ai|language model)|"
+    r"(?:unfortunately, )?i(?: am|'m)? (?:can ?not|can't|could not|couldn't|unable to|not able to|won't|will not)\b)",
+    re.IGNORECASE,
+)
+
+
+class Extraction(StrictModel):
+    """How a task reads an answer.
+
+    Attributes:
+        kind: ``text`` takes the whole reply, ``line`` the first line, ``sentence`` the first
+            sentence, ``choice`` the one answer out of ``choices`` that the reply names.
+        choices: the closed set of answers. A reply that starts with one means it; else its first
+            sentence must name exactly one. Anything else is unparsed.
+    """
+
+    kind: Literal["text", "line", "sentence", "choice"] = "text"
+    choices: Annotated[list[str], Field(default_factory=list)]
+
+    @model_validator(mode="after")
+    def _choices_where_needed(self) -> Extraction:
+        if (self.kind == "choice") != bool(self.choices):
+            raise ValueError("choices belong to kind: choice, and only there")
+        return self
+
+
+def read_answer(raw: str, finish_reason: str, rule: Extraction) -> tuple[str | None, Status]:
+    """The extracted answer and its status; the answer is None unless the status is ``ok``.
+
+    Args:
+        finish_reason: ``stop``, ``length`` (cut off) or ``error``.
+    """
+    if finish_reason == "error":
+        return None, "failed"
+    if finish_reason == "length":
+        return None, "truncated"
+    text = raw.strip()
+    if _REFUSAL.match(text):
+        return None, "refused"
+    answer = _choice(text, rule.choices) if rule.kind == "choice" else _plain(text, rule.kind)
+    return (answer, "ok") if answer else (None, "unparsed")
+
+
+def _plain(text: str, kind: str) -> str:
+    if kind == "line":
+        return text.split("\n", 1)[0].strip()
+    if kind == "sentence":
+        return _SENTENCE_END.split(text, maxsplit=1)[0].strip()
+    return text
+
+
+def _choice(text: str, choices: list[str]) -> str | None:
+    """The choice that ``text`` starts with, else the only one its first sentence names."""
+    sentence = _plain(text, "sentence")
+    longest_first = sorted(choices, key=len, reverse=True)
+    pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)", re.IGNORECASE)
+    by_text = {choice.lower(): choice for choice in choices}
+    if first := pattern.match(sentence.lstrip("\"'*([ ")):
+        return by_text[first.group().lower()]
+    named = {by_text[match.lower()] for match in pattern.findall(sentence)}
+    return named.pop() if len(named) == 1 else None

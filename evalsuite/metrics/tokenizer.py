@@ -1,0 +1,165 @@
+"""Penn-Treebank tokens of a caption, as the COCO caption evaluation makes them, without Java.
+
+pycocoevalcap runs Stanford's PTBTokenizer (a Java program) on every caption, lower-cases the tokens
+and drops seventeen punctuation marks. This module gives the same tokens. It was written from
+observed input and output of that program, not from its source. Each caption stands alone: the
+original looks across line breaks, so its tokens can depend on the next caption; ours equal the
+original with an empty line between captions.
+
+The lexer is a table of patterns. At every position the longest match wins, ties go to the earlier
+row. A row with a group consumes the group only: what follows the group is a condition.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from evalsuite.metrics.ptb_characters import CURRENCY, FRACTIONS, SILENT, letter_ranges, plain
+from evalsuite.metrics.ptb_words import ABBREVIATIONS, ANY_CASE, BEFORE_DIGIT, CAPITAL, CAPITALISED, STARTERS, spellings
+
+# Dropped when a token equals one of them. Brackets are not dropped: they are "-lrb-" by then.
+_DROPPED = frozenset(
+    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
+)
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+_ENTITIES = {"lt": "<", "gt": ">", "amp": "&", "quot": "''", "apos": "'", "nbsp": "", "mdash": "--"}
+_SPLIT_IN_TWO = {"cannot": 3, "gonna": 3, "gotta": 3, "wanna": 3, "lemme": 3, "gimme": 3, "'tis": 2, "'twas": 2}
+
+
+@lru_cache(maxsize=2)
+def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
+    """The lexer's table; for non-ASCII text letters include every script the original knows."""
+    letter = "[A-Za-z]" if ascii_only else f"[A-Za-z{letter_ranges()}]"
+    alnum = "[A-Za-z0-9]" if ascii_only else f"[A-Za-z0-9{letter_ranges()}]"
+    last_path = r"""[^\s"<>|.!?(){},-]"""
+    path = rf"""(?:/[^\s"<>|()]+{last_path})?"""
+    capitalised = "|".join(f"{word[0]}(?i:{word[1:]})" for word in CAPITALISED)
+    table = [
+        # markup, addresses, names
+        r"""</?[A-Za-z][\w.:@-]*(?:\s+[A-Za-z][\w.:-]*\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))*\s*/?>|<[!?][^<>\s][^<>]*>""",
+        rf"""(?i:https?)://[^\s"<>|()]+{last_path}""",
+        rf"""(?i:www)\.(?:[^\s"<>|.!?(){{}},/]+\.)+[A-Za-z]{{2,4}}{path}""",
+        rf"""(?:[A-Za-z]+\.)+(?:com|net|org|edu){path}(?!{alnum})""",
+        r"""<?[A-Za-z0-9][^\s"<>|(){}\[\]@]*@(?:[^\s"<>|(){}.@]+\.)*[^\s"<>|(){}.!?@]+>?""",
+        r"@[A-Za-z_][A-Za-z0-9_]*",
+        rf"#{letter}+",
+        # faces
+        r"""[<>]?[:;=][-']?[()DPpO@|\\\[\]](?![A-Za-z0-9])|\^_\^|-_-|'_'""",
+        # numbers; the blank inside the first two stays in the token
+        r"(?:\(\d{2,3}\) ?\d{3,4}[ -]\d{3,5}|(?:\d{1,4}[ -]){0,2}\d{2,4} \d{3,4}[ -]\d{3,5})(?![\w-])",
+        r"\d{1,4}[- ]\d{1,4}/\d{1,4}(?!\d)",
+        r"[+-]?\d+(?:[.,:]\d+)*|[+-]?(?:[.,:]\d+)+",
+        rf"\d+(?:\.\d+)*\.[xX](?!{alnum})",
+        r"'[0-9]0s",
+        r"('\d\d)(?=\s|$)",
+        # words with an apostrophe
+        rf"({letter}{alnum}*|\d+{alnum}*)'(?i:s|m|d|ll|re|ve)(?![A-Za-z])",
+        r"([A-Za-z]*[A-MO-Za-mo-z])[Nn]'[Tt]",
+        r"[Nn]'[Tt]",
+        r"('(?i:s|m|d|ll|re|ve))(?![A-Za-z])",
+        r"'[Nn]'|'(?i:em|till?|cause)|('[Nn])(?=\s|$)",
+        rf"[DJLdjl]'|([Yy]')(?={alnum})|(?i:ol'|cap'n|nat'l|li'l)",
+        rf"[A-HJ-XZdlno]'{alnum}{{2,}}",
+        rf"{letter}+[AEIOUYaeiouy]'[A-Zaeiou]{letter}*|[Ee]'er",
+        # words with hyphens, slashes, dots, marks between letters
+        rf"(?:[A-HJ-XZdlno]'{alnum}{{2,}}|{alnum}(?:{alnum}|[_.,]{alnum}|[.,](?=-))*)(?:-{alnum}+(?:_{alnum}+)*)+",
+        r"[A-Za-z0-9]+(?:-[A-Za-z]+)*(?:/[A-Za-z0-9]+(?:-[A-Za-z]+)*){1,2}",
+        rf"{letter}{alnum}*(?:\.{letter}{alnum}*)+",
+        r"[A-Za-z](?:\.[A-Za-z])+\.|[Pp]h\.[Dd]\.",
+        rf"{letter}+(?:[!?]{letter}+)+",
+        r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
+        # abbreviations
+        rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|({alnum}+\.)[,:;]",
+        rf"((?:{spellings(BEFORE_DIGIT, ANY_CASE)})\.)\s*\d",
+        rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)})(?:\s|$))",
+        # words
+        r"(?i:cannot|gonna|gotta|wanna|lemme|gimme)(?![A-Za-z0-9])|'[Tt](?i:is|was)",
+        rf"{alnum}(?:{alnum}|[_‐‑]{alnum})*",
+        r"[Cc]\+\+|[CcFf]#",
+        r"[A-Z]+\$",
+        # runs of one mark, and entities
+        r"-(?i:[lr][rsc]b)-|\.\.\.|-{5,}|---?|\*+|_+|[!?]{2,}|@{2,}|#{2,}|<<|>>|''|``",
+        r"&(?i:lt|gt|amp|quot|apos|nbsp|mdash);?|&#\d+;",
+    ]
+    return tuple(re.compile(row) for row in table)
+
+
+# What can only be decided by looking over a blank; every other token lies within one run of non-blanks.
+_NUMBERS_APART = re.compile(r"[0-9]\)? [0-9]")
+_DOT_THEN_BLANK = re.compile(rf"(?<![\w'])\w\. |(?<!\w)(?:{spellings(BEFORE_DIGIT, ANY_CASE)})\. [0-9]|<[^<>]* [^<>]*>")
+
+
+def ptb_tokenize(caption: str) -> list[str]:
+    """Lower-case PTB tokens of one caption without punctuation; ``[]`` for a blank one.
+
+    A token may hold a no-break space (``"3\u00a01/2"``): BLEU and CIDEr count its parts as words,
+    ROUGE-L counts one word, as in the original.
+    """
+    if not caption.isascii():
+        caption = plain(caption)
+    if _reaches_over_blanks(caption):
+        return list(_tokens_of(" ".join(caption.split())))
+    tokens: list[str] = []
+    for chunk in caption.split():
+        tokens += _cached_tokens(chunk)
+    return tokens
+
+
+def words(caption: str) -> list[str]:
+    """The words BLEU and CIDEr count: tokens, split where they hold a no-break space."""
+    tokens = ptb_tokenize(caption)
+    return " ".join(tokens).split() if _reaches_over_blanks(caption) else tokens
+
+
+def _reaches_over_blanks(caption: str) -> bool:
+    if (". " in caption or "<" in caption) and _DOT_THEN_BLANK.search(caption):
+        return True
+    return _NUMBERS_APART.search(caption) is not None
+
+
+def _tokens_of(text: str) -> tuple[str, ...]:
+    rules = _rules(text.isascii())
+    tokens: list[str] = []
+    position = 0
+    while position < len(text):
+        if text[position] == " ":
+            position += 1
+            continue
+        token, position = _next_token(text, position, rules)
+        tokens += _written(token)
+    return tuple(token for token in tokens if token not in _DROPPED)
+
+
+# Captions share most of their words, so most chunks are looked up.
+_cached_tokens = lru_cache(maxsize=1 << 17)(_tokens_of)
+
+
+def _next_token(text: str, position: int, rules: tuple[re.Pattern[str], ...]) -> tuple[str, int]:
+    reach, end = position, position + 1
+    for rule in rules:
+        match = rule.match(text, position)
+        if match and match.end() > reach:
+            reach = match.end()
+            end = match.end(match.lastindex) if match.lastindex else reach
+    return text[position:end], end
+
+
+def _written(token: str) -> list[str]:
+    """How the original writes a token: brackets by name, currency, contractions in two, lower case."""
+    lower = token.lower()
+    if cut := _SPLIT_IN_TWO.get(lower):
+        return [lower[:cut], lower[cut:]]
+    if token in SILENT:
+        return []
+    if len(token) == 1:
+        return [
+            _BRACKETS.get(token) or CURRENCY.get(token) or FRACTIONS.get(token) or ("''" if token == '"' else lower)
+        ]
+    if token[0] == "&" and (entity := _ENTITIES.get(lower.strip("&;"))) is not None:
+        return [entity] if entity else []
+    if not token[0].isalpha():
+        lower = lower.replace("(", "-lrb-").replace(")", "-rrb-")
+    if token[0] == "-" and token in ("---", "----"):
+        return ["--"]
+    return [lower.replace(" ", "\u00a0").replace("&amp;", "&")]

@@ -1,0 +1,109 @@
+"""Which rows are shown as pictures, and the pictures as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from curate.preflight import locate
+from evalsuite.backends.pictures import MAX_BYTES, load_image
+from evalsuite.results import TaskResult
+from evalsuite.scoring import Column
+
+_SIDE = 240
+_REFERENCES = 5
+
+
+@dataclass(frozen=True)
+class Card:
+    """One row as the report shows it.
+
+    Attributes:
+        picture: data URI of the first image, or None with ``why_not``.
+        before: the baseline's answer, where two runs are compared.
+    """
+
+    sample_id: str
+    picture: str | None
+    why_not: str
+    question: str
+    references: list[str]
+    raw: str
+    extracted: str | None
+    status: str
+    score: float
+    more_images: int
+    before: str | None = None
+
+
+def worst_rows(result: TaskResult, count: int) -> list[int]:
+    """Indices of the lowest scores on the headline metric, at most one an image.
+
+    Among equal scores the choice looks random but never changes: it goes by a digest of the id.
+    """
+    scores = result.headline.per_row
+    order = sorted(range(len(result.rows)), key=lambda i: (scores[i], _mixed(result.rows[i]["sample_id"])))
+    best_possible = _perfect(result.headline)
+    chosen: list[int] = []
+    images: set[int] = set()
+    for index in order:
+        if scores[index] >= best_possible or len(chosen) == count:
+            break
+        if int(result.clusters[index]) not in images:
+            images.add(int(result.clusters[index]))
+            chosen.append(index)
+    return chosen
+
+
+def cards(result: TaskResult, indices: Iterable[int], root: Path, before: dict[str, str] | None = None) -> list[Card]:
+    """Cards of the given rows."""
+    return [_card(result.rows[i], float(result.headline.per_row[i]), root, before) for i in indices]
+
+
+def _card(row: dict[str, Any], score: float, root: Path, before: dict[str, str] | None) -> Card:
+    picture, why_not = data_uri(row["images"][0], root) if row["images"] else (None, "no image")
+    return Card(
+        sample_id=row["sample_id"],
+        picture=picture,
+        why_not=why_not,
+        question=row["question"],
+        references=distinct(row["references"])[:_REFERENCES],
+        raw=row["raw"] or "",
+        extracted=row["extracted"],
+        status=row["status"],
+        score=score,
+        more_images=max(0, len(row["images"]) - 1),
+        before=(before or {}).get(row["sample_id"]),
+    )
+
+
+def distinct(texts: Sequence[str]) -> list[str]:
+    """Texts without repetition, in order of first occurrence."""
+    return list(dict.fromkeys(texts))
+
+
+def data_uri(path: str, root: Path) -> tuple[str | None, str]:
+    """A picture of at most 240 pixels a side as a PNG data URI, or None and why."""
+    found = locate(path, str(root.resolve()), max_bytes=MAX_BYTES)
+    if found.file is None:
+        return None, found.error or "missing"
+    image, error = load_image(found.file)
+    if image is None:
+        return None, (error or "unreadable").rpartition(": ")[2]
+    image.thumbnail((_SIDE, _SIDE))
+    buffer = BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(), ""
+
+
+def _perfect(column: Column) -> float:
+    return 10.0 if "cider" in column.name else 1.0
+
+
+def _mixed(sample_id: str) -> str:
+    return hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,126 @@
+"""The report as one HTML file: no request leaves it, text from data is always escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalsuite.report import numbers, words
+from evalsuite.report.gallery import Card, cards, worst_rows
+from evalsuite.report.plots import Line, Point, interval_plot
+from evalsuite.results import TaskResult
+
+_HERE = Path(__file__).parent
+_WORST = 24
+_CHANGED = 8
+
+
+def html_report(
+    scores: Mapping[str, Any],
+    results: Mapping[str, TaskResult],
+    image_roots: Mapping[str, Path],
+    skipped: Mapping[str, Any],
+) -> str:
+    """The whole page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(
+        {name: getattr(numbers, name) for name in ("number", "between", "probability", "share", "title")}
+    )
+    comparison = scores["comparison"]
+    tasks = [
+        _task(name, entry, results[name], image_roots[name], comparison, skipped.get(name))
+        for name, entry in scores["tasks"].items()
+    ]
+    return environment.get_template("template.html").render(
+        scores=scores,
+        comparison=comparison,
+        tasks=tasks,
+        style=(_HERE / "style.css").read_text(encoding="utf-8"),
+        notes=words.how_to_read(scores),
+        slice_note=words.SLICE_NOTE,
+    )
+
+
+def _task(
+    name: str,
+    entry: Mapping[str, Any],
+    result: TaskResult,
+    root: Path,
+    comparison: Mapping[str, Any] | None,
+    skipped: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    against = comparison["tasks"].get(name) if comparison else None
+    headline = entry["headline"]
+    worst = worst_rows(result, _WORST)
+    return {
+        "name": name,
+        "description": result.spec.description,
+        "entry": entry,
+        "headline": headline,
+        "skipped": words.skipped_sentence(skipped),
+        "plots": _metric_plots(entry, against),
+        "slices": _slice_plots(entry, against, headline),
+        "against": against,
+        "verdict": words.verdict(against, headline) if against else "",
+        "intersection": words.intersection_sentence(against) if against else "",
+        "changed": _changed(result, against, root) if against else [],
+        "worst": cards(result, worst, root),
+        "imperfect": int((result.headline.per_row < (10 if numbers.is_cider(headline) else 1)).sum()),
+    }
+
+
+def _metric_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[Any]:
+    """One plot for the metrics that go to 1, one for those that go to 10."""
+    plots = []
+    for cider in (False, True):
+        names = [name for name in entry["metrics"] if numbers.is_cider(name) == cider]
+        lines = [
+            _line(name, numbers.title(name), entry["metrics"][name], against and against["metrics"][name])
+            for name in names
+        ]
+        if lines:
+            plots.append(_plot(lines, cider, "scores with intervals"))
+    return plots
+
+
+def _slice_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None, headline: str) -> list[dict[str, Any]]:
+    found = []
+    for column, values in entry["slices"].items():
+        before = against["slices"].get(column, {}) if against else {}
+        lines = [
+            _line(headline, value, one[headline], before.get(value, {}).get(headline)) for value, one in values.items()
+        ]
+        label = column.removeprefix("slice_").replace("_", " ")
+        plot = _plot(lines, numbers.is_cider(headline), f"{numbers.title(headline)} by {label}")
+        found.append({"label": label, "plot": plot, "values": values})
+    return found
+
+
+def _line(metric: str, label: str, now: Mapping[str, Any], against: Mapping[str, Any] | None) -> Line:
+    points = [Point("now", now["value"], now["ci_low"], now["ci_high"])]
+    if against:
+        points.insert(0, Point("before", against["a"], None, None))
+    return Line(label, points, numbers.number(metric, now["value"]))
+
+
+def _plot(lines: list[Line], cider: bool, name: str) -> Any:
+    if cider:
+        return interval_plot(lines, 10.0, [(value, str(value)) for value in (0, 2, 4, 6, 8, 10)], name)
+    return interval_plot(lines, 1.0, [(value / 100, str(value)) for value in (0, 20, 40, 60, 80, 100)], name)
+
+
+def _changed(result: TaskResult, against: Mapping[str, Any], root: Path) -> list[dict[str, Any]]:
+    """Some rows that this run does better, and some that it does worse, with both answers."""
+    place = {row["sample_id"]: number for number, row in enumerate(result.rows)}
+    found = []
+    for label, key in (("worse", "worse_ids"), ("better", "better_ids")):
+        ids = against[key][:_CHANGED]
+        shown: list[Card] = cards(result, [place[sample_id] for sample_id in ids], root, against["answers_before"])
+        if shown:
+            found.append({"label": label, "count": against[label], "cards": shown})
+    return found
