@@ -57,7 +57,7 @@ class Clip:
         import torch
 
         with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float().div_(255)
+            batch = torch.tensor(pixels, device=self._device).permute(0, 3, 1, 2).float().div_(255)
             batch = (batch - self._mean) / self._std
             return _as_half(self._model.encode_image(batch, normalize=True))
 
@@ -96,6 +96,7 @@ def load_clip(model: str, pretrained: str | None) -> Clip:
     """
     import open_clip
     import torch
+    from safetensors import SafetensorError
 
     folder = Path(model)
     if folder.is_dir():
@@ -112,7 +113,7 @@ def load_clip(model: str, pretrained: str | None) -> Clip:
     try:
         loaded = open_clip.create_model(name, pretrained=pretrained, device=device)
         tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AssertionError, SafetensorError) as error:
         raise ClipUnavailable(f"clip model {model!r} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     loaded.eval()
     wanted = open_clip.get_model_preprocess_cfg(loaded)
