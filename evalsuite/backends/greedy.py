@@ -123,6 +123,8 @@ def _append(rows: list[_Row], tokens: list[int], loaded: Loaded) -> None:
             continue
         row.tokens.append(token)
     growing = [row for row in rows if row.finish is None]
+    if not growing:  # batch_decode makes one text out of no rows
+        return
     texts = loaded.processor.tokenizer.batch_decode([row.tokens for row in growing], skip_special_tokens=True)
     for row, text in zip(growing, texts, strict=True):
         row.text, stopped = cut_at_stop(text, row.request.stop)
