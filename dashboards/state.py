@@ -11,6 +11,7 @@ from dashboards.query import compare, decisions, failures, samples, training
 from dashboards.query.catalog import Catalog, Folder, scan
 from dashboards.query.engine import Connection, connect
 from dashboards.query.filters import Outcome
+from dashboards.query.matches import Matches, matches_of
 from dashboards.query.scores import Score
 from dashboards.query.tables import Predictions, open_predictions
 from dashboards.query.views import View
@@ -93,9 +94,9 @@ def fates(sets: tuple[Folder, ...], sample_id: str) -> list[decisions.Fate]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def training_matches(sets: tuple[Folder, ...], sample_id: str) -> list[tuple[str, list[decisions.Match]]]:
-    """Name of each curated set, and its training rows that match a sample."""
-    return [(folder.name, decisions.training_matches(connection(), folder, sample_id)) for folder in sets]
+def matches(sets: tuple[Folder, ...], sample_id: str, image_keys: tuple[str | None, ...]) -> list[Matches]:
+    """The training rows that each curated set matched to a row and its pictures."""
+    return [matches_of(connection(), folder, sample_id, image_keys) for folder in sets]
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -49,7 +49,7 @@ def is_mean(metric: str) -> bool:
 def _change(connection: Connection, run: Predictions, base: Predictions, score: Score) -> Change | None:
     if score.metric not in run.metrics or score.metric not in base.metrics:
         return None
-    sums = fetch_columns(connection, _sums_sql(score.metric, run), [run.path, score.task, base.path])
+    sums = fetch_columns(connection, _sums_sql(score.metric), [run.path, score.task, base.path])
     counts = sums["n"].astype(np.float64)
     total = counts.sum()
     if not total:
@@ -71,14 +71,18 @@ def _change(connection: Connection, run: Predictions, base: Predictions, score: 
     )
 
 
-def _sums_sql(metric: str, run: Predictions) -> str:
-    """Sums per image (per row where there is none), in order of first occurrence."""
-    image = "image_keys[1]" if "image_keys" in run.columns else "NULL"
+def _sums_sql(metric: str) -> str:
+    """Sums per image (per row where there is none), in order of first occurrence.
+
+    A row counts only if both runs were asked the same: pictures, question and references.
+    """
+    asked = 'image_keys, question, "references"'
     return f"""
         SELECT sum(a.score) AS run_sum, sum(b.score) AS base_sum, count(*) AS n
-        FROM (SELECT sample_id, task, {quoted(metric)} AS score, coalesce({image}, sample_id) AS cluster,
-                     file_row_number AS row
+        FROM (SELECT sample_id, task, {asked}, {quoted(metric)} AS score, file_row_number AS row
               FROM read_parquet(?, file_row_number = true) WHERE task = ?) a
-        JOIN (SELECT sample_id, task, {quoted(metric)} AS score FROM read_parquet(?)) b USING (sample_id, task)
+        JOIN (SELECT sample_id, task, {asked}, {quoted(metric)} AS score FROM read_parquet(?)) b
+          ON a.sample_id = b.sample_id AND a.task = b.task AND a.image_keys IS NOT DISTINCT FROM b.image_keys
+         AND a.question IS NOT DISTINCT FROM b.question AND a."references" = b."references"
         WHERE a.score IS NOT NULL AND b.score IS NOT NULL
-        GROUP BY cluster ORDER BY min(row)"""
+        GROUP BY coalesce(nullif(array_to_string(a.image_keys, ' '), ''), a.sample_id) ORDER BY min(row)"""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from curate.config import parse_recipe
-from curate.errors import UserError
-from curate.recipe import CurateRecipe, all_rules
-from dashboards.query.catalog import Folder, manifest_of
+from dashboards.query.catalog import Folder
 from dashboards.query.engine import Connection, fetch
 
 
@@ -72,16 +71,6 @@ class Fate:
     hamming: int | None
 
 
-@dataclass(frozen=True)
-class Match:
-    """A training row of which curation said that it also occurs here."""
-
-    sample_id: str
-    decision: str
-    rule: str
-    values: dict[str, Any]
-
-
 def funnel(connection: Connection, folder: Folder) -> Funnel:
     """Counts over ``decisions.parquet``, rules in recipe order; raises UserError for a broken table."""
     path = folder.file("decisions.parquet")
@@ -100,22 +89,31 @@ def funnel(connection: Connection, folder: Folder) -> Funnel:
     )
     rows_in = sum(totals.values())
     steps, left = [], rows_in
-    for row in _in_recipe_order(fired, folder):
+    for row in _in_order(connection, folder, fired):
         left -= row["dropped"]
         steps.append(Step(row["rule"], row["action"] or "", row["fired"], row["dropped"], left))
     return Funnel(rows_in, rows_in - totals.get("drop", 0), totals.get("flag", 0), tuple(steps))
 
 
-def _in_recipe_order(rows: list[dict[str, Any]], folder: Folder) -> list[dict[str, Any]]:
-    """The rules in the order in which curation seeks a row's reason; rules it does not name come last."""
-    try:
-        named = list(all_rules(parse_recipe(manifest_of(folder).get("recipe") or {}, CurateRecipe, folder.name)))
-    except UserError:  # a set made by another version; its counts still hold
-        named = []
-    return sorted(
-        rows,
-        key=lambda row: (named.index(row["rule"]) if row["rule"] in named else len(named), -row["fired"], row["rule"]),
+def _in_order(connection: Connection, folder: Folder, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rules in the order in which rows list them, which is the recipe's; where no row tells, by rows fired.
+
+    (The manifest sorts the recipe's keys, so it does not hold the order.)
+    """
+    chains = fetch(
+        connection,
+        "SELECT DISTINCT list_transform(rules, lambda r: r.rule) AS names FROM read_parquet(?) WHERE len(rules) > 1",
+        [folder.file("decisions.parquet")],
     )
+    by_name = {row["rule"]: row for row in sorted(rows, key=lambda row: (-row["fired"], row["rule"]))}
+    order: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(by_name, ()))
+    for chain in chains:
+        for earlier, later in itertools.pairwise(chain["names"]):
+            order.add(later, earlier)
+    try:
+        return [by_name[name] for name in order.static_order()]
+    except CycleError:  # a table by another hand; its counts still hold
+        return list(by_name.values())
 
 
 def fate_of(connection: Connection, folder: Folder, sample_id: str) -> Fate | None:
@@ -147,31 +145,18 @@ def fate_of(connection: Connection, folder: Folder, sample_id: str) -> Fate | No
     )
 
 
-def training_matches(connection: Connection, folder: Folder, sample_id: str, limit: int = 20) -> list[Match]:
-    """Training rows whose rules name ``sample_id`` as their twin: leaks of an evaluation row, or copies of a row."""
-    rows = fetch(
-        connection,
-        """
-        SELECT sample_id, decision, r.rule AS rule, r."values" AS "values"
-        FROM (SELECT sample_id, decision, unnest(rules) AS r FROM read_parquet(?) WHERE len(rules) > 0)
-        WHERE r.kept_twin = ? ORDER BY sample_id LIMIT ?""",
-        [folder.file("decisions.parquet"), sample_id, limit],
-    )
-    return [Match(row["sample_id"], row["decision"], row["rule"], _json(row["values"])) for row in rows]
-
-
 def _fired(rule: Mapping[str, Any]) -> FiredRule:
     return FiredRule(
         rule=rule.get("rule") or "",
         action=rule.get("action") or "",
         expression=rule.get("expression") or "",
         threshold=rule.get("threshold") or "",
-        values=_json(rule.get("values")),
+        values=json_object(rule.get("values")),
         kept_twin=rule.get("kept_twin") or "",
     )
 
 
-def _json(text: str | None) -> dict[str, Any]:
+def json_object(text: str | None) -> dict[str, Any]:
     """The JSON object in ``text``; anything else is shown as it stands."""
     try:
         loaded = json.loads(text or "{}")

@@ -8,8 +8,6 @@ from typing import Any
 
 from dashboards.query.catalog import Folder, scores_of
 
-HEADLINES = ("accuracy", "vqa_accuracy", "exact_match", "cider", "bleu_4")
-
 
 @dataclass(frozen=True)
 class Score:
@@ -24,6 +22,7 @@ class Score:
     n: int
     coverage: float | None
     variant: str
+    is_headline: bool
 
     @property
     def is_share(self) -> bool:
@@ -54,6 +53,7 @@ def scores(folder: Folder) -> list[Score]:
                     n=int(_number(entry.get("n")) or 0),
                     coverage=_number(entry.get("coverage")),
                     variant=str(entry.get("variant") or ""),
+                    is_headline=_mapping(content).get("headline") == metric,
                 )
             )
     rows = {score.task: max(other.n for other in found if other.task == score.task) for score in found}
@@ -61,24 +61,11 @@ def scores(folder: Folder) -> list[Score]:
 
 
 def headline(found: list[Score]) -> list[Score]:
-    """The metric of each task that is read first."""
+    """The metric of each task that its evaluation names as the first to read."""
     by_task: dict[str, list[Score]] = {}
     for score in found:
         by_task.setdefault(score.task, []).append(score)
-    return [min(scores, key=lambda score: _rank(score.metric)) for scores in by_task.values()]
-
-
-def _rank(metric: str) -> int:
-    return HEADLINES.index(metric) if metric in HEADLINES else len(HEADLINES)
-
-
-def statuses(folder: Folder) -> dict[str, int]:
-    """Status → rows, over all tasks."""
-    totals: dict[str, int] = {}
-    for content in _mapping(scores_of(folder).get("tasks")).values():
-        for status, count in _mapping(_mapping(content).get("statuses")).items():
-            totals[str(status)] = totals.get(str(status), 0) + int(_number(count) or 0)
-    return totals
+    return [next((score for score in scores if score.is_headline), scores[0]) for scores in by_task.values()]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -21,7 +21,8 @@ def score_card(score: Score, change: Change | None) -> None:
             help="Change against the run compared with, on the rows of both; grey when its interval includes zero.",
         )
         st.text(f"95% interval {between}" if between else "no interval recorded")
-        st.caption(f"{score.n:,} rows{_change_text(change)}")
+        answered = "" if score.coverage is None else f", {100 * score.coverage:.1f}% answered"
+        st.caption(f"{score.n:,} rows{answered}{_change_text(change)}")
 
 
 def count_card(label: str, value: str, *lines: str) -> None:

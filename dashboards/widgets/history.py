@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from dashboards.query.decisions import Fate, FiredRule, Match
+from dashboards.query.decisions import Fate, FiredRule
+from dashboards.query.matches import Match, Matches
 
 _COLOURS: dict[str, Literal["green", "red", "orange"]] = {"keep": "green", "drop": "red", "flag": "orange"}
 _WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}
@@ -42,27 +43,48 @@ def _distance(fate: Fate) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def training_matches(found: Sequence[tuple[str, Sequence[Match]]]) -> None:
-    """Training rows that curation matched to this row: leaks of an evaluation row, or copies."""
-    for name, matches in found:
+def leaks(found: Matches) -> None:
+    """Training rows that show the picture of an evaluation row."""
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.text(f"Curated set {found.folder.name}")
+            if found.leak_count:
+                st.badge(f"{found.leak_count:,} training rows show this picture", color="orange")
+            elif found.checked:
+                st.badge("no training row shows this picture", color="green")
+            else:
+                st.badge("not compared with evaluation data", color="gray")
+        if found.leaks:
+            _table(found.leaks, f"leaks_{found.folder.name}")
+
+
+def copies(found: Matches) -> None:
+    """Training rows that were dropped or flagged because of this row."""
+    if found.copies:
         with st.container(border=True):
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                st.text(f"Curated set {name}")
-                if matches:
-                    st.badge(f"{len(matches)} matching training rows", color="orange")
-                else:
-                    st.badge("no matching training row", color="green")
-            if matches:
-                st.dataframe(pd.DataFrame([_match(match) for match in matches]), hide_index=True, key=f"matches_{name}")
+                st.text(f"Curated set {found.folder.name}")
+                st.badge(f"{found.copy_count:,} rows dropped or flagged because of this one", color="gray")
+            _table(found.copies, f"copies_{found.folder.name}")
 
 
-def _match(match: Match) -> dict[str, str]:
-    return {
-        "Training row": match.sample_id,
-        "Decision": _WORDS.get(match.decision, match.decision),
-        "Rule": match.rule,
-        "Values": values_text(match.values),
-    }
+def _table(matches: Sequence[Match], key: str) -> None:
+    rows = [
+        {
+            "Training row": match.sample_id,
+            "Decision": _WORDS.get(match.decision, match.decision),
+            "Same question": {True: "yes", False: "no", None: ""}[match.same_question],
+            "Thumbnails differ by": "" if match.distance is None else f"{match.distance:.2f} of 255",
+            "Hashes differ by": "" if match.hamming is None else f"{match.hamming} of 64 bits",
+        }
+        for match in matches
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key=key, height=_height(len(rows)))
+
+
+def _height(rows: int) -> int:
+    """Pixels of a table that shows at most eight rows and scrolls through the others."""
+    return 36 * (min(rows, 8) + 1)
 
 
 def _rule(rule: FiredRule) -> dict[str, str]:

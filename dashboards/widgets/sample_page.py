@@ -9,7 +9,7 @@ from dashboards.query.catalog import Catalog, Folder
 from dashboards.query.decisions import Fate
 from dashboards.query.samples import Said
 from dashboards.query.views import View
-from dashboards.widgets.history import curated_fate, training_matches
+from dashboards.widgets.history import copies, curated_fate, leaks
 from dashboards.widgets.sample_card import pictures, question_and_references, said_by, slices
 from dashboards.widgets.walk import walk
 
@@ -46,7 +46,7 @@ def show_sample(catalog: Catalog, view: View | None, sample_id: str) -> None:
         for item in _chosen_first(said, view):
             said_by(item, role=_role(item.run, view))
         if sets:
-            _curation(sets, fates, sample_id)
+            _curation(sets, answered, fates, sample_id)
 
 
 def _picture(answered: list[Said], fates: list[Fate]) -> None:
@@ -76,13 +76,15 @@ def _role(run: Folder, view: View | None) -> str:
     return "run" if run.name == view.run.name else "compared with"
 
 
-def _curation(sets: tuple[Folder, ...], fates: list[Fate], sample_id: str) -> None:
+def _curation(sets: tuple[Folder, ...], answered: list[Said], fates: list[Fate], sample_id: str) -> None:
     st.subheader("What curation said")
     for fate in fates:
         curated_fate(fate)
-    seen = {fate.folder.name for fate in fates}
-    found = state.training_matches(sets, sample_id)
-    training_matches([(name, matches) for name, matches in found if matches or name not in seen])
+    answer = answered[0].answer if answered else None
+    for found in state.matches(sets, sample_id, answer.image_keys if answer else ()):
+        if answer:
+            leaks(found)
+        copies(found)
 
 
 def _unknown(sample_id: str, said: list[Said]) -> None:

@@ -149,6 +149,7 @@ def _scores(table: pd.DataFrame, name: str) -> dict[str, Any]:
             "n": len(part),
             "coverage": 1.0,
             "statuses": part["status"].value_counts().to_dict(),
+            "headline": "accuracy" if task == "vqa" else "cider",
             "metrics": metrics,
             "slices": {},
         }
@@ -223,7 +224,28 @@ def _curated(root: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]])
         },
         "contamination": {"against": [{"location": "easy_vqa", "split": "test"}]},
     }
+    _contamination(folder, rows, test)
     _manifest(folder, "curate", len(rows), {"image_root": str(root / "raw" / "images")}, recipe)
+
+
+def _contamination(folder: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]]) -> None:
+    """Every 13th training row shows the picture of the first test row."""
+    found = [
+        {
+            "benchmark": "easy_vqa/test",
+            "sample_id": row["sample_id"],
+            "image_key": row["image_keys"][0],
+            "evaluation_key": test[0]["image_keys"][0],
+            "evaluation": test[0]["sample_id"],
+            "match": "look",
+            "distance": 1.5,
+            "hamming": 2,
+            "same_question": position == 25,
+        }
+        for position, row in enumerate(rows)
+        if position % 13 == 12
+    ]
+    pq.write_table(pa.Table.from_pylist(found), folder / "contamination.parquet")
 
 
 def _rules(position: int, rows: list[dict[str, Any]], test: list[dict[str, Any]]) -> list[dict[str, Any]]:

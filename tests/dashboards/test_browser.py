@@ -70,7 +70,7 @@ def _parameters(page: Page) -> dict[str, list[str]]:
 def test_deep_link_to_a_sample(page: Page) -> None:
     _open(page, "/sample?id=easy_vqa/test/0&run=demo-base")
     expect(page.get_by_text("what is the red shape?")).to_be_visible()
-    expect(page.get_by_text("4 matching training rows")).to_be_visible()
+    expect(page.get_by_text("4 training rows show this picture")).to_be_visible()
     assert _parameters(page)["run"] == ["demo-base"]
 
 
