@@ -132,6 +132,9 @@ def renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def image_processor(folder: Path) -> CLIPImageProcessor:
     """The image processor that feeds pixels as open_clip's evaluation transform does.
 
+    Pixels are equal where nothing is resized; a resize may round a value two grey levels off, since
+    open_clip resizes with Pillow and transformers with torchvision.
+
     Raises:
         UserError: the checkpoint asks for a resize mode that ``CLIPImageProcessor`` does not have.
     """
