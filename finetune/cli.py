@@ -34,6 +34,42 @@ def train(
     run(load(recipe), fresh=fresh)
 
 
+@app.command()
+def preview(
+    recipe: RecipePath,
+    rows: Annotated[int, typer.Option(min=1, help="Conversations to show of each source.")] = 2,
+    html: Annotated[Path | None, typer.Option(help="Also write a page to this file.")] = None,
+) -> None:
+    """Show the tokens that RECIPE would train, in colour, before any weight is loaded.
+
+    Green tokens are trained. Says for every source which share of the tokens that is and
+    whether answers end in a stop token.
+    """
+    import tempfile
+
+    from finetune.preview import preview as show
+    from finetune.recipe import load
+
+    with tempfile.TemporaryDirectory() as folder:
+        show(load(recipe), per_source=rows, page=html, rejects=Path(folder) / "rejects.jsonl")
+
+
+@app.command()
+def merge(
+    run: Annotated[Path, typer.Argument(help="Run folder of `finetune train`.")],
+    out: Annotated[Path, typer.Option(help="New folder for the merged checkpoint.")],
+    rows: Annotated[int, typer.Option(min=1, help="Conversations on which both models are compared.")] = 16,
+) -> None:
+    """Merge the adapter of RUN into a full checkpoint that answers like the trained model.
+
+    The 4-bit base is dequantised first, so the result is the function that was trained. Merged
+    and adapter model are compared on rows of the training data; the figures go to OUT/merge.json.
+    """
+    from finetune.merge import merge as run_merge
+
+    run_merge(run, out, count=rows)
+
+
 @app.callback()
 def root() -> None:
     """See the commands below."""

@@ -1,43 +1,33 @@
-"""Opening a row's images: inside the image root, whole, upright, RGB."""
+"""Opening a row's images as curation saw them: inside the image root, upright, RGB, under the same caps."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from curate.decode import decode
+from curate.preflight import locate
+from curate.settings import MeasureSettings
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image
 
-MAX_PIXELS = 100_000_000
-
-
-def locate(root: Path, name: str) -> Path:
-    """The file of an image path.
-
-    Raises:
-        ValueError: 'outside_root' or 'missing'.
-    """
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise ValueError("outside_root")
-    if not path.is_file():
-        raise ValueError("missing")
-    return path
+_CAPS = MeasureSettings()
 
 
-def open_image(root: Path, name: str) -> Picture:
-    """Decode an image below ``root`` to RGB with its EXIF orientation applied.
+def open_image(root: Path, name: str) -> Image:
+    """Decode an image below ``root``; of an animation the first frame.
+
+    Args:
+        root: the image root, resolved.
 
     Raises:
-        ValueError: 'outside_root', 'missing', 'too_large_pixels' or 'unreadable: …'.
+        ValueError: the class of ``curate.preflight.CLASSES`` and the decoder's words.
     """
-    path = locate(root, name)
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError("too_large_pixels")
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"unreadable: {error}") from error
+    located = locate(name, str(root), max_bytes=_CAPS.max_bytes)
+    if located.file is None:
+        raise ValueError(f"{located.error} ({located.detail})")
+    image, facts = decode(Path(located.file).read_bytes(), max_bytes=_CAPS.max_bytes, max_pixels=_CAPS.max_pixels)
+    if image is None:
+        raise ValueError(f"{facts.error} ({facts.error_detail})")
+    return image

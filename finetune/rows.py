@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from curate.errors import UserError
 from curate.manifest import MANIFEST, read_manifest
-from curate.sample import Sample, from_record
+from curate.sample import Sample, from_record, parse_json
 from finetune.recipe import TrainRecipe
 
 
@@ -43,7 +42,7 @@ class Rows:
             line = handle.readline()
         where = f"{self.path} row {row + 1}"
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError as error:
             raise UserError(f"{where}: not a JSON object ({error})") from error
         if not isinstance(record, dict):
@@ -67,7 +66,7 @@ def open_rows(recipe: TrainRecipe) -> Rows:
             raise UserError(f"{path}: no such file; {data / MANIFEST} is no manifest of `curate run`")
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; set image_root to the folder below which the images lie")
-    rows = Rows(path, root, _line_offsets(path))
+    rows = Rows(path, root.resolve(), _line_offsets(path))
     if not len(rows):
         raise UserError(f"{path}: holds no rows to train on")
     return rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,10 @@ from curate.errors import UserError
 from curate.sample import IMAGE_MARKER
 from finetune.chat import plain, render_with_spans
 from finetune.collate import Collator
-from finetune.join import Conversation
+from finetune.join import Conversation, Schedule
+from finetune.rows import Rows
+
+_LOOKED_AT = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,20 @@ def check_masks(collator: Collator, conversations: Iterable[Conversation]) -> Ma
         trained += int((batch["owners"] >= 0).sum())
         stops &= all(chat.stops)
     return MaskCheck(count, tokens, trained, stops)
+
+
+def first_of_each_source(rows: Rows, schedules: Sequence[Schedule], count: int) -> list[Conversation]:
+    """Up to ``count`` conversations of every source among the first 2,000 of each schedule."""
+    picked: Counter[str] = Counter()
+    chosen = []
+    for schedule in schedules:
+        for position in range(min(len(schedule), _LOOKED_AT)):
+            conversation = schedule[position]
+            source = rows[conversation.rows[0]].source
+            if picked[source] < count:
+                picked[source] += 1
+                chosen.append(conversation)
+    return chosen
 
 
 def _problem(processor: Any, kept: str, wanted: str) -> str:

@@ -27,7 +27,7 @@ from finetune.losses import LossStore, collect
 from finetune.preflight import Preflight, check_rows
 from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.rows import Rows, matches, open_rows
-from finetune.selfcheck import MaskCheck, check_masks
+from finetune.selfcheck import MaskCheck, check_masks, first_of_each_source
 
 CHECKED_PER_SOURCE = 8
 
@@ -57,13 +57,14 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     processor = load_processor(recipe.model)
     checked = preflight(recipe, rows, processor, resume=resumed)
     schedules = [schedule_of(recipe, rows, checked.table, n, stage) for n, stage in enumerate(recipe.resolved_stages())]
-    masks = self_check(rows, processor, schedules)
+    collator = Collator(processor, rows.image_root)
+    masks = check_masks(collator, first_of_each_source(rows, schedules, CHECKED_PER_SOURCE))
     clock["check"] = time.monotonic()
     _print_data(console, recipe, checked, schedules, masks)
     model, groups = _build_model(recipe, console)
     clock["load"] = time.monotonic()
     for number, (stage, schedule) in enumerate(zip(recipe.resolved_stages(), schedules, strict=True)):
-        _run_stage(recipe, number, stage, schedule, model, Collator(processor, rows.image_root))
+        _run_stage(recipe, number, stage, schedule, model, collator)
     clock["train"] = time.monotonic()
     _finish(recipe, rows, model, processor, inputs, checked, masks, groups, clock)
     _print_end(console, folder, clock)
@@ -106,20 +107,6 @@ def schedule_of(recipe: TrainRecipe, rows: Rows, table: Table, number: int, stag
     by_epochs = max(1, round(stage.epochs * schedule.per_epoch))
     schedule.length = stage.max_steps * per_step if stage.max_steps else by_epochs
     return schedule
-
-
-def self_check(rows: Rows, processor: Any, schedules: list[Schedule]) -> MaskCheck:
-    """Check the masks of the first conversations of every source; see ``check_masks``."""
-    picked: Counter[str] = Counter()
-    chosen = []
-    for schedule in schedules:
-        for position in range(min(len(schedule), 2000)):
-            conversation = schedule[position]
-            source = rows[conversation.rows[0]].source
-            if picked[source] < CHECKED_PER_SOURCE:
-                picked[source] += 1
-                chosen.append(conversation)
-    return check_masks(Collator(processor, rows.image_root), chosen)
 
 
 def _build_model(recipe: TrainRecipe, console: Console) -> tuple[Any, list[Any]]:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import functional
@@ -38,7 +38,7 @@ class SampleLossTrainer(Trainer):
         if self.optimizer is None:
             rates = {"lora": self.stage.learning_rate, "projector": self.stage.projector_learning_rate}
             groups: dict[tuple[float, float], list[Any]] = {}
-            for name, parameter in (self.model if model is None else model).named_parameters():
+            for name, parameter in (model or cast(torch.nn.Module, self.model)).named_parameters():
                 part = part_of(name)
                 if parameter.requires_grad and part is not None:
                     decay = self.args.weight_decay if parameter.ndim > 1 else 0.0
