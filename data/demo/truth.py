@@ -131,14 +131,13 @@ def show(report: dict[str, Any]) -> None:
         "defect", title=f"Injected defects against decisions on {report['rows']:,} rows", title_justify="left"
     )
     table.add_column("rule")
-    for heading in ("affected", "found", "recall", "fired", "precision"):
+    for heading in ("affected", "recall", "fired", "precision"):
         table.add_column(heading, justify="right")
     for name, made in report["defects"].items():
         shares = ["–" if made[key] is None else f"{made[key]:.4f}" for key in ("recall", "precision")]
         label = f"  {name}" if name in CORRUPT else name
-        rule = RULES.get(name, "duplicate (pairs)" if name == "near_duplicate" else "class of the file")
-        counts = [f"{made[key]:,}" for key in ("affected", "found", "fired")]
-        table.add_row(label, rule, counts[0], counts[1], shares[0], counts[2], shares[1])
+        rule = RULES.get(name, "duplicate" if name == "near_duplicate" else "file's class")
+        table.add_row(label, rule, f"{made['affected']:,}", shares[0], f"{made['fired']:,}", shares[1])
     screen = Console()
     screen.print(table)
     if ranks := report["clip_alignment"]:
