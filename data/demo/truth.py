@@ -127,9 +127,8 @@ def compare(curated: Path, truth_file: Path) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report as a table."""
-    table = Table(
-        "defect", title=f"Injected defects against decisions on {report['rows']:,} rows", title_justify="left"
-    )
+    title = f"Injected defects against decisions on {report['rows']:,} rows (near_duplicate: pairs)"
+    table = Table("defect", title=title, title_justify="left")
     table.add_column("rule")
     for heading in ("affected", "recall", "fired", "precision"):
         table.add_column(heading, justify="right")
