@@ -72,7 +72,7 @@ def difference(a: Looks, i: Indices, b: Looks, j: Indices, settings: MatchSettin
         block = slice(start, start + _BLOCK)
         left, right = a.thumbnails[i[block]], b.thumbnails[j[block]]
         apart = (np.maximum(left, right) - np.minimum(left, right)).reshape(-1, CELLS, CHANNELS)
-        cells = apart.sum(axis=2, dtype=np.uint16)
+        cells = apart[:, :, 0].astype(np.uint16) + apart[:, :, 1] + apart[:, :, 2]  # faster than sum(axis=2)
         mean[block] = cells.sum(axis=1, dtype=np.uint32) / (CELLS * CHANNELS)
         cell[block] = cells.max(axis=1, initial=0) / CHANNELS
     pairs = zip(a.hashes(settings), b.hashes(settings), strict=True)

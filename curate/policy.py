@@ -149,7 +149,7 @@ def _decisions_sql(rules: Sequence[CheckedRule]) -> str:
             rules, duplicate_group, representative, duplicate_distance, hamming
         FROM (
             SELECT b.position, b.sample_id, b.forced,
-                CASE {reason} END AS reason,
+                CASE WHEN false THEN NULL::VARCHAR {reason}END AS reason,
                 coalesce({" OR ".join(f"f{k}" for k in range(len(rules)))}, false) AS flagged,
                 list_filter([{", ".join(records)}], lambda fired: fired IS NOT NULL) AS rules,
                 b.duplicate_group, b.duplicate_of AS representative, b.distance AS duplicate_distance, b.hamming

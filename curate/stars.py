@@ -15,7 +15,7 @@ from curate.hamming import Hashes, Indices, group_equal, neighbours
 from curate.looks import CELLS, CHANNELS, Looks, difference
 from curate.recipe import MatchSettings
 
-_CROWD = 512  # groups of equal hashes above this are thinned as their members are claimed
+_CROWD = 256  # groups of more equal hashes are thinned as their members are claimed
 
 
 @dataclass(frozen=True)
@@ -37,34 +37,40 @@ class _Proposer:
     """For an image: the images whose hash is within the radius. Equal hashes are never expanded into pairs."""
 
     def __init__(self, hashes: Hashes, radius: int) -> None:
-        values, groups = group_equal(hashes)
-        self._groups = groups
+        values, self._groups = group_equal(hashes)
+        self._sizes = np.diff(self._groups.starts)
         self._group_of = np.empty(len(hashes), np.int64)
-        sizes = np.diff(groups.starts)
-        self._group_of[groups.items] = np.repeat(np.arange(len(values)), sizes)
+        self._group_of[self._groups.items] = np.repeat(np.arange(len(values)), self._sizes)
         found = list(neighbours(values, values, radius, same=True))
-        left = np.concatenate([np.empty(0, np.int64), *(i for i, _ in found), *(j for _, j in found)])
-        right = np.concatenate([np.empty(0, np.int64), *(j for _, j in found), *(i for i, _ in found)])
+        own = np.arange(len(values))
+        left = np.concatenate([own, *(i for i, _ in found), *(j for _, j in found)])
+        right = np.concatenate([own, *(j for _, j in found), *(i for i, _ in found)])
         order = np.argsort(left, kind="stable")
         self._near = right[order]
         self._near_starts = np.concatenate([[0], np.cumsum(np.bincount(left, minlength=len(values)))])
-        has_company = (sizes > 1) | (np.diff(self._near_starts) > 0)
+        has_company = (self._sizes > 1) | (np.diff(self._near_starts) > 1)
         self.has_company: NDArray[np.bool_] = has_company[self._group_of]
         self._thinned: dict[int, Indices] = {}
 
-    def propose(self, image: int, free: NDArray[np.bool_]) -> list[Indices]:
-        """Later images that are still free and near ``image`` by this hash."""
+    def propose(self, image: int, free: NDArray[np.bool_]) -> Indices:
+        """The images that are still free and near ``image`` by this hash."""
         own = self._group_of[image]
-        near = self._near[self._near_starts[own] : self._near_starts[own + 1]]
-        return [self._members(int(group), free, image) for group in (own, *near)]
+        groups = self._near[self._near_starts[own] : self._near_starts[own + 1]]
+        large = self._sizes[groups] > _CROWD
+        small = groups[~large]
+        sizes = self._sizes[small]
+        ends = np.cumsum(sizes)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
+        members = self._groups.items[np.repeat(self._groups.starts[small], sizes) + within]
+        parts = [members[free[members]], *(self._thin(int(group), free) for group in groups[large])]
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def _members(self, group: int, free: NDArray[np.bool_], image: int) -> Indices:
+    def _thin(self, group: int, free: NDArray[np.bool_]) -> Indices:
+        """The free members of a large group; those that are not will not be looked at again."""
         members = self._thinned.get(group)
         if members is None:
             members = self._groups.items[self._groups.starts[group] : self._groups.starts[group + 1]]
-        members = members[free[members] & (members > image)]
-        if len(members) > _CROWD or group in self._thinned:
-            self._thinned[group] = members  # images before this one are done and never asked for again
+        self._thinned[group] = members = members[free[members]]
         return members
 
 
@@ -76,13 +82,15 @@ def build_stars(looks: Looks, settings: MatchSettings) -> Stars:
     proposers = [_Proposer(hashes, settings.radius) for hashes in looks.hashes(settings)]
     free = np.ones(count, bool)
     colours = _mean_colours(looks.thumbnails)
+    # All earlier images that have company are done when an image is reached, so only later ones are free.
     for image in np.flatnonzero(np.any([proposer.has_company for proposer in proposers], axis=0)):
         if not free[image]:
             continue
         free[image] = False
-        near = np.unique(np.concatenate([part for p in proposers for part in p.propose(int(image), free)]))
-        # The mean difference of colours never exceeds that of the pixels: a cheap first look.
-        near = near[np.abs(colours[near] - colours[image]).mean(axis=1) <= settings.confirm + 1e-3]
+        near = np.concatenate([proposer.propose(int(image), free) for proposer in proposers])
+        # The difference of the mean colours never exceeds that of the pixels: a cheap first look.
+        apart_by = np.abs(colours[near] - colours[image]) @ np.ones(CHANNELS, np.float32)
+        near = near[apart_by <= CHANNELS * settings.confirm + 1e-2]
         if not len(near):
             continue
         apart = difference(looks, np.full(len(near), image), looks, near, settings)

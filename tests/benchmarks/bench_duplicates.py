@@ -1,0 +1,104 @@
+"""Near-duplicate search at scale: all pairs within a radius, and stars.
+
+python -m tests.benchmarks.bench_duplicates [--hashes N] [--radius R]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+
+import numpy as np
+
+from curate.hamming import pairs_between, pairs_within
+from curate.looks import Looks
+from curate.recipe import MatchSettings
+from curate.stars import build_stars
+
+PART = 4000  # rows that are checked against brute force
+
+
+def random_hashes(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform 64-bit hashes with 1 in 100 followed by a neighbour at a planted distance of 0 to 6 bits."""
+    hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
+    for place in rng.choice(count - 1, count // 100, replace=False):
+        flips = rng.choice(64, int(rng.integers(0, 7)), replace=False)
+        mask = np.bitwise_or.reduce(np.uint64(1) << flips.astype(np.uint64), initial=np.uint64(0))
+        hashes[place + 1] = hashes[place] ^ mask
+    return hashes
+
+
+def skewed_hashes(count: int, rng: np.random.Generator) -> np.ndarray:
+    """As ``random_hashes``, but 1% are one and the same hash and 10% share their upper 40 bits."""
+    hashes = random_hashes(count, rng)
+    crowd = rng.choice(count, count // 10, replace=False)
+    hashes[crowd] = (hashes[crowd] & np.uint64(0xFFFFFF)) | np.uint64(0xABCDEF0123000000)
+    hashes[rng.choice(count, count // 100, replace=False)] = np.uint64(0x8000000000000000)
+    return hashes
+
+
+def timed_pairs(name: str, hashes: np.ndarray, radius: int) -> None:
+    """Time ``pairs_within`` and check a part of its pairs against brute force."""
+    started = time.perf_counter()
+    pairs = pairs_within(hashes, radius)
+    seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    expected = brute_force(hashes, radius, PART)
+    brute = (time.perf_counter() - started) * len(hashes) / PART / 2
+    found = pairs[(pairs[:, 0] < PART) | (pairs[:, 1] < PART)]
+    equal = found.shape == expected.shape and bool((found == expected).all())
+    print(
+        f"{name}: {len(hashes):,} hashes, radius {radius}: {len(pairs):,} pairs in {seconds:.2f} s; all pairs with the"
+        f" first {PART:,} rows equal brute force: {'yes' if equal else 'NO'}; brute force would take about"
+        f" {brute:,.0f} s ({brute / seconds:,.0f} times longer); peak memory {peak_memory():,} MB"
+    )
+
+
+def brute_force(hashes: np.ndarray, radius: int, part: int) -> np.ndarray:
+    """Pairs (i < j) of which one is among the first ``part`` rows, in lexicographic order."""
+    found = []
+    for i in range(min(part, len(hashes))):
+        near = np.flatnonzero(np.bitwise_count(hashes[i] ^ hashes[i + 1 :]) <= radius) + i + 1
+        found.append(np.stack([np.full(len(near), i), near], axis=1))
+    return np.concatenate(found)
+
+
+def timed_stars(name: str, hashes: np.ndarray, radius: int, rng: np.random.Generator) -> None:
+    """Time stars over images that carry these hashes; equal hashes have equal thumbnails."""
+    _, inverse = np.unique(hashes, return_inverse=True)
+    thumbnails = rng.integers(0, 256, (len(hashes), 768), dtype=np.uint8)
+    thumbnails = thumbnails[np.minimum(inverse, len(hashes) - 1)]
+    started = time.perf_counter()
+    stars = build_stars(Looks(hashes, hashes, thumbnails), MatchSettings(hash="phash", radius=radius))
+    seconds = time.perf_counter() - started
+    members = int((stars.representative != np.arange(len(hashes))).sum())
+    print(f"stars, {name}: {len(hashes):,} images, {members:,} belong to another one, {seconds:.2f} s")
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def main() -> None:
+    """Print all figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hashes", type=int, default=1_000_000)
+    parser.add_argument("--radius", type=int, default=4)
+    asked = parser.parse_args()
+    rng = np.random.default_rng(0)
+    random, skewed = random_hashes(asked.hashes, rng), skewed_hashes(asked.hashes, rng)
+    timed_pairs("random", random, asked.radius)
+    started = time.perf_counter()
+    added = pairs_between(random_hashes(1000, rng), random, asked.radius)
+    seconds = time.perf_counter() - started
+    print(f"1,000 new hashes against {len(random):,}: {len(added):,} pairs in {seconds:.2f} s")
+    # Without the one hash that is 1% of all: its pairs alone would be 50 million rows.
+    timed_pairs("10% share 40 bits", skewed[skewed != 0x8000000000000000], asked.radius)
+    timed_stars("random", random, asked.radius, rng)
+    timed_stars("1% equal, 10% share 40 bits", skewed, asked.radius, rng)
+
+
+if __name__ == "__main__":
+    main()

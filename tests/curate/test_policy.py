@@ -1,0 +1,179 @@
+"""Decisions over stored signals: worst image, nulls, order of reasons, forced rows; and a connection that is shut."""
+
+import json
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate.errors import UserError
+from curate.facts import _TEXT_TYPES, column_types, known_columns
+from curate.measure_text import _SCHEMA as TEXT
+from curate.policy import check_rules, decide, open_facts
+from curate.recipe import Rule, all_rules
+from tests.curate import sets
+from tests.curate.stored import image, sample, store
+
+
+def decisions(space, rules, losses=()):
+    named = {name: Rule(when=when, action=action) for name, (when, action) in rules.items()}
+    decide(space, check_rules(named), losses)
+    return {row["sample_id"]: row for row in pq.read_table(space.decisions).to_pylist()}
+
+
+def fired(row):
+    return [one["rule"] for one in row["rules"]]
+
+
+RULES = {
+    "unreadable": ("error IS NOT NULL", "drop"),
+    "small": ("width < 32", "drop"),
+    "soft": ("sharpness < 35 AND entropy > 3", "flag"),
+}
+
+
+def test_every_fired_rule_is_on_record_and_the_first_drop_is_the_reason(tmp_path):
+    images = [image("a", width=10, sharpness=20.0, entropy=4.0), image("b", sharpness=20.0, entropy=4.0), image("c")]
+    rows = [sample("1", ["a"]), sample("2", ["b"]), sample("3", ["c"])]
+    found = decisions(store(tmp_path, rows, images), RULES)
+    assert [found[one]["decision"] for one in "123"] == ["drop", "flag", "keep"]
+    assert [found[one]["reason"] for one in "123"] == ["small", None, None]
+    assert fired(found["1"]) == ["small", "soft"]
+    assert found["3"]["rules"] == []
+    soft = found["2"]["rules"][0]
+    assert soft["action"] == "flag"
+    assert soft["expression"] == "sharpness < 35 AND entropy > 3"
+    assert soft["threshold"] == "sharpness < 35; entropy > 3"
+    assert json.loads(soft["values"]) == {"sharpness": 20.0, "entropy": 4.0}
+    assert soft["kept_twin"] is None
+
+
+def test_a_flagging_rule_before_a_dropping_one_is_not_the_reason(tmp_path):
+    rules = {"first": ("width = 64", "flag"), "second": ("height = 64", "drop")}
+    found = decisions(store(tmp_path, [sample("1", ["a"])], [image("a")]), rules)["1"]
+    assert (found["decision"], found["reason"], fired(found)) == ("drop", "second", ["first", "second"])
+
+
+def test_the_worst_image_speaks_and_its_values_are_recorded(tmp_path):
+    images = [image("a", sharpness=90.0, entropy=5.0), image("b", sharpness=10.0, entropy=5.0)]
+    rows = [sample("good", ["a", "a"]), sample("bad", ["a", "b"]), sample("text", [])]
+    found = decisions(store(tmp_path, rows, images), RULES)
+    assert found["good"]["decision"] == "keep"
+    assert found["bad"]["decision"] == "flag"
+    assert json.loads(found["bad"]["rules"][0]["values"])["sharpness"] == 10.0
+    assert found["text"]["decision"] == "keep"
+
+
+def test_no_rule_mixes_two_images(tmp_path):
+    images = [image("a", sharpness=10.0, entropy=1.0), image("b", sharpness=90.0, entropy=9.0)]
+    found = decisions(store(tmp_path, [sample("1", ["a", "b"])], images), RULES)
+    assert found["1"]["decision"] == "keep"
+
+
+def test_missing_signals_do_not_fire_even_negated(tmp_path):
+    rules = {"a": ("sharpness < 35", "drop"), "b": ("NOT (sharpness < 35)", "drop"), "c": ("sharpness IS NULL", "flag")}
+    found = decisions(store(tmp_path, [sample("1", ["a"])], [image("a", sharpness=None)]), rules)["1"]
+    assert fired(found) == ["c"]
+
+
+def test_the_class_of_a_missing_file_is_known(tmp_path):
+    space = store(tmp_path, [sample("1", ["a", "gone"])], [image("a")], errors={"gone.png": "missing"})
+    found = decisions(space, RULES)["1"]
+    assert found["reason"] == "unreadable"
+    assert json.loads(found["rules"][0]["values"]) == {"error": "missing"}
+
+
+def test_text_row_and_loss_columns_mix_with_image_columns(tmp_path):
+    rows = [
+        sample("1", ["a"], answers=["x", "y"], text={"agreement": 0.5}),
+        sample("2", ["a"], question="Is it?", question_type="yes_no", text={"agreement": 1.0}),
+    ]
+    losses = tmp_path / "losses.parquet"
+    steps = [("1", 0, 0, 9.0), ("1", 0, 1, 3.0), ("1", 1, 0, 2.0), ("2", 0, 1, 7.0)]
+    columns = [pa.array(column) for column in zip(*steps, strict=True)]
+    pq.write_table(pa.table(columns, names=["sample_id", "stage", "epoch", "loss"]), losses)
+    rules = {
+        "torn": ("agreement < 0.6 AND votes = 2 AND width = 64", "flag"),
+        "hard": ("loss > 5 AND question_type = 'yes_no'", "drop"),
+        "easy": ("loss = 2 AND source = 'set'", "flag"),
+    }
+    found = decisions(store(tmp_path / "set", rows, [image("a")]), rules, [losses])
+    assert fired(found["1"]) == ["torn", "easy"], "the last epoch of the last stage counts"
+    assert fired(found["2"]) == ["hard"]
+
+
+def test_reviewers_override_rules_which_stay_on_record(tmp_path):
+    note = json.dumps({"corrections": ["c1"]})
+    rows = [
+        sample("kept", ["a"], forced="keep", forced_by=note),
+        sample("dropped", ["b"], forced="drop", forced_by=note),
+        sample("marked", ["b"], forced="flag", forced_by=note),
+    ]
+    found = decisions(store(tmp_path, rows, [image("a", width=8), image("b")]), RULES)
+    assert [(row["decision"], row["reason"]) for row in found.values()] == [
+        ("keep", None),
+        ("drop", "correction"),
+        ("flag", None),
+    ]
+    assert fired(found["kept"]) == ["small", "correction"]
+    assert json.loads(found["dropped"]["rules"][0]["values"]) == {"corrections": ["c1"]}
+
+
+def test_decisions_are_in_input_order_for_many_rows(tmp_path):
+    rows = [sample(f"{number:05d}", ["a" if number % 3 else "b"]) for number in range(40_000)]
+    space = store(tmp_path, rows, [image("a"), image("b", width=5)])
+    decide(space, check_rules({"small": Rule(when="width < 32", action="drop")}))
+    table = pq.read_table(space.decisions)
+    assert table.column("position").to_pylist() == list(range(40_000))
+    assert table.column("sample_id").to_pylist() == [row["sample_id"] for row in rows]
+    assert [one == "drop" for one in table.column("decision").to_pylist()] == [n % 3 == 0 for n in range(40_000)]
+    first = space.decisions.read_bytes()
+    decide(space, check_rules({"small": Rule(when="width < 32", action="drop")}))
+    assert space.decisions.read_bytes() == first
+
+
+def test_the_connection_is_shut_when_rules_run(tmp_path):
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    space = store(tmp_path / "set", [sample("1", ["a"])], [image("a")])
+    with open_facts(space, check_rules({"small": Rule(when="width < 32", action="drop")})) as connection:
+        for attack in (
+            f"SELECT * FROM read_csv('{secret}')",
+            f"SELECT * FROM '{secret}'",
+            f"COPY facts TO '{tmp_path}/stolen.csv'",
+            f"ATTACH '{tmp_path}/stolen.db'",
+            "SET enable_external_access = true",
+            "INSTALL httpfs",
+            "LOAD httpfs",
+            "SET memory_limit = '1GB'",
+        ):
+            with pytest.raises(duckdb.Error):
+                connection.execute(attack)
+        assert connection.execute("SELECT count(*) FROM facts").fetchone() == (1,)
+    assert not list(tmp_path.glob("stolen*"))
+
+
+def test_values_that_cannot_be_compared_are_an_error_of_the_user(tmp_path):
+    space = store(tmp_path, [sample("1", ["a"], question="abc")], [image("a")])
+    with pytest.raises(UserError, match="cannot be evaluated"):
+        decisions(space, {"odd": ("question::INTEGER > 3", "drop")})
+    assert not space.decisions.exists()
+
+
+def test_rules_of_sections_can_be_replaced():
+    recipe = sets.recipe(sets.Path("x"), duplicates={}, contamination={"against": [{"location": "y"}]})
+    assert list(all_rules(recipe)) == ["bad_row", *sets.RULES, "contaminated", "conflicting", "duplicate"]
+    own = {"duplicate": {"when": "duplicate AND votes = 0", "action": "flag"}, **sets.RULES}
+    recipe = sets.recipe(sets.Path("x"), duplicates={}, rules=own)
+    assert list(all_rules(recipe)) == ["bad_row", "duplicate", *sets.RULES, "conflicting"]
+    assert all_rules(recipe)["duplicate"].action == "flag"
+
+
+def test_every_known_column_has_a_meaning_and_can_be_asked(tmp_path):
+    assert set(_TEXT_TYPES) == {field.name for field in TEXT} - {"sample_id", "clip_alignments"}
+    assert not [name for name, column in known_columns().items() if not column.about]
+    space = store(tmp_path, [sample("1", ["a"])], [image("a")])
+    found = decisions(space, {name: (f'"{name}" IS NULL', "flag") for name in column_types()})["1"]
+    assert "loss" in fired(found)
+    assert "width" not in fired(found)

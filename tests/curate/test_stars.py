@@ -1,0 +1,110 @@
+"""Stars: members confirmed against their representative, greedy in keep-best order, equal to a naive loop."""
+
+import numpy as np
+import pytest
+
+from curate.looks import Looks, difference, matches
+from curate.recipe import MatchSettings
+from curate.stars import build_stars
+
+SETTINGS = MatchSettings(hash="both", radius=6, confirm=4.0, confirm_cell=20.0)
+
+
+def crowded_looks(count, seed):
+    """Families of images: hashes a few bits apart, thumbnails a few grey levels apart; some equal."""
+    rng = np.random.default_rng(seed)
+    families = rng.integers(0, max(count // 6, 1), count)
+    centre = rng.integers(0, 2**64, (2, count), dtype=np.uint64)
+    pictures = rng.integers(20, 230, (count, 768)).astype(np.int16)
+    hashes = []
+    for which in (0, 1):
+        flips = [sum(1 << int(b) for b in rng.choice(64, int(rng.integers(0, 5)), replace=False)) for _ in range(count)]
+        hashes.append(centre[which][families] ^ np.array(flips, np.uint64))
+    spread = rng.integers(0, 7, (count, 1))
+    noise = (rng.random((count, 768)) * 2 * spread - spread).astype(np.int16)
+    thumbnails = np.clip(pictures[families] + noise, 0, 255).astype(np.uint8)
+    spot = rng.random(count) < 0.1  # one cell that differs a lot
+    thumbnails[spot, :3] = 255 - thumbnails[spot, :3]
+    return Looks(hashes[0], hashes[1], thumbnails)
+
+
+def naive_difference(a, i, b, j, settings):
+    left, right = a.thumbnails[i].astype(int), b.thumbnails[j].astype(int)
+    cells = np.abs(left - right).reshape(256, 3).mean(axis=1)
+    bits = min(
+        bin(int(x[i]) ^ int(y[j])).count("1") for x, y in zip(a.hashes(settings), b.hashes(settings), strict=True)
+    )
+    return cells.mean(), cells.max(), bits
+
+
+def naive_same(a, i, b, j, settings):
+    mean, cell, bits = naive_difference(a, i, b, j, settings)
+    return mean <= settings.confirm and cell <= settings.confirm_cell and bits <= settings.radius
+
+
+def naive_stars(looks, settings):
+    found = []
+    for image in range(len(looks.phash)):
+        heads = [head for head in range(image) if found[head] == head]
+        found.append(next((head for head in heads if naive_same(looks, head, looks, image, settings)), image))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("hash_name", ["phash", "dhash", "both"])
+@pytest.mark.parametrize("seed", range(4))
+def test_stars_equal_the_naive_loop(seed, hash_name):
+    looks = crowded_looks(150, seed)
+    settings = SETTINGS.model_copy(update={"hash": hash_name})
+    stars = build_stars(looks, settings)
+    assert np.array_equal(stars.representative, naive_stars(looks, settings))
+    members = np.flatnonzero(stars.representative != np.arange(150))
+    assert len(members) > 20, "nothing to test"
+    for member in members:
+        mean, cell, bits = naive_difference(looks, stars.representative[member], looks, member, settings)
+        assert stars.mean[member] == pytest.approx(mean)
+        assert stars.cell[member] == pytest.approx(cell)
+        assert stars.bits[member] == bits
+
+
+def test_stars_do_not_chain():
+    """A near B near C, but A far from C: C stays out of A's star."""
+    thumbnails = np.stack([np.full(768, grey, np.uint8) for grey in (100, 103, 106)])
+    same = np.zeros(3, np.uint64)
+    stars = build_stars(Looks(same, same, thumbnails), SETTINGS)
+    assert stars.representative.tolist() == [0, 0, 2]
+
+
+def test_a_crowd_of_equal_hashes_is_thinned():
+    """More members than are looked at one by one; equal hashes alone make nothing equal."""
+    count = 3000
+    rng = np.random.default_rng(0)
+    greys = rng.permutation(np.repeat(np.arange(0, 250, 10), count // 25)).astype(np.uint8)
+    same = np.full(count, 0x8000000000000000, np.uint64)
+    stars = build_stars(Looks(same, same, np.repeat(greys[:, None], 768, axis=1)), SETTINGS)
+    first = {grey: int(np.flatnonzero(greys == grey)[0]) for grey in np.unique(greys)}
+    assert stars.representative.tolist() == [first[grey] for grey in greys]
+
+
+def test_no_images():
+    empty = Looks(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty((0, 768), np.uint8))
+    assert len(build_stars(empty, SETTINGS).representative) == 0
+
+
+def test_matches_equal_the_naive_product():
+    a, b = crowded_looks(90, 1), crowded_looks(90, 1)
+    b = Looks(b.phash[::2], b.dhash[::2], b.thumbnails[::2])
+    found = {(int(i), int(j)) for one, two, _ in matches(a, b, SETTINGS) for i, j in zip(one, two, strict=True)}
+    expected = {(i, j) for i in range(90) for j in range(45) if naive_same(a, i, b, j, SETTINGS)}
+    assert found == expected
+    assert len(expected) > 45
+
+
+def test_difference_is_symmetric_and_zero_for_itself():
+    looks = crowded_looks(40, 2)
+    i, j = np.arange(40), np.roll(np.arange(40), 7)
+    there, back = difference(looks, i, looks, j, SETTINGS), difference(looks, j, looks, i, SETTINGS)
+    assert np.array_equal(there.mean, back.mean)
+    assert np.array_equal(there.cell, back.cell)
+    assert np.array_equal(there.bits, back.bits)
+    itself = difference(looks, i, looks, i, SETTINGS)
+    assert not itself.mean.any() and not itself.cell.any() and not itself.bits.any()
