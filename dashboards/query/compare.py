@@ -12,7 +12,7 @@ from dashboards.query.scores import Score
 from dashboards.query.tables import Predictions
 from evalsuite.statistics import REPLICATES, paired_difference
 
-_DRAWS = 30_000_000  # replicates × clusters; keeps a comparison of a million rows below a second
+_DRAWS = 20_000_000  # replicates × clusters; keeps a comparison of a million rows below a second
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def is_mean(metric: str) -> bool:
 def _change(connection: Connection, run: Predictions, base: Predictions, score: Score) -> Change | None:
     if score.metric not in run.metrics or score.metric not in base.metrics:
         return None
-    sums = fetch_columns(connection, _sums_sql(score.metric), [run.path, score.task, base.path])
+    sums = fetch_columns(connection, _sums_sql(score.metric), [run.path, score.task, base.path, score.task])
     counts = sums["n"].astype(np.float64)
     total = counts.sum()
     if not total:
@@ -74,15 +74,14 @@ def _change(connection: Connection, run: Predictions, base: Predictions, score: 
 def _sums_sql(metric: str) -> str:
     """Sums per image (per row where there is none), in order of first occurrence.
 
-    A row counts only if both runs were asked the same: pictures, question and references.
+    A row counts only if both runs were asked the same: pictures, question and references. Their
+    hash stands for them in the join, which is twice as fast.
     """
-    asked = 'image_keys, question, "references"'
+    side = f"""
+        SELECT sample_id, hash(image_keys, question, "references") AS asked, {quoted(metric)} AS score,
+               coalesce(nullif(array_to_string(image_keys, ' '), ''), sample_id) AS image, file_row_number AS row
+        FROM read_parquet(?, file_row_number = true) WHERE task = ? AND {quoted(metric)} IS NOT NULL"""
     return f"""
         SELECT sum(a.score) AS run_sum, sum(b.score) AS base_sum, count(*) AS n
-        FROM (SELECT sample_id, task, {asked}, {quoted(metric)} AS score, file_row_number AS row
-              FROM read_parquet(?, file_row_number = true) WHERE task = ?) a
-        JOIN (SELECT sample_id, task, {asked}, {quoted(metric)} AS score FROM read_parquet(?)) b
-          ON a.sample_id = b.sample_id AND a.task = b.task AND a.image_keys IS NOT DISTINCT FROM b.image_keys
-         AND a.question IS NOT DISTINCT FROM b.question AND a."references" = b."references"
-        WHERE a.score IS NOT NULL AND b.score IS NOT NULL
-        GROUP BY coalesce(nullif(array_to_string(a.image_keys, ' '), ''), a.sample_id) ORDER BY min(row)"""
+        FROM ({side}) a JOIN (SELECT sample_id, asked, score FROM ({side})) b USING (sample_id, asked)
+        GROUP BY a.image ORDER BY min(a.row)"""

@@ -46,7 +46,7 @@ class Answer:
 
 def matching_rows(connection: Connection, table: Predictions, base: Predictions | None, spec: FilterSpec) -> np.ndarray:
     """Positions (int32, (n,)) of all rows of the view, in its order; ties are broken by sample_id."""
-    source, paths = _source(table, base)
+    source, paths = _source(table, base if spec.outcome in ("Fixed", "Broken") else None)
     where, bound = conditions(spec, table)
     order = (
         "row" if spec.order == "As stored" else table.ranking_sql(spec.metric, worst_first=spec.order == "Worst first")

@@ -37,9 +37,13 @@ def own_filters(spec: FilterSpec) -> Parameters:
 
 
 def carried_filters() -> FilterSpec:
-    """The filters that the URL of the sample page carries; all answers without any."""
+    """The filters that the URL of the sample page carries; all answers as stored without any."""
     carried = st.query_params.get(_VIEW)
-    return FilterSpec(outcome="All") if carried is None else FilterSpec.from_parameters(parse_qs(carried))
+    return (
+        FilterSpec(outcome="All", order="As stored")
+        if carried is None
+        else FilterSpec.from_parameters(parse_qs(carried))
+    )
 
 
 def _sample_parameters(sample_id: str, spec: FilterSpec) -> Parameters:
