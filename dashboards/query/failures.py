@@ -24,6 +24,7 @@ class Answer:
         references: all references, with repetition.
         correct: None where the task has no notion of right and wrong.
         scores: metric → value, those that apply.
+        error: why a request failed, '' otherwise.
         base_extracted, base_correct: what the baseline said, None without one.
     """
 
@@ -40,6 +41,7 @@ class Answer:
     correct: bool | None
     scores: dict[str, float] = field(default_factory=dict)
     slices: dict[str, str] = field(default_factory=dict)
+    error: str = ""
     base_extracted: str | None = None
     base_correct: bool | None = None
 
@@ -126,6 +128,7 @@ def _answer(row: dict[str, Any], table: Predictions) -> Answer:
         correct=row["correct"],
         scores={name: row[name] for name in table.metrics if row[name] is not None},
         slices={name.removeprefix("slice_"): str(value) for name, value in slices.items()},
+        error=row.get("error") or "",
     )
 
 

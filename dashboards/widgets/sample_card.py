@@ -86,6 +86,8 @@ def _answer(answer: Answer) -> None:
         labelled("Extracted answer", "(nothing)" if answer.extracted is None else answer.extracted or "(empty)")
     with middle:
         labelled("Raw output", answer.raw or "(empty)")
+        if answer.error:
+            labelled("Error", answer.error)
     with right:
         shown = [f"{metric_name(name)} {value:.3g}" for name, value in answer.scores.items()]
         labelled("Metrics", "\n".join(shown) or "(none)")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import ast
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate.errors import UserError
+from dashboards import cli
+from dashboards.settings import DATA_VARIABLE, HOSTS_VARIABLE, allowed_hosts, data_root
+
+_PACKAGE = Path(cli.__file__).parent
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command that would replace this process."""
+    command: list[str] = []
+    monkeypatch.setattr(os, "execv", lambda _, arguments: command.extend(arguments))
+    for name in (DATA_VARIABLE, HOSTS_VARIABLE):
+        monkeypatch.setenv(name, "")  # restored afterwards
+    return command
+
+
+def _launch(arguments: list[str]) -> None:
+    cli.app(arguments, standalone_mode=False)
+
+
+def test_local_by_default_with_safe_flags(tmp_path: Path, launched: list[str]) -> None:
+    _launch(["--data", str(tmp_path), "--port", "8799", "--no-browser"])
+    assert launched[1:4] == ["-m", "streamlit", "run"] and launched[4].endswith("asgi.py")
+    assert {
+        "--server.address=127.0.0.1",
+        "--server.port=8799",
+        "--server.headless=true",
+        "--server.allowedHosts=127.0.0.1",
+        "--server.allowedHosts=localhost",
+        "--server.enableAgentApi=false",
+        "--browser.gatherUsageStats=false",
+        "--client.toolbarMode=viewer",
+        "--runner.magicEnabled=false",
+    } <= set(launched)
+    assert any(flag.startswith("--server.maxCacheDataSize=") for flag in launched)
+    assert data_root() == tmp_path.resolve() and allowed_hosts() == ["127.0.0.1", "localhost"]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
+def test_an_address_that_others_reach_needs_a_flag(tmp_path: Path, launched: list[str], address: str) -> None:
+    with pytest.raises(UserError, match="--allow-remote"):
+        _launch(["--data", str(tmp_path), "--address", address])
+    assert launched == []
+
+
+def test_a_remote_address_hides_error_details_and_names_its_hosts(tmp_path: Path, launched: list[str]) -> None:
+    _launch(
+        ["--data", str(tmp_path), "--address", "0.0.0.0", "--allow-remote", "--host", "winnow.lan", "--port", "8798"]
+    )
+    assert "--client.showErrorDetails=type" in launched and "--server.allowedHosts=winnow.lan" in launched
+    assert allowed_hosts() == ["127.0.0.1", "localhost", "winnow.lan"]
+
+
+def test_missing_data_folder_and_busy_port_are_sentences(tmp_path: Path, launched: list[str]) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        _launch(["--data", str(tmp_path / "nope")])
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        with pytest.raises(UserError, match="choose another --port"):
+            _launch(["--data", str(tmp_path), "--port", str(busy.getsockname()[1])])
+    assert launched == []
+
+
+def test_help_and_errors_of_the_real_command(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "dashboards", "--help"], capture_output=True, text=True, check=True)
+    assert "--address" in done.stdout and "Failures" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "dashboards", "--data", str(tmp_path / "nope")], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error:") and "Traceback" not in done.stderr
+
+
+def test_pages_are_thin() -> None:
+    """Pages read state, call a query and draw: no SQL, no function, few lines."""
+    for path in (_PACKAGE / "app_pages").glob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 60, path
+        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(ast.parse(text))), path
+        assert "SELECT" not in text and "duckdb" not in text, path
+
+
+def test_no_markup_from_python() -> None:
+    """Nothing switches on HTML in Markdown, and the gallery's script makes no markup."""
+    for path in _PACKAGE.rglob("*.py"):
+        assert "unsafe_allow" not in path.read_text(), path
+    script = (_PACKAGE / "widgets" / "gallery.js").read_text()
+    assert "innerHTML" not in script and "insertAdjacentHTML" not in script and "eval(" not in script
