@@ -36,6 +36,7 @@ class StageOptions(StrictModel):
     batch_size: Count | None = None
     gradient_accumulation: Count | None = None
     join_turns: Count | None = None
+    balance_answers: bool | None = None
 
 
 class TrainRecipe(StrictModel):
@@ -56,6 +57,8 @@ class TrainRecipe(StrictModel):
         epochs, max_steps: ``max_steps`` wins where both are given.
         batch_size: conversations per forward and device.
         join_turns: so many questions about one image become one conversation at most; 1 = off.
+        balance_answers: leave out rows until no answer to a question is more frequent than its
+            runner-up, so that the question alone does not tell the answer.
         answers: ``first`` trains on the assistant turn, ``sampled`` on a reference drawn
             anew each epoch.
         max_length: tokens per conversation, image tokens included; longer rows are rejected.
@@ -89,6 +92,7 @@ class TrainRecipe(StrictModel):
     batch_size: Count = 4
     gradient_accumulation: Count = 1
     join_turns: Count = 1
+    balance_answers: bool = False
     answers: Literal["first", "sampled"] = "first"
     max_length: Count = 2048
     max_reject: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -148,6 +152,7 @@ class ResolvedStage(StrictModel):
     batch_size: int
     gradient_accumulation: int
     join_turns: int
+    balance_answers: bool
 
 
 def load(path: Path) -> TrainRecipe:

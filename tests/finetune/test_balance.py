@@ -1,0 +1,39 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finetune.balance import balanced
+from finetune.recipe import TrainRecipe
+from finetune.rows import Rows, open_rows
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Rows:
+    asked = [("is it red?", "no")] * 9 + [("Is it  red?", "yes")] * 4 + [("what is it?", "car")] * 5
+    lines = [
+        {"id": str(n), "conversations": [{"from": "user", "value": q}, {"from": "assistant", "value": a}]}
+        for n, (q, a) in enumerate(asked)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return open_rows(TrainRecipe(name="t", model="m", data=tmp_path / "rows.jsonl", image_root=tmp_path))
+
+
+def test_no_answer_is_more_frequent_than_the_runner_up(rows: Rows) -> None:
+    keep = balanced(rows, np.arange(18), seed=0)
+    kept = Counter((rows[int(row)].question.lower().split()[0], rows[int(row)].answer) for row in np.flatnonzero(keep))
+    assert kept == {("is", "no"): 4, ("is", "yes"): 4, ("what", "car"): 5}
+
+
+def test_the_draw_depends_on_the_seed_alone(rows: Rows) -> None:
+    first = balanced(rows, np.arange(18), seed=0)
+    assert (first == balanced(rows, np.arange(18), seed=0)).all()
+    assert any((first != balanced(rows, np.arange(18), seed=seed)).any() for seed in range(1, 6))
+
+
+def test_only_chosen_rows_count(rows: Rows) -> None:
+    chosen = np.array([0, 1, 9, 13])  # two 'no', one 'yes', one 'car'
+    keep = balanced(rows, chosen, seed=0)
+    assert keep.tolist()[2:] == [True, True] and keep[:2].sum() == 1
