@@ -86,11 +86,10 @@ def _funnel(counts: dict[str, Any]) -> str:
         "|---|---|--:|--:|--:|--:|",
         f"| input | | | | | {left:,} |",
     ]
-    for name, rule in counts["rules"].items():
+    for rule in counts["rules"]:
         left -= rule["reason"]
-        lines.append(
-            f"| {name} | {rule['action']} | {rule['fired']:,} | {rule['alone']:,} | {rule['reason']:,} | {left:,} |"
-        )
+        numbers = " | ".join(f"{number:,}" for number in (rule["fired"], rule["alone"], rule["reason"], left))
+        lines.append(f"| {rule['rule']} | {rule['action']} | {numbers} |")
     if counts["corrections"]:
         fates = ", ".join(f"{number:,} {fate}" for fate, number in counts["corrections"].items())
         lines += ["", f"Reviewers' corrections: {fates} (`corrections.json`)."]
@@ -99,8 +98,10 @@ def _funnel(counts: dict[str, Any]) -> str:
 
 def _sources(counts: dict[str, Any]) -> str:
     lines = ["## Sources", "", "| source | rows | kept | flagged | dropped |", "|---|--:|--:|--:|--:|"]
-    for name, one in counts["sources"].items():
-        lines.append(f"| {_cell(name)} | {one['rows']:,} | {one['keep']:,} | {one['flag']:,} | {one['drop']:,} |")
+    for one in counts["sources"]:
+        lines.append(
+            f"| {_cell(one['source'])} | {one['rows']:,} | {one['keep']:,} | {one['flag']:,} | {one['drop']:,} |"
+        )
     return "\n".join(lines)
 
 

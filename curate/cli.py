@@ -88,6 +88,25 @@ def explain(
 
 
 @app.command()
+def inspect(
+    location: Annotated[str, typer.Argument(metavar="LOCATION", help="A file, a folder or a data package's name.")],
+    as_name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Read it as this layout instead of recognising it.")
+    ] = None,
+    image_root: Annotated[str | None, typer.Option(help="Folder that its image paths are relative to.")] = None,
+) -> None:
+    """Say what a dataset holds before it is curated: layout, counts, three rows, what is wrong.
+
+    Reads every row and decodes 200 of the images. Writes nothing.
+
+    Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
+    """
+    from curate.inspect import inspect_location, show_inspection
+
+    show_inspection(inspect_location(location, as_name, image_root=image_root))
+
+
+@app.command()
 def signals() -> None:
     """List the columns that rules may use: type, unit, range, formula.
 

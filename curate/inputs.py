@@ -32,8 +32,9 @@ def all_sources(recipe: CurateRecipe) -> list[SourceSettings]:
 
 
 def resolved(recipe: CurateRecipe) -> dict[str, Any]:
-    """The recipe as JSON without what changes no result."""
-    return recipe.model_dump(mode="json", exclude={"signals": {"workers"}})
+    """The recipe as JSON without what changes no result; rules as a list, because their order matters."""
+    whole = recipe.model_dump(mode="json", exclude={"signals": {"workers"}})
+    return {**whole, "rules": [{"name": name, **rule} for name, rule in whole["rules"].items()]}
 
 
 def measured_from(recipe: CurateRecipe) -> str:

@@ -1,11 +1,15 @@
 """What images look like: two perceptual hashes and a colour thumbnail; a hash proposes, the thumbnail confirms.
 
 phash sees neither colour nor flat regions and misses some re-encoded copies; dhash misses others.
-Two pictures are the same one when a hash lies within the radius and the 16×16 thumbnails differ
-little, both on average and in every single cell. On easy-vqa's 5,000 distinct drawings (12.5 million
-pairs) and 10,000 re-encoded or resized copies of them: phash within 4 alone finds 96.2% of the copies
-and calls thousands of distinct pairs equal; either hash within 8, confirmed at 4.0 and 36, finds 99.5%
-of the copies and calls 4 distinct pairs equal.
+Two pictures are the same one when either hash lies within the radius and the 16×16 thumbnails differ
+little, both on average and in every single cell: a re-encoded file changes all cells a little, another
+picture some cells a lot. Measured on easy-vqa's 5,000 distinct drawings (12.5 million pairs) and 10,000
+re-encoded (JPEG and WebP, quality 40-92) or resized (48-128 px) copies of them:
+
+    phash within 4, nothing else                       96.2% of copies found, 9,855 distinct pairs called equal
+    phash within 8, mean difference 4                  99.1%                  37
+    either hash within 8, mean difference 4            99.8%                  79
+    either hash within 8, mean 4, every cell 36        99.4%                   6  (the default)
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -101,6 +101,17 @@ class CurateRecipe(StrictModel):
         if not _NAME.fullmatch(name):
             raise ValueError("a name has letters, digits, '.', '_' and '-' only and starts with a letter")
         return name
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _from_list(cls, rules: Any) -> Any:
+        """A manifest, whose keys are sorted, holds rules as a list: ``[{name: …, when: …, action: …}]``."""
+        if not isinstance(rules, list):
+            return rules
+        named = {one.get("name"): one for one in rules if isinstance(one, dict)}
+        if len(named) < len(rules) or not all(isinstance(name, str) for name in named):
+            raise ValueError("a list of rules needs a 'name' in each, none twice")
+        return {name: {key: value for key, value in one.items() if key != "name"} for name, one in named.items()}
 
     @field_validator("rules")
     @classmethod

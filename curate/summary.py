@@ -21,7 +21,7 @@ _COLOURS = {"drop": "red", "flag": "yellow"}
 def count_rows(space: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
     """Rows by decision, by rule and by source, as the manifest holds them.
 
-    ``rules``: name → action, ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
+    ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
     the funnel) and ``alone`` (rows on which no other rule fired).
     """
     decided = parquet([space.decisions])
@@ -51,18 +51,20 @@ def count_rows(space: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
         "drop": fates.get("drop", 0),
         "paths": row_count(space.paths),
         "images": sum(row_count(part) for part in space.image_parts()),
-        "rules": {
-            name: {
+        "rules": [
+            {
+                "rule": name,
                 "action": action,
                 "fired": fired.get(name, (0, 0))[0],
                 "reason": reasons.get(name, 0),
                 "alone": fired.get(name, (0, 0))[1],
             }
             for name, action in actions.items()
-        },
-        "sources": {
-            name: {"rows": rows, "keep": keep, "flag": flag, "drop": drop} for name, rows, keep, flag, drop in sources
-        },
+        ],
+        "sources": [
+            {"source": name, "rows": rows, "keep": keep, "flag": flag, "drop": drop}
+            for name, rows, keep, flag, drop in sources
+        ],
         "corrections": corrections,
     }
 
@@ -80,12 +82,12 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Works
     table.add_column("", footer=_bar(counts["keep"] + counts["flag"], rows, "green"), min_width=_BAR)
     left = rows
     table.add_row("in", "", "", f"{rows:,}", "", _bar(rows, rows, "blue"), style="bold")
-    for name, rule in counts["rules"].items():
-        if name == "bad_row" and not rule["fired"]:
+    for rule in counts["rules"]:
+        if rule["rule"] == "bad_row" and not rule["fired"]:
             continue
         left -= rule["reason"]
         table.add_row(
-            name,
+            rule["rule"],
             Text(rule["action"], style=_COLOURS[rule["action"]]),
             f"{rule['fired']:,}",
             f"{left:,}",
