@@ -103,9 +103,10 @@ def image_root(folder: Folder, task: str) -> Path | None:
 
 
 def _subfolders(parent: Path) -> list[Path]:
-    if not parent.is_dir():
+    try:
+        return [path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except OSError:  # not there, or not ours to read
         return []
-    return [path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 def _folder(kind: Kind, path: Path) -> Folder:

@@ -43,7 +43,7 @@ def changes(connection: Connection, run: Predictions, base: Predictions, scores:
 
 def is_mean(metric: str) -> bool:
     """Whether a corpus score is the mean of its rows' scores."""
-    return not metric.startswith("bleu")
+    return "bleu" not in metric
 
 
 def _change(connection: Connection, run: Predictions, base: Predictions, score: Score) -> Change | None:

@@ -27,7 +27,7 @@ class Score:
     @property
     def is_share(self) -> bool:
         """Whether the metric is a share of 1 (CIDEr is not)."""
-        return not self.metric.startswith("cider")
+        return "cider" not in self.metric
 
 
 def scores(folder: Folder) -> list[Score]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from curate.errors import UserError
+from dashboards.query.catalog import MAKE
 from dashboards.query.engine import Connection, columns_of, quoted
 
 STATUSES = ("ok", "unparsed", "refused", "truncated", "failed")
 RIGHT_FROM = 0.5  # a soft score (VQA accuracy) counts as right from here on
 _CORRECTNESS = ("accuracy", "vqa_accuracy", "exact_match", "relaxed_accuracy", "anls")
 _NOT_METRICS = ("seconds",)
+_NEEDED = ("sample_id", "task", "question", "raw", "extracted", "status", "references")
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,11 @@ def open_predictions(connection: Connection, path: str) -> Predictions:
     """Read the schema of a predictions file.
 
     Raises:
-        UserError: the file is missing or no Parquet file.
+        UserError: the file is missing, no Parquet file, or lacks a column.
     """
     columns = columns_of(connection, path)
+    if lost := [name for name in _NEEDED if name not in columns]:
+        raise UserError(f"{path}: lacks the columns {', '.join(lost)}; remake it with `{MAKE['evals']}`")
     metrics = tuple(name for name, kind in columns.items() if kind in ("DOUBLE", "FLOAT") and name not in _NOT_METRICS)
     correctness = tuple(name for name in _CORRECTNESS if name in metrics)
     return Predictions(path, frozenset(columns), metrics, correctness)

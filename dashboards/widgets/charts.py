@@ -50,7 +50,7 @@ def scores_chart(scores: Sequence[Score]) -> alt.LayerChart | alt.FacetChart:
 
 def funnel_chart(funnel: Funnel) -> alt.LayerChart | alt.FacetChart:
     """Bar per rule: rows it dropped, and rows on which it fired without being the reason of a drop."""
-    fate = {"dropped": "dropped by this rule", "other": "fired, kept or dropped by an earlier rule"}
+    fate = {"dropped": "dropped by the rule", "other": "fired, but not the reason"}
     rows = [
         {
             "rule": step.rule, "fate": fate[part], "rows": count, "part": part,

@@ -22,7 +22,10 @@ def score_card(score: Score, change: Change | None) -> None:
         )
         st.text(f"95% interval {between}" if between else "no interval recorded")
         answered = "" if score.coverage is None else f", {100 * score.coverage:.1f}% answered"
-        st.caption(f"{score.n:,} rows{answered}{_change_text(change)}")
+        st.caption(f"{score.n:,} rows{answered}")
+        if change and change.low is not None and change.high is not None:
+            ends = difference_interval(change.low, change.high, is_share=change.is_share)
+            st.caption(f"change {ends} (95%)")
 
 
 def count_card(label: str, value: str, *lines: str) -> None:
@@ -35,9 +38,3 @@ def count_card(label: str, value: str, *lines: str) -> None:
 
 def _is_certain(change: Change) -> bool:
     return change.low is not None and change.high is not None and not change.low <= 0 <= change.high
-
-
-def _change_text(change: Change | None) -> str:
-    if change is None or change.low is None or change.high is None:
-        return ""
-    return f" · change {difference_interval(change.low, change.high, is_share=change.is_share)} (95%)"

@@ -79,12 +79,7 @@ def _table(matches: Sequence[Match], key: str) -> None:
         }
         for match in matches
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key=key, height=_height(len(rows)))
-
-
-def _height(rows: int) -> int:
-    """Pixels of a table that shows at most eight rows and scrolls through the others."""
-    return 36 * (min(rows, 8) + 1)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key=key)
 
 
 def _rule(rule: FiredRule) -> dict[str, str]:

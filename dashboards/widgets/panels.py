@@ -20,8 +20,8 @@ from dashboards.widgets.numbers import metric_name, score_with_interval
 
 _OFFERED: tuple[tuple[Outcome, str], ...] = (
     ("Wrong", "wrong answers"),
-    ("Broken", "right in the baseline, wrong now"),
-    ("Fixed", "wrong in the baseline, right now"),
+    ("Broken", "broken: the baseline had them right"),
+    ("Fixed", "fixed: the baseline had them wrong"),
 )
 
 

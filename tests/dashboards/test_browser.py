@@ -131,7 +131,7 @@ def test_a_cards_address_opens_the_same_sample_in_a_new_tab(page: Page) -> None:
 def test_the_run_goes_along_from_the_overview(page: Page) -> None:
     _open(page, "/?run=demo-base")
     expect(page.get_by_text("wrong answers")).to_be_visible()
-    page.get_by_text("right in the baseline, wrong now").click()
+    page.get_by_text("broken: the baseline had them right").click()
     expect(page).to_have_url(re.compile("/failures"))
     settled(page)
     expect(page.locator("a.card").first).to_be_visible()

@@ -170,3 +170,12 @@ def test_a_table_without_metrics_or_slices_still_shows(tmp_path: Path) -> None:
     assert matching_rows(connection, table, None, FilterSpec(outcome="Wrong")).tolist() == [1]
     (answer,) = answers_at(connection, table, None, [1])
     assert (answer.raw, answer.correct, answer.images, answer.scores) == ("", False, (), {})
+
+
+def test_a_table_that_lacks_columns_is_a_sentence(tmp_path: Path) -> None:
+    from curate.errors import UserError
+    from dashboards.query.engine import connect
+
+    pd.DataFrame({"sample_id": ["a"], "task": "t"}).to_parquet(tmp_path / "p.parquet")
+    with pytest.raises(UserError, match="lacks the columns question, raw"):
+        open_predictions(connect(tmp_path), str(tmp_path / "p.parquet"))
