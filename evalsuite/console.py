@@ -80,6 +80,8 @@ def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] 
             cells += [number(metric, one["a"]), Text(number(metric, one["difference"], sign=True), style=_colour(one))]
         table.add_row(*cells, number(metric, entry["answered"]))
     for column, values in task["slices"].items():
+        if len(values) < 2:
+            continue
         label = column.removeprefix("slice_").replace("_", " ")
         metric = task["headline"]
         for value, entry in values.items():

@@ -12,7 +12,9 @@ from curate.config import StrictModel
 Status = Literal["ok", "unparsed", "refused", "truncated", "failed"]
 STATUSES: tuple[Status, ...] = ("ok", "unparsed", "refused", "truncated", "failed")
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+# A line break ends a sentence too, but not after a colon ("The answer is:\n\nred").
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s|(?<![:\s])\n|(?<![:\s])[ \t]+\n")
+_ALTERNATIVE = re.compile(r"\s*(?:,?\s*(?:and|or)\b|/)", re.IGNORECASE)
 # A refusal opens the reply, so only its beginning is read.
 _REFUSAL = re.compile(
     r"\W*(?:(?:i'?m |i am )?(?:very )?sorry\b|i apologi[sz]e|as an? (?:ai|language model)|"
@@ -27,8 +29,8 @@ class Extraction(StrictModel):
     Attributes:
         kind: ``text`` takes the whole reply, ``line`` the first line, ``sentence`` the first
             sentence, ``choice`` the one answer out of ``choices`` that the reply names.
-        choices: the closed set of answers. A reply that starts with one means it; else its first
-            sentence must name exactly one. Anything else is unparsed.
+        choices: the closed set of answers. A reply that starts with one means it, unless ``and``
+            or ``or`` follows; else its first sentence must name exactly one. The rest is unparsed.
     """
 
     kind: Literal["text", "line", "sentence", "choice"] = "text"
@@ -72,7 +74,9 @@ def _choice(text: str, choices: list[str]) -> str | None:
     longest_first = sorted(choices, key=len, reverse=True)
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)", re.IGNORECASE)
     by_text = {choice.lower(): choice for choice in choices}
-    if first := pattern.match(sentence.lstrip("\"'*([ ")):
+    opening = sentence.lstrip("\"'*([ ")
+    first = pattern.match(opening)
+    if first and not _ALTERNATIVE.match(opening, first.end()):
         return by_text[first.group().lower()]
     named = {by_text[match.lower()] for match in pattern.findall(sentence)}
     return named.pop() if len(named) == 1 else None

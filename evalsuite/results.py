@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from evalsuite.extract import STATUSES, read_answer
 from evalsuite.scoring import Answered, Column, score
-from evalsuite.statistics import Floats, Interval, cluster_codes, intervals
+from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
 from evalsuite.store import BASE_SCHEMA
 from evalsuite.task import TaskSpec
 
@@ -91,7 +91,11 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
     for column in result.columns:
         parts.append((column.sums, column.estimate, None))
         parts += [(column.sums, column.estimate, mask) for values in masks.values() for mask in values.values()]
-    found = iter(intervals(parts, result.clusters, seed=seed))
+    binary = [column.binary for column in result.columns for _ in range(len(parts) // len(result.columns))]
+    found = iter(
+        exact_when_unanimous(one) if right_or_wrong else one
+        for one, right_or_wrong in zip(intervals(parts, result.clusters, seed=seed), binary, strict=True)
+    )
     metrics: dict[str, Any] = {}
     slices: dict[str, dict[str, Any]] = {
         name: {value: {"n": int(mask.sum()), "coverage": _share(answered[mask])} for value, mask in values.items()}

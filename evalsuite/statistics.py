@@ -149,6 +149,18 @@ def intervals(
     return found
 
 
+def exact_when_unanimous(found: Interval, level: float = LEVEL) -> Interval:
+    """Clopper-Pearson bounds, with clusters as trials, for right/wrong rows that are all right or all wrong.
+
+    Every bootstrap resample of such rows is the same, so its interval would claim certainty.
+    """
+    if found.value not in (0.0, 1.0) or found.clusters < 1:
+        return found
+    bound = ((1 - level) / 2) ** (1 / found.clusters)
+    low, high = (0.0, 1 - bound) if found.value == 0.0 else (bound, 1.0)
+    return Interval(found.value, low, high, found.n, found.clusters)
+
+
 def paired_difference(
     a: Floats, b: Floats, clusters: ArrayLike | None, estimate: Estimate = mean_of_sums, *, seed: int = 0,
     replicates: int = REPLICATES, level: float = LEVEL,

@@ -3,8 +3,8 @@
 pycocoevalcap runs Stanford's PTBTokenizer (a Java program) on every caption, lower-cases the tokens
 and drops seventeen punctuation marks. This module gives the same tokens. It was written from
 observed input and output of that program, not from its source. Each caption stands alone: the
-original looks across line breaks, so its tokens can depend on the next caption; ours equal the
-original with an empty line between captions.
+original looks across line breaks, so that the last token of a caption can depend on the first word
+of the next; ours are the tokens it gives when it reads one caption only.
 
 The lexer is a table of patterns. At every position the longest match wins, ties go to the earlier
 row. A row with a group consumes the group only: what follows the group is a condition.

@@ -12,11 +12,12 @@ from typing import Any
 
 from curate.preflight import locate
 from evalsuite.backends.pictures import MAX_BYTES, load_image
+from evalsuite.report.numbers import number
 from evalsuite.results import TaskResult
 from evalsuite.scoring import Column
 
 _SIDE = 240
-_REFERENCES = 5
+_REFERENCES = 3
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Card:
 
     Attributes:
         picture: data URI of the first image, or None with ``why_not``.
+        shown_score: on the headline metric, '' where a row is simply right or wrong.
         before: the baseline's answer, where two runs are compared.
     """
 
@@ -36,7 +38,8 @@ class Card:
     raw: str
     extracted: str | None
     status: str
-    score: float
+    shown_score: str
+    more_references: int
     more_images: int
     before: str | None = None
 
@@ -62,21 +65,25 @@ def worst_rows(result: TaskResult, count: int) -> list[int]:
 
 def cards(result: TaskResult, indices: Iterable[int], root: Path, before: dict[str, str] | None = None) -> list[Card]:
     """Cards of the given rows."""
-    return [_card(result.rows[i], float(result.headline.per_row[i]), root, before) for i in indices]
+    headline = result.headline
+    shown = {i: "" if headline.binary else number(headline.name, float(headline.per_row[i])) for i in indices}
+    return [_card(result.rows[i], score, root, before) for i, score in shown.items()]
 
 
-def _card(row: dict[str, Any], score: float, root: Path, before: dict[str, str] | None) -> Card:
+def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, str] | None) -> Card:
     picture, why_not = data_uri(row["images"][0], root) if row["images"] else (None, "no image")
+    references = distinct(row["references"])
     return Card(
         sample_id=row["sample_id"],
         picture=picture,
         why_not=why_not,
         question=row["question"],
-        references=distinct(row["references"])[:_REFERENCES],
+        references=references[:_REFERENCES],
         raw=row["raw"] or "",
         extracted=row["extracted"],
         status=row["status"],
-        score=score,
+        shown_score=shown_score,
+        more_references=max(0, len(references) - _REFERENCES),
         more_images=max(0, len(row["images"]) - 1),
         before=(before or {}).get(row["sample_id"]),
     )

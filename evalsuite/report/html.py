@@ -91,6 +91,8 @@ def _metric_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None) -
 def _slice_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None, headline: str) -> list[dict[str, Any]]:
     found = []
     for column, values in entry["slices"].items():
+        if len(values) < 2:
+            continue  # it would repeat the whole
         before = against["slices"].get(column, {}) if against else {}
         lines = [
             _line(headline, value, one[headline], before.get(value, {}).get(headline)) for value, one in values.items()

@@ -18,14 +18,15 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
         if sentence := skipped_sentence(skipped.get(name)):
             lines.append(sentence)
         lines += ["", *_metrics(task), ""]
-        for column, values in task["slices"].items():
+        slices = {column: values for column, values in task["slices"].items() if len(values) > 1}
+        for column, values in slices.items():
             lines += [
                 f"### By {_cell(column.removeprefix('slice_').replace('_', ' '))}",
                 "",
                 *_slices(task, values),
                 "",
             ]
-        if task["slices"]:
+        if slices:
             lines += [SLICE_NOTE, ""]
     if scores["comparison"]:
         lines += _comparison(scores)

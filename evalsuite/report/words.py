@@ -16,7 +16,8 @@ def how_to_read(scores: Mapping[str, Any]) -> list[str]:
         "A row without an answer (unparsed, refused, truncated, failed) scores 0 and is never read as text; "
         "coverage is the share of rows with an answer, and “of answered” is the score on those alone.",
         f"Intervals hold {round(100 * scores['level'])} % of 2,000 bootstrap resamples of whole images, because "
-        "questions about one image are not independent.",
+        "questions about one image are not independent. Where every row is right, or every row wrong, the bound is "
+        "Clopper and Pearson's with images as trials.",
         "Scores are × 100, except CIDEr-D, which goes to 10.",
     ]
 

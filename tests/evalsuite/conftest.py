@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from tiny import build_data, build_model, task_text
+
+settings.register_profile("untimed", deadline=None)  # machines may be busy
+settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("tiny-vlm"))
+
+
+@pytest.fixture
+def tiny_task(tmp_path: Path) -> Path:
+    data = build_data(tmp_path / "data")
+    task = tmp_path / "tiny.yaml"
+    task.write_text(task_text(data), encoding="utf-8")
+    return task
