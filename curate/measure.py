@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections import Counter
@@ -51,7 +52,9 @@ class MeasureReport:
     errors: Mapping[str, int]
 
 
-def measure_images(paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings) -> MeasureReport:
+def measure_images(
+    paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *, pool: LocalPool | None = None
+) -> MeasureReport:
     """Measure every image that is not yet in ``out`` (the ``signals`` folder).
 
     A path whose file has the size and time of before is not opened. Files are read and hashed, and
@@ -62,6 +65,7 @@ def measure_images(paths: Iterable[str], image_root: Path, out: Path, settings: 
     Args:
         paths: relative to ``image_root``, in input order; repetitions are fine.
         out: folder of ``part-*.parquet`` and ``paths.parquet``.
+        pool: worker processes to use; None starts ``settings.workers`` and ends them.
 
     Raises:
         UserError: no such root, a model cannot be loaded, or ``out`` cannot be written.
@@ -72,7 +76,8 @@ def measure_images(paths: Iterable[str], image_root: Path, out: Path, settings: 
     wanted = signals_wanted(settings)
     models = functools.cache(functools.partial(Models.load, settings))
     plan = Plan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, tuple(IMAGE_SIGNALS), None, False)
-    with LocalPool(settings.workers or cpu_count()) as pool:
+    with contextlib.ExitStack() as stack:
+        pool = pool or stack.enter_context(LocalPool(settings.workers or cpu_count()))
         decodes = bring_up_to_date(store, wanted, plan, models, pool)
         images, known = KnownImages(store.parts()), KnownPaths(store)
         asked, errors = SeenTexts(), Counter[str]()

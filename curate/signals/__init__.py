@@ -26,7 +26,7 @@ Histogram = NDArray[np.int64]
 IMAGE_SIGNALS: dict[str, Callable[[Image.Image, Image.Image, Histogram], dict[str, Any]]] = {
     "hashes": lambda image, grey, histogram: hashes.hashes(grey),
     "thumbnail": lambda image, grey, histogram: thumbnail.thumbnail(image),
-    "sharpness": lambda image, grey, histogram: sharpness.sharpness(image, grey),
+    "sharpness": lambda image, grey, histogram: sharpness.sharpness(image, grey, histogram),
     "luminance": lambda image, grey, histogram: luminance.luminance(histogram),
     "entropy": lambda image, grey, histogram: entropy.entropy(histogram),
     "aspect": lambda image, grey, histogram: aspect.aspect_ratio(image),

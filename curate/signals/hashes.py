@@ -6,16 +6,31 @@ import imagehash
 import numpy as np
 from PIL import Image
 
+from curate.signals.lanczos import reduced
+
 VERSION = 1
 COLUMNS = {
     "phash": "uint64: imagehash.phash of 8 × 8; distances are nearly always even; blind to colour and flat pictures",
     "dhash": "uint64: imagehash.dhash of 8 × 8, horizontal differences",
 }
+_PHASH, _DHASH = (32, 32), (9, 8)  # what the library shrinks a picture to
 
 
 def hashes(grey: Image.Image) -> dict[str, int]:
     """``phash`` and ``dhash`` of a luminance image; the first bit of imagehash's array is the highest."""
-    return {"phash": _as_integer(imagehash.phash(grey)), "dhash": _as_integer(imagehash.dhash(grey))}
+    small, wide = _shrunk(grey)
+    return {"phash": _as_integer(imagehash.phash(small)), "dhash": _as_integer(imagehash.dhash(wide))}
+
+
+def _shrunk(grey: Image.Image) -> list[Image.Image]:
+    """The two sizes that the library asks Pillow for; it then finds them already shrunk.
+
+    Pillow filters rows first unless a picture is much taller than wide (since version 13) or small; only
+    rows first is what ``reduced`` computes.
+    """
+    if grey.width >= 64 and 2 * grey.height <= 3 * grey.width:
+        return [Image.fromarray(array) for array in reduced(np.asarray(grey), (_PHASH, _DHASH))]
+    return [grey.resize(size, Image.Resampling.LANCZOS) for size in (_PHASH, _DHASH)]
 
 
 def _as_integer(found: imagehash.ImageHash) -> int:

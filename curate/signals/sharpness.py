@@ -1,16 +1,16 @@
 """How much of an edge's contrast lies in one pixel step: blur without being fooled by flat areas.
 
-Across every edge of the picture (rows and columns): r = |I[x+1] − I[x]| / (max − min over the eight
-pixels around it), taken only where the step is the steepest of its four neighbours and the range is
-at least ``gate``. The score is 100 × the 90th percentile of r. A step edge gives 100 however faint;
-an edge blurred by a Gaussian of σ pixels gives about 40/σ (38 at σ=1, 20 at σ=2), down to 1/7 → 14 for
-any wide ramp. So the score depends on edge width only: not on contrast, not on how much of the picture
-is flat, not on the picture's size. Pictures without edges have no score.
+Across every edge of the picture (in rows and in columns): r = |I[x+1] − I[x]| / (max − min over the eight
+pixels around it), taken only where the step is the steepest of four neighbouring ones and the range is at
+least ``gate`` (a quarter of the picture's range, 8 to 24 levels). The score is 100 × the 90th percentile of
+r. A step edge gives 100 however faint; one blurred by a Gaussian of σ pixels gives about 40/σ (38 at σ=1,
+20 at σ=2); a wide ramp gives 1/7, so 14 is the floor. The score depends on edge width only: not on contrast,
+not on how much of the picture is flat, not on its size. Pictures without edges have no score.
 
 Two scales: ``sharpness`` on a copy whose longer side is at most 1024 pixels, ``sharpness_coarse`` on one of
 at most 256 and at most half the picture. Soft at both is blurred; soft only at the fine one is a picture
-enlarged beyond its detail. The idea of measuring edge width is Marziliano et al. 2002 ("A no-reference
-perceptual blur metric"); the ratio form and its constants are ours, measured on drawings, photographs and pages.
+enlarged beyond its detail. Measuring edge width is the idea of Marziliano et al. 2002 ("A no-reference
+perceptual blur metric"); the ratio and its constants are ours, measured on drawings, photographs and pages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMNS = {
 }
 _FINE_SIDE = 1024
 _COARSE_SIDE = 256
-_LINES = 256
+_LINES = 128
 _WINDOW = 8
 _GATE = (8, 24)
 _MIN_EDGES = 8
@@ -35,29 +35,37 @@ _QUANTILE = 0.9
 Grey = NDArray[np.uint8]
 
 
-def sharpness(image: Image.Image, grey: Image.Image) -> dict[str, float | None]:
-    """Scores of an RGB image and its luminance. Where luminance has no edges, the widest colour channel is asked."""
+def sharpness(image: Image.Image, grey: Image.Image, histogram: NDArray[np.int64]) -> dict[str, float | None]:
+    """Scores of an RGB image, its luminance and the (256,) histogram of that.
+
+    Where luminance has no edges, the colour channel of the widest range is asked.
+    """
     longest = max(image.size)
     fine, coarse = -(-longest // _FINE_SIDE), max(2, -(-longest // _COARSE_SIDE))
-    return {"sharpness": _at_scale(image, grey, fine), "sharpness_coarse": _at_scale(image, grey, coarse)}
+    scores = {
+        "sharpness": _score(grey, fine, _gate(histogram)),
+        "sharpness_coarse": _score(grey, coarse, _gate(histogram)),
+    }
+    if None in scores.values():
+        spread = [high - low for low, high in image.getextrema()]  # type: ignore[misc]  # RGB has pairs
+        channel = image.getchannel(spread.index(max(spread)))
+        gate = _gate(np.asarray(channel.histogram()))
+        for name, factor in zip(scores, (fine, coarse), strict=True):
+            if scores[name] is None:
+                scores[name] = _score(channel, factor, gate)
+    return scores
 
 
-def _at_scale(image: Image.Image, grey: Image.Image, factor: int) -> float | None:
-    score = _score(grey.reduce(factor) if factor > 1 else grey)
-    if score is not None:
-        return score
-    low_high = image.getextrema()
-    spread = [high - low for low, high in low_high]  # type: ignore[misc]  # RGB has pairs
-    channel = image.getchannel(spread.index(max(spread)))
-    return _score(channel.reduce(factor) if factor > 1 else channel)
-
-
-def _score(grey: Image.Image) -> float | None:
-    pixels = np.asarray(grey)
-    reached = np.cumsum(grey.histogram())
+def _gate(histogram: NDArray[np.int64]) -> int:
+    """A quarter of the range between percentiles 1 and 99, within limits."""
+    reached = histogram.cumsum()
     low, high = np.searchsorted(100 * reached, [reached[-1], 99 * reached[-1]])
-    gate = min(max(int(high - low) // 4, _GATE[0]), _GATE[1])
-    # A few hundred lines say the same as all of them at a fraction of the price.
+    return min(max(int(high - low) // 4, _GATE[0]), _GATE[1])
+
+
+def _score(grey: Image.Image, factor: int, gate: int) -> float | None:
+    pixels = np.asarray(grey.reduce(factor) if factor > 1 else grey)
+    # Some hundred lines say the same as all of them at a fraction of the price.
     across = edge_ratios(pixels[:: -(-pixels.shape[0] // _LINES)], gate)
     down = edge_ratios(np.ascontiguousarray(pixels[:, :: -(-pixels.shape[1] // _LINES)].T), gate)
     ratios = np.concatenate([across, down])

@@ -13,8 +13,9 @@ from PIL import Image, ImageFilter
 from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS, SIGNAL_VERSIONS, describe, measure_pixels
 from curate.signals.clip_input import ClipInput, clip_pixels
 from curate.signals.hashes import hashes
+from curate.signals.lanczos import reduced
 from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
-from curate.signals.sharpness import edge_ratios, sharpness
+from curate.signals.sharpness import edge_ratios
 from curate.signals.thumbnail import thumbnail
 from tests.curate.pictures import clip_folder, noise, shape
 
@@ -33,7 +34,7 @@ def measured(picture, *names):
 
 
 def score(picture):
-    return sharpness(picture, picture.convert("L"))
+    return measured(picture, "sharpness")
 
 
 def shapes(count):
@@ -56,10 +57,29 @@ def test_any_size_is_measured(size):
     assert all(value is None or value == value for value in values.values())
 
 
-@pytest.mark.parametrize("picture", [noise(50, 40), noise(9, 200, 3), shape(64), Image.new("RGB", (30, 30), (9, 9, 9))])
-def test_hashes_equal_the_library(picture):
-    found = hashes(picture.convert("L"))
-    assert found == {"phash": int(str(imagehash.phash(picture)), 16), "dhash": int(str(imagehash.dhash(picture)), 16)}
+SIZES = [(1, 1), (9, 8), (32, 32), (63, 64), (64, 64), (64, 96), (64, 97), (65, 300), (300, 65), (333, 2), (100, 150)]
+
+
+@pytest.mark.parametrize("size", [*SIZES, (640, 427), (427, 640), (1203, 800)])
+def test_hashes_equal_the_library(size):
+    for picture in (
+        noise(*size),
+        noise(*size, 3).point(lambda level: 255 * (level > 200)),
+        Image.new("RGB", size, "red"),
+    ):
+        found = hashes(picture.convert("L"))
+        assert found == {
+            "phash": int(str(imagehash.phash(picture)), 16),
+            "dhash": int(str(imagehash.dhash(picture)), 16),
+        }
+
+
+@pytest.mark.parametrize("size", [(640, 427), (64, 64), (100, 150), (2001, 31)])
+def test_reduction_equals_pillows(size):
+    grey = noise(*size).convert("L")
+    for wanted in ((32, 32), (9, 8), (size[0], 8), (9, size[1])):
+        (found,) = reduced(np.asarray(grey), (wanted,))
+        assert (found == np.asarray(grey.resize(wanted, Image.Resampling.LANCZOS))).all(), wanted
 
 
 @pytest.mark.parametrize("path", PHOTOS + PAGES, ids=lambda path: path.stem)

@@ -1,0 +1,67 @@
+"""Pillow's 8-bit Lanczos reduction of a grey picture to a few sizes at once, as exact matrix products.
+
+A perceptual hash needs 32 × 32 or 9 × 8 pixels of a whole photograph. Pillow filters row by row in integer
+arithmetic; the same sums as one product with a (width, outputs) matrix are several times faster, and exact:
+coefficients are multiples of 2⁻²² and every partial sum fits the 53 bits of a double. Source of the
+coefficients and of the rounding: Pillow's ``libImaging/Resample.c`` (``precompute_coeffs``, ``clip8``).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SUPPORT = 3.0
+_PRECISION = 1 << 22
+_STRIP = 1 << 17  # values converted to double at a time: what fits the cache
+
+Grey = NDArray[np.uint8]
+
+
+def reduced(grey: Grey, sizes: tuple[tuple[int, int], ...]) -> list[Grey]:
+    """``Image.resize(size, LANCZOS)`` of a grey picture, rows filtered first, for each (width, height).
+
+    Args:
+        grey: (height, width) uint8.
+    """
+    height, width = grey.shape
+    matrix = np.concatenate([_coefficients(width, columns) for columns, _ in sizes], axis=1)
+    across = np.empty((height, matrix.shape[1]))
+    rows = max(_STRIP // width, 1)
+    for start in range(0, height, rows):
+        strip = grey[start : start + rows].astype(np.float64)
+        np.matmul(strip, matrix, out=across[start : start + rows])
+    across = _rounded(across)
+    found, left = [], 0
+    for columns, lines in sizes:
+        down = _coefficients(height, lines).T @ across[:, left : left + columns]
+        found.append(_rounded(down).astype(np.uint8))
+        left += columns
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _coefficients(length: int, outputs: int) -> NDArray[np.float64]:
+    """(length, outputs) weights, each a multiple of 2⁻²²; the identity where nothing is resized."""
+    if length == outputs:
+        return np.eye(length)
+    scale = length / outputs
+    stretch = max(scale, 1.0)
+    centre = (np.arange(outputs) + 0.5) * scale
+    first = np.maximum((centre - _SUPPORT * stretch + 0.5).astype(np.int64), 0)
+    last = np.minimum((centre + _SUPPORT * stretch + 0.5).astype(np.int64), length)
+    at = np.arange(length)[:, None]
+    offset = (at - centre + 0.5) * (1.0 / stretch)
+    weights = np.where((at >= first) & (at < last) & (offset >= -_SUPPORT) & (offset < _SUPPORT), _window(offset), 0.0)
+    weights /= weights.sum(axis=0)
+    return np.trunc(weights * _PRECISION + np.copysign(0.5, weights)) / _PRECISION
+
+
+def _window(offset: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sinc(offset) * np.sinc(offset / _SUPPORT)
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(np.floor(values + 0.5, out=values), 0, 255, out=values)

@@ -1,0 +1,87 @@
+"""Measuring against bare decoding with the same number of processes, on real photographs.
+
+    python -m tests.benchmarks.bench_measure [--images 400] [--side 640] [--workers 2]
+
+Bare decoding reads each file and decodes it to RGB with Pillow, nothing else. Measuring reads and hashes
+the bytes, decodes once, computes every classical signal with both perceptual hashes and writes Parquet.
+The two take turns; the figure is the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import skimage
+import sklearn.datasets
+from PIL import Image
+
+from curate.engines.local import LocalPool, cpu_count
+from curate.measure import batched, measure_images
+from curate.settings import MeasureSettings
+
+_ROUNDS = 3
+
+
+def make_photos(folder: Path, count: int, side: int) -> list[str]:
+    """``count`` different JPEG crops of the photographs that scikit-image and scikit-learn ship."""
+    packaged = Path(skimage.__file__).parent / "data"
+    names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg")
+    files = [packaged / name for name in names]
+    files += [Path(sklearn.datasets.__file__).parent / "images" / name for name in ("china.jpg", "flower.jpg")]
+    photos = [Image.open(file).convert("RGB") for file in files]
+    rng = np.random.default_rng(0)
+    paths = []
+    for number, photo in zip(range(count), itertools.cycle(photos), strict=False):
+        share = rng.uniform(0.7, 1.0)
+        width, height = int(photo.width * share), int(photo.height * share)
+        left, top = int(rng.uniform(0, photo.width - width)), int(rng.uniform(0, photo.height - height))
+        crop = photo.resize(
+            (side, side * height // width), Image.Resampling.LANCZOS, (left, top, left + width, top + height)
+        )
+        crop.save(folder / f"{number}.jpg", quality=90)
+        paths.append(f"{number}.jpg")
+    return paths
+
+
+def bare_decode(files: list[str]) -> list[int]:
+    """Pixels of each file, decoded to RGB."""
+    return [Image.open(BytesIO(Path(file).read_bytes())).convert("RGB").width for file in files]
+
+
+def main() -> None:
+    """Print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--side", type=int, default=640, help="width of the pictures in pixels")
+    parser.add_argument("--workers", type=int, default=cpu_count())
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        paths = make_photos(folder, arguments.images, arguments.side)
+        files = [str(folder / path) for path in paths]
+        ratios = []
+        for number in range(_ROUNDS):
+            with LocalPool(arguments.workers) as pool:
+                list(pool.map(bare_decode, batched(files[:16], 4), lambda file: 0))  # the workers have started
+                started = time.perf_counter()
+                list(pool.map(bare_decode, batched(files, 16), lambda file: 0))
+                bare = time.perf_counter() - started
+                settings = MeasureSettings(workers=arguments.workers)
+                started = time.perf_counter()
+                measure_images(paths, folder, folder / f"signals{number}", settings, pool=pool)
+                full = time.perf_counter() - started
+            ratios.append(bare / full)
+            rates = f"bare {len(files) / bare:,.0f}/s, measured {len(files) / full:,.0f}/s"
+            print(f"round {number + 1}: {rates}, ratio {bare / full:.2f}", flush=True)
+        print(f"measuring runs at {statistics.median(ratios):.0%} of the speed of bare decoding")
+
+
+if __name__ == "__main__":
+    main()
