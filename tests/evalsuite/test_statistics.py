@@ -95,7 +95,7 @@ def test_one_cluster_has_no_interval() -> None:
 
 
 def test_paired_difference_uses_the_pairing() -> None:
-    better = np.clip(VALUES + (RNG.random(200) < 0.05), 0, 1)
+    better = np.clip(VALUES + (RNG.random(200) < 0.2), 0, 1)
     found = paired_difference(mean_sums(VALUES), mean_sums(better), CLUSTERS, seed=2)
     assert found.value == pytest.approx(better.mean() - VALUES.mean())
     assert found.low > 0 and found.p < 0.01
