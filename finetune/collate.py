@@ -34,7 +34,7 @@ class Collator:
         rendered = [render_with_spans(self.processor, conversation) for conversation in conversations]
         batch = self._process(rendered, conversations)
         offsets = batch.pop("offset_mapping").numpy()
-        expansions = batch.pop("text_replacement_offsets", None) or [[]] * len(rendered)
+        expansions = batch.pop("expansions")
         owners = np.full(offsets.shape[:2], -1, dtype=np.int64)
         first = 0
         for number, chat in enumerate(rendered):
@@ -51,16 +51,20 @@ class Collator:
         output = self.processor(
             text=[chat.text for chat in rendered],
             images=images if any(images) else None,
-            add_special_tokens=not own_bos,
-            padding=True,
-            padding_side="right",
-            return_tensors="pt",
-            return_offsets_mapping=True,
+            text_kwargs={
+                "add_special_tokens": not own_bos,
+                "padding": True,
+                "padding_side": "right",
+                "return_offsets_mapping": True,
+            },
+            images_kwargs={"return_tensors": "pt"},
             return_text_replacement_offsets=True,
         )
         if "offset_mapping" not in output:
             raise UserError(f"{type(tokenizer).__name__} gives no character offsets; use a fast tokenizer")
-        return dict(output)
+        # Converted here, not by the processor: some would turn the placeholder spans into a tensor.
+        expansions = output.pop("text_replacement_offsets", None) or [[]] * len(rendered)
+        return {**output.convert_to_tensors("pt"), "expansions": expansions}
 
 
 def _labels(input_ids: Any, owners: np.ndarray) -> dict[str, Any]:

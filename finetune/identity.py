@@ -32,19 +32,21 @@ def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
     return digests
 
 
-def claim(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> bool:
-    """Make ``folder`` the place of this run; returns whether it already was.
+def is_ours(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> bool:
+    """Whether an earlier start of this very run left something in ``folder``.
 
     Raises:
         UserError: the folder holds a run of another recipe or of other inputs.
     """
     path = folder / IDENTITY
     if not path.is_file():
-        write_json(path, {"recipe": recipe, "inputs": inputs})
         return False
     known = json.loads(path.read_text(encoding="utf-8"))
-    changed = [f"{key} ({known['recipe'].get(key)!r} there, {value!r} now)" for key, value in recipe.items()
-               if known["recipe"].get(key) != value]  # fmt: skip
+    changed = [
+        f"{key} ({known['recipe'].get(key)!r} there, {value!r} now)"
+        for key, value in recipe.items()
+        if known["recipe"].get(key) != value
+    ]
     changed += [f"the files of {key}" for key, value in inputs.items() if known["inputs"].get(key) != value]
     if changed:
         raise UserError(
@@ -52,3 +54,8 @@ def claim(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> bool:
             "or replace that run with --fresh"
         )
     return True
+
+
+def claim(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> None:
+    """Write down whose folder this is, before the first checkpoint."""
+    write_json(folder / IDENTITY, {"recipe": recipe, "inputs": inputs})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
 from curate.sample import IMAGE_MARKER, Sample, Turn
 from finetune.rows import Rows
+
+_WINDOW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +56,34 @@ class Schedule:
     An epoch uses each row once. Which questions about an image share a conversation and
     the order of conversations are drawn anew each epoch; their number stays the same, so
     that position ``i`` is known without its predecessors: a resumed run skips to it.
+    Conversations of similar length share a batch, which saves padding: the shuffled order is
+    sorted by length inside windows of 16 batches, whose batches are shuffled again.
+
+    Attributes:
+        length: how many conversations the stage uses; ``per_epoch`` until it is set.
     """
 
     def __init__(
-        self, rows: Rows, table: Table, *, seed: int, stage: int, join_turns: int, max_length: int, sample_answers: bool
-    ) -> None:
-        self.rows, self.seed, self.stage, self.sample_answers = rows, seed, stage, sample_answers
+        self, rows: Rows, table: Table, *, seed: int, stage: int, join_turns: int, batch_size: int, max_length: int,
+        sample_answers: bool,
+    ) -> None:  # fmt: skip
+        self.rows, self.seed, self.stage = rows, seed, stage
+        self.batch_size, self.sample_answers = batch_size, sample_answers
         group = np.where(table.group < 0, -1 - np.arange(len(table.group)), table.group)
         order = np.lexsort((table.row, group))
         self.members = table.row[order]
         _, self.starts = np.unique(group[order], return_index=True)
         self.ends = np.append(self.starts[1:], len(order))
+        count = self.ends - self.starts
         text = (table.tokens - table.image_tokens)[order]
-        longest = np.maximum.reduceat(text, self.starts)
-        room = (max_length - table.image_tokens[order][self.starts]) // np.maximum(longest, 1)
-        per_chunk = np.clip(room, 1, join_turns)
-        chunks = -(-(self.ends - self.starts) // per_chunk)
-        self.group_of = np.repeat(np.arange(len(self.starts)), chunks)
-        self.chunk_of = np.concatenate([np.arange(count) for count in chunks])
-        self.chunks = chunks
-        self.length = len(self.group_of)
+        image = table.image_tokens[order][self.starts]
+        room = (max_length - image) // np.maximum(np.maximum.reduceat(text, self.starts), 1)
+        self.chunks = -(-count // np.clip(room, 1, join_turns))
+        self.group_of = np.repeat(np.arange(len(self.starts)), self.chunks)
+        self.chunk_of = np.concatenate([np.arange(chunks) for chunks in self.chunks])
+        self.size_of = (image + np.add.reduceat(text, self.starts) / self.chunks)[self.group_of]
+        self.length = self.per_epoch
+        self._drawn: tuple[int, np.ndarray] = (-1, self.group_of)
 
     @property
     def per_epoch(self) -> int:
@@ -88,14 +97,27 @@ class Schedule:
         if not 0 <= position < self.length:
             raise IndexError(position)
         epoch, offset = divmod(position, self.per_epoch)
-        chosen = self._order(epoch)[offset]
+        if self._drawn[0] != epoch:
+            self._drawn = (epoch, self._order(epoch))
+        chosen = self._drawn[1][offset]
         return self._conversation(epoch, int(self.group_of[chosen]), int(self.chunk_of[chosen]))
 
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.stage, *place])
 
     def _order(self, epoch: int) -> np.ndarray:
-        return _permutation((self.seed, self.stage, epoch), self.per_epoch)
+        """Order of an epoch's conversations; every one occurs once."""
+        rng = self._rng(epoch, 0)
+        shuffled = rng.permutation(self.per_epoch)
+        window = _WINDOW * self.batch_size
+        ordered = []
+        for start in range(0, len(shuffled), window):
+            part = shuffled[start : start + window]
+            part = part[np.argsort(self.size_of[part], kind="stable")]
+            whole = len(part) // self.batch_size * self.batch_size
+            batches = part[:whole].reshape(-1, self.batch_size)
+            ordered += [batches[rng.permutation(len(batches))].ravel(), part[whole:]]
+        return np.concatenate(ordered)
 
     def _conversation(self, epoch: int, group: int, chunk: int) -> Conversation:
         rng = self._rng(epoch, 1, group)
@@ -110,16 +132,17 @@ class Schedule:
         return join(samples, picked, epoch)
 
 
-@lru_cache(maxsize=2)
-def _permutation(key: tuple[int, int, int], count: int) -> np.ndarray:
-    seed, stage, epoch = key
-    return np.random.default_rng([seed, stage, epoch, 0]).permutation(count)
-
-
 def _with_drawn_answer(sample: Sample, rng: np.random.Generator) -> Sample:
-    if not sample.answers or sum(turn.role == "assistant" for turn in sample.conversations) != 1:
-        return sample
-    answer = sample.answers[int(rng.integers(len(sample.answers)))]
+    return with_answer(sample, sample.answers[int(rng.integers(len(sample.answers)))]) if can_draw(sample) else sample
+
+
+def can_draw(sample: Sample) -> bool:
+    """Whether the row's one answer may be replaced by any of its references."""
+    return bool(sample.answers) and sum(turn.role == "assistant" for turn in sample.conversations) == 1
+
+
+def with_answer(sample: Sample, answer: str) -> Sample:
+    """The sample with another text in its assistant turn."""
     turns = tuple(Turn("assistant", answer) if turn.role == "assistant" else turn for turn in sample.conversations)
     return replace(sample, conversations=turns)
 

@@ -18,6 +18,20 @@ def _offline_if_local(model: str) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def quieten() -> None:
+    """Silence what libraries say about themselves: weight-loading bars, deprecations of calls that
+    they make to each other, and an optional CPU kernel of bitsandbytes that would come from the network."""
+    import logging
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
 def load_processor(model: str) -> Any:
     """The processor of a checkpoint folder or hub id.
 
@@ -33,8 +47,22 @@ def load_processor(model: str) -> Any:
         raise UserError(f"model {model}: its processor does not load ({_first_line(error)})") from error
 
 
-def load_base(model: str, *, quantization: str, compute_dtype: str) -> Any:
+def fastest_attention(max_length: int) -> str | None:
+    """Attention kernel for training; None is the library's choice.
+
+    On CPUs the backward of torch's fused kernel takes twice the time of plain matrix products,
+    whose memory grows with the square of the length, so they are for short conversations.
+    """
+    import torch
+
+    return "eager" if not torch.cuda.is_available() and max_length <= 1024 else None
+
+
+def load_base(model: str, *, quantization: str, compute_dtype: str, attention: str | None = None) -> Any:
     """Load a checkpoint with its decoder in 4-bit NF4 (double quantisation) or in full precision.
+
+    Args:
+        attention: ``attn_implementation`` of transformers; None is its default.
 
     Raises:
         UserError: nothing loadable there, or no vision-language model.
@@ -42,9 +70,8 @@ def load_base(model: str, *, quantization: str, compute_dtype: str) -> Any:
     _offline_if_local(model)
     import torch
     from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
+    quieten()
     dtype = getattr(torch, compute_dtype)
     config = None
     if quantization == "nf4":
@@ -58,7 +85,7 @@ def load_base(model: str, *, quantization: str, compute_dtype: str) -> Any:
         )
     try:
         loaded = AutoModelForImageTextToText.from_pretrained(
-            model, dtype=dtype, quantization_config=config, trust_remote_code=False
+            model, dtype=dtype, quantization_config=config, attn_implementation=attention, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise UserError(f"model {model}: does not load ({_first_line(error)})") from error

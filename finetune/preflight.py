@@ -20,7 +20,7 @@ from curate.progress import track
 from curate.sample import IMAGE_MARKER, Sample, Turn
 from finetune.chat import control_tokens, render, to_messages
 from finetune.images import open_image
-from finetune.join import Conversation, Table, can_join, join
+from finetune.join import Conversation, Table, can_draw, can_join, join, with_answer
 from finetune.rows import Rows
 
 _CHUNK = 512
@@ -36,9 +36,13 @@ class Preflight:
 
 
 def check_rows(
-    rows: Rows, processor: Any, *, max_length: int, max_reject: float, workers: int, rejects: Path
+    rows: Rows, processor: Any, *, max_length: int, max_reject: float, sample_answers: bool, workers: int, rejects: Path
 ) -> Preflight:
     """Check every row: form, images, control tokens, length. Writes ``rejects`` (JSONL).
+
+    Args:
+        sample_answers: training will draw from ``answers``, so all of them are checked.
+        workers: processes that open images.
 
     Raises:
         UserError: an id occurs twice, no row is left, or more than ``max_reject`` of them
@@ -57,7 +61,10 @@ def check_rows(
         if sample.id in seen:
             raise UserError(f"{rows.path}: id {sample.id!r} occurs twice, in rows {seen[sample.id] + 1} and {row + 1}")
         seen[sample.id] = row
-        if found := form_problem(sample, forbidden):
+        can_vary = sample_answers and can_draw(sample)
+        drawn = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if can_vary else []
+        found = next(filter(None, (form_problem(form, forbidden) for form in (sample, *drawn))), None)
+        if found:
             problems[row] = (sample.id, *found)
         else:
             images[row] = sample.image
@@ -66,7 +73,7 @@ def check_rows(
         if broken := next(((name, sizes[name]) for name in names if isinstance(sizes[name], str)), None):
             problems[row] = (rows[row].id, "image", f"{broken[0]}: {broken[1]}")
             del images[row]
-    table, too_long = _measure(rows, list(images), sizes, processor, max_length)
+    table, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
     problems.update(too_long)
     lines = [
         json.dumps({"sample_id": problems[row][0], "row": row, "reason": problems[row][1], "detail": problems[row][2]})
@@ -131,7 +138,7 @@ def _image_size(root: Path, name: str) -> tuple[int, int] | str:
 
 
 def _measure(
-    rows: Rows, accepted: list[int], sizes: dict[str, Any], processor: Any, max_length: int
+    rows: Rows, accepted: list[int], sizes: dict[str, Any], processor: Any, max_length: int, sample_answers: bool
 ) -> tuple[Table, dict[int, Problem]]:
     """Token counts of every row; rows above ``max_length`` are returned as problems."""
     image_cost = image_token_counter(processor)
@@ -141,6 +148,8 @@ def _measure(
     starts = range(0, len(accepted), _CHUNK)
     for start in track(starts, "counting tokens", len(starts)):
         chunk = [(row, rows[row]) for row in accepted[start : start + _CHUNK]]
+        if sample_answers:
+            chunk = [(row, _with_longest_answer(sample)) for row, sample in chunk]
         texts = [render(processor, to_messages(join([sample], [row]))) for row, sample in chunk]
         encoded = processor.tokenizer(texts, add_special_tokens=True)["input_ids"]
         for (row, sample), ids in zip(chunk, encoded, strict=True):
@@ -153,6 +162,10 @@ def _measure(
             kept.append((row, group, tokens, image_tokens))
     columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
     return Table(*columns), too_long
+
+
+def _with_longest_answer(sample: Sample) -> Sample:
+    return with_answer(sample, max(sample.answers, key=len)) if can_draw(sample) else sample
 
 
 def image_token_counter(processor: Any) -> Callable[[tuple[int, int]], int]:

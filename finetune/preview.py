@@ -65,8 +65,9 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
     rows = open_rows(recipe)
     processor = load_processor(recipe.model)
     checked = check_rows(
-        rows, processor, max_length=recipe.max_length, max_reject=1.0, workers=recipe.num_workers, rejects=rejects
-    )
+        rows, processor, max_length=recipe.max_length, max_reject=1.0, sample_answers=recipe.answers == "sampled",
+        workers=recipe.num_workers, rejects=rejects,
+    )  # fmt: skip
     collator = Collator(processor, rows.image_root)
     console = Console(highlight=False)
     shown: list[Shown] = []

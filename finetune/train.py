@@ -20,8 +20,9 @@ from rich.table import Table as RichTable
 from curate.atomic import atomic_path, write_text
 from curate.errors import UserError
 from curate.manifest import is_current, write_manifest
+from finetune.balance import balanced
 from finetune.collate import Collator
-from finetune.identity import claim, input_digests
+from finetune.identity import claim, input_digests, is_ours
 from finetune.join import Schedule, Table
 from finetune.losses import LossStore, collect
 from finetune.preflight import Preflight, check_rows
@@ -49,7 +50,7 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     if is_current(folder, recipe=resolved, inputs=inputs):
         console.print(f"{folder} is up to date; `--fresh` trains it anew")
         return folder
-    resumed = claim(folder, resolved, inputs)
+    resumed = is_ours(folder, resolved, inputs)
     clock = {"start": time.monotonic()}
 
     from finetune.model import load_processor
@@ -62,6 +63,7 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     clock["check"] = time.monotonic()
     _print_data(console, recipe, checked, schedules, masks)
     model, groups = _build_model(recipe, console)
+    claim(folder, resolved, inputs)
     clock["load"] = time.monotonic()
     for number, (stage, schedule) in enumerate(zip(recipe.resolved_stages(), schedules, strict=True)):
         _run_stage(recipe, number, stage, schedule, model, collator)
@@ -80,7 +82,7 @@ def preflight(recipe: TrainRecipe, rows: Rows, processor: Any, *, resume: bool) 
         return Preflight(Table(*columns), dict(Counter(reasons).most_common()))
     checked = check_rows(
         rows, processor, max_length=recipe.max_length, max_reject=recipe.max_reject,
-        workers=recipe.num_workers, rejects=rejects,
+        sample_answers=recipe.answers == "sampled", workers=recipe.num_workers, rejects=rejects,
     )  # fmt: skip
     table = checked.table
     with atomic_path(stored) as temporary:
@@ -99,8 +101,10 @@ def schedule_of(recipe: TrainRecipe, rows: Rows, table: Table, number: int, stag
         table = table.select(np.array([matches(rows[int(row)], stage.where) for row in table.row], dtype=bool))
     if not len(table.row):
         raise UserError(f"stage {stage.name!r}: no row matches where: {stage.where}")
+    if stage.balance_answers:
+        table = table.select(balanced(rows, table.row, recipe.seed))
     schedule = Schedule(
-        rows, table, seed=recipe.seed, stage=number, join_turns=stage.join_turns,
+        rows, table, seed=recipe.seed, stage=number, join_turns=stage.join_turns, batch_size=stage.batch_size,
         max_length=recipe.max_length, sample_answers=recipe.answers == "sampled",
     )  # fmt: skip
     per_step = stage.batch_size * stage.gradient_accumulation * int(os.environ.get("WORLD_SIZE", "1"))
@@ -112,10 +116,13 @@ def schedule_of(recipe: TrainRecipe, rows: Rows, table: Table, number: int, stag
 def _build_model(recipe: TrainRecipe, console: Console) -> tuple[Any, list[Any]]:
     from transformers import set_seed
 
-    from finetune.model import add_adapter, load_base, module_groups
+    from finetune.model import add_adapter, fastest_attention, load_base, module_groups
     from finetune.towers import find_parts
 
-    base = load_base(recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype)
+    base = load_base(
+        recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype,
+        attention=fastest_attention(recipe.max_length),
+    )  # fmt: skip
     anatomy = find_parts(base)
     set_seed(recipe.seed)
     model = add_adapter(base, recipe)
@@ -202,7 +209,7 @@ def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, fo
         bf16=recipe.compute_dtype == "bfloat16",
         fp16=recipe.compute_dtype == "float16",
         use_cpu=not on_gpu,
-        gradient_checkpointing=recipe.gradient_checkpointing,
+        activation_checkpointing=recipe.gradient_checkpointing,
         train_sampling_strategy="sequential",  # the schedule shuffles
         dataloader_num_workers=recipe.num_workers,
         dataloader_pin_memory=on_gpu,

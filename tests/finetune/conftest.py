@@ -1,0 +1,67 @@
+"""Fixtures: the tiny model, the toy data, recipes for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+from PIL import Image
+from toys import COLOURS, build_processor, llava_config, record, write_rows
+
+
+@pytest.fixture(scope="session")
+def processor():
+    return build_processor()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """Folder of a random LLaVA with 2 + 2 layers."""
+    import torch
+    from transformers import LlavaForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("model")
+    made = build_processor()
+    torch.manual_seed(0)
+    LlavaForConditionalGeneration(llava_config(made.tokenizer)).bfloat16().save_pretrained(folder)
+    made.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """JSONL of 36 questions about 12 squares and 6 captions, images beside it."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = []
+    for number in range(12):
+        name, colour = list(COLOURS.items())[number % 4]
+        Image.new("RGB", (16 + number, 16), colour).save(folder / f"{number}.png")
+        for question, answer in (
+            ("what color is the square?", name),
+            ("is it red?", "yes" if name == "red" else "no"),
+            ("is it blue?", "yes" if name == "blue" else "no"),
+        ):
+            rows.append(record(len(rows), f"{number}.png", f"<image>\n{question}", answer))
+        if number < 6:
+            extra = {"source": "captions", "id": f"captions/train/{number}", "answers": [f"a {name} square", name]}
+            rows.append(record(len(rows), f"{number}.png", "describe the image", f"a {name} square", **extra))
+    return write_rows(folder / "rows.jsonl", rows)
+
+
+@pytest.fixture
+def recipe_of(tiny_model, toy_data, tmp_path):
+    """Make a recipe for the toys; keyword arguments override."""
+    from finetune.recipe import TrainRecipe
+
+    def make(**changes):
+        values = {
+            "name": "toy", "out": tmp_path / "run", "model": str(tiny_model), "data": toy_data, "lora_rank": 4,
+            "lora_dropout": 0.1, "learning_rate": 5e-3, "batch_size": 2, "join_turns": 2, "max_steps": 4,
+            "num_workers": 0, "logging_steps": 2, "save_steps": 2, "max_length": 128,
+        }  # fmt: skip
+        return TrainRecipe.model_validate({**values, **changes})
+
+    return make

@@ -1,0 +1,75 @@
+"""The command line: help that teaches, one sentence for bad input, preview."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "finetune", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_needs_no_heavy_library():
+    code = "import sys, finetune.cli; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert "exact resume" in run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learnin_rate": 1}, "did you mean learning_rate"),
+        ({"data": "nowhere"}, "nowhere: no such folder"),
+        ({"model": "nowhere/model"}, "its processor does not load"),
+    ],
+)
+def test_bad_input_ends_with_one_sentence(recipe_of, tmp_path, changes, words):
+    values = {**recipe_of().model_dump(mode="json"), **changes}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    done = run("train", str(path))
+    assert done.returncode == 2
+    assert words in done.stderr and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_preview(recipe_of, tmp_path, capsys):
+    from finetune.preview import preview
+
+    page = tmp_path / "page.html"
+    recipe = recipe_of(join_turns=3)
+    preview(recipe, per_source=1, page=page, rejects=tmp_path / "rejects.jsonl")
+    printed = capsys.readouterr().out
+    assert "<image>×5" in printed and "stop token: yes" in printed
+    assert "toy: " in printed and "captions: " in printed
+
+    class Spans(HTMLParser):
+        found: list = []  # noqa: RUF012
+        kind = None
+
+        def handle_starttag(self, tag, attrs):
+            self.kind = dict(attrs).get("class") if tag == "span" else None
+
+        def handle_data(self, data):
+            if self.kind:
+                self.found.append((self.kind, data))
+
+        def handle_endtag(self, tag):
+            self.kind = None
+
+    parser = Spans()
+    parser.feed(page.read_text())
+    trained = "".join(text for kind, text in parser.found[1:] if kind == "t")
+    assert "<|im_end|>" in trained and "what color" not in trained and "square?" not in trained
+
+
+def test_html_is_escaped():
+    from finetune.preview import Shown, as_html
+
+    page = as_html("<b>", [Shown(("<script>",), "s", (("<img onerror=x>", True, 1),), True)])
+    assert "<script>" not in page and "<img" not in page and "&lt;img onerror=x&gt;" in page

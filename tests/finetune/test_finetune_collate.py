@@ -1,0 +1,105 @@
+"""Labels: on the answers of every family's processor, and only there."""
+
+from __future__ import annotations
+
+import families
+import pytest
+import torch
+from PIL import Image
+from test_finetune_chat import NO_STOP, conversation
+from toys import build_processor
+
+from curate.errors import UserError
+from finetune.chat import plain
+from finetune.collate import Collator
+from finetune.selfcheck import check_masks
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    Image.new("RGB", (40, 30), (200, 10, 10)).save(folder / "a.png")
+    Image.new("RGB", (30, 50), (20, 10, 210)).save(folder / "b.png")
+    return folder
+
+
+TALKS = {
+    (images, turns): conversation(
+        *[(f"what color is the square? {turn}", f"a red square {turn}") for turn in range(turns)],
+        images=("a.png", "b.png")[:images],
+        system="Answer briefly." if turns == 2 else None,
+    )
+    for images in (0, 1, 2)
+    for turns in (1, 2)
+}
+
+
+def decoded(collator, batch, number):
+    """Text of the trained tokens of each answer of one conversation."""
+    owners = batch["owners"][number]
+    ids = batch["labels"][number]
+    return [collator.processor.tokenizer.decode(ids[owners == owner]) for owner in sorted(set(owners.tolist()) - {-1})]
+
+
+@pytest.mark.parametrize("family", families.GOOD)
+def test_labels_decode_to_the_answers(family, root):
+    collator = Collator(families.GOOD[family](), root)
+    for (images, turns), talk in TALKS.items():
+        batch = collator([talk])
+        stop = collator.processor.tokenizer.eos_token
+        assert list(map(plain, decoded(collator, batch, 0))) == [
+            plain(f"a red square {turn}{stop}") for turn in range(turns)
+        ], (images, turns)
+        untrained = batch["input_ids"][0][batch["owners"][0] < 0]
+        rest = plain(collator.processor.tokenizer.decode(untrained))
+        assert "aredsquare" not in rest and "whatcolor" in rest
+    check = check_masks(collator, TALKS.values())
+    assert check.stops and 0 < check.trained < check.tokens
+
+
+@pytest.mark.parametrize("family", [name for name in families.GOOD if name != "mllama"])
+def test_batches_equal_their_members(family, root):
+    """Mixed batch (no image, two images, two turns): same labels as alone, padding ignored on the right."""
+    collator = Collator(families.GOOD[family](), root)
+    talks = [TALKS[0, 1], TALKS[2, 2], TALKS[1, 1]]
+    batch = collator(talks)
+    first = 0
+    for number, talk in enumerate(talks):
+        alone = collator([talk])
+        if alone["input_ids"].shape == batch["input_ids"][number : number + 1].shape:
+            assert torch.equal(alone["labels"][0], batch["labels"][number])
+        length = int(batch["attention_mask"][number].sum())
+        assert (batch["labels"][number, length:] == -100).all()
+        assert decoded(collator, batch, number) == decoded(collator, alone, 0)
+        owners = set(batch["owners"][number].tolist()) - {-1}
+        assert owners == set(range(first, first + len(talk.rows)))
+        first += len(talk.rows)
+    assert batch["rows"].tolist() == [0, 0, 1, 0]
+    for key in ("mm_token_type_ids", "token_type_ids"):
+        if key in batch:
+            assert batch[key].shape == batch["input_ids"].shape
+
+
+def test_a_processor_that_hides_its_image_tokens_is_refused(root):
+    collator = Collator(families.idefics2(), root)
+    with pytest.raises(UserError, match="mask self-check failed for Idefics2Processor"):
+        check_masks(collator, [TALKS[1, 1]])
+
+
+def test_missing_stop_token_is_seen(root):
+    assert check_masks(Collator(build_processor(NO_STOP), root), [TALKS[0, 1]]).stops is False
+
+
+def test_same_prompt_tokens_as_the_library(root):
+    """Ours and apply_chat_template(tokenize=True) give the same ids, bos included."""
+    from finetune.chat import to_messages
+
+    for family in ("gemma3", "qwen2_5_vl", "llava_next"):
+        processor = families.GOOD[family]()
+        messages = to_messages(TALKS[1, 2])
+        for message in messages:
+            for block in message["content"]:
+                if block["type"] == "image":
+                    block["image"] = Image.open(root / "a.png").convert("RGB")
+        theirs = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
+        assert torch.equal(Collator(processor, root)([TALKS[1, 2]])["input_ids"], theirs["input_ids"])

@@ -1,0 +1,239 @@
+"""Whole runs on the tiny model: exact resume, per-sample losses, what changes and what must not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from curate.errors import UserError
+from finetune import train as training
+from finetune.train import train
+
+SAME = ("step", "stage", "epoch", "loss", "grad_norm", "learning_rate")
+
+
+def adapter_of(folder: Path):
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def metrics_of(folder: Path):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_result(one: Path, other: Path):
+    left, right = adapter_of(one), adapter_of(other)
+    assert left.keys() == right.keys()
+    assert all((left[name] == right[name]).all() for name in left)
+    pd.testing.assert_frame_equal(pd.read_parquet(one / "losses.parquet"), pd.read_parquet(other / "losses.parquet"))
+    for line, twin in zip(metrics_of(one), metrics_of(other), strict=True):
+        assert {key: line[key] for key in SAME} == {key: twin[key] for key in SAME}
+
+
+class Killed(Exception):
+    """Stands for a kill right after a checkpoint."""
+
+
+def die_after(monkeypatch, step: int):
+    from finetune import trainer
+
+    original = trainer.SampleLossTrainer._save_checkpoint
+
+    def save_then_die(self, model, trial):
+        original(self, model, trial)
+        if self.state.global_step == step:
+            raise Killed
+
+    monkeypatch.setattr(trainer.SampleLossTrainer, "_save_checkpoint", save_then_die)
+
+
+def test_four_steps_equal_two_and_two_resumed(recipe_of, tmp_path, monkeypatch):
+    whole = train(recipe_of(out=tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        die_after(patch, 2)
+        with pytest.raises(Killed):
+            train(recipe_of(out=tmp_path / "halves"))
+    assert not (tmp_path / "halves" / "manifest.json").exists()
+    halves = train(recipe_of(out=tmp_path / "halves"))
+    assert_same_result(whole, halves)
+    assert not (halves / "checkpoints").exists()
+
+
+def recipe_file(path: Path, recipe) -> Path:
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
+    return path
+
+
+def start(recipe: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "finetune", "train", str(recipe)], env=environment)
+
+
+def test_kill_9_and_the_same_command_again(recipe_of, tmp_path):
+    stages = [
+        {"name": "align", "train": ["projector"], "where": {"source": "captions"}, "max_steps": 3},
+        {"name": "all", "max_steps": 7},
+    ]
+    whole = train(recipe_of(out=tmp_path / "whole", stages=stages))
+    killed = recipe_of(out=tmp_path / "killed", stages=stages)
+    process = start(recipe_file(tmp_path / "recipe.yaml", killed))
+    second = tmp_path / "killed" / "checkpoints" / "stage-1" / "checkpoint-2" / "complete.json"
+    while not second.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    assert start(tmp_path / "recipe.yaml").wait() == 0
+    assert_same_result(whole, tmp_path / "killed")
+
+
+def test_a_checkpoint_cut_short_is_not_resumed_from(recipe_of, tmp_path, monkeypatch):
+    whole = train(recipe_of(out=tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        die_after(patch, 4)
+        with pytest.raises(Killed):
+            train(recipe_of(out=tmp_path / "cut"))
+    last = tmp_path / "cut" / "checkpoints" / "stage-0" / "checkpoint-4"
+    (last / "complete.json").unlink()
+    (last / "adapter_model.safetensors").write_bytes(b"half a file")
+    assert_same_result(whole, train(recipe_of(out=tmp_path / "cut")))
+
+
+def test_trained_parts_change_and_nothing_else(recipe_of, monkeypatch):
+    import torch
+
+    from finetune.model import part_of
+
+    seen = {}
+    build = training._build_model
+
+    def spy(recipe, console):
+        model, groups = build(recipe, console)
+        seen["model"] = model
+        seen["before"] = {name: p.detach().clone() for name, p in model.named_parameters()}
+        return model, groups
+
+    monkeypatch.setattr(training, "_build_model", spy)
+    train(recipe_of(max_steps=2))
+    changed = {n for n, p in seen["model"].named_parameters() if not torch.equal(p, seen["before"][n])}
+    trained = {n for n, p in seen["model"].named_parameters() if p.requires_grad}
+    assert changed == trained
+    assert {part_of(name) for name in trained} == {"lora", "projector"}
+    assert all("language_model" in name for name in trained if part_of(name) == "lora")
+
+
+def test_an_alignment_stage_leaves_lora_alone(recipe_of):
+    folder = train(recipe_of(stages=[{"train": ["projector"], "max_steps": 2}]))
+    weights = adapter_of(folder)
+    assert not any(weights[name].any() for name in weights if "lora_B" in name)
+    assert any("multi_modal_projector" in name for name in weights)
+
+
+def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, tmp_path, monkeypatch):
+    """Learning rate next to zero: the losses of one epoch equal one plain forward per conversation."""
+    import torch
+
+    seen = {}
+    build = training._build_model
+
+    def spy(recipe, console):
+        seen["model"], groups = build(recipe, console)
+        return seen["model"], groups
+
+    monkeypatch.setattr(training, "_build_model", spy)
+    recipe = recipe_of(
+        learning_rate=1e-12, max_steps=None, epochs=1, compute_dtype="float32", quantization="none", lora_dropout=0.0
+    )
+    folder = train(recipe)
+    table = pd.read_parquet(folder / "losses.parquet").set_index("sample_id")
+    lines = [json.loads(line) for line in toy_data.read_text().splitlines()]
+    assert sorted(table.index) == sorted(line["id"] for line in lines)  # every row once
+    assert set(table["epoch"]) == {0}
+    assert dict(table["source"]) == {line["id"]: line["source"] for line in lines}
+
+    from finetune.collate import Collator
+    from finetune.model import load_processor
+    from finetune.rows import open_rows
+
+    rows, processor = open_rows(recipe), load_processor(recipe.model)
+    checked = training.preflight(recipe, rows, processor, resume=True)
+    schedule = training.schedule_of(recipe, rows, checked.table, 0, recipe.resolved_stages()[0])
+    collator = Collator(processor, rows.image_root)
+    model = seen["model"].eval()
+    for position in range(len(schedule)):
+        conversation = schedule[position]
+        batch = collator([conversation])
+        labels, owners = batch.pop("labels"), batch.pop("owners")
+        del batch["rows"], batch["epochs"]
+        with torch.no_grad():
+            logits = model(**batch).logits[0]
+        chances = logits.log_softmax(-1)
+        for answer, row in enumerate(conversation.rows):
+            places = (owners[0] == answer).nonzero()[:, 0]
+            loss = -np.mean([chances[p - 1, labels[0, p]].item() for p in places])
+            assert table.loc[rows[row].id, "loss"] == pytest.approx(loss, abs=2e-5)
+            assert table.loc[rows[row].id, "tokens"] == len(places)
+
+
+def test_finished_run_returns_at_once_and_another_recipe_is_refused(recipe_of, monkeypatch):
+    folder = train(recipe_of(max_steps=2))
+    stamp = (folder / "manifest.json").stat().st_mtime_ns
+    monkeypatch.setattr(training, "_build_model", None)  # any attempt to train would fail
+    assert train(recipe_of(max_steps=2)) == folder
+    assert (folder / "manifest.json").stat().st_mtime_ns == stamp
+    with pytest.raises(UserError, match=r"differs in learning_rate \(0.005 there, 0.001 now\).*--fresh"):
+        train(recipe_of(max_steps=2, learning_rate=1e-3))
+
+
+def test_other_data_is_refused_and_fresh_replaces(recipe_of, toy_data, tmp_path):
+    data = tmp_path / "rows.jsonl"
+    data.write_bytes(toy_data.read_bytes())
+    options = {"data": data, "image_root": toy_data.parent, "max_steps": 1}
+    folder = train(recipe_of(**options))
+    data.write_text("\n".join(data.read_text().splitlines()[:20]) + "\n")
+    with pytest.raises(UserError, match="the files of data"):
+        train(recipe_of(**options))
+    train(recipe_of(**options), fresh=True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["counts"]["rows"] == 20
+
+
+def test_adapter_folder_loads_with_plain_transformers(recipe_of):
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    folder = train(recipe_of(max_steps=2))
+    model = AutoModelForImageTextToText.from_pretrained(folder / "adapter")
+    processor = AutoProcessor.from_pretrained(folder / "adapter")
+    weights, state = adapter_of(folder), model.state_dict()
+    assert len(weights) == 2 * 2 * 7 + 4  # A and B of seven linear layers in two blocks, projector
+    for name, weight in weights.items():
+        plain = name.removeprefix("base_model.model.")
+        key = next(key for key in state if key.replace(".default", "").replace(".modules_to_save", "") == plain)
+        torch.testing.assert_close(state[key].float(), weight.float(), atol=1e-2, rtol=1e-2)
+    assert processor.chat_template
+
+
+def test_outputs_and_manifest(recipe_of):
+    folder = train(recipe_of(max_steps=2))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {"losses.parquet", "metrics.jsonl", "loss_curve.png", "rejects.jsonl", "adapter/adapter_config.json"} <= set(
+        manifest["outputs"]
+    )
+    assert manifest["quantization"] == "nf4"
+    assert manifest["masks"]["stops"] is True
+    assert (folder / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+    states = {(group["part"], group["state"]) for group in manifest["modules"]}
+    assert ("decoder", "4-bit") in states and ("vision tower", "4-bit") not in states
+    line = metrics_of(folder)[-1]
+    assert line["step"] == 2 and line["tokens_per_second"] > 0
