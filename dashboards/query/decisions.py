@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from dashboards.query.catalog import Folder
+from dashboards.query.catalog import Folder, manifest_of
 from dashboards.query.engine import Connection, fetch
 
 
@@ -89,31 +87,21 @@ def funnel(connection: Connection, folder: Folder) -> Funnel:
     )
     rows_in = sum(totals.values())
     steps, left = [], rows_in
-    for row in _in_order(connection, folder, fired):
+    for row in _in_order(fired, folder):
         left -= row["dropped"]
         steps.append(Step(row["rule"], row["action"] or "", row["fired"], row["dropped"], left))
     return Funnel(rows_in, rows_in - totals.get("drop", 0), totals.get("flag", 0), tuple(steps))
 
 
-def _in_order(connection: Connection, folder: Folder, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rules in the order in which rows list them, which is the recipe's; where no row tells, by rows fired.
-
-    (The manifest sorts the recipe's keys, so it does not hold the order.)
-    """
-    chains = fetch(
-        connection,
-        "SELECT DISTINCT list_transform(rules, lambda r: r.rule) AS names FROM read_parquet(?) WHERE len(rules) > 1",
-        [folder.file("decisions.parquet")],
+def _in_order(rows: list[dict[str, Any]], folder: Folder) -> list[dict[str, Any]]:
+    """The rules in the order in which curation seeks a row's reason; any that the manifest does not list come last."""
+    counts = manifest_of(folder).get("counts")
+    listed = counts.get("rules") if isinstance(counts, Mapping) else None
+    named = [rule.get("rule") for rule in listed if isinstance(rule, Mapping)] if isinstance(listed, list) else []
+    return sorted(
+        rows,
+        key=lambda row: (named.index(row["rule"]) if row["rule"] in named else len(named), -row["fired"], row["rule"]),
     )
-    by_name = {row["rule"]: row for row in sorted(rows, key=lambda row: (-row["fired"], row["rule"]))}
-    order: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(by_name, ()))
-    for chain in chains:
-        for earlier, later in itertools.pairwise(chain["names"]):
-            order.add(later, earlier)
-    try:
-        return [by_name[name] for name in order.static_order()]
-    except CycleError:  # a table by another hand; its counts still hold
-        return list(by_name.values())
 
 
 def fate_of(connection: Connection, folder: Folder, sample_id: str) -> Fate | None:

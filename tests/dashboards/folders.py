@@ -96,7 +96,7 @@ def _eval(
     _manifest(
         folder,
         "evaluate",
-        len(answered),
+        {"rows": len(answered)},
         {"image_root": dict.fromkeys(("vqa", "caption"), str(root / "raw" / "images"))},
     )
 
@@ -225,7 +225,8 @@ def _curated(root: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]])
         "contamination": {"against": [{"location": "easy_vqa", "split": "test"}]},
     }
     _contamination(folder, rows, test)
-    _manifest(folder, "curate", len(rows), {"image_root": str(root / "raw" / "images")}, recipe)
+    counts = {"rows": len(rows), "rules": [{"rule": rule} for rule in (*recipe["rules"], "contaminated")]}
+    _manifest(folder, "curate", counts, {"image_root": str(root / "raw" / "images")}, recipe)
 
 
 def _contamination(folder: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]]) -> None:
@@ -282,17 +283,19 @@ def _run(root: Path) -> None:
         for step in range(1, 201)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    _manifest(folder, "train", 200, {})
+    _manifest(folder, "train", {"steps": 200}, {})
 
 
-def _manifest(folder: Path, stage: str, rows: int, extra: dict[str, Any], recipe: dict[str, Any] | None = None) -> None:
+def _manifest(
+    folder: Path, stage: str, counts: dict[str, Any], extra: dict[str, Any], recipe: dict[str, Any] | None = None
+) -> None:
     write_manifest(
         folder,
         stage=stage,
         recipe=recipe or {"name": folder.name},
         inputs={},
         outputs=[],
-        counts={"rows": rows},
+        counts=counts,
         seconds={"all": 1.0},
         seeds={"seed": 0},
         extra=extra,
