@@ -29,7 +29,7 @@ VERSION = 1  # raise it when this code makes another folder from the same inputs
 CLIP_FOLDER = Path(__file__).with_name("clip")
 PROJECTOR_FILE = "projector.safetensors"
 # The last layer's output, before CLIP's final norm. LLaVA takes the last but one of a 24-layer tower;
-# in a tower of four layers that would throw away a quarter of its depth.
+# in a tower of three layers that would throw away a third of its depth.
 FEATURE_LAYER = -1
 # "full" keeps the class token, which holds what CLIP was trained to say about the whole image.
 SELECT_STRATEGY: Literal["default", "full"] = "full"
@@ -70,6 +70,7 @@ def build_model(
     tokenizer: Any,
     *,
     tiny: bool = False,
+    use_projector_file: bool = True,
     feature_layer: int = FEATURE_LAYER,
     strategy: Literal["default", "full"] = SELECT_STRATEGY,
     seed: int = 0,
@@ -79,6 +80,7 @@ def build_model(
     Args:
         clip: folder of an open_clip checkpoint; a ``projector.safetensors`` in it is loaded.
         tiny: a random language model (2 layers, 64 wide) and a random projector, for tests.
+        use_projector_file: False leaves the projector random.
         feature_layer: index into the tower's hidden states (0 is the embedding, -1 the last layer).
         strategy: "full" keeps the class token, "default" drops it.
         seed: of whatever is initialised at random.
@@ -107,7 +109,7 @@ def build_model(
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.model.language_model.load_state_dict(language.model.state_dict())
     model.tie_weights()
-    if not tiny and (clip / PROJECTOR_FILE).is_file():
+    if use_projector_file and not tiny and (clip / PROJECTOR_FILE).is_file():
         load_projector(model, clip / PROJECTOR_FILE)
     settings = model.generation_config
     settings.eos_token_id, settings.bos_token_id = tokenizer.eos_token_id, tokenizer.bos_token_id
