@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 _SUPPORT = 3.0
 _PRECISION = 1 << 22
-_STRIP = 1 << 17  # values converted to double at a time: what fits the cache
+_STRIP = 1 << 14  # values converted to double at a time: what fits the nearest cache
 
 Grey = NDArray[np.uint8]
 

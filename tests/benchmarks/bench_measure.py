@@ -14,6 +14,7 @@ import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -66,21 +67,31 @@ def main() -> None:
         folder = Path(made)
         paths = make_photos(folder, arguments.images, arguments.side)
         files = [str(folder / path) for path in paths]
-        ratios = []
-        for number in range(_ROUNDS):
-            with LocalPool(arguments.workers) as pool:
-                list(pool.map(bare_decode, batched(files[:16], 4), lambda file: 0))  # the workers have started
-                started = time.perf_counter()
-                list(pool.map(bare_decode, batched(files, 16), lambda file: 0))
-                bare = time.perf_counter() - started
-                settings = MeasureSettings(workers=arguments.workers)
-                started = time.perf_counter()
-                measure_images(paths, folder, folder / f"signals{number}", settings, pool=pool)
-                full = time.perf_counter() - started
-            ratios.append(bare / full)
-            rates = f"bare {len(files) / bare:,.0f}/s, measured {len(files) / full:,.0f}/s"
-            print(f"round {number + 1}: {rates}, ratio {bare / full:.2f}", flush=True)
-        print(f"measuring runs at {statistics.median(ratios):.0%} of the speed of bare decoding")
+        with LocalPool(arguments.workers) as pool:
+            list(pool.map(bare_decode, batched(files[:16], 4), lambda file: 0))  # the workers have started
+            rounds = [_round(pool, paths, folder, f"{number}", time.perf_counter) for number in range(_ROUNDS)]
+        _report(f"{arguments.workers} workers, wall time", rounds, len(paths))
+        alone = LocalPool(1)
+        rounds = [_round(alone, paths, folder, f"cpu{number}", time.process_time) for number in range(_ROUNDS)]
+        _report("1 process, CPU time (blind to what else the machine does)", rounds, len(paths))
+
+
+def _round(
+    pool: LocalPool, paths: list[str], folder: Path, name: str, clock: Callable[[], float]
+) -> tuple[float, float]:
+    """Seconds of bare decoding and of measuring the same files."""
+    started = clock()
+    list(pool.map(bare_decode, batched([str(folder / path) for path in paths], 16), lambda file: 0))
+    middle = clock()
+    measure_images(paths, folder, folder / f"signals-{name}", MeasureSettings(), pool=pool)
+    return middle - started, clock() - middle
+
+
+def _report(label: str, rounds: list[tuple[float, float]], count: int) -> None:
+    bare, measured = (count / min(seconds) for seconds in zip(*rounds, strict=True))
+    ratio = statistics.median(one / other for one, other in rounds)
+    rates = f"decoding {bare:,.0f} images/s, measuring {measured:,.0f}/s"
+    print(f"{label}: {rates}; measuring runs at {ratio:.0%} of the speed of bare decoding", flush=True)
 
 
 if __name__ == "__main__":
