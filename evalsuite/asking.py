@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from curate.atomic import digest_of
@@ -119,9 +118,3 @@ def to_row(entry: Asked, replies: dict[str, Reply]) -> dict[str, Any]:
         "request_key": entry.request.key if entry.request else None,
         **{f"slice_{key}": value for key, value in entry.row.slices.items()},
     }
-
-
-def evaluation_folder(recipe: EvalRecipe) -> Path:
-    """The output folder, made if need be."""
-    recipe.folder.mkdir(parents=True, exist_ok=True)
-    return recipe.folder

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.config import parse_recipe
 from curate.errors import UserError
 from curate.manifest import read_manifest
 from evalsuite.results import Row, TaskResult, score_rows, slice_masks
@@ -41,11 +42,23 @@ def load_evaluation(folder: Path) -> tuple[dict[str, TaskSpec], dict[str, list[R
     manifest = read_manifest(folder, finish_with=FINISH)
     if manifest.get("stage") != STAGE:
         raise UserError(f"{folder}: was made by {manifest.get('stage')!r}, not by evalsuite")
-    specs = {name: TaskSpec.model_validate(spec) for name, spec in manifest["task_specs"].items()}
+    listed = manifest.get("task_specs") or {}
+    specs = {name: parse_recipe(spec, TaskSpec, where=f"{folder}, task {name}") for name, spec in listed.items()}
     rows: dict[str, list[Row]] = {name: [] for name in specs}
     for row in read_predictions(folder).to_pylist():
-        rows[row["task"]].append(row)
+        rows.setdefault(row["task"], []).append(row)
     return specs, rows
+
+
+def check_baseline(baseline: Path, specs: Mapping[str, TaskSpec]) -> None:
+    """Refuse a baseline that cannot be compared, before a model is asked.
+
+    Raises:
+        UserError: the folder is no finished evaluation, or holds none of these tasks.
+    """
+    before, _ = load_evaluation(baseline)
+    if not before.keys() & specs.keys():
+        raise UserError(f"{baseline}: shares no task with this evaluation; it has {', '.join(before)}")
 
 
 def compare(
@@ -56,10 +69,9 @@ def compare(
     Only rows with the same id, images and references in both are compared; the others are counted.
     Both sides are scored anew on those rows, with the task settings of B.
     """
+    check_baseline(baseline, specs)
     _, before = load_evaluation(baseline)
     shared = [name for name in specs if name in before]
-    if not shared:
-        raise UserError(f"{baseline}: shares no task with this evaluation; it has {', '.join(before)}")
     tasks = {name: _compare_task(specs[name], before[name], rows[name], seed) for name in shared}
     return {"baseline": str(baseline), "tasks": {name: entry for name, entry in tasks.items() if entry}}
 

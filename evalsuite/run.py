@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import digest_of, sha256_file, write_json
+from curate.atomic import digest_of, sha256_file
 from curate.config import load_recipe
 from curate.errors import UserError
-from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
+from curate.manifest import MANIFEST, is_current, read_manifest
 from evalsuite.asking import build_requests, collect_replies, hash_images, to_row
-from evalsuite.compare import FINISH, STAGE, compare, load_evaluation
+from evalsuite.compare import FINISH, STAGE, check_baseline, load_evaluation
+from evalsuite.evaluation import Evaluation, finish, read_scores
 from evalsuite.recipe import EvalRecipe
-from evalsuite.report import write_reports
-from evalsuite.results import Row, TaskResult, counts, score_rows, summarise, to_table
-from evalsuite.store import PREDICTIONS, remove_parts, write_predictions
+from evalsuite.results import SLICE, Row
+from evalsuite.store import BASE_SCHEMA, PREDICTIONS
 from evalsuite.task import Task, TaskSpec, load_spec, load_task
 
-SCORES = "scores.json"
-REPORTS = ("report.md", "report.html")
 _VERSION = 1  # raise it when scoring or reports change, so that finished runs are scored anew
+_READ_ANEW = ("extracted", "status")
 
 
 def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str, Any], bool]:
@@ -37,51 +35,52 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     recipe = load_recipe(path, EvalRecipe)
     if limit is not None:
         recipe = recipe.model_copy(update={"limit": limit})
-    from evalsuite.backends.loading import load_processor, model_digest
-
     _refuse_foreign(recipe.folder)
     specs = _specs(recipe)
     tasks = {name: load_task(spec, limit=recipe.limit, seed=recipe.seed) for name, spec in specs.items()}
-    resolved = {**recipe.model_dump(mode="json"), "version": _VERSION}
+    from evalsuite.backends.loading import load_processor, model_digest
+
     model = model_digest(recipe.model)
+    resolved = {**recipe.model_dump(mode="json"), "version": _VERSION}
     inputs = {"model": model, **_task_inputs(tasks), **_baseline_inputs(recipe)}
     if is_current(recipe.folder, recipe=resolved, inputs=inputs):
         return recipe.folder, read_scores(recipe.folder), False
-    seconds: dict[str, float] = {}
-    started = time.monotonic()
     if recipe.baseline is not None:
-        load_evaluation(recipe.baseline)  # so that a missing baseline is told before the model is asked
+        check_baseline(recipe.baseline, specs)
+    started = time.monotonic()
     processor = load_processor(recipe.model)
     asked = [entry for task in tasks.values() for entry in build_requests(task, hash_images(task), processor, model)]
-    seconds["prepare"], started = time.monotonic() - started, time.monotonic()
+    prepared = time.monotonic()
     replies = collect_replies(recipe, asked, processor)
-    seconds["ask"] = time.monotonic() - started
+    seconds = {"prepare": prepared - started, "ask": time.monotonic() - prepared}
     rows: dict[str, list[Row]] = {name: [] for name in tasks}
     for entry in asked:
         rows[entry.task].append(to_row(entry, replies))
     extra = {
-        "task_specs": {name: spec.model_dump(mode="json") for name, spec in specs.items()},
-        "image_roots": {name: str(task.image_root) for name, task in tasks.items()},
+        "task_specs": _dumped(specs),
+        "image_root": {name: str(task.image_root) for name, task in tasks.items()},
         "skipped": _skipped(tasks),
         "model_digest": model,
     }
-    scores = finish(recipe.folder, recipe.name, specs, rows, resolved=resolved, inputs=inputs, extra=extra,
-                    seed=recipe.seed, baseline=recipe.baseline, label=_label(recipe), seconds=seconds)  # fmt: skip
-    return recipe.folder, scores, True
+    evaluation = Evaluation(
+        recipe.name, _label(recipe), specs, rows, recipe.seed, recipe.baseline, resolved, inputs, extra, seconds
+    )
+    return recipe.folder, finish(recipe.folder, evaluation), True
 
 
 def rescore(folder: Path, tasks: list[str]) -> dict[str, Any]:
     """Score a finished evaluation anew, without a model.
 
     Args:
-        tasks: names or files whose settings replace those the run was made with; an evaluation
-            keeps its own settings for all others.
+        tasks: names or files of tasks whose extraction, metrics and slices are used instead of
+            those the evaluation was made with.
 
     Raises:
         UserError: no finished evaluation, or a given task was not part of it.
     """
     specs, rows = load_evaluation(folder)
     manifest = read_manifest(folder, finish_with=FINISH)
+    recipe, inputs = manifest["recipe"], dict(manifest["inputs"])
     for given in tasks:
         spec = load_spec(given)
         if spec.name not in specs:
@@ -89,80 +88,36 @@ def rescore(folder: Path, tasks: list[str]) -> dict[str, Any]:
         # What was asked cannot change any more; how it is read and scored can.
         read = {"extraction": spec.extraction, "metrics": spec.metrics, "slices": spec.slices}
         specs[spec.name] = specs[spec.name].model_copy(update=read)
-    kept = {"sample_id", "image_keys", "images", "task", "question", "prompt", "raw", "references", "finish_reason",
-            "input_tokens", "output_tokens", "seconds", "error", "request_key"}  # fmt: skip
-    plain = {
-        name: [{key: row[key] for key in row if key in kept or key.startswith("slice_")} for row in listed]
-        for name, listed in rows.items()
-    }
-    recipe, inputs = manifest["recipe"], dict(manifest["inputs"])
-    inputs.update({f"task {load_spec(given).name}": f"scored with {given}" for given in tasks})
-    extra = {key: manifest[key] for key in ("image_roots", "skipped", "model_digest")}
-    extra["task_specs"] = {name: spec.model_dump(mode="json") for name, spec in specs.items()}
-    baseline = Path(recipe["baseline"]) if recipe["baseline"] else None
-    return finish(
-        folder, recipe["name"], specs, plain, resolved=recipe, inputs=inputs, extra=extra,
-        seed=recipe["seed"], baseline=baseline, label=read_scores(folder)["model"], seconds=manifest["seconds"],
-    )  # fmt: skip
-
-
-def finish(
-    folder: Path,
-    name: str,
-    specs: Mapping[str, TaskSpec],
-    rows: Mapping[str, list[Row]],
-    *,
-    resolved: dict[str, Any],
-    inputs: dict[str, str],
-    extra: dict[str, Any],
-    seed: int,
-    baseline: Path | None,
-    label: str,
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """Score, compare, write every output, the manifest last. Returns the scores."""
-    started = time.monotonic()
-    results: dict[str, TaskResult] = {task: score_rows(spec, rows[task]) for task, spec in specs.items()}
-    scores: dict[str, Any] = {
-        "name": name,
-        "model": label,
-        "level": 0.95,
-        "tasks": {task: summarise(result, seed) for task, result in results.items()},
-        "comparison": compare(baseline, rows, specs, seed) if baseline else None,
-    }
-    (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
-    write_predictions(folder, [to_table(result) for result in results.values()])
-    write_json(folder / SCORES, scores)
-    write_reports(
-        folder, scores, results, {task: Path(root) for task, root in extra["image_roots"].items()}, extra["skipped"]
-    )
-    remove_parts(folder)
-    write_manifest(
-        folder,
-        stage=STAGE,
-        recipe=resolved,
+        inputs[f"task {spec.name}"] = f"scored with {given}"
+    extra = {key: manifest[key] for key in ("image_root", "skipped", "model_digest")}
+    extra["task_specs"] = _dumped(specs)
+    evaluation = Evaluation(
+        name=recipe["name"],
+        label=read_scores(folder)["model"],
+        specs=specs,
+        rows={name: [_unscored(row) for row in listed] for name, listed in rows.items()},
+        seed=recipe["seed"],
+        baseline=Path(recipe["baseline"]) if recipe["baseline"] else None,
+        recipe=recipe,
         inputs=inputs,
-        outputs=[folder / file for file in (PREDICTIONS, SCORES, *REPORTS)],
-        counts=counts(results),
-        seconds={**seconds, "score": time.monotonic() - started},
-        seeds={"seed": seed},
         extra=extra,
+        seconds=manifest["seconds"],
     )
-    return scores
+    return finish(folder, evaluation)
 
 
-def read_scores(folder: Path) -> dict[str, Any]:
-    """``scores.json`` of an evaluation.
+def _unscored(row: Row) -> Row:
+    """The row as it was before it was read and scored."""
+    kept = set(BASE_SCHEMA.names) - set(_READ_ANEW)
+    return {key: value for key, value in row.items() if key in kept or key.startswith(SLICE)}
 
-    Raises:
-        UserError: it is missing or no JSON.
-    """
-    path = folder / SCORES
-    try:
-        scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read; finish the run with `{FINISH}`") from error
-    return scores
+
+def _refuse_foreign(folder: Path) -> None:
+    """Never write into the folder of another stage."""
+    if (folder / MANIFEST).is_file():
+        stage = read_manifest(folder, finish_with=FINISH).get("stage")
+        if stage != STAGE:
+            raise UserError(f"{folder}: holds the result of {stage!r}; give this evaluation another `out`")
 
 
 def _specs(recipe: EvalRecipe) -> dict[str, TaskSpec]:
@@ -175,12 +130,8 @@ def _specs(recipe: EvalRecipe) -> dict[str, TaskSpec]:
     return specs
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Never write into the folder of another stage."""
-    if (folder / MANIFEST).is_file():
-        stage = read_manifest(folder, finish_with=FINISH).get("stage")
-        if stage != STAGE:
-            raise UserError(f"{folder}: holds the result of {stage!r}; give this evaluation another `out`")
+def _dumped(specs: Mapping[str, TaskSpec]) -> dict[str, Any]:
+    return {name: spec.model_dump(mode="json") for name, spec in specs.items()}
 
 
 def _task_inputs(tasks: Mapping[str, Task]) -> dict[str, str]:

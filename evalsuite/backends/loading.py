@@ -133,6 +133,8 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
         )
     except (OSError, ValueError) as error:
         raise UserError(f"model {settings.path}: does not load ({_first_line(error)})") from error
+    if four_bit:
+        _spare_narrow_layers(model)
     if settings.adapter is not None:
         model = _with_adapter(model, settings.adapter, four_bit, merge=settings.merge_adapter == "dequantized")
         if settings.merge_adapter == "dequantized":
@@ -171,6 +173,15 @@ def _nf4(settings: ModelSettings, dtype: torch.dtype) -> Any:
         # Full paths, because they are matched from the start of a name.
         llm_int8_skip_modules=outside_decoder(skeleton),
     )
+
+
+def _spare_narrow_layers(model: Any) -> None:
+    """Keep bitsandbytes from packing layers for its AVX512-BF16 kernel that do not consist of whole blocks."""
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit) and module.in_features % module.weight.blocksize:
+            module.support_avx512bf16_for_cpu = False
 
 
 def outside_decoder(model: Any) -> list[str]:
