@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from dashboards.query.decisions import Funnel
+from dashboards.query.decisions import Funnel, Step
 from dashboards.query.scores import Score
 from dashboards.query.training import LossPoint
 from dashboards.widgets.numbers import amount, interval, metric_name
@@ -54,7 +54,7 @@ def funnel_chart(funnel: Funnel) -> alt.LayerChart | alt.FacetChart:
     rows = [
         {
             "rule": step.rule, "fate": fate[part], "rows": count, "part": part,
-            "label": f"−{step.dropped:,}  →  {step.left:,} left" if step.dropped else f"{step.fired:,} flagged or kept",
+            "label": _label(step),
             "end": step.fired,
         }
         for step in funnel.steps
@@ -66,7 +66,7 @@ def funnel_chart(funnel: Funnel) -> alt.LayerChart | alt.FacetChart:
         "rule:N", sort=order, title=None, axis=alt.Axis(labelLimit=200, labelOverlap=False, ticks=False, domain=False)
     )
     most = max(step.fired for step in funnel.steps)
-    scale = alt.Scale(domain=[0, most * 1.45])  # leaves room for the labels
+    scale = alt.Scale(domain=[0, most * 1.6])  # leaves room for the labels
     bars = (
         alt.Chart(frame)
         .mark_bar(height=16, cornerRadiusEnd=2)
@@ -88,6 +88,12 @@ def funnel_chart(funnel: Funnel) -> alt.LayerChart | alt.FacetChart:
         .encode(y=y, x=alt.X("end:Q", scale=scale), text="label:N")
     )
     return alt.layer(bars, text).properties(height=30 * len(order) + _FRAME)
+
+
+def _label(step: Step) -> str:
+    if step.dropped:
+        return f"−{step.dropped:,}  →  {step.left:,} left"
+    return f"{step.fired:,}, dropped by earlier rules" if step.action == "drop" else f"flag on {step.fired:,}"
 
 
 def loss_chart(points: Sequence[LossPoint]) -> alt.LayerChart | alt.FacetChart:
