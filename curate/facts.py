@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from curate.measure_store import image_schema
 from curate.signals import SIGNAL_COLUMNS
@@ -134,7 +135,8 @@ def create_views(connection: duckdb.DuckDBPyConnection, space: Workspace, losses
     if parts := space.image_parts():
         view("images", f"SELECT * EXCLUDE (path, error, error_detail) FROM {parquet(parts)}")
     else:
-        connection.register("no_images", image_schema(None, {}).empty_table())
+        fields = [field for field in image_schema(None, {}) if field.name != "clip_embedding"]
+        connection.register("no_images", pa.schema(fields).empty_table())
         view("images", "SELECT * EXCLUDE (path, error, error_detail) FROM no_images")
     view("texts", f"SELECT * FROM {parquet([space.text])}")
     found = space.duplicate_rows

@@ -25,7 +25,7 @@ from curate.sample import Sample, from_record
 from curate.settings import MeasureSettings, SourceSettings
 from curate.steps import Steps, stamp
 from curate.summary import count_rows
-from curate.workspace import Workspace, read_batches, row_count
+from curate.workspace import Workspace, read_batches, row_count, sole_use
 
 # Raise it when these modules make other rows from the same input.
 VERSION = 1
@@ -58,11 +58,20 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     """
     rules = check_rules(all_rules(recipe))
     space = Workspace(recipe.folder)
-    steps = Steps(space.work)
     inputs = input_digests(recipe)
-    if _is_up_to_date(recipe, inputs, space, steps):
-        return Outcome(space, read_manifest(space.folder, finish_with="")["counts"], {})
-    (space.folder / MANIFEST).unlink(missing_ok=True)
+    with sole_use(space):
+        steps = Steps(space.work)
+        if _is_up_to_date(recipe, inputs, space, steps):
+            return Outcome(space, read_manifest(space.folder, finish_with="")["counts"], {})
+        (space.folder / MANIFEST).unlink(missing_ok=True)
+        root = _measure_all(recipe, inputs, workers, space, steps)
+        return _judge(recipe, recipe_name, rules, inputs, root, space, steps)
+
+
+def _measure_all(
+    recipe: CurateRecipe, inputs: dict[str, str], workers: int | None, space: Workspace, steps: Steps
+) -> Path:
+    """The set itself, then the evaluation sets that it is compared with; returns the set's image root."""
     settings = recipe.signals.model_copy(update={"workers": workers or recipe.signals.workers})
     root = _measure(recipe.sources, inputs, settings, space, steps, "")
     for evaluation in recipe.contamination.against if recipe.contamination else []:
@@ -72,7 +81,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         _correct(None, {}, space.against(name), steps, f"{name}: ")
     for note, value in {"measured": measured_from(recipe), "inputs": inputs, "root": str(root)}.items():
         steps.note(note, value)
-    return _judge(recipe, recipe_name, rules, inputs, root, space, steps)
+    return root
 
 
 def decide_again(recipe: CurateRecipe, recipe_name: str) -> Outcome:
@@ -92,8 +101,9 @@ def decide_again(recipe: CurateRecipe, recipe_name: str) -> Outcome:
             f" run `curate run {recipe_name}`"
         )
     inputs = {**steps.noted("inputs"), **side_inputs(recipe)}
-    (space.folder / MANIFEST).unlink(missing_ok=True)
-    return _judge(recipe, recipe_name, rules, inputs, Path(steps.noted("root")), space, steps)
+    with sole_use(space):
+        (space.folder / MANIFEST).unlink(missing_ok=True)
+        return _judge(recipe, recipe_name, rules, inputs, Path(steps.noted("root")), space, steps)
 
 
 def _is_up_to_date(recipe: CurateRecipe, inputs: dict[str, str], space: Workspace, steps: Steps) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +88,28 @@ class Workspace:
         return sorted(self.signals.glob("part-*.parquet"))
 
 
+@contextlib.contextmanager
+def sole_use(space: Workspace) -> Iterator[None]:
+    """Hold the folder's lock, and clear what a killed run has half-written.
+
+    Raises:
+        UserError: another process is at work there, or the folder cannot be written.
+    """
+    try:
+        space.work.mkdir(parents=True, exist_ok=True)
+        lock = (space.work / "lock").open("w")
+    except OSError as error:
+        raise UserError(f"{space.folder}: cannot be written ({error.strerror or error})") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{space.folder}: another curate is at work there; wait for it, or end it") from None
+        for leftover in space.folder.rglob(".*.tmp"):
+            leftover.unlink()
+        yield
+
+
 def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> None:
     """Atomically write batches of any size as row groups of one size: equal rows give equal bytes.
 
@@ -104,7 +128,7 @@ def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
     """Stream a file that ``write_parquet`` wrote, one row group at a time: equal cuts for equal numbers of rows."""
     with pq.ParquetFile(path) as table:
         for group in range(table.num_row_groups):
-            yield table.read_row_group(group, columns=columns).combine_chunks().to_batches()[0]
+            yield from table.read_row_group(group, columns=columns).combine_chunks().to_batches()
 
 
 def query_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
