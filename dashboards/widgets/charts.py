@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import altair as alt
 import pandas as pd
@@ -97,18 +98,25 @@ def _label(step: Step) -> str:
 
 
 def loss_chart(points: Sequence[LossPoint]) -> alt.LayerChart | alt.FacetChart:
-    """Loss over steps: the logged values, and their exponential mean."""
-    frame = pd.DataFrame([{"step": point.step, "epoch": point.epoch, "loss": point.loss} for point in points])
-    frame["smooth"] = frame["loss"].ewm(span=max(len(frame) / 20, 1)).mean()
-    base = alt.Chart(frame).encode(x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickCount=6)))
-    scale = alt.Scale(domainMin=0)
-    tooltip = [
-        alt.Tooltip("step:Q", format=","),
-        alt.Tooltip("epoch:Q", format=".2f"),
-        alt.Tooltip("loss:Q", format=".3f"),
-    ]
-    logged = base.mark_line(opacity=0.35, strokeWidth=1.5).encode(
-        y=alt.Y("loss:Q", scale=scale, title="loss (nats per token)"), tooltip=tooltip
+    """Loss over steps: the logged values, and their exponential mean; one colour a stage."""
+    frame = pd.DataFrame([asdict(point) for point in points])
+    frame["smooth"] = frame.groupby("stage")["loss"].transform(
+        lambda losses: losses.ewm(span=max(len(losses) / 20, 1)).mean()
     )
-    smooth = base.mark_line(strokeWidth=2.5).encode(y=alt.Y("smooth:Q", scale=scale), tooltip=tooltip)
-    return alt.layer(logged, smooth).properties(height=260)
+    stages = list(dict.fromkeys(frame["stage"]))
+    base = alt.Chart(frame).encode(
+        x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickCount=6)),
+        color=alt.Color("stage:N", sort=stages, legend=alt.Legend(title=None, orient="top") if stages[1:] else None),
+        tooltip=[
+            "stage",
+            alt.Tooltip("step:Q", format=","),
+            alt.Tooltip("epoch:Q", format=".2f"),
+            alt.Tooltip("loss:Q", format=".3f"),
+        ],
+    )
+    scale = alt.Scale(domainMin=0)
+    logged = base.mark_line(opacity=0.35, strokeWidth=1.5).encode(
+        y=alt.Y("loss:Q", scale=scale, title="loss (nats per token)")
+    )
+    smooth = base.mark_line(strokeWidth=2.5).encode(y=alt.Y("smooth:Q", scale=scale))
+    return alt.layer(logged, smooth).properties(height=300)

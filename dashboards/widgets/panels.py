@@ -75,7 +75,7 @@ def training_panel(catalog: Catalog) -> None:
     points = state.loss_curve(_chosen(runs, "Training run", "training"))
     if points:
         last = points[-1]
-        st.caption(f"{last.step:,} steps, {last.epoch:.2g} epochs, last loss {last.loss:.3f} nats per token")
+        st.caption(f"{last.step:,} steps, last loss {last.loss:.3f} nats per token")
         st.altair_chart(loss_chart(points), alt="Training loss over steps")
     else:
         st.caption("metrics.jsonl holds no logged step.")

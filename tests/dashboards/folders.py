@@ -272,18 +272,13 @@ def _run(root: Path) -> None:
     folder = root / "runs" / "demo"
     folder.mkdir(parents=True)
     lines = [
-        {
-            "step": step,
-            "epoch": step / 100,
-            "loss": 4.0 / (1 + step / 20) + 0.1 * (step % 3),
-            "learning_rate": 5e-4,
-            "tokens_per_second": 900.0,
-            "seconds": 2.0 * step,
-        }
-        for step in range(1, 201)
+        {"stage": stage, "step": step, "epoch": step / 100, "loss": top / (1 + step / 20) + 0.1 * (step % 3)}
+        for stage, steps, top in ((0, 50, 6.0), (1, 150, 3.0))
+        for step in range(1, steps + 1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    _manifest(folder, "train", {"steps": 200}, {})
+    recipe = {"name": "demo", "stages": [{"name": "align"}, {"name": None}]}
+    _manifest(folder, "train", {"steps": 150}, {}, recipe)
 
 
 def _manifest(

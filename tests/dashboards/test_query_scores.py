@@ -74,12 +74,15 @@ def test_bleu_is_no_mean_and_gets_no_difference(data: Path, connection: Connecti
     assert {change.metric for change in found} == {"accuracy", "vqa_accuracy", "cider"}
 
 
-def test_loss_curve_keeps_every_step_of_a_short_run(data: Path, connection: Connection) -> None:
+def test_loss_curve_keeps_every_step_of_a_short_run_and_counts_on_over_stages(
+    data: Path, connection: Connection
+) -> None:
     folder = scan(data).find("runs", "demo")
     assert folder
     points = loss_curve(connection, folder)
     lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
-    assert [point.step for point in points] == [line["step"] for line in lines]
+    assert [point.step for point in points] == list(range(1, 201))
+    assert [point.stage for point in points] == ["align"] * 50 + ["stage 2"] * 150
     assert np.allclose([point.loss for point in points], [line["loss"] for line in lines])
 
 
