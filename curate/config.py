@@ -48,7 +48,8 @@ def parse_recipe(values: dict[str, Any], model: type[Recipe], where: str) -> Rec
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    problem = error.errors()[0]
+    # A misspelt key is also a missing one: name the spelling first.
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     place = [str(part) for part in problem["loc"]]
     dotted = ".".join(place)
     if problem["type"] == "extra_forbidden":

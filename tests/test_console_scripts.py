@@ -26,10 +26,7 @@ def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("package", ["curate", "finetune", "evalsuite", "dashboards"])
 def test_help_loads_nothing_heavy(package: str) -> None:
-    code = (
-        f"import sys; import {package}.cli; "
-        f"print(','.join(name for name in {HEAVY!r} if name in sys.modules))"
-    )
+    code = f"import sys; import {package}.cli; print(','.join(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""

@@ -46,9 +46,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("base", "tuned"):
         changed = {"out": f"{data}/evals/demo-{name}", "limit": 120}
         tasks = [str(shipped(f"evalsuite/tasks/{task}.yaml", recipes / f"{task}.yaml", moved)) for task in TASKS]
-        recipe = shipped(
-            f"evalsuite/recipes/demo_{name}.yaml", recipes / f"{name}.yaml", moved, tasks=tasks, **changed
-        )
+        recipe = shipped(f"evalsuite/recipes/demo_{name}.yaml", recipes / f"{name}.yaml", moved, tasks=tasks, **changed)
         run("evalsuite", "run", str(recipe))
     return data
 
@@ -98,7 +96,7 @@ def test_second_run_has_nothing_to_do(loop: Path) -> None:
 
 
 def test_truth_is_found(loop: Path) -> None:
-    run("data.demo.truth", "--curated", f"{loop}/curated/demo", "--raw", f"{loop}/raw/demo")
+    run("data.demo.truth", "--curated", f"{loop}/curated/demo", "--truth", f"{loop}/raw/demo/truth.parquet")
     report = json.loads((loop / "curated/demo/truth_report.json").read_text())
     assert report  # figures are asserted on the full demo by `make demo-truth`; 60 images are too few
     # Which ones are corrupt is a fact about bytes, so it must be right even on a slice.
