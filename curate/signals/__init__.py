@@ -9,38 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from curate.signals import aspect, clip, entropy, flat, hashes, luminance, nsfw, sharpness, text, thumbnail
+from curate.signals.picture import Picture
 
 _MODULES = (hashes, thumbnail, sharpness, luminance, entropy, aspect, flat, clip, nsfw, text)
 SIGNAL_VERSIONS: dict[str, int] = {module.__name__.rpartition(".")[2]: module.VERSION for module in _MODULES}
 SIGNAL_COLUMNS: dict[str, dict[str, str]] = {module.__name__.rpartition(".")[2]: module.COLUMNS for module in _MODULES}
 
-Histogram = NDArray[np.int64]
-
-# The classical signals: (RGB image, its luminance, the (256,) histogram of that) → columns.
-# The models' signals are in clip.py and nsfw.py, those of texts in text.py.
-IMAGE_SIGNALS: dict[str, Callable[[Image.Image, Image.Image, Histogram], dict[str, Any]]] = {
-    "hashes": lambda image, grey, histogram: hashes.hashes(grey),
-    "thumbnail": lambda image, grey, histogram: thumbnail.thumbnail(image),
-    "sharpness": lambda image, grey, histogram: sharpness.sharpness(image, grey, histogram),
-    "luminance": lambda image, grey, histogram: luminance.luminance(histogram),
-    "entropy": lambda image, grey, histogram: entropy.entropy(histogram),
-    "aspect": lambda image, grey, histogram: aspect.aspect_ratio(image),
-    "flat": lambda image, grey, histogram: flat.flat(histogram),
+# The classical signals: picture → columns. The models' are in clip.py and nsfw.py, those of texts in text.py.
+IMAGE_SIGNALS: dict[str, Callable[[Picture], dict[str, Any]]] = {
+    "hashes": hashes.hashes,
+    "thumbnail": thumbnail.thumbnail,
+    "sharpness": sharpness.sharpness,
+    "luminance": luminance.luminance,
+    "entropy": entropy.entropy,
+    "aspect": aspect.aspect_ratio,
+    "flat": flat.flat,
 }
 
 
 def measure_pixels(image: Image.Image, names: Iterable[str]) -> dict[str, Any]:
     """The columns of the named classical signals of an RGB image."""
-    grey = image.convert("L")
-    histogram = np.asarray(grey.histogram(), dtype=np.int64)
+    picture = Picture.of(image)
     columns: dict[str, Any] = {}
     for name in names:
-        columns.update(IMAGE_SIGNALS[name](image, grey, histogram))
+        columns.update(IMAGE_SIGNALS[name](picture))
     return columns
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from PIL import Image
+from curate.signals.picture import Picture
 
 VERSION = 1
 COLUMNS = {"aspect_ratio": "> 0: width / height after EXIF orientation"}
 
 
-def aspect_ratio(image: Image.Image) -> dict[str, float]:
+def aspect_ratio(picture: Picture) -> dict[str, float]:
     """Width divided by height."""
-    return {"aspect_ratio": image.width / image.height}
+    return {"aspect_ratio": picture.rgb.width / picture.rgb.height}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from curate.signals.picture import Picture
 
 VERSION = 1
 COLUMNS = {"flat": "0–1: share of pixels that have the most common luminance level; 1 is blank"}
 
 
-def flat(histogram: NDArray[np.int64]) -> dict[str, float]:
-    """Largest bin of a (256,) histogram / number of pixels."""
-    return {"flat": float(histogram.max() / histogram.sum())}
+def flat(picture: Picture) -> dict[str, float]:
+    """Largest bin of the histogram / number of pixels."""
+    return {"flat": float(picture.histogram.max() / picture.histogram.sum())}

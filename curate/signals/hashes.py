@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from curate.signals.lanczos import reduced
+from curate.signals.picture import Picture
 
 VERSION = 1
 COLUMNS = {
@@ -16,21 +17,22 @@ COLUMNS = {
 _PHASH, _DHASH = (32, 32), (9, 8)  # what the library shrinks a picture to
 
 
-def hashes(grey: Image.Image) -> dict[str, int]:
-    """``phash`` and ``dhash`` of a luminance image; the first bit of imagehash's array is the highest."""
-    small, wide = _shrunk(grey)
+def hashes(picture: Picture) -> dict[str, int]:
+    """``phash`` and ``dhash``; the first bit of imagehash's array is the highest."""
+    small, wide = _shrunk(picture)
     return {"phash": _as_integer(imagehash.phash(small)), "dhash": _as_integer(imagehash.dhash(wide))}
 
 
-def _shrunk(grey: Image.Image) -> list[Image.Image]:
+def _shrunk(picture: Picture) -> list[Image.Image]:
     """The two sizes that the library asks Pillow for; it then finds them already shrunk.
 
     Pillow filters rows first unless a picture is much taller than wide (since version 13) or small; only
     rows first is what ``reduced`` computes.
     """
-    if grey.width >= 64 and 2 * grey.height <= 3 * grey.width:
-        return [Image.fromarray(array) for array in reduced(np.asarray(grey), (_PHASH, _DHASH))]
-    return [grey.resize(size, Image.Resampling.LANCZOS) for size in (_PHASH, _DHASH)]
+    height, width = picture.levels.shape
+    if width >= 64 and 2 * height <= 3 * width:
+        return [Image.fromarray(array) for array in reduced(picture.levels, (_PHASH, _DHASH))]
+    return [picture.grey.resize(size, Image.Resampling.LANCZOS) for size in (_PHASH, _DHASH)]
 
 
 def _as_integer(found: imagehash.ImageHash) -> int:

@@ -42,21 +42,25 @@ def reduced(grey: Grey, sizes: tuple[tuple[int, int], ...]) -> list[Grey]:
     return found
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _coefficients(length: int, outputs: int) -> NDArray[np.float64]:
     """(length, outputs) weights, each a multiple of 2⁻²²; the identity where nothing is resized."""
     if length == outputs:
         return np.eye(length)
     scale = length / outputs
     stretch = max(scale, 1.0)
-    centre = (np.arange(outputs) + 0.5) * scale
+    centre = ((np.arange(outputs) + 0.5) * scale)[:, None]
     first = np.maximum((centre - _SUPPORT * stretch + 0.5).astype(np.int64), 0)
     last = np.minimum((centre + _SUPPORT * stretch + 0.5).astype(np.int64), length)
-    at = np.arange(length)[:, None]
+    at = first + np.arange(int((last - first).max()))
     offset = (at - centre + 0.5) * (1.0 / stretch)
-    weights = np.where((at >= first) & (at < last) & (offset >= -_SUPPORT) & (offset < _SUPPORT), _window(offset), 0.0)
-    weights /= weights.sum(axis=0)
-    return np.trunc(weights * _PRECISION + np.copysign(0.5, weights)) / _PRECISION
+    weights = np.where((at < last) & (offset >= -_SUPPORT) & (offset < _SUPPORT), _window(offset), 0.0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    weights = np.trunc(weights * _PRECISION + np.copysign(0.5, weights)) / _PRECISION
+    dense = np.zeros((length, outputs))
+    output, tap = np.nonzero(weights)
+    dense[at[output, tap], output] = weights[output, tap]
+    return dense
 
 
 def _window(offset: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from curate.signals.picture import Picture
 
 VERSION = 1
 PERCENTILES = (1, 5, 50, 95, 99)
@@ -15,12 +16,9 @@ COLUMNS = {
 }
 
 
-def luminance(histogram: NDArray[np.int64]) -> dict[str, float]:
-    """Percentiles (inverted CDF: the smallest level that so many percent reach), mean and standard deviation.
-
-    Args:
-        histogram: pixels per level, (256,). Luminance is ITU-R 601: (299 R + 587 G + 114 B) / 1000, Pillow's mode L.
-    """
+def luminance(picture: Picture) -> dict[str, float]:
+    """Percentiles (inverted CDF: the smallest level that so many percent reach), mean and standard deviation."""
+    histogram = picture.histogram
     total = int(histogram.sum())
     mean = float(histogram @ _LEVELS) / total
     variance = float(histogram @ (_LEVELS - mean) ** 2) / total

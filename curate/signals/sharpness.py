@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from curate.signals.picture import Picture
 
 VERSION = 1
 COLUMNS = {
@@ -35,24 +36,23 @@ _QUANTILE = 0.9
 Grey = NDArray[np.uint8]
 
 
-def sharpness(image: Image.Image, grey: Image.Image, histogram: NDArray[np.int64]) -> dict[str, float | None]:
-    """Scores of an RGB image, its luminance and the (256,) histogram of that.
-
-    Where luminance has no edges, the colour channel of the widest range is asked.
-    """
-    longest = max(image.size)
+def sharpness(picture: Picture) -> dict[str, float | None]:
+    """Scores at both scales. Where luminance has no edges, the colour channel of the widest range is asked."""
+    longest = max(picture.rgb.size)
     fine, coarse = -(-longest // _FINE_SIDE), max(2, -(-longest // _COARSE_SIDE))
+    gate = _gate(picture.histogram)
+    levels = picture.levels if fine == 1 else np.asarray(picture.grey.reduce(fine))
     scores = {
-        "sharpness": _score(grey, fine, _gate(histogram)),
-        "sharpness_coarse": _score(grey, coarse, _gate(histogram)),
+        "sharpness": _score(levels, gate),
+        "sharpness_coarse": _score(np.asarray(picture.grey.reduce(coarse)), gate),
     }
     if None in scores.values():
-        spread = [high - low for low, high in image.getextrema()]  # type: ignore[misc]  # RGB has pairs
-        channel = image.getchannel(spread.index(max(spread)))
+        spread = [high - low for low, high in picture.rgb.getextrema()]  # type: ignore[misc]  # RGB has pairs
+        channel = picture.rgb.getchannel(spread.index(max(spread)))
         gate = _gate(np.asarray(channel.histogram()))
         for name, factor in zip(scores, (fine, coarse), strict=True):
             if scores[name] is None:
-                scores[name] = _score(channel, factor, gate)
+                scores[name] = _score(np.asarray(channel.reduce(factor)), gate)
     return scores
 
 
@@ -63,8 +63,7 @@ def _gate(histogram: NDArray[np.int64]) -> int:
     return min(max(int(high - low) // 4, _GATE[0]), _GATE[1])
 
 
-def _score(grey: Image.Image, factor: int, gate: int) -> float | None:
-    pixels = np.asarray(grey.reduce(factor) if factor > 1 else grey)
+def _score(pixels: Grey, gate: int) -> float | None:
     # Some hundred lines say the same as all of them at a fraction of the price.
     across = edge_ratios(pixels[:: -(-pixels.shape[0] // _LINES)], gate)
     down = edge_ratios(np.ascontiguousarray(pixels[:, :: -(-pixels.shape[1] // _LINES)].T), gate)

@@ -182,8 +182,8 @@ def test_a_new_version_recomputes_that_signal_only(root, tmp_path, monkeypatch):
     measure_images(PATHS, root, out, PLAIN)
     before = rows(out)
     monkeypatch.setitem(signals.SIGNAL_VERSIONS, "entropy", 99)
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda image, grey, histogram: {"entropy": -1.0})
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "hashes", lambda image, grey, histogram: pytest.fail("not asked for"))
+    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda picture: {"entropy": -1.0})
+    monkeypatch.setitem(signals.IMAGE_SIGNALS, "hashes", lambda picture: pytest.fail("not asked for"))
     (root / "3.png").unlink()  # 9.png still has its bytes
     report = measure_images([path for path in PATHS if path != "3.png"], root, out, PLAIN)
     assert report.images == 0
@@ -192,7 +192,7 @@ def test_a_new_version_recomputes_that_signal_only(root, tmp_path, monkeypatch):
     for path, row in after.items():
         changed = {name for name in row if row[name] != before[path][name]}
         assert changed == ({"entropy"} if before[path]["width"] and before[path]["phash"] is not None else set()), path
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda image, grey, histogram: pytest.fail("measured twice"))
+    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda picture: pytest.fail("measured twice"))
     assert measure_images(PATHS, root, out, PLAIN).decodes == 0
 
 

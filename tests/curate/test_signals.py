@@ -12,11 +12,9 @@ from PIL import Image, ImageFilter
 
 from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS, SIGNAL_VERSIONS, describe, measure_pixels
 from curate.signals.clip_input import ClipInput, clip_pixels
-from curate.signals.hashes import hashes
 from curate.signals.lanczos import reduced
 from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
 from curate.signals.sharpness import edge_ratios
-from curate.signals.thumbnail import thumbnail
 from tests.curate.pictures import clip_folder, noise, shape
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
@@ -67,7 +65,7 @@ def test_hashes_equal_the_library(size):
         noise(*size, 3).point(lambda level: 255 * (level > 200)),
         Image.new("RGB", size, "red"),
     ):
-        found = hashes(picture.convert("L"))
+        found = measured(picture, "hashes")
         assert found == {
             "phash": int(str(imagehash.phash(picture)), 16),
             "dhash": int(str(imagehash.dhash(picture)), 16),
@@ -85,14 +83,14 @@ def test_reduction_equals_pillows(size):
 @pytest.mark.parametrize("path", PHOTOS + PAGES, ids=lambda path: path.stem)
 def test_hashes_of_photos_equal_the_library(path):
     picture = opened(path)
-    assert hashes(picture.convert("L"))["phash"] == int(str(imagehash.phash(picture)), 16)
-    assert hashes(picture.convert("L"))["dhash"] == int(str(imagehash.dhash(picture)), 16)
+    assert measured(picture, "hashes")["phash"] == int(str(imagehash.phash(picture)), 16)
+    assert measured(picture, "hashes")["dhash"] == int(str(imagehash.dhash(picture)), 16)
 
 
 def test_thumbnail_is_the_box_average():
     picture = noise(64, 32)
     blocks = np.asarray(picture, float).reshape(16, 2, 16, 4, 3).mean(axis=(1, 3))
-    found = np.frombuffer(thumbnail(picture)["thumbnail"], np.uint8).reshape(16, 16, 3)
+    found = np.frombuffer(measured(picture, "thumbnail")["thumbnail"], np.uint8).reshape(16, 16, 3)
     assert np.abs(found - blocks).max() <= 1  # Pillow rounds between its two passes
 
 

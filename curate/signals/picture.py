@@ -1,0 +1,32 @@
+"""What the classical signals share of one decoded image, so that each of it is made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded image.
+
+    Attributes:
+        rgb: 8-bit RGB.
+        grey: its luminance, Pillow's mode L: ITU-R 601, (299 R + 587 G + 114 B) / 1000.
+        levels: the same as a (height, width) uint8 array.
+        histogram: (256,) number of pixels of each luminance level.
+    """
+
+    rgb: Image.Image
+    grey: Image.Image
+    levels: NDArray[np.uint8]
+    histogram: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rgb: Image.Image) -> Picture:
+        """Derive luminance and histogram of an RGB image."""
+        grey = rgb.convert("L")
+        return cls(rgb, grey, np.asarray(grey), np.asarray(grey.histogram(), dtype=np.int64))
