@@ -126,7 +126,9 @@ def _executor(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone, however it went."""
+    """One thread, Ctrl-C left to the parent, and an end when the parent is gone, however it went."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # read when numpy is imported, which is later
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
