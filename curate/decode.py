@@ -15,14 +15,15 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# Formats with a decoder that runs in this process. EPS, for one, would start another program.
+# Formats with a decoder that runs in this process (EPS would start another program) and whose header tells the
+# size that decoding allocates (an ICO's does not bind the PNG inside it).
 # (JPEG includes multi-picture JPEG, which Pillow then calls MPO.)
 Image.init()
-_WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "QOI")
+_WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI")
 _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
 _SIGNATURES = (
     b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
-    b"\0\0\1\0", b"qoif",
+    b"qoif",
 )  # fmt: skip
 _BMP_HEADERS = {length.to_bytes(4, "little") for length in (12, 16, 40, 52, 56, 64, 108, 124)}
 _HEIF_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}

@@ -55,8 +55,9 @@ def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings
     """
     total = len(samples) if isinstance(samples, Sized) else None
     path = out / TEXT
-    aligner = Aligner(out, settings) if settings.clip else None
+    aligner = None
     try:
+        aligner = Aligner(out, settings) if settings.clip else None
         with (
             Bar("measure texts", total) as bar,
             atomic_path(path) as temporary,

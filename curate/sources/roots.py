@@ -16,8 +16,8 @@ _ROWS_TRIED = 50
 def deduced_root(settings: SourceSettings, rows: Iterable[Sample | BadRow]) -> Path:
     """``settings.image_root``, or the folder near the file below which most of the first images exist.
 
-    Tried in this order, the earlier one wins a tie: the file's folder, ``images/`` in it, the
-    folder above, ``images/`` in that.
+    Tried in this order, the earlier one wins a tie: the file's folder, ``images/`` in it, ``images/``
+    beside it. The folder above is not tried: what a data set names must not widen what it may read.
 
     Raises:
         UserError: the given folder does not exist.
@@ -28,7 +28,7 @@ def deduced_root(settings: SourceSettings, rows: Iterable[Sample | BadRow]) -> P
             raise UserError(f"image_root {given}: no such folder")
         return given
     folder = Path(settings.location).parent
-    candidates = [folder, folder / "images", folder.parent, folder.parent / "images"]
+    candidates = [folder, folder / "images", folder.parent / "images"]
     first = [row for row in itertools.islice(rows, _ROWS_TRIED) if isinstance(row, Sample)]
     images = [path for row in first for path in row.image if not Path(path).is_absolute() and "\0" not in path]
     return max(candidates, key=lambda root: sum((root / path).is_file() for path in images))

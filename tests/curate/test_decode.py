@@ -23,11 +23,9 @@ def pixels(data):
     return np.asarray(image)
 
 
-@pytest.mark.parametrize(
-    "format", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG", "JPEG2000", "AVIF", "ICO", "QOI"]
-)
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG", "JPEG2000", "AVIF", "QOI"])
 def test_every_format_is_read_and_named(format):
-    options = {"lossless": True} if format == "WEBP" else {"sizes": [(16, 16)]} if format == "ICO" else {}
+    options = {"lossless": True} if format == "WEBP" else {}
     image, facts = decode(encoded(shape(16), format, **options), **CAPS)
     assert (facts.error, facts.format, image.size, facts.frames) == (None, format, (16, 16), 1)
 
@@ -174,7 +172,7 @@ def test_empty_file():
 
 SEEDS = {
     format: encoded(noise(12, 9), format)
-    for format in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "QOI", "JPEG2000", "AVIF")
+    for format in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "QOI", "JPEG2000", "AVIF")
 }
 SEEDS["animation"] = encoded(noise(6, 6), "GIF", save_all=True, append_images=[noise(6, 6, 1)])
 SEEDS["palette"] = encoded(noise(6, 6).quantize(8), transparency=1)

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import UserError
@@ -56,11 +56,13 @@ def same(one, other):
     return json.dumps(one) == json.dumps(other)
 
 
+@settings(max_examples=60, deadline=None)
 @given(records())
 def test_writing_a_record_back_changes_nothing(record):
     assert same(to_original(from_record(record, source="s", split="t")), record)
 
 
+@settings(max_examples=60, deadline=None)
 @given(records())
 def test_own_form_reads_back_as_the_same_sample(record):
     sample = from_record(record, source="s", split="t")
