@@ -15,6 +15,8 @@ from curate import console
 from curate.errors import UserError
 from dashboards.settings import DATA_VARIABLE, HOSTS_VARIABLE, LOCAL_HOSTS
 
+_WILDCARDS = ("0.0.0.0", "::")  # all addresses of this machine; no names that a browser sends
+
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -55,9 +57,14 @@ def dashboards(
         raise UserError(
             f"--address {address} lets other machines read all data without log-in; add --allow-remote if you want that"
         )
+    if address in _WILDCARDS and not host:
+        raise UserError(
+            f"--address {address} needs the name by which browsers will call this server: add --host NAME;"
+            " requests for other names are refused"
+        )
     _check_port(address, port)
     hosts = [*LOCAL_HOSTS, *(host or [])]
-    if address not in ("0.0.0.0", "::", *hosts):  # wildcards are no names that a browser sends
+    if address not in (*_WILDCARDS, *hosts):
         hosts.append(address)
     os.environ[DATA_VARIABLE] = str(data.resolve())
     os.environ[HOSTS_VARIABLE] = ",".join(hosts)

@@ -17,7 +17,7 @@ from dashboards.widgets.numbers import metric_name, votes
 _HERE = Path(__file__)
 _component = st.components.v2.component(
     "winnow_gallery",
-    html='<div class="grid" role="list"></div>\n',
+    html='<div class="grid"></div>\n',
     css=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
     js=_HERE.with_suffix(".js").read_text(encoding="utf-8"),
 )

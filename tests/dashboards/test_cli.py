@@ -63,6 +63,12 @@ def test_a_remote_address_hides_error_details_and_names_its_hosts(tmp_path: Path
     assert allowed_hosts() == ["127.0.0.1", "localhost", "winnow.lan"]
 
 
+def test_all_addresses_need_a_host_name(tmp_path: Path, launched: list[str]) -> None:
+    with pytest.raises(UserError, match="--host NAME"):
+        _launch(["--data", str(tmp_path), "--address", "0.0.0.0", "--allow-remote"])
+    assert launched == []
+
+
 def test_missing_data_folder_and_busy_port_are_sentences(tmp_path: Path, launched: list[str]) -> None:
     with pytest.raises(UserError, match="no such folder"):
         _launch(["--data", str(tmp_path / "nope")])
