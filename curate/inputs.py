@@ -6,12 +6,41 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from curate.atomic import digest_of, sha256_file
+from curate.corrections import read_corrections
+from curate.errors import UserError
 from curate.manifest import package_versions
 from curate.recipe import CurateRecipe
 from curate.settings import SourceSettings
+from curate.sources import open_source
 from curate.steps import stamp
 from curate.workspace import Workspace, read_batches
+
+_LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
+
+
+def check_inputs(recipe: CurateRecipe) -> None:
+    """Find out what is missing or unreadable before hours are spent on measuring.
+
+    Raises:
+        UserError: a source or evaluation set is not there or of no known layout, a file of losses or a
+            line of corrections cannot be read.
+    """
+    for source in all_sources(recipe):
+        open_source(source)
+    if recipe.corrections:
+        read_corrections(recipe.corrections)
+    for path in recipe.losses:
+        try:
+            columns = pq.read_schema(path).names
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{path}: not readable as losses.parquet of a training run ({error})") from error
+        absent = [name for name in _LOSS_COLUMNS if name not in columns]
+        if absent:
+            raise UserError(f"{path}: not readable as losses.parquet of a training run (no column {absent[0]!r})")
 
 
 def input_digests(recipe: CurateRecipe) -> dict[str, str]:

@@ -16,7 +16,7 @@ from curate.duplicates import find_duplicates
 from curate.errors import UserError
 from curate.export import write_exports
 from curate.ingest import open_sources, write_rows
-from curate.inputs import image_stamp, input_digests, measured_from, resolved, side_inputs
+from curate.inputs import check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
 from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
 from curate.measure import measure_images, measure_text
 from curate.policy import CheckedRule, check_rules, decide
@@ -57,6 +57,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         UserError: bad input. The folder then has no manifest, or the one of an earlier, whole run.
     """
     rules = check_rules(all_rules(recipe))
+    check_inputs(recipe)
     space = Workspace(recipe.folder)
     inputs = input_digests(recipe)
     with sole_use(space):
