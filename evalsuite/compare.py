@@ -40,10 +40,10 @@ def load_evaluation(folder: Path) -> tuple[dict[str, TaskSpec], dict[str, list[R
         UserError: the folder is no finished evaluation.
     """
     manifest = read_manifest(folder, finish_with=FINISH)
-    if manifest.get("stage") != STAGE:
-        raise UserError(f"{folder}: was made by {manifest.get('stage')!r}, not by evalsuite")
-    listed = manifest.get("task_specs") or {}
-    specs = {name: parse_recipe(spec, TaskSpec, where=f"{folder}, task {name}") for name, spec in listed.items()}
+    if manifest.get("stage") != STAGE or not isinstance(manifest.get("task_specs"), list):
+        raise UserError(f"{folder}: is no evaluation (its manifest says {manifest.get('stage')!r})")
+    parsed = [parse_recipe(spec, TaskSpec, where=f"{folder}: task in its manifest") for spec in manifest["task_specs"]]
+    specs = {spec.name: spec for spec in parsed}
     rows: dict[str, list[Row]] = {name: [] for name in specs}
     for row in read_predictions(folder).to_pylist():
         rows.setdefault(row["task"], []).append(row)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import write_json
+from curate.atomic import write_text
 from curate.errors import UserError
 from curate.manifest import MANIFEST, write_manifest
 from evalsuite.compare import FINISH, STAGE, compare
@@ -61,7 +61,7 @@ def finish(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
     }
     (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
     write_predictions(folder, [to_table(result) for result in results.values()])
-    write_json(folder / SCORES, scores)
+    write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
     roots = {task: Path(root) for task, root in extra["image_root"].items()}
     write_reports(folder, scores, results, roots, extra["skipped"])
     remove_parts(folder)

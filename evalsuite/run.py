@@ -130,8 +130,8 @@ def _specs(recipe: EvalRecipe) -> dict[str, TaskSpec]:
     return specs
 
 
-def _dumped(specs: Mapping[str, TaskSpec]) -> dict[str, Any]:
-    return {name: spec.model_dump(mode="json") for name, spec in specs.items()}
+def _dumped(specs: Mapping[str, TaskSpec]) -> list[dict[str, Any]]:
+    return [spec.to_json() for spec in specs.values()]
 
 
 def _task_inputs(tasks: Mapping[str, Task]) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _task_inputs(tasks: Mapping[str, Task]) -> dict[str, str]:
         images = sorted({path for row in task.rows for path in row.images})
         files = [[path, *_looks(task.image_root / path)] for path in images]
         rows = [[row.sample_id, row.prompt, list(row.references), list(row.images)] for row in task.rows]
-        inputs[f"task {name}"] = digest_of({"spec": task.spec.model_dump(mode="json"), "rows": rows, "images": files})
+        inputs[f"task {name}"] = digest_of({"spec": task.spec.to_json(), "rows": rows, "images": files})
     return inputs
 
 

@@ -71,9 +71,12 @@ class TaskSpec(StrictModel):
     @field_validator("metrics", mode="before")
     @classmethod
     def _bare_names(cls, value: Any) -> Any:
-        """``metrics: [bleu, cider]`` or ``cider:`` with nothing after it mean the defaults."""
+        """``[bleu, cider]`` and ``cider:`` alone mean the defaults; items of a list may be mappings with a name."""
         if isinstance(value, list):
-            return {str(name): {} for name in value}
+            named = [{"name": one} if isinstance(one, str) else one for one in value]
+            if not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in named):
+                raise ValueError("every metric needs a name")
+            return {one["name"]: {key: one[key] for key in one if key != "name"} for one in named}
         return {k: v or {} for k, v in value.items()} if isinstance(value, dict) else value
 
     @field_validator("metrics")
@@ -81,6 +84,12 @@ class TaskSpec(StrictModel):
     def _known(cls, value: dict[str, MetricSettings]) -> dict[str, MetricSettings]:
         return {name: MetricSettings.model_validate({"metric": name, **given.model_dump(exclude_none=True)})
                 for name, given in value.items()}  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as JSON that keeps the order of its metrics whatever sorts its keys; ``TaskSpec`` reads it."""
+        dumped = self.model_dump(mode="json")
+        dumped["metrics"] = [{"name": name, **one.model_dump(mode="json")} for name, one in self.metrics.items()]
+        return dumped
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,7 @@ def _spare_narrow_layers(model: Any) -> None:
     from bitsandbytes.nn import Linear4bit
 
     for module in model.modules():
-        if isinstance(module, Linear4bit) and module.in_features % module.weight.blocksize:
+        if isinstance(module, Linear4bit) and module.in_features % getattr(module.weight, "blocksize", 64):
             module.support_avx512bf16_for_cpu = False
 
 

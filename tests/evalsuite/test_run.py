@@ -136,6 +136,7 @@ def test_rescoring_needs_no_model(tmp_path: Path, tiny_vlm: Path, tiny_task: Pat
     before = predictions(out)
     assert rescore(out, [])["tasks"]["tiny"]["metrics"]["accuracy"]["n"] == 31
     assert predictions(out) == before
+    assert list(rescore(out, [])["tasks"]["tiny"]["metrics"])[:2] == ["accuracy", "cider"]
     other = tmp_path / "other.yaml"
     choices = "extraction: {kind: choice, choices: [red, green]}\n"
     other.write_text(task_text(tmp_path / "data" / "test.jsonl", choices).replace("cider, bleu", "vqa_accuracy"))
