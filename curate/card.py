@@ -44,6 +44,7 @@ def write_card(
         _head(recipe, counts),
         _funnel(counts),
         _sources(counts),
+        _contamination(counts),
         _rules(rules),
         _examples(space, recipe.seed, rules, root),
         _reproduce(recipe, recipe_name, root),
@@ -105,6 +106,24 @@ def _sources(counts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _contamination(counts: dict[str, Any]) -> str:
+    if not counts["contamination"]:
+        return ""
+    lines = [
+        "## Contamination",
+        "",
+        "Pictures that are also in an evaluation set; `contamination.parquet` lists them.",
+        "",
+        "| benchmark | images | byte for byte | by look | rows | with the same question |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for one in counts["contamination"]:
+        same = one["images_by_bytes"]
+        numbers = (one["images"], same, one["images"] - same, one["rows"], one["rows_with_same_question"])
+        lines.append(f"| {_cell(one['benchmark'])} | {' | '.join(f'{number:,}' for number in numbers)} |")
+    return "\n".join(lines)
+
+
 def _rules(rules: list[CheckedRule]) -> str:
     lines = [
         "## Rules",
@@ -124,9 +143,11 @@ def _examples(space: Workspace, seed: int, rules: list[CheckedRule], root: Path)
     with duckdb.connect(":memory:") as connection:
         for rule in rules:
             rows = connection.execute(f"""
-                SELECT s.sample_id, s.images, s.question, s.answer, fired.values, fired.kept_twin
+                SELECT s.sample_id, CASE WHEN coalesce(p.error, '') IN ('', 'wrong_extension') THEN s.images[1] END,
+                       s.question, s.answer, fired.values, fired.kept_twin
                 FROM (SELECT position, unnest(rules) AS fired FROM {parquet([space.decisions])}) d
                 JOIN {parquet([space.folder / SAMPLES_TABLE])} s USING (position)
+                LEFT JOIN {parquet([space.paths])} p ON p.path = s.images[1]
                 WHERE fired.rule = {literal(rule.name)}
                 ORDER BY md5({seed} || s.sample_id), s.sample_id LIMIT {_EXAMPLES}
             """).fetchall()
@@ -137,21 +158,20 @@ def _examples(space: Workspace, seed: int, rules: list[CheckedRule], root: Path)
 
 def _example_table(name: str, rows: list[tuple[Any, ...]], up: str, root: Path) -> str:
     lines = [f"### {name}", "", "| image | row | question | answer | because | instead |", "|---|---|---|---|---|---|"]
-    for sample_id, images, question, answer, values, twin in rows:
+    for sample_id, image, question, answer, values, twin in rows:
         because = ", ".join(f"{key} {_number(value)}" for key, value in json.loads(values or "{}").items())
         cells = [
-            _picture(images, up, root),
+            _picture(image, up, root),
             *(_cell(text or "") for text in (sample_id, question, answer, because, twin)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _picture(images: list[str], up: str, root: Path) -> str:
-    inside = bool(images) and not images[0].startswith("/") and ".." not in Path(images[0]).parts
-    if not inside or not (root / images[0]).is_file():
+def _picture(image: str | None, up: str, root: Path) -> str:
+    if image is None or image.startswith("/") or ".." in Path(image).parts or not (root / image).is_file():
         return "–"
-    return f'<img src="{quote(f"{up}/{images[0]}")}" width="64">'
+    return f'<img src="{quote(f"{up}/{image}")}" width="64">'
 
 
 def _number(value: Any) -> str:

@@ -17,7 +17,6 @@ import pyarrow as pa
 from curate.facts import create_views, literal, parquet
 from curate.looks import Looks, matches, read_looks
 from curate.recipe import ContaminationSettings, MatchSettings
-from curate.settings import SourceSettings
 from curate.workspace import Workspace, query_batches, write_parquet
 
 CONTAMINATION = pa.schema(
@@ -61,12 +60,6 @@ _ROWS = """
     ) q ON q.image_key = m.evaluation_key AND q.question_key = r.question_key
     ORDER BY r.position, r.path
 """
-
-
-def benchmark_name(settings: SourceSettings) -> str:
-    """How an evaluation set is called in reports: ``source/split``, or the file's name."""
-    named = "/".join(part for part in (settings.source, settings.split) if part)
-    return named or Path(settings.location).stem
 
 
 def find_contamination(

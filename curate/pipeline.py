@@ -10,17 +10,17 @@ from typing import Any
 
 from curate.atomic import sha256_file
 from curate.card import write_card
-from curate.contamination import benchmark_name, find_contamination
+from curate.contamination import find_contamination
 from curate.correct import write_corrected
 from curate.duplicates import find_duplicates
 from curate.errors import UserError
 from curate.export import write_exports
 from curate.ingest import open_sources, write_rows
-from curate.inputs import check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
+from curate.inputs import all_sources, check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
 from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
 from curate.measure import measure_images, measure_text
 from curate.policy import CheckedRule, check_rules, decide
-from curate.recipe import CurateRecipe, all_rules
+from curate.recipe import CurateRecipe, all_rules, benchmark_name
 from curate.sample import Sample, from_record
 from curate.settings import MeasureSettings, SourceSettings
 from curate.steps import Steps, stamp
@@ -74,15 +74,15 @@ def _measure_all(
 ) -> Path:
     """The set itself, then the evaluation sets that it is compared with; returns the set's image root."""
     settings = recipe.signals.model_copy(update={"workers": workers or recipe.signals.workers})
-    root = _measure(recipe.sources, inputs, settings, space, steps, "")
+    roots = {"": str(_measure(recipe.sources, inputs, settings, space, steps, ""))}
     for evaluation in recipe.contamination.against if recipe.contamination else []:
         name = benchmark_name(evaluation)
         classical = settings.model_copy(update={"clip": None, "nsfw": None})
-        _measure([evaluation], inputs, classical, space.against(name), steps, f"{name}: ")
+        roots[name] = str(_measure([evaluation], inputs, classical, space.against(name), steps, f"{name}: "))
         _correct(None, {}, space.against(name), steps, f"{name}: ")
-    for note, value in {"measured": measured_from(recipe), "inputs": inputs, "root": str(root)}.items():
+    for note, value in {"measured": measured_from(recipe), "inputs": inputs, "roots": roots}.items():
         steps.note(note, value)
-    return root
+    return Path(roots[""])
 
 
 def decide_again(recipe: CurateRecipe, recipe_name: str) -> Outcome:
@@ -101,17 +101,24 @@ def decide_again(recipe: CurateRecipe, recipe_name: str) -> Outcome:
             f"{space.folder}: the recipe's sources, signals or evaluation sets are not those that were measured;"
             f" run `curate run {recipe_name}`"
         )
-    inputs = {**steps.noted("inputs"), **side_inputs(recipe)}
+    measured = {source.location: steps.noted("inputs")[source.location] for source in all_sources(recipe)}
+    inputs = {**measured, **side_inputs(recipe)}
     with sole_use(space):
         (space.folder / MANIFEST).unlink(missing_ok=True)
-        return _judge(recipe, recipe_name, rules, inputs, Path(steps.noted("root")), space, steps)
+        return _judge(recipe, recipe_name, rules, inputs, Path(steps.noted("roots")[""]), space, steps)
 
 
 def _is_up_to_date(recipe: CurateRecipe, inputs: dict[str, str], space: Workspace, steps: Steps) -> bool:
     """Whether the folder holds the result of this recipe on these inputs, and no image file has changed since."""
     if not is_current(space.folder, recipe=resolved(recipe), inputs=inputs):
         return False
-    return bool(steps.noted("images") == image_stamp(space, Path(steps.noted("root") or ".")))
+    return bool(steps.noted("images") == _image_stamps(space, steps))
+
+
+def _image_stamps(space: Workspace, steps: Steps) -> dict[str, str]:
+    """Of the set and of each evaluation set: what tells that an image file has changed."""
+    roots = steps.noted("roots") or {}
+    return {name: image_stamp(space.against(name) if name else space, Path(root)) for name, root in roots.items()}
 
 
 def _measure(
@@ -154,7 +161,7 @@ def _judge(
     counts = count_rows(space, rules)
     outputs.append(write_card(space, recipe, recipe_name, rules, counts, root))
     found = [space.decisions, space.corrections, space.duplicate_images, space.contamination, space.paths, space.text]
-    steps.note("images", image_stamp(space, root))
+    steps.note("images", _image_stamps(space, steps))
     write_manifest(
         space.folder,
         stage="curate",

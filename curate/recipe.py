@@ -57,6 +57,12 @@ class DuplicateSettings(MatchSettings):
     keep: tuple[Literal["pixels", "votes", "id"], ...] = ("pixels", "votes", "id")
 
 
+def benchmark_name(settings: SourceSettings) -> str:
+    """How an evaluation set is called in reports: ``source/split``, or the file's name."""
+    named = "/".join(part for part in (settings.source, settings.split) if part)
+    return named or Path(settings.location).stem
+
+
 class ContaminationSettings(MatchSettings):
     """``contamination:`` in a recipe; adds the rule ``contaminated``.
 
@@ -68,6 +74,15 @@ class ContaminationSettings(MatchSettings):
 
     against: list[SourceSettings] = Field(min_length=1)
     questions: bool = True
+
+    @field_validator("against")
+    @classmethod
+    def _different_names(cls, against: list[SourceSettings]) -> list[SourceSettings]:
+        names = [benchmark_name(one) for one in against]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two evaluation sets are called {name!r}; set 'source' or 'split' of one")
+        return against
 
 
 class CurateRecipe(StrictModel):

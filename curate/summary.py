@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -65,8 +66,24 @@ def count_rows(space: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
             {"source": name, "rows": rows, "keep": keep, "flag": flag, "drop": drop}
             for name, rows, keep, flag, drop in sources
         ],
+        "contamination": _contamination(space),
         "corrections": corrections,
     }
+
+
+def _contamination(space: Workspace) -> list[dict[str, Any]]:
+    """Per benchmark: rows and images that are in it, how they match, and rows that ask the same question."""
+    if not space.contamination.is_file():
+        return []
+    with duckdb.connect(":memory:") as connection:
+        found = connection.execute(f"""
+            SELECT benchmark, count(DISTINCT sample_id), count(DISTINCT image_key),
+                   count(DISTINCT image_key) FILTER (WHERE match = 'bytes'),
+                   count(DISTINCT sample_id) FILTER (WHERE same_question)
+            FROM {parquet([space.contamination])} GROUP BY 1 ORDER BY 1
+        """).fetchall()
+    names = ("benchmark", "rows", "images", "images_by_bytes", "rows_with_same_question")
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Workspace, recipe: str) -> None:
@@ -101,6 +118,12 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Works
         f" about {counts['images']:,} different images",
         highlight=False,
     )
+    for one in counts["contamination"]:
+        screen.print(
+            f"{one['images']:,} images ({one['images_by_bytes']:,} of them byte for byte) are also in"
+            f" {escape(one['benchmark'])}; {one['rows']:,} rows",
+            highlight=False,
+        )
     if counts["corrections"]:
         fates = ", ".join(f"{number:,} {fate}" for fate, number in counts["corrections"].items())
         screen.print(f"reviewers' corrections: {fates}", highlight=False)

@@ -7,6 +7,7 @@ import fcntl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
@@ -81,7 +82,7 @@ class Workspace:
 
     def against(self, name: str) -> Workspace:
         """The evaluation set ``name``, read and measured."""
-        return Workspace(self.folder / "against" / name.replace("/", "_"))
+        return Workspace(self.folder / "against" / quote(name, safe=""))
 
     def image_parts(self) -> list[Path]:
         """Parquet parts of the image signals, in order."""

@@ -56,8 +56,8 @@ def timed_pairs(name: str, hashes: np.ndarray, radius: int) -> None:
     equal = found.shape == expected.shape and bool((found == expected).all())
     print(
         f"{name}: {len(hashes):,} hashes, radius {radius}: {len(pairs):,} pairs in {seconds:.2f} s ({busy:.2f} s of"
-        f" CPU); all pairs with the first {PART:,} rows equal brute force: {'yes' if equal else 'NO'}; brute force would"
-        f" take about {brute:,.0f} s ({brute / seconds:,.0f} times longer); peak memory {peak_memory():,} MB"
+        f" CPU); all pairs with the first {PART:,} rows equal brute force: {'yes' if equal else 'NO'}; brute force"
+        f" would take about {brute:,.0f} s ({brute / seconds:,.0f} times longer); peak memory {peak_memory():,} MB"
     )
 
 

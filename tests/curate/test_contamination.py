@@ -1,9 +1,11 @@
 """Training rows whose picture is in an evaluation set."""
 
 import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
 
-from curate.contamination import benchmark_name, find_contamination
-from curate.recipe import ContaminationSettings
+from curate.contamination import find_contamination
+from curate.recipe import ContaminationSettings, benchmark_name
 from curate.settings import SourceSettings
 from tests.curate.stored import image, sample, store
 from tests.curate.test_duplicates import near
@@ -73,3 +75,8 @@ def test_an_evaluation_set_without_readable_images(tmp_path):
 def test_names_of_benchmarks():
     assert benchmark_name(SourceSettings(location="a/b.jsonl")) == "b"
     assert benchmark_name(SourceSettings(location="a/b.jsonl", source="vqa", split="val")) == "vqa/val"
+
+
+def test_two_sets_need_two_names():
+    with pytest.raises(ValidationError, match="two evaluation sets are called 'b'"):
+        ContaminationSettings(against=[SourceSettings(location="a/b.jsonl"), SourceSettings(location="c/b.jsonl")])

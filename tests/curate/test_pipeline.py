@@ -337,24 +337,22 @@ class Killed(BaseException):
 
 
 def test_stopping_at_every_single_write(undisturbed, tmp_path, monkeypatch):
-    """Stop at the first file that is about to appear, at the second, and so on, each time going on from there."""
+    """Stop when the first file has appeared and the second is about to, and so on, each time going on from there."""
     expected, _ = undisturbed
     make(tmp_path)
     monkeypatch.chdir(tmp_path)
     replace = Path.replace
     stops = 0
 
-    def stop_once(self, target):
-        monkeypatch.setattr(Path, "replace", replace)
+    def stop(self, target):
         raise Killed(target)
 
-    def go_on_then_stop(self, target):
-        replace(self, target)
-        monkeypatch.setattr(Path, "replace", stop_once)
-        return Path(target)
-
-    for stop in (stop_once, go_on_then_stop) * 60:
+    def replace_then_stop(self, target):
         monkeypatch.setattr(Path, "replace", stop)
+        return replace(self, target)
+
+    while stops < 60:
+        monkeypatch.setattr(Path, "replace", replace_then_stop)
         try:
             pipeline.run(full(Path()), "recipe.yaml")
             break
