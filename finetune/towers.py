@@ -61,14 +61,15 @@ def _between(module: Any, prefix: str, known: set[int]) -> list[str]:
 
 
 def _mergers(encoder: Any, prefix: str, decoder: Any) -> list[str]:
-    """Projectors inside the tower (Qwen): children whose last linear layer has the decoder's width."""
+    """Projectors inside the tower (Qwen): children that end in the decoder's width, the blocks aside."""
     from torch import nn
 
     width = decoder.get_input_embeddings().weight.shape[1]
+    blocks = max(encoder.children(), key=lambda child: sum(parameter.numel() for parameter in child.parameters()))
     found = []
     for name, child in encoder.named_children():
         linears = [module for module in child.modules() if isinstance(module, nn.Linear)]
-        if linears and linears[-1].out_features == width and "merger" in name:
+        if child is not blocks and linears and linears[-1].out_features == width:
             found.append(f"{prefix}.{name}")
     return found
 

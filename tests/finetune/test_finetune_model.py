@@ -15,11 +15,13 @@ from finetune.towers import Anatomy, find_parts, lora_targets
 from finetune.trainer import only_positions
 
 
-def bare(name: str, **parts):
+def bare(name: str):
     """A model of a family on the meta device, from its default configuration."""
     import transformers
 
-    config = getattr(transformers, f"{name}Config")(**parts)
+    config = getattr(transformers, f"{name}Config")()
+    if name.startswith("Qwen"):  # the default widths do not fit each other
+        config.vision_config.out_hidden_size = config.text_config.hidden_size
     with torch.device("meta"):
         return getattr(transformers, f"{name}ForConditionalGeneration")(config)
 
@@ -132,8 +134,8 @@ def test_an_evaluation_in_the_middle_leaves_gradients_alone(adapted, batch):
     model = adapted(lora_dropout=0.0)
     before = gradients(model, labels, inputs)
     model.eval()
-    with torch.no_grad():
-        model(**{k: v.bfloat16() if v.is_floating_point() else v for k, v in inputs.items()})
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model(**inputs)
     after = gradients(model, labels, inputs)
     assert all(torch.equal(before[name], after[name]) for name in before)
     first = [name for name in before if "layers.0." in name and "lora_B" in name]
