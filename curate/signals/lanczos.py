@@ -1,7 +1,7 @@
 """Pillow's 8-bit Lanczos reduction of a grey picture to a few sizes at once, as exact matrix products.
 
 A perceptual hash needs 32 × 32 or 9 × 8 pixels of a whole photograph. Pillow filters row by row in integer
-arithmetic; the same sums as one product with a (width, outputs) matrix are several times faster, and exact:
+arithmetic; the same sums as products with a (width, outputs) matrix are several times faster, and exact:
 coefficients are multiples of 2⁻²² and every partial sum fits the 53 bits of a double. Source of the
 coefficients and of the rounding: Pillow's ``libImaging/Resample.c`` (``precompute_coeffs``, ``clip8``).
 """
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 _SUPPORT = 3.0
 _PRECISION = 1 << 22
-_STRIP = 1 << 14  # values converted to double at a time: what fits the nearest cache
+_STRIP = 1 << 15  # values converted to double at a time: what fits a near cache
+_GROUP = 8
 
 Grey = NDArray[np.uint8]
 
@@ -27,12 +28,16 @@ def reduced(grey: Grey, sizes: tuple[tuple[int, int], ...]) -> list[Grey]:
         grey: (height, width) uint8.
     """
     height, width = grey.shape
-    matrix = np.concatenate([_coefficients(width, columns) for columns, _ in sizes], axis=1)
-    across = np.empty((height, matrix.shape[1]))
+    bands = [band for columns, _ in sizes for band in _bands(width, columns)]
+    across = np.empty((height, sum(columns for columns, _ in sizes)))
     rows = max(_STRIP // width, 1)
     for start in range(0, height, rows):
-        strip = grey[start : start + rows].astype(np.float64)
-        np.matmul(strip, matrix, out=across[start : start + rows])
+        strip, out = grey[start : start + rows].astype(np.float64), across[start : start + rows]
+        left = 0
+        for first, last, weights in bands:
+            right = left + weights.shape[1]
+            np.matmul(strip[:, first:last], weights, out=out[:, left:right])
+            left = right
     across = _rounded(across)
     found, left = [], 0
     for columns, lines in sizes:
@@ -40,6 +45,19 @@ def reduced(grey: Grey, sizes: tuple[tuple[int, int], ...]) -> list[Grey]:
         found.append(_rounded(down).astype(np.uint8))
         left += columns
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def _bands(length: int, outputs: int) -> list[tuple[int, int, NDArray[np.float64]]]:
+    """The columns of ``_coefficients`` in groups of eight, each with the rows that it does not leave at zero."""
+    dense = _coefficients(length, outputs)
+    bands = []
+    for start in range(0, outputs, _GROUP):
+        group = dense[:, start : start + _GROUP]
+        used = np.flatnonzero(group.any(axis=1))
+        first, last = int(used[0]), int(used[-1]) + 1
+        bands.append((first, last, np.ascontiguousarray(group[first:last])))
+    return bands
 
 
 @functools.lru_cache(maxsize=256)

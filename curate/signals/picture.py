@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,4 +30,14 @@ class Picture:
     def of(cls, rgb: Image.Image) -> Picture:
         """Derive luminance and histogram of an RGB image."""
         grey = rgb.convert("L")
-        return cls(rgb, grey, np.asarray(grey), np.asarray(grey.histogram(), dtype=np.int64))
+        return cls(rgb, grey, levels_of(grey), np.asarray(grey.histogram(), dtype=np.int64))
+
+
+def levels_of(grey: Image.Image) -> NDArray[np.uint8]:
+    """(height, width) view of an 8-bit grey image's own memory; a copy where Pillow cannot share it."""
+    if hasattr(grey, "__arrow_c_array__"):
+        try:
+            return pa.array(grey).to_numpy().reshape(grey.height, grey.width)
+        except ValueError:  # a large image lies in several blocks
+            pass
+    return np.asarray(grey)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.signals.picture import Picture
+from curate.signals.picture import Picture, levels_of
 
 VERSION = 1
 COLUMNS = {
@@ -41,10 +41,10 @@ def sharpness(picture: Picture) -> dict[str, float | None]:
     longest = max(picture.rgb.size)
     fine, coarse = -(-longest // _FINE_SIDE), max(2, -(-longest // _COARSE_SIDE))
     gate = _gate(picture.histogram)
-    levels = picture.levels if fine == 1 else np.asarray(picture.grey.reduce(fine))
+    levels = picture.levels if fine == 1 else levels_of(picture.grey.reduce(fine))
     scores = {
         "sharpness": _score(levels, gate),
-        "sharpness_coarse": _score(np.asarray(picture.grey.reduce(coarse)), gate),
+        "sharpness_coarse": _score(levels_of(picture.grey.reduce(coarse)), gate),
     }
     if None in scores.values():
         spread = [high - low for low, high in picture.rgb.getextrema()]  # type: ignore[misc]  # RGB has pairs
@@ -52,7 +52,7 @@ def sharpness(picture: Picture) -> dict[str, float | None]:
         gate = _gate(np.asarray(channel.histogram()))
         for name, factor in zip(scores, (fine, coarse), strict=True):
             if scores[name] is None:
-                scores[name] = _score(np.asarray(channel.reduce(factor)), gate)
+                scores[name] = _score(levels_of(channel.reduce(factor)), gate)
     return scores
 
 
