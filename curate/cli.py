@@ -33,7 +33,7 @@ def run(
         typer.Option(min=1, help="Processes that decode images; does not change the result. [default: CPUs]"),
     ] = None,
 ) -> None:
-    """Read, measure, compare, decide, write; the whole curation.
+    """The whole curation: read, measure, compare, decide, write.
 
     Leaves data/curated/<name>/ (or `out:` of the recipe) with samples.jsonl, decisions.parquet, ledger.jsonl,
     a dataset card and a manifest. May be killed at any point: run it again and it goes on. If nothing has
@@ -53,10 +53,10 @@ def run(
 
 @app.command()
 def decide(recipe: RecipeArgument) -> None:
-    """Decide anew from the signals of an earlier `curate run`; opens no image.
+    """Decide anew from stored signals, in seconds.
 
-    For tuning: edit thresholds, rules, duplicates or corrections, and run this. Sources, signals and
-    evaluation sets must be those that were measured.
+    Takes what an earlier `curate run` has measured and opens no image. For tuning: edit thresholds, rules,
+    duplicates or corrections, and run this. Sources, signals and evaluation sets must be those that were measured.
 
     Example: curate decide my.yaml
     """
@@ -73,10 +73,10 @@ def explain(
     sample_id: Annotated[str, typer.Argument(metavar="SAMPLE_ID", help="Id of a row, e.g. easy_vqa/train/12.")],
     curated: Annotated[Path, typer.Option(help="A curated folder, or the recipe that made it.")],
 ) -> None:
-    """Say why a row was kept, flagged or dropped: every rule in order with its values, fired or not.
+    """Say why a row was kept, flagged or dropped.
 
-    Also: which row is kept in its place and how far their pictures are apart, and which evaluation
-    set holds its picture.
+    Every rule in order with its values, fired or not. Also: which row is kept in its place and how far their
+    pictures are apart, and which evaluation set holds its picture.
 
     Example: curate explain easy_vqa/train/12 --curated data/curated/demo
     """
@@ -95,9 +95,9 @@ def inspect(
     ] = None,
     image_root: Annotated[str | None, typer.Option(help="Folder that its image paths are relative to.")] = None,
 ) -> None:
-    """Say what a dataset holds before it is curated: layout, counts, three rows, what is wrong.
+    """Say what a dataset holds before it is curated.
 
-    Reads every row and decodes 200 of the images. Writes nothing.
+    Layout, counts, three rows, what is wrong. Reads every row and decodes 200 of the images. Writes nothing.
 
     Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
     """
@@ -108,7 +108,9 @@ def inspect(
 
 @app.command()
 def signals() -> None:
-    """List the columns that rules may use: type, unit, range, formula.
+    """List the columns that rules may use.
+
+    With type, unit, range and formula.
 
     Example: curate signals
     """

@@ -19,7 +19,7 @@ from curate.export import SAMPLES_TABLE
 from curate.facts import create_facts, create_views, known_columns, parquet
 from curate.manifest import read_manifest
 from curate.policy import CheckedRule, check_rules
-from curate.recipe import CurateRecipe, all_rules
+from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
 from curate.workspace import Workspace
 
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
@@ -49,12 +49,14 @@ class Explanation:
         decision: its row of ``decisions.parquet``.
         rules: all rules in order.
         contamination: its rows of ``contamination.parquet``.
+        duplicates: what counted as near-identical, if the recipe sought duplicates.
     """
 
     sample: dict[str, Any]
     decision: dict[str, Any]
     rules: list[RuleOutcome]
     contamination: list[dict[str, Any]]
+    duplicates: DuplicateSettings | None
 
 
 def explain(folder: Path, sample_id: str) -> Explanation:
@@ -80,7 +82,7 @@ def explain(folder: Path, sample_id: str) -> Explanation:
         matches: list[dict[str, Any]] = []
         if space.contamination.is_file():
             matches = _rows(connection, query.format(parquet([space.contamination])), sample_id)
-    return Explanation(samples[0], decisions[0], outcomes, matches)
+    return Explanation(samples[0], decisions[0], outcomes, matches, recipe.duplicates)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, value: str) -> list[dict[str, Any]]:
@@ -140,10 +142,10 @@ def show(found: Explanation) -> None:
             screen.print(f"{escape(fired['rule'])}: see [bold]{escape(fired['kept_twin'])}[/]", highlight=False)
         if fired["rule"] == "correction":
             screen.print(f"a reviewer decided: {escape(str(json.loads(fired['values'])))}", highlight=False)
-    if decision["duplicate_distance"] is not None:
+    if decision["duplicate_distance"] is not None and found.duplicates:
         screen.print(
-            f"its picture and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average"
-            f" (thumbnails) and {decision['hamming']} of 64 bits (hash)",
+            f"its picture and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average (at most"
+            f" {found.duplicates.confirm:g} counts as the same), their hashes in {decision['hamming']} of 64 bits",
             highlight=False,
         )
     for match in found.contamination:
@@ -156,7 +158,9 @@ def show(found: Explanation) -> None:
 
 
 def _shown(value: Any) -> str:
-    return "null" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def columns_table() -> Table:
