@@ -16,7 +16,7 @@ IDENTITY = "run.json"
 
 
 def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
-    """Hex digests of the model, the rows and the projector file, by recipe key.
+    """Hex digests of the model, the rows, the projector and the template file, by recipe key.
 
     A local model is hashed file by file; a hub id stands for itself.
     """
@@ -27,8 +27,9 @@ def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
     else:
         model = digest_of(recipe.model)
     digests = {"model": model, "data": sha256_file(rows.path)}
-    if recipe.init_projector and recipe.init_projector.is_file():
-        digests["init_projector"] = sha256_file(recipe.init_projector)
+    for key, path in (("init_projector", recipe.init_projector), ("chat_template", recipe.chat_template)):
+        if path is not None and path.is_file():
+            digests[key] = sha256_file(path)
     return digests
 
 

@@ -92,7 +92,7 @@ def merge(run: Path, out: Path, *, count: int) -> Parity:
 
 
 def _batches(recipe: TrainRecipe, run: Path, processor: Any, count: int) -> list[dict[str, Any]]:
-    from finetune.train import preflight, schedule_of
+    from finetune.plan import preflight, schedule_of
 
     rows = open_rows(recipe)
     checked: Preflight = preflight(recipe.model_copy(update={"out": run}), rows, processor, resume=True)

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-from finetune.trainer import SampleLossTrainer, stop_on_nan
+from finetune.metrics import stop_on_nan
+from finetune.trainer import SampleLossTrainer
 
 _SECONDS_BETWEEN_LINES = 10.0
 

@@ -60,10 +60,10 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
         UserError: bad recipe, data or model.
     """
     from finetune.model import load_processor
-    from finetune.train import schedule_of
+    from finetune.plan import schedule_of
 
     rows = open_rows(recipe)
-    processor = load_processor(recipe.model)
+    processor = load_processor(recipe.model, recipe.chat_template)
     checked = check_rows(
         rows, processor, max_length=recipe.max_length, max_reject=1.0, sample_answers=recipe.answers == "sampled",
         workers=recipe.num_workers, rejects=rejects,

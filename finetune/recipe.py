@@ -44,6 +44,7 @@ class TrainRecipe(StrictModel):
 
     Attributes:
         model: folder or hub id of a checkpoint that AutoModelForImageTextToText loads.
+        chat_template: Jinja file to use instead of the model's own template; saved with the adapter.
         data: a curated folder (it has a manifest) or a JSONL file of records.
         image_root: folder below which the images lie; a curated folder's manifest names its own.
         quantization: ``nf4`` (4-bit with double quantisation) or ``none``; decoder only.
@@ -71,6 +72,7 @@ class TrainRecipe(StrictModel):
     out: Path | None = None
     seed: int = 0
     model: str
+    chat_template: Path | None = None
     data: Path
     image_root: Path | None = None
     quantization: Literal["nf4", "none"] = "nf4"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +12,9 @@ from torch.nn import functional
 from transformers import Trainer
 
 from curate.atomic import write_json
-from curate.errors import UserError
+from finetune.adapter import load_adapter_weights, part_of
 from finetune.collate import IGNORED
 from finetune.losses import LossStore
-from finetune.model import load_adapter_weights, part_of
 from finetune.recipe import ResolvedStage
 
 COMPLETE = "complete.json"
@@ -112,20 +109,3 @@ def last_complete(folder: Path) -> Path | None:
     """The newest checkpoint below ``folder`` that was written to its end."""
     found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-
-
-def stop_on_nan(loss: float, step: int) -> None:
-    """Refuse to go on with a loss that is no number.
-
-    Raises:
-        UserError: the loss is nan or infinite.
-    """
-    if not math.isfinite(loss):
-        raise UserError(f"the loss became {loss} at step {step}; lower learning_rate or use compute_dtype: float32")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``; empty if there is none."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

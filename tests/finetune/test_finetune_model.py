@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from toys import llava_config
 
 from curate.errors import UserError
-from finetune.model import add_adapter, anatomy_of, load_adapter_weights, load_base, part_of, set_trained
+from finetune.adapter import add_adapter, load_adapter_weights, part_of, set_trained
+from finetune.model import anatomy_of, load_base
 from finetune.towers import Anatomy, find_parts, lora_targets
 from finetune.trainer import only_positions
 

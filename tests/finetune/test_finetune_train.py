@@ -112,7 +112,7 @@ def test_a_checkpoint_cut_short_is_not_resumed_from(recipe_of, tmp_path, monkeyp
 def test_trained_parts_change_and_nothing_else(recipe_of, monkeypatch):
     import torch
 
-    from finetune.model import part_of
+    from finetune.adapter import part_of
 
     seen = {}
     build = training._build_model
@@ -124,7 +124,7 @@ def test_trained_parts_change_and_nothing_else(recipe_of, monkeypatch):
         return model, groups
 
     monkeypatch.setattr(training, "_build_model", spy)
-    train(recipe_of(max_steps=4))  # the first step warms up, and LoRA's A learns only once B is not zero
+    train(recipe_of(max_steps=4))  # LoRA's A moves one step after its B, which starts at zero
     changed = {n for n, p in seen["model"].named_parameters() if not torch.equal(p, seen["before"][n])}
     trained = {n for n, p in seen["model"].named_parameters() if p.requires_grad}
     assert changed == trained
@@ -163,11 +163,12 @@ def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, tmp_path, monk
 
     from finetune.collate import Collator
     from finetune.model import load_processor
+    from finetune.plan import preflight, schedule_of
     from finetune.rows import open_rows
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)
-    checked = training.preflight(recipe, rows, processor, resume=True)
-    schedule = training.schedule_of(recipe, rows, checked.table, 0, recipe.resolved_stages()[0])
+    checked = preflight(recipe, rows, processor, resume=True)
+    schedule = schedule_of(recipe, rows, checked.table, 0, recipe.resolved_stages()[0])
     collator = Collator(processor, rows.image_root)
     model = seen["model"].eval()
     for position in range(len(schedule)):
