@@ -169,16 +169,17 @@ def bench_pages(root: Path) -> None:
 
     os.environ[DATA_VARIABLE] = str(root)
     main_script = Path(__file__).parents[2] / "dashboards" / "app.py"
-    for page in ("overview", "failures", "sample"):
-        app = AppTest.from_file(str(main_script), default_timeout=300)
-        app.query_params["id"] = "vqa/test/0500001"
+    app = AppTest.from_file(str(main_script), default_timeout=300)
+    app.query_params["id"] = "vqa/test/0500001"
+
+    def run() -> None:
         app.run()
+        assert not app.exception, app.exception
 
-        def show(app: AppTest = app, page: str = page) -> None:
-            app.switch_page(f"app_pages/{page}.py").run()
-            assert not app.exception, app.exception
-
-        _print(f"whole page: {page}", _times(show))
+    _print("whole page: overview", _times(run))
+    for page in ("failures", "sample"):
+        app.switch_page(f"app_pages/{page}.py")
+        _print(f"whole page: {page}", _times(run))
 
 
 def _times(call: Callable[[], Any], warm: int = 4) -> list[float]:

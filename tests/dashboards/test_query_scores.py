@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from curate.errors import UserError
+from dashboards.query import compare
 from dashboards.query.catalog import scan
 from dashboards.query.compare import changes
 from dashboards.query.engine import Connection
@@ -63,6 +64,26 @@ def test_change_is_the_paired_difference_of_the_evaluation_package(data: Path, c
     assert change.n == 40
     assert change.run == frames[0]["accuracy"].mean() and change.base == frames[1]["accuracy"].mean()
     assert (change.difference, change.low, change.high) == pytest.approx((expected.value, expected.low, expected.high))
+
+
+def test_groups_of_images_give_the_interval_of_images(
+    data: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20,000 rows on 10,000 images: resampled in groups, the interval hardly differs."""
+    monkeypatch.setattr(compare, "_MOST_IMAGES", 100)
+    generator = np.random.default_rng(0)
+    images = np.repeat(np.arange(10_000), 2)
+    effect = generator.normal(0.1, 1, 10_000)[images] + generator.normal(0, 1, 20_000)
+    sums = {"run_sum": np.bincount(images, effect), "base_sum": np.zeros(10_000), "n": np.full(10_000, 2)}
+    monkeypatch.setattr(compare, "fetch_columns", lambda *_: sums)
+    run = scan(data).find("evals", "demo-tuned")
+    assert run
+    table = open_predictions(connection, run.file("predictions.parquet"))
+    (change,) = changes(connection, table, table, headline(scores(run))[:1])
+    exact = paired_difference(mean_sums(np.zeros(20_000)), mean_sums(effect), images)
+    assert change.n == 20_000 and change.difference == pytest.approx(exact.value)
+    assert change.low is not None and change.high is not None and exact.low is not None and exact.high is not None
+    assert change.high - change.low == pytest.approx(exact.high - exact.low, rel=0.08)
 
 
 def test_bleu_is_no_mean_and_gets_no_difference(data: Path, connection: Connection) -> None:
