@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import imagehash
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from scipy.fftpack import dct
 
 from curate.signals.lanczos import reduced
 from curate.signals.picture import Picture
@@ -14,26 +15,31 @@ COLUMNS = {
     "phash": "uint64: imagehash.phash of 8 × 8; distances are nearly always even; blind to colour and flat pictures",
     "dhash": "uint64: imagehash.dhash of 8 × 8, horizontal differences",
 }
-_PHASH, _DHASH = (32, 32), (9, 8)  # what the library shrinks a picture to
+_PHASH, _DHASH = (32, 32), (9, 8)
 
 
 def hashes(picture: Picture) -> dict[str, int]:
-    """``phash`` and ``dhash``; the first bit of imagehash's array is the highest."""
+    """``phash`` and ``dhash``, the first bit of imagehash's array being the highest.
+
+    phash: DCT of the luminance at 32 × 32, its 8 × 8 lowest coefficients > their median. dhash: luminance at
+    9 × 8, each pixel > its left neighbour.
+    """
     small, wide = _shrunk(picture)
-    return {"phash": _as_integer(imagehash.phash(small)), "dhash": _as_integer(imagehash.dhash(wide))}
+    low = dct(dct(small, axis=0), axis=1)[:8, :8]
+    return {"phash": _as_integer(low > np.median(low)), "dhash": _as_integer(wide[:, 1:] > wide[:, :-1])}
 
 
-def _shrunk(picture: Picture) -> list[Image.Image]:
-    """The two sizes that the library asks Pillow for; it then finds them already shrunk.
+def _shrunk(picture: Picture) -> list[NDArray[np.uint8]]:
+    """The two sizes that the library asks Pillow for.
 
     Pillow filters rows first unless a picture is much taller than wide (since version 13) or small; only
     rows first is what ``reduced`` computes.
     """
     height, width = picture.levels.shape
     if width >= 64 and 2 * height <= 3 * width:
-        return [Image.fromarray(array) for array in reduced(picture.levels, (_PHASH, _DHASH))]
-    return [picture.grey.resize(size, Image.Resampling.LANCZOS) for size in (_PHASH, _DHASH)]
+        return reduced(picture.levels, (_PHASH, _DHASH))
+    return [np.asarray(picture.grey.resize(size, Image.Resampling.LANCZOS)) for size in (_PHASH, _DHASH)]
 
 
-def _as_integer(found: imagehash.ImageHash) -> int:
-    return int.from_bytes(np.packbits(found.hash).tobytes(), "big")
+def _as_integer(bits: NDArray[np.bool_]) -> int:
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 _SUPPORT = 3.0
 _PRECISION = 1 << 22
-_STRIP = 1 << 15  # values converted to double at a time: what fits a near cache
+_STRIP = 1 << 16  # values converted to double at a time: what fits a near cache
 _GROUP = 8
 
 Grey = NDArray[np.uint8]
@@ -41,44 +41,48 @@ def reduced(grey: Grey, sizes: tuple[tuple[int, int], ...]) -> list[Grey]:
     across = _rounded(across)
     found, left = [], 0
     for columns, lines in sizes:
-        down = _coefficients(height, lines).T @ across[:, left : left + columns]
+        down = _matrix(height, lines).T @ across[:, left : left + columns]
         found.append(_rounded(down).astype(np.uint8))
         left += columns
     return found
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _bands(length: int, outputs: int) -> list[tuple[int, int, NDArray[np.float64]]]:
-    """The columns of ``_coefficients`` in groups of eight, each with the rows that it does not leave at zero."""
-    dense = _coefficients(length, outputs)
+    """``_matrix`` in groups of eight columns or a few more, each with the rows that it does not leave at zero."""
     bands = []
-    for start in range(0, outputs, _GROUP):
-        group = dense[:, start : start + _GROUP]
+    for group in np.array_split(_matrix(length, outputs), max(outputs // _GROUP, 1), axis=1):
         used = np.flatnonzero(group.any(axis=1))
         first, last = int(used[0]), int(used[-1]) + 1
         bands.append((first, last, np.ascontiguousarray(group[first:last])))
     return bands
 
 
-@functools.lru_cache(maxsize=256)
-def _coefficients(length: int, outputs: int) -> NDArray[np.float64]:
-    """(length, outputs) weights, each a multiple of 2⁻²²; the identity where nothing is resized."""
+def _matrix(length: int, outputs: int) -> NDArray[np.float64]:
+    """(length, outputs) weights; the identity where nothing is resized."""
     if length == outputs:
         return np.eye(length)
+    row, column, weight = _weights(length, outputs)
+    dense = np.zeros((length, outputs))
+    dense[row, column] = weight
+    return dense
+
+
+@functools.lru_cache(maxsize=1024)
+def _weights(length: int, outputs: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+    """Row, column and value of each weight that is not zero; each is a multiple of 2⁻²²."""
     scale = length / outputs
     stretch = max(scale, 1.0)
     centre = ((np.arange(outputs) + 0.5) * scale)[:, None]
-    first = np.maximum((centre - _SUPPORT * stretch + 0.5).astype(np.int64), 0)
-    last = np.minimum((centre + _SUPPORT * stretch + 0.5).astype(np.int64), length)
-    at = first + np.arange(int((last - first).max()))
+    first = np.maximum((centre - _SUPPORT * stretch + 0.5).astype(np.int32), 0)
+    last = np.minimum((centre + _SUPPORT * stretch + 0.5).astype(np.int32), length)
+    at = first + np.arange(int((last - first).max()), dtype=np.int32)
     offset = (at - centre + 0.5) * (1.0 / stretch)
     weights = np.where((at < last) & (offset >= -_SUPPORT) & (offset < _SUPPORT), _window(offset), 0.0)
     weights /= weights.sum(axis=1, keepdims=True)
     weights = np.trunc(weights * _PRECISION + np.copysign(0.5, weights)) / _PRECISION
-    dense = np.zeros((length, outputs))
     output, tap = np.nonzero(weights)
-    dense[at[output, tap], output] = weights[output, tap]
-    return dense
+    return at[output, tap], output.astype(np.int32), weights[output, tap]
 
 
 def _window(offset: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Measuring against bare decoding with the same number of processes, on real photographs.
 
-    python -m tests.benchmarks.bench_measure [--images 400] [--side 640] [--workers 2]
+    python -m tests.benchmarks.bench_measure [--images 300] [--sides 640 1280] [--workers 2]
 
 Bare decoding reads each file and decodes it to RGB with Pillow, nothing else. Measuring reads and hashes
 the bytes, decodes once, computes every classical signal with both perceptual hashes and writes Parquet.
@@ -59,21 +59,25 @@ def bare_decode(files: list[str]) -> list[int]:
 def main() -> None:
     """Print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--side", type=int, default=640, help="width of the pictures in pixels")
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--sides", type=int, nargs="+", default=[640, 1280], help="widths of the pictures in pixels")
     parser.add_argument("--workers", type=int, default=cpu_count())
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        paths = make_photos(folder, arguments.images, arguments.side)
-        files = [str(folder / path) for path in paths]
-        with LocalPool(arguments.workers) as pool:
-            list(pool.map(bare_decode, batched(files[:16], 4), lambda file: 0))  # the workers have started
-            rounds = [_round(pool, paths, folder, f"{number}", time.perf_counter) for number in range(_ROUNDS)]
-        _report(f"{arguments.workers} workers, wall time", rounds, len(paths))
-        alone = LocalPool(1)
-        rounds = [_round(alone, paths, folder, f"cpu{number}", time.process_time) for number in range(_ROUNDS)]
-        _report("1 process, CPU time (blind to what else the machine does)", rounds, len(paths))
+    for side in arguments.sides:
+        with tempfile.TemporaryDirectory() as made:
+            _compare(Path(made), arguments.images, side, arguments.workers)
+
+
+def _compare(folder: Path, count: int, side: int, workers: int) -> None:
+    paths = make_photos(folder, count, side)
+    with LocalPool(workers) as pool:
+        first = [str(folder / path) for path in paths[:16]]
+        list(pool.map(bare_decode, batched(first, 4), lambda file: 0))  # the workers have started
+        rounds = [_round(pool, paths, folder, f"{number}", time.perf_counter) for number in range(_ROUNDS)]
+    _report(f"{side} px, {workers} workers, wall time", rounds, count)
+    alone = LocalPool(1)
+    rounds = [_round(alone, paths, folder, f"cpu{number}", time.process_time) for number in range(_ROUNDS)]
+    _report(f"{side} px, 1 process, CPU time (blind to what else the machine does)", rounds, count)
 
 
 def _round(
