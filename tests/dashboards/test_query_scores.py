@@ -74,7 +74,12 @@ def test_groups_of_images_give_the_interval_of_images(
     generator = np.random.default_rng(0)
     images = np.repeat(np.arange(10_000), 2)
     effect = generator.normal(0.1, 1, 10_000)[images] + generator.normal(0, 1, 20_000)
-    sums = {"run_sum": np.bincount(images, effect), "base_sum": np.zeros(10_000), "n": np.full(10_000, 2)}
+    sums = {
+        "task": np.full(10_000, "vqa"),
+        "run_0": np.bincount(images, effect),
+        "base_0": np.zeros(10_000),
+        "n_0": np.full(10_000, 2),
+    }
     monkeypatch.setattr(compare, "fetch_columns", lambda *_: sums)
     run = scan(data).find("evals", "demo-tuned")
     assert run
