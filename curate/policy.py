@@ -6,7 +6,8 @@ file, network or setting any more: the facts are loaded first, then it is locked
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from curate.errors import UserError
 from curate.expression import Expression, parse_expression
 from curate.facts import column_types, create_facts, create_views, literal
 from curate.recipe import Rule
-from curate.workspace import Workspace, query_batches, write_parquet
+from curate.workspace import Workspace, write_parquet
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "kept_twin")]
@@ -35,6 +36,7 @@ DECISIONS = pa.schema(
         ("hamming", pa.int32()),
     ]
 )
+_ROWS_A_BLOCK = 1 << 17  # rows whose decisions are in memory at once
 # The row that a rule points at, by the column that it asks about.
 _TWINS = {"duplicate": "duplicate_of", "conflicting": "conflict_with", "contaminated": "evaluation"}
 
@@ -107,7 +109,25 @@ def decide(space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path
             connection.execute(_fired_sql(rules))
         except duckdb.Error as error:
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
-        write_parquet(space.decisions, query_batches(connection, _decisions_sql(rules)), DECISIONS)
+        write_parquet(space.decisions, _decided(connection, rules), DECISIONS)
+
+
+def _decided(connection: duckdb.DuckDBPyConnection, rules: Sequence[CheckedRule]) -> Iterator[pa.Table]:
+    """Decisions in input order, block by block; the next block is made while this one is being written."""
+    count = connection.execute("SELECT count(*) FROM base").fetchall()[0][0]
+
+    def block(start: int) -> pa.Table:
+        return connection.sql(_decisions_sql(rules, start, start + _ROWS_A_BLOCK)).to_arrow_table()
+
+    with ThreadPoolExecutor(1) as ahead:
+        ready: Future[pa.Table] | None = None
+        for start in range(0, count, _ROWS_A_BLOCK):
+            following = ahead.submit(block, start)
+            if ready is not None:
+                yield ready.result()
+            ready = following
+        if ready is not None:
+            yield ready.result()
 
 
 def _fired_sql(rules: Sequence[CheckedRule]) -> str:
@@ -130,7 +150,8 @@ def _fired_sql(rules: Sequence[CheckedRule]) -> str:
     """
 
 
-def _decisions_sql(rules: Sequence[CheckedRule]) -> str:
+def _decisions_sql(rules: Sequence[CheckedRule], start: int, end: int) -> str:
+    """Decisions on the rows ``start`` to ``end`` - 1."""
     drops = [(k, rule) for k, rule in enumerate(rules) if rule.action == "drop"]
     reason = "".join(f"WHEN f{k} THEN {literal(rule.name)} " for k, rule in drops)
     records = [
@@ -154,5 +175,6 @@ def _decisions_sql(rules: Sequence[CheckedRule]) -> str:
                 list_filter([{", ".join(records)}], lambda fired: fired IS NOT NULL) AS rules,
                 b.duplicate_group, b.duplicate_of AS representative, b.distance AS duplicate_distance, b.hamming
             FROM base b LEFT JOIN fired USING (position)
+            WHERE b.position >= {start} AND b.position < {end}
         ) ORDER BY position
     """
