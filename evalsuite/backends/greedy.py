@@ -24,7 +24,7 @@ class _Row:
     finish: FinishReason | None = None
 
 
-def answer_shared(loaded: Loaded, prepared: Prepared, batch_size: int) -> list[Reply]:
+def answer_shared(loaded: Loaded, prepared: Prepared, *, batch_size: int) -> list[Reply]:
     """Answers to a unit that was prepared as heads and tails, in the order of its requests."""
     import torch
 

@@ -1,19 +1,13 @@
-"""From requests to tensors: which rows are computed together, images decoded and tokenised ahead of the model."""
+"""From requests to tensors: which rows are computed together, images decoded, text tokenised."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from evalsuite.backends import Reply, Request
 from evalsuite.backends.pictures import load_image
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -116,42 +110,3 @@ def _tensors(processor: Any, texts: list[str], images: list[list[Any]]) -> Any:
         add_special_tokens=False,
         return_tensors="pt",
     )
-
-
-def ahead(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
-    """``map(work, items)``, computed in a thread a little ahead of the consumer."""
-    done: queue.Queue[Any] = queue.Queue(maxsize=_AHEAD)
-    stopped = threading.Event()
-    end = object()
-
-    def put(value: Any) -> None:
-        while not stopped.is_set():
-            try:
-                done.put(value, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-
-    def produce() -> None:
-        try:
-            for item in items:
-                if stopped.is_set():
-                    return
-                put((work(item), None))
-            put((end, None))
-        except BaseException as error:  # noqa: BLE001  raised again in the consumer
-            put((end, error))
-
-    worker = threading.Thread(target=produce, daemon=True)
-    worker.start()
-    try:
-        while True:
-            value, error = done.get()
-            if error is not None:
-                raise error
-            if value is end:
-                return
-            yield value
-    finally:
-        stopped.set()
-        worker.join()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from evalsuite.backends import FinishReason, Reply, Request
 from evalsuite.backends.greedy import answer_shared, cut_at_stop, first_logits
-from evalsuite.backends.inputs import Prepared, Unit, ahead, image_placeholder, plan_plain, plan_shared, prepare
+from evalsuite.backends.inputs import Prepared, Unit, image_placeholder, plan_plain, plan_shared, prepare
+from evalsuite.backends.lanes import ahead, in_lanes
 from evalsuite.backends.loading import Loaded
 
 # What a processor may return for heads and tails to be computed apart: more means that positions or
@@ -17,6 +20,7 @@ _PLAIN_INPUTS = {"input_ids", "attention_mask", "pixel_values", "image_sizes", "
 _WORTH_SHARING = 1.5  # questions about an image, on average
 _CHECKED = 4
 _SAME_COSINE = 0.995
+_MOST_LANES = 4
 
 
 def answers(
@@ -33,25 +37,31 @@ def answers(
     computed whole otherwise, so a run that was killed and resumed computes the same numbers.
     """
     placeholder = image_placeholder(loaded.processor)
-    shared = share_prefix and placeholder is not None and prefix_can_be_shared(loaded, requests, placeholder)
-    units: list[tuple[Unit, str | None]] = []
-    if shared and placeholder is not None:
+    if share_prefix and placeholder is not None and prefix_can_be_shared(loaded, requests, placeholder):
         with_images = [request for request in requests if placeholder in request.chat]
-        others = [request for request in requests if placeholder not in request.chat]
-        units += [(unit, placeholder) for unit in plan_shared(with_images, batch_size, placeholder)]
-        units += [(unit, None) for unit in plan_plain(others, batch_size)]
-    else:
-        units += [(unit, None) for unit in plan_plain(requests, batch_size)]
-    missing = [pair for pair in units if not all(known(request.key) for request in pair[0].requests)]
+        requests = [request for request in requests if placeholder not in request.chat]
+        units = _missing(plan_shared(with_images, batch_size, placeholder), known)
+        ready = ahead(units, partial(prepare, processor=loaded.processor, placeholder=placeholder))
+        yield from in_lanes(ready, lambda unit: _answer(unit, partial(answer_shared, loaded, batch_size=batch_size)),
+                            lanes=_lanes(loaded))  # fmt: skip
+    for unit in ahead(
+        _missing(plan_plain(requests, batch_size), known),
+        partial(prepare, processor=loaded.processor, placeholder=None),
+    ):
+        yield _answer(unit, partial(_generate, loaded))
 
-    def prepared(pair: tuple[Unit, str | None]) -> Prepared:
-        return prepare(pair[0], loaded.processor, pair[1])
 
-    for unit in ahead(missing, prepared):
-        replies = list(unit.refused)
-        if unit.requests:
-            replies += answer_shared(loaded, unit, batch_size) if unit.tails is not None else _generate(loaded, unit)
-        yield replies
+def _missing(units: Sequence[Unit], known: Callable[[str], bool]) -> list[Unit]:
+    return [unit for unit in units if not all(known(request.key) for request in unit.requests)]
+
+
+def _answer(unit: Prepared, ask: Callable[[Prepared], list[Reply]]) -> list[Reply]:
+    return [*unit.refused, *(ask(unit) if unit.requests else [])]
+
+
+def _lanes(loaded: Loaded) -> int:
+    """Units computed at a time: one on a GPU, on a CPU as many as there are cores, up to four."""
+    return 1 if loaded.device.type != "cpu" else min(len(os.sched_getaffinity(0)), _MOST_LANES)
 
 
 def prefix_can_be_shared(loaded: Loaded, requests: Sequence[Request], placeholder: str) -> bool:
