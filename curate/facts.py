@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from curate.measure_store import image_schema
+from curate.measure.store import image_schema
 from curate.signals import SIGNAL_COLUMNS
 from curate.workspace import Workspace
 

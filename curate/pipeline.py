@@ -18,7 +18,8 @@ from curate.export import write_exports
 from curate.ingest import open_sources, write_rows
 from curate.inputs import all_sources, check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
 from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
-from curate.measure import measure_images, measure_text
+from curate.measure.images import measure_images
+from curate.measure.texts import measure_text
 from curate.policy import CheckedRule, check_rules, decide
 from curate.recipe import CurateRecipe, all_rules, benchmark_name
 from curate.sample import Sample, from_record

@@ -24,7 +24,7 @@ import sklearn.datasets
 from PIL import Image
 
 from curate.engines.local import LocalPool, cpu_count
-from curate.measure import batched, measure_images
+from curate.measure.images import batched, measure_images
 from curate.settings import MeasureSettings
 
 _ROUNDS = 3

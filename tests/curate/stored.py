@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from curate.correct import CORRECTED
 from curate.corrections import content_hash
 from curate.keys import answer_key, question_key
-from curate.measure_store import image_schema
-from curate.measure_text import _SCHEMA as TEXT
+from curate.measure.store import image_schema
+from curate.measure.texts import _SCHEMA as TEXT
 from curate.workspace import Workspace
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from curate.errors import UserError
 from curate.facts import _TEXT_TYPES, column_types, known_columns
-from curate.measure_text import _SCHEMA as TEXT
+from curate.measure.texts import _SCHEMA as TEXT
 from curate.policy import check_rules, decide, open_facts
 from curate.recipe import Rule, all_rules
 from tests.curate import sets

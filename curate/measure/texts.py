@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from curate.atomic import atomic_path
 from curate.errors import UserError
-from curate.measure_embeddings import ImageEmbeddings, TextEmbeddings
-from curate.measure_models import clip_model, clip_name
+from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
+from curate.measure.models import clip_model, clip_name
 from curate.progress import Bar
 from curate.sample import IMAGE_MARKER, Sample
 from curate.settings import MeasureSettings

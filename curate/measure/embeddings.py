@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.measure_store import CACHE, PATHS, Store
+from curate.measure.store import CACHE, PATHS, Store
 from curate.seen import SeenTexts, digest64
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from curate.measure_row import PathRow
-from curate.measure_store import Store
+from curate.measure.row import PathRow
+from curate.measure.store import Store
 from curate.preflight import locate, wrong_extension
 from curate.seen import SeenTexts
 

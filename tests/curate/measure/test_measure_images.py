@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import curate.measure_row
+import curate.measure.row
 from curate import signals
 from curate.errors import UserError
-from curate.measure import measure_images, measure_text
+from curate.measure.images import measure_images
+from curate.measure.texts import measure_text
 from curate.sample import Sample, Turn
 from curate.settings import ClipSettings, MeasureSettings
 from curate.signals.clip_input import clip_pixels
@@ -99,13 +100,13 @@ def test_one_row_per_image_with_its_signals(root, tmp_path):
 
 def test_each_unique_image_is_decoded_once(root, tmp_path, monkeypatch, clip):
     seen = []
-    original = curate.measure_row.decode
+    original = curate.measure.row.decode
 
     def counting(data, **caps):
         seen.append(hashlib.sha256(data).hexdigest())
         return original(data, **caps)
 
-    monkeypatch.setattr(curate.measure_row, "decode", counting)
+    monkeypatch.setattr(curate.measure.row, "decode", counting)
     every = CAPPED.model_copy(update={"clip": ClipSettings(model=str(clip)), "nsfw": "opennsfw"})
     report = measure_images(PATHS, root, tmp_path / "out", every)
     assert len(seen) == len(set(seen)) == 14
@@ -291,7 +292,8 @@ def test_text_without_clip_has_no_alignment(root, tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from curate.measure import measure_images, measure_text
+from curate.measure.images import measure_images
+from curate.measure.texts import measure_text
 from curate.sample import Sample, Turn
 from curate.settings import MeasureSettings
 if __name__ == "__main__":
@@ -331,8 +333,8 @@ def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(tmp_path, wor
 
 
 def test_models_resume_with_the_same_bytes(root, tmp_path, clip, monkeypatch):
-    from curate.measure_embeddings import TextEmbeddings
-    from curate.measure_store import Store
+    from curate.measure.embeddings import TextEmbeddings
+    from curate.measure.store import Store
 
     settings = PLAIN.model_copy(update={"clip": ClipSettings(model=str(clip)), "batch_size": 2})
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from curate.engines.local import LocalPool
-from curate.measure_models import Models
-from curate.measure_row import PathRow, Plan, crashed_file, measure
-from curate.measure_store import PATHS, Store, image_schema
+from curate.measure.models import Models
+from curate.measure.row import PathRow, Plan, crashed_file, measure
+from curate.measure.store import PATHS, Store, image_schema
 from curate.progress import track
 from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from curate.atomic import atomic_path, sha256_file
 from curate.errors import UserError
-from curate.measure_row import PathRow
+from curate.measure.row import PathRow
 from curate.signals.luminance import PERCENTILES
 from curate.signals.thumbnail import SIDE
 

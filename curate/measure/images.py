@@ -1,7 +1,7 @@
-"""Decode once, measure everything: one row per unique image, one row per sample.
+"""Decode once, measure everything: one row per unique image.
 
-``measure_images`` writes ``part-*.parquet`` and ``paths.parquet``; ``measure_text`` writes
-``text.parquet``. Both resume, and both end with the same bytes whatever the number of workers.
+``measure_images`` writes ``part-*.parquet`` and ``paths.parquet``. It resumes, and ends with the same bytes
+whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ from typing import TypeVar
 
 from curate.engines.local import LocalPool, cpu_count
 from curate.errors import UserError
-from curate.measure_again import bring_up_to_date
-from curate.measure_known import KnownImages, KnownPaths
-from curate.measure_models import Models, signals_wanted
-from curate.measure_row import Measured, PathRow, Plan, crashed_file, crashed_path, identify, measure
-from curate.measure_store import Store, image_schema
-from curate.measure_text import measure_text
+from curate.measure.again import bring_up_to_date
+from curate.measure.known import KnownImages, KnownPaths
+from curate.measure.models import Models, signals_wanted
+from curate.measure.row import Measured, PathRow, Plan, crashed_file, crashed_path, identify, measure
+from curate.measure.store import Store, image_schema
 from curate.progress import Bar
 from curate.seen import SeenTexts
 from curate.settings import MeasureSettings
 from curate.signals import IMAGE_SIGNALS
 
-__all__ = ["MeasureReport", "measure_images", "measure_text"]
 _PATHS_A_TASK, _IMAGES_A_TASK = 64, 16
 Item = TypeVar("Item")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from curate.errors import UserError
-from curate.measure_row import Measured
+from curate.measure.row import Measured
 from curate.settings import MeasureSettings
 from curate.signals import SIGNAL_VERSIONS
 from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
