@@ -1,5 +1,6 @@
 import csv
 import io
+import itertools
 import json
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from curate.errors import UserError
 from curate.sample import BadRow, Sample, check_unique, to_line, to_original
 from curate.settings import SourceSettings
 from curate.sources import SOURCES, detect, open_source
-from curate.sources.json_stream import iter_json
+from curate.sources.json_stream import iter_json, read_at
 from tests.curate.pictures import shape, write
 
 
@@ -122,14 +123,16 @@ def test_arrays_end_or_say_why_not(tmp_path, text):
         whole = json.loads(text)
     except ValueError:
         whole = None
-    rows = list(iter_json(path))
-    values = [row.value for row in rows if not isinstance(row, BadRow)]
-    bad = [row for row in rows if isinstance(row, BadRow)]
-    if whole is not None:
-        assert (values, bad) == (whole, [])
-    elif text not in ("", "[1, 2]x"):  # nothing, and trailing text, are no error
-        assert len(bad) == 1
-        assert bad[0] is rows[-1]
+    values = []
+    try:
+        for row in iter_json(path):
+            values.append(row.value)
+    except UserError as error:
+        assert whole is None
+        assert f"{path}: broken at byte " in str(error)
+    else:
+        if text not in ("", "[1, 2]x"):  # nothing, and trailing text, are no error
+            assert values == whole
 
 
 VALUES = st.recursive(
@@ -146,15 +149,27 @@ def test_streamed_arrays_equal_json_loads(tmp_path, values, ascii_only, indent, 
     path.write_text(
         json.dumps(values, ensure_ascii=ascii_only, indent=indent), encoding="utf-8", errors="surrogatepass"
     )
+    readable = [is_text(value) for value in values]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.sources.json_stream._CHUNK", chunk)
+        patch.setattr("curate.sources.json_text.CHUNK", chunk)
+        if not all(readable) and not ascii_only:
+            with pytest.raises(UserError, match="not UTF-8"):
+                list(iter_json(path))
+            return
         rows = list(iter_json(path))
-    readable = json.dumps(values, ensure_ascii=False).encode(errors="replace").decode() == json.dumps(
-        values, ensure_ascii=False
-    )
-    if readable:
-        assert [row.value for row in rows] == values
-        assert [row.position for row in rows] == list(range(len(values)))
+    assert [row.position for row in rows] == list(range(len(values)))
+    assert [not isinstance(row, BadRow) for row in rows] == readable
+    assert [row.value for row in rows if not isinstance(row, BadRow)] == list(itertools.compress(values, readable))
+    for row in rows:
+        if not isinstance(row, BadRow):
+            assert read_at(path, row.offset) == row.value
+
+
+def is_text(value):
+    try:
+        return bool(json.dumps(value, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 SEED_LINES = [

@@ -1,0 +1,90 @@
+"""What a location looks like before its layout is known: what every ``looks_like`` decides on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curate.errors import UserError
+from curate.sample import BadRow
+from curate.sources.json_stream import document_head
+
+_START = 4096
+_NAMES = 10_000
+_ROWS_TRIED = 100
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A first look at a location, of bounded size whatever lies there.
+
+    Attributes:
+        location: as the user wrote it.
+        path: the same as a path; need not exist (``hub:…``, a package's name).
+        is_folder, is_file: what stands there.
+        names: of a folder, the names in it (the first 10,000).
+        start: of a file, its first 4 KiB.
+        document: of a file that is one JSON object, its keys; scalars whole, of arrays the first
+            element, of objects the first 16 members.
+        first: the first readable row of a table, JSON array or JSONL file; else empty.
+        trouble: why no row could be read, if the file is broken.
+    """
+
+    location: str
+    path: Path
+    is_folder: bool = False
+    is_file: bool = False
+    names: frozenset[str] = frozenset()
+    start: bytes = b""
+    document: Mapping[str, Any] = field(default_factory=dict)
+    first: Mapping[str, Any] = field(default_factory=dict)
+    trouble: str = ""
+
+    def element(self, key: str) -> Mapping[str, Any]:
+        """The first element of the document's list ``key`` if that is an object, else empty."""
+        return as_object(self.document.get(key))
+
+    def member(self) -> Mapping[str, Any]:
+        """The value of the document's first key if that is an object, else empty."""
+        return as_object(next(iter(self.document.values()), None))
+
+
+def as_object(value: Any) -> Mapping[str, Any]:
+    """``value``, or its first element, if that is an object; else empty."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return value if isinstance(value, dict) else {}
+
+
+def take_probe(location: str) -> Probe:
+    """Look at a location; never raises for what stands there."""
+    path = Path(location)
+    try:
+        if path.is_dir():
+            names = frozenset(entry.name for entry in itertools.islice(path.iterdir(), _NAMES))
+            return Probe(location, path, is_folder=True, names=names)
+        if not path.is_file():
+            return Probe(location, path)
+        with path.open("rb") as handle:
+            start = handle.read(_START)
+        document = document_head(path)
+    except (OSError, ValueError) as error:  # no permission, or a name that no file can have
+        return Probe(location, path, trouble=str(error))
+    binary = b"\0" in start and not start.startswith(b"PAR1")
+    try:
+        first, trouble = ({} if document or binary else _first_row(path)), ""
+    except UserError as error:
+        first, trouble = {}, str(error)
+    return Probe(location, path, False, True, frozenset(), start, document, first, trouble)
+
+
+def _first_row(path: Path) -> Mapping[str, Any]:
+    from curate.sources import table
+
+    for row in itertools.islice(table.iter_rows(path), _ROWS_TRIED):
+        if not isinstance(row, BadRow):
+            return row[2]
+    return {}
