@@ -13,10 +13,10 @@ import duckdb
 import yaml
 
 from curate.atomic import write_text
-from curate.export import LEDGER, SAMPLES, SAMPLES_TABLE
 from curate.facts import literal, parquet
 from curate.policy import CheckedRule
 from curate.recipe import CurateRecipe
+from curate.results import LEDGER, SAMPLES, SAMPLES_TABLE
 from curate.workspace import Workspace
 
 CARD = "README.md"

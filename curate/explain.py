@@ -15,11 +15,11 @@ from rich.table import Table
 
 from curate.config import parse_recipe
 from curate.errors import UserError
-from curate.export import SAMPLES_TABLE
 from curate.facts import create_facts, create_views, known_columns, parquet
 from curate.manifest import read_manifest
 from curate.policy import CheckedRule, check_rules
 from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
+from curate.results import SAMPLES_TABLE
 from curate.workspace import Workspace
 
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}

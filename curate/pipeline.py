@@ -14,14 +14,15 @@ from curate.contamination import find_contamination
 from curate.correct import write_corrected
 from curate.duplicates import find_duplicates
 from curate.errors import UserError
-from curate.export import write_exports
 from curate.ingest import open_sources, write_rows
 from curate.inputs import all_sources, check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
 from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
+from curate.materialise import ImageStore
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
 from curate.policy import CheckedRule, check_rules, decide
 from curate.recipe import CurateRecipe, all_rules, benchmark_name
+from curate.results import write_exports
 from curate.sample import Sample, from_record
 from curate.settings import MeasureSettings, SourceSettings
 from curate.steps import Steps, stamp
@@ -29,7 +30,7 @@ from curate.summary import count_rows
 from curate.workspace import Workspace, read_batches, row_count, sole_use
 
 # Raise it when these modules make other rows from the same input.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,19 @@ def _measure(
 ) -> Path:  # fmt: skip
     """Rows and image signals of one set; returns the folder below which its images lie."""
     opened = open_sources(sources)
-    key = [VERSION, str(opened.root), [[one.model_dump(mode="json"), inputs[one.location]] for one in sources]]
-    steps.unless_done(f"{label}read", key, [space.rows], lambda: write_rows(opened, space.rows, f"{label}read"))
+    roots = [str(source.image_root) for _, source in opened]
+    key = [VERSION, roots, [[one.model_dump(mode="json"), inputs[one.location]] for one in sources], settings.max_bytes]
+
+    def read() -> None:
+        store = ImageStore(space.folder)
+        root = write_rows(opened, space.rows, store, max_bytes=settings.max_bytes, label=f"{label}read")
+        steps.note(f"{label}root", str(root))
+
+    steps.unless_done(f"{label}read", key, [space.rows], read)
+    root = Path(steps.noted(f"{label}root"))
     paths = _StoredPaths(space.rows)
-    steps.always(f"{label}measure images", lambda: measure_images(paths, opened.root, space.signals, settings))
-    return opened.root
+    steps.always(f"{label}measure images", lambda: measure_images(paths, root, space.signals, settings))
+    return root
 
 
 def _correct(folder: Path | None, digests: dict[str, str], space: Workspace, steps: Steps, label: str = "") -> None:

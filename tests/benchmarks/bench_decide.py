@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from curate.export import write_exports
+from curate.results import write_exports
 from curate.policy import check_rules, decide
 from curate.recipe import Rule
 from curate.workspace import Workspace

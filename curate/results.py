@@ -15,6 +15,7 @@ from curate.errors import UserError
 from curate.workspace import Workspace, read_batches, write_parquet
 
 SAMPLES, SAMPLES_TABLE, LEDGER = "samples.jsonl", "samples.parquet", "ledger.jsonl"
+ASSIGNED_SPLIT = "assigned_split"
 _COLUMNS = [
     "position", "sample_id", "source", "split", "images", "image_keys", "question", "answer", "answers",
     "question_type",

@@ -1,0 +1,26 @@
+"""Winnow's own records, one a line (``curate.sample``).
+
+``image`` is relative to the image root of the curation, or, with copied pictures, to the export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from curate.exports.lines import write_lines
+from curate.exports.rows import Row
+from curate.exports.target import Target
+from curate.sample import to_record
+
+
+def write(rows: Iterable[Row], target: Target) -> None:
+    """Write ``samples.jsonl``, or ``samples-<split>.jsonl``."""
+
+    def record_of(row: Row, paths: list[str]) -> dict[str, Any]:
+        record = to_record(row.sample)
+        if target.copy and paths:
+            record["image"] = paths[0] if len(paths) == 1 else paths
+        return record
+
+    write_lines(rows, target, record_of, "samples" if len(target.splits) == 1 else "samples-{split}")
