@@ -1,22 +1,25 @@
-"""Sources in, one table of rows out: input order, unique ids, image paths below one common root."""
+"""Sources in, one table of rows out: input order, unique ids, images as files below one common root."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from curate.errors import UserError
+from curate.materialise import Fetcher, ImageStore, materialised
 from curate.progress import track
 from curate.sample import BadRow, Sample, full_id, to_record
 from curate.seen import SeenTexts
 from curate.settings import SourceSettings
 from curate.sources import OpenedSource, open_source
+from curate.unavailable import is_url, unavailable_class
 from curate.workspace import write_parquet
 
 ROWS = pa.schema(
@@ -35,43 +38,88 @@ ROWS = pa.schema(
     ]
 )
 _BATCH = 4096
+_ROWS_TRIED = 50
 
 
-@dataclasses.dataclass(frozen=True)
-class Sources:
-    """All sources of a recipe, opened.
-
-    Attributes:
-        opened: each with its settings, in recipe order.
-        root: the folder that all image paths are relative to.
-    """
-
-    opened: tuple[tuple[SourceSettings, OpenedSource], ...]
-    root: Path
+Opened = Sequence[tuple[SourceSettings, OpenedSource]]
 
 
-def open_sources(settings: Sequence[SourceSettings]) -> Sources:
-    """Open every source and find the common root of their images.
+def open_sources(settings: Sequence[SourceSettings]) -> Opened:
+    """Open every source, in recipe order.
 
     Raises:
         UserError: a source does not exist or has no known layout.
     """
-    opened = tuple((one, open_source(one)) for one in settings)
-    roots = {str(source.image_root.absolute()) for _, source in opened}
-    common = Path(os.path.commonpath(roots))
-    here = Path.cwd()
-    return Sources(opened, common.relative_to(here) if common.is_relative_to(here) else common)
+    return tuple((one, open_source(one)) for one in settings)
 
 
-def write_rows(sources: Sources, target: Path, label: str = "read sources") -> None:
-    """Stream every row of every source to ``target`` (schema ``ROWS``).
+def write_rows(
+    sources: Opened,
+    target: Path,
+    store: ImageStore,
+    *,
+    max_bytes: int,
+    fetcher: Fetcher | None = None,
+    label: str = "read sources",
+) -> Path:
+    """Stream every row of every source to ``target`` (schema ``ROWS``), and embedded and remote images to ``store``.
 
     A row that cannot be read keeps its place, with an id made from its position and the reason in ``bad_row``.
 
+    Args:
+        max_bytes: larger embedded images are classed, not stored.
+        fetcher: fetches remote images; None leaves them where they are.
+
+    Returns:
+        The folder that all image paths are relative to: the narrowest that holds every folder with an image.
+
     Raises:
-        UserError: two rows have the same id.
+        UserError: two rows have the same id, or an image or the table cannot be written.
     """
-    write_parquet(target, _batches(track(_rows(sources), label)), ROWS)
+    folders = _first_folders(sources, store, fetcher)
+    while True:
+        root = _common(folders or {_absolute(source.image_root) for _, source in sources})
+        rows = _rows(sources, store, root, folders, max_bytes, fetcher)
+        try:
+            write_parquet(target, _batches(track(rows, label)), ROWS)
+        except _AnotherFolderError as found:  # none of the first rows had an image there: read again
+            folders = folders | {found.folder}
+        else:
+            return root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+
+
+class _AnotherFolderError(Exception):
+    """A row has an image in a folder that the common root was not made for."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+
+def _first_folders(sources: Opened, store: ImageStore, fetcher: Fetcher | None) -> frozenset[str]:
+    """Folders that the images of each source's first rows lie in."""
+    found: set[str] = set()
+    for _, source in sources:
+        own, stored = _absolute(source.image_root), _absolute(store.folder)
+        for row in itertools.islice(source.rows(), _ROWS_TRIED):
+            if isinstance(row, Sample):
+                found.update(_folder_of(path, row, own, stored) or "" for path in row.image)
+                found.update(stored for path in row.image if fetcher is not None and is_url(path))
+    return frozenset(found - {""})
+
+
+def _folder_of(path: str, sample: Sample, own: str, stored: str) -> str | None:
+    """What ``path`` is relative to; None for images that are no files."""
+    if unavailable_class(path) is not None:
+        return None
+    return stored if path in sample.embedded else own
+
+
+def _common(folders: Iterable[str]) -> Path:
+    return Path(os.path.commonpath(list(folders)))
+
+
+def _absolute(folder: Path) -> str:
+    return str(folder.absolute())
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
@@ -85,17 +133,24 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(batch, ROWS)
 
 
-def _rows(sources: Sources) -> Iterator[dict[str, Any]]:
+def _rows(
+    sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
+) -> Iterator[dict[str, Any]]:
     seen = SeenTexts()
     position = 0
-    root = sources.root.absolute()
-    for settings, source in sources.opened:
-        prefix = os.path.relpath(source.image_root.absolute(), root)
-        for row in source.rows():
+    stored = _absolute(store.folder)
+    for settings, source in sources:
+        own = _absolute(source.image_root)
+        prefixes = {folder: os.path.relpath(folder, root) for folder in (own, stored)}
+        for row in materialised(source.rows(), store, max_bytes=max_bytes, fetcher=fetcher):
             if isinstance(row, BadRow):
                 made = _bad_row(row, settings)
             else:
-                made = row_of(row if prefix == "." else _below(row, prefix))
+                lies_in = [_folder_of(path, row, own, stored) for path in row.image]
+                for folder in lies_in:
+                    if folder is not None and folder not in folders:
+                        raise _AnotherFolderError(folder)
+                made = row_of(_below(row, [prefixes[folder] if folder else "." for folder in lies_in]))
             first = seen.add(made["sample_id"], position)
             if first is not None:
                 raise UserError(
@@ -141,12 +196,22 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
     }
 
 
-def _below(sample: Sample, prefix: str) -> Sample:
-    """The sample with image paths below the common root; where they stood before is kept in ``meta.image_path``."""
-    if not sample.image:
+def _below(sample: Sample, prefixes: Sequence[str]) -> Sample:
+    """The sample with each image path below the common root; where they stood before is kept in ``meta.image_path``.
+
+    An image of the store was at no path before, so only files of the dataset are noted there.
+    """
+    moved = tuple(_joined(path, prefix) for path, prefix in zip(sample.image, prefixes, strict=True))
+    if moved == sample.image:
         return sample
-    moved = tuple(path if path.startswith("/") else os.path.normpath(f"{prefix}/{path}") for path in sample.image)
-    if not all(path.startswith(("/", f"{prefix}/")) for path in moved):  # leaves its own root: preflight must see that
-        moved = sample.image
     before = sample.image[0] if len(sample.image) == 1 else list(sample.image)
-    return dataclasses.replace(sample, image=moved, meta={**sample.meta, "image_path": before})
+    own = any(path not in sample.embedded for path in sample.image)
+    meta = {**sample.meta, "image_path": before} if own else sample.meta
+    return dataclasses.replace(sample, image=moved, meta=meta)
+
+
+def _joined(path: str, prefix: str) -> str:
+    if prefix == "." or path.startswith("/"):
+        return path
+    joined = os.path.normpath(f"{prefix}/{path}")
+    return joined if joined.startswith(f"{prefix}/") else path  # leaves its own root: preflight must see that

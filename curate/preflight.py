@@ -8,6 +8,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate import unavailable
+
 # Class → what it means. `animated` and `wrong_extension` decode all the same; the others do not.
 CLASSES: dict[str, str] = {
     "missing": "no such file, or it may not be read",
@@ -16,10 +18,10 @@ CLASSES: dict[str, str] = {
     "truncated": "begins as an image, but its data is cut off or damaged",
     "wrong_extension": "decodes, but the name says another format",
     "animated": "decodes, but has more than one frame; the first is used",
-    "too_large_bytes": "more bytes than the cap; not read",
     "too_large_pixels": "more pixels than the cap; not decoded",
     "unreadable_mode": "pixels of a kind that has no defined colours (float, 32-bit, LAB)",
     "outside_root": "the path leaves the image root (absolute, '..', or a link that points out)",
+    **unavailable.CLASSES,
 }
 
 _FORMAT_OF_SUFFIX = {
@@ -50,8 +52,12 @@ class Located:
 def locate(path: str, root: str, *, max_bytes: int) -> Located:
     """Find ``path`` below ``root`` (a resolved folder) without following it out.
 
-    Classes given here: outside_root, missing, not_an_image (folders, devices), too_large_bytes.
+    Classes given here: outside_root, missing, not_an_image (folders, devices), too_large_bytes, and those of
+    ``curate.unavailable``.
     """
+    gone = unavailable.unavailable_class(path)
+    if gone is not None:
+        return Located(None, error=gone[0], detail=gone[1])
     if path.startswith("/") or "\0" in path or ".." in Path(path).parts or Path(path).is_absolute():
         return Located(None, error="outside_root", detail="not a plain path below the image root")
     file = f"{root}/{path}"

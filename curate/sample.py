@@ -68,11 +68,13 @@ class Sample:
 
     Attributes:
         id: unique in a set; ``source/split/own id`` where the source has ids.
-        image: paths relative to the dataset's image root; empty for text-only rows.
+        image: paths relative to the dataset's image root, or URLs; empty for text-only rows.
         conversations: at least one turn.
         answers: all references with their repetition (ten votes stay ten).
         meta: whatever the schema has no field for, unaltered.
         form: the original spelling.
+        embedded: bytes of the images that the dataset itself carries, by path; ``curate.materialise``
+            writes them to files.
     """
 
     id: str
@@ -83,6 +85,7 @@ class Sample:
     split: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
     form: Form = Form()
+    embedded: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def question(self) -> str:

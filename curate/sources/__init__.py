@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from curate.embedded import with_embedded
 from curate.errors import UserError
 from curate.sample import BadRow, Sample
 from curate.seen import SeenTexts
@@ -95,7 +96,7 @@ def _finished(rows: Iterator[Sample | BadRow], root: Path, settings: SourceSetti
         if isinstance(row, BadRow):
             yield row
             continue
-        sample = row
+        sample = with_embedded(row, settings.location, position)
         if any(path.startswith("/") for path in sample.image):
             sample = _relative(sample, absolute_root)
         if settings.ids == "position":
@@ -113,5 +114,5 @@ def _relative(sample: Sample, root: str) -> Sample:
     paths = tuple(path.removeprefix(prefix) if path.startswith(prefix) else path for path in sample.image)
     form = sample.form
     image = list(sample.image) if form.image_is_list else sample.image[0]
-    form = dataclasses.replace(form, verbatim={**form.verbatim, form.image_key: image})
+    form = dataclasses.replace(form, verbatim={form.image_key: image, **form.verbatim})
     return dataclasses.replace(sample, image=paths, form=form)

@@ -6,9 +6,11 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
+from curate.embedded import is_encoded
 from curate.errors import UserError
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
+from curate.unavailable import is_url
 
 _ROWS_TRIED = 50
 
@@ -22,13 +24,31 @@ def deduced_root(settings: SourceSettings, rows: Iterable[Sample | BadRow]) -> P
     Raises:
         UserError: the given folder does not exist.
     """
-    if settings.image_root is not None:
-        given = Path(settings.image_root)
-        if not given.is_dir():
-            raise UserError(f"image_root {given}: no such folder")
+    given = given_root(settings)
+    if given is not None:
         return given
     folder = Path(settings.location).parent
     candidates = [folder, folder / "images", folder.parent / "images"]
     first = [row for row in itertools.islice(rows, _ROWS_TRIED) if isinstance(row, Sample)]
-    images = [path for row in first for path in row.image if not Path(path).is_absolute() and "\0" not in path]
+    images = [
+        path
+        for row in first
+        for path in row.image
+        if path not in row.embedded and not is_encoded(path) and not is_url(path)
+        if not Path(path).is_absolute() and "\0" not in path
+    ]
     return max(candidates, key=lambda root: sum((root / path).is_file() for path in images))
+
+
+def given_root(settings: SourceSettings) -> Path | None:
+    """The folder that the recipe names, if it names one.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if settings.image_root is None:
+        return None
+    given = Path(settings.image_root)
+    if not given.is_dir():
+        raise UserError(f"image_root {given}: no such folder")
+    return given

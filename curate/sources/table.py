@@ -1,34 +1,40 @@
 """Tables: CSV, TSV, Parquet, and JSON or JSONL of flat objects, one row a sample.
 
+The location is one file, or several of one table: a folder of Parquet files, or a pattern
+(``data/train-*.parquet``, ``part-{000..012}.csv``).
+
 Columns are found by name (``COLUMN_NAMES``, the first that is there; letter case does not count) or
 named in the recipe: ``columns: {image: pic, answers: refs}``. What no role claims goes to ``meta``.
 A table with captions and no question gets the question ``Describe the image.``
+
+An image is a path, a URL, bytes, Hugging Face's ``{"bytes": …, "path": …}``, base64 or a data URI, or a
+list of these. Without a column of that name, ``image_1``, ``image_2`` … are the images.
 """
 
 from __future__ import annotations
 
-import ast
-import base64
-import csv
-import datetime
-import decimal
-import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import digest_of
+from curate.atomic import digest_of, sha256_bytes
+from curate.embedded import is_encoded
 from curate.errors import UserError
 from curate.sample import BadRow, Form, Sample, Turn, full_id, majority
 from curate.settings import SourceSettings
-from curate.sources.json_stream import iter_json
+from curate.sources.cells import image_cell, json_value, texts
+from curate.sources.files import files_of, of_split
+from curate.sources.probe import Probe
 from curate.sources.roots import deduced_root
+from curate.sources.table_rows import iter_rows
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
-    "id": ("id", "sample_id", "question_id", "qid", "uid", "key"),
+    "id": ("id", "sample_id", "question_id", "qid", "uid", "key", "__key__"),
     "image": (
-        "image", "images", "image_path", "image_paths", "img", "img_path", "image_file", "file_name", "filename",
-        "image_name", "filepath", "path",
+        "image", "images", "image_path", "image_paths", "img", "img_path", "image_file", "file_name", "file_names",
+        "filename", "image_name", "filepath", "path", "image_bytes", "image_base64", "img_base64", "base64",
+        "image_url", "url", "jpg", "png",
     ),
     "question": ("question", "query", "prompt", "instruction"),
     "answer": ("answer", "response", "output", "target", "gt_answer"),
@@ -38,9 +44,13 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "source": ("source", "dataset"),
 }  # fmt: skip
 CAPTION_QUESTION = "Describe the image."
-_MAX_LITERAL = 100_000
+_NUMBERED_IMAGE = re.compile(r"(?:image|img)_?(\d+)", re.IGNORECASE)
 _KEY_SETS = 1000
-_MAX_FIELD = 64 << 20
+
+
+def looks_like(probe: Probe) -> bool:
+    """A file of rows with named columns; or a folder or pattern of Parquet files."""
+    return bool(probe.first) if probe.is_file else bool(_files(probe.location))
 
 
 def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
@@ -49,12 +59,35 @@ def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
     Raises:
         UserError: no such file, not readable as a table, or no column for the question's answer.
     """
-    roles_of: dict[tuple[str, ...], dict[str, str]] = {}  # objects of one JSONL file may differ in their keys
-    for row in iter_rows(Path(settings.location)):
-        if isinstance(row, BadRow):
+    files = _files(settings.location)
+    if not files:
+        raise UserError(f"{settings.location}: no such file")
+    position = 0
+    for file, split in of_split(files, settings.split):
+        settings_of_file = settings.model_copy(update={"split": split})
+        for row in samples_of(iter_rows(file), settings_of_file, position):
             yield row
+            position += 1
+
+
+def _files(location: str) -> list[Path]:
+    return [file for file in files_of(location, (".parquet",)) if file.suffix != ".tar"]
+
+
+def samples_of(
+    rows: Iterable[tuple[str, int, dict[str, Any]] | BadRow], settings: SourceSettings, first_position: int = 0
+) -> Iterator[Sample | BadRow]:
+    """Rows of columns as samples; objects of one JSONL file may differ in their keys.
+
+    Raises:
+        UserError: the first row has no column for the question's answer.
+    """
+    roles_of: dict[tuple[str, ...], dict[str, str]] = {}
+    for position, row in enumerate(rows, start=first_position):
+        if isinstance(row, BadRow):
+            yield BadRow(row.where, row.reason, position)
             continue
-        where, position, values = row
+        where, _, values = row
         names = tuple(values)
         if names not in roles_of:
             try:
@@ -65,7 +98,7 @@ def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
                 yield BadRow(where, str(error).removeprefix(f"{settings.location}: "), position)
                 continue
             roles_of = {**roles_of, names: found} if len(roles_of) < _KEY_SETS else {names: found}
-        yield _sample_or_bad(values, roles_of[names], settings, where, position)
+        yield sample_or_bad(values, roles_of[names], settings, where, position)
 
 
 def image_root(settings: SourceSettings) -> Path:
@@ -102,176 +135,74 @@ def find_columns(names: list[str], wanted: Mapping[str, str], *, where: str) -> 
     return found
 
 
-def iter_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
-    """Rows of any table as (where, position, column to value); told apart by content, not by suffix.
-
-    Raises:
-        UserError: no such file, or not readable as a table.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    with path.open("rb") as handle:
-        start = handle.read(4096)
-    if start[:4] == b"PAR1":
-        yield from _parquet_rows(path)
-    elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
-        for row in iter_json(path):
-            if isinstance(row, BadRow):
-                yield row
-            elif isinstance(row.value, dict):
-                yield row.where, row.position, row.value
-            else:
-                yield BadRow(row.where, "not a JSON object", row.position)
-    else:
-        yield from _csv_rows(path)
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    position = 0
-    try:
-        with pq.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=1024):
-                for values in batch.to_pylist():
-                    yield f"{path}: row {position + 1}", position, values
-                    position += 1
-    except pa.ArrowException as error:
-        raise UserError(f"{path}: not readable as Parquet after row {position} ({error})") from error
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
-    csv.field_size_limit(_MAX_FIELD)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
-        header = handle.readline()
-        delimiter = (
-            "\t" if header.count("\t") > header.count(",") else ";" if header.count(";") > header.count(",") else ","
-        )
-        handle.seek(0)
-        reader = csv.reader(handle, delimiter=delimiter)
-        names = next(reader, None)
-        if names is None:
-            return
-        if len(set(names)) < len(names) or not any(name.strip() for name in names):
-            raise UserError(f"{path}: the first line must name the columns, each once")
-        position = 0
-        while True:
-            where = f"{path}:{reader.line_num + 1}"
-            try:
-                cells = next(reader)
-                if not cells:
-                    continue
-                "".join(cells).encode()
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield BadRow(where, f"not CSV ({error})", position)
-            except UnicodeEncodeError:
-                yield BadRow(where, "not UTF-8", position)
-            else:
-                if len(cells) == len(names):
-                    yield where, position, dict(zip(names, cells, strict=True))
-                else:
-                    yield BadRow(where, f"has {len(cells)} cells, the header has {len(names)}", position)
-            position += 1
-
-
-def _sample_or_bad(
+def sample_or_bad(
     values: Mapping[str, Any], roles: Mapping[str, str], settings: SourceSettings, where: str, position: int
 ) -> Sample | BadRow:
+    """One row of a table, its columns' roles known, as a sample, or what is wrong with it."""
     cell = {role: values[column] for role, column in roles.items()}
-    meta = {name: _json_value(value) for name, value in values.items() if name not in roles.values()}
+    numbered = [] if "image" in roles else numbered_images(values)
+    claimed = {*roles.values(), *numbered}
+    meta = {name: json_value(value) for name, value in values.items() if name not in claimed}
     try:
-        image = _paths(cell.get("image"))
-        references, raw = _texts(cell.get("answers"))
-        captions, _ = _texts(cell.get("caption"))
-        answer, answer_raw = _texts(cell.get("answer"))
+        image = image_cell([values[name] for name in numbered] if numbered else cell.get("image"), where)
+        references, raw = texts(cell.get("answers"))
+        captions, _ = texts(cell.get("caption"))
+        answer, answer_raw = texts(cell.get("answer"))
     except ValueError as error:
         return BadRow(where, str(error), position)
     if raw is not None:
-        meta[roles["answers"]] = _json_value(raw)
+        meta[roles["answers"]] = json_value(raw)
     if answer_raw is not None:
-        meta[roles["answer"]] = _json_value(answer_raw)
+        meta[roles["answer"]] = json_value(answer_raw)
+    if image.names:
+        meta.setdefault("image_path", image.names[0] if len(image.paths) == 1 else list(image.names))
     references = references or answer or captions
     question = cell.get("question")
     if not question and captions and not answer:
         question = CAPTION_QUESTION
     if not isinstance(question, str) or not question.strip():
         return BadRow(where, "no question", position)
-    source = str(cell.get("source") or (Path(settings.location).stem if settings.source is None else settings.source))
+    source = str(cell.get("source") or source_name(settings))
     split = str(cell.get("split") or settings.split)
     own_id = cell.get("id")
     if own_id not in (None, "") and not isinstance(own_id, str):
-        meta.setdefault(roles["id"], _json_value(own_id))  # keeps its type
-    own = (
-        str(own_id) if own_id not in (None, "") else digest_of({key: _json_value(v) for key, v in values.items()})[:16]
-    )
+        meta.setdefault(roles["id"], json_value(own_id))  # keeps its type
     return Sample(
-        id=full_id(own, source, split),
-        image=image,
+        id=full_id(str(own_id) if own_id not in (None, "") else _digest(values, image.embedded), source, split),
+        image=image.paths,
         conversations=(Turn("user", question), Turn("assistant", answer[0] if answer else majority(references))),
         answers=references,
         source=source,
         split=split,
         meta=meta,
         form=Form(derived_id=own_id in (None, "")),
+        embedded=image.embedded,
     )
 
 
-def _paths(value: Any) -> tuple[str, ...]:
-    """Image cell: a path, a list of paths, or Hugging Face's ``{"path": …, "bytes": …}``."""
-    if value in (None, "", []):
-        return ()
-    items = value if isinstance(value, list) else [value]
-    found = [item.get("path") if isinstance(item, dict) and not item.get("bytes") else item for item in items]
-    paths = tuple(path for path in found if isinstance(path, str) and path)
-    if len(paths) < len(found):
-        raise ValueError("the image is no path (images stored as bytes inside a table are not read)")
-    return paths
+def source_name(settings: SourceSettings) -> str:
+    """The dataset's name: as the recipe says, else the file's or folder's, a pattern's without what varies."""
+    if settings.source is not None:
+        return settings.source
+    return re.split(r"[{*?\[]", Path(settings.location).stem)[0].rstrip("-_.") or Path(settings.location).parent.name
 
 
-def _texts(value: Any) -> tuple[tuple[str, ...], Any]:
-    """Texts of an answer cell, and the cell itself where its texts do not restore it.
-
-    A cell is a text, a number, a list of these, a list of ``{"answer": …}``, or a list written
-    as JSON or as a Python literal (as pandas writes them to CSV).
-    """
-    if isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]"):
-        parsed = _list_literal(value)
-        if parsed is not None:
-            return _texts(parsed)[0], value
-    if value is None:
-        return (), None
-    items = value if isinstance(value, list) else [value]
-    texts = [item.get("answer") if isinstance(item, dict) else item for item in items]
-    if not all(isinstance(text, str | int | float) for text in texts):
-        raise ValueError("an answer is neither a text nor a number")
-    plain = all(isinstance(item, str) for item in items)
-    return tuple(str(text) for text in texts if text != ""), None if plain else value
+def numbered_images(names: Iterable[str]) -> list[str]:
+    """``image_1``, ``image_2`` … among column names, by number."""
+    found = {name: int(number[1]) for name in names if (number := _NUMBERED_IMAGE.fullmatch(name))}
+    return sorted(found, key=lambda name: (found[name], name))
 
 
-def _list_literal(text: str) -> list[Any] | None:
-    if len(text) > _MAX_LITERAL:
-        return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, list):
-            return value
-    return None
+def _digest(values: Mapping[str, Any], embedded: Mapping[str, bytes]) -> str:
+    """Stable digest of a row without an id; images count by their content's digest."""
+    known = {sha256_bytes(data) for data in embedded.values()} if embedded else set()
+    plain = {name: value for name, value in values.items() if not _holds_bytes(value)} if embedded else values
+    return digest_of([sorted(known), json_value(dict(plain))] if embedded else json_value(dict(plain)))[:16]
 
 
-def _json_value(value: Any) -> Any:
-    """``value`` with what JSON cannot hold written as text (dates as ISO, decimals, bytes as base64)."""
+def _holds_bytes(value: Any) -> bool:
     if isinstance(value, dict):
-        return {str(key): _json_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_value(item) for item in value]
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return str(value) if isinstance(value, decimal.Decimal | datetime.timedelta) else value
+        return isinstance(value.get("bytes"), bytes)
+    if isinstance(value, list):
+        return any(_holds_bytes(item) for item in value)
+    return isinstance(value, bytes) or (isinstance(value, str) and is_encoded(value))

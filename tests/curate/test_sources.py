@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curate.atomic import sha256_bytes
 from curate.errors import UserError
 from curate.sample import BadRow, Sample, check_unique, to_line, to_original
 from curate.settings import SourceSettings
@@ -254,13 +255,14 @@ def test_parquet_keeps_types_votes_and_other_columns(tmp_path):
         "split": ["val", "val"],
     }
     pq.write_table(pa.table(table), path)
-    row, bad = rows_of(path, source="vqa")
+    row, other = rows_of(path, source="vqa")
     assert (row.id, row.image, row.answers, row.answer) == ("vqa/val/7", ("a.png",), ("2", "3", "2"), "2")
     assert row.meta["question_id"] == 7
     assert row.meta["answers"][1] == {"answer": "3", "sure": "no"}
     assert row.meta["when"] == "1970-01-01T00:00:00"
     assert json.loads(to_line(row))
-    assert "bytes" in bad.reason
+    assert other.image == (f"images/2d/{sha256_bytes(b'x')}",)
+    assert list(other.embedded.values()) == [b"x"]
 
 
 def test_captions_get_a_question(tmp_path):
