@@ -1,6 +1,6 @@
 """Rows of the training data whose image also occurs in an evaluation set.
 
-The image decides, by equal bytes or by a confirmed look (``curate.looks``): a question alone is no
+The image decides, by equal bytes or by a confirmed look (``curate.duplicates.looks``): a question alone is no
 leak. With ``questions`` it is also recorded whether the evaluation set asks the same normalised
 question about that very image.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from curate.duplicates.looks import Looks, matches, read_looks
 from curate.facts import create_views, literal, parquet
-from curate.looks import Looks, matches, read_looks
 from curate.recipe import ContaminationSettings, MatchSettings
 from curate.workspace import Workspace, query_batches, write_parquet
 

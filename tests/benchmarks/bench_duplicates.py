@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 
-from curate.hamming import pairs_between, pairs_within
-from curate.looks import Looks
+from curate.duplicates import pairs_between, pairs_within
+from curate.duplicates.looks import Looks
+from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
-from curate.stars import build_stars
 
 PART = 4000  # rows that are checked against brute force
 

@@ -8,7 +8,7 @@ from curate.contamination import find_contamination
 from curate.recipe import ContaminationSettings, benchmark_name
 from curate.settings import SourceSettings
 from tests.curate.stored import image, sample, store
-from tests.curate.test_duplicates import near
+from tests.curate.duplicates.test_duplicate_rows import near
 
 A, B, C = image("a"), image("b"), image("c")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from curate.looks import Looks, difference, matches
+from curate.duplicates.looks import Looks, difference, matches
+from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
-from curate.stars import build_stars
 
 SETTINGS = MatchSettings(hash="both", radius=6, confirm=4.0, confirm_cell=20.0)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.hamming import Hashes, Indices, group_equal, neighbours
-from curate.looks import CELLS, CHANNELS, Looks, difference
+from curate.duplicates.groups import Hashes, Indices, group_equal
+from curate.duplicates.looks import CELLS, CHANNELS, Looks, difference
+from curate.duplicates.search import neighbours
 from curate.recipe import MatchSettings
 
 _CROWD = 256  # groups of more equal hashes are thinned as their members are claimed

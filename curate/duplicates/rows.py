@@ -14,14 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate.duplicates.looks import Looks, difference, read_looks
+from curate.duplicates.stars import Stars, build_stars
 from curate.facts import create_views
-from curate.hamming import pairs_between, pairs_within
-from curate.looks import Looks, difference, read_looks
 from curate.recipe import DuplicateSettings
-from curate.stars import Stars, build_stars
 from curate.workspace import Workspace, query_batches, write_parquet
-
-__all__ = ["DUPLICATE_IMAGES", "DUPLICATE_ROWS", "find_duplicates", "pairs_between", "pairs_within"]
 
 DUPLICATE_IMAGES = pa.schema(
     [

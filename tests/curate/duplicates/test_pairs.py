@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import hamming
-from curate.duplicates import pairs_between, pairs_within
+from curate.duplicates import groups, pairs_between, pairs_within, plan, search
 
 
 def brute_within(hashes, radius):
@@ -31,12 +30,12 @@ def clustered(count, seed, shared_bits=0):
 @pytest.fixture
 def forced_plan(monkeypatch):
     """No brute force, and every bucket of more than a few hashes counts as crowded."""
-    monkeypatch.setattr(hamming, "_CELL", 1e9)
-    monkeypatch.setattr(hamming, "_CROWDED", 200)
-    monkeypatch.setattr(hamming, "_TABLE_BITS", 16)
-    hamming._plan.cache_clear()
+    monkeypatch.setattr(plan, "CELL", 1e9)
+    monkeypatch.setattr(search, "CROWDED", 200)
+    monkeypatch.setattr(plan, "TABLE_BITS", 16)
+    plan.plan.cache_clear()
     yield
-    hamming._plan.cache_clear()
+    plan.plan.cache_clear()
 
 
 # Few values on few bits, so that equal and near hashes are frequent.
@@ -68,7 +67,7 @@ def test_between_equals_brute_force(left, right, radius):
 )
 def test_tables_equal_brute_force(forced_plan, radius, shared_bits):
     hashes = clustered(160, seed=radius, shared_bits=shared_bits)
-    assert hamming._plan(8, 8, radius, 64), "this test wants tables, not brute force"
+    assert plan.plan(8, 8, radius, 64), "this test wants tables, not brute force"
     assert np.array_equal(pairs_within(hashes, radius), brute_within(hashes, radius))
     others = np.concatenate([hashes[:40], clustered(100, seed=99, shared_bits=shared_bits)])
     assert np.array_equal(pairs_between(hashes, others, radius), brute_between(hashes, others, radius))
@@ -77,7 +76,7 @@ def test_tables_equal_brute_force(forced_plan, radius, shared_bits):
 @pytest.mark.parametrize("radius", [4, 8])
 def test_many_hashes_with_the_real_plan(radius):
     hashes = clustered(30_000, seed=5)
-    assert hamming._plan(15, 15, radius, 64)
+    assert plan.plan(15, 15, radius, 64)
     pairs = pairs_within(hashes, radius)
     part = brute_between(hashes[:300], hashes, radius)
     part = part[part[:, 0] < part[:, 1]]
@@ -87,16 +86,16 @@ def test_many_hashes_with_the_real_plan(radius):
 
 def test_neighbours_come_once_in_one_direction():
     values = np.unique(clustered(5000, seed=3))
-    blocks = list(hamming.neighbours(values, values, 6, same=True))
+    blocks = list(search.neighbours(values, values, 6, same=True))
     pairs = np.concatenate([np.sort(np.stack(block, axis=1), axis=1) for block in blocks])
     assert len(np.unique(pairs, axis=0)) == len(pairs)
     assert len(pairs) == len(brute_within(values, 6))
 
 
 def test_product_blocks_are_bounded_and_complete(monkeypatch):
-    monkeypatch.setattr(hamming, "_BLOCK", 50)
-    _, left = hamming.group_equal(np.repeat(np.arange(4, dtype=np.uint64), [1, 30, 2, 5]))
-    _, right = hamming.group_equal(np.repeat(np.arange(3, dtype=np.uint64), [40, 3, 1]))
+    monkeypatch.setattr(groups, "BLOCK", 50)
+    _, left = groups.group_equal(np.repeat(np.arange(4, dtype=np.uint64), [1, 30, 2, 5]))
+    _, right = groups.group_equal(np.repeat(np.arange(3, dtype=np.uint64), [40, 3, 1]))
     one, two = np.array([0, 1, 1, 2, 3]), np.array([0, 0, 1, 2, 1])
     blocks = list(left.product_blocks(right, one, two))
     assert max(len(i) for i, _ in blocks) < 100

@@ -22,7 +22,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.hamming import Hashes, Indices, group_equal, neighbours
+from curate.duplicates.groups import Hashes, Indices, group_equal
+from curate.duplicates.search import neighbours
 from curate.recipe import MatchSettings
 from curate.workspace import query_batches
 
