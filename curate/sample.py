@@ -12,18 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from curate.atomic import digest_of
 from curate.errors import UserError
 from curate.seen import SeenTexts
+from curate.turns import IMAGE_MARKER, OWN_SPELLING, Role, SpelledTurns, read_turns, spell_turns
 
-Role = Literal["user", "assistant", "system"]
-_ROLES: dict[str, Role] = {
-    "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
-    "system": "system",
-}  # fmt: skip
-IMAGE_MARKER = "<image>"
 _MAX_LINE = 64 << 20
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -41,24 +36,19 @@ class Form:
     """How a record was spelled, so that ``to_original`` changes nothing.
 
     Attributes:
-        turns_key, role_key, value_key, image_key: the names it used.
-        role_names: its name for the role of each turn.
+        spelled: the names and shape of its turns.
+        image_key: its name for the images.
         image_is_list: a list of paths, even of one.
         keys: top-level keys in order; empty for a sample that was no JSON object.
         verbatim: values that the sample's fields cannot restore (id with its type, null, ``meta``).
-        turns: the turns as they were where they hold more than role and value, else empty.
         derived_id: the record had no id; the sample's is a digest of its content.
     """
 
-    turns_key: str = "conversations"
-    role_key: str = "from"
-    value_key: str = "value"
-    role_names: tuple[str, ...] = ()
+    spelled: SpelledTurns = OWN_SPELLING
     image_key: str = "image"
     image_is_list: bool = False
     keys: tuple[str, ...] = ()
     verbatim: Mapping[str, Any] = field(default_factory=dict)
-    turns: tuple[Mapping[str, Any], ...] = ()
     derived_id: bool = False
 
 
@@ -128,23 +118,22 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     """Read one JSON object: Winnow's own form, LLaVA, ShareGPT or ms-swift.
 
     Args:
-        record: the parsed object. ``human``/``gpt`` and ``messages``/``role``/``content`` are
-            accepted; unknown keys go to ``meta``.
+        record: the parsed object, its turns as ``curate.turns.read_turns`` knows them; unknown keys
+            go to ``meta``.
         source, split: used where the record does not name its own.
         where: file and line, for errors.
 
     Raises:
         UserError: no conversation, an unknown role or a value of the wrong type.
     """
-    turns_key = next((key for key in ("conversations", "messages") if key in record), "")
-    if not turns_key or not isinstance(record[turns_key], list) or not record[turns_key]:
-        raise UserError(f"{where}: needs a non-empty list 'conversations' or 'messages'")
+    spelled = read_turns(record, where)
     image_key = next(
         (key for key in ("image", "images") if record.get(key)), "images" if "images" in record else "image"
     )
     image, answers, own_meta = record.get(image_key), record.get("answers"), record.get("meta")
-    paths = [image] if isinstance(image, str) and image else image or []
-    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
+    listed = [image] if isinstance(image, str | dict) and image else image or list(spelled.images)
+    paths = [one.get("path") if isinstance(one, dict) else one for one in listed] if isinstance(listed, list) else [""]
+    if not all(isinstance(path, str) and path for path in paths):
         raise UserError(f"{where}: {image_key!r} must be a path or a list of paths")
     if not isinstance(answers, list | None) or not all(isinstance(answer, str) for answer in answers or []):
         raise UserError(f"{where}: 'answers' must be a list of strings")
@@ -154,30 +143,30 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     own_id = record.get("id")
     if not isinstance(source, str) or not isinstance(split, str) or not isinstance(own_id, str | int | float | None):
         raise UserError(f"{where}: 'id', 'source' and 'split' must be texts (an id may be a number)")
-    understood = {"id", image_key, turns_key, "answers", "source", "split", "meta"}
+    understood = {"id", image_key, "answers", "source", "split", "meta", *spelled.used}
     meta = dict(own_meta or {})
     meta.update({key: value for key, value in record.items() if key not in understood})
     if own_id is not None and not isinstance(own_id, str):
         meta.setdefault("id", own_id)  # keeps its type
-    turns, turn_form = _read_turns(record[turns_key], where)
     kept = {"id": own_id, "meta": own_meta}
-    kept.update({key: record[key] for key in (image_key, "answers", "source", "split") if not record.get(key, True)})
+    restored = (image_key, "answers", "source", "split", *spelled.used)
+    kept.update({key: record[key] for key in restored if not record.get(key, True)})
+    if listed != paths:
+        kept[image_key] = image
     return Sample(
         id=full_id(digest_of(dict(record))[:16] if own_id in (None, "") else str(own_id), source, split),
         image=tuple(paths),
-        conversations=turns,
+        conversations=tuple(Turn(role, text) for role, text in spelled.turns),
         answers=tuple(answers or ()),
         source=source,
         split=split,
         meta=meta,
         form=Form(
-            turns_key,
-            *turn_form[:3],
+            spelled,
             image_key,
             isinstance(image, list),
             tuple(record),
             {key: value for key, value in kept.items() if key in record},
-            turn_form[3],
             own_id in (None, ""),
         ),
     )
@@ -187,28 +176,6 @@ def full_id(own: str, source: str, split: str) -> str:
     """``source/split/own``, unless ``own`` already begins so."""
     prefix = "/".join(part for part in (source, split) if part)
     return own if not prefix or own.startswith(f"{prefix}/") else f"{prefix}/{own}"
-
-
-def _read_turns(
-    rows: list[Any], where: str
-) -> tuple[tuple[Turn, ...], tuple[str, str, tuple[str, ...], tuple[Mapping[str, Any], ...]]]:
-    turns: list[Turn] = []
-    names: list[str] = []
-    first = rows[0] if isinstance(rows[0], dict) else {}
-    role_key = "from" if "from" in first else "role"
-    value_key = "value" if "value" in first else "content"
-    plain = True
-    for number, row in enumerate(rows, start=1):
-        name = row.get(role_key) if isinstance(row, dict) else None
-        value = row.get(value_key) if isinstance(row, dict) else None
-        if not isinstance(name, str) or name not in _ROLES or not isinstance(value, str):
-            raise UserError(
-                f"{where}: turn {number} needs {role_key!r} (one of {', '.join(_ROLES)}) and a text {value_key!r}"
-            )
-        names.append(name)
-        turns.append(Turn(_ROLES[name], value))
-        plain = plain and list(row) == [role_key, value_key]
-    return tuple(turns), (role_key, value_key, tuple(names), () if plain else tuple(rows))
 
 
 def to_record(sample: Sample) -> dict[str, Any]:
@@ -232,16 +199,9 @@ def to_original(sample: Sample) -> dict[str, Any]:
     form = sample.form
     if not form.keys:
         return to_record(sample)
-    names = form.role_names or tuple(turn.role for turn in sample.conversations)
-    turns = [
-        {form.role_key: name, form.value_key: turn.value}
-        for name, turn in zip(names, sample.conversations, strict=True)
-    ]
-    if form.turns:
-        turns = [{**dict(row), **turn} for row, turn in zip(form.turns, turns, strict=True)]
     values: dict[str, Any] = {
         **sample.meta,
-        form.turns_key: turns,
+        **spell_turns([(turn.role, turn.value) for turn in sample.conversations], form.spelled, form.keys),
         form.image_key: list(sample.image) if form.image_is_list or len(sample.image) != 1 else sample.image[0],
         "answers": list(sample.answers),
         "source": sample.source,

@@ -24,8 +24,12 @@ class SourceSettings(StrictModel):
         image_root: folder that image paths are relative to; null: see the layout's module.
         columns: for tables, role (``id image question answer answers caption split source``)
             to column name, where the names are not found by themselves.
+        annotations: for VQA and OK-VQA, the file of annotations, or ``none``; null looks for the
+            published name beside the questions.
+        ocr: for TextVQA, the file of OCR tokens, or ``none``; null looks beside the questions.
         ids: ``own`` keeps the dataset's ids; ``position`` appends ``#<row>`` to each, for
             datasets that repeat ids.
+        license: under which the dataset may be used, e.g. ``cc-by-4.0``; goes to the card and the manifest.
     """
 
     location: str
@@ -34,7 +38,10 @@ class SourceSettings(StrictModel):
     split: str = ""
     image_root: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
+    annotations: str | None = None
+    ocr: str | None = None
     ids: Literal["own", "position"] = "own"
+    license: str | None = None
 
 
 class ClipSettings(StrictModel):

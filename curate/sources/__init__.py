@@ -12,7 +12,9 @@ Usage::
         else:
             ...  # a Sample; image paths are relative to opened.image_root
 
-A source adds one module and one entry in ``SOURCES``; ``detect`` recognises its layout.
+A source adds one module and one entry in ``SOURCES``. Its module also has ``looks_like(probe) -> bool``,
+by which ``detect`` recognises its layout; ``EXAMPLE``, an entry of ``sources:`` that `curate sources`
+shows; and, if it reads more than its location, ``files(settings) -> list[Path]``.
 """
 
 from __future__ import annotations
@@ -28,9 +30,37 @@ from curate.errors import UserError
 from curate.sample import BadRow, Sample
 from curate.seen import SeenTexts
 from curate.settings import SourceSettings
-from curate.sources import conversations, easy_vqa, table
+from curate.sources import (
+    chartqa,
+    conversations,
+    docvqa,
+    easy_vqa,
+    gqa,
+    pope,
+    scienceqa,
+    table,
+    textvqa,
+    vizwiz,
+    vqa,
+)  # fmt: skip
+from curate.sources.probe import Probe, take_probe
 
-SOURCES: dict[str, ModuleType] = {"conversations": conversations, "easy_vqa": easy_vqa, "table": table}
+SOURCES: dict[str, ModuleType] = {
+    "chartqa": chartqa,
+    "conversations": conversations,
+    "docvqa": docvqa,
+    "easy_vqa": easy_vqa,
+    "gqa": gqa,
+    "pope": pope,
+    "scienceqa": scienceqa,
+    "table": table,
+    "textvqa": textvqa,
+    "vizwiz": vizwiz,
+    "vqa": vqa,
+}
+GENERIC = ("table",)  # asked only when no other layout claims a location: anything with columns is a table
+_INSIDE = 20  # files of a folder that an error message looks at
+_READABLE = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar")
 
 
 @dataclass(frozen=True)
@@ -68,20 +98,46 @@ def detect(location: str) -> str:
     Raises:
         UserError: nothing there, or nothing that is known.
     """
-    path = Path(location)
-    if location == "easy_vqa" or any(
-        (folder / split / "questions.json").is_file() for folder in (path, path / "data") for split in easy_vqa.SPLITS
-    ):
-        return "easy_vqa"
-    if path.is_dir():
-        raise UserError(f"{location}: a folder of no known layout; give a file in it, or one of: {', '.join(SOURCES)}")
-    if not path.is_file():
-        raise UserError(f"{location}: no such file or folder")
-    first = next((row for row in table.iter_rows(path) if not isinstance(row, BadRow)), None)
-    if first is None:
-        raise UserError(f"{location}: holds no row that could be read")
-    values = first[2]
-    return "conversations" if {"conversations", "messages"} & values.keys() else "table"
+    probe = take_probe(location)
+    found = _candidates(probe)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(
+            f"{location}: reads as {' and as '.join(found)}; say which with `layout:` in the recipe, or --as NAME"
+        )
+    if probe.is_folder:
+        inside = _inside(probe.path)
+        hint = f"it holds {', '.join(inside)}: give one of these" if inside else "give a file in it"
+        raise UserError(f"{location}: a folder of no known layout; {hint} (`curate sources` lists the layouts)")
+    if probe.is_file:
+        keys = ", ".join(list(probe.first or probe.document)[:12])
+        why = probe.trouble or (f"its fields are {keys}" if keys else "it holds no row that could be read")
+        raise UserError(f"{location}: no known layout; {why} (`curate sources` lists the layouts)")
+    raise UserError(f"{location}: {probe.trouble or 'no such file or folder'}")
+
+
+def other_files(settings: SourceSettings) -> list[Path]:
+    """What a source reads beside its location: a second file of annotations, OCR, lists of splits.
+
+    Raises:
+        UserError: one that the recipe names is not there.
+    """
+    module = SOURCES.get(settings.layout or detect(settings.location))
+    found: list[Path] = module.files(settings) if module is not None and hasattr(module, "files") else []
+    return found
+
+
+def _candidates(probe: Probe) -> list[str]:
+    found = [name for name, module in SOURCES.items() if name not in GENERIC and module.looks_like(probe)]
+    return found or [name for name in GENERIC if SOURCES[name].looks_like(probe)]
+
+
+def _inside(folder: Path) -> list[str]:
+    """Files and folders below a folder whose layout is known, as ``name (layout)``."""
+    below = sorted(path for path in folder.iterdir() if path.is_dir() or path.suffix in _READABLE)
+    known = ((path, _candidates(take_probe(str(path)))) for path in below[:_INSIDE])
+    return [f"{path.name} ({names[0]})" for path, names in known if names]
 
 
 def _finished(rows: Iterator[Sample | BadRow], root: Path, settings: SourceSettings) -> Iterator[Sample | BadRow]:

@@ -1,7 +1,9 @@
 """LLaVA, ShareGPT, ms-swift and Winnow's own records, as JSON arrays or JSONL.
 
-Each object has ``conversations`` (``from``/``value``) or ``messages`` (``role``/``content``), and
-``image`` or ``images``. ``curate.sample.to_original`` gives every object back as it was.
+Each object has ``conversations`` (``from``/``value``), ``messages`` (``role``/``content``, a text or a
+list of parts) or ``query``, ``response`` and ``history``; and ``image`` or ``images``. A text ``system``
+beside them is the first turn. ``videos``, ``tools``, ``objects`` and whatever else a row has stay under
+``meta``. ``curate.sample.to_original`` gives every object back as it was.
 """
 
 from __future__ import annotations
@@ -12,7 +14,15 @@ from pathlib import Path
 from curate.sample import BadRow, Sample, record_or_bad
 from curate.settings import SourceSettings
 from curate.sources.json_stream import iter_json
+from curate.sources.probe import Probe
 from curate.sources.roots import deduced_root
+
+EXAMPLE = "{location: llava_v1_5_mix665k.json, image_root: llava/images}"
+
+
+def looks_like(probe: Probe) -> bool:
+    """Rows with ``conversations`` or ``messages``, or with ``query`` and ``response``."""
+    return bool({"conversations", "messages"} & probe.first.keys()) or {"query", "response"} <= probe.first.keys()
 
 
 def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:

@@ -14,9 +14,19 @@ from curate.errors import UserError
 from curate.sample import BadRow, Sample, Turn
 from curate.settings import SourceSettings
 from curate.sources.json_stream import Value, iter_json
+from curate.sources.probe import Probe
 
+EXAMPLE = "{location: easy_vqa, split: train}"
 SPLITS = ("train", "test")
 _COLOURS = {"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"}
+
+
+def looks_like(probe: Probe) -> bool:
+    """The package's name, or a folder with ``<split>/questions.json``."""
+    if not probe.is_folder:
+        return probe.location == "easy_vqa"
+    folders = (probe.path, probe.path / "data")
+    return any((folder / split / "questions.json").is_file() for folder in folders for split in SPLITS)
 
 
 def image_root(settings: SourceSettings) -> Path:

@@ -1,0 +1,307 @@
+"""Small files in the exact layout in which the datasets are published, field for field."""
+
+import json
+
+
+def save(path, value, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, **options), encoding="utf-8")
+    return path
+
+
+def save_lines(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def votes(*answers, confidence="yes"):
+    return [
+        {"answer": answer, "answer_confidence": confidence, "answer_id": number}
+        for number, answer in enumerate(answers, start=1)
+    ]
+
+
+VQA_INFO = {
+    "description": "This is v2.0 of the VQA dataset.",
+    "url": "http://visualqa.org",
+    "version": "2.0",
+    "year": 2017,
+    "contributor": "VQA Team",
+    "date_created": "2017-04-26 17:07:13",
+}
+VQA_LICENSE = {
+    "url": "http://creativecommons.org/licenses/by/4.0/",
+    "name": "Creative Commons Attribution 4.0 International License",
+}
+VQA_QUESTIONS = [
+    {"image_id": 262148, "question": "Where is he looking?", "question_id": 262148000},
+    {"image_id": 262148, "question": "What are the people in the background doing?", "question_id": 262148001},
+    {"image_id": 393225, "question": "What website copyrighted the picture?", "question_id": 393225000},
+]
+VQA_VOTES = [
+    votes("down", "down", "at table", "skateboard", "down", "table", "down", "down", "down", "down"),
+    votes(*["spectating", "watching"] * 5),
+    votes("foodiebakercom", "", "foodiebaker.com", *["foodiebakercom"] * 7, confidence="maybe"),
+]
+VQA_ANNOTATIONS = [
+    {
+        "question_type": "none of the above",
+        "multiple_choice_answer": answers[0]["answer"],
+        "answers": answers,
+        "image_id": question["image_id"],
+        "answer_type": "other",
+        "question_id": question["question_id"],
+    }
+    for question, answers in zip(VQA_QUESTIONS, VQA_VOTES, strict=True)
+]
+
+
+def vqa_v2(folder, subtype="val2014", questions=VQA_QUESTIONS, annotations=VQA_ANNOTATIONS):
+    """The two files of VQA v2; test splits have the first only."""
+    common = {"info": VQA_INFO, "data_type": "mscoco", "data_subtype": subtype, "license": VQA_LICENSE}
+    asked = folder / f"v2_OpenEnded_mscoco_{subtype}_questions.json"
+    save(asked, {"info": VQA_INFO, "task_type": "Open-Ended", **common, "questions": questions})
+    if annotations is not None:
+        answered = {key: common[key] for key in ("info", "license", "data_subtype")}
+        answered |= {"annotations": annotations, "data_type": "mscoco"}
+        save(folder / f"v2_mscoco_{subtype}_annotations.json", answered)
+    return asked
+
+
+def ok_vqa(folder):
+    question = {"image_id": 297147, "question": "What sport can you use this for?", "question_id": 2971475}
+    words = ["race"] * 4 + ["motocross"] * 2 + ["ride"] * 4
+    annotation = {
+        "image_id": 297147,
+        "answer_type": "other",
+        "question_type": "four",
+        "question_id": 2971475,
+        "answers": [
+            {"answer_id": number, "raw_answer": f"{word}ing", "answer_confidence": "yes", "answer": word}
+            for number, word in enumerate(words, start=1)
+        ],
+        "confidence": 3,
+    }
+    info = {"description": "This is Open-Ended VQA with outside knowledge.", "version": "1.0", "year": 2019}
+    kinds = {"four": "Sports and Recreation"}
+    save(
+        folder / "mscoco_val2014_annotations.json",
+        {
+            "info": info,
+            "license": VQA_LICENSE,
+            "data_subtype": "val2014",
+            "annotations": [annotation],
+            "data_type": "mscoco",
+            "question_types": kinds,
+        },
+    )
+    return save(
+        folder / "OpenEnded_mscoco_val2014_questions.json",
+        {
+            "info": info,
+            "task_type": "Open-Ended",
+            "data_type": "mscoco",
+            "license": VQA_LICENSE,
+            "data_subtype": "val2014",
+            "questions": [question],
+        },
+    )
+
+
+TEXTVQA_ROW = {
+    "question": "what is the brand of this camera?",
+    "image_id": "0054c91397f2fe05",
+    "image_classes": ["Cassette deck", "Printer", "Medical equipment"],
+    "flickr_original_url": "https://farm6.staticflickr.com/2891/9134076951_f65b421097_o.jpg",
+    "flickr_300k_url": "https://c4.staticflickr.com/3/2891/9134076951_9f7e4a3dd7_z.jpg",
+    "image_width": 1024,
+    "image_height": 730,
+    "answers": ["nous les gosses", "dakota", "clos culombu", *["dakota digital"] * 4, "dakota", "dakota", "dakota"],
+    "question_tokens": ["what", "is", "the", "brand", "of", "this", "camera"],
+    "question_id": 34602,
+    "set_name": "val",
+}
+TEXTVQA_OCR = {
+    "image_id": "0054c91397f2fe05",
+    "ocr_tokens": ["DAKOTA", "DIGITAL", "SINGLE-USE"],
+    "ocr_info": [
+        {
+            "word": "DAKOTA",
+            "bounding_box": {
+                "width": 0.25,
+                "height": 0.03,
+                "rotation": -8.9,
+                "roll": 0,
+                "pitch": 0,
+                "yaw": 0,
+                "top_left_x": 0.36,
+                "top_left_y": 0.18,
+            },
+        }
+    ],
+}
+
+
+def textvqa(folder, split="val", rows=(TEXTVQA_ROW,), ocr=(TEXTVQA_OCR,)):
+    head = {"dataset_type": split, "dataset_name": "textvqa", "dataset_version": "0.5.1"}
+    if ocr is not None:
+        save(
+            folder / f"TextVQA_Rosetta_OCR_v0.2_{split}.json",
+            {"dataset_type": split, "dataset_name": "textvqa", "dataset_version": "0.2", "data": list(ocr)},
+        )
+    return save(folder / f"TextVQA_0.5.1_{split}.json", {**head, "data": list(rows)})
+
+
+VIZWIZ_ROW = {
+    "image": "VizWiz_val_00000001.jpg",
+    "question": "Can you tell me what this medicine is please?",
+    "answers": [
+        {"answer_confidence": confidence, "answer": answer}
+        for confidence, answer in [
+            ("no", "unanswerable"), ("yes", "night time"), ("maybe", "unanswerable"), ("yes", "night time"),
+            ("maybe", "night time cold medicine"), ("maybe", "night time"), ("maybe", "night time medicine"),
+            ("yes", "nighttime"), ("yes", "night time"), ("yes", "night time"),
+        ]
+    ],
+    "answer_type": "other",
+    "answerable": 1,
+}  # fmt: skip
+
+
+def vizwiz(folder, split="val", rows=(VIZWIZ_ROW,)):
+    return save(folder / "Annotations" / f"{split}.json", list(rows))
+
+
+GQA_ROW = {
+    "semantic": [
+        {"operation": "select", "dependencies": [], "argument": "sky (2486325)"},
+        {"operation": "verify color", "dependencies": [0], "argument": "dark"},
+    ],
+    "entailed": ["02930160", "02930158"],
+    "equivalent": ["02930152"],
+    "question": "Is the sky dark?",
+    "imageId": "2354786",
+    "isBalanced": True,
+    "groups": {"global": None, "local": "06-sky_dark"},
+    "answer": "yes",
+    "semanticStr": "select: sky (2486325)->verify color: dark [0]",
+    "annotations": {"answer": {}, "question": {"2": "2486325"}, "fullAnswer": {"2": "2486325"}},
+    "types": {"detailed": "verifyAttrC", "semantic": "attr", "structural": "verify"},
+    "fullAnswer": "Yes, the sky is dark.",
+}
+
+
+def gqa(folder, name="val_balanced_questions", rows=None):
+    return save(folder / f"{name}.json", rows or {"02930152": GQA_ROW})
+
+
+DOCVQA_ROW = {
+    "questionId": 337,
+    "question": "what is the date mentioned in this letter?",
+    "question_types": ["handwritten", "form"],
+    "image": "documents/xnbl0037_1.png",
+    "docId": 279,
+    "ucsf_document_id": "xnbl0037",
+    "ucsf_document_page_no": "1",
+    "answers": ["1/8/93"],
+    "data_split": "val",
+}
+INFOGRAPHIC_ROW = {
+    "questionId": 98313,
+    "question": "Which social platform has heavy female audience?",
+    "image_local_name": "37313.jpeg",
+    "image_url": "https://example.org/social.png",
+    "ocr_output_file": "37313.json",
+    "answers": ["pinterest"],
+    "data_split": "val",
+}
+
+
+def docvqa(folder, rows=(DOCVQA_ROW,), split="val"):
+    head = {"dataset_name": "SP-DocVQA", "dataset_version": "1.0", "dataset_split": split}
+    return save(folder / f"{split}_v1.0_withQT.json", {**head, "data": list(rows)})
+
+
+def infographicvqa(folder, rows=(INFOGRAPHIC_ROW,)):
+    head = {"dataset_name": "infographicVQA", "dataset_version": "1.0", "dataset_split": "val"}
+    return save(folder / "infographicsVQA_val_v1.0_withQT.json", {**head, "data": list(rows)})
+
+
+CHARTQA_HUMAN = {
+    "imgname": "41699051005347.png",
+    "query": "How many food item is shown in the bar graph?",
+    "label": "14",
+}
+CHARTQA_AUGMENTED = {
+    "imgname": "two_col_101020.png",
+    "query": "How many stores did Saint Laurent operate in Western Europe in 2020?",
+    "label": "47",
+}
+
+
+def chartqa(folder, split="val"):
+    """The folder of a split, as ``ChartQA Dataset/`` has it."""
+    save(folder / split / f"{split}_human.json", [CHARTQA_HUMAN], indent=2)
+    save(folder / split / f"{split}_augmented.json", [CHARTQA_AUGMENTED], indent=2)
+    return folder / split
+
+
+SCIENCEQA = {
+    "1": {
+        "question": "Which of these states is farthest north?",
+        "choices": ["West Virginia", "Louisiana", "Arizona", "Oklahoma"],
+        "answer": 0,
+        "hint": "",
+        "image": "image.png",
+        "task": "closed choice",
+        "grade": "grade2",
+        "subject": "social science",
+        "topic": "geography",
+        "category": "Geography",
+        "skill": "Read a map: cardinal directions",
+        "lecture": "Maps have four cardinal directions, or main directions.",
+        "solution": "To find the answer, look at the compass rose.",
+        "split": "train",
+    },
+    "2": {
+        "question": "Identify the question that Tom and Justin's experiment can best answer.",
+        "choices": ["Do ping pong balls stop rolling?", "Does the angle matter?"],
+        "answer": 1,
+        "hint": "The passage below describes an experiment.",
+        "image": None,
+        "task": "closed choice",
+        "grade": "grade8",
+        "subject": "natural science",
+        "topic": "science-and-engineering-practices",
+        "category": "Designing experiments",
+        "skill": "Identify the experimental question",
+        "lecture": "Experiments can be designed to answer specific questions.",
+        "solution": "",
+        "split": "val",
+    },
+}
+
+
+def scienceqa(folder):
+    lists = {
+        "train": ["1"], "val": ["2"], "test": [], "trainval": ["1", "2"], "minitrain": ["1"], "minival": ["2"],
+        "minitest": [],
+    }  # fmt: skip
+    save(folder / "pid_splits.json", lists)
+    return save(folder / "problems.json", SCIENCEQA, indent=4)
+
+
+def pope(folder, category="adversarial"):
+    return save_lines(
+        folder / f"coco_pope_{category}.json",
+        [
+            {
+                "question_id": number,
+                "image": "COCO_val2014_000000310196.jpg",
+                "text": f"Is there a {thing} in the image?",
+                "label": label,
+            }
+            for number, (thing, label) in enumerate([("snowboard", "yes"), ("car", "no")], start=1)
+        ],
+    )
