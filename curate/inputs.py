@@ -15,7 +15,7 @@ from curate.errors import UserError
 from curate.manifest import package_versions
 from curate.recipe import CurateRecipe
 from curate.settings import SourceSettings
-from curate.sources import open_source
+from curate.sources import open_source, other_files
 from curate.steps import stamp
 from curate.workspace import Workspace, read_batches
 
@@ -46,7 +46,8 @@ def check_inputs(recipe: CurateRecipe) -> None:
 def input_digests(recipe: CurateRecipe) -> dict[str, str]:
     """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses."""
     found = {source.location: _digest(source) for source in all_sources(recipe)}
-    return {**found, **side_inputs(recipe)}
+    beside = {str(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
+    return {**found, **beside, **side_inputs(recipe)}
 
 
 def side_inputs(recipe: CurateRecipe) -> dict[str, str]:
@@ -68,8 +69,12 @@ def resolved(recipe: CurateRecipe) -> dict[str, Any]:
 
 def measured_from(recipe: CurateRecipe) -> str:
     """Digest of the part of a recipe that measuring depends on."""
-    whole = resolved(recipe)
-    return digest_of([whole["sources"], whole["signals"], whole["contamination"] and whole["contamination"]["against"]])
+    sources, signals = [_read_from(one) for one in recipe.sources], resolved(recipe)["signals"]
+    return digest_of([sources, signals, [_read_from(one) for one in all_sources(recipe)[len(sources) :]]])
+
+
+def _read_from(source: SourceSettings) -> dict[str, Any]:
+    return source.model_dump(mode="json", exclude={"license"})
 
 
 def image_stamp(space: Workspace, root: Path) -> str:

@@ -160,9 +160,7 @@ def test_gqa_balanced_all_and_parts(tmp_path):
     write(tmp_path / "images" / "2354786.jpg", shape())
     (row,) = rows_of(path)
     assert detect(str(path)) == "gqa"
-    assert (row.id, row.image, row.answers) == ("gqa/val/02930152", ("images/2354786.jpg",), ("yes",)) or (
-        row.image == ("2354786.jpg",)
-    )
+    assert (row.id, row.image, row.answers) == ("gqa/val/02930152", ("2354786.jpg",), ("yes",))
     assert row.meta == {**without(published.GQA_ROW, "question", "answer"), "question_type": "verify"}
     parts = tmp_path / "train_all_questions"
     for number in (10, 2):
