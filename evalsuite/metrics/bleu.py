@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from evalsuite.metrics.captions import BleuScores
 from evalsuite.metrics.ngrams import ORDER, Corpus, Ints, build_corpus, find
+from evalsuite.metrics.tokenizers import TokenizerName
 
 _TINY, _SMALL = 1e-15, 1e-9
 Floats = NDArray[np.float64]
@@ -35,15 +36,22 @@ class BleuCounts:
     reference_length: Ints
 
 
-def bleu(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> BleuScores:
+def bleu(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, tokenize: TokenizerName = "ptb"
+) -> BleuScores:
     """BLEU-1 to BLEU-4, corpus and per caption, each 0 to 1.
 
     A perfect caption shorter than n words scores near 0 on BLEU-n, as in the original.
 
+    Args:
+        tokenize: ``ptb`` as the COCO evaluation does; for Chinese ``zh``, for Japanese ``ja-mecab``, for
+            any unspaced script ``char``: see ``evalsuite.metrics.tokenizers``.
+
     Raises:
-        UserError: the ids of predictions and references differ, or there are none.
+        UserError: the ids of predictions and references differ, there are none, or the tokeniser is
+            unknown or not installed.
     """
-    corpus = build_corpus(predictions, references)
+    corpus = build_corpus(predictions, references, tokenize)
     counts = bleu_counts(corpus)
     each = bleu_of(counts.correct, counts.guess, counts.length, counts.reference_length)
     whole = bleu_of(

@@ -49,3 +49,19 @@ def check_captions(predictions: Mapping[str, str], references: Mapping[str, Sequ
     for sample_id, texts in references.items():
         if isinstance(texts, str) or not texts:
             raise UserError(f"id {sample_id!r}: references must be a non-empty list of texts")
+
+
+def check_pairs(predictions: Mapping[str, str], labels: Mapping[str, str], known: Sequence[str]) -> None:
+    """Refuse predictions without a label, or with one that is not known (in any case).
+
+    Raises:
+        UserError: nothing to score, an id without a label, or an unknown label.
+    """
+    if not predictions:
+        raise UserError("there is no prediction to score")
+    spelled = {one.lower() for one in known}
+    for key in predictions:
+        if key not in labels:
+            raise UserError(f"id {key!r}: the prediction has no reference")
+        if labels[key].strip().lower() not in spelled:
+            raise UserError(f"id {key!r}: {labels[key]!r} is none of {', '.join(known)}")

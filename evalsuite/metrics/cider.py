@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from evalsuite.metrics.captions import CaptionScores
 from evalsuite.metrics.ngrams import ORDER, Corpus, build_corpus, find
+from evalsuite.metrics.tokenizers import TokenizerName
 
 _SIGMA = 6.0
 _SCALE = 10.0
@@ -16,17 +17,24 @@ _SCALE = 10.0
 FEW_IMAGES = 100
 
 
-def cider(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> CaptionScores:
+def cider(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, tokenize: TokenizerName = "ptb"
+) -> CaptionScores:
     """CIDEr-D, corpus (mean over images) and per image, from 0 to 10.
 
     Document frequencies come from the references given here, so the score depends on the set of
     images: compare only what was scored on the same ones. With a single image, or with references
     that are the same for every image, it is 0.
 
+    Args:
+        tokenize: ``ptb`` as the COCO evaluation does; for Chinese ``zh``, for Japanese ``ja-mecab``, for
+            any unspaced script ``char``: see ``evalsuite.metrics.tokenizers``.
+
     Raises:
-        UserError: the ids of predictions and references differ, or there are none.
+        UserError: the ids of predictions and references differ, there are none, or the tokeniser is
+            unknown or not installed.
     """
-    corpus = build_corpus(predictions, references)
+    corpus = build_corpus(predictions, references, tokenize)
     scores = cider_of(corpus)
     return CaptionScores(float(scores.mean()), dict(zip(corpus.ids, scores.tolist(), strict=True)))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.metrics.captions import check_captions
-from evalsuite.metrics.tokenizer import words
+from evalsuite.metrics.tokenizers import TokenizerName, counted_words
 
 ORDER = 4
 Ints = NDArray[np.int64]
@@ -54,9 +54,12 @@ class Corpus:
         return len(self.ids)
 
 
-def build_corpus(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> Corpus:
-    """Tokenise and count; raises UserError as ``check_captions`` does."""
+def build_corpus(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], tokenize: TokenizerName = "ptb"
+) -> Corpus:
+    """Tokenise and count; raises UserError as ``check_captions`` and ``counted_words`` do."""
     check_captions(predictions, references)
+    words = counted_words(tokenize)
     ids = list(predictions)
     captions = [words(predictions[key]) for key in ids]
     captions += [words(text) for key in ids for text in references[key]]

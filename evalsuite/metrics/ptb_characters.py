@@ -10,7 +10,9 @@ CURRENCY = {"£": "#", "€": "$", "¤": "$", "₠": "$", "¢": "cents"}
 FRACTIONS = {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
 # Dashes, the ellipsis and hyphens: tokens that are dropped when they stand alone.
 SILENT = frozenset("–—―…‐‑֊")
-_QUOTES = str.maketrans({"‘": "'", "’": "'", "‛": "'", "‹": "'", "›": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
+_QUOTES = str.maketrans({"‹": " ", "›": " ", "“": '"', "”": '"', "«": '"', "»": '"'})
+# Single quotes that may be an apostrophe; inside a word they stay as they are.
+_CURLY = frozenset("‘’‛")
 # Symbols that stay as tokens of their own; all others outside ASCII become a blank.
 _KEPT_SYMBOLS = re.compile(
     "[\u00a1\u00a5-\u00a9\u00ac\u00ae-\u00b4\u00b6-\u00b9\u00bf\u00d7\u00f7\u037e\u0387\u0589\u05be\u05c0\u05c3\u05c6"
@@ -23,7 +25,7 @@ _SCRIPTS_WITHOUT_SIGNS = (0x0B00, 0x0C80, 0x0D80)  # Oriya, Kannada, Sinhala: th
 
 
 def plain(caption: str) -> str:
-    """Curly quotes as straight ones; what the original does not know becomes a blank."""
+    """Curly double quotes as straight ones; what the original does not know becomes a blank."""
     text = caption.translate(_QUOTES)
     return "".join(character if character.isascii() else _known(character) for character in text)
 
@@ -32,7 +34,13 @@ def plain(caption: str) -> str:
 def _known(character: str) -> str:
     if character == "\u00ad":
         return ""
-    if character in FRACTIONS or character in CURRENCY or character in SILENT or _is_letter(character):
+    if (
+        character in FRACTIONS
+        or character in CURRENCY
+        or character in SILENT
+        or character in _CURLY
+        or _is_letter(character)
+    ):
         return character
     return character if _KEPT_SYMBOLS.match(character) else " "
 

@@ -27,6 +27,12 @@ STARTERS = _listed("""
     other our she since so some such that the their then there these they this we what when while yet you
 """)
 
+# File names with one of these endings are one token, even when the name is a number.
+FILE_ENDINGS = _listed("""
+    bat bmp c class cgi cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt ps py sql
+    tar txt wav x xml zip
+""")
+
 ANY_CASE = (str.lower, str.title, str.upper)
 CAPITAL = (str.title, str.upper)
 

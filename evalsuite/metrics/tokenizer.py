@@ -16,15 +16,29 @@ import re
 from functools import lru_cache
 
 from evalsuite.metrics.ptb_characters import CURRENCY, FRACTIONS, SILENT, letter_ranges, plain
-from evalsuite.metrics.ptb_words import ABBREVIATIONS, ANY_CASE, BEFORE_DIGIT, CAPITAL, CAPITALISED, STARTERS, spellings
+from evalsuite.metrics.ptb_words import (
+    ABBREVIATIONS,
+    ANY_CASE,
+    BEFORE_DIGIT,
+    CAPITAL,
+    CAPITALISED,
+    FILE_ENDINGS,
+    STARTERS,
+    spellings,
+)
 
 # Dropped when a token equals one of them. Brackets are not dropped: they are "-lrb-" by then.
 _DROPPED = frozenset(
     ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
 )
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
-_ENTITIES = {"lt": "<", "gt": ">", "amp": "&", "quot": "''", "apos": "'", "nbsp": "", "mdash": "--"}
-_SPLIT_IN_TWO = {"cannot": 3, "gonna": 3, "gotta": 3, "wanna": 3, "lemme": 3, "gimme": 3, "'tis": 2, "'twas": 2}
+_QUOTES = dict.fromkeys("\"'`‘’‛", "''")
+# How a token of one character is written; all of ``_QUOTES`` are dropped in the end.
+_ALONE = {**_BRACKETS, **_QUOTES, **CURRENCY, **FRACTIONS}
+_ENTITIES = {"lt": "<", "gt": ">", "amp": "&", "quot": "''", "apos": "'", "nbsp": "", "mdash": "--", "ndash": "--"}
+_APOSTROPHE = "(?:['’‘‛`]|&apos;)"
+_CONTRACTION = re.compile("n(?:[’‘‛`]|&apos;)t|(?:’|&apos;)(?:s|m|d|ll|re|ve)")
+_TWO_WORDS = "can not|gon na|got ta|wan na|lem me|gim me"
 
 
 @lru_cache(maxsize=2)
@@ -37,57 +51,65 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
     capitalised = "|".join(f"{word[0]}(?i:{word[1:]})" for word in CAPITALISED)
     table = [
         # markup, addresses, names
-        r"""</?[A-Za-z][\w.:@-]*(?:\s+[A-Za-z][\w.:-]*\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))*\s*/?>|<[!?][^<>\s][^<>]*>""",
+        r"""</[A-Za-z][\w.:@-]*\s*>|<[!?][A-Za-z-][^<>]*>""",
+        r"""<[A-Za-z][\w.:@-]*\s*>|<[A-Za-z][\w.:-]*(?:\s+[A-Za-z][\w.:-]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))?)*\s*/?\s*>""",
         rf"""(?i:https?)://[^\s"<>|()]+{last_path}""",
         rf"""(?i:www)\.(?:[^\s"<>|.!?(){{}},/]+\.)+[A-Za-z]{{2,4}}{path}""",
-        rf"""(?:[A-Za-z]+\.)+(?:com|net|org|edu){path}(?!{alnum})""",
-        r"""<?[A-Za-z0-9][^\s"<>|(){}\[\]@]*@(?:[^\s"<>|(){}.@]+\.)*[^\s"<>|(){}.!?@]+>?""",
+        rf"""(?:[A-Za-z*~+%&’][A-Za-z0-9*~+%&’]*\.)+(?:com|net|org|edu){path}""",
+        r"""<?[A-Za-z0-9][^\s"<>|(){}\[\]@]*@(?:[^\s"<>|(){}.]+\.)*[^\s"<>|(){}.!?]+>?""",
+        rf"(?:[A-Za-z0-9]+\.)+(?i:{'|'.join(FILE_ENDINGS)})(?=[\s,.!?]|$)",
         r"@[A-Za-z_][A-Za-z0-9_]*",
         rf"#{letter}+",
         # faces
-        r"""[<>]?[:;=][-']?[()DPpO@|\\\[\]](?![A-Za-z0-9])|\^_\^|-_-|'_'""",
-        # numbers; the blank inside the first two stays in the token
+        r"""[<>]?[:;=][-']?[()DdPpO@|\\\[\]{](?![A-Za-z0-9])|\^_\^|-_-|'_'|\([-^x=~<>'][_.-]?[-^x=~<>']\)""",
+        # numbers; the blank inside the first three stays in the token
         r"(?:\(\d{2,3}\) ?\d{3,4}[ -]\d{3,5}|(?:\d{1,4}[ -]){0,2}\d{2,4} \d{3,4}[ -]\d{3,5})(?![\w-])",
+        r"\d{2,4} \d{6,8}(?![\w-])",
         r"\d{1,4}[- ]\d{1,4}/\d{1,4}(?!\d)",
         r"[+-]?\d+(?:[.,:]\d+)*|[+-]?(?:[.,:]\d+)+",
-        rf"\d+(?:\.\d+)*\.[xX](?!{alnum})",
-        r"'[0-9]0s",
-        r"('\d\d)(?=\s|$)",
+        r"['’][0-9]0s",
+        r"(['’]\d\d)(?=\s|$)",
         # words with an apostrophe
-        rf"({letter}{alnum}*|\d+{alnum}*)'(?i:s|m|d|ll|re|ve)(?![A-Za-z])",
-        r"([A-Za-z]*[A-MO-Za-mo-z])[Nn]'[Tt]",
-        r"[Nn]'[Tt]",
-        r"('(?i:s|m|d|ll|re|ve))(?![A-Za-z])",
-        r"'[Nn]'|'(?i:em|till?|cause)|('[Nn])(?=\s|$)",
-        rf"[DJLdjl]'|([Yy]')(?={alnum})|(?i:ol'|cap'n|nat'l|li'l)",
-        rf"[A-HJ-XZdlno]'{alnum}{{2,}}",
-        rf"{letter}+[AEIOUYaeiouy]'[A-Zaeiou]{letter}*|[Ee]'er",
+        rf"({letter}{alnum}*|\d+{alnum}*)(?:['’]|&apos;)(?i:s|m|d|ll|re|ve)(?![A-Za-z])",
+        rf"([A-Za-z]*[A-MO-Za-mo-z])[Nn]{_APOSTROPHE}[Tt]",
+        rf"[Nn]{_APOSTROPHE}[Tt]",
+        r"((?:['’]|&apos;)(?i:s|m|d|ll|re|ve))(?![A-Za-z])",
+        r"['’][Nn]['’]|['’](?i:em|till?|cause)|(['’][Nn])(?=\s|$)",
+        rf"[DJLdjl]['’]|([Yy]['’])(?={alnum})|(?i:ol['’]|cap['’]n|nat'l|li'l)",
+        rf"[A-HJ-XZdlno]{_APOSTROPHE}{alnum}{{2,}}",
+        rf"{letter}+[AEIOUYaeiouy]{_APOSTROPHE}[A-Zaeiou]{letter}*|[Ee]['’]er",
         # words with hyphens, slashes, dots, marks between letters
-        rf"(?:[A-HJ-XZdlno]'{alnum}{{2,}}|{alnum}(?:{alnum}|[_.,]{alnum}|[.,](?=-))*)(?:-{alnum}+(?:_{alnum}+)*)+",
-        r"[A-Za-z0-9]+(?:-[A-Za-z]+)*(?:/[A-Za-z0-9]+(?:-[A-Za-z]+)*){1,2}",
+        rf"(?:[A-HJ-XZdlno]{_APOSTROPHE}{alnum}{{2,}}|{alnum}+(?:_{alnum}+)*|{alnum}(?:{alnum}|[.,]{alnum}|[.,](?=-))*)"
+        rf"(?:-{alnum}+(?:_{alnum}+)*)+",
+        r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}",
+        r"([Pp]h\.[Dd]\.)s(?![A-Za-z])",
         rf"{letter}{alnum}*(?:\.{letter}{alnum}*)+",
         r"[A-Za-z](?:\.[A-Za-z])+\.|[Pp]h\.[Dd]\.",
-        rf"{letter}+(?:[!?]{letter}+)+",
+        rf"{letter}+(?:\.{letter}+)*(?:[!?]{letter}+(?:\.{letter}+)*)+",
         r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
         # abbreviations
         rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|({alnum}+\.)[,:;]",
-        rf"((?:{spellings(BEFORE_DIGIT, ANY_CASE)})\.)\s*\d",
+        rf"((?:{spellings(BEFORE_DIGIT, ANY_CASE)})\.)\s?\d",
         rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)})(?:\s|$))",
         # words
-        r"(?i:cannot|gonna|gotta|wanna|lemme|gimme)(?![A-Za-z0-9])|'[Tt](?i:is|was)",
+        *(rf"((?i:{one}))(?i:{two})(?![A-Za-z0-9])" for one, two in map(str.split, _TWO_WORDS.split("|"))),
+        r"('[Tt])(?i:is|was)",
         rf"{alnum}(?:{alnum}|[_‐‑]{alnum})*",
         r"[Cc]\+\+|[CcFf]#",
         r"[A-Z]+\$",
         # runs of one mark, and entities
-        r"-(?i:[lr][rsc]b)-|\.\.\.|-{5,}|---?|\*+|_+|[!?]{2,}|@{2,}|#{2,}|<<|>>|''|``",
-        r"&(?i:lt|gt|amp|quot|apos|nbsp|mdash);?|&#\d+;",
+        r"-(?i:[lr][rsc]b)-|\.\.\.|-{5,}|---?|(?:\\\*)+|\*+|_+|[!?]{2,}|@{2,}|#{2,}|<<|>>|''|``",
+        r"&(?i:lt|gt|amp|quot|apos|nbsp|mdash|ndash);|&[AEIOUaeiou](?:acute|grave|uml);|&#\d+;",
     ]
     return tuple(re.compile(row) for row in table)
 
 
 # What can only be decided by looking over a blank; every other token lies within one run of non-blanks.
+_BLANK = re.compile(r"\s")
 _NUMBERS_APART = re.compile(r"[0-9]\)? [0-9]")
-_DOT_THEN_BLANK = re.compile(rf"(?<![\w'])\w\. |(?<!\w)(?:{spellings(BEFORE_DIGIT, ANY_CASE)})\. [0-9]|<[^<>]* [^<>]*>")
+_DOT_THEN_BLANK = re.compile(
+    rf"(?<![\w'])\w\.\s|(?<!\w)(?:{spellings(BEFORE_DIGIT, ANY_CASE)})\. [0-9]|<[^<>]*\s[^<>]*>"
+)
 
 
 def ptb_tokenize(caption: str) -> list[str]:
@@ -99,7 +121,7 @@ def ptb_tokenize(caption: str) -> list[str]:
     if not caption.isascii():
         caption = plain(caption)
     if _reaches_over_blanks(caption):
-        return list(_tokens_of(" ".join(caption.split())))
+        return list(_tokens_of(_BLANK.sub(" ", caption)))
     tokens: list[str] = []
     for chunk in caption.split():
         tokens += _cached_tokens(chunk)
@@ -113,7 +135,7 @@ def words(caption: str) -> list[str]:
 
 
 def _reaches_over_blanks(caption: str) -> bool:
-    if (". " in caption or "<" in caption) and _DOT_THEN_BLANK.search(caption):
+    if ("." in caption or "<" in caption) and _DOT_THEN_BLANK.search(caption):
         return True
     return _NUMBERS_APART.search(caption) is not None
 
@@ -148,18 +170,22 @@ def _next_token(text: str, position: int, rules: tuple[re.Pattern[str], ...]) ->
 def _written(token: str) -> list[str]:
     """How the original writes a token: brackets by name, currency, contractions in two, lower case."""
     lower = token.lower()
-    if cut := _SPLIT_IN_TWO.get(lower):
-        return [lower[:cut], lower[cut:]]
     if token in SILENT:
         return []
     if len(token) == 1:
-        return [
-            _BRACKETS.get(token) or CURRENCY.get(token) or FRACTIONS.get(token) or ("''" if token == '"' else lower)
-        ]
+        return [_ALONE.get(token, lower)]
+    if _CONTRACTION.fullmatch(lower):
+        return [_straight(lower)]
     if token[0] == "&" and (entity := _ENTITIES.get(lower.strip("&;"))) is not None:
         return [entity] if entity else []
-    if not token[0].isalpha():
+    if token[0] == "(" or (token[0] in "<>:;=" and token[-1] != ">"):
         lower = lower.replace("(", "-lrb-").replace(")", "-rrb-")
-    if token[0] == "-" and token in ("---", "----"):
+    if token in ("---", "----"):
         return ["--"]
-    return [lower.replace(" ", "\u00a0").replace("&amp;", "&")]
+    lower = lower.replace(" ", "\u00a0")
+    return [lower if token[0] == "<" else lower.replace("&amp;", "&")]
+
+
+def _straight(contraction: str) -> str:
+    """Curly apostrophes of contractions become straight; all other words keep theirs."""
+    return contraction.replace("&apos;", "'").replace("’", "'").replace("‘", "`").replace("‛", "`")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from curate.errors import UserError
+from evalsuite.metrics.checks import check_answers, check_variant
 from evalsuite.normalize.vqa import NORMALIZERS
 
 NormalizerName = Literal["official", "evalai", "none"]
@@ -67,7 +67,5 @@ def exact_match(prediction: str, answers: Sequence[str], *, normalizer: Normaliz
 
 
 def _check(answers: Sequence[str], normalizer: str) -> None:
-    if isinstance(answers, str) or not answers:
-        raise UserError("answers must be a non-empty list of texts")
-    if normalizer not in NORMALIZERS:
-        raise UserError(f"unknown normalizer {normalizer!r}; known: {', '.join(NORMALIZERS)}")
+    check_answers(answers)
+    check_variant(normalizer, NORMALIZERS, "normalizer")

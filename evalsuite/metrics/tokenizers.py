@@ -1,0 +1,66 @@
+"""Tokenisers of caption metrics by name: COCO's own, and sacrebleu's for other languages.
+
+``ptb`` is for languages that put blanks between words. For the others sacrebleu's tokenisers are
+used, after lower-casing: ``zh`` (Chinese characters apart, the rest as 13a), ``ja-mecab`` and
+``ko-mecab`` (words; need ``pip install "sacrebleu[ja]"`` or ``[ko]``), ``char`` (every character),
+``13a`` and ``intl`` (WMT's). Scores under different tokenisers cannot be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from typing import Literal
+
+from curate.errors import UserError
+from evalsuite.metrics.checks import check_variant
+from evalsuite.metrics.tokenizer import ptb_tokenize, words
+
+Tokenize = Callable[[str], list[str]]
+TokenizerName = Literal["ptb", "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab"]
+_SACREBLEU = {
+    "13a": "Tokenizer13a", "intl": "TokenizerV14International", "zh": "TokenizerZh", "char": "TokenizerChar",
+    "ja-mecab": "TokenizerJaMecab", "ko-mecab": "TokenizerKoMecab",
+}  # fmt: skip
+TOKENIZERS = ("ptb", *_SACREBLEU)
+
+
+def caption_tokens(name: TokenizerName) -> Tokenize:
+    """Caption → tokens, as ROUGE-L compares them.
+
+    Raises:
+        UserError: no such tokeniser, or what it needs is not installed.
+    """
+    check_variant(name, TOKENIZERS, "tokenizer")
+    return ptb_tokenize if name == "ptb" else _from_sacrebleu(name)
+
+
+def counted_words(name: TokenizerName) -> Tokenize:
+    """Caption → words, as BLEU and CIDEr count them: under ``ptb`` a no-break space divides a token.
+
+    Raises:
+        UserError: as ``caption_tokens``.
+    """
+    return words if name == "ptb" else caption_tokens(name)
+
+
+@lru_cache(maxsize=8)
+def _from_sacrebleu(name: str) -> Tokenize:
+    module = f"sacrebleu.tokenizers.tokenizer_{name.replace('-', '_')}"
+    try:
+        tokenizer = getattr(import_module(module), _SACREBLEU[name])()
+    except (ImportError, RuntimeError) as error:
+        extra = {"ja-mecab": "[ja]", "ko-mecab": "[ko]"}.get(name, "")
+        raise UserError(f'tokenizer {name!r} needs: pip install "sacrebleu{extra}"') from error
+
+    def tokenize(caption: str) -> list[str]:
+        tokens: list[str] = tokenizer(caption.lower()).split()
+        return tokens
+
+    return tokenize
+
+
+def tokenizer_label(name: TokenizerName) -> str:
+    """What a report calls it."""
+    return "COCO tokens" if name == "ptb" else f"sacrebleu {name} tokens"
