@@ -22,6 +22,9 @@ app = typer.Typer(
     Example: curate run curate/recipes/demo.yaml, then: curate explain ID --curated data/curated/demo
     """,
 )
+CuratedArgument = Annotated[
+    Path, typer.Argument(metavar="CURATED", help="A curated folder, or the recipe that made it.")
+]
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file, e.g. curate/recipes/photos.yaml.")]
 
 
@@ -35,6 +38,7 @@ def run(
 ) -> None:
     """The whole curation: read, measure, compare, decide, write.
 
+    Reads VQA, TextVQA, VizWiz, GQA, DocVQA, ChartQA, COCO, LLaVA and more as published: see `curate sources`.
     Leaves data/curated/<name>/ (or `out:` of the recipe) with samples.jsonl, decisions.parquet, ledger.jsonl,
     a dataset card and a manifest. May be killed at any point: run it again and it goes on. If nothing has
     changed it says so and does nothing.
@@ -52,7 +56,13 @@ def run(
 
 
 @app.command()
-def decide(recipe: RecipeArgument) -> None:
+def decide(
+    recipe: RecipeArgument,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Leave the recipe's folder as it is and decide in this new one, to compare the two."),
+    ] = None,
+) -> None:
     """Decide anew from stored signals, in seconds.
 
     Takes what an earlier `curate run` has measured and opens no image. For tuning: edit thresholds, rules,
@@ -60,11 +70,13 @@ def decide(recipe: RecipeArgument) -> None:
 
     Example: curate decide my.yaml
     """
+    from curate.branch import branch
     from curate.pipeline import decide_again
     from curate.recipe import read_recipe
     from curate.summary import show_summary
 
-    outcome = decide_again(read_recipe(recipe), str(recipe))
+    asked = read_recipe(recipe)
+    outcome = decide_again(branch(asked, into) if into else asked, str(recipe))
     show_summary(outcome.counts, outcome.seconds, outcome.space, str(recipe))
 
 
@@ -81,29 +93,130 @@ def explain(
     Example: curate explain easy_vqa/train/12 --curated data/curated/demo
     """
     from curate import explain as explaining
-    from curate.recipe import read_recipe
 
-    folder = read_recipe(curated).folder if curated.suffix in (".yaml", ".yml") else curated
-    explaining.show(explaining.explain(folder, sample_id))
+    explaining.show(explaining.explain(_folder(curated), sample_id))
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A curated folder, or the recipe that made it.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The one to compare it with.")],
+    limit: Annotated[int, typer.Option(min=0, help="Examples of each kind of change.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: counts, changed rules, transitions.")] = False,
+) -> None:
+    """Say which rows changed fate between two curations, and through which rule.
+
+    To try other thresholds without losing the first result, decide into a second folder and compare.
+
+    Example: curate decide stricter.yaml --into data/curated/stricter, then:
+    curate diff data/curated/demo data/curated/stricter
+    """
+    from curate import diff as comparing
+
+    found = comparing.diff(_folder(a), _folder(b), limit)
+    if as_json:
+        print(comparing.as_json(found))
+    else:
+        comparing.show(found)
+
+
+@app.command()
+def plot(curated: CuratedArgument) -> None:
+    """Draw the funnel, and a histogram of every signal with the rules' thresholds.
+
+    Leaves plots/ in the curated folder: index.html, one page that needs no network, and a PNG for each chart.
+    Reads stored signals, opens no image.
+
+    Example: curate plot data/curated/demo
+    """
+    from curate.plot.page import plot as draw
+
+    page, *pictures = draw(_folder(curated))
+    print(f"{page}: {len(pictures)} charts, each as a PNG beside it")
+
+
+@app.command()
+def export(
+    curated: CuratedArgument,
+    to: Annotated[
+        str,
+        typer.Option(metavar="FORMAT", help="jsonl, parquet, webdataset, imagefolder, ms-swift, llama-factory or trl."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to make. [default: exports/FORMAT in the curated folder]")
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="path|copy",
+            help="Name pictures where they lie, or copy them into the export. parquet, webdataset and imagefolder"
+            " always hold them.",
+        ),
+    ] = None,
+    shard_megabytes: Annotated[
+        int, typer.Option(min=1, max=8000, help="Largest shard of parquet and webdataset.")
+    ] = 500,
+) -> None:
+    """Write the kept rows in the form that another tool loads.
+
+    Rows that the format cannot hold are listed in rejects.jsonl with the reason. The folder appears when it is
+    complete; an export that was interrupted goes on where it stopped.
+
+    Example: curate export data/curated/demo --to llama-factory --out /data/demo-lf
+    """
+    from curate.config import parse_recipe
+    from curate.exports.console import export_and_show
+    from curate.exports.settings import ExportSettings
+
+    values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes}
+    export_and_show(_folder(curated), parse_recipe(values, ExportSettings, where="curate export"))
 
 
 @app.command()
 def inspect(
-    location: Annotated[str, typer.Argument(metavar="LOCATION", help="A file, a folder or a data package's name.")],
+    location: Annotated[
+        str, typer.Argument(metavar="LOCATION", help="A file, a folder, a data package's name, or hub:REPO.")
+    ],
     as_name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Read it as this layout instead of recognising it.")
     ] = None,
     image_root: Annotated[str | None, typer.Option(help="Folder that its image paths are relative to.")] = None,
+    annotations: Annotated[
+        str | None, typer.Option(help="VQA's second file, if it is not beside the questions; or none.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split to read, where the location holds several.")] = "",
 ) -> None:
     """Say what a dataset holds before it is curated.
 
-    Layout, counts, three rows, what is wrong. Reads every row and decodes 200 of the images. Writes nothing.
+    Layout, counts, three rows, and every class of problem with examples. The layout is recognised by content;
+    `curate sources` lists what is known. Reads every row and decodes 200 of the images. Writes nothing.
 
     Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
     """
-    from curate.inspect import inspect_location, show_inspection
+    from curate.inspect import inspect_location
+    from curate.inspect_view import show_inspection
+    from curate.settings import SourceSettings
 
-    show_inspection(inspect_location(location, as_name, image_root=image_root))
+    settings = SourceSettings(
+        location=location, layout=as_name, image_root=image_root, annotations=annotations, split=split
+    )
+    show_inspection(inspect_location(settings))
+
+
+@app.command()
+def sources() -> None:
+    """List the layouts that are read, with an entry for a recipe each.
+
+    A recipe's `sources:` is a list of such entries. `layout:` is only needed where the content could be two of
+    them; `source:` and `split:` set the first parts of every id.
+
+    Example: curate sources
+    """
+    from rich.console import Console
+
+    from curate.source_list import sources_table
+
+    Console().print(sources_table())
 
 
 @app.command()
@@ -119,6 +232,13 @@ def signals() -> None:
     from curate.explain import columns_table
 
     Console().print(columns_table())
+
+
+def _folder(curated: Path) -> Path:
+    """A curated folder, or that of a recipe."""
+    from curate.recipe import read_recipe
+
+    return read_recipe(curated).folder if curated.suffix in (".yaml", ".yml") else curated
 
 
 def main() -> None:

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import heapq
-import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from curate.decode import decode
 from curate.preflight import CLASSES, locate, wrong_extension
 from curate.progress import track
-from curate.sample import BadRow, Sample, to_record
+from curate.sample import BadRow, Sample
 from curate.seen import SeenTexts, digest64
 from curate.settings import MeasureSettings, SourceSettings
 from curate.signals import text
-from curate.sources import open_source
+from curate.sources import OpenedSource, open_source
 
-_ROWS_SHOWN, _BAD_SHOWN = 3, 5
+_ROWS_SHOWN, _EXAMPLES, _BAD_CLASSES = 3, 3, 20
+_SPECIFIC = re.compile(r"\d[\d.,]*|'[^']*'|\"[^\"]*\"|/\S+")
 _ROW_FAULTS = {
-    "empty_answer": "an assistant turn is blank, or there is none",
+    "empty_answer": "an assistant turn is blank",
     "echoed_answer": "an answer repeats its question",
     "refusal": "an answer is a refusal",
     "markers_mismatch": "<image> markers do not match the images",
@@ -35,16 +31,35 @@ _ROW_FAULTS = {
 
 
 @dataclass(frozen=True)
+class Problem:
+    """One class of what is wrong.
+
+    Attributes:
+        name: ``bad row``, a fault of rows, or a preflight class.
+        count: rows, or images among those that were decoded.
+        meaning: one clause.
+        examples: the first ones: file and line, id of the row, or path of the image.
+    """
+
+    name: str
+    count: int
+    meaning: str
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What was found.
 
     Attributes:
-        rows, bad_rows: readable and unreadable rows; ``bad_examples`` are the first of the latter.
+        rows, bad_rows: readable and unreadable rows.
+        unanswered: rows without any answer; legal, as in test splits.
         text_only, several_images: rows without a picture, rows with more than one.
+        votes: fewest and most references of a row.
         images: distinct image paths.
-        splits, row_faults: name → number of rows.
+        splits, question_types: name → number of rows.
         images_checked: how many images were decoded (the same ones every time).
-        image_faults: preflight class → (number among those checked, first path, detail).
+        row_problems, image_problems: what is wrong, the most frequent first.
         examples: the first rows.
     """
 
@@ -53,122 +68,121 @@ class Inspection:
     image_root: Path
     rows: int
     bad_rows: int
-    bad_examples: tuple[BadRow, ...]
+    unanswered: int
     text_only: int
     several_images: int
+    votes: tuple[int, int]
     images: int
     splits: Mapping[str, int]
-    row_faults: Mapping[str, int]
+    question_types: Mapping[str, int]
     images_checked: int
-    image_faults: Mapping[str, tuple[int, str, str]]
+    row_problems: tuple[Problem, ...]
+    image_problems: tuple[Problem, ...]
     examples: tuple[Sample, ...]
 
 
-def inspect_location(
-    location: str, as_name: str | None = None, *, image_root: str | None = None, check_images: int = 200
-) -> Inspection:
+class _Problems:
+    """Counts and first examples by class."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, str, list[str]]] = {}
+
+    def add(self, name: str, meaning: str, example: str, key: str = "") -> None:
+        count, meaning, examples = self._found.get(key or name, (0, meaning, []))
+        examples += [example] if len(examples) < _EXAMPLES else []
+        self._found[key or name] = (count + 1, meaning, examples)
+
+    def add_bad_row(self, row: BadRow) -> None:
+        """Bad rows are of one class if their reasons differ in numbers and names only."""
+        key = f"bad row {_SPECIFIC.sub('…', row.reason)}"
+        if key not in self._found and sum(known.startswith("bad row") for known in self._found) >= _BAD_CLASSES:
+            key = "bad row"
+        self.add("bad row", row.reason if key != "bad row" else "other reasons", row.where, key)
+
+    def all(self) -> tuple[Problem, ...]:
+        found = [
+            Problem("bad row" if key.startswith("bad row") else key, count, meaning, tuple(examples))
+            for key, (count, meaning, examples) in self._found.items()
+        ]
+        return tuple(sorted(found, key=lambda problem: -problem.count))
+
+
+def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> Inspection:
     """Read every row and decode a sample of the images.
 
     Args:
-        location: file, folder or package name.
-        as_name: layout to read it as; None recognises it.
-        image_root: where the images are, if they are not found near the file.
+        settings: as in ``sources:`` of a recipe; without ``layout`` it is recognised.
         check_images: how many distinct images to decode, chosen by digest of their path.
 
     Raises:
-        UserError: nothing there, or no known layout.
+        UserError: nothing there, no known layout, or a broken file.
     """
-    source = open_source(SourceSettings(location=location, layout=as_name, image_root=image_root))
-    bad: list[BadRow] = []
+    source = open_source(settings)
+    problems = _Problems()
     examples: list[Sample] = []
-    counts, splits, faults = Counter[str](), Counter[str](), Counter[str]()
+    counts, splits, kinds = Counter[str](), Counter[str](), Counter[str]()
+    fewest, most = 1 << 62, 0
     ids, images = SeenTexts(), SeenTexts()
-    chosen: list[tuple[int, str]] = []  # a heap of the smallest digests, negated
-    for row in track(source.rows(), f"read {location}"):
+    chosen: list[tuple[int, str, bytes | None]] = []  # a heap of the smallest digests, negated
+    for row in track(source.rows(), f"read {settings.location}"):
         if isinstance(row, BadRow):
             counts["bad"] += 1
-            bad += [row] if len(bad) < _BAD_SHOWN else []
+            problems.add_bad_row(row)
             continue
         counts["rows"] += 1
         counts["text_only"] += not row.image
         counts["several"] += len(row.image) > 1
+        counts["unanswered"] += _is_unanswered(row)
+        fewest, most = min(fewest, len(row.answers)), max(most, len(row.answers))
         splits[row.split] += 1
+        kind = row.meta.get("question_type")
+        if isinstance(kind, str) and (kind in kinds or len(kinds) < 1000):
+            kinds[kind] += 1
         examples += [row] if len(examples) < _ROWS_SHOWN else []
-        faults.update(_faults(row))
-        faults["repeated_id"] += ids.add(row.id, 0) is not None
+        for name in _faults(row) + (["repeated_id"] if ids.add(row.id, 0) is not None else []):
+            problems.add(name, _ROW_FAULTS[name], row.id)
         for path in row.image:
             digest = digest64(path)
             if images.add(digest, 0) is None and check_images:
                 change = heapq.heappush if len(chosen) < check_images else heapq.heappushpop
-                change(chosen, (-digest, path))
-    checked = sorted(path for _, path in chosen)
+                change(chosen, (-digest, path, row.embedded.get(path)))
+    checked = sorted((path, data) for _, path, data in chosen)
     return Inspection(
-        location, source.layout, source.image_root, counts["rows"], counts["bad"], tuple(bad), counts["text_only"],
-        counts["several"], len(images), splits, {name: count for name, count in faults.items() if count}, len(checked),
-        _image_faults(checked, source.image_root), tuple(examples),
+        settings.location, source.layout, source.image_root, counts["rows"], counts["bad"], counts["unanswered"],
+        counts["text_only"], counts["several"], (min(fewest, most), most), len(images), splits, kinds, len(checked),
+        problems.all(), _image_problems(checked, source), tuple(examples),
     )  # fmt: skip
+
+
+def _is_unanswered(sample: Sample) -> bool:
+    return not sample.answers and all(turn.role != "assistant" for turn in sample.conversations)
 
 
 def _faults(sample: Sample) -> list[str]:
     turns = [(turn.role, turn.value) for turn in sample.conversations]
     facts = text.conversation(turns, len(sample.image))
-    found = [name for name in ("empty_answer", "echoed_answer", "refusal") if facts[name]]
-    found += [] if facts["markers_match"] else ["markers_mismatch"]
+    found = [] if facts["markers_match"] else ["markers_mismatch"]
+    if _is_unanswered(sample):
+        return found
+    found += [name for name in ("empty_answer", "echoed_answer", "refusal") if facts[name]]
     return found + ([] if facts["alternates"] else ["not_alternating"])
 
 
-def _image_faults(paths: list[str], image_root: Path) -> dict[str, tuple[int, str, str]]:
+def _image_problems(images: list[tuple[str, bytes | None]], source: OpenedSource) -> tuple[Problem, ...]:
     caps = MeasureSettings()
-    root = str(image_root.resolve())
-    found: dict[str, tuple[int, str, str]] = {}
-    for path in track(paths, "check images", len(paths)):
-        located = locate(path, root, max_bytes=caps.max_bytes)
-        error, detail = located.error, located.detail
-        if located.file is not None:
-            _, facts = decode(Path(located.file).read_bytes(), max_bytes=caps.max_bytes, max_pixels=caps.max_pixels)
+    root = str(source.image_root.resolve())
+    problems = _Problems()
+    for path, embedded in track(images, "check images", len(images)):
+        error, detail, data = None, None, embedded
+        if data is None:
+            located = locate(path, root, max_bytes=caps.max_bytes)
+            error, detail = located.error, located.detail
+            data = Path(located.file).read_bytes() if located.file is not None else None
+        if data is not None:
+            _, facts = decode(data, max_bytes=caps.max_bytes, max_pixels=caps.max_pixels)
             error, detail = facts.error, facts.error_detail
             if facts.format and (misnamed := wrong_extension(path, facts.format)):
                 error, detail = error or "wrong_extension", detail or misnamed
         if error is not None:
-            count, first, why = found.get(error, (0, path, detail or ""))
-            found[error] = (count + 1, first, why)
-    return found
-
-
-def show_inspection(found: Inspection, console: Console | None = None) -> None:
-    """Print it for people; text of the data set is shown as text."""
-    console = console or Console()
-    table = Table(show_header=False, box=None, pad_edge=False)
-    facts: list[tuple[str, Any]] = [
-        ("location", found.location),
-        ("layout", found.layout),
-        ("image root", found.image_root),
-        ("rows", f"{found.rows:,}"),
-        ("unreadable rows", f"{found.bad_rows:,}"),
-        ("images", f"{found.images:,} distinct paths"),
-        ("rows without image", f"{found.text_only:,}"),
-        ("rows with several", f"{found.several_images:,}"),
-        ("splits", ", ".join(f"{name or '(none)'} {count:,}" for name, count in sorted(found.splits.items()))),
-    ]
-    for name, value in facts:
-        table.add_row(Text(name, style="dim"), Text(str(value)))
-    console.print(table)
-    for number, sample in enumerate(found.examples, start=1):
-        console.print(Text(f"\nrow {number}", style="bold"))
-        line = json.dumps(to_record(sample), ensure_ascii=False)
-        console.print(Text(line if len(line) <= 600 else line[:600] + " …"))
-    console.print(Text("\nwhat is wrong", style="bold"))
-    if not (found.bad_rows or found.row_faults or found.image_faults):
-        console.print(f"nothing found ({found.images_checked:,} images decoded)")
-        return
-    wrong = Table(box=None, pad_edge=False)
-    for header in ("what", "how many", "meaning", "first"):
-        wrong.add_column(header, justify="right" if header == "how many" else "left", overflow="fold")
-    for bad in found.bad_examples[:1]:
-        wrong.add_row("bad row", f"{found.bad_rows:,}", Text(bad.reason), Text(bad.where))
-    for name, count in found.row_faults.items():
-        wrong.add_row(name, f"{count:,}", Text(_ROW_FAULTS[name]), "")
-    for name, (count, path, why) in found.image_faults.items():
-        share = f"{count:,} of {found.images_checked:,}"
-        wrong.add_row(name, share, Text(CLASSES[name]), Text(f"{path}: {why}" if why else path))
-    console.print(wrong)
+            problems.add(error, CLASSES[error], f"{path}: {detail}" if detail else path)
+    return problems.all()
