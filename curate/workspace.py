@@ -66,9 +66,29 @@ class Workspace:
         return self.work / "duplicate_rows.parquet"
 
     @property
+    def splits(self) -> Path:
+        """The split of every row, where the recipe asks for splits."""
+        return self.work / "splits.parquet"
+
+    @property
+    def contamination_rows(self) -> Path:
+        """Rows that also occur in an evaluation set, before anything is decided."""
+        return self.work / "contamination_rows.parquet"
+
+    @property
+    def contamination_counts(self) -> Path:
+        """Per evaluation set: how large it is, and how many of its images were found."""
+        return self.work / "contamination_counts.json"
+
+    @property
     def contamination(self) -> Path:
-        """Rows whose image also occurs in an evaluation set."""
+        """Rows that also occur in an evaluation set, how they match, and their fate."""
         return self.folder / "contamination.parquet"
+
+    @property
+    def contamination_report(self) -> Path:
+        """The same, counted per evaluation set."""
+        return self.folder / "contamination.json"
 
     @property
     def corrections(self) -> Path:

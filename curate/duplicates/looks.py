@@ -86,12 +86,16 @@ def difference(a: Looks, i: Indices, b: Looks, j: Indices, settings: MatchSettin
 
 
 def matches(a: Looks, b: Looks, settings: MatchSettings) -> Iterator[tuple[Indices, Indices, Difference]]:
-    """Blocks of confirmed pairs (into ``a``, into ``b``); with two hashes a pair may come twice."""
-    for one, other in zip(a.hashes(settings), b.hashes(settings), strict=True):
+    """Blocks of confirmed pairs (into ``a``, into ``b``), every pair once."""
+    hashes = list(zip(a.hashes(settings), b.hashes(settings), strict=True))
+    for number, (one, other) in enumerate(hashes):
         values_a, members_a = group_equal(one)
         values_b, members_b = group_equal(other)
         for left, right in neighbours(values_a, values_b, settings.radius, same=False):
             for i, j in members_a.product_blocks(members_b, left, right):
+                for first, second in hashes[:number]:  # which has proposed this pair already
+                    new = np.bitwise_count(first[i] ^ second[j]) > settings.radius
+                    i, j = i[new], j[new]
                 apart = difference(a, i, b, j, settings)
                 same = apart.confirmed(settings)
                 yield i[same], j[same], Difference(apart.mean[same], apart.cell[same], apart.bits[same])
