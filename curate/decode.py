@@ -73,41 +73,60 @@ class ImageFacts:
     error_detail: str | None = None
 
 
-def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> tuple[Image.Image | None, ImageFacts]:
-    """Decode a file's bytes to an 8-bit RGB image. Never raises on bad bytes.
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one decoding gives.
 
-    Returns:
-        The image, or None, and the facts. ``facts.error`` is set whenever the image is None, and
-        to ``animated`` for an image with several frames, whose first frame is returned.
+    Attributes:
+        image: 8-bit RGB as seen, or None.
+        original: the same pixels in the file's own mode, neither turned nor blended with white.
+        facts: ``facts.error`` is set whenever the image is None, and to ``animated`` for an image with several
+            frames, whose first one is given.
     """
+
+    image: Image.Image | None
+    original: Image.Image | None
+    facts: ImageFacts
+
+
+def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> tuple[Image.Image | None, ImageFacts]:
+    """The image and the facts of ``decode_whole``."""
+    found = decode_whole(data, max_bytes=max_bytes, max_pixels=max_pixels)
+    return found.image, found.facts
+
+
+def decode_whole(data: bytes, *, max_bytes: int, max_pixels: int) -> Decoded:
+    """Decode a file's bytes to an 8-bit RGB image. Never raises on bad bytes."""
     facts = ImageFacts(len(data))
     if not data:
-        return None, replace(facts, error="empty")
+        return Decoded(None, None, replace(facts, error="empty"))
     if len(data) > max_bytes:
-        return None, _failed(facts, "too_large_bytes", f"{len(data)} bytes, the cap is {max_bytes}")
+        return Decoded(None, None, _failed(facts, "too_large_bytes", f"{len(data)} bytes, the cap is {max_bytes}"))
     try:
         opened = Image.open(BytesIO(data), formats=_FORMATS)
     except _BOMB as error:
-        return None, _failed(facts, "too_large_pixels", error)
+        return Decoded(None, None, _failed(facts, "too_large_pixels", error))
     except UnidentifiedImageError:
-        return None, _unidentified(data)
+        return Decoded(None, None, _unidentified(data))
     except _DAMAGE as error:
-        return None, _failed(facts, "truncated" if _has_signature(data) else "not_an_image", error)
+        return Decoded(None, None, _failed(facts, "truncated" if _has_signature(data) else "not_an_image", error))
     width, height = opened.size
     facts = replace(facts, format=opened.format, width=width, height=height, mode=opened.mode)
     if width * height > max_pixels:
-        return None, _failed(facts, "too_large_pixels", f"{width} × {height} pixels, the cap is {max_pixels}")
+        return Decoded(
+            None, None, _failed(facts, "too_large_pixels", f"{width} × {height} pixels, the cap is {max_pixels}")
+        )
     try:
         facts = replace(facts, frames=_frames(opened, len(data)))
         turned_by_pillow = _orientation(opened) if opened.format == "TIFF" else 1
         opened.load()
         image = to_rgb(opened)
     except _BOMB as error:
-        return None, _failed(facts, "too_large_pixels", error)
+        return Decoded(None, None, _failed(facts, "too_large_pixels", error))
     except _DAMAGE as error:
-        return None, _failed(facts, "truncated", error)
+        return Decoded(None, None, _failed(facts, "truncated", error))
     if image is None:
-        return None, _failed(facts, "unreadable_mode", opened.mode)
+        return Decoded(None, None, _failed(facts, "unreadable_mode", opened.mode))
     orientation = _orientation(opened)
     if orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
@@ -116,7 +135,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> tuple[Image.Image
     # A multi-picture JPEG is a photograph with its own preview, not an animation.
     if facts.frames != 1 and opened.format != "MPO":
         facts = _failed(facts, "animated", f"{facts.frames} frames")
-    return image, facts
+    return Decoded(image, opened, facts)
 
 
 def to_rgb(image: Image.Image) -> Image.Image | None:

@@ -77,7 +77,21 @@ _ROW_COLUMNS = {
     "images": Column("rows", "len(r.images)", "BIGINT", "number of images; 0 is a text-only row"),
     "bad_row": Column("rows", "r.bad_row", "VARCHAR", "why the row could not be read, or null"),
 }
+# CleanVision's odd_size: how far √(width × height) lies from the middle of the set's, in units of the range that
+# quartiles ± 3 interquartile ranges span; of the middle itself where all sizes are equal.
+_ODD_SIZE = """CASE WHEN s.dark_score IS NOT NULL THEN 1 - least(
+    abs(sqrt(s.width) * sqrt(s.height) - (SELECT middle FROM set_sizes)) / (SELECT unit FROM set_sizes), 1) END"""
+_SET_SIZES = """
+    SELECT (low + high) / 2 AS middle, CASE WHEN high > low THEN high - low ELSE (low + high) / 2 END AS unit FROM (
+        SELECT q1 - 3 * (q3 - q1) AS low, q3 + 3 * (q3 - q1) AS high FROM (
+            SELECT quantile_cont(side, 0.25) AS q1, quantile_cont(side, 0.75) AS q3 FROM (
+                SELECT sqrt(s.width) * sqrt(s.height) AS side
+                FROM (SELECT DISTINCT unnest(images) AS path, unnest(image_keys) AS image_key FROM rows) f
+                JOIN images s USING (image_key) WHERE s.dark_score IS NOT NULL)))
+"""
 _FOUND_COLUMNS = {
+    "odd_size_score": Column("image", _ODD_SIZE, "DOUBLE",
+                             "0–1: CleanVision's odd_size, which compares √(width × height) with the whole set's"),
     "duplicate": Column("duplicate", "d.duplicate_of IS NOT NULL", "BOOLEAN",
                         "an equal row about a near-identical image is kept in its place (needs `duplicates:`)"),
     "duplicate_distance": Column("duplicate", "d.distance", "DOUBLE",
@@ -85,9 +99,10 @@ _FOUND_COLUMNS = {
     "conflicting": Column("duplicate", "d.conflict_with IS NOT NULL", "BOOLEAN",
                           "a near-identical image has the same question with another answer (needs `duplicates:`)"),
     "contaminated": Column("contamination", "c.sample_id IS NOT NULL", "BOOLEAN",
-                           "its image is in an evaluation set (needs `contamination:`)"),
+                           "its image, or if it has none its question, is in an evaluation set"
+                           " (needs `contamination:`)"),
     "contaminated_question": Column("contamination", "coalesce(c.same_question, false)", "BOOLEAN",
-                                    "and that set asks the same question about it"),
+                                    "and that set asks the same question"),
     "loss": Column("loss", "l.loss", "DOUBLE", "nats per trained token in the last epoch of `losses:`; or null"),
 }  # fmt: skip
 _JOINS = {
@@ -100,7 +115,7 @@ _JOINS = {
 }
 # (sample_id, benchmark, …): the closest match of a sample speaks for it.
 _CONTAMINATIONS = """
-    SELECT sample_id, bool_or(same_question) AS same_question, arg_min(evaluation, distance) AS evaluation
+    SELECT sample_id, bool_or(same_question) AS same_question, arg_min(evaluation, coalesce(distance, 0)) AS evaluation
     FROM {table} GROUP BY sample_id
 """
 _LOSSES = """
@@ -138,10 +153,11 @@ def create_views(connection: duckdb.DuckDBPyConnection, space: Workspace, losses
         fields = [field for field in image_schema(None, {}) if field.name != "clip_embedding"]
         connection.register("no_images", pa.schema(fields).empty_table())
         view("images", "SELECT * EXCLUDE (path, error, error_detail) FROM no_images")
+    view("set_sizes", _SET_SIZES)
     view("texts", f"SELECT * FROM {parquet([space.text])}")
     found = space.duplicate_rows
     view("duplicates", f"SELECT * FROM {parquet([found])}" if found.is_file() else _NO_DUPLICATES)
-    matched = space.contamination
+    matched = space.contamination_rows
     has_matches = matched.is_file()
     view("contaminations", _CONTAMINATIONS.format(table=parquet([matched])) if has_matches else _NO_CONTAMINATION)
     view("losses", _LOSSES.format(table=parquet(losses)) if losses else _NO_LOSSES)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.atomic import sha256_bytes
-from curate.decode import ImageFacts, decode
+from curate.decode import ImageFacts, decode_whole
 from curate.preflight import locate, wrong_extension
 from curate.signals import measure_pixels
 from curate.signals.clip_input import ClipInput, clip_pixels
@@ -93,14 +93,15 @@ def _measure(plan: Plan, file: PathRow) -> Measured:
     if sha256_bytes(data) != file.image_key:
         changed = "the file changed while it was measured; run again"
         return Measured({**row, "bytes": file.size, "error": "missing", "error_detail": changed})
-    image, facts = decode(data, max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
+    decoded = decode_whole(data, max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
+    image, facts = decoded.image, decoded.facts
     row.update({name: getattr(facts, name) for name in _FACTS})
     if image is None:
         return Measured(row)
     misnamed = wrong_extension(file.path, facts.format or "")
     if misnamed:
         row.update(error="wrong_extension", error_detail=misnamed)
-    row.update(measure_pixels(image, plan.signals))
+    row.update(measure_pixels(image, plan.signals, decoded.original))
     return Measured(
         row,
         clip_pixels(image, plan.clip) if plan.clip else None,

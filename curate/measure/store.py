@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from curate.atomic import atomic_path, sha256_file
 from curate.errors import UserError
 from curate.measure.row import PathRow
+from curate.signals import cleanvision
 from curate.signals.luminance import PERCENTILES
 from curate.signals.thumbnail import SIDE
 
@@ -37,7 +38,7 @@ def image_schema(clip_width: int | None, signals: dict[str, Any]) -> pa.Schema:
     embedding = pa.list_(pa.float16()) if clip_width is None else pa.list_(pa.float16(), clip_width)
     doubles = [
         "sharpness", "sharpness_coarse", *(f"luminance_p{percent}" for percent in PERCENTILES), "luminance_mean",
-        "contrast", "entropy", "aspect_ratio", "flat",
+        "contrast", "entropy", "aspect_ratio", "flat", *cleanvision.COLUMNS,
     ]  # fmt: skip
     return pa.schema(
         [

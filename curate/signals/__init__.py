@@ -11,10 +11,10 @@ from typing import Any
 
 from PIL import Image
 
-from curate.signals import aspect, clip, entropy, flat, hashes, luminance, nsfw, sharpness, text, thumbnail
+from curate.signals import aspect, cleanvision, clip, entropy, flat, hashes, luminance, nsfw, sharpness, text, thumbnail
 from curate.signals.picture import Picture
 
-_MODULES = (hashes, thumbnail, sharpness, luminance, entropy, aspect, flat, clip, nsfw, text)
+_MODULES = (hashes, thumbnail, sharpness, luminance, entropy, aspect, flat, cleanvision, clip, nsfw, text)
 SIGNAL_VERSIONS: dict[str, int] = {module.__name__.rpartition(".")[2]: module.VERSION for module in _MODULES}
 SIGNAL_COLUMNS: dict[str, dict[str, str]] = {module.__name__.rpartition(".")[2]: module.COLUMNS for module in _MODULES}
 
@@ -27,12 +27,17 @@ IMAGE_SIGNALS: dict[str, Callable[[Picture], dict[str, Any]]] = {
     "entropy": entropy.entropy,
     "aspect": aspect.aspect_ratio,
     "flat": flat.flat,
+    "cleanvision": cleanvision.cleanvision,
 }
 
 
-def measure_pixels(image: Image.Image, names: Iterable[str]) -> dict[str, Any]:
-    """The columns of the named classical signals of an RGB image."""
-    picture = Picture.of(image)
+def measure_pixels(image: Image.Image, names: Iterable[str], original: Image.Image | None = None) -> dict[str, Any]:
+    """The columns of the named classical signals of an RGB image.
+
+    Args:
+        original: the image in the file's own mode, where that is another one.
+    """
+    picture = Picture.of(image, original)
     columns: dict[str, Any] = {}
     for name in names:
         columns.update(IMAGE_SIGNALS[name](picture))

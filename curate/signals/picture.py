@@ -19,18 +19,21 @@ class Picture:
         grey: its luminance, Pillow's mode L: ITU-R 601, (299 R + 587 G + 114 B) / 1000.
         levels: the same as a (height, width) uint8 array.
         histogram: (256,) number of pixels of each luminance level.
+        original: the image in the file's own mode, neither turned nor blended; ``rgb`` where it is the same.
     """
 
     rgb: Image.Image
     grey: Image.Image
     levels: NDArray[np.uint8]
     histogram: NDArray[np.int64]
+    original: Image.Image
 
     @classmethod
-    def of(cls, rgb: Image.Image) -> Picture:
+    def of(cls, rgb: Image.Image, original: Image.Image | None = None) -> Picture:
         """Derive luminance and histogram of an RGB image."""
         grey = rgb.convert("L")
-        return cls(rgb, grey, levels_of(grey), np.asarray(grey.histogram(), dtype=np.int64))
+        histogram = np.asarray(grey.histogram(), dtype=np.int64)
+        return cls(rgb, grey, levels_of(grey), histogram, rgb if original is None else original)
 
 
 def levels_of(grey: Image.Image) -> NDArray[np.uint8]:

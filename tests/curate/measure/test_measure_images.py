@@ -100,13 +100,13 @@ def test_one_row_per_image_with_its_signals(root, tmp_path):
 
 def test_each_unique_image_is_decoded_once(root, tmp_path, monkeypatch, clip):
     seen = []
-    original = curate.measure.row.decode
+    original = curate.measure.row.decode_whole
 
     def counting(data, **caps):
         seen.append(hashlib.sha256(data).hexdigest())
         return original(data, **caps)
 
-    monkeypatch.setattr(curate.measure.row, "decode", counting)
+    monkeypatch.setattr(curate.measure.row, "decode_whole", counting)
     every = CAPPED.model_copy(update={"clip": ClipSettings(model=str(clip)), "nsfw": "opennsfw"})
     report = measure_images(PATHS, root, tmp_path / "out", every)
     assert len(seen) == len(set(seen)) == 14

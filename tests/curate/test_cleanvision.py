@@ -1,0 +1,104 @@
+import json
+
+import duckdb
+import numpy as np
+import pytest
+from PIL import Image
+
+from curate.decode import decode_whole
+from curate.facts import create_facts, create_views, known_columns
+from curate.signals import measure_pixels
+from curate.signals.brightness import brightness_percentile, grey_percentile
+from curate.signals.picture import Picture
+from tests.curate.cleanvision_scores import SCORES, STORED, make_pictures, peer_scores
+from tests.curate.pictures import noise, shape
+from tests.curate.stored import image, sample, store
+
+CLOSE = {"rel": 1e-12, "abs": 1e-12}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    make_pictures(folder)
+    return folder
+
+
+def ours(folder):
+    found = {}
+    for path in sorted(folder.iterdir()):
+        decoded = decode_whole(path.read_bytes(), max_bytes=10**8, max_pixels=10**8)
+        found[path.name] = measure_pixels(decoded.image, ["cleanvision"], decoded.original)
+    return found
+
+
+def check(found, theirs):
+    assert found.keys() == theirs.keys()
+    for name, scores in found.items():
+        expected = {score: value for score, value in theirs[name].items() if score in scores}
+        assert scores == pytest.approx(expected, **CLOSE), name
+
+
+def test_scores_equal_cleanvisions_stored_ones(folder):
+    check(ours(folder), json.loads(STORED.read_text())["scores"])
+
+
+def test_scores_equal_the_installed_cleanvisions(folder):
+    pytest.importorskip("cleanvision", reason="pip install cleanvision")
+    check(ours(folder), peer_scores(folder))
+
+
+def test_odd_size_equals_cleanvisions(folder, tmp_path):
+    theirs = {name: scores["odd_size_score"] for name, scores in json.loads(STORED.read_text())["scores"].items()}
+    images = []
+    for name in theirs:
+        width, height = Image.open(folder / name).size
+        images.append(image(name, width=width, height=height, dark_score=0.5))
+    rows = [sample(f"{ask}/{name}", [name]) for name in theirs for ask in range(2)]  # however many ask, it counts once
+    images.append(image("unreadable", width=9000, height=9000))
+    space = store(tmp_path / "set", [*rows, sample("0/unreadable", ["unreadable"])], images)
+    with duckdb.connect() as connection:
+        create_views(connection, space)
+        create_facts(connection, ["sample_id", "odd_size_score"])
+        found = dict(connection.sql("SELECT sample_id, odd_size_score FROM facts").fetchall())
+    assert found.pop("0/unreadable") is None
+    assert found == pytest.approx(
+        {f"{ask}/{name}": score for name, score in theirs.items() for ask in range(2)}, **CLOSE
+    )
+
+
+def test_every_score_has_a_column():
+    assert {f"{name}_score" for name in SCORES} <= known_columns().keys()
+
+
+@pytest.mark.parametrize("percent", [0, 1, 5, 50, 95, 99, 100])
+@pytest.mark.parametrize("seed", range(4))
+def test_percentiles_equal_numpys(percent, seed):
+    rng = np.random.default_rng(seed)
+    size, colours = tuple(rng.integers(1, 90, 2)), rng.integers(1, 400)
+    palette = rng.integers(0, 256, (colours, 3), dtype=np.uint8)
+    values = palette[rng.integers(0, colours, size)]
+    for pixels in (values, rng.integers(0, 256, (*size, 3), dtype=np.uint8) // (1, 1, 256)):
+        picture = Image.fromarray(pixels.astype(np.uint8))
+        brightness = np.sqrt(pixels.astype(float) ** 2 @ (0.241, 0.691, 0.068)) / 255
+        found = brightness_percentile(Picture.of(picture), percent)
+        assert found == pytest.approx(np.percentile(brightness, percent), **CLOSE)
+        grey = picture.convert("L")
+        assert grey_percentile(np.asarray(grey.histogram()), percent) == pytest.approx(
+            np.percentile(np.asarray(grey) / 255, percent), **CLOSE
+        )
+
+
+def test_grey_with_alpha_is_judged_as_seen():
+    picture = shape().convert("LA")
+    seen = picture.convert("RGB")
+    found = measure_pixels(seen, ["cleanvision"], picture)
+    assert found["dark_score"] == measure_pixels(seen, ["cleanvision"])["dark_score"]
+    assert found["grayscale_score"] == 1.0
+
+
+def test_a_picture_of_several_blocks_is_measured_alike(monkeypatch):
+    picture = noise(50, 40)
+    expected = measure_pixels(picture, ["cleanvision"])
+    monkeypatch.setattr("curate.signals.brightness.pa.array", lambda image: (_ for _ in ()).throw(ValueError))
+    assert measure_pixels(picture, ["cleanvision"]) == expected
