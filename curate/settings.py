@@ -16,7 +16,8 @@ class SourceSettings(StrictModel):
     """One entry of ``sources:`` in a recipe.
 
     Attributes:
-        location: a file, a folder, or the name of an installed data package (``easy_vqa``).
+        location: a file, a folder, a pattern of files (``shards-{000..041}.tar``, ``data/train-*.parquet``),
+            ``hub:<repo>[:<config>][:<split>]``, or the name of an installed data package (``easy_vqa``).
         layout: a key of ``curate.sources.SOURCES``; null recognises it by content.
         source: name of the dataset, first part of every id; default: the file's or folder's name.
             A record that names its own source keeps it.
@@ -27,6 +28,7 @@ class SourceSettings(StrictModel):
         annotations: for VQA and OK-VQA, the file of annotations, or ``none``; null looks for the
             published name beside the questions.
         ocr: for TextVQA, the file of OCR tokens, or ``none``; null looks beside the questions.
+        streaming: for ``hub:`` locations, read while downloading instead of downloading first.
         ids: ``own`` keeps the dataset's ids; ``position`` appends ``#<row>`` to each, for
             datasets that repeat ids.
         license: under which the dataset may be used, e.g. ``cc-by-4.0``; goes to the card and the manifest.
@@ -40,6 +42,7 @@ class SourceSettings(StrictModel):
     columns: dict[str, str] = Field(default_factory=dict)
     annotations: str | None = None
     ocr: str | None = None
+    streaming: bool = False
     ids: Literal["own", "position"] = "own"
     license: str | None = None
 

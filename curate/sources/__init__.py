@@ -32,33 +32,50 @@ from curate.seen import SeenTexts
 from curate.settings import SourceSettings
 from curate.sources import (
     chartqa,
+    coco_captions,
     conversations,
     docvqa,
     easy_vqa,
+    flickr,
     gqa,
+    hub,
+    image_folder,
+    karpathy,
+    mme,
+    mmmu,
     pope,
     scienceqa,
     table,
     textvqa,
     vizwiz,
     vqa,
+    webdataset,
 )  # fmt: skip
 from curate.sources.probe import Probe, take_probe
 
 SOURCES: dict[str, ModuleType] = {
     "chartqa": chartqa,
+    "coco_captions": coco_captions,
     "conversations": conversations,
     "docvqa": docvqa,
     "easy_vqa": easy_vqa,
+    "flickr": flickr,
     "gqa": gqa,
+    "hub": hub,
+    "image_folder": image_folder,
+    "karpathy": karpathy,
+    "mme": mme,
+    "mmmu": mmmu,
     "pope": pope,
     "scienceqa": scienceqa,
     "table": table,
     "textvqa": textvqa,
     "vizwiz": vizwiz,
     "vqa": vqa,
+    "webdataset": webdataset,
 }
-GENERIC = ("table",)  # asked only when no other layout claims a location: anything with columns is a table
+# Asked in this order, only when no other layout claims a location: anything with columns is a table.
+GENERIC = ("image_folder", "table")
 _INSIDE = 20  # files of a folder that an error message looks at
 _READABLE = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar")
 
@@ -130,7 +147,7 @@ def other_files(settings: SourceSettings) -> list[Path]:
 
 def _candidates(probe: Probe) -> list[str]:
     found = [name for name, module in SOURCES.items() if name not in GENERIC and module.looks_like(probe)]
-    return found or [name for name in GENERIC if SOURCES[name].looks_like(probe)]
+    return found or [name for name in GENERIC if SOURCES[name].looks_like(probe)][:1]
 
 
 def _inside(folder: Path) -> list[str]:

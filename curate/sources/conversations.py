@@ -21,7 +21,9 @@ EXAMPLE = "{location: llava_v1_5_mix665k.json, image_root: llava/images}"
 
 
 def looks_like(probe: Probe) -> bool:
-    """Rows with ``conversations`` or ``messages``, or with ``query`` and ``response``."""
+    """JSON rows with ``conversations`` or ``messages``, or with ``query`` and ``response``; ``table`` reads Parquet."""
+    if probe.start.startswith(b"PAR1"):
+        return False
     return bool({"conversations", "messages"} & probe.first.keys()) or {"query", "response"} <= probe.first.keys()
 
 

@@ -9,10 +9,13 @@ A table with captions and no question gets the question ``Describe the image.``
 
 An image is a path, a URL, bytes, Hugging Face's ``{"bytes": …, "path": …}``, base64 or a data URI, or a
 list of these. Without a column of that name, ``image_1``, ``image_2`` … are the images.
+
+A row with ``conversations`` or ``messages`` is read as such, as in ``curate.sample.from_record``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +24,7 @@ from typing import Any
 from curate.atomic import digest_of, sha256_bytes
 from curate.embedded import is_encoded
 from curate.errors import UserError
-from curate.sample import BadRow, Form, Sample, Turn, full_id, majority
+from curate.sample import BadRow, Form, Sample, Turn, full_id, majority, record_or_bad
 from curate.settings import SourceSettings
 from curate.sources.cells import image_cell, json_value, texts
 from curate.sources.files import files_of, of_split
@@ -43,6 +46,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "source": ("source", "dataset"),
 }  # fmt: skip
+CONVERSATIONS = frozenset({"conversations", "messages"})
 CAPTION_QUESTION = "Describe the image."
 _NUMBERED_IMAGE = re.compile(r"(?:image|img)_?(\d+)", re.IGNORECASE)
 _KEY_SETS = 1000
@@ -88,6 +92,9 @@ def samples_of(
             yield BadRow(row.where, row.reason, position)
             continue
         where, _, values = row
+        if not CONVERSATIONS.isdisjoint(values):
+            yield _conversation(values, settings, where, position)
+            continue
         names = tuple(values)
         if names not in roles_of:
             try:
@@ -135,6 +142,23 @@ def find_columns(names: list[str], wanted: Mapping[str, str], *, where: str) -> 
     return found
 
 
+def _conversation(values: Mapping[str, Any], settings: SourceSettings, where: str, position: int) -> Sample | BadRow:
+    """A row that holds a whole conversation; its image may be bytes."""
+    by_lower = {name.lower(): name for name in reversed(list(values))}
+    wanted = [settings.columns["image"]] if "image" in settings.columns else COLUMN_NAMES["image"]
+    column = next((by_lower[name] for name in wanted if name in by_lower), None)
+    numbered = [] if column else numbered_images(values)
+    try:
+        image = image_cell([values[name] for name in numbered] if numbered else values.get(column or ""), where)
+    except ValueError as error:
+        return BadRow(where, str(error), position)
+    record = {name: json_value(value) for name, value in values.items() if name not in (column, *numbered)}
+    if image.paths:
+        record["image"] = list(image.paths) if len(image.paths) > 1 else image.paths[0]
+    made = record_or_bad(record, position, source=source_name(settings), split=settings.split, where=where)
+    return made if isinstance(made, BadRow) else dataclasses.replace(made, embedded=image.embedded)
+
+
 def sample_or_bad(
     values: Mapping[str, Any], roles: Mapping[str, str], settings: SourceSettings, where: str, position: int
 ) -> Sample | BadRow:
@@ -162,6 +186,7 @@ def sample_or_bad(
         question = CAPTION_QUESTION
     if not isinstance(question, str) or not question.strip():
         return BadRow(where, "no question", position)
+    said = answer[0] if answer else majority(references)
     source = str(cell.get("source") or source_name(settings))
     split = str(cell.get("split") or settings.split)
     own_id = cell.get("id")
@@ -170,7 +195,7 @@ def sample_or_bad(
     return Sample(
         id=full_id(str(own_id) if own_id not in (None, "") else _digest(values, image.embedded), source, split),
         image=image.paths,
-        conversations=(Turn("user", question), Turn("assistant", answer[0] if answer else majority(references))),
+        conversations=(Turn("user", question), *((Turn("assistant", said),) if said else ())),
         answers=references,
         source=source,
         split=split,
