@@ -28,6 +28,8 @@ _FILE_COLUMNS = {
 _TEXT_TYPES = {
     "turns": "INTEGER", "question_words": "INTEGER", "answer_words": "INTEGER", "empty_answer": "BOOLEAN",
     "echoed_answer": "BOOLEAN", "refusal": "BOOLEAN", "markers_match": "BOOLEAN", "alternates": "BOOLEAN",
+    "control_token": "VARCHAR", "longest_turn_words": "INTEGER", "longest_turn_chars": "INTEGER",
+    "answer_type_mismatch": "BOOLEAN",
     "clip_alignment": "DOUBLE", "agreement": "DOUBLE", "vote_entropy": "DOUBLE",
 }  # fmt: skip
 

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-VERSION = 1
+from curate.signals.answer_type import is_mismatch
+
+VERSION = 2
 IMAGE_MARKER = "<image>"
 COLUMNS = {
     "turns": "number of turns",
@@ -20,6 +22,11 @@ COLUMNS = {
     "refusal": 'an assistant turn opens with a refusal ("I\'m sorry, but …", "As an AI …", "I cannot …")',
     "markers_match": "as many <image> markers in user turns as images, or none at all",
     "alternates": "after system turns, user and assistant take turns, user first, assistant last",
+    "control_token": "the first chat-template token that stands in a turn (<|im_start|>, [INST], </s>, …); else null",
+    "longest_turn_words": "words of the longest turn",
+    "longest_turn_chars": "characters of the longest turn",
+    "answer_type_mismatch": "a short answer is of another kind than its question asks for (yes/no, number, colour);"
+    " null if no question asks for such a kind, see curate.signals.answer_type",
     "agreement": "0–1: share of the most frequent reference (case folded, blanks collapsed); null without references",
     "vote_entropy": "bits: Shannon entropy of the references; 0 if all agree; null without references",
 }
@@ -37,6 +44,18 @@ _REFUSAL = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _WORD = re.compile(r"\w+")
+# What chat templates and tokenisers put around turns: as text inside a turn it ends or forges one in training.
+_CONTROL = re.compile(
+    r"""<\|[\w.\- ]{1,40}\|>                                  # ChatML, Llama 3, Phi, GPT: <|im_start|>, <|eot_id|>
+      | <｜[^｜<>]{1,40}｜>                                 # DeepSeek
+      | \[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|IMG|IMG_BREAK|IMG_END)\]  # Mistral
+      | <</?SYS>>                                         # Llama 2
+      | </?s> | <(?:bos|eos|pad|unk|mask)> | \[(?:CLS|SEP|PAD|UNK|MASK|BOS|EOS)\]
+      | <(?:start_of_turn|end_of_turn|start_of_image|end_of_image|image_soft_token)>  # Gemma
+      | <(?:end_of_utterance|fake_token_around_image|global-img|row_\d+_col_\d+)>    # Idefics, SmolVLM
+      | <(?:image_pad|video_pad|img|/img|IMG_CONTEXT|image_placeholder|im_patch|im_start|im_end|video|audio)>""",
+    re.VERBOSE,
+)
 
 
 def conversation(turns: Sequence[tuple[str, str]], images: int) -> dict[str, Any]:
@@ -46,6 +65,7 @@ def conversation(turns: Sequence[tuple[str, str]], images: int) -> dict[str, Any
     question = questions[0].replace(IMAGE_MARKER, " ") if questions else ""
     roles = [role for role, _ in turns]
     spoken = roles[next((at for at, role in enumerate(roles) if role != "system"), len(roles)) :]
+    values = [value for _, value in turns]
     markers = sum(value.count(IMAGE_MARKER) for value in questions)
     return {
         "turns": len(turns),
@@ -59,7 +79,22 @@ def conversation(turns: Sequence[tuple[str, str]], images: int) -> dict[str, Any
         "refusal": any(is_refusal(answer) for answer in answers),
         "markers_match": markers in (0, images),
         "alternates": len(spoken) > 0 and len(spoken) % 2 == 0 and spoken == ["user", "assistant"] * (len(spoken) // 2),
+        "control_token": next((found[0] for value in values if (found := _CONTROL.search(value))), None),
+        "longest_turn_words": max((len(value.split()) for value in values), default=0),
+        "longest_turn_chars": max(map(len, values), default=0),
+        "answer_type_mismatch": _mismatch(turns),
     }
+
+
+def _mismatch(turns: Sequence[tuple[str, str]]) -> bool | None:
+    """Whether any answer is of another kind than its question asks for; None if no question asks for a kind."""
+    judged = [
+        is_mismatch(" ".join(asked.replace(IMAGE_MARKER, " ").split()), value)
+        for (before, asked), (role, value) in itertools.pairwise(turns)
+        if (before, role) == ("user", "assistant")
+    ]
+    known = [one for one in judged if one is not None]
+    return any(known) if known else None
 
 
 def is_refusal(answer: str) -> bool:
