@@ -149,12 +149,17 @@ def show(found: Explanation) -> None:
             highlight=False,
         )
     for match in found.contamination:
-        asked = {True: ", same question asked there", False: "", None: ""}[match["same_question"]]
-        screen.print(
-            f"{escape(match['benchmark'])}: same picture as {escape(match['evaluation_path'])} ({match['match']},"
-            f" distance {match['distance']:.2f}){asked}; see {escape(match['evaluation'])}",
-            highlight=False,
-        )
+        screen.print(escape(f"{match['benchmark']}: {_leak(match)}; see {match['evaluation']}"), highlight=False)
+
+
+def _leak(match: dict[str, Any]) -> str:
+    if match["match"] == "question":
+        return "the same question is asked there"
+    how = "byte for byte"
+    if match["match"] == "look":
+        how = f"thumbnails differ by {match['distance']:.2f} of 255, hashes in {match['hamming']} of 64 bits"
+    asked = ", where the same question is asked" if match["same_question"] else ""
+    return f"same picture as {match['evaluation_path']} ({how}){asked}"
 
 
 def _shown(value: Any) -> str:

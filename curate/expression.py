@@ -51,12 +51,14 @@ class Expression:
         sql: what runs.
         columns: the columns it reads, in order of first mention.
         thresholds: its comparisons, e.g. ``sharpness < 35``; what a person wants to tune.
+        cuts: (column, number) for each column that it compares with a number.
     """
 
     text: str
     sql: str
     columns: tuple[str, ...]
     thresholds: tuple[str, ...]
+    cuts: tuple[tuple[str, float], ...] = ()
 
 
 def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expression:
@@ -86,6 +88,7 @@ def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expre
             sql=_sql(connection, tree),
             columns=tuple(dict.fromkeys(names)),
             thresholds=tuple(_sql(connection, node) for node in comparisons),
+            cuts=tuple(cut for node in comparisons for cut in _cuts(connection, node)),
         )
         _check_type(connection, expression, columns, where)
     return expression
@@ -164,6 +167,41 @@ def _check_node(node: Mapping[str, Any], where: str) -> None:
         if name not in _FUNCTIONS or node.get("schema") or node.get("catalog"):
             allowed = ", ".join(sorted(name for name in _FUNCTIONS if name.isidentifier()))
             raise UserError(f"{where}: function {name!r} is not allowed in a condition; allowed: {allowed}")
+
+
+def _cuts(connection: duckdb.DuckDBPyConnection, node: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Columns and numbers of a comparison of the one with the other; [] for any other comparison."""
+    if node["class"] == "BETWEEN":
+        sides, limits = [node["input"]], [node["lower"], node["upper"]]
+    elif node["class"] == "COMPARISON":
+        sides, limits = [node["left"]], [node["right"]]
+        if not any(one["class"] == "COLUMN_REF" for one in _nodes(node["left"])):
+            sides, limits = limits, sides
+    else:
+        return []
+    columns = [name for side in sides for name in _compared(side)]
+    numbers = [_number(connection, limit) for limit in limits]
+    return [(name, number) for name in columns for number in numbers if number is not None]
+
+
+def _compared(side: Mapping[str, Any]) -> list[str]:
+    """The columns whose values a side passes on unchanged: a column, or the first of some that is not null."""
+    if side["class"] == "COLUMN_REF":
+        return [".".join(side["column_names"])]
+    if side["type"] == "OPERATOR_COALESCE":
+        return [name for one in side["children"] for name in _compared(one)]
+    return []
+
+
+def _number(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> float | None:
+    """The value of a side without columns, if it is a number."""
+    if any(one["class"] == "COLUMN_REF" for one in _nodes(node)):
+        return None
+    try:
+        value = connection.execute(f"SELECT try_cast(({_sql(connection, node)}) AS DOUBLE)").fetchall()[0][0]
+    except duckdb.Error:
+        return None
+    return float(value) if value is not None else None
 
 
 def _is_in(node: Mapping[str, Any]) -> bool:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate.atomic import sha256_file
-from curate.card import write_card
 from curate.contamination import find_contamination
 from curate.correct import write_corrected
 from curate.duplicates import find_duplicates
 from curate.errors import UserError
 from curate.ingest import open_sources, write_rows
 from curate.inputs import all_sources, check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
-from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
+from curate.manifest import MANIFEST, is_current, read_manifest
 from curate.materialise import ImageStore
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
 from curate.policy import CheckedRule, check_rules, decide
-from curate.recipe import CurateRecipe, all_rules, benchmark_name
-from curate.results import write_exports
-from curate.sample import Sample, from_record
+from curate.publish import exports_are_there, publish
+from curate.recipe import CurateRecipe, MatchSettings, all_rules, benchmark_name
 from curate.settings import MeasureSettings, SourceSettings
+from curate.splits import assign_splits
 from curate.steps import Steps, stamp
-from curate.summary import count_rows
-from curate.workspace import Workspace, read_batches, row_count, sole_use
+from curate.stored import StoredPaths, StoredSamples
+from curate.workspace import Workspace, sole_use
 
 # Raise it when these modules make other rows from the same input.
 VERSION = 2
@@ -68,7 +66,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
             return Outcome(space, read_manifest(space.folder, finish_with="")["counts"], {})
         (space.folder / MANIFEST).unlink(missing_ok=True)
         root = _measure_all(recipe, inputs, workers, space, steps)
-        return _judge(recipe, recipe_name, rules, inputs, root, space, steps)
+        return _judge(recipe, recipe_name, rules, inputs, root, space, steps, decode_examples=True)
 
 
 def _measure_all(
@@ -79,8 +77,9 @@ def _measure_all(
     roots = {"": str(_measure(recipe.sources, inputs, settings, space, steps, ""))}
     for evaluation in recipe.contamination.against if recipe.contamination else []:
         name = benchmark_name(evaluation)
-        classical = settings.model_copy(update={"clip": None, "nsfw": None})
-        roots[name] = str(_measure([evaluation], inputs, classical, space.against(name), steps, f"{name}: "))
+        # With embeddings, the dashboard finds the training rows nearest to an evaluation failure.
+        pictures = settings.model_copy(update={"nsfw": None})
+        roots[name] = str(_measure([evaluation], inputs, pictures, space.against(name), steps, f"{name}: "))
         _correct(None, {}, space.against(name), steps, f"{name}: ")
     for note, value in {"measured": measured_from(recipe), "inputs": inputs, "roots": roots}.items():
         steps.note(note, value)
@@ -107,13 +106,16 @@ def decide_again(recipe: CurateRecipe, recipe_name: str) -> Outcome:
     inputs = {**measured, **side_inputs(recipe)}
     with sole_use(space):
         (space.folder / MANIFEST).unlink(missing_ok=True)
-        return _judge(recipe, recipe_name, rules, inputs, Path(steps.noted("roots")[""]), space, steps)
+        root = Path(steps.noted("roots")[""])
+        return _judge(recipe, recipe_name, rules, inputs, root, space, steps, decode_examples=False)
 
 
 def _is_up_to_date(recipe: CurateRecipe, inputs: dict[str, str], space: Workspace, steps: Steps) -> bool:
     """Whether the folder holds the result of this recipe on these inputs, and no image file has changed since."""
-    if not is_current(space.folder, recipe=resolved(recipe), inputs=inputs):
+    if not is_current(space.folder, recipe=resolved(recipe), inputs=inputs) or not exports_are_there(recipe):
         return False
+    if not read_manifest(space.folder, finish_with="").get("card_is_complete"):
+        return False  # `decide` wrote the card and opened no picture for it
     return bool(steps.noted("images") == _image_stamps(space, steps))
 
 
@@ -130,7 +132,12 @@ def _measure(
     """Rows and image signals of one set; returns the folder below which its images lie."""
     opened = open_sources(sources)
     roots = [str(source.image_root) for _, source in opened]
-    key = [VERSION, roots, [[one.model_dump(mode="json"), inputs[one.location]] for one in sources], settings.max_bytes]
+    key = [
+        VERSION,
+        roots,
+        [[one.model_dump(mode="json", exclude={"license"}), inputs[one.location]] for one in sources],
+        settings.max_bytes,
+    ]
 
     def read() -> None:
         store = ImageStore(space.folder)
@@ -139,62 +146,63 @@ def _measure(
 
     steps.unless_done(f"{label}read", key, [space.rows], read)
     root = Path(steps.noted(f"{label}root"))
-    paths = _StoredPaths(space.rows)
+    paths = StoredPaths(space.rows)
     steps.always(f"{label}measure images", lambda: measure_images(paths, root, space.signals, settings))
     return root
 
 
 def _correct(folder: Path | None, digests: dict[str, str], space: Workspace, steps: Steps, label: str = "") -> None:
-    key = [VERSION, stamp(space.rows), sha256_file(space.paths), digests]
+    key = [VERSION, stamp(space.rows, below=space.folder), sha256_file(space.paths), digests]
     outputs = [space.samples, space.corrections]
     steps.unless_done(f"{label}corrections", key, outputs, lambda: write_corrected(space, folder))
 
 
 def _judge(
     recipe: CurateRecipe, recipe_name: str, rules: list[CheckedRule], inputs: dict[str, str], root: Path,
-    space: Workspace, steps: Steps,
+    space: Workspace, steps: Steps, *, decode_examples: bool,
 ) -> Outcome:  # fmt: skip
     """From stored image signals to the manifest."""
     _correct(recipe.corrections, side_inputs(recipe), space, steps)
-    known = [VERSION, stamp(space.samples, *space.image_parts())]
+    known = [VERSION, stamp(space.samples, *space.image_parts(), below=space.folder)]
     settings = recipe.signals
     steps.unless_done(
         "measure texts",
         [known, settings.clip and settings.clip.model_dump(mode="json")],
         [space.text],
-        lambda: measure_text(_StoredSamples(space.samples), space.signals, settings),
+        lambda: measure_text(StoredSamples(space.samples), space.signals, settings),
     )
     _compare(recipe, known, space, steps)
+    _split(recipe, known, space, steps)
     steps.always("decide", lambda: decide(space, rules, recipe.losses))
-    outputs: list[Path] = []
-    steps.always("export", lambda: outputs.extend(write_exports(space)))
-    counts = count_rows(space, rules)
-    outputs.append(write_card(space, recipe, recipe_name, rules, counts, root))
-    found = [space.decisions, space.corrections, space.duplicate_images, space.contamination, space.paths, space.text]
     steps.note("images", _image_stamps(space, steps))
-    write_manifest(
-        space.folder,
-        stage="curate",
-        recipe=resolved(recipe),
-        inputs=inputs,
-        outputs=[*outputs, *(path for path in found if path.is_file()), *space.image_parts()],
-        counts=counts,
-        seconds=steps.seconds,
-        seeds={"seed": recipe.seed},
-        extra={"image_root": str(root)},
-    )
+    counts = publish(recipe, recipe_name, rules, inputs, root, space, steps, decode_examples=decode_examples)
     return Outcome(space, counts, steps.seconds)
+
+
+def _split(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Steps) -> None:
+    """Splits, where the recipe asks for them."""
+    splits = recipe.splits
+    if splits is None:
+        space.splits.unlink(missing_ok=True)
+        return
+    match = MatchSettings(**(recipe.duplicates or MatchSettings()).model_dump(include=set(MatchSettings.model_fields)))
+    key = [known, splits.model_dump(mode="json"), match.model_dump(mode="json")]
+    steps.unless_done("splits", key, [space.splits], lambda: assign_splits(space, splits, match))
 
 
 def _compare(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Steps) -> None:
     """Contamination and duplicates, where the recipe asks for them; what an earlier recipe left is removed."""
     contamination, duplicates = recipe.contamination, recipe.duplicates
     if contamination is None:
-        space.contamination.unlink(missing_ok=True)
+        space.contamination_rows.unlink(missing_ok=True)
     else:
         sets = [(benchmark_name(one), space.against(benchmark_name(one))) for one in contamination.against]
-        key = [known, contamination.model_dump(mode="json"), [stamp(other.samples) for _, other in sets]]
-        outputs = [space.contamination]
+        key = [
+            known,
+            contamination.model_dump(mode="json"),
+            [stamp(other.samples, below=other.folder) for _, other in sets],
+        ]
+        outputs = [space.contamination_rows, space.contamination_counts]
         steps.unless_done("contamination", key, outputs, lambda: find_contamination(space, sets, contamination))
     if duplicates is None:
         space.duplicate_images.unlink(missing_ok=True)
@@ -203,33 +211,3 @@ def _compare(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: St
         key = [known, duplicates.model_dump(mode="json")]
         outputs = [space.duplicate_images, space.duplicate_rows]
         steps.unless_done("duplicates", key, outputs, lambda: find_duplicates(space, duplicates))
-
-
-class _StoredPaths:
-    """The image paths of stored rows, streamed; as often as asked."""
-
-    def __init__(self, table: Path) -> None:
-        self._table = table
-
-    def __iter__(self) -> Iterator[str]:
-        for batch in read_batches(self._table, ["images"]):
-            yield from batch.column("images").flatten().to_pylist()
-
-    def __len__(self) -> int:
-        return sum(len(batch.column("images").flatten()) for batch in read_batches(self._table, ["images"]))
-
-
-class _StoredSamples:
-    """Stored rows as samples, streamed; rows that could not be read are left out."""
-
-    def __init__(self, table: Path) -> None:
-        self._table = table
-
-    def __iter__(self) -> Iterator[Sample]:
-        for batch in read_batches(self._table, ["sample_id", "record", "bad_row"]):
-            for row in batch.to_pylist():
-                if row["bad_row"] is None:
-                    yield replace(from_record(json.loads(row["record"])), id=row["sample_id"])
-
-    def __len__(self) -> int:
-        return row_count(self._table)

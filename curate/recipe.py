@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from curate.config import StrictModel, load_recipe
+from curate.exports.settings import ExportSettings
 from curate.settings import MeasureSettings, SourceSettings
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -57,6 +58,36 @@ class DuplicateSettings(MatchSettings):
     keep: tuple[Literal["pixels", "votes", "id"], ...] = ("pixels", "votes", "id")
 
 
+class SplitSettings(StrictModel):
+    """``splits:`` in a recipe, e.g. ``{train: 0.9, val: 0.1, seed: 0}``.
+
+    Attributes:
+        shares: name → share of the groups of rows that belong together; they add up to 1.
+        seed: another one makes other splits.
+    """
+
+    shares: dict[str, float]
+    seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shares_beside_the_seed(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "shares" in values:
+            return values
+        shares = {name: share for name, share in values.items() if name != "seed"}
+        return {"shares": shares, **{key: values[key] for key in values.keys() & {"seed"}}}
+
+    @field_validator("shares")
+    @classmethod
+    def _add_up(cls, shares: dict[str, float]) -> dict[str, float]:
+        for name, share in shares.items():
+            if not _NAME.fullmatch(name) or not 0 < share <= 1:
+                raise ValueError(f"split {name!r}: needs a plain name and a share above 0")
+        if len(shares) < 2 or abs(sum(shares.values()) - 1) > 1e-6:
+            raise ValueError("the shares of at least two splits must add up to 1, as in {train: 0.9, val: 0.1}")
+        return shares
+
+
 def benchmark_name(settings: SourceSettings) -> str:
     """How an evaluation set is called in reports: ``source/split``, or the file's name."""
     named = "/".join(part for part in (settings.source, settings.split) if part)
@@ -69,7 +100,8 @@ class ContaminationSettings(MatchSettings):
     Attributes:
         against: evaluation sets, written like entries of ``sources:``.
         questions: also record whether the evaluation set asks the same question about the image
-            (column ``contaminated_question``). The rule itself fires on the image.
+            (column ``contaminated_question``), and match rows without images by their question.
+            For rows with images the rule itself fires on the image.
     """
 
     against: list[SourceSettings] = Field(min_length=1)
@@ -97,6 +129,8 @@ class CurateRecipe(StrictModel):
             ``duplicate``, ``conflicting`` or ``contaminated`` replaces the one its section adds.
         corrections: folder with reviewers' ``*.jsonl`` files; need not exist.
         losses: ``losses.parquet`` of earlier training runs, for the column ``loss``.
+        splits: parts of the curated set, between which no picture is shared.
+        exports: other forms of the curated set, by name of the format or with settings.
     """
 
     name: str
@@ -109,6 +143,8 @@ class CurateRecipe(StrictModel):
     contamination: ContaminationSettings | None = None
     corrections: Path | None = None
     losses: list[Path] = Field(default_factory=list)
+    splits: SplitSettings | None = None
+    exports: list[ExportSettings] = Field(default_factory=list)
 
     @field_validator("name")
     @classmethod
@@ -135,6 +171,22 @@ class CurateRecipe(StrictModel):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"rule {name!r}: a name has letters, digits, '.', '_' and '-' only")
         return rules
+
+    @field_validator("exports", mode="before")
+    @classmethod
+    def _by_name(cls, exports: Any) -> Any:
+        """``trl`` is short for ``{to: trl}``."""
+        if not isinstance(exports, list):
+            return exports
+        return [{"to": one} if isinstance(one, str) else one for one in exports]
+
+    @field_validator("exports")
+    @classmethod
+    def _different_folders(cls, exports: list[ExportSettings]) -> list[ExportSettings]:
+        places = [str(one.out or one.to) for one in exports]
+        if len(set(places)) < len(places):
+            raise ValueError("two exports go to the same folder; give one of them another 'out'")
+        return exports
 
     @property
     def folder(self) -> Path:

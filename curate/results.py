@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def write_exports(space: Workspace) -> list[Path]:
+def write_results(space: Workspace, splits: Sequence[str] = ()) -> list[Path]:
     """Write ``samples.jsonl`` (kept and flagged rows), ``samples.parquet`` (all rows) and ``ledger.jsonl``.
 
     All in input order, streamed.
+
+    Args:
+        splits: write ``samples-<split>.jsonl`` for each, as ``space.splits`` has assigned the rows.
 
     Raises:
         UserError: a file cannot be written.
@@ -35,7 +38,13 @@ def write_exports(space: Workspace) -> list[Path]:
     write_parquet(space.folder / SAMPLES_TABLE, _with_decisions(space, schema), schema)
     _write_lines(space.folder / SAMPLES, _kept_lines(space))
     _write_lines(space.folder / LEDGER, _ledger_lines(space))
-    return [space.folder / name for name in (SAMPLES_TABLE, SAMPLES, LEDGER)]
+    parts = [f"samples-{split}.jsonl" for split in splits]
+    for stale in space.folder.glob("samples-*.jsonl"):
+        if stale.name not in parts:
+            stale.unlink()
+    for split, name in zip(splits, parts, strict=True):
+        _write_lines(space.folder / name, _kept_lines(space, split))
+    return [space.folder / name for name in (SAMPLES_TABLE, SAMPLES, *parts, LEDGER)]
 
 
 def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
@@ -63,25 +72,36 @@ def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
 
 def _table_schema(rows: pa.Schema) -> pa.Schema:
     own = [rows.field(name) for name in _COLUMNS]
-    tail = [("decision", pa.string()), ("reason", pa.string()), ("content_hash", pa.string()), ("record", pa.string())]
-    return pa.schema([*own, *(pa.field(name, kind) for name, kind in tail)])
+    tail = ("decision", "reason", ASSIGNED_SPLIT, "content_hash", "record")
+    return pa.schema([*own, *(pa.field(name, pa.string()) for name in tail)])
 
 
-def _pairs(space: Workspace) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    """Rows and their decisions side by side: both files are in input order and cut alike."""
-    return zip(read_batches(space.samples), read_batches(space.decisions), strict=True)
+def _aligned(space: Workspace) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch, pa.Array]]:
+    """Rows, their decisions and splits side by side: the files are in input order and cut alike.
+
+    A dropped row has no split, nor has any row of a set that is not split.
+    """
+    pairs = zip(read_batches(space.samples), read_batches(space.decisions), strict=True)
+    assigned = read_batches(space.splits, [ASSIGNED_SPLIT]) if space.splits.is_file() else None
+    for rows, decisions in pairs:
+        splits = next(assigned).column(ASSIGNED_SPLIT) if assigned else pa.nulls(rows.num_rows, pa.string())
+        dropped = pc.equal(decisions.column("decision"), "drop")
+        yield rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits)
 
 
 def _with_decisions(space: Workspace, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for rows, decisions in _pairs(space):
-        columns = [(decisions if name in ("decision", "reason") else rows).column(name) for name in schema.names]
+    for rows, decisions, splits in _aligned(space):
+        found = {ASSIGNED_SPLIT: splits, **{name: decisions.column(name) for name in ("decision", "reason")}}
+        columns = [found[name] if name in found else rows.column(name) for name in schema.names]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _kept_lines(space: Workspace) -> Iterator[str]:
-    for rows, decisions in _pairs(space):
-        kept = pc.not_equal(decisions.column("decision"), "drop")
-        yield from rows.column("record").filter(kept).to_pylist()
+def _kept_lines(space: Workspace, split: str | None = None) -> Iterator[str]:
+    for rows, decisions, splits in _aligned(space):
+        wanted = pc.not_equal(decisions.column("decision"), "drop")
+        if split is not None:
+            wanted = pc.fill_null(pc.equal(splits, split), False)
+        yield from rows.column("record").filter(wanted).to_pylist()
 
 
 def _ledger_lines(space: Workspace) -> Iterator[str]:

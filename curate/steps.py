@@ -52,13 +52,18 @@ class Steps:
         return self._state.get(name)
 
 
-def stamp(*paths: Path) -> list[list[Any]]:
-    """Name, size and time of files: changes when one of them is written anew, appears or goes."""
+def stamp(*paths: Path, below: Path | None = None) -> list[list[Any]]:
+    """Name, size and time of files: changes when one of them is written anew, appears or goes.
+
+    Args:
+        below: name them relative to this folder, so that a linked copy of it has the same stamps.
+    """
     found: list[list[Any]] = []
     for path in paths:
+        name = str(path.relative_to(below) if below else path)
         try:
             stat = path.stat()
-            found.append([str(path), stat.st_size, stat.st_mtime_ns])
+            found.append([name, stat.st_size, stat.st_mtime_ns])
         except OSError:
-            found.append([str(path), None, None])
+            found.append([name, None, None])
     return found

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from curate.contamination.report import read_report
 from curate.facts import parquet
 from curate.policy import CheckedRule
 from curate.workspace import Workspace, row_count
@@ -66,24 +67,27 @@ def count_rows(space: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
             {"source": name, "rows": rows, "keep": keep, "flag": flag, "drop": drop}
             for name, rows, keep, flag, drop in sources
         ],
-        "contamination": _contamination(space),
+        "splits": _splits(space),
+        "contamination": read_report(space),
         "corrections": corrections,
     }
 
 
-def _contamination(space: Workspace) -> list[dict[str, Any]]:
-    """Per benchmark: rows and images that are in it, how they match, and rows that ask the same question."""
-    if not space.contamination.is_file():
+def _splits(space: Workspace) -> list[dict[str, Any]]:
+    """Per source: its kept rows, in all and in each split; [] for a set that is not split."""
+    if not space.splits.is_file():
         return []
     with duckdb.connect(":memory:") as connection:
         found = connection.execute(f"""
-            SELECT benchmark, count(DISTINCT sample_id), count(DISTINCT image_key),
-                   count(DISTINCT image_key) FILTER (WHERE match = 'bytes'),
-                   count(DISTINCT sample_id) FILTER (WHERE same_question)
-            FROM {parquet([space.contamination])} GROUP BY 1 ORDER BY 1
+            SELECT s.source, p.assigned_split, count(*)
+            FROM {parquet([space.samples])} s JOIN {parquet([space.splits])} p USING (position)
+            JOIN {parquet([space.decisions])} d USING (position)
+            WHERE d.decision <> 'drop' GROUP BY 1, 2 ORDER BY min(s.position), 2
         """).fetchall()
-    names = ("benchmark", "rows", "images", "images_by_bytes", "rows_with_same_question")
-    return [dict(zip(names, row, strict=True)) for row in found]
+    by_source: dict[str, dict[str, int]] = {}
+    for source, split, count in found:
+        by_source.setdefault(source, {})[split] = count
+    return [{"source": name, "total": sum(rows.values()), "rows": rows} for name, rows in by_source.items()]
 
 
 def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Workspace, recipe: str) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import duckdb
 
-from curate.results import write_exports
 from curate.policy import check_rules, decide
 from curate.recipe import Rule
+from curate.results import write_results
 from curate.workspace import Workspace
 
 QUESTIONS_AN_IMAGE = 4
@@ -97,7 +97,7 @@ def main() -> None:
             ).fetchall()
         print(", ".join(f"{fate} {count:,}" for fate, count in fates))
         started = time.perf_counter()
-        write_exports(space)
+        write_results(space)
         print(f"samples.parquet, samples.jsonl and ledger.jsonl in {time.perf_counter() - started:.2f} s")
         print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MB")
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from curate import decode, pipeline, workspace
 from curate.corrections import Correction
@@ -152,7 +154,11 @@ def test_manifest_and_card(done):
     card = (done / "out/README.md").read_text()
     assert "5 of 11 rows kept" in card
     assert "| tiny | drop | 1 | 1 | 1 | 7 |" in card
-    assert 'src="../images/copy.jpg"' in card
+    for thumbnail in re.findall(r'<img src="([^"]*)"', card):
+        with Image.open(done / "out" / thumbnail) as picture:
+            assert picture.format == "JPEG" and max(picture.size) <= 160
+        assert thumbnail in manifest["outputs"]
+    assert re.search(r'<img src="examples/\w+.jpg" width="80"> \| set/train/2', card)
 
 
 def test_a_finished_run_does_nothing(done, monkeypatch):

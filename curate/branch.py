@@ -1,0 +1,48 @@
+"""A second curated folder on the same measurements, so that two policies can be compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from curate.errors import UserError
+from curate.recipe import CurateRecipe
+from curate.workspace import Workspace, sole_use
+
+
+def branch(recipe: CurateRecipe, into: Path) -> CurateRecipe:
+    """Give ``into`` what was measured for the recipe's folder; returns the recipe with ``out: into``.
+
+    Files are linked, not copied, where the disk allows: they are only ever replaced whole.
+
+    Raises:
+        UserError: nothing was measured, or ``into`` is not empty and no earlier branch.
+    """
+    source, target = Workspace(recipe.folder), Workspace(into)
+    if not source.paths.is_file():
+        raise UserError(f"{source.folder}: nothing is measured there yet; make it with `curate run` first")
+    if into.resolve() == source.folder.resolve():
+        raise UserError(f"{into}: is the recipe's own folder; leave out --into, or give another folder")
+    if into.exists() and any(into.iterdir()) and not target.paths.is_file():
+        raise UserError(f"{into}: is there already and is no curated folder; choose another one")
+    with sole_use(source), sole_use(target):
+        for folder in ("signals", "work", "against"):
+            if (source.folder / folder).is_dir():
+                shutil.copytree(
+                    source.folder / folder, into / folder, copy_function=_link, dirs_exist_ok=True, ignore=_locks
+                )
+    return recipe.model_copy(update={"out": into})
+
+
+def _locks(_: str, names: list[str]) -> set[str]:
+    return {name for name in names if name == "lock" or name.endswith(".tmp")}
+
+
+def _link(source: str, target: str) -> str:
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copy2(source, target)
+    return target
