@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curate.atomic import digest_of
+from curate.corrections import content_hash
 from curate.progress import Bar, track
-from evalsuite.backends import Reply, Request
-from evalsuite.backends.chat import control_token_in, render
+from evalsuite.backends import Reply, Request, no_answer
+from evalsuite.backends.choice import Backend, Render
 from evalsuite.backends.pictures import ImageFile, identify
-from evalsuite.recipe import EvalRecipe
 from evalsuite.store import stored_replies, write_part
 from evalsuite.task import Task, TaskRow
 
@@ -35,11 +36,11 @@ def hash_images(task: Task) -> dict[str, ImageFile]:
     return {found.path: found for found in track(identify(paths, task.image_root), label, len(paths))}
 
 
-def build_requests(task: Task, images: dict[str, ImageFile], processor: Any, model: str) -> list[Asked]:
-    """Render every row. A row with a missing image or a control token in its text is not asked.
+def build_requests(task: Task, images: dict[str, ImageFile], render: Render, identity: str) -> list[Asked]:
+    """Render every row. A row with a missing image, or that the backend refuses to render, is not asked.
 
     Args:
-        model: digest of the model; with chat, image bytes and limits it makes the request's key.
+        identity: digest of the model; with chat, image bytes and limits it makes the request's key.
     """
     spec = task.spec
     asked: list[Asked] = []
@@ -47,15 +48,15 @@ def build_requests(task: Task, images: dict[str, ImageFile], processor: Any, mod
         files = [images[path] for path in row.images]
         keys = tuple(file.key for file in files if file.key)
         error = next((file.error for file in files if file.error), None)
-        if error is None and (token := control_token_in(row.prompt, processor.tokenizer)):
-            error = f"the question holds the control token {token!r}"
+        chat = ""
+        if error is None:
+            chat, error = render(row.prompt, len(files), spec.system)
         if error is not None:
             asked.append(Asked(spec.name, row, "", keys, None, error))
             continue
-        chat = render(processor, row.prompt, len(files), spec.system)
         limits = spec.generation.model_dump()
         request = Request(
-            key=digest_of({"model": model, "chat": chat, "images": keys, "generation": limits}),
+            key=digest_of({"model": identity, "chat": chat, "images": keys, "generation": limits}),
             chat=chat,
             images=tuple(file.file for file in files if file.file),
             image_keys=keys,
@@ -66,41 +67,35 @@ def build_requests(task: Task, images: dict[str, ImageFile], processor: Any, mod
     return asked
 
 
-def collect_replies(recipe: EvalRecipe, asked: Sequence[Asked], processor: Any) -> dict[str, Reply]:
-    """Replies by request key: those on disk, and the model's for the rest, written as they come.
+def distinct_requests(asked: Sequence[Asked]) -> list[Request]:
+    """Every request once, in order of first occurrence."""
+    return list({entry.request.key: entry.request for entry in asked if entry.request}.values())
 
-    The model is loaded only if something is missing. Requests with equal keys are asked once.
+
+def collect_replies(folder: Path, backend: Backend, requests: Sequence[Request], replies: dict[str, Reply]) -> None:
+    """Fill ``replies`` by request key: those on disk, and the model's for the rest, written as they come.
+
+    The model is loaded only if something is missing. Failed requests are in ``replies`` but never
+    on disk, so that the next run asks them again.
     """
-    requests = list({entry.request.key: entry.request for entry in asked if entry.request}.values())
-    replies = stored_replies(recipe.folder)
+    replies.update(stored_replies(folder))
     missing = sum(request.key not in replies for request in requests)
     if not missing:
-        return replies
-    from evalsuite.backends.loading import load_model
-    from evalsuite.backends.transformers import answers
-
-    loaded = load_model(recipe.model, processor)
-    before = dict(replies)
+        return
+    before = frozenset(replies)
     with Bar("asking the model", len(requests)) as bar:
         bar.advance(len(requests) - missing)
-        for unit in answers(
-            loaded,
-            requests,
-            batch_size=recipe.batch_size,
-            share_prefix=recipe.model.share_prefix,
-            known=before.__contains__,
-        ):
-            write_part(recipe.folder, unit)
-            bar.advance(sum(reply.key not in before for reply in unit))
-            replies.update({reply.key: reply for reply in unit})
-    return replies
+        for part in backend.replies(requests, before.__contains__, None):
+            if answered := [reply for reply in part if reply.finish_reason != "error"]:
+                write_part(folder, answered)
+            bar.advance(sum(reply.key not in before for reply in part))
+            replies.update({reply.key: reply for reply in part})
 
 
 def to_row(entry: Asked, replies: dict[str, Reply]) -> dict[str, Any]:
     """One row of ``predictions.parquet``, not yet read or scored."""
     reply = replies.get(entry.request.key) if entry.request else None
-    failed = Reply("", "", "error", 0, 0, 0.0, entry.error or "no reply")
-    answer = reply or failed
+    answer = reply or no_answer("", entry.error or "no reply")
     return {
         "sample_id": entry.row.sample_id,
         "image_keys": list(entry.image_keys),
@@ -116,5 +111,7 @@ def to_row(entry: Asked, replies: dict[str, Reply]) -> dict[str, Any]:
         "seconds": answer.seconds,
         "error": answer.error,
         "request_key": entry.request.key if entry.request else None,
+        "content_hash": content_hash(entry.image_keys, entry.row.judged),
+        "choices": list(entry.row.choices),
         **{f"slice_{key}": value for key, value in entry.row.slices.items()},
     }

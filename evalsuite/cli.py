@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from curate import console
+
+Folder = Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")]
 
 app = typer.Typer(
     add_completion=False,
@@ -28,59 +31,153 @@ def run(
 ) -> None:
     """Evaluate a model. Killed or repeated, it asks only what is missing.
 
-    Writes predictions.parquet, scores.json, report.md, report.html and, last, manifest.json.
+    Writes predictions.parquet, timings.parquet, scores.json, report.md, report.html and, last,
+    manifest.json. Ctrl-C scores what was answered so far, marked partial, and ends with exit code 130.
 
     Example: evalsuite run evalsuite/recipes/demo_base.yaml
     """
     from evalsuite.console import print_scores
     from evalsuite.run import run_recipe
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop a job politely too
     folder, scores, worked = run_recipe(recipe, limit=limit)
     print_scores(folder, scores)
+    if partial := scores["partial"]:
+        print(f"Stopped: these are scores of {partial['rows']:,} of {partial['of']:,} rows. Run again to finish.")
+        raise typer.Exit(130)
     if not worked:
         print("Everything is up to date; nothing was asked.")
 
 
 @app.command()
 def score(
-    folder: Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")],
+    folder: Folder,
     task: Annotated[
         list[str] | None,
         typer.Option(help="Task name or YAML file whose extraction, metrics and slices are used instead. Repeatable."),
     ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="Folder of reviewers' decisions, in place of the recipe's.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="METRIC=VARIANT, shown beside the metric as it is, e.g. vqa_accuracy=evalai. Repeatable."),
+    ] = None,
 ) -> None:
     """Score an evaluation anew from its predictions, without a model.
 
-    Example: evalsuite score data/evals/demo-base --task my_easy_vqa.yaml
+    Variants: normalizer official, evalai, none; unanimous raw, normalize; those of relaxed_accuracy, gqa,
+    multiple_choice, mmmu, pope and mme; tokenizers zh, char, ja-mecab … of bleu, rouge_l and cider.
+
+    Example: evalsuite score data/evals/demo-base --variant vqa_accuracy=evalai
     """
     from evalsuite.console import print_scores
-    from evalsuite.run import rescore
+    from evalsuite.rescore import rescore
 
-    print_scores(folder, rescore(folder, task or []))
+    print_scores(folder, rescore(folder, task or [], corrections, variant or []))
 
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help="Evaluation folder A, the earlier one.")],
-    b: Annotated[Path, typer.Argument(help="Evaluation folder B.")],
+    a: Annotated[Path, typer.Argument(help="Evaluation folder A, the one to compare with.")],
+    others: Annotated[list[Path], typer.Argument(help="Evaluation folder B, and more.", metavar="B [C]...")],
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write it to a .md, .json or .tex file as well.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare two evaluations row by row, on the rows that both hold.
+    """Compare evaluations row by row with A, only on rows that all of them hold.
 
-    Differences have paired bootstrap intervals, clustered by image; right/wrong metrics also
-    McNemar's exact test.
+    Right/wrong metrics have McNemar's exact test and its mid-p, every metric a paired bootstrap that
+    draws whole images. p-values are adjusted over tasks (Holm) and over slices (Benjamini-Hochberg).
 
-    Example: evalsuite compare data/evals/demo-base data/evals/demo-tuned
+    Example: evalsuite compare data/evals/demo-base data/evals/demo-tuned --out difference.md
     """
     from evalsuite.compare import compare_folders
     from evalsuite.console import print_comparison
+    from evalsuite.report.compared import write_comparison
 
-    found = compare_folders(a, b, seed)
+    found = compare_folders(a, others, seed)
+    if out is not None:
+        write_comparison(found, out)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         print_comparison(found)
+
+
+@app.command()
+def slices(
+    folder: Folder,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    curated: Annotated[
+        Path | None,
+        typer.Option(help="Curated folder whose signals describe the pictures; default: the recipe's training_set."),
+    ] = None,
+    min_rows: Annotated[int, typer.Option(min=2, help="Leave out slices with fewer rows.")] = 30,
+    top: Annotated[int, typer.Option(min=1, help="Show so many slices of a task.")] = 15,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
+) -> None:
+    """Find the kinds of rows that fail more than the rest: one property, or two together.
+
+    Properties are the task's slice columns, question, answer and picture. Slices are ranked by excess
+    errors: those beyond what the task's overall error rate would give, with an interval that
+    respects shared images.
+
+    Example: evalsuite slices data/evals/demo-tuned --curated data/curated/demo
+    """
+    from evalsuite.console import print_slices
+    from evalsuite.slices import find_slices
+
+    found = find_slices(folder, only=task, curated=curated, min_rows=min_rows)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_slices(found, top)
+
+
+@app.command("check-batch")
+def check_batch(
+    recipe: Annotated[Path, typer.Argument(help="YAML file of an evaluation.")],
+    samples: Annotated[int, typer.Option(min=1, help="Rows to ask twice.")] = 64,
+) -> None:
+    """Ask some rows one at a time and in the recipe's batches, and say whose answers differ.
+
+    Padding and the order of sums can change an answer. Exit code 1 if one differs. `check_batch: 64`
+    in a recipe does the same in a run and puts it into the report.
+
+    Example: evalsuite check-batch evalsuite/recipes/demo_base.yaml --samples 32
+    """
+    from evalsuite.batch_check import check_batches
+    from evalsuite.report.words import batch_sentence
+
+    found = check_batches(recipe, samples)
+    for example in found["examples"]:
+        print(f"{example['sample_id']}: alone {example['alone']!r}, in a batch {example['in_batch']!r}")
+    print(batch_sentence(found))
+    raise typer.Exit(1 if found["differ"] else 0)
+
+
+@app.command()
+def report(
+    folder: Folder,
+    latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table of the scores instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON instead.")] = False,
+) -> None:
+    """Write report.md and report.html of a finished evaluation again, or print its scores.
+
+    Example: evalsuite report data/evals/demo-tuned --latex > table.tex
+    """
+    from evalsuite.finished import load_manifest
+    from evalsuite.report.latex import latex_table
+    from evalsuite.rescore import read_scores, rescore
+
+    load_manifest(folder)
+    if latex or as_json:
+        scores = read_scores(folder)
+        print(latex_table(scores) if latex else json.dumps(scores, indent=2, ensure_ascii=False))
+        return
+    rescore(folder, [])
+    print(f"{folder / 'report.md'}\n{folder / 'report.html'}")
 
 
 @app.command()

@@ -1,53 +1,53 @@
-"""Two evaluations side by side, on the rows that both of them answered questions about."""
+"""Evaluations side by side, on the rows that all of them answered questions about."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from curate.config import parse_recipe
 from curate.errors import UserError
-from curate.manifest import read_manifest
+from evalsuite.finished import load_evaluation
 from evalsuite.results import Row, TaskResult, score_rows, slice_masks
 from evalsuite.scoring import Column
-from evalsuite.statistics import mcnemar, paired_difference
-from evalsuite.store import read_predictions
+from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.task import TaskSpec
 
-STAGE = "evalsuite"
 _LISTED = 100
-FINISH = "evalsuite run RECIPE"
 
 
-def compare_folders(a: Path, b: Path, seed: int = 0) -> dict[str, Any]:
-    """``comparison`` of two finished evaluations, B minus A.
+@dataclass(frozen=True)
+class Run:
+    """One side of a comparison: its name, tasks and rows."""
 
-    Raises:
-        UserError: a folder is no finished evaluation, or they share no task or no row.
-    """
-    specs, rows = load_evaluation(b)
-    return compare(a, rows, specs, seed)
+    name: str
+    specs: Mapping[str, TaskSpec]
+    rows: Mapping[str, Sequence[Row]]
 
 
-def load_evaluation(folder: Path) -> tuple[dict[str, TaskSpec], dict[str, list[Row]]]:
-    """The task specs and the rows of a finished evaluation, by task.
+def load_run(folder: Path) -> Run:
+    """A finished evaluation as one side of a comparison.
 
     Raises:
         UserError: the folder is no finished evaluation.
     """
-    manifest = read_manifest(folder, finish_with=FINISH)
-    if manifest.get("stage") != STAGE or not isinstance(manifest.get("task_specs"), list):
-        raise UserError(f"{folder}: is no evaluation (its manifest says {manifest.get('stage')!r})")
-    parsed = [parse_recipe(spec, TaskSpec, where=f"{folder}: task in its manifest") for spec in manifest["task_specs"]]
-    specs = {spec.name: spec for spec in parsed}
-    rows: dict[str, list[Row]] = {name: [] for name in specs}
-    for row in read_predictions(folder).to_pylist():
-        rows.setdefault(row["task"], []).append(row)
-    return specs, rows
+    return Run(str(folder), *load_evaluation(folder))
+
+
+def compare_folders(baseline: Path, others: Sequence[Path], seed: int = 0) -> dict[str, Any]:
+    """``compare`` of finished evaluations.
+
+    Raises:
+        UserError: a folder is no finished evaluation, or one shares no row with the baseline.
+    """
+    found = compare(load_run(baseline), [load_run(other) for other in others], seed)
+    for run in found["runs"]:
+        if not run["tasks"]:
+            raise UserError(f"{baseline} and {run['run']} share no row of a task; they cannot be compared")
+    return found
 
 
 def check_baseline(baseline: Path, specs: Mapping[str, TaskSpec]) -> None:
@@ -61,30 +61,45 @@ def check_baseline(baseline: Path, specs: Mapping[str, TaskSpec]) -> None:
         raise UserError(f"{baseline}: shares no task with this evaluation; it has {', '.join(before)}")
 
 
-def compare(
-    baseline: Path, rows: Mapping[str, Sequence[Row]], specs: Mapping[str, TaskSpec], seed: int
-) -> dict[str, Any]:
-    """Compare the rows of a new evaluation (B) with the evaluation in folder ``baseline`` (A).
+def compare(baseline: Run, runs: Sequence[Run], seed: int = 0) -> dict[str, Any]:
+    """Each of ``runs`` (B) minus ``baseline`` (A), task by task.
 
-    Only rows with the same id, images and references in both are compared; the others are counted.
-    Both sides are scored anew on those rows, with the task settings of B.
+    Rows count that every evaluation with the task holds with the same images, question and
+    references, and that no server failed to answer; the others are counted, not compared. Both sides
+    are scored anew on those rows, with the task settings of B.
+
+    Returns:
+        ``{"baseline": …, "tests": n, "runs": [{"run": …, "tasks": {…}}]}``; p-values of headline
+        metrics are adjusted over all tasks and runs (Holm), those of slices over all slices
+        (Benjamini-Hochberg).
     """
-    check_baseline(baseline, specs)
-    _, before = load_evaluation(baseline)
-    shared = [name for name in specs if name in before]
-    tasks = {name: _compare_task(specs[name], before[name], rows[name], seed) for name in shared}
-    return {"baseline": str(baseline), "tasks": {name: entry for name, entry in tasks.items() if entry}}
+    compared = []
+    for run in runs:
+        tasks = {}
+        for name in run.specs:
+            if name in baseline.specs:
+                others = [other.rows[name] for other in runs if other is not run and name in other.specs]
+                if entry := _compare_task(run.specs[name], baseline.rows[name], run.rows[name], others, seed):
+                    tasks[name] = entry
+        compared.append({"run": run.name, "tasks": tasks})
+    _adjust([task for run in compared for task in run["tasks"].values()])
+    tests = sum(len(run["tasks"]) for run in compared)
+    return {"baseline": baseline.name, "tests": tests, "runs": compared}
 
 
-def _compare_task(spec: TaskSpec, a: Sequence[Row], b: Sequence[Row], seed: int) -> dict[str, Any] | None:
-    old = {row["sample_id"]: row for row in a}
-    met = [row for row in b if row["sample_id"] in old]
-    same = [row for row in met if _question(row) == _question(old[row["sample_id"]])]
-    if not same:
+def _compare_task(
+    spec: TaskSpec, a: Sequence[Row], b: Sequence[Row], others: Sequence[Sequence[Row]], seed: int
+) -> dict[str, Any] | None:
+    sides = [{row["sample_id"]: row for row in rows} for rows in (a, b, *others)]
+    old, new = sides[:2]
+    met = [key for key in new if key in old]
+    everywhere = [key for key in met if all(key in side for side in sides[2:])]
+    same = [key for key in everywhere if len({_question(side[key]) for side in sides}) == 1]
+    asked = [key for key in same if not any(side[key]["status"] == "failed" for side in sides)]
+    if not asked:
         return None
-    first = score_rows(spec, [old[row["sample_id"]] for row in same])
-    second = score_rows(spec, same)
-    masks = slice_masks(second.rows, spec.slices)
+    first, second = score_rows(spec, [old[key] for key in asked]), score_rows(spec, [new[key] for key in asked])
+    masks = slice_masks(second.rows, spec.slice_names)
     metrics = {}
     slices: dict[str, dict[str, Any]] = {
         name: {value: {"n": int(mask.sum())} for value, mask in values.items()} for name, values in masks.items()
@@ -95,10 +110,13 @@ def _compare_task(spec: TaskSpec, a: Sequence[Row], b: Sequence[Row], seed: int)
             for value, mask in values.items():
                 slices[name][value][one.name] = _difference(one, two, mask, second, seed)
     return {
-        "n": len(same),
+        "n": len(asked),
         "only_in_a": len(old) - len(met),
-        "only_in_b": len(b) - len(met),
-        "changed": len(met) - len(same),
+        "only_in_b": len(new) - len(met),
+        "elsewhere": len(met) - len(everywhere),
+        "changed": len(everywhere) - len(same),
+        "failed": len(same) - len(asked),
+        "headline": second.headline.name,
         "metrics": metrics,
         "slices": slices,
         **_wins(first, second),
@@ -110,35 +128,56 @@ def _question(row: Row) -> tuple[Any, ...]:
 
 
 def _difference(a: Column, b: Column, mask: np.ndarray | None, result: TaskResult, seed: int) -> dict[str, Any]:
+    """One metric on both sides. Its p is McNemar's where rows are right or wrong and share no image."""
     chosen = slice(None) if mask is None else mask
     one, two, clusters = a.sums[chosen], b.sums[chosen], result.clusters[chosen]
     found = paired_difference(one, two, clusters, a.estimate, seed=seed)
     test = mcnemar(a.per_row[chosen] > 0.5, b.per_row[chosen] > 0.5) if a.binary and b.binary else None
+    exact = test is not None and found.n == found.clusters
     return {
-        "a": float(a.estimate(one.sum(0, keepdims=True))[0]),
-        "b": float(b.estimate(two.sum(0, keepdims=True))[0]),
-        "difference": found.value,
+        "a": _finite(a.estimate(one.sum(0, keepdims=True))[0]),
+        "b": _finite(b.estimate(two.sum(0, keepdims=True))[0]),
+        "difference": _finite(found.value),
         "ci_low": found.low,
         "ci_high": found.high,
-        "p": found.p,
+        "p": test.p_exact if test and exact else found.p,
+        "test": "McNemar, exact" if exact else "paired bootstrap over images",
         "n": found.n,
         "images": found.clusters,
+        "smallest_detectable": smallest_detectable(found.se) if found.se is not None else None,
         "mcnemar": asdict(test) if test else None,
     }
 
 
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _adjust(tasks: Sequence[dict[str, Any]]) -> None:
+    """Add ``p_holm`` to headline metrics and ``q`` to their slices."""
+    headlines = [task["metrics"][task["headline"]] for task in tasks]
+    slices = [
+        entry[task["headline"]] for task in tasks for values in task["slices"].values() for entry in values.values()
+    ]
+    for entries, key, rule in ((headlines, "p_holm", holm), (slices, "q", benjamini_hochberg)):
+        adjusted = rule([np.nan if entry["p"] is None else entry["p"] for entry in entries])
+        for entry, value in zip(entries, adjusted.tolist(), strict=True):
+            entry[key] = _finite(value)
+
+
 def _wins(first: TaskResult, second: TaskResult) -> dict[str, Any]:
-    """Ids of rows that B does better and worse on the headline metric, largest change first."""
+    """Rows that B does better, worse, and that both get wrong on the headline metric, largest change first."""
     change = second.headline.per_row - first.headline.per_row
     ids = [row["sample_id"] for row in second.rows]
     order = np.argsort(-np.abs(change), kind="stable")
-    better = [ids[i] for i in order if change[i] > 0]
-    worse = [ids[i] for i in order if change[i] < 0]
-    listed = {*better[:_LISTED], *worse[:_LISTED]}
+    groups = {
+        "better": [ids[i] for i in order if change[i] > 0],
+        "worse": [ids[i] for i in order if change[i] < 0],
+        "both_wrong": [ids[i] for i in np.flatnonzero((first.headline.per_row == 0) & (second.headline.per_row == 0))],
+    }
+    listed = {key for group in groups.values() for key in group[:_LISTED]}
     return {
-        "better": len(better),
-        "worse": len(worse),
-        "better_ids": better[:_LISTED],
-        "worse_ids": worse[:_LISTED],
+        **{name: len(group) for name, group in groups.items()},
+        **{f"{name}_ids": group[:_LISTED] for name, group in groups.items()},
         "answers_before": {row["sample_id"]: row["raw"] for row in first.rows if row["sample_id"] in listed},
     }

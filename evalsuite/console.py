@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalsuite.report.numbers import between, number, probability, share, title
-from evalsuite.report.words import intersection_sentence, verdict
+from evalsuite.report.compared import (
+    COMPARISON_HEADER,
+    FOUND_HEADER,
+    SLICE_HEADER,
+    changed_slices,
+    comparison_cells,
+    slice_cells,
+)
+from evalsuite.report.numbers import between, number, share, title
+from evalsuite.report.words import (
+    batch_sentence,
+    finding_sentences,
+    intersection_sentence,
+    slices_sentence,
+    verdict,
+    wins_sentence,
+)
 
 
 def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | None = None) -> None:
@@ -26,31 +41,48 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         console.print(_score_table(name, task, against))
         console.print(Text(f"  {_statuses(task)}", style="dim"))
         if against:
-            console.print(Text(f"  {verdict(against, task['headline'])}", style="bold"))
+            console.print(Text(f"  {verdict(against, task['headline'], comparison['tests'])}", style="bold"))
             console.print(Text(f"  {intersection_sentence(against)}", style="dim"))
+        for sentence in finding_sentences(task, scores):
+            console.print(Text(f"  {sentence}"))
+    if scores["batch_check"]:
+        console.print(Text(batch_sentence(scores["batch_check"]), style="dim"))
     console.print()
     console.print(Text(f"Report: {folder / 'report.html'}"))
 
 
-def print_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:
-    """Differences between two evaluations, task by task."""
+def print_comparison(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """Differences between each run (B) and the baseline (A), task by task."""
     console = console or Console()
-    for name, task in comparison["tasks"].items():
-        table = Table(title=Text(name, style="bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2))
-        for header in ("", "A", "B", "B − A", "95 % interval", "p", "McNemar exact (mid-p)"):
-            table.add_column(header, justify="left" if not header else "right")
-        for metric, one in task["metrics"].items():
-            test = one["mcnemar"]
-            table.add_row(
-                title(metric), number(metric, one["a"]), number(metric, one["b"]),
-                Text(number(metric, one["difference"], sign=True), style="bold"), between(metric, one, sign=True),
-                probability(one["p"]),
-                f"{probability(test['p_exact'])} ({probability(test['p_mid'])})" if test else "–",
-            )  # fmt: skip
+    for run in found["runs"]:
         console.print()
+        console.print(Text(f"A {found['baseline']}"), Text("B " + run["run"], style="bold"), sep="\n")
+        for name, task in run["tasks"].items():
+            table = _table(name, [column[0] for column in COMPARISON_HEADER], left=1)
+            for metric, one in task["metrics"].items():
+                table.add_row(*(Text(cell) for cell in comparison_cells(metric, one)))
+            console.print()
+            console.print(table)
+            console.print(Text(f"  {verdict(task, task['headline'], found['tests'])}", style="bold"))
+            console.print(Text(f"  {intersection_sentence(task)}", style="dim"))
+            console.print(Text(f"  {wins_sentence(task)}", style="dim"))
+            if rows := changed_slices(task):
+                slices = _table("", SLICE_HEADER, left=1)
+                for cells in rows:
+                    slices.add_row(*(Text(cell) for cell in cells))
+                console.print(slices)
+
+
+def print_slices(found: Mapping[str, Any], top: int, console: Console | None = None) -> None:
+    """The slices with most excess errors of every task."""
+    console = console or Console()
+    for name, task in found["tasks"].items():
+        console.print()
+        console.print(Text(slices_sentence(name, task)))
+        table = _table("", FOUND_HEADER, left=1)
+        for one in task["slices"][:top]:
+            table.add_row(*(Text(cell) for cell in slice_cells(one)))
         console.print(table)
-        console.print(Text(f"  {intersection_sentence(task)}", style="dim"))
-        console.print(Text(f"  {task['better']:,} rows are better in B, {task['worse']:,} worse.", style="dim"))
 
 
 def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> None:
@@ -64,11 +96,22 @@ def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> Non
     console.print(table)
 
 
+def _table(title: str, headers: Sequence[str], *, left: int) -> Table:
+    table = Table(
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2),
+    )
+    for place, header in enumerate(headers):
+        table.add_column(header, justify="left" if place < left else "right")
+    return table
+
+
 def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] | None) -> Table:
-    table = Table(title=Text(name, style="bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2))
     headers = ["", "score", "95 % interval", *(["baseline", "difference"] if against else []), "of answered"]
-    for header in headers:
-        table.add_column(header, justify="left" if not header else "right")
+    table = _table(name, headers, left=1)
     for metric, entry in task["metrics"].items():
         cells: list[str | Text] = [
             title(metric),

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from curate.atomic import write_text
 from curate.errors import UserError
 from curate.manifest import MANIFEST, write_manifest
-from evalsuite.compare import FINISH, STAGE, compare
+from evalsuite.compare import Run, compare, load_run
+from evalsuite.corrected import corrected_scores, resolved_corrections
+from evalsuite.finished import FINISH, STAGE
+from evalsuite.overlap import overlap_scores
 from evalsuite.report import write_reports
-from evalsuite.results import Row, counts, score_rows, summarise, to_table
+from evalsuite.results import Row, TaskResult, counts, score_rows, summarise, to_table
+from evalsuite.slices import MIN_ROWS, NOTED_Q, rank_slices
 from evalsuite.statistics import LEVEL
-from evalsuite.store import PREDICTIONS, remove_parts, write_predictions
+from evalsuite.store import PREDICTIONS, TIMINGS, remove_parts, write_predictions, write_timings
 from evalsuite.task import TaskSpec
 
 SCORES = "scores.json"
 REPORTS = ("report.md", "report.html")
+_SLICES = 10
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,10 @@ class Evaluation:
         label: the model, for people.
         rows: per task the rows of ``predictions.parquet`` without what scoring adds.
         baseline: an earlier evaluation folder to compare with.
+        corrections: folder of reviewers' decisions.
+        findings: what the run itself found out: ``contamination`` and ``batch_check``.
         recipe, inputs, extra, seconds: for the manifest.
+        partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
     """
 
     name: str
@@ -44,6 +52,9 @@ class Evaluation:
     inputs: dict[str, str]
     extra: dict[str, Any]
     seconds: dict[str, float]
+    corrections: Path | None = None
+    findings: dict[str, Any] = field(default_factory=dict)
+    partial: dict[str, int] | None = None
 
 
 def finish(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
@@ -51,32 +62,64 @@ def finish(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
     started = time.monotonic()
     specs, seed, extra = evaluation.specs, evaluation.seed, evaluation.extra
     results = {task: score_rows(spec, evaluation.rows[task]) for task, spec in specs.items()}
-    compared = compare(evaluation.baseline, evaluation.rows, specs, seed) if evaluation.baseline else None
+    resolved = resolved_corrections(evaluation.corrections)
+    tasks = {
+        task: {
+            **summarise(result, seed),
+            "contamination": overlap_scores(result, seed),
+            "corrected": corrected_scores(result, resolved, seed),
+            "worst_slices": _worst_slices(result, evaluation.findings),
+        }
+        for task, result in results.items()
+    }
     scores: dict[str, Any] = {
         "name": evaluation.name,
         "model": evaluation.label,
         "level": LEVEL,
-        "tasks": {task: summarise(result, seed) for task, result in results.items()},
-        "comparison": compared,
+        "partial": evaluation.partial,
+        "contamination": evaluation.findings.get("contamination"),
+        "batch_check": evaluation.findings.get("batch_check"),
+        "tasks": tasks,
+        "comparison": _compared(evaluation, results),
     }
     (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
     write_predictions(folder, [to_table(result) for result in results.values()])
+    write_timings(folder, (row for listed in evaluation.rows.values() for row in listed))
     write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
     roots = {task: Path(root) for task, root in extra["image_root"].items()}
     write_reports(folder, scores, results, roots, extra["skipped"])
+    if evaluation.partial:
+        return scores
     remove_parts(folder)
     write_manifest(
         folder,
         stage=STAGE,
         recipe=evaluation.recipe,
         inputs=evaluation.inputs,
-        outputs=[folder / file for file in (PREDICTIONS, SCORES, *REPORTS)],
+        outputs=[folder / file for file in (PREDICTIONS, TIMINGS, SCORES, *REPORTS)],
         counts=counts(results),
         seconds={**evaluation.seconds, "score": time.monotonic() - started},
         seeds={"seed": seed},
-        extra=extra,
+        extra={**extra, "findings": evaluation.findings},
     )
     return scores
+
+
+def _worst_slices(result: TaskResult, findings: Mapping[str, Any]) -> dict[str, Any]:
+    """The slices with most excess errors, those that chance does not explain."""
+    training_set = (findings.get("contamination") or {}).get("training_set")
+    ranked = rank_slices(result, Path(training_set) if training_set else None, MIN_ROWS)
+    worse = [one for one in ranked["slices"] if one["excess"] > 0 and one["q"] < NOTED_Q]
+    return {**ranked, "slices": worse[:_SLICES]}
+
+
+def _compared(evaluation: Evaluation, results: Mapping[str, TaskResult]) -> dict[str, Any] | None:
+    """This run against its baseline."""
+    if evaluation.baseline is None:
+        return None
+    rows = {task: result.rows for task, result in results.items()}
+    found = compare(load_run(evaluation.baseline), [Run(evaluation.name, evaluation.specs, rows)], evaluation.seed)
+    return {"baseline": found["baseline"], "tests": found["tests"], "tasks": found["runs"][0]["tasks"]}
 
 
 def read_scores(folder: Path) -> dict[str, Any]:

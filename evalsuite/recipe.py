@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from curate.config import StrictModel
 
 Count = Annotated[int, Field(ge=1)]
+_OURS = {"model", "messages", "stream", "n", "stop", "temperature", "seed", "max_tokens", "max_completion_tokens"}
 
 
 class ModelSettings(StrictModel):
@@ -40,27 +42,107 @@ class ModelSettings(StrictModel):
     share_prefix: bool = True
 
 
+class ServerSettings(StrictModel):
+    """A model behind an OpenAI-compatible server: vLLM, LMDeploy, SGLang, llama.cpp, ``transformers serve`` …
+
+    Attributes:
+        url: base address up to and with ``/v1``.
+        model: the model's name on the server; null takes the only one that it lists.
+        revision: any text; change it to ask anew when other weights are served under the same name.
+        api_key_env: environment variable that holds the key. Local servers need none. The key itself
+            is never written anywhere.
+        max_concurrency: most requests at a time. A run starts with few, asks more while the server
+            answers faster for it, and half as many when it is told to slow down.
+        timeout: seconds to wait for one answer.
+        max_attempts: tries for a request that may work later (busy, restarting, connection lost).
+        temperature: null leaves it to the server, for models that refuse the setting.
+        seed: sent along; null sends none.
+        token_limit: the name of the limit; OpenAI's reasoning models want ``max_completion_tokens``.
+        max_image_bytes: pictures in PNG, JPEG, WebP or GIF go as they are up to this size; others are
+            encoded anew to fit.
+        extra_body: more fields of the request that this server understands, e.g. ``top_k: 1``.
+    """
+
+    url: str
+    model: str | None = None
+    revision: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    max_concurrency: Count = 64
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    max_attempts: Count = 6
+    temperature: Annotated[float, Field(ge=0)] | None = 0.0
+    seed: int | None = 0
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_image_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("give an address like http://127.0.0.1:8000/v1")
+        if parts.username or parts.password or parts.query:
+            raise ValueError("keep keys out of the address; api_key_env names the variable that holds one")
+        return value.rstrip("/")
+
+    @field_validator("extra_body")
+    @classmethod
+    def _nothing_of_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        ours = {
+            "model",
+            "messages",
+            "stream",
+            "n",
+            "stop",
+            "temperature",
+            "seed",
+            "max_tokens",
+            "max_completion_tokens",
+        }
+        if taken := sorted(ours & value.keys()):
+            raise ValueError(f"{', '.join(taken)} cannot be set here; tasks and the other keys decide it")
+        return value
+
+
 class EvalRecipe(StrictModel):
     """One run: a model, tasks, an output folder.
 
     Attributes:
         name: names the output folder ``data/evals/<name>``.
         out: another output folder.
+        model: a checkpoint that this machine loads; or
+        server: a model that a server answers for. One of the two.
         tasks: names of shipped tasks (``evalsuite tasks`` lists them) or paths of task YAML files.
         limit: ask at most so many rows of each task, drawn with ``seed``; null asks all.
         batch_size: rows in one forward pass.
         seed: of sampling for ``limit`` and of every bootstrap.
         baseline: an earlier evaluation folder to compare with, row by row.
+        training_set: the curated folder that the model was trained on. Scores are given apart for rows
+            whose picture was kept there and for all others.
+        corrections: folder of reviewers' decisions. Scores are also given without the rows they
+            excluded, and with the answers they corrected.
+        check_batch: ask so many rows again one at a time and report whose answers differ.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     out: Path | None = None
-    model: ModelSettings
+    model: ModelSettings | None = None
+    server: ServerSettings | None = None
     tasks: Annotated[list[str], Field(min_length=1)]
     limit: Count | None = None
     batch_size: Count = 64
     seed: int = 0
     baseline: Path | None = None
+    training_set: Path | None = None
+    corrections: Path | None = None
+    check_batch: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_model(self) -> EvalRecipe:
+        if (self.model is None) == (self.server is None):
+            raise ValueError("give either `model` (a checkpoint) or `server` (an address), one of the two")
+        return self
 
     @model_validator(mode="after")
     def _no_task_twice(self) -> EvalRecipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,34 @@ from curate.atomic import digest_of, sha256_file
 from curate.config import load_recipe
 from curate.errors import UserError
 from curate.manifest import MANIFEST, is_current, read_manifest
-from evalsuite.asking import build_requests, collect_replies, hash_images, to_row
-from evalsuite.compare import FINISH, STAGE, check_baseline, load_evaluation
+from evalsuite.asking import Asked, build_requests, collect_replies, distinct_requests, hash_images, to_row
+from evalsuite.backends import Reply
+from evalsuite.backends.choice import Backend, choose
+from evalsuite.batch_check import compare_batches, draw, ids_of
+from evalsuite.compare import check_baseline
+from evalsuite.corrected import corrections_digest
 from evalsuite.evaluation import Evaluation, finish, read_scores
+from evalsuite.finished import FINISH, STAGE
+from evalsuite.overlap import mark, touched_images
 from evalsuite.recipe import EvalRecipe
-from evalsuite.results import SLICE, Row
-from evalsuite.store import BASE_SCHEMA, PREDICTIONS
-from evalsuite.task import Task, TaskSpec, load_spec, load_task
+from evalsuite.results import Row
+from evalsuite.store import PREDICTIONS
+from evalsuite.task import Task, TaskSpec, dumped, load_spec, load_task
 
 _VERSION = 1  # raise it when scoring or reports change, so that finished runs are scored anew
-_READ_ANEW = ("extracted", "status")
 
 
 def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str, Any], bool]:
     """Run the recipe in ``path``. Returns the folder, its scores, and whether anything was done.
 
+    Stopped with Ctrl-C while the model is asked, it scores what was answered; then ``scores["partial"]``
+    is set and there is no manifest, because the run is not finished.
+
     Args:
         limit: replaces the recipe's own.
 
     Raises:
-        UserError: recipe, task, data, model or baseline is missing or wrong.
+        UserError: recipe, task, data, model, server or baseline is missing or wrong.
     """
     recipe = load_recipe(path, EvalRecipe)
     if limit is not None:
@@ -38,78 +46,83 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     _refuse_foreign(recipe.folder)
     specs = _specs(recipe)
     tasks = {name: load_task(spec, limit=recipe.limit, seed=recipe.seed) for name, spec in specs.items()}
-    from evalsuite.backends.loading import load_processor, model_digest
-
-    model = model_digest(recipe.model)
+    backend = choose(recipe)
     resolved = {**recipe.model_dump(mode="json"), "version": _VERSION}
-    inputs = {"model": model, **_task_inputs(tasks), **_baseline_inputs(recipe)}
-    if is_current(recipe.folder, recipe=resolved, inputs=inputs):
+    inputs = {"model": backend.identity, **_task_inputs(tasks), **_folder_inputs(recipe)}
+    if is_current(recipe.folder, recipe=resolved, inputs=inputs) and not _failed_before(recipe.folder):
         return recipe.folder, read_scores(recipe.folder), False
     if recipe.baseline is not None:
         check_baseline(recipe.baseline, specs)
     started = time.monotonic()
-    processor = load_processor(recipe.model)
-    asked = [entry for task in tasks.values() for entry in build_requests(task, hash_images(task), processor, model)]
+    render = backend.renderer()
+    asked = [
+        entry for task in tasks.values() for entry in build_requests(task, hash_images(task), render, backend.identity)
+    ]
+    requests = distinct_requests(asked)
     prepared = time.monotonic()
-    replies = collect_replies(recipe, asked, processor)
+    replies: dict[str, Reply] = {}
+    partial = False
+    try:
+        collect_replies(recipe.folder, backend, requests, replies)
+    except KeyboardInterrupt:
+        if not replies:
+            raise
+        partial = True
     seconds = {"prepare": prepared - started, "ask": time.monotonic() - prepared}
     rows: dict[str, list[Row]] = {name: [] for name in tasks}
     for entry in asked:
-        rows[entry.task].append(to_row(entry, replies))
+        if not partial or entry.request is None or entry.request.key in replies:
+            rows[entry.task].append(to_row(entry, replies))
+    findings = _findings(recipe, backend, asked, replies, rows, partial=partial)
+    failed = sum(reply.finish_reason == "error" for reply in replies.values())
     extra = {
-        "task_specs": _dumped(specs),
+        "task_specs": dumped(specs),
         "image_root": {name: str(task.image_root) for name, task in tasks.items()},
         "skipped": _skipped(tasks),
-        "model_digest": model,
+        "ask_again": failed if backend.asks_failed_again else 0,
+        **backend.facts,
     }
     evaluation = Evaluation(
-        recipe.name, _label(recipe), specs, rows, recipe.seed, recipe.baseline, resolved, inputs, extra, seconds
+        name=recipe.name,
+        label=backend.label,
+        specs={name: spec for name, spec in specs.items() if rows[name]},
+        rows=rows,
+        seed=recipe.seed,
+        baseline=recipe.baseline,
+        recipe=resolved,
+        inputs=inputs,
+        extra=extra,
+        seconds=seconds,
+        corrections=recipe.corrections,
+        findings=findings,
+        partial={"rows": sum(map(len, rows.values())), "of": len(asked)} if partial else None,
     )
     return recipe.folder, finish(recipe.folder, evaluation), True
 
 
-def rescore(folder: Path, tasks: list[str]) -> dict[str, Any]:
-    """Score a finished evaluation anew, without a model.
-
-    Args:
-        tasks: names or files of tasks whose extraction, metrics and slices are used instead of
-            those the evaluation was made with.
-
-    Raises:
-        UserError: no finished evaluation, or a given task was not part of it.
-    """
-    specs, rows = load_evaluation(folder)
-    manifest = read_manifest(folder, finish_with=FINISH)
-    recipe, inputs = manifest["recipe"], dict(manifest["inputs"])
-    for given in tasks:
-        spec = load_spec(given)
-        if spec.name not in specs:
-            raise UserError(f"{folder}: holds no task {spec.name!r}; it has {', '.join(specs)}")
-        # What was asked cannot change any more; how it is read and scored can.
-        read = {"extraction": spec.extraction, "metrics": spec.metrics, "slices": spec.slices}
-        specs[spec.name] = specs[spec.name].model_copy(update=read)
-        inputs[f"task {spec.name}"] = f"scored with {given}"
-    extra = {key: manifest[key] for key in ("image_root", "skipped", "model_digest")}
-    extra["task_specs"] = _dumped(specs)
-    evaluation = Evaluation(
-        name=recipe["name"],
-        label=read_scores(folder)["model"],
-        specs=specs,
-        rows={name: [_unscored(row) for row in listed] for name, listed in rows.items()},
-        seed=recipe["seed"],
-        baseline=Path(recipe["baseline"]) if recipe["baseline"] else None,
-        recipe=recipe,
-        inputs=inputs,
-        extra=extra,
-        seconds=manifest["seconds"],
-    )
-    return finish(folder, evaluation)
-
-
-def _unscored(row: Row) -> Row:
-    """The row as it was before it was read and scored."""
-    kept = set(BASE_SCHEMA.names) - set(_READ_ANEW)
-    return {key: value for key, value in row.items() if key in kept or key.startswith(SLICE)}
+def _findings(
+    recipe: EvalRecipe, backend: Backend, asked: Sequence[Asked], replies: Mapping[str, Reply],
+    rows: Mapping[str, list[Row]], *, partial: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Rows that show training pictures are marked; answers are checked against batches of one."""
+    findings: dict[str, Any] = {}
+    if recipe.training_set is not None:
+        files = {
+            key: file for entry in asked if entry.request
+            for key, file in zip(entry.request.image_keys, entry.request.images, strict=True)
+        }  # fmt: skip
+        touched = touched_images(recipe.training_set, files)
+        for listed in rows.values():
+            mark(listed, touched)
+        ways = list(touched.values())
+        findings["contamination"] = {
+            "training_set": str(recipe.training_set), "images": len(files), "touched": len(ways),
+            "by_bytes": ways.count("bytes"), "by_look": ways.count("look"),
+        }  # fmt: skip
+    if recipe.check_batch is not None and not partial:
+        chosen = draw(distinct_requests(asked), recipe.check_batch, recipe.seed)
+        findings["batch_check"] = compare_batches(backend, recipe, chosen, replies, ids_of(asked))
+    return findings
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -120,6 +133,11 @@ def _refuse_foreign(folder: Path) -> None:
             raise UserError(f"{folder}: holds the result of {stage!r}; give this evaluation another `out`")
 
 
+def _failed_before(folder: Path) -> bool:
+    """Whether the finished run holds requests that a server failed, which may work now."""
+    return bool(read_manifest(folder, finish_with=FINISH).get("ask_again"))
+
+
 def _specs(recipe: EvalRecipe) -> dict[str, TaskSpec]:
     specs: dict[str, TaskSpec] = {}
     for given in recipe.tasks:
@@ -128,10 +146,6 @@ def _specs(recipe: EvalRecipe) -> dict[str, TaskSpec]:
             raise UserError(f"two tasks are named {spec.name!r}; give one of them another name")
         specs[spec.name] = spec
     return specs
-
-
-def _dumped(specs: Mapping[str, TaskSpec]) -> list[dict[str, Any]]:
-    return [spec.to_json() for spec in specs.values()]
 
 
 def _task_inputs(tasks: Mapping[str, Task]) -> dict[str, str]:
@@ -153,11 +167,18 @@ def _looks(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _baseline_inputs(recipe: EvalRecipe) -> dict[str, str]:
-    if recipe.baseline is None:
-        return {}
-    path = recipe.baseline / PREDICTIONS
-    return {"baseline": sha256_file(path) if path.is_file() else "missing"}
+def _folder_inputs(recipe: EvalRecipe) -> dict[str, str]:
+    """Digests of what the other folders that the recipe names hold now."""
+    inputs = {}
+    for name, folder, file in (
+        ("baseline", recipe.baseline, PREDICTIONS),
+        ("training_set", recipe.training_set, "samples.parquet"),
+    ):
+        if folder is not None:
+            inputs[name] = sha256_file(folder / file) if (folder / file).is_file() else "missing"
+    if recipe.corrections is not None:
+        inputs["corrections"] = corrections_digest(recipe.corrections)
+    return inputs
 
 
 def _skipped(tasks: Mapping[str, Task]) -> dict[str, Any]:
@@ -165,13 +186,3 @@ def _skipped(tasks: Mapping[str, Task]) -> dict[str, Any]:
         name: {"bad_rows": task.bad_rows[:20], "bad": len(task.bad_rows), "without_answer": len(task.unscorable)}
         for name, task in tasks.items()
     }
-
-
-def _label(recipe: EvalRecipe) -> str:
-    model = recipe.model
-    parts = [model.path]
-    if model.adapter:
-        parts.append(f"+ {model.adapter}")
-    if model.quantization != "none":
-        parts.append(f"({model.quantization}{', merged' if model.adapter and model.merge_adapter != 'none' else ''})")
-    return " ".join(parts)

@@ -1,8 +1,12 @@
-"""Replies on disk: Parquet parts while a run goes on, ``predictions.parquet`` when it is done."""
+"""Replies on disk: Parquet parts while a run goes on, ``predictions.parquet`` when it is done.
+
+How long each answer took is in ``timings.parquet``: it is never the same twice, and everything in
+``predictions.parquet`` is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from evalsuite.backends import Reply
 
 PARTS = "parts"
 PREDICTIONS = "predictions.parquet"
+TIMINGS = "timings.parquet"
 
 _REPLY_SCHEMA = pa.schema(
     [
@@ -30,9 +35,13 @@ BASE_SCHEMA = pa.schema(
         ("task", pa.string()), ("question", pa.string()), ("prompt", pa.string()), ("raw", pa.string()),
         ("extracted", pa.string()), ("status", pa.string()), ("references", pa.list_(pa.string())),
         ("finish_reason", pa.string()), ("input_tokens", pa.int64()), ("output_tokens", pa.int64()),
-        ("seconds", pa.float64()), ("error", pa.string()), ("request_key", pa.string()),
+        ("error", pa.string()), ("request_key", pa.string()), ("content_hash", pa.string()),
+        ("choices", pa.list_(pa.string())),
     ]
 )  # fmt: skip
+_TIMING_SCHEMA = pa.schema(
+    [("sample_id", pa.string()), ("task", pa.string()), ("seconds", pa.float64()), ("request_key", pa.string())]
+)
 
 
 def write_part(folder: Path, replies: Sequence[Reply]) -> None:
@@ -45,16 +54,28 @@ def write_part(folder: Path, replies: Sequence[Reply]) -> None:
 
 def stored_replies(folder: Path) -> dict[str, Reply]:
     """Replies by key, of the parts and of a finished run. Failed requests are not among them."""
-    names = {"key": "request_key"}
-    replies: dict[str, Reply] = {}
+    found: list[dict[str, Any]] = []
     if (folder / PREDICTIONS).is_file():
-        columns = [names.get(field.name, field.name) for field in fields(Reply)]
-        for row in _read(folder / PREDICTIONS, columns):
-            row["key"] = row.pop("request_key")
-            replies[row["key"]] = Reply(**row)
+        names = [field.name for field in fields(Reply) if field.name not in ("key", "seconds")]
+        seconds = {row["request_key"]: row["seconds"] for row in read_timings(folder)}
+        for row in _read(folder / PREDICTIONS, [*names, "request_key"]):
+            key = row.pop("request_key")
+            found.append({"key": key, "seconds": seconds.get(key, 0.0), **row})
     for part in sorted((folder / PARTS).glob("part-*.parquet")):
-        replies.update((row["key"], Reply(**row)) for row in _read(part, None))
-    return {key: reply for key, reply in replies.items() if key and reply.finish_reason != "error"}
+        found += _read(part, None)
+    return {row["key"]: Reply(**row) for row in found if row["key"] and row["finish_reason"] != "error"}
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """``sample_id, task, seconds, request_key`` of every row; none where the file is missing."""
+    return _read(folder / TIMINGS, None)
+
+
+def write_timings(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Atomically write ``timings.parquet`` from rows that have ``seconds``."""
+    table = pa.Table.from_pylist([{name: row[name] for name in _TIMING_SCHEMA.names} for row in rows], _TIMING_SCHEMA)
+    with atomic_path(folder / TIMINGS) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _read(path: Path, columns: list[str] | None) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FinishReason = Literal["stop", "length", "error"]
+FinishReason = Literal["stop", "length", "content_filter", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Request:
 
     Attributes:
         key: digest of everything the answer depends on; equal keys have equal answers.
-        chat: the rendered chat up to where the answer begins.
+        chat: the rendered chat up to where the answer begins; for a server its messages as JSON.
         images: absolute paths, in the order of their placeholders.
         image_keys: sha256 of each image's bytes.
         max_new_tokens: limit of the answer.
@@ -35,9 +35,10 @@ class Reply:
 
     Attributes:
         raw: the model's words, before any reading of them.
-        finish_reason: ``stop`` (end token or stop text), ``length`` (cut off), ``error`` (not asked).
-        input_tokens, output_tokens: image tokens included; the end token is not counted.
-        seconds: this row's share of the time its batch took.
+        finish_reason: ``stop`` (end token or stop text), ``length`` (cut off), ``content_filter``
+            (the server refused), ``error`` (no answer came).
+        input_tokens, output_tokens: image tokens included; this machine's backend does not count the end token.
+        seconds: this row's share of the time its batch took; of a server, from asking to the answer.
         error: why there is no answer.
     """
 
@@ -48,3 +49,18 @@ class Reply:
     output_tokens: int
     seconds: float
     error: str | None = None
+
+
+def no_answer(key: str, error: str, seconds: float = 0.0) -> Reply:
+    """The reply that stands for a request without an answer."""
+    return Reply(key, "", "error", 0, 0, seconds, error)
+
+
+def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
+    """``text`` up to the first stop text that follows a word, and whether there was one.
+
+    A stop text before any word (a model that begins with a line break) ends nothing.
+    """
+    begin = len(text) - len(text.lstrip())
+    found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]
+    return (text[: min(found)], True) if found else (text, False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from evalsuite.backends import FinishReason, Reply, Request
+from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop
 from evalsuite.backends.inputs import Prepared
 from evalsuite.backends.loading import Loaded
 
@@ -24,8 +25,16 @@ class _Row:
     finish: FinishReason | None = None
 
 
-def answer_shared(loaded: Loaded, prepared: Prepared, *, batch_size: int) -> list[Reply]:
-    """Answers to a unit that was prepared as heads and tails, in the order of its requests."""
+class Stopped(Exception):
+    """The run was told to stop while this unit was computed; its answers are not whole."""
+
+
+def answer_shared(loaded: Loaded, prepared: Prepared, *, batch_size: int, stop: threading.Event) -> list[Reply]:
+    """Answers to a unit that was prepared as heads and tails, in the order of its requests.
+
+    Raises:
+        Stopped: ``stop`` was set meanwhile.
+    """
     import torch
 
     if prepared.tails is None:
@@ -43,7 +52,7 @@ def answer_shared(loaded: Loaded, prepared: Prepared, *, batch_size: int) -> lis
         bounds = [len(order) * part // parts for part in range(parts + 1)]
         for first, last in itertools.pairwise(bounds):
             chosen, started = order[first:last], time.monotonic()
-            rows = _decode(loaded, prepared, chosen, cache, mask)
+            rows = _decode(loaded, prepared, chosen, cache, mask, stop)
             seconds = head_seconds + (time.monotonic() - started) / len(chosen)
             for index, row in zip(chosen, rows, strict=True):
                 length = int(mask[prepared.group[index]].sum()) + len(tails[index])
@@ -89,13 +98,17 @@ def _extend(loaded: Loaded, prepared: Prepared, chosen: list[int], heads: Any, h
     return output, mask
 
 
-def _decode(loaded: Loaded, prepared: Prepared, chosen: list[int], heads: Any, head_mask: Any) -> list[_Row]:
+def _decode(
+    loaded: Loaded, prepared: Prepared, chosen: list[int], heads: Any, head_mask: Any, stop: threading.Event
+) -> list[_Row]:
     import torch
 
     rows = [_Row(prepared.requests[index], []) for index in chosen]
     output, mask = _extend(loaded, prepared, chosen, heads, head_mask)
     active = list(range(len(rows)))
     while True:
+        if stop.is_set():
+            raise Stopped
         following = output.logits[:, -1].argmax(dim=-1)
         _append([rows[i] for i in active], following.tolist(), loaded)
         going = [place for place, i in enumerate(active) if rows[i].finish is None]
@@ -132,16 +145,6 @@ def _append(rows: list[_Row], tokens: list[int], loaded: Loaded) -> None:
             row.finish = "stop"
         elif len(row.tokens) >= row.request.max_new_tokens:
             row.finish = "length"
-
-
-def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
-    """``text`` up to the first stop text that follows a word, and whether there was one.
-
-    A stop text before any word (a model that begins with a line break) ends nothing.
-    """
-    begin = len(text) - len(text.lstrip())
-    found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]
-    return (text[: min(found)], True) if found else (text, False)
 
 
 def _positions(mask: Any) -> Any:

@@ -53,8 +53,12 @@ def ahead(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[Res
         worker.join()
 
 
-def in_lanes(items: Iterable[Item], work: Callable[[Item], Result], *, lanes: int) -> Iterator[Result]:
+def in_lanes(
+    items: Iterable[Item], work: Callable[[Item], Result], *, lanes: int, stop: threading.Event
+) -> Iterator[Result]:
     """``map(work, items)`` in order, by ``lanes`` threads that compute with one CPU thread each.
+
+    ``stop`` is set when the consumer leaves early, so that ``work`` can end soon.
 
     Small matrices keep several cores busier this way than when all cores share each of them:
     nobody waits at the end of every operation. With one lane it is a plain map.
@@ -75,6 +79,7 @@ def in_lanes(items: Iterable[Item], work: Callable[[Item], Result], *, lanes: in
             while running:
                 yield running.popleft().result()
         finally:
+            stop.set()
             for future in running:
                 future.cancel()
             torch.set_num_threads(threads)

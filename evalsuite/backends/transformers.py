@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from evalsuite.backends import FinishReason, Reply, Request
-from evalsuite.backends.greedy import answer_shared, cut_at_stop, first_logits
+from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop
+from evalsuite.backends.greedy import answer_shared, first_logits
 from evalsuite.backends.inputs import Prepared, Unit, image_placeholder, plan_plain, plan_shared, prepare
 from evalsuite.backends.lanes import ahead, in_lanes
 from evalsuite.backends.loading import Loaded
@@ -42,8 +43,9 @@ def answers(
         requests = [request for request in requests if placeholder not in request.chat]
         units = _missing(plan_shared(with_images, batch_size, placeholder), known)
         ready = ahead(units, partial(prepare, processor=loaded.processor, placeholder=placeholder))
-        yield from in_lanes(ready, lambda unit: _answer(unit, partial(answer_shared, loaded, batch_size=batch_size)),
-                            lanes=_lanes(loaded))  # fmt: skip
+        stop = threading.Event()
+        ask = partial(answer_shared, loaded, batch_size=batch_size, stop=stop)
+        yield from in_lanes(ready, lambda unit: _answer(unit, ask), lanes=_lanes(loaded), stop=stop)
     for unit in ahead(
         _missing(plan_plain(requests, batch_size), known),
         partial(prepare, processor=loaded.processor, placeholder=None),

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.report import numbers, words
+from evalsuite.report.compared import COMPARISON_HEADER, comparison_cells, slice_cells
+from evalsuite.report.findings import finding_rows
 from evalsuite.report.gallery import Card, cards, worst_rows
 from evalsuite.report.plots import Line, Point, interval_plot
 from evalsuite.results import TaskResult
@@ -33,7 +35,7 @@ def html_report(
     )
     comparison = scores["comparison"]
     tasks = [
-        _task(name, entry, results[name], image_roots[name], comparison, skipped.get(name))
+        _task(name, entry, results[name], image_roots[name], scores, skipped.get(name))
         for name, entry in scores["tasks"].items()
     ]
     return environment.get_template("template.html").render(
@@ -42,6 +44,10 @@ def html_report(
         tasks=tasks,
         style=(_HERE / "style.css").read_text(encoding="utf-8"),
         notes=words.how_to_read(scores),
+        partial=words.partial_sentence(scores),
+        batch_check=words.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
+        comparison_header=COMPARISON_HEADER,
+        comparison_cells=comparison_cells,
         slice_note=words.SLICE_NOTE,
     )
 
@@ -51,9 +57,10 @@ def _task(
     entry: Mapping[str, Any],
     result: TaskResult,
     root: Path,
-    comparison: Mapping[str, Any] | None,
+    scores: Mapping[str, Any],
     skipped: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
+    comparison = scores["comparison"]
     against = comparison["tasks"].get(name) if comparison else None
     headline = entry["headline"]
     worst = worst_rows(result, _WORST)
@@ -66,7 +73,12 @@ def _task(
         "plots": _metric_plots(entry, against),
         "slices": _slice_plots(entry, against, headline),
         "against": against,
-        "verdict": words.verdict(against, headline) if against else "",
+        "findings": words.finding_sentences(entry, scores),
+        "finding_rows": finding_rows(entry),
+        "slices_sentence": words.slices_sentence(name, entry["worst_slices"]),
+        "worst_slices": [slice_cells(one) for one in entry["worst_slices"]["slices"]],
+        "verdict": words.verdict(against, headline, comparison["tests"]) if against else "",
+        "wins": words.wins_sentence(against) if against else "",
         "intersection": words.intersection_sentence(against) if against else "",
         "changed": _changed(result, against, root) if against else [],
         "worst": cards(result, worst, root),

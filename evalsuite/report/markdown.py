@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from evalsuite.report.numbers import between, number, probability, share, title
-from evalsuite.report.words import SLICE_NOTE, how_to_read, intersection_sentence, skipped_sentence, verdict
+from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cells
+from evalsuite.report.findings import finding_rows
+from evalsuite.report.numbers import between, number, share, title
+from evalsuite.report.tables import cell, table
+from evalsuite.report.words import (
+    SLICE_NOTE,
+    batch_sentence,
+    finding_sentences,
+    how_to_read,
+    intersection_sentence,
+    partial_sentence,
+    skipped_sentence,
+    slices_sentence,
+    verdict,
+    wins_sentence,
+)
 
 
 def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> str:
     """The whole report."""
-    lines = [f"# {_cell(scores['name'])}", "", f"Model: {_cell(scores['model'])}", ""]
+    lines = [f"# {cell(scores['name'])}", "", f"Model: {cell(scores['model'])}", ""]
+    if sentence := partial_sentence(scores):
+        lines += [f"**{sentence}**", ""]
     for name, task in scores["tasks"].items():
-        lines += [f"## {_cell(name)}", ""]
+        lines += [f"## {cell(name)}", ""]
         lines += [f"{task['n']:,} rows, {share(task['coverage'])} answered ({_statuses(task['statuses'])})."]
         if sentence := skipped_sentence(skipped.get(name)):
             lines.append(sentence)
-        lines += ["", *_metrics(task), ""]
+        lines += ["", *_metrics(task), "", *_findings(task, scores)]
         slices = {column: values for column, values in task["slices"].items() if len(values) > 1}
         for column, values in slices.items():
             lines += [
-                f"### By {_cell(column.removeprefix('slice_').replace('_', ' '))}",
+                f"### By {cell(column.removeprefix('slice_').replace('_', ' '))}",
                 "",
                 *_slices(task, values),
                 "",
             ]
         if slices:
             lines += [SLICE_NOTE, ""]
+        if worst := task["worst_slices"]["slices"]:
+            lines += ["### Where errors gather", "", cell(slices_sentence(name, task["worst_slices"])) + ".", ""]
+            lines += [*table(FOUND_HEADER, [slice_cells(one) for one in worst], right=set(range(1, 7))), ""]
+    if scores["batch_check"]:
+        lines += [batch_sentence(scores["batch_check"]), ""]
     if scores["comparison"]:
         lines += _comparison(scores)
     lines += ["## How to read this", "", *(f"- {fact}" for fact in how_to_read(scores)), ""]
@@ -45,7 +66,7 @@ def _metrics(task: Mapping[str, Any]) -> list[str]:
         ]
         for name, entry in task["metrics"].items()
     ]
-    return _table(["metric", "score", "95 % interval", "of answered", "variant"], rows, right={1, 2, 3})
+    return table(["metric", "score", "95 % interval", "of answered", "variant"], rows, right={1, 2, 3})
 
 
 def _slices(task: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
@@ -56,44 +77,26 @@ def _slices(task: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
         for value, entry in values.items()
     ]
     header = ["", "rows", "coverage", *(title(name) for name in metrics)]
-    return _table(header, rows, right=set(range(1, len(header))))
+    return table(header, rows, right=set(range(1, len(header))))
+
+
+def _findings(task: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
+    """Every metric on clean and touched rows, and with reviewers' corrections, where there are any."""
+    sentences = finding_sentences(task, scores)
+    if not sentences:
+        return []
+    rows = finding_rows(task)
+    return [*sentences, "", *(table(rows[0], rows[1:], right=set(range(1, len(rows[0])))) if len(rows) > 1 else []), ""]
 
 
 def _comparison(scores: Mapping[str, Any]) -> list[str]:
     comparison = scores["comparison"]
-    lines = ["## Against the baseline", "", f"Baseline: `{_cell(comparison['baseline'])}`", ""]
+    lines = ["## Against the baseline", "", f"A, the baseline: `{cell(comparison['baseline'])}`. B: this run.", ""]
     for name, task in comparison["tasks"].items():
-        headline = scores["tasks"][name]["headline"]
-        lines += [f"### {_cell(name)}", "", verdict(task, headline), intersection_sentence(task)]
-        lines += [f"On {title(headline)}, {task['better']:,} rows are better and {task['worse']:,} worse.", ""]
-        rows = [
-            [
-                title(metric), number(metric, entry["a"]), number(metric, entry["b"]),
-                number(metric, entry["difference"], sign=True), between(metric, entry, sign=True),
-                probability(entry["p"]), _mcnemar(entry["mcnemar"]),
-            ]
-            for metric, entry in task["metrics"].items()
-        ]  # fmt: skip
-        header = ["metric", "baseline", "this run", "difference", "95 % interval", "p", "McNemar exact (mid-p)"]
-        lines += [*_table(header, rows, right=set(range(1, 7))), ""]
+        lines += [f"### {cell(name)}", "", verdict(task, task["headline"], comparison["tests"])]
+        lines += [intersection_sentence(task), wins_sentence(task), "", *comparison_table(task), ""]
     return lines
-
-
-def _mcnemar(test: Mapping[str, Any] | None) -> str:
-    return f"{probability(test['p_exact'])} ({probability(test['p_mid'])})" if test else "–"
 
 
 def _statuses(statuses: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {status}" for status, count in statuses.items() if count)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: set[int]) -> list[str]:
-    marks = ["---:" if place in right else "---" for place in range(len(header))]
-    lines = [header, marks, *rows]
-    return ["| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines]
-
-
-def _cell(text: str) -> str:
-    """Text that cannot end a cell, a line or become markup."""
-    escaped = str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
-    return " ".join(escaped.split())

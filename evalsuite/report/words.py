@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evalsuite.report.numbers import between, number, title
+from evalsuite.report.numbers import between, number, probability, title
 
 SLICE_NOTE = "Corpus metrics of a slice use the document frequencies of the whole task."
 
@@ -22,6 +22,17 @@ def how_to_read(scores: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def partial_sentence(scores: Mapping[str, Any]) -> str:
+    """That a run was stopped, or ''."""
+    partial = scores["partial"]
+    if not partial:
+        return ""
+    return (
+        f"Partial: the run was stopped after {partial['rows']:,} of {partial['of']:,} rows. "
+        "Run it again to ask the rest."
+    )
+
+
 def skipped_sentence(entry: Mapping[str, Any] | None) -> str:
     """What the task's source held that was not asked, or ''."""
     if not entry:
@@ -35,20 +46,100 @@ def skipped_sentence(entry: Mapping[str, Any] | None) -> str:
 
 
 def intersection_sentence(task: Mapping[str, Any]) -> str:
-    """On which rows two runs are compared."""
-    text = f"Compared on the {task['n']:,} rows that both runs hold"
+    """On which rows runs are compared."""
+    text = f"Compared on the {task['n']:,} rows that all runs hold"
     parts = [
         (task["only_in_a"], "only in the baseline"),
         (task["only_in_b"], "only in this run"),
+        (task["elsewhere"], "that another run lacks"),
         (task["changed"], "with another question, image or reference"),
+        (task["failed"], "that a request failed for"),
     ]
     left_out = [f"{count:,} {what}" for count, what in parts if count]
     return text + (f"; left out: {', '.join(left_out)}." if left_out else "; nothing is left out.")
 
 
-def verdict(task: Mapping[str, Any], metric: str) -> str:
-    """One sentence about the difference in the headline metric."""
+def wins_sentence(task: Mapping[str, Any]) -> str:
+    """Rows won, lost and wrong on both sides."""
+    return (
+        f"On {title(task['headline'])}, {task['better']:,} rows are better, {task['worse']:,} worse, and "
+        f"{task['both_wrong']:,} score 0 in both."
+    )
+
+
+def finding_sentences(task: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
+    """What is known about training pictures among the rows, and about reviewers' corrections."""
+    return [sentence for sentence in (_overlap_sentence(task, scores), _corrected_sentence(task)) if sentence]
+
+
+def _overlap_sentence(task: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    entry, facts, metric = task.get("contamination"), scores["contamination"], task["headline"]
+    if not entry or not facts:
+        return ""
+    clean, touched = entry["clean"], entry["touched"]
+    if not touched["n"]:
+        return f"No row shows a picture that {facts['training_set']} kept for training."
+    text = (
+        f"{touched['n']:,} rows show a picture that {facts['training_set']} kept for training: {title(metric)} is "
+        f"{number(metric, touched[metric]['value'])} on them"
+    )
+    if not clean["n"]:
+        return f"{text}; no row is clean."
+    found = entry["difference"][metric]
+    return (
+        f"{text} and {number(metric, clean[metric]['value'])} on the {clean['n']:,} clean ones, a difference of "
+        f"{number(metric, found['value'], sign=True)} ({between(metric, found, sign=True)})."
+    )
+
+
+def _corrected_sentence(task: Mapping[str, Any]) -> str:
+    entry, metric = task.get("corrected"), task["headline"]
+    if not entry:
+        return ""
+    counted = ", ".join(f"{count:,} {status}" for status, count in entry["counts"].items())
+    if not entry["metrics"]:
+        return f"Reviewers left no row to score ({counted})."
+    one = entry["metrics"][metric]
+    return (
+        f"With reviewers' corrections ({counted}) {title(metric)} is {number(metric, one['value'])} "
+        f"({between(metric, one)}) on {entry['n']:,} rows, {number(metric, task['metrics'][metric]['value'])} without."
+    )
+
+
+def batch_sentence(found: Mapping[str, Any]) -> str:
+    """Whether the batch size changed answers."""
+    failed = f"; {found['failed']:,} could not be asked" if found["failed"] else ""
+    return (
+        f"Batch check: {found['differ']:,} of {found['rows']:,} answers differ between batches of 1 and of "
+        f"{found['batch_size']:,}{failed}."
+    )
+
+
+def slices_sentence(name: str, task: Mapping[str, Any]) -> str:
+    """What a list of slices was made from."""
+    return (
+        f"{name}: {task['tried']:,} slices of at least {task['min_rows']:,} rows and {task['min_images']:,} images out "
+        f"of {', '.join(task['columns'])}; errors on {title(task['headline'])} overall {100 * task['error']:.1f} %"
+    )
+
+
+def verdict(task: Mapping[str, Any], metric: str, tests: int = 1) -> str:
+    """One sentence about the difference in the headline metric.
+
+    Args:
+        tests: how many tasks and runs were compared, for which p is adjusted.
+    """
+    sentence = _verdict(task["metrics"][metric], metric)
     entry = task["metrics"][metric]
+    if entry["p"] is None:
+        return sentence
+    family = f", {probability(entry['p_holm'])} after Holm over {tests} tests" if tests > 1 else ""
+    least = entry["smallest_detectable"]
+    power = f" A true difference of {number(metric, least)} would be found 4 times in 5." if least else ""
+    return f"{sentence} p = {probability(entry['p'])} ({entry['test']}){family}.{power}"
+
+
+def _verdict(entry: Mapping[str, Any], metric: str) -> str:
     difference = f"{number(metric, entry['difference'], sign=True)} ({between(metric, entry, sign=True)})"
     if entry["ci_low"] is None:
         return f"{title(metric)} changed by {difference}; too few images for an interval."

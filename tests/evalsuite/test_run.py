@@ -13,7 +13,8 @@ import pytest
 from tiny import build_data, build_model, recipe_text, task_text
 
 from curate.errors import UserError
-from evalsuite.run import rescore, run_recipe
+from evalsuite.rescore import rescore
+from evalsuite.run import run_recipe
 
 KILLED = """
 import os, signal, sys
@@ -35,8 +36,7 @@ run_recipe(Path(sys.argv[1]))
 
 
 def predictions(folder: Path) -> list[dict]:
-    rows = pq.read_table(folder / "predictions.parquet").to_pylist()
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return pq.read_table(folder / "predictions.parquet").to_pylist()
 
 
 def recipe(path: Path, text: str) -> Path:
@@ -50,7 +50,7 @@ def test_run_writes_everything_and_repeats_nothing(tmp_path: Path, tiny_vlm: Pat
     folder, scores, worked = run_recipe(path)
     assert (folder, worked) == (out, True)
     assert sorted(file.name for file in out.iterdir()) == [
-        "manifest.json", "predictions.parquet", "report.html", "report.md", "scores.json",
+        "manifest.json", "predictions.parquet", "report.html", "report.md", "scores.json", "timings.parquet",
     ]  # fmt: skip
     rows = predictions(out)
     assert [row["sample_id"] for row in rows][:3] == ["tiny/test/0-0", "tiny/test/0-1", "tiny/test/0-2"]
@@ -91,8 +91,7 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     )
     run_recipe(killed)
     assert not known & set(asked) and len(known) + len(asked) == 30
-    assert predictions(tmp_path / "killed") == predictions(tmp_path / "calm")
-    for name in ("scores.json", "report.md", "report.html"):
+    for name in ("predictions.parquet", "scores.json", "report.md", "report.html"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "calm" / name).read_bytes()
 
 
@@ -154,10 +153,11 @@ def test_baseline_is_compared_row_by_row(tmp_path: Path, tiny_vlm: Path, tiny_ta
     extra = f"baseline: {tmp_path / 'a'}\n"
     _, scores, _ = run_recipe(recipe(tmp_path / "b.yaml", recipe_text("b", tmp_path / "b", other, tiny_task, extra)))
     found = scores["comparison"]["tasks"]["tiny"]
-    assert found["n"] == 31 and found["only_in_a"] == found["only_in_b"] == 0
+    assert found["n"] == 30 and found["only_in_a"] == found["only_in_b"] == 0
+    assert found["failed"] == 1, "a row without a picture is no difference between models"
     own = {row["sample_id"]: row["accuracy"] for row in predictions(tmp_path / "a")}
     new = {row["sample_id"]: row["accuracy"] for row in predictions(tmp_path / "b")}
-    assert found["metrics"]["accuracy"]["difference"] == pytest.approx(sum(new.values()) / 31 - sum(own.values()) / 31)
+    assert found["metrics"]["accuracy"]["difference"] == pytest.approx(sum(new.values()) / 30 - sum(own.values()) / 30)
     test = found["metrics"]["accuracy"]["mcnemar"]
     assert test["only_a"] == sum(own[key] > new[key] for key in own)
     html = (tmp_path / "b" / "report.html").read_text()

@@ -84,7 +84,7 @@ def test_corpus_bleu_is_resampled_as_a_corpus() -> None:
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mean_interval(VALUES, CLUSTERS, seed=3, replicates=50)
-    monkeypatch.setattr("evalsuite.statistics._CELLS", 120)
+    monkeypatch.setattr("evalsuite.statistics.resampling._CELLS", 120)
     assert mean_interval(VALUES, CLUSTERS, seed=3, replicates=50) == whole
 
 

@@ -1,4 +1,4 @@
-"""Intervals and tests for scores of samples that share images.
+"""Intervals for scores of samples that share images.
 
 Questions about one picture are not independent, so resampling draws whole clusters (images), not
 rows. Every estimate here is a function of sums over rows: a mean needs two sums, corpus BLEU ten.
@@ -39,43 +39,6 @@ class Interval:
     high: float | None
     n: int
     clusters: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """B minus A on the same rows.
-
-    Attributes:
-        value, low, high: estimate and interval of the difference; bounds None below two clusters.
-        p: two-sided bootstrap p-value, at least 1 / (replicates + 1); None below two clusters.
-        n, clusters: rows and clusters compared.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    p: float | None
-    n: int
-    clusters: int
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Exact test of two 0/1 outcomes on the same rows (McNemar 1947; mid-p: Fagerland et al. 2013).
-
-    Attributes:
-        only_a, only_b: rows that only A, only B got right.
-        both, neither: rows on which they agree.
-        p_exact: two-sided exact binomial p-value.
-        p_mid: mid-p, less conservative.
-    """
-
-    only_a: int
-    only_b: int
-    both: int
-    neither: int
-    p_exact: float
-    p_mid: float
 
 
 def mean_of_sums(sums: Floats) -> Floats:
@@ -131,7 +94,7 @@ def intervals(
     """
     masked = [np.asarray(sums, np.float64) * (1.0 if mask is None else mask[:, None]) for sums, _, mask in parts]
     ends = np.cumsum([sums.shape[1] for sums in masked])
-    per_cluster = _per_cluster(np.concatenate(masked, axis=1), clusters)
+    per_cluster = per_cluster_sums(np.concatenate(masked, axis=1), clusters)
     codes = np.arange(len(per_cluster)) if clusters is None else np.asarray(clusters)
     pieces = [slice(end - sums.shape[1], end) for sums, end in zip(masked, ends, strict=True)]
 
@@ -139,12 +102,12 @@ def intervals(
         return np.stack([estimate(sums[:, piece]) for (_, estimate, _), piece in zip(parts, pieces, strict=True)], 1)
 
     values = every_estimate(per_cluster.sum(0, keepdims=True))[0]
-    resampled = _resample(per_cluster, every_estimate, seed, replicates)
+    resampled = resample(per_cluster, every_estimate, seed, replicates)
     found: list[Interval] = []
     for number, (sums, _, mask) in enumerate(parts):
         n = len(sums) if mask is None else int(mask.sum())
         distinct = len(np.unique(codes if mask is None else codes[mask]))
-        low, high = _bounds(resampled[:, number], level) if distinct > 1 else (None, None)
+        low, high = percentiles(resampled[:, number], level) if distinct > 1 else (None, None)
         found.append(Interval(float(values[number]), low, high, n, distinct))
     return found
 
@@ -161,46 +124,8 @@ def exact_when_unanimous(found: Interval, level: float = LEVEL) -> Interval:
     return Interval(found.value, low, high, found.n, found.clusters)
 
 
-def paired_difference(
-    a: Floats, b: Floats, clusters: ArrayLike | None, estimate: Estimate = mean_of_sums, *, seed: int = 0,
-    replicates: int = REPLICATES, level: float = LEVEL,
-) -> Difference:  # fmt: skip
-    """Estimate of B minus estimate of A, resampling the same clusters for both.
-
-    Args:
-        a, b: (n, k) sums of the same n rows in the same order.
-    """
-    width = a.shape[1]
-
-    def difference(sums: Floats) -> Floats:
-        return estimate(sums[:, width:]) - estimate(sums[:, :width])
-
-    per_cluster = _per_cluster(np.concatenate([a, b], axis=1), clusters)
-    value = float(difference(per_cluster.sum(0, keepdims=True))[0])
-    resampled = _resample(per_cluster, difference, seed, replicates)
-    low, high = _bounds(resampled, level)
-    p = None
-    if len(resampled):
-        tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
-        p = min(1.0, 2 * (tail + 1) / (replicates + 1))
-    return Difference(value, low, high, p, len(a), len(per_cluster))
-
-
-def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
-    """Compare two arrays of right/wrong on the same rows. Rows count as independent here."""
-    from scipy.stats import binom
-
-    right_a, right_b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    fewer, discordant = min(only_a, only_b), only_a + only_b
-    tail, point = float(binom.cdf(fewer, discordant, 0.5)), float(binom.pmf(fewer, discordant, 0.5))
-    return McNemar(
-        only_a, only_b, int((right_a & right_b).sum()), int((~right_a & ~right_b).sum()),
-        p_exact=min(1.0, 2 * tail), p_mid=min(1.0, 2 * tail - point),
-    )  # fmt: skip
-
-
-def _per_cluster(sums: Floats, clusters: ArrayLike | None) -> Floats:
+def per_cluster_sums(sums: Floats, clusters: ArrayLike | None) -> Floats:
+    """(clusters, k) sums of the rows of each cluster, in the order of their codes."""
     if clusters is None:
         return np.asarray(sums, dtype=np.float64)
     _, codes = np.unique(np.asarray(clusters), return_inverse=True)
@@ -208,7 +133,7 @@ def _per_cluster(sums: Floats, clusters: ArrayLike | None) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def _resample(per_cluster: Floats, estimate: Estimate, seed: int, replicates: int) -> Floats:
+def resample(per_cluster: Floats, estimate: Estimate, seed: int, replicates: int) -> Floats:
     """Estimates on resampled clusters; empty below two clusters. Works in chunks that keep the weights small."""
     generator = np.random.default_rng(seed)
     count = len(per_cluster)
@@ -224,7 +149,8 @@ def _resample(per_cluster: Floats, estimate: Estimate, seed: int, replicates: in
     return np.concatenate(estimates)
 
 
-def _bounds(resampled: Floats, level: float) -> tuple[float | None, float | None]:
+def percentiles(resampled: Floats, level: float) -> tuple[float | None, float | None]:
+    """The middle ``level`` of resampled estimates; None where none is finite."""
     usable = resampled[np.isfinite(resampled)]
     if len(usable) == 0:
         return None, None

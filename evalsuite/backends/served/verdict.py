@@ -1,0 +1,150 @@
+"""What an error of a server means: try again, give this row up, or stop the run."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import math
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+_BUSY = {429, 503, 529}
+_LATER = {408, 409, 425, 500, 502, 504, *_BUSY}
+_HOPELESS = {401, 402, 403, 404, 405}
+_BASE, _LONGEST = 0.5, 30.0
+PATIENCE = 300.0  # the longest Retry-After that is waited for, in seconds
+_SHOWN = 300
+
+
+class Malformed(ValueError):
+    """The server answered, but not with a chat completion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do about an error.
+
+    Attributes:
+        do: ``again``, ``give_up`` (this row is failed) or ``stop`` (no row can work).
+        overloaded: the server has too much to do.
+        wait: seconds that the server asks to wait, if it does.
+        words: what happened.
+    """
+
+    do: Literal["again", "give_up", "stop"]
+    overloaded: bool
+    wait: float | None
+    words: str
+
+
+def judge(error: Exception) -> Verdict:
+    """The verdict on an exception of the ``openai`` client or on ``Malformed``."""
+    import openai
+
+    if isinstance(error, Malformed):
+        return Verdict("again", False, None, str(error))
+    if isinstance(error, openai.APITimeoutError):
+        return Verdict("again", True, None, "no answer in time")
+    if isinstance(error, openai.APIStatusError):
+        return _judge_status(error.status_code, error.response.headers, error.body)
+    if isinstance(error, openai.APIConnectionError):
+        cause = error.__cause__ or error
+        return Verdict("again", False, None, f"connection failed ({_short(str(cause) or type(cause).__name__)})")
+    raise error
+
+
+def _judge_status(status: int, headers: Mapping[str, str], body: object) -> Verdict:
+    words = f"HTTP {status}: {_message(body)}"
+    wait = retry_after(headers)
+    if status in _HOPELESS or (status == 429 and _code(body) == "insufficient_quota"):
+        return Verdict("stop", False, None, words)
+    if status not in _LATER and status < 500:
+        return Verdict("give_up", False, None, words)
+    if wait is not None and wait > PATIENCE:
+        return Verdict("give_up", True, None, f"{words} (asks to wait {wait:,.0f} s)")
+    return Verdict("again", status in _BUSY, wait, words)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from ``Retry-After-Ms`` or ``Retry-After`` (a number or an HTTP date, RFC 9110); None without one."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) / scale
+        except ValueError:
+            parsed = email.utils.parsedate_tz(value)
+            if parsed is None:
+                continue
+            seconds = email.utils.mktime_tz(parsed) - time.time()
+        if not math.isnan(seconds):
+            return max(0.0, seconds)
+    return None
+
+
+def back_off(attempt: int, asked: float | None, chance: random.Random) -> float:
+    """Seconds before try ``attempt`` + 1: doubling, half of it random, at least what the server asked for."""
+    longest = min(_LONGEST, _BASE * 2.0 ** (attempt - 1))
+    return max(asked or 0.0, longest * (0.5 + 0.5 * chance.random()))
+
+
+def read_completion(text: str) -> tuple[str, str, int, int]:
+    """Raw text, finish reason, input tokens and output tokens of a chat completion.
+
+    Raises:
+        Malformed: it is none, or it ended in a way that gives no answer.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise Malformed(f"the answer is not JSON: {_short(text)!r}") from error
+    if isinstance(body, dict) and body.get("error"):
+        raise Malformed(f"the server reports an error: {_message(body)}")
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise Malformed("the answer holds no choices")
+    message = choices[0].get("message")
+    if not isinstance(message, dict):
+        raise Malformed("the answer holds no message")
+    usage = body.get("usage")
+    counted = usage if isinstance(usage, dict) else {}
+    tokens = [value if isinstance(value := counted.get(name), int) else 0
+              for name in ("prompt_tokens", "completion_tokens")]  # fmt: skip
+    refusal = message.get("refusal")
+    reason = "content_filter" if isinstance(refusal, str) and refusal else choices[0].get("finish_reason") or "stop"
+    if reason not in ("stop", "length", "content_filter"):
+        raise Malformed(f"the answer ended with {_short(str(reason))!r}")
+    raw = refusal if isinstance(refusal, str) and refusal else _content(message.get("content"))
+    return raw, reason, tokens[0], tokens[1]
+
+
+def _content(content: Any) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        return "".join(str(part.get("text") or "") for part in content)
+    raise Malformed("the message's content is no text")
+
+
+def _message(body: object) -> str:
+    found: Any = body
+    for name in ("error", "message", "detail"):
+        if isinstance(found, dict) and found.get(name):
+            found = found[name]
+    return _short(found if isinstance(found, str) else json.dumps(found, default=str)) or "no message"
+
+
+def _code(body: object) -> str | None:
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    return str(inner["code"]) if isinstance(inner, dict) and inner.get("code") else None
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"

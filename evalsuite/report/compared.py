@@ -1,0 +1,122 @@
+"""A comparison as cells, Markdown, LaTeX and JSON; the ranked slices of a run as cells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curate.atomic import write_text
+from curate.errors import UserError
+from evalsuite.report.latex import latex_rows
+from evalsuite.report.numbers import between, number, probability, title
+from evalsuite.report.tables import cell, table
+from evalsuite.report.words import intersection_sentence, verdict, wins_sentence
+
+# (header, meaning)
+COMPARISON_HEADER = [
+    ("metric", ""),
+    ("A", ""),
+    ("B", ""),
+    ("B − A", ""),
+    ("95 % interval", "bootstrap over images"),
+    ("p", "bootstrap over images; McNemar's where rows share no image"),
+    ("McNemar exact (mid-p)", "takes rows as independent"),
+    ("detectable", "smallest difference found 4 times in 5"),
+]
+_NOTED_Q = 0.05
+SLICE_HEADER = ["slice", "rows", "A", "B", "B − A", "95 % interval", "q"]
+FOUND_HEADER = ["slice", "rows", "images", "errors", "excess", "95 % interval", "q"]
+
+
+def comparison_cells(metric: str, entry: Mapping[str, Any]) -> list[str]:
+    """One metric's row under ``COMPARISON_HEADER``."""
+    test = entry["mcnemar"]
+    return [
+        title(metric),
+        number(metric, entry["a"]),
+        number(metric, entry["b"]),
+        number(metric, entry["difference"], sign=True),
+        between(metric, entry, sign=True),
+        probability(entry["p"]),
+        f"{probability(test['p_exact'])} ({probability(test['p_mid'])})" if test else "–",
+        number(metric, entry["smallest_detectable"]),
+    ]
+
+
+def changed_slices(task: Mapping[str, Any]) -> list[list[str]]:
+    """Slices whose headline changed beyond chance (q < 0.05), largest change first, under ``SLICE_HEADER``."""
+    metric = task["headline"]
+    found = [
+        (one[metric], f"{column.removeprefix('slice_').replace('_', ' ')} = {value}", one["n"])
+        for column, values in task["slices"].items()
+        if len(values) > 1
+        for value, one in values.items()
+        if one[metric]["q"] is not None and one[metric]["q"] < _NOTED_Q
+    ]
+    found.sort(key=lambda entry: -abs(entry[0]["difference"] or 0.0))
+    return [
+        [
+            name, f"{n:,}", number(metric, one["a"]), number(metric, one["b"]),
+            number(metric, one["difference"], sign=True), between(metric, one, sign=True), probability(one["q"]),
+        ]
+        for one, name, n in found
+    ]  # fmt: skip
+
+
+def slice_cells(one: Mapping[str, Any]) -> list[str]:
+    """One found slice: name, rows, images, error rate, excess errors, interval, q."""
+    interval = "–" if one["low"] is None else f"{one['low']:+.1f} to {one['high']:+.1f}".replace("-", "−")
+    return [
+        one["name"], f"{one['n']:,}", f"{one['images']:,}", f"{100 * one['rate']:.1f} %",
+        f"{one['excess']:+.1f}".replace("-", "−"), interval, probability(one["q"]),
+    ]  # fmt: skip
+
+
+def write_comparison(found: Mapping[str, Any], out: Path) -> None:
+    """Write ``evalsuite compare`` to a file by its ending.
+
+    Raises:
+        UserError: another ending than .md, .json, .tex.
+    """
+    writers = {
+        ".md": comparison_markdown,
+        ".json": lambda found: json.dumps(found, indent=2, ensure_ascii=False) + "\n",
+        ".tex": comparison_latex,
+    }
+    if out.suffix not in writers:
+        raise UserError(f"{out}: can be written as .md, .json or .tex")
+    write_text(out, writers[out.suffix](found))
+
+
+def comparison_markdown(found: Mapping[str, Any]) -> str:
+    """Every run against the baseline, task by task."""
+    lines = ["# Comparison", "", f"A: `{cell(found['baseline'])}`", ""]
+    for run in found["runs"]:
+        lines += [f"## B: {cell(run['run'])}", ""]
+        for name, task in run["tasks"].items():
+            lines += [f"### {cell(name)}", "", verdict(task, task["headline"], found["tests"])]
+            lines += [intersection_sentence(task), wins_sentence(task), "", *comparison_table(task), ""]
+            if rows := changed_slices(task):
+                lines += ["Slices that changed (Benjamini–Hochberg q < 0.05):", ""]
+                lines += [*table(SLICE_HEADER, rows, right=set(range(1, 7))), ""]
+    return "\n".join(lines)
+
+
+def comparison_table(task: Mapping[str, Any]) -> list[str]:
+    """The metrics of a task, both sides, as a Markdown table."""
+    rows = [comparison_cells(metric, entry) for metric, entry in task["metrics"].items()]
+    return table([header for header, _ in COMPARISON_HEADER], rows, right=set(range(1, len(COMPARISON_HEADER))))
+
+
+def comparison_latex(found: Mapping[str, Any]) -> str:
+    """One ``booktabs`` table: run, task, metric, both sides, difference with interval, p."""
+    rows = []
+    for run in found["runs"]:
+        for name, task in run["tasks"].items():
+            for metric, entry in task["metrics"].items():
+                cells = comparison_cells(metric, entry)
+                rows.append([Path(run["run"]).name, name, *cells[:4], cells[4], cells[5]])
+    headers = ["run", "task", "metric", "A", "B", "B − A", "95 % interval", "p"]
+    return latex_rows(headers, rows, left=3)

@@ -1,0 +1,46 @@
+"""Intervals, tests and rankings for scores of samples that share images."""
+
+from evalsuite.statistics.excess import Excess, excess_errors
+from evalsuite.statistics.multiple import benjamini_hochberg, holm
+from evalsuite.statistics.paired import POWER, Difference, McNemar, mcnemar, paired_difference, smallest_detectable
+from evalsuite.statistics.resampling import (
+    LEVEL,
+    REPLICATES,
+    Estimate,
+    Floats,
+    Interval,
+    Ints,
+    cluster_codes,
+    exact_when_unanimous,
+    interval,
+    intervals,
+    mean_interval,
+    mean_of_sums,
+    mean_sums,
+)
+
+__all__ = [
+    "LEVEL",
+    "POWER",
+    "REPLICATES",
+    "Difference",
+    "Estimate",
+    "Excess",
+    "Floats",
+    "Interval",
+    "Ints",
+    "McNemar",
+    "benjamini_hochberg",
+    "cluster_codes",
+    "exact_when_unanimous",
+    "excess_errors",
+    "holm",
+    "interval",
+    "intervals",
+    "mcnemar",
+    "mean_interval",
+    "mean_of_sums",
+    "mean_sums",
+    "paired_difference",
+    "smallest_detectable",
+]
