@@ -14,7 +14,7 @@ def sources_table() -> Table:
     for header in ("layout", "what it is, and an entry of `sources:`"):
         table.add_column(header, overflow="fold")
     for name, module in sorted(SOURCES.items()):
-        about = Text((module.__doc__ or "").strip().splitlines()[0])
+        about = Text((module.__doc__ or "").strip().splitlines()[0].replace("``", ""))
         example = getattr(module, "EXAMPLE", "")
         table.add_row(Text(name, style="bold"), Text("\n").join([about, Text(f"- {example}", style="dim")]))
     return table

@@ -116,6 +116,8 @@ def detect(location: str) -> str:
         UserError: nothing there, or nothing that is known.
     """
     probe = take_probe(location)
+    if probe.trouble and not probe.is_file:  # a name that no file can have, or no permission
+        raise UserError(f"{location}: {probe.trouble}")
     found = _candidates(probe)
     if len(found) == 1:
         return found[0]
@@ -131,7 +133,7 @@ def detect(location: str) -> str:
         keys = ", ".join(list(probe.first or probe.document)[:12])
         why = probe.trouble or (f"its fields are {keys}" if keys else "it holds no row that could be read")
         raise UserError(f"{location}: no known layout; {why} (`curate sources` lists the layouts)")
-    raise UserError(f"{location}: {probe.trouble or 'no such file or folder'}")
+    raise UserError(f"{location}: no such file or folder")
 
 
 def other_files(settings: SourceSettings) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 from curate.sample import BadRow
 from curate.settings import SourceSettings
 from curate.sources.json_stream import Value
-from curate.sources.roots import given_root
+from curate.sources.roots import given_root, is_file
 
 _ROWS_TRIED = 50
 Names = Callable[[Mapping[str, Any]], Sequence[str]]
@@ -71,5 +71,4 @@ def _offered(row: Value | BadRow, names: Names) -> Sequence[str]:
 
 
 def _hits(root: Path, way: int, first: list[Sequence[str]]) -> int:
-    paths = [names[way] for names in first if way < len(names)]
-    return sum((root / path).is_file() for path in paths if path.isprintable() and not Path(path).is_absolute())
+    return sum(is_file(root, names[way]) for names in first if way < len(names))

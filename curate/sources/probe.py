@@ -14,7 +14,6 @@ from curate.sources.json_stream import document_head
 
 _START = 4096
 _NAMES = 10_000
-_SMALL = 1 << 20
 _ROWS_TRIED = 100
 
 
@@ -30,8 +29,8 @@ class Probe:
         start: of a file, its first 4 KiB.
         document: of a file that is one JSON object, its keys; scalars whole, of arrays the first
             element, of objects the first 16 members.
-        first: the first readable row of a table, JSON array or JSONL file, of a small document
-            itself; else empty.
+        first: the first readable row of a table, JSON array or JSONL file; of a document on one
+            line, which may be JSONL of one row, itself; else empty.
         trouble: why no row could be read, if the file is broken.
     """
 
@@ -75,19 +74,19 @@ def take_probe(location: str) -> Probe:
         document = document_head(path)
     except (OSError, ValueError) as error:  # no permission, or a name that no file can have
         return Probe(location, path, trouble=str(error))
-    binary = b"\0" in start and not start.startswith(b"PAR1")
-    large = bool(document) and path.stat().st_size > _SMALL  # a small one may be JSONL of one row
     try:
-        first, trouble = ({} if large or binary else _first_row(path)), ""
+        first, trouble = _first(path, start, document), ""
     except UserError as error:
         first, trouble = {}, str(error)
     return Probe(location, path, False, True, frozenset(), start, document, first, trouble)
 
 
-def _first_row(path: Path) -> Mapping[str, Any]:
+def _first(path: Path, start: bytes, document: Mapping[str, Any]) -> Mapping[str, Any]:
     from curate.sources.table_rows import iter_rows
 
-    for row in itertools.islice(iter_rows(path), _ROWS_TRIED):
-        if not isinstance(row, BadRow):
-            return row[2]
-    return {}
+    if document:
+        return document if b"\n" not in start.strip() else {}
+    if b"\0" in start and not start.startswith(b"PAR1"):  # an archive or the like, without lines
+        return {}
+    rows = itertools.islice(iter_rows(path), _ROWS_TRIED)
+    return next((row[2] for row in rows if not isinstance(row, BadRow)), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,9 +36,13 @@ def deduced_root(settings: SourceSettings, rows: Iterable[Sample | BadRow]) -> P
         for row in first
         for path in row.image
         if path not in row.embedded and not is_encoded(path) and not is_url(path)
-        if not Path(path).is_absolute() and "\0" not in path
     ]
-    return max(candidates, key=lambda root: sum((root / path).is_file() for path in images))
+    return max(candidates, key=lambda root: sum(is_file(root, path) for path in images))
+
+
+def is_file(root: Path, path: str) -> bool:
+    """Whether a data set's relative path is a file below ``root``; never raises, whatever it holds."""
+    return not path.startswith("/") and os.path.isfile(f"{root}/{path}")  # noqa: PTH113 (pathlib raises for long names)
 
 
 def given_root(settings: SourceSettings) -> Path | None:

@@ -10,6 +10,7 @@ Source: https://visualqa.org/download.html, https://okvqa.allenai.org/download.h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ EXAMPLE = (
 )
 _FOLDERS = ("images", "Images/mscoco", "Images")
 _PREFIXES = ("OpenEnded_", "MultipleChoice_", "")
-_SCENES = "abstract_v00"
+_SCENES = re.compile(r"abstract_v00\d")
+_SUBTYPE = re.compile(r"(train|val|test|test-dev)20\d\d")
 
 
 def looks_like(probe: Probe) -> bool:
@@ -145,12 +147,12 @@ def _beside(location: Path, names: Sequence[str], folder: str) -> Path | None:
 def _placing(settings: SourceSettings) -> Placing:
     questions = questions_of(Path(settings.location))
     head = document_head(questions)
-    kind, subtype = str(head.get("data_type", "mscoco")), str(head.get("data_subtype") or "")
-    if not subtype:
+    kind, subtype = str(head.get("data_type", "mscoco")), str(head.get("data_subtype", ""))
+    if not _SUBTYPE.fullmatch(subtype):
         subtype = f"{split_in(questions.name) or 'train'}2014"
     subtype = subtype.replace("test-dev", "test")
-    stem = f"{kind if kind.startswith(_SCENES) else 'COCO'}_{subtype}"
-    suffix = "png" if kind.startswith(_SCENES) else "jpg"
+    drawn = _SCENES.fullmatch(kind)
+    stem, suffix = (f"{kind}_{subtype}", "png") if drawn else (f"COCO_{subtype}", "jpg")
 
     def names(row: Mapping[str, Any]) -> Sequence[str]:
         image_id = own_id(row, "image_id")

@@ -319,14 +319,19 @@ def test_layout_is_known_by_content_whatever_the_name(tmp_path, content, layout)
 def test_what_is_no_source_is_a_sentence(tmp_path):
     (tmp_path / "empty.json").write_text("")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 but broken")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "object.json").write_text('{\n"a": 1,\n"b": [2]}')
     for location, words in [
         ("none", "no such file"),
-        (".", "no known layout"),
-        ("empty.json", "no row"),
+        ("folder", "a folder of no known layout; give a file in it"),
+        ("empty.json", "no known layout; it holds no row"),
+        ("object.json", "no known layout; its fields are a, b"),
         ("broken.parquet", "Parquet"),
+        ("x" * 300, "too long"),
+        ("a\0b", "null"),
     ]:
         with pytest.raises(UserError, match=words):
             open_source(SourceSettings(location=str(tmp_path / location)))
-    with pytest.raises(UserError, match="unknown layout 'vqa'; known: conversations, easy_vqa, table"):
-        open_source(SourceSettings(location=str(tmp_path / "empty.json"), layout="vqa"))
-    assert set(SOURCES) == {"conversations", "easy_vqa", "table"}
+    with pytest.raises(UserError, match=r"unknown layout 'vqq'; known: .*conversations.*docvqa.*vqa"):
+        open_source(SourceSettings(location=str(tmp_path / "empty.json"), layout="vqq"))
+    assert all(hasattr(module, "looks_like") for module in SOURCES.values())
