@@ -28,6 +28,15 @@ def load_recipe(path: Path, model: type[Recipe]) -> Recipe:
         UserError: the file is missing or no YAML mapping, a key is unknown (the
             nearest known keys are named) or a value does not fit.
     """
+    return parse_recipe(load_mapping(path), model, where=str(path))
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises:
+        UserError: the file is missing or no YAML mapping.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such recipe; give the path of a YAML file")
     try:
@@ -36,7 +45,7 @@ def load_recipe(path: Path, model: type[Recipe]) -> Recipe:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values, this file is not")
-    return parse_recipe(loaded, model, where=str(path))
+    return loaded
 
 
 def parse_recipe(values: dict[str, Any], model: type[Recipe], where: str) -> Recipe:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from curate.config import StrictModel
+from evalsuite.metrics.choice import VARIANTS as CHOICE_RULES
+from evalsuite.metrics.choice import parse_choice
+from evalsuite.metrics.yes_no import VARIANTS as YES_NO_RULES
+from evalsuite.metrics.yes_no import parse_yes_no
 
 Status = Literal["ok", "unparsed", "refused", "truncated", "failed"]
 STATUSES: tuple[Status, ...] = ("ok", "unparsed", "refused", "truncated", "failed")
@@ -28,36 +33,59 @@ class Extraction(StrictModel):
 
     Attributes:
         kind: ``text`` takes the whole reply, ``line`` the first line, ``sentence`` the first
-            sentence, ``choice`` the one answer out of ``choices`` that the reply names.
+            sentence, ``choice`` the one answer out of ``choices`` that the reply names, ``yes_no`` yes
+            or no, ``letter`` the letter of the row's option that the reply names (the whole reply where
+            a row has no options).
         choices: the closed set of answers. A reply that starts with one means it, unless ``and``
             or ``or`` follows; else its first sentence must name exactly one. The rest is unparsed.
+        rule: of ``letter`` (default ``mmmu``) and ``yes_no`` (default ``words``): a variant of
+            ``evalsuite.metrics.parse_choice`` and ``parse_yes_no``.
     """
 
-    kind: Literal["text", "line", "sentence", "choice"] = "text"
+    kind: Literal["text", "line", "sentence", "choice", "yes_no", "letter"] = "text"
     choices: Annotated[list[str], Field(default_factory=list)]
+    rule: str | None = None
 
     @model_validator(mode="after")
     def _choices_where_needed(self) -> Extraction:
         if (self.kind == "choice") != bool(self.choices):
             raise ValueError("choices belong to kind: choice, and only there")
+        known = {"letter": CHOICE_RULES, "yes_no": YES_NO_RULES}.get(self.kind, ())
+        if self.rule is not None and self.rule not in known:
+            raise ValueError(f"kind {self.kind} has no rule {self.rule!r}; known: {', '.join(known) or 'none'}")
         return self
 
 
-def read_answer(raw: str, finish_reason: str, rule: Extraction) -> tuple[str | None, Status]:
+def read_answer(
+    raw: str, finish_reason: str, rule: Extraction, options: Sequence[str] = ()
+) -> tuple[str | None, Status]:
     """The extracted answer and its status; the answer is None unless the status is ``ok``.
 
     Args:
-        finish_reason: ``stop``, ``length`` (cut off) or ``error``.
+        finish_reason: ``stop``, ``length`` (cut off), ``content_filter`` (the server refused) or ``error``.
+        options: texts of the row's options, for ``letter``.
     """
     if finish_reason == "error":
         return None, "failed"
     if finish_reason == "length":
         return None, "truncated"
+    if finish_reason == "content_filter":
+        return None, "refused"
     text = raw.strip()
     if _REFUSAL.match(text):
         return None, "refused"
-    answer = _choice(text, rule.choices) if rule.kind == "choice" else _plain(text, rule.kind)
+    answer = _read(text, rule, options)
     return (answer, "ok") if answer else (None, "unparsed")
+
+
+def _read(text: str, rule: Extraction, options: Sequence[str]) -> str | None:
+    if rule.kind == "choice":
+        return _choice(text, rule.choices)
+    if rule.kind == "yes_no":
+        return parse_yes_no(text, variant=rule.rule or "words")  # type: ignore[arg-type]
+    if rule.kind == "letter" and options:
+        return parse_choice(text, options, variant=rule.rule or "mmmu")  # type: ignore[arg-type]
+    return _plain(text, rule.kind)
 
 
 def _plain(text: str, kind: str) -> str:

@@ -45,14 +45,21 @@ def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
     """Read the answers out of the raw replies and score them; what a model said is never changed."""
     read = []
     for row in rows:
-        extracted, status = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction)
+        choices = row.get("choices") or ()
+        extracted, status = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction, choices)
         read.append({**row, "extracted": extracted, "status": status})
     answered = Answered(
-        [row["sample_id"] for row in read], [row["extracted"] for row in read], [row["references"] for row in read]
+        ids=[row["sample_id"] for row in read],
+        texts=[row["extracted"] for row in read],
+        references=[row["references"] for row in read],
+        raws=[row["raw"] or "" if row["status"] in ("ok", "unparsed") else None for row in read],
+        choices=[row.get("choices") or () for row in read],
+        slices=[{name: row.get(SLICE + name) or "" for name in spec.slice_names} for row in read],
+        images=[" ".join(row["images"]) for row in read],
     )
     columns = score(answered, spec.metrics)
     for number, row in enumerate(read):
-        row.update({column.name: float(column.per_row[number]) for column in columns})
+        row.update({column.name: _finite(float(column.per_row[number])) for column in columns})
     clusters = cluster_codes([tuple(row["image_keys"]) or row["sample_id"] for row in read])
     return TaskResult(spec, read, columns, clusters)
 
@@ -86,7 +93,7 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
     n = len(result.rows)
     statuses = Counter(row["status"] for row in result.rows)
     answered = np.array([row["status"] == "ok" for row in result.rows])
-    masks = slice_masks(result.rows, result.spec.slices)
+    masks = slice_masks(result.rows, result.spec.slice_names)
     parts: list[tuple[Floats, Any, np.ndarray | None]] = []
     for column in result.columns:
         parts.append((column.sums, column.estimate, None))

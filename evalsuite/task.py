@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from curate.config import StrictModel, load_recipe
+from curate.config import StrictModel, load_mapping, load_recipe, parse_recipe
 from curate.errors import UserError
-from curate.sample import IMAGE_MARKER, BadRow, Sample, check_unique
+from curate.sample import IMAGE_MARKER, BadRow, Sample, check_unique, to_record
 from curate.settings import SourceSettings
 from evalsuite.extract import Extraction
+from evalsuite.scoring.settings import MetricSettings, with_variant
+from evalsuite.task_rows import Slice, filled, options_of, slice_name, slices_of
 
 _SHIPPED = Path(__file__).with_name("tasks")
 
@@ -31,21 +33,6 @@ class Generation(StrictModel):
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
 
 
-class MetricSettings(StrictModel):
-    """One metric of a task.
-
-    Attributes:
-        metric: its name in ``evalsuite.scoring.METRICS``; null takes the key it is listed under.
-            With it, one metric can be listed twice in two variants.
-        normalizer: of answers, for exact match and VQA accuracy: ``official``, ``evalai``, ``none``.
-        unanimous: see ``evalsuite.metrics.vqa_accuracy``.
-    """
-
-    metric: Literal["accuracy", "vqa_accuracy", "bleu", "rouge_l", "cider"] | None = None
-    normalizer: Literal["official", "evalai", "none"] = "official"
-    unanimous: Literal["normalize", "raw"] = "normalize"
-
-
 class TaskSpec(StrictModel):
     """A task file.
 
@@ -53,9 +40,12 @@ class TaskSpec(StrictModel):
         name: short, unique in a run.
         source: as in a curation recipe: location, layout, image_root, columns …
         system: a system message, if any.
-        prompt: what is asked; ``{question}`` stands for the row's question.
+        prompt: what is asked; ``{question}`` stands for the row's question, ``{key}`` for its ``meta``.
+        options: key of a row's ``meta`` with its options, for multiple choice.
         metrics: column name → settings. The first one is the headline.
-        slices: keys of a row's ``meta`` by which scores are broken down.
+        slices: keys of a row's ``meta`` by which scores are broken down, ``images`` (their
+            number), or ``{name, key, bins}``: the number at that key, or the length of the list there, in
+            ranges.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -65,8 +55,9 @@ class TaskSpec(StrictModel):
     prompt: str = "{question}"
     generation: Generation = Generation()
     extraction: Extraction = Extraction(choices=[])
+    options: str | None = None
     metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
-    slices: list[str] = Field(default_factory=list)
+    slices: list[str | Slice] = Field(default_factory=list)
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -85,6 +76,11 @@ class TaskSpec(StrictModel):
         return {name: MetricSettings.model_validate({"metric": name, **given.model_dump(exclude_none=True)})
                 for name, given in value.items()}  # fmt: skip
 
+    @property
+    def slice_names(self) -> list[str]:
+        """Names of the slices, as in the columns ``slice_<name>``."""
+        return [slice_name(one) for one in self.slices]
+
     def to_json(self) -> dict[str, Any]:
         """The task as JSON that keeps the order of its metrics whatever sorts its keys; ``TaskSpec`` reads it."""
         dumped = self.model_dump(mode="json")
@@ -101,6 +97,8 @@ class TaskRow:
         prompt: the user turn; ``<image>`` markers stand where an image belongs, none means in front.
         references: all accepted answers, with repetition.
         slices: meta key → value as text.
+        choices: texts of the options, for multiple choice.
+        judged: conversations and answers as the source has them, which a reviewer's decision is about.
     """
 
     sample_id: str
@@ -109,6 +107,8 @@ class TaskRow:
     prompt: str
     references: tuple[str, ...]
     slices: dict[str, str]
+    choices: tuple[str, ...] = ()
+    judged: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,9 @@ def shipped_tasks() -> dict[str, Path]:
 def load_spec(name_or_path: str) -> TaskSpec:
     """A shipped task by name, or a task file by path.
 
+    A file with ``base: NAME`` starts from the shipped task of that name: keys that the file has replace
+    those of the base, under ``source`` key by key.
+
     Raises:
         UserError: neither; or the file is no valid task.
     """
@@ -143,7 +146,21 @@ def load_spec(name_or_path: str) -> TaskSpec:
         return load_recipe(shipped[name_or_path], TaskSpec)
     if not name_or_path.endswith((".yaml", ".yml")):
         raise UserError(f"no task {name_or_path!r}; shipped: {', '.join(shipped)}; or give the path of a YAML file")
-    return load_recipe(Path(name_or_path), TaskSpec)
+    return _on_base(Path(name_or_path), shipped)
+
+
+def _on_base(path: Path, shipped: Mapping[str, Path]) -> TaskSpec:
+    given = load_mapping(path)
+    base = given.pop("base", None)
+    if base is None:
+        return parse_recipe(given, TaskSpec, where=str(path))
+    if base not in shipped:
+        raise UserError(f"{path}: base {base!r} is no shipped task; shipped: {', '.join(shipped)}")
+    start = load_mapping(shipped[base])
+    source = given.get("source", {})
+    if isinstance(source, dict):
+        given["source"] = {**start["source"], **source}
+    return parse_recipe({**start, **given}, TaskSpec, where=str(path))
 
 
 def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
@@ -184,13 +201,41 @@ def _row(sample: Sample, spec: TaskSpec) -> TaskRow | None:
     references = sample.answers or ((sample.answer,) if sample.answer else ())
     if not sample.question or not references:
         return None
+    record = to_record(sample)
     in_place = sample.image and asked.count(IMAGE_MARKER) == len(sample.image)
     question = asked.strip() if in_place else sample.question
     return TaskRow(
         sample_id=sample.id,
         images=sample.image,
         question=sample.question,
-        prompt=spec.prompt.replace("{question}", question),
+        prompt=filled(spec.prompt, {**sample.meta, "question": question}),
         references=tuple(references),
-        slices={key: str(sample.meta[key]) for key in spec.slices if key in sample.meta},
+        slices=slices_of({"images": len(sample.image), **sample.meta}, spec.slices),
+        choices=options_of(sample.meta, spec.options),
+        judged={key: record[key] for key in ("conversations", "answers") if key in record},
     )
+
+
+def dumped(specs: Mapping[str, TaskSpec]) -> list[dict[str, Any]]:
+    """The task specs as JSON for a manifest."""
+    return [spec.to_json() for spec in specs.values()]
+
+
+def side_by_side(spec: TaskSpec, variants: Sequence[str]) -> TaskSpec:
+    """The task with metrics in further variants, each in a column of its own beside the first.
+
+    Args:
+        variants: ``metric=variant``, e.g. ``vqa_accuracy=evalai``; one that names no metric of this task
+            is left out.
+
+    Raises:
+        UserError: not of that form, or the metric has no such variant.
+    """
+    metrics = dict(spec.metrics)
+    for given in variants:
+        name, _, value = given.partition("=")
+        if not name or not value:
+            raise UserError(f"--variant {given}: write METRIC=VARIANT, e.g. vqa_accuracy=evalai")
+        if name in spec.metrics:
+            metrics[f"{name}_{value.replace('-', '_')}"] = with_variant(spec.metrics[name], value)
+    return spec.model_copy(update={"metrics": metrics})
