@@ -17,6 +17,7 @@ from typing import Any
 from curate.errors import UserError
 from curate.sample import IMAGE_MARKER, Turn
 from finetune.join import Conversation
+from finetune.suffix import by_suffix, prompt_and_answer
 
 Message = dict[str, Any]
 Span = tuple[int, int]
@@ -81,12 +82,26 @@ def render(processor: Any, messages: list[Message]) -> str:
     return text
 
 
+def chat_text(processor: Any, conversation: Conversation) -> str:
+    """The whole conversation as the model reads it, image placeholders not yet expanded.
+
+    Raises:
+        UserError: the processor has no chat template.
+    """
+    if by_suffix(processor):
+        return f"{''.join(prompt_and_answer(conversation))}{processor.tokenizer.eos_token}"
+    return render(processor, to_messages(conversation))
+
+
 def render_with_spans(processor: Any, conversation: Conversation) -> Rendered:
     """Render a conversation and find its trained characters.
 
     Raises:
         UserError: the template drops or rewrites an answer, so that it cannot be located.
     """
+    if by_suffix(processor):
+        text = chat_text(processor, conversation)
+        return Rendered(text, ((len(prompt_and_answer(conversation)[0]), len(text)),), (True,))
     messages = to_messages(conversation)
     text = render(processor, messages)
     answers = [turn.value for turn in conversation.turns if turn.role == "assistant"]

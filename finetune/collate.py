@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from curate.errors import UserError
+from curate.sample import Turn
 from finetune.chat import Rendered, Span, render_with_spans
 from finetune.images import open_image
 from finetune.join import Conversation
+from finetune.suffix import by_suffix, prompt_and_answer
 
 IGNORED = -100
+OURS = ("labels", "owners", "rows", "epochs")
 
 
 @dataclass(frozen=True)
@@ -25,31 +29,50 @@ class Collator:
     ``labels`` int64 (batch, tokens): token ids on answers and stop tokens, -100 elsewhere;
     ``owners`` int64 (batch, tokens): number of the answer a labelled token belongs to, else -1;
     ``rows``, ``epochs`` int64 (answers,): the row and the pass of each answer.
+
+    Attributes:
+        max_pixels: larger images are scaled down to this area.
+        always_image: a batch of text alone gets one more row with a blank picture and no label, so that
+            every process runs the vision tower: sharded training (FSDP, ZeRO-3) would wait for ever.
     """
 
     processor: Any
     image_root: Path
+    max_pixels: int | None = None
+    always_image: bool = False
 
     def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        if self.always_image and not any(conversation.images for conversation in conversations):
+            conversations = [*conversations, _BLANK]
         rendered = [render_with_spans(self.processor, conversation) for conversation in conversations]
         batch = self._process(rendered, conversations)
         offsets = batch.pop("offset_mapping").numpy()
+        suffixes = batch["token_type_ids"].numpy() if by_suffix(self.processor) else None
         expansions = batch.pop("expansions")
         owners = np.full(offsets.shape[:2], -1, dtype=np.int64)
         first = 0
         for number, chat in enumerate(rendered):
-            for answer, span in enumerate(chat.spans):
-                owners[number, tokens_in(offsets[number], shifted(span, expansions[number]))] = first + answer
+            if conversations[number] is _BLANK:
+                continue
+            if suffixes is not None:
+                owners[number, suffixes[number] == 1] = first
+            else:
+                for answer, span in enumerate(chat.spans):
+                    owners[number, tokens_in(offsets[number], shifted(span, expansions[number]))] = first + answer
             first += len(chat.spans)
         return {**batch, **_labels(batch["input_ids"], owners), **_provenance(conversations)}
 
     def _process(self, rendered: list[Rendered], conversations: Sequence[Conversation]) -> dict[str, Any]:
-        images = [[open_image(self.image_root, name) for name in item.images] for item in conversations]
+        images = [self._images(item) for item in conversations]
         tokenizer = self.processor.tokenizer
         # The rule of apply_chat_template(tokenize=True): no second bos token.
         own_bos = bool(tokenizer.bos_token) and rendered[0].text.startswith(tokenizer.bos_token)
+        texts: dict[str, Any] = {"text": [chat.text for chat in rendered]}
+        if by_suffix(self.processor):
+            prompts, answers = zip(*map(prompt_and_answer, conversations), strict=True)
+            texts = {"text": list(prompts), "suffix": list(answers)}
         output = self.processor(
-            text=[chat.text for chat in rendered],
+            **texts,
             images=images if any(images) else None,
             text_kwargs={
                 "add_special_tokens": not own_bos,
@@ -62,9 +85,18 @@ class Collator:
         )
         if "offset_mapping" not in output:
             raise UserError(f"{type(tokenizer).__name__} gives no character offsets; use a fast tokenizer")
+        output.pop("labels", None)  # of a processor that takes suffixes: ours say the same
         # Converted here, not by the processor: some would turn the placeholder spans into a tensor.
         expansions = output.pop("text_replacement_offsets", None) or [[]] * len(rendered)
         return {**output.convert_to_tensors("pt"), "expansions": expansions}
+
+    def _images(self, conversation: Conversation) -> list[Any]:
+        if conversation is _BLANK:
+            return [Image.new("RGB", (64, 64))]
+        return [open_image(self.image_root, name, self.max_pixels) for name in conversation.images]
+
+
+_BLANK = Conversation((Turn("user", "a"), Turn("assistant", "b")), ("",), ())
 
 
 def _labels(input_ids: Any, owners: np.ndarray) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
@@ -52,5 +55,34 @@ def draw_loss_curve(metrics: Sequence[dict[str, Any]], stages: Sequence[str], ti
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def draw_source_curves(losses: pa.Table, title: str, target: Path) -> None:
+    """Draw the smoothed loss of every source over all steps.
+
+    Args:
+        losses: ``source_losses.parquet``: stage, step, source, loss per trained token.
+        target: the PNG to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    frame = losses.to_pandas()
+    last = frame.groupby("stage")["step"].max().sort_index()
+    frame["place"] = frame["step"] + frame["stage"].map(last.cumsum() - last)
+    for name, part in frame.groupby("source"):
+        values = smoothed(part["loss"].tolist())
+        axes.plot(part["place"], values, linewidth=1.8, label=f"{name or '(no source)'}: {values[-1]:.3f}")
+    axes.set(xlabel="optimiser step", ylabel="loss, nats per trained token", title=title)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="small")
     with atomic_path(target) as temporary:
         figure.savefig(temporary, format="png")

@@ -18,7 +18,8 @@ IDENTITY = "run.json"
 def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
     """Hex digests of the model, the rows, the projector and the template file, by recipe key.
 
-    A local model is hashed file by file; a hub id stands for itself.
+    A local model is hashed file by file; a hub id stands for itself. Data sets with names have
+    keys of their own (``data.<name>``, ``evaluate.<name>``).
     """
     folder = Path(recipe.model)
     if folder.is_dir():
@@ -26,7 +27,14 @@ def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
         model = digest_of({path.name: sha256_file(path) for path in files})
     else:
         model = digest_of(recipe.model)
-    digests = {"model": model, "data": sha256_file(rows.path)}
+    digests = {"model": model}
+    for part in rows.sets:
+        file = part.given if part.given.is_file() else part.path
+        digests[f"data.{part.name}" if part.name else "data"] = sha256_file(file)
+    for name, path in recipe.evaluate.items():
+        file = path if path.is_file() else path / "samples.jsonl"
+        if file.is_file():
+            digests[f"evaluate.{name}"] = sha256_file(file)
     for key, path in (("init_projector", recipe.init_projector), ("chat_template", recipe.chat_template)):
         if path is not None and path.is_file():
             digests[key] = sha256_file(path)
@@ -57,6 +65,8 @@ def is_ours(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> boo
     return True
 
 
-def claim(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> None:
-    """Write down whose folder this is, before the first checkpoint."""
-    write_json(folder / IDENTITY, {"recipe": recipe, "inputs": inputs})
+def claim(
+    folder: Path, recipe: dict[str, Any], inputs: dict[str, str], *, packages: dict[str, str], modules: list[Any]
+) -> None:
+    """Write down whose folder this is, and what was printed at the start, before the first checkpoint."""
+    write_json(folder / IDENTITY, {"recipe": recipe, "inputs": inputs, "packages": packages, "modules": modules})

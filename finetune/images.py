@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 _CAPS = MeasureSettings()
 
 
-def open_image(root: Path, name: str) -> Image:
+def open_image(root: Path, name: str, max_pixels: int | None = None) -> Image:
     """Decode an image below ``root``; of an animation the first frame.
 
     Args:
         root: the image root, resolved.
+        max_pixels: a larger image is scaled down to this area, see ``capped``.
 
     Raises:
         ValueError: the class of ``curate.preflight.CLASSES`` and the decoder's words.
@@ -30,4 +32,14 @@ def open_image(root: Path, name: str) -> Image:
     image, facts = decode(Path(located.file).read_bytes(), max_bytes=_CAPS.max_bytes, max_pixels=_CAPS.max_pixels)
     if image is None:
         raise ValueError(f"{facts.error} ({facts.error_detail})")
-    return image
+    size = capped(image.size, max_pixels)
+    return image if size == image.size else image.resize(size)
+
+
+def capped(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
+    """The (width, height) that is left under a cap on the area; the shape is kept, sides are at least 1."""
+    width, height = size
+    if max_pixels is None or width * height <= max_pixels:
+        return size
+    scale = math.sqrt(max_pixels / (width * height))
+    return max(1, math.floor(width * scale)), max(1, math.floor(height * scale))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,16 @@ import pyarrow.parquet as pq
 from curate.atomic import atomic_path
 from finetune.rows import Rows
 
-_PART = pa.schema([("row", pa.int64()), ("epoch", pa.int32()), ("loss", pa.float64()), ("tokens", pa.int32())])
+_PART = pa.schema(
+    [("row", pa.int64()), ("epoch", pa.int32()), ("loss", pa.float64()), ("tokens", pa.int32()), ("step", pa.int32())]
+)
+
+
+class Sink(Protocol):
+    """Where the losses of a batch go."""
+
+    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
+        """Losses of one batch; ``losses`` in mean nats per trained token, arrays of shape (answers,)."""
 
 
 class LossStore:
@@ -23,11 +33,11 @@ class LossStore:
 
     def __init__(self, folder: Path, stage: int, process: int) -> None:
         self.folder, self.stage, self.process = folder, stage, process
-        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._parts: list[tuple[np.ndarray, ...]] = []
 
-    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray) -> None:
-        """Losses of one batch; ``losses`` in mean nats per trained token, arrays of shape (answers,)."""
-        self._parts.append((rows, epochs, losses, tokens))
+    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
+        """See ``Sink``."""
+        self._parts.append((rows, epochs, losses, tokens, np.full(len(rows), step, dtype=np.int32)))
 
     def flush(self, step: int) -> None:
         """Write what came since the last flush as the part that ends at ``step``."""
@@ -45,17 +55,32 @@ class LossStore:
                 path.unlink(missing_ok=True)
 
 
-def collect(folder: Path, rows: Rows, target: Path) -> int:
-    """Write ``losses.parquet`` from all parts, one line per sample, stage and epoch; returns the lines.
+class Tally:
+    """Losses of an evaluation: (row, mean, tokens) of every answer."""
 
-    A sample of several answers gets the mean over all its tokens.
-    """
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, float, int]] = []
+
+    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
+        """See ``Sink``."""
+        self.seen += zip(rows.tolist(), losses.tolist(), tokens.tolist(), strict=True)
+
+
+def read_parts(folder: Path) -> pa.Table:
+    """All parts: row, epoch, loss, tokens, step, stage, and ``total`` (loss times tokens)."""
     tables = []
     for path in sorted(folder.glob("*.parquet")):
         part = pq.read_table(path)
         tables.append(part.append_column("stage", pa.array([int(path.stem[:2])] * len(part), pa.int32())))
     part = pa.concat_tables(tables)
-    part = part.append_column("total", pa.compute.multiply(part["loss"], part["tokens"].cast(pa.float64())))
+    return part.append_column("total", pa.compute.multiply(part["loss"], part["tokens"].cast(pa.float64())))
+
+
+def collect(part: pa.Table, rows: Rows, target: Path) -> int:
+    """Write ``losses.parquet`` from all parts, one line per sample, stage and epoch; returns the lines.
+
+    A sample of several answers gets the mean over all its tokens.
+    """
     summed = part.group_by(["stage", "epoch", "row"]).aggregate([("total", "sum"), ("tokens", "sum")])
     summed = summed.sort_by([("stage", "ascending"), ("epoch", "ascending"), ("row", "ascending")])
     samples = {row: rows[row] for row in summed["row"].unique().to_pylist()}
@@ -73,3 +98,17 @@ def collect(folder: Path, rows: Rows, target: Path) -> int:
     with atomic_path(target) as temporary:
         pq.write_table(table, temporary)
     return len(table)
+
+
+def by_source(part: pa.Table, rows: Rows, target: Path) -> pa.Table:
+    """Write ``source_losses.parquet``: loss per trained token of each source at each step; returns it."""
+    known = {row: rows[row].source for row in part["row"].unique().to_pylist()}
+    named = part.append_column("source", pa.array([known[row] for row in part["row"].to_pylist()], pa.string()))
+    keys = ["stage", "step", "source"]
+    summed = named.group_by(keys).aggregate([("total", "sum"), ("tokens", "sum")])
+    summed = summed.sort_by([(key, "ascending") for key in keys])
+    loss = pa.compute.divide(summed["total_sum"], summed["tokens_sum"].cast(pa.float64()))
+    table = summed.select(keys).append_column("loss", loss).append_column("tokens", summed["tokens_sum"])
+    with atomic_path(target) as temporary:
+        pq.write_table(table, temporary)
+    return table

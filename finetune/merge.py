@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -13,111 +13,158 @@ from curate.atomic import write_json
 from curate.config import parse_recipe
 from curate.errors import UserError
 from curate.manifest import read_manifest
-from finetune.collate import IGNORED, Collator
-from finetune.preflight import Preflight
+from finetune.outcome import Outcome, fresh_outcome, outcome
+from finetune.prompts import Prompt, read_prompts
 from finetune.recipe import TrainRecipe
-from finetune.rows import open_rows
 
+Into = Literal["dequantized", "original"]
 MAX_ERROR = 0.05
 MIN_AGREEMENT = 0.97
+MIN_ANSWERS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How close the merged model is to the adapter model on answer tokens.
+    """How close a model is to the adapter model.
 
     Attributes:
-        conversations, tokens: how many were compared.
-        error: |merged - adapter| / |adapter|, norms over all logits.
-        agreement: share of tokens with the same most likely token.
-        passed: error ≤ 0.05 and agreement ≥ 0.97.
+        prompts, tokens: how many were compared.
+        held_out: whether no stage was trained on them.
+        error: |other - adapter| / |adapter|, norms over all logits of the reference answers.
+        agreement: share of answer tokens with the same most likely token.
+        answers: share of prompts with the same greedy answer.
+        prompt_tokens: share of prompts with the same token ids.
+        passed: error ≤ 0.05, agreement ≥ 0.97, answers ≥ 0.9, every prompt the same.
     """
 
-    conversations: int
+    prompts: int
     tokens: int
+    held_out: bool
     error: float
     agreement: float
+    answers: float
+    prompt_tokens: float
     passed: bool
 
 
-def merge(run: Path, out: Path, *, count: int) -> Parity:
-    """Merge the adapter of a finished run into ``out`` and compare the reloaded result.
-
-    Adding LoRA into 4-bit layers would round it away, and adding it to the original weights
-    gives another function than the one that was trained on the rounded ones. So the base is
-    dequantised, then merged.
+def parse_into(given: str | None) -> Into | None:
+    """The base to merge into.
 
     Raises:
-        UserError: no finished run, ``out`` is not empty, or the comparison fails.
+        UserError: 4-bit layers, or a name that is none.
+    """
+    if given is None or given == "dequantized" or given == "original":
+        return given
+    if given in ("quantized", "4bit", "nf4", "int8", "8bit"):
+        raise UserError(
+            f"--into {given}: rounding the sum of weight and LoRA to 4 or 8 bits again loses most of what was learnt; "
+            "merge into dequantized and quantise the result with a calibrated exporter if it must be small"
+        )
+    raise UserError(f"--into {given}: unknown; give dequantized or original")
+
+
+def open_run(run: Path) -> TrainRecipe:
+    """The recipe of a finished run.
+
+    Raises:
+        UserError: no finished run.
     """
     manifest = read_manifest(run, finish_with="finetune train RECIPE")
-    recipe = parse_recipe(manifest["recipe"], TrainRecipe, where=str(run))
+    return parse_recipe(manifest["recipe"], TrainRecipe, where=str(run))
+
+
+def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
+    """Merge the adapter of a finished run into ``out``; reload it in a new process and compare.
+
+    Adding LoRA into 4-bit layers would round it away. Adding it to the original weights gives
+    another function than the one that was trained on the rounded ones, dequantising the base first
+    gives the same one. Without ``into`` both are measured and the closer one is taken.
+
+    Raises:
+        UserError: no finished run, nothing to merge, ``out`` is not empty, or the comparison fails.
+    """
+    recipe = open_run(run)
+    if recipe.decoder == "full":
+        raise UserError(f"{run}: trained with decoder: full, so {run / 'adapter'} is a whole checkpoint already")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: is not empty; give a new folder with --out")
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForImageTextToText
+    from finetune.model import load_processor
 
-    from finetune.model import load_base, load_processor
-
-    console = Console(stderr=True, highlight=False)
+    prompts = read_prompts(run, count)
     processor = load_processor(str(run / "adapter"))
-    batches = _batches(recipe, run, processor, count)
-    dtype = getattr(torch, recipe.compute_dtype)
-    base = load_base(recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype)
-    adapter = PeftModel.from_pretrained(base, str(run / "adapter")).eval()
-    wanted = [_answer_logits(adapter, batch) for batch in batches]
-    del adapter, base
-    base = load_base(recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype)
-    if recipe.quantization != "none":
-        base = base.dequantize(dtype)
+    wanted = outcome(load_adapter(recipe, run), processor, prompts, recipe.max_pixels)
+    candidates: list[Into] = ["original"] if recipe.quantization == "none" else ["dequantized", "original"]
+    measured: dict[str, Parity] = {}
+    if into is None and len(candidates) > 1:
+        for candidate in candidates:
+            said = outcome(merged(recipe, run, candidate), processor, prompts, recipe.max_pixels)
+            measured[candidate] = compare(wanted, said, prompts)
+    chosen = into or min(candidates, key=lambda name: measured[name].error if measured else 0.0)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    PeftModel.from_pretrained(base, str(run / "adapter")).merge_and_unload(safe_merge=True).save_pretrained(partial)
+    merged(recipe, run, chosen).save_pretrained(partial)
     processor.save_pretrained(partial)
-    del base
-    merged = AutoModelForImageTextToText.from_pretrained(partial, dtype=dtype).eval()
-    parity = compare(wanted, [_answer_logits(merged, batch) for batch in batches])
-    write_json(partial / "merge.json", {**asdict(parity), "run": str(run), "into": "dequantized"})
+    parity = compare(wanted, fresh_outcome(partial, prompts, recipe.max_pixels), prompts)
+    verdict = {**asdict(parity), "run": str(run), "into": chosen,
+               "candidates": {name: asdict(found) for name, found in measured.items()}}  # fmt: skip
+    write_json(partial / "merge.json", verdict)
     if out.exists():
         out.rmdir()
     partial.rename(out)
-    console.print(
-        f"{out}: relative logit error {parity.error:.4f}, same top token {parity.agreement:.1%} "
-        f"on {parity.tokens} answer tokens"
-    )
+    console = Console(stderr=True, highlight=False)
+    for name, found in measured.items():
+        console.print(f"into {name}: relative logit error {found.error:.4f}, same answer {found.answers:.0%}")
+    console.print(f"{out}: merged into the {chosen} base; {sentence(parity)}")
     if not parity.passed:
         raise UserError(f"{out}: the merged model differs from the trained one; see {out / 'merge.json'}")
     return parity
 
 
-def _batches(recipe: TrainRecipe, run: Path, processor: Any, count: int) -> list[dict[str, Any]]:
-    from finetune.plan import preflight, schedule_of
-
-    rows = open_rows(recipe)
-    checked: Preflight = preflight(recipe.model_copy(update={"out": run}), rows, processor, resume=True)
-    stages = recipe.resolved_stages()
-    schedule = schedule_of(recipe, rows, checked.table, len(stages) - 1, stages[-1])
-    collator = Collator(processor, rows.image_root)
-    return [collator([schedule[position]]) for position in range(min(count, len(schedule)))]
+def sentence(parity: Parity) -> str:
+    """The comparison in words."""
+    kind = "held-out" if parity.held_out else "training"
+    return (
+        f"on {parity.prompts} {kind} rows relative logit error {parity.error:.4f}, same top token "
+        f"{parity.agreement:.1%}, same greedy answer {parity.answers:.0%}, same prompt {parity.prompt_tokens:.0%}"
+    )
 
 
-def _answer_logits(model: Any, batch: dict[str, Any]) -> Any:
-    """Float32 logits (answer tokens, vocabulary) that predict the labelled tokens."""
+def load_adapter(recipe: TrainRecipe, run: Path) -> Any:
+    """The trained model as it was trained: quantised base with its adapter, for inference."""
+    from peft import PeftModel
+
+    from finetune.model import load_base
+
+    if recipe.decoder == "full":
+        return load_base(str(run / "adapter"), quantization="none", compute_dtype=recipe.compute_dtype).eval()
+    base = load_base(recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype)
+    return PeftModel.from_pretrained(base, str(run / "adapter")).eval()
+
+
+def merged(recipe: TrainRecipe, run: Path, into: Into) -> Any:
+    """Base and adapter in one model of full precision, in memory."""
     import torch
+    from peft import PeftModel
 
-    inputs = {key: value for key, value in batch.items() if key not in ("labels", "owners", "rows", "epochs")}
-    inputs = {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in inputs.items()}
-    with torch.inference_mode():
-        logits = model(**{key: value.to(model.device) for key, value in inputs.items()}).logits
-    return logits[:, :-1][(batch["labels"][:, 1:] != IGNORED).to(logits.device)].float().cpu()
+    from finetune.model import load_base
+
+    quantization = recipe.quantization if into == "dequantized" else "none"
+    base = load_base(recipe.model, quantization=quantization, compute_dtype=recipe.compute_dtype)
+    if quantization != "none":
+        base = base.dequantize(getattr(torch, recipe.compute_dtype))
+    return PeftModel.from_pretrained(base, str(run / "adapter")).merge_and_unload(safe_merge=True).eval()
 
 
-def compare(wanted: list[Any], got: list[Any]) -> Parity:
-    """Parity of two lists of logits (answer tokens, vocabulary), one entry a conversation."""
-    import torch
+def compare(wanted: Outcome, got: Outcome, prompts: list[Prompt]) -> Parity:
+    """Parity of two outcomes on the same prompts."""
+    error = float((wanted.logits - got.logits).norm() / wanted.logits.norm())
+    agreement = float((wanted.logits.argmax(1) == got.logits.argmax(1)).double().mean())
+    answers = _share(wanted.answers, got.answers)
+    same = _share([prompt.tokens for prompt in prompts], got.prompt_tokens)
+    passed = error <= MAX_ERROR and agreement >= MIN_AGREEMENT and answers >= MIN_ANSWERS and same == 1.0
+    held_out = all(prompt.held_out for prompt in prompts)
+    return Parity(len(prompts), len(wanted.logits), held_out, error, agreement, answers, same, passed)
 
-    left, right = torch.cat(wanted), torch.cat(got)
-    error = float((left - right).norm() / left.norm())
-    agreement = float((left.argmax(1) == right.argmax(1)).double().mean())
-    return Parity(len(wanted), len(left), error, agreement, error <= MAX_ERROR and agreement >= MIN_AGREEMENT)
+
+def _share(left: list[Any], right: list[Any]) -> float:
+    return sum(one == other for one, other in zip(left, right, strict=True)) / max(len(left), 1)

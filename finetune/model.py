@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
+from finetune.processes import sharded
+from finetune.recipe import Quantization
 from finetune.towers import Anatomy, find_parts
 
 
@@ -29,11 +31,13 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
-def load_processor(model: str, chat_template: Path | None = None) -> Any:
+def load_processor(model: str, chat_template: Path | None = None, max_pixels: int | None = None) -> Any:
     """The processor of a checkpoint folder or hub id.
 
     Args:
         chat_template: Jinja file that replaces its chat template.
+        max_pixels: cap on an image's area, told to processors that have such a cap themselves (Qwen),
+            so that whoever loads the adapter's processor keeps to it.
 
     Raises:
         UserError: nothing loadable there, or no such template file.
@@ -43,7 +47,9 @@ def load_processor(model: str, chat_template: Path | None = None) -> Any:
 
     try:
         processor = AutoProcessor.from_pretrained(model, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        if max_pixels is not None and getattr(processor.image_processor, "max_pixels", None) is not None:
+            processor = AutoProcessor.from_pretrained(model, trust_remote_code=False, max_pixels=max_pixels)
+    except (OSError, ValueError, ImportError) as error:
         raise UserError(f"model {model}: its processor does not load ({_first_line(error)})") from error
     if chat_template is not None:
         if not chat_template.is_file():
@@ -63,8 +69,8 @@ def fastest_attention(max_length: int) -> str | None:
     return "eager" if not torch.cuda.is_available() and max_length <= 1024 else None
 
 
-def load_base(model: str, *, quantization: str, compute_dtype: str, attention: str | None = None) -> Any:
-    """Load a checkpoint with its decoder in 4-bit NF4 (double quantisation) or in full precision.
+def load_base(model: str, *, quantization: Quantization, compute_dtype: str, attention: str | None = None) -> Any:
+    """Load a checkpoint with its decoder in 4-bit NF4 (double quantisation), 8-bit or full precision.
 
     Args:
         attention: ``attn_implementation`` of transformers; None is its default.
@@ -79,15 +85,10 @@ def load_base(model: str, *, quantization: str, compute_dtype: str, attention: s
     quieten()
     dtype = getattr(torch, compute_dtype)
     config = None
-    if quantization == "nf4":
-        config = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-            # Names are matched from the start: full paths, or the tower would go 4-bit silently.
-            llm_int8_skip_modules=anatomy_of(model).unquantized,
-        )
+    if quantization != "none":
+        # Names are matched from the start: full paths, or the tower would go 4-bit silently.
+        skipped = anatomy_of(model).unquantized
+        config = BitsAndBytesConfig(llm_int8_skip_modules=skipped, **_precision(quantization, dtype))
     try:
         loaded = AutoModelForImageTextToText.from_pretrained(
             model, dtype=dtype, quantization_config=config, attn_implementation=attention, trust_remote_code=False
@@ -98,15 +99,34 @@ def load_base(model: str, *, quantization: str, compute_dtype: str, attention: s
     return loaded
 
 
+def _precision(quantization: Quantization, dtype: Any) -> dict[str, Any]:
+    if quantization == "int8":
+        return {"load_in_8bit": True}
+    options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    # FSDP and ZeRO-3 shard parameters of one dtype only, so 4-bit weights are stored as if they were of it.
+    storage = {"bnb_4bit_quant_storage": dtype} if sharded() else {}
+    return {**options, "bnb_4bit_compute_dtype": dtype, **storage}
+
+
 def anatomy_of(model: str) -> Anatomy:
     """The parts of a checkpoint, from its configuration alone: no weight is read."""
+    return find_parts(empty_model(model))
+
+
+def empty_model(model: str) -> Any:
+    """A checkpoint's architecture on the meta device: shapes without weights.
+
+    Raises:
+        UserError: nothing loadable there, or no vision-language model.
+    """
+    _offline_if_local(model)
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
         with torch.device("meta"):
-            return find_parts(AutoModelForImageTextToText.from_config(config))
+            return AutoModelForImageTextToText.from_config(config)
     except (OSError, ValueError) as error:
         raise UserError(f"model {model}: does not load ({_first_line(error)})") from error
 

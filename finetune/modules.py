@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
+from torch import nn
 
-from finetune.adapter import part_of
+from finetune.adapter import Learner, plain_name
+from finetune.recipe import Quantization
 from finetune.towers import Anatomy
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One line of the module table: a part, what happens to it, its parameters."""
+    """One line of the module table: a part, what happens to it, its tensors and their parameters."""
 
     part: str
     state: str
@@ -22,30 +24,41 @@ class Group:
     parameters: int
 
 
-def module_groups(model: Any, anatomy: Anatomy) -> list[Group]:
-    """Parameters of an adapter model by part and state (4-bit, frozen, trained, LoRA)."""
+def module_groups(learner: Learner, *, quantization: Quantization = "none") -> list[Group]:
+    """Parameters of a model by part and state (4-bit, 8-bit, frozen, trained, LoRA).
+
+    Frozen originals behind trained copies are no parameters of the trained function: left out.
+
+    Args:
+        quantization: for a model without weights: what its decoder's linear layers would be.
+    """
+    inside = f"{learner.anatomy.decoder}."
+    linears = {
+        f"{name}.weight"
+        for name, module in learner.model.named_modules()
+        if quantization != "none" and isinstance(module, nn.Linear) and plain_name(name).startswith(inside)
+    }
     counts: dict[tuple[str, str], list[int]] = {}
-    for name, module in model.named_modules():
-        own = dict(module.named_parameters(recurse=False))
-        if not own:
+    for name, parameter in learner.model.named_parameters():
+        if ".original_module." in name:
             continue
-        plain = name.removeprefix("base_model.model.")
-        place = _place(plain, anatomy)
-        for parameter in own.values():
-            state = _state(name, parameter)
-            size = parameter.quant_state.shape.numel() if state == "4-bit" else parameter.numel()
-            entry = counts.setdefault((place, state), [0, 0])
-            entry[0] += 1
-            entry[1] += size
+        state = _state(name, parameter, name in learner.parts)
+        if state == "frozen" and name in linears:
+            state = "4-bit" if quantization == "nf4" else "8-bit"
+        packed = getattr(parameter, "quant_state", None)
+        size = parameter.numel() if packed is None else packed.shape.numel()
+        entry = counts.setdefault((_place(plain_name(name), learner.anatomy), state), [0, 0])
+        entry[0] += 1
+        entry[1] += size
     return [Group(place, state, *numbers) for (place, state), numbers in sorted(counts.items())]
 
 
-def _state(name: str, parameter: Any) -> str:
-    if part_of(f"{name}.") == "lora":
-        return "LoRA"
+def _state(name: str, parameter: Any, learns: bool) -> str:
+    if learns:
+        return "LoRA" if ".lora_" in name else "trained"
     if getattr(parameter, "quant_state", None) is not None:
         return "4-bit"
-    return "trained" if parameter.requires_grad else "frozen"
+    return "8-bit" if type(parameter).__name__ == "Int8Params" else "frozen"
 
 
 def _place(name: str, anatomy: Anatomy) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from curate.atomic import write_text
 from curate.errors import UserError
 from curate.progress import track
 from curate.sample import IMAGE_MARKER, Sample, Turn
-from finetune.chat import control_tokens, render, to_messages
-from finetune.images import open_image
+from finetune.chat import chat_text, control_tokens
+from finetune.images import capped, open_image
 from finetune.join import Conversation, Table, can_draw, can_join, join, with_answer
 from finetune.rows import Rows
+from finetune.suffix import by_suffix, prompt_and_answer, suffix_problem
 
 _CHUNK = 512
 Problem = tuple[str, str, str]  # sample_id, reason, detail
@@ -29,20 +30,28 @@ Problem = tuple[str, str, str]  # sample_id, reason, detail
 
 @dataclass(frozen=True)
 class Preflight:
-    """The rows to train on, and how many were rejected for which reason."""
+    """The rows to train on, how many were rejected for which reason, and the sizes of the images.
+
+    Attributes:
+        sizes: (width, height) under the pixel cap → number of images; empty if it was not measured now.
+    """
 
     table: Table
     rejected: dict[str, int]
+    sizes: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 def check_rows(
-    rows: Rows, processor: Any, *, max_length: int, max_reject: float, sample_answers: bool, workers: int, rejects: Path
-) -> Preflight:
+    rows: Rows, processor: Any, *, max_length: int, max_pixels: int | None, max_reject: float, sample_answers: bool,
+    workers: int, rejects: Path, chosen: Sequence[int] | None = None,
+) -> Preflight:  # fmt: skip
     """Check every row: form, images, control tokens, length. Writes ``rejects`` (JSONL).
 
     Args:
+        max_pixels: larger images are counted as scaled down to this area.
         sample_answers: training will draw from ``answers``, so all of them are checked.
         workers: processes that open images.
+        chosen: the rows to check; None: all.
 
     Raises:
         UserError: an id occurs twice, no row is left, or more than ``max_reject`` of them
@@ -52,18 +61,21 @@ def check_rows(
     images: dict[int, tuple[str, ...]] = {}
     seen: dict[str, int] = {}
     forbidden = control_tokens(processor)
-    for row in track(range(len(rows)), "reading rows", len(rows)):
+    wanted = range(len(rows)) if chosen is None else chosen
+    for row in track(wanted, "reading rows", len(wanted)):
         try:
             sample = rows[row]
         except UserError as error:
             problems[row] = ("", "unreadable_row", str(error))
             continue
         if sample.id in seen:
-            raise UserError(f"{rows.path}: id {sample.id!r} occurs twice, in rows {seen[sample.id] + 1} and {row + 1}")
+            raise UserError(f"id {sample.id!r} occurs twice, in {rows.where(seen[sample.id])} and {rows.where(row)}")
         seen[sample.id] = row
         can_vary = sample_answers and can_draw(sample)
         drawn = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if can_vary else []
         found = next(filter(None, (form_problem(form, forbidden) for form in (sample, *drawn))), None)
+        if not found and by_suffix(processor) and (detail := suffix_problem(sample)):
+            found = "not_one_question_and_answer", detail
         if found:
             problems[row] = (sample.id, *found)
         else:
@@ -73,6 +85,7 @@ def check_rows(
         if broken := next(((name, sizes[name]) for name in names if isinstance(sizes[name], str)), None):
             problems[row] = (rows[row].id, "image", f"{broken[0]}: {broken[1]}")
             del images[row]
+    sizes = {name: size if isinstance(size, str) else capped(size, max_pixels) for name, size in sizes.items()}
     table, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
     problems.update(too_long)
     lines = [
@@ -81,8 +94,9 @@ def check_rows(
     ]
     write_text(rejects, "".join(line + "\n" for line in lines))
     counts = dict(Counter(reason for _, reason, _ in problems.values()).most_common())
-    _refuse_too_many(len(rows), counts, max_reject, rejects)
-    return Preflight(table, counts)
+    _refuse_too_many(len(wanted), counts, max_reject, rejects)
+    seen_sizes = Counter(size for name, size in sizes.items() if isinstance(size, tuple))
+    return Preflight(table, counts, dict(seen_sizes))
 
 
 def _refuse_too_many(total: int, counts: dict[str, int], max_reject: float, rejects: Path) -> None:
@@ -142,6 +156,7 @@ def _measure(
 ) -> tuple[Table, dict[int, Problem]]:
     """Token counts of every row; rows above ``max_length`` are returned as problems."""
     image_cost = image_token_counter(processor)
+    joinable = not by_suffix(processor)
     groups: dict[tuple[str, ...], int] = {}
     kept: list[tuple[int, int, int, int]] = []
     too_long: dict[int, Problem] = {}
@@ -150,7 +165,7 @@ def _measure(
         chunk = [(row, rows[row]) for row in accepted[start : start + _CHUNK]]
         if sample_answers:
             chunk = [(row, _with_longest_answer(sample)) for row, sample in chunk]
-        texts = [render(processor, to_messages(join([sample], [row]))) for row, sample in chunk]
+        texts = [chat_text(processor, join([sample], [row])) for row, sample in chunk]
         encoded = processor.tokenizer(texts, add_special_tokens=True)["input_ids"]
         for (row, sample), ids in zip(chunk, encoded, strict=True):
             image_tokens = sum(image_cost(sizes[name]) for name in sample.image)
@@ -158,7 +173,7 @@ def _measure(
             if tokens > max_length:
                 too_long[row] = (sample.id, "too_long", f"{tokens} tokens, max_length is {max_length}")
                 continue
-            group = groups.setdefault(sample.image, len(groups)) if can_join(sample) else -1
+            group = groups.setdefault(sample.image, len(groups)) if joinable and can_join(sample) else -1
             kept.append((row, group, tokens, image_tokens))
     columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
     return Table(*columns), too_long
@@ -173,9 +188,13 @@ def image_token_counter(processor: Any) -> Callable[[tuple[int, int]], int]:
 
     @cache
     def count(size: tuple[int, int]) -> int:
-        question = (Turn("user", "a"), Turn("assistant", "b"))
-        text = render(processor, to_messages(Conversation(question, ("",), (0,))))
-        output = processor(text=[text], images=[[Image.new("RGB", size)]], add_special_tokens=True)
+        talk = Conversation((Turn("user", "a"), Turn("assistant", "b")), ("",), (0,))
+        text = chat_text(processor, talk)
+        parts = {"text": [text]}
+        if by_suffix(processor):
+            prompt, answer = prompt_and_answer(talk)
+            parts = {"text": [prompt], "suffix": [answer]}
+        output = processor(**parts, images=[[Image.new("RGB", size)]], add_special_tokens=True)
         return len(output["input_ids"][0]) - len(processor.tokenizer(text, add_special_tokens=True)["input_ids"])
 
     return count

@@ -63,12 +63,12 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
     from finetune.plan import schedule_of
 
     rows = open_rows(recipe)
-    processor = load_processor(recipe.model, recipe.chat_template)
+    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
     checked = check_rows(
-        rows, processor, max_length=recipe.max_length, max_reject=1.0, sample_answers=recipe.answers == "sampled",
-        workers=recipe.num_workers, rejects=rejects,
+        rows, processor, max_length=recipe.max_length, max_pixels=recipe.max_pixels, max_reject=1.0,
+        sample_answers=recipe.answers == "sampled", workers=recipe.num_workers, rejects=rejects,
     )  # fmt: skip
-    collator = Collator(processor, rows.image_root)
+    collator = Collator(processor, rows.image_root, recipe.max_pixels)
     console = Console(highlight=False)
     shown: list[Shown] = []
     for number, stage in enumerate(recipe.resolved_stages()):

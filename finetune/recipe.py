@@ -9,10 +9,20 @@ from pydantic import Field, model_validator
 
 from curate.config import StrictModel, load_recipe
 
-Part = Literal["lora", "projector"]
+Part = Literal["decoder", "projector", "vision"]
+Quantization = Literal["nf4", "int8", "none"]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
+
+
+class LastBlocks(StrictModel):
+    """The last blocks of the vision tower, counted back from the one that feeds the projector."""
+
+    last_n: Count
+
+
+Vision = Literal["frozen", "lora", "full"] | LastBlocks
 
 
 class StageOptions(StrictModel):
@@ -20,15 +30,22 @@ class StageOptions(StrictModel):
 
     Attributes:
         where: field → allowed value or values; a row is used when every field matches.
-            Fields: ``source``, ``split``, ``id`` or ``meta.<key>``.
+            Fields: ``source``, ``split``, ``data`` (name of a data set), ``id`` or ``meta.<key>``.
+        mix: data set or source → weight: its share of the stage's conversations. Rows of names
+            that are not listed are left out; a small set is repeated, a large one drawn from.
+        replay: share of the conversations that come from the rows of earlier stages.
         train: the parts that learn in this stage.
     """
 
     name: str = ""
     where: dict[str, str | list[str]] = Field(default_factory=dict)
+    mix: dict[str, Rate] = Field(default_factory=dict)
+    replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     train: list[Part] | None = None
+    vision: Vision | None = None
     learning_rate: Rate | None = None
     projector_learning_rate: Rate | None = None
+    vision_learning_rate: Rate | None = None
     warmup: Annotated[float, Field(ge=0)] | None = None
     scheduler: Scheduler | None = None
     epochs: Rate | None = None
@@ -45,15 +62,23 @@ class TrainRecipe(StrictModel):
     Attributes:
         model: folder or hub id of a checkpoint that AutoModelForImageTextToText loads.
         chat_template: Jinja file to use instead of the model's own template; saved with the adapter.
-        data: a curated folder (it has a manifest) or a JSONL file of records.
+        data: a curated folder (it has a manifest), a JSONL file of records or a curated Parquet
+            file; or several of them by name.
         image_root: folder below which the images lie; a curated folder's manifest names its own.
-        quantization: ``nf4`` (4-bit with double quantisation) or ``none``; decoder only.
+        evaluate: name → data as above. After each stage every set gets a loss and a forgetting figure.
+        evaluate_rows: conversations of each evaluation set, from its start.
+        quantization: of the decoder's frozen weights: ``nf4`` (4-bit with double quantisation),
+            ``int8`` (LLM.int8) or ``none``.
         compute_dtype: dtype of the frozen weights and of the matrix products.
-        lora_rank: 0 trains no LoRA.
-        lora_targets: ``all-linear`` or short names such as ``q_proj``; decoder only.
+        decoder: what learns in the language model: ``lora``, ``full`` (with its output head;
+            needs quantization ``none``) or ``frozen``.
+        lora_targets: ``all-linear`` or short names such as ``q_proj``.
         lora_variant: ``rslora`` scales by alpha/sqrt(rank); ``dora`` also learns magnitudes.
+        lora_plus_ratio: learning rate of the B matrices over that of the A matrices (LoRA+); 1 = equal.
+        vision: what learns in the vision tower: ``frozen``, ``lora``, ``full`` or ``{last_n: k}``,
+            its last k blocks.
         projector: whether the parts between vision tower and decoder are trained.
-        projector_learning_rate: None means ``learning_rate``.
+        projector_learning_rate, vision_learning_rate: None means ``learning_rate``.
         warmup: below 1 a share of the steps, from 1 on a number of steps.
         epochs, max_steps: ``max_steps`` wins where both are given.
         batch_size: conversations per forward and device.
@@ -63,9 +88,11 @@ class TrainRecipe(StrictModel):
         answers: ``first`` trains on the assistant turn, ``sampled`` on a reference drawn
             anew each epoch.
         max_length: tokens per conversation, image tokens included; longer rows are rejected.
+        max_pixels: larger images are scaled down to so many pixels, their shape kept.
         max_reject: largest share of rows that may be rejected before the run is refused.
         save_steps: optimiser steps between checkpoints.
         init_projector: safetensors file with the projector's weights to start from.
+        report_to: ``tensorboard``, ``wandb`` or any other reporter of transformers' Trainer.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -73,19 +100,25 @@ class TrainRecipe(StrictModel):
     seed: int = 0
     model: str
     chat_template: Path | None = None
-    data: Path
+    data: Path | dict[str, Path]
     image_root: Path | None = None
-    quantization: Literal["nf4", "none"] = "nf4"
+    evaluate: dict[str, Path] = Field(default_factory=dict)
+    evaluate_rows: Count = 200
+    quantization: Quantization = "nf4"
     compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    lora_rank: Annotated[int, Field(ge=0)] = 16
+    decoder: Literal["lora", "full", "frozen"] = "lora"
+    lora_rank: Count = 16
     lora_alpha: Count = 32
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lora_targets: Literal["all-linear"] | list[str] = "all-linear"
     lora_variant: Literal["lora", "rslora", "dora"] = "lora"
+    lora_plus_ratio: Annotated[float, Field(ge=1)] = 1.0
+    vision: Vision = "frozen"
     projector: bool = True
     init_projector: Path | None = None
     learning_rate: Rate = 2e-4
     projector_learning_rate: Rate | None = None
+    vision_learning_rate: Rate | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup: Annotated[float, Field(ge=0)] = 0.03
     scheduler: Scheduler = "cosine"
@@ -97,26 +130,53 @@ class TrainRecipe(StrictModel):
     balance_answers: bool = False
     answers: Literal["first", "sampled"] = "first"
     max_length: Count = 2048
+    max_pixels: Count | None = None
     max_reject: Annotated[float, Field(ge=0, le=1)] = 0.05
     gradient_checkpointing: bool = False
     num_workers: Annotated[int, Field(ge=0)] = 2
     logging_steps: Count = 10
     save_steps: Count = 200
+    report_to: list[str] = Field(default_factory=list)
     stages: list[StageOptions] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _something_learns(self) -> TrainRecipe:
         available = self.parts()
         if not available:
-            raise ValueError("nothing to train: set lora_rank above 0 or projector to true")
-        for number, stage in enumerate(self.stages, start=1):
-            if stage.train is not None and (not stage.train or not set(stage.train) <= set(available)):
+            raise ValueError("nothing to train: set decoder, vision or projector")
+        for number, stage in enumerate(self.resolved_stages(), start=1):
+            if not stage.train or not set(stage.train) <= set(available):
                 raise ValueError(f"stage {number} trains {stage.train}, this recipe offers {available}")
+            if "vision" in stage.train and stage.vision == "frozen":
+                raise ValueError(f"stage {number} trains vision, but its vision mode is frozen")
+        if self.stages and self.stages[0].replay:
+            raise ValueError("stage 1 has no earlier stage to replay")
+        if self.decoder == "full" and self.quantization != "none":
+            raise ValueError("decoder: full trains the weights themselves, so it needs quantization: none")
+        modes = self.vision_modes()
+        if "lora" in modes and len(modes) > 1:
+            raise ValueError(
+                "vision: one run cannot mix lora with full or last_n; make it two runs and merge between them"
+            )
+        if self.decoder == "full" and "lora" in modes:
+            raise ValueError("vision: lora goes with decoder lora or frozen, not with decoder: full")
         return self
+
+    def vision_modes(self) -> list[str]:
+        """The kinds of vision training that some stage asks for, without ``frozen``."""
+        asked = [self.vision if stage.vision is None else stage.vision for stage in self.stages or [StageOptions()]]
+        return sorted({"last_n" if isinstance(mode, LastBlocks) else mode for mode in asked} - {"frozen"})
+
+    def last_blocks(self) -> int:
+        """The largest ``last_n`` of any stage; 0 without one."""
+        asked = [self.vision, *(stage.vision for stage in self.stages)]
+        return max((mode.last_n for mode in asked if isinstance(mode, LastBlocks)), default=0)
 
     def parts(self) -> list[Part]:
         """The parts that this recipe can train."""
-        wanted: dict[Part, bool] = {"lora": self.lora_rank > 0, "projector": self.projector}
+        wanted: dict[Part, bool] = {
+            "decoder": self.decoder != "frozen", "projector": self.projector, "vision": bool(self.vision_modes())
+        }  # fmt: skip
         return [part for part, on in wanted.items() if on]
 
     @property
@@ -130,23 +190,30 @@ class TrainRecipe(StrictModel):
         resolved = []
         for number, stage in enumerate(self.stages or [StageOptions()], start=1):
             chosen = {key: value for key, value in stage.model_dump().items() if value is not None}
-            merged: dict[str, Any] = {**own, "train": self.parts(), **chosen}
+            merged: dict[str, Any] = {**own, **chosen}
+            offered = [part for part in self.parts() if part != "vision" or merged["vision"] != "frozen"]
+            merged["train"] = offered if stage.train is None else stage.train
             merged["name"] = stage.name or (f"stage {number}" if self.stages else "train")
             if stage.epochs is not None and stage.max_steps is None:
                 merged["max_steps"] = None
-            merged["projector_learning_rate"] = merged["projector_learning_rate"] or merged["learning_rate"]
+            for key in ("projector_learning_rate", "vision_learning_rate"):
+                merged[key] = merged[key] or merged["learning_rate"]
             resolved.append(ResolvedStage.model_validate(merged))
         return resolved
 
 
 class ResolvedStage(StrictModel):
-    """A stage with every value known; meanings as in TrainRecipe."""
+    """A stage with every value known; meanings as in TrainRecipe and StageOptions."""
 
     name: str
-    where: dict[str, str | list[str]] = Field(default_factory=dict)
+    where: dict[str, str | list[str]]
+    mix: dict[str, float]
+    replay: float
     train: list[Part]
+    vision: Vision
     learning_rate: float
     projector_learning_rate: float
+    vision_learning_rate: float
     warmup: float
     scheduler: Scheduler
     epochs: float

@@ -4,63 +4,88 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from curate.atomic import write_text
-from finetune.adapter import load_adapter_weights, set_trained
+from finetune.adapter import Learner, load_weights, set_trained
 from finetune.collate import Collator
+from finetune.evaluation import EvaluationSet, evaluate_sets
 from finetune.join import Schedule
 from finetune.losses import LossStore
 from finetune.metrics import read_metrics
 from finetune.plan import per_step
+from finetune.processes import sharded, start_processes
 from finetune.recipe import ResolvedStage, TrainRecipe
 
 
+def is_done(recipe: TrainRecipe, number: int) -> bool:
+    """Whether an earlier start finished this stage."""
+    return done_folder(recipe, number).is_dir()
+
+
+def done_folder(recipe: TrainRecipe, number: int) -> Path:
+    """Where a stage's final weights lie until the run is finished."""
+    return recipe.folder / "checkpoints" / f"stage-{number}" / "done"
+
+
 def run_stage(
-    recipe: TrainRecipe, number: int, stage: ResolvedStage, schedule: Schedule, model: Any, collator: Collator
-) -> None:
+    recipe: TrainRecipe, number: int, schedule: Schedule, learner: Learner, collator: Collator,
+    evaluation: list[EvaluationSet],
+) -> None:  # fmt: skip
     """Train one stage, from its last complete checkpoint if there is one; skip it if it is done."""
     from transformers import set_seed
     from transformers.trainer_callback import PrinterCallback
 
     from finetune.monitor import Monitor
+    from finetune.probe import probe
     from finetune.trainer import SampleLossTrainer, last_complete
 
-    folder = recipe.folder / "checkpoints" / f"stage-{number}"
-    done = folder / "done"
-    if (done / "adapter_model.safetensors").is_file():
-        load_adapter_weights(model, done)
+    stage = recipe.resolved_stages()[number]
+    folder, state = recipe.folder / "checkpoints" / f"stage-{number}", start_processes()
+    if is_done(recipe, number):
+        load_weights(learner.model, done_folder(recipe, number))
         return
     checkpoint = last_complete(folder)
     step = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
     metrics = recipe.folder / "metrics.jsonl"
     kept = [line for line in read_metrics(metrics) if line["stage"] < number or
             (line["stage"] == number and line["step"] <= step)]  # fmt: skip
-    write_text(metrics, "".join(json.dumps(line) + "\n" for line in kept))
-    losses = LossStore(recipe.folder / "checkpoints" / "losses", number, int(os.environ.get("RANK", "0")))
-    losses.forget_after(step)
-    set_trained(model, stage.train)
-    set_seed(recipe.seed + number)
+    losses = LossStore(recipe.folder / "checkpoints" / "losses", number, state.process_index)
+    if state.is_main_process:
+        write_text(metrics, "".join(json.dumps(line) + "\n" for line in kept))
+        losses.forget_after(step)
+    state.wait_for_everyone()
+    set_trained(learner, stage)
     arguments = _arguments(recipe, stage, schedule, folder)
     monitor = Monitor(
         metrics, stage=number, label=stage.name, steps=arguments.max_steps,
         per_epoch=schedule.per_epoch / per_step(stage), before=kept[-1]["seconds"] if kept else 0.0,
     )  # fmt: skip
     trainer = SampleLossTrainer(
-        stage=stage, losses=losses, model=model, args=arguments, train_dataset=schedule, data_collator=collator,
-        callbacks=[monitor],
+        learner=learner, stage=stage, losses=losses, lora_plus_ratio=recipe.lora_plus_ratio, args=arguments,
+        train_dataset=schedule, data_collator=collator, callbacks=[monitor],
     )  # fmt: skip
     monitor.trainer = trainer
     trainer.remove_callback(PrinterCallback)
+    if not sharded():
+        if number == 0 and not checkpoint:
+            evaluate_sets(trainer, recipe, evaluation, -1)
+        probe(trainer, recipe, schedule)
+    set_seed(recipe.seed + number)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         monitor.close()
     losses.flush(trainer.state.global_step)
+    evaluate_sets(trainer, recipe, evaluation, number)
     partial = folder / "done.partial"
-    model.save_pretrained(partial, save_embedding_layers=False)
-    partial.rename(done)
+    trainer.save_model(str(partial))
+    if state.is_main_process:
+        shutil.rmtree(done_folder(recipe, number), ignore_errors=True)
+        partial.rename(done_folder(recipe, number))
+    state.wait_for_everyone()
 
 
 def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, folder: Path) -> Any:
@@ -68,10 +93,13 @@ def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, fo
     from transformers import TrainingArguments
 
     on_gpu = torch.cuda.is_available()
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(recipe.folder / "tensorboard" / stage.name.replace("/", "_"))
     return TrainingArguments(
         output_dir=str(folder),
+        run_name=f"{recipe.name}: {stage.name}",
         max_steps=-(-len(schedule) // per_step(stage)),
         per_device_train_batch_size=stage.batch_size,
+        per_device_eval_batch_size=stage.batch_size,
         gradient_accumulation_steps=stage.gradient_accumulation,
         learning_rate=stage.learning_rate,
         lr_scheduler_type=stage.scheduler,
@@ -92,5 +120,5 @@ def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, fo
         save_steps=recipe.save_steps,
         save_total_limit=2,
         disable_tqdm=True,
-        report_to=[],
+        report_to=recipe.report_to,
     )

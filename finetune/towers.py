@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,17 @@ class Anatomy:
         decoder: the language model without its head.
         encoder: the vision tower.
         head: the output layer, or None.
-        projector: what lies between tower and decoder.
+        projector: what lies between tower and decoder (Qwen: inside the tower, at its end).
+        blocks: the tower's blocks in order, up to the one whose output the projector reads.
+        unused: modules of the tower behind that one: nothing that they compute is read.
     """
 
     decoder: str
     encoder: str
     head: str | None
     projector: tuple[str, ...]
+    blocks: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def unquantized(self) -> list[str]:
@@ -44,7 +49,34 @@ def find_parts(model: Any) -> Anatomy:
     known = {id(encoder), id(decoder), id(head)}
     projector = _between(model, "", known) or _mergers(encoder, names[id(encoder)], decoder)
     head_name = names.get(id(head)) if head is not None else None
-    return Anatomy(names[id(decoder)], names[id(encoder)], head_name, tuple(projector))
+    blocks, unused = _blocks(encoder, names[id(encoder)], getattr(model.config, "vision_feature_layer", None))
+    return Anatomy(names[id(decoder)], names[id(encoder)], head_name, tuple(projector), blocks, unused)
+
+
+def _blocks(encoder: Any, prefix: str, feeding: int | Sequence[int] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tower's blocks that are used, and the modules behind them that are not.
+
+    Args:
+        feeding: the configuration's ``vision_feature_layer``: which hidden state the projector
+            reads. LLaVA's -2 leaves the last block and the norm behind it without use. Counted as
+            transformers counts hidden states: 0 is the input of the first block.
+    """
+    from torch import nn
+
+    lists = ((name, module) for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList))
+    name, layers = max(lists, key=lambda found: len(found[1]), default=("", None))
+    if layers is None:
+        return (), ()
+    every = tuple(f"{prefix}.{name}.{number}" for number in range(len(layers)))
+    chosen = [feeding] if isinstance(feeding, int) else list(feeding or [-1])
+    used = max(layer if layer >= 0 else len(layers) + 1 + layer for layer in chosen)
+    if used >= len(layers):
+        return every, ()
+    direct = name.split(".")[0]
+    children = list(encoder.named_children())
+    behind = children[[child for child, _ in children].index(direct) + 1 :]
+    norms = tuple(f"{prefix}.{child}" for child, module in behind if next(module.parameters(), None) is not None)
+    return every[:used], every[used:] + norms
 
 
 def _between(module: Any, prefix: str, known: set[int]) -> list[str]:
@@ -56,8 +88,17 @@ def _between(module: Any, prefix: str, known: set[int]) -> list[str]:
         if any(id(inner) in known for inner in child.modules()):
             found += _between(child, f"{prefix}{name}.", known)
         elif next(child.parameters(), None) is not None:
-            found.append(f"{prefix}{name}")
+            found += _callable(f"{prefix}{name}", child)
     return found
+
+
+def _callable(name: str, module: Any) -> list[str]:
+    """The module itself, or the members of a list: PEFT can copy only what has a forward."""
+    from torch import nn
+
+    if not isinstance(module, nn.ModuleList):
+        return [name]
+    return [inner for number, child in enumerate(module) for inner in _callable(f"{name}.{number}", child)]
 
 
 def _mergers(encoder: Any, prefix: str, decoder: Any) -> list[str]:
@@ -70,8 +111,26 @@ def _mergers(encoder: Any, prefix: str, decoder: Any) -> list[str]:
     for name, child in encoder.named_children():
         linears = [module for module in child.modules() if isinstance(module, nn.Linear)]
         if child is not blocks and linears and linears[-1].out_features == width:
-            found.append(f"{prefix}.{name}")
+            found += _callable(f"{prefix}.{name}", child)
     return found
+
+
+def vision_targets(model: Any, anatomy: Anatomy, wanted: str | list[str]) -> str:
+    """The same for the vision tower's used blocks; where no layer has a wanted name (Qwen's ``qkv``), all linear
+    layers.
+
+    Raises:
+        UserError: the tower has no blocks with linear layers.
+    """
+    from torch import nn
+
+    inside = tuple(f"{block}." for block in anatomy.blocks)
+    linears = {name for name, module in model.named_modules() if isinstance(module, nn.Linear) and
+               name.startswith(inside)}  # fmt: skip
+    if not linears:
+        raise UserError(f"{type(model).__name__}: no blocks were found in its vision tower; set vision: frozen or full")
+    chosen = {name for name in linears if wanted != "all-linear" and name.rsplit(".", 1)[-1] in wanted}
+    return "|".join(re.escape(name) for name in sorted(chosen or linears))
 
 
 def lora_targets(model: Any, anatomy: Anatomy, wanted: str | list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import time
 from dataclasses import asdict
@@ -12,27 +13,28 @@ from typing import Any
 from rich.console import Console
 
 from curate.errors import UserError
-from curate.manifest import is_current, write_manifest
-from finetune.adapter import add_adapter
+from curate.manifest import is_current, package_versions, write_manifest
+from finetune.adapter import Learner, build_learner
+from finetune.card import write_card
 from finetune.collate import Collator
+from finetune.evaluation import EVALUATIONS, evaluation_sets, read_evaluations
 from finetune.identity import IDENTITY, claim, input_digests, is_ours
-from finetune.join import Schedule
-from finetune.losses import collect
+from finetune.losses import by_source, collect, read_parts
 from finetune.metrics import read_metrics
 from finetune.modules import Group, as_table, module_groups
-from finetune.plan import preflight, schedule_of
-from finetune.preflight import Preflight
+from finetune.plan import Plan, checked_plan, print_plan
+from finetune.processes import sharded, start_processes, world_size
+from finetune.prompts import PROMPTS, store_prompts
 from finetune.recipe import TrainRecipe
-from finetune.rows import Rows, open_rows
-from finetune.selfcheck import MaskCheck, check_masks, first_of_each_source
-from finetune.stage import run_stage
-from finetune.towers import find_parts
-
-CHECKED_PER_SOURCE = 8
+from finetune.report import write_report
+from finetune.rows import open_rows
+from finetune.stage import done_folder, is_done, run_stage
 
 
 def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     """Run a recipe to its end and return the run folder; an up-to-date run returns at once.
+
+    Under ``torchrun`` or ``accelerate launch`` every process runs this; the first one writes.
 
     Args:
         fresh: delete an earlier run in the same folder first.
@@ -40,34 +42,50 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     Raises:
         UserError: bad recipe, data or model, or the folder holds another run.
     """
-    console = Console(stderr=True, highlight=False)
+    state = start_processes()
+    console = Console(stderr=True, highlight=False, quiet=not state.is_main_process)
+    clock = {"start": time.monotonic()}
     rows, folder = open_rows(recipe), recipe.folder
     resolved, inputs = recipe.model_dump(mode="json"), input_digests(recipe, rows)
-    if fresh:
-        _remove_run(folder)
-    if is_current(folder, recipe=resolved, inputs=inputs):
+    with state.main_process_first():
+        if fresh and state.is_main_process:
+            _remove_run(folder)
+        current = is_current(folder, recipe=resolved, inputs=inputs)
+        resumed = not current and is_ours(folder, resolved, inputs)
+    if current:
         console.print(f"{folder} is up to date; `--fresh` trains it anew")
         return folder
-    resumed = is_ours(folder, resolved, inputs)
-    clock = {"start": time.monotonic()}
 
     from finetune.model import load_processor
 
-    processor = load_processor(recipe.model, recipe.chat_template)
-    checked = preflight(recipe, rows, processor, resume=resumed)
-    schedules = [schedule_of(recipe, rows, checked.table, n, stage) for n, stage in enumerate(recipe.resolved_stages())]
-    collator = Collator(processor, rows.image_root)
-    masks = check_masks(collator, first_of_each_source(rows, schedules, CHECKED_PER_SOURCE))
+    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
+    with state.main_process_first():
+        plan = checked_plan(recipe, rows, processor, resume=resumed or not state.is_main_process)
+        collator = Collator(processor, rows.image_root, recipe.max_pixels, always_image=world_size() > 1)
+        evaluation = evaluation_sets(recipe, processor, collator, folder)
     clock["check"] = time.monotonic()
-    _print_data(console, recipe, checked, schedules, masks)
-    model, groups = _build_model(recipe, console)
-    claim(folder, resolved, inputs)
+    print_plan(console, recipe, plan, inputs)
+    learner = _load_learner(recipe)
+    groups = module_groups(learner)
+    console.print(as_table(recipe.model, groups))
+    if state.is_main_process:
+        claim(folder, resolved, inputs, packages=package_versions(), modules=[asdict(group) for group in groups])
+        if not store_prompts(recipe, plan, processor, folder):
+            console.print(
+                "[yellow]warning:[/] the chat template asks for an answer with other tokens than stand before it in "
+                "training (add_generation_prompt); answers at inference may suffer"
+            )
+    state.wait_for_everyone()
     clock["load"] = time.monotonic()
-    for number, (stage, schedule) in enumerate(zip(recipe.resolved_stages(), schedules, strict=True)):
-        run_stage(recipe, number, stage, schedule, model, collator)
+    for number, schedule in enumerate(plan.schedules):
+        if number and sharded() and not is_done(recipe, number):
+            learner = _load_learner(recipe, after=done_folder(recipe, number - 1))
+        run_stage(recipe, number, schedule, learner, collator, evaluation)
     clock["train"] = time.monotonic()
-    _finish(recipe, rows, model, processor, inputs, checked, masks, groups, clock)
-    _print_end(console, folder, clock)
+    if state.is_main_process:
+        _finish(recipe, plan, processor, inputs, groups, clock)
+        _print_end(console, folder, clock)
+    state.wait_for_everyone()
     return folder
 
 
@@ -79,44 +97,71 @@ def _remove_run(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _build_model(recipe: TrainRecipe, console: Console) -> tuple[Any, list[Group]]:
+def _load_learner(recipe: TrainRecipe, after: Path | None = None) -> Learner:
+    """The base model, ready to train; with the weights that a former stage left in ``after``.
+
+    A sharded model cannot be wrapped a second time, so its stages load it anew.
+    """
     from transformers import set_seed
 
+    from finetune.adapter import load_weights
     from finetune.model import fastest_attention, load_base
 
     base = load_base(
         recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype,
         attention=fastest_attention(recipe.max_length),
     )  # fmt: skip
-    anatomy = find_parts(base)
     set_seed(recipe.seed)
-    model = add_adapter(base, recipe)
-    groups = module_groups(model, anatomy)
-    console.print(as_table(recipe.model, groups))
-    return model, groups
+    learner = build_learner(base, recipe)
+    if after is not None:
+        load_weights(learner.model, after)
+    return learner
+
+
+def _save_adapter(recipe: TrainRecipe, processor: Any, plan: Plan, groups: list[Group]) -> Path:
+    """The last stage's weights as the run's ``adapter/``; of ``decoder: full`` the whole model."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    partial, adapter = recipe.folder / "adapter.partial", recipe.folder / "adapter"
+    done = done_folder(recipe, len(plan.schedules) - 1)
+    shutil.rmtree(partial, ignore_errors=True)
+    if recipe.decoder == "full":
+        dtype = getattr(torch, recipe.compute_dtype)
+        AutoModelForImageTextToText.from_pretrained(done, dtype=dtype).save_pretrained(partial)
+    else:
+        partial.mkdir()
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copyfile(done / name, partial / name)
+    processor.save_pretrained(partial)
+    write_card(recipe, plan, groups, partial / "README.md")
+    shutil.rmtree(adapter, ignore_errors=True)
+    partial.rename(adapter)
+    return adapter
 
 
 def _finish(
-    recipe: TrainRecipe, rows: Rows, model: Any, processor: Any, inputs: dict[str, str], checked: Preflight,
-    masks: MaskCheck, groups: list[Group], clock: dict[str, float],
+    recipe: TrainRecipe, plan: Plan, processor: Any, inputs: dict[str, str], groups: list[Group],
+    clock: dict[str, float],
 ) -> None:  # fmt: skip
-    """Write adapter, losses, curve and, last, the manifest; then drop the checkpoints."""
-    from finetune.curve import draw_loss_curve
+    """Write adapter, losses, curves, report and, last, the manifest; then drop the checkpoints."""
+    from finetune.curve import draw_loss_curve, draw_source_curves
 
-    folder = recipe.folder
-    partial, adapter = folder / "adapter.partial", folder / "adapter"
-    model.save_pretrained(partial, save_embedding_layers=False)
-    processor.save_pretrained(partial)
-    shutil.rmtree(adapter, ignore_errors=True)
-    partial.rename(adapter)
-    scored = collect(folder / "checkpoints" / "losses", rows, folder / "losses.parquet")
+    folder, rows = recipe.folder, plan.rows
+    adapter = _save_adapter(recipe, processor, plan, groups)
+    parts = read_parts(folder / "checkpoints" / "losses")
+    scored = collect(parts, rows, folder / "losses.parquet")
+    sources = by_source(parts, rows, folder / "source_losses.parquet")
     metrics = read_metrics(folder / "metrics.jsonl")
     stages = [stage.name for stage in recipe.resolved_stages()]
     draw_loss_curve(metrics, stages, f"{recipe.name}: training loss", folder / "loss_curve.png")
-    outputs = [path for path in adapter.rglob("*") if path.is_file()]
-    outputs += [folder / name for name in ("losses.parquet", "metrics.jsonl", "loss_curve.png", "rejects.jsonl")]
+    draw_source_curves(sources, f"{recipe.name}: training loss by source", folder / "source_curves.png")
+    evaluations = read_evaluations(folder / EVALUATIONS)
+    write_report(recipe, plan, groups, metrics, evaluations)
+    names = ["losses.parquet", "source_losses.parquet", "metrics.jsonl", "loss_curve.png", "source_curves.png",
+             "rejects.jsonl", PROMPTS, "report.md", "report.html", *([EVALUATIONS] if evaluations else [])]  # fmt: skip
+    outputs = [path for path in adapter.rglob("*") if path.is_file()] + [folder / name for name in names]
     clock["save"] = time.monotonic()
-    moments = list(clock.items())
     write_manifest(
         folder,
         stage="finetune",
@@ -125,47 +170,29 @@ def _finish(
         outputs=outputs,
         counts={
             "rows": len(rows),
-            "accepted": len(checked.table.row),
-            "rejected": checked.rejected,
+            "accepted": len(plan.checked.table.row),
+            "rejected": plan.checked.rejected,
             "losses": scored,
             "steps": metrics[-1]["step"] if metrics else 0,
         },
-        seconds={name: moment - before for (_, before), (name, moment) in itertools.pairwise(moments)},
+        seconds={name: moment - before for (_, before), (name, moment) in itertools.pairwise(clock.items())},
         seeds={"seed": recipe.seed},
         extra={
             "model": recipe.model,
             "quantization": recipe.quantization,
             "compute_dtype": recipe.compute_dtype,
             "image_root": str(rows.image_root),
-            "masks": asdict(masks),
+            "processes": world_size(),
+            "masks": asdict(plan.masks),
             "modules": [asdict(group) for group in groups],
+            "evaluations": [asdict(entry) for entry in evaluations],
+            "forecast": json.loads((folder / "forecast.json").read_text(encoding="utf-8")),
         },
     )
     shutil.rmtree(folder / "checkpoints")
 
 
-def _print_data(
-    console: Console, recipe: TrainRecipe, checked: Preflight, schedules: list[Schedule], masks: MaskCheck
-) -> None:
-    rejected = sum(checked.rejected.values())
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in checked.rejected.items())
-    console.print(
-        f"data: {len(checked.table.row):,} rows accepted, {rejected:,} rejected" + (f" ({reasons})" if reasons else "")
-    )
-    share = masks.trained / max(masks.tokens, 1)
-    console.print(f"masks: {masks.conversations} conversations checked, {share:.1%} of their tokens are trained")
-    if not masks.stops:
-        console.print(
-            "[yellow]warning:[/] the chat template ends no answer with a stop token: the model will not learn to stop"
-        )
-    for stage, schedule in zip(recipe.resolved_stages(), schedules, strict=True):
-        console.print(
-            f"{stage.name}: {len(schedule.members):,} rows in {schedule.per_epoch:,} conversations, "
-            f"{len(schedule) / schedule.per_epoch:.2f} epochs, trains {' + '.join(stage.train)}"
-        )
-
-
 def _print_end(console: Console, folder: Path, clock: dict[str, float]) -> None:
     minutes = (clock["train"] - clock["load"]) / 60
-    console.print(f"trained in {minutes:.1f} min: {folder}/adapter, losses.parquet, metrics.jsonl, loss_curve.png")
+    console.print(f"trained in {minutes:.1f} min: {folder}/adapter, losses.parquet, report.html, loss_curve.png")
     console.print(f"next: evalsuite run on {folder}/adapter, or `finetune merge {folder} --out DIR`")

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
 from torch.nn import functional
 from transformers import Trainer
 
 from curate.atomic import write_json
-from finetune.adapter import load_adapter_weights, part_of
+from finetune.adapter import Learner, load_weights
 from finetune.collate import IGNORED
-from finetune.losses import LossStore
+from finetune.join import Schedule
+from finetune.losses import LossStore, Sink, Tally
 from finetune.recipe import ResolvedStage
 
 COMPLETE = "complete.json"
@@ -23,23 +25,32 @@ COMPLETE = "complete.json"
 class SampleLossTrainer(Trainer):
     """Trainer that normalises over trained tokens and keeps each sample's loss."""
 
-    def __init__(self, *, stage: ResolvedStage, losses: LossStore, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.stage, self.losses = stage, losses
+    def __init__(
+        self, *, learner: Learner, stage: ResolvedStage, losses: LossStore, lora_plus_ratio: float, **arguments: Any
+    ) -> None:
+        super().__init__(model=learner.model, **arguments)
+        self.learner, self.stage, self.lora_plus_ratio = learner, stage, lora_plus_ratio
+        self.store, self.losses = losses, cast(Sink, losses)
         self.tokens_seen = 0
         # num_items_in_batch is counted for us, and the loss needs no further scaling.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW with one learning rate for LoRA and one for the projector; no decay on vectors."""
+        """AdamW with a learning rate for each part, LoRA's B matrices by ``lora_plus_ratio`` faster
+        (LoRA+: Hayou et al. 2024, arXiv:2402.12354); no decay on vectors."""
         if self.optimizer is None:
-            rates = {"lora": self.stage.learning_rate, "projector": self.stage.projector_learning_rate}
+            rates = {
+                "decoder": self.stage.learning_rate,
+                "projector": self.stage.projector_learning_rate,
+                "vision": self.stage.vision_learning_rate,
+            }
             groups: dict[tuple[float, float], list[Any]] = {}
             for name, parameter in (model or cast(torch.nn.Module, self.model)).named_parameters():
-                part = part_of(name)
+                part = self.learner.parts.get(name.removeprefix("module."))
                 if parameter.requires_grad and part is not None:
+                    rate = rates[part] * (self.lora_plus_ratio if ".lora_B." in name else 1.0)
                     decay = self.args.weight_decay if parameter.ndim > 1 else 0.0
-                    groups.setdefault((rates[part], decay), []).append(parameter)
+                    groups.setdefault((rate, decay), []).append(parameter)
             cls, options = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = cls(
                 [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()],
@@ -71,14 +82,38 @@ class SampleLossTrainer(Trainer):
         sums = tokens.clone().index_add_(0, owners, losses.double())
         tokens.index_add_(0, owners, torch.ones_like(losses, dtype=torch.float64))
         means = (sums / tokens).cpu().numpy()
-        self.losses.add(rows.cpu().numpy(), epochs.int().cpu().numpy(), means, tokens.int().cpu().numpy())
+        step = self.state.global_step + 1
+        self.losses.add(rows.cpu().numpy(), epochs.int().cpu().numpy(), means, tokens.int().cpu().numpy(), step)
+
+    def measure(self, schedule: Schedule, collator: Any) -> tuple[int, float, int]:
+        """Rows, loss (mean nats per answer token) and answer tokens of a set, over all processes."""
+        tally, seen = Tally(), self.tokens_seen
+        kept, self.losses, own = self.losses, cast(Sink, tally), self.data_collator
+        self.data_collator = collator
+        try:
+            self.evaluate(eval_dataset=cast(Any, schedule))
+        finally:
+            self.losses, self.data_collator, self.tokens_seen = kept, own, seen
+        # The last batch may be filled up with rows that were already there: each row counts once.
+        sums: dict[int, list[tuple[float, int]]] = {}
+        for part in gather_object([tally.seen]):
+            own_rows: dict[int, list[tuple[float, int]]] = {}
+            for row, loss, tokens in part:
+                own_rows.setdefault(row, []).append((loss, tokens))
+            sums.update(own_rows)
+        tokens = sum(count for answers in sums.values() for _, count in answers)
+        total = sum(loss * count for answers in sums.values() for loss, count in answers)
+        return len(sums), total / max(tokens, 1), tokens
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_adapter_weights(model or self.model, Path(resume_from_checkpoint))
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        load_weights(model or self.model, Path(resume_from_checkpoint))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
-        self.losses.flush(step)
+        self.store.flush(step)
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             write_json(Path(str(self.args.output_dir)) / f"checkpoint-{step}" / COMPLETE, {"step": step})

@@ -32,6 +32,22 @@ def tiny_model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def deep_model(tmp_path_factory) -> Path:
+    """The same with three blocks in the tower, of which the projector reads the second, as in LLaVA."""
+    import torch
+    from transformers import LlavaForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("deep")
+    made = build_processor()
+    config = llava_config(made.tokenizer)
+    config.vision_config.num_hidden_layers, config.vision_feature_layer = 3, -2
+    torch.manual_seed(0)
+    LlavaForConditionalGeneration(config).bfloat16().save_pretrained(folder)
+    made.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def toy_data(tmp_path_factory) -> Path:
     """JSONL of 36 questions about 12 squares and 6 captions, images beside it."""
     folder = tmp_path_factory.mktemp("data")

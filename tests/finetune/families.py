@@ -152,3 +152,24 @@ GOOD = {
         llava_next, llava_onevision, qwen2_5_vl, qwen3_vl, gemma3, idefics3, internvl, pixtral, mllama, aya_vision
     )
 }  # fmt: skip
+
+
+def llava_1_5():
+    from toys import build_processor
+
+    return build_processor()
+
+
+def paligemma():
+    from transformers import PaliGemmaProcessor, SiglipImageProcessor
+
+    images = SiglipImageProcessor(size={"height": 32, "width": 32}, image_seq_length=4)
+    words = tokenizer(
+        "<image>", "<bos>", "<eos>", bos_token="<bos>", eos_token="<eos>", names={"image_token": "<image>"}
+    )
+    return PaliGemmaProcessor(images, words)
+
+
+def smolvlm():
+    """SmolVLM's processor is Idefics3's with videos; that one would need num2words."""
+    return idefics3()

@@ -9,7 +9,7 @@ import pytest
 from toys import record, write_rows
 
 from curate.sample import from_record
-from finetune.join import Schedule, Table, can_join, join
+from finetune.join import Pool, Schedule, Table, can_join, join
 from finetune.recipe import TrainRecipe
 from finetune.rows import matches, open_rows
 
@@ -40,7 +40,7 @@ def setting(tmp_path):
 def schedule(setting, **changes):
     rows, table, _ = setting
     options = {"seed": 1, "stage": 0, "join_turns": 3, "batch_size": 2, "max_length": 1000, "sample_answers": False}
-    return Schedule(rows, table, **{**options, **changes})
+    return Schedule(rows, changes.pop("pools", [Pool(table)]), **{**options, **changes})
 
 
 def test_every_row_once_an_epoch_about_one_image(setting):
@@ -87,7 +87,9 @@ def test_drawn_answers_follow_the_votes(tmp_path):
     row = record(0, "a.png", "q", "red", answers=["red", "red", "red", "blue"])
     rows = rows_of(tmp_path, [row])
     table = Table(*(np.array([value]) for value in (0, 0, 10, 5)))
-    made = Schedule(rows, table, seed=0, stage=0, join_turns=1, batch_size=1, max_length=50, sample_answers=True)
+    made = Schedule(
+        rows, [Pool(table)], seed=0, stage=0, join_turns=1, batch_size=1, max_length=50, sample_answers=True
+    )
     made.length = 400
     drawn = Counter(made[i].turns[1].value for i in range(400))
     assert set(drawn) == {"red", "blue"}
@@ -120,7 +122,8 @@ def test_where():
     from curate.errors import UserError
 
     sample = from_record(record(0, "a.png", "q", "yes", meta={"kind": "shape"}))
-    assert matches(sample, {"source": "toy", "meta.kind": ["shape", "colour"]})
-    assert not matches(sample, {"source": "toy", "meta.kind": "colour"})
+    assert matches(sample, "mine", {"source": "toy", "meta.kind": ["shape", "colour"], "data": "mine"})
+    assert not matches(sample, "", {"source": "toy", "meta.kind": "colour"})
+    assert not matches(sample, "other", {"data": "mine"})
     with pytest.raises(UserError, match="unknown field 'kind'"):
-        matches(sample, {"kind": "shape"})
+        matches(sample, "", {"kind": "shape"})

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from toys import llava_config
 
 from curate.errors import UserError
-from finetune.adapter import add_adapter, load_adapter_weights, part_of, set_trained
+from finetune.adapter import build_learner, load_weights, set_trained
 from finetune.model import anatomy_of, load_base
-from finetune.towers import Anatomy, find_parts, lora_targets
+from finetune.towers import find_parts, lora_targets
 from finetune.trainer import only_positions
 
 
@@ -31,7 +31,11 @@ FAMILIES = {
     "Llava": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
     "LlavaOnevision": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
     "Qwen2_5_VL": ("model.language_model", "model.visual", ("model.visual.merger",)),
-    "Qwen3VL": ("model.language_model", "model.visual", ("model.visual.merger", "model.visual.deepstack_merger_list")),
+    "Qwen3VL": (
+        "model.language_model",
+        "model.visual",
+        ("model.visual.merger", *(f"model.visual.deepstack_merger_list.{n}" for n in range(3))),
+    ),
     "SmolVLM": ("model.text_model", "model.vision_model", ("model.connector",)),
     "InternVL": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
     "Gemma3": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
@@ -43,7 +47,9 @@ FAMILIES = {
 def test_parts_of_the_families(family):
     model = bare(family)
     decoder, encoder, projector = FAMILIES[family]
-    assert find_parts(model) == Anatomy(decoder, encoder, "lm_head", projector)
+    parts = find_parts(model)
+    assert (parts.decoder, parts.encoder, parts.head, parts.projector) == (decoder, encoder, "lm_head", projector)
+    assert parts.blocks and all(block.startswith(f"{encoder}.") for block in parts.blocks)
     pattern = lora_targets(model, find_parts(model), "all-linear")
     names = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
     linears = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.startswith(f"{decoder}.")]
@@ -62,14 +68,25 @@ def test_short_target_names_stay_out_of_the_tower():
 
 @pytest.fixture
 def adapted(tiny_model, recipe_of):
+    """A learner on the tiny model."""
+
     def make(**changes):
         recipe = recipe_of(**changes)
         torch.manual_seed(0)
-        return add_adapter(
-            load_base(str(tiny_model), quantization=recipe.quantization, compute_dtype=recipe.compute_dtype), recipe
+        base = load_base(
+            str(changes.get("model", tiny_model)), quantization=recipe.quantization, compute_dtype=recipe.compute_dtype
         )
+        return build_learner(base, recipe)
 
     return make
+
+
+def stage_of(recipe_of, **changes):
+    return recipe_of(**changes).resolved_stages()[0]
+
+
+def learning(learner):
+    return {name for name, parameter in learner.model.named_parameters() if parameter.requires_grad}
 
 
 def test_only_the_decoder_is_four_bit(tiny_model):
@@ -84,26 +101,99 @@ def test_only_the_decoder_is_four_bit(tiny_model):
                 assert module.support_avx512bf16_for_cpu is False
 
 
-@pytest.mark.parametrize("parts", [["lora"], ["projector"], ["lora", "projector"]], ids="+".join)
-def test_exactly_the_asked_parts_train(adapted, parts):
-    model = adapted()
-    set_trained(model, parts)
-    trained = {part_of(name) for name, p in model.named_parameters() if p.requires_grad}
-    assert trained == set(parts)
-    wanted = {name for name, _ in model.named_parameters() if part_of(name) in parts}
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == wanted
-    assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+@pytest.mark.parametrize("parts", [["decoder"], ["projector"], ["decoder", "projector"]], ids="+".join)
+def test_exactly_the_asked_parts_train(adapted, recipe_of, parts):
+    learner = adapted()
+    set_trained(learner, stage_of(recipe_of, stages=[{"train": parts}]))
+    assert {learner.parts[name] for name in learning(learner)} == set(parts)
+    assert learning(learner) == {name for name, part in learner.parts.items() if part in parts}
+    assert all(p.dtype == torch.float32 for p in learner.model.parameters() if p.requires_grad)
 
 
-def test_projector_alone_and_lora_alone(adapted):
-    assert {part_of(n) for n, p in adapted(lora_rank=0).named_parameters() if p.requires_grad} == {"projector"}
-    assert {part_of(n) for n, p in adapted(projector=False).named_parameters() if p.requires_grad} == {"lora"}
+def test_projector_alone_and_decoder_alone(adapted):
+    assert set(adapted(decoder="frozen").parts.values()) == {"projector"}
+    assert set(adapted(projector=False).parts.values()) == {"decoder"}
 
 
 @pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
 def test_variants(adapted, variant):
-    config = adapted(lora_variant=variant).peft_config["default"]
+    config = adapted(lora_variant=variant).model.peft_config["default"]
     assert (config.use_rslora, config.use_dora) == (variant == "rslora", variant == "dora")
+
+
+TOWER = "model.vision_tower.encoder.layers."
+PROJECTOR = "model.multi_modal_projector."
+
+
+@pytest.mark.parametrize(
+    ("vision", "wanted"),
+    [("frozen", ()), ("lora", (f"{TOWER}0.", f"{TOWER}1.")), ({"last_n": 1}, (f"{TOWER}1.",)), ("full", ("tower",))],
+    ids=["frozen", "lora", "last_n", "full"],
+)
+def test_vision_modes(adapted, recipe_of, deep_model, vision, wanted):
+    """Three blocks, the projector reads the second one: the third is never counted and never trained."""
+    from finetune.adapter import plain_name
+
+    learner = adapted(model=str(deep_model), vision=vision, projector=False, decoder="frozen" if wanted else "lora")
+    set_trained(learner, stage_of(recipe_of, vision=vision, projector=False, decoder="frozen" if wanted else "lora"))
+    names = learning(learner)
+    plain = {plain_name(name) for name in names}
+    if vision == "frozen":
+        assert not any("vision_tower" in name for name in plain) and plain
+    elif vision == "full":
+        assert (
+            f"{TOWER}0.self_attn.q_proj.weight" in plain
+            and "model.vision_tower.embeddings.position_embedding.weight" in plain
+        )
+    else:
+        assert {name for name in plain if name.startswith(wanted)} == plain
+        assert all(any(name.startswith(block) for name in plain) for block in wanted)
+        assert all(".lora_" in name for name in names) == (vision == "lora")
+    assert not any(name.startswith(f"{TOWER}2.") or "post_layernorm" in name for name in plain)
+
+
+def test_parts_have_their_own_learning_rates(adapted, recipe_of, tmp_path):
+    from transformers import TrainingArguments
+
+    from finetune.losses import LossStore
+    from finetune.trainer import SampleLossTrainer
+
+    options = {"vision": {"last_n": 1}, "learning_rate": 1e-3, "projector_learning_rate": 2e-3,
+               "vision_learning_rate": 3e-3, "lora_plus_ratio": 4.0}  # fmt: skip
+    learner = adapted(**options)
+    stage = stage_of(recipe_of, **options)
+    set_trained(learner, stage)
+    trainer = SampleLossTrainer(
+        learner=learner, stage=stage, losses=LossStore(tmp_path, 0, 0), lora_plus_ratio=4.0,
+        args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[]),
+    )  # fmt: skip
+    rates = {id(p): group["lr"] for group in trainer.create_optimizer().param_groups for p in group["params"]}
+    assert len(rates) == len(learning(learner))
+    for name, parameter in learner.model.named_parameters():
+        if parameter.requires_grad:
+            decoder = 4e-3 if "lora_B" in name else 1e-3
+            wanted = {"decoder": decoder, "projector": 2e-3, "vision": 3e-3}[learner.parts[name]]
+            assert rates[id(parameter)] == pytest.approx(wanted), name
+
+
+def test_eight_bit(adapted, batch):
+    from bitsandbytes.nn import Linear8bitLt
+
+    labels, inputs = batch
+    learner = adapted(quantization="int8", lora_dropout=0.0)
+    quantised = [name for name, module in learner.model.named_modules() if isinstance(module, Linear8bitLt)]
+    assert quantised and all("language_model" in name for name in quantised)
+    found = gradients(learner.model, labels, inputs)
+    assert any(found[name].any() for name in found if "lora_B" in name)
+
+
+def test_the_whole_decoder(adapted, recipe_of):
+    learner = adapted(decoder="full", quantization="none", projector=False)
+    assert not hasattr(learner.model, "peft_config")
+    set_trained(learner, stage_of(recipe_of, decoder="full", quantization="none", projector=False))
+    assert learning(learner) == {
+        name for name, _ in learner.model.named_parameters() if name.startswith(("model.language_model.", "lm_head."))
+    }
 
 
 @pytest.fixture
@@ -132,7 +222,7 @@ def gradients(model, labels, inputs):
 def test_an_evaluation_in_the_middle_leaves_gradients_alone(adapted, batch):
     """On CPUs with AVX512-BF16, bitsandbytes would repack its weights and lose autograd."""
     labels, inputs = batch
-    model = adapted(lora_dropout=0.0)
+    model = adapted(lora_dropout=0.0).model
     before = gradients(model, labels, inputs)
     model.eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -145,7 +235,7 @@ def test_an_evaluation_in_the_middle_leaves_gradients_alone(adapted, batch):
 
 def test_logits_only_where_the_loss_looks(adapted, batch):
     labels, inputs = batch
-    model = adapted(quantization="none", compute_dtype="float32").eval()
+    model = adapted(quantization="none", compute_dtype="float32").model.eval()
     trained = labels[:, 1:] != -100
     with torch.no_grad():
         whole = model(**inputs).logits[:, :-1][trained]
@@ -158,16 +248,17 @@ def test_logits_only_where_the_loss_looks(adapted, batch):
 
 
 def test_adapter_weights_survive_saving(adapted, tmp_path):
-    model = adapted()
+    """Every trained parameter has its weight in the file: LoRA in both towers, projector."""
+    learner, other = adapted(vision="lora"), adapted(vision="lora")
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if part_of(name):
+        for name, parameter in learner.model.named_parameters():
+            if name in learner.parts:
                 parameter.normal_()
-    model.save_pretrained(tmp_path / "adapter")
-    other = adapted()
-    load_adapter_weights(other, tmp_path / "adapter")
-    pairs = zip(model.named_parameters(), other.named_parameters(), strict=True)
-    assert all(torch.equal(left, right) for (name, left), (_, right) in pairs if part_of(name))
+    learner.model.save_pretrained(tmp_path / "adapter")
+    load_weights(other.model, tmp_path / "adapter")
+    pairs = zip(learner.model.named_parameters(), other.model.named_parameters(), strict=True)
+    assert all(torch.equal(left, right) for (name, left), (_, right) in pairs if name in learner.parts)
+    assert set(learner.parts.values()) == {"decoder", "projector", "vision"}
 
 
 def test_initial_projector(adapted, tiny_model, tmp_path):
@@ -177,8 +268,8 @@ def test_initial_projector(adapted, tiny_model, tmp_path):
     }
     save_file(state, tmp_path / "projector.safetensors")
     loaded = adapted(init_projector=tmp_path / "projector.safetensors")
-    for name, parameter in loaded.named_parameters():
-        if part_of(name) == "projector":
+    for name, parameter in loaded.model.named_parameters():
+        if loaded.parts.get(name) == "projector":
             torch.testing.assert_close(parameter, state[name.rpartition("default.")[2]], atol=2e-2, rtol=2e-2)
     save_file({"linear_1.weight": torch.zeros(2)}, tmp_path / "wrong.safetensors")
     with pytest.raises(UserError, match=r"no weight .*linear_1"):

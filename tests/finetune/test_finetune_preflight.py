@@ -55,7 +55,14 @@ def folder(tmp_path) -> Path:
 def checked(folder: Path, records: list[dict], **changes):
     path = write_rows(folder / "rows.jsonl", records)
     rows = open_rows(TrainRecipe(name="a", model="m", data=path))
-    options = {"max_length": 100, "max_reject": 1.0, "sample_answers": False, "workers": 1, **changes}
+    options = {
+        "max_length": 100,
+        "max_pixels": None,
+        "max_reject": 1.0,
+        "sample_answers": False,
+        "workers": 1,
+        **changes,
+    }
     result = check_rows(rows, build_processor(), rejects=folder / "rejects.jsonl", **options)
     rejects = [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
     return rows, result, rejects
@@ -81,7 +88,7 @@ def test_unreadable_lines_cost_themselves(folder):
     path.write_text(path.read_text() + "{broken\n\n[1]\n" + json.dumps({"id": "x"}) + "\n")
     rows = open_rows(TrainRecipe(name="a", model="m", data=path))
     result = check_rows(
-        rows, build_processor(), max_length=100, max_reject=1.0, sample_answers=False, workers=1,
+        rows, build_processor(), max_length=100, max_pixels=None, max_reject=1.0, sample_answers=False, workers=1,
         rejects=folder / "rejects.jsonl",
     )  # fmt: skip
     assert result.rejected == {"unreadable_row": 3}
@@ -120,7 +127,7 @@ def test_too_many_rejects(folder):
 
 
 def test_repeated_id(folder):
-    with pytest.raises(UserError, match="occurs twice, in rows 1 and 2"):
+    with pytest.raises(UserError, match=r"occurs twice, in .*rows.jsonl row 1 and .*rows.jsonl row 2"):
         checked(folder, [GOOD[0], GOOD[0]])
 
 

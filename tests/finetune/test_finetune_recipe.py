@@ -29,7 +29,7 @@ def test_unknown_key_in_a_stage(tmp_path):
 def test_without_stages_there_is_one():
     (stage,) = TrainRecipe.model_validate({**BASE, "max_steps": 7, "learning_rate": 0.5}).resolved_stages()
     assert (stage.max_steps, stage.learning_rate, stage.projector_learning_rate) == (7, 0.5, 0.5)
-    assert stage.train == ["lora", "projector"]
+    assert stage.train == ["decoder", "projector"]
 
 
 def test_a_stage_overrides_and_inherits():
@@ -46,14 +46,14 @@ def test_a_stage_overrides_and_inherits():
     first, second = recipe.resolved_stages()
     assert (first.max_steps, first.epochs) == (None, 2)  # its own epochs beat the recipe's max_steps
     assert (first.learning_rate, first.projector_learning_rate, first.batch_size) == (0.2, 0.1, 3)
-    assert (second.max_steps, second.learning_rate, second.train) == (9, 0.5, ["lora", "projector"])
+    assert (second.max_steps, second.learning_rate, second.train) == (9, 0.5, ["decoder", "projector"])
     assert [stage.name for stage in (first, second)] == ["stage 1", "stage 2"]
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"lora_rank": 0, "projector": False}, "nothing to train"),
+        ({"decoder": "frozen", "projector": False}, "nothing to train"),
         ({"projector": False, "stages": [{"train": ["projector"]}]}, "stage 1 trains"),
         ({"name": "../x"}, "name"),
         ({"learning_rate": 0}, "learning_rate"),

@@ -109,27 +109,67 @@ def test_a_checkpoint_cut_short_is_not_resumed_from(recipe_of, tmp_path, monkeyp
     assert_same_result(whole, train(recipe_of(out=tmp_path / "cut")))
 
 
-def test_trained_parts_change_and_nothing_else(recipe_of, monkeypatch):
-    import torch
-
-    from finetune.adapter import part_of
+@pytest.fixture
+def spied(monkeypatch):
+    """What ``train`` loaded, and its parameters before training."""
+    import copy
 
     seen = {}
-    build = training._build_model
+    load = training._load_learner
 
-    def spy(recipe, console):
-        model, groups = build(recipe, console)
-        seen["model"] = model
-        seen["before"] = {name: p.detach().clone() for name, p in model.named_parameters()}
-        return model, groups
+    def spy(recipe, after=None):
+        seen["learner"] = load(recipe, after)
+        seen["before"] = {name: copy.deepcopy(p.data) for name, p in seen["learner"].model.named_parameters()}
+        return seen["learner"]
 
-    monkeypatch.setattr(training, "_build_model", spy)
-    train(recipe_of(max_steps=4))  # LoRA's A moves one step after its B, which starts at zero
-    changed = {n for n, p in seen["model"].named_parameters() if not torch.equal(p, seen["before"][n])}
-    trained = {n for n, p in seen["model"].named_parameters() if p.requires_grad}
-    assert changed == trained
-    assert {part_of(name) for name in trained} == {"lora", "projector"}
-    assert all("language_model" in name for name in trained if part_of(name) == "lora")
+    monkeypatch.setattr(training, "_load_learner", spy)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"vision": "lora"},
+        {"vision": {"last_n": 1}},
+        {"vision": "full"},
+        {"decoder": "full", "quantization": "none"},
+    ],
+    ids=["frozen", "vision lora", "last_n", "vision full", "decoder full"],
+)
+def test_trained_parts_change_and_nothing_else(recipe_of, spied, deep_model, changes):
+    import torch
+
+    recipe = recipe_of(model=str(deep_model), max_steps=4, **changes)  # A moves one step after B, which starts at zero
+    folder = train(recipe)
+    learner = spied["learner"]
+    changed = {n for n, p in learner.model.named_parameters() if not torch.equal(p, spied["before"][n])}
+    trained = set(learner.trained_in(recipe.resolved_stages()[0]))
+    # Token embeddings and CLIP's class token of tokens that never occur stay; all else moves.
+    assert changed <= trained
+    assert all("embed" in name for name in trained - changed)
+    assert {learner.parts[name] for name in changed} == set(recipe.parts())
+    assert not any("encoder.layers.2." in name or "post_layernorm" in name for name in changed)
+    saved = (
+        folder / "adapter" / ("model.safetensors" if changes.get("decoder") == "full" else "adapter_model.safetensors")
+    )
+    if changes.get("decoder") != "full":
+        assert len(load_file(saved)) == len(trained)
+
+
+def test_a_batch_of_text_leaves_the_tower_alone(recipe_of, spied, toy_data, tmp_path):
+    import torch
+
+    rows = [json.loads(line) for line in toy_data.read_text().splitlines()]
+    for row in rows:
+        row.pop("image")
+        row["conversations"][0]["value"] = row["conversations"][0]["value"].replace("<image>\n", "")
+    data = tmp_path / "text.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train(recipe_of(data=data, vision="full", max_steps=2))
+    for name, parameter in spied["learner"].model.named_parameters():
+        if spied["learner"].parts.get(name) in ("vision", "projector"):
+            assert torch.equal(parameter, spied["before"][name])
 
 
 def test_an_alignment_stage_leaves_lora_alone(recipe_of):
@@ -139,18 +179,10 @@ def test_an_alignment_stage_leaves_lora_alone(recipe_of):
     assert any("multi_modal_projector" in name for name in weights)
 
 
-def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, tmp_path, monkeypatch):
+def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, spied):
     """Learning rate next to zero: the losses of one epoch equal one plain forward per conversation."""
     import torch
 
-    seen = {}
-    build = training._build_model
-
-    def spy(recipe, console):
-        seen["model"], groups = build(recipe, console)
-        return seen["model"], groups
-
-    monkeypatch.setattr(training, "_build_model", spy)
     recipe = recipe_of(
         learning_rate=1e-12, max_steps=None, epochs=1, compute_dtype="float32", quantization="none", lora_dropout=0.0
     )
@@ -170,7 +202,7 @@ def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, tmp_path, monk
     checked = preflight(recipe, rows, processor, resume=True)
     schedule = schedule_of(recipe, rows, checked.table, 0, recipe.resolved_stages()[0])
     collator = Collator(processor, rows.image_root)
-    model = seen["model"].eval()
+    model = spied["learner"].model.eval()
     for position in range(len(schedule)):
         conversation = schedule[position]
         batch = collator([conversation])
@@ -189,7 +221,7 @@ def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, tmp_path, monk
 def test_finished_run_returns_at_once_and_another_recipe_is_refused(recipe_of, monkeypatch):
     folder = train(recipe_of(max_steps=2))
     stamp = (folder / "manifest.json").stat().st_mtime_ns
-    monkeypatch.setattr(training, "_build_model", None)  # any attempt to train would fail
+    monkeypatch.setattr(training, "_load_learner", None)  # any attempt to train would fail
     assert train(recipe_of(max_steps=2)) == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == stamp
     with pytest.raises(UserError, match=r"differs in learning_rate \(0.005 there, 0.001 now\).*--fresh"):

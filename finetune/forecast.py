@@ -1,0 +1,70 @@
+"""What images cost: tokens and memory under several caps on their pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from finetune.images import capped
+
+Size = tuple[int, int]
+_CAPS = (None, 1024 * 1024, 768 * 768, 512 * 512, 336 * 336)
+_SIZES = 32
+
+
+def forecast(
+    sizes: Mapping[Size, int], cost: Callable[[Size], int], longest_text: int, max_pixels: int | None
+) -> list[dict[str, Any]]:
+    """One line a cap: tokens of images and of the longest conversation.
+
+    Args:
+        sizes: (width, height) → number of images; of many different sizes 32 over the range of areas are taken.
+        cost: tokens of an image of such a size.
+        longest_text: text tokens of the longest row.
+        max_pixels: the recipe's own cap; it becomes a line, looser caps are left out.
+    """
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    if not ordered:
+        return [{"max_pixels": None, "image_mean": 0.0, "image_max": 0, "longest": longest_text}]
+    step = max(1, (len(ordered) - 1) / (_SIZES - 1))
+    taken = {ordered[round(place * step)] for place in range(int((len(ordered) - 1) / step) + 1)} | {ordered[-1]}
+    largest = ordered[-1][0] * ordered[-1][1]
+    limit = largest if max_pixels is None else min(max_pixels, largest)
+    caps = [max_pixels, *(cap for cap in _CAPS if cap is not None and cap < limit)]
+    lines = []
+    for cap in caps:
+        tokens = {size: cost(capped(size, cap)) for size in taken}
+        weight = sum(sizes[size] for size in taken)
+        mean = sum(tokens[size] * sizes[size] for size in taken) / weight
+        most = max(tokens.values())
+        lines.append(
+            {"max_pixels": cap, "image_mean": round(mean, 1), "image_max": most, "longest": longest_text + most}
+        )
+    return lines
+
+
+def as_table(lines: Sequence[dict[str, Any]], batch_size: int) -> Table:
+    """The forecast for the terminal; the first line is the recipe as it is."""
+    table = Table("max_pixels", "tokens an image", "at most", "longest row", "longest batch", title="what images cost",
+                  title_justify="left")  # fmt: skip
+    with_memory = any("memory" in line for line in lines)
+    if with_memory:
+        table.add_column("memory, about")
+    for line in lines:
+        cap = "none" if line["max_pixels"] is None else f"{line['max_pixels']:,}"
+        cells = [cap, f"{line['image_mean']:,.0f}", f"{line['image_max']:,}", f"{line['longest']:,}",
+                 f"{line['longest'] * batch_size:,}"]  # fmt: skip
+        table.add_row(*cells, *([f"{line['memory'] / 2**30:.1f} GiB"] if with_memory else []))
+    for column in table.columns:
+        column.justify = "right"
+    return table
+
+
+def read_forecast(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``forecast.json``; empty without one."""
+    lines: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return lines

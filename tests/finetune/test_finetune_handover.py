@@ -1,0 +1,119 @@
+"""What a run leaves: the card, what other programs expect of an adapter folder, the start-of-run record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from safetensors import safe_open
+
+from curate.errors import UserError
+from finetune.forecast import forecast
+from finetune.images import capped
+from finetune.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_model, toy_data):
+    """A run on a curated folder."""
+    from finetune.recipe import TrainRecipe
+
+    folder = tmp_path_factory.mktemp("handover")
+    curated = folder / "curated"
+    curated.mkdir()
+    (curated / "samples.jsonl").write_bytes(toy_data.read_bytes())
+    manifest = {"image_root": str(toy_data.parent), "recipe_digest": "c0ffee" * 8, "git_commit": "abc123",
+                "counts": {"rows": 50, "keep": 42, "drop": 8}, "inputs": {"raw/vqa.jsonl": "f00d"}}  # fmt: skip
+    (curated / "manifest.json").write_text(json.dumps(manifest))
+    return train(TrainRecipe(
+        name="h", out=folder / "run", model=str(tiny_model), data=curated, lora_rank=2, batch_size=2, max_steps=2,
+        num_workers=0, max_length=128, report_to=["tensorboard"],
+    ))  # fmt: skip
+
+
+def test_card_names_the_origin_of_the_data(run):
+    text = (run / "adapter" / "README.md").read_text()
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["library_name"] == "peft" and front["pipeline_tag"] == "image-text-to-text" and front["base_model"]
+    for words in ("c0ffee", "`raw/vqa.jsonl`: sha256 `f00d`", "rows 50, keep 42, drop 8", "rejected: none", "nf4"):
+        assert words in text
+
+
+def test_what_peft_swift_and_llama_factory_look_for(run):
+    """PEFT's file names and key prefix; ms-swift reads base model and type from adapter_config.json and without an
+    args.json needs --load_args false; LLaMA-Factory passes the folder to PeftModel; both want a LoRA of a causal
+    model and a tokenizer with its template beside it. No pickle."""
+    adapter = run / "adapter"
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA" and config["task_type"] == "CAUSAL_LM" and config["base_model_name_or_path"]
+    assert config["inference_mode"] is True and isinstance(config["target_modules"], str)
+    assert config["modules_to_save"] == ["model.multi_modal_projector"]
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        names = list(file.keys())
+    assert names and all(name.startswith("base_model.model.") and ".default" not in name for name in names)
+    found = {path.name for path in adapter.iterdir()}
+    assert {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "processor_config.json"} <= found
+    assert not {path.suffix for path in adapter.iterdir()} & {".bin", ".pt", ".pth", ".pkl"}
+
+
+def test_the_start_is_recorded_before_the_first_step(run):
+    start = json.loads((run / "run.json").read_text())
+    assert start["packages"]["torch"] and start["recipe"]["name"] == "h" and set(start["inputs"]) == {"model", "data"}
+    assert {(group["part"], group["state"]) for group in start["modules"]} >= {
+        ("decoder", "4-bit"),
+        ("decoder", "LoRA"),
+    }
+
+
+def test_reporters_get_the_losses(run):
+    assert list((run / "tensorboard" / "train").glob("events.out.tfevents.*"))
+
+
+def test_an_unknown_reporter(recipe_of):
+    with pytest.raises(UserError, match="report_to: "):
+        train(recipe_of(report_to=["nothing"]))
+
+
+def test_forecast_and_memory(run):
+    lines = json.loads((run / "forecast.json").read_text())
+    assert lines[0]["max_pixels"] is None and lines[0]["image_max"] == 4 and lines[0]["memory"] > 0
+    assert lines[0]["longest"] >= lines[0]["image_max"]
+
+
+def test_forecast_by_cap():
+    """A made-up processor: one token per 100 pixels."""
+    sizes = {(2000, 1000): 3, (100, 100): 7}
+    lines = forecast(sizes, lambda size: size[0] * size[1] // 100, 50, None)
+    assert lines[0] == {"max_pixels": None, "image_mean": 6070.0, "image_max": 20000, "longest": 20050}
+    assert [line["max_pixels"] for line in lines[1:]] == [1024 * 1024, 768 * 768, 512 * 512, 336 * 336]
+    assert all(line["image_max"] <= line["max_pixels"] // 100 for line in lines[1:])
+    many = {(n, n): 1 for n in range(10, 400)}
+    asked = set()
+    forecast(many, lambda size: asked.add(size) or 1, 0, 10_000)
+    assert len(asked) < 120
+    assert forecast({}, len, 5, None)[0]["longest"] == 5
+
+
+@pytest.mark.parametrize(("size", "cap"), [((2000, 1000), 500_000), ((7, 1000), 100), ((50, 40), 2000), ((3, 3), 1)])
+def test_capped_sizes(size, cap):
+    width, height = capped(size, cap)
+    assert 1 <= width * height <= cap
+    assert capped(size, None) == size
+    if size[0] * size[1] <= cap:
+        assert (width, height) == size
+
+
+def test_memory_that_runs_out_names_the_way_out(recipe_of, monkeypatch):
+    import torch
+
+    from finetune.trainer import SampleLossTrainer
+
+    def too_much(*_, **__):
+        raise torch.OutOfMemoryError("no")
+
+    monkeypatch.setattr(SampleLossTrainer, "compute_loss", too_much)
+    with pytest.raises(
+        UserError, match=r"longest batch \([\d,]+ tokens\) does not fit .*batch_size: 1 and gradient_acc"
+    ):
+        train(recipe_of())
