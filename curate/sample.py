@@ -132,8 +132,9 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     )
     image, answers, own_meta = record.get(image_key), record.get("answers"), record.get("meta")
     listed = [image] if isinstance(image, str | dict) and image else image or list(spelled.images)
-    paths = [one.get("path") if isinstance(one, dict) else one for one in listed] if isinstance(listed, list) else [""]
-    if not all(isinstance(path, str) and path for path in paths):
+    found = [one.get("path") if isinstance(one, dict) else one for one in listed] if isinstance(listed, list) else [""]
+    paths = [path for path in found if isinstance(path, str) and path]
+    if len(paths) < len(found):
         raise UserError(f"{where}: {image_key!r} must be a path or a list of paths")
     if not isinstance(answers, list | None) or not all(isinstance(answer, str) for answer in answers or []):
         raise UserError(f"{where}: 'answers' must be a list of strings")

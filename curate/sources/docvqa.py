@@ -50,12 +50,12 @@ def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
         key = "image_local_name" if "image_local_name" in row else "image"
         held = {"question", *([key] if placed == row.get(key) else [])}
         held |= {"answers"} if row.get("answers") == list(answers) else set()
-        named = isinstance(kinds, list) and bool(kinds) and all(isinstance(kind, str) for kind in kinds)
+        named = [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
         return sample(
             row, question=text(row, "question"), answers=answers, own=own_id(row, "questionId"), image=placed,
             settings=settings, source="infographicvqa" if key == "image_local_name" else "docvqa",
             split=split_in(str(row.get("data_split") or ""), document_split, path.name), held=held,
-            extra={"question_type": ", ".join(kinds)} if named else {},
+            extra={"question_type": ", ".join(named)} if named else {},
         )  # fmt: skip
 
     yield from samples(iter_document(path, "data"), make)

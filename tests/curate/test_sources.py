@@ -328,7 +328,7 @@ def test_what_is_no_source_is_a_sentence(tmp_path):
         ("object.json", "no known layout; its fields are a, b"),
         ("broken.parquet", "Parquet"),
         ("x" * 300, "too long"),
-        ("a\0b", "null"),
+        ("a\0b", "no such file"),
     ]:
         with pytest.raises(UserError, match=words):
             open_source(SourceSettings(location=str(tmp_path / location)))
