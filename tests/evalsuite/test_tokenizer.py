@@ -13,7 +13,7 @@ from evalsuite.metrics.tokenizer import words
 
 TOKENS = json.loads((Path(__file__).parent / "peers" / "tokens.json").read_text(encoding="utf-8"))["tokens"]
 # Spellings that no caption has, and on which we are known to differ; see the module's docstring.
-KNOWN = ("Ph.D.s", "cannot's", "gimme's", "gonna's", "inc.-b", "o'o'o", "ol'man", "555-1234 555", "10 2000 12")
+KNOWN = ("o'o'o", "ol'man", "ol’man", "’tis’nt", "inc.-b", "555-1234 555", "10 2000 12")
 PIECES = st.sampled_from(
     [
         "a",
@@ -99,7 +99,7 @@ def test_tokens_equal_the_java_tokeniser(caption: str) -> None:
 
 def test_known_differences_are_few() -> None:
     differing = [caption for caption in TOKENS if " ".join(ptb_tokenize(caption)) != TOKENS[caption]]
-    assert len(differing) <= 14
+    assert len(differing) <= 12
     assert all(any(piece in caption for piece in KNOWN) for caption in differing)
 
 

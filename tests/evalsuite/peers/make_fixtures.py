@@ -1,7 +1,7 @@
 """Let pycocoevalcap (with its Java tokeniser) compute the values that our metrics are tested against.
 
-    pip install --target /tmp/peer --no-deps pycocoevalcap==1.2
-    PYTHONPATH=/tmp/peer:. python tests/evalsuite/peers/make_fixtures.py
+    pip install pycocoevalcap==1.2
+    python tests/evalsuite/peers/make_fixtures.py
 
 Needs Java. Writes ``tokens.json`` and ``scores.json`` beside this file.
 """
@@ -13,8 +13,6 @@ import importlib.metadata
 import io
 import json
 import random
-import subprocess
-import tempfile
 from pathlib import Path
 
 from hard_captions import HARD, LINES, caption_set
@@ -23,22 +21,10 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer import ptbtokenizer
 
+from evalsuite.java import find_jar, java_tokens
+
 HERE = Path(__file__).parent
-COMMAND = "PYTHONPATH=/tmp/peer:. python tests/evalsuite/peers/make_fixtures.py"
-
-
-def java_tokens(captions: list[str]) -> list[str]:
-    """Tokens of each caption read alone: a line with one strange word stands between any two."""
-    jar_folder = Path(ptbtokenizer.__file__).parent
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False, encoding="utf-8") as handle:
-        handle.write("\nzq\n".join(captions) + "\n")
-    command = ["java", "-cp", ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR, "edu.stanford.nlp.process.PTBTokenizer"]
-    command += ["-preserveLines", "-lowerCase", handle.name]
-    done = subprocess.run(command, cwd=jar_folder, capture_output=True, check=True)
-    Path(handle.name).unlink()
-    lines = done.stdout.decode().split("\n")[: 2 * len(captions) : 2]
-    kept = [[token for token in line.rstrip().split(" ") if token not in ptbtokenizer.PUNCTUATIONS] for line in lines]
-    return [" ".join(tokens) for tokens in kept]
+COMMAND = "python tests/evalsuite/peers/make_fixtures.py"
 
 
 def write(name: str, **content: object) -> None:
@@ -52,7 +38,7 @@ def main() -> None:
     """Write both fixtures."""
     chunks = sorted({chunk for line in LINES for chunk in line.split(" ") if chunk})
     captions = [*HARD, *LINES, *(f"a {chunk} b" for chunk in chunks)]
-    write("tokens.json", tokens=dict(zip(captions, java_tokens(captions), strict=True)))
+    write("tokens.json", tokens=dict(zip(captions, java_tokens(captions, find_jar()), strict=True)))
     sets = []
     for seed in (0, 1, 2):
         predictions, references = caption_set(random.Random(seed))
