@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.atomic import atomic_path
+from curate.disk import disk_problem
 from curate.errors import UserError
 from curate.workspace import Workspace, read_batches, write_parquet
 
@@ -116,4 +117,4 @@ def _write_lines(path: Path, lines: Iterator[str]) -> None:
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
             handle.writelines(f"{line}\n" for line in lines)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.atomic import atomic_path
+from curate.disk import disk_problem
 from curate.errors import UserError
 
 ROWS_A_GROUP = 16_384
@@ -54,6 +55,11 @@ class Workspace:
     def text(self) -> Path:
         """Text signals by sample_id."""
         return self.signals / "text.parquet"
+
+    @property
+    def scores(self) -> Path:
+        """Scores of prompt sets and heads by image_key, where the recipe has any."""
+        return self.signals / "scores.parquet"
 
     @property
     def duplicate_images(self) -> Path:
@@ -120,7 +126,8 @@ def sole_use(space: Workspace) -> Iterator[None]:
         space.work.mkdir(parents=True, exist_ok=True)
         lock = (space.work / "lock").open("w")
     except OSError as error:
-        raise UserError(f"{space.folder}: cannot be written ({error.strerror or error})") from error
+        problem = disk_problem(error, space.folder) or f"{space.folder}: cannot be written ({error})"
+        raise UserError(problem) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +149,7 @@ def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], sche
             for table in _regrouped(batches, schema):
                 writer.write_table(table, row_group_size=ROWS_A_GROUP)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
 
 
 def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

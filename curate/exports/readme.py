@@ -55,7 +55,7 @@ def write_readme(folder: Path, curated: Curated, settings: ExportSettings, count
     load = _LOAD[settings.to].format(
         root="this folder" if settings.copies else f"`{curated.root}`",
         here=here,
-        first=f"{here}/{_as_braces(sorted(path.name for path in folder.glob(names.get(first, '*'))))}",
+        first=f"{here}/{_as_braces(sorted(path.name for path in folder.glob(names[first]))) if names else ''}",
         name=curated.name,
         split=first,
         variable=f"ROOT_IMAGE_DIR={here} " if settings.copies else "",

@@ -32,37 +32,33 @@ def whole(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("to", FORMAT_NAMES)
 def test_stopped_at_every_write_then_the_same(curated, tmp_path, monkeypatch, to):
+    """Stop before the first file takes its place, then before the second, and so on; go on from there each time."""
     place = tmp_path / "out"
-    expected = whole(exported(curated, to, out=place, images=None if to in ("trl", "jsonl") else "copy")[0])
-    (place / "manifest.json").unlink()
+    images = None if to in ("trl", "jsonl") else "copy"
+    expected = whole(exported(curated, to, out=place, images=images)[0])
     for path in sorted(place.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    replace, rename = Path.replace, Path.rename
+    left = [0]
 
-    def stop(self, target):
-        raise Killed(target)
-
-    def once(real):
-        def then_stop(self, target):
-            monkeypatch.setattr(Path, "replace", stop)
-            monkeypatch.setattr(Path, "rename", stop)
+    def counted(real):
+        def stop_or_go(self, target):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed(target)
             return real(self, target)
 
-        return then_stop
+        return stop_or_go
 
-    stops = 0
-    while stops < 40:
-        monkeypatch.setattr(Path, "replace", once(replace))
-        monkeypatch.setattr(Path, "rename", once(rename))
+    monkeypatch.setattr(Path, "replace", counted(Path.replace))
+    monkeypatch.setattr(Path, "rename", counted(Path.rename))
+    for stops in range(40):
+        left[0] = stops
         try:
-            exported(curated, to, out=place, images=None if to in ("trl", "jsonl") else "copy")
+            folder, _ = exported(curated, to, out=place, images=images)
             break
         except Killed:
-            stops += 1
-            assert not (place / "manifest.json").exists() or read_manifest(place, finish_with="")
-    monkeypatch.undo()
-    folder, _ = exported(curated, to, out=place, images=None if to in ("trl", "jsonl") else "copy")
-    assert 2 < stops < 40
+            assert not (place / "manifest.json").exists(), "the folder takes its place when all is written"
+    assert 2 < stops < 39
     assert whole(folder) == expected
     assert not list(tmp_path.rglob(".*")), "nothing is left of the broken ones"
 

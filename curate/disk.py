@@ -1,0 +1,28 @@
+"""When a disk says no: one sentence that tells what to do, for every way in which a write can fail."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+_HINTS = {
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f) and run it again",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EMFILE: "raise the limit on open files (ulimit -n) and run it again",
+}
+
+
+def disk_problem(error: OSError, path: object = None) -> str | None:
+    """What went wrong with a file and what to do, or None for an error that is not the disk's.
+
+    Args:
+        path: the file, if the error does not know it, as errors of pyarrow and of a flush do not.
+    """
+    if error.errno not in _HINTS:
+        return None
+    where = error.filename or path
+    return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}; {_HINTS[error.errno]}, what is finished is kept"
