@@ -68,7 +68,7 @@ def explain(folder: Path, sample_id: str) -> Explanation:
     manifest = read_manifest(folder, finish_with="curate run RECIPE")
     recipe = parse_recipe(manifest["recipe"], CurateRecipe, where=f"{folder}/manifest.json")
     space = Workspace(folder)
-    rules = check_rules(all_rules(recipe))
+    rules = check_rules(all_rules(recipe), recipe.signals.scores)
     with duckdb.connect(":memory:") as connection:
         create_views(connection, space, recipe.losses)
         query = "SELECT * FROM {} WHERE sample_id = ?"

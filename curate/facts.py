@@ -9,9 +9,11 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from curate.errors import UserError
 from curate.measure.store import image_schema
-from curate.signals import SIGNAL_COLUMNS
+from curate.signals import SIGNAL_COLUMNS, zero_shot
 from curate.workspace import Workspace
 
 _SQL_TYPES = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "double": "DOUBLE"}
@@ -39,7 +41,7 @@ class Column:
     """A column that rules may use.
 
     Attributes:
-        table: where it comes from: rows, path, image, text, duplicate, contamination or loss.
+        table: where it comes from: rows, path, image, score, text, duplicate, contamination or loss.
         sql: how it is read there.
         type: its DuckDB type.
         about: meaning, unit, range.
@@ -51,9 +53,16 @@ class Column:
     about: str
 
 
-@lru_cache(maxsize=1)
-def known_columns() -> dict[str, Column]:
-    """Every column by name, in the order in which `curate signals` shows them."""
+@lru_cache(maxsize=8)
+def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
+    """Every column by name, in the order in which `curate signals` shows them.
+
+    Args:
+        scores: prompt sets and heads of the recipe.
+
+    Raises:
+        UserError: one of them has the name of another column.
+    """
     about = {name: text for columns in SIGNAL_COLUMNS.values() for name, text in columns.items()} | _FILE_COLUMNS
     found = {
         "error": Column("path", "p.error", "VARCHAR", "what is wrong with the file (missing, empty, …); or null"),
@@ -65,7 +74,13 @@ def known_columns() -> dict[str, Column]:
             found[field.name] = Column("image", f's."{field.name}"', kind, about.get(field.name, ""))
     for name, kind in _TEXT_TYPES.items():
         found[name] = Column("text", f't."{name}"', kind, about.get(name, ""))
-    return {**found, **_ROW_COLUMNS, **_FOUND_COLUMNS}
+    found.update(_ROW_COLUMNS | _FOUND_COLUMNS)
+    if clash := next((name for name in scores if name in found), None):
+        raise UserError(f"signals: {clash!r} is the name of another column; call the prompt set or head otherwise")
+    for name in dict.fromkeys([*zero_shot.COLUMNS, *scores]):
+        meaning = zero_shot.COLUMNS.get(name, "0–1: a prompt set or head of the recipe")
+        found[name] = Column("score", f'z."{name}"', "DOUBLE", meaning)
+    return found
 
 
 _ROW_COLUMNS = {
@@ -105,11 +120,15 @@ _FOUND_COLUMNS = {
                            " (needs `contamination:`)"),
     "contaminated_question": Column("contamination", "coalesce(c.same_question, false)", "BOOLEAN",
                                     "and that set asks the same question"),
-    "loss": Column("loss", "l.loss", "DOUBLE", "nats per trained token in the last epoch of `losses:`; or null"),
+    "train_loss": Column("loss", "l.train_loss", "DOUBLE",
+                         "nats per trained token in the last epoch of `losses:`, the mean over runs; or null"),
+    "train_loss_first": Column("loss", "l.train_loss_first", "DOUBLE",
+                               "the same in the first epoch: learnt late, or never, are rows where it hardly fell"),
 }  # fmt: skip
 _JOINS = {
     "path": "LEFT JOIN paths p ON p.path = i.path",
     "image": "LEFT JOIN images s ON s.image_key = i.image_key",
+    "score": "LEFT JOIN scores z ON z.image_key = i.image_key",
     "text": "LEFT JOIN texts t ON t.sample_id = r.sample_id",
     "duplicate": "LEFT JOIN duplicates d ON d.position = r.position",
     "contamination": "LEFT JOIN contaminations c ON c.sample_id = r.sample_id",
@@ -121,10 +140,11 @@ _CONTAMINATIONS = """
     FROM {table} GROUP BY sample_id
 """
 _LOSSES = """
-    SELECT sample_id, avg(loss) AS loss FROM (
-        SELECT sample_id, loss, (stage, epoch) = max((stage, epoch)) OVER (PARTITION BY sample_id) AS is_last
-        FROM {table}
-    ) WHERE is_last GROUP BY sample_id
+    SELECT sample_id, avg(last_loss) AS train_loss, avg(first_loss) AS train_loss_first FROM (
+        SELECT sample_id, filename, arg_max(loss, (stage, epoch)) AS last_loss,
+               arg_min(loss, (stage, epoch)) AS first_loss
+        FROM {table} GROUP BY sample_id, filename
+    ) GROUP BY sample_id
 """
 _NO_DUPLICATES = """
     SELECT NULL::BIGINT AS position, NULL::VARCHAR AS duplicate_of, NULL::VARCHAR AS conflict_with,
@@ -133,12 +153,14 @@ _NO_DUPLICATES = """
 _NO_CONTAMINATION = (
     "SELECT NULL::VARCHAR AS sample_id, NULL::BOOLEAN AS same_question, NULL::VARCHAR AS evaluation WHERE false"
 )
-_NO_LOSSES = "SELECT NULL::VARCHAR AS sample_id, NULL::DOUBLE AS loss WHERE false"
+_NO_LOSSES = (
+    "SELECT NULL::VARCHAR AS sample_id, NULL::DOUBLE AS train_loss, NULL::DOUBLE AS train_loss_first WHERE false"
+)
 
 
-def column_types() -> dict[str, str]:
+def column_types(scores: tuple[str, ...] = ()) -> dict[str, str]:
     """Column name → DuckDB type."""
-    return {name: column.type for name, column in known_columns().items()}
+    return {name: column.type for name, column in known_columns(scores).items()}
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, space: Workspace, losses: Sequence[Path] = ()) -> None:
@@ -156,13 +178,17 @@ def create_views(connection: duckdb.DuckDBPyConnection, space: Workspace, losses
         connection.register("no_images", pa.schema(fields).empty_table())
         view("images", "SELECT * EXCLUDE (path, error, error_detail) FROM no_images")
     view("set_sizes", _SET_SIZES)
+    stored = pq.read_schema(space.scores).names if space.scores.is_file() else ["image_key"]
+    absent = "".join(f', NULL::DOUBLE AS "{name}"' for name in zero_shot.COLUMNS if name not in stored)
+    scores = parquet([space.scores]) if len(stored) > 1 else "(SELECT NULL::VARCHAR AS image_key) WHERE false"
+    view("scores", f"SELECT *{absent} FROM {scores}")
     view("texts", f"SELECT * FROM {parquet([space.text])}")
     found = space.duplicate_rows
     view("duplicates", f"SELECT * FROM {parquet([found])}" if found.is_file() else _NO_DUPLICATES)
     matched = space.contamination_rows
     has_matches = matched.is_file()
     view("contaminations", _CONTAMINATIONS.format(table=parquet([matched])) if has_matches else _NO_CONTAMINATION)
-    view("losses", _LOSSES.format(table=parquet(losses)) if losses else _NO_LOSSES)
+    view("losses", _LOSSES.format(table=parquet(losses, "filename = true")) if losses else _NO_LOSSES)
 
 
 def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], where: str = "true") -> None:
@@ -172,7 +198,8 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
         columns: names of ``known_columns``.
         where: condition on the view ``rows`` (alias r); ours, never the user's.
     """
-    known = known_columns()
+    scores = connection.table("scores").columns[1:]
+    known = known_columns(tuple(name for name in scores if name not in zero_shot.COLUMNS))
     wanted = {name: known[name] for name in columns}
     tables = {column.table for column in wanted.values()} - {"rows"}
     selected = "".join(f', {column.sql} AS "{name}"' for name, column in wanted.items())
@@ -190,9 +217,10 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
     """)
 
 
-def parquet(paths: Sequence[Path]) -> str:
+def parquet(paths: Sequence[Path], options: str = "") -> str:
     """SQL that reads Parquet files; their names are quoted."""
-    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
+    files = ", ".join(literal(str(path)) for path in paths)
+    return f"read_parquet([{files}]{options and ', '}{options})"
 
 
 def literal(text: str) -> str:

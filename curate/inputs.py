@@ -33,6 +33,9 @@ def check_inputs(recipe: CurateRecipe) -> None:
         open_source(source)
     if recipe.corrections:
         read_corrections(recipe.corrections)
+    for name, path in recipe.signals.heads.items():
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `signals: heads:` names it for {name!r}")
     for path in recipe.losses:
         try:
             columns = pq.read_schema(path).names
@@ -51,9 +54,10 @@ def input_digests(recipe: CurateRecipe) -> dict[str, str]:
 
 
 def side_inputs(recipe: CurateRecipe) -> dict[str, str]:
-    """Digests of what is read anew by every decision: corrections and losses."""
+    """Digests of what is read anew by every decision: corrections, losses and linear heads."""
     corrections = sorted(recipe.corrections.glob("*.jsonl")) if recipe.corrections else []
-    return {str(path): sha256_file(path) for path in [*corrections, *recipe.losses] if path.is_file()}
+    paths = [*corrections, *recipe.losses, *recipe.signals.heads.values()]
+    return {str(path): sha256_file(path) for path in paths if path.is_file()}
 
 
 def all_sources(recipe: CurateRecipe) -> list[SourceSettings]:
@@ -68,8 +72,9 @@ def resolved(recipe: CurateRecipe) -> dict[str, Any]:
 
 
 def measured_from(recipe: CurateRecipe) -> str:
-    """Digest of the part of a recipe that measuring depends on."""
+    """Digest of the part of a recipe that measuring depends on; prompt sets and heads only read what it stored."""
     sources, signals = [_read_from(one) for one in recipe.sources], resolved(recipe)["signals"]
+    signals = {name: value for name, value in signals.items() if name not in ("prompts", "heads")}
     return digest_of([sources, signals, [_read_from(one) for one in all_sources(recipe)[len(sources) :]]])
 
 

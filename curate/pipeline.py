@@ -17,11 +17,14 @@ from curate.inputs import all_sources, check_inputs, image_stamp, input_digests,
 from curate.manifest import MANIFEST, is_current, read_manifest
 from curate.materialise import ImageStore
 from curate.measure.images import measure_images
+from curate.measure.scores import write_scores
 from curate.measure.texts import measure_text
 from curate.policy import CheckedRule, check_rules, decide
 from curate.publish import exports_are_there, publish
 from curate.recipe import CurateRecipe, MatchSettings, all_rules, benchmark_name
 from curate.settings import MeasureSettings, SourceSettings
+from curate.signals import SIGNAL_VERSIONS
+from curate.signals.zero_shot import VERSION as ZERO_SHOT_VERSION
 from curate.splits import assign_splits
 from curate.steps import Steps, stamp
 from curate.stored import StoredPaths, StoredSamples
@@ -56,7 +59,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     Raises:
         UserError: bad input. The folder then has no manifest, or the one of an earlier, whole run.
     """
-    rules = check_rules(all_rules(recipe))
+    rules = check_rules(all_rules(recipe), recipe.signals.scores)
     check_inputs(recipe)
     space = Workspace(recipe.folder)
     inputs = input_digests(recipe)
@@ -92,7 +95,7 @@ def decide_again(recipe: CurateRecipe, recipe_name: str) -> Outcome:
     Raises:
         UserError: nothing was measured yet, or not with these sources and signals.
     """
-    rules = check_rules(all_rules(recipe))
+    rules = check_rules(all_rules(recipe), recipe.signals.scores)
     space = Workspace(recipe.folder)
     steps = Steps(space.work)
     if steps.noted("measured") is None:
@@ -167,16 +170,29 @@ def _judge(
     settings = recipe.signals
     steps.unless_done(
         "measure texts",
-        [known, settings.clip and settings.clip.model_dump(mode="json")],
+        [known, SIGNAL_VERSIONS["text"], settings.clip and settings.clip.model_dump(mode="json")],
         [space.text],
         lambda: measure_text(StoredSamples(space.samples), space.signals, settings),
     )
+    _score(recipe, known, space, steps)
     _compare(recipe, known, space, steps)
     _split(recipe, known, space, steps)
     steps.always("decide", lambda: decide(space, rules, recipe.losses))
     steps.note("images", _image_stamps(space, steps))
     counts = publish(recipe, recipe_name, rules, inputs, root, space, steps, decode_examples=decode_examples)
     return Outcome(space, counts, steps.seconds)
+
+
+def _score(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Steps) -> None:
+    """Prompt sets and linear heads on the stored embeddings, where the recipe has any."""
+    settings = recipe.signals
+    if not settings.scores:
+        space.scores.unlink(missing_ok=True)
+        return
+    heads = {name: sha256_file(path) for name, path in settings.heads.items()}
+    key = [known, ZERO_SHOT_VERSION, settings.model_dump(mode="json", include={"clip", "prompts"}), heads]
+    key.append({name: one.model_dump(mode="json") for name, one in settings.prompt_sets.items()})
+    steps.unless_done("score embeddings", key, [space.scores], lambda: write_scores(space.signals, settings))
 
 
 def _split(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Steps) -> None:

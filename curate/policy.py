@@ -67,9 +67,13 @@ class CheckedRule:
         return literal("; ".join(self.expression.thresholds)) if self.expression.thresholds else "NULL"
 
 
-def check_rules(rules: Mapping[str, Rule]) -> list[CheckedRule]:
-    """Check every condition; UserError names the rule and what is wrong with it."""
-    types = column_types()
+def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list[CheckedRule]:
+    """Check every condition; UserError names the rule and what is wrong with it.
+
+    Args:
+        scores: columns that the recipe's prompt sets and heads add.
+    """
+    types = column_types(scores)
     return [
         CheckedRule(name, rule.action, parse_expression(rule.when, types, f"rule {name!r}"))
         for name, rule in rules.items()

@@ -43,7 +43,7 @@ def publish(
     shown = write_card(space, recipe, recipe_name, rules, counts, root, decode_examples=decode_examples)
     outputs += [space.folder / CARD, *shown.files]
     made = export_all(recipe, root, space, steps)
-    found = [space.decisions, space.corrections, space.duplicate_images, space.paths, space.text]
+    found = [space.decisions, space.corrections, space.duplicate_images, space.paths, space.text, space.scores]
     write_manifest(
         space.folder,
         stage="curate",

@@ -95,8 +95,8 @@ def test_text_row_and_loss_columns_mix_with_image_columns(tmp_path):
     pq.write_table(pa.table(columns, names=["sample_id", "stage", "epoch", "loss"]), losses)
     rules = {
         "torn": ("agreement < 0.6 AND votes = 2 AND width = 64", "flag"),
-        "hard": ("loss > 5 AND question_type = 'yes_no'", "drop"),
-        "easy": ("loss = 2 AND source = 'set'", "flag"),
+        "hard": ("train_loss > 5 AND question_type = 'yes_no'", "drop"),
+        "easy": ("train_loss = 2 AND source = 'set'", "flag"),
     }
     found = decisions(store(tmp_path / "set", rows, [image("a")]), rules, [losses])
     assert fired(found["1"]) == ["torn", "easy"], "the last epoch of the last stage counts"
@@ -175,5 +175,5 @@ def test_every_known_column_has_a_meaning_and_can_be_asked(tmp_path):
     assert not [name for name, column in known_columns().items() if not column.about]
     space = store(tmp_path, [sample("1", ["a"])], [image("a")])
     found = decisions(space, {name: (f'"{name}" IS NULL', "flag") for name in column_types()})["1"]
-    assert "loss" in fired(found)
+    assert "train_loss" in fired(found)
     assert "width" not in fired(found)
