@@ -25,7 +25,9 @@ _KINDS = ("human", "augmented")
 
 def looks_like(probe: Probe) -> bool:
     """A list of charts with query and label; or a folder with such files."""
-    return bool(_files(probe.path)) if probe.is_folder else {"imgname", "query"} <= probe.first.keys()
+    if probe.is_folder:
+        return bool(_files(probe.path))
+    return probe.is_json and {"imgname", "query"} <= probe.first.keys()
 
 
 def image_root(settings: SourceSettings) -> Path:

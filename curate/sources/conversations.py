@@ -22,9 +22,8 @@ EXAMPLE = "{location: llava_v1_5_mix665k.json, image_root: llava/images}"
 
 def looks_like(probe: Probe) -> bool:
     """JSON rows with ``conversations`` or ``messages``, or with ``query`` and ``response``; ``table`` reads Parquet."""
-    if probe.start.startswith(b"PAR1"):
-        return False
-    return bool({"conversations", "messages"} & probe.first.keys()) or {"query", "response"} <= probe.first.keys()
+    keys = probe.first.keys() if probe.is_json else set()
+    return bool({"conversations", "messages"} & keys) or {"query", "response"} <= keys
 
 
 def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:

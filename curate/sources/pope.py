@@ -30,7 +30,7 @@ def looks_like(probe: Probe) -> bool:
     """Rows of ``question_id``, ``image`` and ``text`` with a label yes or no, or one of POPE's categories."""
     if probe.is_folder:
         return any(_FILE.fullmatch(name) for name in probe.names)
-    row = probe.first
+    row = probe.first if probe.is_json else {}
     asked = {"question_id", "image", "text"} <= row.keys()
     return asked and (row.get("label") in ("yes", "no") or row.get("category") in _CATEGORIES)
 

@@ -44,6 +44,11 @@ class Probe:
     first: Mapping[str, Any] = field(default_factory=dict)
     trouble: str = ""
 
+    @property
+    def is_json(self) -> bool:
+        """Whether it is a file that begins as JSON or JSONL does."""
+        return self.start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
     def element(self, key: str) -> Mapping[str, Any]:
         """The first element of the document's list ``key`` if that is an object, else empty."""
         return as_object(self.document.get(key))

@@ -23,7 +23,7 @@ EXAMPLE = "{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}"
 
 def looks_like(probe: Probe) -> bool:
     """A list of questions with ``answerable``, or about a picture called ``VizWiz_…``."""
-    row = probe.first
+    row = probe.first if probe.is_json else {}
     named = str(row.get("image", "")).rpartition("/")[2].startswith("VizWiz_")
     return {"image", "question"} <= row.keys() and (named or {"answerable", "answer_type"} <= row.keys())
 

@@ -306,3 +306,13 @@ def test_a_recipe_can_name_source_and_split(tmp_path):
     (row,) = rows_of(published.docvqa(tmp_path), source="mine", split="dev")
     assert (row.id, row.source, row.split) == ("mine/dev/337", "mine", "dev")
     assert isinstance(row, Sample)
+
+
+def test_the_same_columns_in_a_table_are_a_table(tmp_path):
+    for name, header in (
+        ("chat.csv", "query,response,image"),
+        ("vizwiz.csv", "image,question,answerable,answer_type,answer"),
+    ):
+        path = tmp_path / name
+        path.write_text(f"{header}\n{','.join('x' * len(header.split(',')))}\n")
+        assert detect(str(path)) == "table"
