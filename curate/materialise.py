@@ -47,7 +47,8 @@ class ImageStore:
         with contextlib.suppress(OSError):
             if os.stat(target).st_size == len(data):  # noqa: PTH116 (once an image)
                 return
-        temporary = f"{target}.{os.getpid()}.tmp"
+        folder, _, name = target.rpartition("/")
+        temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
         try:
             self.make_folder(path)
             with open(temporary, "wb") as handle:  # noqa: PTH123

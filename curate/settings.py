@@ -119,7 +119,8 @@ class MeasureSettings(StrictModel):
         heads: column name → safetensors file of a linear layer on the embedding (``weight``, ``bias``); the column
             is its sigmoid. Needs ``clip``.
         max_bytes, max_pixels: larger files and images are classed, not decoded.
-        workers: processes that decode; null is one for each CPU. Does not change any result.
+        workers: processes that decode; null is one for each CPU, and at least two. Changes no result, but with one
+            the command itself decodes, and ends with a decoder that crashes.
         shard_size: images per Parquet part; also how much a killed run loses at most.
         batch_size: images or texts in one forward pass of a model.
     """
