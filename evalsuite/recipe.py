@@ -58,6 +58,8 @@ class ServerSettings(StrictModel):
         temperature: null leaves it to the server, for models that refuse the setting.
         seed: sent along; null sends none.
         token_limit: the name of the limit; OpenAI's reasoning models want ``max_completion_tokens``.
+        send_stop: send a task's stop texts. `transformers serve` 5.23 answers 500 to them for models with
+            pictures; with false the whole answer is written and cut here.
         max_image_bytes: pictures in PNG, JPEG, WebP or GIF go as they are up to this size; others are
             encoded anew to fit.
         extra_body: more fields of the request that this server understands, e.g. ``top_k: 1``.
@@ -73,6 +75,7 @@ class ServerSettings(StrictModel):
     temperature: Annotated[float, Field(ge=0)] | None = 0.0
     seed: int | None = 0
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    send_stop: bool = True
     max_image_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
     extra_body: dict[str, Any] = Field(default_factory=dict)
 

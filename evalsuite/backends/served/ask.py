@@ -158,7 +158,7 @@ class _Asker:
         if self.failures >= _GIVE_UP_AFTER:
             raise UserError(
                 f"{self.settings.url}: {self.failures} rows one after the other failed, the last with: {words}; "
-                "what was answered is kept, so run again when the server works"
+                f"what was answered is kept, so run again when the server works{self._hint(request, words)}"
             )
         return no_answer(request.key, words, time.monotonic() - began)
 
@@ -185,11 +185,16 @@ class _Asker:
             body["temperature"] = self.settings.temperature
         if self.settings.seed is not None:
             body["seed"] = self.settings.seed
-        if request.stop:
+        if request.stop and self.settings.send_stop:
             body["stop"] = list(request.stop)
         if self.settings.extra_body:
             body["extra_body"] = self.settings.extra_body
         return body
+
+    def _hint(self, request: Request, words: str) -> str:
+        if words.startswith("HTTP 500") and request.stop and self.settings.send_stop:
+            return "; if it cannot take `stop` (transformers serve), set `server.send_stop: false`"
+        return ""
 
     def _without_key(self, words: str) -> str:
         key = os.environ.get(self.settings.api_key_env)

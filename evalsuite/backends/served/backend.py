@@ -17,6 +17,8 @@ from evalsuite.backends.served.verdict import judge
 from evalsuite.recipe import EvalRecipe, ServerSettings
 
 _FIXED_FACTS = ("id", "root", "meta")  # of a listed model, those that stay while it stays the same
+_DECIDES = {"revision", "temperature", "seed", "send_stop", "max_image_bytes"}
+_NOT_READY = (429, 502, 503, 504)
 _PATIENCE = 20.0  # seconds for the list of models
 
 
@@ -37,7 +39,7 @@ def served(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
         model, facts = known
     else:
         model, facts = _pick(settings, listed)
-    decides = settings.model_dump(mode="json", include={"revision", "temperature", "seed", "max_image_bytes"})
+    decides = settings.model_dump(mode="json", include=_DECIDES)
     identity = digest_of({"server": facts, "extra_body": settings.extra_body, **decides})
 
     def renderer() -> Render:
@@ -77,9 +79,9 @@ def list_models(settings: ServerSettings) -> list[dict[str, Any]] | None:
             raise UserError(
                 f"{settings.url}: refuses the key in {settings.api_key_env} (HTTP {error.status_code})"
             ) from error
-        if error.status_code >= 500:
+        if error.status_code in _NOT_READY:
             raise ConnectionError(judge(error).words) from error
-        return None
+        return None  # `transformers serve` answers 500 where there is no hub cache
     except openai.APIConnectionError as error:
         raise ConnectionError(judge(error).words) from error
     except (ValueError, KeyError, TypeError):
