@@ -6,6 +6,9 @@ file, network or setting any more: the facts are loaded first, then it is locked
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from curate.errors import UserError
 from curate.expression import Expression, parse_expression
 from curate.facts import column_types, create_facts, create_views, literal
 from curate.recipe import Rule
-from curate.workspace import Workspace, write_parquet
+from curate.workspace import Workspace, row_count, write_parquet
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "kept_twin")]
@@ -37,6 +40,8 @@ DECISIONS = pa.schema(
     ]
 )
 _ROWS_A_BLOCK = 1 << 17  # rows whose decisions are in memory at once
+# Rules take seconds for a million rows; what takes longer than this is no rule.
+_SECONDS, _ROWS_A_SECOND = 60, 2000
 # The row that a rule points at, by the column that it asks about.
 _TWINS = {"duplicate": "duplicate_of", "conflicting": "conflict_with", "contaminated": "evaluation"}
 
@@ -84,7 +89,7 @@ def open_facts(
     space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = (), where: str = "true"
 ) -> duckdb.DuckDBPyConnection:
     """A locked connection with the tables ``facts`` (what the rules ask) and ``base`` (what a decision reports)."""
-    connection = duckdb.connect(":memory:")
+    connection = duckdb.connect(":memory:", config={"temp_directory": str(space.work / "spilled")})
     create_views(connection, space, losses)
     create_facts(connection, dict.fromkeys(name for rule in rules for name in rule.expression.columns), where)
     connection.execute(f"""
@@ -96,9 +101,34 @@ def open_facts(
         LEFT JOIN contaminations c ON c.sample_id = r.sample_id
         WHERE {where}
     """)
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    lock(connection)
     return connection
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """From here on the connection reaches no file, network, extension or setting, and half of the memory."""
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    connection.execute(f"SET memory_limit = '{half} bytes'")
+    for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access"):
+        connection.execute(f"SET {setting} = false")
+    connection.execute("SET lock_configuration = true")
+
+
+@contextlib.contextmanager
+def time_limit(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
+    """Stop whatever the connection does when the time is over.
+
+    Raises:
+        UserError: it was.
+    """
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise UserError(f"the rules took longer than {seconds:,.0f} s; simplify their conditions") from error
+    finally:
+        timer.cancel()
 
 
 def decide(space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()) -> None:
@@ -110,7 +140,8 @@ def decide(space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path
     """
     with open_facts(space, rules, losses) as connection:
         try:
-            connection.execute(_fired_sql(rules))
+            with time_limit(connection, _SECONDS + row_count(space.samples) / _ROWS_A_SECOND):
+                connection.execute(_fired_sql(rules))
         except duckdb.Error as error:
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
         write_parquet(space.decisions, _decided(connection, rules), DECISIONS)

@@ -1,7 +1,7 @@
 """A folder that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads: pictures and ``metadata.parquet``.
 
-``file_names`` becomes the column ``images``, a list, so that rows with several pictures or none fit
-too. ``meta`` is JSON text: its shape differs from row to row, a column's must not. (Parquet rather
+``images_file_names`` becomes the column ``images``, a list, so that rows with several pictures or none
+fit too (under the name ``file_names`` the loader takes an empty list for a missing one). ``meta`` is JSON text: its shape differs from row to row, a column's must not. (Parquet rather
 than JSON lines: a column that is empty in one split would get another type there.)
 """
 
@@ -29,7 +29,7 @@ COLUMNS = [
     ("split", pa.string()),
     ("meta", pa.string()),
 ]
-SCHEMA = pa.schema([("file_names", _TEXTS), *COLUMNS])
+SCHEMA = pa.schema([("images_file_names", _TEXTS), *COLUMNS])
 _BATCH = 1000
 
 
@@ -48,7 +48,7 @@ def write(rows: Iterable[Row], target: Target) -> None:
 
         for row in rows:
             names = copy_pictures(row, target.folder / row.split)
-            waiting[row.split].append({"file_names": names, **columns(row)})
+            waiting[row.split].append({"images_file_names": names, **columns(row)})
             if len(waiting[row.split]) >= _BATCH:
                 flush(row.split)
         for split in target.splits:

@@ -15,7 +15,7 @@ from curate.workspace import Workspace
 
 _BINS = 60
 _NUMBERS = {"INTEGER", "BIGINT", "DOUBLE", "UBIGINT"}
-_SHOWN_TABLES = {"image", "text", "duplicate", "loss", "rows"}
+_SHOWN_TABLES = {"image", "score", "text", "duplicate", "loss", "rows"}
 # Numbers that are names, or positions of bits.
 _NOT_SHOWN = {"phash", "dhash", "exif_orientation"}
 _TAIL = 0.002  # share of rows beyond each end that one far value must not stretch the axis for
@@ -65,13 +65,15 @@ class Histogram:
         return low - (high - low) <= value <= high + (high - low)
 
 
-def histograms(space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path]) -> list[Histogram]:
+def histograms(
+    space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path], scores: tuple[str, ...] = ()
+) -> list[Histogram]:
     """Every numeric signal that has at least two values, those that rules ask about first.
 
     A row with several pictures counts once for each.
     """
     cuts = _cuts(rules)
-    known = known_columns()
+    known = known_columns(scores)
     names = [
         name
         for name, column in known.items()

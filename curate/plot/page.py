@@ -13,7 +13,7 @@ from curate.manifest import read_manifest
 from curate.plot.charts import Chart, funnel, histogram
 from curate.plot.histograms import histograms
 from curate.policy import check_rules
-from curate.progress import track
+from curate.progress import Bar
 from curate.recipe import CurateRecipe, all_rules
 from curate.workspace import Workspace
 
@@ -53,13 +53,18 @@ def plot(folder: Path) -> list[Path]:
     recipe = parse_recipe(manifest.get("recipe", {}), CurateRecipe, where=f"{folder}/manifest.json")
     counts = manifest["counts"]
     charts: dict[str, Chart] = {"funnel": funnel(counts)}
-    for found in histograms(Workspace(folder), check_rules(all_rules(recipe)), recipe.losses):
+    scores = recipe.signals.scores
+    for found in histograms(Workspace(folder), check_rules(all_rules(recipe), scores), recipe.losses, scores):
         charts[found.column] = histogram(found)
     target = folder / FOLDER
     for stale in target.glob("*.png"):
         if stale.stem not in charts:
             stale.unlink()
-    files = [_png(chart, target / f"{name}.png") for name, chart in track(charts.items(), "plot", len(charts))]
+    files = []
+    with Bar("plot", len(charts)) as bar:
+        for name, chart in charts.items():
+            files.append(_png(chart, target / f"{name}.png"))
+            bar.advance()
     write_text(target / PAGE, _page(recipe.name, counts, charts))
     return [target / PAGE, *files]
 

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from curate.config import parse_recipe
+from curate.corrections import Correction, read_corrections
 from curate.errors import UserError
-from curate.facts import create_facts, create_views, known_columns, parquet
+from curate.facts import create_facts, create_views, parquet
 from curate.manifest import read_manifest
-from curate.policy import CheckedRule, check_rules
+from curate.policy import CheckedRule, check_rules, lock
 from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
 from curate.results import SAMPLES_TABLE
 from curate.workspace import Workspace
 
-_STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
+_LISTED = 5
+_REPEATS = """
+    SELECT r.sample_id FROM duplicates d JOIN rows r USING (position) WHERE d.duplicate_of = ? ORDER BY r.position
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Explanation:
         rules: all rules in order.
         contamination: its rows of ``contamination.parquet``.
         duplicates: what counted as near-identical, if the recipe sought duplicates.
+        stands_for: rows that were found to repeat it, the first of them; ``repeats`` counts all.
+        rival: a row about a near-identical picture with the same question and another answer, or None.
+        corrections: reviewers' lines about it with what became of each.
     """
 
     sample: dict[str, Any]
@@ -57,6 +61,10 @@ class Explanation:
     rules: list[RuleOutcome]
     contamination: list[dict[str, Any]]
     duplicates: DuplicateSettings | None
+    stands_for: list[str]
+    repeats: int
+    rival: str | None
+    corrections: list[tuple[Correction, str]]
 
 
 def explain(folder: Path, sample_id: str) -> Explanation:
@@ -78,11 +86,36 @@ def explain(folder: Path, sample_id: str) -> Explanation:
         decisions = _rows(connection, query.format(parquet([space.decisions])), sample_id)
         columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
         create_facts(connection, columns, f"r.position = {int(samples[0]['position'])}")
-        outcomes = [_outcome(connection, rule) for rule in rules]
+        position = {"position": int(samples[0]["position"])}
+        repeats = connection.execute(_REPEATS, [sample_id]).fetchall()
+        rival = connection.execute(
+            "SELECT conflict_with FROM duplicates WHERE position = $position", position
+        ).fetchone()
         matches: list[dict[str, Any]] = []
         if space.contamination.is_file():
             matches = _rows(connection, query.format(parquet([space.contamination])), sample_id)
-    return Explanation(samples[0], decisions[0], outcomes, matches, recipe.duplicates)
+        lock(connection)
+        outcomes = [_outcome(connection, rule) for rule in rules]
+    return Explanation(
+        sample=samples[0],
+        decision=decisions[0],
+        rules=outcomes,
+        contamination=matches,
+        duplicates=recipe.duplicates,
+        stands_for=[str(row[0]) for row in repeats[:_LISTED]],
+        repeats=len(repeats),
+        rival=rival[0] if rival else None,
+        corrections=_corrections(space, recipe.corrections, sample_id),
+    )
+
+
+def _corrections(space: Workspace, folder: Path | None, sample_id: str) -> list[tuple[Correction, str]]:
+    """Reviewers' lines about a row, in the order of time; lines written since the last decision are ``new``."""
+    if folder is None or not space.corrections.is_file():
+        return []
+    fates = json.loads(space.corrections.read_text(encoding="utf-8"))["lines"]
+    lines = [line for line in read_corrections(folder) if line.sample_id == sample_id and line.action != "undo"]
+    return [(line, fates.get(line.correction_id, "new")) for line in lines]
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, value: str) -> list[dict[str, Any]]:
@@ -110,71 +143,3 @@ def _near(connection: duckdb.DuckDBPyConnection, sample_id: str) -> str:
         difflib.get_close_matches(sample_id, ids, n=3, cutoff=0.5) or [one for one in ids if tail in one][:3] or ids[:3]
     )
     return f"did you mean {' or '.join(near)}?" if near else "it has no rows"
-
-
-def show(found: Explanation) -> None:
-    """Print an explanation."""
-    screen = Console()
-    sample, decision = found.sample, found.decision
-    fate = decision["decision"]
-    reason = f" by [bold]{escape(decision['reason'])}[/]" if decision["reason"] else ""
-    screen.print(f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[fate]}]{fate}[/]{reason}", highlight=False)
-    for name in ("images", "question", "answer"):
-        value = ", ".join(sample[name]) if isinstance(sample[name], list) else sample[name]
-        screen.print(f"  {name:<9} {escape(value) or '–'}", highlight=False, style="dim")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "rule", "action", "fires when", "values"):
-        table.add_column(heading, overflow="fold")
-    for outcome in found.rules:
-        style = _STYLES[outcome.rule.action] if outcome.fired else "dim"
-        values = ", ".join(f"{name} = {_shown(value)}" for name, value in outcome.values.items())
-        cells = (
-            "●" if outcome.fired else "○",
-            outcome.rule.name,
-            outcome.rule.action,
-            outcome.rule.expression.text,
-            values,
-        )
-        table.add_row(*(escape(cell) for cell in cells), style=style)
-    screen.print(table)
-    for fired in decision["rules"]:
-        if fired["kept_twin"]:
-            screen.print(f"{escape(fired['rule'])}: see [bold]{escape(fired['kept_twin'])}[/]", highlight=False)
-        if fired["rule"] == "correction":
-            screen.print(f"a reviewer decided: {escape(str(json.loads(fired['values'])))}", highlight=False)
-    if decision["duplicate_distance"] is not None and found.duplicates:
-        screen.print(
-            f"its picture and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average (at most"
-            f" {found.duplicates.confirm:g} counts as the same), their hashes in {decision['hamming']} of 64 bits",
-            highlight=False,
-        )
-    for match in found.contamination:
-        screen.print(escape(f"{match['benchmark']}: {_leak(match)}; see {match['evaluation']}"), highlight=False)
-
-
-def _leak(match: dict[str, Any]) -> str:
-    if match["match"] == "question":
-        return "the same question is asked there"
-    how = "byte for byte"
-    if match["match"] == "look":
-        how = f"thumbnails differ by {match['distance']:.2f} of 255, hashes in {match['hamming']} of 64 bits"
-    asked = ", where the same question is asked" if match["same_question"] else ""
-    return f"same picture as {match['evaluation_path']} ({how}){asked}"
-
-
-def _shown(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def columns_table() -> Table:
-    """Every column that a rule may use: type, source, meaning."""
-    table = Table(
-        box=None, pad_edge=False, header_style="dim", title="Columns that rules may use", title_justify="left"
-    )
-    for heading in ("column", "type", "of", "meaning"):
-        table.add_column(heading, overflow="fold")
-    for name, column in known_columns().items():
-        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
-    return table
