@@ -36,12 +36,17 @@ class MatchSettings(StrictModel):
         confirm: largest mean absolute difference of the 16×16 colour thumbnails (0-255).
         confirm_cell: largest difference of any one of the 256 cells (mean of its three channels,
             0-255). A shape that moved changes few cells a lot, a re-encoded file all cells a little.
+            It holds for pictures of 64 pixels and less, and falls with 1 / side for larger ones, whose
+            compression moves a cell less, down to what ``confirm_contrast`` allows.
+        confirm_contrast: the same in units of the picture's contrast (standard deviation of its
+            thumbnail): two pages or forms differ in few words only, and their thumbnails are pale.
     """
 
     hash: Literal["phash", "dhash", "both"] = "both"
     radius: int = Field(default=8, ge=0, le=16)
     confirm: float = Field(default=4.0, ge=0, le=255)
     confirm_cell: float = Field(default=36.0, ge=0, le=255)
+    confirm_contrast: float = Field(default=0.5, ge=0)
 
 
 class DuplicateSettings(MatchSettings):
@@ -128,7 +133,8 @@ class CurateRecipe(StrictModel):
         rules: name → rule; the order decides which dropping rule is a row's reason. A rule named
             ``duplicate``, ``conflicting`` or ``contaminated`` replaces the one its section adds.
         corrections: folder with reviewers' ``*.jsonl`` files; need not exist.
-        losses: ``losses.parquet`` of earlier training runs, for the column ``loss``.
+        losses: ``losses.parquet`` of earlier training runs, for ``train_loss`` and
+            ``train_loss_first``.
         splits: parts of the curated set, between which no picture is shared.
         exports: other forms of the curated set, by name of the format or with settings.
     """

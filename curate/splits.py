@@ -24,7 +24,7 @@ SPLITS = pa.schema([("position", pa.int64()), ("split_group", pa.string()), ("as
 _DIGITS = 13  # hexadecimal digits of the hash: as many as a double holds
 _RANKED = """
     CREATE TABLE ranked AS
-    SELECT image_key, row_number() OVER (ORDER BY image_key) - 1 AS rank, phash, dhash, thumbnail
+    SELECT image_key, row_number() OVER (ORDER BY image_key) - 1 AS rank, phash, dhash, thumbnail, width, height
     FROM images
     WHERE thumbnail IS NOT NULL AND image_key IN (SELECT unnest(image_keys) FROM rows)
 """
@@ -61,7 +61,7 @@ def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSetting
         create_views(connection, space)
         connection.execute(_RANKED)
         count = int(connection.execute("SELECT count(*) FROM ranked").fetchall()[0][0])
-        looks = read_looks(connection, "SELECT rank, phash, dhash, thumbnail FROM ranked", count, scratch)
+        looks = read_looks(connection, "SELECT rank, phash, dhash, thumbnail, width, height FROM ranked", count, scratch)
         members = pa.table({"rank": np.arange(count), "component": build_components(looks, match)})
         del looks
         scratch.unlink()

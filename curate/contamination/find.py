@@ -36,12 +36,12 @@ CONTAMINATION = pa.schema(
         ("same_question", pa.bool_()),
     ]
 )
-# Readable images by look: copies whose hashes and thumbnail are equal are compared once, through the one that leads.
+# Readable images by look: copies of equal hashes, size and thumbnail are compared once, through the one that leads.
 _LOOKS = """
     CREATE TABLE {name} AS
     SELECT image_key, look, image_key = min(image_key) OVER (PARTITION BY look) AS leads
     FROM (
-        SELECT image_key, dense_rank() OVER (ORDER BY phash, dhash, md5(thumbnail)) - 1 AS look
+        SELECT image_key, dense_rank() OVER (ORDER BY phash, dhash, least(width, height), md5(thumbnail)) - 1 AS look
         FROM {images}
         WHERE thumbnail IS NOT NULL AND image_key IN (SELECT unnest(image_keys) FROM {rows})
     )
@@ -118,7 +118,7 @@ def _against(
     with duckdb.connect(":memory:") as connection:
         create_views(connection, space)
         connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {parquet([other.samples])}")
-        columns = "SELECT image_key, phash, dhash, thumbnail FROM"
+        columns = "SELECT image_key, phash, dhash, thumbnail, width, height FROM"
         parts = other.image_parts()
         connection.execute(f"CREATE VIEW seen AS {columns} {parquet(parts) if parts else 'images WHERE false'}")
         connection.execute(_LOOKS.format(name="train", images="images", rows="rows"))
@@ -142,7 +142,7 @@ def _against(
 
 def _read(connection: duckdb.DuckDBPyConnection, table: str, images: str, scratch: Any) -> Looks:
     count = connection.execute(f"SELECT count(*) FILTER (WHERE leads) FROM {table}").fetchall()[0][0]
-    query = f"""SELECT t.look AS rank, s.phash, s.dhash, s.thumbnail
+    query = f"""SELECT t.look AS rank, s.phash, s.dhash, s.thumbnail, s.width, s.height
         FROM {table} t JOIN {images} s USING (image_key) WHERE t.leads"""
     return read_looks(connection, query, count, scratch)
 

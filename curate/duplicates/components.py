@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from curate.duplicates.groups import Indices
 from curate.duplicates.looks import Looks, difference
-from curate.duplicates.search import Indices
-from curate.duplicates.stars import _Proposer
+from curate.duplicates.proposer import Proposer
 from curate.recipe import MatchSettings
 
 
@@ -22,7 +22,7 @@ def build_components(looks: Looks, settings: MatchSettings) -> Indices:
     """
     count = len(looks.phash)
     component = np.arange(count)
-    proposers = [_Proposer(hashes, settings.radius) for hashes in looks.hashes(settings)]
+    proposers = [Proposer(hashes, settings.radius) for hashes in looks.hashes(settings)]
     free = np.ones(count, bool)
     for first in np.flatnonzero(np.any([proposer.has_company for proposer in proposers], axis=0)):
         if not free[first]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -29,20 +30,33 @@ from curate.workspace import query_batches
 
 CELLS, CHANNELS = 256, 3
 _BLOCK = 8192  # pairs of thumbnails compared at once
+_SMALL = 64  # side in pixels up to which ``confirm_cell`` holds unscaled: a cell is 4 × 4 pixels there
+_NOISE = 8.0  # difference of one cell that compression alone can make in any picture
 
 
 @dataclass(frozen=True)
 class Looks:
-    """Images as arrays of one length n.
+    """Images as arrays of one length n; made by ``Looks.of`` or ``read_looks``.
 
     Attributes:
         phash, dhash: uint64 (n,).
         thumbnails: uint8 (n, 768): 16×16 RGB; may be a memory map.
+        sides: float32 (n,), the shorter side of the image in pixels.
+        colours: float32 (n, 3), mean of the thumbnail.
+        contrast: float32 (n,), standard deviation of the thumbnail over its cells, averaged over the channels.
     """
 
     phash: Hashes
     dhash: Hashes
     thumbnails: NDArray[np.uint8]
+    sides: NDArray[np.float32]
+    colours: NDArray[np.float32]
+    contrast: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, phash: Hashes, dhash: Hashes, thumbnails: NDArray[np.uint8], sides: NDArray[Any]) -> Looks:
+        """Derive colours and contrast."""
+        return cls(phash, dhash, thumbnails, sides.astype(np.float32), *_moments(thumbnails))
 
     def hashes(self, settings: MatchSettings) -> list[Hashes]:
         """The hashes that propose."""
@@ -58,16 +72,21 @@ class Difference:
         mean: mean absolute difference of the thumbnails, 0-255.
         cell: largest difference of one cell (mean of its channels), 0-255.
         bits: smallest Hamming distance of the proposing hashes.
+        alike: whether mean and cell are small enough to be the same picture.
     """
 
     mean: NDArray[np.float64]
     cell: NDArray[np.float64]
     bits: NDArray[np.int32]
+    alike: NDArray[np.bool_]
 
     def confirmed(self, settings: MatchSettings) -> NDArray[np.bool_]:
         """Which pairs are the same picture."""
-        near = (self.mean <= settings.confirm) & (self.cell <= settings.confirm_cell)
-        return near & (self.bits <= settings.radius)
+        return self.alike & (self.bits <= settings.radius)
+
+    def of(self, chosen: NDArray[Any]) -> Difference:
+        """Some of the pairs."""
+        return Difference(self.mean[chosen], self.cell[chosen], self.bits[chosen], self.alike[chosen])
 
 
 def difference(a: Looks, i: Indices, b: Looks, j: Indices, settings: MatchSettings) -> Difference:
@@ -82,7 +101,15 @@ def difference(a: Looks, i: Indices, b: Looks, j: Indices, settings: MatchSettin
         cell[block] = cells.max(axis=1, initial=0) / CHANNELS
     pairs = zip(a.hashes(settings), b.hashes(settings), strict=True)
     bits = np.min([np.bitwise_count(one[i] ^ other[j]) for one, other in pairs], axis=0)
-    return Difference(mean, cell, bits.astype(np.int32))
+    alike = (mean <= settings.confirm) & (cell <= _largest_cell(a, i, b, j, settings))
+    return Difference(mean, cell, bits.astype(np.int32), alike)
+
+
+def _largest_cell(a: Looks, i: Indices, b: Looks, j: Indices, settings: MatchSettings) -> NDArray[np.float32]:
+    """How much one cell may differ, pair by pair: see ``MatchSettings``."""
+    by_contrast = np.minimum(a.contrast[i], b.contrast[j]) * np.float32(settings.confirm_contrast)
+    by_size = np.float32(settings.confirm_cell * _SMALL) / np.maximum(np.minimum(a.sides[i], b.sides[j]), 1)
+    return np.clip(np.maximum(by_contrast, by_size), min(_NOISE, settings.confirm_cell), settings.confirm_cell)
 
 
 def matches(a: Looks, b: Looks, settings: MatchSettings) -> Iterator[tuple[Indices, Indices, Difference]]:
@@ -98,21 +125,36 @@ def matches(a: Looks, b: Looks, settings: MatchSettings) -> Iterator[tuple[Indic
                     i, j = i[new], j[new]
                 apart = difference(a, i, b, j, settings)
                 same = apart.confirmed(settings)
-                yield i[same], j[same], Difference(apart.mean[same], apart.cell[same], apart.bits[same])
+                yield i[same], j[same], apart.of(same)
 
 
 def read_looks(connection: duckdb.DuckDBPyConnection, query: str, count: int, scratch: Path) -> Looks:
-    """Fill a ``Looks`` from rows (rank, phash, dhash, thumbnail) with ranks 0 to count - 1 in any order.
+    """Fill a ``Looks`` from rows (rank, phash, dhash, thumbnail, width, height), ranks 0 to count - 1 in any order.
 
     Args:
         scratch: where the thumbnails are kept as a memory map (768 bytes an image); delete it afterwards.
     """
     scratch.parent.mkdir(parents=True, exist_ok=True)
-    phash, dhash = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
+    phash, dhash, sides = np.zeros(count, np.uint64), np.zeros(count, np.uint64), np.zeros(count, np.float32)
+    colours, contrast = np.zeros((count, CHANNELS), np.float32), np.zeros(count, np.float32)
     thumbnails = np.memmap(scratch, np.uint8, "w+", shape=(max(count, 1), CELLS * CHANNELS))[:count]
     for batch in query_batches(connection, query):
         rank = batch.column("rank").to_numpy()
         phash[rank], dhash[rank] = batch.column("phash").to_numpy(), batch.column("dhash").to_numpy()
+        sides[rank] = np.minimum(batch.column("width").to_numpy(), batch.column("height").to_numpy())
         raw = b"".join(batch.column("thumbnail").to_pylist())
-        thumbnails[rank] = np.frombuffer(raw, np.uint8).reshape(-1, CELLS * CHANNELS)
-    return Looks(phash, dhash, thumbnails)
+        thumbnails[rank] = made = np.frombuffer(raw, np.uint8).reshape(-1, CELLS * CHANNELS)
+        colours[rank], contrast[rank] = _moments(made)
+    return Looks(phash, dhash, thumbnails, sides, colours, contrast)
+
+
+def _moments(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation over the cells; the latter averaged over the channels."""
+    mean, spread = np.empty((len(thumbnails), CHANNELS), np.float32), np.empty(len(thumbnails), np.float32)
+    for start in range(0, len(thumbnails), _BLOCK):
+        cells = thumbnails[start : start + _BLOCK].reshape(-1, CELLS, CHANNELS).astype(np.float32)
+        average = cells.sum(axis=1) / CELLS
+        square = np.einsum("ncr,ncr->nr", cells, cells) / CELLS
+        mean[start : start + _BLOCK] = average
+        spread[start : start + _BLOCK] = np.sqrt(np.maximum(square - average**2, 0)).mean(axis=1)
+    return mean, spread

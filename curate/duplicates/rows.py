@@ -124,7 +124,8 @@ def find_duplicates(space: Workspace, settings: DuplicateSettings) -> None:
         create_views(connection, space)
         connection.execute(_RANKED.format(order=order))
         keys = connection.sql("SELECT image_key FROM ranked ORDER BY rank").to_arrow_table().column("image_key")
-        query = "SELECT k.rank, s.phash, s.dhash, s.thumbnail FROM ranked k JOIN images s USING (image_key)"
+        columns = "k.rank, s.phash, s.dhash, s.thumbnail, s.width, s.height"
+        query = f"SELECT {columns} FROM ranked k JOIN images s USING (image_key)"
         looks = read_looks(connection, query, len(keys), scratch)
         stars = build_stars(looks, settings)
         write_parquet(space.duplicate_images, _images(keys, stars), DUPLICATE_IMAGES)
@@ -171,9 +172,8 @@ def _confirmed(
     ]
     number, i, j = np.array(pairs, np.int64).reshape(-1, 3).T
     apart = difference(looks, i, looks, j, settings)
-    mean, cell, bits = _worst(apart.mean, number, len(rows)), _worst(apart.cell, number, len(rows)), apart.bits
-    hamming = _worst(bits.astype(float), number, len(rows))
-    same = (mean <= settings.confirm) & (cell <= settings.confirm_cell)
+    mean, hamming = _worst(apart.mean, number, len(rows)), _worst(apart.bits.astype(float), number, len(rows))
+    same = _worst((~apart.alike).astype(float), number, len(rows)) == 0
     made = [
         {
             "position": row["position"],

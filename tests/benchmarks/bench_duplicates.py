@@ -76,7 +76,9 @@ def timed_stars(name: str, hashes: np.ndarray, radius: int, rng: np.random.Gener
     thumbnails = rng.integers(0, 256, (len(hashes), 768), dtype=np.uint8)
     thumbnails = thumbnails[np.minimum(inverse, len(hashes) - 1)]
     busy, started = time.process_time(), time.perf_counter()
-    stars = build_stars(Looks(hashes, hashes, thumbnails), MatchSettings(hash="phash", radius=radius))
+    stars = build_stars(
+        Looks.of(hashes, hashes, thumbnails, np.full(len(hashes), 640)), MatchSettings(hash="phash", radius=radius)
+    )
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
     members = int((stars.representative != np.arange(len(hashes))).sum())
     print(

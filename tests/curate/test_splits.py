@@ -106,7 +106,7 @@ def test_components_chain_where_stars_do_not():
     """0 - 1 - 2: neighbours are alike, the ends are not."""
     thumbnails = np.repeat(np.array([[0], [4], [8], [200]], np.uint8), 768, axis=1)
     hashes = np.zeros(4, np.uint64)
-    looks = Looks(hashes, hashes, thumbnails)
+    looks = Looks.of(hashes, hashes, thumbnails, np.full(len(hashes), 64))
     assert build_components(looks, MatchSettings(confirm=4.0)).tolist() == [0, 0, 0, 3]
     assert build_components(looks, MatchSettings(confirm=3.9)).tolist() == [0, 1, 2, 3]
 

@@ -181,7 +181,7 @@ def test_the_closest_are_kept_of_each_side(monkeypatch):
     rng = np.random.default_rng(0)
     greys = [rng.permutation(np.arange(100, 100 + count, dtype=np.uint8)) for count in (90, 80)]
     train, evaluation = (
-        Looks(np.zeros(len(one), np.uint64), np.zeros(len(one), np.uint64), np.repeat(one[:, None], 768, axis=1))
+        Looks.of(*np.zeros((2, len(one)), np.uint64), np.repeat(one[:, None], 768, axis=1), np.full(len(one), 64))
         for one in greys
     )
     settings = ContaminationSettings(against=[SourceSettings(location="x")], confirm=30)

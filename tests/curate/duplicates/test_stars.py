@@ -7,7 +7,7 @@ from curate.duplicates.looks import Looks, difference, matches
 from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
 
-SETTINGS = MatchSettings(hash="both", radius=6, confirm=4.0, confirm_cell=20.0)
+SETTINGS = MatchSettings(hash="both", radius=6, confirm=4.0, confirm_cell=20.0, confirm_contrast=0.1)
 
 
 def crowded_looks(count, seed):
@@ -25,7 +25,7 @@ def crowded_looks(count, seed):
     thumbnails = np.clip(pictures[families] + noise, 0, 255).astype(np.uint8)
     spot = rng.random(count) < 0.1  # one cell that differs a lot
     thumbnails[spot, :3] = 255 - thumbnails[spot, :3]
-    return Looks(hashes[0], hashes[1], thumbnails)
+    return Looks.of(*hashes, thumbnails, rng.integers(40, 400, count))
 
 
 def naive_difference(a, i, b, j, settings):
@@ -39,7 +39,13 @@ def naive_difference(a, i, b, j, settings):
 
 def naive_same(a, i, b, j, settings):
     mean, cell, bits = naive_difference(a, i, b, j, settings)
-    return mean <= settings.confirm and cell <= settings.confirm_cell and bits <= settings.radius
+    return mean <= settings.confirm and cell <= naive_limit(a, i, b, j, settings) and bits <= settings.radius
+
+
+def naive_limit(a, i, b, j, settings):
+    contrast = min(one.thumbnails[k].reshape(256, 3).std(axis=0).mean() for one, k in ((a, i), (b, j)))
+    by_size = settings.confirm_cell * 64 / min(a.sides[i], b.sides[j])
+    return min(settings.confirm_cell, max(8, by_size, settings.confirm_contrast * contrast))
 
 
 def naive_stars(looks, settings):
@@ -70,7 +76,7 @@ def test_stars_do_not_chain():
     """A near B near C, but A far from C: C stays out of A's star."""
     thumbnails = np.stack([np.full(768, grey, np.uint8) for grey in (100, 103, 106)])
     same = np.zeros(3, np.uint64)
-    stars = build_stars(Looks(same, same, thumbnails), SETTINGS)
+    stars = build_stars(Looks.of(same, same, thumbnails, np.full(3, 64)), SETTINGS)
     assert stars.representative.tolist() == [0, 0, 2]
 
 
@@ -80,19 +86,19 @@ def test_a_crowd_of_equal_hashes_is_thinned():
     rng = np.random.default_rng(0)
     greys = rng.permutation(np.repeat(np.arange(0, 250, 10), count // 25)).astype(np.uint8)
     same = np.full(count, 0x8000000000000000, np.uint64)
-    stars = build_stars(Looks(same, same, np.repeat(greys[:, None], 768, axis=1)), SETTINGS)
+    stars = build_stars(Looks.of(same, same, np.repeat(greys[:, None], 768, axis=1), np.full(count, 64)), SETTINGS)
     first = {grey: int(np.flatnonzero(greys == grey)[0]) for grey in np.unique(greys)}
     assert stars.representative.tolist() == [first[grey] for grey in greys]
 
 
 def test_no_images():
-    empty = Looks(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty((0, 768), np.uint8))
+    empty = Looks.of(*np.empty((2, 0), np.uint64), np.empty((0, 768), np.uint8), np.empty(0))
     assert len(build_stars(empty, SETTINGS).representative) == 0
 
 
 def test_matches_equal_the_naive_product():
     a, b = crowded_looks(90, 1), crowded_looks(90, 1)
-    b = Looks(b.phash[::2], b.dhash[::2], b.thumbnails[::2])
+    b = Looks.of(b.phash[::2], b.dhash[::2], b.thumbnails[::2], b.sides[::2])
     found = {(int(i), int(j)) for one, two, _ in matches(a, b, SETTINGS) for i, j in zip(one, two, strict=True)}
     expected = {(i, j) for i in range(90) for j in range(45) if naive_same(a, i, b, j, SETTINGS)}
     assert found == expected

@@ -1,0 +1,148 @@
+"""Pictures of four kinds and altered copies of them, for measuring what counts as the same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import easy_vqa
+import numpy as np
+import skimage
+import sklearn.datasets
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+
+_SYLLABLES = "ba,co,de,fi,gu,ha,jo,ka,le,mi,nu,po,qua,ri,so,ta,ve,wi,xo,yu,za,tion,ment,ing,al".split(",")
+_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg")
+_TEXTURES = ("brick.png", "grass.png", "gravel.png", "ihc.png", "motorcycle_left.png", "coins.png", "cell.png")
+_PAGE = (600, 800)
+
+
+def photographs(count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """Tiles of the photographs that scikit-image and scikit-learn ship; no two overlap."""
+    packaged = Path(skimage.__file__).parent / "data"
+    files = [packaged / name for name in (*_PHOTOS, *_TEXTURES)]
+    files += [Path(sklearn.datasets.__file__).parent / "images" / name for name in ("china.jpg", "flower.jpg")]
+    tiles = []
+    for file in files:
+        photo = Image.open(file).convert("RGB")
+        side = max(96, round(max(photo.size) / 8))
+        for left in range(0, photo.width - side + 1, side):
+            tiles += [
+                photo.crop((left, top, left + side, top + side)) for top in range(0, photo.height - side + 1, side)
+            ]
+    return [tiles[k].resize((256, 256)) for k in rng.permutation(len(tiles))[:count]]
+
+
+def drawings(count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """easy-vqa's: one flat shape on a flat ground, 64 pixels; no two are equal."""
+    folder = Path(easy_vqa.__file__).parent / "data/train/images"
+    files = sorted(folder.glob("*.png"))
+    pictures: dict[bytes, Image.Image] = {}
+    for k in rng.permutation(len(files)):
+        picture = Image.open(files[k]).convert("RGB")
+        pictures.setdefault(picture.tobytes(), picture)
+        if len(pictures) == count:
+            break
+    return list(pictures.values())
+
+
+def pages(count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """Pages of text that all have the same margins, size of type and length."""
+    return [_page(rng, heading=False, lines=32) for _ in range(count)]
+
+
+def forms(count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """The same printed form, filled in differently: the hardest pictures to tell apart."""
+    blank = _page(np.random.default_rng(1), heading=True, lines=12)
+    pen = ImageDraw.Draw(blank)
+    for row in range(8):
+        pen.rectangle((60, 420 + 42 * row, 540, 456 + 42 * row), outline="black", width=2)
+    made = []
+    for _ in range(count):
+        form = blank.copy()
+        pen = ImageDraw.Draw(form)
+        for row in range(8):
+            pen.text((70, 426 + 42 * row), _words(rng, int(rng.integers(1, 5))), "navy", _font(20))
+        made.append(form)
+    return made
+
+
+def _page(rng: np.random.Generator, *, heading: bool, lines: int) -> Image.Image:
+    page = Image.new("RGB", _PAGE, "white")
+    pen = ImageDraw.Draw(page)
+    if heading:
+        pen.text((60, 20), _words(rng, 3), "black", _font(26))
+    for line in range(lines):
+        text = _words(rng, 12)
+        pen.text((60, 60 + 22 * line), text[: 58 if (line + 1) % 8 else int(rng.integers(10, 58))], "black", _font(16))
+    return page
+
+
+def _words(rng: np.random.Generator, count: int) -> str:
+    return " ".join("".join(rng.choice(_SYLLABLES, int(rng.integers(1, 4)))) for _ in range(count))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+KINDS: dict[str, Callable[[int, np.random.Generator], list[Image.Image]]] = {
+    "photographs": photographs,
+    "drawings": drawings,
+    "pages": pages,
+    "forms": forms,
+}
+
+
+def _encoded(kind: str, quality: int) -> Callable[[Image.Image], Image.Image]:
+    def encode(picture: Image.Image) -> Image.Image:
+        buffer = BytesIO()
+        picture.save(buffer, kind, quality=quality)
+        return Image.open(buffer).convert("RGB")
+
+    return encode
+
+
+def _resized(factor: float) -> Callable[[Image.Image], Image.Image]:
+    return lambda picture: picture.resize(tuple(max(1, round(side * factor)) for side in picture.size))
+
+
+def _cropped(share: float) -> Callable[[Image.Image], Image.Image]:
+    def crop(picture: Image.Image) -> Image.Image:
+        left, top = round(picture.width * share), round(picture.height * share)
+        return picture.crop((left, top, picture.width - left, picture.height - top))
+
+    return crop
+
+
+def _watermarked(picture: Image.Image) -> Image.Image:
+    layer = Image.new("RGBA", picture.size)
+    size = max(8, picture.width // 10)
+    ImageDraw.Draw(layer).text(
+        (picture.width * 0.55, picture.height - 1.4 * size), "© photo", (255, 255, 255, 150), _font(size)
+    )
+    return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB")
+
+
+# The first group is what a radius has to find: the same picture, stored in another way.
+STORED_ANEW: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "JPEG, quality 90": _encoded("JPEG", 90),
+    "JPEG, quality 60": _encoded("JPEG", 60),
+    "JPEG, quality 30": _encoded("JPEG", 30),
+    "WebP, quality 60": _encoded("WEBP", 60),
+    "half as wide": _resized(0.5),
+    "1.5 times as wide": _resized(1.5),
+    "half as wide, JPEG 75": lambda picture: _encoded("JPEG", 75)(_resized(0.5)(picture)),
+}
+EDITED: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "watermark": _watermarked,
+    "brightness +10%": lambda picture: ImageEnhance.Brightness(picture).enhance(1.1),
+    "brightness -25%": lambda picture: ImageEnhance.Brightness(picture).enhance(0.75),
+    "cropped by 2%": _cropped(0.01),
+    "cropped by 10%": _cropped(0.05),
+    "greyscale": lambda picture: picture.convert("L").convert("RGB"),
+    "turned by 2 degrees": lambda picture: picture.rotate(2, Image.Resampling.BICUBIC),
+    "turned by 90 degrees": lambda picture: picture.transpose(Image.Transpose.ROTATE_90),
+    "mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+}
