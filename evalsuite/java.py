@@ -15,12 +15,22 @@ from pathlib import Path
 
 from curate.errors import UserError
 from curate.progress import track
-from evalsuite.metrics.tokenizer import _DROPPED, ptb_tokenize
+from curate.sample import BadRow
+from curate.settings import SourceSettings
+from evalsuite.metrics.tokenizer import DROPPED, ptb_tokenize
 
 _JAR = "stanford-corenlp-3.4.1.jar"
 # The original looks across line breaks; a word that means nothing to it keeps captions apart.
 _APART = "\nzq\n"
 _BATCH = 50_000
+_WORDS = str.split(r"""
+    a the man dog's isn't can't they're I'd've t-shirt black-and-white 3-year-old and/or 24/7 U.S. St. p.m. Mr.
+    no. 5 $5.00 €20 £3 50% #1 1,000 3.5 10:30 10:30am '90s 1990's rock'n'roll y'all O'Neill café naïve 日本語
+    привет Ελλάδα ½ 20°C foo.com www.foo.com/a http://a.b/c me@foo.com @user #tag R&B AT&T C++ :) ;-) … – — --
+    “red” ‘blue’ don’t it’s ’em (left) [sic] {x} "stop" 'go' 😀 ❤️ x\u00ady a\u00a0b ™ © w/ w/o etc. e.g. Jr.
+    gonna cannot 5'10" &amp; <br> image_1.jpg
+""")
+_ENDS = (".", "", " .", "!", "?", ",", ";", "...", ":", " ?!", ".)", "'")
 # Line breaks to Java inside a caption would shift every later one.
 _BREAKS = str.maketrans(dict.fromkeys("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
@@ -32,6 +42,38 @@ class Difference:
     caption: str
     ours: str
     java: str
+
+
+def generated_captions(count: int, seed: int = 0) -> list[str]:
+    """Captions made of what is hard to tokenise: quotes, contractions, abbreviations, numbers, scripts, marks."""
+    draw = random.Random(seed)
+    words = [word.encode().decode("unicode_escape") if "\\u" in word else word for word in _WORDS]
+    captions = []
+    for _ in range(count):
+        chosen = [draw.choice(words) for _ in range(draw.randint(1, 9))]
+        marked = [word + draw.choice(_ENDS) if draw.random() < 0.2 else word for word in chosen]
+        captions.append(" ".join(marked) + draw.choice(_ENDS))
+    return captions
+
+
+def captions_in(path: Path) -> Iterator[str]:
+    """Every line of a ``.txt`` file; every answer and answering turn of anything that ``curate`` reads.
+
+    Raises:
+        UserError: the file is missing or of no known layout.
+    """
+    if path.suffix == ".txt":
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            yield from (line.rstrip("\n") for line in lines)
+        return
+    from curate.sources import open_source
+
+    for row in open_source(SourceSettings(location=str(path))).rows():
+        if not isinstance(row, BadRow):
+            yield from row.answers
+            yield from (turn.value for turn in row.conversations if turn.role == "assistant")
 
 
 def find_jar() -> Path:
@@ -67,7 +109,7 @@ def java_tokens(captions: Sequence[str], jar: Path) -> list[str]:
     out = done.stdout.decode("utf-8").split("\n")[: 2 * len(captions) : 2]
     if len(out) != len(captions):
         raise UserError(f"java gave {len(out):,} lines for {len(captions):,} captions")
-    return [" ".join(token for token in line.rstrip().split(" ") if token not in _DROPPED) for line in out]
+    return [" ".join(token for token in line.rstrip().split(" ") if token not in DROPPED) for line in out]
 
 
 def compare_with_java(captions: Iterable[str], jar: Path) -> Iterator[Difference]:

@@ -28,7 +28,7 @@ from evalsuite.metrics.ptb_words import (
 )
 
 # Dropped when a token equals one of them. Brackets are not dropped: they are "-lrb-" by then.
-_DROPPED = frozenset(
+DROPPED = frozenset(
     ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
 )
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
@@ -150,7 +150,7 @@ def _tokens_of(text: str) -> tuple[str, ...]:
             continue
         token, position = _next_token(text, position, rules)
         tokens += _written(token)
-    return tuple(token for token in tokens if token not in _DROPPED)
+    return tuple(token for token in tokens if token not in DROPPED)
 
 
 # Captions share most of their words, so most chunks are looked up.

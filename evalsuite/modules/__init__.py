@@ -1,0 +1,1 @@
+"""The metrics as Hugging Face ``evaluate`` modules: ``evaluate.load(evalsuite.module_path("cider"))``."""

@@ -1,0 +1,48 @@
+"""BLEU-1 to BLEU-4 as the COCO caption evaluation computes them, without Java."""
+
+from typing import Any
+
+import datasets
+import evaluate
+
+from evalsuite.metrics.bleu import bleu
+
+_CITATION = "Papineni et al., BLEU, ACL 2002"
+_INPUTS = """
+Args:
+    predictions: one caption an image.
+    references: a list of captions for each.
+    tokenize: ptb, or for other languages zh, ja-mecab, ko-mecab, char, 13a, intl.
+Returns:
+    the corpus score and per_sample, in the order given.
+
+Examples:
+    >>> metric = evaluate.load(evalsuite.module_path("bleu"))
+    >>> round(metric.compute(predictions=["a red dog runs"], references=[["A red dog runs."]])["bleu_4"], 6)
+    1.0
+"""
+
+
+class CocoBleu(evaluate.Metric):
+    """BLEU-1 to BLEU-4 as the COCO caption evaluation computes them, without Java."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=__doc__,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
+            ),
+            reference_urls=["https://github.com/tylin/coco-caption"],
+        )
+
+    def _compute(self, predictions: list[str], references: list[list[str]], tokenize: Any = "ptb") -> dict[str, Any]:
+        keys = [str(number) for number in range(len(predictions))]
+        scores = bleu(
+            dict(zip(keys, predictions, strict=True)), dict(zip(keys, references, strict=True)), tokenize=tokenize
+        )
+        return {
+            **{f"bleu_{order}": value for order, value in enumerate(scores.corpus, start=1)},
+            "per_sample": list(scores.per_sample.values()),
+        }

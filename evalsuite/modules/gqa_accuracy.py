@@ -1,0 +1,47 @@
+"""GQA accuracy by four rules."""
+
+from typing import Any
+
+import datasets
+import evaluate
+
+from evalsuite.metrics.gqa import gqa_accuracy
+
+_CITATION = "Hudson and Manning, GQA, CVPR 2019"
+_INPUTS = """
+Args:
+    predictions: one short answer a question.
+    references: a list of accepted answers for each.
+    variant: normalized, official, lmms-eval or vlmevalkit.
+Returns:
+    the mean and per_sample, in the order given.
+
+Examples:
+    >>> metric = evaluate.load(evalsuite.module_path("gqa_accuracy"))
+    >>> metric.compute(predictions=["Yes."], references=[["yes"]])["gqa_accuracy"]
+    1.0
+"""
+
+
+class GqaAccuracy(evaluate.Metric):
+    """GQA accuracy by four rules."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=__doc__,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
+            ),
+            reference_urls=["https://cs.stanford.edu/people/dorarad/gqa/evaluate.html"],
+        )
+
+    def _compute(
+        self, predictions: list[str], references: list[list[str]], variant: Any = "normalized"
+    ) -> dict[str, Any]:
+        scores = [
+            gqa_accuracy(prediction, answers, variant=variant)
+            for prediction, answers in zip(predictions, references, strict=True)
+        ]
+        return {"gqa_accuracy": sum(scores) / len(scores), "per_sample": scores}

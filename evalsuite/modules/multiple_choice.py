@@ -1,0 +1,52 @@
+"""Multiple choice by MMMU's or ScienceQA's rules, without the coin toss."""
+
+from typing import Any
+
+import datasets
+import evaluate
+
+from evalsuite.metrics.choice import multiple_choice
+
+_CITATION = "Yue et al., MMMU, CVPR 2024"
+_INPUTS = """
+Args:
+    predictions: one short answer a question.
+    references: a list of accepted answers for each.
+    choices: texts of the options of each question; the first is A.
+    variant: mmmu, mmmu-official, lenient or scienceqa.
+Returns:
+    the mean and per_sample, in the order given.
+
+Examples:
+    >>> metric = evaluate.load(evalsuite.module_path("multiple_choice"))
+    >>> metric.compute(predictions=["(B)"], references=[["B"]], choices=[["cat", "dog"]])["multiple_choice"]
+    1.0
+"""
+
+
+class MultipleChoice(evaluate.Metric):
+    """Multiple choice by MMMU's or ScienceQA's rules, without the coin toss."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=__doc__,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Value("string"),
+                    "references": datasets.Sequence(datasets.Value("string")),
+                    "choices": datasets.Sequence(datasets.Value("string")),
+                }
+            ),
+            reference_urls=["https://github.com/MMMU-Benchmark/MMMU"],
+        )
+
+    def _compute(
+        self, predictions: list[str], references: list[list[str]], choices: list[list[str]], variant: Any = "mmmu"
+    ) -> dict[str, Any]:
+        scores = [
+            multiple_choice(prediction, answers, options, variant=variant)
+            for prediction, answers, options in zip(predictions, references, choices, strict=True)
+        ]
+        return {"multiple_choice": sum(scores) / len(scores), "per_sample": scores}
