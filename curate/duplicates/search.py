@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curate.duplicates.groups import BLOCK, Hashes, Indices, Pairs, blocks, products, starts_of
 from curate.duplicates.plan import BITS, Chunk, plan
@@ -21,12 +22,16 @@ CROWDED = 1 << 18  # candidates in one pair of buckets above which it is searche
 
 @dataclass(frozen=True)
 class _Buckets:
-    """Hashes sorted by a chunk. ``starts[k]`` to ``starts[k + 1]`` is the bucket of chunk value k."""
+    """Hashes sorted by a chunk. Bucket k, of chunk value k, has ``counts[k]`` of them from ``starts[k]`` on."""
 
     order: Indices
     values: Hashes
-    used: Indices
+    counts: NDArray[np.int32]
     starts: Indices
+
+    def rows(self, bucket: int) -> Indices:
+        """Which hashes a bucket holds."""
+        return self.order[self.starts[bucket] : self.starts[bucket + 1]]
 
 
 def neighbours(a: Hashes, b: Hashes, radius: int, *, same: bool) -> Iterator[Pairs]:
@@ -57,37 +62,49 @@ def _search_chunk(a: Hashes, b: Hashes, radius: int, bits: int, same: bool, chun
     """Pairs within ``radius`` whose chunks are within the chunk's own radius."""
     in_a = _buckets(a, chunk)
     in_b = in_a if same else _buckets(b, chunk)
-    occupied = in_b.starts[1:] > in_b.starts[:-1]
-    for mask in chunk.masks():
-        bucket_a = in_a.used
-        if same and mask:  # a pair of buckets is visited from the one that lacks the highest bit
-            bucket_a = bucket_a[bucket_a & (1 << (mask.bit_length() - 1)) == 0]
+    used = np.flatnonzero(in_a.counts)
+    visited, highest = used, 0
+    for mask in sorted(chunk.masks(), key=int.bit_length):
+        if same and mask.bit_length() != highest:  # a pair of buckets is visited from the one without the highest bit
+            highest = mask.bit_length()
+            visited = used[used & (1 << (highest - 1)) == 0]
+        count_b = in_b.counts[visited ^ mask]
+        hit = np.flatnonzero(count_b)
+        bucket_a = visited[hit]
         bucket_b = bucket_a ^ mask
-        hit = occupied[bucket_b]
-        bucket_a, bucket_b = bucket_a[hit], bucket_b[hit]
-        size = _sizes(in_a, bucket_a) * _sizes(in_b, bucket_b)
+        size = in_a.counts[bucket_a].astype(np.int64) * count_b[hit]
+        if same and not mask:  # a bucket of one has no pair in itself
+            several = size > 1
+            bucket_a, bucket_b, size = bucket_a[several], bucket_b[several], size[several]
         crowded = (size > CROWDED) & (chunk.width < bits)
-        for k, m in zip(bucket_a[crowded], bucket_b[crowded], strict=True):
-            rows_a = in_a.order[in_a.starts[k] : in_a.starts[k + 1]]
-            rows_b = in_b.order[in_b.starts[m] : in_b.starts[m + 1]]
+        for k, m in zip(bucket_a[crowded].tolist(), bucket_b[crowded].tolist(), strict=True):
+            rows_a, rows_b = in_a.rows(k), in_b.rows(m)
             rest_a, rest_b = chunk.without(a[rows_a]), chunk.without(b[rows_b])
             left = radius - mask.bit_count()
             for i, j in _search(rest_a, rest_b, left, bits - chunk.width, same and not mask):
                 yield rows_a[i], rows_b[j]
-        alone = ~crowded
-        yield from _compare(in_a, in_b, bucket_a[alone], bucket_b[alone], size[alone], radius, same and not mask)
+        yield from _compare(in_a, in_b, bucket_a, bucket_b, np.where(crowded, 0, size), radius, same and not mask)
 
 
 def _compare(
     in_a: _Buckets, in_b: _Buckets, bucket_a: Indices, bucket_b: Indices, size: Indices, radius: int, same: bool
 ) -> Iterator[Pairs]:
-    for left, right in blocks(bucket_a, bucket_b, size):
+    single = np.flatnonzero(size == 1)  # most are: one comparison instead of a product
+    for start in range(0, len(single), BLOCK):
+        block = single[start : start + BLOCK]
+        yield _near(in_a, in_b, in_a.starts[bucket_a[block]], in_b.starts[bucket_b[block]], radius)
+    more = np.flatnonzero(size > 1)
+    for left, right in blocks(bucket_a[more], bucket_b[more], size[more]):
         i, j = products(in_a.starts, left, in_b.starts, right)
-        near = np.flatnonzero(np.bitwise_count(in_a.values[i] ^ in_b.values[j]) <= radius)
-        i, j = i[near], j[near]
         if same:
             i, j = i[i < j], j[i < j]
-        yield in_a.order[i], in_b.order[j]
+        yield _near(in_a, in_b, i, j, radius)
+
+
+def _near(in_a: _Buckets, in_b: _Buckets, i: Indices, j: Indices, radius: int) -> Pairs:
+    """Of places in the sorted hashes those within ``radius``, as indices."""
+    near = np.flatnonzero(np.bitwise_count(in_a.values[i] ^ in_b.values[j]) <= radius)
+    return in_a.order[i[near]], in_b.order[j[near]]
 
 
 def _brute_force(a: Hashes, b: Hashes, radius: int, same: bool) -> Iterator[Pairs]:
@@ -103,8 +120,4 @@ def _buckets(values: Hashes, chunk: Chunk) -> _Buckets:
     keys = chunk.of(values)
     order = np.argsort(keys)  # in any order within a bucket
     counts = np.bincount(keys, minlength=1 << chunk.width)
-    return _Buckets(order, values[order], np.flatnonzero(counts), starts_of(counts))
-
-
-def _sizes(buckets: _Buckets, chosen: Indices) -> Indices:
-    return buckets.starts[chosen + 1] - buckets.starts[chosen]
+    return _Buckets(order, values[order], counts.astype(np.int32), starts_of(counts))

@@ -12,7 +12,7 @@ import skimage
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-_SYLLABLES = "ba,co,de,fi,gu,ha,jo,ka,le,mi,nu,po,qua,ri,so,ta,ve,wi,xo,yu,za,tion,ment,ing,al".split(",")
+_SYLLABLES = tuple(first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "on", "er"))
 _PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg")
 _TEXTURES = ("brick.png", "grass.png", "gravel.png", "ihc.png", "motorcycle_left.png", "coins.png", "cell.png")
 _PAGE = (600, 800)
