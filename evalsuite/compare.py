@@ -132,7 +132,9 @@ def _difference(a: Column, b: Column, mask: np.ndarray | None, result: TaskResul
     chosen = slice(None) if mask is None else mask
     one, two, clusters = a.sums[chosen], b.sums[chosen], result.clusters[chosen]
     found = paired_difference(one, two, clusters, a.estimate, seed=seed)
-    test = mcnemar(a.per_row[chosen] > 0.5, b.per_row[chosen] > 0.5) if a.binary and b.binary else None
+    applies = np.isfinite(a.per_row[chosen]) & np.isfinite(b.per_row[chosen])
+    right = [column.per_row[chosen][applies] > 0.5 for column in (a, b)]
+    test = mcnemar(*right) if a.binary and b.binary else None
     exact = test is not None and found.n == found.clusters
     return {
         "a": _finite(a.estimate(one.sum(0, keepdims=True))[0]),

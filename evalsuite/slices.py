@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from curate.errors import UserError
 from evalsuite.finished import load_evaluation, load_manifest
 from evalsuite.properties import properties
+from evalsuite.report.gallery import perfect_row
 from evalsuite.results import TaskResult, score_rows
 from evalsuite.statistics import Excess, Floats, benjamini_hochberg, excess_errors
 
 MIN_IMAGES = 10
 MIN_ROWS = 30
 NOTED_Q = 0.05
-_TOP_SCORE = 10.0  # of CIDEr-D
 
 Mask = NDArray[np.bool_]
 
@@ -69,7 +69,7 @@ def find_slices(folder: Path, *, only: str | None, curated: Path | None, min_row
 
 def rank_slices(result: TaskResult, curated: Path | None, min_rows: int) -> dict[str, Any]:
     """The slices of one task, ranked."""
-    asked = np.array([row["status"] != "failed" for row in result.rows])
+    asked = np.array([row["status"] != "failed" for row in result.rows]) & np.isfinite(result.headline.per_row)
     errors, clusters = errors_of(result)[asked], result.clusters[asked]
     known = properties([row for row, kept in zip(result.rows, asked, strict=True) if kept], curated)
     singles = list(_single(known, clusters, min_rows))
@@ -98,8 +98,7 @@ def rank_slices(result: TaskResult, curated: Path | None, min_rows: int) -> dict
 
 def errors_of(result: TaskResult) -> Floats:
     """(rows,) 1 − score on the headline metric, from 0 to 1."""
-    top = _TOP_SCORE if "cider" in result.headline.name else 1.0
-    return 1.0 - np.clip(result.headline.per_row / top, 0.0, 1.0)
+    return 1.0 - np.clip(result.headline.per_row / perfect_row(result.headline), 0.0, 1.0)
 
 
 def _single(known: dict[str, list[str]], clusters: NDArray[np.int64], min_rows: int) -> Iterator[_Slice]:

@@ -10,6 +10,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from curate.preflight import locate
 from evalsuite.backends.pictures import MAX_BYTES, load_image
 from evalsuite.report.numbers import number
@@ -50,8 +52,9 @@ def worst_rows(result: TaskResult, count: int) -> list[int]:
     Among equal scores the choice looks random but never changes: it goes by a digest of the id.
     """
     scores = result.headline.per_row
-    order = sorted(range(len(result.rows)), key=lambda i: (scores[i], _mixed(result.rows[i]["sample_id"])))
-    best_possible = _perfect(result.headline)
+    applies = np.flatnonzero(np.isfinite(scores)).tolist()
+    order = sorted(applies, key=lambda i: (scores[i], _mixed(result.rows[i]["sample_id"])))
+    best_possible = perfect_row(result.headline)
     chosen: list[int] = []
     images: set[int] = set()
     for index in order:
@@ -108,7 +111,8 @@ def data_uri(path: str, root: Path) -> tuple[str | None, str]:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(), ""
 
 
-def _perfect(column: Column) -> float:
+def perfect_row(column: Column) -> float:
+    """The highest score of one row."""
     return 10.0 if "cider" in column.name else 1.0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from evalsuite.report import numbers, words
 from evalsuite.report.compared import COMPARISON_HEADER, comparison_cells, slice_cells
 from evalsuite.report.findings import finding_rows
-from evalsuite.report.gallery import Card, cards, worst_rows
+from evalsuite.report.gallery import Card, cards, perfect_row, worst_rows
 from evalsuite.report.plots import Line, Point, interval_plot
 from evalsuite.results import TaskResult
 
@@ -82,21 +82,20 @@ def _task(
         "intersection": words.intersection_sentence(against) if against else "",
         "changed": _changed(result, against, root) if against else [],
         "worst": cards(result, worst, root),
-        "imperfect": int((result.headline.per_row < (10 if numbers.is_cider(headline) else 1)).sum()),
+        "imperfect": int((result.headline.per_row < perfect_row(result.headline)).sum()),
     }
 
 
 def _metric_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[Any]:
-    """One plot for the metrics that go to 1, one for those that go to 10."""
+    """One plot for the metrics of each scale."""
     plots = []
-    for cider in (False, True):
-        names = [name for name in entry["metrics"] if numbers.is_cider(name) == cider]
+    for top in dict.fromkeys(map(numbers.top_of, entry["metrics"])):
+        names = [name for name in entry["metrics"] if numbers.top_of(name) == top]
         lines = [
-            _line(name, numbers.title(name), entry["metrics"][name], against and against["metrics"][name])
+            _line(name, numbers.title(name), entry["metrics"][name], against and against["metrics"].get(name))
             for name in names
         ]
-        if lines:
-            plots.append(_plot(lines, cider, "scores with intervals"))
+        plots.append(_plot(lines, top, "scores with intervals"))
     return plots
 
 
@@ -110,22 +109,22 @@ def _slice_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None, he
             _line(headline, value, one[headline], before.get(value, {}).get(headline)) for value, one in values.items()
         ]
         label = column.removeprefix("slice_").replace("_", " ")
-        plot = _plot(lines, numbers.is_cider(headline), f"{numbers.title(headline)} by {label}")
+        plot = _plot(lines, numbers.top_of(headline), f"{numbers.title(headline)} by {label}")
         found.append({"label": label, "plot": plot, "values": values})
     return found
 
 
 def _line(metric: str, label: str, now: Mapping[str, Any], against: Mapping[str, Any] | None) -> Line:
-    points = [Point("now", now["value"], now["ci_low"], now["ci_high"])]
-    if against:
+    points = [] if now["value"] is None else [Point("now", now["value"], now["ci_low"], now["ci_high"])]
+    if against and against["a"] is not None:
         points.insert(0, Point("before", against["a"], None, None))
     return Line(label, points, numbers.number(metric, now["value"]))
 
 
-def _plot(lines: list[Line], cider: bool, name: str) -> Any:
-    if cider:
-        return interval_plot(lines, 10.0, [(value, str(value)) for value in (0, 2, 4, 6, 8, 10)], name)
-    return interval_plot(lines, 1.0, [(value / 100, str(value)) for value in (0, 20, 40, 60, 80, 100)], name)
+def _plot(lines: list[Line], top: float, name: str) -> Any:
+    shown = 100.0 if top == 1.0 else top  # as people quote it
+    ticks = [(part * top / 5, f"{part * shown / 5:g}") for part in range(6)]
+    return interval_plot(lines, top, ticks, name)
 
 
 def _changed(result: TaskResult, against: Mapping[str, Any], root: Path) -> list[dict[str, Any]]:
