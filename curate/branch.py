@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 from curate.errors import UserError
+from curate.manifest import MANIFEST
 from curate.recipe import CurateRecipe
 from curate.workspace import Workspace, sole_use
+
+_OWN = {MANIFEST, "lock", "plots", "exports"}
 
 
 def branch(recipe: CurateRecipe, into: Path) -> CurateRecipe:
@@ -27,16 +30,14 @@ def branch(recipe: CurateRecipe, into: Path) -> CurateRecipe:
     if into.exists() and any(into.iterdir()) and not target.paths.is_file():
         raise UserError(f"{into}: is there already and is no curated folder; choose another one")
     with sole_use(source), sole_use(target):
-        for folder in ("signals", "work", "against"):
-            if (source.folder / folder).is_dir():
-                shutil.copytree(
-                    source.folder / folder, into / folder, copy_function=_link, dirs_exist_ok=True, ignore=_locks
-                )
+        (into / MANIFEST).unlink(missing_ok=True)
+        shutil.copytree(source.folder, into, copy_function=_link, dirs_exist_ok=True, ignore=_not_taken)
     return recipe.model_copy(update={"out": into})
 
 
-def _locks(_: str, names: list[str]) -> set[str]:
-    return {name for name in names if name == "lock" or name.endswith(".tmp")}
+def _not_taken(_: str, names: list[str]) -> set[str]:
+    """The result's manifest, what people have made from the result, and what is only used while a run lasts."""
+    return {name for name in names if name in _OWN or name.endswith((".tmp", ".partial"))}
 
 
 def _link(source: str, target: str) -> str:
