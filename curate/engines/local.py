@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -26,11 +27,16 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_workers() -> int:
+    """One for each CPU, but two at least: a decoder that crashes must not take this process with it."""
+    return max(cpu_count(), 2)
+
+
 class LocalPool:
     """A context manager over ``workers`` processes; one worker means this process.
 
-    A worker that dies (a decoder that crashes, memory that runs out) costs the one item that killed
-    it: its batch is repeated item by item.
+    A worker that dies (a decoder that crashes or hangs, memory that runs out) costs the one item that killed
+    it: its batch is repeated item by item. One worker has no such protection.
     """
 
     def __init__(self, workers: int) -> None:
@@ -90,7 +96,7 @@ class LocalPool:
             return future.result()
         except BrokenProcessPool:
             self._close()
-            found = [result for item in batch for result in _alone(function, item, crashed)]
+            found = list(_one_by_one(function, batch, crashed))
             for at, (later, old) in enumerate(waiting):
                 if old.cancelled() or not old.done() or old.exception() is not None:
                     waiting[at] = (later, self._submit(function, later))
@@ -102,22 +108,42 @@ class LocalPool:
             self._executor = None
 
 
-def _alone(
-    function: Callable[[list[Item]], list[Result]], item: Item, crashed: Callable[[Item], Result]
-) -> list[Result]:
-    """The item's result from a process of its own, or ``crashed(item)``."""
-    with _executor(1) as executor:
-        try:
-            executor.submit(os.getpid).result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                "worker processes cannot be started; set workers: 1"
-                " (a script that calls Winnow must do so below `if __name__ == '__main__':`)"
-            ) from error
-        try:
-            return executor.submit(function, [item]).result()
-        except BrokenProcessPool:
-            return [crashed(item)]
+def _one_by_one(
+    function: Callable[[list[Item]], list[Result]], batch: list[Item], crashed: Callable[[Item], Result]
+) -> Iterator[Result]:
+    """Each item's result from a process that works on nothing else, or ``crashed(item)``."""
+    waiting = collections.deque(batch)
+    while waiting:
+        with _executor(1) as executor:
+            try:
+                executor.submit(os.getpid).result()
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "worker processes cannot be started; set workers: 1"
+                    " (a script that calls Winnow must do so below `if __name__ == '__main__':`)"
+                ) from error
+            try:
+                while waiting:
+                    yield from executor.submit(function, [waiting[0]]).result()
+                    waiting.popleft()
+            except BrokenProcessPool:
+                yield crashed(waiting.popleft())
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Kill this worker if the block takes longer, even inside a C library; in the main process it does nothing.
+
+    To the pool that is a crash like any other, so an endless decode costs its image and not the run.
+    """
+    if parent_process() is None or not hasattr(signal, "alarm"):
+        yield
+        return
+    signal.alarm(seconds)  # whose default action ends the process
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 def _executor(workers: int) -> ProcessPoolExecutor:
@@ -126,7 +152,9 @@ def _executor(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    """One thread, Ctrl-C left to the parent, and an end when the parent is gone, however it went."""
+    """One thread, no remarks, Ctrl-C left to the parent, and an end when the parent is gone, however it went."""
+    # Only C libraries write there (libtiff on a damaged file); what Python raises goes to the parent.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read when numpy is imported, which is later
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from curate.engines.local import LocalPool, cpu_count
+from curate.engines.local import LocalPool, default_workers
 from curate.errors import UserError
 from curate.measure.again import bring_up_to_date
 from curate.measure.known import KnownImages, KnownPaths
@@ -75,7 +75,7 @@ def measure_images(
     models = functools.cache(functools.partial(Models.load, settings))
     plan = Plan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, tuple(IMAGE_SIGNALS), None, False)
     with contextlib.ExitStack() as stack:
-        pool = pool or stack.enter_context(LocalPool(settings.workers or cpu_count()))
+        pool = pool or stack.enter_context(LocalPool(settings.workers or default_workers()))
         decodes = bring_up_to_date(store, wanted, plan, models, pool)
         images, known = KnownImages(store.parts()), KnownPaths(store)
         asked, errors = SeenTexts(), Counter[str]()

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from curate.atomic import sha256_bytes
 from curate.decode import ImageFacts, decode_whole
+from curate.engines.local import time_limit
 from curate.preflight import locate, wrong_extension
 from curate.signals import measure_pixels
 from curate.signals.clip_input import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 
 _FACTS = tuple(field.name for field in fields(ImageFacts))
-CRASH = "the decoder crashed on it"
+CRASH = "the decoder crashed on it, or did not end"
+_SECONDS = 120  # for one image; the largest that the caps let in take some seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,12 @@ def measure(plan: Plan, files: list[PathRow]) -> list[Measured]:
     """One row for each identified file; decodes each once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata; what matters is in the row
-        return [_measure(plan, file) for file in files]
+        return [_within_time(plan, file) for file in files]
+
+
+def _within_time(plan: Plan, file: PathRow) -> Measured:
+    with time_limit(_SECONDS):
+        return _measure(plan, file)
 
 
 def _measure(plan: Plan, file: PathRow) -> Measured:

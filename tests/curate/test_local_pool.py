@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from curate.engines.local import LocalPool
+from curate.engines.local import LocalPool, time_limit
 
 
 def squares(numbers):
@@ -36,6 +36,27 @@ def test_an_item_that_kills_its_process_costs_itself():
         found = pool.map(functools.partial(fragile, 7), batches(40), lambda item: f"crash {item}")
         results = [result for batch in found for result in batch]
     assert results == ["crash 7" if number == 7 else number * number for number in range(40)]
+
+
+def endless(numbers):
+    """Hangs, as a decoder in an endless loop would, on the number 7."""
+    for number in numbers:
+        with time_limit(1):
+            if number == 7:
+                time.sleep(600)
+    return squares(numbers)
+
+
+def test_an_item_that_never_ends_costs_itself():
+    with LocalPool(2) as pool:
+        found = pool.map(endless, batches(20), lambda item: f"hang {item}")
+        results = [result for batch in found for result in batch]
+    assert results == ["hang 7" if number == 7 else number * number for number in range(20)]
+
+
+def test_a_time_limit_does_not_end_the_main_process():
+    with time_limit(1):
+        time.sleep(1.2)
 
 
 def test_workers_end_with_a_killed_parent(tmp_path):
