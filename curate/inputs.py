@@ -13,9 +13,11 @@ from curate.atomic import digest_of, sha256_file
 from curate.corrections import read_corrections
 from curate.errors import UserError
 from curate.manifest import package_versions
+from curate.reading import HOW_TO_FETCH
 from curate.recipe import CurateRecipe
 from curate.settings import SourceSettings
 from curate.sources import open_source, other_files
+from curate.sources.files import files_of
 from curate.steps import stamp
 from curate.workspace import Workspace, read_batches
 
@@ -67,7 +69,7 @@ def all_sources(recipe: CurateRecipe) -> list[SourceSettings]:
 
 def resolved(recipe: CurateRecipe) -> dict[str, Any]:
     """The recipe as JSON without what changes no result; rules as a list, because their order matters."""
-    whole = recipe.model_dump(mode="json", exclude={"signals": {"workers"}})
+    whole = recipe.model_dump(mode="json", exclude={"signals": {"workers"}, "remote": set(HOW_TO_FETCH)})
     return {**whole, "rules": [{"name": name, **rule} for name, rule in whole["rules"].items()]}
 
 
@@ -75,7 +77,9 @@ def measured_from(recipe: CurateRecipe) -> str:
     """Digest of the part of a recipe that measuring depends on; prompt sets and heads only read what it stored."""
     sources, signals = [_read_from(one) for one in recipe.sources], resolved(recipe)["signals"]
     signals = {name: value for name, value in signals.items() if name not in ("prompts", "heads")}
-    return digest_of([sources, signals, [_read_from(one) for one in all_sources(recipe)[len(sources) :]]])
+    against = [_read_from(one) for one in all_sources(recipe)[len(sources) :]]
+    remote = [resolved(recipe)["remote"]] if recipe.remote else []
+    return digest_of([sources, signals, against, *remote])
 
 
 def _read_from(source: SourceSettings) -> dict[str, Any]:
@@ -92,11 +96,22 @@ def image_stamp(space: Workspace, root: Path) -> str:
 
 
 def _digest(source: SourceSettings) -> str:
-    """Of a file its bytes; of a folder the names and sizes in it; of an installed package its version."""
+    """Of a file its bytes; of a folder or pattern names and sizes; of the hub its commit; of a package its version."""
+    if source.location.startswith("hub:"):
+        from curate.sources.hub import local_folder, revision
+
+        folder = local_folder(source.location)
+        return digest_of([source.location, _names_and_sizes(folder) if folder else revision(source.location)])
     path = Path(source.location)
     if path.is_file():
         return sha256_file(path)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return digest_of([[str(file.relative_to(path)), file.stat().st_size] for file in files])
+        return digest_of(_names_and_sizes(path))
+    if matching := files_of(source.location, ()):
+        return digest_of([[str(file), file.stat().st_size] for file in matching])
     return digest_of([source.location, package_versions()])
+
+
+def _names_and_sizes(folder: Path) -> list[list[Any]]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [[str(file.relative_to(folder)), file.stat().st_size] for file in files]

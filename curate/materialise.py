@@ -15,6 +15,7 @@ from curate.errors import UserError
 from curate.sample import BadRow, Sample
 from curate.unavailable import is_url, unavailable
 
+UNFINISHED = "images/.unfinished"
 _IN_FLIGHT = 1024  # rows that may wait for their images; rows leave in the order they came
 
 
@@ -44,27 +45,36 @@ class ImageStore:
             UserError: the folder cannot be written, or the disk is full.
         """
         target = f"{self.folder}/{path}"
+        folder, _, name = path.rpartition("/")
         with contextlib.suppress(OSError):
             if os.stat(target).st_size == len(data):  # noqa: PTH116 (once an image)
                 return
-        folder, _, name = target.rpartition("/")
-        temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
+        temporary = self.unfinished(name)
         try:
-            self.make_folder(path)
-            with open(temporary, "wb") as handle:  # noqa: PTH123
-                handle.write(data)
-            os.replace(temporary, target)  # noqa: PTH105
+            if folder not in self._made:
+                (self.folder / folder).mkdir(parents=True, exist_ok=True)
+                self._made.add(folder)
+            temporary.write_bytes(data)
+            temporary.replace(target)
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
+                temporary.unlink()
             raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
 
-    def make_folder(self, path: str) -> None:
-        """Make the folder that ``path`` lies in."""
-        name = path.rpartition("/")[0]
-        if name not in self._made:
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-            self._made.add(name)
+    def unfinished(self, name: str) -> Path:
+        """Where a file stands until it is whole: in one folder, so that what a killed run left is found at once.
+
+        Raises:
+            UserError: the folder cannot be made.
+        """
+        folder = self.folder / UNFINISHED
+        if UNFINISHED not in self._made:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+            self._made.add(UNFINISHED)
+        return folder / f".{name}.{os.getpid()}.tmp"
 
 
 def materialised(

@@ -12,26 +12,22 @@ from curate.contamination import find_contamination
 from curate.correct import write_corrected
 from curate.duplicates import find_duplicates
 from curate.errors import UserError
-from curate.ingest import open_sources, write_rows
 from curate.inputs import all_sources, check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
 from curate.manifest import MANIFEST, is_current, read_manifest
-from curate.materialise import ImageStore
 from curate.measure.images import measure_images
 from curate.measure.scores import write_scores
 from curate.measure.texts import measure_text
 from curate.policy import CheckedRule, check_rules, decide
 from curate.publish import exports_are_there, publish
+from curate.reading import VERSION, all_fetched, read_sources
 from curate.recipe import CurateRecipe, MatchSettings, all_rules, benchmark_name
-from curate.settings import MeasureSettings, SourceSettings
+from curate.settings import MeasureSettings, RemoteSettings, SourceSettings
 from curate.signals import SIGNAL_VERSIONS
 from curate.signals.zero_shot import VERSION as ZERO_SHOT_VERSION
 from curate.splits import assign_splits
 from curate.steps import Steps, stamp
 from curate.stored import StoredPaths, StoredSamples
 from curate.workspace import Workspace, sole_use
-
-# Raise it when these modules make other rows from the same input.
-VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -77,13 +73,14 @@ def _measure_all(
 ) -> Path:
     """The set itself, then the evaluation sets that it is compared with; returns the set's image root."""
     settings = recipe.signals.model_copy(update={"workers": workers or recipe.signals.workers})
-    roots = {"": str(_measure(recipe.sources, inputs, settings, space, steps, ""))}
+    roots = {"": str(_measure(recipe.sources, inputs, settings, recipe.remote, space, steps, ""))}
     for evaluation in recipe.contamination.against if recipe.contamination else []:
         name = benchmark_name(evaluation)
         # With embeddings, the dashboard finds the training rows nearest to an evaluation failure.
         pictures = settings.model_copy(update={"nsfw": None})
-        roots[name] = str(_measure([evaluation], inputs, pictures, space.against(name), steps, f"{name}: "))
-        _correct(None, {}, space.against(name), steps, f"{name}: ")
+        there = space.against(name)
+        roots[name] = str(_measure([evaluation], inputs, pictures, recipe.remote, there, steps, f"{name}: "))
+        _correct(None, {}, there, steps, f"{name}: ")
     for note, value in {"measured": measured_from(recipe), "inputs": inputs, "roots": roots}.items():
         steps.note(note, value)
     return Path(roots[""])
@@ -119,6 +116,8 @@ def _is_up_to_date(recipe: CurateRecipe, inputs: dict[str, str], space: Workspac
         return False
     if not read_manifest(space.folder, finish_with="").get("card_is_complete"):
         return False  # `decide` wrote the card and opened no picture for it
+    if not all_fetched(steps, [f"{name}: " if name else "" for name in steps.noted("roots") or {}]):
+        return False
     return bool(steps.noted("images") == _image_stamps(space, steps))
 
 
@@ -129,26 +128,11 @@ def _image_stamps(space: Workspace, steps: Steps) -> dict[str, str]:
 
 
 def _measure(
-    sources: Sequence[SourceSettings], inputs: dict[str, str], settings: MeasureSettings, space: Workspace,
-    steps: Steps, label: str,
+    sources: Sequence[SourceSettings], inputs: dict[str, str], settings: MeasureSettings,
+    remote: RemoteSettings | None, space: Workspace, steps: Steps, label: str,
 ) -> Path:  # fmt: skip
     """Rows and image signals of one set; returns the folder below which its images lie."""
-    opened = open_sources(sources)
-    roots = [str(source.image_root) for _, source in opened]
-    key = [
-        VERSION,
-        roots,
-        [[one.model_dump(mode="json", exclude={"license"}), inputs[one.location]] for one in sources],
-        settings.max_bytes,
-    ]
-
-    def read() -> None:
-        store = ImageStore(space.folder)
-        root = write_rows(opened, space.rows, store, max_bytes=settings.max_bytes, label=f"{label}read")
-        steps.note(f"{label}root", str(root))
-
-    steps.unless_done(f"{label}read", key, [space.rows], read)
-    root = Path(steps.noted(f"{label}root"))
+    root = read_sources(sources, inputs, settings, remote, space, steps, label)
     paths = StoredPaths(space.rows)
     steps.always(f"{label}measure images", lambda: measure_images(paths, root, space.signals, settings))
     return root

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from curate.config import StrictModel, load_recipe
 from curate.exports.settings import ExportSettings
-from curate.settings import MeasureSettings, SourceSettings
+from curate.settings import MeasureSettings, RemoteSettings, SourceSettings
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -129,6 +129,7 @@ class CurateRecipe(StrictModel):
         name: names the result; the default of ``out`` is ``data/curated/<name>``.
         seed: picks the card's examples.
         sources: datasets, read in this order.
+        remote: how images behind URLs are fetched; null (the default) fetches none.
         signals: what is measured.
         rules: name → rule; the order decides which dropping rule is a row's reason. A rule named
             ``duplicate``, ``conflicting`` or ``contaminated`` replaces the one its section adds.
@@ -143,6 +144,7 @@ class CurateRecipe(StrictModel):
     out: Path | None = None
     seed: int = 0
     sources: list[SourceSettings] = Field(min_length=1)
+    remote: RemoteSettings | None = None
     signals: MeasureSettings = MeasureSettings()
     rules: dict[str, Rule] = Field(default_factory=dict)
     duplicates: DuplicateSettings | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from curate.atomic import atomic_path
 from curate.disk import disk_problem
 from curate.errors import UserError
+from curate.materialise import UNFINISHED
 
 ROWS_A_GROUP = 16_384
 
@@ -133,9 +135,16 @@ def sole_use(space: Workspace) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{space.folder}: another curate is at work there; wait for it, or end it") from None
-        for leftover in space.folder.rglob(".*.tmp"):
+        for leftover in _unfinished(space.folder):
             leftover.unlink()
         yield
+
+
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """Temporary files below a folder; does not walk through a store of images, which has its own place for them."""
+    for where, folders, files in os.walk(folder):
+        folders[:] = [Path(UNFINISHED).name] if Path(UNFINISHED).name in folders else folders
+        yield from (Path(where, name) for name in files if name.startswith(".") and name.endswith(".tmp"))
 
 
 def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> None:

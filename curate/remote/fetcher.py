@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections import Counter, defaultdict
@@ -22,7 +21,7 @@ from curate.remote.journal import Journal
 from curate.remote.part import Part
 from curate.remote.request import attempt, parsed
 from curate.remote.retry import FetchError, pause
-from curate.settings import RemoteSettings
+from curate.settings import MeasureSettings, RemoteSettings
 from curate.unavailable import unavailable
 
 _AGENT = "winnow/0.1 (dataset curation)"
@@ -46,21 +45,23 @@ class RemoteImages:
         counts: ``fetched``, ``known`` (from an earlier run) and class → number of failed URLs, of this run.
     """
 
-    def __init__(self, store: ImageStore, settings: RemoteSettings, *, max_bytes: int, max_pixels: int) -> None:
+    def __init__(
+        self, store: ImageStore, settings: RemoteSettings, caps: MeasureSettings, counts: Counter[str] | None = None
+    ) -> None:
+        """``caps`` are used where ``settings`` has none; ``counts`` is counted on if given."""
         self._store, self._settings = store, settings
-        self._max_bytes, self._max_pixels = max_bytes, max_pixels
-        self._caps = digest_of([max_bytes, max_pixels, settings.allow_private])[:8]
-        self._parts = store.folder / "images" / "parts"
+        self._max_bytes = settings.max_bytes or caps.max_bytes
+        self._max_pixels = settings.max_pixels or caps.max_pixels
+        self._caps = digest_of([self._max_bytes, self._max_pixels, settings.allow_private])[:8]
         self._journal = Journal(store.folder / "images" / "remote.jsonl")
         self._running: dict[str, Future[str]] = {}
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch images", daemon=True)
         self._hosts: defaultdict[str, _Host] = defaultdict(lambda: _Host(asyncio.Semaphore(settings.per_host)))
-        self.counts: Counter[str] = Counter()
+        self.counts = Counter[str]() if counts is None else counts
 
     def __enter__(self) -> RemoteImages:
-        self._parts.mkdir(parents=True, exist_ok=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
         return self
@@ -73,13 +74,6 @@ class RemoteImages:
         self._thread.join()
         self._loop.close()
         self._journal.close()
-        with contextlib.suppress(OSError):
-            self._parts.rmdir()
-
-    @property
-    def to_try_again(self) -> int:
-        """URLs that another run may get."""
-        return self.counts["remote_unavailable"]
 
     def submit(self, url: str) -> Future[str]:
         """A path in the store, or the notation of ``curate.unavailable``, in the future."""
@@ -139,7 +133,8 @@ class RemoteImages:
         await self._session.close()
 
     async def _fetch(self, url: str) -> str:
-        part = Part(self._parts / f".{sha256_bytes(url.encode('utf-8', 'surrogatepass'))}.tmp", self._max_bytes)
+        name = sha256_bytes(url.encode("utf-8", "surrogatepass"))
+        part = Part(self._store.unfinished(name), self._max_bytes)
         try:
             data = await self._whole(url, part)
         except FetchError as error:

@@ -38,16 +38,21 @@ def image_root(settings: SourceSettings) -> Path:
     return given_root(settings) or Path()
 
 
+def local_folder(location: str) -> Path | None:
+    """The folder that a location names instead of a dataset of the hub, if it does."""
+    repo = Path(_parts(location)[0])
+    return repo if repo.is_dir() else None
+
+
 def revision(location: str) -> str:
-    """What tells that a dataset has changed: the commit on the hub; '' for a folder or without a connection."""
+    """What tells that a dataset has changed: the commit on the hub; '' without a connection."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
-    repo = _parts(location)[0]
-    if Path(repo).is_dir() or os.environ.get("HF_HUB_OFFLINE"):
+    if os.environ.get("HF_HUB_OFFLINE"):
         return ""
     try:
-        return str(huggingface_hub.HfApi().dataset_info(repo).sha)
+        return str(huggingface_hub.HfApi().dataset_info(_parts(location)[0]).sha)
     except (HfHubHTTPError, OSError, ValueError):  # no connection: what the cache holds is read
         return ""
 

@@ -40,11 +40,6 @@ def looks_like(probe: Probe) -> bool:
     return probe.is_folder and any(_has_columns(path) for path in _first_file(probe.path))
 
 
-def files(settings: SourceSettings) -> list[Path]:
-    """All files that are read."""
-    return [path for path, _ in of_split(_files(settings.location), settings.split)]
-
-
 def image_root(settings: SourceSettings) -> Path:
     """The folder of the location; the pictures are in the tables."""
     location = Path(settings.location)

@@ -53,11 +53,6 @@ def image_root(settings: SourceSettings) -> Path:
     return given_root(settings) or (location if location.is_dir() else location.parent)
 
 
-def files(settings: SourceSettings) -> list[Path]:
-    """All shards."""
-    return [path for path, _ in of_split(_shards(settings.location), settings.split)]
-
-
 def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
     """Samples of all shards in order.
 
