@@ -20,10 +20,10 @@ from curate.atomic import digest_of
 from curate.errors import UserError
 from curate.sample import IMAGE_MARKER, majority
 
-Action = Literal["keep", "drop", "relabel", "edit_question", "ambiguous", "exclude_from_eval", "undo"]
+Action = Literal["keep", "drop", "relabel", "edit_question", "ambiguous", "exclude_from_eval", "tag", "undo"]
 # What an action speaks about: two actions on one aspect of a sample can contradict each other.
 _ASPECT = {"keep": "decision", "drop": "decision", "relabel": "answer", "edit_question": "question",
-           "ambiguous": "ambiguous", "exclude_from_eval": "evaluation"}  # fmt: skip
+           "ambiguous": "ambiguous", "exclude_from_eval": "evaluation", "tag": "tags"}  # fmt: skip
 
 
 class Correction(BaseModel):
@@ -31,8 +31,9 @@ class Correction(BaseModel):
 
     Attributes:
         content_hash: ``content_hash`` of the row the reviewer saw; another one makes it stale.
-        field: what was changed: ``decision``, ``answer``, ``answers`` or ``question``.
+        field: what was changed: ``decision``, ``answer``, ``answers``, ``question`` or ``tags``.
         old, new: its value before and after; ``new`` is a text, for ``answers`` a list of texts.
+        tags: names of the failure; with action ``tag`` they are all that the line says.
         at: time with zone, ISO 8601.
         run: the run in which the reviewer met the row.
         undoes: for ``undo``, the ``correction_id`` that is taken back.
@@ -78,7 +79,7 @@ class Applied:
     Attributes:
         record: the corrected record; the given one where nothing was applied.
         forced: ``keep`` or ``drop`` when a reviewer decided, ``flag`` for an ambiguous row.
-        status: correction_id → ``applied``, ``stale``, ``conflict`` or ``noted`` (evaluation only).
+        status: correction_id → ``applied``, ``stale``, ``conflict`` or ``noted`` (tags, evaluation only).
     """
 
     record: dict[str, Any]
@@ -140,9 +141,11 @@ def resolve(corrections: Iterable[Correction]) -> dict[str, Resolved]:
     for sample_id, aspects in last.items():
         agreed: list[Correction] = []
         conflicts: list[Correction] = []
-        for by_reviewer in aspects.values():
+        for aspect, by_reviewer in aspects.items():
             views = list(by_reviewer.values())
-            same = len({(view.action, view.content_hash, json.dumps(view.new)) for view in views}) == 1
+            same = (
+                aspect == "tags" or len({(view.action, view.content_hash, json.dumps(view.new)) for view in views}) == 1
+            )
             (agreed if same else conflicts).extend(views)
         resolved[sample_id] = Resolved(tuple(agreed), tuple(conflicts))
     return resolved
@@ -161,7 +164,7 @@ def apply(record: Mapping[str, Any], hash_now: str, resolved: Resolved) -> Appli
         if line.content_hash != hash_now:
             status[line.correction_id] = "stale"
             continue
-        status[line.correction_id] = "noted" if line.action == "exclude_from_eval" else "applied"
+        status[line.correction_id] = "noted" if line.action in ("exclude_from_eval", "tag") else "applied"
         if line.action == "relabel":
             _relabel(changed, line)
         elif line.action == "edit_question":

@@ -8,23 +8,43 @@ from curate.errors import UserError
 from dashboards import state
 from dashboards.widgets.brand import ICON, LOGO
 from dashboards.widgets.notice import problem
+from dashboards.widgets.reviewer import name_box
 from dashboards.widgets.run_choice import choose_runs
 
 st.set_page_config(page_title="Winnow", page_icon=ICON, layout="wide")
 st.logo(LOGO, size="large")
 st.html(Path(__file__).parent / "widgets" / "style.css")
 
+_PAGES = {
+    "": (
+        ("overview", "Overview", ":material/insights:"),
+        ("failures", "Failures", ":material/grid_view:"),
+        ("sample", "Sample", ":material/image_search:"),
+    ),
+    "Model": (
+        ("slices", "Slices", ":material/pie_chart:"),
+        ("compare", "Compare", ":material/compare_arrows:"),
+        ("training", "Training", ":material/trending_down:"),
+    ),
+    "Data": (
+        ("curation", "Curation", ":material/filter_alt:"),
+        ("thresholds", "Thresholds", ":material/tune:"),
+        ("duplicates", "Duplicates", ":material/content_copy:"),
+        ("corrections", "Corrections", ":material/rate_review:"),
+    ),
+}
 page = st.navigation(
-    [
-        st.Page(
-            "app_pages/overview.py", title="Overview", icon=":material/insights:", url_path="overview", default=True
-        ),
-        st.Page("app_pages/failures.py", title="Failures", icon=":material/grid_view:", url_path="failures"),
-        st.Page("app_pages/sample.py", title="Sample", icon=":material/image_search:", url_path="sample"),
-    ],
+    {
+        section: [
+            st.Page(f"app_pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
+            for name, title, icon in pages
+        ]
+        for section, pages in _PAGES.items()
+    },
     position="top",
 )
 choose_runs(state.catalog())
+name_box()
 try:
     page.run()
 except UserError as error:  # a folder that broke while it was being shown

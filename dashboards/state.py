@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from dashboards.query import compare, decisions, failures, samples, training
+from dashboards.corrections.history import Decision, read_decisions
+from dashboards.query import compare, failures, neighbors, rows, samples, training
+from dashboards.query import decisions as curation
+from dashboards.query import flips as pairing
+from dashboards.query import groups as duplicates
+from dashboards.query import slices as ranking
+from dashboards.query import thresholds as tuning
 from dashboards.query.catalog import Catalog, Folder, scan
 from dashboards.query.engine import Connection, connect
 from dashboards.query.filters import Outcome
@@ -31,6 +37,28 @@ def _connection(root: Path) -> Connection:
 def connection() -> Connection:
     """The connection of this data folder, shared by all sessions; every query takes its own cursor."""
     return _connection(data_root())
+
+
+def corrections_folder() -> Path:
+    """Where reviewers' decisions are appended."""
+    return data_root() / "corrections"
+
+
+def decisions() -> list[Decision]:
+    """All decisions of all reviewers, the newest first; read again whenever a file of them changed."""
+    folder = corrections_folder()
+    return _decisions(folder, tuple((str(path), path.stat().st_size) for path in sorted(folder.glob("*.jsonl"))))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _decisions(folder: Path, sizes: tuple[tuple[str, int], ...]) -> list[Decision]:
+    """``sizes`` is the cache key: the files only ever grow."""
+    return read_decisions(folder)
+
+
+def corrections_export() -> bytes:
+    """All lines of all reviewers, as they stand in the files."""
+    return b"".join(path.read_bytes() for path in sorted(corrections_folder().glob("*.jsonl")))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -62,9 +90,9 @@ def filter_values(folder: Folder) -> dict[str, list[str]]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def funnel(folder: Folder) -> decisions.Funnel:
+def funnel(folder: Folder) -> curation.Funnel:
     """The funnel of a curated set."""
-    return decisions.funnel(connection(), folder)
+    return curation.funnel(connection(), folder)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -87,9 +115,9 @@ def answers_of_all(runs: tuple[Folder, ...], sample_id: str) -> list[samples.Sai
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def fates(sets: tuple[Folder, ...], sample_id: str) -> list[decisions.Fate]:
+def fates(sets: tuple[Folder, ...], sample_id: str) -> list[curation.Fate]:
     """What every curated set that saw a sample decided about it."""
-    found = [decisions.fate_of(connection(), folder, sample_id) for folder in sets]
+    found = [curation.fate_of(connection(), folder, sample_id) for folder in sets]
     return [fate for fate in found if fate]
 
 
@@ -99,7 +127,112 @@ def matches(sets: tuple[Folder, ...], sample_id: str, image_keys: tuple[str | No
     return [matches_of(connection(), folder, sample_id, image_keys) for folder in sets]
 
 
+@st.cache_data(max_entries=64, show_spinner="Comparing with the training pictures")
+def nearest(
+    folder: Folder, image_key: str, question: str, references: tuple[str, ...], of_training: bool
+) -> neighbors.Nearest:
+    """The training pictures nearest to a picture."""
+    cache = data_root() / "cache"
+    return neighbors.nearest(connection(), cache, folder, image_key, question, references, of_training=of_training)
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def changes(run: Folder, base: Folder, scores: tuple[Score, ...]) -> list[compare.Change]:
     """What changed in these scores from ``base`` to ``run``, with intervals."""
     return compare.changes(connection(), predictions(run), predictions(base), scores)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading stored signals")
+def signals(folder: Folder) -> tuning.Signals:
+    """What the rules of a curated set ask, in memory; shared by all sessions."""
+    return tuning.load_signals(connection(), folder)
+
+
+def thresholds(folder: Folder) -> list[tuning.Threshold]:
+    """The numbers of a set's rules that can be moved."""
+    return tuning.thresholds(signals(folder).rules)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def threshold_values(folder: Folder, threshold: tuning.Threshold) -> np.ndarray:
+    """What a threshold compares, one value a row and picture."""
+    return tuning.values(signals(folder), threshold)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def threshold_histogram(folder: Folder, threshold: tuning.Threshold) -> tuning.Histogram:
+    """Distribution of what a threshold compares."""
+    return tuning.histogram(threshold_values(folder, threshold))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def threshold_preview(folder: Folder, threshold: tuning.Threshold, number: float) -> tuning.Preview:
+    """What a rule does with another number."""
+    return tuning.preview(signals(folder), threshold, number)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def rows_near(
+    folder: Folder, threshold: tuning.Threshold, number: float, count: int
+) -> tuple[list[tuple[rows.Case, float]], list[tuple[rows.Case, float]]]:
+    """Rows just below and just above a number, with their values."""
+    sides = tuning.nearest_rows(signals(folder), threshold_values(folder, threshold), number, count)
+    below, above = (
+        list(zip(rows.cases_at(connection(), folder, [place for place, _ in side]), [v for _, v in side], strict=True))
+        for side in sides
+    )
+    return below, above
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def cases_of_rule(folder: Folder, rule: str, offset: int, count: int) -> tuple[list[rows.Case], int]:
+    """A page of the rows on which a rule fired."""
+    return rows.dropped_by(connection(), folder, rule, offset, count)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def cases(folder: Folder, ids: tuple[str, ...]) -> dict[str, rows.Case]:
+    """The rows of a curated set with these ids."""
+    return rows.cases_of(connection(), folder, ids)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def groups(folder: Folder, order: str, offset: int, count: int) -> tuple[list[duplicates.Group], int]:
+    """A page of near-duplicate groups."""
+    return duplicates.page_of_groups(connection(), folder, order, offset, count)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def losses_by_source(folder: Folder) -> list[training.SourceLoss]:
+    """Losses of a run's sources."""
+    return training.losses_by_source(connection(), folder)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def highest_losses(folder: Folder, source: str, offset: int, count: int) -> tuple[list[training.Loss], int]:
+    """A page of the rows with the highest losses."""
+    return training.highest_losses(connection(), folder, source, offset, count)
+
+
+@st.cache_data(max_entries=64, show_spinner="Comparing slices")
+def slices(folder: Folder, task: str) -> ranking.Ranking:
+    """The slices of one task of a run, most excess errors first."""
+    return ranking.rank_slices(connection(), predictions(folder), task)
+
+
+def worse_slices(folder: Folder, task: str) -> list[str]:
+    """Terms of the single slices that make more errors than expected."""
+    found = slices(folder, task).slices
+    return [one.where[0] for one in found if one.excess > 0 and len(one.where) == 1]
+
+
+@st.cache_data(max_entries=64, show_spinner="Comparing row by row")
+def flips(run: Folder, base: Folder, task: str) -> pairing.Flips | None:
+    """Two runs on one task, row by row."""
+    return pairing.flips(connection(), predictions(run), predictions(base), task)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def touched(run: Folder, base: Folder, ids: tuple[str, ...]) -> list[samples.Touched]:
+    """What two runs said about the rows with these ids."""
+    return samples.touched(connection(), predictions(run), predictions(base), ids)

@@ -1,0 +1,1 @@
+"""Reviewers' decisions on their way to disk, and what becomes of them. Knows no Streamlit."""

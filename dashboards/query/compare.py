@@ -17,6 +17,11 @@ from evalsuite.statistics import paired_difference
 _MOST_IMAGES, _GROUPS = 10_000, 5_000
 
 
+def in_groups(images: np.ndarray) -> np.ndarray:
+    """Image codes (rows,) as they are, or folded into fixed groups where there are very many."""
+    return images % _GROUPS if len(images) and images.max() >= _MOST_IMAGES else images
+
+
 @dataclass(frozen=True)
 class Change:
     """Run minus baseline in one metric, on the ``n`` rows that both have.
@@ -59,7 +64,7 @@ def _change(sums: dict[str, np.ndarray], score: Score, column: int) -> Change | 
     counts, run, base = (sums[f"{name}_{column}"][rows].astype(np.float64) for name in ("n", "run", "base"))
     if not len(counts):
         return None
-    groups = np.arange(len(counts)) % _GROUPS if len(counts) > _MOST_IMAGES else None
+    groups = in_groups(np.arange(len(counts)))
     found = paired_difference(np.stack([base, counts], axis=1), np.stack([run, counts], axis=1), groups)
     return Change(
         task=score.task,

@@ -67,6 +67,7 @@ class Fate:
     representative: str
     duplicate_distance: float | None
     hamming: int | None
+    content_hash: str
 
 
 def funnel(connection: Connection, folder: Folder) -> Funnel:
@@ -130,6 +131,7 @@ def fate_of(connection: Connection, folder: Folder, sample_id: str) -> Fate | No
         representative=decision.get("representative") or "",
         duplicate_distance=decision.get("duplicate_distance"),
         hamming=decision.get("hamming"),
+        content_hash=sample.get("content_hash") or "",
     )
 
 

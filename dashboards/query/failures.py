@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dashboards.query.engine import Connection, fetch, fetch_integers, quoted
-from dashboards.query.filters import OUTCOMES, FilterSpec, Outcome, conditions, outcome_sql
+from dashboards.query.filters import OUTCOMES, PAIRED, FilterSpec, Outcome, conditions, outcome_sql
 from dashboards.query.tables import Predictions
 
 _LONGEST_LIST = 500  # values offered for one filter
@@ -25,6 +25,7 @@ class Answer:
         correct: None where the task has no notion of right and wrong.
         scores: metric → value, those that apply.
         error: why a request failed, '' otherwise.
+        content_hash: what a decision about the row is tied to; see ``curate.corrections``.
         base_extracted, base_correct: what the baseline said, None without one.
     """
 
@@ -42,13 +43,14 @@ class Answer:
     scores: dict[str, float] = field(default_factory=dict)
     slices: dict[str, str] = field(default_factory=dict)
     error: str = ""
+    content_hash: str = ""
     base_extracted: str | None = None
     base_correct: bool | None = None
 
 
 def matching_rows(connection: Connection, table: Predictions, base: Predictions | None, spec: FilterSpec) -> np.ndarray:
     """Positions (int32, (n,)) of all rows of the view, in its order; ties are broken by sample_id."""
-    source, paths = _source(table, base if spec.outcome in ("Fixed", "Broken") else None)
+    source, paths = _source(table, base if spec.outcome in PAIRED else None)
     where, bound = conditions(spec, table)
     order = (
         "row" if spec.order == "As stored" else table.ranking_sql(spec.metric, worst_first=spec.order == "Worst first")
@@ -97,7 +99,7 @@ def answers_of(connection: Connection, table: Predictions, sample_id: str) -> li
 
 def filter_values(connection: Connection, table: Predictions) -> dict[str, list[str]]:
     """The distinct values of ``task``, ``status`` and the slice columns, sorted, for the filter bar."""
-    columns = [name for name in ("task", "status", "slice_question_type", "slice_answer_type") if name in table.columns]
+    columns = ["task", "status", *sorted(name for name in table.columns if name.startswith("slice_"))]
     lists = ", ".join(f"list(DISTINCT {quoted(name)}) AS {quoted(name)}" for name in columns)
     row = fetch(connection, f"SELECT {lists} FROM read_parquet(?)", [table.path])[0]
     return {
@@ -129,6 +131,7 @@ def _answer(row: dict[str, Any], table: Predictions) -> Answer:
         scores={name: row[name] for name in table.metrics if row[name] is not None},
         slices={name.removeprefix("slice_"): str(value) for name, value in slices.items()},
         error=row.get("error") or "",
+        content_hash=row.get("content_hash") or "",
     )
 
 

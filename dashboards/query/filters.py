@@ -10,16 +10,17 @@ from dashboards.query.engine import quoted
 from dashboards.query.tables import STATUSES, Predictions
 
 # The values are what the page and the URL show.
-Outcome = Literal["Wrong", "Right", "Fixed", "Broken", "All"]
+Outcome = Literal["Wrong", "Right", "Fixed", "Broken", "Both right", "Both wrong", "All"]
 Order = Literal["Worst first", "Best first", "As stored"]
 NO_BASE = "no comparison"
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+PAIRED: tuple[Outcome, ...] = ("Fixed", "Broken", "Both right", "Both wrong")  # need a baseline
 ORDERS: tuple[Order, ...] = get_args(Order)
 _SLICES = {"question_types": "slice_question_type", "answer_types": "slice_answer_type"}
 _SEARCHED = ("sample_id", "question", "raw", "extracted")
 _PARAMETERS = {
     "run": "run", "base": "base", "task": "task", "question_types": "qt", "answer_types": "at", "statuses": "status",
-    "outcome": "outcome", "metric": "metric", "below": "below", "text": "q", "order": "sort",
+    "where": "where", "outcome": "outcome", "metric": "metric", "below": "below", "text": "q", "order": "sort",
 }  # fmt: skip
 
 
@@ -31,6 +32,7 @@ class FilterSpec:
         run: name of an evaluation; '' is the newest.
         base: name of the one to compare with; '' is the newest other one, ``NO_BASE`` is none.
         task, question_types, answer_types, statuses: '' or empty keeps all.
+        where: slices as ``name=value``, for any slice column; all must hold.
         outcome: ``Fixed`` and ``Broken`` are relative to ``base``.
         metric, below: keeps rows whose ``metric`` is lower than ``below``.
         text: a substring of id, question, answer or a reference, in any case.
@@ -42,6 +44,7 @@ class FilterSpec:
     question_types: tuple[str, ...] = ()
     answer_types: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
     outcome: Outcome = "Wrong"
     metric: str = ""
     below: float | None = None
@@ -70,6 +73,7 @@ class FilterSpec:
             question_types=tuple(parameters.get("qt", ())),
             answer_types=tuple(parameters.get("at", ())),
             statuses=tuple(status for status in parameters.get("status", ()) if status in STATUSES),
+            where=tuple(parameters.get("where", ())),
             outcome=next((known for known in OUTCOMES if known == outcome), "Wrong"),
             metric=last.get("metric", ""),
             below=_number(last.get("below", "")),
@@ -98,6 +102,11 @@ def conditions(spec: FilterSpec, table: Predictions) -> tuple[str, list[Any]]:
         if (wanted := getattr(spec, field)) and column in table.columns:
             clauses.append(f"{quoted(column)} IN (SELECT unnest(?))")
             values.append(list(wanted))
+    for term in spec.where:
+        name, _, value = term.partition("=")
+        if name in (known := table.slice_sql()):
+            clauses.append(f"{known[name]} = ?")
+            values.append(value)
     if spec.statuses:
         clauses.append("status IN (SELECT unnest(?))")
         values.append(list(spec.statuses))
@@ -120,5 +129,7 @@ def outcome_sql(outcome: Outcome) -> str:
         "Right": "correct",
         "Fixed": "correct AND NOT base_correct",
         "Broken": "NOT correct AND base_correct",
+        "Both right": "correct AND base_correct",
+        "Both wrong": "NOT correct AND NOT base_correct",
         "All": "true",
     }[outcome]

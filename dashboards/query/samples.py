@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from curate.errors import UserError
 from dashboards.query.catalog import Folder
-from dashboards.query.engine import Connection
+from dashboards.query.engine import Connection, fetch
 from dashboards.query.failures import Answer, answers_of
-from dashboards.query.tables import open_predictions
+from dashboards.query.tables import Predictions, open_predictions
 
 
 @dataclass(frozen=True)
@@ -31,3 +31,30 @@ def answers_of_all(connection: Connection, runs: Sequence[Folder], sample_id: st
         except UserError as error:
             found.append(Said(run, None, str(error)))
     return found
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What two runs said about one row, and whether that was right (None: no such verdict)."""
+
+    sample_id: str
+    question: str
+    references: tuple[str, ...]
+    said_before: str
+    before: bool | None
+    said_now: str
+    now: bool | None
+
+
+def touched(connection: Connection, run: Predictions, base: Predictions, ids: Sequence[str]) -> list[Touched]:
+    """The rows with these ids that both runs answered, in the order of ``ids``; raises UserError for a broken table."""
+    sql = f"""
+        SELECT a.sample_id, a.question, a."references" AS "references", coalesce(b.extracted, b.raw, '') AS said_before,
+               b.correct AS before, coalesce(a.extracted, a.raw, '') AS said_now, a.correct AS now
+        FROM (SELECT *, {run.correct_sql()} AS correct FROM read_parquet(?)) a
+        JOIN (SELECT *, {base.correct_sql()} AS correct FROM read_parquet(?)) b USING (sample_id, task)
+        WHERE a.sample_id IN (SELECT unnest(?))"""
+    order = {sample_id: place for place, sample_id in enumerate(ids)}
+    rows = fetch(connection, sql, [run.path, base.path, list(ids)])
+    rows.sort(key=lambda row: order[row["sample_id"]])
+    return [Touched(**row | {"references": tuple(row["references"] or ())}) for row in rows]

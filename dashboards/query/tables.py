@@ -14,6 +14,12 @@ _CORRECTNESS = ("accuracy", "vqa_accuracy", "exact_match", "relaxed_accuracy", "
 _NOT_METRICS = ("seconds",)
 _NEEDED = ("sample_id", "task", "question", "raw", "extracted", "status", "references")
 
+# Slices that every evaluation has: the first two words of the question, and the first reference.
+_SAID = {
+    "question starts with": "array_to_string(string_split_regex(lower(trim(question)), '\\s+')[1:2], ' ')",
+    "reference": 'lower("references"[1])',
+}
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -30,6 +36,11 @@ class Predictions:
     columns: frozenset[str]
     metrics: tuple[str, ...]
     correctness: tuple[str, ...]
+
+    def slice_sql(self) -> dict[str, str]:
+        """Slice name → SQL of a row's value as text: the slice columns, and what question and reference say."""
+        stored = sorted(name for name in self.columns if name.startswith("slice_"))
+        return {name.removeprefix("slice_"): f"{quoted(name)}::VARCHAR" for name in stored} | _SAID
 
     def correct_sql(self) -> str:
         """Boolean SQL: is the answer right? NULL where the task has no notion of it (captions).

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboards import state
-from dashboards.query.filters import OUTCOMES
+from dashboards.query.filters import OUTCOMES, PAIRED
 from dashboards.query.views import View
 from dashboards.widgets.gallery import gallery
 from dashboards.widgets.links import open_sample
@@ -33,7 +33,7 @@ def show_view(view: View) -> None:
 
 
 def _summary(counts: dict[Any, int], *, has_base: bool) -> str:
-    shown = [outcome for outcome in OUTCOMES if has_base or outcome not in ("Fixed", "Broken")]
+    shown = [outcome for outcome in OUTCOMES if has_base or outcome not in PAIRED]
     words = [f"{counts[outcome]:,} {'in all' if outcome == 'All' else outcome.lower()}" for outcome in shown]
     return " · ".join(words)
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboards import state
 from dashboards.query.catalog import Folder
-from dashboards.query.filters import NO_BASE, ORDERS, OUTCOMES, FilterSpec
+from dashboards.query.filters import NO_BASE, ORDERS, OUTCOMES, PAIRED, FilterSpec
 from dashboards.query.tables import STATUSES
 from dashboards.widgets.pager import first_page
 
@@ -32,6 +32,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
     question_types = _several("Question type", values.get("slice_question_type", []), "qt")
     answer_types = _several("Answer type", values.get("slice_answer_type", []), "at")
     statuses = _several("Status", [status for status in STATUSES if status in values["status"]], "status")
+    where = _several("Slices", _slice_terms(run), "where")
     metric, below = _metric(run)
     return FilterSpec(
         run=run.name,
@@ -40,6 +41,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
         question_types=question_types,
         answer_types=answer_types,
         statuses=statuses,
+        where=where,
         metric=metric,
         below=below,
         text=text or "",
@@ -48,7 +50,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
 
 def outcome_bar(spec: FilterSpec) -> FilterSpec:
     """Outcome and order, above the gallery; returns ``spec`` with both. Call it after ``filter_bar``."""
-    outcomes = [outcome for outcome in OUTCOMES if spec.base != NO_BASE or outcome not in ("Fixed", "Broken")]
+    outcomes = [outcome for outcome in OUTCOMES if spec.base != NO_BASE or outcome not in PAIRED]
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         outcome = st.segmented_control(
             "Outcome", outcomes, default="Wrong", required=True, key="outcome", bind="query-params",
@@ -57,6 +59,14 @@ def outcome_bar(spec: FilterSpec) -> FilterSpec:
         )  # fmt: skip
         order = st.selectbox("Order", ORDERS, key="sort", bind="query-params", on_change=first_page, width=180)
     return replace(spec, outcome=outcome or "Wrong", order=order)
+
+
+def _slice_terms(run: Folder) -> list[str]:
+    """``name=value`` of the slices found to be worse, and those that the URL names."""
+    known = state.predictions(run).slice_sql()
+    named = [term for term in st.query_params.get_all("where") if term.partition("=")[0] in known]
+    ranked = [term for task in state.filter_values(run)["task"] for term in state.worse_slices(run, task)]
+    return list(dict.fromkeys([*named, *ranked]))
 
 
 def _several(label: str, options: list[str], key: str) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ import streamlit as st
 from dashboards.query.decisions import Fate, FiredRule
 from dashboards.query.matches import Match, Matches
 
-_COLOURS: dict[str, Literal["green", "red", "orange"]] = {"keep": "green", "drop": "red", "flag": "orange"}
-_WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}
+DECISION_COLOURS: dict[str, Literal["green", "red", "orange"]] = {"keep": "green", "drop": "red", "flag": "orange"}
+DECISION_WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}
 
 
 def curated_fate(fate: Fate) -> None:
@@ -20,7 +20,7 @@ def curated_fate(fate: Fate) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.text(f"Curated set {fate.folder.name}")
-            st.badge(_WORDS.get(fate.decision, "undecided"), color=_COLOURS.get(fate.decision, "gray"))
+            st.badge(DECISION_WORDS.get(fate.decision, "undecided"), color=DECISION_COLOURS.get(fate.decision, "gray"))
             if fate.reason:
                 st.text(f"because of {fate.reason}")
         if fate.rules:
@@ -72,7 +72,7 @@ def _table(matches: Sequence[Match], key: str) -> None:
     rows = [
         {
             "Training row": match.sample_id,
-            "Decision": _WORDS.get(match.decision, match.decision),
+            "Decision": DECISION_WORDS.get(match.decision, match.decision),
             "Same question": {True: "yes", False: "no", None: ""}[match.same_question],
             "Thumbnails differ by": "" if match.distance is None else f"{match.distance:.2f} of 255",
             "Hashes differ by": "" if match.hamming is None else f"{match.hamming} of 64 bits",

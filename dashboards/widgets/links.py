@@ -26,6 +26,11 @@ def open_sample(sample_id: str, spec: FilterSpec) -> NoReturn:
     st.switch_page("app_pages/sample.py", query_params=_sample_parameters(sample_id, spec))
 
 
+def open_sample_alone(sample_id: str) -> NoReturn:
+    """Go to a sample outside any view, such as a training row; ends this run of the script."""
+    st.switch_page("app_pages/sample.py", query_params={"id": sample_id})
+
+
 def open_failures(spec: FilterSpec) -> NoReturn:
     """Go to the gallery of a view; ends this run of the script."""
     st.switch_page("app_pages/failures.py", query_params=own_filters(spec))

@@ -8,8 +8,11 @@ from dashboards import state
 from dashboards.query.catalog import Catalog, Folder
 from dashboards.query.decisions import Fate
 from dashboards.query.samples import Said
+from dashboards.query.subjects import subject_of
 from dashboards.query.views import View
 from dashboards.widgets.history import copies, curated_fate, leaks
+from dashboards.widgets.nearest import nearest_panel
+from dashboards.widgets.review_bar import review_bar
 from dashboards.widgets.sample_card import pictures, question_and_references, said_by, slices
 from dashboards.widgets.walk import walk
 
@@ -42,9 +45,14 @@ def show_sample(catalog: Catalog, view: View | None, sample_id: str) -> None:
         _picture(answered, fates)
         st.code(sample_id, language=None, wrap_lines=True)
     with right:
-        _question(answered, fates)
+        subject = subject_of(answered, fates)
+        question_and_references(subject.question, subject.references)
+        review_bar(subject)
         for item in _chosen_first(said, view):
             said_by(item, role=_role(item.run, view))
+        keys = answered[0].answer.image_keys if answered and answered[0].answer else fates[0].image_keys
+        own = "" if subject.kind == "evals" else fates[0].folder.name
+        nearest_panel(sets, sample_id, keys, subject.question, subject.references, own)
         if sets:
             _curation(sets, answered, fates, sample_id)
 
@@ -55,14 +63,6 @@ def _picture(answered: list[Said], fates: list[Fate]) -> None:
         slices(answer.slices)
     else:
         pictures(fates[0].folder, fates[0].sample_id, fates[0].image_keys)
-
-
-def _question(answered: list[Said], fates: list[Fate]) -> None:
-    if answered and (answer := answered[0].answer):
-        question_and_references(answer.question, answer.references)
-    else:
-        fate = fates[0]
-        question_and_references(fate.question, fate.answers or ((fate.answer,) if fate.answer else ()))
 
 
 def _chosen_first(said: list[Said], view: View | None) -> list[Said]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dashboards.query.engine import Connection, connect
+from tests.dashboards.curated import curate
 from tests.dashboards.folders import build
 
 
@@ -27,3 +28,9 @@ def own(data: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def connection(data: Path) -> Connection:
     return connect(data)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a set that was curated for real; tests only read it."""
+    return curate(tmp_path_factory.mktemp("small"))

@@ -12,7 +12,9 @@ from playwright.sync_api import Browser
 from tests.dashboards.browser import chromium, serving, settled
 
 _VIEWPORT = {"width": 1280, "height": 860}
-_PAGES = {"overview": "/", "failures": "/failures", "sample": "/failures"}
+_NAMES = ("overview", "failures", "sample", "slices", "compare", "training", "curation", "thresholds", "duplicates",
+          "corrections")  # fmt: skip
+_PAGES = {name: f"/{name}" for name in _NAMES} | {"overview": "/", "sample": "/failures"}
 _LIMIT = 250_000  # bytes of one picture
 
 
@@ -43,7 +45,7 @@ def _shot(browser: Browser, address: str, page: str, *, dark: bool, height: int)
     tab = context.new_page()
     tab.goto(_PAGES[page])
     settled(tab)
-    if page != "overview":
+    if page in ("failures", "sample"):
         tab.locator("a.card img").first.wait_for(timeout=60_000)
     if page == "sample":
         tab.locator("a.card").first.click()

@@ -21,6 +21,15 @@ specs = st.builds(
     question_types=st.sampled_from([(), ("color",), ("yes_no", "shape")]),
     answer_types=st.sampled_from([(), ("other",), ("yes/no", "other")]),
     statuses=st.sampled_from([(), ("ok",), ("unparsed",)]),
+    where=st.sampled_from(
+        [
+            (),
+            ("question_type=shape",),
+            ("reference=yes", "answer_type=yes/no"),
+            ("nope=1",),
+            ("question starts with=is there",),
+        ]
+    ),
     outcome=st.sampled_from(OUTCOMES),
     metric=st.sampled_from(["", "accuracy", "cider", "nope"]),
     below=st.sampled_from([None, 0.5, 5.0]),
@@ -74,6 +83,8 @@ def _matches(row: dict, spec: FilterSpec) -> bool:
         "Right": right is True,
         "Fixed": right is True and before is False,
         "Broken": right is False and before is True,
+        "Both right": right is True and before is True,
+        "Both wrong": right is False and before is False,
         "All": True,
     }[spec.outcome]
     text = spec.text.lower()
@@ -84,11 +95,21 @@ def _matches(row: dict, spec: FilterSpec) -> bool:
             not spec.task or row["task"] == spec.task,
             not spec.question_types or row["slice_question_type"] in spec.question_types,
             not spec.answer_types or row["slice_answer_type"] in spec.answer_types,
+            all(_in_slice(row, term) for term in spec.where),
             not spec.statuses or row["status"] in spec.statuses,
             spec.metric not in ("accuracy", "cider") or spec.below is None or row[spec.metric] < spec.below,
             not text or any(text in place.lower() for place in searched),
         )
     )
+
+
+def _in_slice(row: dict, term: str) -> bool:
+    name, _, value = term.partition("=")
+    if name == "reference":
+        return row["references"][0].lower() == value
+    if name == "question starts with":
+        return " ".join(row["question"].strip().lower().split()[:2]) == value
+    return f"slice_{name}" not in row or row[f"slice_{name}"] == value
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

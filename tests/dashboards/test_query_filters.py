@@ -18,6 +18,9 @@ specs = st.builds(
     question_types=_several,
     answer_types=_several,
     statuses=st.lists(st.sampled_from(STATUSES), max_size=3).map(tuple),
+    where=st.lists(
+        st.text(min_size=1, max_size=10) | st.sampled_from(["question_type=shape", "reference=yes"]), max_size=2
+    ).map(tuple),
     outcome=st.sampled_from(OUTCOMES),
     metric=_text,
     below=st.none() | st.floats(allow_nan=False),
@@ -47,12 +50,18 @@ def test_any_url_gives_a_view(parameters: dict[str, list[str]]) -> None:
     assert spec.outcome in OUTCOMES and spec.order in ORDERS and set(spec.statuses) <= set(STATUSES)
 
 
+def _other_value(term: str) -> str:
+    name, _, _ = term.partition("=")
+    return f"{name}=x"
+
+
 @given(specs)
 def test_user_text_never_becomes_sql(spec: FilterSpec) -> None:
     """The SQL of a view is made of few fixed pieces: changing any text leaves it as it is."""
     other = FilterSpec(
         run="r", base="b", task="t" if spec.task else "", question_types=("q",) * bool(spec.question_types),
-        answer_types=("a",) * bool(spec.answer_types), statuses=("ok",) * bool(spec.statuses), outcome=spec.outcome,
+        answer_types=("a",) * bool(spec.answer_types),
+        where=tuple(_other_value(term) for term in spec.where), statuses=("ok",) * bool(spec.statuses), outcome=spec.outcome,
         metric="accuracy" if spec.metric == "accuracy" else "", below=0.5 if spec.below is not None else None,
         text="x" if spec.text else "", order=spec.order,
     )  # fmt: skip

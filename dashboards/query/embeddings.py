@@ -1,0 +1,142 @@
+"""CLIP embeddings of a curated set as one memory-mapped matrix, and exact search in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curate.atomic import atomic_path, write_json
+from dashboards.query.catalog import Folder
+from dashboards.query.engine import Connection, fetch
+
+_COLUMN = "clip_embedding"
+_BLOCK = 32_768  # rows compared at a time
+_SAMPLED = 500  # pictures from which "how near is usual" is learnt
+_USUAL_PERCENTILE = 5
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """All embedded pictures of a curated set.
+
+    Attributes:
+        vectors: float16 (pictures, dimension), unit length, memory-mapped.
+        keys: image key of each row, (pictures,) of 64 ASCII bytes, memory-mapped.
+        usual: 5th percentile, over pictures, of the cosine between one and its nearest other one.
+    """
+
+    vectors: NDArray[np.float16]
+    keys: NDArray[np.bytes_]
+    usual: float
+
+
+def open_embeddings(cache: Path, folder: Folder) -> Embeddings | None:
+    """The matrix of a curated set, written below ``cache`` at first use; None if it holds no embedding."""
+    place = cache / "embeddings" / f"{folder.name}-{folder.fingerprint}"
+    done = place.with_suffix(".json")
+    if not done.is_file():
+        with _alone(place):
+            if not done.is_file() and not _write(place, folder):
+                return None
+    vectors = np.load(place.with_suffix(".vectors.npy"), mmap_mode="r")
+    keys = np.load(place.with_suffix(".keys.npy"), mmap_mode="r")
+    return Embeddings(vectors, keys, float(json.loads(done.read_text())["usual"]))
+
+
+def embedding_of(connection: Connection, folder: Folder, image_key: str) -> NDArray[np.float32] | None:
+    """The stored embedding of a picture of the set or of an evaluation set that it was compared with."""
+    parts = [*_parts(folder.path), *folder.path.glob("against/*/signals/part-*.parquet")]
+    for part in parts:
+        if _COLUMN not in pq.read_schema(part).names:
+            continue
+        sql = f"SELECT {_COLUMN}::FLOAT[] AS vector FROM read_parquet(?) WHERE image_key = ? AND {_COLUMN} IS NOT NULL"
+        for row in fetch(connection, sql, [glob.escape(str(part)), image_key]):
+            return np.asarray(row["vector"], dtype=np.float32)
+    return None
+
+
+def search(embeddings: Embeddings, query: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
+    """The ``count`` nearest pictures as (image key, cosine), nearest first, ties by key."""
+    cosines = np.concatenate([block @ query for block in _blocks(embeddings.vectors)])
+    count = min(count, len(cosines))
+    chosen = np.argpartition(-cosines, count - 1)[:count]
+    found = [(embeddings.keys[place].decode(), float(cosines[place])) for place in chosen]
+    return sorted(found, key=lambda item: (-item[1], item[0]))
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted((folder / "signals").glob("part-*.parquet"))
+
+
+def _write(place: Path, folder: Folder) -> bool:
+    """Stream the embeddings into two ``.npy`` files; False if there are none."""
+    parts = [part for part in _parts(folder.path) if _COLUMN in pq.read_schema(part).names]
+    total, width = 0, 0
+    for keys, vectors in _embedded(parts):
+        total, width = total + len(keys), vectors.shape[1]
+    if not total:
+        return False
+    with (
+        atomic_path(place.with_suffix(".vectors.npy")) as vector_file,
+        atomic_path(place.with_suffix(".keys.npy")) as key_file,
+    ):
+        all_vectors = np.lib.format.open_memmap(vector_file, "w+", np.float16, (total, width))
+        all_keys = np.lib.format.open_memmap(key_file, "w+", "S64", (total,))
+        start = 0
+        for keys, vectors in _embedded(parts):
+            all_vectors[start : start + len(keys)] = vectors
+            all_keys[start : start + len(keys)] = keys
+            start += len(keys)
+        all_vectors.flush()
+        all_keys.flush()
+        usual = _usual(all_vectors)
+    write_json(place.with_suffix(".json"), {"usual": usual, "pictures": total})
+    return True
+
+
+def _embedded(parts: list[Path]) -> Iterator[tuple[NDArray[np.bytes_], NDArray[np.float16]]]:
+    for part in parts:
+        for batch in pq.ParquetFile(part).iter_batches(columns=["image_key", _COLUMN], batch_size=_BLOCK):
+            batch = batch.filter(batch.column(_COLUMN).is_valid())
+            if batch.num_rows:
+                lists: pa.FixedSizeListArray = batch.column(_COLUMN)
+                vectors = lists.flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
+                yield np.asarray(batch.column("image_key").to_pylist(), dtype="S64"), vectors
+
+
+def _blocks(vectors: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(vectors), _BLOCK):
+        yield vectors[start : start + _BLOCK].astype(np.float32)
+
+
+def _usual(vectors: NDArray[np.float16]) -> float:
+    """See ``Embeddings.usual``; measured on evenly spread pictures against all."""
+    chosen = np.unique(np.linspace(0, len(vectors) - 1, min(_SAMPLED, len(vectors))).astype(int))
+    queries = vectors[chosen].astype(np.float32)
+    best = np.full(len(chosen), -1.0, dtype=np.float32)
+    for number, block in enumerate(_blocks(vectors)):
+        cosines = queries @ block.T
+        own = chosen - number * _BLOCK
+        here = (own >= 0) & (own < len(block))
+        cosines[np.flatnonzero(here), own[here]] = -1.0
+        best = np.maximum(best, cosines.max(axis=1))
+    return float(np.percentile(best, _USUAL_PERCENTILE))
+
+
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """One writer at a time, across sessions and processes."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

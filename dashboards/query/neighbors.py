@@ -1,0 +1,129 @@
+"""Failure → the training pictures nearest to it, what was asked about them, and what curation did with the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.keys import normalized
+from dashboards.query.catalog import Folder
+from dashboards.query.embeddings import embedding_of, open_embeddings, search
+from dashboards.query.engine import Connection, fetch
+
+IDENTICAL = 0.995  # cosine from which two pictures are taken for the same one
+_ROWS_EACH = 6
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A training row and what curation did with it."""
+
+    sample_id: str
+    question: str
+    answer: str
+    decision: str
+    reason: str
+    same_question: bool
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """A training picture: its cosine, how many rows are about it, and some of them, same question first."""
+
+    image_key: str
+    cosine: float
+    row_count: int
+    rows: tuple[TrainingRow, ...]
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest pictures of one curated set, and what they say about a failure.
+
+    Attributes:
+        usual: how near a training picture's nearest other one is, for 95% of them.
+        contradicting: kept rows that ask the same about the same picture and answer otherwise.
+        problem: why there are no neighbours, '' otherwise.
+    """
+
+    folder: Folder
+    neighbors: tuple[Neighbor, ...] = ()
+    usual: float = 0.0
+    contradicting: tuple[TrainingRow, ...] = ()
+    problem: str = ""
+
+    @property
+    def is_far(self) -> bool:
+        """A coverage gap: nothing in the training set is as near as training pictures are to each other."""
+        return bool(self.neighbors) and self.neighbors[0].cosine < self.usual
+
+    @property
+    def is_identical(self) -> bool:
+        """A leak: the picture itself was trained on, or one that CLIP cannot tell from it, in a kept row."""
+        kept = (n for n in self.neighbors if any(row.decision != "drop" for row in n.rows))
+        return any(neighbor.cosine >= IDENTICAL for neighbor in kept)
+
+
+def nearest(
+    connection: Connection, cache: Path, folder: Folder, image_key: str, question: str, references: Sequence[str],
+    *, of_training: bool, count: int = 8,
+) -> Nearest:  # fmt: skip
+    """The ``count`` training pictures nearest to ``image_key``.
+
+    Args:
+        of_training: the picture belongs to the set itself, so it is left out of its own neighbours.
+
+    Raises:
+        UserError: a table of the folder is broken.
+    """
+    embeddings = open_embeddings(cache, folder)
+    if embeddings is None:
+        return Nearest(folder, problem="No CLIP embeddings are stored: add `clip` under `signals:` and curate again.")
+    query = embedding_of(connection, folder, image_key)
+    if query is None:
+        return Nearest(
+            folder, problem="This picture was not measured: list its set under `contamination:`, `against:`."
+        )
+    found = search(embeddings, query, count + 1)
+    found = [item for item in found if not (of_training and item[0] == image_key)][:count]
+    rows = _rows_about(connection, folder, [key for key, _ in found], question)
+    neighbors = tuple(
+        Neighbor(key, cosine, len(rows.get(key, ())), tuple(rows.get(key, ())[:_ROWS_EACH])) for key, cosine in found
+    )
+    return Nearest(folder, neighbors, embeddings.usual, _contradicting(found, rows, references))
+
+
+def _rows_about(
+    connection: Connection, folder: Folder, keys: Sequence[str], question: str
+) -> dict[str, list[TrainingRow]]:
+    sql = """
+        SELECT sample_id, question, answer, decision, reason, image_keys FROM read_parquet(?)
+        WHERE list_has_any(image_keys, ?) ORDER BY position"""
+    rows: dict[str, list[TrainingRow]] = {}
+    asked, wanted = normalized(question), set(keys)
+    for row in fetch(connection, sql, [folder.file("samples.parquet"), list(keys)]):
+        same = normalized(row["question"] or "") == asked
+        about = TrainingRow(
+            row["sample_id"],
+            row["question"] or "",
+            row["answer"] or "",
+            row["decision"] or "",
+            row["reason"] or "",
+            same,
+        )
+        for key in wanted.intersection(row["image_keys"]):
+            rows.setdefault(key, []).append(about)
+    for listed in rows.values():
+        listed.sort(key=lambda row: (not row.same_question, row.decision == "drop", row.sample_id))
+    return rows
+
+
+def _contradicting(
+    found: Sequence[tuple[str, float]], rows: dict[str, list[TrainingRow]], references: Sequence[str]
+) -> tuple[TrainingRow, ...]:
+    right = {normalized(reference) for reference in references}
+    same = [row for key, cosine in found if cosine >= IDENTICAL for row in rows.get(key, ())]
+    return tuple(
+        row for row in same if row.same_question and row.decision != "drop" and normalized(row.answer) not in right
+    )

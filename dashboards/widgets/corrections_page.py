@@ -1,0 +1,110 @@
+"""Corrections: everything that was decided, what it is worth now, and what curation made of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+import streamlit as st
+
+from dashboards import state
+from dashboards.corrections.history import Decision, as_rows, new_tags_in_last, tag_counts
+from dashboards.query.applied import applied
+from dashboards.query.catalog import Catalog
+from dashboards.widgets.headline import count_card
+from dashboards.widgets.links import open_sample_alone
+from dashboards.widgets.pager import PAGE_SIZE, first_page, pager
+
+_COMMANDS = """curate run RECIPE      # applies them; says which were applied, stale or in conflict
+evalsuite run RECIPE   # with `corrections: data/corrections`: score and corrected score"""
+_STATES = ("active", "conflict", "superseded", "undone")
+
+
+def show_corrections(catalog: Catalog) -> None:
+    """Everything below the title."""
+    decisions = state.decisions()
+    if not decisions:
+        _nothing_yet()
+        return
+    _counts(decisions)
+    left, right = st.columns([3, 1], gap="medium")
+    with left:
+        _table(catalog, _filtered(decisions))
+    with right:
+        _tags(decisions)
+    _conflicts(decisions)
+    st.subheader("Use them")
+    st.code(_COMMANDS, language="bash")
+    st.download_button(
+        "Export all lines (JSONL)", state.corrections_export(), "corrections.jsonl", "application/jsonl",
+        icon=":material/download:", key="export",
+    )  # fmt: skip
+
+
+def _nothing_yet() -> None:
+    with st.container(border=True):
+        st.markdown("**Nothing decided yet**")
+        st.caption("Open a failure and press G, A, W, E or a number; every key writes one line to data/corrections.")
+        st.page_link("app_pages/failures.py", label="Failures", icon=":material/grid_view:")
+
+
+def _counts(decisions: list[Decision]) -> None:
+    counts = Counter(decision.state for decision in decisions)
+    reviewers = {decision.line.reviewer for decision in decisions}
+    with st.grid(4, gap="small"):
+        count_card("Decisions that count", f"{counts['active']:,}", f"by {len(reviewers)} reviewer(s)")
+        count_card("In conflict", f"{counts['conflict']:,}", "two reviewers disagree: not applied")
+        count_card("Superseded or undone", f"{counts['superseded'] + counts['undone']:,}", "kept in the log")
+        count_card("New tags in the last 25", f"{new_tags_in_last(decisions):,}", "0: more cases teach little new")
+
+
+def _filtered(decisions: list[Decision]) -> list[Decision]:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        states = st.multiselect(
+            "State", _STATES, key="states", bind="query-params", placeholder="All", on_change=first_page
+        )
+        names = sorted({decision.line.reviewer for decision in decisions})
+        who = st.multiselect("Reviewer", names, key="by", placeholder="All", on_change=first_page)
+    return [
+        decision
+        for decision in decisions
+        if (not states or decision.state in states) and (not who or decision.line.reviewer in who)
+    ]
+
+
+def _table(catalog: Catalog, decisions: list[Decision]) -> None:
+    fates: dict[str, str] = {}
+    for folder in catalog.finished("curated"):
+        for line, fate in applied(folder).items():
+            if fate != "elsewhere" or line not in fates:
+                fates[line] = fate
+    start = pager(len(decisions))
+    page = decisions[start : start + PAGE_SIZE]
+    event = st.dataframe(
+        pd.DataFrame(as_rows(page, fates)), hide_index=True, key=f"decisions_{start}", on_select="rerun",
+        selection_mode="single-row",
+    )  # fmt: skip
+    if chosen := event.selection.rows:
+        open_sample_alone(page[chosen[0]].line.sample_id)
+    st.caption(f"{len(decisions):,} lines; choose one to open its row")
+
+
+def _tags(decisions: list[Decision]) -> None:
+    st.subheader("Tags")
+    counts = tag_counts(decisions)
+    if counts:
+        st.dataframe(pd.DataFrame({"Tag": list(counts), "Samples": list(counts.values())}), hide_index=True, key="tags")
+    else:
+        st.caption("No tag given yet: keys 1–9 on the sample page.")
+
+
+def _conflicts(decisions: list[Decision]) -> None:
+    disputed = sorted({decision.line.sample_id for decision in decisions if decision.state == "conflict"})
+    if not disputed:
+        return
+    st.subheader("In conflict", help="One of the reviewers has to undo, or decide as the other did.")
+    for number, sample_id in enumerate(disputed[:PAGE_SIZE]):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.text(sample_id)
+            if st.button("Open", key=f"conflict_{number}", type="tertiary"):
+                open_sample_alone(sample_id)

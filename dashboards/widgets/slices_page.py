@@ -1,0 +1,95 @@
+"""Slices: kinds of rows with more errors than expected, and the way to their cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from dashboards import state
+from dashboards.query.slices import MIN_IMAGES, MIN_ROWS, Ranking, Slice
+from dashboards.query.views import View
+from dashboards.widgets.links import open_failures
+
+_SHOWN = 20
+
+
+def show_slices(view: View) -> None:
+    """Everything below the title."""
+    tasks = state.filter_values(view.run)["task"]
+    task = st.selectbox("Task", tasks, key="slices_task", bind="query-params", width=360)
+    ranking = state.slices(view.run, task)
+    if not ranking.slices:
+        st.caption(
+            f"No slice of at least {MIN_ROWS} rows and {MIN_IMAGES} images here, or no notion of right and wrong."
+        )
+        return
+    st.caption(
+        f"{ranking.rows:,} rows, {100 * ranking.rate:.1f}% errors. {ranking.tried} slices of at least {MIN_ROWS} rows"
+        f" and {MIN_IMAGES} images were looked at; q is corrected for that (Benjamini–Hochberg). Intervals are"
+        " clustered by image."
+    )
+    shown = ranking.slices[:_SHOWN]
+    st.altair_chart(excess_chart(shown), alt="Excess errors of each slice with 95% intervals")
+    event = st.dataframe(
+        _table(shown, ranking), hide_index=True, key=f"slices_{view.run.name}_{task}", on_select="rerun",
+        selection_mode="single-row",
+        column_config={"Errors": st.column_config.NumberColumn(format="%.1f%%")},
+    )  # fmt: skip
+    st.caption("Choose a row to see its failures.")
+    if chosen := event.selection.rows:
+        open_failures(replace(view.spec, task=task, where=shown[chosen[0]].where, outcome="Wrong"))
+
+
+def _table(slices: tuple[Slice, ...], ranking: Ranking) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Slice": [_name(one) for one in slices],
+            "Rows": [one.n for one in slices],
+            "Images": [one.images for one in slices],
+            "Errors": [100 * one.rate for one in slices],
+            "Excess errors": [f"{one.excess:+.1f} ({one.low:+.1f} to {one.high:+.1f})" for one in slices],
+            "q": ["< 0.001" if one.q < 0.001 else f"{one.q:.3f}" for one in slices],
+        }
+    )
+
+
+def _name(one: Slice) -> str:
+    return " and ".join(term.replace("_", " ").replace("=", " = ", 1) for term in one.where)
+
+
+def excess_chart(slices: tuple[Slice, ...]) -> alt.LayerChart | alt.FacetChart:
+    """Dot and interval of the excess errors of each slice; sure ones in colour."""
+    frame = pd.DataFrame(
+        {
+            "slice": [_name(one) for one in slices],
+            "excess": [one.excess for one in slices],
+            "low": [one.low for one in slices],
+            "high": [one.high for one in slices],
+            "finding": [_finding(one) for one in slices],
+        }
+    )
+    base = alt.Chart(frame).encode(
+        y=alt.Y("slice:N", sort=None, title=None, axis=alt.Axis(labelLimit=340, ticks=False, domain=False)),
+        color=alt.Color(
+            "finding:N",
+            scale=alt.Scale(domain=["worse", "not sure", "better"], range=["#d55e00", "#9aa4b2", "#0072b2"]),
+            legend=alt.Legend(title=None, orient="top"),
+        ),
+        tooltip=["slice", alt.Tooltip("excess:Q", format="+.1f"), alt.Tooltip("low:Q", format="+.1f"),
+                 alt.Tooltip("high:Q", format="+.1f")],
+    )  # fmt: skip
+    interval = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", title="errors beyond those expected"), x2="high:Q")
+    dot = base.mark_point(filled=True, size=80, opacity=1).encode(
+        x="excess:Q", shape=alt.Shape("finding:N", legend=None)
+    )
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="#808b99").encode(x="x:Q")
+    return alt.layer(zero, interval, dot).properties(height=26 * len(slices) + 70)
+
+
+def _finding(one: Slice) -> str:
+    if one.q >= 0.05:
+        return "not sure"
+    return "worse" if one.excess > 0 else "better"
