@@ -184,8 +184,8 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
     record = {"id": sample_id, "meta": {"where": row.where, "bad_row": row.reason}}
     return {
         "sample_id": sample_id,
-        "source": source,
-        "split": settings.split,
+        "source": row.source or source,
+        "split": row.split or settings.split,
         "images": [],
         "question": "",
         "answer": "",

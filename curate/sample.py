@@ -102,11 +102,14 @@ class BadRow:
         where: file and line (or row), for people.
         reason: one clause that says what is wrong.
         position: 0-based row in its source.
+        source, split: of the rows before it; '' for a row that comes first.
     """
 
     where: str
     reason: str
     position: int
+    source: str = ""
+    split: str = ""
 
 
 def majority(answers: Sequence[str]) -> str:

@@ -167,10 +167,12 @@ def _finished(rows: Iterator[Sample | BadRow], root: Path, settings: SourceSetti
     """
     absolute_root = str(root.absolute())
     seen = SeenTexts()
+    source, split = settings.source or "", settings.split
     for position, row in enumerate(rows):
         if isinstance(row, BadRow):
-            yield row
+            yield dataclasses.replace(row, source=source, split=split)
             continue
+        source, split = row.source, row.split
         sample = with_embedded(row, settings.location, position)
         if any(path.startswith("/") for path in sample.image):
             sample = _relative(sample, absolute_root)

@@ -105,7 +105,7 @@ def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
                         if number == 0:
                             found[key].append(text.value())
                         else:
-                            text.skip()
+                            text.value()
                         if text.tell() > _HEAD_BYTES:
                             return found
                 elif kind == "{":
@@ -114,7 +114,7 @@ def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
                         if number < _HEAD_MEMBERS:
                             found[key][name] = text.value()
                         else:
-                            text.skip()
+                            text.value()
                         if text.tell() > _HEAD_BYTES:
                             return found
                 else:

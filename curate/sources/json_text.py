@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
 CHUNK = 1 << 20
 _MAX_VALUE = 64 << 20
-_BLANK = " \t\r\n"
+_BLANKS = re.compile(r"[ \t\r\n]*")
 _UNFINISHED = "e+0"  # what may lie behind a number that goes on in the next chunk
 _CLOSING = {"[": "]", "{": "}"}
 _DECODER = json.JSONDecoder()
@@ -44,13 +45,17 @@ class JsonText:
 
     def peek(self) -> str:
         """The next character, '' at the end of the file."""
-        while self._at >= len(self.buffer) and self._more():
-            pass
-        return self.buffer[self._at : self._at + 1]
+        while self._at >= len(self.buffer):
+            if not self._more():
+                return ""
+        return self.buffer[self._at]
 
     def skip_blanks(self) -> None:
-        while (found := self.peek()) and found in _BLANK:
-            self._at += 1
+        while True:
+            blanks = _BLANKS.match(self.buffer, self._at)
+            self._at = blanks.end() if blanks else self._at
+            if self._at < len(self.buffer) or not self._more():
+                return
 
     def entries(self) -> Iterator[str]:
         """Go into the array or object that comes next; stops at each element or member.

@@ -23,7 +23,7 @@ from curate.sources.probe import Probe
 
 EXAMPLE = "{location: pope/output/coco/coco_pope_adversarial.json, image_root: coco/val2014}"
 _CATEGORIES = ("random", "popular", "adversarial")
-_FILE = re.compile(rf"\w+_pope_({'|'.join(_CATEGORIES)})\.jsonl?")
+_FILE = re.compile(rf"\w+_pope_(?:\w+_)?({'|'.join(_CATEGORIES)})\.jsonl?")
 
 
 def looks_like(probe: Probe) -> bool:

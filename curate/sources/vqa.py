@@ -175,6 +175,6 @@ def _source(questions: Path, annotations: Path | None) -> str:
     head = document_head(questions)
     first = as_object(as_object(document_head(annotations).get("annotations")).get("answers")) if annotations else {}
     info = as_object(head.get("info"))
-    if "raw_answer" in first or "ok-vqa" in str(info.get("description", "")).lower().replace("okvqa", "ok-vqa"):
+    if "raw_answer" in first or re.search("ok-?vqa", f"{info.get('description')} {info.get('url')}", re.IGNORECASE):
         return "ok_vqa"
     return "vqa_v2" if str(info.get("version", "")).startswith("2") or questions.name.startswith("v2_") else "vqa_v1"

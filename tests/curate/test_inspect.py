@@ -1,3 +1,4 @@
+import base64
 import io
 import json
 
@@ -84,6 +85,17 @@ def test_nothing_wrong_and_hostile_text_is_text(tmp_path):
     assert "nothing found (1 images decoded)" in text
     assert "[bold red]x[/]" in text
     assert "\x1b[31m" not in text
+
+
+def test_images_inside_the_file_and_on_the_web_are_looked_at_and_named(tmp_path):
+    inside = f"data:image/png;base64,{base64.b64encode(encoded(noise())).decode()}"
+    cut = f"data:image/png;base64,{base64.b64encode(encoded(noise())[:60]).decode()}"
+    rows = [row(0, inside), row(1, cut), row(2, "https://example.org/a.png")]
+    path = write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    found = inspected(path)
+    assert found.images_checked == 3
+    assert {one.name: one.count for one in found.image_problems} == {"truncated": 1, "remote_off": 1}
+    assert "https://example.org/a.png" in shown(found)
 
 
 def test_a_test_split_without_answers_is_not_wrong(tmp_path):
