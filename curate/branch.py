@@ -25,8 +25,8 @@ def branch(recipe: CurateRecipe, into: Path) -> CurateRecipe:
     source, target = Workspace(recipe.folder), Workspace(into)
     if not source.paths.is_file():
         raise UserError(f"{source.folder}: nothing is measured there yet; make it with `curate run` first")
-    if into.resolve() == source.folder.resolve():
-        raise UserError(f"{into}: is the recipe's own folder; leave out --into, or give another folder")
+    if into.resolve().is_relative_to(source.folder.resolve()):
+        raise UserError(f"{into}: is the recipe's own folder, or in it; leave out --into, or give another folder")
     if into.exists() and any(into.iterdir()) and not target.paths.is_file():
         raise UserError(f"{into}: is there already and is no curated folder; choose another one")
     with sole_use(source), sole_use(target):

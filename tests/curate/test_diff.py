@@ -107,6 +107,8 @@ def test_a_branch_takes_the_place_of_nothing(pair, tmp_path):
     recipe = full(pair)
     with pytest.raises(UserError, match="is the recipe's own folder"):
         branch(recipe, pair / "out")
+    with pytest.raises(UserError, match="is the recipe's own folder"):
+        branch(recipe, pair / "out/inside")
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match="is no curated folder"):
         branch(recipe, tmp_path)

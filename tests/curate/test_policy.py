@@ -1,6 +1,7 @@
 """Decisions over stored signals: worst image, nulls, order of reasons, forced rows; and a connection that is shut."""
 
 import json
+import os
 
 import duckdb
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 from curate.errors import UserError
 from curate.facts import _TEXT_TYPES, column_types, known_columns
 from curate.measure.texts import _SCHEMA as TEXT
-from curate.policy import check_rules, decide, open_facts
+from curate.policy import check_rules, decide, lock, open_facts, time_limit
 from curate.recipe import Rule, all_rules
 from tests.curate import sets
 from tests.curate.stored import image, sample, store
@@ -177,3 +178,106 @@ def test_every_known_column_has_a_meaning_and_can_be_asked(tmp_path):
     found = decisions(space, {name: (f'"{name}" IS NULL', "flag") for name in column_types()})["1"]
     assert "train_loss" in fired(found)
     assert "width" not in fired(found)
+
+
+def opened(tmp_path):
+    """The connection in which rules run, on one row."""
+    space = store(tmp_path / "set", [sample("1", ["a"])], [image("a")])
+    return open_facts(space, check_rules({"small": Rule(when="width < 32", action="drop")}))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "ATTACH ':memory:' AS other; COPY facts TO '{folder}/stolen.csv'",
+        "ATTACH '{folder}/stolen.db'",
+        "EXPORT DATABASE '{folder}/stolen'",
+        "IMPORT DATABASE '{folder}'",
+        "COPY facts FROM '{folder}/secret.csv'",
+        "SELECT * FROM read_text('{folder}/secret.csv')",
+        "SELECT * FROM read_blob('/etc/passwd')",
+        "SELECT * FROM glob('{folder}/*')",
+        "SELECT * FROM parquet_metadata('{folder}/secret.csv')",
+        "SELECT * FROM sniff_csv('{folder}/secret.csv')",
+        "SELECT * FROM 'https://example.invalid/x.parquet'",
+        "CREATE PERSISTENT SECRET s (TYPE http, BEARER_TOKEN 'x')",
+        "SET memory_limit = '1TB'",
+        "SET temp_directory = '{folder}'",
+        "SET allowed_directories = ['/']",
+        "SET enable_external_access = true",
+        "SET lock_configuration = false",
+        "RESET lock_configuration",
+        "PRAGMA enable_profiling; PRAGMA profiling_output = '{folder}/stolen.json'",
+        "SET log_query_path = '{folder}/stolen.log'",
+        "SET extension_directory = '{folder}'",
+        "SET home_directory = '{folder}'",
+    ],
+)
+def test_even_a_whole_statement_could_do_nothing(tmp_path, attack):
+    """The expressions are checked; this is what stands behind them."""
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    with opened(tmp_path) as connection, pytest.raises(duckdb.Error):
+        for statement in attack.format(folder=tmp_path).split("; "):
+            connection.execute(statement)
+    assert not list(tmp_path.glob("stolen*"))
+
+
+def test_limits_of_memory_and_time(tmp_path):
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with opened(tmp_path) as connection:
+        limit = connection.execute("SELECT current_setting('memory_limit')").fetchone()[0]
+        number, unit = limit.split()
+        assert 0 < float(number) * {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}[unit] <= physical * 0.51
+        assert str(tmp_path) in connection.execute("SELECT current_setting('temp_directory')").fetchone()[0]
+        with pytest.raises(UserError, match=r"longer than 0 s; simplify"), time_limit(connection, 0.05):
+            connection.execute("SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(10000000) b")
+        assert connection.execute("SELECT 1").fetchone() == (1,), "the connection lives on"
+    with duckdb.connect() as small:
+        small.execute("SET memory_limit = '50MB'; SET temp_directory = ''; SET lock_configuration = true")
+        with pytest.raises(duckdb.OutOfMemoryException):
+            small.execute("SELECT list(range) FROM range(100000000)")
+    with duckdb.connect() as again:
+        lock(again)
+        with pytest.raises(duckdb.Error):
+            lock(again)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "width * 9223372036854775807 * 9223372036854775807 > 0",
+        "regexp_matches(question, '(')",
+        "regexp_matches(question, '(((a{1000}){1000}){1000}){1000}')",
+        "question::DATE > '2020-01-01'::DATE",
+        "width::TINYINT = 64 AND bytes::TINYINT = 1000 % 0 + 1000",
+    ],
+)
+def test_conditions_that_fail_while_they_run(tmp_path, condition):
+    rows = [sample("1", ["a"], question="why (" + "a" * 50)]
+    space = store(tmp_path, rows, [image("a", bytes=10**9)])
+    with pytest.raises(UserError, match=r"rule 'odd'|the rules cannot be evaluated"):
+        decisions(space, {"odd": (condition, "drop")})
+    assert not space.decisions.exists()
+
+
+@pytest.mark.parametrize(
+    "condition", ["1 / (width - 64) > 0", "sqrt(-width) > 0", "ln(width - 64) < 0", "width % 0 = 1"]
+)
+def test_conditions_without_a_value_do_not_fire_or_are_told(tmp_path, condition):
+    space = store(tmp_path, [sample("1", ["a"])], [image("a")])
+    try:
+        found = decisions(space, {"odd": (condition, "drop")})["1"]
+    except UserError as error:
+        assert "cannot be evaluated" in str(error)
+        return
+    for one in found["rules"]:
+        json.loads(one["values"])
+
+
+def test_evil_regular_expressions_take_no_time(tmp_path):
+    """Backtracking engines need 2^n steps for this one."""
+    space = store(tmp_path, [sample("1", ["a"], question="a" * 5000 + "!")], [image("a")])
+    found = decisions(space, {"evil": ("regexp_matches(question, '^(a+)+$')", "drop")})["1"]
+    assert found["decision"] == "keep"
