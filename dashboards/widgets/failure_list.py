@@ -13,6 +13,8 @@ from dashboards.widgets.gallery import gallery
 from dashboards.widgets.links import open_sample
 from dashboards.widgets.pager import PAGE_SIZE, pager
 
+_KEYS = "Opens the first row of this page; there J and K walk, letters and numbers decide, B comes back."
+
 
 def show_view(view: View) -> None:
     """Counts, pager and cards of a view."""
@@ -29,6 +31,8 @@ def show_view(view: View) -> None:
     answers = state.answers(view, tuple(int(row) for row in rows[start : start + PAGE_SIZE]))
     if opened := gallery(answers, view):
         open_sample(opened, view.spec)
+    if st.button("Review from here", shortcut="O", icon=":material/rate_review:", key="review_first", help=_KEYS):
+        open_sample(answers[0].sample_id, view.spec)
     st.caption(f"{start + 1:,}–{min(start + PAGE_SIZE, len(rows)):,} of {len(rows):,} answers")
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from easy_vqa import get_test_image_paths, get_test_questions, get_train_image_paths, get_train_questions
 
 from curate.atomic import sha256_bytes, write_json
+from curate.corrections import content_hash
 from curate.manifest import write_manifest
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> **bold** :red[x] $5 or $7 ![p](http://example.com/p.png)"
@@ -125,6 +126,9 @@ def _answered(row: dict[str, Any], chance: random.Random, right: float) -> dict[
         "input_tokens": 40,
         "output_tokens": 2,
         "seconds": 0.05,
+        "content_hash": content_hash(
+            row["image_keys"], {"conversations": [row["question"]], "answers": row["references"]}
+        ),
         "slice_question_type": row["type"],
         "slice_answer_type": None if row["type"] is None else "yes/no" if row["type"] == "yes_no" else "other",
     }
@@ -180,6 +184,7 @@ def _curated(root: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]])
                 "question_type": row["type"],
                 "decision": decision,
                 "reason": reason,
+                "content_hash": content_hash(row["image_keys"], record),
                 "record": json.dumps(record),
             }
         )

@@ -61,7 +61,8 @@ def test_user_text_never_becomes_sql(spec: FilterSpec) -> None:
     other = FilterSpec(
         run="r", base="b", task="t" if spec.task else "", question_types=("q",) * bool(spec.question_types),
         answer_types=("a",) * bool(spec.answer_types),
-        where=tuple(_other_value(term) for term in spec.where), statuses=("ok",) * bool(spec.statuses), outcome=spec.outcome,
+        where=tuple(_other_value(term) for term in spec.where), statuses=("ok",) * bool(spec.statuses),
+        outcome=spec.outcome,
         metric="accuracy" if spec.metric == "accuracy" else "", below=0.5 if spec.below is not None else None,
         text="x" if spec.text else "", order=spec.order,
     )  # fmt: skip
