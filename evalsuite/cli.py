@@ -181,6 +181,45 @@ def report(
 
 
 @app.command()
+def explain(
+    folder: Annotated[Path, typer.Argument(help="Evaluation folder.")],
+    sample_id: Annotated[str, typer.Argument(help="Id of a row, as in predictions.parquet.")],
+    task: Annotated[str | None, typer.Option(help="Only in this task.")] = None,
+) -> None:
+    """Show why a row scored as it did: raw, extracted, normalised, matched.
+
+    Every metric by the task's own rule, by its other variants, and by what the benchmark's own code,
+    lmms-eval and VLMEvalKit would have said.
+
+    Example: evalsuite explain data/evals/demo-base easy_vqa/test/0
+    """
+    from evalsuite.explain import explain as explained
+    from evalsuite.explain_console import print_explanations
+
+    print_explanations(explained(folder, sample_id, task))
+
+
+@app.command("verify-java")
+def verify_java(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Texts (.txt, a caption a line) or any data that curate reads.", metavar="[FILE]..."),
+    ] = None,
+    generated: Annotated[int, typer.Option(min=0, help="Check so many generated hard captions as well.")] = 2000,
+    show: Annotated[int, typer.Option(min=0, help="Print at most so many differences.")] = 20,
+) -> None:
+    """Run the Java tokeniser of pycocoevalcap beside ours and print where they differ.
+
+    Needs Java and the package pycocoevalcap. Exits 1 if any caption differs.
+
+    Example: evalsuite verify-java data/raw/demo/test_captions.jsonl
+    """
+    from evalsuite.java import verify
+
+    raise typer.Exit(verify(files or [], generated, show))
+
+
+@app.command()
 def tasks() -> None:
     """List the tasks that come with the package.
 

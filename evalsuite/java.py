@@ -6,6 +6,7 @@ Needs Java and ``pip install pycocoevalcap``; nothing else in Winnow does.
 from __future__ import annotations
 
 import importlib.util
+import random
 import shutil
 import subprocess
 import tempfile
@@ -122,3 +123,20 @@ def compare_with_java(captions: Iterable[str], jar: Path) -> Iterator[Difference
             ours = " ".join(ptb_tokenize(caption))
             if ours != java:
                 yield Difference(caption, ours, java)
+
+
+def verify(files: Sequence[Path], generated: int, show: int) -> int:
+    """Compare on the files' captions and on generated ones, print what differs; 1 if anything does.
+
+    Raises:
+        UserError: Java or pycocoevalcap is not there, or a file cannot be read.
+    """
+    jar = find_jar()
+    captions = [caption for path in files for caption in captions_in(path)]
+    captions += generated_captions(generated)
+    distinct = list(dict.fromkeys(captions))
+    found = list(compare_with_java(distinct, jar))
+    for one in found[:show]:
+        print(f"caption  {one.caption!r}\n  ours   {one.ours!r}\n  java   {one.java!r}")
+    print(f"{len(distinct):,} captions, {len(found):,} differ" + (f", {show} shown" if len(found) > show else ""))
+    return int(bool(found))

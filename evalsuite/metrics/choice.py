@@ -9,8 +9,8 @@ from typing import Literal
 
 from evalsuite.metrics.checks import check_answers, check_variant
 
-ChoiceVariant = Literal["mmmu", "mmmu-official", "lenient", "scienceqa"]
-VARIANTS: tuple[ChoiceVariant, ...] = ("mmmu", "mmmu-official", "lenient", "scienceqa")
+ChoiceVariant = Literal["mmmu", "mmmu-official", "lenient", "scienceqa", "lmms-eval"]
+VARIANTS: tuple[ChoiceVariant, ...] = ("mmmu", "mmmu-official", "lenient", "scienceqa", "lmms-eval")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ENDS = ",.!?;:'"
 _FEW_WORDS = 5  # a reply of so many words is not searched for the text of an option
@@ -50,7 +50,8 @@ def parse_choice(text: str, choices: Sequence[str], *, variant: ChoiceVariant = 
             then draws at random where nothing is named, as the original does, here seeded by
             ``key``. ``lenient`` also takes ``B) …``, ``**B**``, ``\\boxed{B}``, ``b`` and the bare text
             of one option. ``scienceqa`` takes the letter alone, ``B. …``, or a single
-            ``The answer is B.``
+            ``The answer is B.``; ``lmms-eval`` is its MMMU rule, which also takes ``B `` and ``B.``
+            inside words ("FAILED after" is D), and draws.
         key: the sample's id.
 
     Raises:
@@ -61,8 +62,9 @@ def parse_choice(text: str, choices: Sequence[str], *, variant: ChoiceVariant = 
     letters = LETTERS[: len(choices)]
     if variant == "scienceqa":
         return _scienceqa(text.strip(), letters)
-    found = _mmmu(text, dict(zip(letters, choices, strict=True)))
-    if found is None and variant == "mmmu-official":
+    options = dict(zip(letters, choices, strict=True))
+    found = _lmms_eval(text, options) if variant == "lmms-eval" else _mmmu(text, options)
+    if found is None and variant in ("mmmu-official", "lmms-eval"):
         return random.Random(key).choice(letters)
     if found is None and variant == "lenient":
         return _lenient(text.strip(), choices, letters)
@@ -81,6 +83,19 @@ def _mmmu(reply: str, options: dict[str, str]) -> str | None:
         return None
     places = {letter: text.lower().rfind(option.lower()) for letter, option in options.items()}
     return max(places, key=lambda letter: places[letter]) if max(places.values()) >= 0 else None
+
+
+def _lmms_eval(reply: str, options: dict[str, str]) -> str | None:
+    text = reply
+    for mark in _ENDS:
+        text = text.strip(mark)
+    text = f" {text} "
+    if not any(f"({letter})" in text for letter in options):
+        for spelling in ("{} ", "{}."):
+            named = [letter for letter in options if spelling.format(letter) in text]
+            if named:
+                return max(named, key=lambda letter: text.rfind(f" {letter} "))
+    return _mmmu(reply, options)
 
 
 def _scienceqa(text: str, letters: str) -> str | None:

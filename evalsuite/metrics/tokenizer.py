@@ -56,7 +56,7 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         rf"""(?i:https?)://[^\s"<>|()]+{last_path}""",
         rf"""(?i:www)\.(?:[^\s"<>|.!?(){{}},/]+\.)+[A-Za-z]{{2,4}}{path}""",
         rf"""(?:[A-Za-z*~+%&’][A-Za-z0-9*~+%&’]*\.)+(?:com|net|org|edu){path}""",
-        r"""<?[A-Za-z0-9][^\s"<>|(){}\[\]@]*@(?:[^\s"<>|(){}.]+\.)*[^\s"<>|(){}.!?]+>?""",
+        r"""<?[A-Za-z0-9][^\s"<>|(){}\[\]@]*@(?:[^\s"<>|(){}.]+\.)*[^\s"<>|(){}.]+>?""",
         rf"(?:[A-Za-z0-9]+\.)+(?i:{'|'.join(FILE_ENDINGS)})(?=[\s,.!?]|$)",
         r"@[A-Za-z_][A-Za-z0-9_]*",
         rf"#{letter}+",
@@ -88,7 +88,7 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         rf"{letter}+(?:\.{letter}+)*(?:[!?]{letter}+(?:\.{letter}+)*)+",
         r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
         # abbreviations
-        rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|({alnum}+\.)[,:;]",
+        rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|((?:{alnum}+['’&.])*{alnum}+\.)[,:;]",
         rf"((?:{spellings(BEFORE_DIGIT, ANY_CASE)})\.)\s?\d",
         rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)})(?:\s|$))",
         # words

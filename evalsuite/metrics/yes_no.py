@@ -11,8 +11,8 @@ from evalsuite.metrics.captions import check_pairs
 from evalsuite.metrics.checks import check_variant
 
 YesNo = Literal["yes", "no"]
-YesNoVariant = Literal["words", "official", "mme", "exact"]
-VARIANTS: tuple[YesNoVariant, ...] = ("words", "official", "mme", "exact")
+YesNoVariant = Literal["words", "official", "mme", "exact", "vlmevalkit"]
+VARIANTS: tuple[YesNoVariant, ...] = ("words", "official", "mme", "exact", "vlmevalkit")
 _WORD = re.compile(r"(?<![\w'])(?:yes|no)(?![\w'])", re.IGNORECASE)
 _START = re.compile(r"\W*(yes|no)(?![\w'])", re.IGNORECASE)
 
@@ -25,7 +25,7 @@ def parse_yes_no(text: str, *, variant: YesNoVariant = "words") -> YesNo | None:
             word, if only one does. ``official`` is POPE's evaluation code: ``no`` if the text before
             the first full stop has the word No, no or not, else ``yes``, whatever it says. ``mme`` is
             MME's: yes or no within the first four characters, without full stops. ``exact``: the
-            text itself, in any case.
+            text itself, in any case. ``vlmevalkit``: yes or no as a word, if only one of them occurs.
 
     Raises:
         UserError: the variant is unknown.
@@ -38,7 +38,8 @@ def parse_yes_no(text: str, *, variant: YesNoVariant = "words") -> YesNo | None:
         return _as_yes_no(text.strip().lower())
     if variant == "mme":
         return _mme(text.lower().strip().replace(".", ""))
-    if start := _START.match(text):
+    start = _START.match(text) if variant == "words" else None
+    if start:
         return _as_yes_no(start[1].lower())
     said = {word.lower() for word in _WORD.findall(text)}
     return _as_yes_no(said.pop()) if len(said) == 1 else None

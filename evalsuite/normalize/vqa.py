@@ -18,6 +18,7 @@ _DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
 # passes re.UNICODE where the number of replacements belongs.
 _DOT = re.compile(r"\.(?!\d)")
 _DOTS = int(re.UNICODE)
+_DOT_BESIDE_NO_DIGIT = re.compile(r"(?<!\d)\.(?!\d)")
 
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten"
 _NUMBERS = {"none": "0", **{word: str(value) for value, word in enumerate(_NUMBER_WORDS.split())}}
@@ -60,6 +61,12 @@ def evalai(answer: str) -> str:
     return _words(_punctuation(text.replace("\n", " ").replace("\t", " ").strip()))
 
 
+def vlmevalkit(answer: str) -> str:
+    """VLMEvalKit's rule: as ``official``, but a dot behind a digit stays ("3." is not "3")."""
+    text = answer.replace("\n", " ").replace("\t", " ").strip()
+    return _words(_punctuation(text, _DOT_BESIDE_NO_DIGIT))
+
+
 def verbatim(answer: str) -> str:
     """No normalisation but blanks at the ends."""
     return answer.strip()
@@ -68,14 +75,14 @@ def verbatim(answer: str) -> str:
 NORMALIZERS: dict[str, Normalizer] = {"official": official, "evalai": evalai, "none": verbatim}
 
 
-def _punctuation(text: str) -> str:
+def _punctuation(text: str, dot: re.Pattern[str] = _DOT) -> str:
     out = text
     delete_all = _DIGIT_COMMA_DIGIT.search(text) is not None
     for mark in _MARKS:
         if mark in text:
             beside_blank = mark + " " in text or " " + mark in text
             out = out.replace(mark, "" if delete_all or beside_blank else " ")
-    return _DOT.sub("", out, count=_DOTS)
+    return dot.sub("", out, count=_DOTS)
 
 
 def _words(text: str) -> str:

@@ -1,0 +1,92 @@
+"""Why a row scored as it did: raw, extracted, normalised, matched; by every variant and by other tools."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.errors import UserError
+from evalsuite.finished import load_evaluation
+from evalsuite.results import Row, score_rows
+from evalsuite.rules import OTHER_TOOLS, RULES, Reading
+from evalsuite.scoring.settings import MetricSettings, variants_of
+from evalsuite.task import TaskSpec
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One metric of a row.
+
+    Attributes:
+        name: of the metric in the task.
+        score: of the row as the task scores it; None where the metric has no score for a single row.
+        variant: what exactly was computed.
+        readings: the task's own rule first, then its other variants, then what other tools do.
+    """
+
+    name: str
+    score: float | None
+    variant: str
+    readings: list[Reading]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A row of one task.
+
+    Attributes:
+        task: its name.
+        row: its columns of ``predictions.parquet``, read and scored anew.
+        metrics: every metric of the task.
+    """
+
+    task: str
+    row: Row
+    metrics: list[Explained]
+
+
+def explain(folder: Path, sample_id: str, task: str | None = None) -> list[Explanation]:
+    """The row in every task that holds it, or in one of them.
+
+    Raises:
+        UserError: no finished evaluation, or no such row; the nearest ids are named.
+    """
+    specs, rows = load_evaluation(folder)
+    found = []
+    for name, spec in specs.items():
+        if task not in (None, name):
+            continue
+        row = next((one for one in rows[name] if one["sample_id"] == sample_id), None)
+        if row is not None:
+            found.append(explain_row(spec, row))
+    if not found:
+        near = difflib.get_close_matches(
+            sample_id, [row["sample_id"] for listed in rows.values() for row in listed], n=3
+        )
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise UserError(f"{folder}: no sample {sample_id!r}{f' in task {task}' if task else ''}{hint}")
+    return found
+
+
+def explain_row(spec: TaskSpec, row: Row) -> Explanation:
+    """One row of a task, scored by itself. Metrics of whole tasks keep the value they had in the run."""
+    metrics: list[Explained] = []
+    read = row
+    for name, settings in spec.metrics.items():
+        result = score_rows(spec.model_copy(update={"metrics": {name: settings}}), [row])
+        read = {**result.rows[0], **read} if metrics else result.rows[0]
+        own = next((row[column.name] for column in result.columns if row.get(column.name) is not None), None)
+        metrics.append(Explained(name, own, result.columns[0].variant, _readings(result.rows[0], settings)))
+    return Explanation(spec.name, read, metrics)
+
+
+def _readings(row: Row, settings: MetricSettings) -> list[Reading]:
+    metric = settings.metric or ""
+    rule: Callable[[Row, MetricSettings, str], Reading] | None = RULES.get(metric)
+    if rule is None:
+        return []
+    found = [rule(row, settings, "this task")]
+    found += [rule(row, changed, label) for label, changed in variants_of(settings) if changed != settings]
+    return found + [tool(row, settings) for tool in OTHER_TOOLS.get(metric, ())]
