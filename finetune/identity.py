@@ -35,9 +35,9 @@ def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
         file = path if path.is_file() else path / "samples.jsonl"
         if file.is_file():
             digests[f"evaluate.{name}"] = sha256_file(file)
-    for key, path in (("init_projector", recipe.init_projector), ("chat_template", recipe.chat_template)):
-        if path is not None and path.is_file():
-            digests[key] = sha256_file(path)
+    for key, extra in (("init_projector", recipe.init_projector), ("chat_template", recipe.chat_template)):
+        if extra is not None and extra.is_file():
+            digests[key] = sha256_file(extra)
     return digests
 
 

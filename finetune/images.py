@@ -42,4 +42,6 @@ def capped(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
     if max_pixels is None or width * height <= max_pixels:
         return size
     scale = math.sqrt(max_pixels / (width * height))
-    return max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+    width, height = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+    height = max(1, min(height, max_pixels // width))  # of a strip, one side is 1 and the other still too long
+    return min(width, max_pixels // height), height

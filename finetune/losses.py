@@ -56,14 +56,20 @@ class LossStore:
 
 
 class Tally:
-    """Losses of an evaluation: (row, mean, tokens) of every answer."""
+    """Losses of an evaluation: row → (mean, tokens) of each of its answers.
+
+    The last batches may be filled up with rows that were there before: each row counts once.
+    """
 
     def __init__(self) -> None:
-        self.seen: list[tuple[int, float, int]] = []
+        self.seen: dict[int, list[tuple[float, int]]] = {}
 
     def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
         """See ``Sink``."""
-        self.seen += zip(rows.tolist(), losses.tolist(), tokens.tolist(), strict=True)
+        batch: dict[int, list[tuple[float, int]]] = {}
+        for row, loss, count in zip(rows.tolist(), losses.tolist(), tokens.tolist(), strict=True):
+            batch.setdefault(row, []).append((loss, count))
+        self.seen = {**batch, **self.seen}
 
 
 def read_parts(folder: Path) -> pa.Table:

@@ -53,8 +53,9 @@ def parse_into(given: str | None) -> Into | None:
     Raises:
         UserError: 4-bit layers, or a name that is none.
     """
-    if given is None or given == "dequantized" or given == "original":
-        return given
+    known: dict[str | None, Into | None] = {None: None, "dequantized": "dequantized", "original": "original"}
+    if given in known:
+        return known[given]
     if given in ("quantized", "4bit", "nf4", "int8", "8bit"):
         raise UserError(
             f"--into {given}: rounding the sum of weight and LoRA to 4 or 8 bits again loses most of what was learnt; "
@@ -99,7 +100,7 @@ def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
         for candidate in candidates:
             said = outcome(merged(recipe, run, candidate), processor, prompts, recipe.max_pixels)
             measured[candidate] = compare(wanted, said, prompts)
-    chosen = into or min(candidates, key=lambda name: measured[name].error if measured else 0.0)
+    chosen: Into = into or min(candidates, key=lambda name: measured[name].error if measured else 0.0)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     merged(recipe, run, chosen).save_pretrained(partial)

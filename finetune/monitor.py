@@ -12,10 +12,27 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from curate.errors import UserError
 from finetune.metrics import stop_on_nan
 from finetune.trainer import SampleLossTrainer
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+def check_reporters(names: list[str]) -> None:
+    """Make sure that every name of ``report_to`` is a reporter that can be used here.
+
+    Raises:
+        UserError: it is not known to transformers, or its package is not installed.
+    """
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    for name in names:
+        try:
+            for callback in get_reporting_integration_callbacks([name]):
+                callback()
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise UserError(f"report_to: {name}: {' '.join(str(error).split())}") from error
 
 
 class Monitor(TrainerCallback):

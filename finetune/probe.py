@@ -51,18 +51,19 @@ def probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -
     """
     import torch
 
-    stage, state = trainer.stage, start_processes()
+    stage, state, model = trainer.stage, start_processes(), trainer.learner.model
     longest = np.argsort(-schedule.size_of[schedule.used], kind="stable")[: stage.batch_size]
-    batch = trainer.data_collator([schedule.conversation(int(schedule.used[place])) for place in longest])
+    collate: Any = trainer.data_collator
+    batch = collate([schedule.conversation(int(schedule.used[place])) for place in longest])
     tokens = batch["input_ids"].numel()
     if recipe.gradient_checkpointing:
-        trainer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     kept, trainer.losses, seen = trainer.losses, Tally(), trainer.tokens_seen
     before = _allocated(reset=True)
     try:
-        trainer.model.train()
+        model.train()
         with trainer.accelerator.autocast():
-            loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch))
+            loss = trainer.compute_loss(model, trainer._prepare_inputs(batch))
         loss.backward()
     except torch.OutOfMemoryError as error:
         raise UserError(
@@ -70,7 +71,7 @@ def probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -
         ) from error
     finally:
         trainer.losses, trainer.tokens_seen = kept, seen
-        trainer.model.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
     memory = Memory(tokens, before, _allocated(), _total())
     del batch, loss
     gc.collect()

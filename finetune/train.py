@@ -57,7 +57,9 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
         return folder
 
     from finetune.model import load_processor
+    from finetune.monitor import check_reporters
 
+    check_reporters(recipe.report_to)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
     with state.main_process_first():
         plan = checked_plan(recipe, rows, processor, resume=resumed or not state.is_main_process)

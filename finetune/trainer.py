@@ -13,10 +13,12 @@ from torch.nn import functional
 from transformers import Trainer
 
 from curate.atomic import write_json
+from curate.progress import track
 from finetune.adapter import Learner, load_weights
 from finetune.collate import IGNORED
 from finetune.join import Schedule
 from finetune.losses import LossStore, Sink, Tally
+from finetune.processes import sharded
 from finetune.recipe import ResolvedStage
 
 COMPLETE = "complete.json"
@@ -91,16 +93,17 @@ class SampleLossTrainer(Trainer):
         kept, self.losses, own = self.losses, cast(Sink, tally), self.data_collator
         self.data_collator = collator
         try:
-            self.evaluate(eval_dataset=cast(Any, schedule))
+            loader = self.get_eval_dataloader(cast(Any, schedule))
+            model = (self.model_wrapped if sharded() else self.learner.model).eval()
+            # Not by Trainer.evaluate: it marks the model as prepared, and DDP would then never be set up.
+            with torch.no_grad(), self.accelerator.autocast():
+                for batch in track(loader, "measuring", len(loader)):
+                    self.compute_loss(model, self._prepare_inputs(batch))
         finally:
             self.losses, self.data_collator, self.tokens_seen = kept, own, seen
-        # The last batch may be filled up with rows that were already there: each row counts once.
         sums: dict[int, list[tuple[float, int]]] = {}
         for part in gather_object([tally.seen]):
-            own_rows: dict[int, list[tuple[float, int]]] = {}
-            for row, loss, tokens in part:
-                own_rows.setdefault(row, []).append((loss, tokens))
-            sums.update(own_rows)
+            sums.update(part)
         tokens = sum(count for answers in sums.values() for _, count in answers)
         total = sum(loss * count for answers in sums.values() for loss, count in answers)
         return len(sums), total / max(tokens, 1), tokens

@@ -32,6 +32,7 @@ def test_two_processes_equal_one(recipe_of, toy_data, tmp_path):
     options = {
         "lora_dropout": 0.0, "compute_dtype": "float32", "quantization": "none", "max_steps": 3, "save_steps": 2,
         "evaluate": {"held": str(toy_data)}, "evaluate_rows": 5, "learning_rate": 1e-3,
+        "logging_steps": 1,
     }  # fmt: skip
     one = train(recipe_of(out=tmp_path / "one", gradient_accumulation=2, **options))
     recipe = recipe_of(out=tmp_path / "two", **options)
@@ -42,12 +43,14 @@ def test_two_processes_equal_one(recipe_of, toy_data, tmp_path):
     two = recipe.folder
     left, right = (load_file(run / "adapter" / "adapter_model.safetensors") for run in (one, two))
     assert left.keys() == right.keys()
-    for name in left:
-        torch.testing.assert_close(left[name], right[name], atol=2e-5, rtol=1e-3)
     tables = [pd.read_parquet(run / "losses.parquet") for run in (one, two)]
     pd.testing.assert_frame_equal(*tables, atol=1e-4)  # gathered: every row of both processes, once
     lines = [pd.read_json(run / "metrics.jsonl", lines=True) for run in (one, two)]
-    assert lines[0]["loss"].tolist() == pytest.approx(lines[1]["loss"].tolist(), abs=1e-3)
+    assert lines[0]["loss"].tolist() == pytest.approx(lines[1]["loss"].tolist(), abs=1e-4)
+    assert lines[0]["grad_norm"].tolist() == pytest.approx(lines[1]["grad_norm"].tolist(), rel=1e-3)
+    # Adam divides by the gradient's size, so rounding moves weights whose gradient is nearly zero.
+    apart = sum(float((left[name] - right[name]).square().sum()) for name in left) ** 0.5
+    assert apart < 0.01 * sum(float(weight.square().sum()) for weight in left.values()) ** 0.5
     figures = [pd.read_json(run / "evaluations.jsonl", lines=True) for run in (one, two)]
     assert figures[0]["rows"].tolist() == figures[1]["rows"].tolist() == [5, 5]
     assert figures[0]["loss"].tolist() == pytest.approx(figures[1]["loss"].tolist(), abs=1e-4)
