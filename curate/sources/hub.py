@@ -9,7 +9,6 @@ Source: https://huggingface.co/docs/datasets.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +48,7 @@ def revision(location: str) -> str:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
-    if os.environ.get("HF_HUB_OFFLINE"):
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
         return ""
     try:
         return str(huggingface_hub.HfApi().dataset_info(_parts(location)[0]).sha)
