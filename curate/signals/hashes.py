@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fftpack import dct
 
 from curate.signals.lanczos import reduced
 from curate.signals.picture import Picture
@@ -24,6 +23,8 @@ def hashes(picture: Picture) -> dict[str, int]:
     phash: DCT of the luminance at 32 × 32, its 8 × 8 lowest coefficients > their median. dhash: luminance at
     9 × 8, each pixel > its left neighbour.
     """
+    from scipy.fftpack import dct  # here, because it takes long to load and only workers need it
+
     small, wide = _shrunk(picture)
     low = dct(dct(small, axis=0), axis=1)[:8, :8]
     return {"phash": _as_integer(low > np.median(low)), "dhash": _as_integer(wide[:, 1:] > wide[:, :-1])}
