@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from curate.duplicates.alike import Alike
 from curate.duplicates.groups import Indices
-from curate.duplicates.looks import Looks, difference
-from curate.duplicates.proposer import Proposer
+from curate.duplicates.looks import Looks
 from curate.recipe import MatchSettings
 
 
@@ -20,20 +20,16 @@ def build_components(looks: Looks, settings: MatchSettings) -> Indices:
     Every image is compared with those that its hashes propose and that no component has yet, so a
     million copies of one picture cost a million comparisons, not a million squared.
     """
-    count = len(looks.phash)
-    component = np.arange(count)
-    proposers = [Proposer(hashes, settings.radius) for hashes in looks.hashes(settings)]
-    free = np.ones(count, bool)
-    for first in np.flatnonzero(np.any([proposer.has_company for proposer in proposers], axis=0)):
+    alike = Alike(looks, settings)
+    component = np.arange(len(looks.phash))
+    free = np.ones(len(component), bool)
+    for first in alike.with_company().tolist():
         if not free[first]:
             continue
         free[first] = False
-        reached = [int(first)]
+        reached = [first]
         while reached:
-            image = reached.pop()
-            near = np.unique(np.concatenate([proposer.propose(image, free) for proposer in proposers]))
-            apart = difference(looks, np.full(len(near), image), looks, near, settings)
-            members = near[apart.confirmed(settings)]
+            members = np.unique(alike.of(reached.pop(), free))
             component[members] = first
             free[members] = False
             reached.extend(members.tolist())

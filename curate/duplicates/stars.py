@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.duplicates.alike import Alike
 from curate.duplicates.groups import Indices
-from curate.duplicates.looks import CHANNELS, Looks, difference
-from curate.duplicates.proposer import Proposer
+from curate.duplicates.looks import Looks, difference
 from curate.recipe import MatchSettings
 
 
@@ -34,26 +34,19 @@ class Stars:
 
 def build_stars(looks: Looks, settings: MatchSettings) -> Stars:
     """Group images; ``looks`` is in keep-best order, so that a representative is the best of its star."""
+    alike = Alike(looks, settings)
     count = len(looks.phash)
     representative = np.arange(count)
-    mean, cell, bits = np.zeros(count), np.zeros(count), np.zeros(count, np.int32)
-    proposers = [Proposer(hashes, settings.radius) for hashes in looks.hashes(settings)]
     free = np.ones(count, bool)
     # All earlier images that have company are done when an image is reached, so only later ones are free.
-    for image in np.flatnonzero(np.any([proposer.has_company for proposer in proposers], axis=0)):
-        if not free[image]:
-            continue
-        free[image] = False
-        near = np.concatenate([proposer.propose(int(image), free) for proposer in proposers])
-        # The difference of the mean colours never exceeds that of the pixels: a cheap first look.
-        apart_by = np.abs(looks.colours[near] - looks.colours[image]) @ np.ones(CHANNELS, np.float32)
-        near = near[apart_by <= CHANNELS * settings.confirm + 1e-2]
-        if not len(near):
-            continue
-        apart = difference(looks, np.full(len(near), image), looks, near, settings)
-        same = apart.confirmed(settings)
-        members = near[same]
-        representative[members] = image
-        mean[members], cell[members], bits[members] = apart.mean[same], apart.cell[same], apart.bits[same]
-        free[members] = False
+    for image in alike.with_company().tolist():
+        if free[image]:
+            free[image] = False
+            members = alike.of(image, free)
+            representative[members] = image
+            free[members] = False
+    members = np.flatnonzero(representative != np.arange(count))
+    apart = difference(looks, representative[members], looks, members, settings)
+    mean, cell, bits = np.zeros(count), np.zeros(count), np.zeros(count, np.int32)
+    mean[members], cell[members], bits[members] = apart.mean, apart.cell, apart.bits
     return Stars(representative, mean, cell, bits)
