@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from dashboards.query.compare import in_groups
@@ -69,7 +70,7 @@ def flips(connection: Connection, run: Predictions, base: Predictions, task: str
     now, before = found["run"][both].astype(np.float64), found["base"][both].astype(np.float64)
     if not len(now):
         return None
-    images = np.unique(found["image"][both], return_inverse=True)[1]
+    images = pd.factorize(found["image"][both])[0]  # by first occurrence, so that intervals equal the evaluation's
     overall = _difference(before, now, images)
     return Flips(
         n=len(now),
@@ -98,7 +99,7 @@ def _slices(
         for value in values[np.argsort(-counts, kind="stable")[:_MOST_VALUES]]:
             mask = column == value
             if value and MIN_ROWS <= mask.sum() < len(mask):
-                codes = np.unique(images[mask], return_inverse=True)[1]
+                codes = pd.factorize(images[mask])[0]
                 found.append((f"{name}={value}", mask, _difference(before[mask], now[mask], codes)))
     q = benjamini_hochberg([1.0 if one.p is None else one.p for _, _, one in found])
     changes = [
@@ -124,5 +125,9 @@ def _sql(run: Predictions, base: Predictions) -> str:
     return f"""
         SELECT coalesce(a.correct, {_NOT_ASKED}) AS run, coalesce(b.correct, {_NOT_ASKED}) AS base,
                coalesce(a.image, 0) AS image{kept}
-        FROM (SELECT {asked}, {correct(run)}, {image}{listed} FROM read_parquet(?) WHERE task = ?) a
-        FULL JOIN (SELECT {asked}, {correct(base)} FROM read_parquet(?) WHERE task = ?) b USING (asked)"""
+        FROM (
+            SELECT {asked}, {correct(run)}, {image}, file_row_number AS row{listed}
+            FROM read_parquet(?, file_row_number = true) WHERE task = ?
+        ) a
+        FULL JOIN (SELECT {asked}, {correct(base)} FROM read_parquet(?) WHERE task = ?) b USING (asked)
+        ORDER BY a.row"""
