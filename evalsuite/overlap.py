@@ -63,17 +63,19 @@ def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list
     if not files or not parts:
         return []
     kept = (
-        f"SELECT row_number() OVER () - 1 AS rank, phash, dhash, thumbnail FROM read_parquet({_quoted(parts)}) "
+        "SELECT row_number() OVER () - 1 AS rank, phash, dhash, thumbnail, width, height "
+        f"FROM read_parquet({_quoted(parts)}) "
         "WHERE thumbnail IS NOT NULL AND phash IS NOT NULL AND image_key IN (SELECT image_key FROM kept)"
     )
-    (count,) = connection.execute(f"SELECT count(*) FROM ({kept})").fetchone()
+    ((count,),) = connection.execute(f"SELECT count(*) FROM ({kept})").fetchall()
     ours = look_signals(folder, files)
     if not count or not ours:
         return []
     keys = list(ours)
     hashes = np.array([ours[key][:2] for key in keys], np.uint64)
+    sides = np.array([ours[key][3] for key in keys], np.float32)
     thumbnails = np.frombuffer(b"".join(ours[key][2] for key in keys), np.uint8).reshape(len(keys), -1)
-    evaluated = Looks(hashes[:, 0], hashes[:, 1], thumbnails)
+    evaluated = Looks.of(hashes[:, 0], hashes[:, 1], thumbnails, sides)
     with tempfile.TemporaryDirectory() as scratch:
         train = read_looks(connection, kept, count, Path(scratch) / "thumbnails.u8")
         met = {keys[place] for _, j, _ in matches(train, evaluated, MatchSettings()) for place in j.tolist()}
@@ -81,15 +83,15 @@ def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list
     return [key for key in keys if key in met]
 
 
-def look_signals(folder: Path, files: Mapping[str, str]) -> dict[str, tuple[int, int, bytes]]:
-    """(phash, dhash, thumbnail) by image key: stored ones of the curated set, measured here where it has none."""
+def look_signals(folder: Path, files: Mapping[str, str]) -> dict[str, tuple[int, int, bytes, int]]:
+    """(phash, dhash, thumbnail, shorter side) by image key: the curated set's own, measured here where it has none."""
     from curate.progress import track
     from curate.signals import measure_pixels
     from evalsuite.backends.pictures import load_image
 
     found = {
-        key: (row["phash"], row["dhash"], row["thumbnail"])
-        for key, row in stored_signals(folder, files, ["phash", "dhash", "thumbnail"]).items()
+        key: (row["phash"], row["dhash"], row["thumbnail"], min(row["width"], row["height"]))
+        for key, row in stored_signals(folder, files, ["phash", "dhash", "thumbnail", "width", "height"]).items()
         if row["thumbnail"] is not None and row["phash"] is not None
     }
     missing = [key for key in files if key not in found]
@@ -97,7 +99,7 @@ def look_signals(folder: Path, files: Mapping[str, str]) -> dict[str, tuple[int,
         image, _ = load_image(files[key])
         if image is not None:
             columns = measure_pixels(image, ("hashes", "thumbnail"))
-            found[key] = (columns["phash"], columns["dhash"], columns["thumbnail"])
+            found[key] = (columns["phash"], columns["dhash"], columns["thumbnail"], min(image.size))
     return found
 
 

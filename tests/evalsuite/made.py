@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,10 @@ def run_of(name: str, rows: list[dict], **settings: Any) -> Run:
     return Run(name, {spec.name: spec}, {spec.name: score_rows(spec, rows).rows})
 
 
-def write_evaluation(
-    folder: Path, rows: list[dict], change: Callable[[dict], None] = lambda extra: None, **more: Any
-) -> Path:
+def write_evaluation(folder: Path, rows: list[dict], **more: Any) -> Path:
     spec = spec_of(**{key: more.pop(key) for key in ("metrics", "slices") if key in more})
     folder.mkdir(parents=True, exist_ok=True)
     extra = {"task_specs": dumped({spec.name: spec}), "image_root": {spec.name: str(folder)}, "skipped": {}}
-    change(extra)
     recipe = {"name": folder.name, "seed": 0, "baseline": None, "version": 0}
     finish(
         folder,
