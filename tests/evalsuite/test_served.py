@@ -142,7 +142,7 @@ def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
         assert server.asked[0]["model"] == "second"
 
 
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_stopped_run_asks_only_what_is_missing(tmp_path: Path, way: signal.Signals) -> None:
     questions = [f"question {number}" for number in range(700)]
     task, out = served_task(tmp_path / "data", questions), tmp_path / "out"

@@ -46,7 +46,7 @@ def ask_all(settings: ServerSettings, model: str, requests: Sequence[Request]) -
     async def following() -> list[Reply]:
         return await anext(parts)
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner:  # closing it cancels what still runs and closes the generator
         try:
             while True:
                 try:
@@ -57,8 +57,6 @@ def ask_all(settings: ServerSettings, model: str, requests: Sequence[Request]) -
             if come:
                 yield come
             raise
-        finally:
-            runner.run(parts.aclose())
 
 
 @dataclass
