@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,20 +61,28 @@ def build_corpus(
 ) -> Corpus:
     """Tokenise and count; raises UserError as ``check_captions`` and ``counted_words`` do."""
     check_captions(predictions, references)
+    ids = tuple(predictions)
+    texts = (*(predictions[key] for key in ids), *(text for key in ids for text in references[key]))
+    return _corpus(ids, texts, tuple(len(references[key]) for key in ids), tokenize)
+
+
+# BLEU and CIDEr of the same captions need the same counts.
+@lru_cache(maxsize=1)
+def _corpus(
+    ids: tuple[str, ...], texts: tuple[str, ...], references: tuple[int, ...], tokenize: TokenizerName
+) -> Corpus:
     words = counted_words(tokenize)
-    ids = list(predictions)
-    captions = [words(predictions[key]) for key in ids]
-    captions += [words(text) for key in ids for text in references[key]]
+    captions = [words(text) for text in texts]
     of_image = np.arange(len(ids))
-    image = np.concatenate([of_image, np.repeat(of_image, [len(references[key]) for key in ids])])
+    image = np.concatenate([of_image, np.repeat(of_image, references)])
     lengths = np.fromiter(map(len, captions), np.int64, len(captions))
-    return Corpus(ids, image, lengths, _count(captions, lengths))
+    return Corpus(list(ids), image, lengths, _count(captions, lengths))
 
 
-def _count(captions: list[list[str]], lengths: Ints) -> list[Counts]:
-    vocabulary: dict[str, int] = {}
-    flat = [vocabulary.setdefault(word, len(vocabulary)) for caption in captions for word in caption]
-    word = np.array(flat, dtype=np.int64)
+def _count(captions: Sequence[Sequence[str]], lengths: Ints) -> list[Counts]:
+    flat = list(chain.from_iterable(captions))
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(flat))}
+    word = np.fromiter(map(vocabulary.__getitem__, flat), np.int64, len(flat))
     caption = np.repeat(np.arange(len(captions)), lengths)
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(word))  # words from here to the caption's end
     counts: list[Counts] = []

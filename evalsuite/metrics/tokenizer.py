@@ -88,7 +88,7 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         rf"{letter}+(?:\.{letter}+)*(?:[!?]{letter}+(?:\.{letter}+)*)+",
         r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
         # abbreviations
-        rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|((?:{alnum}+['’&.])*{alnum}+\.)[,:;]",
+        rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|((?:[A-HJ-XZdlno]['’](?={alnum}{{2}})|[A-Z]+&|(?:{letter}{alnum}*\.)+)?{alnum}+\.)[,:;]",
         rf"((?:{spellings(BEFORE_DIGIT, ANY_CASE)})\.)\s?\d",
         rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)})(?:\s|$))",
         # words
@@ -107,9 +107,7 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
 # What can only be decided by looking over a blank; every other token lies within one run of non-blanks.
 _BLANK = re.compile(r"\s")
 _NUMBERS_APART = re.compile(r"[0-9]\)? [0-9]")
-_DOT_THEN_BLANK = re.compile(
-    rf"(?<![\w'])\w\.\s|(?<!\w)(?:{spellings(BEFORE_DIGIT, ANY_CASE)})\. [0-9]|<[^<>]*\s[^<>]*>"
-)
+_DOT_THEN_BLANK = re.compile(rf"(?<![\w'])\w\. |(?<!\w)(?:{spellings(BEFORE_DIGIT, ANY_CASE)})\. [0-9]|<[^<>]* [^<>]*>")
 
 
 def ptb_tokenize(caption: str) -> list[str]:
@@ -118,24 +116,32 @@ def ptb_tokenize(caption: str) -> list[str]:
     A token may hold a no-break space (``"3\u00a01/2"``): BLEU and CIDEr count its parts as words,
     ROUGE-L counts one word, as in the original.
     """
-    if not caption.isascii():
-        caption = plain(caption)
-    if _reaches_over_blanks(caption):
-        return list(_tokens_of(_BLANK.sub(" ", caption)))
-    tokens: list[str] = []
-    for chunk in caption.split():
-        tokens += _cached_tokens(chunk)
-    return tokens
+    return list(_tokens_of_caption(caption))
 
 
 def words(caption: str) -> list[str]:
     """The words BLEU and CIDEr count: tokens, split where they hold a no-break space."""
-    tokens = ptb_tokenize(caption)
-    return " ".join(tokens).split() if _reaches_over_blanks(caption) else tokens
+    tokens = _tokens_of_caption(caption)
+    return " ".join(tokens).split() if "\u00a0" in "".join(tokens) else list(tokens)
+
+
+# BLEU, ROUGE-L and CIDEr of one task read the same captions.
+@lru_cache(maxsize=1 << 16)
+def _tokens_of_caption(caption: str) -> tuple[str, ...]:
+    if not caption.isprintable():
+        caption = _BLANK.sub(" ", caption)
+    if not caption.isascii():
+        caption = plain(caption)
+    if _reaches_over_blanks(caption):
+        return _tokens_of(caption)
+    tokens: list[str] = []
+    for chunk in caption.split(" "):
+        tokens += _cached_tokens(chunk)
+    return tuple(tokens)
 
 
 def _reaches_over_blanks(caption: str) -> bool:
-    if ("." in caption or "<" in caption) and _DOT_THEN_BLANK.search(caption):
+    if (". " in caption or "<" in caption) and _DOT_THEN_BLANK.search(caption):
         return True
     return _NUMBERS_APART.search(caption) is not None
 

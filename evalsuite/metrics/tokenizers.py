@@ -8,7 +8,7 @@ used, after lower-casing: ``zh`` (Chinese characters apart, the rest as 13a), ``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Literal
@@ -17,7 +17,7 @@ from curate.errors import UserError
 from evalsuite.metrics.checks import check_variant
 from evalsuite.metrics.tokenizer import ptb_tokenize, words
 
-Tokenize = Callable[[str], list[str]]
+Tokenize = Callable[[str], Sequence[str]]
 TokenizerName = Literal["ptb", "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab"]
 _SACREBLEU = {
     "13a": "Tokenizer13a", "intl": "TokenizerV14International", "zh": "TokenizerZh", "char": "TokenizerChar",

@@ -1,15 +1,14 @@
-"""Caption metrics: the corpus is counted once for all that share a tokeniser."""
+"""Caption metrics as columns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from evalsuite.metrics.bleu import BleuCounts, bleu_counts, bleu_of
 from evalsuite.metrics.cider import FEW_IMAGES, cider_of
-from evalsuite.metrics.ngrams import ORDER, Corpus, build_corpus
+from evalsuite.metrics.ngrams import ORDER, build_corpus
 from evalsuite.metrics.rouge import rouge_l
 from evalsuite.metrics.tokenizers import tokenizer_label
 from evalsuite.scoring.columns import Answered, Column
@@ -28,26 +27,8 @@ def _rouge_l(name: str, answered: Answered, settings: MetricSettings) -> list[Co
     return [Column(name, np.array(values), mean_sums(values), mean_of_sums, variant)]
 
 
-class _Same:
-    """Rows compared by identity, so that BLEU and CIDEr of one task share a corpus."""
-
-    def __init__(self, answered: Answered) -> None:
-        self.answered = answered
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.answered is self.answered
-
-    def __hash__(self) -> int:
-        return id(self.answered)
-
-
-@lru_cache(maxsize=1)
-def _corpus(same: _Same, tokenize: str) -> Corpus:
-    return build_corpus(*_as_mappings(same.answered), tokenize)  # type: ignore[arg-type]
-
-
 def _bleu(name: str, answered: Answered, settings: MetricSettings) -> list[Column]:
-    counts = bleu_counts(_corpus(_Same(answered), settings.tokenize))
+    counts = bleu_counts(build_corpus(*_as_mappings(answered), settings.tokenize))
     each = bleu_of(counts.correct, counts.guess, counts.length, counts.reference_length)
     sums = _bleu_sums(counts)
     label = tokenizer_label(settings.tokenize)
@@ -73,7 +54,7 @@ def _bleu_estimate(order: int) -> Estimate:
 
 
 def _cider(name: str, answered: Answered, settings: MetricSettings) -> list[Column]:
-    corpus = _corpus(_Same(answered), settings.tokenize)
+    corpus = build_corpus(*_as_mappings(answered), settings.tokenize)
     values = cider_of(corpus)
     variant = (
         f"CIDEr-D × 10, idf from the references of all {corpus.images:,} rows, {tokenizer_label(settings.tokenize)}"
