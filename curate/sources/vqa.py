@@ -27,7 +27,7 @@ from curate.sources.probe import Probe, as_object
 EXAMPLE = (
     "{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json, annotations: vqa/v2_mscoco_val2014_annotations.json}"
 )
-_FOLDERS = ("images", "Images/mscoco", "Images")
+_FOLDERS = ("images", "Images/mscoco", "Images/abstract_v002", "Images")
 _PREFIXES = ("OpenEnded_", "MultipleChoice_", "")
 _SCENES = re.compile(r"abstract_v00\d")
 _SUBTYPE = re.compile(r"(train|val|test|test-dev)20\d\d")

@@ -104,6 +104,21 @@ def test_vqa_files_out_of_step_are_joined_and_what_has_no_partner_is_a_bad_row(t
     assert [row.position for row in (unanswered, elsewhere, unasked, nameless)] == [2, 3, 4, 5]
 
 
+def test_vqa_abstract_scenes_have_their_own_pictures_and_names(tmp_path):
+    questions = tmp_path / "Questions" / "OpenEnded_abstract_v002_val2015_questions.json"
+    row = {"question": "Who looks happier?", "image_id": 20000, "question_id": 200000}
+    head = {"info": {"version": "1.0"}, "task_type": "Open-Ended", "data_type": "abstract_v002"}
+    published.save(questions, {**head, "data_subtype": "val2015", "questions": [row]})
+    answers = {"data_subtype": "val2015", "annotations": [{**row, "answers": published.votes(*["old person"] * 10)}]}
+    published.save(tmp_path / "Annotations" / "abstract_v002_val2015_annotations.json", answers)
+    name = "val2015/abstract_v002_val2015_000000020000.png"
+    write(tmp_path / "Images" / "abstract_v002" / name, shape())
+    opened = open_source(SourceSettings(location=str(questions)))
+    (found,) = opened.rows()
+    assert opened.image_root == tmp_path / "Images" / "abstract_v002"
+    assert (found.id, found.image, found.answer) == ("vqa_v1/val/200000", (name,), "old person")
+
+
 def test_ok_vqa_keeps_raw_answers_and_confidence(tmp_path):
     questions = published.ok_vqa(tmp_path)
     (row,) = rows_of(questions)
