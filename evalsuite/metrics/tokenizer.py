@@ -159,8 +159,21 @@ def _tokens_of(text: str) -> tuple[str, ...]:
     return tuple(token for token in tokens if token not in DROPPED)
 
 
+# A word of letters, perhaps with a mark behind it, needs no lexer unless it is one of these.
+_PLAIN_WORD = re.compile(r"([A-Za-z]+)[,!?]?|([A-Za-z]{2,})\.")
+_TREATED_APART = frozenset(
+    word.lower() for word in (*_TWO_WORDS.replace(" ", "").split("|"), *ABBREVIATIONS, *CAPITALISED, *BEFORE_DIGIT)
+)
+
+
 # Captions share most of their words, so most chunks are looked up.
-_cached_tokens = lru_cache(maxsize=1 << 17)(_tokens_of)
+@lru_cache(maxsize=1 << 17)
+def _cached_tokens(chunk: str) -> tuple[str, ...]:
+    if found := _PLAIN_WORD.fullmatch(chunk):
+        word = (found[1] or found[2]).lower()
+        if word not in _TREATED_APART:
+            return (word,)
+    return _tokens_of(chunk)
 
 
 def _next_token(text: str, position: int, rules: tuple[re.Pattern[str], ...]) -> tuple[str, int]:

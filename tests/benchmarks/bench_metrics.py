@@ -99,10 +99,8 @@ def main() -> None:
         "cider": timed(lambda: cider(predictions, references)),
     }
     total = sum(seconds for _, seconds in ours.values())
-    print(
-        f"{images:,} images, {len(texts):,} captions; ours: tokenise once {tokenising:.2f} s; whole calls, each with its"
-    )
-    print("  tokenising: " + ", ".join(f"{name} {seconds:.2f} s" for name, (_, seconds) in ours.items()), end="")
+    print(f"{images:,} images, {len(texts):,} captions; ours: tokenise {tokenising:.2f} s; from raw text to scores:")
+    print("  " + ", ".join(f"{name} {seconds:.2f} s" for name, (_, seconds) in ours.items()), end="")
     print(f"; all three {total:.2f} s")
     if shutil.which("java") and importlib.util.find_spec("pycocoevalcap"):
         compare(peer_scores(predictions, references), ours, tokenising, total)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalsuite.metrics import ptb_tokenize
-from evalsuite.metrics.tokenizer import words
+from evalsuite.metrics.tokenizer import _cached_tokens, _tokens_of, words
 
 TOKENS = json.loads((Path(__file__).parent / "peers" / "tokens.json").read_text(encoding="utf-8"))["tokens"]
 # Spellings that no caption has, and on which we are known to differ; see the module's docstring.
@@ -114,6 +114,12 @@ def test_any_text_gives_tokens_without_blanks(caption: str) -> None:
 @given(st.lists(PIECES, max_size=8).map(" ".join))
 def test_blanks_around_and_between_mean_nothing(caption: str) -> None:
     assert ptb_tokenize(f"  {caption}\t") == ptb_tokenize(caption)
+
+
+@given(st.text("aATtSsn", min_size=1, max_size=4), st.sampled_from(["", ".", ",", "!", "?", "..", "'s"]))
+def test_the_short_cut_for_plain_words_changes_nothing(word: str, mark: str) -> None:
+    for chunk in (word + mark, "St" + mark, "cannot" + mark, "no" + mark):
+        assert _cached_tokens(chunk) == _tokens_of(chunk)
 
 
 def test_no_break_space_counts_as_two_words_for_bleu() -> None:
