@@ -146,7 +146,7 @@ def test_manifest_and_card(done):
         "bad_row", "unreadable", "tiny", "shouting", "contaminated", "conflicting", "duplicate",
     ]  # fmt: skip
     assert sum(rule["reason"] for rule in counts["rules"]) == counts["drop"]
-    assert {source["source"]: source["rows"] for source in counts["sources"]} == {"set": 10, "rows": 1}
+    assert {source["source"]: source["rows"] for source in counts["sources"]} == {"set": 11}
     assert Path(manifest["image_root"]).resolve() == (done / "images").resolve()
     assert str(done / "rows.jsonl") in manifest["inputs"]
     for name, digest in manifest["outputs"].items():
