@@ -57,7 +57,7 @@ class TaskSpec(StrictModel):
     extraction: Extraction = Extraction(choices=[])
     options: str | None = None
     metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
-    slices: list[str | Slice] = Field(default_factory=list)
+    slices: list[Slice | str] = Field(default_factory=list)
 
     @field_validator("metrics", mode="before")
     @classmethod

@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from curate.errors import UserError
 from evalsuite.asking import Asked, to_row
 from evalsuite.backends import Reply, Request
 from evalsuite.evaluation import Evaluation, finish
 from evalsuite.explain import explain
 from evalsuite.explain_console import print_explanations
+from evalsuite.rescore import rescore
 from evalsuite.results import score_rows, summarise
 from evalsuite.task import dumped, load_spec, load_task, shipped_tasks, side_by_side
 
@@ -253,3 +255,12 @@ def test_explain_says_what_other_tools_would_have_said(tmp_path: Path) -> None:
     scores = {reading.rule: (reading.text, reading.score) for reading in found.metrics[0].readings}
     assert scores["this task"] == (None, 0.0)
     assert scores["official code"] == ("yes", 0.0) and scores["lmms-eval"] == (None, 0.0)
+
+
+def test_rescoring_adds_variants_beside_the_task_s_own(tmp_path: Path) -> None:
+    run = finished("textvqa", tmp_path)
+    scores = rescore(run, [], variants=["vqa_accuracy=official"])["tasks"]["textvqa"]["metrics"]
+    assert list(scores) == ["vqa_accuracy", "vqa_accuracy_official"]
+    assert "evalai" in scores["vqa_accuracy"]["variant"] and "official" in scores["vqa_accuracy_official"]["variant"]
+    with pytest.raises(UserError, match="no task here has that metric; they have vqa_accuracy"):
+        rescore(run, [], variants=["cider=zh"])

@@ -1,0 +1,42 @@
+"""Captions and answers in languages that put no blanks between words."""
+
+import pytest
+
+from curate.errors import UserError
+from evalsuite.metrics import bleu, cider, exact_match, rouge_l, vqa_accuracy
+from evalsuite.metrics.tokenizers import TOKENIZERS, caption_tokens, tokenizer_label
+from evalsuite.normalize.vqa import evalai, official
+
+
+def test_chinese_is_one_token_to_ptb_and_characters_to_zh() -> None:
+    assert caption_tokens("ptb")("一只红色的狗") == ["一只红色的狗"]
+    assert caption_tokens("zh")("一只红色的狗 Dog") == [*"一只红色的狗", "dog"]
+    assert caption_tokens("char")("ab 狗") == ["a", "b", "狗"]
+
+
+def test_scores_follow_the_tokeniser() -> None:
+    predictions, references = {"a": "一只红色的狗"}, {"a": ["一只黑色的狗"]}
+    assert rouge_l(predictions, references).corpus == 0.0
+    assert rouge_l(predictions, references, tokenize="zh").corpus == pytest.approx(5 / 6)
+    assert bleu(predictions, references, tokenize="char").corpus[0] == pytest.approx(5 / 6)
+    # three characters have no 4-gram
+    assert cider({**predictions, "b": "两只猫"}, {**references, "b": ["两只猫"]}, tokenize="zh").per_sample[
+        "b"
+    ] == pytest.approx(7.5)
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(UserError, match="unknown tokenizer 'jieba'; known: ptb, 13a"):
+        caption_tokens("jieba")  # type: ignore[arg-type]
+    for name in TOKENIZERS:
+        try:
+            assert caption_tokens(name)("a dog")
+        except UserError as error:
+            assert f'tokenizer {name!r} needs: pip install "sacrebleu[' in str(error)
+    assert tokenizer_label("zh") == "sacrebleu zh tokens" and tokenizer_label("ptb") == "COCO tokens"
+
+
+@pytest.mark.parametrize("text", ["红色的狗", "赤い犬", "หมาแดง", "красная собака", "كلب أحمر", "빨간 개", "一只狗。"])
+def test_normalisation_leaves_other_scripts_whole(text: str) -> None:
+    assert official(text) == evalai(text) == text
+    assert exact_match(text, [text]) == 1.0 and vqa_accuracy(text, [text] * 4 + ["x"] * 6) == 1.0
