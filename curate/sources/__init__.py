@@ -77,6 +77,7 @@ SOURCES: dict[str, ModuleType] = {
 # Asked in this order, only when no other layout claims a location: anything with columns is a table.
 GENERIC = ("image_folder", "table")
 _INSIDE = 20  # files of a folder that an error message looks at
+_OTHER_TABLES = (".jsonl", ".csv", ".tsv")
 _READABLE = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar")
 
 
@@ -119,6 +120,8 @@ def detect(location: str) -> str:
     if probe.trouble and not probe.is_file:  # a name that no file can have, or no permission
         raise UserError(f"{location}: {probe.trouble}")
     found = _candidates(probe)
+    if found[:1] == ["table"] and any(name.endswith(_OTHER_TABLES) for name in probe.names):
+        found = []  # a folder of several sets, one of them in Parquet
     if len(found) == 1:
         return found[0]
     if found:

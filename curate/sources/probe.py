@@ -82,7 +82,7 @@ def take_probe(location: str) -> Probe:
     try:
         first, trouble = _first(path, start, document), ""
     except UserError as error:
-        first, trouble = {}, str(error)
+        first, trouble = {}, str(error).removeprefix(f"{path}: ")
     return Probe(location, path, False, True, frozenset(), start, document, first, trouble)
 
 

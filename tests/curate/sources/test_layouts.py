@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import UserError
@@ -311,6 +313,10 @@ def test_a_folder_says_what_it_holds_and_two_claims_are_an_error(tmp_path, monke
     published.vizwiz(tmp_path)
     published.gqa(tmp_path)
     with pytest.raises(UserError, match=r"it holds val_balanced_questions\.json \(gqa\): give one of these"):
+        detect(str(tmp_path))
+    pq.write_table(pa.table({"image": ["a.png"], "caption": ["b"]}), tmp_path / "captions.parquet")
+    (tmp_path / "more.csv").write_text("image,caption\na.png,b\n")
+    with pytest.raises(UserError, match=r"it holds .*captions\.parquet \(table\).*more\.csv \(table\).*\(gqa\)"):
         detect(str(tmp_path))
     monkeypatch.setattr(SOURCES["pope"], "looks_like", lambda probe: True)
     with pytest.raises(UserError, match=r"reads as gqa and as pope; say which with `layout:`.*--as NAME"):
