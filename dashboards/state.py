@@ -220,12 +220,6 @@ def slices(folder: Folder, task: str) -> ranking.Ranking:
     return ranking.rank_slices(connection(), predictions(folder), task)
 
 
-def worse_slices(folder: Folder, task: str) -> list[str]:
-    """Terms of the single slices that make more errors than expected."""
-    found = slices(folder, task).slices
-    return [one.where[0] for one in found if one.excess > 0 and len(one.where) == 1]
-
-
 @st.cache_data(max_entries=64, show_spinner="Comparing row by row")
 def flips(run: Folder, base: Folder, task: str) -> pairing.Flips | None:
     """Two runs on one task, row by row."""

@@ -10,6 +10,16 @@ from dashboards.query.catalog import Folder, scores_of
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """The same metric after reviewers' decisions about evaluation rows, on the ``n`` rows that are left."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
 class Score:
     """One metric of one task in one run, with its 95% interval (None where not given)."""
 
@@ -23,6 +33,7 @@ class Score:
     coverage: float | None
     variant: str
     is_headline: bool
+    corrected: Corrected | None = None
 
     @property
     def is_share(self) -> bool:
@@ -54,10 +65,21 @@ def scores(folder: Folder) -> list[Score]:
                     coverage=_number(entry.get("coverage")),
                     variant=str(entry.get("variant") or ""),
                     is_headline=_mapping(content).get("headline") == metric,
+                    corrected=_corrected(_mapping(_mapping(content).get("corrected")), str(metric)),
                 )
             )
     rows = {score.task: max(other.n for other in found if other.task == score.task) for score in found}
     return sorted(found, key=lambda score: (-rows[score.task], score.task))
+
+
+def _corrected(content: Mapping[str, Any], metric: str) -> Corrected | None:
+    entry = _mapping(_mapping(content.get("metrics")).get(metric))
+    value = _number(entry.get("value"))
+    if value is None:
+        return None
+    return Corrected(
+        value, _number(entry.get("ci_low")), _number(entry.get("ci_high")), int(_number(content.get("n")) or 0)
+    )
 
 
 def headline(found: list[Score]) -> list[Score]:

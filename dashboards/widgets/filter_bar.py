@@ -32,7 +32,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
     question_types = _several("Question type", values.get("slice_question_type", []), "qt")
     answer_types = _several("Answer type", values.get("slice_answer_type", []), "at")
     statuses = _several("Status", [status for status in STATUSES if status in values["status"]], "status")
-    where = _several("Slices", _slice_terms(run), "where")
+    where = _several("Slices", _slice_terms(run, values), "where")
     metric, below = _metric(run)
     return FilterSpec(
         run=run.name,
@@ -61,12 +61,13 @@ def outcome_bar(spec: FilterSpec) -> FilterSpec:
     return replace(spec, outcome=outcome or "Wrong", order=order)
 
 
-def _slice_terms(run: Folder) -> list[str]:
-    """``name=value`` of the slices found to be worse, and those that the URL names."""
+def _slice_terms(run: Folder, values: dict[str, list[str]]) -> list[str]:
+    """``name=value``: what the URL names, and the values of slice columns that have no box of their own."""
     known = state.predictions(run).slice_sql()
     named = [term for term in st.query_params.get_all("where") if term.partition("=")[0] in known]
-    ranked = [term for task in state.filter_values(run)["task"] for term in state.worse_slices(run, task)]
-    return list(dict.fromkeys([*named, *ranked]))
+    own = ("task", "status", "slice_question_type", "slice_answer_type")
+    others = [f"{name.removeprefix('slice_')}={value}" for name in values if name not in own for value in values[name]]
+    return list(dict.fromkeys([*named, *others]))
 
 
 def _several(label: str, options: list[str], key: str) -> tuple[str, ...]:

@@ -6,7 +6,15 @@ import streamlit as st
 
 from dashboards.query.compare import Change
 from dashboards.query.scores import Score
-from dashboards.widgets.numbers import amount, as_label, difference, difference_interval, interval, metric_name
+from dashboards.widgets.numbers import (
+    amount,
+    as_label,
+    corrected_text,
+    difference,
+    difference_interval,
+    interval,
+    metric_name,
+)
 
 
 def score_card(score: Score, change: Change | None) -> None:
@@ -21,6 +29,8 @@ def score_card(score: Score, change: Change | None) -> None:
             help="Change against the run compared with, on the rows of both; grey when its interval includes zero.",
         )
         st.text(f"95% interval {between}" if between else "no interval recorded")
+        if score.corrected:
+            st.text(corrected_text(score.corrected, is_share=score.is_share))
         answered = "" if score.coverage is None else f", {100 * score.coverage:.1f}% answered"
         st.caption(f"{score.n:,} rows{answered}")
         if change and change.low is not None and change.high is not None:

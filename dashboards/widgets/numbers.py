@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from dashboards.query.scores import Score
+from dashboards.query.scores import Corrected, Score
 
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -60,6 +60,13 @@ def score_with_interval(score: Score) -> str:
     shown = amount(score.value, is_share=score.is_share)
     between = interval(score.low, score.high, is_share=score.is_share)
     return f"{shown} ({between})" if between else shown
+
+
+def corrected_text(corrected: Corrected, *, is_share: bool) -> str:
+    """``corrected 97.9% (97.5–98.2%), 9,671 rows``."""
+    between = interval(corrected.low, corrected.high, is_share=is_share)
+    shown = amount(corrected.value, is_share=is_share) + (f" ({between})" if between else "")
+    return f"corrected {shown}, {corrected.n:,} rows"
 
 
 def votes(references: Sequence[str]) -> list[tuple[str, int]]:
