@@ -58,9 +58,9 @@ def print_comparison(found: Mapping[str, Any], console: Console | None = None) -
         console.print()
         console.print(Text(f"A {found['baseline']}"), Text("B " + run["run"], style="bold"), sep="\n")
         for name, task in run["tasks"].items():
-            table = _table(name, [column[0] for column in COMPARISON_HEADER], left=1)
+            table = _table(name, [column[0] for column in COMPARISON_HEADER[:-1]], left=1)
             for metric, one in task["metrics"].items():
-                table.add_row(*(Text(cell) for cell in comparison_cells(metric, one)))
+                table.add_row(*(Text(cell) for cell in comparison_cells(metric, one)[:-1]))
             console.print()
             console.print(table)
             console.print(Text(f"  {verdict(task, task['headline'], found['tests'])}", style="bold"))
@@ -97,15 +97,11 @@ def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> Non
 
 
 def _table(title: str, headers: Sequence[str], *, left: int) -> Table:
-    table = Table(
-        title=Text(title, style="bold") if title else None,
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2),
-    )
+    """A plain table; the first ``left`` columns are text and may wrap, the others are numbers and may not."""
+    shown = Text(title, style="bold") if title else None
+    table = Table(title=shown, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, header in enumerate(headers):
-        table.add_column(header, justify="left" if place < left else "right")
+        table.add_column(header, justify="left" if place < left else "right", no_wrap=place >= left)
     return table
 
 

@@ -22,7 +22,7 @@ COMPARISON_HEADER = [
     ("B − A", ""),
     ("95 % interval", "bootstrap over images"),
     ("p", "bootstrap over images; McNemar's where rows share no image"),
-    ("McNemar exact (mid-p)", "takes rows as independent"),
+    ("McNemar (mid-p)", "exact; takes rows as independent"),
     ("detectable", "smallest difference found 4 times in 5"),
 ]
 _NOTED_Q = 0.05

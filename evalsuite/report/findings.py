@@ -12,7 +12,7 @@ def finding_rows(task: Mapping[str, Any]) -> list[list[str]]:
     """Header and one row a metric: the score, and those of the parts and of the corrected rows that exist."""
     overlap, corrected = task.get("contamination"), task.get("corrected")
     columns: list[tuple[str, Mapping[str, Any]]] = [(f"all {task['n']:,} rows", task["metrics"])]
-    if overlap:
+    if overlap and overlap["touched"]["n"]:
         columns += [(f"{name} ({overlap[name]['n']:,})", overlap[name]) for name in ("clean", "touched")]
         columns.append(("touched − clean", overlap["difference"]))
     if corrected and corrected["metrics"]:

@@ -136,7 +136,12 @@ def verdict(task: Mapping[str, Any], metric: str, tests: int = 1) -> str:
     family = f", {probability(entry['p_holm'])} after Holm over {tests} tests" if tests > 1 else ""
     least = entry["smallest_detectable"]
     power = f" A true difference of {number(metric, least)} would be found 4 times in 5." if least else ""
-    return f"{sentence} p = {probability(entry['p'])} ({entry['test']}){family}.{power}"
+    return f"{sentence} p {_equals(entry['p'])} ({entry['test']}){family}.{power}"
+
+
+def _equals(p: float | None) -> str:
+    shown = probability(p)
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def _verdict(entry: Mapping[str, Any], metric: str) -> str:
