@@ -84,6 +84,25 @@ def test_many_hashes_with_the_real_plan(radius):
     assert (np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]) <= radius).all()
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(300, 900), st.integers(0, 2**32), st.integers(0, 16), st.sampled_from([1, 5, 30]))
+def test_skewed_hashes_with_planted_neighbours(count, seed, radius, percent):
+    """Some percent of all hashes are equal; neighbours are planted at the radius and one bit beyond it."""
+    rng = np.random.default_rng(seed)
+    hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
+    hashes[rng.choice(count, max(2, count * percent // 100), replace=False)] = hashes[0]
+    near, far, here = rng.choice(np.arange(1, count), 3, replace=False)
+    hashes[here] = rng.integers(0, 2**64, dtype=np.uint64)
+    for place, distance in ((near, radius), (far, radius + 1)):
+        hashes[place] = hashes[here] ^ np.uint64(sum(1 << int(bit) for bit in rng.choice(64, distance, replace=False)))
+    pairs = pairs_within(hashes, radius)
+    assert np.array_equal(pairs, brute_within(hashes, radius))
+    found = set(map(tuple, pairs.tolist()))
+    assert (min(here, near), max(here, near)) in found
+    assert (min(here, far), max(here, far)) not in found
+    assert np.array_equal(pairs_between(hashes[:100], hashes, radius), brute_between(hashes[:100], hashes, radius))
+
+
 def test_neighbours_come_once_in_one_direction():
     values = np.unique(clustered(5000, seed=3))
     blocks = list(search.neighbours(values, values, 6, same=True))

@@ -91,6 +91,25 @@ def test_a_crowd_of_equal_hashes_is_thinned():
     assert stars.representative.tolist() == [first[grey] for grey in greys]
 
 
+@pytest.mark.parametrize("spread", [20, 200])
+def test_a_crowd_is_searched_by_its_lightness(spread):
+    """Equal hashes, lightness and details of every kind: the same stars as by comparing all with all."""
+    count = 900
+    rng = np.random.default_rng(spread)
+    thumbnails = np.repeat(rng.integers(20, 20 + spread, (count, 1, 3)), 256, axis=1).astype(np.int16)
+    thumbnails[np.arange(count), rng.integers(0, 4, count)] += rng.integers(0, 12, (count, 1))
+    same = np.zeros(count, np.uint64)
+    looks = Looks.of(same, same, thumbnails.reshape(count, 768).astype(np.uint8), np.full(count, 500))
+    i, j = np.divmod(np.arange(count * count), count)
+    near = difference(looks, i, looks, j, SETTINGS).confirmed(SETTINGS).reshape(count, count)
+    expected = np.full(count, -1)
+    for image in range(count):
+        if expected[image] < 0:
+            expected[near[image] & (expected < 0)] = image
+    assert np.array_equal(build_stars(looks, SETTINGS).representative, expected)
+    assert len(np.unique(expected)) < count
+
+
 def test_no_images():
     empty = Looks.of(*np.empty((2, 0), np.uint64), np.empty((0, 768), np.uint8), np.empty(0))
     assert len(build_stars(empty, SETTINGS).representative) == 0
