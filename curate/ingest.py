@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from curate.errors import UserError
-from curate.materialise import Fetcher, ImageStore, materialised
+from curate.materialise import Fetcher, ImageStore
+from curate.placed import AnotherFolderError, Opened, absolute, common, first_folders, placed_rows
 from curate.progress import track
 from curate.sample import BadRow, Sample, full_id, to_record
 from curate.seen import SeenTexts
 from curate.settings import SourceSettings
-from curate.sources import OpenedSource, open_source
-from curate.unavailable import is_url, unavailable_class
+from curate.sources import open_source
 from curate.workspace import write_parquet
 
 ROWS = pa.schema(
@@ -38,10 +35,6 @@ ROWS = pa.schema(
     ]
 )
 _BATCH = 4096
-_ROWS_TRIED = 50
-
-
-Opened = Sequence[tuple[SourceSettings, OpenedSource]]
 
 
 def open_sources(settings: Sequence[SourceSettings]) -> Opened:
@@ -76,50 +69,16 @@ def write_rows(
     Raises:
         UserError: two rows have the same id, or an image or the table cannot be written.
     """
-    folders = _first_folders(sources, store, fetcher)
+    folders = first_folders(sources, store, fetcher)
     while True:
-        root = _common(folders or {_absolute(source.image_root) for _, source in sources})
+        root = common(folders or {absolute(source.image_root) for _, source in sources})
         rows = _rows(sources, store, root, folders, max_bytes, fetcher)
         try:
             write_parquet(target, _batches(track(rows, label)), ROWS)
-        except _AnotherFolderError as found:  # none of the first rows had an image there: read again
+        except AnotherFolderError as found:  # none of the first rows had an image there: read again
             folders = folders | {found.folder}
         else:
             return root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
-
-
-class _AnotherFolderError(Exception):
-    """A row has an image in a folder that the common root was not made for."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-
-def _first_folders(sources: Opened, store: ImageStore, fetcher: Fetcher | None) -> frozenset[str]:
-    """Folders that the images of each source's first rows lie in."""
-    found: set[str] = set()
-    for _, source in sources:
-        own, stored = _absolute(source.image_root), _absolute(store.folder)
-        for row in itertools.islice(source.rows(), _ROWS_TRIED):
-            if isinstance(row, Sample):
-                found.update(_folder_of(path, row, own, stored) or "" for path in row.image)
-                found.update(stored for path in row.image if fetcher is not None and is_url(path))
-    return frozenset(found - {""})
-
-
-def _folder_of(path: str, sample: Sample, own: str, stored: str) -> str | None:
-    """What ``path`` is relative to; None for images that are no files."""
-    if unavailable_class(path) is not None:
-        return None
-    return stored if path in sample.embedded else own
-
-
-def _common(folders: Iterable[str]) -> Path:
-    return Path(os.path.commonpath(list(folders)))
-
-
-def _absolute(folder: Path) -> str:
-    return str(folder.absolute())
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
@@ -137,28 +96,15 @@ def _rows(
     sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
 ) -> Iterator[dict[str, Any]]:
     seen = SeenTexts()
-    position = 0
-    stored = _absolute(store.folder)
-    for settings, source in sources:
-        own = _absolute(source.image_root)
-        prefixes = {folder: os.path.relpath(folder, root) for folder in (own, stored)}
-        for row in materialised(source.rows(), store, max_bytes=max_bytes, fetcher=fetcher):
-            if isinstance(row, BadRow):
-                made = _bad_row(row, settings)
-            else:
-                lies_in = [_folder_of(path, row, own, stored) for path in row.image]
-                for folder in lies_in:
-                    if folder is not None and folder not in folders:
-                        raise _AnotherFolderError(folder)
-                made = row_of(_below(row, [prefixes[folder] if folder else "." for folder in lies_in]))
-            first = seen.add(made["sample_id"], position)
-            if first is not None:
-                raise UserError(
-                    f"{settings.location}: id {made['sample_id']!r} occurs twice: rows {first} and {position} (from 0,"
-                    " over all sources); give the source another `source` or `split`, or set `ids: position`"
-                )
-            yield {"position": position, **made}
-            position += 1
+    for position, (settings, row) in enumerate(placed_rows(sources, store, root, folders, max_bytes, fetcher)):
+        made = _bad_row(row, settings) if isinstance(row, BadRow) else row_of(row)
+        first = seen.add(made["sample_id"], position)
+        if first is not None:
+            raise UserError(
+                f"{settings.location}: id {made['sample_id']!r} occurs twice: rows {first} and {position} (from 0,"
+                " over all sources); give the source another `source` or `split`, or set `ids: position`"
+            )
+        yield {"position": position, **made}
 
 
 def row_of(sample: Sample) -> dict[str, Any]:
@@ -194,24 +140,3 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
         "record": json.dumps(record, ensure_ascii=False),
         "bad_row": f"{row.where}: {row.reason}",
     }
-
-
-def _below(sample: Sample, prefixes: Sequence[str]) -> Sample:
-    """The sample with each image path below the common root; where they stood before is kept in ``meta.image_path``.
-
-    An image of the store was at no path before, so only files of the dataset are noted there.
-    """
-    moved = tuple(_joined(path, prefix) for path, prefix in zip(sample.image, prefixes, strict=True))
-    if moved == sample.image:
-        return sample
-    before = sample.image[0] if len(sample.image) == 1 else list(sample.image)
-    own = any(path not in sample.embedded for path in sample.image)
-    meta = {**sample.meta, "image_path": before} if own else sample.meta
-    return dataclasses.replace(sample, image=moved, meta=meta)
-
-
-def _joined(path: str, prefix: str) -> str:
-    if prefix == "." or path.startswith("/"):
-        return path
-    joined = os.path.normpath(f"{prefix}/{path}")
-    return joined if joined.startswith(f"{prefix}/") else path  # leaves its own root: preflight must see that

@@ -46,6 +46,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "source": ("source", "dataset"),
 }  # fmt: skip
+EXAMPLE = "{location: 'data/train-*.parquet', columns: {answer: label}}"
 CONVERSATIONS = frozenset({"conversations", "messages"})
 CAPTION_QUESTION = "Describe the image."
 _NUMBERED_IMAGE = re.compile(r"(?:image|img)_?(\d+)", re.IGNORECASE)

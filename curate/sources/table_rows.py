@@ -12,7 +12,7 @@ from curate.sample import BadRow
 from curate.sources.json_stream import iter_json
 
 _MAX_FIELD = 64 << 20
-_MAX_BATCH_ROWS, _BATCH_BYTES = 1024, 32 << 20
+_MAX_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
 
 
 def iter_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
@@ -55,7 +55,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 
 def _batch_rows(table: Any) -> int:
-    """As many rows as hold about 32 MiB, because a row may hold an image."""
+    """As many rows as hold about 8 MiB, because a row may hold an image."""
     meta = table.metadata
     size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
     return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES * max(meta.num_rows, 1) // max(size, 1)))

@@ -17,6 +17,7 @@ from curate.errors import UserError
 from curate.manifest import read_manifest
 from curate.materialise import ImageStore, materialised
 from curate.pipeline import run
+from curate.placed import as_files
 from curate.sample import Sample, to_original
 from curate.settings import SourceSettings
 from curate.sources import open_source
@@ -174,3 +175,19 @@ def test_a_torn_file_is_written_again(tmp_path):
     (tmp_path / path).write_bytes(PNG[:10])
     store.put(path, PNG)
     assert (tmp_path / path).read_bytes() == PNG
+
+
+def test_an_evaluation_set_with_embedded_images_gets_files(tmp_path):
+    save(tmp_path / "plain.png", scene(3))
+    cells = [{"bytes": JPEG, "path": None}, {"bytes": None, "path": "plain.png"}]
+    pq.write_table(pa.table({"image": cells, "caption": ["a", "b"]}), tmp_path / "s.parquet")
+    opened = open_source(SourceSettings(location=str(tmp_path / "s.parquet")))
+    found = as_files(opened, tmp_path / "cache", max_bytes=10**8)
+    for _ in range(2):
+        assert [(found.image_root / one.image[0]).is_file() for one in found.rows()] == [True, True]
+    assert found.image_root == tmp_path
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row(1, "plain.png")))
+    plain = open_source(SourceSettings(location=str(tmp_path / "rows.jsonl")))
+    assert as_files(plain, tmp_path / "none", max_bytes=1).image_root == plain.image_root
+    assert list(as_files(plain, tmp_path / "none", max_bytes=1).rows()) == list(plain.rows())
+    assert not (tmp_path / "none").exists()
