@@ -42,6 +42,10 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     Raises:
         UserError: bad recipe, data or model, or the folder holds another run.
     """
+    from finetune.model import load_processor, quieten
+    from finetune.monitor import check_reporters
+
+    quieten()
     state = start_processes()
     console = Console(stderr=True, highlight=False, quiet=not state.is_main_process)
     clock = {"start": time.monotonic()}
@@ -55,9 +59,6 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     if current:
         console.print(f"{folder} is up to date; `--fresh` trains it anew")
         return folder
-
-    from finetune.model import load_processor
-    from finetune.monitor import check_reporters
 
     check_reporters(recipe.report_to)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
