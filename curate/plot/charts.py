@@ -13,7 +13,7 @@ Chart = dict[str, Any]  # a Vega-Lite specification
 COLOURS = {"keep": "#3f7f93", "flag": "#e0a526", "drop": "#c8553d"}
 _PARTS = {"left": "#b9d2d9", "out": COLOURS["drop"], "kept": COLOURS["keep"]}
 _GREY, _INK = "#7d838d", "#23272e"
-_WIDTH, _HEIGHT = 520, 190
+_WIDTH, _HEIGHT = 440, 180
 _LABEL_ROWS = 5  # labels of thresholds step down, so that near ones do not write over each other
 
 
@@ -57,6 +57,7 @@ def funnel(counts: dict[str, Any]) -> Chart:
 def histogram(found: Histogram) -> Chart:
     """Rows by value of a signal, stacked by decision, thresholds as lines named after their rules."""
     cuts = [cut for cut in found.cuts if found.is_near(cut.value)]
+    far = [cut for cut in found.cuts if not found.is_near(cut.value)]
     ends = [edge for bar in found.bars for edge in (bar.start, bar.end)] + [cut.value for cut in cuts]
     x = {"type": "quantitative", "scale": {"domain": [min(ends), max(ends)], "nice": False}}
     bars = {
@@ -88,7 +89,7 @@ def histogram(found: Histogram) -> Chart:
     }
     unseen = ((found.missing, "without a value"), (found.beyond, "beyond the axis"))
     notes = [found.about, *(f"{count:,} rows {what}" for count, what in unseen if count)]
-    chart = {"layer": [bars, *_thresholds(cuts)]}
+    chart = {"layer": [bars, *_thresholds(cuts), *_far_thresholds(far, max(ends))]}
     return _framed(chart, found.column, " · ".join(note for note in notes if note), height=_HEIGHT)
 
 
@@ -105,22 +106,40 @@ def _stacked(found: Histogram) -> list[dict[str, Any]]:
 
 
 def _thresholds(cuts: Sequence[Cut]) -> list[Chart]:
-    names: dict[float, list[str]] = {}
-    for cut in cuts:
-        names.setdefault(cut.value, []).append(cut.rule)
+    """A line and a label for each threshold in view."""
     layers: list[Chart] = []
-    for number, value in enumerate(sorted(names)):
-        label = f"{', '.join(dict.fromkeys(names[value]))} {value:g}"
+    for number, (value, label) in enumerate(_labels(cuts)):
         data = {"values": [{"value": value, "label": label}]}
         x = {"field": "value", "type": "quantitative"}
         line = {"type": "rule", "color": _INK, "strokeDash": [4, 3], "strokeWidth": 1.3}
-        text = {"type": "text", "align": "left", "baseline": "top", "dx": 4, "fontSize": 10.5, "fontWeight": 600}
         layers.append({"data": data, "mark": line, "encoding": {"x": x, "tooltip": [_tip("label", "rule")]}})
-        y = {"value": 2 + 13 * (number % _LABEL_ROWS)}
-        layers.append(
-            {"data": data, "mark": {**text, "color": _INK}, "encoding": {"x": x, "y": y, "text": {"field": "label"}}}
-        )
+        layers.append({"data": data, **_label(x, number, "left")})
     return layers
+
+
+def _far_thresholds(cuts: Sequence[Cut], right: float) -> list[Chart]:
+    """Thresholds far from all bars would squeeze these to nothing: labels with an arrow at the edge of the axis."""
+    layers = []
+    for number, (value, label) in enumerate(_labels(cuts)):
+        beyond = value > right
+        data = {"values": [{"label": f"{label} →" if beyond else f"← {label}"}]}
+        place = _label({"value": _WIDTH if beyond else 0}, number, "right" if beyond else "left")
+        layers.append({"data": data, **place})
+    return layers
+
+
+def _labels(cuts: Sequence[Cut]) -> list[tuple[float, str]]:
+    names: dict[float, list[str]] = {}
+    for cut in cuts:
+        names.setdefault(cut.value, []).append(cut.rule)
+    return [(value, f"{', '.join(dict.fromkeys(names[value]))} {value:g}") for value in sorted(names)]
+
+
+def _label(x: dict[str, Any], number: int, align: str) -> Chart:
+    style = {"fontSize": 10.5, "fontWeight": 600, "color": _INK, "baseline": "top"}
+    shift = {"align": align, "dx": 4 if align == "left" else -4}
+    y = {"value": 2 + 13 * (number % _LABEL_ROWS)}
+    return {"mark": {"type": "text", **shift, **style}, "encoding": {"x": x, "y": y, "text": {"field": "label"}}}
 
 
 def _step(name: str, start: int, end: int, part: str, note: str) -> dict[str, Any]:
@@ -146,7 +165,7 @@ def _framed(chart: Chart, title: str, subtitle: str, height: int) -> Chart:
         "padding": 14,
         "title": {
             "text": title,
-            "subtitle": textwrap.wrap(subtitle, 92)[:2],
+            "subtitle": textwrap.wrap(subtitle, 88)[:3],
             "anchor": "start",
             "fontSize": 15,
             "subtitleFontSize": 11,

@@ -60,9 +60,9 @@ class Histogram:
     beyond: int
 
     def is_near(self, value: float) -> bool:
-        """Whether a threshold is no further from the bars than they are wide."""
+        """Whether a threshold is no further from the bars than three times their width."""
         low, high = min(bar.start for bar in self.bars), max(bar.end for bar in self.bars)
-        return low - (high - low) <= value <= high + (high - low)
+        return low - 3 * (high - low) <= value <= high + 3 * (high - low)
 
 
 def histograms(
