@@ -1,6 +1,6 @@
 """Server time of the dashboard's queries and pages at a million predictions and a million curated rows.
 
-    python tests/benchmarks/bench_dashboards.py [--rows 1000000] [--data FOLDER]
+    python -m tests.benchmarks.bench_dashboards [--rows 1000000] [--data FOLDER]
 
 Writes the rows (reused when FOLDER holds them), then prints cold (first call) and warm (best of
 the following) milliseconds per query, and per page a whole run of its script.
@@ -9,6 +9,7 @@ the following) milliseconds per query, and per page a whole run of its script.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -19,9 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curate.atomic import write_json
 from curate.manifest import write_manifest
+from curate.policy import check_rules, decide
+from curate.results import write_results
+from curate.workspace import Workspace
 from dashboards.query.catalog import scan
 from dashboards.query.compare import changes
 from dashboards.query.decisions import fate_of, funnel
@@ -29,10 +36,12 @@ from dashboards.query.engine import connect
 from dashboards.query.failures import answers_at, count_outcomes, filter_values, matching_rows
 from dashboards.query.filters import FilterSpec
 from dashboards.query.matches import matches_of
+from dashboards.query.neighbors import nearest
 from dashboards.query.samples import answers_of_all
 from dashboards.query.scores import headline, scores
 from dashboards.query.tables import open_predictions
 from dashboards.settings import DATA_VARIABLE
+from tests.benchmarks.bench_decide import RULES, generate
 
 _PREDICTIONS = """
     SELECT 'vqa/test/' || lpad(i::VARCHAR, 7, '0') AS sample_id,
@@ -48,7 +57,7 @@ _PREDICTIONS = """
            CASE WHEN i % 20 = 0 THEN random() * 10 END AS cider, 'stop' AS finish_reason, 40::BIGINT AS input_tokens,
            3::BIGINT AS output_tokens, 0.01::DOUBLE AS "seconds",
            ['yes_no', 'color', 'shape'][1 + i % 3] AS slice_question_type,
-           ['other', 'number'][1 + i % 2] AS slice_answer_type
+           ['other', 'number'][1 + i % 2] AS slice_answer_type, md5(i::VARCHAR) AS content_hash
     FROM range({rows}) t(i)"""
 _RULE = """struct_pack(rule := '{name}', action := '{action}', expression := '{name} < 1', "values" := '{{"x": 0.5}}',
                        threshold := '1', kept_twin := 'vqa/test/' || lpad((i % 5000)::VARCHAR, 7, '0'))"""
@@ -59,16 +68,30 @@ _DECISIONS = """
            list_concat(CASE WHEN i % 40 = 0 THEN [{blurry}] ELSE [] END,
                        CASE WHEN i % 20 = 0 THEN [{duplicate}] ELSE [] END,
                        CASE WHEN i % 33 = 0 THEN [{misaligned}] ELSE [] END) AS rules,
-           NULL::VARCHAR AS duplicate_group, NULL::VARCHAR AS representative, NULL::DOUBLE AS duplicate_distance,
-           NULL::INTEGER AS hamming
+           md5((i // 20)::VARCHAR) AS duplicate_group,
+           CASE WHEN i % 20 = 0 AND i % 40 > 0 THEN 'vqa/train/' || (i + 1) END AS representative,
+           CASE WHEN i % 20 = 0 AND i % 40 > 0 THEN 4 * random() END AS duplicate_distance,
+           CASE WHEN i % 20 = 0 AND i % 40 > 0 THEN (i % 9)::INTEGER END AS hamming
     FROM range({rows}) t(i)"""
 _SAMPLES = """
     SELECT i AS position, 'vqa/train/' || i AS sample_id, 'vqa' AS source, 'train' AS split,
            ['images/' || i || '.png'] AS images,
-           [md5(i::VARCHAR) || md5(i::VARCHAR)] AS image_keys, 'What is shape number ' || (i % 977) || '?' AS question,
+           [md5(i::VARCHAR) || md5(i::VARCHAR)] AS image_keys, md5(i::VARCHAR) AS content_hash,
+           'What is shape number ' || (i % 977) || '?' AS question,
            'yes' AS answer, ['yes', 'no'] AS answers, 'color' AS question_type, 'keep' AS decision,
            NULL::VARCHAR AS reason, repeat('x', 200) AS record
     FROM range({rows}) t(i)"""
+_LOSSES = """
+    SELECT 'vqa/train/' || i AS sample_id, ['vqa', 'captions', 'ocr'][1 + i % 3] AS source, 0::INTEGER AS stage,
+           epoch::INTEGER AS epoch, random() * 3 AS loss, 4::INTEGER AS tokens
+    FROM range({rows}) t(i), range(2) e(epoch)"""
+_PAGES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("failures", {}), ("sample", {}), ("slices", {"slices_task": "vqa"}), ("compare", {"compare_task": "vqa"}),
+    ("training", {}), ("curation", {"set": "signals"}), ("thresholds", {"set": "signals"}),
+    ("duplicates", {"set": "big"}), ("corrections", {}),
+)  # fmt: skip
+_WIDTH = 64  # of the random embeddings
+_PART = 100_000
 
 
 def main() -> None:
@@ -110,27 +133,64 @@ def write_folders(root: Path, rows: int) -> None:
         rules = {name: _RULE.format(name=name, action=action) for name, action in actions.items()}
         _copy(connection, _DECISIONS.format(rows=rows, **rules), folder / "decisions.parquet")
         _copy(connection, _SAMPLES.format(rows=rows), folder / "samples.parquet")
+        _write_embeddings(connection, folder, rows)
         _manifest(folder)
+    _write_decided(root / "curated" / "signals", rows)
     folder = root / "runs" / "big"
     folder.mkdir(parents=True)
     lines = (json.dumps({"step": step, "epoch": step / 50_000, "loss": 1 / (1 + step)}) for step in range(50_000))
     (folder / "metrics.jsonl").write_text("\n".join(lines))
+    with duckdb.connect(":memory:") as connection:
+        _copy(connection, _LOSSES.format(rows=rows), folder / "losses.parquet")
     _manifest(folder)
+
+
+def _write_embeddings(connection: duckdb.DuckDBPyConnection, folder: Path, rows: int) -> None:
+    """A random unit vector for the picture of every row of ``_SAMPLES``, in parts."""
+    (folder / "signals").mkdir()
+    chance = np.random.default_rng(0)
+    for part in range(-(-rows // _PART)):
+        first, last = part * _PART, min((part + 1) * _PART, rows)
+        keys = connection.sql(f"SELECT md5(i::VARCHAR) || md5(i::VARCHAR) AS k FROM range({first}, {last}) t(i)")
+        vectors = chance.standard_normal((last - first, _WIDTH), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        flat = pa.array(vectors.astype(np.float16).ravel())
+        table = pa.table(
+            {
+                "image_key": keys.to_arrow_table()["k"],
+                "clip_embedding": pa.FixedSizeListArray.from_arrays(flat, _WIDTH),
+            }
+        )
+        pq.write_table(table, folder / "signals" / f"part-{part:05d}.parquet")
+
+
+def _write_decided(folder: Path, rows: int) -> None:
+    """A set with the signals and decisions of ``bench_decide``, as ``curate decide`` leaves it."""
+    space = Workspace(folder)
+    generate(space, rows)
+    decide(space, check_rules(RULES))
+    write_results(space)
+    recipe = {
+        "name": "signals",
+        "sources": [{"location": "train.jsonl"}],
+        "rules": {name: rule.model_dump() for name, rule in RULES.items()},
+    }
+    _manifest(folder, recipe)
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, sql: str, path: Path) -> None:
     connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE 65536)")
 
 
-def _manifest(folder: Path) -> None:
+def _manifest(folder: Path, recipe: dict[str, Any] | None = None) -> None:
     write_manifest(
-        folder, stage="bench", recipe={}, inputs={}, outputs=[], counts={}, seconds={}, seeds={},
+        folder, stage="bench", recipe=recipe or {}, inputs={}, outputs=[], counts={}, seconds={}, seeds={},
         extra={"image_root": str(folder)},
     )  # fmt: skip
 
 
 def bench_queries(root: Path) -> None:
-    """Time every query that the three pages make."""
+    """Time every query that the pages make."""
     catalog = scan(root)
     run, base = catalog.find("evals", "tuned"), catalog.find("evals", "base")
     curated = catalog.find("curated", "big")
@@ -141,6 +201,7 @@ def bench_queries(root: Path) -> None:
     rows = matching_rows(connection, table, before, wrong)
     deep = [int(row) for row in rows[len(rows) // 2 :][:24]]
     sample = answers_at(connection, table, None, deep[:1])[0]
+    curated_key = hashlib.md5(b"7", usedforsecurity=False).hexdigest() * 2
     queries: dict[str, Callable[[], Any]] = {
         "overview: catalog": lambda: scan(root),
         "overview: counts per outcome, two runs": lambda: count_outcomes(connection, table, before, wrong),
@@ -157,6 +218,9 @@ def bench_queries(root: Path) -> None:
         "failures: 24 rows in the middle": lambda: answers_at(connection, table, before, deep),
         "sample: what all runs said": lambda: answers_of_all(connection, [run, base], sample.sample_id),
         "sample: fate of a training row": lambda: fate_of(connection, curated, "vqa/train/500000"),
+        "sample: nearest training pictures": lambda: nearest(
+            connection, root / "cache", curated, curated_key, "What is shape number 3?", ["no"], of_training=True
+        ),
         "sample: leaks and copies": lambda: matches_of(connection, curated, sample.sample_id, sample.image_keys),
     }
     for name, query in queries.items():
@@ -177,7 +241,9 @@ def bench_pages(root: Path) -> None:
         assert not app.exception, app.exception
 
     _print("whole page: overview", _times(run))
-    for page in ("failures", "sample"):
+    for page, parameters in _PAGES:
+        for name, value in parameters.items():
+            app.query_params[name] = value
         app.switch_page(f"app_pages/{page}.py")
         _print(f"whole page: {page}", _times(run))
 

@@ -61,7 +61,7 @@ def generate(space: Workspace, rows: int) -> None:
         )
         write(
             space.signals / "part-00000.parquet",
-            f"""SELECT {key} AS image_key, {path} AS path, 100000 AS bytes, 640 AS width,
+            f"""SELECT {key} AS image_key, {path} AS path, 100000 AS bytes, 640 AS width, hash(i) AS phash,
                 60 + (random() * 900)::INTEGER AS height, random() * 100 AS sharpness, random() AS flat,
                 NULL::VARCHAR AS error, NULL::VARCHAR AS error_detail, 20 + random() * 235 AS luminance_p99,
                 0.3 + random() * 3 AS aspect_ratio, random() AS nsfw
