@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
 from curate.config import StrictModel, load_mapping, load_recipe, parse_recipe
 from curate.errors import UserError
 from curate.sample import IMAGE_MARKER, BadRow, Sample, check_unique, to_record
-from curate.settings import SourceSettings
+from curate.settings import MeasureSettings, SourceSettings
 from evalsuite.extract import Extraction
 from evalsuite.scoring.settings import MetricSettings, with_variant
 from evalsuite.task_rows import Slice, filled, options_of, slice_name, slices_of
 
+# Where images lie that a benchmark carries inside its tables.
+IMAGES = Path("data/cache/tasks")
 _SHIPPED = Path(__file__).with_name("tasks")
 
 
@@ -169,9 +172,12 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
     Raises:
         UserError: the source cannot be read, ids repeat, or no row can be scored.
     """
+    from curate.placed import as_files
     from curate.sources import open_source
 
-    opened = open_source(spec.source)
+    # Named by content and shared by all runs: reports and reviewers look at them later.
+    store = IMAGES / quote(spec.name, safe="")
+    opened = as_files(open_source(spec.source), store, max_bytes=MeasureSettings().max_bytes)
     bad: list[str] = []
     unscorable: list[str] = []
     rows: list[TaskRow] = []

@@ -18,6 +18,12 @@ from evalsuite.rescore import rescore
 from evalsuite.results import score_rows, summarise
 from evalsuite.task import dumped, load_spec, load_task, shipped_tasks, side_by_side
 
+
+@pytest.fixture(autouse=True)
+def own_images(tmp_path, monkeypatch):
+    monkeypatch.setattr("evalsuite.task.IMAGES", tmp_path / "cache")
+
+
 VOTES = [
     {"answer": answer, "answer_id": n, "answer_confidence": "yes"} for n, answer in enumerate(["two"] * 4 + ["3"] * 6)
 ]
@@ -176,6 +182,8 @@ def prepared(name: str, folder: Path):
     spec = load_spec(str(path))
     task = load_task(spec, limit=None, seed=0)
     assert not task.bad_rows and len(task.rows) == len(said)
+    if name == "mmmu":  # its images are inside the table
+        assert all((task.image_root / path).is_file() for row in task.rows for path in row.images)
     rows = []
     for row, text in zip(task.rows, said, strict=True):
         request = Request(row.sample_id, row.prompt, (), row.images, 8, ())
