@@ -82,7 +82,7 @@ def flips(connection: Connection, run: Predictions, base: Predictions, task: str
         low=overall.low,
         high=overall.high,
         detectable=None if overall.se is None else smallest_detectable(overall.se),
-        slices=_slices({name: found[name][both].astype(str) for name in run.slice_sql()}, before, now, images),
+        slices=_slices({name: found[name][both] for name in run.slice_sql()}, before, now, images),
     )
 
 
@@ -95,12 +95,12 @@ def _slices(
 ) -> tuple[SliceChange, ...]:
     found: list[tuple[str, NDArray[np.bool_], Difference]] = []
     for name, column in columns.items():
-        values, counts = np.unique(column, return_counts=True)
-        for value in values[np.argsort(-counts, kind="stable")[:_MOST_VALUES]]:
-            mask = column == value
-            if value and MIN_ROWS <= mask.sum() < len(mask):
-                codes = pd.factorize(images[mask])[0]
-                found.append((f"{name}={value}", mask, _difference(before[mask], now[mask], codes)))
+        codes, values = pd.factorize(column)
+        for code in np.argsort(-np.bincount(codes), kind="stable")[:_MOST_VALUES]:
+            mask = codes == code
+            if values[code] and MIN_ROWS <= mask.sum() < len(mask):
+                within = pd.factorize(images[mask])[0]
+                found.append((f"{name}={values[code]}", mask, _difference(before[mask], now[mask], within)))
     q = benjamini_hochberg([1.0 if one.p is None else one.p for _, _, one in found])
     changes = [
         SliceChange(

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from dashboards.query.engine import Connection, fetch_columns, quoted
@@ -110,15 +111,15 @@ def _read(
                {listed}
         FROM read_parquet(?) WHERE task = ? AND status <> 'failed' AND ({table.correct_sql()}) IS NOT NULL"""
     found = fetch_columns(connection, sql, [table.path, task])
-    images = np.unique(found["image"], return_inverse=True)[1]
-    columns = {name: _commonest(found[name].astype(str)) for name in known}
+    images = pd.factorize(found["image"])[0]
+    columns = {name: _commonest(found[name]) for name in known}
     return np.asarray(found["error"], dtype=np.float64), images, columns
 
 
-def _commonest(column: NDArray[np.str_]) -> tuple[list[str], Codes]:
-    """Values and codes; all but the 40 most frequent values become ''."""
-    values, codes, counts = np.unique(column, return_inverse=True, return_counts=True)
-    kept = set(np.argsort(-counts, kind="stable")[:_MOST_VALUES].tolist())
+def _commonest(column: NDArray[np.object_]) -> tuple[list[str], Codes]:
+    """Values and codes of a column of texts; all but the 40 most frequent values become ''."""
+    codes, values = pd.factorize(column)
+    kept = set(np.argsort(-np.bincount(codes, minlength=1), kind="stable")[:_MOST_VALUES].tolist())
     return [str(value) if code in kept else "" for code, value in enumerate(values)], codes
 
 
@@ -128,4 +129,4 @@ def _different(found: list[Found]) -> list[Found]:
 
 
 def _large(mask: NDArray[np.bool_], images: Codes) -> bool:
-    return int(mask.sum()) >= MIN_ROWS and len(np.unique(images[mask])) >= MIN_IMAGES
+    return int(mask.sum()) >= MIN_ROWS and int(np.count_nonzero(np.bincount(images[mask]))) >= MIN_IMAGES

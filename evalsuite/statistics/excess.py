@@ -43,11 +43,11 @@ def excess_errors(errors: ArrayLike, mask: NDArray[np.bool_], clusters: ArrayLik
         mask: (rows,) the group.
         clusters: (rows,) code of each row's image, 0 … m − 1.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr, ndtri
 
     wrong, codes = np.asarray(errors, dtype=np.float64), np.asarray(clusters)
     n, total = int(mask.sum()), len(wrong)
-    images = len(np.unique(codes[mask]))
+    images = int(np.count_nonzero(np.bincount(codes[mask])))
     overall = float(wrong.mean())
     rate = float(wrong[mask].mean()) if n else 0.0
     excess = n * (rate - overall)
@@ -57,8 +57,8 @@ def excess_errors(errors: ArrayLike, mask: NDArray[np.bool_], clusters: ArrayLik
     se = n * float(np.sqrt(_variance(influence, codes)))
     if se == 0:
         return Excess(n, images, rate, excess, excess, excess, 1.0 if excess == 0 else 0.0)
-    reach = float(norm.ppf((1 + level) / 2)) * se
-    return Excess(n, images, rate, excess, excess - reach, excess + reach, float(2 * norm.sf(abs(excess) / se)))
+    reach = float(ndtri((1 + level) / 2)) * se
+    return Excess(n, images, rate, excess, excess - reach, excess + reach, float(2 * ndtr(-abs(excess) / se)))
 
 
 def _variance(influence: Floats, codes: NDArray[np.int64]) -> float:

@@ -89,12 +89,14 @@ def paired_difference(
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
     """Compare two arrays of right/wrong on the same rows. Rows count as independent here."""
-    from scipy.stats import binom
+    from scipy.special import bdtr, gammaln
 
     right_a, right_b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     fewer, discordant = min(only_a, only_b), only_a + only_b
-    tail, point = float(binom.cdf(fewer, discordant, 0.5)), float(binom.pmf(fewer, discordant, 0.5))
+    tail = float(bdtr(fewer, discordant, 0.5))
+    ways = gammaln(discordant + 1) - gammaln(fewer + 1) - gammaln(discordant - fewer + 1)
+    point = float(np.exp(ways - discordant * np.log(2)))
     return McNemar(
         only_a, only_b, int((right_a & right_b).sum()), int((~right_a & ~right_b).sum()),
         p_exact=min(1.0, 2 * tail), p_mid=min(1.0, 2 * tail - point),
@@ -106,6 +108,6 @@ def smallest_detectable(se: float, *, power: float = POWER, level: float = LEVEL
 
     (z of 1 − (1 − level) / 2, plus z of power) × standard error, by the normal approximation.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    return float((norm.ppf((1 + level) / 2) + norm.ppf(power)) * se)
+    return float((ndtri((1 + level) / 2) + ndtri(power)) * se)
