@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import itertools
 import json
@@ -320,6 +321,7 @@ def test_what_is_no_source_is_a_sentence(tmp_path):
     (tmp_path / "empty.json").write_text("")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 but broken")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "packed.json").write_bytes(gzip.compress(b"{}"))
     (tmp_path / "object.json").write_text('{\n"a": 1,\n"b": [2]}')
     for location, words in [
         ("none", "no such file"),
@@ -327,6 +329,7 @@ def test_what_is_no_source_is_a_sentence(tmp_path):
         ("empty.json", "no known layout; it holds no row"),
         ("object.json", "no known layout; its fields are a, b"),
         ("broken.parquet", "Parquet"),
+        ("packed.json", "is packed; unpack it"),
         ("x" * 300, "too long"),
         ("a\0b", "no such file"),
     ]:

@@ -123,6 +123,7 @@ def test_strange_bytes_are_a_sentence_with_a_place_or_bad_rows(tmp_path, name):
             changed_bytes[at : at + dice.randint(0, 5)] = dice.randbytes(dice.randint(0, 5))
         mutated.write_bytes(changed_bytes[: dice.randint(1, len(changed_bytes))] if number % 3 == 0 else changed_bytes)
         read(mutated, layout_of(name))
+        read(mutated, None)
 
 
 @pytest.mark.parametrize("name", ["vqa", "ok_vqa"])

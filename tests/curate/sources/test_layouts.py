@@ -121,6 +121,15 @@ def test_vqa_abstract_scenes_have_their_own_pictures_and_names(tmp_path):
     assert (found.id, found.image, found.answer) == ("vqa_v1/val/200000", (name,), "old person")
 
 
+def test_a_byte_order_mark_and_other_scripts_do_not_shift_offsets(tmp_path):
+    annotations = [{**row, "multiple_choice_answer": "žluťoučký 馬 🐎"} for row in published.VQA_ANNOTATIONS[::-1]]
+    questions = published.vqa_v2(tmp_path, annotations=annotations)
+    for path in tmp_path.iterdir():
+        text = json.dumps(json.loads(path.read_text()), ensure_ascii=False, indent=1)
+        path.write_text(text, encoding="utf-8-sig")
+    assert [row.answer for row in rows_of(questions)] == ["down", "spectating", "foodiebakercom"]
+
+
 def test_ok_vqa_keeps_raw_answers_and_confidence(tmp_path):
     questions = published.ok_vqa(tmp_path)
     (row,) = rows_of(questions)
