@@ -22,7 +22,7 @@ from evalsuite.finished import FINISH, STAGE
 from evalsuite.overlap import mark, touched_images
 from evalsuite.recipe import EvalRecipe
 from evalsuite.results import Row
-from evalsuite.store import PREDICTIONS
+from evalsuite.store import PREDICTIONS, stored_replies
 from evalsuite.task import Task, TaskSpec, dumped, load_spec, load_task
 
 _VERSION = 1  # raise it when scoring or reports change, so that finished runs are scored anew
@@ -65,6 +65,7 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     try:
         collect_replies(recipe.folder, backend, requests, replies)
     except KeyboardInterrupt:
+        replies.update(stored_replies(recipe.folder))  # a part may have been written just before
         if not replies:
             raise
         partial = True

@@ -35,6 +35,9 @@ run_recipe(Path(sys.argv[1]))
 """
 
 
+INTERRUPTED = KILLED.replace("SIGKILL", "SIGINT")
+
+
 def predictions(folder: Path) -> list[dict]:
     return pq.read_table(folder / "predictions.parquet").to_pylist()
 
@@ -93,6 +96,26 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     assert not known & set(asked) and len(known) + len(asked) == 30
     for name in ("predictions.parquet", "scores.json", "report.md", "report.html"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "calm" / name).read_bytes()
+
+
+def test_interrupted_run_leaves_partial_scores_and_is_finished_later(
+    tmp_path: Path, tiny_vlm: Path, tiny_task: Path
+) -> None:
+    out = tmp_path / "out"
+    path = recipe(tmp_path / "r.yaml", recipe_text("one", out, tiny_vlm, tiny_task))
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(path)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (out / "manifest.json").exists() and len(list((out / "parts").iterdir())) == 2
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["partial"] == {"rows": 21, "of": 31}, "two units of ten rows, and the row that cannot be asked"
+    task = scores["tasks"]["tiny"]
+    assert task["n"] == 21 and task["statuses"]["failed"] == 1
+    assert "Partial: the run was stopped after 21 of 31 rows" in (out / "report.html").read_text()
+    with pytest.raises(UserError, match="its run did not finish"):
+        rescore(out, [])
+    _, scores, _ = run_recipe(path)
+    assert scores["partial"] is None and scores["tasks"]["tiny"]["n"] == 31
+    assert not (out / "parts").exists()
 
 
 def test_answers_do_not_depend_on_batches_or_on_sharing(tmp_path: Path, tiny_vlm: Path, tiny_task: Path) -> None:
