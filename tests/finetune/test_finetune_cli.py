@@ -73,3 +73,20 @@ def test_html_is_escaped():
 
     page = as_html("<b>", [Shown(("<script>",), "s", (("<img onerror=x>", True, 1),), True)])
     assert "<script>" not in page and "<img" not in page and "&lt;img onerror=x&gt;" in page
+
+
+def test_max_reject_on_the_command_line(recipe_of, toy_data, tmp_path):
+    """One row in 43 has no answer: 1% is too strict, 5% is not; exit code 2 names the reasons."""
+    import json
+
+    bad = {"id": "bad", "conversations": [{"from": "user", "value": "?"}]}
+    data = tmp_path / "rows.jsonl"
+    data.write_text(toy_data.read_text() + json.dumps(bad) + "\n")
+    path = tmp_path / "recipe.yaml"
+    recipe = recipe_of(data=data, image_root=toy_data.parent)
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    strict = run("plan", str(path), "--max-reject", "0.01")
+    assert strict.returncode == 2
+    assert "1 of 43 rows cannot be trained (no_answer 1), max_reject is 1%" in " ".join(strict.stderr.split())
+    lenient = run("plan", str(path), "--max-reject", "0.05")
+    assert lenient.returncode == 0 and "42 rows accepted, 1 rejected (no_answer 1)" in lenient.stdout

@@ -103,3 +103,54 @@ def test_same_prompt_tokens_as_the_library(root):
                     block["image"] = Image.open(root / "a.png").convert("RGB")
         theirs = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
         assert torch.equal(Collator(processor, root)([TALKS[1, 2]])["input_ids"], theirs["input_ids"])
+
+
+def test_paligemma_by_suffix(root):
+    """No chat template: the answer and its stop token are the suffix, nothing else is trained."""
+    from finetune.suffix import by_suffix
+
+    processor = families.paligemma()
+    assert by_suffix(processor) and not by_suffix(families.gemma3())
+    collator = Collator(processor, root)
+    talks = [TALKS[1, 1], conversation(("<image>\nwhat color?", "blue"), images=("b.png",))]
+    batch = collator(talks)
+    assert [decoded(collator, batch, number) for number in (0, 1)] == [["a red square 0<eos>"], ["blue<eos>"]]
+    rest = processor.tokenizer.decode(batch["input_ids"][0][batch["owners"][0] < 0])
+    assert "what color is the square? 0" in rest and rest.count("<image>") == 4
+    assert batch["token_type_ids"].shape == batch["input_ids"].shape
+    assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()
+    check = check_masks(collator, talks)
+    assert check.stops and check.trained == int((batch["labels"] != -100).sum())
+
+
+def test_paligemma_takes_single_questions_only(root, tmp_path):
+    import json
+
+    from toys import record, write_rows
+
+    from finetune.preflight import check_rows
+    from finetune.recipe import TrainRecipe
+    from finetune.rows import open_rows
+
+    long = record(1, "a.png", "q", "a")
+    long["conversations"] *= 2
+    told = record(2, "a.png", "q", "a")
+    told["conversations"].insert(0, {"from": "system", "value": "be brief"})
+    data = write_rows(tmp_path / "rows.jsonl", [record(0, "a.png", "<image>what color?", "red"), long, told])
+    rows = open_rows(TrainRecipe(name="p", model="m", data=data, image_root=root))
+    found = check_rows(
+        rows, families.paligemma(), max_length=99, max_pixels=None, max_reject=1.0, sample_answers=False, workers=0,
+        rejects=tmp_path / "rejects.jsonl",
+    )  # fmt: skip
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+    assert reasons == ["not_one_question_and_answer"] * 2 and found.table.row.tolist() == [0]
+    counted = Collator(families.paligemma(), root)([conversation(("<image>what color?", "red"), images=("a.png",))])
+    assert found.table.tokens.tolist() == [int(counted["attention_mask"].sum())]
+
+
+def test_a_pixel_cap_shrinks_images_and_nothing_else(root):
+    """Qwen's images cost tokens by area: a cap lowers them, the text stays."""
+    processor = families.qwen2_5_vl()
+    whole, capped = Collator(processor, root)([TALKS[1, 1]]), Collator(processor, root, max_pixels=900)([TALKS[1, 1]])
+    assert capped["image_grid_thw"].prod() <= whole["image_grid_thw"].prod()
+    assert decoded(Collator(processor, root), whole, 0) == decoded(Collator(processor, root), capped, 0)
