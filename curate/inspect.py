@@ -16,7 +16,9 @@ from curate.sample import BadRow, Sample
 from curate.seen import SeenTexts, digest64
 from curate.settings import MeasureSettings, SourceSettings
 from curate.signals import text
-from curate.sources import OpenedSource, open_source
+from curate.sources import OpenedSource, open_source, other_files
+from curate.sources.json_stream import document_head
+from curate.sources.probe import as_object
 
 _ROWS_SHOWN, _EXAMPLES, _BAD_CLASSES = 3, 3, 20
 _SPECIFIC = re.compile(r"\d[\d.,]*|'[^']*'|\"[^\"]*\"|/\S+")
@@ -52,6 +54,8 @@ class Inspection:
     """What was found.
 
     Attributes:
+        also_read: files beside the location, such as VQA's annotations.
+        license: what the file itself says of it, '' for most.
         rows, bad_rows: readable and unreadable rows.
         unanswered: rows without any answer; legal, as in test splits.
         text_only, several_images: rows without a picture, rows with more than one.
@@ -66,6 +70,8 @@ class Inspection:
     location: str
     layout: str
     image_root: Path
+    also_read: tuple[Path, ...]
+    license: str
     rows: int
     bad_rows: int
     unanswered: int
@@ -148,10 +154,18 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
                 change(chosen, (-digest, path, row.embedded.get(path)))
     checked = sorted((path, data) for _, path, data in chosen)
     return Inspection(
-        settings.location, source.layout, source.image_root, counts["rows"], counts["bad"], counts["unanswered"],
-        counts["text_only"], counts["several"], (min(fewest, most), most), len(images), splits, kinds, len(checked),
-        problems.all(), _image_problems(checked, source), tuple(examples),
+        settings.location, source.layout, source.image_root, tuple(other_files(settings)), _license(settings.location),
+        counts["rows"], counts["bad"], counts["unanswered"], counts["text_only"], counts["several"],
+        (min(fewest, most), most), len(images), splits, kinds, len(checked), problems.all(),
+        _image_problems(checked, source), tuple(examples),
     )  # fmt: skip
+
+
+def _license(location: str) -> str:
+    """Name and address in the ``license`` of a document, as VQA's files have it."""
+    head = document_head(Path(location)) if Path(location).is_file() else {}
+    said = as_object(head.get("license"))
+    return ", ".join(str(said[key]) for key in ("name", "url") if key in said)
 
 
 def _is_unanswered(sample: Sample) -> bool:

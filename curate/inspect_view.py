@@ -51,6 +51,8 @@ def _facts(found: Inspection) -> list[tuple[str, Any]]:
         ("location", found.location),
         ("layout", found.layout),
         ("image root", found.image_root),
+        *([("also reads", ", ".join(map(str, found.also_read)))] if found.also_read else []),
+        *([("licence", found.license)] if found.license else []),
         ("rows", f"{found.rows:,}"),
         ("unreadable rows", f"{found.bad_rows:,}"),
         ("rows without answers", f"{found.unanswered:,}"),

@@ -109,6 +109,8 @@ def test_votes_and_question_types_are_shown(tmp_path):
     found = inspected(published.vqa_v2(tmp_path), check_images=0)
     assert (found.votes, found.question_types) == ((10, 10), {"none of the above": 3})
     text = shown(found)
+    assert found.also_read == (tmp_path / "v2_mscoco_val2014_annotations.json",)
+    assert "Creative Commons Attribution 4.0" in text
     assert "none of the above 3" in text
     assert "references a row" in text
 
