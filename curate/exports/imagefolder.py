@@ -1,8 +1,9 @@
 """A folder that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads: pictures and ``metadata.parquet``.
 
 ``images_file_names`` becomes the column ``images``, a list, so that rows with several pictures or none
-fit too (under the name ``file_names`` the loader takes an empty list for a missing one). ``meta`` is JSON text: its shape differs from row to row, a column's must not. (Parquet rather
-than JSON lines: a column that is empty in one split would get another type there.)
+fit too (under the name ``file_names`` the loader takes an empty list for a missing one). ``meta`` is JSON
+text: its shape differs from row to row, a column's must not. Parquet rather than JSON lines, because a
+column that is empty in one split would get another type there.
 """
 
 from __future__ import annotations

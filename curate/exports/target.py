@@ -8,6 +8,8 @@ from pathlib import Path
 
 from curate.exports.rows import Reject, Row
 
+MOST_ROWS = 20_000  # in one shard: they are held in memory, without their pictures, until it is written
+
 
 @dataclass(frozen=True)
 class Target:
@@ -43,7 +45,7 @@ class Shard:
 
 
 def shards(rows: Iterable[Row], limit: int, size_of: Callable[[Row], int]) -> Iterator[Shard]:
-    """Cut the rows of each split, in order, into shards of at most ``limit`` bytes (by ``size_of``).
+    """Cut the rows of each split, in order, into shards of at most ``limit`` bytes (by ``size_of``) and 20,000 rows.
 
     The cut depends on rows and limit alone, so that an interrupted export finds its finished shards again.
     """
@@ -59,7 +61,8 @@ def shards(rows: Iterable[Row], limit: int, size_of: Callable[[Row], int]) -> It
 
     for row in rows:
         size = size_of(row)
-        if waiting.get(row.split) and held[row.split] + size > limit:
+        begun = waiting.get(row.split)
+        if begun and (held[row.split] + size > limit or len(begun) >= MOST_ROWS):
             yield close(row.split)
         waiting.setdefault(row.split, []).append(row)
         held[row.split] = held.get(row.split, 0) + size

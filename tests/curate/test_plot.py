@@ -110,6 +110,15 @@ def test_text_of_the_dataset_stays_text():
     assert made.count("</script>") == 2
 
 
+def test_thresholds_far_from_all_values_are_told_at_the_edge():
+    bars = [histograms.Bar(0.0, 0.1, "keep", 5)]
+    cuts = [histograms.Cut("near", "drop", 0.2, ""), histograms.Cut("far", "drop", 9.0, "")]
+    chart = charts.histogram(histograms.Histogram("nsfw", "", bars, cuts, 0, 0))
+    labels = [layer["data"]["values"][0]["label"] for layer in chart["layer"][1:]]
+    assert labels == ["near 0.2", "near 0.2", "far 9 →"]
+    assert chart["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0.0, 0.2]
+
+
 def test_an_empty_set_has_a_funnel():
     counts = {"rows": 0, "keep": 0, "flag": 0, "drop": 0, "images": 0, "rules": []}
     assert charts.funnel(counts)["height"] == 48

@@ -6,8 +6,12 @@ import tarfile
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.errors import UserError
+from curate.exports import target
+from curate.exports.rows import Row
 from curate.sample import read_jsonl
 from tests.curate import sets
 from tests.curate.exports.made import FITTING, UNFIT, exported, make
@@ -82,6 +86,28 @@ def test_shards_are_bounded_and_the_same_bytes_again(tmp_path):
     parts = sorted(parquet.glob("train-*.parquet"))
     assert len(parts) > 2
     assert [row["id"] for part in parts for row in pq.read_table(part).to_pylist()] == ids
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["train", "val"]), st.integers(0, 60)), max_size=60),
+    limit=st.integers(1, 100),
+    most=st.integers(1, 9),
+)
+def test_shards_keep_order_and_bounds(rows, limit, most):
+    made = [Row(n, None, split, (), (size,), ()) for n, (split, size) in enumerate(rows)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(target, "MOST_ROWS", most)
+        found = list(target.shards(made, limit, lambda row: row.sizes[0]))
+    for split in ("train", "val"):
+        parts = [shard for shard in found if shard.split == split]
+        assert [shard.number for shard in parts] == list(range(len(parts)))
+        assert [row for shard in parts for row in shard.rows] == [row for row in made if row.split == split]
+        for shard, following in zip(parts, [*parts, None][1:], strict=True):
+            size = sum(row.sizes[0] for row in shard.rows)
+            assert 1 <= len(shard.rows) <= most
+            assert size <= limit or len(shard.rows) == 1
+            if following:
+                assert len(shard.rows) == most or size + following.rows[0].sizes[0] > limit, "no shard is cut early"
 
 
 @pytest.mark.parametrize("to", ["imagefolder", "parquet"])
