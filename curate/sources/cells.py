@@ -13,6 +13,7 @@ from typing import Any
 from curate.embedded import embed, is_encoded
 
 _MAX_LITERAL = 100_000
+_MAX_IMAGES = 64 << 20  # of a list of base64 texts
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def image_cell(value: Any, where: str) -> ImageCell:
         ValueError: something else.
     """
     if isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]"):
-        value = list_literal(value) or value
+        value = list_literal(value, _MAX_IMAGES) or value
     paths: list[str] = []
     embedded: dict[str, bytes] = {}
     names: list[str] = []
@@ -82,9 +83,9 @@ def texts(value: Any) -> tuple[tuple[str, ...], Any]:
     return tuple(str(text) for text in found if text != ""), None if plain else value
 
 
-def list_literal(text: str) -> list[Any] | None:
+def list_literal(text: str, longest: int = _MAX_LITERAL) -> list[Any] | None:
     """The list that ``text`` spells as JSON or as a Python literal, or None."""
-    if len(text) > _MAX_LITERAL:
+    if len(text) > longest:
         return None
     for parse in (json.loads, ast.literal_eval):
         try:

@@ -21,7 +21,8 @@ from curate.placed import as_files
 from curate.sample import Sample, to_original
 from curate.settings import SourceSettings
 from curate.sources import open_source
-from tests.curate.pictures import encoded
+from curate.sources.cells import image_cell
+from tests.curate.pictures import encoded, noise
 from tests.curate.sets import recipe, row, save, scene
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))
@@ -191,3 +192,32 @@ def test_an_evaluation_set_with_embedded_images_gets_files(tmp_path):
     assert as_files(plain, tmp_path / "none", max_bytes=1).image_root == plain.image_root
     assert list(as_files(plain, tmp_path / "none", max_bytes=1).rows()) == list(plain.rows())
     assert not (tmp_path / "none").exists()
+
+
+def test_a_cell_may_list_several_images_in_base64(tmp_path):
+    large = encoded(noise(400, 300), "PNG")
+    assert len(text_of(large)) > 100_000
+    with (tmp_path / "set.tsv").open("w", newline="") as handle:
+        writer = csv.writer(handle, delimiter="\t")
+        writer.writerows([["image", "question", "answer"], [str([text_of(large), text_of(PNG)]), "q", "a"]])
+    (sample,) = open_source(SourceSettings(location=str(tmp_path / "set.tsv"))).rows()
+    assert sample.image == (content_path(large), content_path(PNG))
+
+
+CELLS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=99) | st.binary(max_size=99)
+    | st.text(max_size=20).map("/9j/".__add__).map(lambda text: text * 20),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["bytes", "path", "other"]), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(CELLS)
+def test_any_cell_is_images_or_a_value_error(value):
+    try:
+        found = image_cell(value, "here")
+    except ValueError:
+        return
+    assert all(isinstance(path, str) and path for path in found.paths)
+    assert all(content_path(data) == path for path, data in found.embedded.items())
