@@ -73,7 +73,7 @@ def compare(baseline: Run, runs: Sequence[Run], seed: int = 0) -> dict[str, Any]
         metrics are adjusted over all tasks and runs (Holm), those of slices over all slices
         (Benjamini-Hochberg).
     """
-    compared = []
+    compared: list[dict[str, Any]] = []
     for run in runs:
         tasks = {}
         for name in run.specs:

@@ -139,11 +139,12 @@ class _Asker:
         for attempt in range(1, self.settings.max_attempts + 1):
             await self._pause()
             asked_at = time.monotonic()
-            verdict = await self._try(request, messages, asked_at)
-            if isinstance(verdict, Reply):
+            outcome = await self._try(request, messages, asked_at)
+            if isinstance(outcome, Reply):
                 self.pace.count()
                 self.failures = 0
-                return verdict
+                return outcome
+            verdict = outcome
             if verdict.overloaded:
                 self.pace.slow_down(asked_at, verdict.wait)
             if verdict.do == "stop":
