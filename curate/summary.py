@@ -128,6 +128,12 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Works
             f" {escape(one['benchmark'])}; {one['rows']:,} rows",
             highlight=False,
         )
+    if counts["splits"]:
+        totals: dict[str, int] = {}
+        for one in counts["splits"]:
+            for name, number in one["rows"].items():
+                totals[name] = totals.get(name, 0) + number
+        screen.print(f"splits: {', '.join(f'{name} {totals[name]:,}' for name in sorted(totals))}", highlight=False)
     if counts["corrections"]:
         fates = ", ".join(f"{number:,} {fate}" for fate, number in counts["corrections"].items())
         screen.print(f"reviewers' corrections: {fates}", highlight=False)
