@@ -207,7 +207,8 @@ def _decisions_sql(rules: Sequence[CheckedRule], start: int, end: int) -> str:
             SELECT b.position, b.sample_id, b.forced,
                 CASE WHEN false THEN NULL::VARCHAR {reason}END AS reason,
                 coalesce({" OR ".join(f"f{k}" for k in range(len(rules)))}, false) AS flagged,
-                list_filter([{", ".join(records)}], lambda fired: fired IS NOT NULL) AS rules,
+                CASE WHEN fired.position IS NOT NULL OR forced IS NOT NULL
+                    THEN list_filter([{", ".join(records)}], lambda fired: fired IS NOT NULL) ELSE [] END AS rules,
                 b.duplicate_group, b.duplicate_of AS representative, b.distance AS duplicate_distance, b.hamming
             FROM base b LEFT JOIN fired USING (position)
             WHERE b.position >= {start} AND b.position < {end}
