@@ -173,8 +173,9 @@ def _split(questions: Path) -> str:
 def _source(questions: Path, annotations: Path | None) -> str:
     """``ok_vqa``, ``vqa_v2`` or ``vqa_v1``, by what the files say."""
     head = document_head(questions)
-    first = as_object(as_object(document_head(annotations).get("annotations")).get("answers")) if annotations else {}
+    first = next(iter(iter_document(annotations, "annotations")), None) if annotations else None
+    vote = as_object(as_object(first.value).get("answers")) if isinstance(first, Value) else {}
     info = as_object(head.get("info"))
-    if "raw_answer" in first or re.search("ok-?vqa", f"{info.get('description')} {info.get('url')}", re.IGNORECASE):
+    if "raw_answer" in vote or re.search("ok-?vqa", f"{info.get('description')} {info.get('url')}", re.IGNORECASE):
         return "ok_vqa"
     return "vqa_v2" if str(info.get("version", "")).startswith("2") or questions.name.startswith("v2_") else "vqa_v1"
