@@ -96,7 +96,7 @@ _ROW_COLUMNS = {
 }
 # CleanVision's odd_size: how far √(width × height) lies from the middle of the set's, in units of the range that
 # quartiles ± 3 interquartile ranges span; of the middle itself where all sizes are equal.
-_ODD_SIZE = """CASE WHEN s.dark_score IS NOT NULL THEN 1 - least(
+_ODD_SIZE = """CASE WHEN s.phash IS NOT NULL THEN 1 - least(
     abs(sqrt(s.width) * sqrt(s.height) - (SELECT middle FROM set_sizes)) / (SELECT unit FROM set_sizes), 1) END"""
 _SET_SIZES = """
     SELECT (low + high) / 2 AS middle, CASE WHEN high > low THEN high - low ELSE (low + high) / 2 END AS unit FROM (
@@ -104,7 +104,7 @@ _SET_SIZES = """
             SELECT quantile_cont(side, 0.25) AS q1, quantile_cont(side, 0.75) AS q3 FROM (
                 SELECT sqrt(s.width) * sqrt(s.height) AS side
                 FROM (SELECT DISTINCT unnest(images) AS path, unnest(image_keys) AS image_key FROM rows) f
-                JOIN images s USING (image_key) WHERE s.dark_score IS NOT NULL)))
+                JOIN images s USING (image_key) WHERE s.phash IS NOT NULL)))
 """
 _FOUND_COLUMNS = {
     "odd_size_score": Column("image", _ODD_SIZE, "DOUBLE",

@@ -114,6 +114,8 @@ class MeasureSettings(StrictModel):
     Attributes:
         clip: the CLIP model; null leaves embeddings and alignment null.
         nsfw: ``opennsfw`` scores every image; null leaves the column null.
+        cleanvision: whether to compute CleanVision's scores, which cost as much as all other signals; false leaves
+            them null.
         prompts: column name → prompt set, or ``shipped`` for Winnow's own ``nsfw_clip`` and ``violence``. Computed
             from stored embeddings: changing them opens no image. Needs ``clip``.
         heads: column name → safetensors file of a linear layer on the embedding (``weight``, ``bias``); the column
@@ -127,6 +129,7 @@ class MeasureSettings(StrictModel):
 
     clip: ClipSettings | None = None
     nsfw: Literal["opennsfw"] | None = None
+    cleanvision: bool = False
     prompts: dict[str, PromptSet | Literal["shipped"]] = Field(default_factory=dict)
     heads: dict[str, Path] = Field(default_factory=dict)
     max_bytes: int = Field(default=100_000_000, gt=0)

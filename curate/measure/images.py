@@ -73,7 +73,8 @@ def measure_images(
     store = Store(out)
     wanted = signals_wanted(settings)
     models = functools.cache(functools.partial(Models.load, settings))
-    plan = Plan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, tuple(IMAGE_SIGNALS), None, False)
+    names = tuple(name for name in IMAGE_SIGNALS if wanted[name] is not None)
+    plan = Plan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False)
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(LocalPool(settings.workers or default_workers()))
         decodes = bring_up_to_date(store, wanted, plan, models, pool)

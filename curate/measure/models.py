@@ -20,12 +20,13 @@ _MODEL_SIGNALS = ("clip", "nsfw", "text")
 
 
 def signals_wanted(settings: MeasureSettings) -> dict[str, Any]:
-    """Name → version of everything that a part's rows depend on; None for models that are off.
+    """Name → version of everything that a part's rows depend on; None for what is off.
 
     Raises:
         UserError: the CLIP folder is not complete.
     """
     wanted: dict[str, Any] = {name: version for name, version in SIGNAL_VERSIONS.items() if name not in _MODEL_SIGNALS}
+    wanted["cleanvision"] = SIGNAL_VERSIONS["cleanvision"] if settings.cleanvision else None
     wanted["decode"] = [DECODE_VERSION, settings.max_bytes, settings.max_pixels]
     wanted["nsfw"] = settings.nsfw and [settings.nsfw, SIGNAL_VERSIONS["nsfw"]]
     wanted["clip"] = settings.clip and [clip_name(settings), SIGNAL_VERSIONS["clip"]]

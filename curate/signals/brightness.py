@@ -54,21 +54,30 @@ def _ranked(picture: Picture, rank: int, count: int) -> tuple[float, float]:
     needed = max(wanted) + 1
     reached = picture.histogram[::-1].cumsum() if from_top else picture.histogram.cumsum()
     depth = int(np.searchsorted(reached, needed))
-    squares = _tail(picture, depth, from_top)
-    bound = np.partition(squares, needed - 1)[needed - 1]
+    squares = _tail(picture, 0, depth, from_top)
+    (bound,) = _at_ranks(squares, [needed - 1])
     limits = -_BRIGHTEST[::-1] if from_top else _DARKEST
     further = int(np.searchsorted(limits, bound, side="right")) - 1
     if further > depth:
-        squares = _tail(picture, further, from_top)
-    ordered = np.partition(squares, wanted)
-    low, high = (math.sqrt(abs(int(ordered[at])) / 1000) / 255 for at in wanted)
+        others = _tail(picture, depth + 1, further, from_top)
+        squares = np.concatenate([squares[squares <= bound], others[others <= bound]])
+    low, high = (math.sqrt(abs(square) / 1000) / 255 for square in _at_ranks(squares, wanted))
     return low, high
 
 
-def _tail(picture: Picture, depth: int, from_top: bool) -> Squares:
-    """1000 × squared brightness of the pixels in the ``depth`` + 1 extreme levels; negative from the top."""
-    levels = picture.levels.ravel()
-    at = np.flatnonzero(levels >= 255 - depth if from_top else levels <= depth)
+def _at_ranks(squares: Squares, ranks: list[int]) -> list[int]:
+    """The values that would stand at ``ranks`` if sorted."""
+    least = squares.min()
+    if np.count_nonzero(squares == least) > max(ranks):  # black or white ground, on which selecting is slow
+        return [int(least)] * len(ranks)
+    ordered = np.partition(squares, ranks)
+    return [int(ordered[rank]) for rank in ranks]
+
+
+def _tail(picture: Picture, first: int, last: int, from_top: bool) -> Squares:
+    """1000 × squared brightness of the pixels in levels ``first`` to ``last``; from the top, both are negative."""
+    low, high = (255 - last, 255 - first) if from_top else (first, last)
+    at = np.flatnonzero(picture.levels.ravel() - np.uint8(low) <= np.uint8(high - low))  # unsigned: wraps below low
     bands = _bands(picture.rgb, at)
     squares = sum(weight * band * band for weight, band in zip(_WEIGHTS, bands, strict=True))
     return -squares if from_top else squares  # type: ignore[return-value]

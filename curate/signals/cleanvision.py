@@ -3,8 +3,8 @@
 They are computed on the picture as CleanVision opens it (its own mode, not turned, alpha ignored), so that
 thresholds carry over unchanged; its defaults are dark < 0.32, light < 0.05, low_information < 0.3,
 odd_aspect_ratio < 0.35, blurry < 0.29, grayscale = 0. Its seventh, ``odd_size_score``, compares a picture with the
-whole set; it is computed from the stored sizes when rules are evaluated (``curate.facts``). Grey with alpha, which
-makes CleanVision fail, is judged as it is seen. Formulas: https://github.com/cleanlab/cleanvision, version 0.3.7.
+whole set; it is computed from the stored sizes when rules are evaluated (``curate.facts``), always. Grey with alpha,
+which makes CleanVision fail, is judged as it is seen. Formulas: https://github.com/cleanlab/cleanvision, 0.3.7.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from curate.signals.brightness import brightness_percentile, grey_percentile
 from curate.signals.picture import Picture
 
 VERSION = 1
+_NULL = "; null without `cleanvision: true`"
 COLUMNS = {
-    "dark_score": "0–1: CleanVision's dark: percentile 99 of brightness √(.241R² + .691G² + .068B²) / 255",
-    "light_score": "0–1: CleanVision's light: 1 − percentile 5 of brightness",
-    "low_information_score": "0–1: CleanVision's low_information: entropy over all bands' histograms in bits / 10",
-    "odd_aspect_ratio_score": "0–1: CleanVision's odd_aspect_ratio: shorter side / longer side",
-    "blurry_score": "0–1: CleanVision's blurry, on a copy of 64 px: spread of edges, and of the histogram's counts",
-    "grayscale_score": "0 or 1: CleanVision's grayscale: 0 if the file's mode is L",
+    "dark_score": f"0–1: CleanVision's dark: percentile 99 of √(.241R² + .691G² + .068B²) / 255{_NULL}",
+    "light_score": f"0–1: CleanVision's light: 1 − percentile 5 of the same{_NULL}",
+    "low_information_score": f"0–1: CleanVision's low_information: entropy of all histograms in bits / 10{_NULL}",
+    "odd_aspect_ratio_score": f"0–1: CleanVision's odd_aspect_ratio: shorter side / longer side{_NULL}",
+    "blurry_score": f"0–1: CleanVision's blurry, at 64 px: spread of edges, and of the histogram's counts{_NULL}",
+    "grayscale_score": f"0 or 1: CleanVision's grayscale: 0 if the file's mode is L{_NULL}",
 }
 _BLUR_SIDE = 64
 _SCALE, _FLAT_SPREAD = 0.01, 0.18

@@ -1,20 +1,27 @@
-"""Measuring against bare decoding with the same number of processes, on real photographs.
+"""Measuring against bare decoding, CleanVision and imagededup with the same number of processes, on real photographs.
 
     python -m tests.benchmarks.bench_measure [--images 300] [--sides 640 1280] [--workers 2]
 
 Bare decoding reads each file and decodes it to RGB with Pillow, nothing else. Measuring reads and hashes
 the bytes, decodes once, computes every classical signal with both perceptual hashes and writes Parquet.
 The two take turns; the figure is the median of the rounds' ratios.
+
+The peers (``pip install 'winnow-vlm[peers]'``) measure the same files: CleanVision its seven scores and its two kinds
+of duplicate, imagededup its PHash. Each peer's figure is its time divided by that of Winnow's measuring with
+``cleanvision: true``, which computes all of that.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import itertools
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
@@ -76,18 +83,57 @@ def _compare(folder: Path, count: int, side: int, workers: int) -> None:
         rounds = [_round(pool, paths, folder, f"{number}", time.perf_counter) for number in range(_ROUNDS)]
     _report(f"{side} px, {workers} workers, wall time", rounds, count)
     alone = LocalPool(1)
-    rounds = [_round(alone, paths, folder, f"cpu{number}", time.process_time) for number in range(_ROUNDS)]
-    _report(f"{side} px, 1 process, CPU time (blind to what else the machine does)", rounds, count)
+    for label, whole in (("", False), (", CleanVision's scores included", True)):
+        rounds = [
+            _round(alone, paths, folder, f"{label}{number}", time.process_time, whole) for number in range(_ROUNDS)
+        ]
+        _report(f"{side} px, 1 process, CPU time (blind to what else the machine does){label}", rounds, count)
+    ours = statistics.median(measured for _, measured in rounds)
+    for name, peer in PEERS.items():
+        try:
+            seconds = peer(folder)
+        except ImportError:
+            print(f"{side} px: {name} is not installed (pip install 'winnow-vlm[peers]')", flush=True)
+        else:
+            print(
+                f"{side} px, 1 process, CPU time: {name} {version(name)} {count / seconds:,.1f} images/s,"
+                f" measuring {count / ours:,.1f}/s; measuring is {seconds / ours:.1f} times as fast",
+                flush=True,
+            )
+
+
+def cleanvision_seconds(folder: Path) -> float:
+    """CPU seconds of CleanVision on the JPEG files of a folder, in this process."""
+    from cleanvision import Imagelab
+
+    lab = Imagelab(filepaths=[str(path) for path in folder.glob("*.jpg")], verbose=False)
+    started = time.process_time()
+    with contextlib.redirect_stderr(io.StringIO()):
+        lab.find_issues(n_jobs=1, verbose=False)
+    return time.process_time() - started
+
+
+def imagededup_seconds(folder: Path) -> float:
+    """CPU seconds of imagededup's PHash on the JPEG files of a folder, in this process."""
+    from imagededup.methods import PHash
+
+    hasher, started = PHash(verbose=False), time.process_time()
+    for path in folder.glob("*.jpg"):
+        hasher.encode_image(image_file=path)
+    return time.process_time() - started
+
+
+PEERS: dict[str, Callable[[Path], float]] = {"cleanvision": cleanvision_seconds, "imagededup": imagededup_seconds}
 
 
 def _round(
-    pool: LocalPool, paths: list[str], folder: Path, name: str, clock: Callable[[], float]
+    pool: LocalPool, paths: list[str], folder: Path, name: str, clock: Callable[[], float], whole: bool = False
 ) -> tuple[float, float]:
     """Seconds of bare decoding and of measuring the same files."""
     started = clock()
     list(pool.map(bare_decode, batched([str(folder / path) for path in paths], 16), lambda file: 0))
     middle = clock()
-    measure_images(paths, folder, folder / f"signals-{name}", MeasureSettings(), pool=pool)
+    measure_images(paths, folder, folder / f"signals-{name}", MeasureSettings(cleanvision=whole), pool=pool)
     return middle - started, clock() - middle
 
 

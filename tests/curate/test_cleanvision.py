@@ -2,11 +2,14 @@ import json
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from curate.decode import decode_whole
 from curate.facts import create_facts, create_views, known_columns
+from curate.measure.images import measure_images
+from curate.settings import MeasureSettings
 from curate.signals import measure_pixels
 from curate.signals.brightness import brightness_percentile, grey_percentile
 from curate.signals.picture import Picture
@@ -53,9 +56,9 @@ def test_odd_size_equals_cleanvisions(folder, tmp_path):
     images = []
     for name in theirs:
         width, height = Image.open(folder / name).size
-        images.append(image(name, width=width, height=height, dark_score=0.5))
+        images.append(image(name, width=width, height=height))
     rows = [sample(f"{ask}/{name}", [name]) for name in theirs for ask in range(2)]  # however many ask, it counts once
-    images.append(image("unreadable", width=9000, height=9000))
+    images.append(image("unreadable", width=9000, height=9000, phash=None))
     space = store(tmp_path / "set", [*rows, sample("0/unreadable", ["unreadable"])], images)
     with duckdb.connect() as connection:
         create_views(connection, space)
@@ -65,6 +68,24 @@ def test_odd_size_equals_cleanvisions(folder, tmp_path):
     assert found == pytest.approx(
         {f"{ask}/{name}": score for name, score in theirs.items() for ask in range(2)}, **CLOSE
     )
+
+
+def test_scores_are_measured_when_asked_for(folder, tmp_path, monkeypatch):
+    def measured(**options):
+        settings = MeasureSettings(workers=1, **options)
+        report = measure_images(["china.jpg", "turned.jpg"], folder, tmp_path / "out", settings)
+        return report.decodes, pq.read_table(tmp_path / "out" / "part-00000.parquet").to_pylist()
+
+    assert [row["dark_score"] for row in measured()[1]] == [None, None]
+    decodes, rows = measured(cleanvision=True)
+    assert decodes == 2
+    theirs = json.loads(STORED.read_text())["scores"]
+    assert [row["blurry_score"] for row in rows] == pytest.approx(
+        [theirs[name]["blurry_score"] for name in ("china.jpg", "turned.jpg")], **CLOSE
+    )
+    assert measured(cleanvision=True)[0] == 0
+    decodes, rows = measured()
+    assert (decodes, [row["dark_score"] for row in rows]) == (0, [None, None])
 
 
 def test_every_score_has_a_column():
