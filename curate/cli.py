@@ -39,6 +39,8 @@ def run(
     """The whole curation: read, measure, compare, decide, write.
 
     Reads VQA, TextVQA, VizWiz, GQA, DocVQA, ChartQA, COCO, LLaVA and more as published: see `curate sources`.
+    Images that tables, shards or the hub carry become files below images/ of the result; images behind URLs are
+    fetched there if the recipe has `remote: {}`, and a killed or broken run fetches only what is missing.
     Leaves data/curated/<name>/ (or `out:` of the recipe) with samples.jsonl, decisions.parquet, ledger.jsonl,
     a dataset card and a manifest. May be killed at any point: run it again and it goes on. If nothing has
     changed it says so and does nothing.
