@@ -7,6 +7,7 @@ import streamlit as st
 from curate.errors import UserError
 from dashboards import state
 from dashboards.widgets.brand import ICON, LOGO
+from dashboards.widgets.keys import keyboard_help
 from dashboards.widgets.notice import problem
 from dashboards.widgets.reviewer import name_box
 from dashboards.widgets.run_choice import choose_runs
@@ -45,6 +46,7 @@ page = st.navigation(
 )
 choose_runs(state.catalog())
 name_box()
+keyboard_help()
 try:
     page.run()
 except UserError as error:  # a folder that broke while it was being shown

@@ -36,10 +36,11 @@ def dashboards(
 ) -> None:
     """Look at curated sets, training runs and evaluations in a browser.
 
-    Three pages: **Overview** (scores with intervals, what fine-tuning changed, what curation
-    dropped), **Failures** (a gallery; every filter is in the URL) and **Sample** (one question with
-    all references, all predictions and what curation said about it). Nothing is changed on disk
-    except thumbnails under `DATA/cache`.
+    **Overview**, **Failures** and **Sample** show what a model got wrong and let a reviewer decide about each row with
+    single keys. **Slices**, **Compare** and **Training** say where it fails and what changed. **Curation**,
+    **Thresholds** and **Duplicates** say what happened to the data and what another threshold would do;
+    **Corrections** lists all decisions. Every filter is in the URL. On disk only `DATA/corrections` (one line a
+    decision) and `DATA/cache` are written.
 
     There is no log-in. By default only this machine can connect. To show the pages to others, put a
     reverse proxy with log-in in front, or pass `--address 0.0.0.0 --allow-remote --host NAME` on a

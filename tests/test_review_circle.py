@@ -36,6 +36,7 @@ def review(page: Page, folder: Path) -> None:
     page.goto("/failures?run=demo-tuned&base=demo-base&task=easy_vqa")
     settled(page)
     page.locator("a.card img").first.wait_for()
+    page.wait_for_timeout(1000)  # Streamlit listens to a key a moment after its button is there
     page.keyboard.press("o")
     expect(page.get_by_text("Your verdict")).to_be_visible()
     settled(page)

@@ -20,7 +20,7 @@ def show_view(view: View) -> None:
     """Counts, pager and cards of a view."""
     rows = state.view_rows(view)
     counts = state.outcome_counts(view)
-    left, right = st.columns([3, 2], vertical_alignment="center")
+    left, right = st.columns(2, vertical_alignment="center")
     with left:
         st.caption(_summary(counts, has_base=view.base is not None))
     if not len(rows):

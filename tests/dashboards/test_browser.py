@@ -208,3 +208,20 @@ def test_security_headers(server: str) -> None:
     assert "default-src 'self'" in (answer.getheader("content-security-policy") or "")
     assert answer.getheader("x-content-type-options") == "nosniff"
     connection.close()
+
+
+def test_h_lists_the_keys(page: Page) -> None:
+    _open(page, "/")
+    page.get_by_role("button", name="Keys").wait_for()
+    page.wait_for_timeout(1000)  # Streamlit listens to a key a moment after its button is there
+    page.keyboard.press("h")
+    expect(page.get_by_role("dialog")).to_contain_text("take back your last decision")
+
+
+def test_typing_never_decides(page: Page, data: Path) -> None:
+    _open(page, "/sample?id=easy_vqa/test/0&run=demo-base")
+    page.get_by_label("Go to another sample").focus()
+    page.keyboard.type("gawdu123")
+    settled(page)
+    assert not (data / "corrections").exists()
+    expect(page.get_by_label("Go to another sample")).to_have_value("gawdu123")
