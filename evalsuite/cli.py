@@ -223,8 +223,14 @@ def verify_java(
 def tasks() -> None:
     """List the tasks that come with the package.
 
-    A task of your own is a YAML file like them: a JSONL, CSV or Parquet with image, question and
-    answers, a prompt, and metrics. Name its path in a recipe.
+    Each says where it expects the benchmark as it is published. With the data elsewhere, or another prompt,
+    write a file and name its path in a recipe; keys that it has replace those of its base:
+
+    base: textvqa
+    source: {location: my/TextVQA_0.5.1_val.json}
+
+    A task of your own needs no base: a JSONL, CSV or Parquet with image, question and answers, a prompt,
+    and metrics.
     """
     from evalsuite.console import print_tasks
     from evalsuite.task import load_spec, shipped_tasks

@@ -86,13 +86,17 @@ def print_slices(found: Mapping[str, Any], top: int, console: Console | None = N
 
 
 def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> None:
-    """Shipped tasks with their metrics."""
+    """Shipped tasks with their metrics and where they expect their data."""
     console = console or Console()
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for header in ("task", "metrics", "about"):
         table.add_column(header)
     for name, spec in tasks.items():
-        table.add_row(Text(name, style="bold"), ", ".join(spec.metrics), Text(spec.description, style="dim"))
+        table.add_row(
+            Text(name, style="bold"),
+            ", ".join(spec.metrics),
+            Text(f"{spec.description}\n{spec.source.location}", style="dim"),
+        )
     console.print(table)
 
 
