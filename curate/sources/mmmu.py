@@ -37,7 +37,8 @@ def looks_like(probe: Probe) -> bool:
     """Rows with options and numbered images; or folders of such files."""
     if probe.is_file:
         return probe.first.keys() >= _COLUMNS
-    return probe.is_folder and any(_has_columns(path) for path in _first_file(probe.path))
+    found = _first_file(probe.path) if probe.is_folder else _files(probe.location)[:1]
+    return any(_has_columns(path) for path in found)
 
 
 def image_root(settings: SourceSettings) -> Path:

@@ -148,7 +148,7 @@ def _members(path: Path) -> Iterator[tuple[str, str, bytes | str]]:
     try:
         with tarfile.open(path, "r|*") as shard:
             for member in shard:
-                shard.members.clear()  # tarfile would remember every one
+                shard.members.clear()  # type: ignore[attr-defined]  # tarfile would remember every one
                 key, suffix = _split_name(member.name)
                 if not member.isreg() or not suffix or key.rpartition("/")[2].startswith("__"):
                     continue  # folders, links, devices; names without a suffix; notes about the shard

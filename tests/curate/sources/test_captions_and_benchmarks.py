@@ -224,3 +224,5 @@ def test_mmmu_markers_options_and_open_questions(tmp_path):
     assert isinstance(bad, BadRow) and "image 3" in bad.reason
     assert (fourth.answers, len(fourth.conversations)) == ((), 1)
     assert next(row.split for row in opened(tmp_path).rows() if isinstance(row, Sample)) == "dev"
+    by_pattern = opened(tmp_path / "*" / "validation-*.parquet")
+    assert (by_pattern.layout, len(list(by_pattern.rows()))) == ("mmmu", 4)
