@@ -118,6 +118,21 @@ class Workspace:
 
 
 @contextlib.contextmanager
+def of_this_version(space: Workspace) -> Iterator[None]:
+    """Queries on stored signals that an earlier Winnow may have written.
+
+    Raises:
+        UserError: they lack a column that there is now.
+    """
+    try:
+        yield
+    except duckdb.BinderException as error:
+        raise UserError(
+            f"{space.folder}: was measured by another version of Winnow; bring it up to date with `curate run RECIPE`"
+        ) from error
+
+
+@contextlib.contextmanager
 def sole_use(space: Workspace) -> Iterator[None]:
     """Hold the folder's lock, and clear what a killed run has half-written.
 

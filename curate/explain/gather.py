@@ -18,7 +18,7 @@ from curate.manifest import read_manifest
 from curate.policy import CheckedRule, check_rules, lock
 from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
 from curate.results import SAMPLES_TABLE
-from curate.workspace import Workspace
+from curate.workspace import Workspace, of_this_version
 
 _LISTED = 5
 _REPEATS = """
@@ -77,7 +77,7 @@ def explain(folder: Path, sample_id: str) -> Explanation:
     recipe = parse_recipe(manifest["recipe"], CurateRecipe, where=f"{folder}/manifest.json")
     space = Workspace(folder)
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
-    with duckdb.connect(":memory:") as connection:
+    with of_this_version(space), duckdb.connect(":memory:") as connection:
         create_views(connection, space, recipe.losses)
         query = "SELECT * FROM {} WHERE sample_id = ?"
         samples = _rows(connection, query.format(parquet([folder / SAMPLES_TABLE])), sample_id)

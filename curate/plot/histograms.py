@@ -11,7 +11,7 @@ import duckdb
 
 from curate.facts import create_facts, create_views, known_columns, parquet
 from curate.policy import CheckedRule
-from curate.workspace import Workspace
+from curate.workspace import Workspace, of_this_version
 
 _BINS = 60
 _NUMBERS = {"INTEGER", "BIGINT", "DOUBLE", "UBIGINT"}
@@ -80,7 +80,7 @@ def histograms(
         if column.table in _SHOWN_TABLES and column.type in _NUMBERS and name not in _NOT_SHOWN
     ]
     names.sort(key=lambda name: name not in cuts)
-    with duckdb.connect(":memory:") as connection:
+    with of_this_version(space), duckdb.connect(":memory:") as connection:
         create_views(connection, space, losses)
         create_facts(connection, names)
         connection.execute(f"CREATE VIEW decided AS SELECT position, decision FROM {parquet([space.decisions])}")

@@ -1,5 +1,7 @@
 """Explanations: every rule in order with its values, and what else is known about a row, kept ones too."""
 
+import shutil
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -69,6 +71,16 @@ def test_what_is_printed(done, capsys, monkeypatch):
     assert "it stands for set/train/2, which repeat it" in out
     _, out, _ = curate(capsys, monkeypatch, "explain", "set/train/3", "--curated", done / "out")
     assert "same picture and question, another answer: set/train/4" in out
+
+
+def test_signals_of_another_version_are_told(done, tmp_path, capsys, monkeypatch):
+    old = shutil.copytree(done / "out", tmp_path / "old")
+    for part in old.glob("signals/part-*.parquet"):
+        pq.write_table(pq.read_table(part).drop_columns(["width"]), part)
+    for command in (("explain", "set/train/1", "--curated", old), ("plot", old)):
+        code, _, err = curate(capsys, monkeypatch, *command)
+        assert code == 2
+        assert "was measured by another version of Winnow; bring it up to date with `curate run RECIPE`" in err
 
 
 def test_lines_written_since_are_new(done):
