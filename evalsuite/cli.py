@@ -226,6 +226,7 @@ def tasks() -> None:
     Each says where it expects the benchmark as it is published. With the data elsewhere, or another prompt,
     write a file and name its path in a recipe; keys that it has replace those of its base:
 
+    \b
     base: textvqa
     source: {location: my/TextVQA_0.5.1_val.json}
 
