@@ -125,7 +125,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Works
     for one in counts["contamination"]:
         screen.print(
             f"{one['images']:,} images ({one['images_by_bytes']:,} of them byte for byte) are also in"
-            f" {escape(one['benchmark'])}; {one['rows']:,} rows",
+            f" {escape(one['benchmark'])}; {one['rows']:,} rows, {one['rows_dropped']:,} of them dropped",
             highlight=False,
         )
     if counts["splits"]:
