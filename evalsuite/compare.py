@@ -117,10 +117,15 @@ def _compare_task(
         "changed": len(everywhere) - len(same),
         "failed": len(same) - len(asked),
         "headline": second.headline.name,
+        "coverage": {"a": _coverage(first), "b": _coverage(second)},
         "metrics": metrics,
         "slices": slices,
         **_wins(first, second),
     }
+
+
+def _coverage(result: TaskResult) -> float:
+    return sum(row["status"] == "ok" for row in result.rows) / len(result.rows)
 
 
 def _question(row: Row) -> tuple[Any, ...]:

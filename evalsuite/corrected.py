@@ -65,10 +65,11 @@ def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed:
     if not counted:
         return None
     rows = _apply(result.rows, touched)
-    entry: dict[str, Any] = {"n": len(rows), "counts": dict(sorted(counted.items())), "metrics": {}}
+    entry: dict[str, Any] = {"n": len(rows), "coverage": None, "counts": dict(sorted(counted.items())), "metrics": {}}
     if not rows:
         return entry
     again = score_rows(result.spec, rows)
+    entry["coverage"] = sum(row["status"] == "ok" for row in again.rows) / len(rows)
     found = intervals([(column.sums, column.estimate, None) for column in again.columns], again.clusters, seed=seed)
     for column, one in zip(again.columns, found, strict=True):
         entry["metrics"][column.name] = bounds(exact_when_unanimous(one) if column.binary else one)

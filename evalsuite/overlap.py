@@ -143,8 +143,12 @@ def overlap_scores(result: TaskResult, seed: int) -> dict[str, Any] | None:
         both = np.concatenate([column.sums * masks[TOUCHED][:, None], column.sums * masks[CLEAN][:, None]], axis=1)
         parts += [(column.sums, column.estimate, mask) for mask in masks.values()]
         parts.append((both, _difference(column.estimate, column.sums.shape[1]), None))
+    answered = np.array([row["status"] == "ok" for row in result.rows])
     found = iter(intervals(parts, result.clusters, seed=seed))
-    entry: dict[str, Any] = {name: {"n": int(mask.sum())} for name, mask in masks.items()}
+    entry: dict[str, Any] = {
+        name: {"n": int(mask.sum()), "coverage": float(answered[mask].mean()) if mask.any() else None}
+        for name, mask in masks.items()
+    }
     entry["difference"] = {}
     for column in result.columns:
         for part in (CLEAN, TOUCHED, "difference"):

@@ -85,8 +85,10 @@ def rank_slices(result: TaskResult, curated: Path | None, min_rows: int) -> dict
         if _adds(errors, both, (left.mask, right.mask), clusters):
             tested.append((_Slice(left.where + right.where, both), excess_errors(errors, both, clusters)))
     q = benjamini_hochberg([*(1.0 if one.p is None else one.p for _, one in tested), *[1.0] * (tried - len(tested))])
+    answered = np.array([row["status"] == "ok" for row in result.rows])[asked]
     entries = [
-        _entry(one, excess, float(adjusted)) for (one, excess), adjusted in zip(tested, q.tolist(), strict=False)
+        _entry(one, excess, float(q[place]), float(answered[one.mask].mean()))
+        for place, (one, excess) in enumerate(tested)
     ]
     entries.sort(key=lambda entry: (-entry["excess"], entry["name"]))
     overall = float(errors.mean()) if len(errors) else 0.0
@@ -129,8 +131,9 @@ def _adds(errors: Floats, both: Mask, halves: Sequence[Mask], clusters: NDArray[
     return True
 
 
-def _entry(one: _Slice, excess: Excess, q: float) -> dict[str, Any]:
+def _entry(one: _Slice, excess: Excess, q: float, coverage: float) -> dict[str, Any]:
     return {
-        "name": one.name, "where": dict(one.where), "n": excess.n, "images": excess.clusters, "rate": excess.rate,
+        "name": one.name, "where": dict(one.where), "n": excess.n, "images": excess.clusters,
+        "coverage": coverage, "rate": excess.rate,
         "excess": excess.excess, "low": excess.low, "high": excess.high, "p": excess.p, "q": q,
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from curate.atomic import write_text
 from curate.errors import UserError
 from evalsuite.report.latex import latex_rows
-from evalsuite.report.numbers import between, number, probability, title
+from evalsuite.report.numbers import between, number, probability, share, title
 from evalsuite.report.tables import cell, table
 from evalsuite.report.words import intersection_sentence, verdict, wins_sentence
 
@@ -27,7 +27,7 @@ COMPARISON_HEADER = [
 ]
 _NOTED_Q = 0.05
 SLICE_HEADER = ["slice", "rows", "A", "B", "B − A", "95 % interval", "q"]
-FOUND_HEADER = ["slice", "rows", "images", "errors", "excess", "95 % interval", "q"]
+FOUND_HEADER = ["slice", "rows", "images", "answered", "errors", "excess", "95 % interval", "q"]
 
 
 def comparison_cells(metric: str, entry: Mapping[str, Any]) -> list[str]:
@@ -69,7 +69,7 @@ def slice_cells(one: Mapping[str, Any]) -> list[str]:
     """One found slice: name, rows, images, error rate, excess errors, interval, q."""
     interval = "–" if one["low"] is None else f"{one['low']:+.1f} to {one['high']:+.1f}".replace("-", "−")
     return [
-        one["name"], f"{one['n']:,}", f"{one['images']:,}", f"{100 * one['rate']:.1f} %",
+        one["name"], f"{one['n']:,}", f"{one['images']:,}", share(one["coverage"]), f"{100 * one['rate']:.1f} %",
         f"{one['excess']:+.1f}".replace("-", "−"), interval, probability(one["q"]),
     ]  # fmt: skip
 

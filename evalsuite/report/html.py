@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.report import numbers, words
-from evalsuite.report.compared import COMPARISON_HEADER, comparison_cells, slice_cells
+from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, comparison_cells, slice_cells
 from evalsuite.report.findings import finding_rows
 from evalsuite.report.gallery import Card, cards, perfect_row, worst_rows
 from evalsuite.report.plots import Line, Point, interval_plot
@@ -47,6 +47,7 @@ def html_report(
         partial=words.partial_sentence(scores),
         batch_check=words.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
         comparison_header=COMPARISON_HEADER,
+        found_header=FOUND_HEADER,
         comparison_cells=comparison_cells,
         slice_note=words.SLICE_NOTE,
     )

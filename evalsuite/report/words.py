@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evalsuite.report.numbers import between, number, probability, title
+from evalsuite.report.numbers import between, number, probability, share, title
 
 SLICE_NOTE = "Corpus metrics of a slice use the document frequencies of the whole task."
 
@@ -56,7 +56,8 @@ def intersection_sentence(task: Mapping[str, Any]) -> str:
         (task["failed"], "that a request failed for"),
     ]
     left_out = [f"{count:,} {what}" for count, what in parts if count]
-    return text + (f"; left out: {', '.join(left_out)}." if left_out else "; nothing is left out.")
+    text += f"; left out: {', '.join(left_out)}." if left_out else "; nothing is left out."
+    return f"{text} Answered: A {share(task['coverage']['a'])}, B {share(task['coverage']['b'])}."
 
 
 def wins_sentence(task: Mapping[str, Any]) -> str:

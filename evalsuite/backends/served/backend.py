@@ -12,7 +12,8 @@ from curate.manifest import MANIFEST, read_manifest
 from evalsuite.backends import Reply, Request
 from evalsuite.backends.chat import messages
 from evalsuite.backends.choice import Backend, Render
-from evalsuite.backends.served.ask import ask_all, client_of
+from evalsuite.backends.served.ask import ask_all
+from evalsuite.backends.served.asker import client_of
 from evalsuite.backends.served.verdict import judge
 from evalsuite.recipe import EvalRecipe, ServerSettings
 
