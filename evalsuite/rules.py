@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalsuite.metrics import (
@@ -162,19 +162,28 @@ def _tool(name: str, rule: Callable[[Row, MetricSettings, str], Reading], **opti
     return lambda row, settings: rule(_whole(row), settings.model_copy(update=options), name)
 
 
+def _left_out(tool: Callable[..., Reading]) -> Callable[..., Reading]:
+    """As the tool's code has it: with one reference nobody is left to agree with, and every answer scores 0."""
+
+    def reading(row: Row, settings: MetricSettings) -> Reading:
+        found = tool(row, settings)
+        return replace(found, score=0.0) if len(row["references"]) == 1 else found
+
+    return reading
+
+
 def _vlmevalkit_vqa(row: Row, settings: MetricSettings) -> Reading:
     answers = [vlmevalkit(answer) for answer in row["references"]]
     text = vlmevalkit(row["raw"] or "")
-    alone = len(answers) == 1
-    score = float(text == answers[0]) if alone else vqa_accuracy(text, answers, normalizer="none")
+    score = 0.0 if len(answers) == 1 else vqa_accuracy(text, answers, normalizer="none")
     return Reading("VLMEvalKit", text, _matches(text, row["references"], vlmevalkit), score)
 
 
 OTHER_TOOLS: dict[str, tuple[Callable[[Row, MetricSettings], Reading], ...]] = {
     "vqa_accuracy": (
-        _tool("official code", _vqa, normalizer="official", unanimous="raw"),
-        _tool("lmms-eval", _vqa, unanimous="normalize"),
-        _vlmevalkit_vqa,
+        _left_out(_tool("official code", _vqa, normalizer="official", unanimous="raw")),
+        _left_out(_tool("lmms-eval", _vqa, unanimous="normalize")),
+        _left_out(_vlmevalkit_vqa),
     ),
     "anls": (_tool("lmms-eval, VLMEvalKit", _anls),),
     "relaxed_accuracy": (_tool("lmms-eval, VLMEvalKit", _relaxed, variant="pix2struct"),),

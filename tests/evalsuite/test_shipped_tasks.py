@@ -272,3 +272,9 @@ def test_rescoring_adds_variants_beside_the_task_s_own(tmp_path: Path) -> None:
     assert "evalai" in scores["vqa_accuracy"]["variant"] and "official" in scores["vqa_accuracy_official"]["variant"]
     with pytest.raises(UserError, match="no task here has that metric; they have vqa_accuracy"):
         rescore(run, [], variants=["cider=zh"])
+
+
+def test_with_one_reference_other_tools_score_nothing(tmp_path: Path) -> None:
+    (found,) = explain(finished("easy_vqa", tmp_path), "test/a")
+    scores = {reading.rule: reading.score for reading in found.metrics[1].readings}
+    assert scores["this task"] == 1.0 and scores["official code"] == scores["lmms-eval"] == scores["VLMEvalKit"] == 0.0
