@@ -51,11 +51,9 @@ def is_ours(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> boo
     if not path.is_file():
         return False
     known = json.loads(path.read_text(encoding="utf-8"))
-    changed = [
-        f"{key} ({known['recipe'].get(key)!r} there, {value!r} now)"
-        for key, value in recipe.items()
-        if known["recipe"].get(key) != value
-    ]
+    # A run of an older version knows fewer keys: those had the value that is now the default.
+    before = {**TrainRecipe(name="x", model="x", data=Path("x")).model_dump(mode="json"), **known["recipe"]}
+    changed = [f"{key} ({before[key]!r} there, {value!r} now)" for key, value in recipe.items() if before[key] != value]
     changed += [f"the files of {key}" for key, value in inputs.items() if known["inputs"].get(key) != value]
     if changed:
         raise UserError(

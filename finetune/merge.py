@@ -100,7 +100,8 @@ def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
         for candidate in candidates:
             said = outcome(merged(recipe, run, candidate), processor, prompts, recipe.max_pixels)
             measured[candidate] = compare(wanted, said, prompts)
-    chosen: Into = into or min(candidates, key=lambda name: measured[name].error if measured else 0.0)
+    closest = min(candidates, key=lambda name: measured[name].error if measured else 0.0)
+    chosen: Into = into or closest
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     merged(recipe, run, chosen).save_pretrained(partial)

@@ -42,14 +42,14 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     Raises:
         UserError: bad recipe, data or model, or the folder holds another run.
     """
-    from finetune.model import load_processor, quieten
-    from finetune.monitor import check_reporters
+    clock = {"start": time.monotonic()}
+    rows, folder = open_rows(recipe), recipe.folder  # a wrong path is named before any library loads
 
-    quieten()
+    from finetune.model import load_processor, quieten
+
+    quieten()  # before anything imports bitsandbytes
     state = start_processes()
     console = Console(stderr=True, highlight=False, quiet=not state.is_main_process)
-    clock = {"start": time.monotonic()}
-    rows, folder = open_rows(recipe), recipe.folder
     resolved, inputs = recipe.model_dump(mode="json"), input_digests(recipe, rows)
     with state.main_process_first():
         if fresh and state.is_main_process:
@@ -60,7 +60,10 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
         console.print(f"{folder} is up to date; `--fresh` trains it anew")
         return folder
 
-    check_reporters(recipe.report_to)
+    if recipe.report_to:
+        from finetune.monitor import check_reporters
+
+        check_reporters(recipe.report_to)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
     with state.main_process_first():
         plan = checked_plan(recipe, rows, processor, resume=resumed or not state.is_main_process)

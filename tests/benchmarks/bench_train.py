@@ -41,14 +41,15 @@ GENERATION = (
 
 
 def make_model(folder: Path, width: int) -> Path:
-    """A random LLaVA: 4 + 2 blocks."""
+    """A random LLaVA: 8 + 2 blocks, 16,384 tokens."""
     import torch
     from transformers import LlavaForConditionalGeneration
 
     processor = build_processor(GENERATION)
     config = llava_config(processor.tokenizer)
     text = config.text_config
-    text.hidden_size, text.intermediate_size, text.num_hidden_layers = width, 3 * width, 4
+    text.hidden_size, text.intermediate_size, text.num_hidden_layers = width, 3 * width, 8
+    text.vocab_size = 16384
     text.num_attention_heads, text.num_key_value_heads, text.head_dim = width // 64, width // 64, 64
     torch.manual_seed(0)
     LlavaForConditionalGeneration(config).bfloat16().save_pretrained(folder)
@@ -195,8 +196,8 @@ def _median(stamps: list[float]) -> float:
 def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--width", type=int, default=256, help="width of the decoder; a multiple of 64")
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--width", type=int, default=512, help="width of the decoder; a multiple of 64")
     chosen = parser.parse_args()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as name:

@@ -150,11 +150,9 @@ def test_trained_parts_change_and_nothing_else(recipe_of, spied, deep_model, cha
     assert all("embed" in name for name in trained - changed)
     assert {learner.parts[name] for name in changed} == set(recipe.parts())
     assert not any("encoder.layers.2." in name or "post_layernorm" in name for name in changed)
-    saved = (
-        folder / "adapter" / ("model.safetensors" if changes.get("decoder") == "full" else "adapter_model.safetensors")
-    )
-    if changes.get("decoder") != "full":
-        assert len(load_file(saved)) == len(trained)
+    if changes.get("decoder") != "full":  # that one is a whole checkpoint
+        saved = load_file(folder / "adapter" / "adapter_model.safetensors")
+        assert {name.replace(".modules_to_save.default", "").replace(".default", "") for name in trained} <= set(saved)
 
 
 def test_a_batch_of_text_leaves_the_tower_alone(recipe_of, spied, toy_data, tmp_path):
