@@ -51,8 +51,8 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
     capitalised = "|".join(f"{word[0]}(?i:{word[1:]})" for word in CAPITALISED)
     table = [
         # markup, addresses, names
-        r"""</[A-Za-z][\w.:@-]*\s*>|<[!?][A-Za-z-][^<>]*>""",
-        r"""<[A-Za-z][\w.:@-]*\s*>|<[A-Za-z][\w.:-]*(?:\s+[A-Za-z][\w.:-]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))?)*\s*/?\s*>""",
+        r"""</[A-Za-z][A-Za-z0-9_.:@-]*\s*>|<[!?][A-Za-z-][^<>]*>""",
+        r"""<[A-Za-z][A-Za-z0-9_.:@-]*\s*>|<[A-Za-z][A-Za-z0-9_.:-]*(?:\s+[A-Za-z][A-Za-z0-9_.:-]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))?)*\s*/?\s*>""",
         rf"""(?i:https?)://[^\s"<>|()]+{last_path}""",
         rf"""(?i:www)\.(?:[^\s"<>|.!?(){{}},/]+\.)+[A-Za-z]{{2,4}}{path}""",
         rf"""(?:[A-Za-z*~+%&’][A-Za-z0-9*~+%&’]*\.)+(?:com|net|org|edu){path}""",
