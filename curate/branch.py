@@ -15,7 +15,7 @@ _OWN = {MANIFEST, "lock", "plots", "exports"}
 
 
 def branch(recipe: CurateRecipe, into: Path) -> CurateRecipe:
-    """Give ``into`` what was measured for the recipe's folder; returns the recipe with ``out: into``.
+    """Give ``into`` what was measured for the recipe's folder; returns the recipe with ``out: into`` and without exports.
 
     Files are linked, not copied, where the disk allows: they are only ever replaced whole.
 
@@ -32,7 +32,7 @@ def branch(recipe: CurateRecipe, into: Path) -> CurateRecipe:
     with sole_use(source), sole_use(target):
         (into / MANIFEST).unlink(missing_ok=True)
         shutil.copytree(source.folder, into, copy_function=_link, dirs_exist_ok=True, ignore=_not_taken)
-    return recipe.model_copy(update={"out": into})
+    return recipe.model_copy(update={"out": into, "exports": []})
 
 
 def _not_taken(_: str, names: list[str]) -> set[str]:
