@@ -15,7 +15,7 @@ _OWN = {MANIFEST, "lock", "plots", "exports"}
 
 
 def branch(recipe: CurateRecipe, into: Path) -> CurateRecipe:
-    """Give ``into`` what was measured for the recipe's folder; returns the recipe with ``out: into`` and without exports.
+    """Give ``into`` what was measured for the recipe's folder; returns the recipe for there, without its exports.
 
     Files are linked, not copied, where the disk allows: they are only ever replaced whole.
 
