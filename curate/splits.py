@@ -61,7 +61,9 @@ def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSetting
         create_views(connection, space)
         connection.execute(_RANKED)
         count = int(connection.execute("SELECT count(*) FROM ranked").fetchall()[0][0])
-        looks = read_looks(connection, "SELECT rank, phash, dhash, thumbnail, width, height FROM ranked", count, scratch)
+        looks = read_looks(
+            connection, "SELECT rank, phash, dhash, thumbnail, width, height FROM ranked", count, scratch
+        )
         members = pa.table({"rank": np.arange(count), "component": build_components(looks, match)})
         del looks
         scratch.unlink()

@@ -53,7 +53,9 @@ def show(found: Explanation) -> None:
             highlight=False,
         )
     for match in found.contamination:
-        screen.print(escape(f"{match['benchmark']}: {_leak(match)}; see {match['evaluation']}"), highlight=False)
+        screen.print(
+            escape(f"{match['benchmark']}: {describe_match(match)}; see {match['evaluation']}"), highlight=False
+        )
     if found.stands_for:
         more = f" and {found.repeats - len(found.stands_for):,} more" if found.repeats > len(found.stands_for) else ""
         screen.print(f"it stands for {escape(', '.join(found.stands_for))}{more}, which repeat it", highlight=False)
@@ -65,7 +67,8 @@ def show(found: Explanation) -> None:
         screen.print(escape(text), highlight=False)
 
 
-def _leak(match: dict[str, Any]) -> str:
+def describe_match(match: dict[str, Any]) -> str:
+    """How a row of ``contamination.parquet`` matches, in words."""
     if match["match"] == "question":
         return "the same question is asked there"
     how = "byte for byte"
