@@ -9,6 +9,7 @@ from curate.contamination import closest, find_contamination, write_report
 from curate.contamination.report import read_report
 from curate.duplicates import looks
 from curate.duplicates.looks import Looks, difference
+from curate.explain.show import describe_match
 from curate.policy import check_rules, decide
 from curate.recipe import ContaminationSettings, Rule, benchmark_name
 from curate.settings import SourceSettings
@@ -204,3 +205,19 @@ def test_the_closest_are_kept_of_each_side(monkeypatch):
     }
     assert set(got) == expected
     assert all(apart[pair] == distance for pair, distance in got.items())
+
+
+@pytest.mark.parametrize(
+    ("match", "words"),
+    [
+        ({"match": "question"}, "the same question is asked there"),
+        ({"match": "bytes", "same_question": False}, "same picture as v/1.png (byte for byte)"),
+        (
+            {"match": "look", "distance": 1.25, "hamming": 6, "same_question": True},
+            "same picture as v/1.png (thumbnails differ by 1.25 of 255, hashes in 6 of 64 bits),"
+            " where the same question is asked",
+        ),
+    ],
+)
+def test_how_a_match_is_explained(match, words):
+    assert describe_match({"evaluation_path": "v/1.png", **match}) == words
