@@ -25,7 +25,8 @@ from evalsuite.results import Row
 from evalsuite.store import PREDICTIONS, stored_replies
 from evalsuite.task import Task, TaskSpec, dumped, load_spec, load_task
 
-_VERSION = 1  # raise it when scoring or reports change, so that finished runs are scored anew
+_CHECKED = {"model", "server", "tasks", "limit", "batch_size", "seed", "check_batch"}
+_VERSION = 2  # raise it when scoring or reports change, so that finished runs are scored anew
 
 
 def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str, Any], bool]:
@@ -74,7 +75,7 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     for entry in asked:
         if not partial or entry.request is None or entry.request.key in replies:
             rows[entry.task].append(to_row(entry, replies))
-    findings = _findings(recipe, backend, asked, replies, rows, partial=partial)
+    findings = _findings(recipe, backend, asked, replies, rows, inputs, partial=partial)
     failed = sum(reply.finish_reason == "error" for reply in replies.values())
     extra = {
         "task_specs": dumped(specs),
@@ -103,7 +104,8 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
 
 def _findings(
     recipe: EvalRecipe, backend: Backend, asked: Sequence[Asked], replies: Mapping[str, Reply],
-    rows: Mapping[str, list[Row]], *, partial: bool,
+    rows: Mapping[str, list[Row]],
+    inputs: Mapping[str, str], *, partial: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Rows that show training pictures are marked; answers are checked against batches of one."""
     findings: dict[str, Any] = {}
@@ -122,8 +124,26 @@ def _findings(
         }  # fmt: skip
     if recipe.check_batch is not None and not partial:
         chosen = draw(distinct_requests(asked), recipe.check_batch, recipe.seed)
-        findings["batch_check"] = compare_batches(backend, recipe, chosen, replies, ids_of(asked))
+        findings["batch_check"] = _checked_before(recipe, inputs) or compare_batches(
+            backend, recipe, chosen, replies, ids_of(asked)
+        )
     return findings
+
+
+def _checked_before(recipe: EvalRecipe, inputs: Mapping[str, str]) -> dict[str, Any] | None:
+    """The batch check of a finished run of the same model, rows and batches: it need not be made again."""
+    if not (recipe.folder / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(recipe.folder, finish_with=FINISH)
+    now = recipe.model_dump(mode="json", include=_CHECKED)
+    same_recipe = all(manifest["recipe"].get(name) == value for name, value in now.items())
+    same_rows = all(
+        manifest["inputs"].get(name) == value
+        for name, value in inputs.items()
+        if name == "model" or name.startswith("task ")
+    )
+    found: dict[str, Any] | None = manifest.get("findings", {}).get("batch_check")
+    return found if same_recipe and same_rows else None
 
 
 def _refuse_foreign(folder: Path) -> None:
