@@ -29,7 +29,7 @@ def shipped(path: str, target: Path, rewrite: dict[str, str], **changes: object)
 def whole_loop(data: Path) -> None:
     """Run every stage once; recipes land beside ``data``, results in it."""
     recipes = data.parent
-    moved = {f"data/{part}": f"{data}/{part}" for part in ("raw", "models", "curated", "runs", "evals")}
+    moved = {f"data/{part}": f"{data}/{part}" for part in ("raw", "models", "curated", "runs", "evals", "corrections")}
     run("data.demo.make_dataset", "--out", f"{data}/raw/demo", "--images", str(IMAGES))
     run("data.demo.build_vlm", "--out", f"{data}/models/demo-vlm", "--tiny")
     curation = shipped("curate/recipes/demo.yaml", recipes / "curate.yaml", moved, out=f"{data}/curated/demo")
