@@ -75,6 +75,13 @@ def test_cmyk_equals_pillows_conversion():
     assert decode(data, **CAPS)[1].mode == "CMYK"
 
 
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (220, 20, 20), (20, 40, 200)])
+def test_inverted_cmyk_of_adobe_shows_its_colours(colour):
+    data = encoded(Image.new("RGB", (16, 16), colour).convert("CMYK"), "JPEG", quality=95)
+    assert b"Adobe" in data  # such files hold the complements of their inks
+    assert np.abs(pixels(data).astype(int) - colour).max() <= 6
+
+
 @pytest.mark.parametrize("mode", ["F", "LAB"])
 def test_modes_without_defined_colours(mode):
     image, facts = decode(encoded(Image.new(mode, (4, 4)), "TIFF"), **CAPS)
