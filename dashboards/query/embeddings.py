@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.atomic import atomic_path, write_json
+from curate.errors import UserError
 from dashboards.query.catalog import Folder
 from dashboards.query.engine import Connection, fetch
 
@@ -41,24 +42,30 @@ class Embeddings:
 
 
 def open_embeddings(cache: Path, folder: Folder) -> Embeddings | None:
-    """The matrix of a curated set, written below ``cache`` at first use; None if it holds no embedding."""
+    """The matrix of a curated set, written below ``cache`` at first use; None if it holds no embedding.
+
+    Raises:
+        UserError: the stored signals cannot be read, or the cache cannot be written.
+    """
     place = cache / "embeddings" / f"{folder.name}-{folder.fingerprint}"
     done = place.with_suffix(".json")
-    if not done.is_file():
-        with _alone(place):
-            if not done.is_file() and not _write(place, folder):
-                return None
-    vectors = np.load(place.with_suffix(".vectors.npy"), mmap_mode="r")
-    keys = np.load(place.with_suffix(".keys.npy"), mmap_mode="r")
-    return Embeddings(vectors, keys, float(json.loads(done.read_text())["usual"]))
+    with _readable(folder):
+        if not done.is_file():
+            with _alone(place):
+                if not done.is_file() and not _write(place, folder):
+                    return None
+        vectors = np.load(place.with_suffix(".vectors.npy"), mmap_mode="r")
+        keys = np.load(place.with_suffix(".keys.npy"), mmap_mode="r")
+        return Embeddings(vectors, keys, float(json.loads(done.read_text())["usual"]))
 
 
 def embedding_of(connection: Connection, folder: Folder, image_key: str) -> NDArray[np.float32] | None:
     """The stored embedding of a picture of the set or of an evaluation set that it was compared with."""
     parts = [*_parts(folder.path), *folder.path.glob("against/*/signals/part-*.parquet")]
     for part in parts:
-        if _COLUMN not in pq.read_schema(part).names:
-            continue
+        with _readable(folder):
+            if _COLUMN not in pq.read_schema(part).names:
+                continue
         sql = f"SELECT {_COLUMN}::FLOAT[] AS vector FROM read_parquet(?) WHERE image_key = ? AND {_COLUMN} IS NOT NULL"
         for row in fetch(connection, sql, [glob.escape(str(part)), image_key]):
             return np.asarray(row["vector"], dtype=np.float32)
@@ -131,6 +138,15 @@ def _usual(vectors: NDArray[np.float16]) -> float:
         cosines[np.flatnonzero(here), own[here]] = -1.0
         best = np.maximum(best, cosines.max(axis=1))
     return float(np.percentile(best, _USUAL_PERCENTILE))
+
+
+@contextlib.contextmanager
+def _readable(folder: Folder) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder.path}: its embeddings cannot be read ({reason}); curate again") from error
 
 
 @contextlib.contextmanager

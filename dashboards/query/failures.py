@@ -10,6 +10,7 @@ import numpy as np
 
 from dashboards.query.engine import Connection, fetch, fetch_integers, quoted
 from dashboards.query.filters import OUTCOMES, PAIRED, FilterSpec, Outcome, conditions, outcome_sql
+from dashboards.query.strictness import near_sql
 from dashboards.query.tables import Predictions
 
 _LONGEST_LIST = 500  # values offered for one filter
@@ -26,6 +27,8 @@ class Answer:
         scores: metric → value, those that apply.
         error: why a request failed, '' otherwise.
         content_hash: what a decision about the row is tied to; see ``curate.corrections``.
+        near: in which way a wrong answer is near a reference, see ``strictness.NEAR``; '' if in none.
+        choices: of a multiple-choice question.
         base_extracted, base_correct: what the baseline said, None without one.
     """
 
@@ -44,6 +47,8 @@ class Answer:
     slices: dict[str, str] = field(default_factory=dict)
     error: str = ""
     content_hash: str = ""
+    near: str = ""
+    choices: tuple[str, ...] = ()
     base_extracted: str | None = None
     base_correct: bool | None = None
 
@@ -108,8 +113,9 @@ def filter_values(connection: Connection, table: Predictions) -> dict[str, list[
 
 
 def _select(connection: Connection, table: Predictions, where: str, values: list[Any]) -> list[Answer]:
+    correct = table.correct_sql()
     sql = f"""
-        SELECT *, {table.correct_sql()} AS correct
+        SELECT *, {correct} AS correct, {near_sql(correct)} AS near
         FROM read_parquet(?, file_row_number = true) WHERE {where} ORDER BY file_row_number"""
     return [_answer(row, table) for row in fetch(connection, sql, [table.path, *values])]
 
@@ -132,6 +138,8 @@ def _answer(row: dict[str, Any], table: Predictions) -> Answer:
         slices={name.removeprefix("slice_"): str(value) for name, value in slices.items()},
         error=row.get("error") or "",
         content_hash=row.get("content_hash") or "",
+        near=row["near"],
+        choices=tuple(row.get("choices") or ()),
     )
 
 

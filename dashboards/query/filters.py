@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dashboards.query.engine import quoted
+from dashboards.query.strictness import NEAR, near_rows_sql
 from dashboards.query.tables import STATUSES, Predictions
 
 # The values are what the page and the URL show.
@@ -20,7 +21,8 @@ _SLICES = {"question_types": "slice_question_type", "answer_types": "slice_answe
 _SEARCHED = ("sample_id", "question", "raw", "extracted")
 _PARAMETERS = {
     "run": "run", "base": "base", "task": "task", "question_types": "qt", "answer_types": "at", "statuses": "status",
-    "where": "where", "outcome": "outcome", "metric": "metric", "below": "below", "text": "q", "order": "sort",
+    "where": "where", "near": "near", "outcome": "outcome", "metric": "metric", "below": "below",
+    "text": "q", "order": "sort",
 }  # fmt: skip
 
 
@@ -33,6 +35,7 @@ class FilterSpec:
         base: name of the one to compare with; '' is the newest other one, ``NO_BASE`` is none.
         task, question_types, answer_types, statuses: '' or empty keeps all.
         where: slices as ``name=value``, for any slice column; all must hold.
+        near: wrong answers that are near a reference in one of these ways, see ``strictness.NEAR``.
         outcome: ``Fixed`` and ``Broken`` are relative to ``base``.
         metric, below: keeps rows whose ``metric`` is lower than ``below``.
         text: a substring of id, question, answer or a reference, in any case.
@@ -45,6 +48,7 @@ class FilterSpec:
     answer_types: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
     outcome: Outcome = "Wrong"
     metric: str = ""
     below: float | None = None
@@ -74,6 +78,7 @@ class FilterSpec:
             answer_types=tuple(parameters.get("at", ())),
             statuses=tuple(status for status in parameters.get("status", ()) if status in STATUSES),
             where=tuple(parameters.get("where", ())),
+            near=tuple(way for way in parameters.get("near", ()) if way in NEAR),
             outcome=next((known for known in OUTCOMES if known == outcome), "Wrong"),
             metric=last.get("metric", ""),
             below=_number(last.get("below", "")),
@@ -107,6 +112,9 @@ def conditions(spec: FilterSpec, table: Predictions) -> tuple[str, list[Any]]:
         if name in (known := table.slice_sql()):
             clauses.append(f"{known[name]} = ?")
             values.append(value)
+    if spec.near:
+        clauses.append(near_rows_sql(table.correct_sql()))
+        values += [table.path, list(spec.near)]
     if spec.statuses:
         clauses.append("status IN (SELECT unnest(?))")
         values.append(list(spec.statuses))

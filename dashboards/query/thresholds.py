@@ -22,7 +22,7 @@ from curate.facts import column_types
 from curate.policy import CheckedRule, check_rules, open_facts
 from curate.recipe import CurateRecipe, all_rules
 from curate.workspace import Workspace
-from dashboards.query.catalog import Folder, manifest_of
+from dashboards.query.catalog import MAKE, Folder, manifest_of
 from dashboards.query.engine import Connection, fetch_columns
 
 _COMPARISON = re.compile(r"\(?(?P<left>.+?) (?P<sign><=|>=|<|>) (?P<number>-?\d+(?:\.\d+)?)\)?")
@@ -124,7 +124,10 @@ def load_signals(connection: Connection, folder: Folder) -> Signals:
     Raises:
         UserError: the set's tables or its recipe cannot be read.
     """
-    recipe = parse_recipe(manifest_of(folder)["recipe"], CurateRecipe, where=str(folder.path / "manifest.json"))
+    recorded = manifest_of(folder).get("recipe")
+    if not isinstance(recorded, Mapping):
+        raise UserError(f"{folder.path}: its manifest holds no recipe; remake it with `{MAKE['curated']}`")
+    recipe = parse_recipe(dict(recorded), CurateRecipe, where=str(folder.path / "manifest.json"))
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     sql = "SELECT source FROM read_parquet(?) ORDER BY position"
     source = fetch_columns(connection, sql, [folder.file("samples.parquet")])["source"].astype(str)
@@ -183,7 +186,7 @@ def preview(signals: Signals, threshold: Threshold, number: float) -> Preview:
 def values(signals: Signals, threshold: Threshold) -> NDArray[np.float64]:
     """(facts,) what the threshold compares, NaN where it is not known."""
     sql = f"SELECT ({threshold.left})::DOUBLE AS value FROM facts ORDER BY position, image_no"
-    column = signals.facts.cursor().execute(sql).fetchnumpy()["value"]
+    column = _column(signals.facts, sql)
     return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)
 
 
@@ -211,7 +214,16 @@ def nearest_rows(
 
 def _fires(facts: duckdb.DuckDBPyConnection, owner: NDArray[np.int64], sql: str) -> Mask:
     """(samples,) whether a checked condition is true for any image of the sample."""
-    column = facts.cursor().execute(f"SELECT coalesce({sql}, false) AS f FROM facts ORDER BY position, image_no")
+    column = _column(facts, f"SELECT coalesce({sql}, false) AS f FROM facts ORDER BY position, image_no")
     fired = np.zeros(int(owner[-1]) + 1 if len(owner) else 0, dtype=bool)
-    fired[owner[np.asarray(column.fetchnumpy()["f"], dtype=bool)]] = True
+    fired[owner[np.asarray(column, dtype=bool)]] = True
     return fired
+
+
+def _column(facts: duckdb.DuckDBPyConnection, sql: str) -> np.ma.MaskedArray:
+    """The only column of a query over the facts; they are read from disk, where a file may be gone by now."""
+    try:
+        (column,) = facts.cursor().execute(sql).fetchnumpy().values()
+    except duckdb.Error as error:
+        raise UserError(f"stored signals cannot be read: {str(error).splitlines()[0]}; curate again") from error
+    return np.ma.asarray(column)

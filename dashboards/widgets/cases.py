@@ -11,6 +11,7 @@ from dashboards.query.catalog import Folder
 from dashboards.query.rows import Case
 from dashboards.widgets.history import DECISION_COLOURS, DECISION_WORDS
 from dashboards.widgets.links import open_sample_alone
+from dashboards.widgets.numbers import as_label
 
 
 def case_grid(folder: Folder, cases: Sequence[Case], key: str, notes: Sequence[str] = (), columns: int = 6) -> None:
@@ -24,7 +25,7 @@ def case_grid(folder: Folder, cases: Sequence[Case], key: str, notes: Sequence[s
                 with st.container(horizontal=True, gap="xxsmall"):
                     st.badge(DECISION_WORDS.get(case.decision, "?"), color=DECISION_COLOURS.get(case.decision, "gray"))
                     if case.reason:
-                        st.badge(case.reason.replace("_", " "), color="gray")
+                        st.badge(as_label(case.reason), color="gray")
                 st.text(f"{case.question}\n{case.answer}")
                 if st.button("Open", key=f"{key}_{number}", type="tertiary"):
                     open_sample_alone(case.sample_id)

@@ -6,10 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from curate.errors import UserError
-from curate.explain import Explanation, explain
+from curate.explain import Explanation
 from dashboards import state
 from dashboards.query.catalog import Folder
 from dashboards.query.decisions import Funnel
+from dashboards.query.why import why
 from dashboards.widgets.cases import case_grid
 from dashboards.widgets.charts import funnel_chart
 from dashboards.widgets.history import DECISION_COLOURS, DECISION_WORDS, values_text
@@ -42,7 +43,7 @@ def _why(folder: Folder) -> None:
         st.caption("Shows every rule in order with the row's values, whether it fired or not.")
         return
     try:
-        explained(explain(folder.path, wanted.strip()))
+        explained(why(folder, wanted.strip()))
     except UserError as error:
         problem(str(error))
 

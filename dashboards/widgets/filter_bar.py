@@ -9,8 +9,11 @@ import streamlit as st
 from dashboards import state
 from dashboards.query.catalog import Folder
 from dashboards.query.filters import NO_BASE, ORDERS, OUTCOMES, PAIRED, FilterSpec
+from dashboards.query.strictness import NEAR, NEAR_HELP
 from dashboards.query.tables import STATUSES
 from dashboards.widgets.pager import first_page
+
+_NEAR_LINES = [f"{way}: {what}" for way, what in NEAR_HELP.items()]
 
 
 def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
@@ -33,6 +36,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
     answer_types = _several("Answer type", values.get("slice_answer_type", []), "at")
     statuses = _several("Status", [status for status in STATUSES if status in values["status"]], "status")
     where = _several("Slices", _slice_terms(run, values), "where")
+    near = _several("Wrong, but fixable by scorer", list(NEAR), "near", help="; ".join(_NEAR_LINES))
     metric, below = _metric(run)
     return FilterSpec(
         run=run.name,
@@ -42,6 +46,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
         answer_types=answer_types,
         statuses=statuses,
         where=where,
+        near=near,
         metric=metric,
         below=below,
         text=text or "",
@@ -70,10 +75,12 @@ def _slice_terms(run: Folder, values: dict[str, list[str]]) -> list[str]:
     return list(dict.fromkeys([*named, *others]))
 
 
-def _several(label: str, options: list[str], key: str) -> tuple[str, ...]:
+def _several(label: str, options: list[str], key: str, help: str | None = None) -> tuple[str, ...]:
     if not options:
         return ()
-    chosen = st.multiselect(label, options, key=key, bind="query-params", on_change=first_page, placeholder="All")
+    chosen = st.multiselect(
+        label, options, key=key, bind="query-params", on_change=first_page, placeholder="All", help=help
+    )
     return tuple(chosen)
 
 

@@ -51,6 +51,8 @@ def chips(answer: Answer) -> list[dict[str, str]]:
         found.append({"text": "right" if answer.correct else "wrong", "tone": "good" if answer.correct else "bad"})
     if answer.base_correct is not None and answer.correct is not None and answer.base_correct != answer.correct:
         found.append({"text": "fixed" if answer.correct else "broken", "tone": "odd"})
+    if answer.near:
+        found.append({"text": f"fixable by scorer: {answer.near}", "tone": "odd"})
     if answer.status != "ok":
         found.append({"text": answer.status, "tone": "odd"})
     if answer.correct is None:

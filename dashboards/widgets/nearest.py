@@ -11,6 +11,7 @@ from dashboards.query.neighbors import Nearest, Neighbor, TrainingRow
 from dashboards.widgets.history import DECISION_COLOURS, DECISION_WORDS
 from dashboards.widgets.links import open_sample_alone
 from dashboards.widgets.notice import problem
+from dashboards.widgets.numbers import as_label
 
 _OPEN = "nearest_open"
 
@@ -91,7 +92,7 @@ def _row(row: TrainingRow, key: str) -> None:
         if row.same_question:
             st.badge("same question", color="blue")
         if row.reason:
-            st.badge(row.reason.replace("_", " "), color="gray")
+            st.badge(as_label(row.reason), color="gray")
     st.text(f"{row.question}\n{row.answer}")
     if st.button("Open", key=f"near_{key}", type="tertiary"):
         open_sample_alone(row.sample_id)

@@ -15,6 +15,7 @@ from dashboards.corrections.history import Decision, last_of, new_text, of_sampl
 from dashboards.corrections.log import append
 from dashboards.corrections.tags import tags_of
 from dashboards.widgets.notice import problem
+from dashboards.widgets.numbers import as_label
 from dashboards.widgets.reviewer import reviewer
 
 WRONG_REFERENCE = "wrong reference"
@@ -98,8 +99,9 @@ def _tags(subject: Subject) -> None:
     with st.container(horizontal=True, gap="xsmall", key="tags"):
         for number, tag in enumerate(tags_of(state.corrections_folder()), start=1):
             st.button(
-                tag, shortcut=str(number), key=f"tag_{number}", type="primary" if tag in mine else "secondary",
-                on_click=_write, args=(subject, "tag", None, tuple(sorted(mine ^ {tag}))),
+                as_label(tag), shortcut=str(number), key=f"tag_{number}",
+                type="primary" if tag in mine else "secondary", on_click=_write,
+                args=(subject, "tag", None, tuple(sorted(mine ^ {tag}))),
             )  # fmt: skip
 
 

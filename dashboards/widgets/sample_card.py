@@ -12,6 +12,7 @@ from dashboards.images.route import thumb_url
 from dashboards.query.catalog import Folder
 from dashboards.query.failures import Answer
 from dashboards.query.samples import Said
+from dashboards.query.strictness import NEAR_HELP
 from dashboards.widgets.notice import problem
 from dashboards.widgets.numbers import metric_name, votes
 
@@ -75,6 +76,8 @@ def said_by(said: Said, *, role: str) -> None:
 def _verdict(answer: Answer) -> None:
     if answer.correct is not None:
         st.badge("right" if answer.correct else "wrong", color="green" if answer.correct else "red")
+    if answer.near:
+        st.badge(f"fixable by scorer: {answer.near}", color="violet", help=NEAR_HELP[answer.near])
     if answer.status != "ok":
         known = answer.status if answer.status.isalpha() else "not ok"
         st.badge(known, color="orange", help="No usable answer; it counts as wrong.")

@@ -32,8 +32,9 @@ def show_thresholds(folder: Folder) -> None:
 def _tune(folder: Folder, threshold: Threshold) -> None:
     values = state.threshold_values(folder, threshold)
     low, high = _range(values, threshold.number)
+    st.text(f"{threshold.left} {threshold.sign}")
     number = st.slider(
-        threshold.left, low, high, threshold.number, step=(high - low) / _STEPS, format="%.4g",
+        "Number", low, high, threshold.number, step=(high - low) / _STEPS, format="%.4g",
         key=f"number_{threshold.label}",
         help="Over stored signals: no picture is opened. Duplicates and contamination stay as they were found.",
     )  # fmt: skip

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.query.filters import ORDERS, OUTCOMES, FilterSpec, conditions
+from dashboards.query.strictness import NEAR
 from dashboards.query.tables import STATUSES, Predictions
 
 _text = st.text(max_size=20)
@@ -21,6 +22,7 @@ specs = st.builds(
     where=st.lists(
         st.text(min_size=1, max_size=10) | st.sampled_from(["question_type=shape", "reference=yes"]), max_size=2
     ).map(tuple),
+    near=st.lists(st.sampled_from(NEAR), max_size=2).map(tuple),
     outcome=st.sampled_from(OUTCOMES),
     metric=_text,
     below=st.none() | st.floats(allow_nan=False),
@@ -62,7 +64,7 @@ def test_user_text_never_becomes_sql(spec: FilterSpec) -> None:
         run="r", base="b", task="t" if spec.task else "", question_types=("q",) * bool(spec.question_types),
         answer_types=("a",) * bool(spec.answer_types),
         where=tuple(_other_value(term) for term in spec.where), statuses=("ok",) * bool(spec.statuses),
-        outcome=spec.outcome,
+        near=("plural",) * bool(spec.near), outcome=spec.outcome,
         metric="accuracy" if spec.metric == "accuracy" else "", below=0.5 if spec.below is not None else None,
         text="x" if spec.text else "", order=spec.order,
     )  # fmt: skip

@@ -1,0 +1,24 @@
+"""Every rule of a curated set on one of its rows, as ``curate explain`` has it."""
+
+from __future__ import annotations
+
+import duckdb
+
+from curate.errors import UserError
+from curate.explain import Explanation, explain
+from dashboards.query.catalog import MAKE, Folder, manifest_of
+
+
+def why(folder: Folder, sample_id: str) -> Explanation:
+    """The explanation of a row.
+
+    Raises:
+        UserError: the folder has no such row (near ids are named), or cannot be read.
+    """
+    if "recipe" not in manifest_of(folder):
+        raise UserError(f"{folder.path}: its manifest holds no recipe; remake it with `{MAKE['curated']}`")
+    try:
+        return explain(folder.path, sample_id)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder.path}: its signals cannot be read ({reason}); run `{MAKE['curated']}`") from error
