@@ -151,7 +151,7 @@ def _damage(root: Path, what: str) -> None:
             table = pq.read_table(path)
             pq.write_table(table.select([name for name in table.column_names if name in kept]), path)
     elif what == "signals are gone":
-            for name in ("signals", "work"):
+        for name in ("signals", "work"):
             for path in root.glob(f"curated/*/{name}"):
                 shutil.rmtree(path)
     elif what == "corrections are garbage":
