@@ -8,9 +8,9 @@ from typing import Any
 from curate.card import CARD, write_card
 from curate.contamination import write_report
 from curate.exports.rows import ONE_SPLIT, Curated
+from curate.fates import CheckedRule
 from curate.inputs import resolved
 from curate.manifest import MANIFEST, write_manifest
-from curate.policy import CheckedRule
 from curate.recipe import CurateRecipe
 from curate.results import write_results
 from curate.steps import Steps

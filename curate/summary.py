@@ -13,7 +13,7 @@ from rich.text import Text
 
 from curate.contamination.report import read_report
 from curate.facts import parquet
-from curate.policy import CheckedRule
+from curate.fates import CheckedRule
 from curate.workspace import Workspace, row_count
 
 _BAR = 24

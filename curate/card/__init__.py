@@ -15,8 +15,8 @@ from curate.atomic import write_text
 from curate.card import sections
 from curate.card.examples import Examples, examples
 from curate.card.text import share
+from curate.fates import CheckedRule
 from curate.license import license_fields
-from curate.policy import CheckedRule
 from curate.recipe import CurateRecipe
 from curate.results import LEDGER, SAMPLES, SAMPLES_TABLE
 from curate.workspace import Workspace

@@ -14,7 +14,7 @@ import duckdb
 from curate.atomic import atomic_path
 from curate.card.text import cell, table
 from curate.facts import literal, parquet
-from curate.policy import CheckedRule
+from curate.fates import CheckedRule
 from curate.preflight import locate
 from curate.recipe import CurateRecipe
 from curate.results import SAMPLES_TABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from curate.card.text import cell, table
-from curate.policy import CheckedRule
+from curate.fates import CheckedRule
 from curate.recipe import CurateRecipe
 
 _FATES = {

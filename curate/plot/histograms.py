@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from curate.facts import create_facts, create_views, known_columns, parquet
-from curate.policy import CheckedRule
+from curate.fates import CheckedRule
 from curate.workspace import Workspace, of_this_version
 
 _BINS = 60
