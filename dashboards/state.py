@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
+from curate.errors import UserError
 from dashboards.corrections.history import Decision, read_decisions
 from dashboards.query import compare, failures, neighbors, rows, samples, training
 from dashboards.query import decisions as curation
 from dashboards.query import flips as pairing
 from dashboards.query import groups as duplicates
+from dashboards.query import readings as reading
 from dashboards.query import slices as ranking
 from dashboards.query import thresholds as tuning
 from dashboards.query.catalog import Catalog, Folder, scan
@@ -114,6 +116,15 @@ def answers_of_all(runs: tuple[Folder, ...], sample_id: str) -> list[samples.Sai
     return samples.answers_of_all(connection(), runs, sample_id)
 
 
+@st.cache_data(max_entries=256, show_spinner=False)
+def readings(run: Folder, answer: failures.Answer) -> list[reading.Read]:
+    """What each metric compared of an answer; nothing where the run's manifest cannot say."""
+    try:
+        return reading.readings(run, answer)
+    except UserError:  # the answer itself is still worth showing
+        return []
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def fates(sets: tuple[Folder, ...], sample_id: str) -> list[curation.Fate]:
     """What every curated set that saw a sample decided about it."""
@@ -206,6 +217,12 @@ def groups(folder: Folder, order: str, offset: int, count: int) -> tuple[list[du
 def losses_by_source(folder: Folder) -> list[training.SourceLoss]:
     """Losses of a run's sources."""
     return training.losses_by_source(connection(), folder)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def losses_over_epochs(folder: Folder) -> list[training.EpochLoss]:
+    """Mean losses of a run's sources, epoch by epoch."""
+    return training.losses_over_epochs(connection(), folder)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

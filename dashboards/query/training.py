@@ -85,6 +85,16 @@ class SourceLoss:
     p95: float
 
 
+@dataclass(frozen=True)
+class EpochLoss:
+    """Mean loss of a source's rows in one epoch; epochs count from 1 on over the stages."""
+
+    source: str
+    epoch: int
+    mean: float
+    rows: int
+
+
 LOSSES = "losses.parquet"
 _LAST = """
     SELECT sample_id, any_value(source) AS source, arg_min(loss, (stage, epoch)) AS first,
@@ -118,3 +128,12 @@ def losses_by_source(connection: Connection, folder: Folder) -> list[SourceLoss]
                quantile_cont(last, 0.95) AS p95
         FROM ({_LAST}) GROUP BY source ORDER BY mean DESC, source"""
     return [SourceLoss(**row) for row in fetch(connection, sql, [folder.file(LOSSES)])]
+
+
+def losses_over_epochs(connection: Connection, folder: Folder) -> list[EpochLoss]:
+    """Mean loss per source and epoch, in order of epochs; raises UserError for a broken table."""
+    sql = """
+        SELECT source, dense_rank() OVER (ORDER BY stage, epoch) AS epoch, mean, rows FROM (
+            SELECT source, stage, epoch, avg(loss) AS mean, count(*) AS rows FROM read_parquet(?) GROUP BY ALL)
+        ORDER BY epoch, source"""
+    return [EpochLoss(**row) for row in fetch(connection, sql, [folder.file(LOSSES)])]

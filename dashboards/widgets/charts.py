@@ -10,7 +10,7 @@ import pandas as pd
 
 from dashboards.query.decisions import Funnel, Step
 from dashboards.query.scores import Score
-from dashboards.query.training import LossPoint
+from dashboards.query.training import EpochLoss, LossPoint
 from dashboards.widgets.numbers import amount, interval, metric_name
 
 _INK = "#808b99"  # readable on light and on dark
@@ -120,3 +120,22 @@ def loss_chart(points: Sequence[LossPoint]) -> alt.LayerChart | alt.FacetChart:
     )
     smooth = base.mark_line(strokeWidth=2.5).encode(y=alt.Y("smooth:Q", scale=scale))
     return alt.layer(logged, smooth).properties(height=300)
+
+
+def epoch_chart(losses: Sequence[EpochLoss]) -> alt.Chart:
+    """Mean loss of each source over the epochs; sources differ by colour and by shape."""
+    frame = pd.DataFrame([asdict(loss) for loss in losses])
+    sources = sorted(set(frame["source"]))
+    legend = alt.Legend(title=None, orient="top", labelLimit=320)
+    return (
+        alt.Chart(frame)
+        .mark_line(point={"size": 70, "filled": True}, strokeWidth=2)
+        .encode(
+            x=alt.X("epoch:O", title="epoch", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("mean:Q", title="mean loss (nats per token)", scale=alt.Scale(domainMin=0)),
+            color=alt.Color("source:N", sort=sources, legend=legend),
+            shape=alt.Shape("source:N", sort=sources, legend=legend),
+            tooltip=["source", "epoch", alt.Tooltip("mean:Q", format=".3f"), alt.Tooltip("rows:Q", format=",")],
+        )
+        .properties(height=240)
+    )

@@ -9,9 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboards import state
+from dashboards.query.commands import compare_runs
 from dashboards.query.filters import Outcome
 from dashboards.query.flips import Flips
 from dashboards.query.views import View
+from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.headline import count_card
 from dashboards.widgets.links import open_failures
 from dashboards.widgets.numbers import as_label, difference, difference_interval
@@ -39,6 +41,7 @@ def show_compare(view: View) -> None:
     with right:
         _slices(view, task, found)
     touched_panel(view)
+    same_in_terminal(compare_runs(view.base, view.run))
 
 
 def _numbers(found: Flips) -> None:
@@ -64,18 +67,19 @@ def _p(value: float) -> str:
 
 def _matrix(view: View, found: Flips) -> None:
     st.subheader("Who was right")
+    st.caption("fixed: only the run was right · broken: only the baseline was")
     test = found.test
     cells: tuple[tuple[str, int, Outcome, str], ...] = (
         ("both right", test.both, "Both right", ":material/check:"),
-        ("fixed: only the run", test.only_b, "Fixed", ":material/trending_up:"),
-        ("broken: only the baseline", test.only_a, "Broken", ":material/trending_down:"),
+        ("fixed", test.only_b, "Fixed", ":material/trending_up:"),
+        ("broken", test.only_a, "Broken", ":material/trending_down:"),
         ("both wrong", test.neither, "Both wrong", ":material/close:"),
     )
     columns = st.columns(2, gap="small")
     for number, (label, count, outcome, icon) in enumerate(cells):
         with columns[number % 2], st.container(border=True, gap="xxsmall"):
             st.metric(label, f"{count:,}", f"{100 * count / found.n:.1f}%", delta_color="off", delta_arrow="off")
-            if st.button("See the cases", icon=icon, key=f"flip_{outcome}", disabled=not count):
+            if st.button("Cases", icon=icon, key=f"flip_{outcome}", disabled=not count):
                 open_failures(replace(view.spec, outcome=outcome))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboards import state
+from dashboards.corrections.agreement import agreements
 from dashboards.corrections.history import Decision, as_rows, new_tags_in_last, tag_counts
 from dashboards.query.applied import applied
 from dashboards.query.catalog import Catalog
@@ -33,6 +34,7 @@ def show_corrections(catalog: Catalog) -> None:
     with right:
         _tags(decisions)
     _conflicts(decisions)
+    _agreement(decisions)
     st.subheader("Use them")
     st.code(_COMMANDS, language="bash")
     st.download_button(
@@ -96,6 +98,21 @@ def _tags(decisions: list[Decision]) -> None:
         st.dataframe(pd.DataFrame({"Tag": list(counts), "Samples": list(counts.values())}), hide_index=True, key="tags")
     else:
         st.caption("No tag given yet: keys 1–9 on the sample page.")
+
+
+def _agreement(decisions: list[Decision]) -> None:
+    if not (found := agreements(decisions)):
+        return
+    st.subheader("Agreement", help="Cohen's κ over the rows that both reviewers judged: 1 is full agreement, 0 chance.")
+    table = pd.DataFrame(
+        {
+            "Reviewers": [f"{one.first} and {one.second}" for one in found],
+            "Rows judged by both": [one.n for one in found],
+            "Same verdict": [f"{100 * one.observed:.0f}%" for one in found],
+            "κ": ["–" if one.kappa is None else f"{one.kappa:.2f}" for one in found],
+        }
+    )
+    st.dataframe(table, hide_index=True, key="agreement")
 
 
 def _conflicts(decisions: list[Decision]) -> None:

@@ -9,10 +9,12 @@ from curate.errors import UserError
 from curate.explain import Explanation
 from dashboards import state
 from dashboards.query.catalog import Folder
+from dashboards.query.commands import explain_row
 from dashboards.query.decisions import Funnel
 from dashboards.query.why import why
 from dashboards.widgets.cases import case_grid
 from dashboards.widgets.charts import funnel_chart
+from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.history import DECISION_COLOURS, DECISION_WORDS, values_text
 from dashboards.widgets.notice import problem
 from dashboards.widgets.pager import PAGE_SIZE, first_page, pager
@@ -44,6 +46,7 @@ def _why(folder: Folder) -> None:
         return
     try:
         explained(why(folder, wanted.strip()))
+        same_in_terminal(explain_row(folder, wanted.strip()))
     except UserError as error:
         problem(str(error))
 

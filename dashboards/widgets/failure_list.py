@@ -7,8 +7,10 @@ from typing import Any
 import streamlit as st
 
 from dashboards import state
+from dashboards.query.commands import explain_answer, rank_slices
 from dashboards.query.filters import OUTCOMES, PAIRED
 from dashboards.query.views import View
+from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.gallery import gallery
 from dashboards.widgets.links import open_sample
 from dashboards.widgets.pager import PAGE_SIZE, pager
@@ -20,20 +22,19 @@ def show_view(view: View) -> None:
     """Counts, pager and cards of a view."""
     rows = state.view_rows(view)
     counts = state.outcome_counts(view)
-    left, right = st.columns(2, vertical_alignment="center")
-    with left:
-        st.caption(_summary(counts, has_base=view.base is not None))
+    st.caption(_summary(counts, has_base=view.base is not None))
     if not len(rows):
         _nothing_matches(counts)
         return
-    with right:
-        start = pager(len(rows))
+    start = pager(len(rows))
     answers = state.answers(view, tuple(int(row) for row in rows[start : start + PAGE_SIZE]))
     if opened := gallery(answers, view):
         open_sample(opened, view.spec)
     if st.button("Review from here", shortcut="O", icon=":material/rate_review:", key="review_first", help=_KEYS):
         open_sample(answers[0].sample_id, view.spec)
     st.caption(f"{start + 1:,}–{min(start + PAGE_SIZE, len(rows)):,} of {len(rows):,} answers")
+    first = f"{explain_answer(view.run, answers[0].sample_id, answers[0].task)}  # the first answer above"
+    same_in_terminal(f"{rank_slices(view.run, view.spec.task)}\n{first}")
 
 
 def _summary(counts: dict[Any, int], *, has_base: bool) -> str:
@@ -52,7 +53,7 @@ def _nothing_matches(counts: dict[Any, int]) -> None:
         else:
             st.caption("Take a filter away at the left.")
         if counts["All"]:
-            st.button("Show all outcomes", on_click=_show_all, type="primary")
+            st.button("Show all outcomes", on_click=_show_all, type="primary", key="show_all")
 
 
 def _show_all() -> None:

@@ -51,7 +51,7 @@ def review_bar(subject: Subject) -> None:
         if failed := st.session_state.pop(_FAILED, ""):
             problem(failed)
         st.caption("Your verdict · every key writes one line to data/corrections at once · U takes the last one back")
-        with st.container(horizontal=True, gap="small"):
+        with st.container(horizontal=True, gap="xsmall"):
             for verdict in VERDICTS:
                 if subject.kind in verdict.kinds:
                     _verdict(verdict, subject)

@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
+from dashboards import state
 from dashboards.images.route import thumb_url
 from dashboards.query.catalog import Folder
 from dashboards.query.failures import Answer
@@ -69,6 +70,7 @@ def said_by(said: Said, *, role: str) -> None:
                 _verdict(said.answer)
         if said.answer:
             _answer(said.answer)
+            _read(said.run, said.answer)
         else:
             problem(said.problem)
 
@@ -81,6 +83,19 @@ def _verdict(answer: Answer) -> None:
     if answer.status != "ok":
         known = answer.status if answer.status.isalpha() else "not ok"
         st.badge(known, color="orange", help="No usable answer; it counts as wrong.")
+
+
+def _read(run: Folder, answer: Answer) -> None:
+    """What the metrics compared: the answer as each rule normalises it, and what that matched."""
+    if found := state.readings(run, answer):
+        table = pd.DataFrame(
+            {
+                "Compared by": [", ".join(metric_name(name) for name in read.metrics) for read in found],
+                "Normalised answer": [read.text for read in found],
+                "Matched": [read.matched or "nothing" for read in found],
+            }
+        )
+        st.dataframe(table, hide_index=True, key=f"read_{run.name}_{answer.task}")
 
 
 def _answer(answer: Answer) -> None:

@@ -6,10 +6,12 @@ import streamlit as st
 
 from dashboards import state
 from dashboards.query.catalog import Catalog, Folder
+from dashboards.query.commands import explain_answer, explain_row
 from dashboards.query.decisions import Fate
 from dashboards.query.samples import Said
 from dashboards.query.subjects import subject_of
 from dashboards.query.views import View
+from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.history import copies, curated_fate, leaks
 from dashboards.widgets.nearest import nearest_panel
 from dashboards.widgets.review_bar import review_bar
@@ -40,7 +42,7 @@ def show_sample(catalog: Catalog, view: View | None, sample_id: str) -> None:
     if not answered and not fates:
         _unknown(sample_id, said)
         return
-    left, right = st.columns([1, 2], gap="medium")
+    left, right = st.columns([1, 3], gap="medium")
     with left:
         _picture(answered, fates)
         st.code(sample_id, language=None, wrap_lines=True)
@@ -55,6 +57,12 @@ def show_sample(catalog: Catalog, view: View | None, sample_id: str) -> None:
         nearest_panel(sets, sample_id, keys, subject.question, subject.references, own)
         if sets:
             _curation(sets, answered, fates, sample_id)
+        same_in_terminal(_commands(answered, fates, sample_id))
+
+
+def _commands(answered: list[Said], fates: list[Fate], sample_id: str) -> str:
+    lines = [explain_answer(item.run, sample_id) for item in answered]
+    return "\n".join([*lines, *(explain_row(fate.folder, sample_id) for fate in fates)])
 
 
 def _picture(answered: list[Said], fates: list[Fate]) -> None:

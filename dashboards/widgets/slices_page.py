@@ -9,8 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboards import state
+from dashboards.query.commands import rank_slices
 from dashboards.query.slices import MIN_IMAGES, MIN_ROWS, Ranking, Slice
 from dashboards.query.views import View
+from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.links import open_failures
 
 _SHOWN = 20
@@ -39,6 +41,7 @@ def show_slices(view: View) -> None:
         column_config={"Errors": st.column_config.NumberColumn(format="%.1f%%")},
     )  # fmt: skip
     st.caption("Choose a row to see its failures.")
+    same_in_terminal(rank_slices(view.run, task))
     if chosen := event.selection.rows:
         open_failures(replace(view.spec, task=task, where=shown[chosen[0]].where, outcome="Wrong"))
 

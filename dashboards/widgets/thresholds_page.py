@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboards import state
 from dashboards.query.catalog import Folder
+from dashboards.query.commands import try_thresholds
 from dashboards.query.thresholds import Histogram, Preview, Threshold
 from dashboards.widgets.cases import case_grid
 from dashboards.widgets.headline import count_card
@@ -45,8 +46,10 @@ def _tune(folder: Folder, threshold: Threshold) -> None:
     with left:
         _sources(preview)
     with right:
-        st.caption("Copy into the recipe, then run `curate decide`")
+        st.caption("Copy into the recipe")
         st.code(_patch(threshold, number), language="yaml")
+        st.caption("then decide beside the set, and see which rows change")
+        st.code(try_thresholds(folder), language="bash", wrap_lines=True)
     _both_sides(folder, threshold, number)
 
 

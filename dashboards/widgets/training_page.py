@@ -11,7 +11,7 @@ from dashboards import state
 from dashboards.query.catalog import Catalog, Folder
 from dashboards.query.training import LOSSES, Loss
 from dashboards.widgets.cases import case_grid
-from dashboards.widgets.charts import loss_chart
+from dashboards.widgets.charts import epoch_chart, loss_chart
 from dashboards.widgets.pager import PAGE_SIZE, first_page, pager
 
 _DECIMALS = {name: st.column_config.NumberColumn(format="%.3f") for name in ("Mean", "Median", "95th percentile")}
@@ -31,6 +31,9 @@ def show_training(catalog: Catalog, folder: Folder) -> None:
     table = pd.DataFrame([asdict(source) for source in sources])
     table.columns = ["Source", "Rows", "Mean", "Median", "95th percentile"]
     st.dataframe(table, hide_index=True, key="by_source", column_config=_DECIMALS)
+    epochs = state.losses_over_epochs(folder)
+    if epochs and epochs[-1].epoch > 1:
+        st.altair_chart(epoch_chart(epochs), alt="Mean loss of each source over the epochs")
     _hardest(catalog, folder, [source.source for source in sources])
 
 

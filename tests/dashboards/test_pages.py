@@ -143,7 +143,7 @@ def test_captions_have_no_verdict_and_say_so(data: Path, monkeypatch: pytest.Mon
     table = pd.read_parquet(data / "evals" / "demo-tuned" / "predictions.parquet")
     app = _open(data, monkeypatch, "failures", run="demo-tuned", task="caption", status="ok")
     assert not _cards(app) and "no notion of right and wrong" in _captions(app)
-    app.button[-1].click().run()
+    app.button(key="show_all").click().run()
     captions = table[(table["task"] == "caption") & (table["status"] == "ok")].sort_values(["bleu_4", "sample_id"])
     assert [card["id"] for card in _cards(app)] == list(captions["sample_id"])
     assert any(chip["text"].startswith("CIDEr-D") for chip in _cards(app)[0]["chips"])

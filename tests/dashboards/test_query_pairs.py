@@ -17,7 +17,7 @@ from dashboards.query.rows import cases_at, cases_of, dropped_by
 from dashboards.query.samples import touched
 from dashboards.query.slices import rank_slices
 from dashboards.query.tables import Predictions, open_predictions
-from dashboards.query.training import highest_losses, losses_by_source
+from dashboards.query.training import highest_losses, losses_by_source, losses_over_epochs
 from evalsuite.statistics import excess_errors
 
 
@@ -141,4 +141,8 @@ def test_losses(tmp_path: Path) -> None:
     assert total == 3 and [(one.sample_id, one.first, one.last) for one in losses] == [("b", 2.0, 2.0), ("a", 3.0, 1.0)]
     assert [one.sample_id for one in highest_losses(connect(tmp_path), run, "x", 0, 5)[0]] == ["a", "c"]
     (hard, easy) = losses_by_source(connect(tmp_path), run)
+    epochs = losses_over_epochs(connect(tmp_path), run)
+    assert [(one.source, one.epoch, one.mean, one.rows) for one in epochs] == [
+        ("x", 1, 3.0, 1), ("x", 2, 1.0, 1), ("y", 2, 2.0, 1), ("x", 3, 0.5, 1)
+    ]  # fmt: skip
     assert (hard.source, hard.rows, hard.mean) == ("y", 1, 2.0) and (easy.rows, easy.median) == (2, 0.75)
