@@ -62,6 +62,7 @@ def outputs(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_killed_twenty_times_at_random_moments_the_bytes_are_the_same(tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     make(undisturbed)
