@@ -35,6 +35,10 @@ $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
 	@touch $@
 
+$(VENV)/.installed-peers: pyproject.toml $(VENV)/.installed-dev
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,peers]'
+	@touch $@
+
 install: $(VENV)/.installed  ## create .venv and install what the stages need
 install-dev: $(VENV)/.installed-dev  ## the same with what tests and linters need
 
@@ -90,7 +94,7 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts
 test: lint  ## everything that must hold before a commit lands: linters, then the tests
 	$(PY) -m pytest
 
-bench: $(VENV)/.installed-dev  ## measure speed against the named peers, in one run
+bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in one run
 	$(PY) -m tests.benchmarks
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
