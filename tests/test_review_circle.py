@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -64,9 +66,16 @@ def review(page: Page, folder: Path) -> None:
     press(page, "d", 4, folder)
 
 
-def test_a_reviewers_keys_change_the_next_round(loop: Path) -> None:
+@pytest.fixture
+def corrections(loop: Path) -> Iterator[Path]:
+    """Where the reviewer's lines land; gone afterwards, so that other tests meet the loop as it was."""
+    yield loop / "corrections"
+    shutil.rmtree(loop / "corrections", ignore_errors=True)
+
+
+def test_a_reviewers_keys_change_the_next_round(loop: Path, corrections: Path) -> None:
     expect.set_options(timeout=60_000)
-    folder = loop / "corrections"
+    folder = corrections
     with serving(loop) as address, chromium() as browser:
         page = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=address).new_page()
         review(page, folder)
