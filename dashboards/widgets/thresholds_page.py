@@ -96,8 +96,13 @@ def histogram_chart(found: Histogram, threshold: Threshold, number: float) -> al
     lines = pd.DataFrame({"at": [threshold.number, number], "which": ["recipe", "now"]})
     rules = (
         alt.Chart(lines)
-        .mark_rule(strokeWidth=2)
-        .encode(x="at:Q", strokeDash=alt.StrokeDash("which:N", legend=alt.Legend(title=None, orient="top")))
+        .mark_rule(strokeWidth=2, color="#56b4e9")
+        .encode(
+            x="at:Q",
+            strokeDash=alt.StrokeDash(
+                "which:N", legend=alt.Legend(title=None, orient="top", symbolStrokeColor="#56b4e9")
+            ),
+        )
     )
     return alt.layer(bars, rules).properties(height=240)
 
