@@ -84,21 +84,17 @@ def edge_ratios(lines: Grey, gate: int) -> NDArray[np.float32]:
     if lines.shape[1] < _WINDOW:
         return np.zeros(0, np.float32)
     left, right = lines[:, :-1], lines[:, 1:]
-    high, low = np.maximum(left, right), np.minimum(left, right)  # of windows of two, where the longer ones begin
-    step = high - low
-    range_ = _sliding(high, np.maximum, _WINDOW, 2) - _sliding(low, np.minimum, _WINDOW, 2)
+    step = np.maximum(left, right) - np.minimum(left, right)
+    range_ = _sliding(lines, np.maximum, _WINDOW) - _sliding(lines, np.minimum, _WINDOW)
     centre = step[:, _WINDOW // 2 - 1 :][:, : range_.shape[1]]
     steepest = _sliding(step, np.maximum, _WINDOW // 2)[:, _WINDOW // 4 :][:, : range_.shape[1]]
     at = np.flatnonzero((range_ >= gate) & (centre == steepest) & (centre > 0))
     return centre.ravel()[at].astype(np.float32) / range_.ravel()[at]
 
 
-def _sliding(lines: Grey, extreme: np.ufunc, width: int, reach: int = 1) -> Grey:
-    """Extreme of every window of ``width`` (a power of two) along axis 1, by doubling.
-
-    Args:
-        reach: width of the windows that ``lines`` already holds the extremes of.
-    """
+def _sliding(lines: Grey, extreme: np.ufunc, width: int) -> Grey:
+    """Extreme of every window of ``width`` (a power of two) along axis 1, by doubling."""
+    reach = 1
     while reach < width:
         lines = extreme(lines[:, reach:], lines[:, :-reach])
         reach *= 2
