@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
+from curate.libraries import first_line, offline_if_local, prepare_libraries
 from finetune.processes import sharded
 from finetune.recipe import Quantization
 from finetune.towers import Anatomy, find_parts
-
-
-def _offline_if_local(model: str) -> None:
-    if Path(model).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-def quieten() -> None:
-    """Silence what libraries say about themselves: weight-loading bars, deprecations of calls that
-    they make to each other, and an optional CPU kernel of bitsandbytes that would come from the network."""
-    import logging
-    import warnings
-
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def load_processor(model: str, chat_template: Path | None = None, max_pixels: int | None = None) -> Any:
@@ -42,7 +23,7 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
     Raises:
         UserError: nothing loadable there, or no such template file.
     """
-    _offline_if_local(model)
+    offline_if_local(model)
     from transformers import AutoProcessor
 
     try:
@@ -50,7 +31,7 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
         if max_pixels is not None and getattr(processor.image_processor, "max_pixels", None) is not None:
             processor = AutoProcessor.from_pretrained(model, trust_remote_code=False, max_pixels=max_pixels)
     except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"model {model}: its processor does not load ({_first_line(error)})") from error
+        raise UserError(f"model {model}: its processor does not load ({first_line(error)})") from error
     if chat_template is not None:
         if not chat_template.is_file():
             raise UserError(f"chat_template: {chat_template}: no such file")
@@ -78,11 +59,11 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
     Raises:
         UserError: nothing loadable there, or no vision-language model.
     """
-    _offline_if_local(model)
+    offline_if_local(model)
     import torch
     from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
-    quieten()
+    prepare_libraries()
     dtype = getattr(torch, compute_dtype)
     config = None
     if quantization != "none":
@@ -94,7 +75,7 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
             model, dtype=dtype, quantization_config=config, attn_implementation=attention, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"model {model}: does not load ({_first_line(error)})") from error
+        raise UserError(f"model {model}: does not load ({first_line(error)})") from error
     keep_trainable(loaded)
     return loaded
 
@@ -119,7 +100,7 @@ def empty_model(model: str) -> Any:
     Raises:
         UserError: nothing loadable there, or no vision-language model.
     """
-    _offline_if_local(model)
+    offline_if_local(model)
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -128,11 +109,7 @@ def empty_model(model: str) -> Any:
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(config)
     except (OSError, ValueError) as error:
-        raise UserError(f"model {model}: does not load ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"model {model}: does not load ({first_line(error)})") from error
 
 
 def keep_trainable(model: Any) -> None:

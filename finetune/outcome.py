@@ -18,6 +18,7 @@ from typing import Any
 
 from curate.atomic import write_json
 from curate.errors import UserError
+from curate.libraries import prepare_libraries
 from finetune.prompts import Prompt
 
 LOOKED_AT = 32
@@ -95,9 +96,9 @@ def main() -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForImageTextToText
 
-    from finetune.model import load_processor, quieten
+    from finetune.model import load_processor
 
-    quieten()
+    prepare_libraries()
     asked = json.loads(chosen.prompts.read_text(encoding="utf-8"))
     model = AutoModelForImageTextToText.from_pretrained(chosen.model, dtype="auto", trust_remote_code=False).eval()
     said = outcome(

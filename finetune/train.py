@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from curate.errors import UserError
+from curate.libraries import prepare_libraries
 from curate.manifest import is_current, package_versions, write_manifest
 from finetune.adapter import Learner, build_learner
 from finetune.card import write_card
@@ -45,9 +46,9 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     clock = {"start": time.monotonic()}
     rows, folder = open_rows(recipe), recipe.folder  # a wrong path is named before any library loads
 
-    from finetune.model import load_processor, quieten
+    from finetune.model import load_processor
 
-    quieten()  # before anything imports bitsandbytes
+    prepare_libraries()  # before anything imports bitsandbytes
     state = start_processes()
     console = Console(stderr=True, highlight=False, quiet=not state.is_main_process)
     resolved, inputs = recipe.model_dump(mode="json"), input_digests(recipe, rows)

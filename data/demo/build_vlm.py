@@ -17,6 +17,7 @@ import typer
 from curate import console
 from curate.atomic import sha256_file
 from curate.errors import UserError
+from curate.libraries import prepare_libraries
 from curate.manifest import is_current, write_manifest
 from data.demo import clip_tower, smollm2
 from data.demo.folder import whole_folder
@@ -202,6 +203,7 @@ def main(
 
     Example: python -m data.demo.build_vlm --out data/models/demo-vlm
     """
+    prepare_libraries()
     strategy: Literal["default", "full"] = "full" if keep_class_token else "default"
     built = save_checkpoint(out, clip, tiny=tiny, feature_layer=feature_layer, strategy=strategy, seed=seed)
     print(f"{out}: {'built' if built else 'is current, nothing to do'}")

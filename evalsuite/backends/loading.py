@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.atomic import digest_of, sha256_file
 from curate.errors import UserError
+from curate.libraries import first_line, offline_if_local, prepare_libraries
 from evalsuite.recipe import ModelSettings
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def load_processor(settings: ModelSettings) -> Any:
     Raises:
         UserError: nothing loadable there, or it has no chat template.
     """
-    _offline_if_local(settings)
+    offline_if_local(settings.path)
+    prepare_libraries()
     from transformers import AutoProcessor
 
     adapter = settings.adapter
@@ -98,7 +99,7 @@ def load_processor(settings: ModelSettings) -> Any:
     try:
         processor = AutoProcessor.from_pretrained(place, revision=None if own else settings.revision)
     except (OSError, ValueError) as error:
-        raise UserError(f"model {place}: its processor does not load ({_first_line(error)})") from error
+        raise UserError(f"model {place}: its processor does not load ({first_line(error)})") from error
     if getattr(processor, "chat_template", None) is None:
         raise UserError(f"model {place}: its processor has no chat template, so it cannot be asked")
     processor.tokenizer.padding_side = "left"
@@ -113,12 +114,11 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
     Raises:
         UserError: nothing loadable there, or the adapter does not fit.
     """
-    _offline_if_local(settings)
+    offline_if_local(settings.path)
+    prepare_libraries()
     import torch
     from transformers import AutoModelForImageTextToText
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
     dtype, device = getattr(torch, resolve_dtype(settings)), torch.device(resolve_device(settings))
     four_bit = settings.quantization == "nf4"
     try:
@@ -132,7 +132,7 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
             **({"device_map": {"": str(device)}} if four_bit else {}),
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"model {settings.path}: does not load ({_first_line(error)})") from error
+        raise UserError(f"model {settings.path}: does not load ({first_line(error)})") from error
     if four_bit:
         _spare_narrow_layers(model)
     if settings.adapter is not None:
@@ -154,7 +154,7 @@ def _with_adapter(model: Any, adapter: Path, four_bit: bool, *, merge: bool) -> 
     try:
         wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False, use_safetensors=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"adapter {adapter}: does not fit the model ({_first_line(error)})") from error
+        raise UserError(f"adapter {adapter}: does not fit the model ({first_line(error)})") from error
     return wrapped.merge_and_unload() if merge else wrapped
 
 
@@ -207,13 +207,3 @@ def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
     return frozenset(token for token in [*listed, tokenizer.eos_token_id] if token is not None)
-
-
-def _offline_if_local(settings: ModelSettings) -> None:
-    """A model in a folder needs no hub; unset, libraries would ask it all the same."""
-    if Path(settings.path).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
