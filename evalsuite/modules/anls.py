@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.anls import anls
+from evalsuite.module_parts import info, mean_of
 
 _CITATION = "Biten et al., Scene Text VQA, ICCV 2019"
 _INPUTS = """
@@ -27,19 +27,11 @@ class Anls(evaluate.Metric):
     """ANLS, the score of DocVQA and InfographicVQA."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://rrc.cvc.uab.es/?ch=17&com=tasks"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://rrc.cvc.uab.es/?ch=17&com=tasks")
 
     def _compute(self, predictions: list[str], references: list[list[str]], threshold: float = 0.5) -> dict[str, Any]:
         scores = [
             anls(prediction, answers, threshold=threshold)
             for prediction, answers in zip(predictions, references, strict=True)
         ]
-        return {"anls": sum(scores) / len(scores), "per_sample": scores}
+        return mean_of("anls", scores)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.bleu import bleu
+from evalsuite.module_parts import by_number, info
 
 _CITATION = "Papineni et al., BLEU, ACL 2002"
 _INPUTS = """
@@ -27,21 +27,10 @@ class CocoBleu(evaluate.Metric):
     """BLEU-1 to BLEU-4 as the COCO caption evaluation computes them, without Java."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://github.com/tylin/coco-caption"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://github.com/tylin/coco-caption")
 
     def _compute(self, predictions: list[str], references: list[list[str]], tokenize: Any = "ptb") -> dict[str, Any]:
-        keys = [str(number) for number in range(len(predictions))]
-        scores = bleu(
-            dict(zip(keys, predictions, strict=True)), dict(zip(keys, references, strict=True)), tokenize=tokenize
-        )
+        scores = bleu(*by_number(predictions, references), tokenize=tokenize)
         return {
             **{f"bleu_{order}": value for order, value in enumerate(scores.corpus, start=1)},
             "per_sample": list(scores.per_sample.values()),

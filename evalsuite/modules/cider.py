@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.cider import cider
+from evalsuite.module_parts import by_number, info
 
 _CITATION = "Vedantam et al., CIDEr, CVPR 2015"
 _INPUTS = """
@@ -28,19 +28,8 @@ class CiderD(evaluate.Metric):
     """CIDEr-D as the COCO caption evaluation computes it, without Java."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://github.com/tylin/coco-caption"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://github.com/tylin/coco-caption")
 
     def _compute(self, predictions: list[str], references: list[list[str]], tokenize: Any = "ptb") -> dict[str, Any]:
-        keys = [str(number) for number in range(len(predictions))]
-        scores = cider(
-            dict(zip(keys, predictions, strict=True)), dict(zip(keys, references, strict=True)), tokenize=tokenize
-        )
+        scores = cider(*by_number(predictions, references), tokenize=tokenize)
         return {"cider": scores.corpus, "per_sample": list(scores.per_sample.values())}

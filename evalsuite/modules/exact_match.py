@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.vqa import exact_match
+from evalsuite.module_parts import info, mean_of
 
 _CITATION = "Antol et al., VQA, ICCV 2015"
 _INPUTS = """
@@ -27,15 +27,7 @@ class VqaExactMatch(evaluate.Metric):
     """Exact match with any answer after VQA normalisation."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://visualqa.org/evaluation.html"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://visualqa.org/evaluation.html")
 
     def _compute(
         self, predictions: list[str], references: list[list[str]], normalizer: Any = "official"
@@ -44,4 +36,4 @@ class VqaExactMatch(evaluate.Metric):
             exact_match(prediction, answers, normalizer=normalizer)
             for prediction, answers in zip(predictions, references, strict=True)
         ]
-        return {"exact_match": sum(scores) / len(scores), "per_sample": scores}
+        return mean_of("exact_match", scores)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.gqa import gqa_accuracy
+from evalsuite.module_parts import info, mean_of
 
 _CITATION = "Hudson and Manning, GQA, CVPR 2019"
 _INPUTS = """
@@ -27,15 +27,7 @@ class GqaAccuracy(evaluate.Metric):
     """GQA accuracy by four rules."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://cs.stanford.edu/people/dorarad/gqa/evaluate.html"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://cs.stanford.edu/people/dorarad/gqa/evaluate.html")
 
     def _compute(
         self, predictions: list[str], references: list[list[str]], variant: Any = "normalized"
@@ -44,4 +36,4 @@ class GqaAccuracy(evaluate.Metric):
             gqa_accuracy(prediction, answers, variant=variant)
             for prediction, answers in zip(predictions, references, strict=True)
         ]
-        return {"gqa_accuracy": sum(scores) / len(scores), "per_sample": scores}
+        return mean_of("gqa_accuracy", scores)

@@ -1,12 +1,11 @@
 """MME: sums of accuracy and accuracy+ over perception and cognition."""
 
-from dataclasses import asdict
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.mme import mme
+from evalsuite.module_parts import TEXT, all_of, by_number, info
 
 _CITATION = "Fu et al., MME, 2023"
 _INPUTS = """
@@ -32,19 +31,17 @@ class Mme(evaluate.Metric):
     """MME: sums of accuracy and accuracy+ over perception and cognition."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "references": datasets.Value("string"),
-                    "categories": datasets.Value("string"),
-                    "images": datasets.Value("string"),
-                }
-            ),
-            reference_urls=["https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models"],
+        return info(
+            __doc__,
+            _CITATION,
+            _INPUTS,
+            "https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models",
+            {
+                "predictions": TEXT,
+                "references": TEXT,
+                "categories": TEXT,
+                "images": TEXT,
+            },
         )
 
     def _compute(
@@ -55,11 +52,8 @@ class Mme(evaluate.Metric):
         images: list[str],
         variant: Any = "words",
     ) -> dict[str, Any]:
-        keys = [str(number) for number in range(len(predictions))]
         scores = mme(
-            *(dict(zip(keys, one, strict=True)) for one in (predictions, references, categories, images)),
+            *by_number(predictions, references, categories, images),
             variant=variant,
         )
-        found = asdict(scores)
-        found["per_sample"] = list(found["per_sample"].values())
-        return found
+        return all_of(scores)

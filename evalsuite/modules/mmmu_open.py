@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.open_ended import mmmu_open
+from evalsuite.module_parts import info, mean_of
 
 _CITATION = "Yue et al., MMMU, CVPR 2024"
 _INPUTS = """
@@ -26,16 +26,8 @@ class MmmuOpen(evaluate.Metric):
     """MMMU's open questions."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://github.com/MMMU-Benchmark/MMMU"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://github.com/MMMU-Benchmark/MMMU")
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, Any]:
         scores = [mmmu_open(prediction, answers) for prediction, answers in zip(predictions, references, strict=True)]
-        return {"mmmu_open": sum(scores) / len(scores), "per_sample": scores}
+        return mean_of("mmmu_open", scores)

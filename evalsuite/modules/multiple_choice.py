@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.choice import multiple_choice
+from evalsuite.module_parts import TEXT, TEXTS, info, mean_of
 
 _CITATION = "Yue et al., MMMU, CVPR 2024"
 _INPUTS = """
@@ -28,18 +28,16 @@ class MultipleChoice(evaluate.Metric):
     """Multiple choice by MMMU's or ScienceQA's rules, without the coin toss."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "references": datasets.Sequence(datasets.Value("string")),
-                    "choices": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
-            reference_urls=["https://github.com/MMMU-Benchmark/MMMU"],
+        return info(
+            __doc__,
+            _CITATION,
+            _INPUTS,
+            "https://github.com/MMMU-Benchmark/MMMU",
+            {
+                "predictions": TEXT,
+                "references": TEXTS,
+                "choices": TEXTS,
+            },
         )
 
     def _compute(
@@ -49,4 +47,4 @@ class MultipleChoice(evaluate.Metric):
             multiple_choice(prediction, answers, options, variant=variant)
             for prediction, answers, options in zip(predictions, references, choices, strict=True)
         ]
-        return {"multiple_choice": sum(scores) / len(scores), "per_sample": scores}
+        return mean_of("multiple_choice", scores)

@@ -1,12 +1,11 @@
 """POPE: accuracy, precision, recall, F1 and the yes ratio of the predictions."""
 
-from dataclasses import asdict
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.yes_no import pope
+from evalsuite.module_parts import TEXT, all_of, by_number, info
 
 _CITATION = "Li et al., POPE, EMNLP 2023"
 _INPUTS = """
@@ -28,21 +27,10 @@ class Pope(evaluate.Metric):
     """POPE: accuracy, precision, recall, F1 and the yes ratio of the predictions."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
-            reference_urls=["https://github.com/RUCAIBox/POPE"],
+        return info(
+            __doc__, _CITATION, _INPUTS, "https://github.com/RUCAIBox/POPE", {"predictions": TEXT, "references": TEXT}
         )
 
     def _compute(self, predictions: list[str], references: list[str], variant: Any = "words") -> dict[str, Any]:
-        keys = [str(number) for number in range(len(predictions))]
-        scores = pope(
-            dict(zip(keys, predictions, strict=True)), dict(zip(keys, references, strict=True)), variant=variant
-        )
-        found = asdict(scores)
-        found["per_sample"] = list(found["per_sample"].values())
-        return found
+        scores = pope(*by_number(predictions, references), variant=variant)
+        return all_of(scores)

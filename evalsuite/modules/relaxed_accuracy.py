@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.relaxed import relaxed_accuracy
+from evalsuite.module_parts import info, mean_of
 
 _CITATION = "Masry et al., ChartQA, ACL Findings 2022"
 _INPUTS = """
@@ -28,15 +28,7 @@ class RelaxedAccuracy(evaluate.Metric):
     """Relaxed accuracy, the score of ChartQA: numbers may be 5 % off."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://github.com/vis-nlp/ChartQA"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://github.com/vis-nlp/ChartQA")
 
     def _compute(
         self, predictions: list[str], references: list[list[str]], variant: Any = "pix2struct"
@@ -45,4 +37,4 @@ class RelaxedAccuracy(evaluate.Metric):
             relaxed_accuracy(prediction, answers, variant=variant)
             for prediction, answers in zip(predictions, references, strict=True)
         ]
-        return {"relaxed_accuracy": sum(scores) / len(scores), "per_sample": scores}
+        return mean_of("relaxed_accuracy", scores)

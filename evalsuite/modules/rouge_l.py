@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.rouge import rouge_l
+from evalsuite.module_parts import by_number, info
 
 _CITATION = "Lin, ROUGE, ACL workshop 2004"
 _INPUTS = """
@@ -27,19 +27,8 @@ class CocoRougeL(evaluate.Metric):
     """ROUGE-L as the COCO caption evaluation computes it, without Java."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://github.com/tylin/coco-caption"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://github.com/tylin/coco-caption")
 
     def _compute(self, predictions: list[str], references: list[list[str]], tokenize: Any = "ptb") -> dict[str, Any]:
-        keys = [str(number) for number in range(len(predictions))]
-        scores = rouge_l(
-            dict(zip(keys, predictions, strict=True)), dict(zip(keys, references, strict=True)), tokenize=tokenize
-        )
+        scores = rouge_l(*by_number(predictions, references), tokenize=tokenize)
         return {"rouge_l": scores.corpus, "per_sample": list(scores.per_sample.values())}

@@ -1,12 +1,11 @@
 """VizWiz: precision, recall and F1 of answering "unanswerable"."""
 
-from dataclasses import asdict
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.vizwiz import unanswerable
+from evalsuite.module_parts import all_of, by_number, info
 
 _CITATION = "Gurari et al., VizWiz, CVPR 2018"
 _INPUTS = """
@@ -27,19 +26,8 @@ class Unanswerable(evaluate.Metric):
     """VizWiz: precision, recall and F1 of answering "unanswerable"."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://vizwiz.org/tasks-and-datasets/vqa/"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://vizwiz.org/tasks-and-datasets/vqa/")
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, Any]:
-        keys = [str(number) for number in range(len(predictions))]
-        scores = unanswerable(dict(zip(keys, predictions, strict=True)), dict(zip(keys, references, strict=True)))
-        found = asdict(scores)
-        found["per_sample"] = list(found["per_sample"].values())
-        return found
+        scores = unanswerable(*by_number(predictions, references))
+        return all_of(scores)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import datasets
 import evaluate
 
 from evalsuite.metrics.vqa import vqa_accuracy
+from evalsuite.module_parts import info, mean_of
 
 _CITATION = "Antol et al., VQA, ICCV 2015"
 _INPUTS = """
@@ -28,15 +28,7 @@ class VqaAccuracy(evaluate.Metric):
     """VQA accuracy: agreement with ten people, leave-one-out as the official code does it."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
-            ),
-            reference_urls=["https://visualqa.org/evaluation.html"],
-        )
+        return info(__doc__, _CITATION, _INPUTS, "https://visualqa.org/evaluation.html")
 
     def _compute(
         self,
@@ -49,4 +41,4 @@ class VqaAccuracy(evaluate.Metric):
             vqa_accuracy(prediction, answers, normalizer=normalizer, unanimous=unanimous)
             for prediction, answers in zip(predictions, references, strict=True)
         ]
-        return {"vqa_accuracy": sum(scores) / len(scores), "per_sample": scores}
+        return mean_of("vqa_accuracy", scores)
