@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import UserError
+from evalsuite import statistics
 from evalsuite.finished import load_evaluation, load_manifest
 from evalsuite.properties import properties
-from evalsuite.report.gallery import perfect_row
 from evalsuite.results import TaskResult, score_rows
-from evalsuite.statistics import Excess, Floats, benjamini_hochberg, excess_errors
+from evalsuite.statistics import Floats, Slice, property_of
 
 MIN_IMAGES = 10
 MIN_ROWS = 30
 NOTED_Q = 0.05
-
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """Rows with the values ``where`` of their properties."""
-
-    where: tuple[tuple[str, str], ...]
-    mask: Mask
-
-    @property
-    def name(self) -> str:
-        return " and ".join(f"{name} = {value}" for name, value in self.where)
 
 
 def find_slices(folder: Path, *, only: str | None, curated: Path | None, min_rows: int) -> dict[str, Any]:
@@ -70,70 +53,29 @@ def find_slices(folder: Path, *, only: str | None, curated: Path | None, min_row
 def rank_slices(result: TaskResult, curated: Path | None, min_rows: int) -> dict[str, Any]:
     """The slices of one task, ranked."""
     asked = np.array([row["status"] != "failed" for row in result.rows]) & np.isfinite(result.headline.per_row)
-    errors, clusters = errors_of(result)[asked], result.clusters[asked]
-    known = properties([row for row, kept in zip(result.rows, asked, strict=True) if kept], curated)
-    singles = list(_single(known, clusters, min_rows))
-    tested = [(one, excess_errors(errors, one.mask, clusters)) for one in singles]
-    tried = len(tested)
-    for left, right in itertools.combinations(singles, 2):
-        if left.where[0][0] == right.where[0][0]:
-            continue
-        both = left.mask & right.mask
-        if int(both.sum()) < min_rows or len(np.unique(clusters[both])) < MIN_IMAGES:
-            continue
-        tried += 1
-        if _adds(errors, both, (left.mask, right.mask), clusters):
-            tested.append((_Slice(left.where + right.where, both), excess_errors(errors, both, clusters)))
-    q = benjamini_hochberg([*(1.0 if one.p is None else one.p for _, one in tested), *[1.0] * (tried - len(tested))])
     answered = np.array([row["status"] == "ok" for row in result.rows])[asked]
-    entries = [
-        _entry(one, excess, float(q[place]), float(answered[one.mask].mean()))
-        for place, (one, excess) in enumerate(tested)
-    ]
-    entries.sort(key=lambda entry: (-entry["excess"], entry["name"]))
-    overall = float(errors.mean()) if len(errors) else 0.0
+    known = properties([row for row, kept in zip(result.rows, asked, strict=True) if kept], curated)
+    ranking = statistics.rank_slices(
+        errors_of(result)[asked], result.clusters[asked],
+        {name: property_of(values) for name, values in known.items()}, min_rows=min_rows, min_clusters=MIN_IMAGES,
+    )  # fmt: skip
     return {
-        "headline": result.headline.name, "n": len(errors), "error": overall, "tried": tried,
-        "min_rows": min_rows, "min_images": MIN_IMAGES, "columns": list(known), "slices": entries,
+        "headline": result.headline.name, "n": ranking.rows, "error": ranking.rate, "tried": ranking.tried,
+        "min_rows": min_rows, "min_images": MIN_IMAGES, "columns": list(known),
+        "slices": [_entry(one, known, answered) for one in ranking.slices],
     }  # fmt: skip
 
 
 def errors_of(result: TaskResult) -> Floats:
     """(rows,) 1 − score on the headline metric, from 0 to 1."""
-    return 1.0 - np.clip(result.headline.per_row / perfect_row(result.headline), 0.0, 1.0)
+    return 1.0 - np.clip(result.headline.per_row / result.headline.perfect, 0.0, 1.0)
 
 
-def _single(known: dict[str, list[str]], clusters: NDArray[np.int64], min_rows: int) -> Iterator[_Slice]:
-    """One property at a time; a slice with the same rows as an earlier one is left out."""
-    seen: set[bytes] = set()
-    for name, values in known.items():
-        listed = np.array(values)
-        for value in sorted(set(values) - {""}):
-            mask = listed == value
-            count = int(mask.sum())
-            if count < min_rows or count == len(mask) or len(np.unique(clusters[mask])) < MIN_IMAGES:
-                continue
-            key = np.packbits(mask).tobytes()
-            if key not in seen:
-                seen.add(key)
-                yield _Slice(((name, value),), mask)
-
-
-def _adds(errors: Floats, both: Mask, halves: Sequence[Mask], clusters: NDArray[np.int64]) -> bool:
-    """Whether rows in ``both`` have more errors than each half, beyond what chance explains."""
-    rate = errors[both].mean()
-    if any(rate <= errors[half].mean() for half in halves):
-        return False
-    for half in halves:
-        within = excess_errors(errors[half], both[half], clusters[half])
-        if within.low is None or within.low <= 0:
-            return False
-    return True
-
-
-def _entry(one: _Slice, excess: Excess, q: float, coverage: float) -> dict[str, Any]:
+def _entry(one: Slice, known: dict[str, list[str]], answered: NDArray[np.bool_]) -> dict[str, Any]:
+    found = one.excess
+    mask = np.logical_and.reduce([np.array(known[name]) == value for name, value in one.where])
     return {
-        "name": one.name, "where": dict(one.where), "n": excess.n, "images": excess.clusters,
-        "coverage": coverage, "rate": excess.rate,
-        "excess": excess.excess, "low": excess.low, "high": excess.high, "p": excess.p, "q": q,
+        "name": " and ".join(f"{name} = {value}" for name, value in one.where), "where": dict(one.where),
+        "n": found.n, "images": found.clusters, "coverage": float(answered[mask].mean()), "rate": found.rate,
+        "excess": found.excess, "low": found.low, "high": found.high, "p": found.p, "q": one.q,
     }  # fmt: skip

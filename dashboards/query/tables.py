@@ -16,7 +16,7 @@ _NEEDED = ("sample_id", "task", "question", "raw", "extracted", "status", "refer
 
 # Slices that every evaluation has: the first two words of the question, and the first reference.
 _SAID = {
-    "question starts with": "array_to_string(string_split_regex(lower(trim(question)), '\\s+')[1:2], ' ')",
+    "question opens with": "array_to_string(string_split_regex(lower(trim(question)), '\\s+')[1:2], ' ')",
     "reference": 'lower("references"[1])',
 }
 

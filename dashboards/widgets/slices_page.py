@@ -10,10 +10,11 @@ import streamlit as st
 
 from dashboards import state
 from dashboards.query.commands import rank_slices
-from dashboards.query.slices import MIN_IMAGES, MIN_ROWS, Ranking, Slice
+from dashboards.query.slices import MIN_IMAGES, MIN_ROWS, terms
 from dashboards.query.views import View
 from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.links import open_failures
+from evalsuite.statistics import Slice
 
 _SHOWN = 20
 
@@ -36,31 +37,39 @@ def show_slices(view: View) -> None:
     shown = ranking.slices[:_SHOWN]
     st.altair_chart(excess_chart(shown), alt="Excess errors of each slice with 95% intervals")
     event = st.dataframe(
-        _table(shown, ranking), hide_index=True, key=f"slices_{view.run.name}_{task}", on_select="rerun",
+        _table(shown), hide_index=True, key=f"slices_{view.run.name}_{task}", on_select="rerun",
         selection_mode="single-row",
         column_config={"Errors": st.column_config.NumberColumn(format="%.1f%%")},
     )  # fmt: skip
     st.caption("Choose a row to see its failures.")
     same_in_terminal(rank_slices(view.run, task))
     if chosen := event.selection.rows:
-        open_failures(replace(view.spec, task=task, where=shown[chosen[0]].where, outcome="Wrong"))
+        open_failures(replace(view.spec, task=task, where=terms(shown[chosen[0]]), outcome="Wrong"))
 
 
-def _table(slices: tuple[Slice, ...], ranking: Ranking) -> pd.DataFrame:
+def _table(slices: tuple[Slice, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Slice": [_name(one) for one in slices],
-            "Rows": [one.n for one in slices],
-            "Images": [one.images for one in slices],
-            "Errors": [100 * one.rate for one in slices],
-            "Excess errors": [f"{one.excess:+.1f} ({one.low:+.1f} to {one.high:+.1f})" for one in slices],
+            "Rows": [one.excess.n for one in slices],
+            "Images": [one.excess.clusters for one in slices],
+            "Errors": [100 * one.excess.rate for one in slices],
+            "Excess errors": [
+                f"{one.excess.excess:+.1f} ({low:+.1f} to {high:+.1f})" for one in slices for low, high in (_ends(one),)
+            ],
             "q": ["< 0.001" if one.q < 0.001 else f"{one.q:.3f}" for one in slices],
         }
     )
 
 
 def _name(one: Slice) -> str:
-    return " and ".join(term.replace("_", " ").replace("=", " = ", 1) for term in one.where)
+    return " and ".join(f"{name.replace('_', ' ')} = {value}" for name, value in one.where)
+
+
+def _ends(one: Slice) -> tuple[float, float]:
+    """The interval; slices of one picture have none, and are never listed."""
+    excess = one.excess
+    return (excess.excess, excess.excess) if excess.low is None or excess.high is None else (excess.low, excess.high)
 
 
 def excess_chart(slices: tuple[Slice, ...]) -> alt.LayerChart | alt.FacetChart:
@@ -68,9 +77,9 @@ def excess_chart(slices: tuple[Slice, ...]) -> alt.LayerChart | alt.FacetChart:
     frame = pd.DataFrame(
         {
             "slice": [_name(one) for one in slices],
-            "excess": [one.excess for one in slices],
-            "low": [one.low for one in slices],
-            "high": [one.high for one in slices],
+            "excess": [one.excess.excess for one in slices],
+            "low": [_ends(one)[0] for one in slices],
+            "high": [_ends(one)[1] for one in slices],
             "finding": [_finding(one) for one in slices],
         }
     )
@@ -95,4 +104,4 @@ def excess_chart(slices: tuple[Slice, ...]) -> alt.LayerChart | alt.FacetChart:
 def _finding(one: Slice) -> str:
     if one.q >= 0.05:
         return "not sure"
-    return "worse" if one.excess > 0 else "better"
+    return "worse" if one.excess.excess > 0 else "better"

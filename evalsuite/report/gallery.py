@@ -16,7 +16,6 @@ from curate.preflight import locate
 from evalsuite.backends.pictures import MAX_BYTES, load_image
 from evalsuite.report.numbers import number
 from evalsuite.results import TaskResult
-from evalsuite.scoring import Column
 
 _SIDE = 240
 _REFERENCES = 3
@@ -54,7 +53,7 @@ def worst_rows(result: TaskResult, count: int) -> list[int]:
     scores = result.headline.per_row
     applies = np.flatnonzero(np.isfinite(scores)).tolist()
     order = sorted(applies, key=lambda i: (scores[i], _mixed(result.rows[i]["sample_id"])))
-    best_possible = perfect_row(result.headline)
+    best_possible = result.headline.perfect
     chosen: list[int] = []
     images: set[int] = set()
     for index in order:
@@ -109,11 +108,6 @@ def data_uri(path: str, root: Path) -> tuple[str | None, str]:
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(), ""
-
-
-def perfect_row(column: Column) -> float:
-    """The highest score of one row."""
-    return 10.0 if "cider" in column.name else 1.0
 
 
 def _mixed(sample_id: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from evalsuite.report import numbers, words
 from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, comparison_cells, slice_cells
 from evalsuite.report.findings import finding_rows
-from evalsuite.report.gallery import Card, cards, perfect_row, worst_rows
+from evalsuite.report.gallery import Card, cards, worst_rows
 from evalsuite.report.plots import Line, Point, interval_plot
 from evalsuite.results import TaskResult
 
@@ -83,7 +83,7 @@ def _task(
         "intersection": words.intersection_sentence(against) if against else "",
         "changed": _changed(result, against, root) if against else [],
         "worst": cards(result, worst, root),
-        "imperfect": int((result.headline.per_row < perfect_row(result.headline)).sum()),
+        "imperfect": int((result.headline.per_row < result.headline.perfect).sum()),
     }
 
 

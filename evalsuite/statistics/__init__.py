@@ -3,6 +3,7 @@
 from evalsuite.statistics.excess import Excess, excess_errors
 from evalsuite.statistics.multiple import benjamini_hochberg, holm
 from evalsuite.statistics.paired import POWER, Difference, McNemar, mcnemar, paired_difference, smallest_detectable
+from evalsuite.statistics.ranking import Property, Ranking, Slice, property_of, rank_slices
 from evalsuite.statistics.resampling import (
     LEVEL,
     REPLICATES,
@@ -30,6 +31,9 @@ __all__ = [
     "Interval",
     "Ints",
     "McNemar",
+    "Property",
+    "Ranking",
+    "Slice",
     "benjamini_hochberg",
     "cluster_codes",
     "exact_when_unanimous",
@@ -42,5 +46,7 @@ __all__ = [
     "mean_of_sums",
     "mean_sums",
     "paired_difference",
+    "property_of",
+    "rank_slices",
     "smallest_detectable",
 ]

@@ -27,7 +27,7 @@ specs = st.builds(
             ("question_type=shape",),
             ("reference=yes", "answer_type=yes/no"),
             ("nope=1",),
-            ("question starts with=is there",),
+            ("question opens with=is there",),
         ]
     ),
     outcome=st.sampled_from(OUTCOMES),
@@ -107,7 +107,7 @@ def _in_slice(row: dict, term: str) -> bool:
     name, _, value = term.partition("=")
     if name == "reference":
         return row["references"][0].lower() == value
-    if name == "question starts with":
+    if name == "question opens with":
         return " ".join(row["question"].strip().lower().split()[:2]) == value
     return f"slice_{name}" not in row or row[f"slice_{name}"] == value
 

@@ -15,7 +15,7 @@ from dashboards.query.flips import flips
 from dashboards.query.groups import ORDERS, page_of_groups
 from dashboards.query.rows import cases_at, cases_of, dropped_by
 from dashboards.query.samples import touched
-from dashboards.query.slices import rank_slices
+from dashboards.query.slices import rank_slices, terms
 from dashboards.query.tables import Predictions, open_predictions
 from dashboards.query.training import highest_losses, losses_by_source, losses_over_epochs
 from evalsuite.statistics import excess_errors
@@ -78,18 +78,18 @@ def test_slices_hold_their_rows_and_excess(
     images = pd.factorize(frame["image_keys"].map(lambda keys: keys[0]))[0]
     masks = {
         "reference=yes": frame["references"].map(lambda refs: refs[0].lower() == "yes"),
-        "question starts with=is there": frame["question"].str.startswith("is there"),
+        "question opens with=is there": frame["question"].str.startswith("is there"),
         "question_type=shape": frame["slice_question_type"] == "shape",
     }
     ranking = rank_slices(connection, run, "vqa")
     assert ranking.rows == 400 and ranking.rate == pytest.approx(0.2)
-    found = {" & ".join(one.where): one for one in ranking.slices}
+    found = {" & ".join(terms(one)): one.excess for one in ranking.slices}
     for name, mask in masks.items():
         expected = excess_errors(errors, mask.to_numpy(), images)
-        assert (found[name].n, found[name].images) == (expected.n, expected.clusters)
+        assert (found[name].n, found[name].clusters) == (expected.n, expected.clusters)
         assert found[name].excess == pytest.approx(expected.excess) and found[name].low == pytest.approx(expected.low)
-    assert [one.excess for one in ranking.slices] == sorted((one.excess for one in ranking.slices), reverse=True)
-    assert all(one.n >= 30 and one.images >= 10 for one in ranking.slices)
+    assert [one.excess for one in found.values()] == sorted((one.excess for one in found.values()), reverse=True)
+    assert all(one.n >= 30 and one.clusters >= 10 for one in found.values())
     assert not rank_slices(connection, run, "nope").slices
 
 

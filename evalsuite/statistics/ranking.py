@@ -1,0 +1,135 @@
+"""Kinds of rows with more errors than the rest: one property, or two together, ranked by excess errors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.statistics.excess import Excess, excess_errors
+from evalsuite.statistics.multiple import benjamini_hochberg
+from evalsuite.statistics.resampling import Floats, Ints
+
+Mask = NDArray[np.bool_]
+Where = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Property:
+    """A named value for every row.
+
+    Attributes:
+        values: the different values; '' is no value.
+        codes: (rows,) which of them each row has.
+    """
+
+    values: tuple[str, ...]
+    codes: Ints
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows that share the values ``where``; ``q`` is Benjamini-Hochberg's over all slices looked at."""
+
+    where: Where
+    excess: Excess
+    q: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Slices, most excess errors first; how many were looked at; rows and error rate of all."""
+
+    slices: tuple[Slice, ...]
+    tried: int
+    rows: int
+    rate: float
+
+
+def property_of(column: Sequence[str]) -> Property:
+    """A property from each row's value."""
+    values, codes = np.unique(np.asarray(column, dtype=str), return_inverse=True)
+    return Property(tuple(str(value) for value in values), codes.astype(np.int64))
+
+
+def rank_slices(
+    errors: Floats, clusters: Ints, properties: Mapping[str, Property], *, min_rows: int, min_clusters: int
+) -> Ranking:
+    """All large enough slices of one property, and those of two where both halves gain.
+
+    A pair is kept where it has more errors than each property alone would give, with intervals of
+    that above zero.
+
+    Args:
+        errors: (rows,) from 0 (right) to 1.
+        clusters: (rows,) code of each row's image, 0 … m − 1.
+        properties: by name; rows without a value belong to no slice of that property.
+        min_rows, min_clusters: smaller slices are left out.
+    """
+    if not len(errors):
+        return Ranking((), 0, 0, 0.0)
+    singles = dict(_singles(properties, clusters, min_rows, min_clusters))
+    tested: list[tuple[Where, Excess]] = [
+        (where, excess_errors(errors, mask, clusters)) for where, mask in singles.items()
+    ]
+    tried = len(tested)
+    for where, mask in _pairs(properties, singles, clusters, min_rows, min_clusters):
+        tried += 1
+        if _adds(errors, mask, [singles[(half,)] for half in where], clusters):
+            tested.append((where, excess_errors(errors, mask, clusters)))
+    p = [1.0 if excess.p is None else excess.p for _, excess in tested]
+    q = benjamini_hochberg([*p, *[1.0] * (tried - len(p))])
+    slices = [Slice(where, excess, float(one)) for (where, excess), one in zip(tested, q, strict=False)]
+    slices.sort(key=lambda one: (-one.excess.excess, one.where))
+    return Ranking(tuple(slices), tried, len(errors), float(errors.mean()))
+
+
+def _singles(
+    properties: Mapping[str, Property], clusters: Ints, min_rows: int, min_clusters: int
+) -> Iterator[tuple[Where, Mask]]:
+    """Slices of one property; one with the same rows as an earlier one is left out."""
+    seen: set[bytes] = set()
+    for name, known in properties.items():
+        counts = np.bincount(known.codes, minlength=len(known.values))
+        for code, value in enumerate(known.values):
+            if not value or not min_rows <= counts[code] < len(clusters):
+                continue
+            mask = known.codes == code
+            key = np.packbits(mask).tobytes()
+            if key not in seen and _different(clusters[mask]) >= min_clusters:
+                seen.add(key)
+                yield ((name, value),), mask
+
+
+def _pairs(
+    properties: Mapping[str, Property], singles: Mapping[Where, Mask], clusters: Ints, min_rows: int, min_clusters: int
+) -> Iterator[tuple[Where, Mask]]:
+    """Large enough slices of two properties, of those that are slices alone."""
+    for (left, one), (right, other) in itertools.combinations(properties.items(), 2):
+        cells = one.codes * len(other.values) + other.codes
+        counts = np.bincount(cells, minlength=len(one.values) * len(other.values))
+        for cell in np.flatnonzero(counts >= min_rows):
+            where = ((left, one.values[cell // len(other.values)]), (right, other.values[cell % len(other.values)]))
+            if all((half,) in singles for half in where):
+                mask = cells == cell
+                if _different(clusters[mask]) >= min_clusters:
+                    yield where, mask
+
+
+def _different(codes: Ints) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
+def _adds(errors: Floats, both: Mask, halves: Sequence[Mask], clusters: Ints) -> bool:
+    """Whether rows in ``both`` have more errors than each half, beyond what chance explains."""
+    rate = errors[both].mean()
+    if any(rate <= errors[half].mean() for half in halves):
+        return False
+    for half in halves:
+        within = excess_errors(errors[half], both[half], clusters[half])
+        if within.low is None or within.low <= 0:
+            return False
+    return True
