@@ -16,6 +16,7 @@ from dashboards.query import groups as duplicates
 from dashboards.query import readings as reading
 from dashboards.query import slices as ranking
 from dashboards.query import thresholds as tuning
+from dashboards.query.applied import applied as fates_of_lines
 from dashboards.query.catalog import Catalog, Folder, scan
 from dashboards.query.engine import Connection, connect
 from dashboards.query.filters import Outcome
@@ -24,6 +25,7 @@ from dashboards.query.scores import Score
 from dashboards.query.tables import Predictions, open_predictions
 from dashboards.query.views import View
 from dashboards.settings import data_root
+from evalsuite.statistics import Ranking
 
 
 def catalog() -> Catalog:
@@ -56,6 +58,17 @@ def decisions() -> list[Decision]:
 def _decisions(folder: Path, sizes: tuple[tuple[str, int], ...]) -> list[Decision]:
     """``sizes`` is the cache key: the files only ever grow."""
     return read_decisions(folder)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def applied(sets: tuple[Folder, ...]) -> dict[str, str]:
+    """correction_id → what the curations made of it; ``elsewhere`` only if no set holds its row."""
+    found: dict[str, str] = {}
+    for folder in sets:
+        found |= {
+            line: fate for line, fate in fates_of_lines(folder).items() if fate != "elsewhere" or line not in found
+        }
+    return found
 
 
 def corrections_export() -> bytes:
@@ -232,7 +245,7 @@ def highest_losses(folder: Folder, source: str, offset: int, count: int) -> tupl
 
 
 @st.cache_data(max_entries=64, show_spinner="Comparing slices")
-def slices(folder: Folder, task: str) -> ranking.Ranking:
+def slices(folder: Folder, task: str) -> Ranking:
     """The slices of one task of a run, most excess errors first."""
     return ranking.rank_slices(connection(), predictions(folder), task)
 

@@ -10,7 +10,6 @@ import streamlit as st
 from dashboards import state
 from dashboards.corrections.agreement import agreements
 from dashboards.corrections.history import Decision, as_rows, new_tags_in_last, tag_counts
-from dashboards.query.applied import applied
 from dashboards.query.catalog import Catalog
 from dashboards.widgets.headline import count_card
 from dashboards.widgets.links import open_sample_alone
@@ -38,7 +37,7 @@ def show_corrections(catalog: Catalog) -> None:
     st.subheader("Use them")
     st.code(_COMMANDS, language="bash")
     st.download_button(
-        "Export all lines (JSONL)", state.corrections_export(), "corrections.jsonl", "application/jsonl",
+        "Export all lines (JSONL)", state.corrections_export, "corrections.jsonl", "application/jsonl",
         icon=":material/download:", key="export",
     )  # fmt: skip
 
@@ -75,11 +74,7 @@ def _filtered(decisions: list[Decision]) -> list[Decision]:
 
 
 def _table(catalog: Catalog, decisions: list[Decision]) -> None:
-    fates: dict[str, str] = {}
-    for folder in catalog.finished("curated"):
-        for line, fate in applied(folder).items():
-            if fate != "elsewhere" or line not in fates:
-                fates[line] = fate
+    fates = state.applied(tuple(catalog.finished("curated")))
     start = pager(len(decisions))
     page = decisions[start : start + PAGE_SIZE]
     event = st.dataframe(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 
 import streamlit as st
 
@@ -28,6 +27,6 @@ def reviewer() -> str:
 
 def _system_name() -> str:
     try:
-        return os.environ.get("WINNOW_REVIEWER") or getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
         return ""
