@@ -49,7 +49,7 @@ def run(
     """
     from curate.pipeline import run as run_pipeline
     from curate.recipe import read_recipe
-    from curate.summary import show_summary
+    from curate.writing.summary import show_summary
 
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
@@ -72,10 +72,10 @@ def decide(
 
     Example: curate decide my.yaml
     """
-    from curate.branch import branch
     from curate.pipeline import decide_again
     from curate.recipe import read_recipe
-    from curate.summary import show_summary
+    from curate.writing.branch import branch
+    from curate.writing.summary import show_summary
 
     asked = read_recipe(recipe)
     outcome = decide_again(branch(asked, into) if into else asked, str(recipe))
@@ -195,8 +195,8 @@ def inspect(
 
     Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
     """
-    from curate.inspect import inspect_location
-    from curate.inspect_view import show_inspection
+    from curate.inspection.look import inspect_location
+    from curate.inspection.view import show_inspection
     from curate.settings import SourceSettings
 
     settings = SourceSettings(
@@ -216,7 +216,7 @@ def sources() -> None:
     """
     from rich.console import Console
 
-    from curate.source_list import sources_table
+    from curate.inspection.source_list import sources_table
 
     Console().print(sources_table())
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 from curate import corrections
 from curate.atomic import write_json
 from curate.corrections import Correction, Resolved
-from curate.facts import parquet
-from curate.ingest import ROWS, row_of
 from curate.keys import answer_key, question_key
 from curate.progress import Bar
+from curate.reading.ingest import ROWS, row_of
+from curate.rules.facts import parquet
 from curate.sample import from_record
 from curate.workspace import Workspace, query_batches, row_count, write_parquet
 

@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate.config import parse_recipe
-from curate.facts import parquet
 from curate.manifest import read_manifest
 from curate.recipe import CurateRecipe, all_rules
+from curate.rules.facts import parquet
 from curate.workspace import Workspace
 
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}

@@ -13,7 +13,7 @@ from curate.atomic import digest_of, sha256_file
 from curate.corrections import read_corrections
 from curate.errors import UserError
 from curate.manifest import package_versions
-from curate.reading import HOW_TO_FETCH
+from curate.reading.rows import HOW_TO_FETCH
 from curate.recipe import CurateRecipe
 from curate.settings import SourceSettings
 from curate.sources import open_source, other_files

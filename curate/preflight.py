@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate import unavailable
+from curate.reading import unavailable
 
 # Class → what it means. `animated` and `wrong_extension` decode all the same; the others do not.
 CLASSES: dict[str, str] = {
@@ -53,7 +53,7 @@ def locate(path: str, root: str, *, max_bytes: int) -> Located:
     """Find ``path`` below ``root`` (a resolved folder) without following it out.
 
     Classes given here: outside_root, missing, not_an_image (folders, devices), too_large_bytes, and those of
-    ``curate.unavailable``.
+    ``curate.reading.unavailable``.
     """
     gone = unavailable.unavailable_class(path)
     if gone is not None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from curate.atomic import digest_of
 from curate.errors import UserError
-from curate.seen import SeenTexts
+from curate.reading.seen import SeenTexts
 from curate.turns import IMAGE_MARKER, OWN_SPELLING, Role, SpelledTurns, read_turns, spell_turns
 
 _MAX_LINE = 64 << 20
@@ -63,7 +63,7 @@ class Sample:
         answers: all references with their repetition (ten votes stay ten).
         meta: whatever the schema has no field for, unaltered.
         form: the original spelling.
-        embedded: bytes of the images that the dataset itself carries, by path; ``curate.materialise``
+        embedded: bytes of the images that the dataset itself carries, by path; ``curate.reading.materialise``
             writes them to files.
     """
 

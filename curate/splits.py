@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from curate.duplicates.components import build_components
 from curate.duplicates.looks import read_looks
-from curate.facts import create_views, literal
 from curate.recipe import MatchSettings, SplitSettings
+from curate.rules.facts import create_views, literal
 from curate.workspace import Workspace, query_batches, write_parquet
 
 SPLITS = pa.schema([("position", pa.int64()), ("split_group", pa.string()), ("assigned_split", pa.string())])

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from curate.atomic import atomic_path
 from curate.disk import disk_problem
 from curate.errors import UserError
-from curate.materialise import UNFINISHED
+from curate.reading.materialise import UNFINISHED
 
 ROWS_A_GROUP = 16_384
 

@@ -172,7 +172,7 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
     Raises:
         UserError: the source cannot be read, ids repeat, or no row can be scored.
     """
-    from curate.placed import as_files
+    from curate.reading.placed import as_files
     from curate.sources import open_source
 
     # Named by content and shared by all runs: reports and reviewers look at them later.

@@ -15,11 +15,11 @@ from curate.atomic import write_text
 from curate.card import sections
 from curate.card.examples import Examples, examples
 from curate.card.text import share
-from curate.fates import CheckedRule
-from curate.license import license_fields
 from curate.recipe import CurateRecipe
-from curate.results import LEDGER, SAMPLES, SAMPLES_TABLE
+from curate.rules.fates import CheckedRule
 from curate.workspace import Workspace
+from curate.writing.license import license_fields
+from curate.writing.results import LEDGER, SAMPLES, SAMPLES_TABLE
 
 CARD = "README.md"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))

@@ -13,12 +13,12 @@ import duckdb
 
 from curate.atomic import atomic_path
 from curate.card.text import cell, table
-from curate.facts import literal, parquet
-from curate.fates import CheckedRule
 from curate.preflight import locate
 from curate.recipe import CurateRecipe
-from curate.results import SAMPLES_TABLE
+from curate.rules.facts import literal, parquet
+from curate.rules.fates import CheckedRule
 from curate.workspace import Workspace
+from curate.writing.results import SAMPLES_TABLE
 
 FOLDER = "examples"
 _EACH = 4

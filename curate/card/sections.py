@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from curate.card.text import cell, table
-from curate.fates import CheckedRule
 from curate.recipe import CurateRecipe
+from curate.rules.fates import CheckedRule
 
 _FATES = {
     "applied": "changed the row, or decided its fate",

@@ -17,8 +17,8 @@ import pyarrow as pa
 from curate.atomic import write_json
 from curate.contamination.closest import closest_matches
 from curate.duplicates.looks import Looks, read_looks
-from curate.facts import create_views, literal, parquet
 from curate.recipe import ContaminationSettings
+from curate.rules.facts import create_views, literal, parquet
 from curate.workspace import Workspace, query_batches, write_parquet
 
 CONTAMINATION = pa.schema(

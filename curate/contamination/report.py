@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from curate.atomic import write_json
 from curate.contamination.find import CONTAMINATION
-from curate.facts import literal, parquet
+from curate.rules.facts import literal, parquet
 from curate.workspace import Workspace, query_batches, write_parquet
 
 REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from curate.duplicates.looks import Looks, difference, read_looks
 from curate.duplicates.stars import Stars, build_stars
-from curate.facts import create_views
 from curate.recipe import DuplicateSettings
+from curate.rules.facts import create_views
 from curate.workspace import Workspace, query_batches, write_parquet
 
 DUPLICATE_IMAGES = pa.schema(

@@ -13,13 +13,13 @@ import duckdb
 from curate.config import parse_recipe
 from curate.corrections import Correction, read_corrections
 from curate.errors import UserError
-from curate.facts import create_facts, create_views, parquet
-from curate.fates import CheckedRule
 from curate.manifest import read_manifest
-from curate.policy import check_rules, lock
 from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
-from curate.results import SAMPLES_TABLE
+from curate.rules.facts import create_facts, create_views, parquet
+from curate.rules.fates import CheckedRule
+from curate.rules.policy import check_rules, lock
 from curate.workspace import Workspace, of_this_version
+from curate.writing.results import SAMPLES_TABLE
 
 _LISTED = 5
 _REPEATS = """

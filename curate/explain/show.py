@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate.explain.gather import Explanation
-from curate.results import ASSIGNED_SPLIT
+from curate.writing.results import ASSIGNED_SPLIT
 
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
 

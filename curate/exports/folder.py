@@ -26,7 +26,7 @@ from curate.exports.settings import ExportSettings
 from curate.exports.target import Target
 from curate.manifest import MANIFEST, is_current, read_manifest, write_manifest
 from curate.progress import Bar
-from curate.results import SAMPLES_TABLE
+from curate.writing.results import SAMPLES_TABLE
 
 VERSION = 1  # raise it when an exporter writes something else from the same rows
 REJECTS = "rejects.jsonl"

@@ -10,7 +10,7 @@ import yaml
 from curate.atomic import write_text
 from curate.exports.rows import Curated
 from curate.exports.settings import ExportSettings
-from curate.license import license_fields
+from curate.writing.license import license_fields
 
 _FILES = {
     "jsonl": "samples{-split}.jsonl",

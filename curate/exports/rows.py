@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from curate.errors import UserError
 from curate.manifest import read_manifest
 from curate.preflight import locate
-from curate.results import ASSIGNED_SPLIT, SAMPLES_TABLE
 from curate.sample import Sample, from_record
 from curate.workspace import read_batches
+from curate.writing.results import ASSIGNED_SPLIT, SAMPLES_TABLE
 
 ONE_SPLIT = "train"  # what a set that is not split is called
 _NO_CAP = 1 << 62

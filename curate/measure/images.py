@@ -23,7 +23,7 @@ from curate.measure.models import Models, signals_wanted
 from curate.measure.row import Measured, PathRow, Plan, crashed_file, crashed_path, identify, measure
 from curate.measure.store import Store, image_schema
 from curate.progress import Bar
-from curate.seen import SeenTexts
+from curate.reading.seen import SeenTexts
 from curate.settings import MeasureSettings
 from curate.signals import IMAGE_SIGNALS
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import duckdb
 
-from curate.facts import create_facts, create_views, known_columns, parquet
-from curate.fates import CheckedRule
+from curate.rules.facts import create_facts, create_views, known_columns, parquet
+from curate.rules.fates import CheckedRule
 from curate.workspace import Workspace, of_this_version
 
 _BINS = 60

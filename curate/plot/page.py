@@ -12,9 +12,9 @@ from curate.config import parse_recipe
 from curate.manifest import read_manifest
 from curate.plot.charts import Chart, funnel, histogram
 from curate.plot.histograms import histograms
-from curate.policy import check_rules
 from curate.progress import Bar
 from curate.recipe import CurateRecipe, all_rules
+from curate.rules.policy import check_rules
 from curate.workspace import Workspace
 
 FOLDER, PAGE = "plots", "index.html"

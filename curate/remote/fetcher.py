@@ -14,15 +14,15 @@ from types import TracebackType
 import aiohttp
 
 from curate.atomic import digest_of, sha256_bytes
-from curate.embedded import content_path
-from curate.materialise import ImageStore
+from curate.reading.embedded import content_path
+from curate.reading.materialise import ImageStore
+from curate.reading.unavailable import unavailable
 from curate.remote.address import checked_socket
 from curate.remote.journal import Journal
 from curate.remote.part import Part
 from curate.remote.request import attempt, parsed
 from curate.remote.retry import FetchError, pause
 from curate.settings import MeasureSettings, RemoteSettings
-from curate.unavailable import unavailable
 
 _AGENT = "winnow/0.1 (dataset curation)"
 _SILENT = 10  # connections in a row that a host does not answer before the others to it are given up
@@ -39,7 +39,7 @@ class _Host:
 
 
 class RemoteImages:
-    """Fetches URLs into a store, as a context manager; ``curate.materialise.Fetcher``.
+    """Fetches URLs into a store, as a context manager; ``curate.reading.materialise.Fetcher``.
 
     Attributes:
         counts: ``fetched``, ``known`` (from an earlier run) and class → number of failed URLs, of this run.
@@ -76,7 +76,7 @@ class RemoteImages:
         self._journal.close()
 
     def submit(self, url: str) -> Future[str]:
-        """A path in the store, or the notation of ``curate.unavailable``, in the future."""
+        """A path in the store, or the notation of ``curate.reading.unavailable``, in the future."""
         target = mirrored(url, self._settings.mirror)
         with self._lock:
             running = self._running.get(target)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
-from curate.seen import SeenTexts
+from curate.reading.seen import SeenTexts
 
 
 class Journal:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from curate.embedded import suffix_of
 from curate.errors import UserError
+from curate.reading.embedded import suffix_of
 from curate.remote.retry import FetchError
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from curate.embedded import with_embedded
 from curate.errors import UserError
+from curate.reading.embedded import with_embedded
+from curate.reading.seen import SeenTexts
 from curate.sample import BadRow, Sample
-from curate.seen import SeenTexts
 from curate.settings import SourceSettings
 from curate.sources import (
     chartqa,

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.embedded import embed, is_encoded
+from curate.reading.embedded import embed, is_encoded
 
 _MAX_LITERAL = 100_000
 _MAX_IMAGES = 64 << 20  # of a list of base64 texts

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
+from curate.reading.seen import SeenTexts
 from curate.sample import BadRow, Form, Sample, Turn, full_id, json_lines, majority
-from curate.seen import SeenTexts
 from curate.settings import SourceSettings
 from curate.sources.json_stream import Value
 from curate.sources.placing import Placing, place

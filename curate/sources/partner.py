@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from curate.reading.seen import SeenTexts
 from curate.sample import BadRow
-from curate.seen import SeenTexts
 from curate.sources.json_stream import Value, iter_document, read_at
 
 _USED = 1  # lowest bit of a stored number; the others are the offset

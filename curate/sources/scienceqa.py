@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
+from curate.reading.seen import SeenTexts
 from curate.sample import BadRow, Sample
-from curate.seen import SeenTexts
 from curate.settings import SourceSettings
 from curate.sources.fields import OPTION_LETTERS, lettered, sample, samples, text
 from curate.sources.json_stream import Value, document_head, iter_document

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.atomic import digest_of, sha256_bytes
-from curate.embedded import is_encoded
 from curate.errors import UserError
+from curate.reading.embedded import is_encoded
 from curate.sample import BadRow, Form, Sample, Turn, full_id, majority, record_or_bad
 from curate.settings import SourceSettings
 from curate.sources.cells import image_cell, json_value, texts

@@ -1,6 +1,6 @@
 """Moving a rule's threshold over stored signals: what it would drop, alone or with others. Decodes nothing.
 
-The conditions come from the set's manifest. They pass ``curate.expression`` before and after a
+The conditions come from the set's manifest. They pass ``curate.rules.expression`` before and after a
 number is changed, and run in curation's own locked connection. Duplicates and contamination are
 taken as they were found: they are not sought again.
 """
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from curate.config import parse_recipe
 from curate.errors import UserError
-from curate.expression import parse_expression
-from curate.facts import column_types
-from curate.policy import CheckedRule, check_rules, open_facts
 from curate.recipe import CurateRecipe, all_rules
+from curate.rules.expression import parse_expression
+from curate.rules.facts import column_types
+from curate.rules.policy import CheckedRule, check_rules, open_facts
 from curate.workspace import Workspace
 from dashboards.query.catalog import MAKE, Folder, manifest_of
 from dashboards.query.engine import Connection, fetch_columns

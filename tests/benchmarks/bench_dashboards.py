@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 
 from curate.atomic import write_json
 from curate.manifest import write_manifest
-from curate.policy import check_rules, decide
-from curate.results import write_results
+from curate.rules.policy import check_rules, decide
 from curate.workspace import Workspace
+from curate.writing.results import write_results
 from dashboards.query.catalog import scan
 from dashboards.query.compare import changes
 from dashboards.query.decisions import fate_of, funnel

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import duckdb
 
-from curate.policy import check_rules, decide
 from curate.recipe import Rule
-from curate.results import write_results
+from curate.rules.policy import check_rules, decide
 from curate.workspace import Workspace
+from curate.writing.results import write_results
 
 QUESTIONS_AN_IMAGE = 4
 RULES = {

@@ -11,8 +11,8 @@ from PIL import Image
 from curate import decode, pipeline
 from curate.card.text import cell, table
 from curate.corrections import content_hash
-from curate.license import license_fields
 from curate.manifest import read_manifest
+from curate.writing.license import license_fields
 from tests.curate import sets
 from tests.curate.test_pipeline import full, make
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from curate.decode import decode_whole
-from curate.facts import create_facts, create_views, known_columns
 from curate.measure.images import measure_images
+from curate.rules.facts import create_facts, create_views, known_columns
 from curate.settings import MeasureSettings
 from curate.signals import measure_pixels
 from curate.signals.brightness import brightness_percentile, grey_percentile

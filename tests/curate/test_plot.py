@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from curate import pipeline
-from curate.expression import parse_expression
-from curate.facts import column_types
 from curate.plot import charts, histograms, page
-from curate.policy import check_rules, decide
 from curate.recipe import Rule
+from curate.rules.expression import parse_expression
+from curate.rules.facts import column_types
+from curate.rules.policy import check_rules, decide
 from tests.curate.stored import image, sample, store
 from tests.curate.test_pipeline import full, make
 

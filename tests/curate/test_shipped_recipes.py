@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import cli
-from curate.policy import check_rules, decide
 from curate.recipe import all_rules, read_recipe
+from curate.rules.policy import check_rules, decide
 from curate.sources import SOURCES
 from tests.curate.stored import image, sample, store
 

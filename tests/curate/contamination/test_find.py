@@ -10,8 +10,8 @@ from curate.contamination.report import read_report
 from curate.duplicates import looks
 from curate.duplicates.looks import Looks, difference
 from curate.explain.show import describe_match
-from curate.policy import check_rules, decide
 from curate.recipe import ContaminationSettings, Rule, benchmark_name
+from curate.rules.policy import check_rules, decide
 from curate.settings import SourceSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_duplicate_rows import near

@@ -4,9 +4,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from curate.errors import UserError
-from curate.facts import known_columns
 from curate.measure.images import measure_images
 from curate.measure.scores import write_scores
+from curate.rules.facts import known_columns
 from curate.settings import ClipSettings, MeasureSettings, PromptSet
 from curate.signals.zero_shot import SHIPPED, head_scores, prompt_scores
 from tests.curate import sets

@@ -9,9 +9,9 @@ from concurrent.futures import wait
 
 import pytest
 
-from curate.embedded import content_path
 from curate.errors import UserError
-from curate.materialise import ImageStore, materialised
+from curate.reading.embedded import content_path
+from curate.reading.materialise import ImageStore, materialised
 from curate.remote.address import checked_socket, is_public
 from curate.remote.fetcher import RemoteImages, mirrored
 from curate.remote.journal import Journal

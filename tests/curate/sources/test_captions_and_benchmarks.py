@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.embedded import content_path
+from curate.reading.embedded import content_path
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
 from curate.sources import open_source

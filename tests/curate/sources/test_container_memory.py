@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.materialise import ImageStore, materialised
+from curate.reading.materialise import ImageStore, materialised
 from curate.sample import Sample
 from curate.settings import SourceSettings
 from curate.sources import open_source

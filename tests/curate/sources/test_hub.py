@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from curate.embedded import content_path
 from curate.errors import UserError
 from curate.inputs import _digest
+from curate.reading.embedded import content_path
 from curate.sample import Sample
 from curate.settings import SourceSettings
 from curate.sources import open_source

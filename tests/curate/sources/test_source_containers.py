@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.embedded import content_path
 from curate.errors import UserError
+from curate.reading.embedded import content_path
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
 from curate.sources import open_source

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from curate.errors import UserError
-from curate.materialise import Fetcher, ImageStore
-from curate.placed import AnotherFolderError, Opened, absolute, common, first_folders, placed_rows
 from curate.progress import track
+from curate.reading.materialise import Fetcher, ImageStore
+from curate.reading.placed import AnotherFolderError, Opened, absolute, common, first_folders, placed_rows
+from curate.reading.seen import SeenTexts
 from curate.sample import BadRow, Sample, full_id, to_record
-from curate.seen import SeenTexts
 from curate.settings import SourceSettings
 from curate.sources import open_source
 from curate.workspace import write_parquet

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.atomic import sha256_bytes
-from curate.embedded import content_path, decoded, is_encoded, suffix_of
 from curate.errors import UserError
 from curate.manifest import read_manifest
-from curate.materialise import ImageStore, materialised
 from curate.pipeline import run
-from curate.placed import as_files
+from curate.reading.embedded import content_path, decoded, is_encoded, suffix_of
+from curate.reading.materialise import ImageStore, materialised
+from curate.reading.placed import as_files
 from curate.sample import Sample, to_original
 from curate.settings import SourceSettings
 from curate.sources import open_source

@@ -8,14 +8,14 @@ from typing import Any
 from curate.card import CARD, write_card
 from curate.contamination import write_report
 from curate.exports.rows import ONE_SPLIT, Curated
-from curate.fates import CheckedRule
 from curate.inputs import resolved
 from curate.manifest import MANIFEST, write_manifest
 from curate.recipe import CurateRecipe
-from curate.results import write_results
+from curate.rules.fates import CheckedRule
 from curate.steps import Steps
-from curate.summary import count_rows
 from curate.workspace import Workspace
+from curate.writing.results import write_results
+from curate.writing.summary import count_rows
 
 
 def publish(

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.ingest import open_sources, write_rows
-from curate.materialise import Fetcher, ImageStore
+from curate.reading.ingest import open_sources, write_rows
+from curate.reading.materialise import Fetcher, ImageStore
 from curate.settings import MeasureSettings, RemoteSettings, SourceSettings
 from curate.steps import Steps
 from curate.workspace import Workspace

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from curate.inspect import Inspection
+from curate.inspection.look import Inspection
 from curate.sample import to_record
 
 _LONGEST_ROW = 600

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.contamination.report import read_report
-from curate.facts import parquet
-from curate.fates import CheckedRule
+from curate.rules.facts import parquet
+from curate.rules.fates import CheckedRule
 from curate.workspace import Workspace, row_count
 
 _BAR = 24

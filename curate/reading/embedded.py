@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from curate.atomic import sha256_bytes
+from curate.reading.unavailable import unavailable
 from curate.sample import Sample
-from curate.unavailable import unavailable
 
 # How the base64 text of an image file begins: JPEG, PNG, GIF, RIFF, TIFF, JPEG 2000, AVIF.
 _BASE64_STARTS = (

@@ -1,6 +1,6 @@
 """Rules over stored signals → one decision per row. Decodes nothing.
 
-Conditions are checked by ``curate.expression`` and run in a DuckDB connection that can reach no
+Conditions are checked by ``curate.rules.expression`` and run in a DuckDB connection that can reach no
 file, network or setting any more: the facts are loaded first, then it is locked.
 """
 
@@ -15,10 +15,10 @@ from pathlib import Path
 import duckdb
 
 from curate.errors import UserError
-from curate.expression import parse_expression
-from curate.facts import column_types, create_facts, create_views, literal
-from curate.fates import DECISIONS, CheckedRule, decided
 from curate.recipe import Rule
+from curate.rules.expression import parse_expression
+from curate.rules.facts import column_types, create_facts, create_views, literal
+from curate.rules.fates import DECISIONS, CheckedRule, decided
 from curate.workspace import Workspace, row_count, write_parquet
 
 # Rules take seconds for a million rows; what takes longer than this is no rule.

@@ -4,10 +4,10 @@ import json
 
 from rich.console import Console
 
-from curate.inspect import inspect_location
-from curate.inspect_view import show_inspection
+from curate.inspection.look import inspect_location
+from curate.inspection.source_list import sources_table
+from curate.inspection.view import show_inspection
 from curate.settings import SourceSettings
-from curate.source_list import sources_table
 from curate.sources import SOURCES
 from tests.curate.pictures import encoded, noise, write
 from tests.curate.sources import published

@@ -12,8 +12,8 @@ from pathlib import Path
 from curate.decode import decode
 from curate.preflight import CLASSES, locate, wrong_extension
 from curate.progress import track
+from curate.reading.seen import SeenTexts, digest64
 from curate.sample import BadRow, Sample
-from curate.seen import SeenTexts, digest64
 from curate.settings import MeasureSettings, SourceSettings
 from curate.signals import text
 from curate.sources import OpenedSource, open_source, other_files

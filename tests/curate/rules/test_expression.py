@@ -3,7 +3,7 @@
 import pytest
 
 from curate.errors import UserError
-from curate.expression import parse_expression
+from curate.rules.expression import parse_expression
 
 COLUMNS = {
     "sharpness": "DOUBLE",

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Protocol
 
 from curate.errors import UserError
+from curate.reading.unavailable import is_url, unavailable
 from curate.sample import BadRow, Sample
-from curate.unavailable import is_url, unavailable
 
 UNFINISHED = "images/.unfinished"
 _IN_FLIGHT = 1024  # rows that may wait for their images; rows leave in the order they came
 
 
 class Fetcher(Protocol):
-    """Turns a URL into a path in the store, or the notation of ``curate.unavailable``."""
+    """Turns a URL into a path in the store, or the notation of ``curate.reading.unavailable``."""
 
     def submit(self, url: str) -> Future[str]:
         """Start fetching; the same URL twice is fetched once."""

@@ -1,0 +1,1 @@
+"""What a location holds, before anything is curated."""

@@ -1,0 +1,1 @@
+"""Conditions over stored signals, and what becomes of each row."""

@@ -1,0 +1,1 @@
+"""What a curation leaves behind, from decisions to the manifest."""
