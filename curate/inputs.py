@@ -69,7 +69,7 @@ def all_sources(recipe: CurateRecipe) -> list[SourceSettings]:
 
 def resolved(recipe: CurateRecipe) -> dict[str, Any]:
     """The recipe as JSON without what changes no result; rules as a list, because their order matters."""
-    whole = recipe.model_dump(mode="json", exclude={"signals": {"workers"}, "remote": set(HOW_TO_FETCH)})
+    whole = recipe.model_dump(mode="json", exclude={"signals": {"workers", "engine"}, "remote": set(HOW_TO_FETCH)})
     return {**whole, "rules": [{"name": name, **rule} for name, rule in whole["rules"].items()]}
 
 

@@ -123,6 +123,8 @@ class MeasureSettings(StrictModel):
         max_bytes, max_pixels: larger files and images are classed, not decoded.
         workers: processes that decode; null is one for each CPU, and at least two. Changes no result, but with one
             the command itself decodes, and ends with a decoder that crashes.
+        engine: ``local``, or ``ray`` for a cluster (``RAY_ADDRESS``) that sees the images at the same path; needs
+            the extra ``ray``. Changes no result.
         shard_size: images per Parquet part; also how much a killed run loses at most.
         batch_size: images or texts in one forward pass of a model.
     """
@@ -135,6 +137,7 @@ class MeasureSettings(StrictModel):
     max_bytes: int = Field(default=100_000_000, gt=0)
     max_pixels: int = Field(default=80_000_000, gt=0, le=_PILLOW_PIXEL_LIMIT)
     workers: int | None = Field(default=None, ge=1)
+    engine: Literal["local", "ray"] = "local"
     shard_size: int = Field(default=2048, ge=1)
     batch_size: int = Field(default=64, ge=1)
 

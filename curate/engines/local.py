@@ -20,6 +20,7 @@ from curate.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _AHEAD = 4
+_is_worker = False  # whether this process is one that a pool can lose
 
 
 def cpu_count() -> int:
@@ -136,7 +137,7 @@ def time_limit(seconds: int) -> Iterator[None]:
 
     To the pool that is a crash like any other, so an endless decode costs its image and not the run.
     """
-    if parent_process() is None or not hasattr(signal, "alarm"):
+    if not _is_worker or not hasattr(signal, "alarm"):
         yield
         return
     signal.alarm(seconds)  # whose default action ends the process
@@ -151,12 +152,19 @@ def _executor(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
 
 
-def _start_worker() -> None:
-    """One thread, no remarks, Ctrl-C left to the parent, and an end when the parent is gone, however it went."""
-    # Only C libraries write there (libtiff on a damaged file); what Python raises goes to the parent.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+def become_worker() -> None:
+    """This process may be killed by ``time_limit``, and uses one thread."""
+    global _is_worker
+    _is_worker = True
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read when numpy is imported, which is later
+
+
+def _start_worker() -> None:
+    """One thread, no remarks, Ctrl-C left to the parent, and an end when the parent is gone, however it went."""
+    become_worker()
+    # Only C libraries write there (libtiff on a damaged file); what Python raises goes to the parent.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from curate.engines.local import LocalPool
+from curate.engines import Pool
 from curate.measure.models import Models
 from curate.measure.row import PathRow, Plan, crashed_file, measure
 from curate.measure.store import PATHS, Store, image_schema
@@ -21,9 +21,7 @@ from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS
 _IMAGES_A_TASK = 16
 
 
-def bring_up_to_date(
-    store: Store, wanted: dict[str, Any], plan: Plan, models: Callable[[], Models], pool: LocalPool
-) -> int:
+def bring_up_to_date(store: Store, wanted: dict[str, Any], plan: Plan, models: Callable[[], Models], pool: Pool) -> int:
     """Rewrite the parts that were measured otherwise than ``wanted``; returns the number of decodes.
 
     Each part is replaced as a whole, so a killed run goes on with the next one.
@@ -37,7 +35,7 @@ def bring_up_to_date(
 
 
 def _remeasured(
-    store: Store, part: Path, wanted: dict[str, Any], plan: Plan, models: Callable[[], Models], pool: LocalPool
+    store: Store, part: Path, wanted: dict[str, Any], plan: Plan, models: Callable[[], Models], pool: Pool
 ) -> int:
     had = store.signals_of(part)
     names = [name for name in wanted if had.get(name) != wanted[name]]
@@ -68,7 +66,7 @@ def _remeasured(
 
 
 def _measure_rows(
-    rows: list[dict[str, Any]], store: Store, plan: Plan, models: Models | None, pool: LocalPool
+    rows: list[dict[str, Any]], store: Store, plan: Plan, models: Models | None, pool: Pool
 ) -> Iterator[dict[str, Any]]:
     files = [PathRow(row["path"], row["image_key"], size=row["bytes"]) for row in rows]
     tasks = [files[start : start + _IMAGES_A_TASK] for start in range(0, len(files), _IMAGES_A_TASK)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from curate.engines.local import LocalPool, default_workers
+from curate.engines import Pool, open_pool
 from curate.errors import UserError
 from curate.measure.again import bring_up_to_date
 from curate.measure.known import KnownImages, KnownPaths
@@ -51,7 +51,7 @@ class MeasureReport:
 
 
 def measure_images(
-    paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *, pool: LocalPool | None = None
+    paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *, pool: Pool | None = None
 ) -> MeasureReport:
     """Measure every image that is not yet in ``out`` (the ``signals`` folder).
 
@@ -76,7 +76,7 @@ def measure_images(
     names = tuple(name for name in IMAGE_SIGNALS if wanted[name] is not None)
     plan = Plan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False)
     with contextlib.ExitStack() as stack:
-        pool = pool or stack.enter_context(LocalPool(settings.workers or default_workers()))
+        pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))
         decodes = bring_up_to_date(store, wanted, plan, models, pool)
         images, known = KnownImages(store.parts()), KnownPaths(store)
         asked, errors = SeenTexts(), Counter[str]()
@@ -120,12 +120,12 @@ def measure_images(
     return MeasureReport(len(asked), measured, found_known, decodes, dict(sorted(errors.items())))
 
 
-def _identified(block: list[str], plan: Plan, pool: LocalPool) -> list[PathRow]:
+def _identified(block: list[str], plan: Plan, pool: Pool) -> list[PathRow]:
     tasks = batched(block, _PATHS_A_TASK)
     return list(itertools.chain.from_iterable(pool.map(functools.partial(identify, plan), tasks, crashed_path)))
 
 
-def _measured(files: Iterable[PathRow], plan: Plan, pool: LocalPool) -> Iterator[Measured]:
+def _measured(files: Iterable[PathRow], plan: Plan, pool: Pool) -> Iterator[Measured]:
     tasks = batched(files, _IMAGES_A_TASK)
     return itertools.chain.from_iterable(pool.map(functools.partial(measure, plan), tasks, crashed_file))
 
