@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from curate import corrections
 from curate.atomic import write_json
 from curate.corrections import Correction, Resolved
+from curate.database import database
 from curate.keys import answer_key, question_key
 from curate.progress import Bar
 from curate.reading.ingest import ROWS, row_of
 from curate.rules.facts import parquet
 from curate.sample import from_record
-from curate.workspace import Workspace, query_batches, row_count, write_parquet
+from curate.workspace import Workspace, query_batches, read_batches, row_count, write_parquet
 
 CORRECTED = pa.schema(
     [
@@ -32,16 +33,15 @@ CORRECTED = pa.schema(
         ("forced_by", pa.string()),
     ]
 )
-_WITH_KEYS = """
-    SELECT r.*, coalesce(k.image_keys, []) AS image_keys
-    FROM {rows} r LEFT JOIN (
-        SELECT i.position, list(p.image_key ORDER BY i.image_no) AS image_keys
-        FROM (SELECT position, unnest(images) AS path, generate_subscripts(images, 1) AS image_no FROM {rows}) i
-        LEFT JOIN {paths} p ON p.path = i.path
-        GROUP BY i.position
-    ) k ON k.position = r.position
-    ORDER BY r.position
+# The key of each image of each row, in their order; null for a file that could not be read.
+_KEYS = """
+    SELECT p.image_key
+    FROM (
+        SELECT position, unnest(images) AS path, generate_subscripts(images, 1) AS image_no FROM {rows}
+    ) i LEFT JOIN {paths} p ON p.path = i.path
+    ORDER BY i.position, i.image_no
 """
+_ROWS_AT_ONCE = 2048  # held as Python objects
 
 
 def write_corrected(space: Workspace, folder: Path | None) -> None:
@@ -53,19 +53,28 @@ def write_corrected(space: Workspace, folder: Path | None) -> None:
     lines = corrections.read_corrections(folder) if folder else []
     resolved = corrections.resolve(lines)
     status: dict[str, str] = {}
-    query = _WITH_KEYS.format(rows=parquet([space.rows]), paths=parquet([space.paths]))
-    with duckdb.connect(":memory:") as connection, Bar("apply corrections", row_count(space.rows)) as bar:
-        batches = query_batches(connection, query)
-        write_parquet(space.samples, _corrected(batches, resolved, status, bar), CORRECTED)
+    query = _KEYS.format(rows=parquet([space.rows]), paths=parquet([space.paths]))
+    with database(space.work) as connection, Bar("apply corrections", row_count(space.rows)) as bar:
+        rows = _with_keys(space.rows, query_batches(connection, query))
+        write_parquet(space.samples, _corrected(rows, resolved, status, bar), CORRECTED)
     write_json(space.corrections, _report(lines, resolved, status))
 
 
+def _with_keys(rows: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
+    """Stored rows, some at a time, each with ``image_keys`` from the stream of keys of all rows."""
+    keys = (key for batch in batches for key in batch.column("image_key").to_pylist())
+    for batch in read_batches(rows):
+        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+            some = batch.slice(start, _ROWS_AT_ONCE).to_pylist()
+            yield [{**row, "image_keys": list(itertools.islice(keys, len(row["images"])))} for row in some]
+
+
 def _corrected(
-    batches: Iterator[pa.RecordBatch], resolved: Mapping[str, Resolved], status: dict[str, str], bar: Bar
+    rows: Iterator[list[dict[str, Any]]], resolved: Mapping[str, Resolved], status: dict[str, str], bar: Bar
 ) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield pa.RecordBatch.from_pylist([_judged(row, resolved, status) for row in batch.to_pylist()], CORRECTED)
-        bar.advance(batch.num_rows)
+    for some in rows:
+        yield pa.RecordBatch.from_pylist([_judged(row, resolved, status) for row in some], CORRECTED)
+        bar.advance(len(some))
 
 
 def _judged(row: dict[str, Any], resolved: Mapping[str, Resolved], status: dict[str, str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.atomic import atomic_path
+from curate.database import remove_spilled
 from curate.disk import disk_problem
 from curate.errors import UserError
 from curate.reading.materialise import UNFINISHED
@@ -152,6 +153,7 @@ def sole_use(space: Workspace) -> Iterator[None]:
             raise UserError(f"{space.folder}: another curate is at work there; wait for it, or end it") from None
         for leftover in _unfinished(space.folder):
             leftover.unlink()
+        remove_spilled(space.work)
         yield
 
 
