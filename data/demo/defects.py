@@ -8,23 +8,13 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from PIL import Image, ImageFilter
 
-# Shares of the train images, disjoint; every defect gets at least one image.
-IMAGE_SHARES = {
-    "blurred": 0.04,
-    "near_duplicate": 0.05,
-    "truncated": 0.02,
-    "empty": 0.02,
-    "not_an_image": 0.02,
-    "wrong_extension": 0.02,
-    "missing": 0.02,
-}
 CORRUPT = ("truncated", "empty", "not_an_image", "wrong_extension", "missing")
-LEAKED_SHARE = 0.04  # of the test images
+IMAGE_DEFECTS = ("blurred", "near_duplicate", *CORRUPT)
 MINIMUM_IMAGES = 20  # fewer leave no clean ones beside one image a defect
 
 BLUR_SIGMA = (1.5, 3.0)  # pixels, on images of 64 × 64
@@ -39,6 +29,37 @@ ERROR_PAGE = (
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of the train split each defect affects; a defect with a share gets one case at least.
+
+    Attributes:
+        wrong_answer, contradictory: of the train questions, drawn from images without a defect of their own.
+        leaked: of the test images.
+        others: of the train images; each image gets one of them at most.
+    """
+
+    blurred: float = 0.04
+    near_duplicate: float = 0.05
+    truncated: float = 0.02
+    empty: float = 0.02
+    not_an_image: float = 0.02
+    wrong_extension: float = 0.02
+    missing: float = 0.02
+    leaked: float = 0.04
+    wrong_answer: float = 0.03
+    contradictory: float = 0.02
+
+    def some(self, *names: str) -> dict[str, float]:
+        """The shares of these defects, in this order."""
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def only(cls, **shares: float) -> Shares:
+        """These defects and no others."""
+        return cls(**{one.name: 0.0 for one in fields(cls)} | shares)
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """Bytes to write under a name that ends in ``suffix``, and what was done; None: no file."""
 
@@ -50,12 +71,16 @@ class ImageFile:
 def choose(ids: Sequence[int], shares: dict[str, float], rng: random.Random) -> dict[int, str]:
     """Give each id at most one defect: id → defect, for the ids that get one."""
     drawn = iter(rng.sample(ids, len(ids)))
-    counts = {defect: max(1, round(share * len(ids))) for defect, share in shares.items()}
-    return {next(drawn): defect for defect, count in counts.items() for _ in range(count)}
+    return {next(drawn): defect for defect, share in shares.items() for _ in range(count(share, len(ids)))}
+
+
+def count(share: float, total: int) -> int:
+    """How many of ``total`` a share is: none for 0, else one at least."""
+    return max(1, round(share * total)) if share else 0
 
 
 def spoiled(data: bytes, defect: str, rng: random.Random) -> ImageFile:
-    """The PNG ``data`` after ``defect``, one of IMAGE_SHARES but 'near_duplicate'."""
+    """The PNG ``data`` after ``defect``, one of IMAGE_DEFECTS but 'near_duplicate'."""
     if defect == "blurred":
         sigma = round(rng.uniform(*BLUR_SIGMA), 2)
         return ImageFile(_encode(_open(data).filter(ImageFilter.GaussianBlur(sigma)), "PNG"), detail={"sigma": sigma})

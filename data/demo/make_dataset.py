@@ -23,6 +23,7 @@ from curate.manifest import is_current, read_manifest, write_manifest
 from curate.progress import track
 from data.demo import defects, rows
 from data.demo.captions import caption_samples
+from data.demo.defects import Shares
 from data.demo.folder import whole_folder
 from data.demo.package import Question, by_image, image_paths, load_questions, package_inputs
 from data.demo.rows import Truth
@@ -32,22 +33,24 @@ STAGE = "demo-data"
 VERSION = 1  # raise it when this code makes other data from the same package
 TABLES = ("vqa.jsonl", "captions.parquet", "truth.parquet", "test.jsonl", "test_captions.jsonl")
 SEED = 20
+DEFAULT_SHARES = Shares()
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def make_dataset(out: Path, *, images: int | None = None, seed: int = SEED) -> bool:
+def make_dataset(out: Path, *, images: int | None = None, seed: int = SEED, shares: Shares = DEFAULT_SHARES) -> bool:
     """Write the folder ``out`` unless it is current. Returns whether anything was written.
 
     Args:
         images: take only the first so many train images, and a quarter as many test images.
         seed: of every choice; the same seed gives the same bytes.
+        shares: how much of the train split gets which defect.
 
     Raises:
         UserError: ``easy-vqa`` is not installed, or ``out`` is a folder with something else in it.
     """
     started = time.monotonic()
-    recipe = {"version": VERSION, "images": images, "seed": seed}
+    recipe = {"version": VERSION, "images": images, "seed": seed, "shares": asdict(shares)}
     inputs = package_inputs()
     if is_current(out, recipe=recipe, inputs=inputs) and images_are_there(out):
         return False
@@ -55,7 +58,7 @@ def make_dataset(out: Path, *, images: int | None = None, seed: int = SEED) -> b
         test = load_questions("test", None if images is None else -(-images // 4))
         train = load_questions("train", images)
         write_test(folder, test, seed)
-        known = write_train(folder, train, test, seed)
+        known = write_train(folder, train, test, shares, seed)
         write_truth(folder / "truth.parquet", known)
         files = sorted((folder / "images").rglob("*.*"))
         write_manifest(

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from curate.sample import Sample, Turn
+from data.demo.defects import Shares, count
 from data.demo.facts import answers_of, question_type
 from data.demo.package import Question
 
 SOURCE = "easy_vqa"
-# Shares of the train questions, drawn from images without a defect of their own.
-ROW_SHARES = {"wrong_answer": 0.03, "contradictory": 0.02}
 NEAR_SHARE = 0.5  # of the injected groups: directly behind their originals; the others anywhere
 
 
@@ -74,14 +73,16 @@ def other_answer(question: Question, rng: random.Random) -> str:
     return rng.choice([answer for answer in answers_of(question_type(question.text)) if answer != question.answer])
 
 
-def spoil_answers(rows: Sequence[Row], clean: Sequence[Question], rng: random.Random) -> tuple[list[Row], list[Truth]]:
+def spoil_answers(
+    rows: Sequence[Row], clean: Sequence[Question], shares: Shares, rng: random.Random
+) -> tuple[list[Row], list[Truth]]:
     """Make some answers wrong and contradict some others by an extra row.
 
     Args:
         rows: the original rows; row ``i`` is that of question ``i``.
         clean: the questions that may be touched; each gets one defect at most.
     """
-    counts = {defect: max(1, round(share * len(rows))) for defect, share in ROW_SHARES.items()}
+    counts = {name: count(share, len(rows)) for name, share in shares.some("wrong_answer", "contradictory").items()}
     drawn = rng.sample(clean, sum(counts.values()))
     changed, known = list(rows), []
     for question in drawn[: counts["wrong_answer"]]:

@@ -12,29 +12,33 @@ from curate.progress import track
 from curate.sample import Sample, to_line
 from data.demo import defects, rows
 from data.demo.captions import caption_samples, caption_table
+from data.demo.defects import Shares
 from data.demo.package import Question, by_image, image_paths
 from data.demo.rows import Row, Truth
 
 _INTACT = (None, "near_duplicate")  # the image itself is as the package has it
 
 
-def write_train(folder: Path, questions: Sequence[Question], test: Sequence[Question], seed: int) -> list[Truth]:
+def write_train(
+    folder: Path, questions: Sequence[Question], test: Sequence[Question], shares: Shares, seed: int
+) -> list[Truth]:
     """Write ``vqa.jsonl``, ``captions.parquet`` and ``images/train``.
 
     Args:
         questions, test: the train questions, and the test questions of which some are leaked.
+        shares: how much of it gets which defect.
 
     Returns:
         One row per affected row, in the order of ``vqa.jsonl``.
     """
     (folder / "images/train").mkdir(parents=True)
     total, grouped = len(questions), by_image(questions)
-    chosen = defects.choose(list(grouped), defects.IMAGE_SHARES, random.Random(f"{seed}/images"))
+    chosen = defects.choose(list(grouped), shares.some(*defects.IMAGE_DEFECTS), random.Random(f"{seed}/images"))
     injected, known = write_images(folder, grouped, chosen, total, seed)
-    leaked_rows, leaked_truth = write_leaks(folder, by_image(test), total, seed)
+    leaked_rows, leaked_truth = write_leaks(folder, by_image(test), total, shares, seed)
     clean = [question for question in questions if question.image_id not in chosen]
     plain = [rows.original(question, "train") for question in questions]
-    answered, answer_truth = rows.spoil_answers(plain, clean, random.Random(f"{seed}/answers"))
+    answered, answer_truth = rows.spoil_answers(plain, clean, shares, random.Random(f"{seed}/answers"))
     ordered = sorted([*answered, *injected, *leaked_rows], key=lambda row: (row.place, row.own_id))
     write_lines(folder / "vqa.jsonl", (rows.to_sample(row, "train") for row in ordered))
     intact = {image_id: asked for image_id, asked in grouped.items() if chosen.get(image_id) in _INTACT}
@@ -72,13 +76,13 @@ def write_images(
 
 
 def write_leaks(
-    folder: Path, grouped: dict[int, list[Question]], total: int, seed: int
+    folder: Path, grouped: dict[int, list[Question]], total: int, shares: Shares, seed: int
 ) -> tuple[list[Row], list[Truth]]:
     """Some test images under ``images/train``, with their test questions as train rows."""
     rng, paths = random.Random(f"{seed}/leaks"), image_paths("test")
     injected: list[Row] = []
     known: list[Truth] = []
-    for image_id in sorted(defects.choose(list(grouped), {"leaked": defects.LEAKED_SHARE}, rng)):
+    for image_id in sorted(defects.choose(list(grouped), shares.some("leaked"), rng)):
         file = defects.leaked(paths[image_id].read_bytes(), rng)
         name = _write_image(folder, f"leak-{image_id}", file)
         injected += rows.leak(grouped[image_id], name, total, rng)

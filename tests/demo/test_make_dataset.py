@@ -89,13 +89,29 @@ def test_too_few_images_are_refused(tmp_path):
 
 
 def test_shares(truth):
-    images = {name: round(share * IMAGES) for name, share in defects.IMAGE_SHARES.items()}
+    images = {name: round(share * IMAGES) for name, share in defects.Shares().some(*defects.IMAGE_DEFECTS).items()}
     asked = by_image(load_questions("train", IMAGES))
     for name, count in images.items():
         assert count * 3 < len(truth[name]) < count * 18, name  # questions an image
     total = sum(map(len, asked.values()))
     assert len(truth["wrong_answer"]) == round(0.03 * total)
     assert len(truth["contradictory"]) == 2 * round(0.02 * total)
+
+
+def test_one_defect_alone_and_none_at_all(folder, tmp_path):
+    shares = defects.Shares.only(wrong_answer=0.2)
+    make_dataset(tmp_path / "wrong", images=IMAGES, shares=shares)
+    make_dataset(tmp_path / "clean", images=IMAGES, shares=defects.Shares.only())
+    truth = pq.read_table(tmp_path / "wrong/truth.parquet").to_pylist()
+    clean = {sample.id: sample for sample in read_jsonl(tmp_path / "clean/vqa.jsonl")}
+    assert {row["defect"] for row in truth} == {"wrong_answer"}
+    assert len(truth) == round(0.2 * len(clean))
+    assert pq.read_table(tmp_path / "clean/truth.parquet").num_rows == 0
+    affected = {row["sample_id"] for row in truth}
+    wrong = {sample.id: sample for sample in read_jsonl(tmp_path / "wrong/vqa.jsonl")}
+    assert {key for key in clean if wrong[key] != clean[key]} == affected and wrong.keys() == clean.keys()
+    for name in ("test.jsonl", "test_captions.jsonl"):
+        assert (tmp_path / "clean" / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_no_row_and_no_image_has_two_defects(rows, truth):
