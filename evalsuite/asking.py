@@ -1,19 +1,18 @@
-"""From tasks to requests, and from requests to replies that survive ``kill -9``."""
+"""From rows of a task to requests, and back to rows with their replies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from curate.atomic import digest_of
 from curate.corrections import content_hash
-from curate.progress import Bar, track
+from curate.progress import track
 from evalsuite.backends import Reply, Request, no_answer
-from evalsuite.backends.choice import Backend, Render
+from evalsuite.backends.choice import Render
 from evalsuite.backends.pictures import ImageFile, identify
-from evalsuite.store import stored_replies, write_part
+from evalsuite.extract import Extraction
 from evalsuite.task import Task, TaskRow
 
 
@@ -23,6 +22,7 @@ class Asked:
 
     task: str
     row: TaskRow
+    extraction: Extraction
     chat: str
     image_keys: tuple[str, ...]
     request: Request | None
@@ -52,7 +52,7 @@ def build_requests(task: Task, images: dict[str, ImageFile], render: Render, ide
         if error is None:
             chat, error = render(row.prompt, len(files), spec.system)
         if error is not None:
-            asked.append(Asked(spec.name, row, "", keys, None, error))
+            asked.append(Asked(spec.name, row, spec.extraction, "", keys, None, error))
             continue
         limits = spec.generation.model_dump()
         request = Request(
@@ -63,33 +63,13 @@ def build_requests(task: Task, images: dict[str, ImageFile], render: Render, ide
             max_new_tokens=spec.generation.max_new_tokens,
             stop=tuple(spec.generation.stop),
         )
-        asked.append(Asked(spec.name, row, chat, keys, request, None))
+        asked.append(Asked(spec.name, row, spec.extraction, chat, keys, request, None))
     return asked
 
 
 def distinct_requests(asked: Sequence[Asked]) -> list[Request]:
     """Every request once, in order of first occurrence."""
     return list({entry.request.key: entry.request for entry in asked if entry.request}.values())
-
-
-def collect_replies(folder: Path, backend: Backend, requests: Sequence[Request], replies: dict[str, Reply]) -> None:
-    """Fill ``replies`` by request key: those on disk, and the model's for the rest, written as they come.
-
-    The model is loaded only if something is missing. Failed requests are in ``replies`` but never
-    on disk, so that the next run asks them again.
-    """
-    replies.update(stored_replies(folder))
-    missing = sum(request.key not in replies for request in requests)
-    if not missing:
-        return
-    before = frozenset(replies)
-    with Bar("asking the model", len(requests)) as bar:
-        bar.advance(len(requests) - missing)
-        for part in backend.replies(requests, before.__contains__, None):
-            if answered := [reply for reply in part if reply.finish_reason != "error"]:
-                write_part(folder, answered)
-            bar.advance(sum(reply.key not in before for reply in part))
-            replies.update({reply.key: reply for reply in part})
 
 
 def to_row(entry: Asked, replies: dict[str, Reply]) -> dict[str, Any]:

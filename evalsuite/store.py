@@ -53,7 +53,7 @@ def write_part(folder: Path, replies: Sequence[Reply]) -> None:
 
 
 def stored_replies(folder: Path) -> dict[str, Reply]:
-    """Replies by key, of the parts and of a finished run. Failed requests are not among them."""
+    """Replies by key, of the parts and of a finished run; requests that failed are not among them."""
     found: list[dict[str, Any]] = []
     if (folder / PREDICTIONS).is_file():
         names = [field.name for field in fields(Reply) if field.name not in ("key", "seconds")]

@@ -23,7 +23,8 @@ class Backend:
         renderer: makes ``Render``; loads a processor where one is needed.
         replies: (requests, is this key known) → replies as they come. ``batch_size`` is the number
             of rows computed, or requests in flight, at a time; None takes the recipe's.
-        asks_failed_again: a request that failed may work on another day.
+        repeatable: asked again, it says the same; if not, what is no answer is asked again by every run.
+        reachable: it can be asked now.
     """
 
     identity: str
@@ -31,7 +32,8 @@ class Backend:
     facts: dict[str, str]
     renderer: Callable[[], Render]
     replies: Callable[[Sequence[Request], Callable[[str], bool], int | None], Iterator[list[Reply]]]
-    asks_failed_again: bool
+    repeatable: bool
+    reachable: bool = True
 
 
 def choose(recipe: EvalRecipe) -> Backend:

@@ -47,7 +47,7 @@ def local(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
         share = settings.share_prefix and batch_size is None
         return answers(loaded(), requests, batch_size=batch_size or recipe.batch_size, share_prefix=share, known=known)
 
-    return Backend(identity, _label(settings), {"model_digest": identity}, renderer, replies, asks_failed_again=False)
+    return Backend(identity, _label(settings), {"model_digest": identity}, renderer, replies, repeatable=True)
 
 
 def _label(model: ModelSettings) -> str:

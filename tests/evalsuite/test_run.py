@@ -19,10 +19,10 @@ from evalsuite.run import run_recipe
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evalsuite import asking
+from evalsuite import collecting
 from evalsuite.run import run_recipe
 
-write, written = asking.write_part, []
+write, written = collecting.write_part, []
 
 def write_and_die(folder, replies):
     write(folder, replies)
@@ -30,7 +30,7 @@ def write_and_die(folder, replies):
     if len(written) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
-asking.write_part = write_and_die
+collecting.write_part = write_and_die
 run_recipe(Path(sys.argv[1]))
 """
 
@@ -85,12 +85,12 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     assert len(parts) == 2 and not (tmp_path / "killed" / "manifest.json").exists()
     known = {key for part in parts for key in pq.read_table(part)["key"].to_pylist()}
 
-    from evalsuite import asking
+    from evalsuite import collecting
 
     asked: list[str] = []
-    write = asking.write_part
+    write = collecting.write_part
     monkeypatch.setattr(
-        asking, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies))
+        collecting, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies))
     )
     run_recipe(killed)
     assert not known & set(asked) and len(known) + len(asked) == 30
@@ -134,12 +134,12 @@ def test_changed_picture_is_asked_again_and_a_larger_limit_only_adds(
 ) -> None:
     from PIL import Image
 
-    from evalsuite import asking
+    from evalsuite import collecting
 
     asked: list[str] = []
-    write = asking.write_part
+    write = collecting.write_part
     monkeypatch.setattr(
-        asking, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies))
+        collecting, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies))
     )
     path = recipe(tmp_path / "r.yaml", recipe_text("one", tmp_path / "out", tiny_vlm, tiny_task))
     run_recipe(path)

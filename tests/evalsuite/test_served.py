@@ -18,7 +18,8 @@ from curate.errors import UserError
 from evalsuite.backends.served import verdict
 from evalsuite.run import run_recipe
 
-WAYS = ["fine", "busy", "limited", "reset", "slow", "html", "empty", "filtered", "declined", "endless", "long", "dead"]
+WAYS = ["fine", "busy", "limited", "reset", "slow", "html",
+        "empty", "filtered", "declined", "endless", "mute", "long", "dead"]  # fmt: skip
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def rows_of(out: Path) -> dict[str, dict]:
 
 
 def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
-    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     out = tmp_path / "out"
@@ -45,7 +46,7 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
             assert (rows[way]["status"], rows[way]["raw"], rows[way]["accuracy"]) == ("ok", "red", 1.0), way
         assert {way: rows[way]["status"] for way in WAYS[6:]} == {
             "empty": "failed", "filtered": "refused", "declined": "refused", "endless": "truncated",
-            "long": "failed", "dead": "failed",
+            "mute": "unparsed", "long": "failed", "dead": "failed",
         }  # fmt: skip
         assert all(rows[way]["accuracy"] == 0.0 and rows[way]["extracted"] is None for way in WAYS[6:])
         assert rows["declined"]["raw"] == "red is not for me"
@@ -55,21 +56,50 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
         tried = dict(server.tries)
         assert tried == {
             "fine": 1, "busy": 3, "limited": 2, "reset": 2, "slow": 2, "html": 2, "empty": 4, "filtered": 1,
-            "declined": 1, "endless": 1, "long": 1, "dead": 4,
+            "declined": 1, "endless": 1, "mute": 1, "long": 1, "dead": 4,
         }  # fmt: skip
         first, second = (moment for question, moment in server.times if question == "limited")
         assert second - first >= 1.0, "Retry-After"
         task_scores = scores["tasks"]["served"]
-        assert task_scores["statuses"] == {"ok": 6, "unparsed": 0, "refused": 2, "truncated": 1, "failed": 3}
-        assert task_scores["coverage"] == 0.5
+        assert task_scores["statuses"] == {"ok": 6, "unparsed": 1, "refused": 2, "truncated": 1, "failed": 3}
+        assert task_scores["coverage"] == 6 / 13
         kept = json.loads((out / "manifest.json").read_text())
-        assert kept["ask_again"] == 3 and kept["server_model"] == "unruly-1"
+        assert kept["ask_again"] == {"unparsed": 1, "refused": 2, "truncated": 1, "failed": 3}
+        assert kept["server_model"] == "unruly-1"
 
+        before = {name: (out / name).read_bytes() for name in ("predictions.parquet", "scores.json", "report.html")}
         server.asked.clear()
         assert run_recipe(path)[2] is True
-        assert sorted(set(server.questions)) == ["dead", "empty", "long"], "failed requests are never cached"
+        assert sorted(set(server.questions)) == sorted(WAYS[6:]), "what is no answer is never kept"
+        said = capsys.readouterr().err
+        assert "without an answer are asked again: 3 failed, 2 refused, 1 truncated, 1 unparsed" in said
+        assert {name: (out / name).read_bytes() for name in before} == before
+    assert run_recipe(path)[2] is False, "without the server the finished run stays as it is"
+    assert "because the server does not answer" in capsys.readouterr().err
+    assert {name: (out / name).read_bytes() for name in before} == before
     for file in out.rglob("*"):
         assert not file.is_file() or b"sk-secret" not in file.read_bytes(), f"the key is in {file.name}"
+
+
+def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
+    from curate.config import load_recipe
+    from evalsuite.asking import build_requests, hash_images
+    from evalsuite.backends.choice import choose
+    from evalsuite.collecting import collect_replies
+    from evalsuite.recipe import EvalRecipe
+    from evalsuite.store import stored_replies
+    from evalsuite.task import load_spec, load_task
+
+    task_file = served_task(tmp_path / "data", ["fine", "endless", "filtered", "mute"])
+    with unruly_server() as server:
+        path = served_recipe(tmp_path / "r.yaml", server.url, task_file, tmp_path / "out")
+        recipe = load_recipe(path, EvalRecipe)
+        backend, task = choose(recipe), load_task(load_spec(str(task_file)), limit=None, seed=0)
+        asked = build_requests(task, hash_images(task), backend.renderer(), backend.identity)
+        replies: dict = {}
+        collect_replies(recipe.folder, backend, asked, replies)
+    assert len(replies) == 4
+    assert [reply.raw for reply in stored_replies(recipe.folder).values()] == ["red"]
 
 
 def test_request_says_what_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, completion(None, refusal="red is not for me"))
         elif question.startswith("endless"):
             self._send(200, completion("red red red", "length"))
+        elif question.startswith("mute"):
+            self._send(200, completion(" "))
         elif question.startswith("long"):
             self._send(400, {"error": {"message": "context of 9000 tokens; key sk-secret"}})
         elif question.startswith("locked"):

@@ -31,6 +31,7 @@ def served(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
     Raises:
         UserError: the server cannot be reached, or serves not exactly one model and none is named.
     """
+    reachable = True
     try:
         listed = list_models(settings)
     except ConnectionError as error:
@@ -38,6 +39,7 @@ def served(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
         if known is None:
             raise UserError(f"{settings.url}: {error}; start the server, or correct `server.url`") from error
         model, facts = known
+        reachable = False
     else:
         model, facts = _pick(settings, listed)
     decides = settings.model_dump(mode="json", include=_DECIDES)
@@ -53,7 +55,8 @@ def served(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
         return ask_all(chosen, model, [request for request in requests if not known(request.key)])
 
     kept = {"model_digest": identity, "server_model": model, "server_facts": json.dumps(facts, sort_keys=True)}
-    return Backend(identity, f"{model} at {settings.url}", kept, renderer, replies, asks_failed_again=True)
+    label = f"{model} at {settings.url}"
+    return Backend(identity, label, kept, renderer, replies, repeatable=False, reachable=reachable)
 
 
 def list_models(settings: ServerSettings) -> list[dict[str, Any]] | None:
