@@ -188,7 +188,11 @@ def prepared(name: str, folder: Path):
     for row, text in zip(task.rows, said, strict=True):
         request = Request(row.sample_id, row.prompt, (), row.images, 8, ())
         reply = Reply(row.sample_id, text, "stop", 1, 1, 0.0, None)
-        rows.append(to_row(Asked(spec.name, row, row.prompt, row.images, request, None), {row.sample_id: reply}))
+        rows.append(
+            to_row(
+                Asked(spec.name, row, spec.extraction, row.prompt, row.images, request, None), {row.sample_id: reply}
+            )
+        )
     return spec, rows
 
 
