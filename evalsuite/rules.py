@@ -203,7 +203,8 @@ OTHER_TOOLS: dict[str, tuple[Callable[[Row, MetricSettings], Reading], ...]] = {
         _tool("VLMEvalKit", _yes_no, variant="vlmevalkit"),
     ),
     "mme": (
-        _tool("official code, lmms-eval", _yes_no, variant="mme"),
+        _tool("official code", _yes_no, variant="mme"),
+        _tool("lmms-eval", _yes_no, variant="mme-lmms-eval"),
         _tool("VLMEvalKit", _yes_no, variant="vlmevalkit"),
     ),
 }

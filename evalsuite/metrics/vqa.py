@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from evalsuite.metrics.checks import check_answers, check_variant
-from evalsuite.normalize.vqa import NORMALIZERS
+from evalsuite.normalize.vqa import NORMALIZERS, one_line
 
 NormalizerName = Literal["official", "evalai", "none"]
 _ENOUGH = 3  # matching people for full marks
@@ -42,8 +42,9 @@ def vqa_accuracy(
     if len(answers) == 1:
         warnings.warn("vqa_accuracy with one answer is exact match: nobody is left to agree with", stacklevel=2)
         return exact_match(prediction, answers, normalizer=normalizer)
-    if unanimous == "raw" and len(set(answers)) == 1:
-        prediction, given = prediction.replace("\n", " ").replace("\t", " ").strip(), list(answers)
+    bare = [one_line(answer) for answer in answers]
+    if unanimous == "raw" and len(set(bare)) == 1:
+        prediction, given = one_line(prediction), bare
     else:
         normalize = NORMALIZERS[normalizer]
         prediction, given = normalize(prediction), [normalize(answer) for answer in answers]

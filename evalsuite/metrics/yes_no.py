@@ -9,10 +9,11 @@ from typing import Literal
 
 from evalsuite.metrics.captions import check_pairs
 from evalsuite.metrics.checks import check_variant
+from evalsuite.normalize.vqa import vlmevalkit_marks
 
 YesNo = Literal["yes", "no"]
-YesNoVariant = Literal["words", "official", "mme", "exact", "vlmevalkit"]
-VARIANTS: tuple[YesNoVariant, ...] = ("words", "official", "mme", "exact", "vlmevalkit")
+YesNoVariant = Literal["words", "official", "mme", "mme-lmms-eval", "exact", "vlmevalkit"]
+VARIANTS: tuple[YesNoVariant, ...] = ("words", "official", "mme", "mme-lmms-eval", "exact", "vlmevalkit")
 _WORD = re.compile(r"(?<![\w'])(?:yes|no)(?![\w'])", re.IGNORECASE)
 _START = re.compile(r"\W*(yes|no)(?![\w'])", re.IGNORECASE)
 
@@ -24,8 +25,10 @@ def parse_yes_no(text: str, *, variant: YesNoVariant = "words") -> YesNo | None:
         variant: ``words``: the first word if it is yes or no, else whichever of the two occurs as a
             word, if only one does. ``official`` is POPE's evaluation code: ``no`` if the text before
             the first full stop has the word No, no or not, else ``yes``, whatever it says. ``mme`` is
-            MME's: yes or no within the first four characters, without full stops. ``exact``: the
-            text itself, in any case. ``vlmevalkit``: yes or no as a word, if only one of them occurs.
+            MME's: yes or no within the first four characters; ``mme-lmms-eval`` is lmms-eval's, which first
+            drops blanks around the text and all full stops, and takes y and n. ``exact``: the text
+            itself, in any case. ``vlmevalkit``: yes or no as a word, if only one of them occurs, after
+            its punctuation rule.
 
     Raises:
         UserError: the variant is unknown.
@@ -37,18 +40,24 @@ def parse_yes_no(text: str, *, variant: YesNoVariant = "words") -> YesNo | None:
     if variant == "exact":
         return _as_yes_no(text.strip().lower())
     if variant == "mme":
-        return _mme(text.lower().strip().replace(".", ""))
-    start = _START.match(text) if variant == "words" else None
+        return _at_the_start(text.lower())
+    if variant == "mme-lmms-eval":
+        text = text.lower().strip().replace(".", "")
+        return "yes" if text == "y" else "no" if text == "n" else _at_the_start(text)
+    if variant == "vlmevalkit":
+        return _the_only({"yes", "no"} & set(vlmevalkit_marks(text.lower()).split()))
+    start = _START.match(text)
     if start:
         return _as_yes_no(start[1].lower())
-    said = {word.lower() for word in _WORD.findall(text)}
-    return _as_yes_no(said.pop()) if len(said) == 1 else None
+    return _the_only({word.lower() for word in _WORD.findall(text)})
 
 
-def _mme(text: str) -> YesNo | None:
-    if len(text) == 1:
-        return "yes" if text == "y" else "no" if text == "n" else None
+def _at_the_start(text: str) -> YesNo | None:
     return "yes" if "yes" in text[:4] else "no" if "no" in text[:4] else None
+
+
+def _the_only(said: set[str]) -> YesNo | None:
+    return _as_yes_no(said.pop()) if len(said) == 1 else None
 
 
 def _as_yes_no(text: str) -> YesNo | None:

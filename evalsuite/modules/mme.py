@@ -14,7 +14,7 @@ Args:
     references: yes or no.
     categories: subtask of each question.
     images: image of each question; two of one subtask make a pair.
-    variant: words, official, mme or exact.
+    variant: words, official, mme, mme-lmms-eval, exact or vlmevalkit.
 Returns:
     perception, cognition, subtasks, incomplete, unparsed and per_sample.
 

@@ -12,7 +12,7 @@ _INPUTS = """
 Args:
     predictions: raw replies.
     references: yes or no.
-    variant: words, official, mme or exact.
+    variant: words, official, mme, mme-lmms-eval, exact or vlmevalkit.
 Returns:
     accuracy, precision, recall, f1, yes_ratio, unparsed and per_sample.
 

@@ -47,24 +47,32 @@ def _contractions() -> dict[str, str]:
 _CONTRACTIONS = _contractions()
 
 
+def one_line(text: str) -> str:
+    """Line breaks and tabs as blanks, none at the ends: what the original does before anything else."""
+    return text.replace("\n", " ").replace("\t", " ").strip()
+
+
 @lru_cache(maxsize=1 << 16)
 def official(answer: str) -> str:
     """The VQA challenge's rule: punctuation, number words, articles, contractions."""
-    text = answer.replace("\n", " ").replace("\t", " ").strip()
-    return _words(_punctuation(text))
+    return _words(_punctuation(one_line(answer)))
 
 
 @lru_cache(maxsize=1 << 16)
 def evalai(answer: str) -> str:
     """EvalAI's rule: as ``official``, after lower-casing, dropping ``,`` and ``?`` and setting ``'s`` apart."""
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
-    return _words(_punctuation(text.replace("\n", " ").replace("\t", " ").strip()))
+    return _words(_punctuation(one_line(text)))
 
 
 def vlmevalkit(answer: str) -> str:
     """VLMEvalKit's rule: as ``official``, but a dot behind a digit stays ("3." is not "3")."""
-    text = answer.replace("\n", " ").replace("\t", " ").strip()
-    return _words(_punctuation(text, _DOT_BESIDE_NO_DIGIT))
+    return _words(vlmevalkit_marks(one_line(answer)))
+
+
+def vlmevalkit_marks(text: str) -> str:
+    """VLMEvalKit's treatment of punctuation alone."""
+    return _punctuation(text, _DOT_BESIDE_NO_DIGIT)
 
 
 def verbatim(answer: str) -> str:

@@ -55,13 +55,13 @@ def test_metrics_of_one_answer_equal_the_peer(name: str, metric) -> None:
 
 
 def test_mme_equals_the_peer() -> None:
-    labels = {text: parse_yes_no(text, variant="mme") or "other" for text in PEER["mme_words"]}
+    labels = {text: parse_yes_no(text, variant="mme-lmms-eval") or "other" for text in PEER["mme_words"]}
     assert labels == PEER["mme_words"]
     rows = {
         f"{image} {answer}": (image, category, text, answer) for image, category, text, answer in PEER["mme"]["rows"]
     }
     images, categories, said, truth = ({key: row[i] for key, row in rows.items()} for i in range(4))
-    found = mme(said, truth, categories, images, variant="mme")
+    found = mme(said, truth, categories, images, variant="mme-lmms-eval")
     assert found.perception == pytest.approx(PEER["mme"]["mme_perception_score"], abs=1e-9)
     assert found.cognition == pytest.approx(PEER["mme"]["mme_cognition_score"], abs=1e-9)
     assert found.incomplete == 0 and len(found.subtasks) == 14
