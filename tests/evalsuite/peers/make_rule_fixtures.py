@@ -28,12 +28,13 @@ from typing import Any, Optional
 import numpy as np
 
 HERE = Path(__file__).parent
-WORDS = """yes no Yes No NO yeah nope not none cannot isn't unknown noodle yes/no no-one yes, No. "yes" **No** y n a an the
-    two 2 2.0 3. 3.5 1,000 1000 50% $14 €5 -5 −5 0 0.0 1e3 .5 1/2 U.S.A. dog dog's dogs dont don't somebody'd it's 5:30 well-known
-    red/blue (red) [sic] café Straße 日本 answer: is # @home a.b ... ! ? ; unanswerable 2010 2019""".split()
+WORDS = str.split("""yes no Yes No NO yeah nope not none cannot isn't unknown noodle yes/no no-one yes, No. "yes" **No**
+    y n a an the two 2 2.0 3. 3.5 1,000 1000 50% $14 €5 -5 −5 0 0.0 1e3 .5 1/2 U.S.A. dog dog's dogs dont don't
+    somebody'd it's 5:30 well-known red/blue (red) [sic] café Straße 日本 answer: is # @home a.b ... ! ? ;
+    unanswerable 2010 2019""")
 OPTIONS = ["a red dog", "two cats", "Rome", "none of the above"]
-NAMES = """A B C D (A) (B) (C) A. B. D) **B** \\boxed{C} b the answer is because or not and Answer: option two cats Rome
-    a red dog none of above , . ! I think E FAILED Dog""".split()
+NAMES = str.split(r"""A B C D (A) (B) (C) A. B. D) **B** \boxed{C} b the answer is because or not and Answer: option two
+    cats Rome a red dog none of above , . ! I think E FAILED Dog""")
 
 
 def taken(folder: Path, file: str, *names: str, **more: Any) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def main() -> None:
     )}  # fmt: skip
 
     class Nobody:
-        def getQuesIds(self) -> list[int]:  # noqa: N802
+        def getQuesIds(self) -> list[int]:
             return []
 
     judged = judge(Nobody(), Nobody())
