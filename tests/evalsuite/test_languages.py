@@ -1,10 +1,12 @@
 """Captions and answers in languages that put no blanks between words."""
 
+import sys
+
 import pytest
 
 from curate.errors import UserError
-from evalsuite.metrics import bleu, cider, exact_match, rouge_l, vqa_accuracy
-from evalsuite.metrics.tokenizers import TOKENIZERS, caption_tokens, tokenizer_label
+from evalsuite.metrics import bleu, cider, exact_match, rouge_l, tokenizers, vqa_accuracy
+from evalsuite.metrics.tokenizers import TOKENIZERS, TokenizerName, caption_tokens, tokenizer_label
 from evalsuite.normalize.vqa import evalai, official
 
 
@@ -34,6 +36,38 @@ def test_what_is_missing_is_said() -> None:
         except UserError as error:
             assert f'tokenizer {name!r} needs: pip install "sacrebleu[' in str(error)
     assert tokenizer_label("zh") == "sacrebleu zh tokens" and tokenizer_label("ptb") == "COCO tokens"
+
+
+WORDS = {
+    "ja-mecab": ("赤い犬が公園を走っています。", "赤い 犬 が 公園 を 走っ て い ます 。"),
+    "ko-mecab": ("빨간 개가 공원에서 달린다.", "빨간 개 가 공원 에서 달린다 ."),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_japanese_and_korean_are_cut_into_words(name: TokenizerName) -> None:
+    caption, expected = WORDS[name]
+    try:
+        tokens = caption_tokens(name)
+    except UserError as error:
+        pytest.skip(str(error))
+    assert list(tokens(caption)) == expected.split()
+    other = WORDS["ko-mecab" if name == "ja-mecab" else "ja-mecab"][0]
+    predictions, references = {"a": caption, "b": caption}, {"a": [caption], "b": [other]}
+    found = cider(predictions, references, tokenize=name)
+    assert found.per_sample["a"] == pytest.approx(10.0) and found.per_sample["b"] < 1
+    assert bleu(predictions, references, tokenize=name).per_sample["a"] == pytest.approx([1.0] * 4, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "extra", "needs"), [("ja-mecab", "ja", "MeCab"), ("ko-mecab", "ko", "mecab_ko")])
+def test_a_missing_dictionary_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: TokenizerName, extra: str, needs: str
+) -> None:
+    tokenizers._from_sacrebleu.cache_clear()
+    monkeypatch.setitem(sys.modules, needs, None)
+    monkeypatch.delitem(sys.modules, f"sacrebleu.tokenizers.tokenizer_{name.replace('-', '_')}", raising=False)
+    with pytest.raises(UserError, match=rf'tokenizer \'{name}\' needs: pip install "sacrebleu\[{extra}\]"'):
+        bleu({"a": "x"}, {"a": ["x"]}, tokenize=name)
 
 
 @pytest.mark.parametrize("text", ["红色的狗", "赤い犬", "หมาแดง", "красная собака", "كلب أحمر", "빨간 개", "一只狗。"])
