@@ -98,8 +98,10 @@ def _joined(path: str, prefix: str) -> str:
     return joined if joined.startswith(f"{prefix}/") else path  # leaves its own root: preflight must see that
 
 
-def as_files(source: OpenedSource, folder: Path, *, max_bytes: int) -> OpenedSource:
-    """The source with the images that it carries as files below ``folder``; one of plain paths stays as it is.
+def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fetcher | None = None) -> OpenedSource:
+    """The source with the images that it carries, or that are fetched, as files below ``folder``.
+
+    A source of plain paths stays as it is.
 
     For a set that is used whole, such as an evaluation set: its rows are held in memory, without the images.
 
@@ -108,11 +110,11 @@ def as_files(source: OpenedSource, folder: Path, *, max_bytes: int) -> OpenedSou
     """
     store = ImageStore(folder)
     sources: Opened = [(SourceSettings(location=source.layout), source)]
-    folders = first_folders(sources, store, None) or frozenset({absolute(source.image_root)})
+    folders = first_folders(sources, store, fetcher) or frozenset({absolute(source.image_root)})
     while True:
         root = common(folders)
         try:
-            rows = tuple(row for _, row in placed_rows(sources, store, root, folders, max_bytes, None))
+            rows = tuple(row for _, row in placed_rows(sources, store, root, folders, max_bytes, fetcher))
         except AnotherFolderError as found:
             folders = folders | {found.folder}
         else:
