@@ -15,7 +15,7 @@ from curate.disk import disk_problem
 from curate.errors import UserError
 
 # What DuckDB may hold; the rest of a larger sort, join or table goes to the disk. Each thread works on its own share.
-_MEMORY, _MEMORY_A_THREAD = 192 << 20, 64 << 20
+_MEMORY, _MEMORY_A_THREAD = 128 << 20, 64 << 20
 _SPILLED = "spilled"
 
 
@@ -32,9 +32,10 @@ def database(work: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     except OSError as error:
         raise UserError(disk_problem(error, work) or f"{work}: cannot be written ({error})") from error
     threads = os.cpu_count() or 1
-    limits = {"memory_limit": f"{_MEMORY + threads * _MEMORY_A_THREAD} bytes", "temp_directory": folder}
+    memory = f"{_MEMORY + threads * _MEMORY_A_THREAD} bytes"
     try:
-        with duckdb.connect(":memory:", config=limits) as connection:
+        config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory, "temp_directory": folder}
+        with duckdb.connect(":memory:", config=config) as connection:
             yield connection
     except duckdb.OutOfMemoryException as error:
         reason = str(error).splitlines()[0]

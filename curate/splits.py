@@ -11,31 +11,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
+from curate.database import database
+from curate.duplicates.alike import Alike
 from curate.duplicates.components import build_components
-from curate.duplicates.looks import read_looks
+from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import MatchSettings, SplitSettings
 from curate.rules.facts import create_views, literal
 from curate.workspace import Workspace, query_batches, write_parquet
 
 SPLITS = pa.schema([("position", pa.int64()), ("split_group", pa.string()), ("assigned_split", pa.string())])
 _DIGITS = 13  # hexadecimal digits of the hash: as many as a double holds
-_RANKED = """
-    CREATE TABLE ranked AS
-    SELECT image_key, row_number() OVER (ORDER BY image_key) - 1 AS rank, phash, dhash, thumbnail, width, height
-    FROM images
-    WHERE thumbnail IS NOT NULL AND image_key IN (SELECT unnest(image_keys) FROM rows)
-"""
-# What holds rows together: the component of a readable image, the key or path of another, the question without any.
+# What holds rows together: of a readable image the smallest key of its component, the key or path of another, the
+# question without any.
 _TIES = """
     CREATE TABLE ties AS
-    SELECT i.position, coalesce(c.image_key, i.image_key, 'path:' || i.path) AS tie
-    FROM (SELECT position, unnest(image_keys) AS image_key, unnest(images) AS path FROM rows) i
-    LEFT JOIN ranked k ON k.image_key = i.image_key
-    LEFT JOIN members m ON m.rank = k.rank
-    LEFT JOIN ranked c ON c.rank = m.component
+    WITH shown AS (
+        SELECT i.position, i.image_key, i.path, n.number
+        FROM (SELECT position, unnest(image_keys) AS image_key, unnest(images) AS path FROM rows) i
+        LEFT JOIN numbered n ON n.image_key = i.image_key
+    ), named AS (
+        SELECT c.component, min(n.image_key) AS image_key
+        FROM components c JOIN numbered n ON n.number = c.number GROUP BY c.component
+    )
+    SELECT s.position, coalesce(m.image_key, s.image_key, 'path:' || s.path) AS tie
+    FROM shown s LEFT JOIN components c ON c.number = s.number LEFT JOIN named m ON m.component = c.component
     UNION ALL
     SELECT position, 'text:' || coalesce(question_key, sample_id) FROM rows WHERE len(images) = 0
 """
@@ -56,18 +57,11 @@ def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSetting
     Args:
         match: when two pictures count as the same one.
     """
-    scratch = space.work / "split_thumbnails.u8"
-    with duckdb.connect(":memory:") as connection:
+    stored = read_stored(space)
+    with database(space.work) as connection:
         create_views(connection, space)
-        connection.execute(_RANKED)
-        count = int(connection.execute("SELECT count(*) FROM ranked").fetchall()[0][0])
-        looks = read_looks(
-            connection, "SELECT rank, phash, dhash, thumbnail, width, height FROM ranked", count, scratch
-        )
-        members = pa.table({"rank": np.arange(count), "component": build_components(looks, match)})
-        del looks
-        scratch.unlink()
-        connection.register("members", members)
+        number_images(connection, stored)
+        connection.register("components", _components(connection, Alike(stored.looks, match, stored.search(match))))
         connection.execute(_TIES)
         joined = _joined(connection)
         groups = {"tie": pa.array(list(joined), pa.string()), "split_group": pa.array(joined.values(), pa.string())}
@@ -76,6 +70,17 @@ def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSetting
             cases=_cases(settings), seed=literal(str(settings.seed)), digits=_DIGITS, whole=f"{16**_DIGITS}::DOUBLE"
         )
         write_parquet(space.splits, query_batches(connection, query), SPLITS)
+
+
+def _components(connection: duckdb.DuckDBPyConnection, alike: Alike) -> pa.Table:
+    """``number`` and ``component`` of the images that some row shows and that may have copies."""
+    connection.register("company", pa.table({"number": alike.with_company()}))
+    shown = connection.sql("""
+        SELECT number FROM numbered JOIN company USING (number)
+        WHERE image_key IN (SELECT unnest(image_keys) FROM rows) ORDER BY number
+    """)
+    numbers = shown.to_arrow_table().column("number").to_numpy()
+    return pa.table({"number": numbers, "component": build_components(alike, numbers)[numbers]})
 
 
 def _joined(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -10,19 +10,20 @@ import numpy as np
 
 from curate.duplicates.alike import Alike
 from curate.duplicates.groups import Indices
-from curate.duplicates.looks import Looks
-from curate.recipe import MatchSettings
 
 
-def build_components(looks: Looks, settings: MatchSettings) -> Indices:
-    """For each image the smallest index of its component, int64 (n,).
+def build_components(alike: Alike, images: Indices) -> Indices:
+    """For each image the first index of its component, int64 (n,); its own for one that is not among ``images``.
 
     Every image is compared with those that its hashes propose and that no component has yet, so a
     million copies of one picture cost a million comparisons, not a million squared.
+
+    Args:
+        images: the images that take part.
     """
-    alike = Alike(looks, settings)
-    component = np.arange(len(looks.phash))
-    free = np.ones(len(component), bool)
+    component = np.arange(len(alike.looks.phash))
+    free = np.zeros(len(component), bool)
+    free[images] = True
     for first in alike.with_company().tolist():
         if not free[first]:
             continue

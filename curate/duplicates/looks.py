@@ -70,7 +70,7 @@ class Looks:
     @classmethod
     def of(cls, phash: Hashes, dhash: Hashes, thumbnails: NDArray[np.uint8], sides: NDArray[Any]) -> Looks:
         """Derive colours and contrast."""
-        return cls(phash, dhash, thumbnails, sides.astype(np.float32), *_moments(thumbnails))
+        return cls(phash, dhash, thumbnails, sides.astype(np.float32), *moments(thumbnails))
 
     def hashes(self, settings: MatchSettings) -> list[Hashes]:
         """The hashes that propose."""
@@ -158,11 +158,11 @@ def read_looks(connection: duckdb.DuckDBPyConnection, query: str, count: int, sc
         sides[rank] = np.minimum(batch.column("width").to_numpy(), batch.column("height").to_numpy())
         raw = b"".join(batch.column("thumbnail").to_pylist())
         thumbnails[rank] = made = np.frombuffer(raw, np.uint8).reshape(-1, CELLS * CHANNELS)
-        colours[rank], contrast[rank] = _moments(made)
+        colours[rank], contrast[rank] = moments(made)
     return Looks(phash, dhash, thumbnails, sides, colours, contrast)
 
 
-def _moments(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def moments(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation over the cells; the latter averaged over the channels."""
     mean, spread = np.empty((len(thumbnails), CHANNELS), np.float32), np.empty(len(thumbnails), np.float32)
     for start in range(0, len(thumbnails), _BLOCK):

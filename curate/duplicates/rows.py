@@ -7,15 +7,16 @@ alone are conflicting. Text-only rows and rows with an unreadable image take no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.duplicates.looks import Looks, difference, read_looks
-from curate.duplicates.stars import Stars, build_stars
+from curate.database import database
+from curate.duplicates.alike import Alike
+from curate.duplicates.looks import Looks, difference
+from curate.duplicates.stars import build_stars
+from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import DuplicateSettings
 from curate.rules.facts import create_views
 from curate.workspace import Workspace, query_batches, write_parquet
@@ -40,127 +41,123 @@ DUPLICATE_ROWS = pa.schema(
     ]
 )
 _ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
-# Images in keep-best order; rank 0 is the best.
-_RANKED = """
-    CREATE TABLE ranked AS
-    SELECT image_key, row_number() OVER (ORDER BY {order}, image_key) - 1 AS rank
+# Every readable image of every row.
+_SHOWN = """
+    CREATE TABLE shown AS
+    SELECT r.position, r.image_no, r.images, n.number, n.pixels
     FROM (
-        SELECT s.image_key, s.width::BIGINT * s.height AS pixels, u.votes, u.id
-        FROM images s JOIN (
-            SELECT image_key, max(votes) AS votes, min(sample_id) AS id
-            FROM (SELECT unnest(image_keys) AS image_key, len(answers) AS votes, sample_id FROM rows)
-            GROUP BY image_key
-        ) u USING (image_key)
-        WHERE s.thumbnail IS NOT NULL
-    )
+        SELECT position, len(image_keys) AS images, unnest(image_keys) AS image_key,
+               generate_subscripts(image_keys, 1) AS image_no
+        FROM rows
+    ) r JOIN numbered n ON n.image_key = r.image_key
 """
-# Rows all of whose images are readable: their images, the stars of these, and how good a row is to keep.
+# The images that may have copies, in keep-best order.
+_RANKED = """
+    SELECT n.number
+    FROM (
+        SELECT s.number, max(len(r.answers)) AS votes, min(r.sample_id) AS id
+        FROM shown s JOIN company c ON c.number = s.number JOIN rows r ON r.position = s.position GROUP BY s.number
+    ) u JOIN numbered n ON n.number = u.number
+    ORDER BY {order}, n.image_key
+"""
+_IMAGES = """
+    SELECT n.image_key, k.image_key AS representative_key, m.distance, m.cell_distance, m.hamming
+    FROM (
+        SELECT member, representative, distance, cell_distance, hamming FROM members
+        UNION ALL SELECT DISTINCT representative, representative, 0.0, 0.0, 0 FROM members
+    ) m
+    JOIN numbered n ON n.number = m.member JOIN numbered k ON k.number = m.representative
+    JOIN ranked a ON a.number = m.representative JOIN ranked b ON b.number = m.member
+    ORDER BY a.place, b.place
+"""
+# Rows all of whose images are readable: their images, the stars of these, what is asked about them and answered.
 _ROWS = """
     CREATE TABLE judged AS
-    SELECT position, sample_id, question_key, answer_key, ranks, stars,
-           row_number() OVER (ORDER BY {order}, sample_id) AS place
+    WITH starred AS (
+        SELECT s.*, coalesce(m.representative, s.number) AS star FROM shown s LEFT JOIN members m ON m.member = s.number
+    )
+    SELECT r.position, r.sample_id AS id, len(r.answers) AS votes, p.pixels, p.numbers, p.stars,
+           md5_number(concat(p.stars::VARCHAR, r.question_key)) AS asked,
+           md5_number(coalesce(r.answer_key, '')) AS answer
     FROM (
-        SELECT r.position, any_value(r.sample_id) AS sample_id, any_value(r.sample_id) AS id,
-               any_value(r.question_key) AS question_key, any_value(r.answer_key) AS answer_key,
-               any_value(len(r.answers)) AS votes, min(s.pixels) AS pixels,
-               list(s.rank ORDER BY r.image_no) AS ranks, list(s.star ORDER BY r.image_no) AS stars,
-               count(s.rank) = count(*) AS readable
-        FROM (
-            SELECT position, sample_id, question_key, answer_key, answers, unnest(image_keys) AS image_key,
-                   generate_subscripts(image_keys, 1) AS image_no
-            FROM rows
-        ) r
-        LEFT JOIN (
-            SELECT k.image_key, k.rank, m.representative AS star, i.width::BIGINT * i.height AS pixels
-            FROM ranked k JOIN members m ON m.rank = k.rank JOIN images i ON i.image_key = k.image_key
-        ) s ON s.image_key = r.image_key
-        GROUP BY r.position
-    ) WHERE readable
+        SELECT position, [number] AS numbers, [star] AS stars, pixels FROM starred WHERE images = 1
+        UNION ALL
+        SELECT position, list(number ORDER BY image_no), list(star ORDER BY image_no), min(pixels)
+        FROM starred WHERE images > 1 GROUP BY position HAVING count(*) = any_value(images)
+    ) p JOIN rows r ON r.position = p.position
 """
 # first: the row to keep of those that say the same; rival: the best row that answers otherwise.
 _TWINS = """
     CREATE TABLE twins AS
-    SELECT position, sample_id, ranks, stars, first,
-           CASE WHEN answer_key = head_answer THEN other ELSE head END AS rival
-    FROM (
-        SELECT *,
-            first_value(position) OVER (PARTITION BY stars, question_key, answer_key ORDER BY place) AS first,
-            first_value(position) OVER asked AS head,
-            first_value(answer_key) OVER asked AS head_answer
-        FROM judged WINDOW asked AS (PARTITION BY stars, question_key ORDER BY place)
-    ) LEFT JOIN (
-        SELECT stars, question_key, arg_min(position, place) AS other
-        FROM (
-            SELECT *, first_value(answer_key) OVER (PARTITION BY stars, question_key ORDER BY place) AS best FROM judged
-        ) WHERE answer_key <> best GROUP BY stars, question_key
-    ) USING (stars, question_key)
+    WITH placed AS (
+        SELECT position, numbers, stars, asked, answer, row_number() OVER best AS place,
+               first_value(position) OVER best AS head, first_value(answer) OVER best AS head_answer
+        FROM judged WINDOW best AS (PARTITION BY asked ORDER BY {order}, id)
+    )
+    SELECT p.position, p.numbers, p.stars, f.first,
+           CASE WHEN p.answer = p.head_answer THEN o.other ELSE p.head END AS rival
+    FROM placed p
+    JOIN (SELECT asked, answer, arg_min(position, place) AS first FROM placed GROUP BY ALL) f
+        ON f.asked = p.asked AND f.answer = p.answer
+    LEFT JOIN (
+        SELECT asked, arg_min(position, place) AS other FROM placed WHERE answer <> head_answer GROUP BY asked
+    ) o ON o.asked = p.asked
 """
 # Scope image: a row goes when none of its pictures is the representative of its star.
 _IMAGE_TWINS = """
     CREATE OR REPLACE TABLE twins AS
-    SELECT t.position, t.sample_id, t.ranks, t.stars, t.rival,
-           CASE WHEN list_has_any(t.ranks, t.stars) THEN t.first ELSE coalesce(k.position, t.first) END AS first
+    SELECT t.position, t.numbers, t.stars, t.rival,
+           CASE WHEN list_has_any(t.numbers, t.stars) THEN t.first ELSE coalesce(k.position, t.first) END AS first
     FROM twins t LEFT JOIN (
-        SELECT stars, arg_min(position, place) AS position FROM judged WHERE ranks = stars GROUP BY stars
+        SELECT stars, position FROM judged WHERE numbers = stars
+        QUALIFY row_number() OVER (PARTITION BY stars ORDER BY {order}, id) = 1
     ) k ON k.stars = t.stars
 """
 _FOUND = """
-    SELECT t.position, t.sample_id, t.stars[1] AS star, t.ranks, k.sample_id AS first_id, k.ranks AS first_ranks,
-           c.sample_id AS rival_id
+    SELECT t.position, g.image_key AS star, t.numbers, k.id AS first_id, k.numbers AS first_numbers, c.id AS rival_id
     FROM twins t
+    JOIN numbered g ON g.number = t.stars[1]
     LEFT JOIN judged k ON k.position = t.first AND t.first <> t.position
     LEFT JOIN judged c ON c.position = t.rival
-    WHERE k.position IS NOT NULL OR c.position IS NOT NULL
-       OR t.stars[1] IN (SELECT representative FROM members WHERE rank <> representative)
+    WHERE k.position IS NOT NULL OR c.position IS NOT NULL OR t.stars[1] IN (SELECT representative FROM members)
     ORDER BY t.position
 """
 
 
 def find_duplicates(space: Workspace, settings: DuplicateSettings) -> None:
-    """Write ``duplicates.parquet`` (images that belong to a star) and the table of duplicate and conflicting rows."""
-    scratch = space.work / "thumbnails.u8"
+    """Write ``duplicates.parquet`` (images that belong to a star) and the table of duplicate and conflicting rows.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
     order = ", ".join(_ORDER[key] for key in settings.keep) or "id"
-    with duckdb.connect(":memory:") as connection:
+    stored = read_stored(space)
+    with database(space.work) as connection:
         create_views(connection, space)
-        connection.execute(_RANKED.format(order=order))
-        keys = connection.sql("SELECT image_key FROM ranked ORDER BY rank").to_arrow_table().column("image_key")
-        columns = "k.rank, s.phash, s.dhash, s.thumbnail, s.width, s.height"
-        query = f"SELECT {columns} FROM ranked k JOIN images s USING (image_key)"
-        looks = read_looks(connection, query, len(keys), scratch)
-        stars = build_stars(looks, settings)
-        write_parquet(space.duplicate_images, _images(keys, stars), DUPLICATE_IMAGES)
-        members = pa.table({"rank": np.arange(len(keys)), "representative": stars.representative})
-        connection.register("members", members)
-        connection.execute(_ROWS.format(order=order))
-        connection.execute(_TWINS)
+        number_images(connection, stored)
+        connection.execute(_SHOWN)
+        _group_images(connection, Alike(stored.looks, settings, stored.search(settings)), order)
+        write_parquet(space.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
+        connection.execute(_ROWS)
+        connection.execute(_TWINS.format(order=order))
         if settings.scope == "image":
-            connection.execute(_IMAGE_TWINS)
-        found = (_confirmed(batch, keys, looks, settings) for batch in query_batches(connection, _FOUND))
+            connection.execute(_IMAGE_TWINS.format(order=order))
+        found = (_confirmed(batch, stored.looks, settings) for batch in query_batches(connection, _FOUND))
         write_parquet(space.duplicate_rows, found, DUPLICATE_ROWS)
-    del looks
-    scratch.unlink()
 
 
-def _images(keys: pa.ChunkedArray, stars: Stars) -> Iterator[pa.RecordBatch]:
-    own = np.arange(len(keys))
-    grouped = np.isin(own, stars.representative[stars.representative != own])
-    rows = np.flatnonzero(grouped | (stars.representative != own))
-    rows = rows[np.lexsort((rows, stars.representative[rows]))]
-    yield pa.RecordBatch.from_arrays(
-        [
-            keys.take(rows).combine_chunks(),
-            keys.take(stars.representative[rows]).combine_chunks(),
-            pa.array(stars.mean[rows]),
-            pa.array(stars.cell[rows]),
-            pa.array(stars.bits[rows]),
-        ],
-        schema=DUPLICATE_IMAGES,
-    )
+def _group_images(connection: duckdb.DuckDBPyConnection, alike: Alike, order: str) -> None:
+    """Tables ``ranked`` (number, place: images that may have copies) and ``members`` (those of another one's star)."""
+    connection.register("company", pa.table({"number": alike.with_company()}))
+    best_first = connection.sql(_RANKED.format(order=order)).to_arrow_table().column("number").to_numpy()
+    stars = build_stars(alike, best_first)
+    connection.register("ranked", pa.table({"number": best_first, "place": np.arange(len(best_first))}))
+    columns = {"member": stars.member, "representative": stars.representative, "hamming": stars.bits}
+    distances = {"distance": stars.mean, "cell_distance": stars.cell}
+    connection.register("members", pa.table({**columns, **distances}))
 
 
-def _confirmed(
-    batch: pa.RecordBatch, keys: pa.ChunkedArray, looks: Looks, settings: DuplicateSettings
-) -> pa.RecordBatch:
+def _confirmed(batch: pa.RecordBatch, looks: Looks, settings: DuplicateSettings) -> pa.RecordBatch:
     """Compare each duplicate row with the row kept in its place, image by image: both were near the
     representative, which may be a third picture. A row whose images are too far from the kept one's stays."""
     rows = batch.to_pylist()
@@ -168,7 +165,7 @@ def _confirmed(
         (number, i, j)
         for number, row in enumerate(rows)
         if row["first_id"] is not None
-        for i, j in zip(row["ranks"], row["first_ranks"], strict=True)
+        for i, j in zip(row["numbers"], row["first_numbers"], strict=True)
     ]
     number, i, j = np.array(pairs, np.int64).reshape(-1, 3).T
     apart = difference(looks, i, looks, j, settings)
@@ -177,7 +174,7 @@ def _confirmed(
     made = [
         {
             "position": row["position"],
-            "duplicate_group": keys[row["star"]].as_py(),
+            "duplicate_group": row["star"],
             "duplicate_of": row["first_id"] if same[k] else None,
             "conflict_with": row["rival_id"],
             "distance": mean[k] if row["first_id"] is not None and same[k] else None,

@@ -13,40 +13,45 @@ from numpy.typing import NDArray
 
 from curate.duplicates.alike import Alike
 from curate.duplicates.groups import Indices
-from curate.duplicates.looks import Looks, difference
-from curate.recipe import MatchSettings
+from curate.duplicates.looks import difference
 
 
 @dataclass(frozen=True)
 class Stars:
-    """Arrays of one length n, in the order of the images given.
+    """Images that belong to another one, arrays of one length.
 
     Attributes:
-        representative: index of the representative; its own for a representative.
-        mean, cell, bits: distances to it (``looks.Difference``), 0 for a representative.
+        member: index of the image, ascending.
+        representative: index of the image that it belongs to.
+        mean, cell, bits: distances between the two (``looks.Difference``).
     """
 
+    member: Indices
     representative: Indices
     mean: NDArray[np.float64]
     cell: NDArray[np.float64]
     bits: NDArray[np.int32]
 
 
-def build_stars(looks: Looks, settings: MatchSettings) -> Stars:
-    """Group images; ``looks`` is in keep-best order, so that a representative is the best of its star."""
-    alike = Alike(looks, settings)
-    count = len(looks.phash)
-    representative = np.arange(count)
-    free = np.ones(count, bool)
-    # All earlier images that have company are done when an image is reached, so only later ones are free.
-    for image in alike.with_company().tolist():
+def build_stars(alike: Alike, best_first: Indices) -> Stars:
+    """Group images.
+
+    Args:
+        best_first: the images that take part, in keep-best order, so that a representative is the best of its star;
+            those without company may be left out.
+    """
+    count = len(alike.looks.phash)
+    representative, free = np.arange(count), np.zeros(count, bool)
+    free[best_first] = True
+    has_company = np.zeros(count, bool)
+    has_company[alike.with_company()] = True
+    # All better images that have company are done when an image is reached, so only worse ones are free.
+    for image in best_first[has_company[best_first]].tolist():
         if free[image]:
             free[image] = False
             members = alike.of(image, free)
             representative[members] = image
             free[members] = False
-    members = np.flatnonzero(representative != np.arange(count))
-    apart = difference(looks, representative[members], looks, members, settings)
-    mean, cell, bits = np.zeros(count), np.zeros(count), np.zeros(count, np.int32)
-    mean[members], cell[members], bits[members] = apart.mean, apart.cell, apart.bits
-    return Stars(representative, mean, cell, bits)
+    member = np.flatnonzero(representative != np.arange(count))
+    apart = difference(alike.looks, representative[member], alike.looks, member, alike.settings)
+    return Stars(member, representative[member], apart.mean, apart.cell, apart.bits)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from curate.duplicates import pairs_between, pairs_within
+from curate.duplicates.alike import Alike
 from curate.duplicates.looks import Looks
 from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
@@ -170,11 +171,10 @@ def bench_stars(name: str, hashes: np.ndarray, noise: np.ndarray, settings: Matc
     pictures = np.lib.stride_tricks.as_strided(noise, (len(hashes), 768), (1, 1))
     _, number = np.unique(hashes, return_inverse=True)
     looks = Looks.of(hashes, hashes, pictures[number], np.full(len(hashes), 640))
-    stars, _, words = timed(lambda: build_stars(looks, settings))
-    members = int((stars.representative != np.arange(len(hashes))).sum())
+    stars, _, words = timed(lambda: build_stars(Alike(looks, settings), np.arange(len(hashes))))
     print(
         f"stars, {name}: {len(hashes):,} images, hash {settings.hash}, radius {settings.radius}:"
-        f" {members:,} belong to another one, {words}",
+        f" {len(stars.member):,} belong to another one, {words}",
         flush=True,
     )
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import pipeline
+from curate.duplicates.alike import Alike
 from curate.duplicates.components import build_components
 from curate.duplicates.looks import Looks
 from curate.errors import UserError
@@ -107,8 +108,9 @@ def test_components_chain_where_stars_do_not():
     thumbnails = np.repeat(np.array([[0], [4], [8], [200]], np.uint8), 768, axis=1)
     hashes = np.zeros(4, np.uint64)
     looks = Looks.of(hashes, hashes, thumbnails, np.full(len(hashes), 64))
-    assert build_components(looks, MatchSettings(confirm=4.0)).tolist() == [0, 0, 0, 3]
-    assert build_components(looks, MatchSettings(confirm=3.9)).tolist() == [0, 1, 2, 3]
+    for confirm, components in ((4.0, [0, 0, 0, 3]), (3.9, [0, 1, 2, 3])):
+        found = Alike(looks, MatchSettings(confirm=confirm))
+        assert build_components(found, np.arange(4)).tolist() == components
 
 
 def test_bounds_do_not_depend_on_the_order_of_the_recipe():

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from curate.duplicates.alike import Alike
 from curate.duplicates.looks import difference
 from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
-from tests.benchmarks.copies import KINDS, STORED_ANEW
+from proof.copies import KINDS, STORED_ANEW
 from tests.benchmarks.curves_duplicates import looks_of
 
 SETTINGS = MatchSettings()
@@ -73,7 +74,7 @@ def test_a_different_word_on_the_same_page():
 
 def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
     """Counted: each copy of a placeholder is compared with its representative, not with the other copies."""
-    from curate.duplicates import alike, looks, stars
+    from curate.duplicates import found, looks, stars
 
     compared = []
 
@@ -81,7 +82,7 @@ def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
         compared.append(len(arguments[1]))
         return difference(*arguments)
 
-    monkeypatch.setattr(alike, "difference", counting)
+    monkeypatch.setattr(found, "difference", counting)
     monkeypatch.setattr(stars, "difference", counting)
     count = 100_000
     placeholder = np.broadcast_to(np.full(768, 200, np.uint8), (count, 768))
@@ -90,6 +91,7 @@ def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
     copies = looks.Looks(
         same, same, placeholder, np.full(count, 64, np.float32), np.full((count, 3), 200, np.float32), contrast
     )
-    found = build_stars(copies, MatchSettings(hash="phash"))
-    assert not found.representative.any()
+    made = build_stars(Alike(copies, MatchSettings(hash="phash")), np.arange(count))
+    assert made.member.tolist() == list(range(1, count))
+    assert not made.representative.any()
     assert sum(compared) == 2 * (count - 1), "once to find, once for the distance that is reported"

@@ -1,0 +1,186 @@
+"""What the images of a curation look like, kept between runs: only parts that are new are read.
+
+``work/looks/facts.bin`` holds the hashes and what else is compared first, ``thumbnails.bin`` the thumbnails,
+both in the order of the stored parts; ``state.json`` says of which parts. A killed run leaves longer files than
+the state says; they are cut. ``alike-*.npz`` is what the search has found among them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curate.atomic import atomic_path, digest_of, write_json
+from curate.disk import disk_problem
+from curate.duplicates.found import Found, search_alike
+from curate.duplicates.looks import CELLS, CHANNELS, Looks, moments
+from curate.errors import UserError
+from curate.recipe import MatchSettings
+from curate.rules.facts import literal
+from curate.steps import stamp
+from curate.workspace import ROWS_A_GROUP, Workspace
+
+# Raise it when the same parts make other files.
+_VERSION = 1
+_WIDTH = CELLS * CHANNELS
+_FACTS = np.dtype(
+    [("phash", "<u8"), ("dhash", "<u8"), ("side", "<f4"), ("colours", "<f4", CHANNELS), ("contrast", "<f4")]
+)
+_COLUMNS = ["phash", "dhash", "thumbnail", "width", "height"]
+
+
+@dataclass(frozen=True)
+class StoredLooks:
+    """The images of all parts, numbered through in the order of the parts.
+
+    Attributes:
+        looks: of all of them. The colours of an image that could not be read are NaN: it is like no other.
+        starts: name of each part and the number of its first image.
+        state: changes when a part does; the first k entries tell of the first k parts.
+        folder: where all is kept.
+    """
+
+    looks: Looks
+    starts: dict[str, int]
+    state: list[Any]
+    folder: Path
+
+    def search(self, settings: MatchSettings) -> Found:
+        """What is alike; images that an earlier search has seen are only compared with newer ones."""
+        asked = settings.model_dump(mode="json", include=set(MatchSettings.model_fields))
+        path = self.folder / f"alike-{digest_of(asked)[:16]}.npz"
+        earlier = self._read(path)
+        if earlier is not None and earlier.count == len(self.looks.phash):
+            return earlier
+        found = search_alike(self.looks, settings, earlier)
+        written = io.BytesIO()
+        arrays: dict[str, Any] = {f"crowds{number}": pairs for number, pairs in enumerate(found.crowds)}
+        arrays["state"] = np.frombuffer(json.dumps(self.state).encode(), np.uint8)
+        np.savez(written, near=found.near, **arrays)
+        try:
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(written.getbuffer())
+        except OSError as error:
+            raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
+        return found
+
+    def _read(self, path: Path) -> Found | None:
+        """An earlier search among the first of these images."""
+        if not path.is_file():
+            return None
+        with np.load(path) as kept:
+            parts = json.loads(kept["state"].tobytes())
+            if parts != self.state[: len(parts)]:
+                return None
+            crowds = tuple(kept[f"crowds{number}"] for number in range(len(kept.files) - 2))
+            return Found(sum(rows for _, rows in parts), kept["near"], crowds)
+
+
+def read_stored(space: Workspace) -> StoredLooks:
+    """Bring the files up to date with the parts, and open them.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    folder = space.work / "looks"
+    parts = space.image_parts()
+    wanted = [[[_VERSION, *stamp(part, below=space.folder)], pq.read_metadata(part).num_rows] for part in parts]
+    rows = [count for _, count in wanted]
+    names = [str(part) for part in parts]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = _kept(folder / "state.json", wanted)
+        if kept < len(wanted) or not (folder / "state.json").is_file():
+            before = sum(rows[:kept])
+            with (
+                _cut(folder / "facts.bin", before * _FACTS.itemsize) as facts,
+                _cut(folder / "thumbnails.bin", before * _WIDTH) as thumbnails,
+            ):
+                for part in parts[kept:]:
+                    _append(part, facts, thumbnails)
+            write_json(folder / "state.json", wanted)
+        looks = _opened(folder, sum(rows))
+    except OSError as error:
+        raise UserError(disk_problem(error, folder) or f"{folder}: cannot be written ({error})") from error
+    starts = dict(zip(names, np.cumsum([0, *rows]).tolist(), strict=False))
+    return StoredLooks(looks, starts, wanted, folder)
+
+
+def number_images(connection: duckdb.DuckDBPyConnection, stored: StoredLooks) -> None:
+    """Create the table ``numbered``: number, image_key and pixels of each image that could be read."""
+    names, firsts = list(stored.starts), list(stored.starts.values())
+    connection.register(
+        "parts", pa.table({"filename": pa.array(names, pa.string()), "first": pa.array(firsts, pa.int64())})
+    )
+    files = ", ".join(literal(name) for name in names)
+    rows = (
+        f"SELECT * FROM read_parquet([{files}], filename = true, file_row_number = true) JOIN parts USING (filename)"
+        if names
+        else "SELECT *, 0 AS first, 0 AS file_row_number FROM images WHERE false"
+    )
+    connection.execute(f"""
+        CREATE TABLE numbered AS
+        SELECT (first + file_row_number)::BIGINT AS number, image_key, width::BIGINT * height AS pixels
+        FROM ({rows}) WHERE phash IS NOT NULL AND dhash IS NOT NULL
+    """)
+
+
+def _kept(path: Path, wanted: Sequence[Any]) -> int:
+    """How many of the first parts are in the files already."""
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
+    same = 0
+    while same < min(len(there), len(wanted)) and there[same] == wanted[same]:
+        same += 1
+    return same
+
+
+def _cut(path: Path, size: int) -> BinaryIO:
+    """The file, open to append after so many bytes."""
+    path.touch()
+    os.truncate(path, min(size, path.stat().st_size))
+    return path.open("ab")
+
+
+def _append(part: Path, facts: BinaryIO, thumbnails: BinaryIO) -> None:
+    for batch in _batches(part):
+        there = batch.column("thumbnail").is_valid().to_numpy(zero_copy_only=False)
+        pixels = np.zeros((batch.num_rows, _WIDTH), np.uint8)
+        raw = b"".join(batch.column("thumbnail").drop_null().to_pylist())
+        pixels[there] = np.frombuffer(raw, np.uint8).reshape(-1, _WIDTH)
+        made = np.zeros(batch.num_rows, _FACTS)
+        for name in ("phash", "dhash"):
+            made[name] = batch.column(name).fill_null(0).to_numpy()
+        sides = [batch.column(name).fill_null(0).to_numpy() for name in ("width", "height")]
+        made["side"] = np.minimum(*sides)
+        colours, made["contrast"] = moments(pixels)
+        made["colours"] = np.where(there[:, None], colours, np.float32(np.nan))
+        thumbnails.write(pixels.tobytes())
+        facts.write(made.tobytes())
+
+
+def _batches(part: Path) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(part) as table:
+        yield from table.iter_batches(ROWS_A_GROUP // 2, columns=_COLUMNS)
+
+
+def _opened(folder: Path, count: int) -> Looks:
+    facts: NDArray[Any] = np.fromfile(folder / "facts.bin", _FACTS, count)
+    size = (count, _WIDTH)
+    pixels = np.memmap(folder / "thumbnails.bin", np.uint8, "r", shape=size) if count else np.empty(size, np.uint8)
+    columns = [np.ascontiguousarray(facts[name]) for name in ("phash", "dhash", "side", "colours", "contrast")]
+    phash, dhash, side, colours, contrast = columns
+    return Looks(phash, dhash, pixels, side, colours, contrast)
