@@ -13,7 +13,7 @@ from evalsuite.backends import Reply, Request, no_answer
 from evalsuite.backends.choice import Render
 from evalsuite.backends.pictures import ImageFile, identify
 from evalsuite.extract import Extraction
-from evalsuite.task import Task, TaskRow
+from evalsuite.task_load import Task, TaskRow
 
 
 @dataclass(frozen=True, slots=True)

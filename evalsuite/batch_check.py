@@ -14,7 +14,8 @@ from evalsuite.asking import build_requests, distinct_requests, hash_images
 from evalsuite.backends import Reply, Request
 from evalsuite.backends.choice import Backend, choose
 from evalsuite.recipe import EvalRecipe
-from evalsuite.task import load_spec, load_task
+from evalsuite.task import load_spec
+from evalsuite.task_load import load_task
 
 _SHOWN = 20
 

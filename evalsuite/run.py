@@ -22,7 +22,8 @@ from evalsuite.recipe import EvalRecipe
 from evalsuite.results import Row
 from evalsuite.run_findings import check_answers, find_overlap
 from evalsuite.run_inputs import inputs_of
-from evalsuite.task import Task, TaskSpec, dumped, load_spec, load_task
+from evalsuite.task import TaskSpec, dumped, load_spec
+from evalsuite.task_load import Task, load_task
 
 _VERSION = 3  # raise it when scoring or reports change, so that finished runs are scored anew
 

@@ -9,7 +9,7 @@ from curate.atomic import digest_of, sha256_file
 from evalsuite.corrected import corrections_digest
 from evalsuite.recipe import EvalRecipe
 from evalsuite.store import PREDICTIONS
-from evalsuite.task import Task
+from evalsuite.task_load import Task
 
 
 def inputs_of(recipe: EvalRecipe, tasks: Mapping[str, Task], identity: str) -> dict[str, str]:

@@ -1,26 +1,20 @@
-"""A task: where its rows come from, how they are asked, read and scored. YAML, strict, no code."""
+"""A task file: where its rows come from, how they are asked, read and scored. YAML, strict, no code."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
 from curate.config import StrictModel, load_mapping, load_recipe, parse_recipe
 from curate.errors import UserError
-from curate.sample import IMAGE_MARKER, BadRow, Sample, check_unique, to_record
-from curate.settings import MeasureSettings, SourceSettings
+from curate.settings import RemoteSettings, SourceSettings
 from evalsuite.extract import Extraction
 from evalsuite.scoring.settings import MetricSettings, with_variant
-from evalsuite.task_rows import Slice, filled, options_of, slice_name, slices_of
+from evalsuite.task_rows import Slice, slice_name
 
-# Where images lie that a benchmark carries inside its tables.
-IMAGES = Path("data/cache/tasks")
 _SHIPPED = Path(__file__).with_name("tasks")
 
 
@@ -42,6 +36,8 @@ class TaskSpec(StrictModel):
     Attributes:
         name: short, unique in a run.
         source: as in a curation recipe: location, layout, image_root, columns …
+        remote: as in a curation recipe: images behind URLs are fetched, once, into ``data/cache/tasks``;
+            ``{}`` takes the defaults. Without it none is.
         system: a system message, if any.
         prompt: what is asked; ``{question}`` stands for the row's question, ``{key}`` for its ``meta``.
         options: key of a row's ``meta`` with its options, for multiple choice.
@@ -54,6 +50,7 @@ class TaskSpec(StrictModel):
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     description: str = ""
     source: SourceSettings
+    remote: RemoteSettings | None = None
     system: str | None = None
     prompt: str = "{question}"
     generation: Generation = Generation()
@@ -91,45 +88,6 @@ class TaskSpec(StrictModel):
         return dumped
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRow:
-    """One question.
-
-    Attributes:
-        images: paths relative to the task's image root.
-        prompt: the user turn; ``<image>`` markers stand where an image belongs, none means in front.
-        references: all accepted answers, with repetition.
-        slices: meta key → value as text.
-        choices: texts of the options, for multiple choice.
-        judged: conversations and answers as the source has them, which a reviewer's decision is about.
-    """
-
-    sample_id: str
-    images: tuple[str, ...]
-    question: str
-    prompt: str
-    references: tuple[str, ...]
-    slices: dict[str, str]
-    choices: tuple[str, ...] = ()
-    judged: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task with its rows loaded.
-
-    Attributes:
-        bad_rows: rows of the source that are no sample, as ``place: reason``.
-        unscorable: ids of rows without any reference; they are not asked.
-    """
-
-    spec: TaskSpec
-    image_root: Path
-    rows: list[TaskRow]
-    bad_rows: list[str]
-    unscorable: list[str]
-
-
 def shipped_tasks() -> dict[str, Path]:
     """Names and files of the tasks that come with the package."""
     return {path.stem: path for path in sorted(_SHIPPED.glob("*.yaml"))}
@@ -164,62 +122,6 @@ def _on_base(path: Path, shipped: Mapping[str, Path]) -> TaskSpec:
     if isinstance(source, dict):
         given["source"] = {**start["source"], **source}
     return parse_recipe({**start, **given}, TaskSpec, where=str(path))
-
-
-def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
-    """Read the rows of a task, in input order; ``limit`` draws so many at random and keeps the order.
-
-    Raises:
-        UserError: the source cannot be read, ids repeat, or no row can be scored.
-    """
-    from curate.reading.placed import as_files
-    from curate.sources import open_source
-
-    # Named by content and shared by all runs: reports and reviewers look at them later.
-    store = IMAGES / quote(spec.name, safe="")
-    opened = as_files(open_source(spec.source), store, max_bytes=MeasureSettings().max_bytes)
-    bad: list[str] = []
-    unscorable: list[str] = []
-    rows: list[TaskRow] = []
-
-    def samples() -> Iterator[Sample]:
-        for row in opened.rows():
-            if isinstance(row, BadRow):
-                bad.append(f"{row.where}: {row.reason}")
-            else:
-                yield row
-
-    for sample in check_unique(samples()):
-        assert isinstance(sample, Sample)
-        if row := _row(sample, spec):
-            rows.append(row)
-        else:
-            unscorable.append(sample.id)
-    if not rows:
-        raise UserError(f"task {spec.name}: {spec.source.location} holds no row with a question and an answer")
-    if limit is not None and limit < len(rows):
-        rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), limit))]
-    return Task(spec, opened.image_root, rows, bad, unscorable)
-
-
-def _row(sample: Sample, spec: TaskSpec) -> TaskRow | None:
-    asked = next((turn.value for turn in sample.conversations if turn.role == "user"), "")
-    references = sample.answers or ((sample.answer,) if sample.answer else ())
-    if not sample.question or not references:
-        return None
-    record = to_record(sample)
-    in_place = sample.image and asked.count(IMAGE_MARKER) == len(sample.image)
-    question = asked.strip() if in_place else sample.question
-    return TaskRow(
-        sample_id=sample.id,
-        images=sample.image,
-        question=sample.question,
-        prompt=filled(spec.prompt, {**sample.meta, "question": question}),
-        references=tuple(references),
-        slices=slices_of({"images": len(sample.image), **sample.meta}, spec.slices),
-        choices=options_of(sample.meta, spec.options),
-        judged={key: record[key] for key in ("conversations", "answers") if key in record},
-    )
 
 
 def dumped(specs: Mapping[str, TaskSpec]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from curate.atomic import sha256_bytes
 from curate.decode import decode
 from curate.preflight import locate
+from curate.reading.unavailable import CLASSES, is_url, unavailable_class
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,6 +45,9 @@ def identify(paths: Iterable[str], root: Path) -> Iterator[ImageFile]:
 
 
 def _identify(path: str, root: str) -> ImageFile:
+    if gone := unavailable_class(path):
+        what = path if is_url(path) else gone[1]
+        return ImageFile(path, None, None, f"image {what}: {CLASSES[gone[0]]}")
     found = locate(path, root, max_bytes=MAX_BYTES)
     if found.file is None:
         return ImageFile(path, None, None, f"image {path}: {found.error}")

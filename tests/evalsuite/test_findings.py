@@ -161,7 +161,8 @@ def test_batch_check_says_what_differs(tmp_path: Path, tiny_vlm: Path, tiny_task
 
     from evalsuite.asking import build_requests, distinct_requests, hash_images
     from evalsuite.batch_check import ids_of
-    from evalsuite.task import load_spec, load_task
+    from evalsuite.task import load_spec
+    from evalsuite.task_load import load_task
 
     assert recipe.model
     backend = local(recipe, recipe.model)

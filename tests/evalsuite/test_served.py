@@ -88,7 +88,8 @@ def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
     from evalsuite.collecting import collect_replies
     from evalsuite.recipe import EvalRecipe
     from evalsuite.store import stored_replies
-    from evalsuite.task import load_spec, load_task
+    from evalsuite.task import load_spec
+    from evalsuite.task_load import load_task
 
     task_file = served_task(tmp_path / "data", ["fine", "endless", "filtered", "mute"])
     with unruly_server() as server:

@@ -16,12 +16,13 @@ from evalsuite.explain import explain
 from evalsuite.explain_console import print_explanations
 from evalsuite.rescore import rescore
 from evalsuite.results import score_rows, summarise
-from evalsuite.task import dumped, load_spec, load_task, shipped_tasks, side_by_side
+from evalsuite.task import dumped, load_spec, shipped_tasks, side_by_side
+from evalsuite.task_load import load_task
 
 
 @pytest.fixture(autouse=True)
 def own_images(tmp_path, monkeypatch):
-    monkeypatch.setattr("evalsuite.task.IMAGES", tmp_path / "cache")
+    monkeypatch.setattr("evalsuite.task_load.IMAGES", tmp_path / "cache")
 
 
 VOTES = [

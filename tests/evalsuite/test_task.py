@@ -9,7 +9,8 @@ from tiny import build_tokenizer
 from curate.errors import UserError
 from evalsuite.backends.chat import control_token_in, messages
 from evalsuite.backends.greedy import cut_at_stop
-from evalsuite.task import load_spec, load_task, shipped_tasks
+from evalsuite.task import load_spec, shipped_tasks
+from evalsuite.task_load import load_task
 
 
 def write(path: Path, text: str) -> Path:
