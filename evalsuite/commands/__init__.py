@@ -1,0 +1,1 @@
+"""The commands of ``evalsuite``, by what they work on."""
