@@ -19,7 +19,7 @@ from PIL import Image
 from curate.duplicates.looks import Difference, Looks, difference
 from curate.recipe import MatchSettings
 from curate.signals import measure_pixels
-from tests.benchmarks.copies import EDITED, KINDS, STORED_ANEW
+from proof.copies import EDITED, KINDS, STORED_ANEW
 
 _HASHES = ("phash", "dhash", "both")
 _RADII = (0, 2, 4, 6, 8, 10, 12)

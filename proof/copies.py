@@ -105,7 +105,7 @@ def _encoded(kind: str, quality: int) -> Callable[[Image.Image], Image.Image]:
 
 
 def _resized(factor: float) -> Callable[[Image.Image], Image.Image]:
-    return lambda picture: picture.resize(tuple(max(1, round(side * factor)) for side in picture.size))
+    return lambda picture: picture.resize((round(picture.width * factor), round(picture.height * factor)))
 
 
 def _cropped(share: float) -> Callable[[Image.Image], Image.Image]:

@@ -1,0 +1,80 @@
+"""``python -m proof``, or ``make proof``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate import console
+from curate.atomic import write_json
+from curate.manifest import read_manifest
+from curate.progress import track
+from proof.arms import TEST, Arm
+from proof.main_study import main_sets, run_main
+from proof.photos import photo_report
+from proof.report import read_parts, section, update_readme, write_report
+from proof.second_turn import run_second_turn
+from proof.settings import read_settings
+from proof.sweep import run_sweep
+from proof.thresholds import rule_report
+
+PARTS = ("rules", "photos", "main", "second_turn", "sweep")
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def main(
+    settings: Annotated[Path, typer.Argument(help="What to run (YAML).")] = Path("proof/settings/full.yaml"),
+    out: Annotated[Path, typer.Option(help="Folder of the results; small files.")] = Path("data/proof"),
+    cache: Annotated[Path, typer.Option(help="Folder of sets, trainings and evaluations.")] = Path("data/cache/proof"),
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"Only this part, repeatable: {', '.join(PARTS)}. [default: all]")
+    ] = None,
+    readme: Annotated[bool, typer.Option("--readme", help="Put the section into README.md.")] = False,
+    photos: Annotated[int, typer.Option(min=20, help="Pictures of each kind in the study of photographs.")] = 120,
+) -> None:
+    """Show whether curation pays: train on dirty, curated and clean data for the same number of steps, and compare.
+
+    Every arm is cached; started again after a kill, the same command goes on. Results are written
+    after each part: JSON, CSV tables, plots, and the README's section.
+
+    Example: python -m proof proof/settings/quick.yaml --part rules --part main
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    chosen = read_settings(settings)
+    asked = [one for one in PARTS if part is None or one in part]
+    if unknown := set(part or []) - set(PARTS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    read_manifest(TEST.parent, finish_with="make demo-data")
+    dirty, sets = main_sets(chosen, cache)
+    arms: dict[str, list[Arm]] = {}
+    out.mkdir(parents=True, exist_ok=True)
+    for name in track(asked, "proof"):
+        if name in ("main", "second_turn", "sweep"):
+            arms, compared = run_main(chosen, cache)  # cached by the second time
+        match name:
+            case "rules":
+                found = rule_report(dirty, sets["curated"])
+            case "photos":
+                found = photo_report(photos)
+            case "main":
+                found = compared
+            case "second_turn" if chosen.second_turn:
+                found = run_second_turn(dirty, sets["curated"], arms["dirty"], chosen, chosen.second_turn, cache)
+            case "sweep" if chosen.sweep:
+                found = run_sweep(chosen, chosen.sweep, arms["clean"], cache)
+            case _:
+                continue  # the settings have no such part
+        write_json(out / f"{name}.json", {"settings": chosen.model_dump(mode="json"), **found})
+        report = read_parts(out, PARTS)
+        write_report(report, out)
+    if readme:
+        update_readme(section(read_parts(out, PARTS), out))
+    print(f"{out}: results, tables, plots and section.md" + (", which is in README.md now" if readme else ""))
+
+
+if __name__ == "__main__":
+    console.run(app)

@@ -1,0 +1,104 @@
+"""The pictures of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's, which colour-blind readers can tell apart.
+COLOURS = {"dirty": "#D55E00", "curated": "#0072B2", "clean": "#009E73"}
+_TOOLS = ("#0072B2", "#D55E00", "#E69F00")
+
+
+def _saved(figure: Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _grid(axis: Axes) -> None:
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def draw_main(main: dict[str, Any], path: Path) -> None:
+    """Accuracy of each training set with its interval, and each seed as a dot."""
+    figure, axis = plt.subplots(figsize=(5.5, 3.4))
+    for at, (name, one) in enumerate(main["untouched"]["accuracy"].items()):
+        height = 100 * one["accuracy"]
+        bounds = [[height - 100 * one["low"]], [100 * one["high"] - height]]
+        axis.errorbar(at, height, bounds, fmt="o", color=COLOURS[name], capsize=6, markersize=8)
+        axis.plot([at + 0.12] * len(one["seeds"]), [100 * seed for seed in one["seeds"]], "_", color=COLOURS[name])
+    axis.set_xticks(range(len(main["untouched"]["accuracy"])), list(main["untouched"]["accuracy"]))
+    axis.set(xlim=(-0.5, 2.5), ylabel="accuracy on test questions, %", title="Trained for the same number of steps")
+    _grid(axis)
+    _saved(figure, path)
+
+
+def draw_sweep(found: dict[str, Any], path: Path) -> None:
+    """A panel a defect: accuracy over its rate."""
+    sweep = found["entries"]
+    defects = sorted({one["defect"] for one in sweep})
+    figure, axes = plt.subplots(1, len(defects), figsize=(2.7 * len(defects), 3.2), sharey=True, squeeze=False)
+    for axis, defect in zip(axes[0], defects, strict=True):
+        entries = sorted((one for one in sweep if one["defect"] == defect), key=lambda one: one["rate"])
+        rates = [100 * one["rate"] for one in entries]
+        for version in COLOURS:
+            shown = [one["accuracy"][version] for one in entries]
+            axis.plot(rates, [100 * one["accuracy"] for one in shown], "o-", color=COLOURS[version], label=version)
+            low, high = ([100 * one[bound] for one in shown] for bound in ("low", "high"))
+            axis.fill_between(rates, low, high, color=COLOURS[version], alpha=0.12, linewidth=0)
+        axis.set(title=defect.replace("_", " "), xlabel="rate, %")
+        _grid(axis)
+    axes[0][0].set_ylabel("accuracy, %")
+    axes[0][0].legend(fontsize="small")
+    _saved(figure, path)
+
+
+def draw_curves(rules: dict[str, Any], path: Path) -> None:
+    """Recall and precision over the threshold, the default drawn in."""
+    curves = rules["curves"]
+    figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.3), sharey=True, squeeze=False)
+    for axis, (name, one) in zip(axes[0], curves.items(), strict=True):
+        axis.plot(one["threshold"], one["recall"], color=COLOURS["curated"], label="recall")
+        axis.plot(one["threshold"], one["precision"], color=COLOURS["dirty"], label="precision")
+        axis.axvline(one["default"]["threshold"], color="black", linestyle=":", label="default")
+        axis.set(title=f"{name}, by {one['unit']}", xlabel="threshold", ylim=(0, 1.05))
+        _grid(axis)
+    axes[0][0].legend(fontsize="small")
+    _saved(figure, path)
+
+
+def draw_blur(blur: dict[str, Any], path: Path) -> None:
+    """Area under the ROC curve over the strength of the blur."""
+    figure, axis = plt.subplots(figsize=(5, 3.4))
+    sigmas = [float(one) for one in blur["sigmas"]]
+    for tool, colour in (("winnow", _TOOLS[0]), ("cleanvision", _TOOLS[1])):
+        for against, style in (("photographs", "-"), ("all sharp pictures", "--")):
+            areas = [one[tool][against]["roc_auc"] for one in blur["sigmas"].values()]
+            axis.plot(sigmas, areas, style, marker="o", color=colour, label=f"{tool}, against {against}")
+    axis.set(xlabel="σ of the blur, pixels of 256", ylabel="area under the ROC curve", ylim=(0.4, 1.02))
+    axis.legend(fontsize="x-small")
+    _grid(axis)
+    _saved(figure, path)
+
+
+def draw_copies(copies: dict[str, Any], path: Path) -> None:
+    """Copies found against different pairs joined, along the radius."""
+    figure, axes = plt.subplots(1, len(copies), figsize=(3 * len(copies), 3.3), sharey=True, squeeze=False)
+    for axis, (kind, one) in zip(axes[0], copies.items(), strict=True):
+        for (tool, rates), colour in zip(sorted(one["tools"].items(), reverse=True), _TOOLS, strict=True):
+            joined = [max(count, 0.5) for count in rates["joined_by_radius"]]
+            axis.plot(joined, rates["found_by_radius"], "o-", markersize=3, color=colour, label=tool)
+        axis.set(title=kind, xlabel="different pairs joined", xscale="log", ylim=(0, 1.05))
+        _grid(axis)
+    axes[0][0].set_ylabel("copies found")
+    axes[0][0].legend(fontsize="x-small", loc="lower right")
+    _saved(figure, path)

@@ -1,0 +1,101 @@
+"""What a proof runs: one strict YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from curate.config import StrictModel, load_recipe
+from data.demo.defects import Shares
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+CORRUPT = "corrupt"  # its five kinds in equal parts
+
+
+class Training(StrictModel):
+    """The budget of every arm, the same for all.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: conversations a step.
+        join_turns: questions about one image in one conversation.
+    """
+
+    steps: Count
+    batch_size: Count = 4
+    join_turns: Count = 12
+
+
+class Sweep(StrictModel):
+    """Each defect alone, at several rates.
+
+    Attributes:
+        defects: names of ``data.demo.defects.Shares``, and ``corrupt`` for its five kinds of broken file.
+        rates: share of the rows' images (of the questions, for answers; of the test images, for leaks).
+        seeds: of training, for each.
+    """
+
+    defects: list[str]
+    rates: list[Share]
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+
+class SecondTurn(StrictModel):
+    """What the losses of the first training are good for.
+
+    Attributes:
+        dropped: share of the training rows with a loss that the rule takes out, highest loss first.
+        corrected: rows that the simulated reviewer looks at, and mends from the truth.
+        seeds: of training, for each arm.
+    """
+
+    dropped: Share = 0.1
+    corrected: Count = 500
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+
+class ProofSettings(StrictModel):
+    """A whole proof.
+
+    Attributes:
+        images: train images taken; null takes all 4,000.
+        questions: test questions asked of every arm, the same ones; null asks all 9,673.
+        data_seed: of the injected defects.
+        seeds: of training, for the three main arms.
+        strength: factor on the demo's own defect rates in the main comparison.
+    """
+
+    images: Count | None = None
+    questions: Count | None = None
+    data_seed: int = 20
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    strength: Annotated[float, Field(gt=0, le=4)] = 1.0
+    training: Training
+    sweep: Sweep | None = None
+    second_turn: SecondTurn | None = None
+
+    def dirty(self) -> Shares:
+        """The defects of the main comparison."""
+        return scaled(Shares(), self.strength)
+
+
+def scaled(shares: Shares, factor: float) -> Shares:
+    """All shares times ``factor``."""
+    return Shares.only(**{name: value * factor for name, value in shares.named().items()})
+
+
+def alone(defect: str, rate: float) -> Shares:
+    """One defect at one rate; ``corrupt`` is spread over the kinds of broken file."""
+    from data.demo.defects import CORRUPT as KINDS
+
+    if defect == CORRUPT:
+        return Shares.only(**dict.fromkeys(KINDS, rate / len(KINDS)))
+    return Shares.only(**{defect: rate})
+
+
+def read_settings(path: Path) -> ProofSettings:
+    """Load and check; UserError says what is wrong with it."""
+    return load_recipe(path, ProofSettings)
