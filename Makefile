@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview test lint bench clean
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview test lint bench proof clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ test: lint  ## everything that must hold before a commit lands: linters, then th
 
 bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in one run
 	$(PY) -m tests.benchmarks
+
+proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## does curation pay? hours of training, resumable; results in data/proof
+	$(PY) -m proof --readme
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
 	rm -rf data/raw data/models data/curated data/runs data/evals data/cache
