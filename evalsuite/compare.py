@@ -105,10 +105,10 @@ def _compare_task(
         name: {value: {"n": int(mask.sum())} for value, mask in values.items()} for name, values in masks.items()
     }
     for one, two in zip(first.columns, second.columns, strict=True):
-        metrics[one.name] = _difference(one, two, None, second, seed)
+        metrics[one.name] = _difference(one, two, None, (first, second), seed)
         for name, values in masks.items():
             for value, mask in values.items():
-                slices[name][value][one.name] = _difference(one, two, mask, second, seed)
+                slices[name][value][one.name] = _difference(one, two, mask, (first, second), seed)
     return {
         "n": len(asked),
         "only_in_a": len(old) - len(met),
@@ -117,25 +117,30 @@ def _compare_task(
         "changed": len(everywhere) - len(same),
         "failed": len(same) - len(asked),
         "headline": second.headline.name,
-        "coverage": {"a": _coverage(first), "b": _coverage(second)},
+        "coverage": _coverage((first, second)),
         "metrics": metrics,
         "slices": slices,
         **_wins(first, second),
     }
 
 
-def _coverage(result: TaskResult) -> float:
-    return sum(row["status"] == "ok" for row in result.rows) / len(result.rows)
+def _coverage(results: tuple[TaskResult, TaskResult], mask: np.ndarray | None = None) -> dict[str, float]:
+    """Share of the rows with an answer on both sides."""
+    answered = (np.array([row["status"] == "ok" for row in result.rows]) for result in results)
+    a, b = (float(one.mean() if mask is None else one[mask].mean()) for one in answered)
+    return {"a": a, "b": b}
 
 
 def _question(row: Row) -> tuple[Any, ...]:
     return tuple(row["image_keys"]), row["question"], tuple(row["references"])
 
 
-def _difference(a: Column, b: Column, mask: np.ndarray | None, result: TaskResult, seed: int) -> dict[str, Any]:
+def _difference(
+    a: Column, b: Column, mask: np.ndarray | None, results: tuple[TaskResult, TaskResult], seed: int
+) -> dict[str, Any]:
     """One metric on both sides. Its p is McNemar's where rows are right or wrong and share no image."""
     chosen = slice(None) if mask is None else mask
-    one, two, clusters = a.sums[chosen], b.sums[chosen], result.clusters[chosen]
+    one, two, clusters = a.sums[chosen], b.sums[chosen], results[1].clusters[chosen]
     found = paired_difference(one, two, clusters, a.estimate, seed=seed)
     applies = np.isfinite(a.per_row[chosen]) & np.isfinite(b.per_row[chosen])
     right = [column.per_row[chosen][applies] > 0.5 for column in (a, b)]
@@ -151,6 +156,7 @@ def _difference(a: Column, b: Column, mask: np.ndarray | None, result: TaskResul
         "test": "McNemar, exact" if exact else "paired bootstrap over images",
         "n": found.n,
         "images": found.clusters,
+        "coverage": _coverage(results, mask),
         "smallest_detectable": smallest_detectable(found.se) if found.se is not None else None,
         "mcnemar": asdict(test) if test else None,
     }

@@ -28,6 +28,11 @@ from evalsuite.report.words import (
     wins_sentence,
 )
 
+# Columns of a comparison that a terminal has room for; rows and coverage are said below.
+_COMPARED = [
+    place for place, (name, _) in enumerate(COMPARISON_HEADER) if name not in ("rows", "coverage", "detectable")
+]
+
 
 def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | None = None) -> None:
     """Scores of every task, the comparison if there is one, and where the report lies."""
@@ -58,9 +63,10 @@ def print_comparison(found: Mapping[str, Any], console: Console | None = None) -
         console.print()
         console.print(Text(f"A {found['baseline']}"), Text("B " + run["run"], style="bold"), sep="\n")
         for name, task in run["tasks"].items():
-            table = _table(name, [column[0] for column in COMPARISON_HEADER[:-1]], left=1)
+            table = _table(name, [COMPARISON_HEADER[place][0] for place in _COMPARED], left=1)
             for metric, one in task["metrics"].items():
-                table.add_row(*(Text(cell) for cell in comparison_cells(metric, one)[:-1]))
+                cells = comparison_cells(metric, one)
+                table.add_row(*(Text(cells[place]) for place in _COMPARED))
             console.print()
             console.print(table)
             console.print(Text(f"  {verdict(task, task['headline'], found['tests'])}", style="bold"))
@@ -110,7 +116,8 @@ def _table(title: str, headers: Sequence[str], *, left: int) -> Table:
 
 
 def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] | None) -> Table:
-    headers = ["", "score", "95 % interval", *(["baseline", "difference"] if against else []), "of answered"]
+    versus = ["baseline", "difference"] if against else []
+    headers = ["", "score", "95 % interval", *versus, "rows", "coverage", "of answered"]
     table = _table(name, headers, left=1)
     for metric, entry in task["metrics"].items():
         cells: list[str | Text] = [
@@ -121,7 +128,7 @@ def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] 
         if against:
             one = against["metrics"][metric]
             cells += [number(metric, one["a"]), Text(number(metric, one["difference"], sign=True), style=_colour(one))]
-        table.add_row(*cells, number(metric, entry["answered"]))
+        table.add_row(*cells, f"{entry['n']:,}", share(entry["coverage"]), number(metric, entry["answered"]))
     for column, values in task["slices"].items():
         if len(values) < 2:
             continue
@@ -131,7 +138,7 @@ def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] 
             table.add_row(
                 Text(f"  {label} {value}", style="dim"), number(metric, entry[metric]["value"]),
                 Text(between(metric, entry[metric]), style="dim"), *(["", ""] if against else []),
-                Text(f"n {entry['n']:,}", style="dim"),
+                Text(f"{entry['n']:,}", style="dim"), Text(share(entry["coverage"]), style="dim"), "",
             )  # fmt: skip
     return table
 

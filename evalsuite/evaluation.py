@@ -26,6 +26,7 @@ from evalsuite.task import TaskSpec
 SCORES = "scores.json"
 REPORTS = ("report.md", "report.html")
 _SLICES = 10
+_WORTH = 1.0  # excess errors from which on a slice is worth a line
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def finish(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _worst_slices(result: TaskResult, findings: Mapping[str, Any]) -> dict[str, Any]:
-    """The slices with most excess errors, those that chance does not explain."""
+    """The slices with most excess errors, those of at least one that chance does not explain."""
     training_set = (findings.get("contamination") or {}).get("training_set")
     ranked = rank_slices(result, Path(training_set) if training_set else None, MIN_ROWS)
-    worse = [one for one in ranked["slices"] if one["excess"] > 0 and one["q"] < NOTED_Q]
+    worse = [one for one in ranked["slices"] if one["excess"] >= _WORTH and one["q"] < NOTED_Q]
     return {**ranked, "slices": worse[:_SLICES]}
 
 

@@ -17,6 +17,8 @@ from evalsuite.report.words import intersection_sentence, verdict, wins_sentence
 # (header, meaning)
 COMPARISON_HEADER = [
     ("metric", ""),
+    ("rows", "that all runs hold and no server failed to answer"),
+    ("coverage", "share with an answer, A → B"),
     ("A", ""),
     ("B", ""),
     ("B − A", ""),
@@ -25,8 +27,9 @@ COMPARISON_HEADER = [
     ("McNemar (mid-p)", "exact; takes rows as independent"),
     ("detectable", "smallest difference found 4 times in 5"),
 ]
+_IN_LATEX = 8  # columns; the rest does not fit a page
 _NOTED_Q = 0.05
-SLICE_HEADER = ["slice", "rows", "A", "B", "B − A", "95 % interval", "q"]
+SLICE_HEADER = ["slice", "rows", "coverage", "A", "B", "B − A", "95 % interval", "q"]
 FOUND_HEADER = ["slice", "rows", "images", "answered", "errors", "excess", "95 % interval", "q"]
 
 
@@ -35,6 +38,8 @@ def comparison_cells(metric: str, entry: Mapping[str, Any]) -> list[str]:
     test = entry["mcnemar"]
     return [
         title(metric),
+        f"{entry['n']:,}",
+        _coverage(entry),
         number(metric, entry["a"]),
         number(metric, entry["b"]),
         number(metric, entry["difference"], sign=True),
@@ -43,6 +48,10 @@ def comparison_cells(metric: str, entry: Mapping[str, Any]) -> list[str]:
         f"{probability(test['p_exact'])} ({probability(test['p_mid'])})" if test else "–",
         number(metric, entry["smallest_detectable"]),
     ]
+
+
+def _coverage(entry: Mapping[str, Any]) -> str:
+    return f"{100 * entry['coverage']['a']:.1f} → {share(entry['coverage']['b'])}"
 
 
 def changed_slices(task: Mapping[str, Any]) -> list[list[str]]:
@@ -58,7 +67,7 @@ def changed_slices(task: Mapping[str, Any]) -> list[list[str]]:
     found.sort(key=lambda entry: -abs(entry[0]["difference"] or 0.0))
     return [
         [
-            name, f"{n:,}", number(metric, one["a"]), number(metric, one["b"]),
+            name, f"{n:,}", _coverage(one), number(metric, one["a"]), number(metric, one["b"]),
             number(metric, one["difference"], sign=True), between(metric, one, sign=True), probability(one["q"]),
         ]
         for one, name, n in found
@@ -100,7 +109,7 @@ def comparison_markdown(found: Mapping[str, Any]) -> str:
             lines += [intersection_sentence(task), wins_sentence(task), "", *comparison_table(task), ""]
             if rows := changed_slices(task):
                 lines += ["Slices that changed (Benjamini–Hochberg q < 0.05):", ""]
-                lines += [*table(SLICE_HEADER, rows, right=set(range(1, 7))), ""]
+                lines += [*table(SLICE_HEADER, rows, right=set(range(1, len(SLICE_HEADER)))), ""]
     return "\n".join(lines)
 
 
@@ -116,7 +125,6 @@ def comparison_latex(found: Mapping[str, Any]) -> str:
     for run in found["runs"]:
         for name, task in run["tasks"].items():
             for metric, entry in task["metrics"].items():
-                cells = comparison_cells(metric, entry)
-                rows.append([Path(run["run"]).name, name, *cells[:4], cells[4], cells[5]])
-    headers = ["run", "task", "metric", "A", "B", "B − A", "95 % interval", "p"]
+                rows.append([Path(run["run"]).name, name, *comparison_cells(metric, entry)[:_IN_LATEX]])
+    headers = ["run", "task", *(header for header, _ in COMPARISON_HEADER[:_IN_LATEX])]
     return latex_rows(headers, rows, left=3)

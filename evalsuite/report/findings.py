@@ -9,7 +9,10 @@ from evalsuite.report.numbers import between, number, share, title
 
 
 def finding_rows(task: Mapping[str, Any]) -> list[list[str]]:
-    """Header and one row a metric: the score, and those of the parts and of the corrected rows that exist."""
+    """Header and one row a metric: the score, and those of the parts and of the corrected rows that exist.
+
+    Empty if there is nothing beside the score.
+    """
     overlap, corrected = task.get("contamination"), task.get("corrected")
     columns: list[tuple[str, Mapping[str, Any]]] = [(_heading("all", task), task["metrics"])]
     if overlap and overlap["touched"]["n"]:
@@ -17,6 +20,8 @@ def finding_rows(task: Mapping[str, Any]) -> list[list[str]]:
         columns.append(("touched − clean", overlap["difference"]))
     if corrected and corrected["metrics"]:
         columns.append((_heading("corrected", corrected), corrected["metrics"]))
+    if len(columns) == 1:
+        return []
     rows = [["metric", *(name for name, _ in columns)]]
     for metric in task["metrics"]:
         cells = []

@@ -49,7 +49,6 @@ def html_report(
         comparison_header=COMPARISON_HEADER,
         found_header=FOUND_HEADER,
         comparison_cells=comparison_cells,
-        slice_note=words.SLICE_NOTE,
     )
 
 
@@ -73,6 +72,7 @@ def _task(
         "skipped": words.skipped_sentence(skipped),
         "plots": _metric_plots(entry, against),
         "slices": _slice_plots(entry, against, headline),
+        "slice_note": words.slice_note(entry),
         "against": against,
         "findings": words.finding_sentences(entry, scores),
         "finding_rows": finding_rows(entry),

@@ -10,13 +10,13 @@ from evalsuite.report.findings import finding_rows
 from evalsuite.report.numbers import between, number, share, title
 from evalsuite.report.tables import cell, table
 from evalsuite.report.words import (
-    SLICE_NOTE,
     batch_sentence,
     finding_sentences,
     how_to_read,
     intersection_sentence,
     partial_sentence,
     skipped_sentence,
+    slice_note,
     slices_sentence,
     verdict,
     wins_sentence,
@@ -42,8 +42,8 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
                 *_slices(task, values),
                 "",
             ]
-        if slices:
-            lines += [SLICE_NOTE, ""]
+        if slices and (note := slice_note(task)):
+            lines += [note, ""]
         if worst := task["worst_slices"]["slices"]:
             lines += ["### Where errors gather", "", cell(slices_sentence(name, task["worst_slices"])) + ".", ""]
             lines += [
@@ -64,12 +64,15 @@ def _metrics(task: Mapping[str, Any]) -> list[str]:
             title(name),
             number(name, entry["value"]),
             between(name, entry),
+            f"{entry['n']:,}",
+            share(entry["coverage"]),
             number(name, entry["answered"]),
             entry["variant"],
         ]
         for name, entry in task["metrics"].items()
     ]
-    return table(["metric", "score", "95 % interval", "of answered", "variant"], rows, right={1, 2, 3})
+    header = ["metric", "score", "95 % interval", "rows", "coverage", "of answered", "variant"]
+    return table(header, rows, right={1, 2, 3, 4, 5})
 
 
 def _slices(task: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
@@ -89,7 +92,7 @@ def _findings(task: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
     if not sentences:
         return []
     rows = finding_rows(task)
-    return [*sentences, "", *(table(rows[0], rows[1:], right=set(range(1, len(rows[0])))) if len(rows) > 1 else []), ""]
+    return [*sentences, "", *(table(rows[0], rows[1:], right=set(range(1, len(rows[0])))) if rows else []), ""]
 
 
 def _comparison(scores: Mapping[str, Any]) -> list[str]:

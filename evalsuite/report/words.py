@@ -7,7 +7,7 @@ from typing import Any
 
 from evalsuite.report.numbers import between, number, probability, share, title
 
-SLICE_NOTE = "Corpus metrics of a slice use the document frequencies of the whole task."
+_IDF_NOTE = "CIDEr-D of a slice uses the document frequencies of the whole task."
 
 
 def how_to_read(scores: Mapping[str, Any]) -> list[str]:
@@ -154,3 +154,8 @@ def _verdict(entry: Mapping[str, Any], metric: str) -> str:
     if entry["ci_high"] < 0:
         return f"{title(metric)} fell by {difference}; the interval excludes zero."
     return f"{title(metric)} changed by {difference}; the interval holds zero, so no difference is shown."
+
+
+def slice_note(task: Mapping[str, Any]) -> str:
+    """What must be known about a task's scores by slice; '' if nothing."""
+    return _IDF_NOTE if any("idf" in entry["variant"] for entry in task["metrics"].values()) else ""

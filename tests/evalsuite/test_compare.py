@@ -117,7 +117,7 @@ def test_command_writes_every_form_and_says_what_was_compared(tmp_path: Path) ->
     b = write_evaluation(tmp_path / "run_b", [*answers([1] * 15 + [0] * 5), made_row(50, "red")], slices=["kind"])
     runner = CliRunner()
     for ending, part in (
-        (".md", "| accuracy | 0.0 | 75.0 | +75.0 |"),
+        (".md", "| accuracy | 20 | 100.0 → 100.0 % | 0.0 | 75.0 | +75.0 |"),
         (".tex", r"run\_b & made & accuracy"),
         (".json", '"p_holm"'),
     ):
