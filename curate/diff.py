@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate.config import parse_recipe
+from curate.database import database
 from curate.manifest import read_manifest
 from curate.recipe import CurateRecipe, all_rules
 from curate.rules.facts import parquet
@@ -109,7 +110,7 @@ def diff(a: Path, b: Path, limit: int = 3) -> Difference:
     """
     spaces = [Workspace(folder) for folder in (a, b)]
     rules = [_rules(folder) for folder in (a, b)]
-    with duckdb.connect(":memory:") as connection:
+    with database(spaces[1].work) as connection:
         tables = [parquet([space.decisions]) for space in spaces]
         fates = [_FATE.format(table=table) for table in tables]
         connection.execute(_CHANGED.format(a=fates[0], b=fates[1]))

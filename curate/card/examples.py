@@ -13,6 +13,7 @@ import duckdb
 
 from curate.atomic import atomic_path
 from curate.card.text import cell, table
+from curate.database import database
 from curate.preflight import locate
 from curate.recipe import CurateRecipe
 from curate.rules.facts import literal, parquet
@@ -76,7 +77,7 @@ def _chosen(space: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, 
     order = f"ORDER BY md5({literal(str(seed))} || s.sample_id), s.sample_id LIMIT {_EACH}"
     columns = f"s.sample_id, s.question, s.answer, {_PICTURE}"
     found = {}
-    with duckdb.connect(":memory:") as connection:
+    with database(space.work) as connection:
         for rule in rules:
             found[rule.name] = _rows(
                 connection,

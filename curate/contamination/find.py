@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from curate.atomic import write_json
 from curate.contamination.closest import closest_matches
+from curate.database import database
 from curate.duplicates.looks import Looks, read_looks
 from curate.recipe import ContaminationSettings
 from curate.rules.facts import create_views, literal, parquet
@@ -115,7 +116,7 @@ def _against(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of one benchmark; its counts are appended to ``counts``."""
     scratch = {name: space.work / f"{name}.u8" for name in ("train", "evaluation")}
-    with duckdb.connect(":memory:") as connection:
+    with database(space.work) as connection:
         create_views(connection, space)
         connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {parquet([other.samples])}")
         columns = "SELECT image_key, phash, dhash, thumbnail, width, height FROM"

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from curate.atomic import write_json
 from curate.contamination.find import CONTAMINATION
+from curate.database import database
 from curate.rules.facts import literal, parquet
 from curate.workspace import Workspace, query_batches, write_parquet
 
@@ -38,7 +39,7 @@ def write_report(space: Workspace) -> list[Path]:
         for path in found:
             path.unlink(missing_ok=True)
         return []
-    with duckdb.connect(":memory:") as connection:
+    with database(space.work) as connection:
         joined = f"""
             SELECT c.* EXCLUDE (file_row_number), d.decision = 'drop' AS dropped, d.reason
             FROM read_parquet({literal(str(space.contamination_rows))}, file_row_number = true) c

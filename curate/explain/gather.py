@@ -12,6 +12,7 @@ import duckdb
 
 from curate.config import parse_recipe
 from curate.corrections import Correction, read_corrections
+from curate.database import database
 from curate.errors import UserError
 from curate.manifest import read_manifest
 from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
@@ -78,7 +79,7 @@ def explain(folder: Path, sample_id: str) -> Explanation:
     recipe = parse_recipe(manifest["recipe"], CurateRecipe, where=f"{folder}/manifest.json")
     space = Workspace(folder)
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
-    with of_this_version(space), duckdb.connect(":memory:") as connection:
+    with of_this_version(space), database(space.work) as connection:
         create_views(connection, space, recipe.losses)
         query = "SELECT * FROM {} WHERE sample_id = ?"
         samples = _rows(connection, query.format(parquet([folder / SAMPLES_TABLE])), sample_id)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from curate.database import database
 from curate.rules.facts import create_facts, create_views, known_columns, parquet
 from curate.rules.fates import CheckedRule
 from curate.workspace import Workspace, of_this_version
@@ -80,7 +81,7 @@ def histograms(
         if column.table in _SHOWN_TABLES and column.type in _NUMBERS and name not in _NOT_SHOWN
     ]
     names.sort(key=lambda name: name not in cuts)
-    with of_this_version(space), duckdb.connect(":memory:") as connection:
+    with of_this_version(space), database(space.work) as connection:
         create_views(connection, space, losses)
         create_facts(connection, names)
         connection.execute(f"CREATE VIEW decided AS SELECT position, decision FROM {parquet([space.decisions])}")

@@ -7,13 +7,13 @@ file, network or setting any more: the facts are loaded first, then it is locked
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 
+from curate.database import connect
 from curate.errors import UserError
 from curate.recipe import Rule
 from curate.rules.expression import parse_expression
@@ -42,7 +42,7 @@ def open_facts(
     space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = (), where: str = "true"
 ) -> duckdb.DuckDBPyConnection:
     """A locked connection with the tables ``facts`` (what the rules ask) and ``base`` (what a decision reports)."""
-    connection = duckdb.connect(":memory:", config={"temp_directory": str(space.work / "spilled")})
+    connection = connect(space.work)
     create_views(connection, space, losses)
     create_facts(connection, dict.fromkeys(name for rule in rules for name in rule.expression.columns), where)
     connection.execute(f"""
@@ -59,9 +59,7 @@ def open_facts(
 
 
 def lock(connection: duckdb.DuckDBPyConnection) -> None:
-    """From here on the connection reaches no file, network, extension or setting, and half of the memory."""
-    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    connection.execute(f"SET memory_limit = '{half} bytes'")
+    """From here on the connection reaches no file, network, extension or setting."""
     for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access"):
         connection.execute(f"SET {setting} = false")
     connection.execute("SET lock_configuration = true")

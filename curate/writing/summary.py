@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import duckdb
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from curate.contamination.report import read_report
+from curate.database import database
 from curate.rules.facts import parquet
 from curate.rules.fates import CheckedRule
 from curate.workspace import Workspace, row_count
@@ -27,7 +27,7 @@ def count_rows(space: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
     the funnel) and ``alone`` (rows on which no other rule fired).
     """
     decided = parquet([space.decisions])
-    with duckdb.connect(":memory:") as connection:
+    with database(space.work) as connection:
         fates = dict(connection.execute(f"SELECT decision, count(*) FROM {decided} GROUP BY 1").fetchall())
         reasons = dict(connection.execute(f"SELECT reason, count(*) FROM {decided} GROUP BY 1").fetchall())
         fired = {
@@ -77,7 +77,7 @@ def _splits(space: Workspace) -> list[dict[str, Any]]:
     """Per source: its kept rows, in all and in each split; [] for a set that is not split."""
     if not space.splits.is_file():
         return []
-    with duckdb.connect(":memory:") as connection:
+    with database(space.work) as connection:
         found = connection.execute(f"""
             SELECT s.source, p.assigned_split, count(*)
             FROM {parquet([space.samples])} s JOIN {parquet([space.splits])} p USING (position)
