@@ -101,11 +101,11 @@ def test_a_second_run_trains_nothing_and_says_the_same(proof):
 def test_the_section_goes_between_its_marks(proof, tmp_path):
     text = section(read_parts(proof / "data/proof", PARTS), proof / "data/proof")
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- proof: written by `make proof` -->\nold\n<!-- /proof -->\nafter\n")
+    readme.write_text("before\n<!-- proof: written by `make proof` -->\nan earlier section\n<!-- /proof -->\nafter\n")
     update_readme(text, readme)
     update_readme(text, readme)
     written = readme.read_text()
-    assert written.startswith("before\n") and written.endswith("<!-- /proof -->\nafter\n") and "old" not in written
+    assert written.startswith("before\n") and written.endswith("<!-- /proof -->\nafter\n") and "an earlier section" not in written
     assert written.count("| dirty |") == 1
 
 
