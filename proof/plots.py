@@ -67,8 +67,8 @@ def draw_curves(rules: dict[str, Any], path: Path) -> None:
     curves = rules["curves"]
     figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.3), sharey=True, squeeze=False)
     for axis, (name, one) in zip(axes[0], curves.items(), strict=True):
-        axis.plot(one["threshold"], one["recall"], color=COLOURS["curated"], label="recall")
-        axis.plot(one["threshold"], one["precision"], color=COLOURS["dirty"], label="precision")
+        axis.step(one["threshold"], one["recall"], where="post", color=COLOURS["curated"], label="recall")
+        axis.step(one["threshold"], one["precision"], where="post", color=COLOURS["dirty"], label="precision")
         axis.axvline(one["default"]["threshold"], color="black", linestyle=":", label="default")
         axis.set(title=f"{name}, by {one['unit']}", xlabel="threshold", ylim=(0, 1.05))
         _grid(axis)
@@ -91,14 +91,18 @@ def draw_blur(blur: dict[str, Any], path: Path) -> None:
 
 
 def draw_copies(copies: dict[str, Any], path: Path) -> None:
-    """Copies found against different pairs joined, along the radius."""
-    figure, axes = plt.subplots(1, len(copies), figsize=(3 * len(copies), 3.3), sharey=True, squeeze=False)
-    for axis, (kind, one) in zip(axes[0], copies.items(), strict=True):
+    """Copies found, and different pairs joined, over the radius."""
+    figure, axes = plt.subplots(2, len(copies), figsize=(3 * len(copies), 5), sharex=True, sharey="row", squeeze=False)
+    for (found, joined), (kind, one) in zip(axes.T, copies.items(), strict=True):
         for (tool, rates), colour in zip(sorted(one["tools"].items(), reverse=True), _TOOLS, strict=True):
-            joined = [max(count, 0.5) for count in rates["joined_by_radius"]]
-            axis.plot(joined, rates["found_by_radius"], "o-", markersize=3, color=colour, label=tool)
-        axis.set(title=kind, xlabel="different pairs joined", xscale="log", ylim=(0, 1.05))
-        _grid(axis)
+            found.plot(rates["found_by_radius"], "o-", markersize=3, color=colour, label=tool)
+            joined.plot(rates["joined_by_radius"], "o-", markersize=3, color=colour)
+        found.set(title=kind, ylim=(0, 1.05))
+        joined.set_yscale("symlog", linthresh=1)
+        joined.set(xlabel="radius, bits", ylim=(-0.1, None))
+        _grid(found)
+        _grid(joined)
     axes[0][0].set_ylabel("copies found")
+    axes[1][0].set_ylabel("different pairs joined")
     axes[0][0].legend(fontsize="x-small", loc="lower right")
     _saved(figure, path)
