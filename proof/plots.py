@@ -99,9 +99,13 @@ def draw_copies(copies: dict[str, Any], path: Path) -> None:
             joined.plot(rates["joined_by_radius"], "o-", markersize=3, color=colour)
         found.set(title=kind, ylim=(0, 1.05))
         joined.set_yscale("symlog", linthresh=1)
-        joined.set(xlabel="radius, bits", ylim=(-0.1, None))
+        joined.set_xlabel("radius, bits")
         _grid(found)
         _grid(joined)
+    most = max(
+        count for one in copies.values() for rates in one["tools"].values() for count in rates["joined_by_radius"]
+    )
+    axes[1][0].set_ylim(-0.1, 2 * most)
     axes[0][0].set_ylabel("copies found")
     axes[1][0].set_ylabel("different pairs joined")
     axes[0][0].legend(fontsize="x-small", loc="lower right")
