@@ -6,20 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dashboards.query.engine import Connection, fetch_columns, quoted
+from dashboards.query.differences import mean_difference
+from dashboards.query.engine import Connection, fetch_table, quoted
+from dashboards.query.pairing import Pairing
 from dashboards.query.scores import Score
 from dashboards.query.tables import Predictions
-from evalsuite.statistics import paired_difference
-
-# Above so many images they are resampled in fixed groups. Groups of independent images are
-# independent too; 5,000 of them leave the width of an interval uncertain by 1% (1 / sqrt(2 n)).
-_MOST_IMAGES, _GROUPS = 10_000, 5_000
-
-
-def in_groups(images: np.ndarray) -> np.ndarray:
-    """Image codes (rows,) as they are, or folded into fixed groups where there are very many."""
-    return images % _GROUPS if len(images) and images.max() >= _MOST_IMAGES else images
 
 
 @dataclass(frozen=True)
@@ -28,7 +21,7 @@ class Change:
 
     Attributes:
         base, run: means over these rows.
-        low, high: 95% interval of the difference, paired, resampling images; None for one image.
+        low, high: 95% interval of the difference, paired, clustered by image; None for one image.
     """
 
     task: str
@@ -42,15 +35,21 @@ class Change:
     n: int
 
 
-def changes(connection: Connection, run: Predictions, base: Predictions, scores: Sequence[Score]) -> list[Change]:
-    """The change in each of ``scores`` that is a mean over rows (BLEU is not) and that both runs have."""
+def changes(
+    connection: Connection, run: Predictions, base: Predictions, pairing: Pairing, scores: Sequence[Score]
+) -> list[Change]:
+    """The change in each of ``scores`` that is a mean over rows (BLEU is not) and that both runs have.
+
+    Raises:
+        UserError: a table is broken.
+    """
     wanted = [score for score in scores if is_mean(score.metric) and score.metric in run.metrics]
     wanted = [score for score in wanted if score.metric in base.metrics]
     metrics = list(dict.fromkeys(score.metric for score in wanted))
     if not metrics:
         return []
-    sums = fetch_columns(connection, _sums_sql(metrics), [run.path, base.path])
-    found = [_change(sums, score, metrics.index(score.metric)) for score in wanted]
+    now, before = (_values(connection, table, metrics) for table in (run, base))
+    found = [_change(pairing, before[score.metric], now[score.metric], score) for score in wanted]
     return [change for change in found if change]
 
 
@@ -59,48 +58,28 @@ def is_mean(metric: str) -> bool:
     return "bleu" not in metric
 
 
-def _change(sums: dict[str, np.ndarray], score: Score, column: int) -> Change | None:
-    rows = (sums["task"] == score.task) & (sums[f"n_{column}"] > 0)
-    counts, run, base = (sums[f"{name}_{column}"][rows].astype(np.float64) for name in ("n", "run", "base"))
-    if not len(counts):
+def _values(connection: Connection, table: Predictions, metrics: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Metric → (rows,) its values, NaN where it does not apply."""
+    columns = ", ".join(f"coalesce({quoted(metric)}, 'nan')::DOUBLE" for metric in metrics)
+    found = fetch_table(connection, f"SELECT {columns} FROM read_parquet(?)", [table.path])
+    return {metric: column.to_numpy() for metric, column in zip(metrics, found.columns, strict=True)}
+
+
+def _change(pairing: Pairing, before: NDArray[np.float64], now: NDArray[np.float64], score: Score) -> Change | None:
+    rows = np.flatnonzero(pairing.run.of_task(score.task) & (pairing.partner >= 0))
+    rows = rows[np.isfinite(now[rows]) & np.isfinite(before[pairing.partner[rows]])]
+    if not len(rows):
         return None
-    groups = in_groups(np.arange(len(counts)))
-    found = paired_difference(np.stack([base, counts], axis=1), np.stack([run, counts], axis=1), groups)
+    old, new = before[pairing.partner[rows]], now[rows]
+    found = mean_difference(old, new, pairing.run.image[rows])
     return Change(
         task=score.task,
         metric=score.metric,
         is_share=score.is_share,
-        base=float(base.sum() / counts.sum()),
-        run=float(run.sum() / counts.sum()),
+        base=float(old.mean()),
+        run=float(new.mean()),
         difference=found.value,
         low=found.low,
         high=found.high,
-        n=int(counts.sum()),
+        n=len(rows),
     )
-
-
-def _sums_sql(metrics: Sequence[str]) -> str:
-    """Sums per task and image (per row where there is none), in order of first occurrence.
-
-    ``run_0``, ``base_0`` and ``n_0`` belong to the first metric. A row counts only if both runs were
-    asked the same: id, pictures, question and references. One 64-bit hash stands for them in the
-    join, which is several times as fast; two of a million rows agree by chance in one comparison of ten million.
-    """
-    columns = ", ".join(quoted(metric) for metric in metrics)
-    side = f"""
-        SELECT task, hash(sample_id, task, image_keys, question, "references") AS asked, {columns},
-               CASE WHEN len(image_keys) > 0 THEN hash(image_keys) ELSE hash(sample_id) END AS image,
-               file_row_number AS row
-        FROM read_parquet(?, file_row_number = true)"""
-    sums = []
-    for number, metric in enumerate(metrics):
-        both = f"(WHERE a.{quoted(metric)} IS NOT NULL AND b.{quoted(metric)} IS NOT NULL)"
-        sums += [
-            f"coalesce(sum(a.{quoted(metric)}) FILTER {both}, 0) AS run_{number}",
-            f"coalesce(sum(b.{quoted(metric)}) FILTER {both}, 0) AS base_{number}",
-            f"count(*) FILTER {both} AS n_{number}",
-        ]
-    return f"""
-        SELECT task, {", ".join(sums)}
-        FROM ({side}) a JOIN (SELECT asked, {columns} FROM ({side})) b USING (asked)
-        GROUP BY task, a.image ORDER BY min(a.row)"""

@@ -9,6 +9,7 @@ from typing import Any
 
 from dashboards.query.catalog import Folder, manifest_of
 from dashboards.query.engine import Connection, fetch
+from dashboards.query.fired import Fired
 
 
 @dataclass(frozen=True)
@@ -70,39 +71,26 @@ class Fate:
     content_hash: str
 
 
-def funnel(connection: Connection, folder: Folder) -> Funnel:
-    """Counts over ``decisions.parquet``, rules in recipe order; raises UserError for a broken table."""
-    path = folder.file("decisions.parquet")
-    totals = {
-        row["decision"]: row["n"]
-        for row in fetch(connection, "SELECT decision, count(*) AS n FROM read_parquet(?) GROUP BY 1", [path])
-    }
-    fired = fetch(
-        connection,
-        """
-        SELECT r.rule AS rule, any_value(r.action) AS action, count(DISTINCT sample_id) AS fired,
-               count(DISTINCT sample_id) FILTER (WHERE decision = 'drop' AND reason = r.rule) AS dropped
-        FROM (SELECT sample_id, decision, reason, unnest(rules) AS r FROM read_parquet(?) WHERE len(rules) > 0)
-        GROUP BY 1""",
-        [path],
-    )
-    rows_in = sum(totals.values())
+def funnel(folder: Folder, fired: Fired) -> Funnel:
+    """Counts over the decisions, rules in recipe order."""
+    rows_in = len(fired.position)
     steps, left = [], rows_in
-    for row in _in_order(fired, folder):
-        left -= row["dropped"]
-        steps.append(Step(row["rule"], row["action"] or "", row["fired"], row["dropped"], left))
-    return Funnel(rows_in, rows_in - totals.get("drop", 0), totals.get("flag", 0), tuple(steps))
+    counted = [
+        (rule, action, int(fired.mask(rule).sum()), int(fired.is_reason(rule).sum()))
+        for rule, action in fired.actions().items()
+    ]
+    for rule, action, times, dropped in _in_order(counted, folder):
+        left -= dropped
+        steps.append(Step(rule, action, times, dropped, left))
+    return Funnel(rows_in, rows_in - fired.count("drop"), fired.count("flag"), tuple(steps))
 
 
-def _in_order(rows: list[dict[str, Any]], folder: Folder) -> list[dict[str, Any]]:
+def _in_order(counted: list[tuple[str, str, int, int]], folder: Folder) -> list[tuple[str, str, int, int]]:
     """The rules in the order in which curation seeks a row's reason; any that the manifest does not list come last."""
     counts = manifest_of(folder).get("counts")
     listed = counts.get("rules") if isinstance(counts, Mapping) else None
     named = [rule.get("rule") for rule in listed if isinstance(rule, Mapping)] if isinstance(listed, list) else []
-    return sorted(
-        rows,
-        key=lambda row: (named.index(row["rule"]) if row["rule"] in named else len(named), -row["fired"], row["rule"]),
-    )
+    return sorted(counted, key=lambda one: (named.index(one[0]) if one[0] in named else len(named), -one[2], one[0]))
 
 
 def fate_of(connection: Connection, folder: Folder, sample_id: str) -> Fate | None:

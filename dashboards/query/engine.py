@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from curate.errors import UserError
 
@@ -46,15 +47,18 @@ def fetch(connection: Connection, sql: str, values: Sequence[Any]) -> list[dict[
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def fetch_columns(connection: Connection, sql: str, values: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Column name → array, for results of a million rows; raises like ``fetch``."""
-    return {name: np.asarray(column) for name, column in _execute(connection, sql, values).fetchnumpy().items()}
+def fetch_table(connection: Connection, sql: str, values: Sequence[Any]) -> pa.Table:
+    """The result in Arrow, for a million rows: no Python object a cell; raises like ``fetch``."""
+    try:
+        return connection.cursor().sql(sql, params=list(values)).to_arrow_table()
+    except duckdb.Error as error:
+        raise _unreadable(error) from error
 
 
 def fetch_integers(connection: Connection, sql: str, values: Sequence[Any]) -> np.ndarray:
     """The only column as int32; raises like ``fetch``."""
-    (column,) = fetch_columns(connection, sql, values).values()
-    return column.astype(np.int32)
+    (column,) = fetch_table(connection, sql, values).columns
+    return column.to_numpy().astype(np.int32)
 
 
 def columns_of(connection: Connection, path: str) -> dict[str, str]:
@@ -72,5 +76,9 @@ def _execute(connection: Connection, sql: str, values: Sequence[Any]) -> Connect
     try:
         return connection.cursor().execute(sql, list(values))
     except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"a result table cannot be read: {reason}; remake the folder that holds it") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: duckdb.Error) -> UserError:
+    reason = str(error).splitlines()[0]
+    return UserError(f"a result table cannot be read: {reason}; remake the folder that holds it")

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dashboards.query.engine import Connection, fetch, fetch_integers, quoted
-from dashboards.query.filters import OUTCOMES, PAIRED, FilterSpec, Outcome, conditions, outcome_sql
+from dashboards.query.engine import Connection, fetch, fetch_integers, fetch_table, quoted
+from dashboards.query.filters import BEFORE, OUTCOMES, FilterSpec, Outcome, conditions
+from dashboards.query.marks import NO_VERDICT, RIGHT, WRONG
+from dashboards.query.pairing import Pairing
 from dashboards.query.strictness import near_sql
 from dashboards.query.tables import Predictions
 
@@ -53,38 +56,49 @@ class Answer:
     base_correct: bool | None = None
 
 
-def matching_rows(connection: Connection, table: Predictions, base: Predictions | None, spec: FilterSpec) -> np.ndarray:
-    """Positions (int32, (n,)) of all rows of the view, in its order; ties are broken by sample_id."""
-    source, paths = _source(table, base if spec.outcome in PAIRED else None)
+def matching_rows(
+    connection: Connection, table: Predictions, pairing: Pairing | None, spec: FilterSpec
+) -> NDArray[np.int32]:
+    """Positions (int32, (n,)) of all rows of the view, in its order; ties are broken by sample_id.
+
+    ``Fixed`` and its like are empty without a ``pairing``.
+    """
+    if spec.outcome in BEFORE and pairing is None:
+        return np.empty(0, dtype=np.int32)
     where, bound = conditions(spec, table)
     order = (
         "row" if spec.order == "As stored" else table.ranking_sql(spec.metric, worst_first=spec.order == "Worst first")
     )
-    return fetch_integers(connection, f"SELECT row FROM {source} WHERE {where} ORDER BY {order}", [*paths, *bound])
+    sql = f"SELECT row FROM {_source(table)} WHERE {where} ORDER BY {order}"
+    rows = fetch_integers(connection, sql, [table.path, *bound])
+    return rows[pairing.before[rows] == BEFORE[spec.outcome]] if pairing and spec.outcome in BEFORE else rows
 
 
 def count_outcomes(
-    connection: Connection, table: Predictions, base: Predictions | None, spec: FilterSpec
+    connection: Connection, table: Predictions, pairing: Pairing | None, spec: FilterSpec
 ) -> dict[Outcome, int]:
     """Rows per outcome under all other filters of ``spec``; ``Fixed`` and ``Broken`` are 0 without a baseline."""
-    source, paths = _source(table, base)
     where, bound = conditions(replace(spec, outcome="All"), table)
-    counts = ", ".join(f"count(*) FILTER (WHERE {outcome_sql(outcome)}) AS {quoted(outcome)}" for outcome in OUTCOMES)
-    row = fetch(connection, f"SELECT {counts} FROM {source} WHERE {where}", [*paths, *bound])[0]
-    return {outcome: row[outcome] for outcome in OUTCOMES}
+    sql = f"SELECT row, coalesce(correct::TINYINT, {NO_VERDICT}) AS correct FROM {_source(table)} WHERE {where}"
+    found = fetch_table(connection, sql, [table.path, *bound])
+    correct = found["correct"].to_numpy()
+    right, wrong = correct == RIGHT, correct == WRONG
+    counts: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
+    counts |= {"Right": int(right.sum()), "Wrong": int(wrong.sum()), "All": len(correct)}
+    if pairing:
+        before = pairing.before[found["row"].to_numpy()]
+        for outcome, said in BEFORE.items():
+            now = right if outcome in ("Fixed", "Both right") else wrong
+            counts[outcome] = int((now & (before == said)).sum())
+    return counts
 
 
-def _source(table: Predictions, base: Predictions | None) -> tuple[str, list[str]]:
-    """FROM clause with the columns of ``table``, ``row``, ``correct`` and ``base_correct``, and its paths to bind."""
-    missing = "" if base else ", NULL::BOOLEAN AS base_correct"
-    source = f"""(
-        SELECT *, file_row_number AS row, {table.correct_sql()} AS correct{missing}
+def _source(table: Predictions) -> str:
+    """FROM clause with the columns of ``table``, ``row`` and ``correct``; binds the table's path."""
+    return f"""(
+        SELECT *, file_row_number AS row, {table.correct_sql()} AS correct
         FROM read_parquet(?, file_row_number = true)
     )"""
-    if base is None:
-        return source, [table.path]
-    said = f"(SELECT sample_id, task, {base.correct_sql()} AS base_correct FROM read_parquet(?))"
-    return f"{source} LEFT JOIN {said} USING (sample_id, task)", [table.path, base.path]
 
 
 def answers_at(

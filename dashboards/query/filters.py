@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dashboards.query.engine import quoted
+from dashboards.query.marks import RIGHT, WRONG
 from dashboards.query.strictness import NEAR, near_rows_sql
 from dashboards.query.tables import STATUSES, Predictions
 
@@ -15,7 +16,8 @@ Outcome = Literal["Wrong", "Right", "Fixed", "Broken", "Both right", "Both wrong
 Order = Literal["Worst first", "Best first", "As stored"]
 NO_BASE = "no comparison"
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-PAIRED: tuple[Outcome, ...] = ("Fixed", "Broken", "Both right", "Both wrong")  # need a baseline
+# Outcomes that need a baseline, and what that said.
+BEFORE: dict[Outcome, int] = {"Fixed": WRONG, "Broken": RIGHT, "Both right": RIGHT, "Both wrong": WRONG}
 ORDERS: tuple[Order, ...] = get_args(Order)
 _SLICES = {"question_types": "slice_question_type", "answer_types": "slice_answer_type"}
 _SEARCHED = ("sample_id", "question", "raw", "extracted")
@@ -95,7 +97,7 @@ def _number(text: str) -> float | None:
 
 
 def conditions(spec: FilterSpec, table: Predictions) -> tuple[str, list[Any]]:
-    """The WHERE expression of a view over the columns of ``table`` plus ``correct`` and ``base_correct``.
+    """The WHERE expression of a view over the columns of ``table`` plus ``correct``; not of the baseline's.
 
     Returns: SQL made of literals of this file and whitelisted column names, and the values to bind.
     """
@@ -131,13 +133,7 @@ def conditions(spec: FilterSpec, table: Predictions) -> tuple[str, list[Any]]:
 
 
 def outcome_sql(outcome: Outcome) -> str:
-    """Boolean SQL over ``correct`` and ``base_correct``."""
-    return {
-        "Wrong": "NOT correct",
-        "Right": "correct",
-        "Fixed": "correct AND NOT base_correct",
-        "Broken": "NOT correct AND base_correct",
-        "Both right": "correct AND base_correct",
-        "Both wrong": "NOT correct AND NOT base_correct",
-        "All": "true",
-    }[outcome]
+    """Boolean SQL over ``correct``: what an outcome says of the run itself; see ``BEFORE`` for the baseline."""
+    if outcome == "All":
+        return "true"
+    return "correct" if outcome in ("Right", "Fixed", "Both right") else "NOT correct"

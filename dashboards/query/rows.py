@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dashboards.query.catalog import Folder
 from dashboards.query.engine import Connection, fetch
+from dashboards.query.fired import Fired
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,8 @@ def case_of(row: dict[str, object]) -> Case:
     )  # fmt: skip
 
 
-def dropped_by(connection: Connection, folder: Folder, rule: str, offset: int, count: int) -> tuple[list[Case], int]:
-    """A page of the rows on which a rule fired, those that it dropped first; and how many there are."""
-    sql = f"""
-        SELECT position, {", ".join("s." + name for name in _COLUMNS.split(", "))}, count(*) OVER () AS total
-        FROM read_parquet(?) s SEMI JOIN (
-            SELECT position FROM read_parquet(?) WHERE len(list_filter(rules, lambda r: r.rule = ?)) > 0
-        ) d ON d.position = s.position
-        ORDER BY s.reason IS DISTINCT FROM ?, s.position LIMIT ? OFFSET ?"""
-    bound = [folder.file("samples.parquet"), folder.file("decisions.parquet"), rule, rule, count, offset]
-    found = fetch(connection, sql, bound)
-    return [case_of(row) for row in found], found[0]["total"] if found else 0
+def fired_on(connection: Connection, folder: Folder, fired: Fired, rule: str, offset: int, count: int) -> list[Case]:
+    """A page of the rows on which a rule fired, those that it dropped first; raises UserError for a broken table."""
+    mask, reason = fired.mask(rule), fired.is_reason(rule)
+    rows = np.concatenate([np.flatnonzero(mask & reason), np.flatnonzero(mask & ~reason)])[offset : offset + count]
+    return cases_at(connection, folder, fired.position[rows].tolist())

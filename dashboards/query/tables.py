@@ -16,7 +16,7 @@ _NEEDED = ("sample_id", "task", "question", "raw", "extracted", "status", "refer
 
 # Slices that every evaluation has: the first two words of the question, and the first reference.
 _SAID = {
-    "question opens with": "array_to_string(string_split_regex(lower(trim(question)), '\\s+')[1:2], ' ')",
+    "question opens with": r"regexp_replace(regexp_extract(lower(question), '\S+(\s+\S+)?'), '\s+', ' ')",
     "reference": 'lower("references"[1])',
 }
 

@@ -83,6 +83,6 @@ def _cases(folder: Folder, funnel: Funnel) -> None:
     )
     total = next(step.fired for step in funnel.steps if step.rule == rule)
     start = pager(total)
-    cases, _ = state.cases_of_rule(folder, rule, start, PAGE_SIZE)
+    cases = state.cases_of_rule(folder, rule, start, PAGE_SIZE)
     case_grid(folder, cases, "cases")
     st.caption(f"{start + 1:,}–{min(start + PAGE_SIZE, total):,} of {total:,} rows on which the rule fired")

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboards import state
 from dashboards.query.commands import explain_answer, rank_slices
-from dashboards.query.filters import OUTCOMES, PAIRED
+from dashboards.query.filters import BEFORE, OUTCOMES
 from dashboards.query.views import View
 from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.gallery import gallery
@@ -38,7 +38,7 @@ def show_view(view: View) -> None:
 
 
 def _summary(counts: dict[Any, int], *, has_base: bool) -> str:
-    shown = [outcome for outcome in OUTCOMES if has_base or outcome not in PAIRED]
+    shown = [outcome for outcome in OUTCOMES if has_base or outcome not in BEFORE]
     words = [f"{counts[outcome]:,} {'in all' if outcome == 'All' else outcome.lower()}" for outcome in shown]
     return " · ".join(words)
 

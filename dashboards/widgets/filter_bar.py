@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboards import state
 from dashboards.query.catalog import Folder
-from dashboards.query.filters import NO_BASE, ORDERS, OUTCOMES, PAIRED, FilterSpec
+from dashboards.query.filters import BEFORE, NO_BASE, ORDERS, OUTCOMES, FilterSpec
 from dashboards.query.strictness import NEAR, NEAR_HELP
 from dashboards.query.tables import STATUSES
 from dashboards.widgets.pager import first_page
@@ -55,7 +55,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
 
 def outcome_bar(spec: FilterSpec) -> FilterSpec:
     """Outcome and order, above the gallery; returns ``spec`` with both. Call it after ``filter_bar``."""
-    outcomes = [outcome for outcome in OUTCOMES if spec.base != NO_BASE or outcome not in PAIRED]
+    outcomes = [outcome for outcome in OUTCOMES if spec.base != NO_BASE or outcome not in BEFORE]
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         outcome = st.segmented_control(
             "Outcome", outcomes, default="Wrong", required=True, key="outcome", bind="query-params",

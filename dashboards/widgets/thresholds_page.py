@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from curate.errors import UserError
 from dashboards import state
 from dashboards.query.catalog import Folder
 from dashboards.query.commands import try_thresholds
-from dashboards.query.thresholds import Histogram, Preview, Threshold
+from dashboards.query.previews import Histogram, Preview
+from dashboards.query.thresholds import Threshold
 from dashboards.widgets.cases import case_grid
 from dashboards.widgets.headline import count_card
+from dashboards.widgets.notice import problem
 
 _SIDE = 6
 _STEPS = 200
@@ -31,6 +34,13 @@ def show_thresholds(folder: Folder) -> None:
 
 @st.fragment(key="tune")
 def _tune(folder: Folder, threshold: Threshold) -> None:
+    try:
+        _moved(folder, threshold)
+    except UserError as error:  # a fragment runs again by itself: the app does not see its errors
+        problem(str(error))
+
+
+def _moved(folder: Folder, threshold: Threshold) -> None:
     values = state.threshold_values(folder, threshold)
     low, high = _range(values, threshold.number)
     st.text(f"{threshold.left} {threshold.sign}")

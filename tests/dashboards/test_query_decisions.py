@@ -9,7 +9,8 @@ import pytest
 
 from dashboards.query.catalog import Folder, scan
 from dashboards.query.decisions import fate_of, funnel, json_object
-from dashboards.query.engine import Connection
+from dashboards.query.engine import Connection, connect
+from dashboards.query.fired import read_fired
 from dashboards.query.matches import matches_of
 
 
@@ -20,9 +21,9 @@ def folder(data: Path) -> Folder:
     return found
 
 
-def test_funnel_counts_what_the_decisions_say(folder: Folder, connection: Connection) -> None:
+def test_funnel_counts_what_the_decisions_say(folder: Folder) -> None:
     table = pd.read_parquet(folder.path / "decisions.parquet")
-    found = funnel(connection, folder)
+    found = funnel(folder, read_fired(folder))
     assert found.rows_in == len(table)
     assert found.kept == (table["decision"] != "drop").sum()
     assert found.flagged == (table["decision"] == "flag").sum()
@@ -33,19 +34,17 @@ def test_funnel_counts_what_the_decisions_say(folder: Folder, connection: Connec
     assert found.steps[-1].left == found.kept
 
 
-def test_rules_come_in_the_order_of_the_manifest(folder: Folder, connection: Connection) -> None:
-    names = [step.rule for step in funnel(connection, folder).steps]
+def test_rules_come_in_the_order_of_the_manifest(folder: Folder) -> None:
+    names = [step.rule for step in funnel(folder, read_fired(folder)).steps]
     assert names == ["unreadable", "blurry", "misaligned", "contaminated"]
 
 
 @pytest.mark.parametrize("counts", [{}, {"rules": {"blurry": 1}}, {"rules": ["blurry"]}, None])
 def test_a_manifest_without_the_order_still_gives_a_funnel(own: Path, counts: object) -> None:
-    from dashboards.query.engine import connect
-
     path = own / "curated" / "demo" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "counts": counts}))
     found = scan(own).find("curated", "demo")
-    assert found and funnel(connect(own), found).steps[0].rule == "blurry", "most fired first"
+    assert found and funnel(found, read_fired(found)).steps[0].rule == "blurry", "most fired first"
 
 
 def test_fate_of_a_dropped_row_has_every_rule_with_its_values(folder: Folder, connection: Connection) -> None:
@@ -80,8 +79,6 @@ def test_leaks_are_found_by_picture_for_every_question_about_it(
 
 
 def test_copies_are_rows_that_name_the_row_as_their_twin(own: Path) -> None:
-    from dashboards.query.engine import connect
-
     (own / "curated" / "demo" / "contamination.parquet").unlink()
     found = scan(own).find("curated", "demo")
     assert found

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from dashboards.query.engine import Connection
 from dashboards.query.failures import answers_at, answers_of, count_outcomes, filter_values, matching_rows
 from dashboards.query.filters import OUTCOMES, FilterSpec
+from dashboards.query.marks import read_marks
+from dashboards.query.pairing import Pairing, pair
 from dashboards.query.tables import Predictions, open_predictions
 
 specs = st.builds(
@@ -60,6 +62,10 @@ def frames(data: Path) -> pd.DataFrame:
         ]
     base = base[["sample_id", "task", "correct"]].rename(columns={"correct": "base_correct"})
     return run.merge(base, on=["sample_id", "task"], how="left")
+
+
+def _pairing(connection: Connection, run: Predictions, base: Predictions) -> Pairing:
+    return pair(read_marks(connection, run), read_marks(connection, base))
 
 
 def _oracle(frame: pd.DataFrame, spec: FilterSpec) -> list[int]:
@@ -117,7 +123,7 @@ def _in_slice(row: dict, term: str) -> bool:
 def test_rows_of_a_view(
     spec: FilterSpec, tables: tuple[Predictions, Predictions], frames: pd.DataFrame, connection: Connection
 ) -> None:
-    rows = matching_rows(connection, *tables, spec)
+    rows = matching_rows(connection, tables[0], _pairing(connection, *tables), spec)
     assert rows.dtype == np.int32
     assert rows.tolist() == _oracle(frames, spec)
 
@@ -129,7 +135,7 @@ def test_outcome_counts(
 ) -> None:
     from dataclasses import replace
 
-    counts = count_outcomes(connection, *tables, spec)
+    counts = count_outcomes(connection, tables[0], _pairing(connection, *tables), spec)
     assert counts == {outcome: len(_oracle(frames, replace(spec, outcome=outcome))) for outcome in OUTCOMES}
 
 

@@ -11,9 +11,12 @@ import pytest
 
 from dashboards.query.catalog import Folder, scan
 from dashboards.query.engine import Connection, connect
+from dashboards.query.fired import read_fired
 from dashboards.query.flips import flips
 from dashboards.query.groups import ORDERS, page_of_groups
-from dashboards.query.rows import cases_at, cases_of, dropped_by
+from dashboards.query.marks import read_marks
+from dashboards.query.pairing import pair as pair_rows
+from dashboards.query.rows import cases_at, cases_of, fired_on
 from dashboards.query.samples import touched
 from dashboards.query.slices import rank_slices, terms
 from dashboards.query.tables import Predictions, open_predictions
@@ -56,7 +59,8 @@ def pair(tmp_path: Path) -> tuple[Connection, Predictions, Predictions, pd.DataF
 
 def test_flips(pair: tuple[Connection, Predictions, Predictions, pd.DataFrame]) -> None:
     connection, run, base, frame = pair
-    found = flips(connection, run, base, "vqa")
+    pairing = pair_rows(read_marks(connection, run), read_marks(connection, base))
+    found = flips(connection, run, pairing, "vqa")
     assert found is not None and (found.n, found.only_run, found.only_base) == (390, 10, 0)
     cells = frame.groupby(["accuracy", "accuracy_base"]).size()
     assert (found.test.both, found.test.only_b) == (cells[1.0, 1.0], cells[1.0, 0.0])
@@ -66,7 +70,7 @@ def test_flips(pair: tuple[Connection, Predictions, Predictions, pd.DataFrame]) 
     shape = next(change for change in found.slices if change.where == "question_type=shape")
     part = frame[frame["slice_question_type"] == "shape"]
     assert (shape.n, shape.run, shape.base) == (len(part), part["accuracy"].mean(), part["accuracy_base"].mean())
-    assert flips(connection, run, base, "nope") is None
+    assert flips(connection, run, pairing, "nope") is None
 
 
 def test_slices_hold_their_rows_and_excess(
@@ -81,7 +85,7 @@ def test_slices_hold_their_rows_and_excess(
         "question opens with=is there": frame["question"].str.startswith("is there"),
         "question_type=shape": frame["slice_question_type"] == "shape",
     }
-    ranking = rank_slices(connection, run, "vqa")
+    ranking = rank_slices(connection, run, read_marks(connection, run), "vqa")
     assert ranking.rows == 400 and ranking.rate == pytest.approx(0.2)
     found = {" & ".join(terms(one)): one.excess for one in ranking.slices}
     for name, mask in masks.items():
@@ -90,7 +94,7 @@ def test_slices_hold_their_rows_and_excess(
         assert found[name].excess == pytest.approx(expected.excess) and found[name].low == pytest.approx(expected.low)
     assert [one.excess for one in found.values()] == sorted((one.excess for one in found.values()), reverse=True)
     assert all(one.n >= 30 and one.clusters >= 10 for one in found.values())
-    assert not rank_slices(connection, run, "nope").slices
+    assert not rank_slices(connection, run, read_marks(connection, run), "nope").slices
 
 
 def test_touched_rows_keep_their_order(pair: tuple[Connection, Predictions, Predictions, pd.DataFrame]) -> None:
@@ -125,8 +129,13 @@ def test_rows_by_place_id_and_rule(small: Path, folder: Folder) -> None:
     samples = pd.read_parquet(small / "curated/small/samples.parquet")
     assert [case.sample_id for case in cases_at(connection, folder, [5, 3])] == list(samples["sample_id"][[5, 3]])
     assert set(cases_of(connection, folder, ["t/train/blurred", "x"])) == {"t/train/blurred"}
-    cases, total = dropped_by(connection, folder, "duplicate", 0, 4)
-    assert total == int((samples["reason"] == "duplicate").sum()) and {case.reason for case in cases} == {"duplicate"}
+    fired = read_fired(folder)
+    total = int((samples["reason"] == "duplicate").sum())
+    assert total == fired.is_reason("duplicate").sum()
+    pages = [fired_on(connection, folder, fired, "duplicate", start, 4) for start in range(0, total, 4)]
+    shown = [case.sample_id for page in pages for case in page]
+    assert shown[:total] == list(samples[samples["reason"] == "duplicate"]["sample_id"])
+    assert fired_on(connection, folder, fired, "no such rule", 0, 4) == []
 
 
 def test_losses(tmp_path: Path) -> None:

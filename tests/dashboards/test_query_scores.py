@@ -8,14 +8,20 @@ import pandas as pd
 import pytest
 
 from curate.errors import UserError
-from dashboards.query import compare
 from dashboards.query.catalog import scan
 from dashboards.query.compare import changes
+from dashboards.query.differences import MOST_RESAMPLED, mean_difference
 from dashboards.query.engine import Connection
+from dashboards.query.marks import read_marks
+from dashboards.query.pairing import Pairing, pair
 from dashboards.query.scores import headline, scores
-from dashboards.query.tables import open_predictions
+from dashboards.query.tables import Predictions, open_predictions
 from dashboards.query.training import loss_curve
 from evalsuite.statistics import cluster_codes, mean_sums, paired_difference
+
+
+def _pairing(connection: Connection, run: Predictions, base: Predictions) -> Pairing:
+    return pair(read_marks(connection, run), read_marks(connection, base))
 
 
 def test_scores_are_those_of_the_evaluation(data: Path) -> None:
@@ -57,7 +63,7 @@ def test_change_is_the_paired_difference_of_the_evaluation_package(data: Path, c
     assert run and base
     tables = [open_predictions(connection, folder.file("predictions.parquet")) for folder in (run, base)]
     accuracy = [score for score in headline(scores(run)) if score.metric == "accuracy"]
-    (change,) = changes(connection, *tables, accuracy)
+    (change,) = changes(connection, *tables, _pairing(connection, *tables), accuracy)
     frames = [pd.read_parquet(folder.path / "predictions.parquet").query("task == 'vqa'") for folder in (run, base)]
     clusters = cluster_codes([keys[0] for keys in frames[0]["image_keys"]])
     expected = paired_difference(mean_sums(frames[1]["accuracy"]), mean_sums(frames[0]["accuracy"]), clusters)
@@ -66,29 +72,21 @@ def test_change_is_the_paired_difference_of_the_evaluation_package(data: Path, c
     assert (change.difference, change.low, change.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
-def test_groups_of_images_give_the_interval_of_images(
-    data: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """20,000 rows on 10,000 images: resampled in groups, the interval hardly differs."""
-    monkeypatch.setattr(compare, "_MOST_IMAGES", 100)
+def test_the_closed_form_is_what_resampling_images_estimates() -> None:
+    """1,500 images with 1 to 4 rows that share an effect; so many images are not resampled any more."""
     generator = np.random.default_rng(0)
-    images = np.repeat(np.arange(10_000), 2)
-    effect = generator.normal(0.1, 1, 10_000)[images] + generator.normal(0, 1, 20_000)
-    sums = {
-        "task": np.full(10_000, "vqa"),
-        "run_0": np.bincount(images, effect),
-        "base_0": np.zeros(10_000),
-        "n_0": np.full(10_000, 2),
-    }
-    monkeypatch.setattr(compare, "fetch_columns", lambda *_: sums)
-    run = scan(data).find("evals", "demo-tuned")
-    assert run
-    table = open_predictions(connection, run.file("predictions.parquet"))
-    (change,) = changes(connection, table, table, headline(scores(run))[:1])
-    exact = paired_difference(mean_sums(np.zeros(20_000)), mean_sums(effect), images)
-    assert change.n == 20_000 and change.difference == pytest.approx(exact.value)
-    assert change.low is not None and change.high is not None and exact.low is not None and exact.high is not None
-    assert change.high - change.low == pytest.approx(exact.high - exact.low, rel=0.08)
+    images = np.repeat(np.arange(1_500), generator.integers(1, 5, 1_500))
+    effect = generator.normal(0.02, 1, 1_500)[images] + generator.normal(0, 1, len(images))
+    before = generator.normal(0, 1, len(images))
+    found = mean_difference(before, before + effect, images)
+    exact = paired_difference(mean_sums(before), mean_sums(before + effect), images)
+    assert len(np.unique(images)) > MOST_RESAMPLED
+    assert (found.n, found.clusters, found.value) == (exact.n, exact.clusters, pytest.approx(exact.value))
+    assert found.low is not None and found.high is not None and exact.low is not None and exact.high is not None
+    assert found.high - found.low == pytest.approx(exact.high - exact.low, rel=0.08)
+    assert found.se == pytest.approx(exact.se, rel=0.05) and found.p == pytest.approx(exact.p, abs=0.05)
+    rows = mean_difference(before, before + effect, np.arange(len(images)))
+    assert rows.se is not None and found.se is not None and rows.se < 0.9 * found.se, "images are what is independent"
 
 
 def test_bleu_is_no_mean_and_gets_no_difference(data: Path, connection: Connection) -> None:
@@ -96,7 +94,7 @@ def test_bleu_is_no_mean_and_gets_no_difference(data: Path, connection: Connecti
     run, base = catalog.find("evals", "demo-tuned"), catalog.find("evals", "demo-base")
     assert run and base
     tables = [open_predictions(connection, folder.file("predictions.parquet")) for folder in (run, base)]
-    found = changes(connection, *tables, scores(run))
+    found = changes(connection, *tables, _pairing(connection, *tables), scores(run))
     assert {change.metric for change in found} == {"accuracy", "vqa_accuracy", "cider"}
 
 

@@ -13,16 +13,10 @@ from curate.pipeline import decide_again
 from curate.recipe import Rule
 from dashboards.query.catalog import Folder, scan
 from dashboards.query.engine import connect
-from dashboards.query.thresholds import (
-    Signals,
-    Threshold,
-    histogram,
-    load_signals,
-    nearest_rows,
-    preview,
-    thresholds,
-    values,
-)
+from dashboards.query.fired import read_fired
+from dashboards.query.previews import distinct, histogram, nearest_rows, preview, read_rest, values
+from dashboards.query.signals import Facts, Rules, load_facts, read_rules
+from dashboards.query.thresholds import Threshold, movable
 from tests.dashboards.curated import recipe
 
 
@@ -34,13 +28,18 @@ def folder(small: Path) -> Folder:
 
 
 @pytest.fixture(scope="module")
-def signals(small: Path, folder: Folder) -> Signals:
-    return load_signals(connect(small), folder)
+def rules(folder: Folder) -> Rules:
+    return read_rules(folder)
 
 
 @pytest.fixture(scope="module")
-def found(signals: Signals) -> list[Threshold]:
-    return thresholds(signals.rules)
+def facts(folder: Folder, rules: Rules) -> Facts:
+    return load_facts(folder, rules, "blurry")
+
+
+@pytest.fixture(scope="module")
+def found(rules: Rules) -> list[Threshold]:
+    return movable(rules.checked)
 
 
 def test_every_number_of_the_rules_is_found(found: list[Threshold]) -> None:
@@ -55,16 +54,18 @@ def test_every_number_of_the_rules_is_found(found: list[Threshold]) -> None:
 
 @pytest.mark.parametrize("number", [0.0, 40.0, 70.0, 73.5, 1000.0])
 def test_preview_equals_deciding_anew(
-    number: float, small: Path, signals: Signals, found: list[Threshold], tmp_path: Path
+    number: float, small: Path, folder: Folder, rules: Rules, facts: Facts, found: list[Threshold], tmp_path: Path
 ) -> None:
     moved = recipe(small)
-    rules = {**moved.rules, "blurry": Rule(when=found[0].moved(number), action="drop")}
+    changed = {**moved.rules, "blurry": Rule(when=found[0].moved(number), action="drop")}
     shutil.copytree(small / "curated" / "small", tmp_path / "moved")
-    decide_again(moved.model_copy(update={"rules": rules, "out": tmp_path / "moved"}), "moved.yaml")
+    decide_again(moved.model_copy(update={"rules": changed, "out": tmp_path / "moved"}), "moved.yaml")
     decisions = pd.read_parquet(tmp_path / "moved" / "decisions.parquet")
     fired = decisions["rules"].map(lambda rules: [rule["rule"] for rule in rules])
     drops = {"blurry", "duplicate", "contaminated"}
-    shown = preview(signals, found[0], number)
+    fired_now = read_fired(folder)
+    rest = read_rest(connect(small), folder, rules, fired_now, "blurry")
+    shown = preview(rules, facts, fired_now, rest, found[0], number)
     assert shown.rows == len(decisions)
     assert shown.fires == (1, int(fired.map(lambda names: "blurry" in names).sum()))
     assert shown.alone == int(fired.map(lambda names: drops.intersection(names) == {"blurry"}).sum())
@@ -73,19 +74,19 @@ def test_preview_equals_deciding_anew(
     assert sum(now for _, _, _, now in shown.by_source) == shown.fires[1]
 
 
-def test_values_are_the_stored_signals(small: Path, signals: Signals, found: list[Threshold]) -> None:
+def test_values_are_the_stored_signals(small: Path, facts: Facts, found: list[Threshold]) -> None:
     stored = pd.concat(map(pd.read_parquet, (small / "curated/small/signals").glob("part-*.parquet")))
     samples = pd.read_parquet(small / "curated/small/samples.parquet")
     expected = stored.set_index("image_key")["sharpness"].reindex([keys[0] for keys in samples["image_keys"]])
-    shown = values(signals, found[0])
+    shown = values(facts, found[0])
     np.testing.assert_array_equal(shown, expected.to_numpy())
     assert histogram(shown).counts.sum() + histogram(shown).missing == len(samples)
 
 
-def test_cases_lie_on_both_sides(signals: Signals, found: list[Threshold]) -> None:
-    known = values(signals, found[0])
+def test_cases_lie_on_both_sides(facts: Facts, found: list[Threshold]) -> None:
+    known = values(facts, found[0])
     middle = float(np.median(known[np.isfinite(known)]))
-    below, above = nearest_rows(signals, known, middle, 3)
+    below, above = nearest_rows(facts, distinct(known), middle, 3)
     assert all(value < middle for _, value in below) and all(value >= middle for _, value in above)
     assert [value for _, value in above] == sorted({v for v in known if v >= middle})[:3]
     assert [value for _, value in below] == sorted({v for v in known if v < middle})[::-1][:3]
