@@ -29,7 +29,7 @@ _WORDS = str.split(r"""
     no. 5 $5.00 €20 £3 50% #1 1,000 3.5 10:30 10:30am '90s 1990's rock'n'roll y'all O'Neill café naïve 日本語
     привет Ελλάδα ½ 20°C foo.com www.foo.com/a http://a.b/c me@foo.com @user #tag R&B AT&T C++ :) ;-) … – — --
     “red” ‘blue’ don’t it’s ’em (left) [sic] {x} "stop" 'go' 😀 ❤️ x\u00ady a\u00a0b ™ © w/ w/o etc. e.g. Jr.
-    gonna cannot 5'10" &amp; <br> image_1.jpg
+    gonna cannot 5'10" &amp; <br> image_1.jpg 0..n-1 four-o'clock (anti-)war pro- dog-i.e. 0.0s. :o) is?x1
 """)
 _ENDS = (".", "", " .", "!", "?", ",", ";", "...", ":", " ?!", ".)", "'")
 # Line breaks to Java inside a caption would shift every later one.

@@ -21,6 +21,7 @@ _KEPT_SYMBOLS = re.compile(
     "\u2100-\u214f\u2155-\u215e\u2190-\u2bff\u3001\u3002\u3012\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
     "\uffe0\uffe1\uffe5\uffe6]"
 )
+_SIGNS_LIKE_LETTERS = (0x0375, 0x0384, 0x0385)  # Greek; and all modifier letters
 _SCRIPTS_WITHOUT_SIGNS = (0x0B00, 0x0C80, 0x0D80)  # Oriya, Kannada, Sinhala: their vowel signs become blanks
 
 
@@ -48,6 +49,8 @@ def _known(character: str) -> str:
 def _is_letter(character: str) -> bool:
     """Letters, vowel signs and digits of the scripts the original knows (Unicode 6, Basic Multilingual Plane)."""
     code, category = ord(character), unicodedata.category(character)
+    if 0x02B0 <= code < 0x0300 or code in _SIGNS_LIKE_LETTERS:
+        return True
     if category in ("Mn", "Mc"):
         return code < 0x0F00 and not any(first <= code < first + 0x80 for first in _SCRIPTS_WITHOUT_SIGNS)
     return code < 0x10000 and category in ("Lu", "Ll", "Lt", "Lm", "Lo", "Nd")

@@ -46,6 +46,9 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
     """The lexer's table; for non-ASCII text letters include every script the original knows."""
     letter = "[A-Za-z]" if ascii_only else f"[A-Za-z{letter_ranges()}]"
     alnum = "[A-Za-z0-9]" if ascii_only else f"[A-Za-z0-9{letter_ranges()}]"
+    prefixed = rf"[A-HJ-XZdlno]{_APOSTROPHE}{alnum}{{2,}}"
+    dotted = rf"{letter}{alnum}*(?:\.{letter}{alnum}*)*"
+    initials = r"(?:[A-Za-z]\.){2,}"
     last_path = r"""[^\s"<>|.!?(){},-]"""
     path = rf"""(?:/[^\s"<>|()]+{last_path})?"""
     capitalised = "|".join(f"{word[0]}(?i:{word[1:]})" for word in CAPITALISED)
@@ -61,7 +64,7 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         r"@[A-Za-z_][A-Za-z0-9_]*",
         rf"#{letter}+",
         # faces
-        r"""[<>]?[:;=][-']?[()DdPpO@|\\\[\]{](?![A-Za-z0-9])|\^_\^|-_-|'_'|\([-^x=~<>'][_.-]?[-^x=~<>']\)""",
+        r"""[<>]?[:;=][-'o]?[()DdPpO@|\\\[\]{](?![A-Za-z0-9])|\^_\^|-_-|'_'|\([-^x=~<>'][_.-]?[-^x=~<>']\)""",
         # numbers; the blank inside the first three stays in the token
         r"(?:\(\d{2,3}\) ?\d{3,4}[ -]\d{3,5}|(?:\d{1,4}[ -]){0,2}\d{2,4} \d{3,4}[ -]\d{3,5})(?![\w-])",
         r"\d{2,4} \d{6,9}",
@@ -76,16 +79,17 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         r"((?:['’]|&apos;)(?i:s|m|d|ll|re|ve))(?![A-Za-z])",
         r"['’][Nn]['’]|['’](?i:em|till?|cause)|(['’][Nn])(?=\s|$)",
         rf"[DJLdjl]['’]|([Yy]['’])(?={alnum})|(?i:ol['’]|cap['’]n|nat'l|li'l)",
-        rf"[A-HJ-XZdlno]{_APOSTROPHE}{alnum}{{2,}}",
+        prefixed,
         rf"{letter}+[AEIOUYaeiouy]{_APOSTROPHE}[A-Zaeiou]{letter}*|[Ee]['’]er",
         # words with hyphens, slashes, dots, marks between letters
-        rf"(?:[A-HJ-XZdlno]{_APOSTROPHE}{alnum}{{2,}}|{alnum}+(?:_{alnum}+)*|{alnum}(?:{alnum}|[.,]{alnum}|[.,](?=-))*)"
-        rf"(?:-{alnum}+(?:_{alnum}+)*)+",
+        rf"(?:{prefixed}|{alnum}+(?:_{alnum}+)*)(?:-(?:{initials}|(?:{prefixed}|{alnum}+)(?:_{alnum}+)*))+",
+        rf"{alnum}{alnum[:-1]}.,]*(?:-(?:{initials}|{prefixed}|{alnum}+))+",
+        r"(?i:anti|pro)-",
         r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}",
         r"([Pp]h\.[Dd]\.)s(?![A-Za-z])",
         rf"{letter}{alnum}*(?:\.{letter}{alnum}*)+",
         r"[A-Za-z](?:\.[A-Za-z])+\.|[Pp]h\.[Dd]\.",
-        rf"{letter}+(?:\.{letter}+)*(?:[!?]{letter}+(?:\.{letter}+)*)+",
+        rf"{dotted}(?:[!?]{dotted})+",
         r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
         # abbreviations
         rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|((?:[A-HJ-XZdlno]['’](?={alnum}{{2}})|[A-Z]+&|(?:{letter}{alnum}*\.)+)?{alnum}+\.)[,:;]",
@@ -107,7 +111,9 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
 # What can only be decided by looking over a blank; every other token lies within one run of non-blanks.
 _BLANK = re.compile(r"\s")
 _NUMBERS_APART = re.compile(r"[0-9]\)? [0-9]")
-_DOT_THEN_BLANK = re.compile(rf"(?<![\w'])\w\. |(?<!\w)(?:{spellings(BEFORE_DIGIT, ANY_CASE)})\. [0-9]|<[^<>]* [^<>]*>")
+_DOT_THEN_BLANK = re.compile(
+    rf"(?<![^\W\d]|')[A-Za-z]\. |(?<!\w)(?:{spellings(BEFORE_DIGIT, ANY_CASE)})\. [0-9]|<[^<>]* [^<>]*>"
+)
 
 
 def ptb_tokenize(caption: str) -> list[str]:
