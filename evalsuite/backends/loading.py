@@ -50,6 +50,10 @@ def model_digest(settings: ModelSettings) -> str:
     parts["model"] = _folder_digest(Path(settings.path)) if Path(settings.path).is_dir() else settings.path
     if settings.adapter is not None:
         if not (settings.adapter / "adapter_config.json").is_file():
+            if (settings.adapter / "config.json").is_file():
+                raise UserError(
+                    f"{settings.adapter}: a whole checkpoint, no adapter; give it as `path` without `adapter`"
+                )
             raise UserError(f"{settings.adapter}: no adapter there (adapter_config.json); train one first")
         parts["adapter"] = _folder_digest(settings.adapter)
     return digest_of(parts)
