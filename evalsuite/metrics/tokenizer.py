@@ -47,6 +47,11 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
     letter = "[A-Za-z]" if ascii_only else f"[A-Za-z{letter_ranges()}]"
     alnum = "[A-Za-z0-9]" if ascii_only else f"[A-Za-z0-9{letter_ranges()}]"
     prefixed = rf"[A-HJ-XZdlno]{_APOSTROPHE}{alnum}{{2,}}"
+    markup = (
+        r"""</[A-Za-z][A-Za-z0-9_.:@-]*\s*>|<[!?][A-Za-z-][^<>]*>""",
+        r"""<[A-Za-z][A-Za-z0-9_.:@-]*\s*>|<[A-Za-z][A-Za-z0-9_.:-]*(?:\s+[A-Za-z][A-Za-z0-9_.:-]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))?)*\s*/?\s*>""",
+    )
+    accented = "&[AEIOUaeiou](?i:acute|grave|uml);"
     dotted = rf"{letter}{alnum}*(?:\.{letter}{alnum}*)*"
     initials = r"(?:[A-Za-z]\.){2,}"
     last_path = r"""[^\s"<>|.!?(){},-]"""
@@ -54,8 +59,7 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
     capitalised = "|".join(f"{word[0]}(?i:{word[1:]})" for word in CAPITALISED)
     table = [
         # markup, addresses, names
-        r"""</[A-Za-z][A-Za-z0-9_.:@-]*\s*>|<[!?][A-Za-z-][^<>]*>""",
-        r"""<[A-Za-z][A-Za-z0-9_.:@-]*\s*>|<[A-Za-z][A-Za-z0-9_.:-]*(?:\s+[A-Za-z][A-Za-z0-9_.:-]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))?)*\s*/?\s*>""",
+        *markup,
         rf"""(?i:https?)://[^\s"<>|()]+{last_path}""",
         rf"""(?i:www)\.(?:[^\s"<>|.!?(){{}},/]+\.)+[A-Za-z]{{2,4}}{path}""",
         rf"""(?:[A-Za-z*~+%&’][A-Za-z0-9*~+%&’]*\.)+(?:com|net|org|edu){path}""",
@@ -64,7 +68,7 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         r"@[A-Za-z_][A-Za-z0-9_]*",
         rf"#{letter}+",
         # faces
-        r"""[<>]?[:;=][-'o]?[()DdPpO@|\\\[\]{](?![A-Za-z0-9])|\^_\^|-_-|'_'|\([-^x=~<>'][_.-]?[-^x=~<>']\)""",
+        r"""[<>]?[:;=][-'o*]?[()DdPpO@|\\\[\]{](?![A-Za-z0-9])|\^_\^|-_-|'_'|\([-^x=~<>'][_.-]?[-^x=~<>']\)""",
         # numbers; the blank inside the first three stays in the token
         r"(?:\(\d{2,3}\) ?\d{3,4}[ -]\d{3,5}|(?:\d{1,4}[ -]){0,2}\d{2,4} \d{3,4}[ -]\d{3,5})(?![\w-])",
         r"\d{2,4} \d{6,9}",
@@ -94,16 +98,17 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         # abbreviations
         rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|((?:[A-HJ-XZdlno]['’](?={alnum}{{2}})|[A-Z]+&|(?:{letter}{alnum}*\.)+)?{alnum}+\.)[,:;]",
         rf"((?:{spellings(BEFORE_DIGIT, ANY_CASE)})\.)\s?\d",
-        rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)})(?:\s|$))",
+        rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)}|{'|'.join(markup)})(?:\s|$))",
         # words
         *(rf"((?i:{one}))(?i:{two})(?![A-Za-z0-9])" for one, two in map(str.split, _TWO_WORDS.split("|"))),
         r"('[Tt])(?i:is|was)",
         rf"{alnum}(?:{alnum}|[_‐‑]{alnum})*",
+        rf"(?={alnum}*&)(?:{alnum}|{accented})*{accented}(?:{alnum}|{accented})*(?:\.{dotted})*",
         r"[Cc]\+\+|[CcFf]#",
         r"[A-Z]+\$",
         # runs of one mark, and entities
         r"-(?i:[lr][rsc]b)-|\.\.\.|-{5,}|---?|(?:\\\*)+|\*+|_+|[!?]{2,}|@{2,}|#{2,}|<<|>>|''|``",
-        r"&(?i:lt|gt|amp|quot|apos|nbsp|mdash|ndash);|&[AEIOUaeiou](?:acute|grave|uml);|&#\d+;",
+        r"&(?i:lt|gt|amp|quot|apos|nbsp|mdash|ndash);|&#\d+;",
     ]
     return tuple(re.compile(row) for row in table)
 
