@@ -11,6 +11,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.images.route import routes
+from dashboards.preload import preload
 from dashboards.settings import allowed_hosts, data_root
 
 # The page may load from and talk to this server only, whatever text a data set contains.
@@ -41,6 +42,7 @@ class SafeHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+preload()
 app = st.App(
     Path(__file__).with_name("app.py"),
     routes=routes(data_root()),

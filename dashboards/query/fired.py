@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.errors import UserError
-from dashboards.query.catalog import MAKE, Folder
-from dashboards.query.codes import coded
+from dashboards.query.catalog import Folder
+from dashboards.query.codes import coded, read_columns
 from evalsuite.statistics import Property
 
-_FLAT = ("position", "decision", "reason")
-_LEAVES = ("rule", "action")  # of the list ``rules``; its other texts would be most of the reading
+# The other texts in the list ``rules`` would be most of the reading.
+_COLUMNS = ("position", "decision", "reason", "rules.list.element.rule", "rules.list.element.action")
 
 
 @dataclass(frozen=True)
@@ -70,20 +68,14 @@ def read_fired(folder: Folder) -> Fired:
         UserError: they are missing or broken.
     """
     path = folder.path / "decisions.parquet"
-    try:
-        file = pq.ParquetFile(path)
-        leaves = [one.path for one in file.schema if one.path.startswith("rules.") and one.path.endswith(_LEAVES)]
-        table = file.read(columns=[*_FLAT, *leaves])
-        rules = table["rules"].combine_chunks()
-        lists = rules.flatten()
-        return Fired(
-            position=table["position"].to_numpy(),
-            decision=coded(table["decision"]),
-            reason=coded(table["reason"]),
-            rule=coded(pa.chunked_array([lists.field("rule")])),
-            action=coded(pa.chunked_array([lists.field("action")])),
-            row=np.repeat(np.arange(len(rules)), rules.value_lengths().fill_null(0).to_numpy()),
-        )
-    except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({reason}); remake it with `{MAKE['curated']}`") from error
+    table = read_columns(path, _COLUMNS)
+    lists = table["rules"].combine_chunks()
+    fired = pa.Table.from_struct_array(lists.flatten())
+    return Fired(
+        position=table["position"].to_numpy(),
+        decision=coded(table["decision"]),
+        reason=coded(table["reason"]),
+        rule=coded(fired["rule"]),
+        action=coded(fired["action"]),
+        row=np.repeat(np.arange(len(lists)), lists.value_lengths().fill_null(0).to_numpy()),
+    )

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.rules.expression import parse_expression
+from curate.workspace import Workspace
 from dashboards.query.catalog import Folder
-from dashboards.query.codes import coded
-from dashboards.query.engine import Connection, fetch_table
+from dashboards.query.codes import coded, read_columns
 from dashboards.query.fired import Fired
 from dashboards.query.signals import Facts, Mask, Rules, column_of, fires
 from dashboards.query.thresholds import Threshold
@@ -70,22 +70,16 @@ class Rest:
         return int((~(dropped | self.others | self.must_drop) | self.must_keep).sum())
 
 
-def read_rest(connection: Connection, folder: Folder, rules: Rules, fired: Fired, moved: str) -> Rest:
+def read_rest(folder: Folder, rules: Rules, fired: Fired, moved: str) -> Rest:
     """What the rules other than ``moved`` and the reviewers say; raises UserError for a broken table."""
-    forced = fetch_table(
-        connection, "SELECT coalesce(forced, '') AS forced FROM read_parquet(?) ORDER BY position",
-        [folder.file("work/corrected.parquet")],
-    )  # fmt: skip
-    source = fetch_table(
-        connection, "SELECT source FROM read_parquet(?) ORDER BY position", [folder.file("samples.parquet")]
-    )
+    rows = read_columns(Workspace(folder.path).samples, ["source", "forced"])
     others = np.zeros(len(fired.position), dtype=bool)
     for rule in rules.checked:
         if rule.action == "drop" and rule.name != moved:
             others |= fired.mask(rule.name)
-    decided = coded(forced["forced"])
+    decided = coded(rows["forced"])
     keep, drop = (decided.codes == _place(decided, word) for word in ("keep", "drop"))
-    return Rest(keep, drop, others, coded(source["source"]))
+    return Rest(keep, drop, others, coded(rows["source"]))
 
 
 def _place(known: Property, value: str) -> int:

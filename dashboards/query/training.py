@@ -1,4 +1,4 @@
-"""Loss curves of training runs."""
+"""Loss curves of training runs: over steps, and over epochs by source."""
 
 from __future__ import annotations
 
@@ -64,28 +64,6 @@ def _stage_name(manifest: Mapping[str, Any], number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Loss of one training row: mean nats per trained token, in its first and its last epoch."""
-
-    sample_id: str
-    source: str
-    first: float
-    last: float
-    tokens: int
-
-
-@dataclass(frozen=True)
-class SourceLoss:
-    """Losses of the rows of one source in its last epoch: how many rows, mean, median, 95th percentile."""
-
-    source: str
-    rows: int
-    mean: float
-    median: float
-    p95: float
-
-
-@dataclass(frozen=True)
 class EpochLoss:
     """Mean loss of a source's rows in one epoch; epochs count from 1 on over the stages."""
 
@@ -96,38 +74,6 @@ class EpochLoss:
 
 
 LOSSES = "losses.parquet"
-_LAST = """
-    SELECT sample_id, any_value(source) AS source, arg_min(loss, (stage, epoch)) AS first,
-           arg_max(loss, (stage, epoch)) AS last, sum(tokens)::BIGINT AS tokens
-    FROM read_parquet(?) GROUP BY sample_id"""
-
-
-def highest_losses(
-    connection: Connection, folder: Folder, source: str, offset: int, count: int
-) -> tuple[list[Loss], int]:
-    """A page of the rows with the highest last loss, and how many rows there are.
-
-    Args:
-        source: '' takes all.
-
-    Raises:
-        UserError: the table is broken.
-    """
-    sql = f"""
-        SELECT *, count(*) OVER () AS total FROM ({_LAST}) WHERE ? = '' OR source = ?
-        ORDER BY last DESC, sample_id LIMIT ? OFFSET ?"""
-    rows = fetch(connection, sql, [folder.file(LOSSES), source, source, count, offset])
-    losses = [Loss(row["sample_id"], row["source"], row["first"], row["last"], row["tokens"]) for row in rows]
-    return losses, rows[0]["total"] if rows else 0
-
-
-def losses_by_source(connection: Connection, folder: Folder) -> list[SourceLoss]:
-    """Losses per source, the hardest source first; raises UserError for a broken table."""
-    sql = f"""
-        SELECT source, count(*) AS rows, avg(last) AS mean, quantile_cont(last, 0.5) AS median,
-               quantile_cont(last, 0.95) AS p95
-        FROM ({_LAST}) GROUP BY source ORDER BY mean DESC, source"""
-    return [SourceLoss(**row) for row in fetch(connection, sql, [folder.file(LOSSES)])]
 
 
 def losses_over_epochs(connection: Connection, folder: Folder) -> list[EpochLoss]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboards.query import training
+from dashboards.query import losses, training
 from dashboards.query.catalog import Folder
 from dashboards.state.folders import connection
 
@@ -15,10 +15,15 @@ def loss_curve(folder: Folder) -> list[training.LossPoint]:
     return training.loss_curve(connection(), folder)
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _row_losses(folder: Folder) -> losses.RowLosses:
+    return losses.read_losses(connection(), folder)
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
-def losses_by_source(folder: Folder) -> list[training.SourceLoss]:
+def losses_by_source(folder: Folder) -> list[losses.SourceLoss]:
     """Losses of a run's sources."""
-    return training.losses_by_source(connection(), folder)
+    return losses.by_source(_row_losses(folder))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -28,6 +33,6 @@ def losses_over_epochs(folder: Folder) -> list[training.EpochLoss]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def highest_losses(folder: Folder, source: str, offset: int, count: int) -> tuple[list[training.Loss], int]:
+def highest_losses(folder: Folder, source: str, offset: int, count: int) -> list[losses.Loss]:
     """A page of the rows with the highest losses."""
-    return training.highest_losses(connection(), folder, source, offset, count)
+    return losses.highest(connection(), folder, _row_losses(folder), source, offset, count)

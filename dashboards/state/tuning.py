@@ -24,7 +24,7 @@ def _facts(folder: Folder, rule: str) -> signals.Facts:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _rest(folder: Folder, rule: str) -> previews.Rest:
-    return previews.read_rest(connection(), folder, _rules(folder), fired(folder), rule)
+    return previews.read_rest(folder, _rules(folder), fired(folder), rule)
 
 
 def thresholds(folder: Folder) -> list[Threshold]:

@@ -9,7 +9,8 @@ import streamlit as st
 
 from dashboards import state
 from dashboards.query.catalog import Catalog, Folder
-from dashboards.query.training import LOSSES, Loss
+from dashboards.query.losses import Loss, SourceLoss
+from dashboards.query.training import LOSSES
 from dashboards.widgets.cases import case_grid
 from dashboards.widgets.charts import epoch_chart, loss_chart
 from dashboards.widgets.pager import PAGE_SIZE, first_page, pager
@@ -34,18 +35,18 @@ def show_training(catalog: Catalog, folder: Folder) -> None:
     epochs = state.losses_over_epochs(folder)
     if epochs and epochs[-1].epoch > 1:
         st.altair_chart(epoch_chart(epochs), alt="Mean loss of each source over the epochs")
-    _hardest(catalog, folder, [source.source for source in sources])
+    _hardest(catalog, folder, {source.source: source for source in sources})
 
 
-def _hardest(catalog: Catalog, folder: Folder, sources: list[str]) -> None:
+def _hardest(catalog: Catalog, folder: Folder, sources: dict[str, SourceLoss]) -> None:
     st.subheader("Highest loss", help="A wrong answer stays hard to learn: look here for label errors.")
     source = st.selectbox(
-        "Source", sources, index=None, placeholder="All sources", key="source", bind="query-params",
+        "Source", list(sources), index=None, placeholder="All sources", key="source", bind="query-params",
         on_change=first_page, width=360,
     )  # fmt: skip
-    total = state.highest_losses(folder, source or "", 0, 1)[1]
+    total = sources[source].rows if source else sum(one.rows for one in sources.values())
     start = pager(total)
-    losses, _ = state.highest_losses(folder, source or "", start, PAGE_SIZE)
+    losses = state.highest_losses(folder, source or "", start, PAGE_SIZE)
     sets = catalog.finished("curated")
     known = {one.name: state.cases(one, tuple(loss.sample_id for loss in losses)) for one in sets}
     home = max(sets, key=lambda one: len(known[one.name]), default=None)

@@ -14,13 +14,14 @@ from dashboards.query.engine import Connection, connect
 from dashboards.query.fired import read_fired
 from dashboards.query.flips import flips
 from dashboards.query.groups import ORDERS, page_of_groups
+from dashboards.query.losses import by_source, highest, read_losses
 from dashboards.query.marks import read_marks
 from dashboards.query.pairing import pair as pair_rows
 from dashboards.query.rows import cases_at, cases_of, fired_on
 from dashboards.query.samples import touched
 from dashboards.query.slices import rank_slices, terms
 from dashboards.query.tables import Predictions, open_predictions
-from dashboards.query.training import highest_losses, losses_by_source, losses_over_epochs
+from dashboards.query.training import losses_over_epochs
 from evalsuite.statistics import excess_errors
 
 
@@ -146,10 +147,15 @@ def test_losses(tmp_path: Path) -> None:
     table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
     pq.write_table(table, folder / "losses.parquet")
     run = Folder("runs", "r", folder, "f")
-    losses, total = highest_losses(connect(tmp_path), run, "", 0, 2)
-    assert total == 3 and [(one.sample_id, one.first, one.last) for one in losses] == [("b", 2.0, 2.0), ("a", 3.0, 1.0)]
-    assert [one.sample_id for one in highest_losses(connect(tmp_path), run, "x", 0, 5)[0]] == ["a", "c"]
-    (hard, easy) = losses_by_source(connect(tmp_path), run)
+    connection = connect(tmp_path)
+    losses = read_losses(connection, run)
+    page = highest(connection, run, losses, "", 0, 2)
+    assert [(one.sample_id, one.source, one.first, one.last, one.tokens) for one in page] == [
+        ("b", "y", 2.0, 2.0, 5), ("a", "x", 3.0, 1.0, 4)
+    ]  # fmt: skip
+    assert [one.sample_id for one in highest(connection, run, losses, "x", 0, 5)] == ["a", "c"]
+    assert highest(connection, run, losses, "no such source", 0, 5) == []
+    (hard, easy) = by_source(losses)
     epochs = losses_over_epochs(connect(tmp_path), run)
     assert [(one.source, one.epoch, one.mean, one.rows) for one in epochs] == [
         ("x", 1, 3.0, 1), ("x", 2, 1.0, 1), ("y", 2, 2.0, 1), ("x", 3, 0.5, 1)

@@ -12,7 +12,6 @@ import pytest
 from curate.pipeline import decide_again
 from curate.recipe import Rule
 from dashboards.query.catalog import Folder, scan
-from dashboards.query.engine import connect
 from dashboards.query.fired import read_fired
 from dashboards.query.previews import distinct, histogram, nearest_rows, preview, read_rest, values
 from dashboards.query.signals import Facts, Rules, load_facts, read_rules
@@ -64,7 +63,7 @@ def test_preview_equals_deciding_anew(
     fired = decisions["rules"].map(lambda rules: [rule["rule"] for rule in rules])
     drops = {"blurry", "duplicate", "contaminated"}
     fired_now = read_fired(folder)
-    rest = read_rest(connect(small), folder, rules, fired_now, "blurry")
+    rest = read_rest(folder, rules, fired_now, "blurry")
     shown = preview(rules, facts, fired_now, rest, found[0], number)
     assert shown.rows == len(decisions)
     assert shown.fires == (1, int(fired.map(lambda names: "blurry" in names).sum()))
