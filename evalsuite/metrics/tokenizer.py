@@ -53,7 +53,16 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
     )
     accented = "&[AEIOUaeiou](?i:acute|grave|uml);"
     dotted = rf"{letter}{alnum}*(?:\.{letter}{alnum}*)*"
+    asked = rf"{dotted}(?:[!?]{dotted})+"
     initials = r"(?:[A-Za-z]\.){2,}"
+    hyphened = (
+        rf"(?:{prefixed}|{alnum}+(?:_{alnum}+)*)(?:-(?:{initials}|(?:{prefixed}|{alnum}+)(?:_{alnum}+)*))+",
+        rf"{alnum}{alnum[:-1]}.,]*(?:-(?:{initials}|{prefixed}|{alnum}+))+",
+    )
+    plain_words = (
+        rf"{alnum}(?:{alnum}|[_‐‑]{alnum})*",
+        rf"(?={alnum}*&)(?:{alnum}|{accented})*{accented}(?:{alnum}|{accented})*(?:\.{dotted})*",
+    )
     last_path = r"""[^\s"<>|.!?(){},-]"""
     path = rf"""(?:/[^\s"<>|()]+{last_path})?"""
     capitalised = "|".join(f"{word[0]}(?i:{word[1:]})" for word in CAPITALISED)
@@ -86,24 +95,23 @@ def _rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         prefixed,
         rf"{letter}+[AEIOUYaeiouy]{_APOSTROPHE}[A-Zaeiou]{letter}*|[Ee]['’]er",
         # words with hyphens, slashes, dots, marks between letters
-        rf"(?:{prefixed}|{alnum}+(?:_{alnum}+)*)(?:-(?:{initials}|(?:{prefixed}|{alnum}+)(?:_{alnum}+)*))+",
-        rf"{alnum}{alnum[:-1]}.,]*(?:-(?:{initials}|{prefixed}|{alnum}+))+",
+        *hyphened,
         r"(?i:anti|pro)-",
         r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}",
         r"([Pp]h\.[Dd]\.)s(?![A-Za-z])",
         rf"{letter}{alnum}*(?:\.{letter}{alnum}*)+",
         r"[A-Za-z](?:\.[A-Za-z])+\.|[Pp]h\.[Dd]\.",
-        rf"{dotted}(?:[!?]{dotted})+",
+        asked,
         r"[A-Z]+(?:(?:&(?:amp;)?|\+)[A-Z]+)+",
         # abbreviations
         rf"(?:(?i:{'|'.join(ABBREVIATIONS)})|{capitalised})\.|((?:[A-HJ-XZdlno]['’](?={alnum}{{2}})|[A-Z]+&|(?:{letter}{alnum}*\.)+)?{alnum}+\.)[,:;]",
         rf"((?:{spellings(BEFORE_DIGIT, ANY_CASE)})\.)\s?\d",
-        rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)}|{'|'.join(markup)})(?:\s|$))",
+        rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)}|M[Rr]\.|{'|'.join(markup)})(?:\s|$))",
         # words
         *(rf"((?i:{one}))(?i:{two})(?![A-Za-z0-9])" for one, two in map(str.split, _TWO_WORDS.split("|"))),
         r"('[Tt])(?i:is|was)",
-        rf"{alnum}(?:{alnum}|[_‐‑]{alnum})*",
-        rf"(?={alnum}*&)(?:{alnum}|{accented})*{accented}(?:{alnum}|{accented})*(?:\.{dotted})*",
+        *plain_words,
+        rf"(?=\S*\.[,:;])((?:{'|'.join((*hyphened, *plain_words, asked))})\.)[,:;]",
         r"[Cc]\+\+|[CcFf]#",
         r"[A-Z]+\$",
         # runs of one mark, and entities
