@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from PIL import Image, ImageFilter
@@ -52,6 +52,10 @@ class Shares:
     def some(self, *names: str) -> dict[str, float]:
         """The shares of these defects, in this order."""
         return {name: getattr(self, name) for name in names}
+
+    def named(self) -> dict[str, float]:
+        """All shares by name."""
+        return asdict(self)
 
     @classmethod
     def only(cls, **shares: float) -> Shares:
