@@ -38,6 +38,14 @@ _ROWS_A_BLOCK = 1 << 17  # rows whose decisions are in memory at once
 # The row that a rule points at, by the column that it asks about.
 _TWINS = {"duplicate": "duplicate_of", "conflicting": "conflict_with", "contaminated": "evaluation"}
 _REVIEWED = "a reviewer decided"
+# What a decision reports beside the rules.
+_BASE = """
+    SELECT r.position, r.sample_id, r.forced, r.forced_by, d.duplicate_group, d.duplicate_of, d.conflict_with,
+           d.distance, d.hamming, e.evaluation
+    FROM (SELECT * FROM rows WHERE position >= $start AND position < $end) r
+    LEFT JOIN (SELECT * FROM duplicates WHERE position >= $start AND position < $end) d ON d.position = r.position
+    LEFT JOIN evaluations e ON e.sample_id = r.sample_id
+"""
 
 
 @dataclass(frozen=True)
@@ -65,16 +73,28 @@ class CheckedRule:
         return "; ".join(self.expression.thresholds) or None
 
 
-def decided(connection: duckdb.DuckDBPyConnection, rules: Sequence[CheckedRule]) -> Iterator[pa.Table]:
+def decided(
+    rows: duckdb.DuckDBPyConnection,
+    facts: duckdb.DuckDBPyConnection,
+    fired: str,
+    rules: Sequence[CheckedRule],
+    count: int,
+) -> Iterator[pa.Table]:
     """Decisions in input order, block by block; the next block is made while this one is being written.
 
     Args:
-        connection: holds the tables ``base`` and ``fired`` (f<k>: rule k fired, v<k>: its values).
+        rows: holds the views of ``facts.create_views``.
+        facts: the locked connection in which rules run.
+        fired: query of the rules that fired (f<k>: rule k fired, v<k>: its values) on positions ``$start`` to ``$end``.
+        count: number of rows.
     """
-    count = connection.execute("SELECT count(*) FROM base").fetchall()[0][0]
+    rows.execute("CREATE TABLE evaluations AS SELECT sample_id, evaluation FROM contaminations")
+    query = _block_sql(rules, fired)
 
     def block(start: int) -> pa.Table:
-        found = connection.sql(_block_sql(rules, start, start + _ROWS_A_BLOCK)).to_arrow_table().combine_chunks()
+        bounds = {"start": start, "end": start + _ROWS_A_BLOCK}
+        facts.register("base", rows.sql(_BASE, params=bounds).to_arrow_table())
+        found = facts.sql(query, params=bounds).to_arrow_table().combine_chunks()
         return found.append_column("rules", _lists(found, rules)).select(DECISIONS.names).cast(DECISIONS)
 
     with ThreadPoolExecutor(1) as ahead:
@@ -88,12 +108,12 @@ def decided(connection: duckdb.DuckDBPyConnection, rules: Sequence[CheckedRule])
             yield ready.result()
 
 
-def _block_sql(rules: Sequence[CheckedRule], start: int, end: int) -> str:
-    """The rows ``start`` to ``end`` - 1 with their fate, and which rules fired with which values."""
+def _block_sql(rules: Sequence[CheckedRule], fired: str) -> str:
+    """The rows of a block (table ``base``) with their fate, and which rules fired with which values."""
     drops = [(k, rule) for k, rule in enumerate(rules) if rule.action == "drop"]
     reason = "".join(f"WHEN f{k} THEN {literal(rule.name)} " for k, rule in drops)
     flags = "".join(f", coalesce(f{k}, false) AS f{k}, v{k}" for k in range(len(rules)))
-    fired = " OR ".join(f"f{k}" for k in range(len(rules))) or "false"
+    any_fired = " OR ".join(f"f{k}" for k in range(len(rules))) or "false"
     return f"""
         SELECT *,
             CASE WHEN forced IN ('keep', 'drop') THEN forced WHEN cause IS NOT NULL THEN 'drop'
@@ -101,9 +121,8 @@ def _block_sql(rules: Sequence[CheckedRule], start: int, end: int) -> str:
             CASE forced WHEN 'keep' THEN NULL WHEN 'drop' THEN 'correction' ELSE cause END AS reason
         FROM (
             SELECT b.*, b.duplicate_of AS representative, b.distance AS duplicate_distance,
-                CASE WHEN false THEN NULL::VARCHAR {reason}END AS cause, coalesce({fired}, false) AS flagged{flags}
-            FROM (SELECT * FROM base WHERE position >= {start} AND position < {end}) b
-            LEFT JOIN (SELECT * FROM fired WHERE position >= {start} AND position < {end}) f USING (position)
+                CASE WHEN false THEN NULL::VARCHAR {reason}END AS cause, coalesce({any_fired}, false) AS flagged{flags}
+            FROM base b LEFT JOIN ({fired}) f USING (position)
         ) ORDER BY position
     """
 

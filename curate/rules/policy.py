@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from curate.database import connect
+from curate.database import connect, database
 from curate.errors import UserError
 from curate.recipe import Rule
 from curate.rules.expression import parse_expression
@@ -39,21 +39,12 @@ def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list
 
 
 def open_facts(
-    space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = (), where: str = "true"
+    space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()
 ) -> duckdb.DuckDBPyConnection:
-    """A locked connection with the tables ``facts`` (what the rules ask) and ``base`` (what a decision reports)."""
+    """A locked connection with the table ``facts``: what the rules ask."""
     connection = connect(space.work)
     create_views(connection, space, losses)
-    create_facts(connection, dict.fromkeys(name for rule in rules for name in rule.expression.columns), where)
-    connection.execute(f"""
-        CREATE TABLE base AS
-        SELECT r.position, r.sample_id, r.forced, r.forced_by, d.duplicate_group, d.duplicate_of, d.conflict_with,
-               d.distance, d.hamming, c.evaluation
-        FROM rows r
-        LEFT JOIN duplicates d ON d.position = r.position
-        LEFT JOIN contaminations c ON c.sample_id = r.sample_id
-        WHERE {where}
-    """)
+    create_facts(connection, dict.fromkeys(name for rule in rules for name in rule.expression.columns))
     lock(connection)
     return connection
 
@@ -89,13 +80,15 @@ def decide(space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path
     missing) does not fire. The first dropping rule in order is the reason. A reviewer's keep or drop
     overrides the rules, which stay on record.
     """
-    with open_facts(space, rules, losses) as connection:
+    count = row_count(space.samples)
+    with database(space.work) as rows, open_facts(space, rules, losses) as connection:
+        create_views(rows, space)
         try:
-            with time_limit(connection, _SECONDS + row_count(space.samples) / _ROWS_A_SECOND):
-                connection.execute(_fired_sql(rules, several=_several_images(connection)))
+            with time_limit(connection, _SECONDS + count / _ROWS_A_SECOND):
+                fired = _fired_sql(rules, several=_several_images(connection))
+                write_parquet(space.decisions, decided(rows, connection, fired, rules, count), DECISIONS)
         except duckdb.Error as error:
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
-        write_parquet(space.decisions, decided(connection, rules), DECISIONS)
 
 
 def _several_images(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -103,7 +96,10 @@ def _several_images(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _fired_sql(rules: Sequence[CheckedRule], *, several: bool) -> str:
-    """Table ``fired``: for each sample with any fired rule, f<k> (fired) and v<k> (values, of the first such image)."""
+    """For each sample with any fired rule, f<k> (fired) and v<k> (values, of the first such image).
+
+    Of the positions from parameter ``$start`` to ``$end`` - 1.
+    """
     tests = [f"coalesce({rule.expression.sql}, false)" for rule in rules]
     values = [
         "to_json({" + ", ".join(f"{literal(name)}: \"{name}\"" for name in rule.expression.columns) + "})"
@@ -115,11 +111,11 @@ def _fired_sql(rules: Sequence[CheckedRule], *, several: bool) -> str:
         f"{test} AS f{k}, CASE WHEN {test} THEN {value}::VARCHAR END AS v{k}"
         for k, (test, value) in enumerate(zip(tests, values, strict=True))
     )
-    any_fires = f"FROM facts WHERE {' OR '.join(tests)}"
+    any_fires = f"FROM facts WHERE position >= $start AND position < $end AND ({' OR '.join(tests)})"
     if not several:  # a row of facts is a sample: nothing to gather
-        return f"CREATE TABLE fired AS SELECT position, {inner} {any_fires}"
+        return f"SELECT position, {inner} {any_fires}"
     outer = ", ".join(f"bool_or(f{k}) AS f{k}, arg_min(v{k}, image_no) AS v{k}" for k in range(len(rules)))
     return f"""
-        CREATE TABLE fired AS SELECT position, {outer}
+        SELECT position, {outer}
         FROM (SELECT position, image_no, {inner} {any_fires}) GROUP BY position
     """
