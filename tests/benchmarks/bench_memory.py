@@ -1,10 +1,13 @@
-"""Peak memory of a whole curation and of deciding again, as rows and images grow.
+"""Peak memory of each step of a curation, and of deciding again, as rows and images grow.
 
     python -m tests.benchmarks.bench_memory [--rows 10000 100000] [--images-per-row 1 0.001]
 
 Each size is generated (16-pixel PNG files that all differ), curated in a process of its own, and decided again in
-another one; the figure is the largest resident set of that process. A million rows about a thousand pictures:
-``--rows 1000000 --images-per-row 0.001``.
+another one. A figure is the largest resident set while the step ran; the process with its libraries, before any work,
+is printed as the base. What the largest size takes more than the smallest is printed as bytes a row: an index of the
+ids seen (24 to 48 bytes a row, ``curate.reading.seen``) and of the images known is all that has to grow, DuckDB and
+everything else works within bounds (``curate.database``). A million rows about a thousand pictures:
+``--rows 100000 1000000 --images-per-row 0.001``.
 """
 
 from __future__ import annotations
@@ -22,13 +25,28 @@ import numpy as np
 from PIL import Image
 
 _RUN = """
-import resource, sys
+import json, re, sys
 from pathlib import Path
+import duckdb, pyarrow.parquet
 from curate import pipeline
 from curate.recipe import read_recipe
+from curate.steps import Steps
+
+def peak():
+    found = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+    Path("/proc/self/clear_refs").write_text("5")  # from here on the peak is a new one
+    return found
+
+def watched(steps, name, action):
+    peaks["between steps"] = max(peaks.get("between steps", 0), peak())
+    plain(steps, name, action)
+    peaks[name] = peak()
+
 if __name__ == "__main__":
+    peaks, plain, Steps.always = {"base": peak()}, Steps.always, watched
     getattr(pipeline, sys.argv[1])(read_recipe(Path("recipe.yaml")), "recipe.yaml")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    peaks["between steps"] = max(peaks["between steps"], peak())
+    print(json.dumps(peaks))
 """
 _RECIPE = """
 name: memory
@@ -63,13 +81,13 @@ def make_set(folder: Path, rows: int, images: int) -> None:
     (folder / "run.py").write_text(_RUN)
 
 
-def peak(folder: Path, step: str) -> tuple[int, float]:
-    """MiB and seconds of one step of the pipeline."""
+def peaks_of(folder: Path, stage: str) -> tuple[dict[str, int], float]:
+    """MiB of each step of a stage, and seconds of the whole."""
     started = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    command = [sys.executable, "run.py", step]
+    command = [sys.executable, "run.py", stage]
     done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE)
-    return int(done.stdout.splitlines()[-1]), time.perf_counter() - started
+    return json.loads(done.stdout.splitlines()[-1]), time.perf_counter() - started
 
 
 def main() -> None:
@@ -79,14 +97,24 @@ def main() -> None:
     parser.add_argument("--images-per-row", type=float, nargs="+", default=[1.0, 0.001])
     arguments = parser.parse_args()
     for share in arguments.images_per_row:
+        largest: dict[str, dict[int, int]] = {}
         for rows in arguments.rows:
             images = max(int(rows * share), 1)
             with tempfile.TemporaryDirectory() as made:
                 make_set(Path(made), rows, images)
-                for step in ("run", "decide_again"):
-                    size, seconds = peak(Path(made), step)
-                    label = f"{rows:>9,} rows, {images:>7,} images, {step:<12}"
-                    print(f"{label}: {size:,} MiB, {seconds:,.1f} s", flush=True)
+                for stage in ("run", "decide_again"):
+                    peaks, seconds = peaks_of(Path(made), stage)
+                    largest.setdefault(stage, {})[rows] = max(peaks.values())
+                    steps = ", ".join(f"{name} {size}" for name, size in peaks.items())
+                    print(
+                        f"{rows:>9,} rows, {images:>7,} images, {stage:<12}: {max(peaks.values()):,} MiB,"
+                        f" {seconds:,.1f} s ({steps})",
+                        flush=True,
+                    )
+        few, many = min(arguments.rows), max(arguments.rows)
+        for stage, found in largest.items():
+            if many > few:
+                print(f"{stage}: {(found[many] - found[few]) * 2**20 / (many - few):,.0f} bytes for each further row")
 
 
 if __name__ == "__main__":
