@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
-from finetune.recipe import LastBlocks, Part, ResolvedStage, TrainRecipe
+from finetune.recipe import TrainRecipe
+from finetune.stage_options import LastBlocks, Part, ResolvedStage
 from finetune.towers import Anatomy, find_parts, lora_targets, vision_targets
 
 
@@ -54,8 +55,6 @@ def build_learner(base: Any, recipe: TrainRecipe) -> Learner:
             f"vision: last_n is {recipe.last_blocks()}, the vision tower of {recipe.model} has "
             f"{len(anatomy.blocks)} blocks that feed the projector"
         )
-    if recipe.init_projector:
-        load_projector(base, anatomy, recipe.init_projector)
     model = base if recipe.decoder == "full" else _peft_model(base, anatomy, recipe)
     found = ((name, part_of(name, anatomy, adapter=model is not base)) for name, _ in model.named_parameters())
     offered = recipe.parts()
@@ -70,6 +69,7 @@ def build_learner(base: Any, recipe: TrainRecipe) -> Learner:
 
 def _peft_model(base: Any, anatomy: Anatomy, recipe: TrainRecipe) -> Any:
     from peft import LoraConfig, get_peft_model
+    from peft.tuners.lora import LoraLayer
     from peft.utils.constants import DUMMY_TARGET_MODULES
 
     modes = recipe.vision_modes()
@@ -84,7 +84,7 @@ def _peft_model(base: Any, anatomy: Anatomy, recipe: TrainRecipe) -> Any:
     if recipe.projector:
         inside = tuple(f"{copy}." for copy in copies)
         copies += [name for name in anatomy.projector if not name.startswith(inside or ("\0",))]
-    return get_peft_model(
+    model = get_peft_model(
         base,
         LoraConfig(
             r=recipe.lora_rank,
@@ -97,29 +97,11 @@ def _peft_model(base: Any, anatomy: Anatomy, recipe: TrainRecipe) -> Any:
             task_type="CAUSAL_LM",
         ),
     )
-
-
-def load_projector(base: Any, anatomy: Anatomy, path: Path) -> None:
-    """Fill the projector from a safetensors file; names may carry any prefix before the projector's own.
-
-    Raises:
-        UserError: the file is missing, or a weight is missing or of another shape.
-    """
-    import torch
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise UserError(f"init_projector: {path}: no such file")
-    weights = load_file(path)
-    wanted = {
-        name: p for name, p in base.named_parameters() if name.startswith(tuple(f"{m}." for m in anatomy.projector))
-    }
-    for name, parameter in wanted.items():
-        key = next((key for key in weights if key == name or name.endswith(f".{key}")), None)
-        if key is None or weights[key].shape != parameter.shape:
-            raise UserError(f"init_projector: {path}: no weight {name} of shape {tuple(parameter.shape)}")
-        with torch.no_grad():
-            parameter.copy_(weights[key])
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            # Else every layer's input goes to float32 and, by autocast, at once back again.
+            module.cast_input_dtype_enabled = False
+    return model
 
 
 def set_trained(learner: Learner, stage: ResolvedStage) -> None:

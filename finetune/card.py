@@ -13,6 +13,7 @@ from curate.manifest import MANIFEST, git_commit, package_versions
 from finetune.modules import Group
 from finetune.plan import Plan
 from finetune.recipe import TrainRecipe
+from finetune.stage_options import ResolvedStage
 
 
 def write_card(recipe: TrainRecipe, plan: Plan, groups: list[Group], target: Path) -> None:
@@ -24,7 +25,7 @@ def write_card(recipe: TrainRecipe, plan: Plan, groups: list[Group], target: Pat
         front |= {"library_name": "peft", "tags": ["winnow", "lora", recipe.lora_variant]}
     trained = sum(group.parameters for group in groups if group.state in ("LoRA", "trained"))
     stages = "\n".join(
-        f"| {stage.name} | {' + '.join(stage.train)} | {len(schedule):,} | {stage.learning_rate:g} |"
+        f"| {stage.name} | {' + '.join(stage.train)} | {len(schedule):,} | {_rates(stage)} |"
         for stage, schedule in zip(recipe.resolved_stages(), plan.schedules, strict=True)
     )
     versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
@@ -64,6 +65,10 @@ An adapter of a 4-bit base answers most like it did in training on that base, or
 `finetune merge RUN --out DIR`.
 """
     write_text(target, text)
+
+
+def _rates(stage: ResolvedStage) -> str:
+    return ", ".join(f"{part} {stage.rates[part]:g}" for part in stage.train)
 
 
 def _kind(recipe: TrainRecipe) -> str:

@@ -32,7 +32,7 @@ def dry_run(recipe: TrainRecipe, folder: Path) -> list[Group]:
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
     plan = checked_plan(recipe.model_copy(update={"out": folder}), rows, processor, resume=False)
     print_plan(console, recipe, plan, inputs)
-    learner = build_learner(empty_model(recipe.model), recipe.model_copy(update={"init_projector": None}))
+    learner = build_learner(empty_model(recipe.model), recipe)
     groups = module_groups(learner, quantization=recipe.quantization)
     console.print(as_table(recipe.model, groups))
     console.print(forecast_table(read_forecast(folder / "forecast.json"), recipe.batch_size))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from finetune.trainer import SampleLossTrainer
 
 EVALUATIONS = "evaluations.jsonl"
+MOST_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Evaluation:
 
 
 def evaluation_sets(recipe: TrainRecipe, processor: Any, collator: Collator, folder: Path) -> list[EvaluationSet]:
-    """Check and draw ``evaluate_rows`` rows of every set; what cannot be measured goes to
+    """Check and draw 200 rows of every set; what cannot be measured goes to
     ``rejects-<name>.jsonl`` in ``folder``.
 
     Raises:
@@ -63,7 +64,7 @@ def evaluation_sets(recipe: TrainRecipe, processor: Any, collator: Collator, fol
     sets = []
     for name, path in recipe.evaluate.items():
         rows = open_sets({name: path}, None)
-        drawn = np.random.default_rng(recipe.seed).permutation(len(rows))[: recipe.evaluate_rows]
+        drawn = np.random.default_rng(recipe.seed).permutation(len(rows))[:MOST_ROWS]
         checked = check_rows(
             rows, processor, chosen=sorted(drawn.tolist()), max_length=recipe.max_length,
             max_pixels=recipe.max_pixels, max_reject=1.0, sample_answers=False, workers=recipe.num_workers,

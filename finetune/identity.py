@@ -16,7 +16,7 @@ IDENTITY = "run.json"
 
 
 def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
-    """Hex digests of the model, the rows, the projector and the template file, by recipe key.
+    """Hex digests of the model, the rows and the template file, by recipe key.
 
     A local model is hashed file by file; a hub id stands for itself. Data sets with names have
     keys of their own (``data.<name>``, ``evaluate.<name>``).
@@ -35,9 +35,8 @@ def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
         file = path if path.is_file() else path / "samples.jsonl"
         if file.is_file():
             digests[f"evaluate.{name}"] = sha256_file(file)
-    for key, extra in (("init_projector", recipe.init_projector), ("chat_template", recipe.chat_template)):
-        if extra is not None and extra.is_file():
-            digests[key] = sha256_file(extra)
+    if recipe.chat_template is not None and recipe.chat_template.is_file():
+        digests["chat_template"] = sha256_file(recipe.chat_template)
     return digests
 
 

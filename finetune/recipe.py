@@ -8,52 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from curate.config import StrictModel, load_recipe
+from finetune.stage_options import (
+    Count,
+    LastBlocks,
+    LearningRate,
+    Part,
+    Rate,
+    ResolvedStage,
+    Scheduler,
+    StageOptions,
+    Vision,
+)  # fmt: skip
 
-Part = Literal["decoder", "projector", "vision"]
 Quantization = Literal["nf4", "int8", "none"]
-Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
-
-
-class LastBlocks(StrictModel):
-    """The last blocks of the vision tower, counted back from the one that feeds the projector."""
-
-    last_n: Count
-
-
-Vision = Literal["frozen", "lora", "full"] | LastBlocks
-
-
-class StageOptions(StrictModel):
-    """What a stage may override; a key left out takes the recipe's own value.
-
-    Attributes:
-        where: field → allowed value or values; a row is used when every field matches.
-            Fields: ``source``, ``split``, ``data`` (name of a data set), ``id`` or ``meta.<key>``.
-        mix: data set or source → weight: its share of the stage's conversations. Rows of names
-            that are not listed are left out; a small set is repeated, a large one drawn from.
-        replay: share of the conversations that come from the rows of earlier stages.
-        train: the parts that learn in this stage.
-    """
-
-    name: str = ""
-    where: dict[str, str | list[str]] = Field(default_factory=dict)
-    mix: dict[str, Rate] = Field(default_factory=dict)
-    replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    train: list[Part] | None = None
-    vision: Vision | None = None
-    learning_rate: Rate | None = None
-    projector_learning_rate: Rate | None = None
-    vision_learning_rate: Rate | None = None
-    warmup: Annotated[float, Field(ge=0)] | None = None
-    scheduler: Scheduler | None = None
-    epochs: Rate | None = None
-    max_steps: Count | None = None
-    batch_size: Count | None = None
-    gradient_accumulation: Count | None = None
-    join_turns: Count | None = None
-    balance_answers: bool | None = None
 
 
 class TrainRecipe(StrictModel):
@@ -66,19 +33,18 @@ class TrainRecipe(StrictModel):
             file; or several of them by name.
         image_root: folder below which the images lie; a curated folder's manifest names its own.
         evaluate: name → data as above. After each stage every set gets a loss and a forgetting figure.
-        evaluate_rows: conversations of each evaluation set, from its start.
         quantization: of the decoder's frozen weights: ``nf4`` (4-bit with double quantisation),
             ``int8`` (LLM.int8) or ``none``.
         compute_dtype: dtype of the frozen weights and of the matrix products.
         decoder: what learns in the language model: ``lora``, ``full`` (with its output head;
             needs quantization ``none``) or ``frozen``.
         lora_targets: ``all-linear`` or short names such as ``q_proj``.
-        lora_variant: ``rslora`` scales by alpha/sqrt(rank); ``dora`` also learns magnitudes.
-        lora_plus_ratio: learning rate of the B matrices over that of the A matrices (LoRA+); 1 = equal.
+        lora_variant: ``rslora`` scales by alpha/sqrt(rank); ``dora`` also learns magnitudes; ``lora+``
+            lets the B matrices learn 16 times as fast as the A matrices.
         vision: what learns in the vision tower: ``frozen``, ``lora``, ``full`` or ``{last_n: k}``,
             its last k blocks.
         projector: whether the parts between vision tower and decoder are trained.
-        projector_learning_rate, vision_learning_rate: None means ``learning_rate``.
+        learning_rate: one number, or ``{decoder: 2e-4, projector: 2e-5, vision: 2e-6}``.
         warmup: below 1 a share of the steps, from 1 on a number of steps.
         epochs, max_steps: ``max_steps`` wins where both are given.
         batch_size: conversations per forward and device.
@@ -91,7 +57,6 @@ class TrainRecipe(StrictModel):
         max_pixels: larger images are scaled down to so many pixels, their shape kept.
         max_reject: largest share of rows that may be rejected before the run is refused.
         save_steps: optimiser steps between checkpoints.
-        init_projector: safetensors file with the projector's weights to start from.
         report_to: ``tensorboard``, ``wandb`` or any other reporter of transformers' Trainer.
     """
 
@@ -103,7 +68,6 @@ class TrainRecipe(StrictModel):
     data: Path | dict[str, Path]
     image_root: Path | None = None
     evaluate: dict[str, Path] = Field(default_factory=dict)
-    evaluate_rows: Count = 200
     quantization: Quantization = "nf4"
     compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     decoder: Literal["lora", "full", "frozen"] = "lora"
@@ -111,15 +75,10 @@ class TrainRecipe(StrictModel):
     lora_alpha: Count = 32
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lora_targets: Literal["all-linear"] | list[str] = "all-linear"
-    lora_variant: Literal["lora", "rslora", "dora"] = "lora"
-    lora_plus_ratio: Annotated[float, Field(ge=1)] = 1.0
+    lora_variant: Literal["lora", "rslora", "dora", "lora+"] = "lora"
     vision: Vision = "frozen"
     projector: bool = True
-    init_projector: Path | None = None
-    learning_rate: Rate = 2e-4
-    projector_learning_rate: Rate | None = None
-    vision_learning_rate: Rate | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    learning_rate: LearningRate = 2e-4
     warmup: Annotated[float, Field(ge=0)] = 0.03
     scheduler: Scheduler = "cosine"
     epochs: Rate = 1
@@ -134,7 +93,6 @@ class TrainRecipe(StrictModel):
     max_reject: Annotated[float, Field(ge=0, le=1)] = 0.05
     gradient_checkpointing: bool = False
     num_workers: Annotated[int, Field(ge=0)] = 2
-    logging_steps: Count = 10
     save_steps: Count = 200
     report_to: list[str] = Field(default_factory=list)
     stages: list[StageOptions] = Field(default_factory=list)
@@ -196,32 +154,8 @@ class TrainRecipe(StrictModel):
             merged["name"] = stage.name or (f"stage {number}" if self.stages else "train")
             if stage.epochs is not None and stage.max_steps is None:
                 merged["max_steps"] = None
-            for key in ("projector_learning_rate", "vision_learning_rate"):
-                merged[key] = merged[key] or merged["learning_rate"]
             resolved.append(ResolvedStage.model_validate(merged))
         return resolved
-
-
-class ResolvedStage(StrictModel):
-    """A stage with every value known; meanings as in TrainRecipe and StageOptions."""
-
-    name: str
-    where: dict[str, str | list[str]]
-    mix: dict[str, float]
-    replay: float
-    train: list[Part]
-    vision: Vision
-    learning_rate: float
-    projector_learning_rate: float
-    vision_learning_rate: float
-    warmup: float
-    scheduler: Scheduler
-    epochs: float
-    max_steps: int | None
-    batch_size: int
-    gradient_accumulation: int
-    join_turns: int
-    balance_answers: bool
 
 
 def load(path: Path) -> TrainRecipe:

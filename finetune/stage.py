@@ -17,7 +17,10 @@ from finetune.losses import LossStore
 from finetune.metrics import read_metrics
 from finetune.plan import per_step
 from finetune.processes import sharded, start_processes
-from finetune.recipe import ResolvedStage, TrainRecipe
+from finetune.recipe import TrainRecipe
+from finetune.stage_options import ResolvedStage
+
+LORA_PLUS_RATIO = 16.0  # where the paper advises to start
 
 
 def is_done(recipe: TrainRecipe, number: int) -> bool:
@@ -64,7 +67,8 @@ def run_stage(
         per_epoch=schedule.per_epoch / per_step(stage), before=kept[-1]["seconds"] if kept else 0.0,
     )  # fmt: skip
     trainer = SampleLossTrainer(
-        learner=learner, stage=stage, losses=losses, lora_plus_ratio=recipe.lora_plus_ratio, args=arguments,
+        learner=learner, stage=stage, losses=losses, args=arguments,
+        b_ratio=LORA_PLUS_RATIO if recipe.lora_variant == "lora+" else 1.0,
         train_dataset=schedule, data_collator=collator, callbacks=[monitor],
     )  # fmt: skip
     monitor.trainer = trainer
@@ -92,19 +96,18 @@ def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, fo
     import torch
     from transformers import TrainingArguments
 
-    on_gpu = torch.cuda.is_available()
+    on_gpu, steps = torch.cuda.is_available(), -(-len(schedule) // per_step(stage))
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(recipe.folder / "tensorboard" / stage.name.replace("/", "_"))
     return TrainingArguments(
         output_dir=str(folder),
         run_name=f"{recipe.name}: {stage.name}",
-        max_steps=-(-len(schedule) // per_step(stage)),
+        max_steps=steps,
         per_device_train_batch_size=stage.batch_size,
         per_device_eval_batch_size=stage.batch_size,
         gradient_accumulation_steps=stage.gradient_accumulation,
-        learning_rate=stage.learning_rate,
+        learning_rate=stage.rates["decoder"],
         lr_scheduler_type=stage.scheduler,
         warmup_steps=stage.warmup,
-        weight_decay=recipe.weight_decay,
         seed=recipe.seed,
         bf16=recipe.compute_dtype == "bfloat16",
         fp16=recipe.compute_dtype == "float16",
@@ -115,7 +118,7 @@ def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, fo
         dataloader_pin_memory=on_gpu,
         remove_unused_columns=False,
         label_names=["labels"],
-        logging_steps=recipe.logging_steps,
+        logging_steps=max(1, min(10, steps // 50)),
         logging_nan_inf_filter=False,
         save_steps=recipe.save_steps,
         save_total_limit=2,

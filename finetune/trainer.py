@@ -19,7 +19,7 @@ from finetune.collate import IGNORED
 from finetune.join import Schedule
 from finetune.losses import LossStore, Sink, Tally
 from finetune.processes import sharded
-from finetune.recipe import ResolvedStage
+from finetune.stage_options import ResolvedStage
 
 COMPLETE = "complete.json"
 
@@ -28,36 +28,30 @@ class SampleLossTrainer(Trainer):
     """Trainer that normalises over trained tokens and keeps each sample's loss."""
 
     def __init__(
-        self, *, learner: Learner, stage: ResolvedStage, losses: LossStore, lora_plus_ratio: float, **arguments: Any
+        self, *, learner: Learner, stage: ResolvedStage, losses: LossStore, b_ratio: float = 1.0, **arguments: Any
     ) -> None:
         super().__init__(model=learner.model, **arguments)
-        self.learner, self.stage, self.lora_plus_ratio = learner, stage, lora_plus_ratio
+        self.learner, self.stage, self.b_ratio = learner, stage, b_ratio
         self.store, self.losses = losses, cast(Sink, losses)
         self.tokens_seen = 0
+        # Asked for once: each walks through all modules, which a step of a small model feels.
+        self.head = learner.model.get_output_embeddings()
+        self.size = learner.model.num_parameters(exclude_embeddings=True)
         # num_items_in_batch is counted for us, and the loss needs no further scaling.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW with a learning rate for each part, LoRA's B matrices by ``lora_plus_ratio`` faster
-        (LoRA+: Hayou et al. 2024, arXiv:2402.12354); no decay on vectors."""
+        """AdamW with a learning rate for each part, LoRA's B matrices by ``b_ratio`` faster (LoRA+: Hayou et al.
+        2024, arXiv:2402.12354)."""
         if self.optimizer is None:
-            rates = {
-                "decoder": self.stage.learning_rate,
-                "projector": self.stage.projector_learning_rate,
-                "vision": self.stage.vision_learning_rate,
-            }
-            groups: dict[tuple[float, float], list[Any]] = {}
+            groups: dict[float, list[Any]] = {}
             for name, parameter in (model or cast(torch.nn.Module, self.model)).named_parameters():
                 part = self.learner.parts.get(name.removeprefix("module."))
                 if parameter.requires_grad and part is not None:
-                    rate = rates[part] * (self.lora_plus_ratio if ".lora_B." in name else 1.0)
-                    decay = self.args.weight_decay if parameter.ndim > 1 else 0.0
-                    groups.setdefault((rate, decay), []).append(parameter)
+                    rate = self.stage.rates[part] * (self.b_ratio if ".lora_B." in name else 1.0)
+                    groups.setdefault(rate, []).append(parameter)
             cls, options = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer = cls(
-                [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()],
-                **options,
-            )
+            self.optimizer = cls([{"params": params, "lr": rate} for rate, params in groups.items()], **options)
         return self.optimizer
 
     def compute_loss(
@@ -67,7 +61,7 @@ class SampleLossTrainer(Trainer):
         labels, owners = inputs.pop("labels"), inputs.pop("owners")
         rows, epochs = inputs.pop("rows"), inputs.pop("epochs")
         trained = labels[:, 1:] != IGNORED
-        with only_positions(self.accelerator.unwrap_model(model), trained):
+        with only_positions(self.head, trained):
             outputs = model(**inputs, use_cache=False)
         logits = outputs.logits if outputs.logits.ndim == 2 else outputs.logits[:, :-1][trained]
         losses = functional.cross_entropy(logits.float(), labels[:, 1:][trained], reduction="none")
@@ -108,6 +102,10 @@ class SampleLossTrainer(Trainer):
         total = sum(loss * count for answers in sums.values() for loss, count in answers)
         return len(sums), total / max(tokens, 1), tokens
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Trainer's estimate for forward and backward of a batch, with the model's size counted once."""
+        return 6 * int(inputs["input_ids"].numel()) * self.size
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -123,16 +121,16 @@ class SampleLossTrainer(Trainer):
 
 
 @contextlib.contextmanager
-def only_positions(model: Any, trained: torch.Tensor) -> Iterator[None]:
+def only_positions(head: Any, trained: torch.Tensor) -> Iterator[None]:
     """Let the output head see only the hidden states that predict a trained token.
 
     With short answers this saves most of the head's work and memory: logits become
     (trained tokens, vocabulary) instead of (batch, tokens, vocabulary).
 
     Args:
+        head: the output layer; None leaves the logits whole.
         trained: bool (batch, tokens - 1); true where the *next* token is trained.
     """
-    head = model.get_output_embeddings()
     if head is None:
         yield
         return

@@ -28,7 +28,7 @@ def test_unknown_key_in_a_stage(tmp_path):
 
 def test_without_stages_there_is_one():
     (stage,) = TrainRecipe.model_validate({**BASE, "max_steps": 7, "learning_rate": 0.5}).resolved_stages()
-    assert (stage.max_steps, stage.learning_rate, stage.projector_learning_rate) == (7, 0.5, 0.5)
+    assert (stage.max_steps, stage.learning_rate, stage.rates["projector"]) == (7, 0.5, 0.5)
     assert stage.train == ["decoder", "projector"]
 
 
@@ -37,16 +37,16 @@ def test_a_stage_overrides_and_inherits():
         {
             **BASE,
             "max_steps": 7,
-            "learning_rate": 0.5,
-            "projector_learning_rate": 0.1,
+            "learning_rate": {"decoder": 0.5, "projector": 0.1},
             "batch_size": 3,
             "stages": [{"train": ["projector"], "learning_rate": 0.2, "epochs": 2}, {"max_steps": 9}],
         }
     )
     first, second = recipe.resolved_stages()
     assert (first.max_steps, first.epochs) == (None, 2)  # its own epochs beat the recipe's max_steps
-    assert (first.learning_rate, first.projector_learning_rate, first.batch_size) == (0.2, 0.1, 3)
-    assert (second.max_steps, second.learning_rate, second.train) == (9, 0.5, ["decoder", "projector"])
+    assert (first.rates["projector"], first.batch_size) == (0.2, 3)
+    assert (second.max_steps, second.train) == (9, ["decoder", "projector"])
+    assert second.rates == {"decoder": 0.5, "projector": 0.1, "vision": 0.5}
     assert [stage.name for stage in (first, second)] == ["stage 1", "stage 2"]
 
 
@@ -57,6 +57,7 @@ def test_a_stage_overrides_and_inherits():
         ({"projector": False, "stages": [{"train": ["projector"]}]}, "stage 1 trains"),
         ({"name": "../x"}, "name"),
         ({"learning_rate": 0}, "learning_rate"),
+        ({"learning_rate": {"projektor": 1}}, "projektor.*did you mean projector"),
     ],
 )
 def test_bad_values(tmp_path, changes, words):

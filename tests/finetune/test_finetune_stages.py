@@ -132,26 +132,26 @@ def test_stages_with_evaluations(recipe_of, toy_data):
         {"name": "captions", "where": {"source": "captions"}, "max_steps": 3, "train": ["projector"]},
         {"name": "questions", "where": {"source": "toy"}, "max_steps": 3, "replay": 0.25, "vision": "lora"},
     ]
-    folder = train(recipe_of(stages=stages, evaluate={"held": str(toy_data)}, evaluate_rows=7, max_steps=None))
+    folder = train(recipe_of(stages=stages, evaluate={"held": str(toy_data)}, max_steps=None))
     lines = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["name"], line["rows"]) for line in lines] == [
-        (-1, "held", 7),
-        (0, "held", 7),
-        (1, "held", 7),
+        (-1, "held", 42),
+        (0, "held", 42),
+        (1, "held", 42),
     ]
     losses = [line["loss"] for line in lines]
     assert lines[0]["forgetting"] is None
     assert lines[2]["forgetting"] == pytest.approx(losses[2] - min(losses[:2]))
     assert json.loads((folder / "manifest.json").read_text())["evaluations"] == lines
     report = (folder / "report.md").read_text()
-    assert f"| held | after questions | {losses[2]:.4f} | {lines[2]['forgetting']:+.4f} | 7 |" in report
+    assert f"| held | after questions | {losses[2]:.4f} | {lines[2]['forgetting']:+.4f} | 42 |" in report
     assert "data:image/png;base64," in (folder / "report.html").read_text()
 
 
 def test_an_evaluation_changes_no_weight(recipe_of, toy_data, tmp_path):
     from safetensors.torch import load_file
 
-    runs = [train(recipe_of(out=tmp_path / name, evaluate=sets, evaluate_rows=4, lora_dropout=0.0))
+    runs = [train(recipe_of(out=tmp_path / name, evaluate=sets, lora_dropout=0.0))
             for name, sets in (("without", {}), ("with", {"held": str(toy_data)}))]  # fmt: skip
     left, right = (load_file(run / "adapter" / "adapter_model.safetensors") for run in runs)
     assert all((left[name] == right[name]).all() for name in left)

@@ -150,9 +150,26 @@ def test_trained_parts_change_and_nothing_else(recipe_of, spied, deep_model, cha
     assert all("embed" in name for name in trained - changed)
     assert {learner.parts[name] for name in changed} == set(recipe.parts())
     assert not any("encoder.layers.2." in name or "post_layernorm" in name for name in changed)
-    if changes.get("decoder") != "full":  # that one is a whole checkpoint
+    if changes.get("decoder") == "full":
+        _is_whole_checkpoint(recipe, folder, learner.model)
+    else:
         saved = load_file(folder / "adapter" / "adapter_model.safetensors")
         assert {name.replace(".modules_to_save.default", "").replace(".default", "") for name in trained} <= set(saved)
+
+
+def _is_whole_checkpoint(recipe, folder, model):
+    """The folder loads by itself with the trained weights, parity loads the same, and there is nothing to merge."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from finetune.merge import load_adapter, merge
+
+    plain = dict(AutoModelForImageTextToText.from_pretrained(folder / "adapter").named_parameters())
+    ours = dict(load_adapter(recipe, folder).named_parameters())
+    for name, parameter in model.named_parameters():
+        assert torch.equal(plain[name], parameter.to(plain[name].dtype)) and torch.equal(plain[name], ours[name])
+    with pytest.raises(UserError, match="whole checkpoint already"):
+        merge(folder, folder / "merged", into=None, count=1)
 
 
 def test_a_batch_of_text_leaves_the_tower_alone(recipe_of, spied, toy_data, tmp_path):
