@@ -24,6 +24,8 @@ REASONS = {
     "unreadable": "not readable",
     "none": "no image",
 }
+_EDITION = "2"  # of what ``render`` makes; another one leaves old thumbnails aside
+_MAGNIFIED_TO = 640  # pixels: tiny pictures grow by whole factors, so that a screen shows their pixels unsmoothed
 _LOSSLESS_BELOW = 256  # small pictures suffer from JPEG, and PNG is small enough
 _LIMITS = MeasureSettings()  # the same caps as curation
 _DECODING = threading.BoundedSemaphore(2)  # bounds memory: a page asks for dozens at once
@@ -31,6 +33,8 @@ _DECODING = threading.BoundedSemaphore(2)  # bounds memory: a page asks for doze
 
 def render(data: bytes, size: int) -> bytes:
     """The picture that curation and evaluation see, at most ``size`` pixels on its longest side.
+
+    A browser would smooth a tiny picture as it enlarges it, and a sharp one would look blurred.
 
     Returns: PNG for small pictures, JPEG for the others.
 
@@ -50,7 +54,7 @@ def cached(cache: Path, image_key: str, size: str, make: Callable[[], bytes]) ->
     The cache is content-addressed, so folders share it and nothing in it goes stale. A
     write that fails (disk full, read-only folder) costs only the next look-up.
     """
-    path = cache / size / image_key[:2] / image_key
+    path = cache / f"{size}-{_EDITION}" / image_key[:2] / image_key
     with contextlib.suppress(OSError):
         return path.read_bytes()
     made = make()
@@ -84,6 +88,9 @@ def media_type(picture: bytes) -> str:
 def _encode(image: Image.Image, size: int) -> bytes:
     buffer = io.BytesIO()
     if max(image.size) <= _LOSSLESS_BELOW:
+        factor = min(size, _MAGNIFIED_TO) // max(image.size)
+        if factor > 1:
+            image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
         image.save(buffer, "PNG")
     else:
         image.thumbnail((size, size), Image.Resampling.LANCZOS)

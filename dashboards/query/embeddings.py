@@ -22,7 +22,8 @@ from dashboards.query.engine import Connection, fetch
 
 _COLUMN = "clip_embedding"
 _BLOCK = 32_768  # rows compared at a time
-_SAMPLED = 500  # pictures from which "how near is usual" is learnt
+_KEY_BYTES = 64  # of a sha256 in hexadecimal
+_SAMPLED = 100  # pictures from which "how near is usual" is learnt
 _USUAL_PERCENTILE = 5
 
 
@@ -48,15 +49,17 @@ def open_embeddings(cache: Path, folder: Folder) -> Embeddings | None:
         UserError: the stored signals cannot be read, or the cache cannot be written.
     """
     place = cache / "embeddings" / f"{folder.name}-{folder.fingerprint}"
-    done = place.with_suffix(".json")
+    done = _file(place, "index.json")
     with _readable(folder):
         if not done.is_file():
             with _alone(place):
                 if not done.is_file() and not _write(place, folder):
                     return None
-        vectors = np.load(place.with_suffix(".vectors.npy"), mmap_mode="r")
-        keys = np.load(place.with_suffix(".keys.npy"), mmap_mode="r")
-        return Embeddings(vectors, keys, float(json.loads(done.read_text())["usual"]))
+        facts = json.loads(done.read_text())
+        shape = (int(facts["pictures"]), int(facts["width"]))
+        vectors = np.memmap(_file(place, "vectors"), np.float16, "r", shape=shape)
+        keys = np.memmap(_file(place, "keys"), f"S{_KEY_BYTES}", "r", shape=shape[:1])
+        return Embeddings(vectors, keys, float(facts["usual"]))
 
 
 def embedding_of(connection: Connection, folder: Folder, image_key: str) -> NDArray[np.float32] | None:
@@ -86,39 +89,41 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _write(place: Path, folder: Folder) -> bool:
-    """Stream the embeddings into two ``.npy`` files; False if there are none."""
+    """Stream the embeddings into two files of plain numbers; False if there are none."""
     parts = [part for part in _parts(folder.path) if _COLUMN in pq.read_schema(part).names]
     total, width = 0, 0
-    for keys, vectors in _embedded(parts):
-        total, width = total + len(keys), vectors.shape[1]
-    if not total:
+    if not parts:
         return False
     with (
-        atomic_path(place.with_suffix(".vectors.npy")) as vector_file,
-        atomic_path(place.with_suffix(".keys.npy")) as key_file,
-    ):
-        all_vectors = np.lib.format.open_memmap(vector_file, "w+", np.float16, (total, width))
-        all_keys = np.lib.format.open_memmap(key_file, "w+", "S64", (total,))
-        start = 0
+        atomic_path(_file(place, "vectors")) as vector_file, vector_file.open("wb") as all_vectors,
+        atomic_path(_file(place, "keys")) as key_file, key_file.open("wb") as all_keys,
+    ):  # fmt: skip
         for keys, vectors in _embedded(parts):
-            all_vectors[start : start + len(keys)] = vectors
-            all_keys[start : start + len(keys)] = keys
-            start += len(keys)
-        all_vectors.flush()
-        all_keys.flush()
-        usual = _usual(all_vectors)
-    write_json(place.with_suffix(".json"), {"usual": usual, "pictures": total})
+            total, width = total + len(vectors), vectors.shape[1]
+            all_vectors.write(vectors.tobytes())
+            all_keys.write(keys)
+    if not total:
+        return False
+    stored = np.memmap(_file(place, "vectors"), np.float16, "r", shape=(total, width))
+    write_json(_file(place, "index.json"), {"usual": _usual(stored), "pictures": total, "width": width})
     return True
 
 
-def _embedded(parts: list[Path]) -> Iterator[tuple[NDArray[np.bytes_], NDArray[np.float16]]]:
+def _file(place: Path, kind: str) -> Path:
+    return place.with_name(f"{place.name}.{kind}")
+
+
+def _embedded(parts: list[Path]) -> Iterator[tuple[bytes, NDArray[np.float16]]]:
+    """The keys of a batch, 64 bytes each, and its vectors."""
     for part in parts:
         for batch in pq.ParquetFile(part).iter_batches(columns=["image_key", _COLUMN], batch_size=_BLOCK):
             batch = batch.filter(batch.column(_COLUMN).is_valid())
             if batch.num_rows:
+                keys = batch.column("image_key").cast(pa.binary()).cast(pa.binary(_KEY_BYTES))
                 lists: pa.FixedSizeListArray = batch.column(_COLUMN)
                 vectors = lists.flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
-                yield np.asarray(batch.column("image_key").to_pylist(), dtype="S64"), vectors
+                start = keys.offset * _KEY_BYTES
+                yield keys.buffers()[1][start : start + len(keys) * _KEY_BYTES].to_pybytes(), vectors
 
 
 def _blocks(vectors: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
@@ -144,7 +149,7 @@ def _usual(vectors: NDArray[np.float16]) -> float:
 def _readable(folder: Folder) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder.path}: its embeddings cannot be read ({reason}); curate again") from error
 
@@ -153,6 +158,6 @@ def _readable(folder: Folder) -> Iterator[None]:
 def _alone(place: Path) -> Iterator[None]:
     """One writer at a time, across sessions and processes."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with place.with_suffix(".lock").open("w") as lock:
+    with _file(place, "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -17,6 +17,7 @@ from dashboards.query.strictness import near_sql
 from dashboards.query.tables import Predictions
 
 _LONGEST_LIST = 500  # values offered for one filter
+_MOST_ANSWERS = 100_000  # at a time; pages ask for dozens
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,10 @@ def filter_values(connection: Connection, table: Predictions) -> dict[str, list[
 def _select(connection: Connection, table: Predictions, where: str, values: list[Any]) -> list[Answer]:
     correct = table.correct_sql()
     sql = f"""
-        SELECT *, {correct} AS correct, {near_sql(correct)} AS near
-        FROM read_parquet(?, file_row_number = true) WHERE {where} ORDER BY file_row_number"""
+        SELECT *, {correct} AS correct, {near_sql(correct)} AS near FROM (
+            SELECT * FROM read_parquet(?, file_row_number = true) WHERE {where}
+            ORDER BY file_row_number LIMIT {_MOST_ANSWERS}
+        )"""  # the limit keeps DuckDB from preparing ``near`` for the whole table
     return [_answer(row, table) for row in fetch(connection, sql, [table.path, *values])]
 
 

@@ -99,10 +99,11 @@ def _rows_about(
 ) -> dict[str, list[TrainingRow]]:
     sql = """
         SELECT sample_id, question, answer, decision, reason, image_keys FROM read_parquet(?)
-        WHERE list_has_any(image_keys, ?) ORDER BY position"""
+        WHERE image_keys[1] IN (SELECT unnest(?)) OR (len(image_keys) > 1 AND list_has_any(image_keys, ?))
+        ORDER BY position"""
     rows: dict[str, list[TrainingRow]] = {}
     asked, wanted = normalized(question), set(keys)
-    for row in fetch(connection, sql, [folder.file("samples.parquet"), list(keys)]):
+    for row in fetch(connection, sql, [folder.file("samples.parquet"), list(keys), list(keys)]):
         same = normalized(row["question"] or "") == asked
         about = TrainingRow(
             row["sample_id"],

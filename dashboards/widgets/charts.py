@@ -34,7 +34,12 @@ def scores_chart(scores: Sequence[Score]) -> alt.LayerChart | alt.FacetChart:
     )
     runs = list(dict.fromkeys(frame["run"]))
     base = alt.Chart(frame).encode(
-        y=alt.Y("metric:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, ticks=False, domain=False)),
+        y=alt.Y(
+            "metric:N",
+            title=None,
+            sort=None,
+            axis=alt.Axis(labelLimit=260, labelFlush=False, ticks=False, domain=False),
+        ),
         yOffset=alt.YOffset("run:N", sort=runs),
         color=alt.Color("run:N", sort=runs, legend=alt.Legend(title=None, orient="top", labelLimit=240)),
         tooltip=["run", "metric", "Score", "95% interval", alt.Tooltip("n:Q", format=",")],
@@ -64,7 +69,10 @@ def funnel_chart(funnel: Funnel) -> alt.LayerChart | alt.FacetChart:
     frame = pd.DataFrame(rows)
     order = [step.rule for step in funnel.steps]
     y = alt.Y(
-        "rule:N", sort=order, title=None, axis=alt.Axis(labelLimit=200, labelOverlap=False, ticks=False, domain=False)
+        "rule:N",
+        sort=order,
+        title=None,
+        axis=alt.Axis(labelLimit=200, labelFlush=False, labelOverlap=False, ticks=False, domain=False),
     )
     most = max(step.fired for step in funnel.steps)
     scale = alt.Scale(domain=[0, most * 1.6])  # leaves room for the labels

@@ -16,7 +16,7 @@ from dashboards.query.views import View
 from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.headline import count_card
 from dashboards.widgets.links import open_failures
-from dashboards.widgets.numbers import as_label, difference, difference_interval
+from dashboards.widgets.numbers import difference, difference_interval
 from dashboards.widgets.touched import touched_panel
 
 
@@ -91,7 +91,7 @@ def _slices(view: View, task: str, found: Flips) -> None:
     worst = found.slices[:12]
     frame = pd.DataFrame(
         {
-            "slice": [as_label(one.where.replace("=", " is ", 1)) for one in worst],
+            "slice": [_name(one.where) for one in worst],
             "change": [100 * one.difference for one in worst],
             "low": [100 * (one.low if one.low is not None else one.difference) for one in worst],
             "high": [100 * (one.high if one.high is not None else one.difference) for one in worst],
@@ -100,7 +100,9 @@ def _slices(view: View, task: str, found: Flips) -> None:
         }
     )
     base = alt.Chart(frame).encode(
-        y=alt.Y("slice:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, ticks=False, domain=False)),
+        y=alt.Y(
+            "slice:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, labelFlush=False, ticks=False, domain=False)
+        ),
         tooltip=[
             "slice",
             alt.Tooltip("change:Q", format="+.1f"),
@@ -108,14 +110,19 @@ def _slices(view: View, task: str, found: Flips) -> None:
             alt.Tooltip("q:Q", format=".3g"),
         ],
     )
-    title = "points of percent"
+    title = "change in the share of right answers, percentage points"
     interval = base.mark_rule(strokeWidth=3, color="#0072b2").encode(x=alt.X("low:Q", title=title), x2="high:Q")
     dot = base.mark_point(filled=True, size=80, opacity=1, color="#0072b2").encode(x="change:Q")
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="#808b99").encode(x="x:Q")
     st.altair_chart(alt.layer(zero, interval, dot).properties(height=26 * len(worst) + 60), alt="Change per slice")
     chosen = st.selectbox(
         "See the broken cases of", [one.where for one in worst], index=None, key="compare_slice", placeholder="a slice",
-        format_func=lambda where: as_label(where.replace("=", " is ", 1)),
+        format_func=_name,
     )  # fmt: skip
     if chosen:
         open_failures(replace(view.spec, task=task, where=(chosen,), outcome="Broken"))
+
+
+def _name(where: str) -> str:
+    name, _, value = where.partition("=")
+    return f"{name.replace('_', ' ')} = {value}"

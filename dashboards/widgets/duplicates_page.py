@@ -17,6 +17,7 @@ from dashboards.widgets.pager import first_page, pager
 from dashboards.widgets.reviewer import reviewer
 
 _GROUPS_A_PAGE = 24
+_SMALL = 2  # pictures of a group that takes half the width
 _FAILED = "duplicates_failed"
 
 
@@ -37,16 +38,32 @@ def show_duplicates(folder: Folder) -> None:
         for decision in state.decisions()
         if decision.line.action == "keep" and decision.state == "active"
     }
-    for number, group in enumerate(groups):
-        _group(folder, group, start + number + 1, kept)
+    for numbered in _rows(list(enumerate(groups, start=start + 1))):
+        columns = st.columns(2 if len(numbered[0][1].members) <= _SMALL else 1, gap="small")
+        for column, (number, group) in zip(columns, numbered, strict=False):
+            with column:
+                _group(folder, group, number, kept)
     st.caption(f"{start + 1:,}–{min(start + _GROUPS_A_PAGE, total):,} of {total:,} groups with a replaced row")
 
 
+def _rows(groups: list[tuple[int, Group]]) -> list[list[tuple[int, Group]]]:
+    """Lines of the page: two small groups share one, a large group has its own."""
+    lines: list[list[tuple[int, Group]]] = []
+    for number, group in groups:
+        last = lines[-1] if lines else []
+        small = len(group.members) <= _SMALL
+        if small and len(last) == 1 and len(last[0][1].members) <= _SMALL:
+            last.append((number, group))
+        else:
+            lines.append([(number, group)])
+    return lines
+
+
 def _group(folder: Folder, group: Group, number: int, kept: set[str]) -> None:
-    with st.container(border=True, key=f"group_{number}"):
+    with st.container(border=True, height="stretch", key=f"group_{number}"):
         rows = sum(len(member.replaced) for member in group.members)
         st.caption(f"Group {number:,} · {len(group.members)} pictures · {rows:,} rows replaced")
-        with st.grid(6, gap="small"):
+        with st.grid(2 if len(group.members) <= _SMALL else 6, gap="small"):
             for place, member in enumerate(group.members):
                 _member(folder, member, f"{number}_{place}", kept)
 

@@ -62,11 +62,16 @@ def _changes(view: View, headlines: list[Score]) -> dict[tuple[str, str], Change
 
 def _counts(catalog: Catalog, view: View) -> None:
     counts = state.outcome_counts(view)
-    count_card("Answers wrong", f"{counts['Wrong']:,}", f"of {counts['All']:,} answers")
+    judged = counts["Wrong"] + counts["Right"]
+    share = f"{100 * counts['Wrong'] / judged:.1f}% of {judged:,} with a verdict" if judged else "none has a verdict"
+    count_card("Answers wrong", f"{counts['Wrong']:,}", share, f"{counts['All']:,} answers in all")
     sets = catalog.finished("curated")
     if sets:
         funnel = state.funnel(sets[0])
-        count_card("Rows kept for training", f"{funnel.kept:,}", f"of {funnel.rows_in:,} in {sets[0].name}")
+        count_card(
+            "Rows kept for training", f"{funnel.kept:,}", f"of {funnel.rows_in:,} in {sets[0].name}",
+            f"{funnel.flagged:,} of them flagged",
+        )  # fmt: skip
 
 
 def _by_run(catalog: Catalog) -> dict[str, list[Score]]:

@@ -57,8 +57,7 @@ def curation_panel(catalog: Catalog) -> None:
         return
     funnel = state.funnel(_chosen(sets, "Curated set", "set"))
     share = f" ({100 * funnel.kept / funnel.rows_in:.1f}%)" if funnel.rows_in else ""
-    flagged = f", {funnel.flagged:,} of them flagged" if funnel.flagged else ""
-    st.caption(f"{funnel.rows_in:,} rows in → {funnel.kept:,} kept{share}{flagged}")
+    st.caption(f"{funnel.rows_in:,} rows in → {funnel.kept:,} kept{share}, {funnel.flagged:,} of them flagged")
     if funnel.steps:
         st.altair_chart(funnel_chart(funnel), alt="Rows on which each rule fired, and rows that it dropped")
     else:

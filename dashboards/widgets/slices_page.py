@@ -17,6 +17,12 @@ from dashboards.widgets.links import open_failures
 from evalsuite.statistics import Slice
 
 _SHOWN = 20
+_AXIS = alt.Axis(labelLimit=340, labelFlush=False, ticks=False, domain=False)
+_FORMATS = {
+    "Errors": st.column_config.NumberColumn(format="%.1f%%"),
+    "Rows": st.column_config.NumberColumn(format="localized"),
+    "Images": st.column_config.NumberColumn(format="localized"),
+}
 
 
 def show_slices(view: View) -> None:
@@ -39,7 +45,7 @@ def show_slices(view: View) -> None:
     event = st.dataframe(
         _table(shown), hide_index=True, key=f"slices_{view.run.name}_{task}", on_select="rerun",
         selection_mode="single-row",
-        column_config={"Errors": st.column_config.NumberColumn(format="%.1f%%")},
+        column_config=_FORMATS,
     )  # fmt: skip
     st.caption("Choose a row to see its failures.")
     same_in_terminal(rank_slices(view.run, task))
@@ -84,7 +90,7 @@ def excess_chart(slices: tuple[Slice, ...]) -> alt.LayerChart | alt.FacetChart:
         }
     )
     base = alt.Chart(frame).encode(
-        y=alt.Y("slice:N", sort=None, title=None, axis=alt.Axis(labelLimit=340, ticks=False, domain=False)),
+        y=alt.Y("slice:N", sort=None, title=None, axis=_AXIS),
         color=alt.Color(
             "finding:N",
             scale=alt.Scale(domain=["worse", "not sure", "better"], range=["#d55e00", "#9aa4b2", "#0072b2"]),

@@ -17,8 +17,11 @@ from dashboards.widgets.cases import case_grid
 from dashboards.widgets.headline import count_card
 from dashboards.widgets.notice import problem
 
-_SIDE = 6
+_SIDE = 12  # cases on each side of the line
 _STEPS = 200
+_COUNTS = {
+    name: st.column_config.NumberColumn(format="localized") for name in ("Rows", "Fires in the recipe", "Fires now")
+}
 
 
 def show_thresholds(folder: Folder) -> None:
@@ -51,13 +54,14 @@ def _moved(folder: Folder, threshold: Threshold) -> None:
     )  # fmt: skip
     preview = state.threshold_preview(folder, threshold, number)
     _counts(preview, threshold)
-    st.altair_chart(histogram_chart(state.threshold_histogram(folder, threshold), threshold, number))
+    chart = histogram_chart(state.threshold_histogram(folder, threshold), threshold, number)
+    st.altair_chart(chart, alt="Distribution of what the rule compares, and the line")
     left, right = st.columns([3, 2], gap="medium")
     with left:
         _sources(preview)
     with right:
         st.caption("Copy into the recipe")
-        st.code(_patch(threshold, number), language="yaml")
+        st.code(_patch(threshold, number), language="yaml", wrap_lines=True)
         st.caption("then decide beside the set, and see which rows change")
         st.code(try_thresholds(folder), language="bash", wrap_lines=True)
     _both_sides(folder, threshold, number)
@@ -119,10 +123,10 @@ def histogram_chart(found: Histogram, threshold: Threshold, number: float) -> al
 
 def _sources(preview: Preview) -> None:
     rows = [
-        {"Source": name, "Rows": rows, "Fires (recipe)": before, "Fires (now)": now, "Change": now - before}
+        {"Source": name, "Rows": rows, "Fires in the recipe": before, "Fires now": now, "Change": now - before}
         for name, rows, before, now in preview.by_source
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="sources")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="sources", column_config=_COUNTS)
 
 
 def _patch(threshold: Threshold, number: float) -> str:

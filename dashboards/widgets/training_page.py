@@ -15,7 +15,9 @@ from dashboards.widgets.cases import case_grid
 from dashboards.widgets.charts import epoch_chart, loss_chart
 from dashboards.widgets.pager import PAGE_SIZE, first_page, pager
 
-_DECIMALS = {name: st.column_config.NumberColumn(format="%.3f") for name in ("Mean", "Median", "95th percentile")}
+_DECIMALS = {name: st.column_config.NumberColumn(format="%.3f") for name in ("Mean", "Median", "95th percentile")} | {
+    "Rows": st.column_config.NumberColumn(format="localized")
+}
 
 
 def show_training(catalog: Catalog, folder: Folder) -> None:

@@ -79,7 +79,7 @@ def test_thumbnails_are_really_painted(page: Page) -> None:
     images = page.locator("a.card img")
     expect(images).to_have_count(24)
     for image in images.all()[:8]:
-        expect(image).to_have_js_property("naturalWidth", 64)
+        expect(image).to_have_js_property("naturalWidth", 320)
         assert "/app/static/thumb/" in (image.get_attribute("src") or "")
 
 

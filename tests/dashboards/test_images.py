@@ -63,7 +63,8 @@ def test_a_thumbnail_is_served_and_may_be_kept_by_the_browser(own: Path, client:
     assert "immutable" in answer.headers["cache-control"]
     shown = Image.open(io.BytesIO(answer.content))
     original = Image.open(own / "raw" / "images" / "test" / "0.png").convert("RGB")
-    assert shown.size == original.size and shown.tobytes() == original.tobytes(), "small pictures lose nothing"
+    assert shown.size == (320, 320) and original.size == (64, 64), "five pixels for one"
+    assert shown.resize((64, 64), Image.Resampling.NEAREST).tobytes() == original.tobytes(), "no colour is new"
 
 
 def test_thumbnails_are_rendered_once(own: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,12 +166,24 @@ def test_large_pictures_shrink_to_jpeg(size: int) -> None:
     assert max(Image.open(io.BytesIO(picture)).size) == size
 
 
+@pytest.mark.parametrize(
+    ("side", "size", "shown"), [(64, 320, 320), (64, 1280, 640), (200, 320, 200), (250, 1280, 500)]
+)
+def test_tiny_pictures_grow_by_whole_pixels(side: int, size: int, shown: int) -> None:
+    noise = Image.effect_noise((side, side), 60).convert("RGB")
+    buffer = io.BytesIO()
+    noise.save(buffer, "PNG")
+    made = Image.open(io.BytesIO(render(buffer.getvalue(), size)))
+    assert made.size == (shown, shown)
+    assert made.resize((side, side), Image.Resampling.NEAREST).tobytes() == noise.tobytes()
+
+
 def test_exif_orientation_and_transparency() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees
     buffer = io.BytesIO()
     Image.new("RGB", (40, 20)).save(buffer, "JPEG", exif=exif)
-    assert Image.open(io.BytesIO(render(buffer.getvalue(), 320))).size == (20, 40)
+    assert Image.open(io.BytesIO(render(buffer.getvalue(), 320))).size == (160, 320)
     shown = Image.open(io.BytesIO(render(_png(4, 4, "RGBA", (255, 0, 0, 0)), 320)))
     assert shown.getpixel((0, 0)) == (255, 255, 255), "transparent is shown on white"
 

@@ -54,9 +54,9 @@ def test_search_is_exact(folder: Folder, lookup: Connection, stored: pd.DataFram
 
 def test_the_files_are_written_once(folder: Folder, tmp_path: Path) -> None:
     open_embeddings(tmp_path, folder)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.vectors")}
     open_embeddings(tmp_path, folder)
-    assert before and before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    assert before and before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.vectors")}
 
 
 def test_an_evaluation_picture_that_was_trained_on_is_a_leak_unless_dropped(
