@@ -68,7 +68,8 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {dotted!r}; {hint}"
     if problem["type"] == "missing":
         return f"key {dotted!r} is missing"
-    return f"{dotted or 'recipe'}: {problem['msg']} (got {problem['input']!r:.80})"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{dotted or 'recipe'}: {said} (got {problem['input']!r:.80})"
 
 
 def _known_keys(model: type[BaseModel], place: list[str]) -> list[str]:

@@ -23,8 +23,10 @@ def load_manifest(folder: Path) -> dict[str, Any]:
         UserError: the folder is no finished evaluation.
     """
     manifest = read_manifest(folder, finish_with=FINISH)
-    if manifest.get("stage") != STAGE or not isinstance(manifest.get("task_specs"), list):
+    if manifest.get("stage") != STAGE:
         raise UserError(f"{folder}: is no evaluation (its manifest says {manifest.get('stage')!r})")
+    if not isinstance(manifest.get("task_specs"), list):
+        raise UserError(f"{folder}: was made by another version of Winnow; bring it up to date with `{FINISH}`")
     return manifest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from curate.config import StrictModel, load_mapping, load_recipe, parse_recipe
 from curate.errors import UserError
 from curate.settings import RemoteSettings, SourceSettings
 from evalsuite.extract import Extraction
-from evalsuite.scoring.settings import MetricSettings, with_variant
+from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, with_variant
 from evalsuite.task_rows import Slice, slice_name
 
 _SHIPPED = Path(__file__).with_name("tasks")
@@ -73,6 +74,11 @@ class TaskSpec(StrictModel):
     @field_validator("metrics")
     @classmethod
     def _known(cls, value: dict[str, MetricSettings]) -> dict[str, MetricSettings]:
+        for name, given in value.items():
+            if given.metric is None and name not in METRIC_NAMES:
+                near = difflib.get_close_matches(name, METRIC_NAMES, n=2, cutoff=0.5)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(METRIC_NAMES)}"
+                raise ValueError(f"no metric {name!r}; {hint}")
         return {name: MetricSettings.model_validate({"metric": name, **given.model_dump(exclude_none=True)})
                 for name, given in value.items()}  # fmt: skip
 
@@ -106,7 +112,11 @@ def load_spec(name_or_path: str) -> TaskSpec:
     if name_or_path in shipped:
         return load_recipe(shipped[name_or_path], TaskSpec)
     if not name_or_path.endswith((".yaml", ".yml")):
-        raise UserError(f"no task {name_or_path!r}; shipped: {', '.join(shipped)}; or give the path of a YAML file")
+        near = difflib.get_close_matches(name_or_path, shipped, n=2, cutoff=0.5)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise UserError(
+            f"no task {name_or_path!r}{hint}; shipped: {', '.join(shipped)}; or give the path of a YAML file"
+        )
     return _on_base(Path(name_or_path), shipped)
 
 

@@ -14,7 +14,7 @@ from curate.reading.unavailable import is_url
 from curate.sample import IMAGE_MARKER, BadRow, Sample, check_unique, to_record
 from curate.settings import MeasureSettings
 from evalsuite.task import TaskSpec
-from evalsuite.task_rows import filled, options_of, slices_of
+from evalsuite.task_rows import filled, options_of, places, slices_of
 
 if TYPE_CHECKING:
     from curate.sources import OpenedSource
@@ -70,9 +70,12 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
 
     Raises:
         UserError: the source cannot be read, ids repeat, no row can be scored, or all images are behind
-            URLs and the task does not say to fetch them.
+            URLs and the task does not say to fetch them, or its prompt asks for what no row has.
     """
-    opened = _opened(spec)
+    try:
+        opened = _opened(spec)
+    except UserError as error:
+        raise UserError(f"task {spec.name}: {error}; `source:` in the task says where its data lies") from error
     bad: list[str] = []
     unscorable: list[str] = []
     rows: list[TaskRow] = []
@@ -84,14 +87,21 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
             else:
                 yield row
 
+    known = {"question"}
     for sample in check_unique(samples()):
         assert isinstance(sample, Sample)
+        known |= sample.meta.keys()
         if row := _row(sample, spec):
             rows.append(row)
         else:
             unscorable.append(sample.id)
     if not rows:
         raise UserError(f"task {spec.name}: {spec.source.location} holds no row with a question and an answer")
+    if unknown := places(spec.prompt) - known:
+        raise UserError(
+            f"task {spec.name}: its prompt asks for {{{min(unknown)}}}, which no row has; "
+            f"rows have {', '.join(sorted(known))}"
+        )
     if spec.remote is None and any(row.images for row in rows) and all(map(_behind_urls, rows)):
         raise UserError(f"task {spec.name}: its images are web addresses; `remote: {{}}` in the task fetches them")
     if limit is not None and limit < len(rows):

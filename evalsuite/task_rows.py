@@ -49,6 +49,11 @@ def filled(prompt: str, values: Mapping[str, Any]) -> str:
     return _PLACE.sub(value, prompt)
 
 
+def places(prompt: str) -> set[str]:
+    """Keys that the prompt asks for."""
+    return set(_PLACE.findall(prompt))
+
+
 def slices_of(meta: Mapping[str, Any], slices: Sequence[str | Slice]) -> dict[str, str]:
     """Slice name → value as text; slices that the row has no value for are left out."""
     found: dict[str, str] = {}

@@ -44,6 +44,20 @@ def test_a_task_of_ones_own_reads_llava_records(tmp_path: Path) -> None:
     assert len(task.unscorable) == 1 and len(task.bad_rows) == 1
 
 
+def test_a_prompt_that_asks_for_what_no_row_has_is_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "d.csv", "id,question,answer\n1,q?,a\n")
+    text = f"name: t\nsource: {{location: {data}}}\nprompt: 'Q: {{qestion}} {{a: 1}}'\nmetrics: [accuracy]\n"
+    with pytest.raises(
+        UserError, match=r"task t: its prompt asks for \{qestion\}, which no row has; rows have question"
+    ):
+        load_task(load_spec(str(write(tmp_path / "t.yaml", text))), limit=None, seed=0)
+
+
+def test_a_misspelt_task_is_named() -> None:
+    with pytest.raises(UserError, match=r"no task 'textvq' \(did you mean textvqa\?\); shipped: chartqa"):
+        load_spec("textvq")
+
+
 def test_limit_draws_the_same_rows_and_keeps_their_order(tmp_path: Path) -> None:
     data = write(tmp_path / "d.csv", "id,question,answer\n" + "".join(f"{n},q{n}?,a\n" for n in range(50)))
     spec = load_spec(str(write(tmp_path / "t.yaml", f"name: t\nsource: {{location: {data}}}\nmetrics: [accuracy]\n")))
@@ -56,7 +70,7 @@ def test_limit_draws_the_same_rows_and_keeps_their_order(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: t\nsource: {location: x}\nmetrics: [acuracy]\n", "metrics"),
+        ("name: t\nsource: {location: x}\nmetrics: [acuracy]\n", "no metric 'acuracy'; did you mean accuracy"),
         ("name: t\nsource: {location: x}\nmetrics: []\n", "metrics"),
         ("name: t\nsource: {location: x}\nmetrics: [accuracy]\nextraction: {kind: choice}\n", "choices"),
         ("name: t\nsource: {location: x}\nmetrics: [accuracy]\npromt: x\n", "unknown key 'promt'"),
