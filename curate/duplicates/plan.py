@@ -22,7 +22,7 @@ BITS = 64
 TABLE_BITS = 22  # longest chunk: its table has 4M buckets
 # Nanoseconds, measured on one core: look a bucket up, compare one candidate, one cell of brute
 # force, build one entry of a table, sort one hash into it; and what a mask costs whatever the number of hashes.
-LOOKUP, COMPARE, CELL, ENTRY, SORT, MASK = 6.0, 40.0, 1.5, 4.0, 150.0, 60_000.0
+LOOKUP, COMPARE, CELL, ENTRY, SORT, MASK = 6.0, 40.0, 0.8, 4.0, 150.0, 60_000.0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from curate.duplicates.groups import BLOCK, Hashes, Indices, Pairs, blocks, products, starts_of
 from curate.duplicates.plan import BITS, Chunk, plan
 
+_TILE = 32, 4096  # hashes compared at once where all are compared with all
 CROWDED = 1 << 18  # candidates in one pair of buckets above which it is searched again
 
 
@@ -108,12 +109,34 @@ def _near(in_a: _Buckets, in_b: _Buckets, i: Indices, j: Indices, radius: int) -
 
 
 def _brute_force(a: Hashes, b: Hashes, radius: int, same: bool) -> Iterator[Pairs]:
-    step = max(1, BLOCK // len(b))
-    for start in range(0, len(a), step):
-        first = start if same else 0
-        near = np.bitwise_count(a[start : start + step, None] ^ b[None, first:]) <= radius
-        i, j = np.nonzero(np.triu(near, 1) if same else near)
-        yield i + start, j + first
+    """Tile by tile, so that what is computed stays in the cache."""
+    height, width = _TILE
+    differing, bits = np.empty(_TILE, np.uint64), np.empty(_TILE, np.uint8)
+    rows: list[Indices] = []
+    columns: list[Indices] = []
+    held = 0
+    for top in range(0, len(a), height):
+        one = a[top : top + height, None]
+        for left in range(top - top % width if same else 0, len(b), width):
+            other = b[None, left : left + width]
+            tile = np.s_[: len(one), : other.shape[1]]
+            np.bitwise_xor(one, other, out=differing[tile])
+            near = np.flatnonzero(np.bitwise_count(differing[tile], out=bits[tile]) <= radius)
+            if len(near):
+                i, j = np.divmod(near, other.shape[1])
+                rows.append(i + top)
+                columns.append(j + left)
+                held += len(near)
+            if held >= BLOCK:
+                yield _upper(np.concatenate(rows), np.concatenate(columns), same)
+                rows, columns, held = [], [], 0
+    if held:
+        yield _upper(np.concatenate(rows), np.concatenate(columns), same)
+
+
+def _upper(i: Indices, j: Indices, same: bool) -> Pairs:
+    """Of pairs of one set with itself those in one direction."""
+    return (i[i < j], j[i < j]) if same else (i, j)
 
 
 def _buckets(values: Hashes, chunk: Chunk) -> _Buckets:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
-import resource
 import shutil
 import tempfile
 import time
@@ -89,6 +88,7 @@ def write_rows(space: Workspace, count: int) -> None:
 
 def timed(label: str, space: Workspace, settings: DuplicateSettings) -> list[bytes]:
     """Print what each part of the step costs; returns the files that it writes."""
+    _peak()
     marks = [(time.perf_counter(), time.process_time())]
     stored = read_stored(space)
     marks.append((time.perf_counter(), time.process_time()))
@@ -99,13 +99,19 @@ def timed(label: str, space: Workspace, settings: DuplicateSettings) -> list[byt
     find_duplicates(space, settings)
     marks.append((time.perf_counter(), time.process_time()))
     words = [f"{b[1] - a[1]:.2f} s ({b[0] - a[0]:.2f})" for a, b in itertools.pairwise(marks)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
         f"{label}: {count:,} images: new parts read in {words[0]}, searched in {words[1]} ({len(found.near):,} pairs),"
-        f" stars and rows in {words[2]}; peak memory so far {peak:,} MB",
+        f" stars and rows in {words[2]}; peak memory {_peak():,} MB",
         flush=True,
     )
     return [path.read_bytes() for path in (space.duplicate_images, space.duplicate_rows)]
+
+
+def _peak() -> int:
+    """Largest resident memory since the last call, in MB."""
+    found = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(found.split()[1]) // 1024
 
 
 def main() -> None:

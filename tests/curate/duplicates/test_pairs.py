@@ -138,3 +138,13 @@ def test_bad_arguments(hashes, radius):
         pairs_within(hashes, radius)
     with pytest.raises(ValueError, match="must be"):
         pairs_between(hashes, np.zeros(1, np.uint64), radius)
+
+
+@pytest.mark.parametrize("tile", [(8, 32), (7, 5), (300, 300)])
+def test_brute_force_in_tiles(tile, monkeypatch):
+    monkeypatch.setattr(search, "_TILE", tile)
+    monkeypatch.setattr(search, "BLOCK", 50)
+    hashes, others = clustered(200, seed=1), clustered(70, seed=1)
+    assert not plan.plan(8, 8, 16, 64), "this test wants brute force"
+    assert np.array_equal(pairs_within(hashes, 16), brute_within(hashes, 16))
+    assert np.array_equal(pairs_between(hashes, others, 16), brute_between(hashes, others, 16))
