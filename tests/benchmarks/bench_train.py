@@ -25,20 +25,13 @@ from typing import Any
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "finetune"))
-from toys import build_processor, llava_config, record, write_rows
+from toys import GENERATION, build_processor, llava_config, record, write_rows
 
 LORA = 8
 BATCH = 4
 ROUNDS = 2
 QUESTIONS = 4
 RATE = 1e-4
-# TRL knows only templates that mark what the assistant says.
-GENERATION = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}{% generation %}"
-    "{% for b in m['content'] %}{{ b['text'] }}{% endfor %}<|im_end|>{% endgeneration %}\n{% else %}"
-    "{% for b in m['content'] %}{% if b['type'] == 'image' %}<image>{% else %}{{ b['text'] }}{% endif %}{% endfor %}"
-    "<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def make_model(folder: Path, width: int) -> Path:

@@ -13,6 +13,13 @@ CHATML = (
     "{% if b['type'] == 'image' %}<image>{% else %}{{ b['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# TRL knows only templates that mark what the assistant says.
+GENERATION = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}{% generation %}"
+    "{% for b in m['content'] %}{{ b['text'] }}{% endfor %}<|im_end|>{% endgeneration %}\n{% else %}"
+    "{% for b in m['content'] %}{% if b['type'] == 'image' %}<image>{% else %}{{ b['text'] }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 CORPUS = [
     "what color is the square? red green blue black", "is it red? yes no", "user assistant system",
     "describe the image: a red square", "USER: ASSISTANT: Answer briefly. thought", "é ü 汉字",
