@@ -9,8 +9,9 @@ from pathlib import Path
 
 from curate.errors import UserError
 from evalsuite.finished import load_evaluation
+from evalsuite.other_tools import OTHER_TOOLS
 from evalsuite.results import Row, score_rows
-from evalsuite.rules import OTHER_TOOLS, RULES, Reading
+from evalsuite.rules import RULES, Reading
 from evalsuite.scoring.settings import MetricSettings, variants_of
 from evalsuite.task import TaskSpec
 

@@ -92,18 +92,7 @@ class ServerSettings(StrictModel):
     @field_validator("extra_body")
     @classmethod
     def _nothing_of_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
-        ours = {
-            "model",
-            "messages",
-            "stream",
-            "n",
-            "stop",
-            "temperature",
-            "seed",
-            "max_tokens",
-            "max_completion_tokens",
-        }
-        if taken := sorted(ours & value.keys()):
+        if taken := sorted(_OURS & value.keys()):
             raise ValueError(f"{', '.join(taken)} cannot be set here; tasks and the other keys decide it")
         return value
 

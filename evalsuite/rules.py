@@ -1,9 +1,9 @@
-"""How each metric reads one reply, step by step, and how other tools would."""
+"""How each metric reads one reply, step by step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from evalsuite.metrics import (
@@ -21,7 +21,7 @@ from evalsuite.metrics.choice import ChoiceVariant
 from evalsuite.metrics.gqa import normalized_as
 from evalsuite.metrics.open_ended import open_candidates
 from evalsuite.metrics.tokenizers import caption_tokens
-from evalsuite.normalize.vqa import NORMALIZERS, Normalizer, vlmevalkit
+from evalsuite.normalize.vqa import NORMALIZERS, Normalizer
 from evalsuite.results import Row
 from evalsuite.scoring.settings import MetricSettings
 
@@ -43,7 +43,7 @@ class Reading:
     score: float | None
 
 
-def _matches(text: str, answers: Sequence[str], normalize: Normalizer) -> str:
+def matches(text: str, answers: Sequence[str], normalize: Normalizer) -> str:
     same = [answer for answer in answers if normalize(answer) == text]
     return f"{len(same)} of {len(answers)}" if same else ""
 
@@ -59,12 +59,12 @@ def _vqa(row: Row, settings: MetricSettings, rule: str) -> Reading:
     answers = row["references"]
     if len(answers) == 1:
         return Reading(
-            rule, normalize(text), _matches(normalize(text), answers, normalize), _exact(text, answers, settings)
+            rule, normalize(text), matches(normalize(text), answers, normalize), _exact(text, answers, settings)
         )
     raw = settings.unanimous == "raw" and len(set(answers)) == 1
     normalize = NORMALIZERS["none"] if raw else normalize
     score = vqa_accuracy(text, answers, normalizer=settings.normalizer, unanimous=settings.unanimous)
-    return Reading(rule, normalize(text), _matches(normalize(text), answers, normalize), score)
+    return Reading(rule, normalize(text), matches(normalize(text), answers, normalize), score)
 
 
 def _exact(text: str, answers: Sequence[str], settings: MetricSettings) -> float:
@@ -76,9 +76,7 @@ def _accuracy(row: Row, settings: MetricSettings, rule: str) -> Reading:
     if text is None:
         return Reading(rule, None, "", 0.0)
     found = normalize(text)
-    return Reading(
-        rule, found, _matches(found, row["references"], normalize), _exact(text, row["references"], settings)
-    )
+    return Reading(rule, found, matches(found, row["references"], normalize), _exact(text, row["references"], settings))
 
 
 def _best(row: Row, rule: str, score: Callable[[str, list[str]], float], shown: Callable[[str], str]) -> Reading:
@@ -145,66 +143,9 @@ def _caption(row: Row, settings: MetricSettings, rule: str) -> Reading:
     return Reading(rule, " ".join(tokens(text)), " ".join(tokens(row["references"][scores.index(max(scores))])), None)
 
 
-RULES: dict[str, Callable[[Row, MetricSettings, str], Reading]] = {
+Rule = Callable[[Row, MetricSettings, str], Reading]
+RULES: dict[str, Rule] = {
     "accuracy": _accuracy, "vqa_accuracy": _vqa, "anls": _anls, "relaxed_accuracy": _relaxed, "gqa": _gqa,
     "multiple_choice": _choice, "mmmu": _choice, "pope": _yes_no, "mme": _yes_no,
     "bleu": _caption, "rouge_l": _caption, "cider": _caption,
 }  # fmt: skip
-
-
-def _whole(row: Row) -> Row:
-    """The row as tools see it that extract nothing: the whole reply is the answer."""
-    return {**row, "extracted": row["raw"] or ""}
-
-
-def _tool(name: str, rule: Callable[[Row, MetricSettings, str], Reading], **options: Any) -> Callable[..., Reading]:
-    """Another tool's rule on the whole reply: one of ours with some options fixed."""
-    return lambda row, settings: rule(_whole(row), settings.model_copy(update=options), name)
-
-
-def _left_out(tool: Callable[..., Reading]) -> Callable[..., Reading]:
-    """As the tool's code has it: with one reference nobody is left to agree with, and every answer scores 0."""
-
-    def reading(row: Row, settings: MetricSettings) -> Reading:
-        found = tool(row, settings)
-        return replace(found, score=0.0) if len(row["references"]) == 1 else found
-
-    return reading
-
-
-def _vlmevalkit_vqa(row: Row, settings: MetricSettings) -> Reading:
-    answers = [vlmevalkit(answer) for answer in row["references"]]
-    text = vlmevalkit(row["raw"] or "")
-    score = 0.0 if len(answers) == 1 else vqa_accuracy(text, answers, normalizer="none")
-    return Reading("VLMEvalKit", text, _matches(text, row["references"], vlmevalkit), score)
-
-
-OTHER_TOOLS: dict[str, tuple[Callable[[Row, MetricSettings], Reading], ...]] = {
-    "vqa_accuracy": (
-        _left_out(_tool("official code", _vqa, normalizer="official", unanimous="raw")),
-        _left_out(_tool("lmms-eval", _vqa, unanimous="normalize")),
-        _left_out(_vlmevalkit_vqa),
-    ),
-    "anls": (_tool("lmms-eval, VLMEvalKit", _anls),),
-    "relaxed_accuracy": (_tool("lmms-eval, VLMEvalKit", _relaxed, variant="pix2struct"),),
-    "gqa": (
-        _tool("official code", _gqa, variant="official"),
-        _tool("lmms-eval", _gqa, variant="lmms-eval"),
-        _tool("VLMEvalKit", _gqa, variant="vlmevalkit"),
-    ),
-    "multiple_choice": (_tool("ScienceQA code", _choice, variant="scienceqa"),),
-    "mmmu": (
-        _tool("official code", _choice, variant="mmmu-official"),
-        _tool("lmms-eval", _choice, variant="lmms-eval"),
-    ),
-    "pope": (
-        _tool("official code", _yes_no, variant="official"),
-        _tool("lmms-eval", _yes_no, variant="exact"),
-        _tool("VLMEvalKit", _yes_no, variant="vlmevalkit"),
-    ),
-    "mme": (
-        _tool("official code", _yes_no, variant="mme"),
-        _tool("lmms-eval", _yes_no, variant="mme-lmms-eval"),
-        _tool("VLMEvalKit", _yes_no, variant="vlmevalkit"),
-    ),
-}

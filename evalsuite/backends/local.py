@@ -9,7 +9,8 @@ from typing import Any
 from evalsuite.backends import Reply, Request
 from evalsuite.backends.chat import control_token_in, render
 from evalsuite.backends.choice import Backend, Render
-from evalsuite.backends.loading import Loaded, load_model, load_processor, model_digest
+from evalsuite.backends.identity import model_digest
+from evalsuite.backends.loading import Loaded, load_model, load_processor
 from evalsuite.recipe import EvalRecipe, ModelSettings
 
 
