@@ -9,6 +9,7 @@ reviewers who disagree are in conflict and nothing is applied. A line with ``act
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,12 +105,19 @@ def content_hash(image_keys: Sequence[str | None], record: Mapping[str, Any]) ->
 def read_corrections(folder: Path) -> list[Correction]:
     """All lines of ``folder/*.jsonl`` in the order of time; [] if the folder does not exist.
 
+    A last line that has no end and is no JSON was being written when the power went: nobody was told that it was
+    recorded. It is left out, with a warning on stderr.
+
     Raises:
-        UserError: a line is no correction, or a correction_id occurs twice with different content.
+        UserError: another line is no correction, or a correction_id occurs twice with different content.
     """
     found: dict[str, tuple[Correction, str]] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        *whole, last = path.read_bytes().split(b"\n")
+        if last.strip() and _is_torn(last):
+            print(f"{path}:{len(whole) + 1}: a line that was cut off while it was written; left out", file=sys.stderr)
+            last = b""
+        for number, line in enumerate([*whole, last], start=1):
             if not line.strip():
                 continue
             where = f"{path}:{number}"
@@ -120,7 +128,15 @@ def read_corrections(folder: Path) -> list[Correction]:
     return sorted((correction for correction, _ in found.values()), key=lambda c: (c.at, c.correction_id))
 
 
-def _parse(line: str, where: str) -> Correction:
+def _is_torn(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False
+
+
+def _parse(line: bytes, where: str) -> Correction:
     try:
         return Correction.model_validate_json(line)
     except ValidationError as error:

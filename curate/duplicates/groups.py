@@ -65,7 +65,9 @@ def group_equal(hashes: Hashes) -> tuple[Hashes, Groups]:
 
 def starts_of(counts: Indices) -> Indices:
     """Where each of consecutive groups of these sizes starts, and where the last one ends."""
-    return np.concatenate([[0], np.cumsum(counts)])
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
 
 
 def products(starts_a: Indices, left: Indices, starts_b: Indices, right: Indices) -> Pairs:

@@ -146,3 +146,25 @@ def test_bad_lines_are_named(tmp_path, text, message):
     write(tmp_path / "c", "ann.jsonl", line(1, "drop"), text)
     with pytest.raises(UserError, match=message):
         read_corrections(tmp_path / "c")
+
+
+@pytest.mark.parametrize("cut", [1, 30, -1])
+def test_a_line_cut_off_by_a_power_cut_is_left_out(tmp_path, capsys, cut):
+    write(tmp_path / "c", "ann.jsonl", line(1, "drop"))
+    torn = line(2, "keep", note="\u00e4\u2028").model_dump_json().encode()
+    with (tmp_path / "c" / "ann.jsonl").open("ab") as handle:
+        handle.write(torn[:cut])
+    assert [one.correction_id for one in read_corrections(tmp_path / "c")] == ["c1"]
+    assert "c/ann.jsonl:2: a line that was cut off" in capsys.readouterr().err
+    with (tmp_path / "c" / "ann.jsonl").open("ab") as handle:
+        handle.write(b"\n" + torn)
+    with pytest.raises(UserError, match=r"c/ann\.jsonl:2: not a correction"):
+        read_corrections(tmp_path / "c")
+
+
+def test_a_whole_last_line_needs_no_end(tmp_path, capsys):
+    write(tmp_path / "c", "ann.jsonl", line(1, "drop"))
+    with (tmp_path / "c" / "ann.jsonl").open("a") as handle:
+        handle.write(line(2, "keep", note="a\u2028b").model_dump_json())
+    assert [one.note for one in read_corrections(tmp_path / "c")] == ["", "a\u2028b"]
+    assert not capsys.readouterr().err
