@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import pandas as pd
 import streamlit as st
@@ -13,10 +14,9 @@ from dashboards.corrections.history import Decision, as_rows, new_tags_in_last, 
 from dashboards.query.catalog import Catalog
 from dashboards.widgets.headline import count_card
 from dashboards.widgets.links import open_sample_alone
+from dashboards.widgets.next_steps import next_steps
 from dashboards.widgets.pager import PAGE_SIZE, first_page, pager
 
-_COMMANDS = """curate run RECIPE      # applies them; says which were applied, stale or in conflict
-evalsuite run RECIPE   # with `corrections: data/corrections`: score and corrected score"""
 _STATES = ("active", "conflict", "superseded", "undone")
 
 
@@ -26,16 +26,16 @@ def show_corrections(catalog: Catalog) -> None:
     if not decisions:
         _nothing_yet()
         return
+    fates = state.applied(tuple(catalog.finished("curated")))
     _counts(decisions)
     left, right = st.columns([3, 1], gap="medium")
     with left:
-        _table(catalog, _filtered(decisions))
+        _table(fates, _filtered(decisions))
     with right:
         _tags(decisions)
     _conflicts(decisions)
     _agreement(decisions)
-    st.subheader("Use them")
-    st.code(_COMMANDS, language="bash")
+    next_steps(decisions, fates)
     st.download_button(
         "Export all lines (JSONL)", state.corrections_export, "corrections.jsonl", "application/jsonl",
         icon=":material/download:", key="export",
@@ -46,6 +46,7 @@ def _nothing_yet() -> None:
     with st.container(border=True):
         st.markdown("**Nothing decided yet**")
         st.caption("Open a failure and press G, A, W, E or a number; every key writes one line to data/corrections.")
+        st.caption("Afterwards this page says what to run: `curate`, `finetune`, `evalsuite`, in this order.")
         st.page_link("app_pages/failures.py", label="Failures", icon=":material/grid_view:")
 
 
@@ -73,8 +74,7 @@ def _filtered(decisions: list[Decision]) -> list[Decision]:
     ]
 
 
-def _table(catalog: Catalog, decisions: list[Decision]) -> None:
-    fates = state.applied(tuple(catalog.finished("curated")))
+def _table(fates: Mapping[str, str], decisions: list[Decision]) -> None:
     start = pager(len(decisions))
     page = decisions[start : start + PAGE_SIZE]
     event = st.dataframe(

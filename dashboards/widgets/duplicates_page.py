@@ -63,7 +63,12 @@ def _group(folder: Folder, group: Group, number: int, kept: set[str]) -> None:
     with st.container(border=True, height="stretch", key=f"group_{number}"):
         rows = sum(len(member.replaced) for member in group.members)
         st.caption(f"Group {number:,} · {len(group.members)} pictures · {rows:,} rows replaced")
-        with st.grid(2 if len(group.members) <= _SMALL else 6, gap="small"):
+        if len(group.members) <= _SMALL:  # a grid would put them below each other
+            for place, (column, member) in enumerate(zip(st.columns(_SMALL), group.members, strict=False)):
+                with column:
+                    _member(folder, member, f"{number}_{place}", kept)
+            return
+        with st.grid(6, gap="small"):
             for place, member in enumerate(group.members):
                 _member(folder, member, f"{number}_{place}", kept)
 

@@ -50,8 +50,9 @@ def _shot(browser: Browser, address: str, page: str, *, dark: bool, height: int)
     if page == "sample":
         tab.locator("a.card").first.click()
         tab.wait_for_url("**/sample**", timeout=60_000)
-    tab.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')", timeout=60_000)
+    settled(tab)
     tab.wait_for_timeout(1500)  # charts and tables draw after the script has run
+    tab.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')", timeout=60_000)
     settled(tab)
     taken = tab.screenshot()
     context.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -153,3 +154,24 @@ def test_corrections_lists_states_tags_and_conflicts(own: Path, monkeypatch: pyt
     assert list(table["Decision"]) == ["ambiguous", "keep", "tag"] and set(table["State"]) == {"active"}
     (tags,) = [frame.value for frame in app.dataframe if "Tag" in frame.value]
     assert list(tags["Samples"]) == [1]
+    assert "3 decisions wait for the next curation" in _captions(app)
+    commands = [code.value for code in app.code]
+    assert [text.splitlines()[0] for text in commands] == [
+        "curate run RECIPE", "finetune train RECIPE --fresh", "evalsuite run RECIPE",
+    ]  # fmt: skip
+    for text in commands:
+        assert (Path(__file__).parents[2] / text.splitlines()[2].split()[2]).is_file(), "the demo's recipes exist"
+
+
+def test_after_the_next_curation_no_decision_waits(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = _open(mine, monkeypatch, "sample", id="t/train/30")
+    _press(app, "verdict_D")
+    (line,) = read_corrections(mine / "corrections")
+    report = {"counts": {"applied": 1}, "lines": {line.correction_id: "applied"}}
+    (mine / "curated" / "small" / "corrections.json").write_text(json.dumps(report))
+    manifest = mine / "curated" / "small" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")  # a new curation writes a new one
+    app.switch_page("app_pages/corrections.py").run()
+    assert "The last curation has seen every decision" in _captions(app)
+    (table,) = [frame.value for frame in app.dataframe if "Decision" in frame.value]
+    assert list(table["Last curation"]) == ["applied"]
