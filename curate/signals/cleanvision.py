@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter, ImageStat
 
-from curate.signals.brightness import brightness_percentile, grey_percentile
-from curate.signals.picture import Picture
+from curate.signals.brightness import brightness_percentiles, grey_percentile
+from curate.signals.picture import Picture, levels_of
+from curate.signals.reduction import BICUBIC, reduced, rows_first
 
 VERSION = 1
 _NULL = "; null without `cleanvision: true`"
@@ -26,6 +27,7 @@ COLUMNS = {
     "grayscale_score": f"0 or 1: CleanVision's grayscale: 0 if the file's mode is L{_NULL}",
 }
 _BLUR_SIDE = 64
+_LARGE = 256  # pixels, from which matrix products are faster than Pillow
 _SCALE, _FLAT_SPREAD = 0.01, 0.18
 _DARK, _LIGHT = 99, 5
 
@@ -46,12 +48,9 @@ def cleanvision(picture: Picture) -> dict[str, float]:
 
 def _brightness(picture: Picture) -> tuple[float, float]:
     raw = picture.original
-    if raw.mode == "RGB":
-        # A transparent colour was replaced in what is seen; CleanVision looks at what is stored.
-        seen = picture if "transparency" not in raw.info else Picture.of(raw)
-        return brightness_percentile(seen, _DARK), brightness_percentile(seen, _LIGHT)
-    if raw.mode in ("LA", "PA", "La"):
-        return brightness_percentile(picture, _DARK), brightness_percentile(picture, _LIGHT)
+    if raw.mode == "RGB" or raw.mode in ("LA", "PA", "La"):
+        dark, light = brightness_percentiles(raw if raw.mode == "RGB" else picture.rgb, (_DARK, _LIGHT))
+        return dark, light
     if raw.mode in ("L", "P"):
         histogram = np.asarray(raw.histogram(), dtype=np.int64)
         return grey_percentile(histogram, _DARK), grey_percentile(histogram, _LIGHT)
@@ -68,8 +67,16 @@ def _brightness(picture: Picture) -> tuple[float, float]:
 def _blurry(raw: Image.Image) -> float:
     """1 − e^(−b/100), b the deviation of edges, plus the same of the histogram's counts where that is above 0.18."""
     ratio = max(raw.size) / _BLUR_SIDE
-    small = raw.resize((max(int(raw.width // ratio), 1), max(int(raw.height // ratio), 1))) if ratio > 1 else raw
+    small = _resized(raw, (max(int(raw.width // ratio), 1), max(int(raw.height // ratio), 1))) if ratio > 1 else raw
     grey = small.convert("L")
     edges = ImageStat.Stat(grey.filter(ImageFilter.FIND_EDGES)).var[0] ** 0.5
     spread = 1 - np.exp(-_SCALE * np.std(grey.histogram()))
     return min(float(1 - np.exp(-_SCALE * edges) + (spread if spread > _FLAT_SPREAD else 0)), 1.0)
+
+
+def _resized(raw: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """``raw.resize(size)``; see ``reduction.rows_first`` for when the faster way is the same."""
+    if raw.mode not in ("RGB", "L") or max(raw.size) < _LARGE or not rows_first(*raw.size):
+        return raw.resize(size)
+    bands = [Image.fromarray(reduced(levels_of(band), (size,), BICUBIC)[0]) for band in raw.split()]
+    return Image.merge(raw.mode, bands)

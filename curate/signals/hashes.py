@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curate.signals.lanczos import reduced
 from curate.signals.picture import Picture
+from curate.signals.reduction import LANCZOS, reduced, rows_first
 
 VERSION = 1
 COLUMNS = {
@@ -31,14 +31,9 @@ def hashes(picture: Picture) -> dict[str, int]:
 
 
 def _shrunk(picture: Picture) -> list[NDArray[np.uint8]]:
-    """The two sizes that the library asks Pillow for.
-
-    Pillow filters rows first unless a picture is much taller than wide (since version 13) or small; only
-    rows first is what ``reduced`` computes.
-    """
-    height, width = picture.levels.shape
-    if width >= 64 and 2 * height <= 3 * width:
-        return reduced(picture.levels, (_PHASH, _DHASH))
+    """The two sizes that the library asks Pillow for."""
+    if rows_first(*picture.grey.size):
+        return reduced(picture.levels, (_PHASH, _DHASH), LANCZOS)
     return [np.asarray(picture.grey.resize(size, Image.Resampling.LANCZOS)) for size in (_PHASH, _DHASH)]
 
 

@@ -44,3 +44,16 @@ def levels_of(grey: Image.Image) -> NDArray[np.uint8]:
         except ValueError:  # a large image lies in several blocks
             pass
     return np.asarray(grey)
+
+
+def words_of(rgb: Image.Image) -> NDArray[np.uint32]:
+    """(height, width) pixels of an RGB image: red in the lowest byte, green, blue, and a byte that means nothing.
+
+    The image's own memory; a copy where Pillow cannot share it.
+    """
+    if hasattr(rgb, "__arrow_c_array__"):
+        try:
+            return pa.array(rgb).flatten().to_numpy().view("<u4").reshape(rgb.height, rgb.width)
+        except ValueError:  # a large image lies in several blocks
+            pass
+    return np.asarray(rgb.convert("RGBX")).view("<u4")[:, :, 0]

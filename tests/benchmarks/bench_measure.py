@@ -7,8 +7,8 @@ the bytes, decodes once, computes every classical signal with both perceptual ha
 The two take turns; the figure is the median of the rounds' ratios.
 
 The peers (``pip install 'winnow-vlm[peers]'``) measure the same files: CleanVision its seven scores and its two kinds
-of duplicate, imagededup its PHash. CleanVision's time is divided by that of measuring with ``cleanvision: true``, which computes
-all of its scores; imagededup's by that of measuring without them, which still does far more than one hash.
+of duplicate, imagededup its PHash. CleanVision's time is divided by that of measuring with ``cleanvision: true``, which
+computes all of its scores; imagededup's by that of measuring without them, which still does far more than one hash.
 """
 
 from __future__ import annotations

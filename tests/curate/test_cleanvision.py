@@ -4,15 +4,14 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from curate.decode import decode_whole
 from curate.measure.images import measure_images
 from curate.rules.facts import create_facts, create_views, known_columns
 from curate.settings import MeasureSettings
-from curate.signals import measure_pixels
-from curate.signals.brightness import brightness_percentile, grey_percentile
-from curate.signals.picture import Picture
+from curate.signals import IMAGE_SIGNALS, measure_pixels
+from curate.signals.brightness import brightness_percentiles, grey_percentile
 from tests.curate.cleanvision_scores import SCORES, STORED, make_pictures, peer_scores
 from tests.curate.pictures import noise, shape
 from tests.curate.stored import image, sample, store
@@ -102,12 +101,31 @@ def test_percentiles_equal_numpys(percent, seed):
     for pixels in (values, rng.integers(0, 256, (*size, 3), dtype=np.uint8) // (1, 1, 256)):
         picture = Image.fromarray(pixels.astype(np.uint8))
         brightness = np.sqrt(pixels.astype(float) ** 2 @ (0.241, 0.691, 0.068)) / 255
-        found = brightness_percentile(Picture.of(picture), percent)
+        (found,) = brightness_percentiles(picture, (percent,))
         assert found == pytest.approx(np.percentile(brightness, percent), **CLOSE)
         grey = picture.convert("L")
         assert grey_percentile(np.asarray(grey.histogram()), percent) == pytest.approx(
             np.percentile(np.asarray(grey) / 255, percent), **CLOSE
         )
+
+
+def test_percentiles_hold_where_a_sample_misleads():
+    pixels = np.zeros((400, 500), np.uint8)
+    pixels.reshape(-1)[1::24] = 200  # the sample takes every 24th pixel, from the first
+    found = brightness_percentiles(Image.fromarray(pixels).convert("RGB"), (1, 5, 97, 99))
+    assert found == pytest.approx(np.percentile(pixels / 255, (1, 5, 97, 99)), **CLOSE)
+
+
+@pytest.mark.parametrize("size", [(256, 100), (300, 450), (449, 300), (640, 641), (1283, 857), (200, 900)])
+def test_the_blurry_score_of_large_pictures_is_pillows(size):
+    for picture in (noise(*size), noise(*size).convert("L"), noise(*size).convert("RGBA")):
+        ratio = max(size) / 64
+        small = picture.resize((max(int(size[0] // ratio), 1), max(int(size[1] // ratio), 1))).convert("L")
+        edges = np.asarray(small.filter(ImageFilter.FIND_EDGES), float).std()
+        spread = 1 - np.exp(-0.01 * np.std(small.histogram()))
+        expected = min(1 - np.exp(-0.01 * edges) + spread * (spread > 0.18), 1)
+        found = measure_pixels(picture.convert("RGB"), ["cleanvision"], picture)["blurry_score"]
+        assert found == pytest.approx(expected, **CLOSE), picture.mode
 
 
 def test_grey_with_alpha_is_judged_as_seen():
@@ -119,7 +137,7 @@ def test_grey_with_alpha_is_judged_as_seen():
 
 
 def test_a_picture_of_several_blocks_is_measured_alike(monkeypatch):
-    picture = noise(50, 40)
-    expected = measure_pixels(picture, ["cleanvision"])
-    monkeypatch.setattr("curate.signals.brightness.pa.array", lambda image: (_ for _ in ()).throw(ValueError))
-    assert measure_pixels(picture, ["cleanvision"]) == expected
+    picture = noise(300, 400)
+    expected = measure_pixels(picture, IMAGE_SIGNALS)
+    monkeypatch.setattr("curate.signals.picture.pa.array", lambda image: (_ for _ in ()).throw(ValueError))
+    assert measure_pixels(picture, IMAGE_SIGNALS) == expected

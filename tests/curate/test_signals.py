@@ -12,8 +12,8 @@ from PIL import Image, ImageFilter
 
 from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS, SIGNAL_VERSIONS, describe, measure_pixels
 from curate.signals.clip_input import ClipInput, clip_pixels
-from curate.signals.lanczos import reduced
 from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
+from curate.signals.reduction import BICUBIC, LANCZOS, reduced
 from curate.signals.sharpness import edge_ratios
 from tests.curate.pictures import clip_folder, noise, shape
 
@@ -75,9 +75,10 @@ def test_hashes_equal_the_library(size):
 @pytest.mark.parametrize("size", [(640, 427), (64, 64), (100, 150), (2001, 31)])
 def test_reduction_equals_pillows(size):
     grey = noise(*size).convert("L")
-    for wanted in ((32, 32), (9, 8), (size[0], 8), (9, size[1])):
-        (found,) = reduced(np.asarray(grey), (wanted,))
-        assert (found == np.asarray(grey.resize(wanted, Image.Resampling.LANCZOS))).all(), wanted
+    for kernel, resampling in ((LANCZOS, Image.Resampling.LANCZOS), (BICUBIC, Image.Resampling.BICUBIC)):
+        for wanted in ((32, 32), (9, 8), (size[0], 8), (9, size[1])):
+            (found,) = reduced(np.asarray(grey), (wanted,), kernel)
+            assert (found == np.asarray(grey.resize(wanted, resampling))).all(), wanted
 
 
 @pytest.mark.parametrize("path", PHOTOS + PAGES, ids=lambda path: path.stem)
@@ -92,6 +93,19 @@ def test_thumbnail_is_the_box_average():
     blocks = np.asarray(picture, float).reshape(16, 2, 16, 4, 3).mean(axis=(1, 3))
     found = np.frombuffer(measured(picture, "thumbnail")["thumbnail"], np.uint8).reshape(16, 16, 3)
     assert np.abs(found - blocks).max() <= 1  # Pillow rounds between its two passes
+
+
+@pytest.mark.parametrize("size", [(256, 256), (300, 777), (641, 480), (2000, 257)])
+def test_thumbnails_of_large_pictures_are_the_mean_of_pillows_boxes(size):
+    picture = noise(*size)
+    found = np.frombuffer(measured(picture, "thumbnail")["thumbnail"], np.uint8).reshape(16, 16, 3)
+    pixels, boxes = np.asarray(picture, float), [[int(side / 16 * at + 0.5) for at in range(17)] for side in size]
+    for row in range(16):
+        for column in range(16):
+            box = pixels[boxes[1][row] : boxes[1][row + 1], boxes[0][column] : boxes[0][column + 1]]
+            assert (np.floor(box.mean(axis=(0, 1)) + 0.5) == found[row, column]).all()
+    pillows = np.asarray(picture.resize((16, 16), Image.Resampling.BOX), int)
+    assert np.abs(found - pillows).max() <= 1
 
 
 def test_luminance_against_numpy():
