@@ -16,7 +16,7 @@ from typing import Any
 
 from curate.errors import UserError
 from curate.sample import IMAGE_MARKER, Turn
-from finetune.join import Conversation
+from finetune.conversation import Conversation
 from finetune.suffix import by_suffix, prompt_and_answer
 
 Message = dict[str, Any]

@@ -13,8 +13,8 @@ from PIL import Image
 from curate.errors import UserError
 from curate.sample import Turn
 from finetune.chat import Rendered, Span, render_with_spans
+from finetune.conversation import Conversation
 from finetune.images import open_image
-from finetune.join import Conversation
 from finetune.suffix import by_suffix, prompt_and_answer
 
 IGNORED = -100

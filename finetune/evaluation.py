@@ -13,11 +13,11 @@ from rich.console import Console
 from curate.atomic import write_text
 from curate.errors import UserError
 from finetune.collate import Collator
-from finetune.join import Pool, Schedule
 from finetune.preflight import check_rows
 from finetune.processes import start_processes
 from finetune.recipe import TrainRecipe
 from finetune.rows import open_sets
+from finetune.schedule import Pool, Schedule
 
 if TYPE_CHECKING:
     from finetune.trainer import SampleLossTrainer

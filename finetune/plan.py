@@ -19,11 +19,11 @@ from curate.manifest import package_versions
 from finetune.balance import balanced
 from finetune.collate import Collator
 from finetune.forecast import forecast
-from finetune.join import Pool, Schedule, Table
 from finetune.preflight import Preflight, check_rows, image_token_counter
 from finetune.processes import world_size
 from finetune.recipe import TrainRecipe
 from finetune.rows import Rows, matches
+from finetune.schedule import Pool, Schedule, Table
 from finetune.selfcheck import MaskCheck, check_masks, first_of_each_source
 from finetune.stage_options import ResolvedStage
 

@@ -19,9 +19,10 @@ from curate.errors import UserError
 from curate.progress import track
 from curate.sample import IMAGE_MARKER, Sample, Turn
 from finetune.chat import chat_text, control_tokens
+from finetune.conversation import Conversation, can_draw, can_join, join, with_answer
 from finetune.images import capped, open_image
-from finetune.join import Conversation, Table, can_draw, can_join, join, with_answer
 from finetune.rows import Rows
+from finetune.schedule import Table
 from finetune.suffix import by_suffix, prompt_and_answer, suffix_problem
 
 _CHUNK = 512

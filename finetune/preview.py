@@ -15,10 +15,11 @@ from rich.text import Text
 from curate.atomic import write_text
 from finetune.chat import render_with_spans
 from finetune.collate import Collator
-from finetune.join import Conversation, Schedule
+from finetune.conversation import Conversation
 from finetune.preflight import check_rows
 from finetune.recipe import TrainRecipe
 from finetune.rows import Rows, open_rows
+from finetune.schedule import Schedule
 from finetune.selfcheck import first_of_each_source
 
 _STYLE = {True: "bold black on green3", False: "dim"}

@@ -14,10 +14,10 @@ from rich.console import Console
 from curate.atomic import write_json
 from curate.errors import UserError
 from finetune.forecast import as_table, read_forecast
-from finetune.join import Schedule
 from finetune.losses import Tally
 from finetune.processes import start_processes
 from finetune.recipe import TrainRecipe
+from finetune.schedule import Schedule
 
 if TYPE_CHECKING:
     from finetune.trainer import SampleLossTrainer

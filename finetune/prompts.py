@@ -14,8 +14,8 @@ from curate.errors import UserError
 from curate.sample import Role, Sample, Turn
 from finetune.chat import Message, to_messages
 from finetune.collate import OURS, Collator
+from finetune.conversation import Conversation
 from finetune.images import open_image
-from finetune.join import Conversation
 from finetune.plan import Plan
 from finetune.recipe import TrainRecipe
 from finetune.rows import Rows, open_sets

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UserError
-from curate.manifest import MANIFEST, read_manifest
 from curate.sample import Sample, from_record, parse_json
+from finetune.locate import line_offsets, locate
 from finetune.recipe import TrainRecipe
 
 
@@ -115,7 +112,7 @@ def open_sets(data: Mapping[str, Path], image_root: Path | None) -> Rows:
     Raises:
         UserError: as ``open_rows``.
     """
-    located = [(name, path, *_locate(path, image_root)) for name, path in data.items()]
+    located = [(name, path, *locate(path, image_root)) for name, path in data.items()]
     if not located:
         raise UserError("data: names no data set")
     roots = [root for *_, root in located]
@@ -123,67 +120,12 @@ def open_sets(data: Mapping[str, Path], image_root: Path | None) -> Rows:
     sets = []
     for name, given, path, root in located:
         prefix = root.relative_to(common).as_posix()
-        sets.append(DataSet(name, given, path, "" if prefix == "." else prefix, _line_offsets(path)))
+        sets.append(DataSet(name, given, path, "" if prefix == "." else prefix, line_offsets(path)))
     starts = np.cumsum([0, *(len(part.offsets) for part in sets)])
     for part in sets:
         if not len(part.offsets):
             raise UserError(f"{part.given}: holds no rows to train on")
     return Rows(tuple(sets), common, starts)
-
-
-def _locate(data: Path, image_root: Path | None) -> tuple[Path, Path]:
-    """JSONL file and image root of one data set."""
-    if data.is_file():
-        beside = data.parent / MANIFEST
-        known = (
-            read_manifest(data.parent, finish_with="curate run RECIPE").get("image_root") if beside.is_file() else None
-        )
-        path, root = data, image_root or Path(known or data.parent)
-        if data.suffix == ".parquet":
-            path = _kept_lines(data)
-    else:
-        manifest = read_manifest(data, finish_with="curate run RECIPE")
-        path, root = data / "samples.jsonl", image_root or Path(manifest.get("image_root", data))
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; {data / MANIFEST} is no manifest of `curate run`")
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; set image_root to the folder below which the images lie")
-    return path, root.resolve()
-
-
-def _kept_lines(parquet: Path) -> Path:
-    """The records of a curated set's Parquet that were not dropped, as a JSONL file for this process.
-
-    Raises:
-        UserError: no Parquet, or not with the columns ``record`` and ``decision``.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    folder = Path(tempfile.mkdtemp(prefix="winnow-rows-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    try:
-        with pq.ParquetFile(parquet) as file, (folder / "rows.jsonl").open("w", encoding="utf-8") as lines:
-            if missing := {"record", "decision"} - set(file.schema_arrow.names):
-                raise UserError(
-                    f"{parquet}: has no column {sorted(missing)[0]!r}; give samples.parquet of `curate run`"
-                )
-            for batch in file.iter_batches(columns=["record", "decision"]):
-                kept = batch.filter(pa.compute.not_equal(batch["decision"], "drop"))
-                lines.writelines(f"{record}\n" for record in kept["record"].to_pylist())
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{parquet}: is no Parquet file ({error})") from error
-    return folder / "rows.jsonl"
-
-
-def _line_offsets(path: Path) -> np.ndarray:
-    offsets, position = [], 0
-    with path.open("rb") as lines:
-        for line in lines:
-            if line.strip():
-                offsets.append(position)
-            position += len(line)
-    return np.array(offsets, dtype=np.int64)
 
 
 def matches(sample: Sample, data: str, where: Mapping[str, str | list[str]]) -> bool:

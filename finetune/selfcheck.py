@@ -11,8 +11,9 @@ from curate.errors import UserError
 from curate.sample import IMAGE_MARKER
 from finetune.chat import plain, render_with_spans
 from finetune.collate import Collator
-from finetune.join import Conversation, Schedule
+from finetune.conversation import Conversation
 from finetune.rows import Rows
+from finetune.schedule import Schedule
 
 _LOOKED_AT = 2000
 

@@ -12,12 +12,12 @@ from curate.atomic import write_text
 from finetune.adapter import Learner, load_weights, set_trained
 from finetune.collate import Collator
 from finetune.evaluation import EvaluationSet, evaluate_sets
-from finetune.join import Schedule
 from finetune.losses import LossStore
 from finetune.metrics import read_metrics
 from finetune.plan import per_step
 from finetune.processes import sharded, start_processes
 from finetune.recipe import TrainRecipe
+from finetune.schedule import Schedule
 from finetune.stage_options import ResolvedStage
 
 LORA_PLUS_RATIO = 16.0  # where the paper advises to start

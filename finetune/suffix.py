@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from curate.sample import IMAGE_MARKER, Sample
-from finetune.join import Conversation
+from finetune.conversation import Conversation
 
 
 @lru_cache(maxsize=4)

@@ -16,9 +16,9 @@ from curate.atomic import write_json
 from curate.progress import track
 from finetune.adapter import Learner, load_weights
 from finetune.collate import IGNORED
-from finetune.join import Schedule
 from finetune.losses import LossStore, Sink, Tally
 from finetune.processes import sharded
+from finetune.schedule import Schedule
 from finetune.stage_options import ResolvedStage
 
 COMPLETE = "complete.json"

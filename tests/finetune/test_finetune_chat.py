@@ -10,7 +10,7 @@ from toys import CHATML, build_processor
 from curate.errors import UserError
 from curate.sample import Turn
 from finetune import chat
-from finetune.join import Conversation
+from finetune.conversation import Conversation
 
 TRIMMING = CHATML.replace("b['text']", "b['text'] | trim")
 # Writes something into old turns that is not there when they are last, as reasoning models do.

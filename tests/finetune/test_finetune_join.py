@@ -9,9 +9,10 @@ import pytest
 from toys import record, write_rows
 
 from curate.sample import from_record
-from finetune.join import Pool, Schedule, Table, can_join, join
+from finetune.conversation import can_join, join
 from finetune.recipe import TrainRecipe
 from finetune.rows import matches, open_rows
+from finetune.schedule import Pool, Schedule, Table
 
 
 def rows_of(tmp_path, records):

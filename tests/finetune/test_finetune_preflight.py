@@ -12,7 +12,7 @@ from toys import build_processor, record, write_rows
 
 from curate.errors import UserError
 from finetune.collate import Collator
-from finetune.join import join
+from finetune.conversation import join
 from finetune.preflight import check_rows
 from finetune.recipe import TrainRecipe
 from finetune.rows import open_rows

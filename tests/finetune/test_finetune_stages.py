@@ -10,10 +10,10 @@ import pytest
 from toys import record, write_rows
 
 from curate.errors import UserError
-from finetune.join import Pool, Schedule, Table
 from finetune.plan import schedule_of
 from finetune.recipe import TrainRecipe
 from finetune.rows import open_rows
+from finetune.schedule import Pool, Schedule, Table
 from finetune.train import train
 
 
