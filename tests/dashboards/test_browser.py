@@ -187,6 +187,28 @@ def test_requests_for_another_host_are_refused(server: str, path: str) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "opens"),
+    [
+        ("", "{server}", True), ("", "", True), ("", "http://evil.example", False), ("", "null", False),
+        ("evil.example", "http://evil.example", False), ("evil.example", "", False),
+    ],
+)  # fmt: skip
+def test_the_websocket_is_for_this_servers_own_pages(server: str, host: str, origin: str, opens: bool) -> None:
+    """A page of another site, or one that rebound its name to this machine, reads and decides nothing."""
+    connection = http.client.HTTPConnection(urlsplit(server).netloc)
+    headers = {
+        "Host": host or urlsplit(server).netloc, "Connection": "Upgrade", "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }  # fmt: skip
+    if origin:
+        headers["Origin"] = origin.format(server=server)
+    connection.request("GET", "/_stcore/stream", headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    assert (status == 101) == opens and (opens or status in (400, 403)), status
+
+
 def test_traversal_over_the_wire(server: str) -> None:
     connection = http.client.HTTPConnection(urlsplit(server).netloc)
     for path in (

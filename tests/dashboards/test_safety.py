@@ -128,6 +128,44 @@ def test_what_a_reviewer_wrote_is_no_markdown_either(hostile: Path, monkeypatch:
         assert not [text for text in _markdown_of(app) if any(mark in text for mark in _MARKS)]
 
 
+def _with_rules(root: Path, rules: dict[str, dict[str, str]]) -> None:
+    """Put rules into the manifest of the curated set, as a recipe from elsewhere would."""
+    path = root / "curated" / "small" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["recipe"]["rules"] = rules
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("page", ["thresholds", "curation", "sample", "overview"])
+def test_the_text_of_a_rule_is_text(both: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    said = HOSTILE.replace("'", "''")
+    _with_rules(both, {"blurry": {"when": f"sharpness < 40 AND source <> '{said}'", "action": "drop"}})
+    app = _open(both, monkeypatch, page, id="t/train/blurred", why="t/train/blurred", set="small")
+    assert not [text for text in _markdown_of(app) if any(mark in text for mark in _MARKS)]
+    if page in ("thresholds", "curation"):
+        drawn = [*(code.value for code in app.code), *(str(frame.value.to_dict()) for frame in app.dataframe)]
+        assert any("onerror" in text for text in drawn), "the page shows the rule"
+
+
+@pytest.mark.parametrize(
+    "when",
+    ["true; DROP TABLE facts", "sharpness < (SELECT 1 FROM read_text('/etc/passwd'))",
+     "sharpness < 40 OR getenv('HOME') <> ''", "1 = 1) OR (COPY facts TO 'out.csv'"],
+)  # fmt: skip
+def test_a_rule_that_is_no_condition_is_refused_and_run_nowhere(
+    both: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    before = {path for path in both.rglob("*") if "cache" not in path.parts}
+    _with_rules(both, {"blurry": {"when": when, "action": "drop"}})
+    for page in ("thresholds", "curation"):
+        app = _open(both, monkeypatch, page, set="small", why="t/train/blurred")
+        assert not app.exception and not app.slider
+        said = _texts(app)
+        assert any("rule" in text and "blurry" in text for text in said), said
+        assert not any("root:" in text for text in said)
+    assert {path for path in both.rglob("*") if "cache" not in path.parts} == before
+
+
 def _damage(root: Path, what: str) -> None:
     if what == "a table is gone":
         for name in ("decisions.parquet", "predictions.parquet", "losses.parquet"):
