@@ -43,6 +43,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # Memory is bounded by a few of the file's pages, however large its row groups: nothing is buffered ahead.
     position = 0
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:

@@ -16,7 +16,8 @@ ETAG = '"v1"'
 class FaultyServer:
     """A context manager; ``url(path)`` is an address, ``asked`` counts requests, ``ranges`` the Range headers."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        self.tls = tls  # a server's ssl.SSLContext
         self.asked, self.ranges, self.times = Counter(), [], {}
         self.most_at_once = self._at_once = 0
         self.delay = 0.0
@@ -25,7 +26,7 @@ class FaultyServer:
 
     def __enter__(self):
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls))
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -42,7 +43,7 @@ class FaultyServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}{path}"
 
     def _run(self, work):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -299,6 +299,7 @@ def pope(folder, category="adversarial"):
             {
                 "question_id": number,
                 "image": "COCO_val2014_000000310196.jpg",
+                "image_id": 310196,  # as in AoiDragon/POPE at 7ef3026
                 "text": f"Is there a {thing} in the image?",
                 "label": label,
             }

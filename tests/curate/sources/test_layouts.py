@@ -282,7 +282,7 @@ def test_pope_one_file_and_all_three(tmp_path):
     assert (yes.id, yes.answers, no.answers) == ("pope/adversarial/1", ("yes",), ("no",))
     assert yes.image == ("val2014/COCO_val2014_000000310196.jpg",)
     assert yes.meta == {
-        "question_id": 1, "image": "COCO_val2014_000000310196.jpg", "category": "adversarial",
+        "question_id": 1, "image": "COCO_val2014_000000310196.jpg", "image_id": 310196, "category": "adversarial",
         "question_type": "adversarial",
     }  # fmt: skip
     published.pope(tmp_path, "random")
