@@ -3,10 +3,10 @@
     pip install --no-deps --target peers lmms-eval==0.7.3 ms-vlmeval==0.0.20 open-flamingo==2.0.1
     python tests/evalsuite/peers/make_rule_fixtures.py peers official
 
-``ms-vlmeval`` is VLMEvalKit as its authors' partners package it; ``open-flamingo`` holds a copy of the VQA
-challenge's ``VQAEval``. ``official`` is a folder with functions taken as they stand from
-    vqa.py         ``accuracy(VQAEval, response, answers)``: the loop of GT-Vision-Lab/VQA vqaEval.py (a013f00)
-    pope.py        ``parse``: RUCAIBox/POPE evaluate.py
+``ms-vlmeval`` is ModelScope's package of VLMEvalKit; ``open-flamingo`` holds a copy of the VQA challenge's
+``VQAEval``, whose text processing is used. ``official`` is a folder with functions taken from
+    vqa.py         ``accuracy(VQAEval, response, answers)``: the loop of GT-Vision-Lab/VQA vqaEval.py, as forks hold it
+    pope.py        ``parse``: POPE's evaluate.py, as InternVL's copy holds it
     mme.py         ``parse_pred_ans``: MME calculation.py (as in zjunlp/Deco a3ccc15)
     mmmu.py        ``parse_multi_choice_response``: MMMU-Benchmark/MMMU eval/eval_utils.py (44b45b5)
     pix2struct.py  ``relaxed_correctness``: google-research/pix2struct metrics.py (5b086ef)
