@@ -17,7 +17,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Fine-tune a vision-language model on a curated set: QLoRA, loss on answers only, exact resume.",
+    help="Fine-tune a vision-language model on a curated set: QLoRA, loss on answers only, exact resume.\n\n"
+    "In this order: `finetune plan my.yaml` checks data and model, `finetune preview my.yaml` shows what is trained, "
+    "`finetune train my.yaml` trains, `finetune merge data/runs/my --out data/models/my` makes one checkpoint. "
+    "Copy a recipe from finetune/recipes to start with.",
 )
 RecipePath = Annotated[Path, typer.Argument(help="Training recipe (YAML), e.g. finetune/recipes/demo.yaml.")]
 
@@ -42,6 +45,8 @@ def train(
 ) -> None:
     """Train RECIPE and leave adapter, losses, metrics, report and manifest in its run folder.
 
+    Example: `finetune train finetune/recipes/demo.yaml`
+
     Started again after a kill, the same command goes on from the last checkpoint and ends
     with the same adapter. A finished run returns at once.
 
@@ -59,6 +64,8 @@ def train(
 @app.command()
 def plan(recipe: RecipePath, max_reject: MaxReject = None) -> None:
     """Check RECIPE, its data and its model without loading a weight: what would train, on what, at what cost.
+
+    Example: `finetune plan my.yaml`, then lower max_pixels or max_length if the table of tokens is too large.
 
     Prints the resolved recipe, versions and digests, rows accepted and rejected, the table of
     module groups, and tokens by pixel cap.
@@ -78,6 +85,8 @@ def preview(
     html: Annotated[Path | None, typer.Option(help="Also write a page to this file.")] = None,
 ) -> None:
     """Show the tokens that RECIPE would train, in colour, before any weight is loaded.
+
+    Example: `finetune preview my.yaml --rows 3 --html preview.html`
 
     Green tokens are trained. Says for every source which share of the tokens that is and
     whether answers end in a stop token.
@@ -102,6 +111,8 @@ def merge(
 ) -> None:
     """Merge the adapter of RUN into a full checkpoint that answers like the trained model.
 
+    Example: `finetune merge data/runs/my --out data/models/my`
+
     The result is reloaded in a new process and compared with the adapter model on held-out rows:
     logits, greedy answers, prompt tokens. The verdict goes to OUT/merge.json; a failed comparison
     exits with code 2.
@@ -121,6 +132,8 @@ def parity(
     out: Annotated[Path | None, typer.Option(help="Also write the verdict to this JSON file.")] = None,
 ) -> None:
     """Ask TARGET the prompts kept in RUN and compare prompt tokens and greedy answers with the trained model.
+
+    Example: `finetune parity data/runs/my http://127.0.0.1:8000/v1`
 
     Exits with code 2 if they differ: another chat template, image size or merge is the usual cause.
     """

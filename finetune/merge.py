@@ -68,10 +68,13 @@ def open_run(run: Path) -> TrainRecipe:
     """The recipe of a finished run.
 
     Raises:
-        UserError: no finished run.
+        UserError: no finished run, or one of a version with other recipe keys.
     """
     manifest = read_manifest(run, finish_with="finetune train RECIPE")
-    return parse_recipe(manifest["recipe"], TrainRecipe, where=str(run))
+    try:
+        return parse_recipe(manifest["recipe"], TrainRecipe, where=str(run))
+    except UserError as error:
+        raise UserError(f"{error}; the run is of another version of Winnow: train it anew with --fresh") from error
 
 
 def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:

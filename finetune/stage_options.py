@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from curate.config import StrictModel
 
@@ -28,8 +28,26 @@ class PartRates(StrictModel):
     vision: Rate | None = None
 
 
-Vision = Literal["frozen", "lora", "full"] | LastBlocks
-LearningRate = Rate | PartRates
+def _one_of_the_modes(value: Any) -> Any:
+    # Without it, pydantic complains once for each form.
+    if isinstance(value, str) and value not in ("frozen", "lora", "full"):
+        raise ValueError("give frozen, lora, full or {last_n: k}")
+    return value
+
+
+def _number_or_parts(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() <= {"projector", "vision"}:
+        raise ValueError("a rate for each part needs decoder, which the parts left out take too")
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML reads 1e-5 as text
+        except ValueError:
+            raise ValueError("give a number or {decoder: 2.0e-4, projector: 2.0e-5}") from None
+    return value
+
+
+Vision = Annotated[Literal["frozen", "lora", "full"] | LastBlocks, BeforeValidator(_one_of_the_modes)]
+LearningRate = Annotated[Rate | PartRates, BeforeValidator(_number_or_parts)]
 
 
 class StageOptions(StrictModel):

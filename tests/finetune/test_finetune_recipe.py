@@ -57,6 +57,9 @@ def test_a_stage_overrides_and_inherits():
         ({"projector": False, "stages": [{"train": ["projector"]}]}, "stage 1 trains"),
         ({"name": "../x"}, "name"),
         ({"learning_rate": 0}, "learning_rate"),
+        ({"learning_rate": "fast"}, "learning_rate: .*give a number or"),
+        ({"learning_rate": {"projector": 1}}, "needs decoder"),
+        ({"vision": "last2"}, "vision: .*give frozen, lora, full or"),
         ({"learning_rate": {"projektor": 1}}, "projektor.*did you mean projector"),
     ],
 )
