@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from curate.corrections import Correction, read_corrections
 from tests.dashboards.browser import chromium, chromium_path, serving, settled
 from tests.dashboards.folders import HOSTILE
 
@@ -247,3 +249,47 @@ def test_typing_never_decides(page: Page, data: Path) -> None:
     settled(page)
     assert not (data / "corrections").exists()
     expect(page.get_by_label("Go to another sample")).to_have_value("gawdu123")
+
+
+def _sign(page: Page, name: str) -> None:
+    box = page.get_by_role("textbox", name="Reviewer")
+    box.focus()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type(name)
+    page.keyboard.press("Tab")  # leaves the box: from here on letters are keys
+    settled(page)
+
+
+def _press(page: Page, key: str, folder: Path, lines: int) -> list[Correction]:
+    """Press a key and wait until that many decisions are on disk."""
+    page.keyboard.press(key)
+    for _ in range(300):
+        if len(found := read_corrections(folder)) == lines:
+            settled(page)
+            return found
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{key}: {len(found)} lines on disk, expected {lines}")
+
+
+def test_two_reviewers_at_the_keyboard_lose_nothing(browser: Browser, data: Path, tmp_path: Path) -> None:
+    """Verdict, reason and undo with single keys, by turns in two sessions about the same row."""
+    shutil.copytree(data / "evals", tmp_path / "evals")
+    folder = tmp_path / "corrections"
+    with serving(tmp_path) as server:
+        contexts = [browser.new_context(base_url=server) for _ in range(2)]
+        ann, bob = (_open(context.new_page(), "/sample?id=easy_vqa/test/0&run=demo-base") for context in contexts)
+        for page, name in ((ann, "ann"), (bob, "bob")):
+            expect(page.get_by_text("Your verdict")).to_be_visible()
+            page.wait_for_timeout(1000)  # Streamlit listens to a key a moment after its button is there
+            _sign(page, name)
+        _press(ann, "3", folder, 1)
+        _press(bob, "w", folder, 2)
+        _press(ann, "g", folder, 3)
+        *_, undo = found = _press(bob, "u", folder, 4)
+        for context in contexts:
+            context.close()
+    assert [(line.reviewer, line.action) for line in found] == [
+        ("ann", "tag"), ("bob", "exclude_from_eval"), ("ann", "keep"), ("bob", "undo"),
+    ]  # fmt: skip
+    assert undo.undoes == found[1].correction_id and len(list(folder.glob("*.jsonl"))) == 2
+    assert len({(line.sample_id, line.content_hash) for line in found}) == 1

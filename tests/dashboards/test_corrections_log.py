@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,6 +60,22 @@ def test_reviewers_at_once_lose_nothing(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert len(read_corrections(tmp_path)) == 200 and len(list(tmp_path.glob("*.jsonl"))) == 1
+
+
+def test_a_decision_is_locked_and_on_disk_before_the_page_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+
+    def fsync(descriptor: int) -> None:
+        path = tmp_path / file_name(_line(1).reviewer)
+        synced.append(path.read_bytes())
+        with path.open("rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = append(tmp_path, _line(1))
+    assert synced == [path.read_bytes()], "one sync, after the whole line"
 
 
 def test_a_line_cut_short_does_not_swallow_the_next(tmp_path: Path) -> None:
