@@ -12,6 +12,8 @@ from curate.explain import explain
 from dashboards.query.catalog import Folder, scan
 from dashboards.query.decisions import funnel
 from dashboards.query.fired import read_fired
+from evalsuite.compare import compare_folders
+from evalsuite.slices import find_slices
 from tests.dashboards.test_pages import _captions, _open, _texts
 
 
@@ -82,3 +84,27 @@ def test_failures_are_the_evaluations_wrong_answers(data: Path, monkeypatch: pyt
     for cell in ("fixed", "broken", "both right", "both wrong"):
         assert shown[cell] == summary[cell], cell
     assert shown["Rows compared"] == f"{n}"
+
+
+def test_slices_and_flips_are_the_commands(loop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real evaluation: what `evalsuite slices` and `evalsuite compare` print is what the pages show."""
+    run, base = (loop / "evals" / name for name in ("demo-tuned", "demo-base"))
+    reported = find_slices(run, only="easy_vqa", curated=None, min_rows=30)["tasks"]["easy_vqa"]
+    app = _open(loop, monkeypatch, "slices", run="demo-tuned", base="demo-base", slices_task="easy_vqa")
+    assert f"{reported['n']:,} rows, {100 * reported['error']:.1f}% errors" in _captions(app)
+    by_name = {one["name"].replace("_", " "): one for one in reported["slices"]}
+    for table in (frame.value for frame in app.dataframe):
+        shown = [row for row in table.to_dict("records") if row["Slice"].replace("_", " ") in by_name]
+        assert shown or not by_name
+        for row in shown:
+            one = by_name[row["Slice"].replace("_", " ")]
+            assert (row["Rows"], row["Images"]) == (one["n"], one["images"])
+            assert row["Errors"] == pytest.approx(100 * one["rate"])
+            assert row["Excess errors"].startswith(f"{one['excess']:+.1f} ")
+    compared = compare_folders(base, [run])["runs"][0]["tasks"]["easy_vqa"]
+    app = _open(loop, monkeypatch, "compare", run="demo-tuned", base="demo-base", compare_task="easy_vqa")
+    shown = _metrics(app)
+    change = compared["metrics"]["accuracy"]
+    assert shown["Rows compared"] == f"{compared['n']:,}"
+    assert shown["Right answers"] == f"{100 * change['difference']:+.1f} points"
+    assert f"95% {100 * change['ci_low']:+.1f} to {100 * change['ci_high']:+.1f}" in _texts(app)
