@@ -98,12 +98,12 @@ def as_rows(decisions: Iterable[Decision], fates: Mapping[str, str]) -> list[dic
             "When": line.at,
             "Sample": line.sample_id,
             "Decision": line.action.replace("_", " "),
-            "New value": new_text(line),
-            "Tags": ", ".join(line.tags),
-            "Note": line.note,
-            "Reviewer": line.reviewer,
             "State": decision.state,
+            "Reviewer": line.reviewer,
+            "Tags": ", ".join(line.tags),
+            "New value": new_text(line),
             "Last curation": fates.get(line.correction_id, ""),
+            "Note": line.note,
         }
         for decision in decisions
         for line in (decision.line,)

@@ -28,13 +28,13 @@ def show_corrections(catalog: Catalog) -> None:
         return
     fates = state.applied(tuple(catalog.finished("curated")))
     _counts(decisions)
-    left, right = st.columns([3, 1], gap="medium")
-    with left:
-        _table(fates, _filtered(decisions))
-    with right:
-        _tags(decisions)
+    _table(fates, _filtered(decisions))
     _conflicts(decisions)
-    _agreement(decisions)
+    left, right = st.columns([1, 2], gap="medium")
+    with left:
+        _tags(decisions)
+    with right:
+        _agreement(decisions)
     next_steps(decisions, fates)
     st.download_button(
         "Export all lines (JSONL)", state.corrections_export, "corrections.jsonl", "application/jsonl",
@@ -80,6 +80,7 @@ def _table(fates: Mapping[str, str], decisions: list[Decision]) -> None:
     event = st.dataframe(
         pd.DataFrame(as_rows(page, fates)), hide_index=True, key=f"decisions_{start}", on_select="rerun",
         selection_mode="single-row",
+        column_config={"When": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
     )  # fmt: skip
     if chosen := event.selection.rows:
         open_sample_alone(page[chosen[0]].line.sample_id)
