@@ -13,7 +13,7 @@ from curate.signals.picture import Picture, words_of
 VERSION = 2
 SIDE = 16
 COLUMNS = {"thumbnail": "768 bytes: 16 × 16 RGB, row by row, box-averaged; compare by mean absolute difference (0–255)"}
-_LARGE = 256  # pixels a side, from which summing rows is the faster way
+_LARGE = 640  # pixels of the shorter side, from which summing rows is the faster way
 _EVERY_OTHER_BYTE, _LOW = np.uint32(0x00FF00FF), np.uint32(0xFFFF)
 _ROWS = 128  # summed at a time; up to 257 bytes fit 16 bits
 
