@@ -14,7 +14,7 @@ import duckdb
 from curate.errors import UserError
 
 # What DuckDB may hold; the rest of a larger sort, join or table goes to the disk. Each thread works on its own share.
-_MEMORY, _MEMORY_A_THREAD = 256 << 20, 64 << 20
+_MEMORY, _MEMORY_A_THREAD = 512 << 20, 64 << 20
 _SPILLED = "spilled"
 _numbers = itertools.count()
 
