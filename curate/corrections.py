@@ -114,7 +114,7 @@ def read_corrections(folder: Path) -> list[Correction]:
     found: dict[str, tuple[Correction, str]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         *whole, last = path.read_bytes().split(b"\n")
-        if last.strip() and _is_torn(last):
+        if last.strip() and is_torn(last):
             print(f"{path}:{len(whole) + 1}: a line that was cut off while it was written; left out", file=sys.stderr)
             last = b""
         for number, line in enumerate([*whole, last], start=1):
@@ -128,7 +128,8 @@ def read_corrections(folder: Path) -> list[Correction]:
     return sorted((correction for correction, _ in found.values()), key=lambda c: (c.at, c.correction_id))
 
 
-def _is_torn(line: bytes) -> bool:
+def is_torn(line: bytes) -> bool:
+    """Whether a last line without an end is one whose writing was cut off."""
     try:
         json.loads(line)
     except ValueError:

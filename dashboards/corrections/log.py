@@ -7,8 +7,9 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
-from curate.corrections import Correction
+from curate.corrections import Correction, is_torn
 from curate.errors import UserError
 
 _LONGEST_NAME = 60
@@ -26,9 +27,7 @@ def append(folder: Path, line: Correction) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # A line that a crash cut short must not swallow the next one.
-            if file.seek(0, os.SEEK_END) and _last_byte(file.fileno()) != b"\n":
-                data = b"\n" + data
+            _end_last_line(file)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -45,5 +44,12 @@ def file_name(reviewer: str) -> str:
     return f"{plain or 'reviewer'}-{hashlib.sha256(reviewer.encode()).hexdigest()[:8]}.jsonl"
 
 
-def _last_byte(descriptor: int) -> bytes:
-    return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1)
+def _end_last_line(file: BinaryIO) -> None:
+    """A line that a crash cut off, of which nobody was told that it was recorded, is taken out; a whole one ended."""
+    file.seek(0)
+    written = file.read()
+    last = written.rpartition(b"\n")[2]
+    if last and is_torn(last):
+        file.truncate(len(written) - len(last))
+    elif last:
+        file.write(b"\n")

@@ -82,7 +82,14 @@ def test_a_line_cut_short_does_not_swallow_the_next(tmp_path: Path) -> None:
     path = append(tmp_path, _line(1))
     path.write_bytes(path.read_bytes() + b'{"correction_id": "2", "sam')
     append(tmp_path, _line(3))
-    assert json.loads(path.read_text().splitlines()[-1])["correction_id"] == "3"
+    assert [line.correction_id for line in read_corrections(tmp_path)] == ["1", "3"]
+
+
+def test_a_whole_line_without_an_end_is_kept(tmp_path: Path) -> None:
+    path = append(tmp_path, _line(1))
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    append(tmp_path, _line(2))
+    assert [line.correction_id for line in read_corrections(tmp_path)] == ["1", "2"]
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_limits_of_memory_and_time(tmp_path):
     with opened(tmp_path) as connection:
         limit = connection.execute("SELECT current_setting('memory_limit')").fetchone()[0]
         number, unit = limit.split()
-        assert 0 < float(number) * {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}[unit] <= (os.cpu_count() + 4) * 2**26
+        assert 0 < float(number) * {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}[unit] <= (os.cpu_count() + 8) * 2**26
         assert str(tmp_path) in connection.execute("SELECT current_setting('temp_directory')").fetchone()[0]
         with pytest.raises(UserError, match=r"longer than 0 s; simplify"), time_limit(connection, 0.05):
             connection.execute("SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(10000000) b")
