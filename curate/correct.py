@@ -18,8 +18,8 @@ from curate.database import database
 from curate.keys import answer_key, question_key
 from curate.progress import Bar
 from curate.reading.ingest import ROWS, row_of
+from curate.record import from_record
 from curate.rules.facts import parquet
-from curate.sample import from_record
 from curate.workspace import Workspace, query_batches, read_batches, row_count, write_parquet
 
 CORRECTED = pa.schema(

@@ -169,7 +169,7 @@ def resolve(corrections: Iterable[Correction]) -> dict[str, Resolved]:
 
 
 def apply(record: Mapping[str, Any], hash_now: str, resolved: Resolved) -> Applied:
-    """Apply one sample's corrections to its record (Winnow's form, ``curate.sample.to_record``).
+    """Apply one sample's corrections to its record (Winnow's form, ``curate.record.to_record``).
 
     A relabelled answer replaces the first assistant turn and, where the row has references, those
     too; what it replaces is kept under ``meta.before_correction``.

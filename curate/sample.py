@@ -1,26 +1,17 @@
-"""Sample, Turn: the record that every stage speaks, and its JSON form (one object a line).
+"""Sample, Turn: the row that every stage speaks of.
 
-Bad rows: ``read_rows`` and the sources yield ``Sample | BadRow``, so that a bad line costs that
-line; ``read_jsonl`` is for files that Winnow wrote itself, where a bad line is an error.
+Readers and sources yield ``Sample | BadRow``, so that a bad row costs that row. ``curate.record`` has its JSON form,
+``curate.jsonl`` files of one object a line.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from curate.atomic import digest_of
-from curate.errors import UserError
-from curate.reading.seen import SeenTexts
-from curate.turns import IMAGE_MARKER, OWN_SPELLING, Role, SpelledTurns, read_turns, spell_turns
-
-_MAX_LINE = 64 << 20
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+from curate.turns import IMAGE_MARKER, OWN_SPELLING, Role, SpelledTurns
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,193 +108,7 @@ def majority(answers: Sequence[str]) -> str:
     return Counter(answers).most_common(1)[0][0] if answers else ""
 
 
-def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "", where: str = "record") -> Sample:
-    """Read one JSON object: Winnow's own form, LLaVA, ShareGPT or ms-swift.
-
-    Args:
-        record: the parsed object, its turns as ``curate.turns.read_turns`` knows them; unknown keys
-            go to ``meta``.
-        source, split: used where the record does not name its own.
-        where: file and line, for errors.
-
-    Raises:
-        UserError: no conversation, an unknown role or a value of the wrong type.
-    """
-    spelled = read_turns(record, where)
-    image_key = next(
-        (key for key in ("image", "images") if record.get(key)), "images" if "images" in record else "image"
-    )
-    image, answers, own_meta = record.get(image_key), record.get("answers"), record.get("meta")
-    listed = [image] if isinstance(image, str | dict) and image else image or list(spelled.images)
-    found = [one.get("path") if isinstance(one, dict) else one for one in listed] if isinstance(listed, list) else [""]
-    paths = [path for path in found if isinstance(path, str) and path]
-    if len(paths) < len(found):
-        raise UserError(f"{where}: {image_key!r} must be a path or a list of paths")
-    if not isinstance(answers, list | None) or not all(isinstance(answer, str) for answer in answers or []):
-        raise UserError(f"{where}: 'answers' must be a list of strings")
-    if not isinstance(own_meta, dict | None):
-        raise UserError(f"{where}: 'meta' must be an object")
-    source, split = record.get("source") or source, record.get("split") or split
-    own_id = record.get("id")
-    if not isinstance(source, str) or not isinstance(split, str) or not isinstance(own_id, str | int | float | None):
-        raise UserError(f"{where}: 'id', 'source' and 'split' must be texts (an id may be a number)")
-    understood = {"id", image_key, "answers", "source", "split", "meta", *spelled.used}
-    meta = dict(own_meta or {})
-    meta.update({key: value for key, value in record.items() if key not in understood})
-    if own_id is not None and not isinstance(own_id, str):
-        meta.setdefault("id", own_id)  # keeps its type
-    kept = {"id": own_id, "meta": own_meta}
-    restored = (image_key, "answers", "source", "split", *spelled.used)
-    kept.update({key: record[key] for key in restored if not record.get(key, True)})
-    if listed != paths:
-        kept[image_key] = image
-    return Sample(
-        id=full_id(digest_of(dict(record))[:16] if own_id in (None, "") else str(own_id), source, split),
-        image=tuple(paths),
-        conversations=tuple(Turn(role, text) for role, text in spelled.turns),
-        answers=tuple(answers or ()),
-        source=source,
-        split=split,
-        meta=meta,
-        form=Form(
-            spelled,
-            image_key,
-            isinstance(image, list),
-            tuple(record),
-            {key: value for key, value in kept.items() if key in record},
-            own_id in (None, ""),
-        ),
-    )
-
-
 def full_id(own: str, source: str, split: str) -> str:
     """``source/split/own``, unless ``own`` already begins so."""
     prefix = "/".join(part for part in (source, split) if part)
     return own if not prefix or own.startswith(f"{prefix}/") else f"{prefix}/{own}"
-
-
-def to_record(sample: Sample) -> dict[str, Any]:
-    """The sample in Winnow's own form (``id``, ``image``, ``conversations`` …), JSON-able."""
-    record: dict[str, Any] = {"id": sample.id}
-    if sample.image:
-        record["image"] = sample.image[0] if len(sample.image) == 1 else list(sample.image)
-    record["conversations"] = [{"from": turn.role, "value": turn.value} for turn in sample.conversations]
-    if sample.answers:
-        record["answers"] = list(sample.answers)
-    record.update({"source": sample.source, "split": sample.split, "meta": dict(sample.meta)})
-    return record
-
-
-def to_original(sample: Sample) -> dict[str, Any]:
-    """The record in the form it was read in: keys and their order, role names, types, unknown fields.
-
-    A sample read from a JSON object gives that object back, value for value. One that came from
-    elsewhere (a table, a package) has no such form and is written in Winnow's own.
-    """
-    form = sample.form
-    if not form.keys:
-        return to_record(sample)
-    values: dict[str, Any] = {
-        **sample.meta,
-        **spell_turns([(turn.role, turn.value) for turn in sample.conversations], form.spelled, form.keys),
-        form.image_key: list(sample.image) if form.image_is_list or len(sample.image) != 1 else sample.image[0],
-        "answers": list(sample.answers),
-        "source": sample.source,
-        "split": sample.split,
-        **form.verbatim,
-    }
-    return {key: values[key] for key in form.keys}
-
-
-def to_line(sample: Sample) -> str:
-    """``to_record`` as one JSON line without the line break."""
-    return json.dumps(to_record(sample), ensure_ascii=False)
-
-
-def parse_json(text: bytes) -> Any:
-    """Parse untrusted JSON.
-
-    Raises:
-        ValueError: not JSON, not UTF-8, too deep, or text that UTF-8 cannot hold (half a surrogate pair).
-    """
-    try:
-        value = json.loads(text)
-        if SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return value
-
-
-def read_rows(path: Path, *, source: str = "", split: str = "") -> Iterator[Sample | BadRow]:
-    """Stream a JSONL file of any form that ``from_record`` knows; a bad line becomes a ``BadRow``.
-
-    Raises:
-        UserError: the file is missing.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    position = 0
-    for number, line in json_lines(path):
-        if not line.strip():
-            continue
-        yield sample_or_bad(line, position, source=source, split=split, where=f"{path}:{number}")
-        position += 1
-
-
-def sample_or_bad(line: bytes, position: int, *, source: str, split: str, where: str) -> Sample | BadRow:
-    """One JSON text as a sample, or what is wrong with it."""
-    try:
-        if len(line) > _MAX_LINE:
-            raise ValueError(f"longer than {_MAX_LINE >> 20} MiB")
-        record = parse_json(line)
-    except ValueError as error:
-        return BadRow(where, f"not a JSON object ({error})", position)
-    return record_or_bad(record, position, source=source, split=split, where=where)
-
-
-def record_or_bad(record: Any, position: int, *, source: str, split: str, where: str) -> Sample | BadRow:
-    """One parsed JSON value as a sample, or what is wrong with it."""
-    if not isinstance(record, dict):
-        return BadRow(where, "not a JSON object", position)
-    try:
-        return from_record(record, source=source, split=split, where=where)
-    except UserError as error:
-        return BadRow(where, str(error).removeprefix(f"{where}: "), position)
-
-
-def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each line; of an overlong one only the first 64 MiB and one byte."""
-    with path.open("rb") as handle:
-        number = 1
-        while line := handle.readline(_MAX_LINE + 1):
-            rest = line
-            while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
-                rest = handle.readline(_MAX_LINE + 1)
-            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            number += 1
-
-
-def read_jsonl(path: Path) -> Iterator[Sample]:
-    """Stream the samples of a JSONL file in Winnow's own form.
-
-    Raises:
-        UserError: the file is missing, or a line is no JSON object or no sample.
-    """
-    for row in read_rows(path):
-        if isinstance(row, BadRow):
-            raise UserError(f"{row.where}: {row.reason}")
-        yield row
-
-
-def check_unique(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Pass samples on; a repeated id is an error that names both rows by position (24 bytes an id)."""
-    seen = SeenTexts()
-    for position, sample in enumerate(samples):
-        first = seen.add(sample.id, position)
-        if first is not None:
-            raise UserError(
-                f"id {sample.id!r} occurs twice: rows {first} and {position}; ids must be unique"
-                " (`ids: position` in the source's recipe numbers them)"
-            )
-        yield sample

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from curate.sample import Sample, from_record
+from curate.record import from_record
+from curate.sample import Sample
 from curate.workspace import read_batches, row_count
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from curate.errors import UserError
+from curate.jsonl import check_unique
 from curate.reading.unavailable import is_url
-from curate.sample import IMAGE_MARKER, BadRow, Sample, check_unique, to_record
+from curate.record import to_record
+from curate.sample import IMAGE_MARKER, BadRow, Sample
 from curate.settings import MeasureSettings
 from evalsuite.task import TaskSpec
 from evalsuite.task_rows import filled, options_of, places, slices_of

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UserError
-from curate.sample import Sample, from_record, parse_json
+from curate.jsonl import parse_json
+from curate.record import from_record
+from curate.sample import Sample
 from finetune.locate import line_offsets, locate
 from finetune.recipe import TrainRecipe
 

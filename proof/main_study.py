@@ -54,7 +54,7 @@ def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
 
 def leaked_pictures(raw: RawSet) -> set[str]:
     """Test pictures of which the training rows hold a copy, as the test rows name them."""
-    from curate.sample import read_jsonl
+    from curate.jsonl import read_jsonl
 
     truth = pq.read_table(raw.truth, columns=["defect", "twin_id"]).to_pylist()
     twins = {row["twin_id"] for row in truth if row["defect"] == "leaked"}

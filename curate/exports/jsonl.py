@@ -1,4 +1,4 @@
-"""Winnow's own records, one a line (``curate.sample``).
+"""Winnow's own records, one a line (``curate.record``).
 
 ``image`` is relative to the image root of the curation, or, with copied pictures, to the export.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from curate.exports.lines import write_lines
 from curate.exports.rows import Row
 from curate.exports.target import Target
-from curate.sample import to_record
+from curate.record import to_record
 
 
 def write(rows: Iterable[Row], target: Target) -> None:

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from curate.errors import UserError
 from curate.manifest import read_manifest
 from curate.preflight import locate
-from curate.sample import Sample, from_record
+from curate.record import from_record
+from curate.sample import Sample
 from curate.workspace import read_batches
 from curate.writing.results import ASSIGNED_SPLIT, SAMPLES_TABLE
 

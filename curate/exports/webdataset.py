@@ -15,7 +15,7 @@ from curate.atomic import atomic_path
 from curate.exports.pictures import read_picture, suffix_of
 from curate.exports.rows import Row
 from curate.exports.target import Shard, Target, shards
-from curate.sample import to_record
+from curate.record import to_record
 
 _BLOCK = tarfile.BLOCKSIZE
 

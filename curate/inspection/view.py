@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.inspection.look import Inspection
-from curate.sample import to_record
+from curate.record import to_record
 
 _LONGEST_ROW = 600
 _NAMES_SHOWN = 8

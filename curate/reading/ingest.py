@@ -14,7 +14,8 @@ from curate.progress import track
 from curate.reading.materialise import Fetcher, ImageStore
 from curate.reading.placed import AnotherFolderError, Opened, absolute, common, first_folders, placed_rows
 from curate.reading.seen import SeenTexts
-from curate.sample import BadRow, Sample, full_id, to_record
+from curate.record import to_record
+from curate.sample import BadRow, Sample, full_id
 from curate.settings import SourceSettings
 from curate.sources import open_source
 from curate.workspace import write_parquet

@@ -3,7 +3,7 @@
 Each object has ``conversations`` (``from``/``value``), ``messages`` (``role``/``content``, a text or a
 list of parts) or ``query``, ``response`` and ``history``; and ``image`` or ``images``. A text ``system``
 beside them is the first turn. ``videos``, ``tools``, ``objects`` and whatever else a row has stay under
-``meta``. ``curate.sample.to_original`` gives every object back as it was.
+``meta``. ``curate.record.to_original`` gives every object back as it was.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.sample import BadRow, Sample, record_or_bad
+from curate.jsonl import record_or_bad
+from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
 from curate.sources.json_stream import iter_json
 from curate.sources.probe import Probe

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
+from curate.jsonl import json_lines
 from curate.reading.seen import SeenTexts
-from curate.sample import BadRow, Form, Sample, Turn, full_id, json_lines, majority
+from curate.sample import BadRow, Form, Sample, Turn, full_id, majority
 from curate.settings import SourceSettings
 from curate.sources.json_stream import Value
 from curate.sources.placing import Placing, place

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
-from curate.sample import SURROGATE, BadRow, json_lines, parse_json
+from curate.jsonl import SURROGATE, json_lines, parse_json
+from curate.sample import BadRow
 from curate.sources.json_text import JsonText
 
 _SURROGATE = re.compile(SURROGATE.pattern.decode())

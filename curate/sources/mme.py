@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.sample import BadRow, Sample, Turn, full_id, json_lines
+from curate.jsonl import json_lines
+from curate.sample import BadRow, Sample, Turn, full_id
 from curate.settings import SourceSettings
 from curate.sources.probe import Probe
 from curate.sources.roots import given_root

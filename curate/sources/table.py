@@ -10,7 +10,7 @@ A table with captions and no question gets the question ``Describe the image.``
 An image is a path, a URL, bytes, Hugging Face's ``{"bytes": …, "path": …}``, base64 or a data URI, or a
 list of these. Without a column of that name, ``image_1``, ``image_2`` … are the images.
 
-A row with ``conversations`` or ``messages`` is read as such, as in ``curate.sample.from_record``.
+A row with ``conversations`` or ``messages`` is read as such, as in ``curate.record.from_record``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import Any
 
 from curate.atomic import digest_of, sha256_bytes
 from curate.errors import UserError
+from curate.jsonl import record_or_bad
 from curate.reading.embedded import is_encoded
-from curate.sample import BadRow, Form, Sample, Turn, full_id, majority, record_or_bad
+from curate.sample import BadRow, Form, Sample, Turn, full_id, majority
 from curate.settings import SourceSettings
 from curate.sources.cells import image_cell, json_value, texts
 from curate.sources.files import files_of, of_split

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UserError
-from curate.sample import BadRow, Sample, parse_json
+from curate.jsonl import parse_json
+from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
 from curate.sources.files import files_of, of_split
 from curate.sources.probe import Probe

@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from curate.progress import track
-from curate.sample import Sample, to_line
+from curate.record import to_line
+from curate.sample import Sample
 from data.demo import defects, rows
 from data.demo.captions import caption_samples, caption_table
 from data.demo.defects import Shares

@@ -17,8 +17,8 @@ from PIL import Image
 from curate import decode, pipeline, workspace
 from curate.corrections import Correction
 from curate.errors import UserError
+from curate.jsonl import read_jsonl
 from curate.manifest import read_manifest
-from curate.sample import read_jsonl
 from tests.curate import sets
 
 TEST_SET = {"location": "test.jsonl", "image_root": "images", "source": "held", "split": "out"}

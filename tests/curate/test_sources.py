@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from curate.atomic import sha256_bytes
 from curate.errors import UserError
-from curate.sample import BadRow, Sample, check_unique, to_line, to_original
+from curate.jsonl import check_unique
+from curate.record import to_line, to_original
+from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
 from curate.sources import SOURCES, detect, open_source
 from curate.sources.json_stream import iter_json, read_at

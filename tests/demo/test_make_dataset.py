@@ -11,7 +11,8 @@ from PIL import Image, ImageFilter, UnidentifiedImageError
 from typer.testing import CliRunner
 
 from curate.errors import UserError
-from curate.sample import Sample, check_unique, read_jsonl
+from curate.jsonl import check_unique, read_jsonl
+from curate.sample import Sample
 from data.demo import defects
 from data.demo.facts import COLOURS, SHAPES, answers_of, facts, question_type
 from data.demo.make_dataset import app, make_dataset

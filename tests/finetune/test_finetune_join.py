@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toys import record, write_rows
 
-from curate.sample import from_record
+from curate.record import from_record
 from finetune.conversation import can_join, join
 from finetune.recipe import TrainRecipe
 from finetune.rows import matches, open_rows

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curate.errors import UserError
 from curate.exports import target
 from curate.exports.rows import Row
-from curate.sample import read_jsonl
+from curate.jsonl import read_jsonl
 from tests.curate import sets
 from tests.curate.exports.made import FITTING, UNFIT, exported, make
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from curate.sample import read_jsonl
+from curate.jsonl import read_jsonl
 from tests.curate.exports.made import FITTING, ROWS, UNFIT, exported, make
 
 

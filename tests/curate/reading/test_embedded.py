@@ -18,7 +18,8 @@ from curate.pipeline import run
 from curate.reading.embedded import content_path, decoded, is_encoded, suffix_of
 from curate.reading.materialise import ImageStore, materialised
 from curate.reading.placed import as_files
-from curate.sample import Sample, to_original
+from curate.record import to_original
+from curate.sample import Sample
 from curate.settings import SourceSettings
 from curate.sources import open_source
 from curate.sources.cells import image_cell

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from curate.errors import UserError
-from curate.sample import from_record, to_original
+from curate.record import from_record, to_original
 from curate.settings import SourceSettings
 from curate.sources import detect, open_source
 from tests.curate.sources.published import save, save_lines

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from curate.errors import UserError
-from curate.sample import BadRow, Sample, to_line
+from curate.record import to_line
+from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
 from curate.sources import detect, open_source
 from tests.curate.sources import published

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import UserError
-from curate.sample import BadRow, Sample, to_line
+from curate.record import to_line
+from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
 from curate.sources import SOURCES, detect, open_source, other_files
 from tests.curate.pictures import shape, write
