@@ -69,7 +69,9 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"key {dotted!r} is missing"
     said = problem["msg"].removeprefix("Value error, ")
-    return f"{dotted or 'recipe'}: {said} (got {problem['input']!r:.80})"
+    # A check of a whole mapping says itself what is wrong with it; the mapping would only be in the way.
+    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})"
+    return f"{dotted or 'recipe'}: {said}{got}"
 
 
 def _known_keys(model: type[BaseModel], place: list[str]) -> list[str]:
