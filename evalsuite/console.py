@@ -116,30 +116,40 @@ def _table(title: str, headers: Sequence[str], *, left: int) -> Table:
 
 
 def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] | None) -> Table:
-    versus = ["baseline", "difference"] if against else []
-    headers = ["", "score", "95 % interval", *versus, "rows", "coverage", "of answered"]
-    table = _table(name, headers, left=1)
+    """Scores with as many columns as 80 characters hold; the report has all of them."""
+    partial = any(entry["coverage"] < 1 for entry in task["metrics"].values())
+    shown = ["score", "95 % interval"]
+    shown += ["baseline", "difference"] if against else []
+    shown += [] if against and partial else ["rows"]
+    shown += ["coverage"] if partial else []
+    shown += ["of answered"] if partial and not against else []
+    table = _table(name, ["", *shown], left=1)
     for metric, entry in task["metrics"].items():
-        cells: list[str | Text] = [
-            title(metric),
-            Text(number(metric, entry["value"]), style="bold"),
-            between(metric, entry),
-        ]
+        cells: dict[str, str | Text] = {
+            "score": Text(number(metric, entry["value"]), style="bold"),
+            "95 % interval": between(metric, entry),
+            "rows": f"{entry['n']:,}",
+            "coverage": share(entry["coverage"]),
+            "of answered": number(metric, entry["answered"]),
+        }
         if against:
             one = against["metrics"][metric]
-            cells += [number(metric, one["a"]), Text(number(metric, one["difference"], sign=True), style=_colour(one))]
-        table.add_row(*cells, f"{entry['n']:,}", share(entry["coverage"]), number(metric, entry["answered"]))
+            cells["baseline"] = number(metric, one["a"])
+            cells["difference"] = Text(number(metric, one["difference"], sign=True), style=_colour(one))
+        table.add_row(title(metric), *(cells[header] for header in shown))
+    metric = task["headline"]
     for column, values in task["slices"].items():
         if len(values) < 2:
             continue
         label = column.removeprefix("slice_").replace("_", " ")
-        metric = task["headline"]
         for value, entry in values.items():
-            table.add_row(
-                Text(f"  {label} {value}", style="dim"), number(metric, entry[metric]["value"]),
-                Text(between(metric, entry[metric]), style="dim"), *(["", ""] if against else []),
-                Text(f"{entry['n']:,}", style="dim"), Text(share(entry["coverage"]), style="dim"), "",
-            )  # fmt: skip
+            cells = {
+                "score": number(metric, entry[metric]["value"]),
+                "95 % interval": Text(between(metric, entry[metric]), style="dim"),
+                "rows": Text(f"{entry['n']:,}", style="dim"),
+                "coverage": Text(share(entry["coverage"]), style="dim"),
+            }
+            table.add_row(Text(f"  {label} {value}", style="dim"), *(cells.get(header, "") for header in shown))
     return table
 
 

@@ -1,11 +1,14 @@
 """The whole circle on a slice: raw data → curated set → adapter → scores → pages, as the Makefile runs it."""
 
+import io
 import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from evalsuite.console import print_scores
 from tests.loop import IMAGES, REPO, TASKS, run
 
 
@@ -25,6 +28,14 @@ def test_training_saw_only_kept_rows(loop: Path) -> None:
     kept = {json.loads(line)["id"] for line in (loop / "curated/demo/samples.jsonl").read_text().splitlines()}
     assert len(losses) and set(losses.sample_id) <= kept
     assert (loop / "runs/demo/loss_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["demo-base", "demo-tuned"])
+def test_scores_fit_a_terminal_of_80_columns(loop: Path, name: str) -> None:
+    console = Console(width=80, file=io.StringIO())
+    print_scores(loop / "evals" / name, json.loads((loop / "evals" / name / "scores.json").read_text()), console)
+    printed = console.file.getvalue()
+    assert "…" not in printed and all(metric in printed for metric in ("accuracy", "CIDEr-D", "question type color"))
 
 
 @pytest.mark.parametrize("name", ["demo-base", "demo-tuned"])
