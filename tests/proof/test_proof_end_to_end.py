@@ -106,7 +106,7 @@ def test_the_section_goes_between_its_marks(proof, tmp_path):
     update_readme(text, readme)
     written = readme.read_text()
     assert written.startswith("before\n") and written.endswith("<!-- /proof -->\nafter\n")
-    assert "an earlier section" not in written and written.count("| dirty |") == 1
+    assert "an earlier section" not in written and written.count("| trained on |") == 1
 
 
 def test_an_unknown_part_is_named(project):
