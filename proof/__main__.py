@@ -15,7 +15,7 @@ from curate.progress import track
 from proof.arms import TEST, Arm
 from proof.main_study import main_sets, run_main
 from proof.photos import photo_report
-from proof.report import read_parts, section, update_readme, write_report
+from proof.report import around_section, read_parts, section, update_readme, write_report
 from proof.second_turn import run_second_turn
 from proof.settings import read_settings
 from proof.sweep import run_sweep
@@ -49,6 +49,8 @@ def main(
     if unknown := set(part or []) - set(PARTS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     read_manifest(TEST.parent, finish_with="make demo-data")
+    if readme:
+        around_section()  # better now than after hours
     dirty, sets = main_sets(chosen, cache)
     arms: dict[str, list[Arm]] = {}
     out.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,9 @@ import skimage
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
+from curate.duplicates.looks import Looks
+from curate.signals import measure_pixels
+
 _SYLLABLES = tuple(first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "on", "er"))
 _PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg")
 _TEXTURES = ("brick.png", "grass.png", "gravel.png", "ihc.png", "motorcycle_left.png", "coins.png", "cell.png")
@@ -146,3 +149,22 @@ EDITED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "turned by 90 degrees": lambda picture: picture.transpose(Image.Transpose.ROTATE_90),
     "mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
 }
+
+
+def looks_of(pictures: list[Image.Image]) -> Looks:
+    """Hashes, thumbnails and sizes of pictures, measured as ``curate run`` does."""
+    rows = [measure_pixels(one, ("hashes", "thumbnail")) for one in pictures]
+    thumbnails = np.frombuffer(b"".join(row["thumbnail"] for row in rows), np.uint8).reshape(-1, 768)
+    phash, dhash = (np.array([row[name] for row in rows], np.uint64) for name in ("phash", "dhash"))
+    return Looks.of(phash, dhash, thumbnails, np.array([min(one.size) for one in pictures]))
+
+
+def different_pairs(pictures: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of pictures that show different things.
+
+    Tiles of one black sky are one picture: no filter could tell them apart, and none needs to.
+    """
+    first, second = np.triu_indices(len(pictures), 1)
+    shown = np.stack([np.asarray(one.convert("L").resize((64, 64)), np.int16) for one in pictures])
+    differ = np.array([np.abs(shown[i] - shown[j]).max() > 40 for i, j in zip(first, second, strict=True)])
+    return first[differ], second[differ]

@@ -21,7 +21,7 @@ from curate.errors import UserError
 from curate.recipe import MatchSettings
 from curate.signals import measure_pixels
 from data.demo.scoring import ranking
-from proof.copies import EDITED, KINDS, STORED_ANEW
+from proof.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
 
 SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)  # of Gaussian blur, pixels of a picture 256 pixels wide
 RADII = tuple(range(17))
@@ -118,19 +118,11 @@ def copy_study(count: int) -> dict[str, Any]:
         pictures = make(count, np.random.default_rng(0))
         copies = {name: [alter(one) for one in pictures] for name, alter in {**STORED_ANEW, **EDITED}.items()}
         groups = {"originals": pictures, **copies}
-        different = _different(pictures)
+        different = different_pairs(pictures)
         tools = {"winnow": _our_distances(groups, different)}
         tools |= {f"imagededup {name}": _peer_distances(groups, different, name) for name in ("PHash", "DHash")}
         report[kind] = {"pairs": len(different[0]), "tools": {name: _rates(one) for name, one in tools.items()}}
     return report
-
-
-def _different(pictures: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of pictures that show different things; tiles of one black sky are one picture."""
-    first, second = np.triu_indices(len(pictures), 1)
-    shown = np.stack([np.asarray(one.convert("L").resize((64, 64)), np.int16) for one in pictures])
-    differ = np.array([np.abs(shown[i] - shown[j]).max() > 40 for i, j in zip(first, second, strict=True)])
-    return first[differ], second[differ]
 
 
 def _our_distances(
@@ -138,7 +130,7 @@ def _our_distances(
 ) -> dict[str, np.ndarray]:
     """The radius from which on each pair counts as the same picture; 99 where the thumbnails say no."""
     settings = MatchSettings(radius=16)
-    looks = {name: _looks(pictures) for name, pictures in groups.items()}
+    looks = {name: looks_of(pictures) for name, pictures in groups.items()}
     own = np.arange(len(groups["originals"]))
 
     def radius(a: Looks, i: np.ndarray, b: Looks, j: np.ndarray) -> np.ndarray:
@@ -148,13 +140,6 @@ def _our_distances(
 
     found = {name: radius(looks["originals"], own, looks[name], own) for name in groups if name != "originals"}
     return {**found, "different": radius(looks["originals"], different[0], looks["originals"], different[1])}
-
-
-def _looks(pictures: list[Image.Image]) -> Looks:
-    rows = [measure_pixels(one, ("hashes", "thumbnail")) for one in pictures]
-    thumbnails = np.frombuffer(b"".join(row["thumbnail"] for row in rows), np.uint8).reshape(-1, 768)
-    phash, dhash = (np.array([row[name] for row in rows], np.uint64) for name in ("phash", "dhash"))
-    return Looks.of(phash, dhash, thumbnails, np.array([min(one.size) for one in pictures]))
 
 
 def _peer_distances(

@@ -39,12 +39,21 @@ def update_readme(section_text: str, readme: Path = README) -> None:
     Raises:
         UserError: the marks are missing.
     """
-    text = readme.read_text(encoding="utf-8")
-    before, start, rest = text.partition(_START)
+    before, after = around_section(readme)
+    write_text(readme, f"{before}{_START}\n{section_text}{_END}{after}")
+
+
+def around_section(readme: Path = README) -> tuple[str, str]:
+    """What stands before and after the two marks.
+
+    Raises:
+        UserError: the marks are missing.
+    """
+    before, start, rest = readme.read_text(encoding="utf-8").partition(_START)
     _, end, after = rest.partition(_END)
     if not (start and end):
         raise UserError(f"{readme}: has no lines {_START} and {_END}; put them where the section should stand")
-    write_text(readme, f"{before}{start}\n{section_text}{end}{after}")
+    return before, after
 
 
 def read_parts(out: Path, parts: Iterable[str]) -> dict[str, Any]:
@@ -178,7 +187,8 @@ def _rules_text(report: dict[str, Any], out: Path) -> str:
     for name, one in rules["curves"].items():
         both = [f"{percent(at['recall'])} / {percent(at['precision'])}" for at in (one["chosen"], one["default"])]
         rows.append((name, f"{one['default']['threshold']:g}", f"{one['chosen']['threshold']:.3g}", *both))
-    text = "\nEvery rule against the truth:\n\n" + markdown(rule_rows(rules))
+    text = f"\nEvery rule against the truth, the demo's defect rates times {rules['settings']['strength']:g}:\n\n"
+    text += markdown(rule_rows(rules))
     text += "\n\nThresholds, chosen on the pictures with even numbers and reported on the others:\n\n" + markdown(rows)
     return text + f"\n\n![Recall and precision over the threshold]({out.as_posix()}/rules.png)\n"
 

@@ -8,11 +8,11 @@ from typing import Annotated
 from pydantic import Field
 
 from curate.config import StrictModel, load_recipe
-from data.demo.defects import Shares
+from data.demo.defects import CORRUPT, Shares
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-CORRUPT = "corrupt"  # its five kinds in equal parts
+BROKEN = "corrupt"  # files of all kinds in CORRUPT, in equal parts
 
 
 class Training(StrictModel):
@@ -89,10 +89,8 @@ def scaled(shares: Shares, factor: float) -> Shares:
 
 def alone(defect: str, rate: float) -> Shares:
     """One defect at one rate; ``corrupt`` is spread over the kinds of broken file."""
-    from data.demo.defects import CORRUPT as KINDS
-
-    if defect == CORRUPT:
-        return Shares.only(**dict.fromkeys(KINDS, rate / len(KINDS)))
+    if defect == BROKEN:
+        return Shares.only(**dict.fromkeys(CORRUPT, rate / len(CORRUPT)))
     return Shares.only(**{defect: rate})
 
 

@@ -43,7 +43,11 @@ class RayPool:
             address = os.environ.get("RAY_ADDRESS")
             try:
                 _reach(address)
-                ray.init(num_cpus=None if address else workers, log_to_driver=False, include_dashboard=False)
+                # "local": without an address Ray would join whatever cluster was last started on this machine.
+                ray.init(
+                    address or "local", num_cpus=None if address else workers, log_to_driver=False,
+                    include_dashboard=None if address else False,
+                )  # fmt: skip
             except (OSError, RuntimeError, ValueError) as error:
                 raise UserError(
                     f"Ray cannot be reached or started ({error}); check RAY_ADDRESS, or unset it to use this machine"

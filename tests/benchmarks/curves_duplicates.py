@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from curate.duplicates.looks import Difference, Looks, difference
 from curate.recipe import MatchSettings
-from curate.signals import measure_pixels
-from proof.copies import EDITED, KINDS, STORED_ANEW
+from proof.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
 
 _HASHES = ("phash", "dhash", "both")
 _RADII = (0, 2, 4, 6, 8, 10, 12)
@@ -65,19 +63,7 @@ def measured(kind: str, count: int) -> Measured:
     pictures = KINDS[kind](count, np.random.default_rng(0))
     copies = {name: looks_of([alter(one) for one in pictures]) for name, alter in {**STORED_ANEW, **EDITED}.items()}
     originals = looks_of(pictures)
-    first, second = np.triu_indices(len(pictures), 1)
-    # Tiles of one black sky are one picture: no filter could tell them apart, and none needs to.
-    shown = np.stack([np.asarray(one.convert("L").resize((64, 64)), np.int16) for one in pictures])
-    differ = np.array([np.abs(shown[i] - shown[j]).max() > 40 for i, j in zip(first, second, strict=True)])
-    return Measured(originals, copies, (first[differ], second[differ]))
-
-
-def looks_of(pictures: list[Image.Image]) -> Looks:
-    """Hashes, thumbnails and sizes of pictures."""
-    rows = [measure_pixels(one, ("hashes", "thumbnail")) for one in pictures]
-    thumbnails = np.frombuffer(b"".join(row["thumbnail"] for row in rows), np.uint8).reshape(-1, 768)
-    phash, dhash = (np.array([row[name] for row in rows], np.uint64) for name in ("phash", "dhash"))
-    return Looks.of(phash, dhash, thumbnails, np.array([min(one.size) for one in pictures]))
+    return Measured(originals, copies, different_pairs(pictures))
 
 
 def print_tables(kinds: dict[str, Measured]) -> None:

@@ -8,8 +8,7 @@ from curate.duplicates.alike import Alike
 from curate.duplicates.looks import difference
 from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
-from proof.copies import KINDS, STORED_ANEW
-from tests.benchmarks.curves_duplicates import looks_of
+from proof.copies import KINDS, STORED_ANEW, looks_of
 
 SETTINGS = MatchSettings()
 
