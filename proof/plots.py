@@ -84,8 +84,8 @@ def draw_blur(blur: dict[str, Any], path: Path) -> None:
         for against, style in (("photographs", "-"), ("all sharp pictures", "--")):
             areas = [one[tool][against]["roc_auc"] for one in blur["sigmas"].values()]
             axis.plot(sigmas, areas, style, marker="o", color=colour, label=f"{tool}, against {against}")
-    axis.set(xlabel="σ of the blur, pixels of 256", ylabel="area under the ROC curve", ylim=(0.4, 1.02))
-    axis.legend(fontsize="x-small")
+    axis.set(xlabel="σ of the blur, pixels of 256", ylabel="area under the ROC curve", ylim=(0.2, 1.02))
+    axis.legend(fontsize="x-small", loc="lower right")
     _grid(axis)
     _saved(figure, path)
 

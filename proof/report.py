@@ -183,7 +183,7 @@ def _rules_text(report: dict[str, Any], out: Path) -> str:
     rules = report.get("rules")
     if not rules:
         return ""
-    rows = [("signal", "threshold", "chosen on one half", "its recall / precision on the other", "the default's")]
+    rows = [("signal", "default", "chosen on one half", "its recall / precision on the other", "the default's")]
     for name, one in rules["curves"].items():
         both = [f"{percent(at['recall'])} / {percent(at['precision'])}" for at in (one["chosen"], one["default"])]
         rows.append((name, f"{one['default']['threshold']:g}", f"{one['chosen']['threshold']:.3g}", *both))
@@ -203,7 +203,9 @@ def _photos_text(report: dict[str, Any], out: Path) -> str:
         ours, theirs = (scores[tool]["all sharp pictures"]["roc_auc"] for tool in ("winnow", "cleanvision"))
         blur.append((sigma, f"{ours:.3f}", f"{theirs:.3f}"))
     tools = {"winnow": 8, "imagededup PHash": 10, "imagededup DHash": 10}  # their default radius
-    copies: list[Sequence[str]] = [("found / joined", *(f"{name}, radius {bits}" for name, bits in tools.items()))]
+    copies: list[Sequence[str]] = [
+        ("found / joined", *(f"{name.replace('winnow', 'Winnow')}, radius {bits}" for name, bits in tools.items()))
+    ]
     for kind, one in photos["copies"].items():
         rates = [(one["tools"][name], bits) for name, bits in tools.items()]
         cells = [f"{percent(of['found_by_radius'][k])} / {of['joined_by_radius'][k]:,}" for of, k in rates]
@@ -212,7 +214,8 @@ def _photos_text(report: dict[str, Any], out: Path) -> str:
         f"\nReal photographs, drawings, pages and forms, the same pictures for all ({versions}). Blurred photographs"
         f" before sharp pictures, area under the ROC curve:\n\n{markdown(blur)}\n\nShare of copies found (stored"
         f" anew as JPEG, WebP, resized) and pairs of different pictures joined:\n\n{markdown(copies)}\n\n"
-        f"![Blur]({out.as_posix()}/blur.png) ![Copies]({out.as_posix()}/copies.png)\n"
+        f'<img src="{out.as_posix()}/blur.png" width="32%" alt="Area under the ROC curve by strength of the blur"> '
+        f'<img src="{out.as_posix()}/copies.png" width="66%" alt="Copies found and pictures joined by radius">\n'
     )
 
 

@@ -116,7 +116,8 @@ def curve(cases: Cases) -> dict[str, Any]:
     """Recall and precision over the threshold on the reporting half, and at the chosen and the default threshold."""
     chosen = _best(*_points(cases, 0))
     thresholds, recall, precision = _points(cases, 1)
-    shown = np.unique(np.linspace(0, len(thresholds) - 1, min(_POINTS, len(thresholds))).astype(int))
+    even = np.linspace(thresholds[0], thresholds[-1], _POINTS)
+    shown = np.unique(np.searchsorted(thresholds, even, side="right") - 1)
     reported = cases.half == 1
     report: dict[str, Any] = {
         "unit": cases.unit,
