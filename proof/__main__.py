@@ -11,9 +11,10 @@ import typer
 from curate import console
 from curate.atomic import write_json
 from curate.manifest import read_manifest
-from curate.progress import track
-from proof.arms import TEST, Arm
-from proof.main_study import main_sets, run_main
+from proof.arms import Arm
+from proof.exam import TEST, write_exam
+from proof.lab import Lab, default_jobs
+from proof.main_study import all_defects, run_main
 from proof.photos import photo_report
 from proof.report import around_section, read_parts, section, update_readme, write_report
 from proof.second_turn import run_second_turn
@@ -34,6 +35,10 @@ def main(
         list[str] | None, typer.Option(help=f"Only this part, repeatable: {', '.join(PARTS)}. [default: all]")
     ] = None,
     readme: Annotated[bool, typer.Option("--readme", help="Put the section into README.md.")] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings at a time. [default: 1 on a GPU, else one a core, up to 4; 5 GB each]"),
+    ] = None,
     photos: Annotated[int, typer.Option(min=20, help="Pictures of each kind in the study of photographs.")] = 120,
 ) -> None:
     """Show whether curation pays: train on dirty, curated and clean data for the same number of steps, and compare.
@@ -51,23 +56,25 @@ def main(
     read_manifest(TEST.parent, finish_with="make demo-data")
     if readme:
         around_section()  # better now than after hours
-    dirty, sets = main_sets(chosen, cache)
+    lab = Lab(chosen, cache, cache / "exam", jobs or default_jobs())
+    dirty, curated = all_defects(chosen, chosen.images, cache)
+    write_exam(dirty, chosen.questions, lab.exam)
     arms: dict[str, list[Arm]] = {}
     out.mkdir(parents=True, exist_ok=True)
-    for name in track(asked, "proof"):
+    for name in asked:
         if name in ("main", "second_turn", "sweep"):
-            arms, compared = run_main(chosen, cache)  # cached by the second time
+            arms, compared = run_main(lab, dirty, curated)  # cached by the second time
         match name:
             case "rules":
-                found = rule_report(dirty, sets["curated"])
+                found = rule_report(*all_defects(chosen, chosen.rule_images, cache))
             case "photos":
                 found = photo_report(photos)
             case "main":
                 found = compared
             case "second_turn" if chosen.second_turn:
-                found = run_second_turn(dirty, sets["curated"], arms["dirty"], chosen, chosen.second_turn, cache)
+                found = run_second_turn(lab, chosen.second_turn, dirty, curated, arms["dirty"])
             case "sweep" if chosen.sweep:
-                found = run_sweep(chosen, chosen.sweep, arms["clean"], cache)
+                found = run_sweep(lab, chosen.sweep, arms["clean"])
             case _:
                 continue  # the settings have no such part
         write_json(out / f"{name}.json", {"settings": chosen.model_dump(mode="json"), **found})

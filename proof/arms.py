@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,21 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from curate.atomic import digest_of, sha256_file
+from proof.lab import Lab
 from proof.sets import TrainingSet
-from proof.settings import ProofSettings
 from proof.stages import recipe_at, run_stage
 
 TRAIN = Path("finetune/recipes/demo.yaml")
 EVALUATE = Path("evalsuite/recipes/demo_tuned.yaml")
-TEST = Path("data/raw/demo/test.jsonl")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An arm to be run."""
+
+    name: str
+    data: TrainingSet
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -35,28 +44,36 @@ class Arm:
     losses: Path
 
 
-def run_arm(name: str, data: TrainingSet, seed: int, settings: ProofSettings, cache: Path) -> Arm:
+def run_arms(plans: Sequence[Plan], lab: Lab) -> list[Arm]:
+    """All of them, in this order; finished ones are read from the cache."""
+    return lab.all("arms", lambda plan: _run_arm(plan, lab), plans)
+
+
+def _run_arm(plan: Plan, lab: Lab) -> Arm:
     """Train and evaluate unless both are done; a killed arm goes on where it stopped."""
+    data, settings = plan.data, lab.settings
     trained = recipe_at(TRAIN) | {
         "data": str(data.data),
         "image_root": data.image_root and str(data.image_root),
-        "seed": seed,
+        "seed": plan.seed,
         "max_steps": settings.training.steps,
         "batch_size": settings.training.batch_size,
         "join_turns": settings.training.join_turns,
         "max_reject": 1.0,  # uncurated sets hold broken files; what cannot be read is left out, as any trainer must
         "save_steps": max(10, settings.training.steps // 4),
     }
-    folder = cache / "arms" / f"{name.replace('/', '-')}-{digest_of([trained, data.digest])[:8]}"
+    folder = lab.cache / "arms" / f"{plan.name.replace('/', '-')}-{digest_of([trained, data.digest])[:8]}"
     run, scored = folder / "run", folder / "eval"
-    run_stage("finetune", "train", {**trained, "name": folder.name, "out": str(run)}, run, inputs=data.digest)
+    recipe = {**trained, "name": folder.name, "out": str(run)}
+    run_stage("finetune", "train", recipe, run, inputs=data.digest, threads=lab.threads)
     evaluated = recipe_at(EVALUATE)
     evaluated["model"] |= {"adapter": str(run / "adapter")}
     unused = {"baseline", "training_set", "corrections", "check_batch"}
     evaluated = {key: value for key, value in evaluated.items() if key not in unused}
-    evaluated |= {"name": folder.name, "out": str(scored), "tasks": ["easy_vqa"], "limit": settings.questions}
-    run_stage("evalsuite", "run", evaluated, scored, inputs=[sha256_file(run / "manifest.json"), sha256_file(TEST)])
-    return read_arm(name, scored, run / "losses.parquet")
+    evaluated |= {"name": folder.name, "out": str(scored), "tasks": [str(lab.exam / "task.yaml")]}
+    inputs = [sha256_file(run / "manifest.json"), *map(sha256_file, sorted(lab.exam.iterdir()))]
+    run_stage("evalsuite", "run", evaluated, scored, inputs=inputs, threads=lab.threads)
+    return read_arm(plan.name, scored, run / "losses.parquet")
 
 
 def read_arm(name: str, scored: Path, losses: Path) -> Arm:

@@ -7,30 +7,39 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from curate.jsonl import read_jsonl
 from data.demo.defects import Shares
-from proof.arms import Arm, run_arm
+from proof.arms import Arm, Plan, run_arms
 from proof.compare import Group, accuracy, difference, won_back
+from proof.lab import Lab
 from proof.sets import RawSet, TrainingSet, curate, demo_recipe, make_raw
 from proof.settings import ProofSettings
 
 VERSIONS = ("dirty", "curated", "clean")
 
 
-def main_sets(settings: ProofSettings, cache: Path) -> tuple[RawSet, dict[str, TrainingSet]]:
-    """The set with all defects, and the three versions of it that are trained on."""
-    dirty = make_raw(cache / "sets/all", settings.dirty(), settings.images, settings.data_seed)
-    clean = make_raw(cache / "sets/clean", Shares.only(), settings.images, settings.data_seed)
-    curated = curate(dirty, demo_recipe(dirty), cache / "sets/all/curated")
-    return dirty, {"dirty": dirty.uncurated(), "curated": curated, "clean": clean.uncurated()}
+def all_defects(settings: ProofSettings, images: int | None, cache: Path) -> tuple[RawSet, TrainingSet]:
+    """The set with all defects, and what curation leaves of it."""
+    folder = cache / f"sets/all-{images or 'full'}"
+    dirty = make_raw(folder, settings.dirty(), images, settings.data_seed)
+    return dirty, curate(dirty, demo_recipe(dirty), folder / "curated")
 
 
-def run_main(settings: ProofSettings, cache: Path) -> tuple[dict[str, list[Arm]], dict[str, Any]]:
+def without_defects(settings: ProofSettings, cache: Path) -> TrainingSet:
+    """The same pictures and questions before anything was done to them."""
+    folder = cache / f"sets/clean-{settings.images or 'full'}"
+    return make_raw(folder, Shares.only(), settings.images, settings.data_seed).uncurated()
+
+
+def run_main(lab: Lab, dirty: RawSet, curated: TrainingSet) -> tuple[dict[str, list[Arm]], dict[str, Any]]:
     """All arms, seed by seed so that a comparison stands as early as can be, and what they say."""
-    dirty, sets = main_sets(settings, cache)
-    arms: dict[str, list[Arm]] = {version: [] for version in VERSIONS}
-    for seed in settings.seeds:
-        for version in VERSIONS:
-            arms[version].append(run_arm(f"main/{version}/seed-{seed}", sets[version], seed, settings, cache))
+    clean = without_defects(lab.settings, lab.cache)
+    sets = dict(zip(VERSIONS, (dirty.uncurated(), curated, clean), strict=True))
+    plans = [
+        Plan(f"main/{version}/seed-{seed}", sets[version], seed) for seed in lab.settings.seeds for version in VERSIONS
+    ]
+    done = run_arms(plans, lab)
+    arms = {version: done[at :: len(VERSIONS)] for at, version in enumerate(VERSIONS)}
     return arms, compared(arms, leaked_pictures(dirty))
 
 
@@ -54,8 +63,6 @@ def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
 
 def leaked_pictures(raw: RawSet) -> set[str]:
     """Test pictures of which the training rows hold a copy, as the test rows name them."""
-    from curate.jsonl import read_jsonl
-
     truth = pq.read_table(raw.truth, columns=["defect", "twin_id"]).to_pylist()
     twins = {row["twin_id"] for row in truth if row["defect"] == "leaked"}
     return {sample.image[0] for sample in read_jsonl(raw.folder / "test.jsonl") if sample.id in twins}

@@ -19,28 +19,28 @@ import pyarrow.parquet as pq
 
 from curate.atomic import digest_of, write_text
 from curate.corrections import Correction
-from proof.arms import Arm, run_arm
+from proof.arms import Arm, Plan, run_arms
 from proof.compare import Group, accuracy, difference
+from proof.lab import Lab
 from proof.main_study import leaked_pictures
 from proof.sets import RawSet, TrainingSet, bare_recipe, curate
-from proof.settings import ProofSettings, SecondTurn
+from proof.settings import SecondTurn
 
 _AT = "2026-01-01T00:00:00Z"  # a review is part of a cached result, so its bytes must not depend on the clock
 
 
-def run_second_turn(
-    raw: RawSet, curated: TrainingSet, first: list[Arm], settings: ProofSettings, turn: SecondTurn, cache: Path
-) -> dict[str, Any]:
+def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSet, first: list[Arm]) -> dict[str, Any]:
     """What a rule on the losses gains, and a review of as many rows chosen by loss and at random.
 
     Args:
         raw, first: the set with all defects, and the arms trained on it as it is.
         curated: the same set curated; only its stored rows are read.
     """
+    settings = lab.settings
     losses = mean_losses(first[0].losses)
     worst = list(losses)[: turn.corrected]
     drawn = random.Random(0).sample(sorted(losses), len(worst))
-    folder = cache / "sets/second-turn"
+    folder = lab.cache / f"sets/second-turn-{settings.images or 'full'}"
     limit = round(float(np.quantile(list(losses.values()), 1 - turn.dropped)), 4)
     rule = {"high_loss": {"when": f"train_loss > {limit}", "action": "drop"}}
     recipes = {"loss_rule": bare_recipe(raw, losses=[str(first[0].losses)], rules=rule)}
@@ -56,10 +56,15 @@ def run_second_turn(
     seeds = [seed for seed in turn.seeds if seed in settings.seeds]
     dirty = Group([first[settings.seeds.index(seed)] for seed in seeds], leaked)
     report: dict[str, Any] = {"dirty": accuracy(dirty), "looked_at": len(worst), "loss_threshold": limit}
-    for name, recipe in recipes.items():
-        data = curate(raw, recipe, folder / name / "set")
-        arms = [run_arm(f"second-turn/{name}/seed-{seed}", data, seed, settings, cache) for seed in seeds]
-        group = Group(arms, leaked)
+    data = lab.all("sets", lambda name: curate(raw, recipes[name], folder / name / "set"), list(recipes))
+    plans = [
+        Plan(f"second-turn/{name}/seed-{seed}", one, seed)
+        for name, one in zip(recipes, data, strict=True)
+        for seed in seeds
+    ]
+    arms = run_arms(plans, lab)
+    for at, name in enumerate(recipes):
+        group = Group(arms[at * len(seeds) : (at + 1) * len(seeds)], leaked)
         gain = difference(dirty, group)
         report[name] = {"accuracy": accuracy(group), "minus_dirty": gain}
         if name in changed:

@@ -61,7 +61,9 @@ class ProofSettings(StrictModel):
     """A whole proof.
 
     Attributes:
-        images: train images taken; null takes all 4,000.
+        images: train images of the sets that arms are trained on, about as many as the steps get to see, so that
+            copies come twice and a mended row is trained on; null takes all 4,000.
+        rule_images: train images of the set on which the rules are counted.
         questions: test questions asked of every arm, the same ones; null asks all 9,673.
         data_seed: of the injected defects.
         seeds: of training, for the three main arms.
@@ -69,6 +71,7 @@ class ProofSettings(StrictModel):
     """
 
     images: Count | None = None
+    rule_images: Count | None = None
     questions: Count | None = None
     data_seed: int = 20
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +15,44 @@ from curate.atomic import digest_of, write_json, write_text
 from curate.errors import UserError
 
 _DONE = "done.json"
+_SHOWN = 20  # lines of a failed stage's log
 
 
-def run_stage(stage: str, command: str, recipe: dict[str, Any], out: Path, *options: str, inputs: Any = None) -> None:
+def run_stage(
+    stage: str, command: str, recipe: dict[str, Any], out: Path, *, inputs: Any = None, threads: int | None = None
+) -> None:
     """Run e.g. ``finetune train`` on ``recipe`` unless ``out`` holds its result already.
 
     The stages go on after a kill by themselves; this only spares starting them for nothing.
+    Several run side by side, so what one says goes into a file.
 
     Args:
-        out: the stage's output folder; the recipe lies beside it.
+        out: the stage's output folder; recipe and log lie beside it.
         inputs: what else decides the result, for example digests of what the recipe reads.
+        threads: CPU threads that it computes with; None leaves that to the libraries.
 
     Raises:
-        UserError: the stage failed; its own message stands above.
+        UserError: the stage failed; the end of its log is part of the message.
     """
-    made = digest_of([stage, command, recipe, list(options), inputs])
+    made = digest_of([stage, command, recipe, inputs])
     done = out.with_name(f"{out.name}.{_DONE}")
     if done.is_file() and (out / "manifest.json").is_file() and made in done.read_text(encoding="utf-8"):
         return
     path = out.with_name(f"{out.name}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, yaml.safe_dump(recipe, sort_keys=False))
-    print(f"{stage} {command} {path}", flush=True)
-    call = [sys.executable, "-m", stage, command, str(path), *options]
-    code = subprocess.run(call, env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False).returncode
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    log = out.with_name(f"{out.name}.log")
+    started = time.monotonic()
+    with log.open("ab") as into:
+        call = [sys.executable, "-m", stage, command, str(path)]
+        code = subprocess.run(call, env=environment, stdout=into, stderr=into, check=False).returncode
     if code:
-        raise UserError(f"`{stage} {command} {path}` ended with {code}; see above, mend it and start the proof again")
+        end = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_SHOWN:])
+        raise UserError(f"{end}\n`{stage} {command} {path}` ended with {code}; mend it and start the proof again")
+    print(f"{stage} {command} {path}: {time.monotonic() - started:.0f} s", flush=True)
     write_json(done, {"made_from": made})
 
 

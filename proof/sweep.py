@@ -2,54 +2,79 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from proof.arms import Arm, run_arm
+from proof.arms import Arm, Plan, run_arms
 from proof.compare import Group, accuracy, difference, won_back
+from proof.lab import Lab
 from proof.main_study import leaked_pictures
 from proof.sets import RawSet, TrainingSet, curate, demo_recipe, make_raw
-from proof.settings import ProofSettings, Sweep, alone
+from proof.settings import Sweep, alone
 
 
-def run_sweep(settings: ProofSettings, sweep: Sweep, clean: list[Arm], cache: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Case:
+    """One defect at one rate."""
+
+    defect: str
+    rate: float
+    raw: RawSet
+    curated: TrainingSet
+
+    @property
+    def versions(self) -> dict[str, TrainingSet]:
+        """What is trained on."""
+        return {"dirty": self.raw.uncurated(), "curated": self.curated}
+
+
+def run_sweep(lab: Lab, sweep: Sweep, clean: list[Arm]) -> dict[str, Any]:
     """One entry a defect and rate.
 
     Args:
         clean: arms of the main comparison's clean set, which all defects share; seeds that it lacks are left out.
     """
-    entries = [
-        _one(defect, rate, settings, sweep, clean, cache)
-        for rate in sorted(sweep.rates, reverse=True)  # the strongest first: it tells soonest
-        for defect in sweep.defects
+    settings = lab.settings
+    seeds = [seed for seed in sweep.seeds if seed in settings.seeds]
+    chosen = [(defect, rate) for rate in sorted(sweep.rates, reverse=True) for defect in sweep.defects]
+    cases = lab.all("sets", lambda one: make_case(*one, lab), chosen)
+    keys = [(case, version, seed) for case in cases for version in case.versions for seed in seeds]
+    plans = [
+        Plan(f"sweep/{case.defect}-{case.rate:g}/{version}/seed-{seed}", case.versions[version], seed)
+        for case, version, seed in keys
     ]
+    arms: dict[tuple[str, float, str], list[Arm]] = {}
+    for (case, version, _), arm in zip(keys, run_arms(plans, lab), strict=True):
+        arms.setdefault((case.defect, case.rate, version), []).append(arm)
+    shared = [clean[settings.seeds.index(seed)] for seed in seeds]
+    entries = []
+    for case in cases:
+        own = {version: arms[case.defect, case.rate, version] for version in case.versions}
+        entries.append(entry_of(case, {**own, "clean": shared}))
     return {"entries": entries}
 
 
-def _one(
-    defect: str, rate: float, settings: ProofSettings, sweep: Sweep, clean: list[Arm], cache: Path
-) -> dict[str, Any]:
-    folder = cache / "sets" / f"{defect}-{rate:g}"
+def make_case(defect: str, rate: float, lab: Lab) -> Case:
+    """Inject the defect and curate."""
+    settings = lab.settings
+    folder = lab.cache / "sets" / f"{defect}-{rate:g}-{settings.images or 'full'}"
     raw = make_raw(folder, alone(defect, rate), settings.images, settings.data_seed)
-    sets = {"dirty": raw.uncurated(), "curated": curate(raw, demo_recipe(raw), folder / "curated")}
-    seeds = [seed for seed in sweep.seeds if seed in settings.seeds]
-    name = f"sweep/{defect}-{rate:g}"
-    arms = {
-        version: [run_arm(f"{name}/{version}/seed-{seed}", one, seed, settings, cache) for seed in seeds]
-        for version, one in sets.items()
-    }
-    leaked = leaked_pictures(raw)
+    return Case(defect, rate, raw, curate(raw, demo_recipe(raw), folder / "curated"))
+
+
+def entry_of(case: Case, arms: dict[str, list[Arm]]) -> dict[str, Any]:
+    """Accuracies of the case's arms and of the clean ones, and what curation took."""
+    leaked = leaked_pictures(case.raw)
     groups = {version: Group(of_version, leaked) for version, of_version in arms.items()}
-    groups["clean"] = Group([clean[settings.seeds.index(seed)] for seed in seeds], leaked)
     entry: dict[str, Any] = {
-        "defect": defect,
-        "rate": rate,
+        "defect": case.defect,
+        "rate": case.rate,
         "accuracy": {version: accuracy(group) for version, group in groups.items()},
         "curated_minus_dirty": difference(groups["dirty"], groups["curated"]),
         "gap_won_back": won_back(groups["dirty"], groups["curated"], groups["clean"]),
-        "rows": dropped_rows(raw, sets["curated"]),
+        "rows": dropped_rows(case.raw, case.curated),
     }
     if leaked:
         apart = {image for image in arms["dirty"][0].images if image not in leaked}

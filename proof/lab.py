@@ -1,0 +1,59 @@
+"""Where a proof runs, and how much of it at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from curate.progress import Bar
+from proof.settings import ProofSettings
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What every part of a proof is given.
+
+    Attributes:
+        cache: folder of sets, trainings and evaluations.
+        exam: folder with the task that all arms are asked.
+        jobs: stages at a time; each gets its share of the cores.
+    """
+
+    settings: ProofSettings
+    cache: Path
+    exam: Path
+    jobs: int
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of one stage."""
+        return max(1, len(os.sched_getaffinity(0)) // self.jobs)
+
+    def all(self, label: str, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """``map(work, items)`` under a bar, ``jobs`` at a time; the first error ends it."""
+        with Bar(label, len(items)) as bar, ThreadPoolExecutor(self.jobs) as pool:
+            running = [pool.submit(work, item) for item in items]
+            for one in running:
+                one.add_done_callback(lambda _: bar.advance())
+            try:
+                return [one.result() for one in running]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def default_jobs() -> int:
+    """One stage on a GPU; without one a stage a core, up to four.
+
+    Measured on two cores: two trainings with one thread each take as long as one with two.
+    """
+    import torch
+
+    return 1 if torch.cuda.is_available() else min(len(os.sched_getaffinity(0)), 4)
