@@ -21,11 +21,13 @@ class Training(StrictModel):
 
     Attributes:
         steps: optimiser steps.
+        longer: further budgets of the main comparison: does more training make up for the data?
         batch_size: conversations a step.
         join_turns: questions about one image in one conversation.
     """
 
     steps: Count
+    longer: list[Count] = Field(default_factory=list)
     batch_size: Count = 4
     join_turns: Count = 12
 
