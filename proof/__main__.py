@@ -16,8 +16,9 @@ from proof.exam import TEST, write_exam
 from proof.lab import Lab, default_jobs
 from proof.main_study import all_defects, run_main
 from proof.photos import photo_report
-from proof.report import around_section, read_parts, section, update_readme, write_report
+from proof.report import around_section, read_parts, update_readme, write_report
 from proof.second_turn import run_second_turn
+from proof.section import section
 from proof.settings import read_settings
 from proof.sweep import run_sweep
 from proof.thresholds import rule_report

@@ -1,21 +1,23 @@
-"""Arms compared on the same test rows: accuracy, paired differences and the share of the gap that is won back."""
+"""Arms compared on the same test rows: accuracy, paired differences and the share of the gap that is won back.
+
+Intervals are bootstrapped over both things that would be drawn anew in another proof: the pictures asked about, the
+same for all arms, and the trainings, which differ by their seed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from curate.errors import UserError
-from evalsuite.statistics.paired import mcnemar, paired_difference
+from evalsuite.statistics.paired import mcnemar
 from evalsuite.statistics.resampling import (
     LEVEL,
     REPLICATES,
     Floats,
     cluster_codes,
-    mean_interval,
-    mean_sums,
     per_cluster_sums,
     percentiles,
     resample,
@@ -44,29 +46,26 @@ class Group:
         self.right: Floats = np.stack([arm.right[used] for arm in arms])
         self.clusters = cluster_codes([image for image, kept in zip(arms[0].images, used, strict=True) if kept])
 
-    @property
-    def mean(self) -> Floats:
-        """(n,) share of the seeds that got each row right."""
-        return np.asarray(self.right.mean(0))
-
 
 def accuracy(group: Group) -> dict[str, Any]:
-    """Mean over seeds with its interval over pictures, and each seed's own."""
-    found = mean_interval(group.mean, group.clusters)
+    """Mean over trainings with its interval, and each training's own."""
+    low, high = _bounds(_drawn([group], lambda means: means[0]))
     seeds = group.right.mean(1)
     spread = float(seeds.std(ddof=1)) if len(seeds) > 1 else None
     return {
-        "accuracy": found.value, "low": found.low, "high": found.high, "n": found.n, "pictures": found.clusters,
+        "accuracy": float(seeds.mean()), "low": low, "high": high,
+        "n": group.right.shape[1], "pictures": int(group.clusters.max()) + 1,
         "seeds": [float(one) for one in seeds], "seed_std": spread,
     }  # fmt: skip
 
 
 def difference(one: Group, other: Group) -> dict[str, Any]:
-    """``other`` minus ``one``: paired by row, resampled by picture; McNemar's exact test for the first seed of each."""
-    found = paired_difference(mean_sums(one.mean), mean_sums(other.mean), one.clusters)
+    """``other`` minus ``one``, and McNemar's exact test for the first training of each, on the same rows."""
+    found = _drawn([one, other], lambda means: means[1] - means[0])
+    low, high = _bounds(found)
     test = mcnemar(one.right[0], other.right[0])
     return {
-        "difference": found.value, "low": found.low, "high": found.high, "p": found.p,
+        "difference": float(other.right.mean() - one.right.mean()), "low": low, "high": high, "p": _p_value(found),
         "mcnemar_p_first_seed": test.p_exact, "wins": test.only_b, "losses": test.only_a,
     }  # fmt: skip
 
@@ -76,17 +75,57 @@ def won_back(dirty: Group, curated: Group, clean: Group) -> dict[str, Any]:
 
     The ratio means nothing where the gap itself cannot be told from zero; ``gap_is_real`` says whether it can.
     """
-    sums = np.stack([dirty.mean, curated.mean, clean.mean], axis=1)
-    per_cluster = per_cluster_sums(sums, dirty.clusters)
 
-    def ratio(totals: Floats) -> Floats:
+    def ratio(means: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (totals[:, 1] - totals[:, 0]) / (totals[:, 2] - totals[:, 0])
+            return np.asarray((means[1] - means[0]) / (means[2] - means[0]))
 
-    low, high = percentiles(resample(per_cluster, ratio, 0, REPLICATES), LEVEL)
+    groups = [dirty, curated, clean]
+    low, high = _bounds(_drawn(groups, ratio))
     gap = difference(dirty, clean)
-    value = float(ratio(per_cluster.sum(0, keepdims=True))[0])
+    value = float(ratio(np.array([[group.right.mean()] for group in groups]))[0])
     return {
         "share": value if np.isfinite(value) else None, "low": low, "high": high,
         "gap": gap["difference"], "gap_is_real": gap["low"] is not None and gap["low"] > 0,
     }  # fmt: skip
+
+
+def _drawn(groups: Sequence[Group], estimate: Callable[[Floats], Floats]) -> Floats:
+    """(replicates,) estimates on pictures and trainings drawn anew; empty below two pictures.
+
+    Means of k trainings drawn from k vary by too little, by sqrt((k-1)/k); that is put right.
+
+    Args:
+        estimate: (groups, m) mean accuracies → (m,).
+    """
+    counts = np.array([len(group.right) for group in groups])
+    columns = np.concatenate([group.right for group in groups]).T
+    sums = per_cluster_sums(np.column_stack([columns, np.ones(len(columns))]), groups[0].clusters)
+    generator = np.random.default_rng(1)
+
+    def of_resample(totals: Floats) -> Floats:
+        each = np.split(totals[:, :-1] / totals[:, -1:], np.cumsum(counts)[:-1], axis=1)
+        return estimate(np.array([_trainings_drawn(one, generator) for one in each]))
+
+    return resample(sums, of_resample, 0, REPLICATES)
+
+
+def _trainings_drawn(accuracies: Floats, generator: np.random.Generator) -> Floats:
+    """(m, k) accuracies of k trainings → (m,) means of k drawn with repetition."""
+    count, mean = accuracies.shape[1], accuracies.mean(1)
+    if count == 1:
+        return np.asarray(mean)
+    drawn = np.take_along_axis(accuracies, generator.integers(0, count, accuracies.shape), axis=1).mean(1)
+    return np.asarray(mean + np.sqrt(count / (count - 1)) * (drawn - mean))
+
+
+def _bounds(drawn: Floats) -> tuple[float | None, float | None]:
+    return percentiles(drawn, LEVEL)
+
+
+def _p_value(drawn: Floats) -> float | None:
+    """Two-sided, from the share of resamples on either side of zero."""
+    if not len(drawn):
+        return None
+    side = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return float(min(1.0, 2 * (side + 1) / (len(drawn) + 1)))

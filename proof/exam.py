@@ -26,8 +26,8 @@ def write_exam(raw: RawSet, settings: ProofSettings, folder: Path) -> None:
     all other pictures.
     """
     rows, questions = list(read_jsonl(TEST)), settings.questions
-    if settings.kinds is not None:
-        rows = [row for row in rows if row.meta["question_type"] in settings.kinds]
+    if settings.asked is not None:
+        rows = [row for row in rows if row.meta["question_type"] in settings.asked]
     within_reach = {sample.id for sample in read_jsonl(raw.folder / "test.jsonl")}
     near, far = ([i for i, row in enumerate(rows) if (row.id in within_reach) is side] for side in (True, False))
     if questions is not None and questions < len(rows):

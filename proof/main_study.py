@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from curate.jsonl import read_jsonl
 from data.demo.defects import Shares
 from proof.arms import Arm, Plan, run_arms
 from proof.compare import Group, accuracy, difference, won_back
+from proof.exam import write_exam
 from proof.lab import Lab
 from proof.sets import RawSet, TrainingSet, curate, demo_recipe, make_raw
-from proof.settings import ProofSettings
+from proof.settings import ProofSettings, Regime
 
 VERSIONS = ("dirty", "curated", "clean")
 
@@ -30,29 +32,38 @@ def without_defects(settings: ProofSettings, folder: Path) -> TrainingSet:
 
 
 def run_main(lab: Lab, dirty: RawSet, curated: TrainingSet) -> tuple[dict[str, list[Arm]], dict[str, Any]]:
-    """All arms, seed by seed, with the budget of all parts and then with the longer ones, and what they say.
+    """The comparison that the other parts build on, and the same in the other regimes.
 
     Returns:
-        The arms of the first budget by training set, and the report.
+        The arms of the first one by training set, and the report of all.
     """
+    arms, report = _compare_three(lab, dirty, curated)
+    report["also"] = []
+    for regime in lab.settings.also:
+        other = in_regime(lab, regime)
+        raw, cleaned = all_defects(other.settings, other.sets / "all")
+        write_exam(raw, other.settings, other.exam)
+        report["also"].append({"regime": regime.model_dump(mode="json"), **_compare_three(other, raw, cleaned)[1]})
+    return arms, report
+
+
+def in_regime(lab: Lab, regime: Regime) -> Lab:
+    """The lab with a regime's budget and sets."""
+    training = lab.settings.training.model_copy(update={"steps": regime.steps})
+    changed = {"training": training, "images": regime.images, "kinds": regime.kinds}
+    return replace(lab, settings=lab.settings.model_copy(update=changed))
+
+
+def _compare_three(lab: Lab, dirty: RawSet, curated: TrainingSet) -> tuple[dict[str, list[Arm]], dict[str, Any]]:
+    """Seed by seed, so that a comparison stands as early as can be."""
     clean = without_defects(lab.settings, lab.sets / "clean")
     sets = dict(zip(VERSIONS, (dirty.uncurated(), curated, clean), strict=True))
-    training, leaked = lab.settings.training, leaked_pictures(dirty)
-    budgets = [training.steps, *training.longer]
     plans = [
-        Plan(f"main/{version}/seed-{seed}", sets[version], seed, steps)
-        for steps in budgets
-        for seed in lab.settings.seeds
-        for version in VERSIONS
+        Plan(f"main/{version}/seed-{seed}", sets[version], seed) for seed in lab.settings.seeds for version in VERSIONS
     ]
-    done, found = run_arms(plans, lab), {}
-    each = len(done) // len(budgets)
-    for number, steps in enumerate(budgets):
-        of_budget = done[number * each : (number + 1) * each]
-        found[steps] = {version: of_budget[at :: len(VERSIONS)] for at, version in enumerate(VERSIONS)}
-    report = compared(found[training.steps], leaked)
-    report["longer"] = {str(steps): compared(found[steps], leaked) for steps in training.longer}
-    return found[training.steps], report
+    done = run_arms(plans, lab)
+    arms = {version: done[at :: len(VERSIONS)] for at, version in enumerate(VERSIONS)}
+    return arms, compared(arms, leaked_pictures(dirty))
 
 
 def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:

@@ -28,17 +28,25 @@ def _grid(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def draw_main(main: dict[str, Any], path: Path) -> None:
-    """Accuracy of each training set with its interval, and each seed as a dot."""
-    figure, axis = plt.subplots(figsize=(5.5, 3.4))
-    for at, (name, one) in enumerate(main["untouched"]["accuracy"].items()):
-        height = 100 * one["accuracy"]
-        bounds = [[height - 100 * one["low"]], [100 * one["high"] - height]]
-        axis.errorbar(at, height, bounds, fmt="o", color=COLOURS[name], capsize=6, markersize=8)
-        axis.plot([at + 0.12] * len(one["seeds"]), [100 * seed for seed in one["seeds"]], "_", color=COLOURS[name])
-    axis.set_xticks(range(len(main["untouched"]["accuracy"])), list(main["untouched"]["accuracy"]))
-    axis.set(xlim=(-0.5, 2.5), ylabel="accuracy on test questions, %", title="Trained for the same number of steps")
-    _grid(axis)
+def draw_main(regimes: list[tuple[str, dict[str, Any]]], path: Path) -> None:
+    """A panel a regime: accuracy of each training set with its interval, and each training as a dash."""
+    figure, axes = plt.subplots(1, len(regimes), figsize=(3.4 * len(regimes), 3.4), squeeze=False)
+    for axis, (label, compared) in zip(axes[0], regimes, strict=True):
+        for at, version in enumerate(COLOURS):
+            one = compared["accuracy"][version]
+            height = 100 * one["accuracy"]
+            bounds = [[height - 100 * one["low"]], [100 * one["high"] - height]]
+            axis.errorbar(at, height, bounds, fmt="o", color=COLOURS[version], capsize=6, markersize=8)
+            axis.plot(
+                [at + 0.15] * len(one["seeds"]), [100 * seed for seed in one["seeds"]], "_", color=COLOURS[version]
+            )
+        axis.set_xticks(range(len(COLOURS)), list(COLOURS))
+        axis.set(xlim=(-0.5, 2.5))
+        axis.set_title(
+            label.replace(", questions", ",\nquestions").replace(", all questions", ",\nall questions"), fontsize=9
+        )
+        _grid(axis)
+    axes[0][0].set_ylabel("accuracy on test questions, %")
     _saved(figure, path)
 
 

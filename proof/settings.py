@@ -21,15 +21,25 @@ class Training(StrictModel):
 
     Attributes:
         steps: optimiser steps.
-        longer: further budgets of the main comparison: does more training make up for the data?
         batch_size: conversations a step.
         join_turns: questions about one image in one conversation.
     """
 
     steps: Count
-    longer: list[Count] = Field(default_factory=list)
     batch_size: Count = 4
     join_turns: Count = 12
+
+
+class Regime(StrictModel):
+    """Another training for the main comparison: does it depend on the budget, or on what is trained on?
+
+    Attributes:
+        steps, images, kinds: in place of those of the settings.
+    """
+
+    steps: Count
+    images: Count | None = None
+    kinds: list[QuestionType] | None = None
 
 
 class Sweep(StrictModel):
@@ -66,22 +76,26 @@ class ProofSettings(StrictModel):
     Attributes:
         images: train images of the sets that arms are trained on, about as many as the steps get to see, so that
             copies come twice and a mended row is trained on; null takes all 4,000.
-        kinds: types of question that these sets and the test questions have; null takes all.
+        kinds: types of question that these sets have; null takes all.
+        asked: types of question that the arms are asked; null takes all.
         rule_images: train images of the set on which the rules are counted.
         questions: test questions asked of every arm, the same ones; null asks all 9,673.
         data_seed: of the injected defects.
         seeds: of training, for the three main arms.
         strength: factor on the demo's own defect rates in the main comparison.
+        also: the main comparison once more, trained differently.
     """
 
     images: Count | None = None
     kinds: list[QuestionType] | None = None
+    asked: list[QuestionType] | None = None
     rule_images: Count | None = None
     questions: Count | None = None
     data_seed: int = 20
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     strength: Annotated[float, Field(gt=0, le=4)] = 1.0
     training: Training
+    also: list[Regime] = Field(default_factory=list)
     sweep: Sweep | None = None
     second_turn: SecondTurn | None = None
 
