@@ -56,9 +56,9 @@ def main(
     read_manifest(TEST.parent, finish_with="make demo-data")
     if readme:
         around_section()  # better now than after hours
-    lab = Lab(chosen, cache, cache / "exam", jobs or default_jobs())
-    dirty, curated = all_defects(chosen, chosen.images, cache)
-    write_exam(dirty, chosen.questions, lab.exam)
+    lab = Lab(chosen, cache, jobs or default_jobs())
+    dirty, curated = all_defects(chosen, lab.sets / "all")
+    write_exam(dirty, chosen, lab.exam)
     arms: dict[str, list[Arm]] = {}
     out.mkdir(parents=True, exist_ok=True)
     for name in asked:
@@ -66,7 +66,8 @@ def main(
             arms, compared = run_main(lab, dirty, curated)  # cached by the second time
         match name:
             case "rules":
-                found = rule_report(*all_defects(chosen, chosen.rule_images, cache))
+                of_rules = chosen.model_copy(update={"images": chosen.rule_images, "kinds": None})
+                found = rule_report(*all_defects(of_rules, Lab(of_rules, cache, 1).sets / "all"))
             case "photos":
                 found = photo_report(photos)
             case "main":

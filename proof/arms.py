@@ -20,11 +20,16 @@ EVALUATE = Path("evalsuite/recipes/demo_tuned.yaml")
 
 @dataclass(frozen=True)
 class Plan:
-    """An arm to be run."""
+    """An arm to be run.
+
+    Attributes:
+        steps: optimiser steps, where they are not those of all others.
+    """
 
     name: str
     data: TrainingSet
     seed: int
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,16 @@ def run_arms(plans: Sequence[Plan], lab: Lab) -> list[Arm]:
 def _run_arm(plan: Plan, lab: Lab) -> Arm:
     """Train and evaluate unless both are done; a killed arm goes on where it stopped."""
     data, settings = plan.data, lab.settings
+    steps = plan.steps or settings.training.steps
     trained = recipe_at(TRAIN) | {
         "data": str(data.data),
         "image_root": data.image_root and str(data.image_root),
         "seed": plan.seed,
-        "max_steps": settings.training.steps,
+        "max_steps": steps,
         "batch_size": settings.training.batch_size,
         "join_turns": settings.training.join_turns,
         "max_reject": 1.0,  # uncurated sets hold broken files; what cannot be read is left out, as any trainer must
-        "save_steps": max(10, settings.training.steps // 4),
+        "save_steps": max(10, steps // 4),
     }
     folder = lab.cache / "arms" / f"{plan.name.replace('/', '-')}-{digest_of([trained, data.digest])[:8]}"
     run, scored = folder / "run", folder / "eval"

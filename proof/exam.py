@@ -11,23 +11,23 @@ from curate.atomic import write_text
 from curate.jsonl import read_jsonl
 from curate.record import to_line
 from proof.sets import RawSet
+from proof.settings import ProofSettings
 from proof.stages import recipe_at
 
 TEST = Path("data/raw/demo/test.jsonl")
 TASK = Path("evalsuite/tasks/easy_vqa.yaml")
 
 
-def write_exam(raw: RawSet, questions: int | None, folder: Path) -> None:
-    """Write rows of the whole test split and the task that asks them.
+def write_exam(raw: RawSet, settings: ProofSettings, folder: Path) -> None:
+    """Write ``settings.questions`` rows of the whole test split and the task that asks them.
 
     Half of the questions are about the pictures in the test split of ``raw``, the only ones that
     can have leaked into it, so that a small set's few leaks are asked about; the others are about
     all other pictures.
-
-    Args:
-        questions: how many; None asks all.
     """
-    rows = list(read_jsonl(TEST))
+    rows, questions = list(read_jsonl(TEST)), settings.questions
+    if settings.kinds is not None:
+        rows = [row for row in rows if row.meta["question_type"] in settings.kinds]
     within_reach = {sample.id for sample in read_jsonl(raw.folder / "test.jsonl")}
     near, far = ([i for i, row in enumerate(rows) if (row.id in within_reach) is side] for side in (True, False))
     if questions is not None and questions < len(rows):

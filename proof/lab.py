@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from curate.atomic import digest_of
 from curate.progress import Bar
 from proof.settings import ProofSettings
 
@@ -22,14 +23,24 @@ class Lab:
 
     Attributes:
         cache: folder of sets, trainings and evaluations.
-        exam: folder with the task that all arms are asked.
         jobs: stages at a time; each gets its share of the cores.
     """
 
     settings: ProofSettings
     cache: Path
-    exam: Path
     jobs: int
+
+    @property
+    def sets(self) -> Path:
+        """Folder of the training sets; other pictures or questions get another one."""
+        settings = self.settings
+        chosen = [settings.images, settings.kinds, settings.data_seed, settings.strength]
+        return self.cache / f"sets-{digest_of(chosen)[:8]}"
+
+    @property
+    def exam(self) -> Path:
+        """Folder with the task that all arms are asked."""
+        return self.sets / "exam"
 
     @property
     def threads(self) -> int:

@@ -18,29 +18,41 @@ from proof.settings import ProofSettings
 VERSIONS = ("dirty", "curated", "clean")
 
 
-def all_defects(settings: ProofSettings, images: int | None, cache: Path) -> tuple[RawSet, TrainingSet]:
+def all_defects(settings: ProofSettings, folder: Path) -> tuple[RawSet, TrainingSet]:
     """The set with all defects, and what curation leaves of it."""
-    folder = cache / f"sets/all-{images or 'full'}"
-    dirty = make_raw(folder, settings.dirty(), images, settings.data_seed)
+    dirty = make_raw(folder, settings.dirty(), settings)
     return dirty, curate(dirty, demo_recipe(dirty), folder / "curated")
 
 
-def without_defects(settings: ProofSettings, cache: Path) -> TrainingSet:
+def without_defects(settings: ProofSettings, folder: Path) -> TrainingSet:
     """The same pictures and questions before anything was done to them."""
-    folder = cache / f"sets/clean-{settings.images or 'full'}"
-    return make_raw(folder, Shares.only(), settings.images, settings.data_seed).uncurated()
+    return make_raw(folder, Shares.only(), settings).uncurated()
 
 
 def run_main(lab: Lab, dirty: RawSet, curated: TrainingSet) -> tuple[dict[str, list[Arm]], dict[str, Any]]:
-    """All arms, seed by seed so that a comparison stands as early as can be, and what they say."""
-    clean = without_defects(lab.settings, lab.cache)
+    """All arms, seed by seed, with the budget of all parts and then with the longer ones, and what they say.
+
+    Returns:
+        The arms of the first budget by training set, and the report.
+    """
+    clean = without_defects(lab.settings, lab.sets / "clean")
     sets = dict(zip(VERSIONS, (dirty.uncurated(), curated, clean), strict=True))
+    training, leaked = lab.settings.training, leaked_pictures(dirty)
+    budgets = [training.steps, *training.longer]
     plans = [
-        Plan(f"main/{version}/seed-{seed}", sets[version], seed) for seed in lab.settings.seeds for version in VERSIONS
+        Plan(f"main/{version}/seed-{seed}", sets[version], seed, steps)
+        for steps in budgets
+        for seed in lab.settings.seeds
+        for version in VERSIONS
     ]
-    done = run_arms(plans, lab)
-    arms = {version: done[at :: len(VERSIONS)] for at, version in enumerate(VERSIONS)}
-    return arms, compared(arms, leaked_pictures(dirty))
+    done, found = run_arms(plans, lab), {}
+    each = len(done) // len(budgets)
+    for number, steps in enumerate(budgets):
+        of_budget = done[number * each : (number + 1) * each]
+        found[steps] = {version: of_budget[at :: len(VERSIONS)] for at, version in enumerate(VERSIONS)}
+    report = compared(found[training.steps], leaked)
+    report["longer"] = {str(steps): compared(found[steps], leaked) for steps in training.longer}
+    return found[training.steps], report
 
 
 def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
     losses = mean_losses(first[0].losses)
     worst = list(losses)[: turn.corrected]
     drawn = random.Random(0).sample(sorted(losses), len(worst))
-    folder = lab.cache / f"sets/second-turn-{settings.images or 'full'}"
+    folder = lab.sets / "second-turn"
     limit = round(float(np.quantile(list(losses.values()), 1 - turn.dropped)), 4)
     rule = {"high_loss": {"when": f"train_loss > {limit}", "action": "drop"}}
     recipes = {"loss_rule": bare_recipe(raw, losses=[str(first[0].losses)], rules=rule)}

@@ -10,6 +10,7 @@ from curate.atomic import sha256_file
 from curate.manifest import read_manifest
 from data.demo.defects import Shares
 from data.demo.make_dataset import make_dataset
+from proof.settings import ProofSettings
 from proof.stages import recipe_at, run_stage
 
 RECIPE = Path("curate/recipes/demo.yaml")
@@ -47,9 +48,9 @@ class RawSet:
         return TrainingSet(rows, self.folder, sha256_file(rows))
 
 
-def make_raw(folder: Path, shares: Shares, images: int | None, seed: int) -> RawSet:
-    """Write the set unless it is there."""
-    make_dataset(folder / "raw", images=images, seed=seed, shares=shares)
+def make_raw(folder: Path, shares: Shares, settings: ProofSettings) -> RawSet:
+    """Write the set that arms are trained on, unless it is there."""
+    make_dataset(folder / "raw", images=settings.images, kinds=settings.kinds, seed=settings.data_seed, shares=shares)
     return RawSet(folder / "raw")
 
 

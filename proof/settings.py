@@ -9,6 +9,7 @@ from pydantic import Field
 
 from curate.config import StrictModel, load_recipe
 from data.demo.defects import CORRUPT, Shares
+from data.demo.facts import QuestionType
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -20,11 +21,13 @@ class Training(StrictModel):
 
     Attributes:
         steps: optimiser steps.
+        longer: further budgets of the main comparison: does more training make up for the data?
         batch_size: conversations a step.
         join_turns: questions about one image in one conversation.
     """
 
     steps: Count
+    longer: list[Count] = Field(default_factory=list)
     batch_size: Count = 4
     join_turns: Count = 12
 
@@ -63,6 +66,7 @@ class ProofSettings(StrictModel):
     Attributes:
         images: train images of the sets that arms are trained on, about as many as the steps get to see, so that
             copies come twice and a mended row is trained on; null takes all 4,000.
+        kinds: types of question that these sets and the test questions have; null takes all.
         rule_images: train images of the set on which the rules are counted.
         questions: test questions asked of every arm, the same ones; null asks all 9,673.
         data_seed: of the injected defects.
@@ -71,6 +75,7 @@ class ProofSettings(StrictModel):
     """
 
     images: Count | None = None
+    kinds: list[QuestionType] | None = None
     rule_images: Count | None = None
     questions: Count | None = None
     data_seed: int = 20

@@ -58,9 +58,8 @@ def run_sweep(lab: Lab, sweep: Sweep, clean: list[Arm]) -> dict[str, Any]:
 
 def make_case(defect: str, rate: float, lab: Lab) -> Case:
     """Inject the defect and curate."""
-    settings = lab.settings
-    folder = lab.cache / "sets" / f"{defect}-{rate:g}-{settings.images or 'full'}"
-    raw = make_raw(folder, alone(defect, rate), settings.images, settings.data_seed)
+    folder = lab.sets / f"{defect}-{rate:g}"
+    raw = make_raw(folder, alone(defect, rate), lab.settings)
     return Case(defect, rate, raw, curate(raw, demo_recipe(raw), folder / "curated"))
 
 

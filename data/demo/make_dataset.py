@@ -8,10 +8,10 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,7 @@ from curate.progress import track
 from data.demo import defects, rows
 from data.demo.captions import caption_samples
 from data.demo.defects import Shares
+from data.demo.facts import QuestionType
 from data.demo.folder import whole_folder
 from data.demo.package import Question, by_image, image_paths, load_questions, package_inputs
 from data.demo.rows import Truth
@@ -38,11 +39,15 @@ DEFAULT_SHARES = Shares()
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def make_dataset(out: Path, *, images: int | None = None, seed: int = SEED, shares: Shares = DEFAULT_SHARES) -> bool:
+def make_dataset(
+    out: Path, *, images: int | None = None, kinds: Collection[QuestionType] | None = None, seed: int = SEED,
+    shares: Shares = DEFAULT_SHARES,
+) -> bool:  # fmt: skip
     """Write the folder ``out`` unless it is current. Returns whether anything was written.
 
     Args:
         images: take only the first so many train images, and a quarter as many test images.
+        kinds: take only questions of these types.
         seed: of every choice; the same seed gives the same bytes.
         shares: how much of the train split gets which defect.
 
@@ -50,13 +55,14 @@ def make_dataset(out: Path, *, images: int | None = None, seed: int = SEED, shar
         UserError: ``easy-vqa`` is not installed, or ``out`` is a folder with something else in it.
     """
     started = time.monotonic()
-    recipe = {"version": VERSION, "images": images, "seed": seed, "shares": asdict(shares)}
+    recipe: dict[str, Any] = {"version": VERSION, "images": images, "seed": seed, "shares": asdict(shares)}
+    recipe |= {"kinds": sorted(kinds)} if kinds else {}
     inputs = package_inputs()
     if is_current(out, recipe=recipe, inputs=inputs) and images_are_there(out):
         return False
     with whole_folder(out, stage=STAGE) as folder:
-        test = load_questions("test", None if images is None else -(-images // 4))
-        train = load_questions("train", images)
+        test = load_questions("test", None if images is None else -(-images // 4), kinds)
+        train = load_questions("train", images, kinds)
         write_test(folder, test, seed)
         known = write_train(folder, train, test, shares, seed)
         write_truth(folder / "truth.parquet", known)

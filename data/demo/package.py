@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from curate.atomic import sha256_file
 from curate.errors import UserError
+from data.demo.facts import QuestionType, question_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,19 @@ class Question:
     image_id: int
 
 
-def load_questions(split: str, images: int | None) -> list[Question]:
-    """The questions about the first ``images`` images of 'train' or 'test', in the package's order."""
+def load_questions(
+    split: str, images: int | None = None, kinds: Collection[QuestionType] | None = None
+) -> list[Question]:
+    """The questions about the first ``images`` images of 'train' or 'test', in the package's order; None takes all."""
     import easy_vqa
 
     texts, answers, image_ids = getattr(easy_vqa, f"get_{split}_questions")()
     questions = [Question(*row) for row in zip(range(len(texts)), texts, answers, image_ids, strict=True)]
-    return [question for question in questions if images is None or question.image_id < images]
+    return [
+        question
+        for question in questions
+        if (images is None or question.image_id < images) and (kinds is None or question_type(question.text) in kinds)
+    ]
 
 
 def image_paths(split: str) -> dict[int, Path]:

@@ -79,21 +79,23 @@ def spoil_answers(
     """Make some answers wrong and contradict some others by an extra row.
 
     Args:
-        rows: the original rows; row ``i`` is that of question ``i``.
+        rows: the original rows.
         clean: the questions that may be touched; each gets one defect at most.
     """
+    index = {row.own_id: at for at, row in enumerate(rows)}
     counts = {name: count(share, len(rows)) for name, share in shares.some("wrong_answer", "contradictory").items()}
     drawn = rng.sample(clean, sum(counts.values()))
     changed, known = list(rows), []
     for question in drawn[: counts["wrong_answer"]]:
         wrong = other_answer(question, rng)
-        changed[question.number] = replace(rows[question.number], answer=wrong)
+        at = index[str(question.number)]
+        changed[at] = replace(rows[at], answer=wrong)
         detail = {"right_answer": question.answer, "wrong_answer": wrong}
         known.append(truth(question.number, "wrong_answer", detail))
     for question in drawn[counts["wrong_answer"] :]:
         wrong, own_id = other_answer(question, rng), f"con-{question.number}"
         place = _places([question], len(rows), rng)[0]
-        changed.append(Row(place, own_id, rows[question.number].image, question.text, wrong))
+        changed.append(Row(place, own_id, rows[index[str(question.number)]].image, question.text, wrong))
         detail = {"right_answer": question.answer, "wrong_answer": wrong}
         known.append(truth(question.number, "contradictory", detail, sample_id(own_id)))
         known.append(truth(own_id, "contradictory", detail, sample_id(question.number)))

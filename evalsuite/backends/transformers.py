@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,8 +61,10 @@ def _answer(unit: Prepared, ask: Callable[[Prepared], list[Reply]]) -> list[Repl
 
 
 def _lanes(loaded: Loaded) -> int:
-    """Units computed at a time: one on a GPU, on a CPU as many as there are cores, up to four."""
-    return 1 if loaded.device.type != "cpu" else min(len(os.sched_getaffinity(0)), _MOST_LANES)
+    """Units computed at a time: one on a GPU, on a CPU as many as PyTorch has threads, up to four."""
+    import torch
+
+    return 1 if loaded.device.type != "cpu" else min(torch.get_num_threads(), _MOST_LANES)
 
 
 def prefix_can_be_shared(loaded: Loaded, requests: Sequence[Request], placeholder: str) -> bool:
