@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from streamlit.logger import set_log_level
+
 from dashboards.preload import import_all
 from dashboards.query.catalog import scan
 from dashboards.query.compare import changes
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
+    set_log_level("error")  # it warns at every query that no server runs
     with tempfile.TemporaryDirectory() as temporary:
         root = options.data or Path(temporary)
         if not (root / "curated").exists():

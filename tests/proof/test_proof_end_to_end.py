@@ -15,7 +15,8 @@ from tests.loop import REPO
 
 PARTS = ("rules", "photos", "main", "second_turn", "sweep")
 SETTINGS = {
-    "images": 60, "questions": 60, "seeds": [0], "strength": 4, "training": {"steps": 4, "batch_size": 2},
+    "images": 60, "rule_images": 60, "kinds": ["color", "shape"], "questions": 60, "seeds": [0], "strength": 4,
+    "training": {"steps": 4, "batch_size": 2},
     "second_turn": {"dropped": 0.2, "corrected": 40},
     "sweep": {"defects": ["leaked"], "rates": [0.3]},
 }  # fmt: skip
@@ -49,6 +50,11 @@ def proof(project):
     return project
 
 
+def sets_of(project):
+    """The folder of the training sets; the rules are counted on another one, with all kinds of question."""
+    return next(path.parent for path in project.glob("data/cache/proof/sets-*/exam"))
+
+
 def test_every_part_leaves_its_results(proof):
     report = read_parts(proof / "data/proof", PARTS)
     assert report.keys() == {"rules", "main", "second_turn", "sweep"}
@@ -62,17 +68,29 @@ def test_every_part_leaves_its_results(proof):
 
 
 def test_each_set_is_what_it_says(proof):
-    sets = proof / "data/cache/proof/sets"
+    sets = sets_of(proof)
     clean = pq.read_table(sets / "all/curated/decisions.parquet").to_pandas()
     truth = pq.read_table(sets / "all/raw/truth.parquet").to_pandas()
     kept = set(clean.sample_id[clean.decision != "drop"])
     wrong = set(truth.sample_id[truth.defect == "wrong_answer"])
     assert len(wrong & kept) < 0.1 * len(wrong)
     assert pq.read_table(sets / "clean/raw/truth.parquet").num_rows == 0
+    for path in (sets / "clean/raw/vqa.jsonl", sets / "exam/questions.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert {row["meta"]["question_type"] for row in rows} == {"color", "shape"}
+
+
+def test_half_of_the_questions_can_be_about_leaks(proof):
+    sets = sets_of(proof)
+    asked, near = (
+        {json.loads(line)["id"] for line in path.read_text().splitlines()}
+        for path in (sets / "exam/questions.jsonl", sets / "all/raw/test.jsonl")
+    )
+    assert len(asked) == SETTINGS["questions"] and len(asked & near) >= min(len(near), 30)
 
 
 def test_the_reviewer_mends_what_the_truth_says(proof):
-    turn = proof / "data/cache/proof/sets/second-turn/reviewed_worst"
+    turn = sets_of(proof) / "second-turn/reviewed_worst"
     lines = [json.loads(line) for line in (turn / "corrections/simulated.jsonl").read_text().splitlines()]
     assert lines
     rows = {row["id"]: row for row in map(json.loads, (turn / "set/samples.jsonl").read_text().splitlines())}
@@ -92,7 +110,8 @@ def texts(project):
 def test_a_second_run_trains_nothing_and_says_the_same(proof):
     before = texts(proof)
     done = prove(proof, "--part", "main", "--part", "sweep")
-    assert done.returncode == 0 and "finetune train" not in done.stdout and "evalsuite run" not in done.stdout
+    assert done.returncode == 0 and not any(f"{stage} run" in done.stdout for stage in ("curate", "evalsuite"))
+    assert "finetune train" not in done.stdout
     assert {
         path.name: path.read_bytes() for path in (proof / "data/proof").iterdir() if path.suffix != ".png"
     } == before

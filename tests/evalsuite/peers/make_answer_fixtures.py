@@ -4,24 +4,19 @@
     pip install --no-deps --target peers lmms-eval==0.7.3
     python tests/evalsuite/peers/make_answer_fixtures.py peers
 
-Only the functions that are used are taken out of its files, so that its other dependencies are not
-needed. Writes ``answers.json`` beside this file.
+Writes ``answers.json`` beside this file.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import random
-import re
-import statistics
-import string
 import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from borrow import borrowed
 
 HERE = Path(__file__).parent
 COMMAND = "python tests/evalsuite/peers/make_answer_fixtures.py peers"
@@ -43,44 +38,24 @@ OPEN = [
 ]  # fmt: skip
 
 
-def taken(peer: Path, file: str, *names: str) -> dict[str, Any]:
-    """Functions and classes of a peer's file, by name."""
-    tree = ast.parse((peer / "lmms_eval" / file).read_text(encoding="utf-8"))
-    tree.body = [
-        node
-        for node in tree.body
-        if getattr(node, "name", None) in names
-        or (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in names)
-    ]
-    for node in tree.body:
-        node.__dict__.pop("decorator_list", None)
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            node.decorator_list = []
-            if isinstance(node, ast.FunctionDef):
-                node.returns = None
-    space: dict[str, Any] = {"re": re, "np": np, "random": random, "statistics": statistics, "string": string}
-    space |= {"defaultdict": defaultdict, "eval_logger": __import__("logging").getLogger("peer")}
-    exec(compile(tree, file, "exec"), space)  # noqa: S102
-    return space
-
-
 def main() -> None:
     """Write the fixture."""
-    peer = Path(sys.argv[1])
-    metrics = taken(peer, "api/metrics.py", "levenshtein_distance", "anls", "exact_match_hf_evaluate")
-    processor = taken(peer, "tasks/_task_utils/vqa_eval_metric.py", "EvalAIAnswerProcessor")["EvalAIAnswerProcessor"]
-    vqav2 = taken(peer, "tasks/vqav2/utils.py", "vqav2_process_results")
+    peer = Path(sys.argv[1]) / "lmms_eval"
+    metrics = borrowed(peer / "api/metrics.py", "levenshtein_distance", "anls", "exact_match_hf_evaluate")
+    processor = borrowed(peer / "tasks/_task_utils/vqa_eval_metric.py", "EvalAIAnswerProcessor")[
+        "EvalAIAnswerProcessor"
+    ]
+    vqav2 = borrowed(peer / "tasks/vqav2/utils.py", "vqav2_process_results")
     vqav2["EvalAIAnswerProcessor"] = processor
-    relaxed = taken(peer, "tasks/chartqa/utils.py", "relaxed_correctness")["relaxed_correctness"]
-    science = taken(peer, "tasks/scienceqa/utils.py", "sqa_doc_to_target", "sqa_process_results")
-    mme = taken(
-        peer, "tasks/mme/utils.py", "eval_type_dict", "parse_pred_ans", "mme_process_results", "mme_aggregate_results"
+    relaxed = borrowed(peer / "tasks/chartqa/utils.py", "relaxed_correctness")["relaxed_correctness"]
+    science = borrowed(peer / "tasks/scienceqa/utils.py", "sqa_doc_to_target", "sqa_process_results")
+    mme = borrowed(
+        peer / "tasks/mme/utils.py", "eval_type_dict", "parse_pred_ans", "mme_process_results", "mme_aggregate_results"
     )
     names = ("accuracy", "precision", "recall", "f1_score")
-    pope = taken(peer, "tasks/pope/utils.py", "pope_process_results", *(f"pope_aggregate_{name}" for name in names))
-    mmmu = taken(
-        peer,
-        "tasks/mmmu/utils.py",
+    pope = borrowed(peer / "tasks/pope/utils.py", "pope_process_results", *(f"pope_aggregate_{name}" for name in names))
+    mmmu = borrowed(
+        peer / "tasks/mmmu/utils.py",
         "extract_numbers",
         "check_is_number",
         "normalize_str",
@@ -91,7 +66,7 @@ def main() -> None:
     generator = random.Random(0)
     votes = [[generator.choice(TEXTS) for _ in range(10)] for _ in range(8)]
     votes += [[*["yes"] * count, *["no"] * (10 - count)] for count in range(5)]
-    rows = [(generator.choice([*TEXTS, *set(answers)]), answers) for answers in votes for _ in range(6)]
+    rows = [(generator.choice([*TEXTS, *dict.fromkeys(answers)]), answers) for answers in votes for _ in range(6)]
     vqa = []
     for text, answers in rows:
         doc = {"question_id": 0, "answers": [{"answer": one, "answer_id": n} for n, one in enumerate(answers)]}

@@ -18,14 +18,12 @@ from __future__ import annotations
 import ast
 import json
 import random
-import re
-import statistics
-import string
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
+from borrow import borrowed
 
 HERE = Path(__file__).parent
 WORDS = str.split("""yes no Yes No NO yeah nope not none cannot isn't unknown noodle yes/no no-one yes, No. "yes" **No**
@@ -35,24 +33,6 @@ WORDS = str.split("""yes no Yes No NO yeah nope not none cannot isn't unknown no
 OPTIONS = ["a red dog", "two cats", "Rome", "none of the above"]
 NAMES = str.split(r"""A B C D (A) (B) (C) A. B. D) **B** \boxed{C} b the answer is because or not and Answer: option two
     cats Rome a red dog none of above , . ! I think E FAILED Dog""")
-
-
-def taken(folder: Path, file: str, *names: str, **more: Any) -> dict[str, Any]:
-    """Functions, classes and constants of a peer's file, by name."""
-    tree = ast.parse((folder / file).read_text(encoding="utf-8"))
-    tree.body = [
-        node
-        for node in tree.body
-        if getattr(node, "name", None) in names
-        or (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in names)
-    ]
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            node.decorator_list, node.returns = [], None
-    space: dict[str, Any] = {"re": re, "np": np, "random": random, "statistics": statistics, "string": string}
-    space |= {"Optional": Optional, **more}
-    exec(compile(tree, file, "exec"), space)  # noqa: S102
-    return space
 
 
 def texts(words: list[str], count: int, most: int, seed: int) -> list[str]:
@@ -82,19 +62,19 @@ def main() -> None:
     """Write the fixture."""
     peers, official = Path(sys.argv[1]), Path(sys.argv[2])
     kit = "vlmeval/dataset/utils"
-    words = taken(peers, "vlmeval/smp/misc.py", "process_punctuation")["process_punctuation"]
+    words = borrowed(peers / "vlmeval/smp/misc.py", "process_punctuation")["process_punctuation"]
     names = ("_process_digit_article", "process_answer", "process_line", "relaxed_correctness", "anls_compute")
-    vqa = taken(peers, f"{kit}/vqa_eval.py", *names, "levenshtein_distance", process_punctuation=words,
+    vqa = borrowed(peers / f"{kit}/vqa_eval.py", *names, "levenshtein_distance", process_punctuation=words,
                 istype=lambda value, kind: isinstance(ast.literal_eval(value), kind))  # fmt: skip
-    yes_no = taken(peers, f"{kit}/yorn.py", "YOrN_Extraction", process_punctuation=words)["YOrN_Extraction"]
-    mme = taken(peers, "lmms_eval/tasks/mme/utils.py", "parse_pred_ans")["parse_pred_ans"]
-    processor = taken(peers, "lmms_eval/tasks/_task_utils/vqa_eval_metric.py", "EvalAIAnswerProcessor")
-    textvqa = taken(peers, "lmms_eval/tasks/textvqa/utils.py", "textvqa_process_results")
+    yes_no = borrowed(peers / f"{kit}/yorn.py", "YOrN_Extraction", process_punctuation=words)["YOrN_Extraction"]
+    mme = borrowed(peers / "lmms_eval/tasks/mme/utils.py", "parse_pred_ans")["parse_pred_ans"]
+    processor = borrowed(peers / "lmms_eval/tasks/_task_utils/vqa_eval_metric.py", "EvalAIAnswerProcessor")
+    textvqa = borrowed(peers / "lmms_eval/tasks/textvqa/utils.py", "textvqa_process_results")
     textvqa["EvalAIAnswerProcessor"] = processor["EvalAIAnswerProcessor"]
-    lmms_choice = taken(peers, "lmms_eval/tasks/_task_utils/mmmu_mcq_utils.py", "parse_mmmu_multi_choice_response",
+    lmms_choice = borrowed(peers / "lmms_eval/tasks/_task_utils/mmmu_mcq_utils.py", "parse_mmmu_multi_choice_response",
                         random=Drawn)  # fmt: skip
-    judge = taken(peers, "open_flamingo/eval/vqa_metric.py", "VQAEval")["VQAEval"]
-    own = {name: taken(official, f"{name}.py", function, random=Drawn)[function] for name, function in (
+    judge = borrowed(peers / "open_flamingo/eval/vqa_metric.py", "VQAEval")["VQAEval"]
+    own = {name: borrowed(official / f"{name}.py", function, random=Drawn)[function] for name, function in (
         ("vqa", "accuracy"), ("pope", "parse"), ("mme", "parse_pred_ans"),
         ("mmmu", "parse_multi_choice_response"), ("pix2struct", "relaxed_correctness"),
     )}  # fmt: skip
