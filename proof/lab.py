@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -54,10 +54,13 @@ class Lab:
             for one in running:
                 one.add_done_callback(lambda _: bar.advance())
             try:
-                return [one.result() for one in running]
-            except BaseException:
+                wait(running, return_when=FIRST_EXCEPTION)
+            finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            failed = (one.exception() for one in running if one.done() and not one.cancelled())
+            for error in filter(None, failed):
+                raise error
+            return [one.result() for one in running]
 
 
 def default_jobs() -> int:

@@ -68,3 +68,24 @@ def test_no_gap_is_said():
 def test_other_rows_are_refused():
     with pytest.raises(UserError, match="different test rows"):
         Group([arm([1, 0]), arm([1, 0, 1])])
+
+
+def test_trainings_that_differ_widen_the_interval():
+    """Three trainings of one accuracy, and three that lie apart around it: the second mean is less certain."""
+    rows = draw(0.8, 1, 4000)
+    alike = Group([arm(np.random.default_rng(k).permuted(rows), per_picture=1) for k in range(3)])
+    apart = Group([arm(draw(share, k, 4000), per_picture=1) for k, share in enumerate((0.7, 0.8, 0.9))])
+    widths = [found["high"] - found["low"] for found in map(accuracy, (alike, apart))]
+    assert widths[1] > 4 * widths[0]
+    found = difference(alike, apart)
+    assert found["low"] < 0 < found["high"] and found["p"] > 0.3
+
+
+def test_the_interval_over_trainings_has_the_right_width():
+    """Eight trainings with a known spread: the interval is about two standard errors on either side of the mean."""
+    shares = np.random.default_rng(5).normal(0.7, 0.05, 8)
+    group = Group([arm(draw(share, k, 40_000), per_picture=1) for k, share in enumerate(shares)])
+    seeds = group.right.mean(1)
+    expected = 2 * 1.96 * seeds.std(ddof=1) / np.sqrt(8)
+    found = accuracy(group)
+    assert found["high"] - found["low"] == pytest.approx(expected, rel=0.12)

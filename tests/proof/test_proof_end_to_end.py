@@ -10,13 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from proof.report import read_parts, section, update_readme
+from proof.report import read_parts, update_readme
+from proof.section import section
 from tests.loop import REPO
 
 PARTS = ("rules", "photos", "main", "second_turn", "sweep")
 SETTINGS = {
-    "images": 60, "rule_images": 60, "kinds": ["color", "shape"], "questions": 60, "seeds": [0], "strength": 4,
+    "images": 60, "rule_images": 60, "kinds": ["color", "shape"],
+    "asked": ["color", "shape"], "questions": 60, "seeds": [0], "strength": 4,
     "training": {"steps": 4, "batch_size": 2},
+    "also": [{"steps": 5, "images": 60, "kinds": ["color", "shape"]}],
     "second_turn": {"dropped": 0.2, "corrected": 40},
     "sweep": {"defects": ["leaked"], "rates": [0.3]},
 }  # fmt: skip
@@ -59,6 +62,7 @@ def test_every_part_leaves_its_results(proof):
     report = read_parts(proof / "data/proof", PARTS)
     assert report.keys() == {"rules", "main", "second_turn", "sweep"}
     accuracies = report["main"]["untouched"]["accuracy"]
+    assert [one["regime"]["steps"] for one in report["main"]["also"]] == [5]
     assert all(0 <= one["accuracy"] <= 1 and one["low"] <= one["high"] for one in accuracies.values())
     assert {one["defect"] for one in report["sweep"]["entries"]} == {"leaked"}
     for name in ("main.png", "rules.png", "sweep.png"):
@@ -125,7 +129,7 @@ def test_the_section_goes_between_its_marks(proof, tmp_path):
     update_readme(text, readme)
     written = readme.read_text()
     assert written.startswith("before\n") and written.endswith("<!-- /proof -->\nafter\n")
-    assert "an earlier section" not in written and written.count("| trained on |") == 1
+    assert "an earlier section" not in written and written.count("| trained with |") == 1
 
 
 def test_an_unknown_part_is_named(project):
