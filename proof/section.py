@@ -135,15 +135,28 @@ def chance(main: dict[str, Any]) -> float:
     return 2 * math.sqrt(2 * sum(spread**2 for spread in spreads) / len(spreads))
 
 
+def gains(entries: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Defect → what curation gains, the mean over its rates, largest first."""
+    found: dict[str, list[float]] = {}
+    for one in entries:
+        found.setdefault(one["defect"], []).append(one["curated_minus_dirty"]["difference"])
+    means = {defect: sum(differences) / len(differences) for defect, differences in found.items()}
+    return dict(sorted(means.items(), key=lambda item: -item[1]))
+
+
 def _sweep_text(report: dict[str, Any], out: Path) -> str:
     if not report.get("sweep"):
         return ""
-    seeds = len(report["sweep"]["settings"]["sweep"]["seeds"])
-    text = f"\nEach defect alone, {seeds} training{'s' * (seeds > 1)} each; intervals are over pictures"
+    entries, swept = report["sweep"]["entries"], report["sweep"]["settings"]["sweep"]
+    seeds, rates = len(swept["seeds"]), len(swept["rates"])
+    text = f"\nEach defect alone, {seeds} training{'s' * (seeds > 1)} each; intervals are over pictures alone"
+    means = ", ".join(f"{defect.replace('_', ' ')} {100 * gain:+.1f}" for defect, gain in gains(entries).items())
+    mean = f"\n\nWhat curation gains, the mean over the {rates} rates, in points: {means}."
     if "main" in report:
-        beyond = 100 * chance(report["main"]) / math.sqrt(seeds)
-        text += f" alone. Between seeds, a difference of up to {beyond:.0f} points comes about by chance"
-    text += ":\n\n" + markdown(sweep_rows(report["sweep"]["entries"]))
+        alone = 100 * chance(report["main"]) / math.sqrt(seeds)
+        text += f". By another seed alone, a difference changes by up to {alone:.0f} points"
+        mean += f" Up to {alone / math.sqrt(rates):.0f} points of that may be chance."
+    text += ":\n\n" + markdown(sweep_rows(entries)) + mean
     return text + f"\n\n![Each defect alone]({out.as_posix()}/sweep.png)\n"
 
 

@@ -13,7 +13,7 @@ from data.demo.make_dataset import make_dataset
 from proof import exam
 from proof.exam import write_exam
 from proof.lab import Lab
-from proof.section import chance
+from proof.section import chance, gains
 from proof.sets import RawSet
 from proof.settings import ProofSettings
 from tests.loop import REPO
@@ -78,3 +78,11 @@ def test_half_of_the_questions_are_about_pictures_that_can_have_leaked(raw, tmp_
 def test_what_chance_does_between_two_trainings():
     main = {"untouched": {"accuracy": {name: {"seed_std": 0.03} for name in ("dirty", "curated", "clean")}}}
     assert chance(main) == pytest.approx(2 * 0.03 * 2**0.5)
+
+
+def test_gains_are_means_over_the_rates_largest_first():
+    entries = [
+        {"defect": name, "curated_minus_dirty": {"difference": gain}}
+        for name, gain in [("blurred", 0.01), ("wrong_answer", 0.04), ("wrong_answer", 0.08), ("blurred", -0.03)]
+    ]
+    assert list(gains(entries).items()) == [("wrong_answer", pytest.approx(0.06)), ("blurred", pytest.approx(-0.01))]
