@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from curate.libraries import prepare_libraries
 from finetune.adapter import build_learner
 from finetune.forecast import as_table as forecast_table
 from finetune.forecast import read_forecast
@@ -26,7 +27,11 @@ def dry_run(recipe: TrainRecipe, folder: Path) -> list[Group]:
     Raises:
         UserError: bad recipe, data or model.
     """
+    prepare_libraries()  # before anything imports bitsandbytes
+    from finetune.monitor import check_reporters
+
     console = Console(highlight=False)
+    check_reporters(recipe.report_to)
     rows = open_rows(recipe)
     inputs = input_digests(recipe, rows)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)

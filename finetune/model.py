@@ -26,6 +26,8 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
     offline_if_local(model)
     from transformers import AutoProcessor
 
+    if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
+        raise UserError(f"model {model}: no such folder (a model of the hub is named owner/name)")
     try:
         processor = AutoProcessor.from_pretrained(model, trust_remote_code=False)
         if max_pixels is not None and getattr(processor.image_processor, "max_pixels", None) is not None:

@@ -95,18 +95,21 @@ def check_rows(
     ]
     write_text(rejects, "".join(line + "\n" for line in lines))
     counts = dict(Counter(reason for _, reason, _ in problems.values()).most_common())
-    _refuse_too_many(len(wanted), counts, max_reject, rejects)
+    _refuse_too_many(len(wanted), counts, problems, max_reject)
     seen_sizes = Counter(size for name, size in sizes.items() if isinstance(size, tuple))
     return Preflight(table, counts, dict(seen_sizes))
 
 
-def _refuse_too_many(total: int, counts: dict[str, int], max_reject: float, rejects: Path) -> None:
-    rejected = sum(counts.values())
+def _refuse_too_many(total: int, counts: dict[str, int], problems: dict[int, Problem], max_reject: float) -> None:
+    rejected = len(problems)
     if rejected == total or rejected > max_reject * total:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
+        of_usual = (row for row, (_, reason, _) in problems.items() if reason == next(iter(counts)))
+        row = next(of_usual, None)
+        example = f" for example {problems[row][0] or f'row {row}'}: {problems[row][2]}." if row is not None else ""
         raise UserError(
-            f"{rejected:,} of {total:,} rows cannot be trained ({reasons}), max_reject is {max_reject:.0%}; "
-            f"see {rejects}"
+            f"{rejected:,} of {total:,} rows cannot be trained ({reasons}), max_reject is {max_reject:.0%};{example}"
+            " `finetune train` lists them in rejects.jsonl of its run folder"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from curate.errors import UserError
@@ -154,8 +155,11 @@ def lora_targets(model: Any, anatomy: Anatomy, wanted: str | list[str]) -> str:
     short = {name.rsplit(".", 1)[-1] for name in linears}
     chosen = short if wanted == "all-linear" else set(wanted)
     if unknown := sorted(chosen - short):
+        near = get_close_matches(unknown[0], sorted(short), 1)
+        meant = f"did you mean {near[0]}? " if near else ""
         raise UserError(
-            f"lora_targets: no linear layer of the decoder is called {unknown[0]!r}; known: {sorted(short)}"
+            f"lora_targets: no linear layer of the decoder is called {unknown[0]!r}; {meant}"
+            f"known: {', '.join(sorted(short))}"
         )
     layers = "|".join(re.escape(name) for name in sorted(chosen))
     return rf"{re.escape(anatomy.decoder)}\.(?:.*\.)?(?:{layers})"

@@ -55,7 +55,7 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
         console.print(f"{folder} is up to date; `--fresh` trains it anew")
         return folder
 
-    if recipe.report_to:
+    if recipe.report_to:  # a wrong one is named before hours of work
         from finetune.monitor import check_reporters
 
         check_reporters(recipe.report_to)

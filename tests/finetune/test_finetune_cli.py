@@ -26,6 +26,7 @@ def test_help_needs_no_heavy_library():
         ({"learnin_rate": 1}, "did you mean learning_rate"),
         ({"data": "nowhere"}, "nowhere: no such folder"),
         ({"model": "nowhere/model"}, "its processor does not load"),
+        ({"model": "data/models/nowhere"}, "data/models/nowhere: no such folder"),
     ],
 )
 def test_bad_input_ends_with_one_sentence(recipe_of, tmp_path, changes, words):
@@ -36,6 +37,15 @@ def test_bad_input_ends_with_one_sentence(recipe_of, tmp_path, changes, words):
     assert done.returncode == 2
     assert words in done.stderr and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_names_what_a_run_would_end_with(recipe_of, tmp_path):
+    """A reporter is checked before hours of work, and libraries say nothing of their own."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**recipe_of().model_dump(mode="json"), "report_to": ["wandbb"]}))
+    done = run("plan", str(path))
+    assert done.returncode == 2 and "report_to: wandbb" in done.stderr
+    assert "kernels" not in done.stdout + done.stderr
 
 
 def test_preview(recipe_of, tmp_path, capsys):

@@ -63,6 +63,8 @@ def test_short_target_names_stay_out_of_the_tower():
     assert all(name.startswith("model.language_model.") for name in hits)
     with pytest.raises(UserError, match=r"no linear layer of the decoder is called 'qkv'; known: .*q_proj"):
         lora_targets(model, find_parts(model), ["qkv"])
+    with pytest.raises(UserError, match=r"did you mean q_proj\?"):
+        lora_targets(model, find_parts(model), ["q_projj"])
 
 
 @pytest.fixture

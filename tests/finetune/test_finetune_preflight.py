@@ -122,6 +122,8 @@ def test_all_drawn_answers_are_checked(folder):
 def test_too_many_rejects(folder):
     with pytest.raises(UserError, match=r"1 of 5 rows cannot be trained \(empty_answer 1\), max_reject is 10%"):
         checked(folder, [*GOOD, BAD["empty_answer"]], max_reject=0.1)
+    with pytest.raises(UserError, match=f"for example {BAD['empty_answer']['id']}: an assistant turn is empty"):
+        checked(folder, [*GOOD, BAD["empty_answer"]], max_reject=0.1)
     with pytest.raises(UserError, match="1 of 1 rows"):
         checked(folder, [BAD["empty_answer"]], max_reject=1.0)
 
