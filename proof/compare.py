@@ -49,7 +49,7 @@ class Group:
 
 def accuracy(group: Group) -> dict[str, Any]:
     """Mean over trainings with its interval, and each training's own."""
-    low, high = _bounds(_drawn([group], lambda means: means[0]))
+    low, high = _bounds(np.clip(_drawn([group], lambda means: means[0]), 0, 1))
     seeds = group.right.mean(1)
     spread = float(seeds.std(ddof=1)) if len(seeds) > 1 else None
     return {
