@@ -260,3 +260,20 @@ def test_captions_say_what_the_questions_prove_about_intact_images(folder, truth
         for reference in row["answers"]:
             named = set(reference.replace(",", "").split()) & set(COLOURS + SHAPES)
             assert named == {known.colour, known.shape}
+
+
+def test_only_some_kinds_of_question(tmp_path):
+    """Colours and shapes alone: both splits, with defects in the answers, whose rows keep their ids."""
+    make_dataset(tmp_path / "some", images=IMAGES, kinds=["color", "shape"])
+    make_dataset(tmp_path / "all", images=IMAGES, shares=defects.Shares.only())
+    for name in ("vqa.jsonl", "test.jsonl"):
+        rows = [json.loads(line) for line in (tmp_path / "some" / name).read_text().splitlines()]
+        assert {row["meta"]["question_type"] for row in rows} == {"color", "shape"}
+    known = {row["id"]: row for row in map(json.loads, (tmp_path / "all/vqa.jsonl").read_text().splitlines())}
+    some = {row["id"]: row for row in map(json.loads, (tmp_path / "some/vqa.jsonl").read_text().splitlines())}
+    kept = {one for one, row in known.items() if row["meta"]["question_type"] != "yes_no"}
+    assert kept <= some.keys()
+    truth = pq.read_table(tmp_path / "some/truth.parquet").to_pylist()
+    wrong = {row["sample_id"] for row in truth if row["defect"] == "wrong_answer"}
+    changed = {one for one in kept if some[one]["conversations"] != known[one]["conversations"]}
+    assert wrong and changed == wrong
