@@ -63,7 +63,7 @@ def test_plan_leaves_no_run_folder(checkpoints, recipe_of, tmp_path, capsys):
     recipe = recipe_of(model=str(checkpoints["llava_1_5"]))
     dry_run(recipe, tmp_path / "plan")
     assert not recipe.folder.exists()
-    with pytest.raises(UserError, match="does not load"):
+    with pytest.raises(UserError, match="no such folder"):
         dry_run(recipe_of(model=str(tmp_path / "nothing")), tmp_path / "plan")
 
 
