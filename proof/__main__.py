@@ -12,9 +12,9 @@ from curate import console
 from curate.atomic import write_json
 from curate.manifest import read_manifest
 from proof.arms import Arm
-from proof.exam import TEST, write_exam
+from proof.exam import TEST
 from proof.lab import Lab, default_jobs
-from proof.main_study import all_defects, run_main
+from proof.main_study import all_defects, main_arms, main_report, prepare
 from proof.photos import photo_report
 from proof.report import around_section, read_parts, update_readme, write_report
 from proof.second_turn import run_second_turn
@@ -58,23 +58,22 @@ def main(
     if readme:
         around_section()  # better now than after hours
     lab = Lab(chosen, cache, jobs or default_jobs())
-    dirty, curated = all_defects(chosen, lab.sets / "all")
-    write_exam(dirty, chosen, lab.exam)
+    sets = prepare(lab)
     arms: dict[str, list[Arm]] = {}
     out.mkdir(parents=True, exist_ok=True)
     for name in asked:
         if name in ("main", "second_turn", "sweep"):
-            arms, compared = run_main(lab, dirty, curated)  # cached by the second time
+            arms = arms or main_arms(lab, sets)
         match name:
             case "rules":
                 of_rules = chosen.model_copy(update={"images": chosen.rule_images, "kinds": None})
-                found = rule_report(*all_defects(of_rules, Lab(of_rules, cache, 1).sets / "all"))
+                found = rule_report(*all_defects(Lab(of_rules, cache, 1)))
             case "photos":
                 found = photo_report(photos)
             case "main":
-                found = compared
+                found = main_report(lab, sets, arms)
             case "second_turn" if chosen.second_turn:
-                found = run_second_turn(lab, chosen.second_turn, dirty, curated, arms["dirty"])
+                found = run_second_turn(lab, chosen.second_turn, sets.raw, sets.curated, arms["dirty"])
             case "sweep" if chosen.sweep:
                 found = run_sweep(lab, chosen.sweep, arms["clean"])
             case _:

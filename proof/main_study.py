@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -15,36 +14,62 @@ from proof.compare import Group, accuracy, difference, won_back
 from proof.exam import write_exam
 from proof.lab import Lab
 from proof.sets import RawSet, TrainingSet, curate, demo_recipe, make_raw
-from proof.settings import ProofSettings, Regime
-
-VERSIONS = ("dirty", "curated", "clean")
+from proof.settings import Regime
 
 
-def all_defects(settings: ProofSettings, folder: Path) -> tuple[RawSet, TrainingSet]:
+@dataclass(frozen=True)
+class Sets:
+    """What the main comparison trains on.
+
+    Attributes:
+        raw: the set with all defects.
+        curated: what curation leaves of it.
+        clean: the same pictures and questions before anything was done to them.
+    """
+
+    raw: RawSet
+    curated: TrainingSet
+    clean: TrainingSet
+
+    @property
+    def versions(self) -> dict[str, TrainingSet]:
+        """By name, the worst first."""
+        return {"dirty": self.raw.uncurated(), "curated": self.curated, "clean": self.clean}
+
+
+def prepare(lab: Lab) -> Sets:
+    """Make the sets, and the questions that are asked of whatever is trained in this lab."""
+    raw, curated = all_defects(lab)
+    write_exam(raw, lab.settings, lab.exam)
+    return Sets(raw, curated, make_raw(lab.sets / "clean", Shares.only(), lab.settings).uncurated())
+
+
+def all_defects(lab: Lab) -> tuple[RawSet, TrainingSet]:
     """The set with all defects, and what curation leaves of it."""
-    dirty = make_raw(folder, settings.dirty(), settings)
+    folder = lab.sets / "all"
+    dirty = make_raw(folder, lab.settings.dirty(), lab.settings)
     return dirty, curate(dirty, demo_recipe(dirty), folder / "curated")
 
 
-def without_defects(settings: ProofSettings, folder: Path) -> TrainingSet:
-    """The same pictures and questions before anything was done to them."""
-    return make_raw(folder, Shares.only(), settings).uncurated()
+def main_arms(lab: Lab, sets: Sets) -> dict[str, list[Arm]]:
+    """The arms of each version, seed by seed so that a comparison stands as early as can be."""
+    versions = sets.versions
+    plans = [
+        Plan(f"main/{name}/seed-{seed}", data, seed) for seed in lab.settings.seeds for name, data in versions.items()
+    ]
+    done = run_arms(plans, lab)
+    return {name: done[at :: len(versions)] for at, name in enumerate(versions)}
 
 
-def run_main(lab: Lab, dirty: RawSet, curated: TrainingSet) -> tuple[dict[str, list[Arm]], dict[str, Any]]:
-    """The comparison that the other parts build on, and the same in the other regimes.
-
-    Returns:
-        The arms of the first one by training set, and the report of all.
-    """
-    arms, report = _compare_three(lab, dirty, curated)
-    report["also"] = []
+def main_report(lab: Lab, sets: Sets, arms: dict[str, list[Arm]]) -> dict[str, Any]:
+    """The comparison that the other parts build on, and the same in the other regimes."""
+    also = []
     for regime in lab.settings.also:
         other = in_regime(lab, regime)
-        raw, cleaned = all_defects(other.settings, other.sets / "all")
-        write_exam(raw, other.settings, other.exam)
-        report["also"].append({"regime": regime.model_dump(mode="json"), **_compare_three(other, raw, cleaned)[1]})
-    return arms, report
+        of_regime = prepare(other)
+        found = compared(main_arms(other, of_regime), leaked_pictures(of_regime.raw))
+        also.append({"regime": regime.model_dump(mode="json"), **found})
+    return {**compared(arms, leaked_pictures(sets.raw)), "also": also}
 
 
 def in_regime(lab: Lab, regime: Regime) -> Lab:
@@ -52,18 +77,6 @@ def in_regime(lab: Lab, regime: Regime) -> Lab:
     training = lab.settings.training.model_copy(update={"steps": regime.steps})
     changed = {"training": training, "images": regime.images, "kinds": regime.kinds}
     return replace(lab, settings=lab.settings.model_copy(update=changed))
-
-
-def _compare_three(lab: Lab, dirty: RawSet, curated: TrainingSet) -> tuple[dict[str, list[Arm]], dict[str, Any]]:
-    """Seed by seed, so that a comparison stands as early as can be."""
-    clean = without_defects(lab.settings, lab.sets / "clean")
-    sets = dict(zip(VERSIONS, (dirty.uncurated(), curated, clean), strict=True))
-    plans = [
-        Plan(f"main/{version}/seed-{seed}", sets[version], seed) for seed in lab.settings.seeds for version in VERSIONS
-    ]
-    done = run_arms(plans, lab)
-    arms = {version: done[at :: len(VERSIONS)] for at, version in enumerate(VERSIONS)}
-    return arms, compared(arms, leaked_pictures(dirty))
 
 
 def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:

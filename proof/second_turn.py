@@ -36,7 +36,6 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
         raw, first: the set with all defects, and the arms trained on it as it is.
         curated: the same set curated; only its stored rows are read.
     """
-    settings = lab.settings
     losses = mean_losses(first[0].losses)
     worst = list(losses)[: turn.corrected]
     drawn = random.Random(0).sample(sorted(losses), len(worst))
@@ -53,8 +52,8 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
         write_text(corrections / "simulated.jsonl", "".join(line.model_dump_json() + "\n" for line in lines))
         recipes[name] = bare_recipe(raw, corrections=str(corrections))
     leaked = leaked_pictures(raw)
-    seeds = [seed for seed in turn.seeds if seed in settings.seeds]
-    dirty = Group([first[settings.seeds.index(seed)] for seed in seeds], leaked)
+    seeds = turn.seeds
+    dirty = Group([first[lab.settings.seeds.index(seed)] for seed in seeds], leaked)
     report: dict[str, Any] = {"dirty": accuracy(dirty), "looked_at": len(worst), "loss_threshold": limit}
     data = lab.all("sets", lambda name: curate(raw, recipes[name], folder / name / "set"), list(recipes))
     plans = [

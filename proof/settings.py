@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from curate.config import StrictModel, load_recipe
 from data.demo.defects import CORRUPT, Shares
@@ -42,6 +42,13 @@ class Regime(StrictModel):
     kinds: list[QuestionType] | None = None
 
 
+def _known_defect(name: str) -> str:
+    known = [*Shares().named(), BROKEN]
+    if name not in known:
+        raise ValueError(f"no defect is called {name!r}; there are {', '.join(known)}")
+    return name
+
+
 class Sweep(StrictModel):
     """Each defect alone, at several rates.
 
@@ -51,7 +58,7 @@ class Sweep(StrictModel):
         seeds: of training, for each.
     """
 
-    defects: list[str]
+    defects: list[Annotated[str, AfterValidator(_known_defect)]]
     rates: list[Share]
     seeds: list[int] = Field(default=[0], min_length=1)
 
@@ -98,6 +105,13 @@ class ProofSettings(StrictModel):
     also: list[Regime] = Field(default_factory=list)
     sweep: Sweep | None = None
     second_turn: SecondTurn | None = None
+
+    @model_validator(mode="after")
+    def _known_seeds(self) -> ProofSettings:
+        for name, part in {"sweep": self.sweep, "second_turn": self.second_turn}.items():
+            if part and (unknown := sorted(set(part.seeds) - set(self.seeds))):
+                raise ValueError(f"{name}: seed {unknown[0]} is compared with arms of that seed, but `seeds` lacks it")
+        return self
 
     def dirty(self) -> Shares:
         """The defects of the main comparison."""

@@ -34,13 +34,11 @@ def run_sweep(lab: Lab, sweep: Sweep, clean: list[Arm]) -> dict[str, Any]:
     """One entry a defect and rate.
 
     Args:
-        clean: arms of the main comparison's clean set, which all defects share; seeds that it lacks are left out.
+        clean: arms of the main comparison's clean set, which all defects share.
     """
-    settings = lab.settings
-    seeds = [seed for seed in sweep.seeds if seed in settings.seeds]
     chosen = [(defect, rate) for rate in sorted(sweep.rates, reverse=True) for defect in sweep.defects]
     cases = lab.all("sets", lambda one: make_case(*one, lab), chosen)
-    keys = [(case, version, seed) for case in cases for version in case.versions for seed in seeds]
+    keys = [(case, version, seed) for case in cases for version in case.versions for seed in sweep.seeds]
     plans = [
         Plan(f"sweep/{case.defect}-{case.rate:g}/{version}/seed-{seed}", case.versions[version], seed)
         for case, version, seed in keys
@@ -48,7 +46,7 @@ def run_sweep(lab: Lab, sweep: Sweep, clean: list[Arm]) -> dict[str, Any]:
     arms: dict[tuple[str, float, str], list[Arm]] = {}
     for (case, version, _), arm in zip(keys, run_arms(plans, lab), strict=True):
         arms.setdefault((case.defect, case.rate, version), []).append(arm)
-    shared = [clean[settings.seeds.index(seed)] for seed in seeds]
+    shared = [clean[lab.settings.seeds.index(seed)] for seed in sweep.seeds]
     entries = []
     for case in cases:
         own = {version: arms[case.defect, case.rate, version] for version in case.versions}
