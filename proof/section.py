@@ -91,7 +91,15 @@ def _turn_text(report: dict[str, Any]) -> str:
     turn = report.get("second_turn")
     if not turn:
         return ""
-    rows = [("second turn on the dirty set", "accuracy (95%)", "minus dirty, points", "rows changed")]
+    rows = [
+        (
+            "second turn on the dirty set",
+            "accuracy (95%)",
+            "minus dirty, points",
+            "rows changed",
+            "points per 100 looked at",
+        )
+    ]
     for name, label in {
         "loss_rule": f"drop rows with a loss above {turn['loss_threshold']}",
         "reviewed_worst": f"reviewer looks at the {turn['looked_at']} rows of highest loss",
@@ -99,7 +107,9 @@ def _turn_text(report: dict[str, Any]) -> str:
     }.items():
         one = turn[name]
         changed = one["rows_changed"] if "rows_changed" in one else one["rows"]["dropped"]
-        rows.append((label, _between(one["accuracy"]), points(one["minus_dirty"]), f"{changed:,}"))
+        gain = one.get("gain_per_row_looked_at")
+        each = "–" if gain is None else f"{100 * 100 * gain:+.1f}"
+        rows.append((label, _between(one["accuracy"]), points(one["minus_dirty"]), f"{changed:,}", each))
     return "\n" + markdown(rows) + "\n"
 
 
