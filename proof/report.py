@@ -12,7 +12,8 @@ from typing import Any
 from curate.atomic import write_text
 from curate.errors import UserError
 from proof.plots import draw_blur, draw_copies, draw_curves, draw_main, draw_sweep
-from proof.section import main_rows, regimes, rule_rows, section, sweep_rows
+from proof.section import section
+from proof.tables import main_rows, regimes, rule_rows, sweep_rows
 
 README = Path("README.md")
 _START, _END = "<!-- proof: written by `make proof` -->", "<!-- /proof -->"
