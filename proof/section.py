@@ -76,13 +76,18 @@ def _sweep(sweep: dict[str, Any], report: dict[str, Any], out: str) -> str:
     entries, swept = sweep["entries"], sweep["settings"]["sweep"]
     seeds, rates = len(swept["seeds"]), len(swept["rates"])
     over = "pictures and trainings" if seeds > 1 else "pictures alone"
-    text = f"Each defect alone, {seeds} training{'s' * (seeds > 1)} each; intervals are over {over}"
+    text = f"Each defect alone, {seeds} training{'s' * (seeds > 1)} each, *clean* as above; intervals are over {over}"
     means = ", ".join(f"{defect.replace('_', ' ')} {100 * gain:+.1f}" for defect, gain in gains(entries).items())
     mean = f"What curation gains, the mean over the {rates} rates, in points: {means}."
     if "main" in report:
         alone = 100 * chance(report["main"]) / math.sqrt(seeds)
         text += f". By other seeds alone, a difference changes by up to {alone:.0f} points"
         mean += f" Up to {alone / math.sqrt(rates):.0f} points of that may be chance."
+    if gone := max(one["rows"]["gone_with_their_twin"] for one in entries):
+        mean += (
+            f" Up to {gone} of the rows dropped without a defect went as duplicates of a row that another rule dropped,"
+            " so that none of the two stayed."
+        )
     return f"{text}:\n\n{markdown(sweep_rows(entries))}\n\n{mean}\n\n![Each defect alone]({out}/sweep.png)"
 
 

@@ -34,7 +34,7 @@ def run_sweep(lab: Lab, sweep: Sweep, clean: list[Arm]) -> dict[str, Any]:
     """One entry a defect and rate.
 
     Args:
-        clean: arms of the main comparison's clean set, which all defects share.
+        clean: all arms of the main comparison's clean set, what every defect is held against.
     """
     chosen = [(defect, rate) for rate in sorted(sweep.rates, reverse=True) for defect in sweep.defects]
     cases = lab.all("sets", lambda one: make_case(*one, lab), chosen)
@@ -46,11 +46,10 @@ def run_sweep(lab: Lab, sweep: Sweep, clean: list[Arm]) -> dict[str, Any]:
     arms: dict[tuple[str, float, str], list[Arm]] = {}
     for (case, version, _), arm in zip(keys, run_arms(plans, lab), strict=True):
         arms.setdefault((case.defect, case.rate, version), []).append(arm)
-    shared = [clean[lab.settings.seeds.index(seed)] for seed in sweep.seeds]
     entries = []
     for case in cases:
         own = {version: arms[case.defect, case.rate, version] for version in case.versions}
-        entries.append(entry_of(case, {**own, "clean": shared}))
+        entries.append(entry_of(case, {**own, "clean": clean}))
     return {"entries": entries}
 
 
@@ -82,13 +81,24 @@ def entry_of(case: Case, arms: dict[str, list[Arm]]) -> dict[str, Any]:
 
 
 def dropped_rows(raw: RawSet, curated: TrainingSet) -> dict[str, int]:
-    """What curation took: rows with a defect, and rows with none."""
-    affected = set(pq.read_table(raw.truth, columns=["sample_id"]).column(0).to_pylist())
-    decisions = pq.read_table(curated.data / "decisions.parquet", columns=["sample_id", "decision"]).to_pylist()
+    """What curation took: rows with a defect, and rows with none.
+
+    An original that went because its near duplicate has more pixels and stays is not lost, and counts as neither.
+    ``gone_with_their_twin`` are rows that went as duplicates of a row that another rule dropped: none of the two stays.
+    """
+    truth = pq.read_table(raw.truth, columns=["sample_id", "defect", "twin_id"]).to_pylist()
+    affected = {row["sample_id"] for row in truth}
+    columns = ["sample_id", "decision", "reason", "representative"]
+    decisions = pq.read_table(curated.data / "decisions.parquet", columns=columns).to_pylist()
     dropped = {row["sample_id"] for row in decisions if row["decision"] == "drop"}
+    copies = (row for row in truth if row["defect"] == "near_duplicate" and row["sample_id"] not in dropped)
+    replaced = {row["twin_id"] for row in copies}
     return {
         "rows": len(decisions),
         "affected": len(affected),
         "dropped": len(dropped),
-        "dropped_without_defect": len(dropped - affected),
+        "dropped_without_defect": len(dropped - affected - replaced),
+        "gone_with_their_twin": sum(
+            row["reason"] == "duplicate" and row["representative"] in dropped for row in decisions
+        ),
     }
