@@ -62,8 +62,8 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
         for seed in seeds
     ]
     arms = run_arms(plans, lab)
-    for at, name in enumerate(recipes):
-        group = Group(arms[at * len(seeds) : (at + 1) * len(seeds)], leaked)
+    groups = {name: Group(arms[at * len(seeds) : (at + 1) * len(seeds)], leaked) for at, name in enumerate(recipes)}
+    for name, group in groups.items():
         gain = difference(dirty, group)
         report[name] = {"accuracy": accuracy(group), "minus_dirty": gain}
         if name in changed:
@@ -71,6 +71,7 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
                 "rows_changed": changed[name],
                 "gain_per_row_looked_at": gain["difference"] / max(1, len(worst)),
             }
+    report["worst_minus_random"] = difference(groups["reviewed_at_random"], groups["reviewed_worst"])
     report["loss_rule"]["rows"] = rule_hits(raw, [one for one, loss in losses.items() if loss > limit])
     return report
 

@@ -13,6 +13,7 @@ from proof.tables import (
     copy_rows,
     main_rows,
     markdown,
+    points,
     rule_rows,
     sweep_rows,
     threshold_rows,
@@ -53,7 +54,8 @@ def _turn(turn: dict[str, Any], _: dict[str, Any], __: str) -> str:
     return (
         f"{markdown(turn_rows(turn))}\n\nThe losses are those of the first training on the dirty set. Of the"
         f" {rows['dropped']:,} rows that the rule drops, {right:,} have no defect. The reviewer is simulated from the"
-        " truth: mends wrong answers, drops blurred pictures and contradictions, leaves the rest."
+        " truth: mends wrong answers, drops blurred pictures and contradictions, leaves the rest. Rows of highest loss"
+        f" minus rows at random: {points(turn['worst_minus_random'])} points."
     )
 
 
