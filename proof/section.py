@@ -79,7 +79,9 @@ def _sweep(sweep: dict[str, Any], report: dict[str, Any], out: str) -> str:
     seeds, rates = len(swept["seeds"]), len(swept["rates"])
     over = "pictures and trainings" if seeds > 1 else "pictures alone"
     text = f"Each defect alone, {seeds} training{'s' * (seeds > 1)} each, *clean* as above; intervals are over {over}"
-    means = ", ".join(f"{defect.replace('_', ' ')} {100 * gain:+.1f}" for defect, gain in gains(entries).items())
+    means = ", ".join(
+        f"{defect.replace('_', ' ')} {round(100 * gain, 1) + 0.0:+.1f}" for defect, gain in gains(entries).items()
+    )
     mean = f"What curation gains, the mean over the {rates} rates, in points: {means}."
     if "main" in report:
         alone = 100 * chance(report["main"]) / math.sqrt(seeds)
