@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -116,45 +117,52 @@ def copy_study(count: int) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for kind, make in KINDS.items():
         pictures = make(count, np.random.default_rng(0))
-        copies = {name: [alter(one) for one in pictures] for name, alter in {**STORED_ANEW, **EDITED}.items()}
-        groups = {"originals": pictures, **copies}
         different = different_pairs(pictures)
-        tools = {"winnow": _our_distances(groups, different)}
-        tools |= {f"imagededup {name}": _peer_distances(groups, different, name) for name in ("PHash", "DHash")}
+        hashes: dict[str, Callable[[list[Image.Image]], np.ndarray]]
+        hashes = {f"imagededup {name}": _peer_hash(name) for name in ("PHash", "DHash")}
+        looks = {"originals": looks_of(pictures)}
+        bits = {name: {"originals": hashed(pictures)} for name, hashed in hashes.items()}
+        for name, alter in {**STORED_ANEW, **EDITED}.items():
+            copies = [alter(one) for one in pictures]  # of one alteration at a time: all of them are gigabytes
+            looks[name] = looks_of(copies)
+            for tool, hashed in hashes.items():
+                bits[tool][name] = hashed(copies)
+        tools = {"winnow": _our_distances(looks, different)}
+        tools |= {name: _peer_distances(of_tool, different) for name, of_tool in bits.items()}
         report[kind] = {"pairs": len(different[0]), "tools": {name: _rates(one) for name, one in tools.items()}}
     return report
 
 
-def _our_distances(
-    groups: dict[str, list[Image.Image]], different: tuple[np.ndarray, np.ndarray]
-) -> dict[str, np.ndarray]:
+def _our_distances(looks: dict[str, Looks], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
     """The radius from which on each pair counts as the same picture; 99 where the thumbnails say no."""
     settings = MatchSettings(radius=16)
-    looks = {name: looks_of(pictures) for name, pictures in groups.items()}
-    own = np.arange(len(groups["originals"]))
 
     def radius(a: Looks, i: np.ndarray, b: Looks, j: np.ndarray) -> np.ndarray:
         apart = difference(a, i, b, j, settings)
         bits = np.minimum(np.bitwise_count(a.phash[i] ^ b.phash[j]), np.bitwise_count(a.dhash[i] ^ b.dhash[j]))
         return np.where(apart.confirmed(settings), bits, 99)
 
-    found = {name: radius(looks["originals"], own, looks[name], own) for name in groups if name != "originals"}
-    return {**found, "different": radius(looks["originals"], different[0], looks["originals"], different[1])}
+    originals = looks["originals"]
+    own = np.arange(len(originals.phash))
+    found = {name: radius(originals, own, one, own) for name, one in looks.items() if name != "originals"}
+    return {**found, "different": radius(originals, different[0], originals, different[1])}
 
 
-def _peer_distances(
-    groups: dict[str, list[Image.Image]], different: tuple[np.ndarray, np.ndarray], method: str
-) -> dict[str, np.ndarray]:
-    """Hamming distances of imagededup's own hashes."""
+def _peer_hash(method: str) -> Callable[[list[Image.Image]], np.ndarray]:
+    """imagededup's own hashes of pictures, (n,) of 64 bits."""
     from imagededup import methods
 
     hasher = getattr(methods, method)(verbose=False)
-    bits = {
-        name: np.array([int(hasher.encode_image(image_array=np.asarray(one)), 16) for one in pictures], np.uint64)
-        for name, pictures in groups.items()
-    }
-    found = {name: np.bitwise_count(bits["originals"] ^ bits[name]) for name in groups if name != "originals"}
-    return {**found, "different": np.bitwise_count(bits["originals"][different[0]] ^ bits["originals"][different[1]])}
+    return lambda pictures: np.array(
+        [int(hasher.encode_image(image_array=np.asarray(one)), 16) for one in pictures], np.uint64
+    )
+
+
+def _peer_distances(bits: dict[str, np.ndarray], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    """Hamming distances of imagededup's hashes."""
+    originals = bits["originals"]
+    found = {name: np.bitwise_count(originals ^ one) for name, one in bits.items() if name != "originals"}
+    return {**found, "different": np.bitwise_count(originals[different[0]] ^ originals[different[1]])}
 
 
 def _rates(distances: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
     seeds = turn.seeds
     dirty = Group([first[lab.settings.seeds.index(seed)] for seed in seeds], leaked)
     report: dict[str, Any] = {"dirty": accuracy(dirty), "looked_at": len(worst), "loss_threshold": limit}
+    report["rows_with_a_loss"] = len(losses)
     data = lab.all("sets", lambda name: curate(raw, recipes[name], folder / name / "set"), list(recipes))
     plans = [
         Plan(f"second-turn/{name}/seed-{seed}", one, seed)

@@ -52,7 +52,8 @@ def _turn(turn: dict[str, Any], _: dict[str, Any], __: str) -> str:
     rows = turn["loss_rule"]["rows"]
     right = rows.get("without_defect", 0)
     return (
-        f"{markdown(turn_rows(turn))}\n\nThe losses are those of the first training on the dirty set. Of the"
+        f"{markdown(turn_rows(turn))}\n\nThe losses are those of the first training on the dirty set, of the"
+        f" {turn['rows_with_a_loss']:,} rows that it came to. Of the"
         f" {rows['dropped']:,} rows that the rule drops, {right:,} have no defect. The reviewer is simulated from the"
         " truth: mends wrong answers, drops blurred pictures and contradictions, leaves the rest. Rows of highest loss"
         f" minus rows at random: {points(turn['worst_minus_random'])} points."
