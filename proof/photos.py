@@ -59,7 +59,7 @@ def blur_study(count: int) -> dict[str, Any]:
     blurred = {sigma: [one.filter(ImageFilter.GaussianBlur(sigma)) for one in photos] for sigma in SIGMAS}
     groups = {**sharp, **{f"blur {sigma:g}": blurred[sigma] for sigma in SIGMAS}}
     report: dict[str, Any] = {"sharp": {name: len(one) for name, one in sharp.items()}, "sigmas": {}}
-    scores = {"winnow": _sharpness(groups), "cleanvision": _cleanvision(groups)}
+    scores = {"winnow": sharpness(groups), "cleanvision": _cleanvision(groups)}
     for sigma in SIGMAS:
         report["sigmas"][f"{sigma:g}"] = {
             tool: {
@@ -80,7 +80,7 @@ def _separation(blurred: np.ndarray, sharp: np.ndarray) -> dict[str, float]:
     return ranking(-np.concatenate([blurred, sharp]), positive)
 
 
-def _sharpness(groups: dict[str, list[Image.Image]]) -> dict[str, np.ndarray]:
+def sharpness(groups: dict[str, list[Image.Image]]) -> dict[str, np.ndarray]:
     def one(picture: Image.Image) -> float:
         found = measure_pixels(picture, ("sharpness",))
         value = found["sharpness_coarse"] if found["sharpness"] is None else found["sharpness"]
@@ -127,13 +127,13 @@ def copy_study(count: int) -> dict[str, Any]:
             looks[name] = looks_of(copies)
             for tool, hashed in hashes.items():
                 bits[tool][name] = hashed(copies)
-        tools = {"winnow": _our_distances(looks, different)}
+        tools = {"winnow": our_distances(looks, different)}
         tools |= {name: _peer_distances(of_tool, different) for name, of_tool in bits.items()}
         report[kind] = {"pairs": len(different[0]), "tools": {name: _rates(one) for name, one in tools.items()}}
     return report
 
 
-def _our_distances(looks: dict[str, Looks], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+def our_distances(looks: dict[str, Looks], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
     """The radius from which on each pair counts as the same picture; 99 where the thumbnails say no."""
     settings = MatchSettings(radius=16)
 

@@ -13,11 +13,12 @@ from curate.atomic import write_text
 from curate.errors import UserError
 from proof.plots import draw_blur, draw_copies, draw_curves, draw_main, draw_sweep
 from proof.section import section
-from proof.tables import main_rows, regimes, rule_rows, sweep_rows
+from proof.tables import main_rows, regimes, rule_rows, sweep_rows, turn_rows
 
 README = Path("README.md")
 _START, _END = "<!-- proof: written by `make proof` -->", "<!-- /proof -->"
 _DRAW: dict[str, Callable[[Any, Path], None]] = {"sweep": draw_sweep, "rules": draw_curves}
+_TABLES = {"main": main_rows, "second_turn": turn_rows, "sweep": sweep_rows, "rules": rule_rows}
 
 
 def write_report(report: dict[str, Any], out: Path) -> None:
@@ -25,16 +26,14 @@ def write_report(report: dict[str, Any], out: Path) -> None:
     for name, draw in _DRAW.items():
         if name in report:
             draw(report[name], out / f"{name}.png")
+    for name, rows in _TABLES.items():
+        if name in report:
+            write_text(out / f"{name}.csv", _csv(rows(report[name])))
     if main := report.get("main"):
         draw_main(regimes(main), out / "main.png")
-        write_text(out / "main.csv", _csv(main_rows(main)))
     if photos := report.get("photos"):
         draw_blur(photos["blur"], out / "blur.png")
         draw_copies(photos["copies"], out / "copies.png")
-    if sweep := report.get("sweep"):
-        write_text(out / "sweep.csv", _csv(sweep_rows(sweep["entries"])))
-    if rules := report.get("rules"):
-        write_text(out / "rules.csv", _csv(rule_rows(rules)))
     write_text(out / "section.md", section(report, out))
 
 

@@ -71,6 +71,7 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
             report[name] |= {
                 "rows_changed": changed[name],
                 "gain_per_row_looked_at": gain["difference"] / max(1, len(worst)),
+                "gain_per_row_changed": gain["difference"] / max(1, changed[name]),
             }
     report["worst_minus_random"] = difference(groups["reviewed_at_random"], groups["reviewed_worst"])
     report["loss_rule"]["rows"] = rule_hits(raw, [one for one, loss in losses.items() if loss > limit])

@@ -28,11 +28,12 @@ def section(report: dict[str, Any], out: Path) -> str:
         out: folder of the plots.
     """
     parts = {"main": _main, "second_turn": _turn, "sweep": _sweep, "rules": _rules, "photos": _photos}
-    texts = [text(report[name], report, out.as_posix()) for name, text in parts.items() if name in report]
+    texts = [text(report, out.as_posix()) for name, text in parts.items() if name in report]
     return "\n\n".join(texts) + "\n"
 
 
-def _main(main: dict[str, Any], _: dict[str, Any], out: str) -> str:
+def _main(report: dict[str, Any], out: str) -> str:
+    main = report["main"]
     settings, one = main["settings"], main["untouched"]["accuracy"]["dirty"]
     text = (
         f"Three training sets from easy-vqa: *dirty* has the demo's defects at {settings['strength']:g} times their"
@@ -48,15 +49,15 @@ def _main(main: dict[str, Any], _: dict[str, Any], out: str) -> str:
     return text
 
 
-def _turn(turn: dict[str, Any], _: dict[str, Any], __: str) -> str:
+def _turn(report: dict[str, Any], _: str) -> str:
+    turn = report["second_turn"]
     rows = turn["loss_rule"]["rows"]
-    right = rows.get("without_defect", 0)
     return (
         f"{markdown(turn_rows(turn))}\n\nThe losses are those of the first training on the dirty set, of the"
-        f" {turn['rows_with_a_loss']:,} rows that it came to. Of the"
-        f" {rows['dropped']:,} rows that the rule drops, {right:,} have no defect. The reviewer is simulated from the"
-        " truth: mends wrong answers, drops blurred pictures and contradictions, leaves the rest. Rows of highest loss"
-        f" minus rows at random: {points(turn['worst_minus_random'])} points."
+        f" {turn['rows_with_a_loss']:,} rows that it came to. Of the {rows['dropped']:,} rows that the rule drops,"
+        f" {rows.get('without_defect', 0):,} have no defect. The reviewer is simulated from the truth: mends wrong"
+        " answers, drops blurred pictures and contradictions, leaves the rest. Rows of highest loss minus rows at"
+        f" random: {points(turn['worst_minus_random'])} points."
     )
 
 
@@ -75,8 +76,8 @@ def gains(entries: Iterable[dict[str, Any]]) -> dict[str, float]:
     return dict(sorted(means.items(), key=lambda item: -item[1]))
 
 
-def _sweep(sweep: dict[str, Any], report: dict[str, Any], out: str) -> str:
-    entries, swept = sweep["entries"], sweep["settings"]["sweep"]
+def _sweep(report: dict[str, Any], out: str) -> str:
+    entries, swept = report["sweep"]["entries"], report["sweep"]["settings"]["sweep"]
     seeds, rates = len(swept["seeds"]), len(swept["rates"])
     over = "pictures and trainings" if seeds > 1 else "pictures alone"
     text = f"Each defect alone, {seeds} training{'s' * (seeds > 1)} each, *clean* as above; intervals are over {over}"
@@ -93,19 +94,21 @@ def _sweep(sweep: dict[str, Any], report: dict[str, Any], out: str) -> str:
             f" Up to {gone} of the rows dropped without a defect went as duplicates of a row that another rule dropped,"
             " so that none of the two stayed."
         )
-    return f"{text}:\n\n{markdown(sweep_rows(entries))}\n\n{mean}\n\n![Each defect alone]({out}/sweep.png)"
+    return f"{text}:\n\n{markdown(sweep_rows(report['sweep']))}\n\n{mean}\n\n![Each defect alone]({out}/sweep.png)"
 
 
-def _rules(rules: dict[str, Any], _: dict[str, Any], out: str) -> str:
+def _rules(report: dict[str, Any], out: str) -> str:
+    rules = report["rules"]
     return (
         f"Every rule against the truth, the demo's defect rates times {rules['settings']['strength']:g}:\n\n"
         f"{markdown(rule_rows(rules))}\n\nThresholds, chosen on the pictures with even numbers and reported on the"
-        f" others:\n\n{markdown(threshold_rows(rules['curves']))}\n\n"
+        f" others:\n\n{markdown(threshold_rows(rules))}\n\n"
         f"![Recall and precision over the threshold]({out}/rules.png)"
     )
 
 
-def _photos(photos: dict[str, Any], _: dict[str, Any], out: str) -> str:
+def _photos(report: dict[str, Any], out: str) -> str:
+    photos = report["photos"]
     versions = ", ".join(f"{name} {number}" for name, number in photos["peers"].items())
     return (
         f"Real photographs, drawings, pages and forms, the same pictures for all ({versions}). Blurred photographs"

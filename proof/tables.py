@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 Rows = list[tuple[Any, ...]]
@@ -65,7 +65,7 @@ def main_rows(main: dict[str, Any]) -> Rows:
 
 def turn_rows(turn: dict[str, Any]) -> Rows:
     """One line a use of the losses."""
-    heading = ("accuracy (95%)", "minus dirty, points", "rows changed", "points per 100 looked at")
+    heading = ("accuracy (95%)", "minus dirty, points", "rows changed", "points per 100 looked at / changed")
     rows: Rows = [("second turn on the dirty set", *heading)]
     for name, label in {
         "loss_rule": f"drop rows with a loss above {turn['loss_threshold']}",
@@ -74,18 +74,18 @@ def turn_rows(turn: dict[str, Any]) -> Rows:
     }.items():
         one = turn[name]
         changed = one["rows_changed"] if "rows_changed" in one else one["rows"]["dropped"]
-        gain = one.get("gain_per_row_looked_at")
-        each = "–" if gain is None else f"{100 * 100 * gain:+.1f}"
+        gains = [one[key] for key in ("gain_per_row_looked_at", "gain_per_row_changed") if key in one]
+        each = " / ".join(f"{100 * 100 * gain:+.1f}" for gain in gains) or "–"
         rows.append((label, between(one["accuracy"]), points(one["minus_dirty"]), f"{changed:,}", each))
     return rows
 
 
-def sweep_rows(entries: Iterable[dict[str, Any]]) -> Rows:
+def sweep_rows(sweep: dict[str, Any]) -> Rows:
     """One line a defect and rate."""
     versions = ("dirty", "curated", "clean")
     counts = ("rows dropped", "without a defect")
     rows: Rows = [("defect", "rate", *versions, "curated minus dirty, points", *counts)]
-    for one in sorted(entries, key=lambda entry: (entry["defect"], entry["rate"])):
+    for one in sorted(sweep["entries"], key=lambda entry: (entry["defect"], entry["rate"])):
         accuracies = (percent(one["accuracy"][version]["accuracy"]) for version in versions)
         dropped = f"{one['rows']['dropped']:,} of {one['rows']['rows']:,}"
         gain, lost = points(one["curated_minus_dirty"]), f"{one['rows']['dropped_without_defect']:,}"
@@ -101,10 +101,10 @@ def rule_rows(rules: dict[str, Any]) -> Rows:
     return rows
 
 
-def threshold_rows(curves: dict[str, Any]) -> Rows:
+def threshold_rows(rules: dict[str, Any]) -> Rows:
     """One line a signal: its default threshold beside the one chosen from the truth."""
     rows: Rows = [("signal", "default", "chosen on one half", "its recall / precision on the other", "the default's")]
-    for name, one in curves.items():
+    for name, one in rules["curves"].items():
         both = [f"{percent(at['recall'])} / {percent(at['precision'])}" for at in (one["chosen"], one["default"])]
         rows.append((name, f"{one['default']['threshold']:g}", f"{one['chosen']['threshold']:.3g}", *both))
     return rows

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from proof.__main__ import PARTS
 from proof.report import read_parts, update_readme
 from proof.section import section
 from tests.loop import REPO
 
-PARTS = ("rules", "photos", "main", "second_turn", "sweep")
 SETTINGS = {
     "images": 60, "rule_images": 60, "kinds": ["color", "shape"],
     "asked": ["color", "shape"], "questions": 60, "seeds": [0], "strength": 4,

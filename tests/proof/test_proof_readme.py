@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
+from proof.__main__ import PARTS
 from proof.report import read_parts
 from proof.section import section
 from proof.settings import read_settings
 from tests.loop import REPO
-
-PARTS = ("rules", "photos", "main", "second_turn", "sweep")
 
 
 def test_the_readme_has_the_section_of_the_committed_results():
