@@ -49,7 +49,7 @@ def run(
     """
     from curate.pipeline import run as run_pipeline
     from curate.recipe import read_recipe
-    from curate.writing.summary import show_summary
+    from curate.report.console import show_summary
 
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
@@ -74,8 +74,8 @@ def decide(
     """
     from curate.pipeline import decide_again
     from curate.recipe import read_recipe
+    from curate.report.console import show_summary
     from curate.writing.branch import branch
-    from curate.writing.summary import show_summary
 
     asked = read_recipe(recipe)
     outcome = decide_again(branch(asked, into) if into else asked, str(recipe))
@@ -113,7 +113,7 @@ def diff(
     Example: curate decide stricter.yaml --into data/curated/stricter, then:
     curate diff data/curated/demo data/curated/stricter
     """
-    from curate import diff as comparing
+    from curate.report import diff as comparing
 
     found = comparing.diff(_folder(a), _folder(b), limit)
     if as_json:
@@ -166,9 +166,9 @@ def export(
 
     Example: curate export data/curated/demo --to llama-factory --out /data/demo-lf
     """
-    from curate.config import parse_recipe
     from curate.exports.console import export_and_show
     from curate.exports.settings import ExportSettings
+    from winnow.recipe import parse_recipe
 
     values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes}
     export_and_show(_folder(curated), parse_recipe(values, ExportSettings, where="curate export"))
@@ -195,8 +195,8 @@ def inspect(
 
     Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
     """
-    from curate.inspection.look import inspect_location
     from curate.inspection.view import show_inspection
+    from curate.readers.inspect import inspect_location
     from curate.settings import SourceSettings
 
     settings = SourceSettings(

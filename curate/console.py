@@ -7,7 +7,7 @@ import sys
 import typer
 
 from curate.disk import disk_problem
-from curate.errors import UserError
+from winnow.errors import UserError
 
 
 def run(app: typer.Typer) -> None:

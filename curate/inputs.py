@@ -9,17 +9,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import digest_of, sha256_file
-from curate.corrections import read_corrections
-from curate.errors import UserError
-from curate.manifest import package_versions
+from curate.readers import open_source, other_files
 from curate.reading.rows import HOW_TO_FETCH
 from curate.recipe import CurateRecipe
 from curate.settings import SourceSettings
-from curate.sources import open_source, other_files
 from curate.sources.files import files_of
 from curate.steps import stamp
 from curate.workspace import Workspace, read_batches
+from winnow.corrections import read_corrections
+from winnow.errors import UserError
+from winnow.files import digest_of, sha256_file
+from winnow.run import package_versions
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
 
@@ -98,7 +98,7 @@ def image_stamp(space: Workspace, root: Path) -> str:
 def _digest(source: SourceSettings) -> str:
     """Of a file its bytes; of a folder or pattern names and sizes; of the hub its commit; of a package its version."""
     if source.location.startswith("hub:"):
-        from curate.sources.hub import local_folder, revision
+        from curate.readers.layouts.hub import local_folder, revision
 
         folder = local_folder(source.location)
         return digest_of([source.location, _names_and_sizes(folder) if folder else revision(source.location)])

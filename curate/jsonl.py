@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
-from curate.reading.seen import SeenTexts
-from curate.record import from_record
 from curate.sample import BadRow, Sample
+from winnow.errors import UserError
+from winnow.records import from_record
+from winnow.seen import SeenTexts
 
 _MAX_LINE = 64 << 20
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import sha256_file
 from curate.contamination import find_contamination
-from curate.correct import write_corrected
 from curate.duplicates import find_duplicates
-from curate.errors import UserError
+from curate.duplicates.splits import assign_splits
 from curate.inputs import all_sources, check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
-from curate.manifest import MANIFEST, is_current, read_manifest
 from curate.measure.images import measure_images
 from curate.measure.scores import write_scores
 from curate.measure.texts import measure_text
 from curate.reading.rows import VERSION, all_fetched, read_sources
 from curate.recipe import CurateRecipe, MatchSettings, all_rules, benchmark_name
+from curate.rules.corrected import write_corrected
+from curate.rules.decide import check_rules, decide
 from curate.rules.fates import CheckedRule
-from curate.rules.policy import check_rules, decide
 from curate.settings import MeasureSettings, RemoteSettings, SourceSettings
 from curate.signals import SIGNAL_VERSIONS
 from curate.signals.zero_shot import VERSION as ZERO_SHOT_VERSION
-from curate.splits import assign_splits
 from curate.steps import Steps, stamp
 from curate.stored import StoredPaths, StoredSamples
 from curate.workspace import Workspace, sole_use
 from curate.writing.publish import exports_are_there, publish
+from winnow.errors import UserError
+from winnow.files import sha256_file
+from winnow.run import MANIFEST, is_current, read_manifest
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from curate.config import StrictModel, load_recipe
 from curate.exports.settings import ExportSettings
 from curate.settings import MeasureSettings, RemoteSettings, SourceSettings
+from winnow.recipe import StrictModel, load_recipe
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 

@@ -1,6 +1,6 @@
 """Sample, Turn: the row that every stage speaks of.
 
-Readers and sources yield ``Sample | BadRow``, so that a bad row costs that row. ``curate.record`` has its JSON form,
+Readers and sources yield ``Sample | BadRow``, so that a bad row costs that row. ``winnow.records`` has its JSON form,
 ``curate.jsonl`` files of one object a line.
 """
 
@@ -54,7 +54,7 @@ class Sample:
         answers: all references with their repetition (ten votes stay ten).
         meta: whatever the schema has no field for, unaltered.
         form: the original spelling.
-        embedded: bytes of the images that the dataset itself carries, by path; ``curate.reading.materialise``
+        embedded: bytes of the images that the dataset itself carries, by path; ``curate.readers.images``
             writes them to files.
     """
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from curate.config import StrictModel
 from curate.signals.zero_shot import SHIPPED
+from winnow.recipe import StrictModel
 
 # Pillow itself refuses above this; a higher cap of ours would not help.
 _PILLOW_PIXEL_LIMIT = 178_956_970
@@ -22,7 +22,7 @@ class SourceSettings(StrictModel):
     Attributes:
         location: a file, a folder, a pattern of files (``shards-{000..041}.tar``, ``data/train-*.parquet``),
             ``hub:<repo>[:<config>][:<split>]``, or the name of an installed data package (``easy_vqa``).
-        layout: a key of ``curate.sources.SOURCES``; null recognises it by content.
+        layout: a key of ``curate.readers.SOURCES``; null recognises it by content.
         source: name of the dataset, first part of every id; default: the file's or folder's name.
             A record that names its own source keeps it.
         split: second part of every id, e.g. ``train``; a record that names its own keeps it.

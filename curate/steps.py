@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import digest_of, write_json
+from winnow.files import digest_of, write_json
 
 
 class Steps:

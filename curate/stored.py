@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from curate.record import from_record
 from curate.sample import Sample
 from curate.workspace import read_batches, row_count
+from winnow.records import from_record
 
 
 class StoredPaths:

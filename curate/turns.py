@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from curate.errors import UserError
+from winnow.errors import UserError
 
 Role = Literal["user", "assistant", "system"]
 # What a tool answers is read as the user's, what calls it as the assistant's: so they are trained on.

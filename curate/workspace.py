@@ -14,11 +14,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import atomic_path
-from curate.database import remove_spilled
 from curate.disk import disk_problem
-from curate.errors import UserError
-from curate.reading.materialise import UNFINISHED
+from curate.readers.images import UNFINISHED
+from winnow.errors import UserError
+from winnow.files import atomic_path
+from winnow.tables import remove_spilled
 
 ROWS_A_GROUP = 16_384
 

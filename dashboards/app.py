@@ -4,13 +4,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from curate.errors import UserError
 from dashboards import state
 from dashboards.widgets.brand import ICON, LOGO
 from dashboards.widgets.keys import keyboard_help
 from dashboards.widgets.notice import problem
 from dashboards.widgets.reviewer import name_box
 from dashboards.widgets.run_choice import choose_runs
+from winnow.errors import UserError
 
 st.set_page_config(page_title="Winnow", page_icon=ICON, layout="wide")
 st.logo(LOGO, size="large")

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from curate import console
-from curate.errors import UserError
 from dashboards.settings import DATA_VARIABLE, HOSTS_VARIABLE, LOCAL_HOSTS
+from winnow.errors import UserError
 
 _WILDCARDS = ("0.0.0.0", "::")  # all addresses of this machine; no names that a browser sends
 

@@ -6,7 +6,7 @@ import importlib
 import threading
 
 # What pages draw and count with, and the metrics' rules, which the sample page asks.
-_MODULES = ("pandas", "altair", "scipy.special", "dashboards.state", "evalsuite.rules")
+_MODULES = ("pandas", "altair", "scipy.special", "dashboards.state", "evalsuite.analysis.explain")
 
 
 def preload() -> None:

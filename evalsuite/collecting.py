@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from curate.progress import Bar
-from evalsuite.asking import Asked, distinct_requests
 from evalsuite.backends import Reply
 from evalsuite.backends.choice import Backend
-from evalsuite.extract import STATUSES, Status, read_answer
-from evalsuite.store import stored_replies, write_part
+from evalsuite.runs.requests import Asked, distinct_requests
+from evalsuite.runs.store import stored_replies, write_part
+from evalsuite.tasks.extract import STATUSES, Status, read_answer
+from winnow.progress import Bar
 
 
 def collect_replies(folder: Path, backend: Backend, asked: Sequence[Asked], replies: dict[str, Reply]) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.errors import UserError
+from evalsuite.analysis.explain import RULES, Reading
+from evalsuite.analysis.results import Row, score_rows
 from evalsuite.finished import load_evaluation
 from evalsuite.other_tools import OTHER_TOOLS
-from evalsuite.results import Row, score_rows
-from evalsuite.rules import RULES, Reading
 from evalsuite.scoring.settings import MetricSettings, variants_of
-from evalsuite.task import TaskSpec
+from evalsuite.tasks.spec import TaskSpec
+from winnow.errors import UserError
 
 
 @dataclass(frozen=True)

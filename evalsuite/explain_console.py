@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evalsuite.analysis.results import SLICE, Row
 from evalsuite.explain import Explanation
-from evalsuite.results import SLICE, Row
 
 _LONGEST = 400
 

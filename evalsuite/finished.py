@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from curate.config import parse_recipe
-from curate.errors import UserError
-from curate.manifest import read_manifest
-from evalsuite.results import Row
-from evalsuite.store import read_predictions
-from evalsuite.task import TaskSpec
+from evalsuite.analysis.results import Row
+from evalsuite.runs.store import read_predictions
+from evalsuite.tasks.spec import TaskSpec
+from winnow.errors import UserError
+from winnow.recipe import parse_recipe
+from winnow.run import read_manifest
 
 STAGE = "evalsuite"
 FINISH = "evalsuite run RECIPE"

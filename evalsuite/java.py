@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.errors import UserError
-from curate.progress import track
 from curate.sample import BadRow
 from curate.settings import SourceSettings
 from evalsuite.metrics.tokenizer import DROPPED, ptb_tokenize
+from winnow.errors import UserError
+from winnow.progress import track
 
 _JAR = "stanford-corenlp-3.4.1.jar"
 # The original looks across line breaks; a word that means nothing to it keeps captions apart.
@@ -69,7 +69,7 @@ def captions_in(path: Path) -> Iterator[str]:
         with path.open(encoding="utf-8", errors="replace") as lines:
             yield from (line.rstrip("\n") for line in lines)
         return
-    from curate.sources import open_source
+    from curate.readers import open_source
 
     for row in open_source(SourceSettings(location=str(path))).rows():
         if not isinstance(row, BadRow):

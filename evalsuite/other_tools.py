@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from evalsuite.analysis.explain import RULES, Reading, Rule, matches
+from evalsuite.analysis.results import Row
 from evalsuite.metrics import vqa_accuracy
 from evalsuite.normalize.vqa import vlmevalkit
-from evalsuite.results import Row
-from evalsuite.rules import RULES, Reading, Rule, matches
 from evalsuite.scoring.settings import MetricSettings
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from curate.sample import majority
-from evalsuite.overlap import stored_signals
-from evalsuite.results import SLICE, Row
+from evalsuite.analysis.overlap import stored_signals
+from evalsuite.analysis.results import SLICE, Row
 
 # Signals of a curated set that say something about the picture's quality or shape.
 SIGNALS = {

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from curate.config import StrictModel
+from winnow.recipe import StrictModel
 
 Count = Annotated[int, Field(ge=1)]
 _OURS = {"model", "messages", "stream", "n", "stop", "temperature", "seed", "max_tokens", "max_completion_tokens"}

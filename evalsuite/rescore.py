@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
-from evalsuite.evaluation import Evaluation, finish, read_scores
+from evalsuite.analysis.results import SLICE, Row
 from evalsuite.finished import load_evaluation, load_manifest
-from evalsuite.results import SLICE, Row
-from evalsuite.store import BASE_SCHEMA, read_timings
-from evalsuite.task import TaskSpec, dumped, load_spec, side_by_side
+from evalsuite.runs.finish import Evaluation, finish, read_scores
+from evalsuite.runs.store import BASE_SCHEMA, read_timings
+from evalsuite.tasks.spec import TaskSpec, dumped, load_spec, side_by_side
+from winnow.errors import UserError
 
 _READ_ANEW = ("extracted", "status")
 _KEPT = ("image_root", "skipped", "ask_again", "model_digest", "server_model", "server_facts")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.manifest import MANIFEST, read_manifest
-from evalsuite.asking import Asked, distinct_requests
+from evalsuite.analysis.overlap import mark, touched_images
+from evalsuite.analysis.results import Row
 from evalsuite.backends import Reply
 from evalsuite.backends.choice import Backend
-from evalsuite.batch_check import compare_batches, draw, ids_of
 from evalsuite.finished import FINISH
-from evalsuite.overlap import mark, touched_images
 from evalsuite.recipe import EvalRecipe
-from evalsuite.results import Row
+from evalsuite.runs.batch_check import compare_batches, draw, ids_of
+from evalsuite.runs.requests import Asked, distinct_requests
+from winnow.run import MANIFEST, read_manifest
 
 _CHECKED = {"model", "server", "tasks", "limit", "batch_size", "seed", "check_batch"}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from curate.atomic import digest_of, sha256_file
-from evalsuite.corrected import corrections_digest
+from evalsuite.analysis.corrected import corrections_digest
 from evalsuite.recipe import EvalRecipe
-from evalsuite.store import PREDICTIONS
-from evalsuite.task_load import Task
+from evalsuite.runs.store import PREDICTIONS
+from evalsuite.tasks.load import Task
+from winnow.files import digest_of, sha256_file
 
 
 def inputs_of(recipe: EvalRecipe, tasks: Mapping[str, Task], identity: str) -> dict[str, str]:

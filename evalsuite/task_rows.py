@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from curate.config import StrictModel
 from curate.sources.cells import list_literal
+from winnow.recipe import StrictModel
 
 
 class Slice(StrictModel):

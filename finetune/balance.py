@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from finetune.rows import Rows
+from finetune.data.rows import Rows
 
 
 def balanced(rows: Rows, chosen: np.ndarray, seed: int) -> np.ndarray:

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from curate.atomic import sha256_file, write_text
-from curate.manifest import MANIFEST, git_commit, package_versions
 from finetune.modules import Group
-from finetune.plan import Plan
 from finetune.recipe import TrainRecipe
 from finetune.stage_options import ResolvedStage
+from finetune.training.plan import Plan
+from winnow.files import sha256_file, write_text
+from winnow.run import MANIFEST, git_commit, package_versions
 
 
 def write_card(recipe: TrainRecipe, plan: Plan, groups: list[Group], target: Path) -> None:

@@ -56,7 +56,7 @@ def train(
     # Read when torch starts its threads. By default they wait by spinning: next to any other busy
     # process on a small machine, a training step takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from finetune.train import train as run
+    from finetune.training.run import train as run
 
     run(_load(recipe, max_reject), fresh=fresh)
 
@@ -93,7 +93,7 @@ def preview(
     """
     import tempfile
 
-    from finetune.preview import preview as show
+    from finetune.report.preview import preview as show
 
     with tempfile.TemporaryDirectory() as folder:
         show(_load(recipe, None), per_source=rows, page=html, rejects=Path(folder) / "rejects.jsonl")
@@ -117,8 +117,8 @@ def merge(
     logits, greedy answers, prompt tokens. The verdict goes to OUT/merge.json; a failed comparison
     exits with code 2.
     """
-    from finetune.merge import merge as run_merge
-    from finetune.merge import parse_into
+    from finetune.export.merge import merge as run_merge
+    from finetune.export.merge import parse_into
 
     run_merge(run, out, into=parse_into(into), count=rows)
 
@@ -137,7 +137,7 @@ def parity(
 
     Exits with code 2 if they differ: another chat template, image size or merge is the usual cause.
     """
-    from finetune.parity import parity as run_parity
+    from finetune.export.parity import parity as run_parity
 
     run_parity(run, target, model=model, count=rows, out=out)
 

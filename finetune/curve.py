@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.atomic import atomic_path
+from winnow.files import atomic_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curate.libraries import prepare_libraries
-from finetune.adapter import build_learner
+from finetune.data.rows import open_rows
 from finetune.forecast import as_table as forecast_table
 from finetune.forecast import read_forecast
 from finetune.identity import input_digests
-from finetune.model import empty_model, load_processor
+from finetune.model.adapter import build_learner
+from finetune.model.load import empty_model, load_processor
 from finetune.modules import Group, as_table, module_groups
-from finetune.plan import checked_plan, print_plan
 from finetune.recipe import TrainRecipe
-from finetune.rows import open_rows
+from finetune.training.plan import checked_plan, print_plan
+from winnow.models import prepare_libraries
 
 
 def dry_run(recipe: TrainRecipe, folder: Path) -> list[Group]:
@@ -28,7 +28,7 @@ def dry_run(recipe: TrainRecipe, folder: Path) -> list[Group]:
         UserError: bad recipe, data or model.
     """
     prepare_libraries()  # before anything imports bitsandbytes
-    from finetune.monitor import check_reporters
+    from finetune.training.monitor import check_reporters
 
     console = Console(highlight=False)
     check_reporters(recipe.report_to)

@@ -10,18 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from curate.manifest import write_manifest
 from finetune.card import write_card
-from finetune.evaluation import EVALUATIONS, read_evaluations
-from finetune.losses import by_source, collect, read_parts
 from finetune.metrics import read_metrics
 from finetune.modules import Group
-from finetune.plan import Plan
-from finetune.processes import world_size
-from finetune.prompts import PROMPTS
 from finetune.recipe import TrainRecipe
-from finetune.report import write_report
-from finetune.stage import done_folder
+from finetune.report.report import write_report
+from finetune.training.evaluation import EVALUATIONS, read_evaluations
+from finetune.training.losses import by_source, collect, read_parts
+from finetune.training.plan import Plan
+from finetune.training.processes import world_size
+from finetune.training.prompts import PROMPTS
+from finetune.training.stage import done_folder
+from winnow.run import write_manifest
 
 
 def finish(

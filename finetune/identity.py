@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import digest_of, sha256_file, write_json
-from curate.errors import UserError
-from curate.manifest import MANIFEST
+from finetune.data.rows import Rows
 from finetune.recipe import TrainRecipe
-from finetune.rows import Rows
+from winnow.errors import UserError
+from winnow.files import digest_of, sha256_file, write_json
+from winnow.run import MANIFEST
 
 IDENTITY = "run.json"
 

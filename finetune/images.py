@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.decode import decode
 from curate.preflight import locate
 from curate.settings import MeasureSettings
+from winnow.images import decode
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.errors import UserError
-from curate.manifest import MANIFEST, read_manifest
+from winnow.errors import UserError
+from winnow.run import MANIFEST, read_manifest
 
 
 def locate(data: Path, image_root: Path | None) -> tuple[Path, Path]:

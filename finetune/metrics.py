@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
+from winnow.errors import UserError
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
-from finetune.adapter import Learner, plain_name
+from finetune.model.adapter import Learner, plain_name
+from finetune.model.parts import Anatomy
 from finetune.recipe import Quantization
-from finetune.towers import Anatomy
 
 
 @dataclass(frozen=True, slots=True)

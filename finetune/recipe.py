@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from curate.config import StrictModel, load_recipe
 from finetune.stage_options import (
     Count,
     LastBlocks,
@@ -19,6 +18,7 @@ from finetune.stage_options import (
     StageOptions,
     Vision,
 )  # fmt: skip
+from winnow.recipe import StrictModel, load_recipe
 
 Quantization = Literal["nf4", "int8", "none"]
 

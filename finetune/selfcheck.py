@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate.errors import UserError
 from curate.sample import IMAGE_MARKER
-from finetune.chat import plain, render_with_spans
-from finetune.collate import Collator
 from finetune.conversation import Conversation
-from finetune.rows import Rows
-from finetune.schedule import Schedule
+from finetune.data.chat import plain, render_with_spans
+from finetune.data.collate import Collator
+from finetune.data.rows import Rows
+from finetune.data.schedule import Schedule
+from winnow.errors import UserError
 
 _LOOKED_AT = 2000
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from curate.config import StrictModel
+from winnow.recipe import StrictModel
 
 Part = Literal["decoder", "projector", "vision"]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]

@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from curate import console
-from curate.atomic import write_json
-from curate.manifest import read_manifest
 from proof.arms import Arm
 from proof.exam import TEST
 from proof.lab import Lab, default_jobs
@@ -22,6 +20,8 @@ from proof.section import section
 from proof.settings import read_settings
 from proof.sweep import run_sweep
 from proof.thresholds import rule_report
+from winnow.files import write_json
+from winnow.run import read_manifest
 
 PARTS = ("rules", "photos", "main", "second_turn", "sweep")
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from curate.atomic import digest_of, sha256_file
 from proof.lab import Lab
 from proof.sets import TrainingSet
 from proof.stages import recipe_at, run_stage
+from winnow.files import digest_of, sha256_file
 
 TRAIN = Path("finetune/recipes/demo.yaml")
 EVALUATE = Path("evalsuite/recipes/demo_tuned.yaml")

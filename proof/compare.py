@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from curate.errors import UserError
-from evalsuite.statistics.paired import mcnemar
 from evalsuite.statistics.resampling import (
     LEVEL,
     REPLICATES,
@@ -22,7 +20,9 @@ from evalsuite.statistics.resampling import (
     percentiles,
     resample,
 )
+from evalsuite.statistics.tests import mcnemar
 from proof.arms import Arm
+from winnow.errors import UserError
 
 
 class Group:

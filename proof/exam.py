@@ -7,12 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from curate.atomic import write_text
 from curate.jsonl import read_jsonl
-from curate.record import to_line
 from proof.sets import RawSet
 from proof.settings import ProofSettings
 from proof.stages import recipe_at
+from winnow.files import write_text
+from winnow.records import to_line
 
 TEST = Path("data/raw/demo/test.jsonl")
 TASK = Path("evalsuite/tasks/easy_vqa.yaml")

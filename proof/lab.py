@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from curate.atomic import digest_of
-from curate.progress import Bar
 from proof.settings import ProofSettings
+from winnow.files import digest_of
+from winnow.progress import Bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

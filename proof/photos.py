@@ -18,11 +18,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from curate.duplicates.looks import Looks, difference
-from curate.errors import UserError
 from curate.recipe import MatchSettings
 from curate.signals import measure_pixels
 from data.demo.scoring import ranking
 from proof.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
+from winnow.errors import UserError
 
 SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)  # of Gaussian blur, pixels of a picture 256 pixels wide
 RADII = tuple(range(17))

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import write_text
-from curate.errors import UserError
 from proof.plots import draw_blur, draw_copies, draw_curves, draw_main, draw_sweep
 from proof.section import section
 from proof.tables import main_rows, regimes, rule_rows, sweep_rows, turn_rows
+from winnow.errors import UserError
+from winnow.files import write_text
 
 README = Path("README.md")
 _START, _END = "<!-- proof: written by `make proof` -->", "<!-- /proof -->"

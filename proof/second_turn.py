@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from curate.atomic import digest_of, write_text
-from curate.corrections import Correction
 from proof.arms import Arm, Plan, run_arms
 from proof.compare import Group, accuracy, difference
 from proof.lab import Lab
 from proof.main_study import leaked_pictures
 from proof.sets import RawSet, TrainingSet, bare_recipe, curate
 from proof.settings import SecondTurn
+from winnow.corrections import Correction
+from winnow.files import digest_of, write_text
 
 _AT = "2026-01-01T00:00:00Z"  # a review is part of a cached result, so its bytes must not depend on the clock
 

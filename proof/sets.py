@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import sha256_file
-from curate.manifest import read_manifest
 from data.demo.defects import Shares
 from data.demo.make_dataset import make_dataset
 from proof.settings import ProofSettings
 from proof.stages import recipe_at, run_stage
+from winnow.files import sha256_file
+from winnow.run import read_manifest
 
 RECIPE = Path("curate/recipes/demo.yaml")
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from curate.config import StrictModel, load_recipe
 from data.demo.defects import CORRUPT, Shares
 from data.demo.facts import QuestionType
+from winnow.recipe import StrictModel, load_recipe
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]

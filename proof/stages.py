@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from curate.atomic import digest_of, write_json, write_text
-from curate.errors import UserError
+from winnow.errors import UserError
+from winnow.files import digest_of, write_json, write_text
 
 _DONE = "done.json"
 _SHOWN = 20  # lines of a failed stage's log

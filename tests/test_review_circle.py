@@ -12,9 +12,9 @@ import pytest
 import yaml
 from playwright.sync_api import Page, expect
 
-from curate.corrections import read_corrections
 from tests.dashboards.browser import chromium, chromium_path, serving, settled
 from tests.loop import run
+from winnow.corrections import read_corrections
 
 pytestmark = [
     pytest.mark.browser,

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from evalsuite.console import print_scores
+from evalsuite.report.console import print_scores
 from tests.loop import IMAGES, REPO, TASKS, run
 
 

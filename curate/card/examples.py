@@ -11,15 +11,15 @@ from urllib.parse import quote
 
 import duckdb
 
-from curate.atomic import atomic_path
 from curate.card.text import cell, table
-from curate.database import database
 from curate.preflight import locate
 from curate.recipe import CurateRecipe
-from curate.rules.facts import literal, parquet
+from curate.report.results import SAMPLES_TABLE
+from curate.rules.columns import literal, parquet
 from curate.rules.fates import CheckedRule
 from curate.workspace import Workspace
-from curate.writing.results import SAMPLES_TABLE
+from winnow.files import atomic_path
+from winnow.tables import database
 
 FOLDER = "examples"
 _EACH = 4
@@ -101,13 +101,13 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, A
 
 def _made(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool:
     """Whether a small JPEG of the picture could be made."""
-    from curate import decode
+    from winnow import images
 
     found = locate(image, str(root.resolve()), max_bytes=recipe.signals.max_bytes)
     if found.file is None:
         return False
     caps = {"max_bytes": recipe.signals.max_bytes, "max_pixels": recipe.signals.max_pixels}
-    picture, _ = decode.decode(Path(found.file).read_bytes(), **caps)
+    picture, _ = images.decode(Path(found.file).read_bytes(), **caps)
     if picture is None:
         return False
     picture.thumbnail((_SIDE, _SIDE))

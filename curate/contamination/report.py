@@ -9,11 +9,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from curate.atomic import write_json
-from curate.contamination.find import CONTAMINATION
-from curate.database import database
-from curate.rules.facts import literal, parquet
+from curate.duplicates.contamination import CONTAMINATION
+from curate.rules.columns import literal, parquet
 from curate.workspace import Workspace, query_batches, write_parquet
+from winnow.files import write_json
+from winnow.tables import database
 
 REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])
 _COUNTED = {

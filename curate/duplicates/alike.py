@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.found import Found, confirmed, reach, search_alike
 from curate.duplicates.groups import Indices, group_equal
 from curate.duplicates.looks import Looks
+from curate.duplicates.matching import Found, confirmed, reach, search_alike
 from curate.duplicates.proposer import Proposer
 from curate.recipe import MatchSettings
 

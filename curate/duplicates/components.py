@@ -1,6 +1,6 @@
 """Near-identical images joined to the end: whoever is alike, directly or through others, is in one component.
 
-Stars (``curate.duplicates.stars``) say which row is kept in place of which, so they must not chain.
+Stars (``curate.duplicates.clusters``) say which row is kept in place of which, so they must not chain.
 Splits are the other way round: two pictures that are alike must not part, whatever star they are in.
 """
 

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.duplicates.groups import Hashes, Indices, group_equal
-from curate.duplicates.search import neighbours
+from curate.duplicates.hamming import neighbours
 from curate.recipe import MatchSettings
 from curate.workspace import query_batches
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from curate.duplicates.groups import Hashes, Indices, Pairs, group_equal
-from curate.duplicates.search import neighbours
+from curate.duplicates.hamming import neighbours
 
 _MAX_RADIUS = 16
 

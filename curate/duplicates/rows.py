@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.database import database
 from curate.duplicates.alike import Alike
+from curate.duplicates.clusters import build_stars
 from curate.duplicates.looks import Looks, difference
-from curate.duplicates.stars import build_stars
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import DuplicateSettings
-from curate.rules.facts import create_views
+from curate.rules.columns import create_views
 from curate.workspace import Workspace, query_batches, write_parquet
+from winnow.tables import database
 
 DUPLICATE_IMAGES = pa.schema(
     [

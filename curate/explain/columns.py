@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from curate.rules.facts import known_columns
+from curate.rules.columns import known_columns
 
 
 def columns_table() -> Table:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from curate.explain.gather import Explanation
-from curate.writing.results import ASSIGNED_SPLIT
+from curate.report.results import ASSIGNED_SPLIT
+from curate.rules.explain import Explanation
 
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
 

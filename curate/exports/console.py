@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curate.exports.folder import Exported, export
+from curate.exports.export import Exported, export
 from curate.exports.rows import open_curated
 from curate.exports.settings import ExportSettings
 

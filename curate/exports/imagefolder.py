@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import atomic_path
 from curate.exports.pictures import copy_pictures
 from curate.exports.rows import Row
 from curate.exports.target import Target
+from winnow.files import atomic_path
 
 _TEXTS = pa.list_(pa.string())
 COLUMNS = [

@@ -1,4 +1,4 @@
-"""Winnow's own records, one a line (``curate.record``).
+"""Winnow's own records, one a line (``winnow.records``).
 
 ``image`` is relative to the image root of the curation, or, with copied pictures, to the export.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from curate.exports.lines import write_lines
+from curate.exports.json_lines import write_lines
 from curate.exports.rows import Row
 from curate.exports.target import Target
-from curate.record import to_record
+from winnow.records import to_record
 
 
 def write(rows: Iterable[Row], target: Target) -> None:

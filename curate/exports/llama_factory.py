@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from curate.atomic import write_json
 from curate.exports.conversation import conversation
-from curate.exports.lines import write_lines
+from curate.exports.json_lines import write_lines
 from curate.exports.rows import Row
 from curate.exports.target import Target
+from winnow.files import write_json
 
 INFO = "dataset_info.json"
 _COLUMNS = {"messages": "messages", "system": "system", "images": "images"}

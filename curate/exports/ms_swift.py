@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from curate.exports.conversation import conversation
-from curate.exports.lines import write_lines
+from curate.exports.json_lines import write_lines
 from curate.exports.rows import Row
 from curate.exports.target import Target
 

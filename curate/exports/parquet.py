@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import atomic_path
 from curate.exports.imagefolder import COLUMNS, columns
 from curate.exports.pictures import read_picture, suffix_of
 from curate.exports.rows import Row
 from curate.exports.target import Shard, Target, shards
+from winnow.files import atomic_path
 
 _GROUP_BYTES = 32 << 20
 _GROUP_ROWS = 1000

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from curate.atomic import atomic_path, sha256_bytes
-from curate.errors import UserError
 from curate.exports.rows import Row
+from winnow.errors import UserError
+from winnow.files import atomic_path, sha256_bytes
 
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tiff", "JPEG2000": "jp2"}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from curate.atomic import write_text
 from curate.exports.rows import Curated
 from curate.exports.settings import ExportSettings
 from curate.writing.license import license_fields
+from winnow.files import write_text
 
 _FILES = {
     "jsonl": "samples{-split}.jsonl",

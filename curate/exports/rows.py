@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.errors import UserError
-from curate.manifest import read_manifest
 from curate.preflight import locate
-from curate.record import from_record
+from curate.report.results import ASSIGNED_SPLIT, SAMPLES_TABLE
 from curate.sample import Sample
 from curate.workspace import read_batches
-from curate.writing.results import ASSIGNED_SPLIT, SAMPLES_TABLE
+from winnow.errors import UserError
+from winnow.records import from_record
+from winnow.run import read_manifest
 
 ONE_SPLIT = "train"  # what a set that is not split is called
 _NO_CAP = 1 << 62

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from curate.config import StrictModel
+from winnow.recipe import StrictModel
 
 FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
 FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)

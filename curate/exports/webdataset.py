@@ -11,11 +11,11 @@ import tarfile
 from collections.abc import Iterable
 from io import BytesIO
 
-from curate.atomic import atomic_path
 from curate.exports.pictures import read_picture, suffix_of
 from curate.exports.rows import Row
 from curate.exports.target import Shard, Target, shards
-from curate.record import to_record
+from winnow.files import atomic_path
+from winnow.records import to_record
 
 _BLOCK = tarfile.BLOCKSIZE
 

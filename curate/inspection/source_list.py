@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from curate.sources import SOURCES
+from curate.readers import SOURCES
 
 
 def sources_table() -> Table:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from curate.inspection.look import Inspection
-from curate.record import to_record
+from curate.readers.inspect import Inspection
+from winnow.records import to_record
 
 _LONGEST_ROW = 600
 _NAMES_SHOWN = 8

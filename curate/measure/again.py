@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from curate.engines import Pool
+from curate.measure.engines import Pool
 from curate.measure.models import Models
 from curate.measure.row import PathRow, Plan, crashed_file, measure
 from curate.measure.store import PATHS, Store, image_schema
-from curate.progress import track
 from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS
+from winnow.progress import track
 
 _IMAGES_A_TASK = 16
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.measure.store import CACHE, PATHS, Store
-from curate.reading.seen import SeenTexts, digest64
+from winnow.seen import SeenTexts, digest64
 
 
 class ImageEmbeddings:

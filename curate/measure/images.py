@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from curate.engines import Pool, open_pool
-from curate.errors import UserError
 from curate.measure.again import bring_up_to_date
+from curate.measure.engines import Pool, open_pool
 from curate.measure.known import KnownImages, KnownPaths
 from curate.measure.models import Models, signals_wanted
 from curate.measure.row import Measured, PathRow, Plan, crashed_file, crashed_path, identify, measure
 from curate.measure.store import Store, image_schema
-from curate.progress import Bar
-from curate.reading.seen import SeenTexts
 from curate.settings import MeasureSettings
 from curate.signals import IMAGE_SIGNALS
+from winnow.errors import UserError
+from winnow.progress import Bar
+from winnow.seen import SeenTexts
 
 _PATHS_A_TASK, _IMAGES_A_TASK = 64, 16
 Item = TypeVar("Item")

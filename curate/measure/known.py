@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from curate.measure.row import PathRow
 from curate.measure.store import Store
 from curate.preflight import locate, wrong_extension
-from curate.reading.seen import SeenTexts
+from winnow.seen import SeenTexts
 
 _STILL_DECODES = ("animated", "wrong_extension")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from curate.errors import UserError
 from curate.measure.row import Measured
 from curate.settings import MeasureSettings
 from curate.signals import SIGNAL_VERSIONS
 from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
+from winnow.errors import UserError
 
 DECODE_VERSION = 1
 _MODEL_SIGNALS = ("clip", "nsfw", "text")

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.atomic import sha256_bytes
-from curate.decode import ImageFacts, decode_whole
-from curate.engines.local import time_limit
+from curate.measure.pool import time_limit
 from curate.preflight import locate, wrong_extension
 from curate.signals import measure_pixels
 from curate.signals.clip_input import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
+from winnow.files import sha256_bytes
+from winnow.images import ImageFacts, decode_whole
 
 _FACTS = tuple(field.name for field in fields(ImageFacts))
 CRASH = "the decoder crashed on it, or did not end"

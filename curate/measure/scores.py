@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.atomic import atomic_path
-from curate.errors import UserError
 from curate.measure.embeddings import TextEmbeddings
 from curate.measure.models import clip_model, clip_name
 from curate.measure.store import Store
-from curate.progress import track
 from curate.settings import MeasureSettings, PromptSet
 from curate.signals.zero_shot import HeadUnusable, head_scores, prompt_scores, read_head
+from winnow.errors import UserError
+from winnow.files import atomic_path
+from winnow.progress import track
 
 SCORES = "scores.parquet"
 Scorer = Callable[[NDArray[np.float16]], NDArray[np.float64]]

@@ -17,12 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import atomic_path, sha256_file
-from curate.errors import UserError
 from curate.measure.row import PathRow
 from curate.signals import cleanvision
 from curate.signals.luminance import PERCENTILES
 from curate.signals.thumbnail import SIDE
+from winnow.errors import UserError
+from winnow.files import atomic_path, sha256_file
 
 PATHS, CACHE, JOURNAL = "paths.parquet", ".cache", "journal"
 _META = b"winnow"

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import atomic_path
-from curate.errors import UserError
 from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
 from curate.measure.models import clip_model, clip_name
-from curate.progress import Bar
 from curate.sample import IMAGE_MARKER, Sample
 from curate.settings import MeasureSettings
 from curate.signals import text
+from winnow.errors import UserError
+from winnow.files import atomic_path
+from winnow.progress import Bar
 
 TEXT = "text.parquet"
 _BLOCK = 4096

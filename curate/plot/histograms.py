@@ -9,10 +9,10 @@ from pathlib import Path
 
 import duckdb
 
-from curate.database import database
-from curate.rules.facts import create_facts, create_views, known_columns, parquet
+from curate.rules.columns import create_facts, create_views, known_columns, parquet
 from curate.rules.fates import CheckedRule
 from curate.workspace import Workspace, of_this_version
+from winnow.tables import database
 
 _BINS = 60
 _NUMBERS = {"INTEGER", "BIGINT", "DOUBLE", "UBIGINT"}

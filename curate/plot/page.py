@@ -7,15 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import atomic_path, write_text
-from curate.config import parse_recipe
-from curate.manifest import read_manifest
-from curate.plot.charts import Chart, funnel, histogram
 from curate.plot.histograms import histograms
-from curate.progress import Bar
 from curate.recipe import CurateRecipe, all_rules
-from curate.rules.policy import check_rules
+from curate.report.plots import Chart, funnel, histogram
+from curate.rules.decide import check_rules
 from curate.workspace import Workspace
+from winnow.files import atomic_path, write_text
+from winnow.progress import Bar
+from winnow.recipe import parse_recipe
+from winnow.run import read_manifest
 
 FOLDER, PAGE = "plots", "index.html"
 _PAGE = """<!doctype html>

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from curate.atomic import sha256_bytes
 from curate.reading.unavailable import unavailable
 from curate.sample import Sample
+from winnow.files import sha256_bytes
 
 # How the base64 text of an image file begins: JPEG, PNG, GIF, RIFF, TIFF, JPEG 2000, AVIF.
 _BASE64_STARTS = (

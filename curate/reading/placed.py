@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from curate.reading.materialise import Fetcher, ImageStore, materialised
+from curate.readers import OpenedSource
+from curate.readers.images import Fetcher, ImageStore, materialised
 from curate.reading.unavailable import is_url, unavailable_class
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
-from curate.sources import OpenedSource
 
 _ROWS_TRIED = 50
 Opened = Sequence[tuple[SourceSettings, OpenedSource]]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.reading.ingest import open_sources, write_rows
-from curate.reading.materialise import Fetcher, ImageStore
+from curate.readers.images import Fetcher, ImageStore
+from curate.readers.ingest import open_sources, write_rows
 from curate.settings import MeasureSettings, RemoteSettings, SourceSettings
 from curate.steps import Steps
 from curate.workspace import Workspace
@@ -53,7 +53,7 @@ def read_sources(
         with contextlib.ExitStack() as stack:
             fetcher: Fetcher | None = None
             if remote is not None:
-                from curate.remote.fetcher import RemoteImages
+                from curate.readers.http import RemoteImages
 
                 images = RemoteImages(store, remote, settings, counts)
                 fetcher = stack.enter_context(images)

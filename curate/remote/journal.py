@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
-from curate.reading.seen import SeenTexts
+from winnow.errors import UserError
+from winnow.seen import SeenTexts
 
 
 class Journal:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from curate.errors import UserError
 from curate.reading.embedded import suffix_of
-from curate.remote.retry import FetchError
+from winnow.errors import UserError
+from winnow.http import FetchError
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _ENOUGH = 32  # bytes that tell an image from a page

@@ -10,8 +10,8 @@ from yarl import URL
 
 from curate.remote.address import REFUSED
 from curate.remote.part import Part
-from curate.remote.retry import FetchError, refused
 from curate.settings import RemoteSettings
+from winnow.http import FetchError, refused
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 1 << 16

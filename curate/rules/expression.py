@@ -2,7 +2,7 @@
 
 The text is untrusted. DuckDB parses it to a tree, every node must be of an allowed kind, and what
 runs is the text that DuckDB writes from that tree, never the user's own. It runs in a connection
-without access to files, network or settings (see ``curate.rules.policy``).
+without access to files, network or settings (see ``curate.rules.decide``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from curate.errors import UserError
+from winnow.errors import UserError
 
 _CLASSES = {
     "COLUMN_REF",

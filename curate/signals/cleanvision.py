@@ -3,7 +3,7 @@
 They are computed on the picture as CleanVision opens it (its own mode, not turned, alpha ignored), so that
 thresholds carry over unchanged; its defaults are dark < 0.32, light < 0.05, low_information < 0.3,
 odd_aspect_ratio < 0.35, blurry < 0.29, grayscale = 0. Its seventh, ``odd_size_score``, compares a picture with the
-whole set; it is computed from the stored sizes when rules are evaluated (``curate.rules.facts``), always. Grey with
+whole set; it is computed from the stored sizes when rules are evaluated (``curate.rules.columns``), always. Grey with
 alpha, which makes CleanVision fail, is judged as it is seen. Formulas: https://github.com/cleanlab/cleanvision, 0.3.7.
 """
 

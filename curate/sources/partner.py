@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.reading.seen import SeenTexts
+from curate.readers.json import Value, iter_document, read_at
 from curate.sample import BadRow
-from curate.sources.json_stream import Value, iter_document, read_at
+from winnow.seen import SeenTexts
 
 _USED = 1  # lowest bit of a stored number; the others are the offset
 

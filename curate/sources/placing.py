@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.readers.json import Value
 from curate.sample import BadRow
 from curate.settings import SourceSettings
-from curate.sources.json_stream import Value
 from curate.sources.roots import given_root, is_file
 
 _ROWS_TRIED = 50

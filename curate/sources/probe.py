@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
+from curate.readers.json import document_head
 from curate.sample import BadRow
-from curate.sources.json_stream import document_head
+from winnow.errors import UserError
 
 _START = 4096
 _NAMES = 10_000

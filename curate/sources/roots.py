@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from curate.errors import UserError
 from curate.reading.embedded import is_encoded
 from curate.reading.unavailable import is_url
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
+from winnow.errors import UserError
 
 _ROWS_TRIED = 50
 

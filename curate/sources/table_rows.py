@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UserError
+from curate.readers.json import iter_json
 from curate.sample import BadRow
-from curate.sources.json_stream import iter_json
+from winnow.errors import UserError
 
 _MAX_FIELD = 64 << 20
 _MAX_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20

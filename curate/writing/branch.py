@@ -6,10 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
-from curate.errors import UserError
-from curate.manifest import MANIFEST
 from curate.recipe import CurateRecipe
 from curate.workspace import Workspace, sole_use
+from winnow.errors import UserError
+from winnow.run import MANIFEST
 
 _OWN = {MANIFEST, "lock", "plots", "exports"}
 

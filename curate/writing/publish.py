@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from curate.card import CARD, write_card
 from curate.contamination import write_report
 from curate.exports.rows import ONE_SPLIT, Curated
 from curate.inputs import resolved
-from curate.manifest import MANIFEST, write_manifest
 from curate.recipe import CurateRecipe
+from curate.report.card import CARD, write_card
+from curate.report.console import count_rows
+from curate.report.results import write_results
 from curate.rules.fates import CheckedRule
 from curate.steps import Steps
 from curate.workspace import Workspace
-from curate.writing.results import write_results
-from curate.writing.summary import count_rows
+from winnow.run import MANIFEST, write_manifest
 
 
 def publish(
@@ -65,7 +65,7 @@ def publish(
 
 def export_all(recipe: CurateRecipe, root: Path, space: Workspace, steps: Steps) -> list[str]:
     """The exports of the recipe; returns their folders."""
-    from curate.exports.folder import export
+    from curate.exports.export import export
 
     curated = Curated(
         folder=space.folder,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from curate.corrections import Action, Correction
-from curate.errors import UserError
+from winnow.corrections import Action, Correction
+from winnow.errors import UserError
 
 _FIELDS: dict[str, str] = {"relabel": "answer", "edit_question": "question", "tag": "tags"}
 
@@ -20,7 +20,7 @@ class Subject:
 
     Attributes:
         kind: ``evals`` for a row of an evaluation, ``curated`` for a training row.
-        content_hash: ``curate.corrections.content_hash`` of the row; a later change makes the line stale.
+        content_hash: ``winnow.corrections.content_hash`` of the row; a later change makes the line stale.
         run: name of the folder in which it was met.
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from curate.corrections import Correction, read_corrections, resolve
+from winnow.corrections import Correction, read_corrections, resolve
 
 State = Literal["active", "conflict", "superseded", "undone"]
 

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from curate.corrections import Correction, is_torn
-from curate.errors import UserError
+from winnow.corrections import Correction, is_torn
+from winnow.errors import UserError
 
 _LONGEST_NAME = 60
 

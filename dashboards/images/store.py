@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from curate.atomic import sha256_bytes
-from curate.errors import UserError
 from curate.settings import MeasureSettings
 from dashboards.query.catalog import Folder, image_root
 from dashboards.query.engine import Connection, fetch
+from winnow.errors import UserError
+from winnow.files import sha256_bytes
 
 _TABLES = {"curated": "samples.parquet", "evals": "predictions.parquet"}
 _LIMITS = MeasureSettings()  # the same caps as curation

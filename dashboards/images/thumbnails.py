@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from curate.decode import decode
 from curate.settings import MeasureSettings
 from dashboards.images.store import NoImageError
+from winnow.images import decode
 
 SIZES = {"tile": 320, "full": 1280}  # longest side in pixels
 REASONS = {

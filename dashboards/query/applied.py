@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from curate.errors import UserError
 from dashboards.query.catalog import Folder
+from winnow.errors import UserError
 
 
 def applied(folder: Folder) -> Mapping[str, str]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from curate.errors import UserError
-from curate.manifest import MANIFEST, read_manifest
+from winnow.errors import UserError
+from winnow.run import MANIFEST, read_manifest
 
 Kind = Literal["curated", "runs", "evals"]
 MAKE = {

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.errors import UserError
 from evalsuite.statistics import Property
+from winnow.errors import UserError
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:

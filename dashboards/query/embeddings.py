@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.atomic import atomic_path, write_json
-from curate.errors import UserError
 from dashboards.query.catalog import Folder
 from dashboards.query.engine import Connection, fetch
+from winnow.errors import UserError
+from winnow.files import atomic_path, write_json
 
 _COLUMN = "clip_embedding"
 _BLOCK = 32_768  # rows compared at a time

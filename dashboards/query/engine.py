@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.errors import UserError
+from winnow.errors import UserError
 
 Connection = duckdb.DuckDBPyConnection
 _THREADS = 4

@@ -30,7 +30,7 @@ class Answer:
         correct: None where the task has no notion of right and wrong.
         scores: metric → value, those that apply.
         error: why a request failed, '' otherwise.
-        content_hash: what a decision about the row is tied to; see ``curate.corrections``.
+        content_hash: what a decision about the row is tied to; see ``winnow.corrections``.
         near: in which way a wrong answer is near a reference, see ``strictness.NEAR``; '' if in none.
         choices: of a multiple-choice question.
         base_extracted, base_correct: what the baseline said, None without one.

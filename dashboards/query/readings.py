@@ -10,7 +10,7 @@ from dashboards.query.catalog import Folder, manifest_of
 from dashboards.query.failures import Answer
 
 if TYPE_CHECKING:
-    from evalsuite.task import TaskSpec
+    from evalsuite.tasks.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def readings(folder: Folder, answer: Answer) -> list[Read]:
         UserError: the manifest is gone, or its task is of another version.
     """
     # The rules bring the metrics along: half a second, which only the sample page has to pay.
-    from evalsuite.rules import RULES
+    from evalsuite.analysis.explain import RULES
 
     spec = _tasks(folder).get(answer.task)
     if spec is None or not answer.references:

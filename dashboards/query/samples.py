@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curate.errors import UserError
 from dashboards.query.catalog import Folder
 from dashboards.query.engine import Connection, fetch
 from dashboards.query.failures import Answer, answers_of
 from dashboards.query.tables import Predictions, open_predictions
+from winnow.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.config import parse_recipe
-from curate.errors import UserError
 from curate.recipe import CurateRecipe, all_rules
-from curate.rules.facts import column_types, create_facts, create_views
-from curate.rules.policy import CheckedRule, check_rules, lock
+from curate.rules.columns import column_types, create_facts, create_views
+from curate.rules.decide import CheckedRule, check_rules, lock
 from curate.workspace import Workspace
 from dashboards.query.catalog import MAKE, Folder, manifest_of
+from winnow.errors import UserError
+from winnow.recipe import parse_recipe
 
 Mask = NDArray[np.bool_]
 

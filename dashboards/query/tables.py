@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curate.errors import UserError
 from dashboards.query.catalog import MAKE
 from dashboards.query.engine import Connection, columns_of, quoted
+from winnow.errors import UserError
 
 STATUSES = ("ok", "unparsed", "refused", "truncated", "failed")
 RIGHT_FROM = 0.5  # a soft score (VQA accuracy) counts as right from here on

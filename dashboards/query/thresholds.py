@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curate.rules.policy import CheckedRule
+from curate.rules.decide import CheckedRule
 
 _COMPARISON = re.compile(r"\(?(?P<left>.+?) (?P<sign><=|>=|<|>) (?P<number>-?\d+(?:\.\d+)?)\)?")
 _NUMBER = re.compile(r"(?:<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)(?![\w.])")

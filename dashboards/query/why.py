@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import duckdb
 
-from curate.errors import UserError
 from curate.explain import Explanation, explain
 from dashboards.query.catalog import MAKE, Folder, manifest_of
+from winnow.errors import UserError
 
 
 def why(folder: Folder, sample_id: str) -> Explanation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from curate.errors import UserError
 from dashboards.query import failures, samples
 from dashboards.query import readings as reading
 from dashboards.query.catalog import Folder
@@ -15,6 +14,7 @@ from dashboards.query.pairing import Pairing, pair
 from dashboards.query.tables import Predictions, open_predictions
 from dashboards.query.views import View
 from dashboards.state.folders import connection
+from winnow.errors import UserError
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

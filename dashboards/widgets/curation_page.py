@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from curate.errors import UserError
 from curate.explain import Explanation
 from dashboards import state
 from dashboards.query.catalog import Folder
@@ -18,6 +17,7 @@ from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.history import DECISION_COLOURS, DECISION_WORDS, values_text
 from dashboards.widgets.notice import problem
 from dashboards.widgets.pager import PAGE_SIZE, first_page, pager
+from winnow.errors import UserError
 
 
 def show_curation(folder: Folder) -> None:

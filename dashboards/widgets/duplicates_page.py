@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from curate.errors import UserError
 from dashboards import state
 from dashboards.corrections.draft import Subject, decide
 from dashboards.corrections.log import append
@@ -15,6 +14,7 @@ from dashboards.widgets.links import open_sample_alone
 from dashboards.widgets.notice import problem
 from dashboards.widgets.pager import first_page, pager
 from dashboards.widgets.reviewer import reviewer
+from winnow.errors import UserError
 
 _GROUPS_A_PAGE = 24
 _SMALL = 2  # pictures of a group that takes half the width

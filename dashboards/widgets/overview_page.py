@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from curate.errors import UserError
 from dashboards import state
 from dashboards.query.catalog import Catalog, Folder
 from dashboards.query.compare import Change
@@ -20,6 +19,7 @@ from dashboards.widgets.panels import (
     training_panel,
 )
 from dashboards.widgets.run_choice import chosen_view
+from winnow.errors import UserError
 
 
 def show_overview(catalog: Catalog) -> None:

@@ -7,8 +7,6 @@ from typing import Literal
 
 import streamlit as st
 
-from curate.corrections import Action, Correction
-from curate.errors import UserError
 from dashboards import state
 from dashboards.corrections.draft import Subject, decide, undo
 from dashboards.corrections.history import Decision, last_of, new_text, of_sample, tags_by
@@ -17,6 +15,8 @@ from dashboards.corrections.tags import tags_of
 from dashboards.widgets.notice import problem
 from dashboards.widgets.numbers import as_label
 from dashboards.widgets.reviewer import reviewer
+from winnow.corrections import Action, Correction
+from winnow.errors import UserError
 
 WRONG_REFERENCE = "wrong reference"
 _FAILED = "review_failed"

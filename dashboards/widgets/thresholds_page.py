@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from curate.errors import UserError
 from dashboards import state
 from dashboards.query.catalog import Folder
 from dashboards.query.commands import try_thresholds
@@ -16,6 +15,7 @@ from dashboards.query.thresholds import Threshold
 from dashboards.widgets.cases import case_grid
 from dashboards.widgets.headline import count_card
 from dashboards.widgets.notice import problem
+from winnow.errors import UserError
 
 _SIDE = 12  # cases on each side of the line
 _STEPS = 200

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate import console
-from curate.atomic import atomic_path
-from curate.progress import track
 from data.demo import clip_tower, smollm2
 from data.demo.build_vlm import CLIP_FOLDER, FEATURE_LAYER, PROJECTOR_FILE, build_model
 from data.demo.package import image_paths
 from data.demo.train_clip import CLASSES, known_classes
+from winnow.files import atomic_path
+from winnow.progress import track
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from curate import console
-from curate.atomic import sha256_file
-from curate.errors import UserError
-from curate.libraries import prepare_libraries
-from curate.manifest import is_current, write_manifest
 from data.demo import clip_tower, smollm2
 from data.demo.folder import whole_folder
+from winnow.errors import UserError
+from winnow.files import sha256_file
+from winnow.models import prepare_libraries
+from winnow.run import is_current, write_manifest
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor

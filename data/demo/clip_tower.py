@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.errors import UserError
+from winnow.errors import UserError
 
 if TYPE_CHECKING:
     import torch

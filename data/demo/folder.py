@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.errors import UserError
-from curate.manifest import MANIFEST, read_manifest
+from winnow.errors import UserError
+from winnow.run import MANIFEST, read_manifest
 
 
 @contextlib.contextmanager

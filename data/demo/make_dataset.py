@@ -18,9 +18,6 @@ import pyarrow.parquet as pq
 import typer
 
 from curate import console
-from curate.atomic import digest_of, sha256_file
-from curate.manifest import is_current, read_manifest, write_manifest
-from curate.progress import track
 from data.demo import defects, rows
 from data.demo.captions import caption_samples
 from data.demo.defects import Shares
@@ -29,6 +26,9 @@ from data.demo.folder import whole_folder
 from data.demo.package import Question, by_image, image_paths, load_questions, package_inputs
 from data.demo.rows import Truth
 from data.demo.train_split import write_lines, write_train
+from winnow.files import digest_of, sha256_file
+from winnow.progress import track
+from winnow.run import is_current, read_manifest, write_manifest
 
 STAGE = "demo-data"
 VERSION = 1  # raise it when this code makes other data from the same package

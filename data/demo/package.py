@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.atomic import sha256_file
-from curate.errors import UserError
 from data.demo.facts import QuestionType, question_type
+from winnow.errors import UserError
+from winnow.files import sha256_file
 
 
 @dataclass(frozen=True, slots=True)

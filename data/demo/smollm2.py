@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.errors import UserError
+from winnow.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM, TokenizersBackend

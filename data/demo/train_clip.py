@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from curate.atomic import atomic_path, write_json, write_text
-from curate.progress import Bar
 from data.demo.captions import PHRASINGS, REQUESTS
 from data.demo.facts import COLOURS, SHAPES, answers_of, facts, question_type
 from data.demo.package import by_image, image_paths, load_questions
+from winnow.files import atomic_path, write_json, write_text
+from winnow.progress import Bar
 
 CLASSES = [(colour, shape) for colour in COLOURS for shape in SHAPES]
 MODEL_CFG: dict[str, Any] = {

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from curate.progress import track
-from curate.record import to_line
 from curate.sample import Sample
 from data.demo import defects, rows
 from data.demo.captions import caption_samples, caption_table
 from data.demo.defects import Shares
 from data.demo.package import Question, by_image, image_paths
 from data.demo.rows import Row, Truth
+from winnow.progress import track
+from winnow.records import to_line
 
 _INTACT = (None, "near_duplicate")  # the image itself is as the package has it
 

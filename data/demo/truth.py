@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from curate import console
-from curate.atomic import write_json
-from curate.errors import UserError
-from curate.manifest import read_manifest
 from data.demo.defects import CORRUPT
 from data.demo.scoring import Decision, Score, decision, ranking, score, score_pairs
+from winnow.errors import UserError
+from winnow.files import write_json
+from winnow.run import read_manifest
 
 REPORT = "truth_report.json"
 # Defect → the rule of the demo's recipe that should fire on it.

@@ -43,7 +43,7 @@ def choose(recipe: EvalRecipe) -> Backend:
         UserError: no such checkpoint or adapter, or the server cannot be reached or named.
     """
     if recipe.server is not None:
-        from evalsuite.backends.served.backend import served
+        from evalsuite.backends.server import served
 
         return served(recipe, recipe.server)
     from evalsuite.backends.local import local

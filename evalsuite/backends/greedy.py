@@ -11,7 +11,7 @@ from typing import Any
 
 from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop
 from evalsuite.backends.inputs import Prepared
-from evalsuite.backends.loading import Loaded
+from evalsuite.backends.model import Loaded
 
 # Rows are taken out of a batch when at least this share of it has finished.
 _COMPACT_AT = 0.25

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import digest_of, sha256_file
-from curate.errors import UserError
 from evalsuite.recipe import ModelSettings
+from winnow.errors import UserError
+from winnow.files import digest_of, sha256_file
 
 # What decides a checkpoint's answers: weights, configuration, tokenizer, processor, chat template.
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")

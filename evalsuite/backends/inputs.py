@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalsuite.backends import Reply, Request
-from evalsuite.backends.pictures import load_image
+from evalsuite.backends.images import load_image
 
 
 @dataclass(frozen=True)

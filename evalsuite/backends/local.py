@@ -10,7 +10,7 @@ from evalsuite.backends import Reply, Request
 from evalsuite.backends.chat import control_token_in, render
 from evalsuite.backends.choice import Backend, Render
 from evalsuite.backends.identity import model_digest
-from evalsuite.backends.loading import Loaded, load_model, load_processor
+from evalsuite.backends.model import Loaded, load_model, load_processor
 from evalsuite.recipe import EvalRecipe, ModelSettings
 
 

@@ -12,7 +12,7 @@ from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop
 from evalsuite.backends.greedy import answer_shared, first_logits
 from evalsuite.backends.inputs import Prepared, Unit, image_placeholder, plan_plain, plan_shared, prepare
 from evalsuite.backends.lanes import ahead, in_lanes
-from evalsuite.backends.loading import Loaded
+from evalsuite.backends.model import Loaded
 
 # What a processor may return for heads and tails to be computed apart: more means that positions or
 # masks depend on the whole chat (Qwen-VL's 3-D positions, Gemma's and PaliGemma's bidirectional image).

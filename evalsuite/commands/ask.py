@@ -30,8 +30,8 @@ def run(
 
     Example: evalsuite run mine.yaml --limit 100
     """
-    from evalsuite.console import print_scores
-    from evalsuite.run import run_recipe
+    from evalsuite.report.console import print_scores
+    from evalsuite.runs.run import run_recipe
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop a job politely too
     folder, scores, worked = run_recipe(recipe, limit=limit)
@@ -55,8 +55,8 @@ def check_batch(
 
     Example: evalsuite check-batch evalsuite/recipes/demo_base.yaml --samples 32
     """
-    from evalsuite.batch_check import check_batches
     from evalsuite.report.words import batch_sentence
+    from evalsuite.runs.batch_check import check_batches
 
     found = check_batches(recipe, samples)
     for example in found["examples"]:

@@ -24,9 +24,9 @@ def compare(
 
     Example: evalsuite compare data/evals/demo-base data/evals/demo-tuned --out difference.md
     """
-    from evalsuite.compare import compare_folders
-    from evalsuite.console import print_comparison
+    from evalsuite.analysis.compare import compare_folders
     from evalsuite.report.compared import write_comparison
+    from evalsuite.report.console import print_comparison
 
     found = compare_folders(a, others, seed)
     if out is not None:
@@ -56,8 +56,8 @@ def slices(
 
     Example: evalsuite slices data/evals/demo-tuned --curated data/curated/demo
     """
-    from evalsuite.console import print_slices
-    from evalsuite.slices import find_slices
+    from evalsuite.analysis.slices import find_slices
+    from evalsuite.report.console import print_slices
 
     found = find_slices(folder, only=task, curated=curated, min_rows=min_rows)
     if as_json:

@@ -30,8 +30,8 @@ def tasks() -> None:
     Metrics: accuracy, vqa_accuracy, anls, relaxed_accuracy, gqa, multiple_choice, mmmu, pope, mme,
     unanswerable, bleu, rouge_l, cider. `remote: {}` fetches images behind web addresses.
     """
-    from evalsuite.console import print_tasks
-    from evalsuite.task import load_spec, shipped_tasks
+    from evalsuite.report.console import print_tasks
+    from evalsuite.tasks.spec import load_spec, shipped_tasks
 
     print_tasks({name: load_spec(name) for name in shipped_tasks()})
 

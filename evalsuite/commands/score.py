@@ -32,7 +32,7 @@ def score(
 
     Example: evalsuite score data/evals/demo-base --variant vqa_accuracy=evalai
     """
-    from evalsuite.console import print_scores
+    from evalsuite.report.console import print_scores
     from evalsuite.rescore import rescore
 
     print_scores(folder, rescore(folder, task or [], corrections, variant or []))

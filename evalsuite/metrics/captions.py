@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from curate.errors import UserError
+from winnow.errors import UserError
 
 
 @dataclass(frozen=True)

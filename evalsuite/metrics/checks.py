@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from curate.errors import UserError
+from winnow.errors import UserError
 
 
 def check_answers(answers: Sequence[str], what: str = "answers") -> None:

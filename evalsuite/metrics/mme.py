@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from curate.errors import UserError
 from evalsuite.metrics.captions import check_pairs
 from evalsuite.metrics.yes_no import YesNoVariant, parse_yes_no
+from winnow.errors import UserError
 
 PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",

@@ -13,9 +13,9 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Literal
 
-from curate.errors import UserError
 from evalsuite.metrics.checks import check_variant
 from evalsuite.metrics.tokenizer import ptb_tokenize, words
+from winnow.errors import UserError
 
 Tokenize = Callable[[str], Sequence[str]]
 TokenizerName = Literal["ptb", "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab"]

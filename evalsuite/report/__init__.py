@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import write_text
+from evalsuite.analysis.results import TaskResult
 from evalsuite.report.html import html_report
 from evalsuite.report.markdown import markdown_report
-from evalsuite.results import TaskResult
+from winnow.files import write_text
 
 
 def write_reports(

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curate.atomic import write_text
-from curate.errors import UserError
 from evalsuite.report.latex import latex_rows
 from evalsuite.report.numbers import between, number, probability, share, title
 from evalsuite.report.tables import cell, table
 from evalsuite.report.words import intersection_sentence, verdict, wins_sentence
+from winnow.errors import UserError
+from winnow.files import write_text
 
 # (header, meaning)
 COMPARISON_HEADER = [

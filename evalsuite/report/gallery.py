@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from curate.preflight import locate
-from evalsuite.backends.pictures import MAX_BYTES, load_image
+from evalsuite.analysis.results import TaskResult
+from evalsuite.backends.images import MAX_BYTES, load_image
 from evalsuite.report.numbers import number
-from evalsuite.results import TaskResult
 
 _SIDE = 240
 _REFERENCES = 3

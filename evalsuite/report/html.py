@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evalsuite.analysis.results import TaskResult
 from evalsuite.report import numbers, words
 from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, comparison_cells, slice_cells
 from evalsuite.report.findings import finding_rows
 from evalsuite.report.gallery import Card, cards, worst_rows
 from evalsuite.report.plots import Line, Point, interval_plot
-from evalsuite.results import TaskResult
 
 _HERE = Path(__file__).parent
 _WORST = 24

@@ -6,11 +6,11 @@ from typing import Any, Literal, get_args
 
 from pydantic import model_validator
 
-from curate.config import StrictModel
-from curate.errors import UserError
 from evalsuite.metrics import choice, gqa, relaxed, yes_no
 from evalsuite.metrics.tokenizers import TokenizerName
 from evalsuite.metrics.vqa import NormalizerName
+from winnow.errors import UserError
+from winnow.recipe import StrictModel
 
 MetricName = Literal[
     "accuracy", "vqa_accuracy", "anls", "relaxed_accuracy", "gqa", "multiple_choice", "mmmu", "pope", "mme",

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from curate.errors import UserError
 from evalsuite.metrics.mme import COGNITION, PERCEPTION, QUESTIONS_PER_IMAGE
 from evalsuite.metrics.vizwiz import is_unanswerable, says_unanswerable
 from evalsuite.metrics.yes_no import parse_yes_no
 from evalsuite.scoring.columns import Answered, Column
 from evalsuite.scoring.settings import MetricSettings
 from evalsuite.statistics import Estimate, Floats, mean_of_sums, mean_sums
+from winnow.errors import UserError
 
 CATEGORY = "category"
 

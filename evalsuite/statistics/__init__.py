@@ -2,7 +2,6 @@
 
 from evalsuite.statistics.excess import Excess, excess_errors
 from evalsuite.statistics.multiple import benjamini_hochberg, holm
-from evalsuite.statistics.paired import POWER, Difference, McNemar, mcnemar, paired_difference, smallest_detectable
 from evalsuite.statistics.ranking import Property, Ranking, Slice, property_of, rank_slices
 from evalsuite.statistics.resampling import (
     LEVEL,
@@ -19,6 +18,7 @@ from evalsuite.statistics.resampling import (
     mean_of_sums,
     mean_sums,
 )
+from evalsuite.statistics.tests import POWER, Difference, McNemar, mcnemar, paired_difference, smallest_detectable
 
 __all__ = [
     "LEVEL",

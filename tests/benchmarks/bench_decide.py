@@ -14,9 +14,9 @@ from pathlib import Path
 import duckdb
 
 from curate.recipe import Rule
-from curate.rules.policy import check_rules, decide
+from curate.report.results import write_results
+from curate.rules.decide import check_rules, decide
 from curate.workspace import Workspace
-from curate.writing.results import write_results
 
 QUESTIONS_AN_IMAGE = 4
 RULES = {

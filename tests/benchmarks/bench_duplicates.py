@@ -24,8 +24,8 @@ import numpy as np
 
 from curate.duplicates import pairs_between, pairs_within
 from curate.duplicates.alike import Alike
+from curate.duplicates.clusters import build_stars
 from curate.duplicates.looks import Looks
-from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
 
 PART = 2000  # rows that are checked against brute force

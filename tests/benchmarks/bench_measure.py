@@ -30,8 +30,8 @@ import skimage
 import sklearn.datasets
 from PIL import Image
 
-from curate.engines.local import LocalPool, cpu_count
 from curate.measure.images import batched, measure_images
+from curate.measure.pool import LocalPool, cpu_count
 from curate.settings import MeasureSettings
 
 _ROUNDS = 3

@@ -77,8 +77,8 @@ def ours(recipe: Any) -> tuple[float, float]:
     """Median CPU seconds a step, and answers per CPU second, of Winnow's own trainer."""
     import torch
 
-    from finetune import train as training
-    from finetune.trainer import SampleLossTrainer
+    from finetune.training import run as training
+    from finetune.training.trainer import SampleLossTrainer
 
     stamps: list[float] = []
     answers = 0
@@ -105,11 +105,11 @@ def by_hand(recipe: Any) -> float:
     import torch
     from torch.utils.data import DataLoader
 
-    from finetune.collate import IGNORED, Collator
-    from finetune.model import load_processor
-    from finetune.plan import preflight, schedule_of
-    from finetune.rows import open_rows
-    from finetune.train import _load_learner
+    from finetune.data.collate import IGNORED, Collator
+    from finetune.data.rows import open_rows
+    from finetune.model.load import load_processor
+    from finetune.training.plan import preflight, schedule_of
+    from finetune.training.run import _load_learner
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)
     checked = preflight(recipe, rows, processor, resume=False)
@@ -145,8 +145,8 @@ def by_trl(recipe: Any) -> float | None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from trl import SFTConfig, SFTTrainer
 
-    from finetune.model import fastest_attention
-    from finetune.rows import open_rows
+    from finetune.data.rows import open_rows
+    from finetune.model.load import fastest_attention
 
     rows = open_rows(recipe)
     lines = []

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.atomic import write_json
-from curate.manifest import write_manifest
-from curate.rules.policy import check_rules, decide
+from curate.report.results import write_results
+from curate.rules.decide import check_rules, decide
 from curate.workspace import Workspace
-from curate.writing.results import write_results
 from tests.benchmarks.bench_decide import RULES, generate
+from winnow.files import write_json
+from winnow.run import write_manifest
 
 _PREDICTIONS = """
     SELECT 'vqa/test/' || lpad(i::VARCHAR, 7, '0') AS sample_id,

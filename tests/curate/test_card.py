@@ -8,13 +8,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from curate import decode, pipeline
+from curate import pipeline
 from curate.card.text import cell, table
-from curate.corrections import content_hash
-from curate.manifest import read_manifest
 from curate.writing.license import license_fields
 from tests.curate import sets
 from tests.curate.test_pipeline import full, make
+from winnow import images
+from winnow.corrections import content_hash
+from winnow.run import read_manifest
 
 
 def licensed(folder, *names, **changes):
@@ -72,7 +73,7 @@ def test_thumbnails_come_with_a_run_and_not_with_a_decision(tmp_path, monkeypatc
             picture.load()
     stricter = full(tmp_path, rules={**sets.RULES, "all": {"when": "width > 0", "action": "flag"}}, seed=5)
     with monkeypatch.context() as patched:
-        patched.setattr(decode, "decode", None)
+        patched.setattr(images, "decode", None)
         pipeline.decide_again(stricter, "recipe.yaml")
     decided = re.findall(r'<img src="([^"]+)"', (out / "README.md").read_text())
     assert all((out / name).is_file() for name in decided), "a picture without thumbnail is linked where it lies"

@@ -6,15 +6,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageFilter
 
-from curate.decode import decode_whole
 from curate.measure.images import measure_images
-from curate.rules.facts import create_facts, create_views, known_columns
+from curate.rules.columns import create_facts, create_views, known_columns
 from curate.settings import MeasureSettings
 from curate.signals import IMAGE_SIGNALS, measure_pixels
 from curate.signals.brightness import brightness_percentiles, grey_percentile
 from tests.curate.cleanvision_scores import SCORES, STORED, make_pictures, peer_scores
 from tests.curate.pictures import noise, shape
 from tests.curate.stored import image, sample, store
+from winnow.images import decode_whole
 
 CLOSE = {"rel": 1e-12, "abs": 1e-12}
 

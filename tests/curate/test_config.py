@@ -3,8 +3,8 @@ from typing import Self
 import pytest
 from pydantic import Field, model_validator
 
-from curate.config import StrictModel, load_recipe, parse_recipe
-from curate.errors import UserError
+from winnow.errors import UserError
+from winnow.recipe import StrictModel, load_recipe, parse_recipe
 
 
 class Inner(StrictModel):

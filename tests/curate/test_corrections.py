@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from curate.corrections import Correction, apply, content_hash, read_corrections, resolve
-from curate.errors import UserError
+from winnow.corrections import Correction, apply, content_hash, read_corrections, resolve
+from winnow.errors import UserError
 
 RECORD = {
     "id": "set/train/1",

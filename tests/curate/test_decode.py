@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from curate.decode import decode
 from curate.preflight import CLASSES
 from tests.curate.pictures import encoded, noise, shape
+from winnow.images import decode
 
 CAPS = {"max_bytes": 1_000_000, "max_pixels": 100_000}
 

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from curate import pipeline
-from curate.diff import as_json, diff
-from curate.errors import UserError
+from curate.report.diff import as_json, diff
 from curate.writing.branch import branch
 from tests.curate import sets
 from tests.curate.test_curate_cli import curate
 from tests.curate.test_pipeline import digests, full, make
+from winnow.errors import UserError
 
 STRICTER = {
     **sets.RULES,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.libraries import first_line, offline_if_local
+from winnow.models import first_line, offline_if_local
 
 _KERNELS = """
 def get_kernel(*arguments, **options):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from curate.engines.local import LocalPool, time_limit
+from curate.measure.pool import LocalPool, time_limit
 
 
 def squares(numbers):
@@ -63,7 +63,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, time\n"
-        "from curate.engines.local import LocalPool\n"
+        "from curate.measure.pool import LocalPool\n"
         "def pids(items):\n"
         "    time.sleep(0.2)\n"
         "    return [os.getpid() for _ in items]\n"

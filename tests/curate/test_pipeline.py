@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from curate import decode, pipeline, workspace
-from curate.corrections import Correction
-from curate.errors import UserError
+from curate import pipeline, workspace
 from curate.jsonl import read_jsonl
-from curate.manifest import read_manifest
 from tests.curate import sets
+from winnow import images as decode
+from winnow.corrections import Correction
+from winnow.errors import UserError
+from winnow.run import read_manifest
 
 TEST_SET = {"location": "test.jsonl", "image_root": "images", "source": "held", "split": "out"}
 

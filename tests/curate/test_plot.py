@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from curate import pipeline
-from curate.plot import charts, histograms, page
+from curate.plot import histograms, page
 from curate.recipe import Rule
+from curate.report import plots
+from curate.rules.columns import column_types
+from curate.rules.decide import check_rules, decide
 from curate.rules.expression import parse_expression
-from curate.rules.facts import column_types
-from curate.rules.policy import check_rules, decide
 from tests.curate.stored import image, sample, store
 from tests.curate.test_pipeline import full, make
 
@@ -113,7 +114,7 @@ def test_text_of_the_dataset_stays_text():
 def test_thresholds_far_from_all_values_are_told_at_the_edge():
     bars = [histograms.Bar(0.0, 0.1, "keep", 5)]
     cuts = [histograms.Cut("near", "drop", 0.2, ""), histograms.Cut("far", "drop", 9.0, "")]
-    chart = charts.histogram(histograms.Histogram("nsfw", "", bars, cuts, 0, 0))
+    chart = plots.histogram(histograms.Histogram("nsfw", "", bars, cuts, 0, 0))
     labels = [layer["data"]["values"][0]["label"] for layer in chart["layer"][1:]]
     assert labels == ["near 0.2", "near 0.2", "far 9 →"]
     assert chart["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0.0, 0.2]
@@ -121,4 +122,4 @@ def test_thresholds_far_from_all_values_are_told_at_the_edge():
 
 def test_an_empty_set_has_a_funnel():
     counts = {"rows": 0, "keep": 0, "flag": 0, "drop": 0, "images": 0, "rules": []}
-    assert charts.funnel(counts)["height"] == 48
+    assert plots.funnel(counts)["height"] == 48

@@ -3,12 +3,12 @@ import sys
 
 import pytest
 
-from curate.engines import open_pool
-from curate.errors import UserError
+from curate.measure.engines import open_pool
 from curate.measure.images import measure_images
 from curate.settings import MeasureSettings
 from tests.curate.pictures import noise, write
 from tests.curate.test_local_pool import batches, endless, fragile, squares
+from winnow.errors import UserError
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 

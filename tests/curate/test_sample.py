@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.errors import UserError
 from curate.jsonl import check_unique, read_jsonl, read_rows
-from curate.record import from_record, to_line, to_original, to_record
 from curate.sample import BadRow, Sample, Turn, majority
+from winnow.errors import UserError
+from winnow.records import from_record, to_line, to_original, to_record
 
 TEXT = st.text(max_size=12)
 JSON = st.recursive(

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import cli
+from curate.readers import SOURCES
 from curate.recipe import all_rules, read_recipe
-from curate.rules.policy import check_rules, decide
-from curate.sources import SOURCES
+from curate.rules.decide import check_rules, decide
 from tests.curate.stored import image, sample, store
 
 RECIPES = Path(cli.__file__).parent / "recipes"

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.atomic import sha256_bytes
-from curate.errors import UserError
 from curate.jsonl import check_unique
-from curate.record import to_line, to_original
+from curate.readers import SOURCES, detect, open_source
+from curate.readers.json import iter_json, read_at
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
-from curate.sources import SOURCES, detect, open_source
-from curate.sources.json_stream import iter_json, read_at
 from tests.curate.pictures import shape, write
+from winnow.errors import UserError
+from winnow.files import sha256_bytes
+from winnow.records import to_line, to_original
 
 
 def rows_of(location, **options):
@@ -155,7 +155,7 @@ def test_streamed_arrays_equal_json_loads(tmp_path, values, ascii_only, indent, 
     )
     readable = [is_text(value) for value in values]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.sources.json_text.CHUNK", chunk)
+        patch.setattr("curate.readers.json_text.CHUNK", chunk)
         if not all(readable) and not ascii_only:
             with pytest.raises(UserError, match="not UTF-8"):
                 list(iter_json(path))

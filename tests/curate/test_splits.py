@@ -13,11 +13,11 @@ from curate import pipeline
 from curate.duplicates.alike import Alike
 from curate.duplicates.components import build_components
 from curate.duplicates.looks import Looks
-from curate.errors import UserError
+from curate.duplicates.splits import assign_splits, upper_bounds
 from curate.recipe import CurateRecipe, MatchSettings, SplitSettings
-from curate.splits import assign_splits, upper_bounds
 from tests.curate import sets
 from tests.curate.stored import image, sample, store
+from winnow.errors import UserError
 
 HALVES = SplitSettings.model_validate({"train": 0.5, "val": 0.5, "seed": 1})
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from easy_vqa import get_train_image_paths, get_train_questions
 from PIL import Image, ImageFilter
 
-from curate.config import parse_recipe
 from curate.pipeline import run
 from curate.recipe import CurateRecipe
+from winnow.recipe import parse_recipe
 
 CLIP = Path(__file__).parents[2] / "data" / "demo" / "clip"
 

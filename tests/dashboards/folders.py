@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from easy_vqa import get_test_image_paths, get_test_questions, get_train_image_paths, get_train_questions
 
-from curate.atomic import sha256_bytes, write_json
-from curate.corrections import content_hash
-from curate.manifest import write_manifest
+from winnow.corrections import content_hash
+from winnow.files import sha256_bytes, write_json
+from winnow.run import write_manifest
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> **bold** :red[x] $5 or $7 ![p](http://example.com/p.png)"
 _METRICS = ("accuracy", "vqa_accuracy", "bleu_4", "cider")

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from curate.corrections import Correction, read_corrections
 from tests.dashboards.browser import chromium, chromium_path, serving, settled
 from tests.dashboards.folders import HOSTILE
+from winnow.corrections import Correction, read_corrections
 
 pytestmark = [
     pytest.mark.browser,

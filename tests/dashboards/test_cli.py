@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from curate.errors import UserError
 from dashboards import cli
 from dashboards.settings import DATA_VARIABLE, HOSTS_VARIABLE, allowed_hosts, data_root
+from winnow.errors import UserError
 
 _PACKAGE = Path(cli.__file__).parent
 

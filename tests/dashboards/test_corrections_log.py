@@ -13,8 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.corrections import Action, Correction, read_corrections
-from curate.errors import UserError
 from dashboards.corrections.draft import Subject, decide, undo
 from dashboards.corrections.history import (
     decisions_of,
@@ -27,6 +25,8 @@ from dashboards.corrections.history import (
 )
 from dashboards.corrections.log import append, file_name
 from dashboards.corrections.tags import TAGS_FILE, tags_of
+from winnow.corrections import Action, Correction, read_corrections
+from winnow.errors import UserError
 
 SUBJECT = Subject("evals", "set/test/1", "hash", "what is it?", ("red", "blue"), "run-a")
 START = datetime(2026, 1, 1, tzinfo=UTC)

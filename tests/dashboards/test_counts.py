@@ -12,8 +12,8 @@ from curate.explain import explain
 from dashboards.query.catalog import Folder, scan
 from dashboards.query.decisions import funnel
 from dashboards.query.fired import read_fired
-from evalsuite.compare import compare_folders
-from evalsuite.slices import find_slices
+from evalsuite.analysis.compare import compare_folders
+from evalsuite.analysis.slices import find_slices
 from tests.dashboards.test_pages import _captions, _open, _texts
 
 

@@ -14,12 +14,12 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from curate.atomic import sha256_bytes
 from dashboards.images import store, thumbnails
 from dashboards.images.route import routes, thumb_url
 from dashboards.images.store import NoImageError, contained
 from dashboards.images.thumbnails import REASONS, cached, media_type, placeholder, render
 from dashboards.query.catalog import Folder, scan
+from winnow.files import sha256_bytes
 
 
 def _png(width: int, height: int, mode: str = "RGB", colour: object = None) -> bytes:

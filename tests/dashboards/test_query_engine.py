@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from curate.errors import UserError
 from dashboards.query.engine import Connection, columns_of, connect, fetch, quoted
+from winnow.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -200,8 +200,8 @@ def test_a_table_without_metrics_or_slices_still_shows(tmp_path: Path) -> None:
 
 
 def test_a_table_that_lacks_columns_is_a_sentence(tmp_path: Path) -> None:
-    from curate.errors import UserError
     from dashboards.query.engine import connect
+    from winnow.errors import UserError
 
     pd.DataFrame({"sample_id": ["a"], "task": "t"}).to_parquet(tmp_path / "p.parquet")
     with pytest.raises(UserError, match="lacks the columns question, raw"):

@@ -11,7 +11,6 @@ import pytest
 import typer
 
 from curate.cli import app as curate_app
-from curate.corrections import Action
 from dashboards.corrections.agreement import agreements
 from dashboards.corrections.history import decisions_of
 from dashboards.query import commands
@@ -21,9 +20,10 @@ from dashboards.query.failures import answers_of
 from dashboards.query.readings import readings
 from dashboards.query.tables import open_predictions
 from evalsuite.cli import app as evalsuite_app
-from evalsuite.task import dumped, load_spec
+from evalsuite.tasks.spec import dumped, load_spec
 from tests.dashboards.test_corrections_log import _line
 from tests.dashboards.test_pages import _open
+from winnow.corrections import Action
 
 
 def _with_task(own: Path) -> Folder:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curate.errors import UserError
 from dashboards.query.catalog import scan
 from dashboards.query.compare import changes
 from dashboards.query.differences import MOST_RESAMPLED, mean_difference
@@ -18,6 +17,7 @@ from dashboards.query.scores import headline, scores
 from dashboards.query.tables import Predictions, open_predictions
 from dashboards.query.training import loss_curve
 from evalsuite.statistics import cluster_codes, mean_sums, paired_difference
+from winnow.errors import UserError
 
 
 def _pairing(connection: Connection, run: Predictions, base: Predictions) -> Pairing:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from curate.corrections import read_corrections
 from tests.dashboards.test_pages import _captions, _cards, _open, _texts
+from winnow.corrections import read_corrections
 
 PAGES = ("slices", "compare", "training", "curation", "thresholds", "duplicates", "corrections")
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from tiny_clip import TINY_CLIP, write_clip
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
-from curate.errors import UserError
 from data.demo import clip_tower, smollm2
 from data.demo.build_vlm import build_model, load_projector, save_checkpoint, widen_vocabulary
+from winnow.errors import UserError
 
 OPTIONS = {"tiny": True, "feature_layer": -1, "strategy": "full", "seed": 0}
 FEATURES = (64 // 16) ** 2 + 1

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsuite.compare import Run
-from evalsuite.evaluation import Evaluation, finish
-from evalsuite.results import score_rows
-from evalsuite.task import TaskSpec, dumped
+from evalsuite.analysis.compare import Run
+from evalsuite.analysis.results import score_rows
+from evalsuite.runs.finish import Evaluation, finish
+from evalsuite.tasks.spec import TaskSpec, dumped
 
 
 def spec_of(name: str = "made", metrics: Sequence[str] = ("accuracy",), slices: Sequence[str] = ()) -> TaskSpec:

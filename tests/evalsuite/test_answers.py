@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.errors import UserError
 from evalsuite.metrics import (
     anls,
     gqa_accuracy,
@@ -23,6 +22,7 @@ from evalsuite.metrics import (
 )  # fmt: skip
 from evalsuite.metrics.anls import edit_distance
 from evalsuite.normalize.vqa import evalai, official
+from winnow.errors import UserError
 
 PEER = json.loads((Path(__file__).parent / "peers" / "answers.json").read_text(encoding="utf-8"))
 OPTIONS = ["a red dog", "two cats", "Rome", "none of the above"]

@@ -11,7 +11,7 @@ from evalsuite.backends.greedy import first_logits
 from evalsuite.backends.identity import model_digest
 from evalsuite.backends.inputs import Unit, plan_plain, plan_shared, prepare
 from evalsuite.backends.lanes import ahead
-from evalsuite.backends.loading import Loaded, load_model, load_processor, outside_decoder
+from evalsuite.backends.model import Loaded, load_model, load_processor, outside_decoder
 from evalsuite.backends.transformers import answers, prefix_can_be_shared
 from evalsuite.recipe import ModelSettings
 

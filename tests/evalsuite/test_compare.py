@@ -10,10 +10,10 @@ from made import made_row, run_of, write_evaluation
 from scipy import stats
 from typer.testing import CliRunner
 
-from curate.errors import UserError
+from evalsuite.analysis.compare import compare, compare_folders
 from evalsuite.cli import app
-from evalsuite.compare import compare, compare_folders
 from evalsuite.statistics import benjamini_hochberg, holm, mean_sums, paired_difference, smallest_detectable
+from winnow.errors import UserError
 
 RNG = np.random.default_rng(8)
 

@@ -11,16 +11,16 @@ from PIL import Image, ImageDraw
 from tiny import recipe_text
 from typer.testing import CliRunner
 
-from curate.atomic import sha256_file
-from curate.errors import UserError
 from curate.signals import measure_pixels
+from evalsuite.analysis.overlap import touched_images
 from evalsuite.backends.local import local
-from evalsuite.batch_check import check_batches, compare_batches
 from evalsuite.cli import app
-from evalsuite.overlap import touched_images
 from evalsuite.recipe import EvalRecipe
 from evalsuite.rescore import rescore
-from evalsuite.run import run_recipe
+from evalsuite.runs.batch_check import check_batches, compare_batches
+from evalsuite.runs.run import run_recipe
+from winnow.errors import UserError
+from winnow.files import sha256_file
 
 
 def drawing(seed: int) -> Image.Image:
@@ -159,10 +159,10 @@ def test_batch_check_says_what_differs(tmp_path: Path, tiny_vlm: Path, tiny_task
 
     from dataclasses import replace
 
-    from evalsuite.asking import build_requests, distinct_requests, hash_images
-    from evalsuite.batch_check import ids_of
-    from evalsuite.task import load_spec
-    from evalsuite.task_load import load_task
+    from evalsuite.runs.batch_check import ids_of
+    from evalsuite.runs.requests import build_requests, distinct_requests, hash_images
+    from evalsuite.tasks.load import load_task
+    from evalsuite.tasks.spec import load_spec
 
     assert recipe.model
     backend = local(recipe, recipe.model)

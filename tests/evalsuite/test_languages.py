@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from curate.errors import UserError
 from evalsuite.metrics import bleu, cider, exact_match, rouge_l, tokenizers, vqa_accuracy
 from evalsuite.metrics.tokenizers import TOKENIZERS, TokenizerName, caption_tokens, tokenizer_label
 from evalsuite.normalize.vqa import evalai, official
+from winnow.errors import UserError
 
 
 def test_chinese_is_one_token_to_ptb_and_characters_to_zh() -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.errors import UserError
 from evalsuite.metrics import bleu, cider, rouge_l
 from evalsuite.metrics.ngrams import build_corpus
 from evalsuite.metrics.tokenizer import ptb_tokenize, words
+from winnow.errors import UserError
 
 PEERS = Path(__file__).parent / "peers"
 sys.path.insert(0, str(PEERS))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalsuite.backends.served.verdict import Malformed, back_off, read_completion, retry_after
+from evalsuite.backends.errors import Malformed, back_off, read_completion, retry_after
 from evalsuite.backends.served.window import Window, after_overload, after_round, first_window
 
 

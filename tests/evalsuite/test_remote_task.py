@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from tiny import recipe_text
 
-from curate.errors import UserError
-from evalsuite.run import run_recipe
-from evalsuite.store import read_predictions
-from evalsuite.task import load_spec
-from evalsuite.task_load import load_task
+from evalsuite.runs.run import run_recipe
+from evalsuite.runs.store import read_predictions
+from evalsuite.tasks.load import load_task
+from evalsuite.tasks.spec import load_spec
+from winnow.errors import UserError
 
 REMOTE = "remote: {allow_private: true, attempts: 1, backoff: 0.01}\n"
 
@@ -47,7 +47,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def task(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("evalsuite.task_load.IMAGES", tmp_path / "cache")
+    monkeypatch.setattr("evalsuite.tasks.load.IMAGES", tmp_path / "cache")
     rows = [
         {"id": f"web/test/{number}", "image": f"{address}/{name}", "answers": ["red"],
          "conversations": [{"from": "user", "value": f"what is {number}?"}, {"from": "assistant", "value": "red"}]}

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import build_data, build_model, recipe_text, task_text
 
-from curate.errors import UserError
 from evalsuite.rescore import rescore
-from evalsuite.run import run_recipe
+from evalsuite.runs.run import run_recipe
+from winnow.errors import UserError
 
 KILLED = """
 import os, signal, sys

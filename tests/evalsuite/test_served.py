@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from unruly import SLOW, served_recipe, served_task, unruly_server
 
-from curate.errors import UserError
-from evalsuite.backends.served import verdict
-from evalsuite.run import run_recipe
+from evalsuite.backends import errors
+from evalsuite.runs.run import run_recipe
+from winnow.errors import UserError
 
 WAYS = ["fine", "busy", "limited", "reset", "slow", "html",
         "empty", "filtered", "declined", "endless", "mute", "long", "dead"]  # fmt: skip
@@ -24,7 +24,7 @@ WAYS = ["fine", "busy", "limited", "reset", "slow", "html",
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict, "_BASE", 0.02)
+    monkeypatch.setattr(errors, "_BASE", 0.02)
 
 
 def rows_of(out: Path) -> dict[str, dict]:
@@ -82,14 +82,14 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
 
 
 def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
-    from curate.config import load_recipe
-    from evalsuite.asking import build_requests, hash_images
     from evalsuite.backends.choice import choose
     from evalsuite.collecting import collect_replies
     from evalsuite.recipe import EvalRecipe
-    from evalsuite.store import stored_replies
-    from evalsuite.task import load_spec
-    from evalsuite.task_load import load_task
+    from evalsuite.runs.requests import build_requests, hash_images
+    from evalsuite.runs.store import stored_replies
+    from evalsuite.tasks.load import load_task
+    from evalsuite.tasks.spec import load_spec
+    from winnow.recipe import load_recipe
 
     task_file = served_task(tmp_path / "data", ["fine", "endless", "filtered", "mute"])
     with unruly_server() as server:

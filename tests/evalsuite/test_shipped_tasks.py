@@ -8,21 +8,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from curate.errors import UserError
-from evalsuite.asking import Asked, to_row
+from evalsuite.analysis.results import score_rows, summarise
 from evalsuite.backends import Reply, Request
-from evalsuite.evaluation import Evaluation, finish
 from evalsuite.explain import explain
 from evalsuite.explain_console import print_explanations
 from evalsuite.rescore import rescore
-from evalsuite.results import score_rows, summarise
-from evalsuite.task import dumped, load_spec, shipped_tasks, side_by_side
-from evalsuite.task_load import load_task
+from evalsuite.runs.finish import Evaluation, finish
+from evalsuite.runs.requests import Asked, to_row
+from evalsuite.tasks.load import load_task
+from evalsuite.tasks.spec import dumped, load_spec, shipped_tasks, side_by_side
+from winnow.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def own_images(tmp_path, monkeypatch):
-    monkeypatch.setattr("evalsuite.task_load.IMAGES", tmp_path / "cache")
+    monkeypatch.setattr("evalsuite.tasks.load.IMAGES", tmp_path / "cache")
 
 
 VOTES = [

@@ -10,12 +10,12 @@ import pytest
 from made import made_row, spec_of, write_evaluation
 from typer.testing import CliRunner
 
-from curate.errors import UserError
+from evalsuite.analysis.results import score_rows
+from evalsuite.analysis.slices import find_slices, rank_slices
 from evalsuite.cli import app
 from evalsuite.properties import properties, quarters
-from evalsuite.results import score_rows
-from evalsuite.slices import find_slices, rank_slices
 from evalsuite.statistics import excess_errors, interval
+from winnow.errors import UserError
 
 RNG = np.random.default_rng(4)
 

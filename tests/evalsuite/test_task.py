@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tiny import build_tokenizer
 
-from curate.errors import UserError
 from evalsuite.backends.chat import control_token_in, messages
 from evalsuite.backends.greedy import cut_at_stop
-from evalsuite.task import load_spec, shipped_tasks
-from evalsuite.task_load import load_task
+from evalsuite.tasks.load import load_task
+from evalsuite.tasks.spec import load_spec, shipped_tasks
+from winnow.errors import UserError
 
 
 def write(path: Path, text: str) -> Path:

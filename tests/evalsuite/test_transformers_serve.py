@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import recipe_text
 
-from evalsuite.run import run_recipe
+from evalsuite.runs.run import run_recipe
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from curate.errors import UserError
-from evalsuite.extract import Extraction, read_answer
 from evalsuite.java import captions_in, find_jar, generated_captions
 from evalsuite.scoring import METRICS
 from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, variants_of, with_variant
-from evalsuite.task import load_spec, side_by_side
 from evalsuite.task_rows import Slice, filled, options_of, slices_of
+from evalsuite.tasks.extract import Extraction, read_answer
+from evalsuite.tasks.spec import load_spec, side_by_side
+from winnow.errors import UserError
 
 
 def test_every_named_metric_can_be_computed() -> None:

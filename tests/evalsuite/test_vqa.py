@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.errors import UserError
 from evalsuite.metrics import exact_match, vqa_accuracy
 from evalsuite.normalize.vqa import evalai, official
+from winnow.errors import UserError
 
 
 @pytest.mark.parametrize(

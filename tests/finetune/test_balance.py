@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from finetune.balance import balanced
+from finetune.data.rows import Rows, open_rows
 from finetune.recipe import TrainRecipe
-from finetune.rows import Rows, open_rows
 
 
 @pytest.fixture

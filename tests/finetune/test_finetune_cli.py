@@ -49,7 +49,7 @@ def test_a_plan_names_what_a_run_would_end_with(recipe_of, tmp_path):
 
 
 def test_preview(recipe_of, tmp_path, capsys):
-    from finetune.preview import preview
+    from finetune.report.preview import preview
 
     page = tmp_path / "page.html"
     recipe = recipe_of(join_turns=3)
@@ -79,7 +79,7 @@ def test_preview(recipe_of, tmp_path, capsys):
 
 
 def test_html_is_escaped():
-    from finetune.preview import Shown, as_html
+    from finetune.report.preview import Shown, as_html
 
     page = as_html("<b>", [Shown(("<script>",), "s", (("<img onerror=x>", True, 1),), True)])
     assert "<script>" not in page and "<img" not in page and "&lt;img onerror=x&gt;" in page

@@ -9,10 +9,10 @@ from PIL import Image
 from test_finetune_chat import NO_STOP, conversation
 from toys import build_processor
 
-from curate.errors import UserError
-from finetune.chat import plain
-from finetune.collate import Collator
+from finetune.data.chat import plain
+from finetune.data.collate import Collator
 from finetune.selfcheck import check_masks
+from winnow.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_missing_stop_token_is_seen(root):
 
 def test_same_prompt_tokens_as_the_library(root):
     """Ours and apply_chat_template(tokenize=True) give the same ids, bos included."""
-    from finetune.chat import to_messages
+    from finetune.data.chat import to_messages
 
     for family in ("gemma3", "qwen2_5_vl", "llava_next"):
         processor = families.GOOD[family]()
@@ -128,9 +128,9 @@ def test_paligemma_takes_single_questions_only(root, tmp_path):
 
     from toys import record, write_rows
 
-    from finetune.preflight import check_rows
+    from finetune.data.preflight import check_rows
+    from finetune.data.rows import open_rows
     from finetune.recipe import TrainRecipe
-    from finetune.rows import open_rows
 
     long = record(1, "a.png", "q", "a")
     long["conversations"] *= 2

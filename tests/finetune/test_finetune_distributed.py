@@ -13,8 +13,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from finetune.collate import Collator
-from finetune.train import train
+from finetune.data.collate import Collator
+from finetune.training.run import train
 
 
 def launch(recipe_path: Path, *, processes: int = 2) -> subprocess.CompletedProcess:
@@ -60,8 +60,8 @@ def test_a_text_batch_gets_a_blank_picture(processor, tiny_model, tmp_path):
     """One more row, no label: the vision tower runs, the loss is the same."""
     from test_finetune_chat import conversation
 
-    from finetune.collate import OURS
-    from finetune.model import load_base
+    from finetune.data.collate import OURS
+    from finetune.model.load import load_base
 
     talks = [conversation(("red?", "yes")), conversation(("blue square?", "no"))]
     plain, filled = Collator(processor, tmp_path)(talks), Collator(processor, tmp_path, always_image=True)(talks)

@@ -7,9 +7,9 @@ from pathlib import Path
 import models
 import pytest
 
-from curate.errors import UserError
 from finetune.dryrun import dry_run
 from finetune.recipe import load
+from winnow.errors import UserError
 
 RECIPES = sorted(path for path in Path("finetune/recipes").glob("*.yaml") if path.stem != "demo")
 FAMILY_OF = {"qwen2_5_vl": "qwen2_5_vl", "qwen3_vl": "qwen3_vl", "llava_1_5": "llava_1_5", "smolvlm2": "smolvlm",
@@ -32,7 +32,7 @@ def test_every_family_has_a_recipe_for_both_sizes():
 def test_recipe_plans_on_its_family(path, checkpoints, toy_data, tmp_path, capsys, monkeypatch):
     recipe = load(path)
     assert recipe.name == path.stem
-    monkeypatch.setattr("curate.manifest.git_commit", lambda: None)
+    monkeypatch.setattr("winnow.run.git_commit", lambda: None)
     changes = {"model": str(checkpoints[FAMILY_OF[path.stem.rsplit("_", 1)[0]]]), "data": toy_data, "num_workers": 0}
     if recipe.chat_template:  # written for LLaVA's own stop token, which the toy tokenizer does not have
         changes["chat_template"] = None
@@ -73,7 +73,7 @@ def test_a_tiny_model_of_the_family_trains(family, recipe_of, tmp_path):
     import pandas as pd
     from safetensors.torch import load_file
 
-    from finetune.train import train
+    from finetune.training.run import train
 
     folder = models.checkpoint(family, tmp_path / "model", weights=True)
     run = train(recipe_of(model=str(folder), vision="lora", max_steps=2, max_length=256, lora_rank=2))

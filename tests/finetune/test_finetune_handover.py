@@ -8,10 +8,10 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from curate.errors import UserError
 from finetune.forecast import forecast
 from finetune.images import capped
-from finetune.train import train
+from finetune.training.run import train
+from winnow.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_capped_sizes(size, cap):
 def test_memory_that_runs_out_names_the_way_out(recipe_of, monkeypatch):
     import torch
 
-    from finetune.trainer import SampleLossTrainer
+    from finetune.training.trainer import SampleLossTrainer
 
     def too_much(*_, **__):
         raise torch.OutOfMemoryError("no")

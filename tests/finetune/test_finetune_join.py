@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from toys import record, write_rows
 
-from curate.record import from_record
 from finetune.conversation import can_join, join
+from finetune.data.rows import matches, open_rows
+from finetune.data.schedule import Pool, Schedule, Table
 from finetune.recipe import TrainRecipe
-from finetune.rows import matches, open_rows
-from finetune.schedule import Pool, Schedule, Table
+from winnow.records import from_record
 
 
 def rows_of(tmp_path, records):
@@ -120,7 +120,7 @@ def test_joined_questions_lose_their_markers():
 
 
 def test_where():
-    from curate.errors import UserError
+    from winnow.errors import UserError
 
     sample = from_record(record(0, "a.png", "q", "yes", meta={"kind": "shape"}))
     assert matches(sample, "mine", {"source": "toy", "meta.kind": ["shape", "colour"], "data": "mine"})

@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
-from curate.errors import UserError
-from finetune.merge import compare, load_adapter, merge, merged, open_run, parse_into
-from finetune.model import load_processor
-from finetune.outcome import Outcome, outcome
-from finetune.parity import parity
-from finetune.prompts import read_prompts
-from finetune.train import train
+from finetune.export.merge import compare, load_adapter, merge, merged, open_run, parse_into
+from finetune.export.outcome import Outcome, outcome
+from finetune.export.parity import parity
+from finetune.model.load import load_processor
+from finetune.training.prompts import read_prompts
+from finetune.training.run import train
+from winnow.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_merging_into_the_original_weights_differs_more(run, wanted):
 
 
 def test_a_failed_comparison_is_an_error_and_written_down(run, tmp_path, monkeypatch):
-    from finetune import merge as module
+    from finetune.export import merge as module
 
     broken = lambda folder, prompts, cap: Outcome(  # noqa: E731
         torch.zeros(1, 1).expand(module.outcome_shape), ["?"] * len(prompts), [prompt.tokens for prompt in prompts]

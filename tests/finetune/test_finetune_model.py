@@ -8,11 +8,11 @@ import pytest
 import torch
 from toys import llava_config
 
-from curate.errors import UserError
-from finetune.adapter import build_learner, load_weights, set_trained
-from finetune.model import anatomy_of, load_base
-from finetune.towers import find_parts, lora_targets
-from finetune.trainer import only_positions
+from finetune.model.adapter import build_learner, load_weights, set_trained
+from finetune.model.load import anatomy_of, load_base
+from finetune.model.parts import find_parts, lora_targets
+from finetune.training.trainer import only_positions
+from winnow.errors import UserError
 
 
 def bare(name: str):
@@ -133,7 +133,7 @@ PROJECTOR = "model.multi_modal_projector."
 )
 def test_vision_modes(adapted, recipe_of, deep_model, vision, wanted):
     """Three blocks, the projector reads the second one: the third is never counted and never trained."""
-    from finetune.adapter import plain_name
+    from finetune.model.adapter import plain_name
 
     learner = adapted(model=str(deep_model), vision=vision, projector=False, decoder="frozen" if wanted else "lora")
     set_trained(learner, stage_of(recipe_of, vision=vision, projector=False, decoder="frozen" if wanted else "lora"))
@@ -156,8 +156,8 @@ def test_vision_modes(adapted, recipe_of, deep_model, vision, wanted):
 def test_parts_have_their_own_learning_rates(adapted, recipe_of, tmp_path):
     from transformers import TrainingArguments
 
-    from finetune.losses import LossStore
-    from finetune.trainer import SampleLossTrainer
+    from finetune.training.losses import LossStore
+    from finetune.training.trainer import SampleLossTrainer
 
     options = {"vision": {"last_n": 1}, "lora_variant": "lora+",
                "learning_rate": {"decoder": 1e-3, "projector": 2e-3, "vision": 3e-3}}  # fmt: skip
@@ -202,7 +202,7 @@ def batch(processor, tmp_path):
     from PIL import Image
     from test_finetune_chat import conversation
 
-    from finetune.collate import Collator
+    from finetune.data.collate import Collator
 
     Image.new("RGB", (16, 16), (250, 0, 0)).save(tmp_path / "a.png")
     talks = [conversation(("red?", "yes"), ("blue?", "no"), images=("a.png",)), conversation(("red?", "no"))]

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from toys import build_processor, record, write_rows
 
-from curate.errors import UserError
-from finetune.collate import Collator
 from finetune.conversation import join
-from finetune.preflight import check_rows
+from finetune.data.collate import Collator
+from finetune.data.preflight import check_rows
+from finetune.data.rows import open_rows
 from finetune.recipe import TrainRecipe
-from finetune.rows import open_rows
+from winnow.errors import UserError
 
 
 def talk(number: int, *turns: tuple[str, str], image: str | None = "good.png") -> dict:

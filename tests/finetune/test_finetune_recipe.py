@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from curate.errors import UserError
 from finetune.recipe import TrainRecipe, load
+from winnow.errors import UserError
 
 BASE = {"name": "a", "model": "m", "data": "d"}
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from toys import record, write_rows
 
-from curate.errors import UserError
-from finetune.plan import schedule_of
+from finetune.data.rows import open_rows
+from finetune.data.schedule import Pool, Schedule, Table
 from finetune.recipe import TrainRecipe
-from finetune.rows import open_rows
-from finetune.schedule import Pool, Schedule, Table
-from finetune.train import train
+from finetune.training.plan import schedule_of
+from finetune.training.run import train
+from winnow.errors import UserError
 
 
 def table_of(count: int, first: int = 0) -> Table:

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from curate.errors import UserError
-from finetune import train as training
-from finetune.train import train
+from finetune.training import run as training
+from finetune.training.run import train
+from winnow.errors import UserError
 
 SAME = ("step", "stage", "epoch", "loss", "grad_norm", "learning_rate")
 
@@ -45,7 +45,7 @@ class Killed(Exception):
 
 
 def die_after(monkeypatch, step: int):
-    from finetune import trainer
+    from finetune.training import trainer
 
     original = trainer.SampleLossTrainer._save_checkpoint
 
@@ -162,7 +162,7 @@ def _is_whole_checkpoint(recipe, folder, model):
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from finetune.merge import load_adapter, merge
+    from finetune.export.merge import load_adapter, merge
 
     plain = dict(AutoModelForImageTextToText.from_pretrained(folder / "adapter").named_parameters())
     ours = dict(load_adapter(recipe, folder).named_parameters())
@@ -208,10 +208,10 @@ def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, spied):
     assert set(table["epoch"]) == {0}
     assert dict(table["source"]) == {line["id"]: line["source"] for line in lines}
 
-    from finetune.collate import Collator
-    from finetune.model import load_processor
-    from finetune.plan import preflight, schedule_of
-    from finetune.rows import open_rows
+    from finetune.data.collate import Collator
+    from finetune.data.rows import open_rows
+    from finetune.model.load import load_processor
+    from finetune.training.plan import preflight, schedule_of
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)
     checked = preflight(recipe, rows, processor, resume=True)

@@ -8,7 +8,7 @@ from test_finetune_chat import conversation
 from test_finetune_collate import TALKS
 from toys import GENERATION, build_processor
 
-from finetune.collate import Collator
+from finetune.data.collate import Collator
 
 
 @pytest.fixture(scope="module")

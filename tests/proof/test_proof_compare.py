@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curate.errors import UserError
 from proof.arms import Arm
 from proof.compare import Group, accuracy, difference, won_back
+from winnow.errors import UserError
 
 
 def arm(right, name="arm", per_picture=4):

@@ -7,7 +7,6 @@ import time
 import pytest
 import yaml
 
-from curate.errors import UserError
 from data.demo.defects import Shares
 from data.demo.make_dataset import make_dataset
 from proof import exam
@@ -17,6 +16,7 @@ from proof.section import chance, gains
 from proof.sets import RawSet
 from proof.settings import ProofSettings
 from tests.loop import REPO
+from winnow.errors import UserError
 
 SETTINGS = ProofSettings.model_validate({"training": {"steps": 1}, "questions": 40, "asked": ["color", "shape"]})
 

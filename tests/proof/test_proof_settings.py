@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from curate.errors import UserError
 from proof.settings import read_settings
 from tests.loop import REPO
+from winnow.errors import UserError
 
 SWEEP = {"defects": ["blurred"], "rates": [0.1]}
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from evalsuite.backends import Reply, Request
+from evalsuite.backends.rate import Pace
 from evalsuite.backends.served.asker import Asker, client_of
-from evalsuite.backends.served.pace import Pace
 from evalsuite.backends.served.window import first_window
 from evalsuite.recipe import ServerSettings
 

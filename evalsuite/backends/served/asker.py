@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from curate.errors import UserError
 from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop, no_answer
+from evalsuite.backends.errors import Malformed, Verdict, back_off, judge, read_completion
+from evalsuite.backends.rate import Pace
 from evalsuite.backends.served.images import Unreadable, data_uri
-from evalsuite.backends.served.pace import Pace
-from evalsuite.backends.served.verdict import Malformed, Verdict, back_off, judge, read_completion
 from evalsuite.recipe import ServerSettings
+from winnow.errors import UserError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

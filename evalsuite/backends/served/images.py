@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.decode import decode
-from evalsuite.backends.pictures import MAX_BYTES, MAX_PIXELS
+from evalsuite.backends.images import MAX_BYTES, MAX_PIXELS
+from winnow.images import decode
 
 if TYPE_CHECKING:
     from PIL import Image

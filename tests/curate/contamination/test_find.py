@@ -11,7 +11,7 @@ from curate.duplicates import looks
 from curate.duplicates.looks import Looks, difference
 from curate.explain.show import describe_match
 from curate.recipe import ContaminationSettings, Rule, benchmark_name
-from curate.rules.policy import check_rules, decide
+from curate.rules.decide import check_rules, decide
 from curate.settings import SourceSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_duplicate_rows import near

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.duplicates import find_duplicates, found
-from curate.duplicates.found import search_alike
+from curate.duplicates import find_duplicates, matching
 from curate.duplicates.looks import Looks
+from curate.duplicates.matching import search_alike
+from curate.duplicates.splits import assign_splits
 from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema
 from curate.recipe import DuplicateSettings, MatchSettings, SplitSettings
-from curate.splits import assign_splits
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_stars import crowded_looks
 from tests.curate.stored import image, sample, store
@@ -29,7 +29,7 @@ def all_pairs(search, looks, settings):
     for hashes, crowds in zip(looks.hashes(settings), search.crowds, strict=True):
         for left, right in crowds:
             i, j = np.meshgrid(np.flatnonzero(hashes == left), np.flatnonzero(hashes == right))
-            i, j = found.confirmed(looks, i.ravel(), j.ravel(), settings)
+            i, j = matching.confirmed(looks, i.ravel(), j.ravel(), settings)
             pairs |= {(min(pair), max(pair)) for pair in zip(i.tolist(), j.tolist(), strict=True) if pair[0] != pair[1]}
     return pairs
 
@@ -38,7 +38,7 @@ def all_pairs(search, looks, settings):
 @pytest.mark.parametrize("seed", range(6))
 def test_in_steps_or_at_once(seed, expanded, monkeypatch):
     """Groups of equal hashes grow into crowds on the way when only few pairs may be expanded."""
-    monkeypatch.setattr(found, "_EXPANDED", expanded)
+    monkeypatch.setattr(matching, "_EXPANDED", expanded)
     settings = MatchSettings(radius=6)
     rng = np.random.default_rng(seed)
     looks = crowded_looks(120, seed)
@@ -82,7 +82,7 @@ def many_images(rng, count):
 @pytest.mark.parametrize("seed", range(3))
 def test_images_are_added_and_taken_away(tmp_path, seed, monkeypatch):
     """A curation that has grown and shrunk against one that starts with what is left."""
-    monkeypatch.setattr(found, "_EXPANDED", 16)
+    monkeypatch.setattr(matching, "_EXPANDED", 16)
     rng = np.random.default_rng(seed)
     images = many_images(rng, 160)
 

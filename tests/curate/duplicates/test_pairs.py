@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.duplicates import groups, pairs_between, pairs_within, plan, search
+from curate.duplicates import groups, hamming, pairs_between, pairs_within, plan
 
 
 def brute_within(hashes, radius):
@@ -31,7 +31,7 @@ def clustered(count, seed, shared_bits=0):
 def forced_plan(monkeypatch):
     """No brute force, and every bucket of more than a few hashes counts as crowded."""
     monkeypatch.setattr(plan, "CELL", 1e9)
-    monkeypatch.setattr(search, "CROWDED", 200)
+    monkeypatch.setattr(hamming, "CROWDED", 200)
     monkeypatch.setattr(plan, "TABLE_BITS", 16)
     plan.plan.cache_clear()
     yield
@@ -105,7 +105,7 @@ def test_skewed_hashes_with_planted_neighbours(count, seed, radius, percent):
 
 def test_neighbours_come_once_in_one_direction():
     values = np.unique(clustered(5000, seed=3))
-    blocks = list(search.neighbours(values, values, 6, same=True))
+    blocks = list(hamming.neighbours(values, values, 6, same=True))
     pairs = np.concatenate([np.sort(np.stack(block, axis=1), axis=1) for block in blocks])
     assert len(np.unique(pairs, axis=0)) == len(pairs)
     assert len(pairs) == len(brute_within(values, 6))
@@ -142,8 +142,8 @@ def test_bad_arguments(hashes, radius):
 
 @pytest.mark.parametrize("tile", [(8, 32), (7, 5), (300, 300)])
 def test_brute_force_in_tiles(tile, monkeypatch):
-    monkeypatch.setattr(search, "_TILE", tile)
-    monkeypatch.setattr(search, "BLOCK", 50)
+    monkeypatch.setattr(hamming, "_TILE", tile)
+    monkeypatch.setattr(hamming, "BLOCK", 50)
     hashes, others = clustered(200, seed=1), clustered(70, seed=1)
     assert not plan.plan(8, 8, 16, 64), "this test wants brute force"
     assert np.array_equal(pairs_within(hashes, 16), brute_within(hashes, 16))

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from curate.duplicates.alike import Alike
+from curate.duplicates.clusters import build_stars
 from curate.duplicates.looks import difference
-from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
 from proof.copies import KINDS, STORED_ANEW, looks_of
 
@@ -73,7 +73,8 @@ def test_a_different_word_on_the_same_page():
 
 def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
     """Counted: each copy of a placeholder is compared with its representative, not with the other copies."""
-    from curate.duplicates import found, looks, stars
+    from curate.duplicates import clusters, looks
+    from curate.duplicates import matching as found
 
     compared = []
 
@@ -82,7 +83,7 @@ def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
         return difference(*arguments)
 
     monkeypatch.setattr(found, "difference", counting)
-    monkeypatch.setattr(stars, "difference", counting)
+    monkeypatch.setattr(clusters, "difference", counting)
     count = 100_000
     placeholder = np.broadcast_to(np.full(768, 200, np.uint8), (count, 768))
     same = np.full(count, 0x8000000000000000, np.uint64)

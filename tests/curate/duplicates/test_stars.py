@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from curate.duplicates.alike import Alike
+from curate.duplicates.clusters import build_stars
 from curate.duplicates.looks import Looks, difference, matches
-from curate.duplicates.stars import build_stars
 from curate.recipe import MatchSettings
 
 SETTINGS = MatchSettings(hash="both", radius=6, confirm=4.0, confirm_cell=20.0, confirm_contrast=0.1)

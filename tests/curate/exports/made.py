@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from curate import pipeline
-from curate.exports.folder import export
+from curate.exports.export import export
 from curate.exports.rows import open_curated
 from curate.exports.settings import ExportSettings
 from tests.curate import sets

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from curate.errors import UserError
 from curate.exports import pictures, webdataset
-from curate.exports.folder import export
+from curate.exports.export import export
 from curate.exports.rows import open_curated
 from curate.exports.settings import FORMAT_NAMES, ExportSettings
-from curate.manifest import read_manifest
 from tests.curate.exports.made import exported, make
+from winnow.errors import UserError
+from winnow.run import read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_finished_shards_are_not_written_again(curated, tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("curate.exports.folder.write_readme", fail)
+        patched.setattr("curate.exports.export.write_readme", fail)
         with pytest.raises(Killed):
             exported(curated, "webdataset", out=tmp_path / "out")
     monkeypatch.setattr(webdataset, "read_picture", fail)
@@ -103,7 +103,7 @@ def test_only_an_export_is_replaced(curated, tmp_path):
 
 
 def test_another_export_at_work(curated, tmp_path, monkeypatch):
-    from curate.exports import folder
+    from curate.exports import export as folder
 
     with (
         folder._partial(tmp_path / "out", "key"),

@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from curate.decode import decode
 from curate.measure.images import measure_images
 from curate.preflight import CLASSES
 from curate.settings import MeasureSettings
 from tests.curate.hostile import FORMATS, bombs, mutated, seeds
 from tests.curate.pictures import noise, write
+from winnow.images import decode
 
 EACH = 1000
 

@@ -13,13 +13,13 @@ from PIL import Image
 
 import curate.measure.row
 from curate import signals
-from curate.errors import UserError
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
 from curate.sample import Sample, Turn
 from curate.settings import ClipSettings, MeasureSettings
 from curate.signals.clip_input import clip_pixels
 from tests.curate.pictures import clip_folder, encoded, noise, shape, write
+from winnow.errors import UserError
 
 PLAIN = MeasureSettings(workers=1, shard_size=4)
 

@@ -3,14 +3,14 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from curate.errors import UserError
 from curate.measure.images import measure_images
 from curate.measure.scores import write_scores
-from curate.rules.facts import known_columns
+from curate.rules.columns import known_columns
 from curate.settings import ClipSettings, MeasureSettings, PromptSet
 from curate.signals.zero_shot import SHIPPED, head_scores, prompt_scores
 from tests.curate import sets
 from tests.curate.pictures import clip_folder, noise, write
+from winnow.errors import UserError
 
 PROMPTS = PromptSet(positive=("a cat", "a kitten"), negative=("a dog", "a house", "a tree"), scale=20)
 
@@ -133,7 +133,8 @@ def test_a_score_may_not_hide_another_column():
 
 
 def test_a_prompt_set_added_later_decides_without_a_decode(tmp_path, clip, monkeypatch):
-    from curate import decode, pipeline
+    from curate import pipeline
+    from winnow import images as decode
 
     for number in range(4):
         write(tmp_path / "images" / f"{number}.png", noise(seed=number))

@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.atomic import sha256_bytes
-from curate.errors import UserError
-from curate.manifest import read_manifest
 from curate.pipeline import run
+from curate.readers import open_source
+from curate.readers.images import ImageStore, materialised
 from curate.reading.embedded import content_path, decoded, is_encoded, suffix_of
-from curate.reading.materialise import ImageStore, materialised
 from curate.reading.placed import as_files
-from curate.record import to_original
 from curate.sample import Sample
 from curate.settings import SourceSettings
-from curate.sources import open_source
 from curate.sources.cells import image_cell
 from tests.curate.pictures import encoded, noise
 from tests.curate.sets import recipe, row, save, scene
+from winnow.errors import UserError
+from winnow.files import sha256_bytes
+from winnow.records import to_original
+from winnow.run import read_manifest
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))
 RULES = {"unreadable": {"when": "error IS NOT NULL", "action": "drop"}}

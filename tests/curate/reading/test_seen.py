@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.reading.seen import SeenTexts
+from winnow.seen import SeenTexts
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "put", "get"]), st.text(max_size=2), st.integers(0, 2**40))))

@@ -9,16 +9,16 @@ from concurrent.futures import wait
 
 import pytest
 
-from curate.errors import UserError
+from curate.readers.http import RemoteImages, mirrored
+from curate.readers.images import ImageStore, materialised
 from curate.reading.embedded import content_path
-from curate.reading.materialise import ImageStore, materialised
 from curate.remote.address import checked_socket, is_public
-from curate.remote.fetcher import RemoteImages, mirrored
 from curate.remote.journal import Journal
-from curate.remote.retry import asked_to_wait, pause
 from curate.sample import Sample
 from curate.settings import MeasureSettings, RemoteSettings
 from tests.curate.remote.faulty import BIG, ETAG, IMAGES, FaultyServer
+from winnow.errors import UserError
+from winnow.http import asked_to_wait, pause
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.remote import fetcher
+from curate.readers import http
 from tests.curate.remote.faulty import IMAGES, FaultyServer
 from tests.curate.remote.test_fetching import fetched
 
@@ -52,13 +52,13 @@ def test_an_authority_named_by_ssl_cert_file_is_trusted(tmp_path, server, certif
 
 def test_an_unknown_authority_costs_the_row_and_one_attempt(tmp_path, server, monkeypatch):
     attempts = []
-    whole = fetcher.attempt
+    whole = http.attempt
 
     async def counted(session, url, *rest):
         attempts.append(url)
         await whole(session, url, *rest)
 
-    monkeypatch.setattr(fetcher, "attempt", counted)
+    monkeypatch.setattr(http, "attempt", counted)
     urls = [server.url(path) for path in IMAGES]
     found, counts = fetched(tmp_path, urls, attempts=5)
     assert found == [f"remote_unavailable:{url}" for url in urls]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from curate.manifest import read_manifest
 from curate.pipeline import run
 from tests.curate.remote.faulty import IMAGES, FaultyServer
 from tests.curate.sets import recipe, row, write_lines, write_recipe
+from winnow.run import read_manifest
 
 RULES = {"unreadable": {"when": "error IS NOT NULL", "action": "drop"}}
 REMOTE = {"allow_private": True, "backoff": 0.01, "attempts": 2}

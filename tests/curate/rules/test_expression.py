@@ -2,8 +2,8 @@
 
 import pytest
 
-from curate.errors import UserError
 from curate.rules.expression import parse_expression
+from winnow.errors import UserError
 
 COLUMNS = {
     "sharpness": "DOUBLE",

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.errors import UserError
 from curate.measure.texts import _SCHEMA as TEXT
 from curate.recipe import Rule, all_rules
-from curate.rules.facts import _TEXT_TYPES, column_types, known_columns
-from curate.rules.policy import check_rules, decide, lock, open_facts, time_limit
+from curate.rules.columns import _TEXT_TYPES, column_types, known_columns
+from curate.rules.decide import check_rules, decide, lock, open_facts, time_limit
 from tests.curate import sets
 from tests.curate.stored import image, sample, store
+from winnow.errors import UserError
 
 
 def decisions(space, rules, losses=()):

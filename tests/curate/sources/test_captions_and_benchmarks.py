@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curate.readers import open_source
 from curate.reading.embedded import content_path
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
-from curate.sources import open_source
 from tests.curate.pictures import encoded, shape, write
 from tests.curate.sets import scene
 

@@ -8,12 +8,12 @@ import yaml
 from typer.testing import CliRunner
 
 from curate.cli import app
-from curate.errors import UserError
 from curate.inputs import input_digests
 from curate.pipeline import run
 from curate.recipe import CurateRecipe, read_recipe
 from tests.curate.pictures import noise, write
 from tests.curate.sources import published
+from winnow.errors import UserError
 
 
 def curate(*words):

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from curate.errors import UserError
-from curate.record import from_record, to_original
+from curate.readers import detect, open_source
 from curate.settings import SourceSettings
-from curate.sources import detect, open_source
 from tests.curate.sources.published import save, save_lines
+from winnow.errors import UserError
+from winnow.records import from_record, to_original
 
 LLAVA = {
     "id": "000000033471",

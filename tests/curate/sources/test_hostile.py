@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from curate.errors import UserError
-from curate.record import to_line
+from curate.readers import detect, open_source
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
-from curate.sources import detect, open_source
 from tests.curate.sources import published
+from winnow.errors import UserError
+from winnow.records import to_line
 
 MAKERS = {
     "vqa": published.vqa_v2,

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from curate.errors import UserError
 from curate.inputs import _digest
+from curate.readers import open_source
 from curate.reading.embedded import content_path
 from curate.sample import Sample
 from curate.settings import SourceSettings
-from curate.sources import open_source
 from tests.curate.pictures import encoded
 from tests.curate.sets import scene
+from winnow.errors import UserError
 
 PICTURES = [encoded(scene(number)) for number in range(4)]
 

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.errors import UserError
-from curate.record import to_line
+from curate.readers import SOURCES, detect, open_source, other_files
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
-from curate.sources import SOURCES, detect, open_source, other_files
 from tests.curate.pictures import shape, write
 from tests.curate.sources import published
+from winnow.errors import UserError
+from winnow.records import to_line
 
 
 def rows_of(location, **options):

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.errors import UserError
+from curate.readers import open_source
 from curate.reading.embedded import content_path
 from curate.sample import BadRow, Sample
 from curate.settings import SourceSettings
-from curate.sources import open_source
 from curate.sources.files import expanded, files_of
 from tests.curate.pictures import encoded, write
 from tests.curate.sets import scene
+from winnow.errors import UserError
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))
 

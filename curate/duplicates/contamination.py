@@ -1,0 +1,157 @@
+"""Which rows of the training data also occur in an evaluation set.
+
+Of a row with images the image decides, by equal bytes or by a confirmed look (``curate.duplicates.looks``):
+a question alone is no leak, many rows ask what is in the picture. With ``questions`` it is also recorded
+whether the evaluation set asks the same normalised question about that very image, and a row without images
+matches by its question text, because it has nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from curate.contamination.closest import closest_matches
+from curate.duplicates.looks import Looks, read_looks
+from curate.recipe import ContaminationSettings
+from curate.rules.columns import create_views, literal, parquet
+from curate.workspace import Workspace, query_batches, write_parquet
+from winnow.files import write_json
+from winnow.tables import database
+
+CONTAMINATION = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("sample_id", pa.string()),
+        ("image_key", pa.string()),
+        ("path", pa.string()),
+        ("evaluation_key", pa.string()),
+        ("evaluation_path", pa.string()),
+        ("evaluation", pa.string()),
+        ("match", pa.string()),
+        ("distance", pa.float64()),
+        ("hamming", pa.int32()),
+        ("same_question", pa.bool_()),
+    ]
+)
+# Readable images by look: copies of equal hashes, size and thumbnail are compared once, through the one that leads.
+_LOOKS = """
+    CREATE TABLE {name} AS
+    SELECT image_key, look, image_key = min(image_key) OVER (PARTITION BY look) AS leads
+    FROM (
+        SELECT image_key, dense_rank() OVER (ORDER BY phash, dhash, least(width, height), md5(thumbnail)) - 1 AS look
+        FROM {images}
+        WHERE thumbnail IS NOT NULL AND image_key IN (SELECT unnest(image_keys) FROM {rows})
+    )
+"""
+_MATCHED = """
+    CREATE TABLE matched AS
+    SELECT t.image_key, t.image_key AS evaluation_key, e.look, 'bytes' AS match, 0.0 AS distance, 0 AS hamming
+    FROM train t JOIN evaluation e ON e.image_key = t.image_key
+    UNION ALL
+    SELECT t.image_key, e.image_key, e.look, 'look', n.distance, n.hamming
+    FROM near n JOIN train t ON t.look = n.look JOIN evaluation e ON e.look = n.evaluation_look AND e.leads
+    WHERE t.image_key NOT IN (SELECT image_key FROM evaluation) OR n.distance > 0
+"""
+# One match for each image of each row: one with the same question if there is one, then the closest.
+_BY_IMAGE = """
+    SELECT position, {benchmark} AS benchmark, c.sample_id, c.image_key, c.path, evaluation_key,
+           f.path AS evaluation_path, coalesce(asked, f.sample_id) AS evaluation, match, distance, hamming,
+           {same} AS same_question
+    FROM (
+        SELECT r.position, r.sample_id, r.image_key, r.path, m.evaluation_key, m.match, m.distance, m.hamming,
+               q.sample_id AS asked,
+               row_number() OVER (
+                   PARTITION BY r.position, r.path ORDER BY q.sample_id IS NULL, m.match, m.distance, m.evaluation_key
+               ) AS choice
+        FROM (
+            SELECT DISTINCT position, sample_id, question_key, unnest(image_keys) AS image_key, unnest(images) AS path
+            FROM rows
+        ) r
+        JOIN matched m ON m.image_key = r.image_key
+        LEFT JOIN (
+            SELECT e.look, s.question_key, min(s.sample_id) AS sample_id
+            FROM (SELECT sample_id, question_key, unnest(image_keys) AS image_key FROM evaluated) s
+            JOIN evaluation e USING (image_key)
+            WHERE {questions} GROUP BY ALL
+        ) q ON q.look = m.look AND q.question_key = r.question_key
+    ) c
+    JOIN (
+        SELECT image_key AS evaluation_key, min(path) AS path, min(sample_id) AS sample_id FROM (
+            SELECT sample_id, unnest(image_keys) AS image_key, unnest(images) AS path FROM evaluated
+        ) GROUP BY image_key
+    ) f USING (evaluation_key)
+    WHERE choice = 1
+"""
+_BY_QUESTION = """
+    SELECT r.position, {benchmark}, r.sample_id, NULL, NULL, NULL, NULL, e.sample_id, 'question', NULL, NULL, true
+    FROM rows r JOIN (
+        SELECT question_key, min(sample_id) AS sample_id FROM evaluated WHERE {questions} GROUP BY ALL
+    ) e USING (question_key)
+    WHERE len(r.images) = 0 AND r.question_key <> ''
+"""
+
+
+def find_contamination(
+    space: Workspace, evaluations: Sequence[tuple[str, Workspace]], settings: ContaminationSettings
+) -> None:
+    """Write ``space.contamination_rows``: per benchmark, each row that is in it and how it matches.
+
+    Beside it, ``space.contamination_counts``: how large each benchmark is and how many of its images were found.
+
+    Args:
+        evaluations: name and workspace of each evaluation set, read and measured.
+    """
+    counts: list[dict[str, Any]] = []
+    batches = (batch for name, other in evaluations for batch in _against(space, name, other, settings, counts))
+    write_parquet(space.contamination_rows, batches, CONTAMINATION)
+    write_json(space.contamination_counts, counts)
+
+
+def _against(
+    space: Workspace, benchmark: str, other: Workspace, settings: ContaminationSettings, counts: list[dict[str, Any]]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one benchmark; its counts are appended to ``counts``."""
+    scratch = {name: space.work / f"{name}.u8" for name in ("train", "evaluation")}
+    with database(space.work) as connection:
+        create_views(connection, space)
+        connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {parquet([other.samples])}")
+        columns = "SELECT image_key, phash, dhash, thumbnail, width, height FROM"
+        parts = other.image_parts()
+        connection.execute(f"CREATE VIEW seen AS {columns} {parquet(parts) if parts else 'images WHERE false'}")
+        connection.execute(_LOOKS.format(name="train", images="images", rows="rows"))
+        connection.execute(_LOOKS.format(name="evaluation", images="seen", rows="evaluated"))
+        train = _read(connection, "train", "images", scratch["train"])
+        evaluation = _read(connection, "evaluation", "seen", scratch["evaluation"])
+        connection.register("near", closest_matches(train, evaluation, settings))
+        connection.execute(_MATCHED)
+        counts.append({"benchmark": benchmark, **_counts(connection)})
+        filled = {
+            "benchmark": literal(benchmark),
+            "questions": "true" if settings.questions else "false",
+            "same": "asked IS NOT NULL" if settings.questions else "NULL::BOOLEAN",
+        }
+        both = f"{_BY_IMAGE.format(**filled)} UNION ALL {_BY_QUESTION.format(**filled)}"
+        yield from query_batches(connection, f"SELECT * EXCLUDE (position) FROM ({both}) ORDER BY position, path")
+    del train, evaluation
+    for path in scratch.values():
+        path.unlink()
+
+
+def _read(connection: duckdb.DuckDBPyConnection, table: str, images: str, scratch: Any) -> Looks:
+    count = connection.execute(f"SELECT count(*) FILTER (WHERE leads) FROM {table}").fetchall()[0][0]
+    query = f"""SELECT t.look AS rank, s.phash, s.dhash, s.thumbnail, s.width, s.height
+        FROM {table} t JOIN {images} s USING (image_key) WHERE t.leads"""
+    return read_looks(connection, query, count, scratch)
+
+
+def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    names = ("evaluation_rows", "evaluation_images", "evaluation_images_found")
+    found = connection.execute("""
+        SELECT (SELECT count(*) FROM evaluated), (SELECT count(*) FROM evaluation),
+               (SELECT count(*) FROM evaluation WHERE look IN (SELECT evaluation_look FROM near))
+    """).fetchall()[0]
+    return dict(zip(names, found, strict=True))

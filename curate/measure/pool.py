@@ -1,0 +1,176 @@
+"""Worker processes on this machine: batches in, results out in the same order, and no batch is lost."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import parent_process
+from types import TracebackType
+from typing import TypeVar
+
+from winnow.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_AHEAD = 4
+_is_worker = False  # whether this process is one that a pool can lose
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """One for each CPU, but two at least: a decoder that crashes must not take this process with it."""
+    return max(cpu_count(), 2)
+
+
+class LocalPool:
+    """A context manager over ``workers`` processes; one worker means this process.
+
+    A worker that dies (a decoder that crashes or hangs, memory that runs out) costs the one item that killed
+    it: its batch is repeated item by item. One worker has no such protection.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> LocalPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def map(
+        self,
+        function: Callable[[list[Item]], list[Result]],
+        batches: Iterable[list[Item]],
+        crashed: Callable[[Item], Result],
+    ) -> Iterator[list[Result]]:
+        """Results of each batch, in order; a few batches are worked on ahead.
+
+        Args:
+            function: picklable, one result for each item.
+            batches: picklable items.
+            crashed: the result for an item that kills its process.
+        """
+        if self._workers == 1:
+            yield from map(function, batches)
+            return
+        waiting: collections.deque[tuple[list[Item], Future[list[Result]]]] = collections.deque()
+        for batch in batches:
+            waiting.append((batch, self._submit(function, batch)))
+            if len(waiting) >= _AHEAD * self._workers:
+                yield self._first(waiting, function, crashed)
+        while waiting:
+            yield self._first(waiting, function, crashed)
+
+    def _submit(self, function: Callable[[list[Item]], list[Result]], batch: list[Item]) -> Future[list[Result]]:
+        if self._executor is None:
+            self._executor = _executor(self._workers)
+        try:
+            return self._executor.submit(function, batch)
+        except BrokenProcessPool as error:
+            failed: Future[list[Result]] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _first(
+        self,
+        waiting: collections.deque[tuple[list[Item], Future[list[Result]]]],
+        function: Callable[[list[Item]], list[Result]],
+        crashed: Callable[[Item], Result],
+    ) -> list[Result]:
+        batch, future = waiting.popleft()
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            self._close()
+            found = list(_one_by_one(function, batch, crashed))
+            for at, (later, old) in enumerate(waiting):
+                if old.cancelled() or not old.done() or old.exception() is not None:
+                    waiting[at] = (later, self._submit(function, later))
+            return found
+
+    def _close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+
+
+def _one_by_one(
+    function: Callable[[list[Item]], list[Result]], batch: list[Item], crashed: Callable[[Item], Result]
+) -> Iterator[Result]:
+    """Each item's result from a process that works on nothing else, or ``crashed(item)``."""
+    waiting = collections.deque(batch)
+    while waiting:
+        with _executor(1) as executor:
+            try:
+                executor.submit(os.getpid).result()
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "worker processes cannot be started; set workers: 1"
+                    " (a script that calls Winnow must do so below `if __name__ == '__main__':`)"
+                ) from error
+            try:
+                while waiting:
+                    yield from executor.submit(function, [waiting[0]]).result()
+                    waiting.popleft()
+            except BrokenProcessPool:
+                yield crashed(waiting.popleft())
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Kill this worker if the block takes longer, even inside a C library; in the main process it does nothing.
+
+    To the pool that is a crash like any other, so an endless decode costs its image and not the run.
+    """
+    if not _is_worker or not hasattr(signal, "alarm"):
+        yield
+        return
+    signal.alarm(seconds)  # whose default action ends the process
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _executor(workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: the parent may hold threads of torch, arrow and onnxruntime.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+
+def become_worker() -> None:
+    """This process may be killed by ``time_limit``, and uses one thread."""
+    global _is_worker
+    _is_worker = True
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # read when numpy is imported, which is later
+
+
+def _start_worker() -> None:
+    """One thread, no remarks, Ctrl-C left to the parent, and an end when the parent is gone, however it went."""
+    become_worker()
+    # Only C libraries write there (libtiff on a damaged file); what Python raises goes to the parent.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,191 @@
+"""JSON and JSONL files as a stream of values; memory does not grow with the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from curate.jsonl import SURROGATE, json_lines, parse_json
+from curate.sample import BadRow
+from curate.sources.json_text import JsonText
+from winnow.errors import UserError
+
+_SURROGATE = re.compile(SURROGATE.pattern.decode())
+_HEAD_BYTES = 64 << 20
+_HEAD_KEYS = 64
+_HEAD_MEMBERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One JSON value and where it stood.
+
+    Attributes:
+        where: file:line, or file and row of an array or object, for people.
+        position: 0-based, among the values of the file.
+        key: its name, for a member of an object.
+        offset: byte of the file where it begins; -1 for a line of JSONL. ``read_at`` takes it.
+    """
+
+    value: Any
+    where: str
+    position: int
+    key: str = ""
+    offset: int = -1
+
+
+def iter_json(path: Path) -> Iterator[Value | BadRow]:
+    """Values of a JSON array or of a JSONL file, told apart by the first character.
+
+    A bad line of a JSONL file costs that line. After a syntax error inside an array nothing tells
+    where the next element begins: the file is broken.
+
+    Raises:
+        UserError: the file is missing, or an array is broken (says at which byte).
+    """
+    return _entries(path, None) if _first_byte(path) == b"[" else _lines(path)
+
+
+def iter_document(path: Path, key: str | None = None) -> Iterator[Value | BadRow]:
+    """What one JSON object holds: the elements or members of ``document[key]``, or its own members.
+
+    Raises:
+        UserError: no such file, no object, no such key, or broken (says at which byte).
+    """
+    if _first_byte(path) != b"{":
+        raise UserError(f"{path}: is not one JSON object, so it cannot hold {key or 'members'!r}")
+    return _entries(path, key)
+
+
+def read_at(path: Path, offset: int) -> Any:
+    """The value that begins at a byte of a file, as ``Value.offset`` gave it.
+
+    Raises:
+        UserError: no JSON stands there.
+    """
+    with path.open("rb") as handle:
+        handle.seek(offset)
+        text = JsonText(handle, first_chunk=1 << 14)
+        with _said_of(path, text):
+            return text.value()
+
+
+def document_head(path: Path) -> dict[str, Any]:
+    """The beginning of a JSON object: its keys with scalars whole, of arrays the first element only.
+
+    Of objects the first 16 members. Stops after 64 keys or 64 MiB. Empty for what is no such
+    document (JSONL too) or broken right away.
+
+    Raises:
+        UserError: the file is missing.
+    """
+    if _first_byte(path) != b"{":
+        return {}
+    stat = path.stat()
+    return dict(_head(path, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=32)
+def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
+    """Cached by size and time, because recognising, placing images and reading all ask for it."""
+    found: dict[str, Any] = {}
+    with path.open("rb") as handle:
+        text = JsonText(handle)
+        try:
+            for key in text.entries():
+                kind = text.peek()
+                if kind == "[":
+                    found[key] = []
+                    for number, _ in enumerate(text.entries()):
+                        if number == 0:
+                            found[key].append(text.value())
+                        else:
+                            text.value()
+                        if text.tell() > _HEAD_BYTES:
+                            return found
+                elif kind == "{":
+                    found[key] = {}
+                    for number, name in enumerate(text.entries()):
+                        if number < _HEAD_MEMBERS:
+                            found[key][name] = text.value()
+                        else:
+                            text.value()
+                        if text.tell() > _HEAD_BYTES:
+                            return found
+                else:
+                    found[key] = text.value()
+                if len(found) == _HEAD_KEYS:
+                    return found
+            text.skip_blanks()
+            return {} if text.peek() else found  # more objects follow: JSONL
+        except ValueError:
+            return found
+
+
+def _first_byte(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with path.open("rb") as handle:
+        return handle.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+
+
+def _lines(path: Path) -> Iterator[Value | BadRow]:
+    position = 0
+    for number, line in json_lines(path):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            yield Value(parse_json(line), where, position)
+        except ValueError as error:
+            yield BadRow(where, f"not JSON ({error})", position)
+        position += 1
+
+
+def _entries(path: Path, key: str | None) -> Iterator[Value | BadRow]:
+    """Elements or members of the document, or of what it holds under ``key``."""
+    with path.open("rb") as handle:
+        text = JsonText(handle)
+        with _said_of(path, text):
+            if key is not None:
+                for name in text.entries():
+                    if name == key:
+                        break
+                    text.skip()
+                else:
+                    raise UserError(f"{path}: has no {key!r}")
+                if text.peek() not in ("[", "{"):
+                    raise UserError(f"{path}: {key!r} holds neither a list nor an object")
+            for position, name in enumerate(text.entries()):
+                where = f"{path}: {f'{name!r}' if name else f'row {position + 1}'}"
+                offset = text.tell()
+                value = text.value()
+                suspicious = _SURROGATE.search(text.buffer, *text.last) or not name.isascii()
+                if suspicious and _has_half_pair([name, value]):
+                    yield BadRow(where, "holds half a surrogate pair, which is no text", position)
+                else:
+                    yield Value(value, where, position, name, offset)
+
+
+def _has_half_pair(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+@contextmanager
+def _said_of(path: Path, text: JsonText) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(
+            f"{path}: broken at byte {text.tell():,} ({error}); nothing after it can be read, so fetch the file again"
+        ) from None

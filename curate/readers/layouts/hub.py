@@ -1,0 +1,144 @@
+"""A dataset of the Hugging Face hub, ``hub:<repo>[:<config>][:<split>]``, read by ``datasets``.
+
+``<repo>`` may be a local folder (``hub:./my-dataset``). Columns are those of ``table``; whole conversations
+are read too; images are bytes, and become files of the curated folder. Without a split every split is read.
+``HF_ENDPOINT`` names a mirror, ``HF_HOME`` the cache, and the login of `hf auth login` is used. Interrupted
+downloads continue. ``streaming: true`` downloads nothing in advance. Code of a repository is never run.
+Source: https://huggingface.co/docs/datasets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.readers.tables import samples_of
+from curate.sample import BadRow, Sample
+from curate.settings import SourceSettings
+from curate.sources.probe import Probe
+from curate.sources.roots import given_root
+from winnow.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+EXAMPLE = "{location: 'hub:HuggingFaceM4/ChartQA::test', streaming: true}"
+_PREFIX = "hub:"
+
+
+def looks_like(probe: Probe) -> bool:
+    """A location that begins with ``hub:``."""
+    return probe.location.startswith(_PREFIX)
+
+
+def image_root(settings: SourceSettings) -> Path:
+    """Only images that the dataset names by path are looked for there: the working directory."""
+    return given_root(settings) or Path()
+
+
+def local_folder(location: str) -> Path | None:
+    """The folder that a location names instead of a dataset of the hub, if it does."""
+    repo = Path(_parts(location)[0])
+    return repo if repo.is_dir() else None
+
+
+def revision(location: str) -> str:
+    """What tells that a dataset has changed: the commit on the hub; '' without a connection."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        return ""
+    try:
+        return str(huggingface_hub.HfApi().dataset_info(_parts(location)[0]).sha)
+    except (HfHubHTTPError, OSError, ValueError):  # no connection: what the cache holds is read
+        return ""
+
+
+def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
+    """Rows of one split, or of all.
+
+    Raises:
+        UserError: no such dataset, config or split; it needs code of its own; or it cannot be reached.
+    """
+    repo, config, split = _parts(settings.location)
+    source = settings.source if settings.source is not None else repo.rstrip("/").rpartition("/")[2]
+    position = 0
+    for name, rows in _splits(settings.location, repo, config, split or settings.split, settings.streaming):
+        named = settings.model_copy(update={"source": source, "split": settings.split or name})
+        numbered = _numbered(rows, f"{settings.location} {name}".rstrip())
+        for row in samples_of(_told(numbered, settings.location), named, position):
+            yield row
+            position += 1
+
+
+def _parts(location: str) -> tuple[str, str | None, str | None]:
+    """Repository, config and split of ``hub:repo:config:split``."""
+    repo, _, rest = location.removeprefix(_PREFIX).partition(":")
+    config, _, split = rest.partition(":")
+    if not repo:
+        raise UserError(f"{location}: names no dataset; write hub:<repo>[:<config>][:<split>]")
+    return repo, config or None, split or None
+
+
+def _splits(
+    location: str, repo: str, config: str | None, split: str | None, streaming: bool
+) -> Iterator[tuple[str, Iterable[Mapping[str, Any]]]]:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        loaded = datasets.load_dataset(repo, config, split=split or None, streaming=streaming)
+    except DatasetNotFoundError as error:
+        raise UserError(f"{location}: {_sentence(error)}") from error
+    except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"{location}: cannot be loaded ({_sentence(error)})") from error
+    if not isinstance(loaded, datasets.DatasetDict | datasets.IterableDatasetDict):
+        loaded = {split or "": loaded}
+    for name, rows in loaded.items():
+        yield str(name), _as_stored(rows)
+
+
+def _as_stored(rows: Any) -> Iterable[Mapping[str, Any]]:
+    """Rows with images as their bytes, not decoded, and classes by their names."""
+    import datasets
+
+    features: Mapping[str, Any] = rows.features or {}
+    for name, feature in features.items():
+        inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) and feature else None)
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+        elif isinstance(inner, datasets.Image):
+            rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
+    classes = {name: one for name, one in features.items() if isinstance(one, datasets.ClassLabel)}
+    return _with_names(rows, classes) if classes else rows
+
+
+def _with_names(
+    rows: Iterable[Mapping[str, Any]], classes: Mapping[str, datasets.ClassLabel]
+) -> Iterator[Mapping[str, Any]]:
+    """Numbers of classes replaced by their names; -1 stands for a hidden one."""
+    for row in rows:
+        known = {name: one for name, one in classes.items() if isinstance(row[name], int) and row[name] >= 0}
+        yield {**row, **{name: one.int2str(row[name]) for name, one in known.items()}}
+
+
+def _numbered(rows: Iterable[Mapping[str, Any]], where: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    for number, row in enumerate(rows):
+        yield f"{where}: row {number + 1}", number, dict(row)
+
+
+def _told(
+    rows: Iterator[tuple[str, int, dict[str, Any]]], location: str
+) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
+    """The rows; a broken connection or file in their middle is a sentence."""
+    try:
+        yield from rows
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{location}: breaks off ({_sentence(error)}); run again to go on") from error
+
+
+def _sentence(error: BaseException) -> str:
+    words = " ".join(str(error).split())
+    return words[:400] or type(error).__name__

@@ -1,0 +1,181 @@
+"""VQA v1, v2 and OK-VQA: a file of questions and a file of annotations with ten votes each.
+
+Questions: ``{"data_subtype": "val2014", "questions": [{"image_id", "question", "question_id"}]}``.
+Annotations: ``{"annotations": [{"question_id", "answers": [{"answer", "answer_confidence", "answer_id"}],
+"question_type", "answer_type", "multiple_choice_answer", "image_id"}]}``. The location is either file;
+its partner is ``annotations:`` of the recipe or the file of the published name beside it. Test questions
+have no annotations. Images are ``COCO_<subtype>_<image id, 12 digits>.jpg``, also below ``<subtype>/``.
+Source: https://visualqa.org/download.html, https://okvqa.allenai.org/download.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from curate.readers.base import own_id, references, sample, samples, split_in, text
+from curate.readers.json import Value, document_head, iter_document
+from curate.sample import BadRow, Sample
+from curate.settings import SourceSettings
+from curate.sources.partner import Partner
+from curate.sources.placing import Placing, place
+from curate.sources.probe import Probe, as_object
+from winnow.errors import UserError
+
+EXAMPLE = (
+    "{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json, annotations: vqa/v2_mscoco_val2014_annotations.json}"
+)
+_FOLDERS = ("images", "Images/mscoco", "Images/abstract_v002", "Images")
+_PREFIXES = ("OpenEnded_", "MultipleChoice_", "")
+_SCENES = re.compile(r"abstract_v00\d")
+_SUBTYPE = re.compile(r"(train|val|test|test-dev)20\d\d")
+
+
+def looks_like(probe: Probe) -> bool:
+    """The questions, or the annotations."""
+    question, annotation = probe.element("questions"), probe.element("annotations")
+    return {"question", "question_id", "image_id"} <= question.keys() or (
+        {"question_id", "answers"} <= annotation.keys()
+    )
+
+
+def files(settings: SourceSettings) -> list[Path]:
+    """What is read beside the location: the partner file.
+
+    Raises:
+        UserError: it is not there.
+    """
+    location = Path(settings.location)
+    found = [questions_of(location), _annotations_of(settings)]
+    return [path for path in found if path is not None and path != location]
+
+
+def image_root(settings: SourceSettings) -> Path:
+    """The folder given, or the one near the questions where the first images are found."""
+    return _placing(settings).root
+
+
+def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
+    """Every question with its votes; one without an annotation, or the other way round, is a ``BadRow``.
+
+    Raises:
+        UserError: a file is missing or broken.
+    """
+    questions = questions_of(Path(settings.location))
+    annotations = _annotations_of(settings)
+    name = _placing(settings).name
+    partner = Partner(annotations, "annotations", "question_id") if annotations else None
+    source, split = _source(questions, annotations), _split(questions)
+    rows = 0
+
+    def make(row: Mapping[str, Any], where: Value) -> Sample:
+        own = own_id(row, "question_id")
+        annotation = partner.find(own) if partner else {}
+        if annotation is None:
+            raise ValueError(f"question_id {own!r} has no annotation in {annotations}")
+        if annotation and annotation.get("image_id", row.get("image_id")) != row.get("image_id"):
+            raise ValueError(f"question_id {own!r} is about another image in {annotations}")
+        answers = references(annotation.get("answers"))
+        held = {"question", *(["answers"] if annotation.get("answers") == list(answers) else [])}
+        return sample(
+            {**annotation, **row},
+            question=text(row, "question"), answers=answers, own=own, image=name(row), settings=settings,
+            source=source, split=split, held=held,
+        )  # fmt: skip
+
+    for made in samples(iter_document(questions, "questions"), make):
+        yield made
+        rows += 1
+    for bad in partner.left_over() if partner else ():
+        yield BadRow(bad.where, bad.reason, rows)
+        rows += 1
+
+
+def questions_of(location: Path) -> Path:
+    """The file of questions: the location, or the partner of a location that holds annotations.
+
+    Raises:
+        UserError: there is none.
+    """
+    head = document_head(location)
+    if "questions" in head or "annotations" not in head:
+        return location
+    stem = location.name.replace("annotations", "questions")
+    version = "v2_" if stem.startswith("v2_") else ""
+    names = [f"{version}{prefix}{stem.removeprefix(version)}" for prefix in _PREFIXES]
+    found = _beside(location, names, "Questions")
+    if found is None:
+        raise UserError(
+            f"{location}: holds annotations, and {names[0]} is not beside it; give the file of questions as"
+            " location, and this one as `annotations:`"
+        )
+    return found
+
+
+def _annotations_of(settings: SourceSettings) -> Path | None:
+    """The file of annotations; None for questions of a test split, which has none."""
+    location = Path(settings.location)
+    if settings.annotations == "none":
+        return None
+    if settings.annotations is not None:
+        given = Path(settings.annotations)
+        if not given.is_file():
+            raise UserError(f"annotations {given}: no such file")
+        return given
+    head = document_head(location)
+    if "annotations" in head:
+        return location
+    stem = location.name.replace("questions", "annotations")
+    names = list(dict.fromkeys(stem.replace(prefix, "", 1) for prefix in _PREFIXES))
+    found = _beside(location, names, "Annotations")
+    if found is None and not _split(location).startswith("test"):
+        raise UserError(
+            f"{location}: its annotations are not beside it ({names[0]}); name the file with `annotations:`,"
+            " or say `annotations: none` for questions without answers"
+        )
+    return found
+
+
+def _beside(location: Path, names: Sequence[str], folder: str) -> Path | None:
+    folders = (location.parent, location.parent.parent / folder)
+    tried = (base / name for base in folders for name in names if name != location.name)
+    return next((path for path in tried if path.is_file()), None)
+
+
+def _placing(settings: SourceSettings) -> Placing:
+    questions = questions_of(Path(settings.location))
+    head = document_head(questions)
+    kind, subtype = str(head.get("data_type", "mscoco")), str(head.get("data_subtype", ""))
+    if not _SUBTYPE.fullmatch(subtype):
+        subtype = f"{split_in(questions.name) or 'train'}2014"
+    subtype = subtype.replace("test-dev", "test")
+    drawn = _SCENES.fullmatch(kind)
+    stem, suffix = (f"{kind}_{subtype}", "png") if drawn else (f"COCO_{subtype}", "jpg")
+
+    def names(row: Mapping[str, Any]) -> Sequence[str]:
+        image_id = own_id(row, "image_id")
+        if not isinstance(image_id, int) or image_id < 0:
+            raise ValueError("'image_id' must be a whole number from 0")
+        digits = f"{image_id:012d}"
+        return f"{subtype}/{stem}_{digits}.{suffix}", f"{stem}_{digits}.{suffix}", f"{digits}.{suffix}"
+
+    return place(settings.model_copy(update={"location": str(questions)}), iter_document(questions, "questions"),
+                 names, _FOLDERS)  # fmt: skip
+
+
+def _split(questions: Path) -> str:
+    subtype = document_head(questions).get("data_subtype")
+    return split_in(subtype if isinstance(subtype, str) else "", questions.name)
+
+
+def _source(questions: Path, annotations: Path | None) -> str:
+    """``ok_vqa``, ``vqa_v2`` or ``vqa_v1``, by what the files say."""
+    head = document_head(questions)
+    first = next(iter(iter_document(annotations, "annotations")), None) if annotations else None
+    vote = as_object(as_object(first.value).get("answers")) if isinstance(first, Value) else {}
+    info = as_object(head.get("info"))
+    if "raw_answer" in vote or re.search("ok-?vqa", f"{info.get('description')} {info.get('url')}", re.IGNORECASE):
+        return "ok_vqa"
+    return "vqa_v2" if str(info.get("version", "")).startswith("2") or questions.name.startswith("v2_") else "vqa_v1"

@@ -1,0 +1,192 @@
+"""WebDataset: tar shards whose members of one name up to the first dot make one sample.
+
+``000001.jpg``, ``000001.json`` and ``000001.txt`` are one sample of key ``000001``; folders count to the key.
+Images become the sample's images in the order of the shard. ``.json`` holds the columns of ``table`` (or a
+whole conversation), ``.txt`` the caption, ``.cls`` the number of a class; other texts are columns of their
+name (``question.txt``, ``answer.txt``), and what is neither goes to ``meta`` as base64. The location is a
+shard, a folder of shards, or a pattern (``shards-{000000..000041}.tar``, ``*.tar``); compressed shards are
+read too. Nothing is unpacked under a name of the shard. Source: https://github.com/webdataset/webdataset.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from curate.jsonl import parse_json
+from curate.readers.tables import CAPTION_QUESTION, samples_of
+from curate.sample import BadRow, Sample
+from curate.settings import SourceSettings
+from curate.sources.files import files_of, of_split
+from curate.sources.probe import Probe
+from curate.sources.roots import given_root
+from winnow.errors import UserError
+
+EXAMPLE = "{location: 'shards/train-{000000..000041}.tar'}"
+SUFFIXES = (".tar", ".tgz", ".gz", ".bz2", ".xz")
+_IMAGES = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jp2", "avif", "ppm", "heic", "jfif")
+_MAX_MEMBER = 256 << 20
+_MAX_MEMBERS = 1000
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+_DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError)
+Group = dict[str, bytes]  # the members of one sample by suffix
+
+
+def looks_like(probe: Probe) -> bool:
+    """A tar file, packed or not; or a folder or pattern of such."""
+    if probe.is_file:
+        return _is_packed(probe.path) or probe.start[257:262] == b"ustar"
+    return bool(_shards(probe.location))
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
+
+
+def image_root(settings: SourceSettings) -> Path:
+    """The folder of the shards; the images are in them."""
+    location = Path(settings.location)
+    return given_root(settings) or (location if location.is_dir() else location.parent)
+
+
+def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
+    """Samples of all shards in order.
+
+    A shard that ends too early or is damaged costs its last sample and the rest of the shard: a ``BadRow`` says so.
+
+    Raises:
+        UserError: no such shard.
+    """
+    shards = of_split(_shards(settings.location), settings.split)
+    if not shards:
+        raise UserError(f"{settings.location}: no tar file there")
+    position = 0
+    for path, split in shards:
+        rows = samples_of(_rows(path), settings.model_copy(update={"split": split}))
+        for row in rows:
+            yield dataclasses.replace(row, position=position) if isinstance(row, BadRow) else row
+            position += 1
+
+
+def _rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
+    """Samples of a shard as rows of columns."""
+    for key, members in _groups(path):
+        where = f"{path}: {key}"
+        if isinstance(members, str):
+            yield BadRow(where, members, 0)
+            continue
+        try:
+            yield where, 0, _columns(key, members)
+        except ValueError as error:
+            yield BadRow(where, str(error), 0)
+
+
+def _columns(key: str, members: Group) -> dict[str, Any]:
+    """Columns of one sample, as ``table`` knows them.
+
+    Raises:
+        ValueError: a text is not UTF-8, or the JSON is none.
+    """
+    columns: dict[str, Any] = {"id": key}
+    images = []
+    for suffix, data in members.items():
+        kind = suffix.rpartition(".")[2]
+        if kind in _IMAGES:
+            images.append({"bytes": data, "path": f"{key}.{suffix}"} if data else {"path": f"{key}.{suffix}"})
+        elif kind == "json":
+            value = parse_json(data)
+            columns = {**columns, **value} if isinstance(value, dict) else {**columns, suffix: value}
+        elif kind in ("txt", "text", "cls", "caption"):
+            try:
+                text = data.decode()
+            except UnicodeDecodeError:
+                raise ValueError(f".{suffix} is not UTF-8") from None
+            columns.setdefault({"txt": "text"}.get(suffix, suffix.removesuffix(".txt")), text)
+        else:
+            columns[suffix] = data
+    if images:
+        named = next((name for name in ("image", "images") if name in columns), "image")
+        columns[named] = images
+    return _with_class(columns)
+
+
+def _with_class(columns: dict[str, Any]) -> dict[str, Any]:
+    """A class is the answer of a sample that has no text at all."""
+    texts = {"text", "caption", "answer", "answers", "conversations", "messages", "response", "captions"}
+    if "cls" in columns and texts.isdisjoint(columns):
+        columns = {"question": "What is shown in the image?", "answer": str(columns["cls"]).strip(), **columns}
+    elif texts.isdisjoint(columns):
+        columns = {"question": CAPTION_QUESTION, "answer": "", **columns}
+    return columns
+
+
+def _groups(path: Path) -> Iterator[tuple[str, Group | str]]:
+    """Consecutive members of one key, as suffix → bytes; the text says what is wrong with a group."""
+    members = _members(path)
+    for key, group in itertools.groupby(members, lambda member: member[0]):
+        found: Group = {}
+        trouble = ""
+        for _, suffix, data in group:
+            if isinstance(data, str):
+                trouble = data
+            elif len(found) == _MAX_MEMBERS:
+                trouble = f"more than {_MAX_MEMBERS} members of one key"
+            elif suffix in found:
+                trouble = f"two members .{suffix} of one key"
+            else:
+                found[suffix] = data
+        yield key, trouble or found
+
+
+def _members(path: Path) -> Iterator[tuple[str, str, bytes | str]]:
+    """Key, suffix and bytes of each member; one last text if the shard is damaged."""
+    key = ""
+    try:
+        with tarfile.open(path, "r|*") as shard:
+            for member in shard:
+                shard.members.clear()  # type: ignore[attr-defined]  # tarfile would remember every one
+                key, suffix = _split_name(member.name)
+                if not member.isreg() or not suffix or key.rpartition("/")[2].startswith("__"):
+                    continue  # folders, links, devices; names without a suffix; notes about the shard
+                if member.size > _MAX_MEMBER:
+                    yield key, suffix, f".{suffix} has {member.size:,} bytes, more than {_MAX_MEMBER:,}"
+                    continue
+                handle = shard.extractfile(member)
+                data = handle.read() if handle else b""
+                if len(data) < member.size:
+                    raise tarfile.ReadError("unexpected end of data")
+                yield key, suffix, data
+            end = shard.offset
+    except _DAMAGE as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        yield key, "", f"truncated or damaged tar ({detail}); the rest of the shard could not be read"
+        return
+    if not _has_end_mark(path, end):
+        yield f"after {key}", "", "truncated tar: it ends without its end mark, so samples may be missing"
+
+
+def _has_end_mark(path: Path, offset: int) -> bool:
+    """Whether a block of zeros follows the last member; tarfile takes a file that just stops for a whole one."""
+    with path.open("rb") as handle:
+        if handle.read(6).startswith(_COMPRESSED):
+            return True  # the compression has its own
+        handle.seek(offset)
+        return handle.read(512) == bytes(512)
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """Key and suffix: the name is cut at the first dot behind the last slash."""
+    folder, slash, base = name.removeprefix("./").rpartition("/")
+    stem, _, suffix = base.partition(".")
+    return f"{folder}{slash}{stem}", suffix.lower()
+
+
+def _shards(location: str) -> list[Path]:
+    if Path(location).is_file():
+        return [Path(location)]
+    return [path for path in files_of(location, SUFFIXES) if path.suffix == ".tar" or _is_packed(path)]

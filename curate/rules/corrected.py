@@ -1,0 +1,111 @@
+"""Rows as read → rows as judged: image keys joined, reviewers' corrections applied."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from curate.keys import answer_key, question_key
+from curate.readers.ingest import ROWS, row_of
+from curate.rules.columns import parquet
+from curate.workspace import Workspace, query_batches, read_batches, row_count, write_parquet
+from winnow import corrections
+from winnow.corrections import Correction, Resolved
+from winnow.files import write_json
+from winnow.progress import Bar
+from winnow.records import from_record
+from winnow.tables import database
+
+CORRECTED = pa.schema(
+    [
+        *ROWS,
+        ("image_keys", pa.list_(pa.string())),
+        ("content_hash", pa.string()),
+        ("question_key", pa.string()),
+        ("answer_key", pa.string()),
+        ("forced", pa.string()),
+        ("forced_by", pa.string()),
+    ]
+)
+# The key of each image of each row, in their order; null for a file that could not be read.
+_KEYS = """
+    SELECT p.image_key
+    FROM (
+        SELECT position, unnest(images) AS path, generate_subscripts(images, 1) AS image_no FROM {rows}
+    ) i LEFT JOIN {paths} p ON p.path = i.path
+    ORDER BY i.position, i.image_no
+"""
+_ROWS_AT_ONCE = 2048  # held as Python objects
+
+
+def write_corrected(space: Workspace, folder: Path | None) -> None:
+    """Write ``space.samples`` (schema ``CORRECTED``) and, where a folder of corrections is given, what became of each.
+
+    Raises:
+        UserError: a line of the folder is no correction.
+    """
+    lines = corrections.read_corrections(folder) if folder else []
+    resolved = corrections.resolve(lines)
+    status: dict[str, str] = {}
+    query = _KEYS.format(rows=parquet([space.rows]), paths=parquet([space.paths]))
+    with database(space.work) as connection, Bar("apply corrections", row_count(space.rows)) as bar:
+        rows = _with_keys(space.rows, query_batches(connection, query))
+        write_parquet(space.samples, _corrected(rows, resolved, status, bar), CORRECTED)
+    write_json(space.corrections, _report(lines, resolved, status))
+
+
+def _with_keys(rows: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
+    """Stored rows, some at a time, each with ``image_keys`` from the stream of keys of all rows."""
+    keys = (key for batch in batches for key in batch.column("image_key").to_pylist())
+    for batch in read_batches(rows):
+        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+            some = batch.slice(start, _ROWS_AT_ONCE).to_pylist()
+            yield [{**row, "image_keys": list(itertools.islice(keys, len(row["images"])))} for row in some]
+
+
+def _corrected(
+    rows: Iterator[list[dict[str, Any]]], resolved: Mapping[str, Resolved], status: dict[str, str], bar: Bar
+) -> Iterator[pa.RecordBatch]:
+    for some in rows:
+        yield pa.RecordBatch.from_pylist([_judged(row, resolved, status) for row in some], CORRECTED)
+        bar.advance(len(some))
+
+
+def _judged(row: dict[str, Any], resolved: Mapping[str, Resolved], status: dict[str, str]) -> dict[str, Any]:
+    record = json.loads(row["record"])
+    row["content_hash"] = corrections.content_hash(row["image_keys"], record)
+    row["forced"] = row["forced_by"] = None
+    if row["bad_row"] is None and row["sample_id"] in resolved:
+        applied = corrections.apply(record, row["content_hash"], resolved[row["sample_id"]])
+        status.update(applied.status)
+        if applied.record != record:
+            record = applied.record
+            sample = from_record(record, where=row["sample_id"])
+            row.update({**row_of(sample), "sample_id": row["sample_id"]})
+        if applied.forced:
+            row["forced"] = applied.forced
+            row["forced_by"] = json.dumps({"corrections": sorted(applied.status)})
+    row["question_key"], row["answer_key"] = question_key(record), answer_key(record)
+    return row
+
+
+def _report(lines: list[Correction], resolved: Mapping[str, Resolved], status: Mapping[str, str]) -> dict[str, Any]:
+    """The fate of every line, with counts: see ``corrections.Applied``, or ``superseded`` by a later line
+    of its reviewer, ``undone``, ``elsewhere`` (no such row in this set)."""
+    undone = {(line.reviewer, line.undoes) for line in lines if line.action == "undo"}
+    live = {line.correction_id for one in resolved.values() for line in (*one.agreed, *one.conflicts)}
+    fates = {}
+    for line in lines:
+        if line.action == "undo":
+            continue
+        if line.correction_id in live:
+            fates[line.correction_id] = status.get(line.correction_id, "elsewhere")
+        else:
+            fates[line.correction_id] = "undone" if (line.reviewer, line.correction_id) in undone else "superseded"
+    return {"counts": dict(sorted(Counter(fates.values()).items())), "lines": fates}

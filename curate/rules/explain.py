@@ -1,0 +1,147 @@
+"""Why a row has its fate: every rule in order, with values and thresholds, fired or not."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
+from curate.report.results import SAMPLES_TABLE
+from curate.rules.columns import create_facts, create_views, parquet
+from curate.rules.decide import check_rules, lock
+from curate.rules.fates import CheckedRule
+from curate.workspace import Workspace, of_this_version
+from winnow.corrections import Correction, read_corrections
+from winnow.errors import UserError
+from winnow.recipe import parse_recipe
+from winnow.run import read_manifest
+from winnow.tables import database
+
+_LISTED = 5
+_REPEATS = """
+    SELECT r.sample_id FROM duplicates d JOIN rows r USING (position) WHERE d.duplicate_of = ? ORDER BY r.position
+"""
+
+
+@dataclass(frozen=True)
+class RuleOutcome:
+    """One rule on one sample.
+
+    Attributes:
+        rule: the rule.
+        fired: whether it fired on any of the sample's images.
+        values: column → value, of the image on which it fired, else of the first.
+    """
+
+    rule: CheckedRule
+    fired: bool
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything that curation knows about one sample.
+
+    Attributes:
+        sample: its row of ``samples.parquet``.
+        decision: its row of ``decisions.parquet``.
+        rules: all rules in order.
+        contamination: its rows of ``contamination.parquet``.
+        duplicates: what counted as near-identical, if the recipe sought duplicates.
+        stands_for: rows that were found to repeat it, the first of them; ``repeats`` counts all.
+        rival: a row about a near-identical picture with the same question and another answer, or None.
+        corrections: reviewers' lines about it with what became of each.
+    """
+
+    sample: dict[str, Any]
+    decision: dict[str, Any]
+    rules: list[RuleOutcome]
+    contamination: list[dict[str, Any]]
+    duplicates: DuplicateSettings | None
+    stands_for: list[str]
+    repeats: int
+    rival: str | None
+    corrections: list[tuple[Correction, str]]
+
+
+def explain(folder: Path, sample_id: str) -> Explanation:
+    """Evaluate every rule of a finished curation on one of its rows again.
+
+    Raises:
+        UserError: the folder is unfinished or has no such row (near ids are named).
+    """
+    manifest = read_manifest(folder, finish_with="curate run RECIPE")
+    recipe = parse_recipe(manifest["recipe"], CurateRecipe, where=f"{folder}/manifest.json")
+    space = Workspace(folder)
+    rules = check_rules(all_rules(recipe), recipe.signals.scores)
+    with of_this_version(space), database(space.work) as connection:
+        create_views(connection, space, recipe.losses)
+        query = "SELECT * FROM {} WHERE sample_id = ?"
+        samples = _rows(connection, query.format(parquet([folder / SAMPLES_TABLE])), sample_id)
+        if not samples:
+            raise UserError(f"{folder}: no row {sample_id!r}; {_near(connection, sample_id)}")
+        decisions = _rows(connection, query.format(parquet([space.decisions])), sample_id)
+        columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
+        create_facts(connection, columns, f"r.position = {int(samples[0]['position'])}")
+        position = {"position": int(samples[0]["position"])}
+        repeats = connection.execute(_REPEATS, [sample_id]).fetchall()
+        rival = connection.execute(
+            "SELECT conflict_with FROM duplicates WHERE position = $position", position
+        ).fetchone()
+        matches: list[dict[str, Any]] = []
+        if space.contamination.is_file():
+            matches = _rows(connection, query.format(parquet([space.contamination])), sample_id)
+        lock(connection)
+        outcomes = [_outcome(connection, rule) for rule in rules]
+    return Explanation(
+        sample=samples[0],
+        decision=decisions[0],
+        rules=outcomes,
+        contamination=matches,
+        duplicates=recipe.duplicates,
+        stands_for=[str(row[0]) for row in repeats[:_LISTED]],
+        repeats=len(repeats),
+        rival=rival[0] if rival else None,
+        corrections=_corrections(space, recipe.corrections, sample_id),
+    )
+
+
+def _corrections(space: Workspace, folder: Path | None, sample_id: str) -> list[tuple[Correction, str]]:
+    """Reviewers' lines about a row, in the order of time; lines written since the last decision are ``new``."""
+    if folder is None or not space.corrections.is_file():
+        return []
+    fates = json.loads(space.corrections.read_text(encoding="utf-8"))["lines"]
+    lines = [line for line in read_corrections(folder) if line.sample_id == sample_id and line.action != "undo"]
+    return [(line, fates.get(line.correction_id, "new")) for line in lines]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str, value: str) -> list[dict[str, Any]]:
+    found = connection.execute(query, [value])
+    names = [column[0] for column in found.description or []]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _outcome(connection: duckdb.DuckDBPyConnection, rule: CheckedRule) -> RuleOutcome:
+    fires = f"coalesce({rule.expression.sql}, false)"
+    columns = "".join(f', "{name}"' for name in rule.expression.columns)
+    row = connection.execute(f"SELECT {fires}{columns} FROM facts ORDER BY 1 DESC, image_no LIMIT 1").fetchone()
+    if row is None:
+        return RuleOutcome(rule, False, {})
+    return RuleOutcome(rule, bool(row[0]), dict(zip(rule.expression.columns, row[1:], strict=True)))
+
+
+def _near(connection: duckdb.DuckDBPyConnection, sample_id: str) -> str:
+    tail = sample_id.rsplit("/", 1)[-1]
+    rows = connection.execute(
+        "SELECT sample_id FROM rows ORDER BY jaro_winkler_similarity(sample_id, ?) DESC, position LIMIT 20", [sample_id]
+    ).fetchall()
+    ids = [str(row[0]) for row in rows]
+    near = (
+        difflib.get_close_matches(sample_id, ids, n=3, cutoff=0.5) or [one for one in ids if tail in one][:3] or ids[:3]
+    )
+    return f"did you mean {' or '.join(near)}?" if near else "it has no rows"

@@ -1,0 +1,196 @@
+"""Evaluations side by side, on the rows that all of them answered questions about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalsuite.analysis.results import Row, TaskResult, score_rows, slice_masks
+from evalsuite.finished import load_evaluation
+from evalsuite.scoring import Column
+from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
+from evalsuite.tasks.spec import TaskSpec
+from winnow.errors import UserError
+
+_LISTED = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """One side of a comparison: its name, tasks and rows."""
+
+    name: str
+    specs: Mapping[str, TaskSpec]
+    rows: Mapping[str, Sequence[Row]]
+
+
+def load_run(folder: Path) -> Run:
+    """A finished evaluation as one side of a comparison.
+
+    Raises:
+        UserError: the folder is no finished evaluation.
+    """
+    return Run(str(folder), *load_evaluation(folder))
+
+
+def compare_folders(baseline: Path, others: Sequence[Path], seed: int = 0) -> dict[str, Any]:
+    """``compare`` of finished evaluations.
+
+    Raises:
+        UserError: a folder is no finished evaluation, or one shares no row with the baseline.
+    """
+    found = compare(load_run(baseline), [load_run(other) for other in others], seed)
+    for run in found["runs"]:
+        if not run["tasks"]:
+            raise UserError(f"{baseline} and {run['run']} share no row of a task; they cannot be compared")
+    return found
+
+
+def check_baseline(baseline: Path, specs: Mapping[str, TaskSpec]) -> None:
+    """Refuse a baseline that cannot be compared, before a model is asked.
+
+    Raises:
+        UserError: the folder is no finished evaluation, or holds none of these tasks.
+    """
+    before, _ = load_evaluation(baseline)
+    if not before.keys() & specs.keys():
+        raise UserError(f"{baseline}: shares no task with this evaluation; it has {', '.join(before)}")
+
+
+def compare(baseline: Run, runs: Sequence[Run], seed: int = 0) -> dict[str, Any]:
+    """Each of ``runs`` (B) minus ``baseline`` (A), task by task.
+
+    Rows count that every evaluation with the task holds with the same images, question and
+    references, and that no server failed to answer; the others are counted, not compared. Both sides
+    are scored anew on those rows, with the task settings of B.
+
+    Returns:
+        ``{"baseline": …, "tests": n, "runs": [{"run": …, "tasks": {…}}]}``; p-values of headline
+        metrics are adjusted over all tasks and runs (Holm), those of slices over all slices
+        (Benjamini-Hochberg).
+    """
+    compared: list[dict[str, Any]] = []
+    for run in runs:
+        tasks = {}
+        for name in run.specs:
+            if name in baseline.specs:
+                others = [other.rows[name] for other in runs if other is not run and name in other.specs]
+                if entry := _compare_task(run.specs[name], baseline.rows[name], run.rows[name], others, seed):
+                    tasks[name] = entry
+        compared.append({"run": run.name, "tasks": tasks})
+    _adjust([task for run in compared for task in run["tasks"].values()])
+    tests = sum(len(run["tasks"]) for run in compared)
+    return {"baseline": baseline.name, "tests": tests, "runs": compared}
+
+
+def _compare_task(
+    spec: TaskSpec, a: Sequence[Row], b: Sequence[Row], others: Sequence[Sequence[Row]], seed: int
+) -> dict[str, Any] | None:
+    sides = [{row["sample_id"]: row for row in rows} for rows in (a, b, *others)]
+    old, new = sides[:2]
+    met = [key for key in new if key in old]
+    everywhere = [key for key in met if all(key in side for side in sides[2:])]
+    same = [key for key in everywhere if len({_question(side[key]) for side in sides}) == 1]
+    asked = [key for key in same if not any(side[key]["status"] == "failed" for side in sides)]
+    if not asked:
+        return None
+    first, second = score_rows(spec, [old[key] for key in asked]), score_rows(spec, [new[key] for key in asked])
+    masks = slice_masks(second.rows, spec.slice_names)
+    metrics = {}
+    slices: dict[str, dict[str, Any]] = {
+        name: {value: {"n": int(mask.sum())} for value, mask in values.items()} for name, values in masks.items()
+    }
+    for one, two in zip(first.columns, second.columns, strict=True):
+        metrics[one.name] = _difference(one, two, None, (first, second), seed)
+        for name, values in masks.items():
+            for value, mask in values.items():
+                slices[name][value][one.name] = _difference(one, two, mask, (first, second), seed)
+    return {
+        "n": len(asked),
+        "only_in_a": len(old) - len(met),
+        "only_in_b": len(new) - len(met),
+        "elsewhere": len(met) - len(everywhere),
+        "changed": len(everywhere) - len(same),
+        "failed": len(same) - len(asked),
+        "headline": second.headline.name,
+        "coverage": _coverage((first, second)),
+        "metrics": metrics,
+        "slices": slices,
+        **_wins(first, second),
+    }
+
+
+def _coverage(results: tuple[TaskResult, TaskResult], mask: np.ndarray | None = None) -> dict[str, float]:
+    """Share of the rows with an answer on both sides."""
+    answered = (np.array([row["status"] == "ok" for row in result.rows]) for result in results)
+    a, b = (float(one.mean() if mask is None else one[mask].mean()) for one in answered)
+    return {"a": a, "b": b}
+
+
+def _question(row: Row) -> tuple[Any, ...]:
+    return tuple(row["image_keys"]), row["question"], tuple(row["references"])
+
+
+def _difference(
+    a: Column, b: Column, mask: np.ndarray | None, results: tuple[TaskResult, TaskResult], seed: int
+) -> dict[str, Any]:
+    """One metric on both sides. Its p is McNemar's where rows are right or wrong and share no image."""
+    chosen = slice(None) if mask is None else mask
+    one, two, clusters = a.sums[chosen], b.sums[chosen], results[1].clusters[chosen]
+    found = paired_difference(one, two, clusters, a.estimate, seed=seed)
+    applies = np.isfinite(a.per_row[chosen]) & np.isfinite(b.per_row[chosen])
+    right = [column.per_row[chosen][applies] > 0.5 for column in (a, b)]
+    test = mcnemar(*right) if a.binary and b.binary else None
+    exact = test is not None and found.n == found.clusters
+    return {
+        "a": _finite(a.estimate(one.sum(0, keepdims=True))[0]),
+        "b": _finite(b.estimate(two.sum(0, keepdims=True))[0]),
+        "difference": _finite(found.value),
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "p": test.p_exact if test and exact else found.p,
+        "test": "McNemar, exact" if exact else "paired bootstrap over images",
+        "n": found.n,
+        "images": found.clusters,
+        "coverage": _coverage(results, mask),
+        "smallest_detectable": smallest_detectable(found.se) if found.se is not None else None,
+        "mcnemar": asdict(test) if test else None,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _adjust(tasks: Sequence[dict[str, Any]]) -> None:
+    """Add ``p_holm`` to headline metrics and ``q`` to their slices."""
+    headlines = [task["metrics"][task["headline"]] for task in tasks]
+    slices = [
+        entry[task["headline"]] for task in tasks for values in task["slices"].values() for entry in values.values()
+    ]
+    for entries, key, rule in ((headlines, "p_holm", holm), (slices, "q", benjamini_hochberg)):
+        adjusted = rule([np.nan if entry["p"] is None else entry["p"] for entry in entries])
+        for entry, value in zip(entries, adjusted.tolist(), strict=True):
+            entry[key] = _finite(value)
+
+
+def _wins(first: TaskResult, second: TaskResult) -> dict[str, Any]:
+    """Rows that B does better, worse, and that both get wrong on the headline metric, largest change first."""
+    change = second.headline.per_row - first.headline.per_row
+    ids = [row["sample_id"] for row in second.rows]
+    order = np.argsort(-np.abs(change), kind="stable")
+    groups = {
+        "better": [ids[i] for i in order if change[i] > 0],
+        "worse": [ids[i] for i in order if change[i] < 0],
+        "both_wrong": [ids[i] for i in np.flatnonzero((first.headline.per_row == 0) & (second.headline.per_row == 0))],
+    }
+    listed = {key for group in groups.values() for key in group[:_LISTED]}
+    return {
+        **{name: len(group) for name, group in groups.items()},
+        **{f"{name}_ids": group[:_LISTED] for name, group in groups.items()},
+        "answers_before": {row["sample_id"]: row["raw"] for row in first.rows if row["sample_id"] in listed},
+    }

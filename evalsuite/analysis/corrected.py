@@ -1,0 +1,86 @@
+"""Scores as they would be if the reviewers' decisions about evaluation rows were applied."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsuite.analysis.results import Row, TaskResult, bounds, score_rows
+from evalsuite.statistics import exact_when_unanimous, intervals
+from winnow.corrections import Resolved, read_corrections, resolve
+from winnow.files import digest_of, sha256_file
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What happens to one row: ``status`` and, where it was relabelled, the new references."""
+
+    status: str
+    references: tuple[str, ...] | None = None
+
+
+def resolved_corrections(folder: Path | None) -> dict[str, Resolved]:
+    """Agreed and conflicting corrections by sample id; none without a folder.
+
+    Raises:
+        UserError: a line is no correction.
+    """
+    return resolve(read_corrections(folder)) if folder is not None else {}
+
+
+def corrections_digest(folder: Path) -> str:
+    """Digest of the files that ``read_corrections`` reads."""
+    return digest_of({path.name: sha256_file(path) for path in sorted(folder.glob("*.jsonl"))})
+
+
+def judge_row(row: Row, resolved: Resolved) -> Correction:
+    """``excluded``, ``relabelled``, ``question edited`` (left out: the model was asked another one), ``stale``
+    (the row is not the one that was reviewed), ``conflict`` or ``none``."""
+    relevant = [line for line in resolved.agreed if line.action in ("exclude_from_eval", "relabel", "edit_question")]
+    fresh = [line for line in relevant if line.content_hash == row.get("content_hash")]
+    actions = {line.action: line for line in fresh}
+    if "exclude_from_eval" in actions:
+        return Correction("excluded")
+    if "edit_question" in actions:
+        return Correction("question edited")
+    if "relabel" in actions:
+        new = actions["relabel"].new
+        return Correction("relabelled", tuple(new) if isinstance(new, list) else (new or "",))
+    if relevant:
+        return Correction("stale")
+    return Correction("conflict" if resolved.conflicts else "none")
+
+
+def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed: int) -> dict[str, Any] | None:
+    """The task scored anew on corrected rows; None where no reviewer said anything about them.
+
+    Corpus metrics take their document frequencies from the corrected rows.
+    """
+    touched = {row["sample_id"]: judge_row(row, resolved[row["sample_id"]])
+               for row in result.rows if row["sample_id"] in resolved}  # fmt: skip
+    counted = Counter(one.status for one in touched.values() if one.status != "none")
+    if not counted:
+        return None
+    rows = _apply(result.rows, touched)
+    entry: dict[str, Any] = {"n": len(rows), "coverage": None, "counts": dict(sorted(counted.items())), "metrics": {}}
+    if not rows:
+        return entry
+    again = score_rows(result.spec, rows)
+    entry["coverage"] = sum(row["status"] == "ok" for row in again.rows) / len(rows)
+    found = intervals([(column.sums, column.estimate, None) for column in again.columns], again.clusters, seed=seed)
+    for column, one in zip(again.columns, found, strict=True):
+        entry["metrics"][column.name] = bounds(exact_when_unanimous(one) if column.binary else one)
+    return entry
+
+
+def _apply(rows: Sequence[Row], touched: Mapping[str, Correction]) -> list[Row]:
+    kept = []
+    for row in rows:
+        one = touched.get(row["sample_id"])
+        if one and one.status in ("excluded", "question edited"):
+            continue
+        kept.append({**row, "references": list(one.references)} if one and one.references else row)
+    return kept

@@ -1,0 +1,156 @@
+"""Rows of replies read, scored and summarised: one ``TaskResult`` a task, and its part of ``scores.json``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from evalsuite.runs.store import BASE_SCHEMA
+from evalsuite.scoring import Answered, Column, score
+from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
+from evalsuite.tasks.extract import STATUSES, read_answer
+from evalsuite.tasks.spec import TaskSpec
+
+SLICE = "slice_"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task, scored.
+
+    Attributes:
+        rows: dictionaries with the columns of ``predictions.parquet``, in input order.
+        columns: the metrics.
+        clusters: (rows,) number of each row's image; rows with the same images belong together.
+    """
+
+    spec: TaskSpec
+    rows: list[Row]
+    columns: list[Column]
+    clusters: np.ndarray
+
+    @property
+    def headline(self) -> Column:
+        """The task's first metric."""
+        return self.columns[0]
+
+
+def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
+    """Read the answers out of the raw replies and score them; what a model said is never changed."""
+    read = []
+    for row in rows:
+        choices = row.get("choices") or ()
+        extracted, status = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction, choices)
+        read.append({**row, "extracted": extracted, "status": status})
+    answered = Answered(
+        ids=[row["sample_id"] for row in read],
+        texts=[row["extracted"] for row in read],
+        references=[row["references"] for row in read],
+        raws=[row["raw"] or "" if row["status"] in ("ok", "unparsed") else None for row in read],
+        choices=[row.get("choices") or () for row in read],
+        slices=[{name: row.get(SLICE + name) or "" for name in spec.slice_names} for row in read],
+        images=[" ".join(row["images"]) for row in read],
+    )
+    columns = score(answered, spec.metrics)
+    for number, row in enumerate(read):
+        row.update({column.name: _finite(float(column.per_row[number])) for column in columns})
+    clusters = cluster_codes([tuple(row["image_keys"]) or row["sample_id"] for row in read])
+    return TaskResult(spec, read, columns, clusters)
+
+
+def to_table(result: TaskResult) -> pa.Table:
+    """The rows as an Arrow table in the column order of ``predictions.parquet``."""
+    slices = sorted({key for row in result.rows for key in row if key.startswith(SLICE)})
+    schema = pa.schema(
+        [
+            *BASE_SCHEMA,
+            *((column.name, pa.float64()) for column in result.columns),
+            *((name, pa.string()) for name in slices),
+        ]
+    )
+    return pa.Table.from_pylist(result.rows, schema=schema)
+
+
+def slice_masks(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Slice column → value → mask of its rows; values in alphabetical order, columns without values left out."""
+    masks: dict[str, dict[str, np.ndarray]] = {}
+    for key in keys:
+        values = np.array([row.get(SLICE + key) or "" for row in rows])
+        found = {value: values == value for value in sorted(set(values.tolist())) if value}
+        if found:
+            masks[SLICE + key] = found
+    return masks
+
+
+def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
+    """The task's entry in ``scores.json``: counts, statuses, metrics and slices with intervals."""
+    n = len(result.rows)
+    statuses = Counter(row["status"] for row in result.rows)
+    answered = np.array([row["status"] == "ok" for row in result.rows])
+    masks = slice_masks(result.rows, result.spec.slice_names)
+    parts: list[tuple[Floats, Any, np.ndarray | None]] = []
+    for column in result.columns:
+        parts.append((column.sums, column.estimate, None))
+        parts += [(column.sums, column.estimate, mask) for values in masks.values() for mask in values.values()]
+    binary = [column.binary for column in result.columns for _ in range(len(parts) // len(result.columns))]
+    found = iter(
+        exact_when_unanimous(one) if right_or_wrong else one
+        for one, right_or_wrong in zip(intervals(parts, result.clusters, seed=seed), binary, strict=True)
+    )
+    metrics: dict[str, Any] = {}
+    slices: dict[str, dict[str, Any]] = {
+        name: {value: {"n": int(mask.sum()), "coverage": _share(answered[mask])} for value, mask in values.items()}
+        for name, values in masks.items()
+    }
+    for column in result.columns:
+        whole = next(found)
+        metrics[column.name] = {
+            **bounds(whole),
+            "n": n,
+            "images": whole.clusters,
+            "coverage": _share(answered),
+            "answered": _estimate(column, answered),
+            "variant": column.variant,
+        }
+        for name, values in masks.items():
+            for value in values:
+                slices[name][value][column.name] = bounds(next(found))
+    return {
+        "n": n,
+        "coverage": _share(answered),
+        "statuses": {status: statuses[status] for status in STATUSES},
+        "headline": result.headline.name,
+        "metrics": metrics,
+        "slices": slices,
+    }
+
+
+def bounds(interval: Interval) -> dict[str, float | None]:
+    """``value``, ``ci_low``, ``ci_high``."""
+    return {"value": _finite(interval.value), "ci_low": interval.low, "ci_high": interval.high}
+
+
+def _estimate(column: Column, mask: np.ndarray) -> float | None:
+    """The metric on the rows that were answered; None if none was."""
+    return _finite(float(column.estimate(column.sums[mask].sum(0, keepdims=True))[0])) if mask.any() else None
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _share(mask: np.ndarray) -> float:
+    return float(mask.mean()) if len(mask) else 0.0
+
+
+def counts(results: Mapping[str, TaskResult]) -> dict[str, Any]:
+    """Rows per status of every task, for the manifest."""
+    return {
+        name: dict(sorted(Counter(row["status"] for row in result.rows).items())) for name, result in results.items()
+    }

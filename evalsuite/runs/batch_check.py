@@ -1,0 +1,107 @@
+"""Does the batch size change answers? The same rows one at a time and as the run computes them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalsuite.backends import Reply, Request
+from evalsuite.backends.choice import Backend, choose
+from evalsuite.recipe import EvalRecipe
+from evalsuite.runs.requests import build_requests, distinct_requests, hash_images
+from evalsuite.tasks.load import load_task
+from evalsuite.tasks.spec import load_spec
+from winnow.errors import UserError
+from winnow.progress import Bar
+from winnow.recipe import load_recipe
+
+_SHOWN = 20
+
+
+def check_batches(path: Path, samples: int) -> dict[str, Any]:
+    """Ask ``samples`` rows of a recipe at batch size 1 and at its own, and say which answers differ.
+
+    Nothing is stored, and nothing stored is used.
+
+    Raises:
+        UserError: recipe, task, model or server is missing or wrong.
+    """
+    recipe = load_recipe(path, EvalRecipe)
+    backend = choose(recipe)
+    render = backend.renderer()
+    specs = [load_spec(name) for name in recipe.tasks]
+    tasks = [load_task(spec, limit=recipe.limit, seed=recipe.seed) for spec in specs]
+    asked = [entry for task in tasks for entry in build_requests(task, hash_images(task), render, backend.identity)]
+    requests = distinct_requests(asked)
+    if not requests:
+        raise UserError(f"{path}: no row of its tasks can be asked")
+    chosen = draw(requests, samples, recipe.seed)
+    whole = _ask(backend, chosen, None, f"batches of {batch_size(recipe)}")
+    return compare_batches(backend, recipe, chosen, whole, ids_of(asked))
+
+
+def compare_batches(
+    backend: Backend, recipe: EvalRecipe, chosen: Sequence[Request], whole: Mapping[str, Reply], ids: Mapping[str, str]
+) -> dict[str, Any]:
+    """Ask ``chosen`` one at a time and compare with their replies in ``whole``.
+
+    Args:
+        ids: request key → sample id.
+    """
+    alone = _ask(backend, chosen, 1, "one at a time")
+    pairs = [(ids[one.key], alone[one.key], whole[one.key]) for one in chosen if one.key in alone and one.key in whole]
+    answered = [(name, a, b) for name, a, b in pairs if "error" not in (a.finish_reason, b.finish_reason)]
+    differ = [(name, a, b) for name, a, b in answered if (a.raw, a.finish_reason) != (b.raw, b.finish_reason)]
+    return {
+        "rows": len(answered),
+        "failed": len(chosen) - len(answered),
+        "batch_size": batch_size(recipe),
+        "differ": len(differ),
+        "examples": [{"sample_id": name, "alone": a.raw, "in_batch": b.raw} for name, a, b in differ[:_SHOWN]],
+    }
+
+
+def batch_size(recipe: EvalRecipe) -> int:
+    """Rows computed, or at most asked, at a time."""
+    return recipe.server.max_concurrency if recipe.server else recipe.batch_size
+
+
+def draw(requests: Sequence[Request], count: int, seed: int) -> list[Request]:
+    """About ``count`` requests: all questions about pictures drawn at random, so that batches share pictures as in
+    the run."""
+    groups: dict[tuple[str, ...], list[Request]] = {}
+    for request in requests:
+        groups.setdefault(request.image_keys, []).append(request)
+    listed = list(groups.values())
+    random.Random(seed).shuffle(listed)
+    drawn: list[Request] = []
+    for group in listed:
+        if len(drawn) >= count:
+            break
+        drawn += group
+    return drawn[:count]
+
+
+def ids_of(asked: Sequence[Any]) -> dict[str, str]:
+    """Request key → id of the first row with that request."""
+    named: dict[str, str] = {}
+    for entry in asked:
+        if entry.request:
+            named.setdefault(entry.request.key, entry.row.sample_id)
+    return named
+
+
+def _ask(backend: Backend, requests: Sequence[Request], size: int | None, label: str) -> dict[str, Reply]:
+
+    replies: dict[str, Reply] = {}
+    with Bar(label, len(requests)) as bar:
+        for part in backend.replies(requests, _unknown, size):
+            replies.update({reply.key: reply for reply in part})
+            bar.advance(len(part))
+    return replies
+
+
+def _unknown(key: str) -> bool:
+    return False

@@ -1,0 +1,137 @@
+"""Everything a finished evaluation leaves behind, written in one place, the manifest last."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evalsuite.analysis.compare import Run, compare, load_run
+from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
+from evalsuite.analysis.overlap import overlap_scores
+from evalsuite.analysis.results import Row, TaskResult, counts, score_rows, summarise, to_table
+from evalsuite.analysis.slices import MIN_ROWS, NOTED_Q, rank_slices
+from evalsuite.finished import FINISH, STAGE
+from evalsuite.report import write_reports
+from evalsuite.runs.store import PREDICTIONS, TIMINGS, remove_parts, write_predictions, write_timings
+from evalsuite.statistics import LEVEL
+from evalsuite.tasks.spec import TaskSpec
+from winnow.errors import UserError
+from winnow.files import write_text
+from winnow.run import MANIFEST, write_manifest
+
+SCORES = "scores.json"
+REPORTS = ("report.md", "report.html")
+_SLICES = 10
+_WORTH = 1.0  # excess errors from which on a slice is worth a line
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers of a model to all tasks, not yet scored.
+
+    Attributes:
+        label: the model, for people.
+        rows: per task the rows of ``predictions.parquet`` without what scoring adds.
+        baseline: an earlier evaluation folder to compare with.
+        corrections: folder of reviewers' decisions.
+        findings: what the run itself found out: ``contamination`` and ``batch_check``.
+        recipe, inputs, extra, seconds: for the manifest.
+        partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
+    """
+
+    name: str
+    label: str
+    specs: Mapping[str, TaskSpec]
+    rows: Mapping[str, list[Row]]
+    seed: int
+    baseline: Path | None
+    recipe: dict[str, Any]
+    inputs: dict[str, str]
+    extra: dict[str, Any]
+    seconds: dict[str, float]
+    corrections: Path | None = None
+    findings: dict[str, Any] = field(default_factory=dict)
+    partial: dict[str, int] | None = None
+
+
+def finish(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
+    """Score, compare and write every output. Returns the content of ``scores.json``."""
+    started = time.monotonic()
+    specs, seed, extra = evaluation.specs, evaluation.seed, evaluation.extra
+    results = {task: score_rows(spec, evaluation.rows[task]) for task, spec in specs.items()}
+    resolved = resolved_corrections(evaluation.corrections)
+    tasks = {
+        task: {
+            **summarise(result, seed),
+            "contamination": overlap_scores(result, seed),
+            "corrected": corrected_scores(result, resolved, seed),
+            "worst_slices": _worst_slices(result, evaluation.findings),
+        }
+        for task, result in results.items()
+    }
+    scores: dict[str, Any] = {
+        "name": evaluation.name,
+        "model": evaluation.label,
+        "level": LEVEL,
+        "partial": evaluation.partial,
+        "contamination": evaluation.findings.get("contamination"),
+        "batch_check": evaluation.findings.get("batch_check"),
+        "tasks": tasks,
+        "comparison": _compared(evaluation, results),
+    }
+    (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
+    write_predictions(folder, [to_table(result) for result in results.values()])
+    write_timings(folder, (row for listed in evaluation.rows.values() for row in listed))
+    write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
+    roots = {task: Path(root) for task, root in extra["image_root"].items()}
+    write_reports(folder, scores, results, roots, extra["skipped"])
+    if evaluation.partial:
+        return scores
+    remove_parts(folder)
+    write_manifest(
+        folder,
+        stage=STAGE,
+        recipe=evaluation.recipe,
+        inputs=evaluation.inputs,
+        outputs=[folder / file for file in (PREDICTIONS, TIMINGS, SCORES, *REPORTS)],
+        counts=counts(results),
+        seconds={**evaluation.seconds, "score": time.monotonic() - started},
+        seeds={"seed": seed},
+        extra={**extra, "findings": evaluation.findings},
+    )
+    return scores
+
+
+def _worst_slices(result: TaskResult, findings: Mapping[str, Any]) -> dict[str, Any]:
+    """The slices with most excess errors, those of at least one that chance does not explain."""
+    training_set = (findings.get("contamination") or {}).get("training_set")
+    ranked = rank_slices(result, Path(training_set) if training_set else None, MIN_ROWS)
+    worse = [one for one in ranked["slices"] if one["excess"] >= _WORTH and one["q"] < NOTED_Q]
+    return {**ranked, "slices": worse[:_SLICES]}
+
+
+def _compared(evaluation: Evaluation, results: Mapping[str, TaskResult]) -> dict[str, Any] | None:
+    """This run against its baseline."""
+    if evaluation.baseline is None:
+        return None
+    rows = {task: result.rows for task, result in results.items()}
+    found = compare(load_run(evaluation.baseline), [Run(evaluation.name, evaluation.specs, rows)], evaluation.seed)
+    return {"baseline": found["baseline"], "tests": found["tests"], "tasks": found["runs"][0]["tasks"]}
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """``scores.json`` of an evaluation.
+
+    Raises:
+        UserError: it is missing or no JSON.
+    """
+    path = folder / SCORES
+    try:
+        scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read; finish the run with `{FINISH}`") from error
+    return scores

@@ -1,0 +1,110 @@
+"""From what a model wrote to the answer that is scored, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from evalsuite.metrics.choice import VARIANTS as CHOICE_RULES
+from evalsuite.metrics.choice import parse_choice
+from evalsuite.metrics.yes_no import VARIANTS as YES_NO_RULES
+from evalsuite.metrics.yes_no import parse_yes_no
+from winnow.recipe import StrictModel
+
+Status = Literal["ok", "unparsed", "refused", "truncated", "failed"]
+STATUSES: tuple[Status, ...] = ("ok", "unparsed", "refused", "truncated", "failed")
+
+# A line break ends a sentence too, but not after a colon ("The answer is:\n\nred").
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s|(?<![:\s])\n|(?<![:\s])[ \t]+\n")
+_ALTERNATIVE = re.compile(r"\s*(?:,?\s*(?:and|or)\b|/)", re.IGNORECASE)
+# A refusal opens the reply, so only its beginning is read.
+_REFUSAL = re.compile(
+    r"\W*(?:(?:i'?m |i am )?(?:very )?sorry\b|i apologi[sz]e|as an? (?:ai|language model)|"
+    r"(?:unfortunately, )?i(?: am|'m)? (?:can ?not|can't|could not|couldn't|unable to|not able to|won't|will not)\b)",
+    re.IGNORECASE,
+)
+
+
+class Extraction(StrictModel):
+    """How a task reads an answer.
+
+    Attributes:
+        kind: ``text`` takes the whole reply, ``line`` the first line, ``sentence`` the first
+            sentence, ``choice`` the one answer out of ``choices`` that the reply names, ``yes_no`` yes
+            or no, ``letter`` the letter of the row's option that the reply names (the whole reply where
+            a row has no options).
+        choices: the closed set of answers. A reply that starts with one means it, unless ``and``
+            or ``or`` follows; else its first sentence must name exactly one. The rest is unparsed.
+        rule: of ``letter`` (default ``mmmu``) and ``yes_no`` (default ``words``): a variant of
+            ``evalsuite.metrics.parse_choice`` and ``parse_yes_no``.
+    """
+
+    kind: Literal["text", "line", "sentence", "choice", "yes_no", "letter"] = "text"
+    choices: Annotated[list[str], Field(default_factory=list)]
+    rule: str | None = None
+
+    @model_validator(mode="after")
+    def _choices_where_needed(self) -> Extraction:
+        if (self.kind == "choice") != bool(self.choices):
+            raise ValueError("choices belong to kind: choice, and only there")
+        known = {"letter": CHOICE_RULES, "yes_no": YES_NO_RULES}.get(self.kind, ())
+        if self.rule is not None and self.rule not in known:
+            raise ValueError(f"kind {self.kind} has no rule {self.rule!r}; known: {', '.join(known) or 'none'}")
+        return self
+
+
+def read_answer(
+    raw: str, finish_reason: str, rule: Extraction, options: Sequence[str] = ()
+) -> tuple[str | None, Status]:
+    """The extracted answer and its status; the answer is None unless the status is ``ok``.
+
+    Args:
+        finish_reason: ``stop``, ``length`` (cut off), ``content_filter`` (the server refused) or ``error``.
+        options: texts of the row's options, for ``letter``.
+    """
+    if finish_reason == "error":
+        return None, "failed"
+    if finish_reason == "length":
+        return None, "truncated"
+    if finish_reason == "content_filter":
+        return None, "refused"
+    text = raw.strip()
+    if _REFUSAL.match(text):
+        return None, "refused"
+    answer = _read(text, rule, options)
+    return (answer, "ok") if answer else (None, "unparsed")
+
+
+def _read(text: str, rule: Extraction, options: Sequence[str]) -> str | None:
+    if rule.kind == "choice":
+        return _choice(text, rule.choices)
+    if rule.kind == "yes_no":
+        return parse_yes_no(text, variant=rule.rule or "words")  # type: ignore[arg-type]
+    if rule.kind == "letter" and options:
+        return parse_choice(text, options, variant=rule.rule or "mmmu")  # type: ignore[arg-type]
+    return _plain(text, rule.kind)
+
+
+def _plain(text: str, kind: str) -> str:
+    if kind == "line":
+        return text.split("\n", 1)[0].strip()
+    if kind == "sentence":
+        return _SENTENCE_END.split(text, maxsplit=1)[0].strip()
+    return text
+
+
+def _choice(text: str, choices: list[str]) -> str | None:
+    """The choice that ``text`` starts with, else the only one its first sentence names."""
+    sentence = _plain(text, "sentence")
+    longest_first = sorted(choices, key=len, reverse=True)
+    pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)", re.IGNORECASE)
+    by_text = {choice.lower(): choice for choice in choices}
+    opening = sentence.lstrip("\"'*([ ")
+    first = pattern.match(opening)
+    if first and not _ALTERNATIVE.match(opening, first.end()):
+        return by_text[first.group().lower()]
+    named = {by_text[match.lower()] for match in pattern.findall(sentence)}
+    return named.pop() if len(named) == 1 else None

@@ -1,0 +1,159 @@
+"""A task file: where its rows come from, how they are asked, read and scored. YAML, strict, no code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from curate.settings import RemoteSettings, SourceSettings
+from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, with_variant
+from evalsuite.task_rows import Slice, slice_name
+from evalsuite.tasks.extract import Extraction
+from winnow.errors import UserError
+from winnow.recipe import StrictModel, load_mapping, load_recipe, parse_recipe
+
+_SHIPPED = Path(__file__).parent
+
+
+class Generation(StrictModel):
+    """Limits of an answer. Decoding is greedy.
+
+    Attributes:
+        max_new_tokens: an answer that is not finished by then is ``truncated``.
+        stop: texts that end an answer; they are cut off.
+    """
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 32
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+
+
+class TaskSpec(StrictModel):
+    """A task file.
+
+    Attributes:
+        name: short, unique in a run.
+        source: as in a curation recipe: location, layout, image_root, columns …
+        remote: as in a curation recipe: images behind URLs are fetched, once, into ``data/cache/tasks``;
+            ``{}`` takes the defaults. Without it none is.
+        system: a system message, if any.
+        prompt: what is asked; ``{question}`` stands for the row's question, ``{key}`` for its ``meta``.
+        options: key of a row's ``meta`` with its options, for multiple choice.
+        metrics: column name → settings. The first one is the headline.
+        slices: keys of a row's ``meta`` by which scores are broken down, ``images`` (their
+            number), or ``{name, key, bins}``: the number at that key, or the length of the list there, in
+            ranges.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    description: str = ""
+    source: SourceSettings
+    remote: RemoteSettings | None = None
+    system: str | None = None
+    prompt: str = "{question}"
+    generation: Generation = Generation()
+    extraction: Extraction = Extraction(choices=[])
+    options: str | None = None
+    metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
+    slices: list[Slice | str] = Field(default_factory=list)
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _bare_names(cls, value: Any) -> Any:
+        """``[bleu, cider]`` and ``cider:`` alone mean the defaults; items of a list may be mappings with a name."""
+        if isinstance(value, list):
+            named = [{"name": one} if isinstance(one, str) else one for one in value]
+            if not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in named):
+                raise ValueError("every metric needs a name")
+            return {one["name"]: {key: one[key] for key in one if key != "name"} for one in named}
+        return {k: v or {} for k, v in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, value: dict[str, MetricSettings]) -> dict[str, MetricSettings]:
+        for name, given in value.items():
+            if given.metric is None and name not in METRIC_NAMES:
+                near = difflib.get_close_matches(name, METRIC_NAMES, n=2, cutoff=0.5)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(METRIC_NAMES)}"
+                raise ValueError(f"no metric {name!r}; {hint}")
+        return {name: MetricSettings.model_validate({"metric": name, **given.model_dump(exclude_none=True)})
+                for name, given in value.items()}  # fmt: skip
+
+    @property
+    def slice_names(self) -> list[str]:
+        """Names of the slices, as in the columns ``slice_<name>``."""
+        return [slice_name(one) for one in self.slices]
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as JSON that keeps the order of its metrics whatever sorts its keys; ``TaskSpec`` reads it."""
+        dumped = self.model_dump(mode="json")
+        dumped["metrics"] = [{"name": name, **one.model_dump(mode="json")} for name, one in self.metrics.items()]
+        return dumped
+
+
+def shipped_tasks() -> dict[str, Path]:
+    """Names and files of the tasks that come with the package."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.yaml"))}
+
+
+def load_spec(name_or_path: str) -> TaskSpec:
+    """A shipped task by name, or a task file by path.
+
+    A file with ``base: NAME`` starts from the shipped task of that name: keys that the file has replace
+    those of the base, under ``source`` key by key.
+
+    Raises:
+        UserError: neither; or the file is no valid task.
+    """
+    shipped = shipped_tasks()
+    if name_or_path in shipped:
+        return load_recipe(shipped[name_or_path], TaskSpec)
+    if not name_or_path.endswith((".yaml", ".yml")):
+        near = difflib.get_close_matches(name_or_path, shipped, n=2, cutoff=0.5)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise UserError(
+            f"no task {name_or_path!r}{hint}; shipped: {', '.join(shipped)}; or give the path of a YAML file"
+        )
+    return _on_base(Path(name_or_path), shipped)
+
+
+def _on_base(path: Path, shipped: Mapping[str, Path]) -> TaskSpec:
+    given = load_mapping(path)
+    base = given.pop("base", None)
+    if base is None:
+        return parse_recipe(given, TaskSpec, where=str(path))
+    if base not in shipped:
+        raise UserError(f"{path}: base {base!r} is no shipped task; shipped: {', '.join(shipped)}")
+    start = load_mapping(shipped[base])
+    source = given.get("source", {})
+    if isinstance(source, dict):
+        given["source"] = {**start["source"], **source}
+    return parse_recipe({**start, **given}, TaskSpec, where=str(path))
+
+
+def dumped(specs: Mapping[str, TaskSpec]) -> list[dict[str, Any]]:
+    """The task specs as JSON for a manifest."""
+    return [spec.to_json() for spec in specs.values()]
+
+
+def side_by_side(spec: TaskSpec, variants: Sequence[str]) -> TaskSpec:
+    """The task with metrics in further variants, each in a column of its own beside the first.
+
+    Args:
+        variants: ``metric=variant``, e.g. ``vqa_accuracy=evalai``; one that names no metric of this task
+            is left out.
+
+    Raises:
+        UserError: not of that form, or the metric has no such variant.
+    """
+    metrics = dict(spec.metrics)
+    for given in variants:
+        name, _, value = given.partition("=")
+        if not name or not value:
+            raise UserError(f"--variant {given}: write METRIC=VARIANT, e.g. vqa_accuracy=evalai")
+        if name in spec.metrics:
+            metrics[f"{name}_{value.replace('-', '_')}"] = with_variant(spec.metrics[name], value)
+    return spec.model_copy(update={"metrics": metrics})

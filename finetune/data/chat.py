@@ -1,0 +1,187 @@
+"""From a conversation to the rendered chat and the characters of it that are trained.
+
+The assistant's text is found by a sentinel: the chat is rendered once more with each
+assistant turn replaced by a marker word. It needs no ``{% generation %}`` block, no table of
+templates, and never renders a partial chat, so templates that rewrite old turns are safe.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from curate.sample import IMAGE_MARKER, Turn
+from finetune.conversation import Conversation
+from finetune.suffix import by_suffix, prompt_and_answer
+from winnow.errors import UserError
+
+Message = dict[str, Any]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A rendered chat.
+
+    Attributes:
+        text: the chat as the template writes it, image placeholders not yet expanded.
+        spans: per assistant turn the trained characters, [start, end), stop token included.
+        stops: per assistant turn whether a stop token ends its span.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+    stops: tuple[bool, ...]
+
+
+def to_messages(conversation: Conversation) -> list[Message]:
+    """The conversation as chat-template messages with text and image blocks.
+
+    A marker becomes an image block where it stands; without markers the images come
+    before the text of the first user turn.
+    """
+    marked = any(IMAGE_MARKER in turn.value for turn in conversation.turns if turn.role == "user")
+    waiting = 0 if marked else len(conversation.images)
+    messages: list[Message] = []
+    for turn in conversation.turns:
+        blocks = _blocks(turn)
+        if waiting and turn.role == "user":
+            blocks, waiting = [{"type": "image"}] * waiting + blocks, 0
+        messages.append({"role": turn.role, "content": blocks})
+    return messages
+
+
+def _blocks(turn: Turn) -> list[Message]:
+    if turn.role != "user" or IMAGE_MARKER not in turn.value:
+        return [{"type": "text", "text": turn.value}]
+    blocks: list[Message] = []
+    for number, piece in enumerate(turn.value.split(IMAGE_MARKER)):
+        if number:
+            blocks.append({"type": "image"})
+        if piece.strip():
+            blocks.append({"type": "text", "text": piece.strip()})
+    return blocks
+
+
+def render(processor: Any, messages: list[Message]) -> str:
+    """The chat as text, ending after the last turn.
+
+    Raises:
+        UserError: the processor has no chat template.
+    """
+    try:
+        text: str = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
+    except ValueError as error:
+        if getattr(processor, "chat_template", None) is None:
+            raise UserError(f"{type(processor).__name__} has no chat template, so answers cannot be found") from error
+        raise
+    return text
+
+
+def chat_text(processor: Any, conversation: Conversation) -> str:
+    """The whole conversation as the model reads it, image placeholders not yet expanded.
+
+    Raises:
+        UserError: the processor has no chat template.
+    """
+    if by_suffix(processor):
+        return f"{''.join(prompt_and_answer(conversation))}{processor.tokenizer.eos_token}"
+    return render(processor, to_messages(conversation))
+
+
+def render_with_spans(processor: Any, conversation: Conversation) -> Rendered:
+    """Render a conversation and find its trained characters.
+
+    Raises:
+        UserError: the template drops or rewrites an answer, so that it cannot be located.
+    """
+    if by_suffix(processor):
+        text = chat_text(processor, conversation)
+        return Rendered(text, ((len(prompt_and_answer(conversation)[0]), len(text)),), (True,))
+    messages = to_messages(conversation)
+    text = render(processor, messages)
+    answers = [turn.value for turn in conversation.turns if turn.role == "assistant"]
+    spans = _all_at_once(processor, messages, text, answers) or _one_by_one(processor, messages, text, answers)
+    extended = [_with_stop(processor, text, span) for span in spans]
+    return Rendered(text, tuple(span for span, _ in extended), tuple(stop for _, stop in extended))
+
+
+def _sentinel(number: int) -> str:
+    return f"SENTINEL{number}ANSWER"
+
+
+def _with_sentinels(messages: list[Message], wanted: Sequence[int]) -> list[Message]:
+    replaced, number = [], 0
+    for message in messages:
+        if message["role"] == "assistant":
+            if number in wanted:
+                message = {"role": "assistant", "content": [{"type": "text", "text": _sentinel(number)}]}
+            number += 1
+        replaced.append(message)
+    return replaced
+
+
+def _all_at_once(processor: Any, messages: list[Message], text: str, answers: list[str]) -> list[Span]:
+    """Spans from one render with all answers replaced; empty if it does not add up to ``text``."""
+    marked = render(processor, _with_sentinels(messages, range(len(answers))))
+    spans: list[Span] = []
+    position = 0
+    for number, answer in enumerate(answers):
+        before, found, marked = marked.partition(_sentinel(number))
+        if not found or not text.startswith(before, position):
+            return []
+        start = position + len(before)
+        # Some templates trim what they are given.
+        kept = next((form for form in (answer, answer.strip()) if form and text.startswith(form, start)), None)
+        if kept is None:
+            return []
+        position = start + len(kept)
+        spans.append((start, position))
+    return spans if text[position:] == marked else []
+
+
+def _one_by_one(processor: Any, messages: list[Message], text: str, answers: list[str]) -> list[Span]:
+    spans: list[Span] = []
+    for number, answer in enumerate(answers):
+        before, found, tail = render(processor, _with_sentinels(messages, [number])).partition(_sentinel(number))
+        start, end = len(before), len(text) - len(tail)
+        if not found or not text.startswith(before) or not text.endswith(tail) or answer.strip() not in text[start:end]:
+            raise UserError(
+                f"the chat template of {type(processor).__name__} does not show answer {number + 1} ({answer!r:.60}) "
+                "as it was written, so it cannot be trained on"
+            )
+        spans.append((start, end))
+    return spans
+
+
+def _with_stop(processor: Any, text: str, span: Span) -> tuple[Span, bool]:
+    """Extend a span over the stop token that follows it, blanks between them included."""
+    match = stop_pattern(processor).match(text, span[1])
+    return ((span[0], match.end()), True) if match else (span, False)
+
+
+@lru_cache(maxsize=4)
+def stop_pattern(processor: Any) -> re.Pattern[str]:
+    """Blanks, then any added token or the end-of-sequence token, but no image placeholder."""
+    tokenizer = processor.tokenizer
+    tokens = {token for token in tokenizer.get_added_vocab() if token.strip()} | {tokenizer.eos_token}
+    tokens -= {getattr(processor, "image_token", None), None}
+    alternatives = "|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True))
+    return re.compile(rf"\s*(?:{alternatives})" if alternatives else r"(?!)")
+
+
+def control_tokens(processor: Any) -> frozenset[str]:
+    """Strings that must not occur in a row's text: they would become control tokens."""
+    tokenizer = processor.tokenizer
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special |= set(tokenizer.all_special_tokens) | {getattr(processor, "image_token", None) or IMAGE_MARKER}
+    return frozenset(token for token in special if token.strip() and token != IMAGE_MARKER)
+
+
+def plain(text: str) -> str:
+    """Text for comparing: compatibility form, case folded, no blanks."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -1,0 +1,133 @@
+"""Conversations → one batch: a single processor call, right padding, labels on answers only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from curate.sample import Turn
+from finetune.conversation import Conversation
+from finetune.data.chat import Rendered, Span, render_with_spans
+from finetune.images import open_image
+from finetune.suffix import by_suffix, prompt_and_answer
+from winnow.errors import UserError
+
+IGNORED = -100
+OURS = ("labels", "owners", "rows", "epochs")
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Picklable collator; runs in the dataloader's workers, where images are decoded.
+
+    The batch holds whatever the processor returns and
+    ``labels`` int64 (batch, tokens): token ids on answers and stop tokens, -100 elsewhere;
+    ``owners`` int64 (batch, tokens): number of the answer a labelled token belongs to, else -1;
+    ``rows``, ``epochs`` int64 (answers,): the row and the pass of each answer.
+
+    Attributes:
+        max_pixels: larger images are scaled down to this area.
+        always_image: a batch of text alone gets one more row with a blank picture and no label, so that
+            every process runs the vision tower: sharded training (FSDP, ZeRO-3) would wait for ever.
+    """
+
+    processor: Any
+    image_root: Path
+    max_pixels: int | None = None
+    always_image: bool = False
+
+    def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        if self.always_image and not any(conversation.images for conversation in conversations):
+            conversations = [*conversations, _BLANK]
+        rendered = [render_with_spans(self.processor, conversation) for conversation in conversations]
+        batch = self._process(rendered, conversations)
+        offsets = batch.pop("offset_mapping").numpy()
+        suffixes = batch["token_type_ids"].numpy() if by_suffix(self.processor) else None
+        expansions = batch.pop("expansions")
+        owners = np.full(offsets.shape[:2], -1, dtype=np.int64)
+        first = 0
+        for number, chat in enumerate(rendered):
+            if conversations[number] is _BLANK:
+                continue
+            if suffixes is not None:
+                owners[number, suffixes[number] == 1] = first
+            else:
+                for answer, span in enumerate(chat.spans):
+                    owners[number, tokens_in(offsets[number], shifted(span, expansions[number]))] = first + answer
+            first += len(chat.spans)
+        return {**batch, **_labels(batch["input_ids"], owners), **_provenance(conversations)}
+
+    def _process(self, rendered: list[Rendered], conversations: Sequence[Conversation]) -> dict[str, Any]:
+        images = [self._images(item) for item in conversations]
+        tokenizer = self.processor.tokenizer
+        # The rule of apply_chat_template(tokenize=True): no second bos token.
+        own_bos = bool(tokenizer.bos_token) and rendered[0].text.startswith(tokenizer.bos_token)
+        texts: dict[str, Any] = {"text": [chat.text for chat in rendered]}
+        if by_suffix(self.processor):
+            prompts, answers = zip(*map(prompt_and_answer, conversations), strict=True)
+            texts = {"text": list(prompts), "suffix": list(answers)}
+        output = self.processor(
+            **texts,
+            images=images if any(images) else None,
+            text_kwargs={
+                "add_special_tokens": not own_bos,
+                "padding": True,
+                "padding_side": "right",
+                "return_offsets_mapping": True,
+            },
+            images_kwargs={"return_tensors": "pt"},
+            return_text_replacement_offsets=True,
+        )
+        if "offset_mapping" not in output:
+            raise UserError(f"{type(tokenizer).__name__} gives no character offsets; use a fast tokenizer")
+        output.pop("labels", None)  # of a processor that takes suffixes: ours say the same
+        # Converted here, not by the processor: some would turn the placeholder spans into a tensor.
+        expansions = output.pop("text_replacement_offsets", None) or [[]] * len(rendered)
+        return {**output.convert_to_tensors("pt"), "expansions": expansions}
+
+    def _images(self, conversation: Conversation) -> list[Any]:
+        if conversation is _BLANK:
+            return [Image.new("RGB", (64, 64))]
+        return [open_image(self.image_root, name, self.max_pixels) for name in conversation.images]
+
+
+_BLANK = Conversation((Turn("user", "a"), Turn("assistant", "b")), ("",), ())
+
+
+def _labels(input_ids: Any, owners: np.ndarray) -> dict[str, Any]:
+    import torch
+
+    owner = torch.from_numpy(owners)
+    return {"labels": torch.where(owner >= 0, input_ids, IGNORED), "owners": owner}
+
+
+def _provenance(conversations: Sequence[Conversation]) -> dict[str, Any]:
+    import torch
+
+    rows = [row for item in conversations for row in item.rows]
+    epochs = [item.epoch for item in conversations for _ in item.rows]
+    return {"rows": torch.tensor(rows), "epochs": torch.tensor(epochs)}
+
+
+def shifted(span: Span, expansions: Sequence[dict[str, Any]]) -> Span:
+    """A span of the rendered chat in the text whose image placeholders are expanded."""
+    gained = 0
+    for expansion in expansions:
+        if expansion["span"][1] <= span[0]:
+            gained = expansion["new_span"][1] - expansion["span"][1]
+    return span[0] + gained, span[1] + gained
+
+
+def tokens_in(offsets: np.ndarray, span: Span) -> np.ndarray:
+    """Mask (tokens,) of the tokens that end inside ``span``; padding and zero-width tokens never do.
+
+    Args:
+        offsets: (tokens, 2) character offsets.
+    """
+    ends = offsets[:, 1]
+    return (ends > span[0]) & (ends <= span[1]) & (ends > offsets[:, 0])

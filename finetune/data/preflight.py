@@ -1,0 +1,204 @@
+"""Before a weight is loaded: what can be trained, and a reason for everything that cannot."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from curate.sample import IMAGE_MARKER, Sample, Turn
+from finetune.conversation import Conversation, can_draw, can_join, join, with_answer
+from finetune.data.chat import chat_text, control_tokens
+from finetune.data.rows import Rows
+from finetune.data.schedule import Table
+from finetune.images import capped, open_image
+from finetune.suffix import by_suffix, prompt_and_answer, suffix_problem
+from winnow.errors import UserError
+from winnow.files import write_text
+from winnow.progress import track
+
+_CHUNK = 512
+Problem = tuple[str, str, str]  # sample_id, reason, detail
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The rows to train on, how many were rejected for which reason, and the sizes of the images.
+
+    Attributes:
+        sizes: (width, height) under the pixel cap → number of images; empty if it was not measured now.
+    """
+
+    table: Table
+    rejected: dict[str, int]
+    sizes: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+def check_rows(
+    rows: Rows, processor: Any, *, max_length: int, max_pixels: int | None, max_reject: float, sample_answers: bool,
+    workers: int, rejects: Path, chosen: Sequence[int] | None = None,
+) -> Preflight:  # fmt: skip
+    """Check every row: form, images, control tokens, length. Writes ``rejects`` (JSONL).
+
+    Args:
+        max_pixels: larger images are counted as scaled down to this area.
+        sample_answers: training will draw from ``answers``, so all of them are checked.
+        workers: processes that open images.
+        chosen: the rows to check; None: all.
+
+    Raises:
+        UserError: an id occurs twice, no row is left, or more than ``max_reject`` of them
+            are rejected.
+    """
+    problems: dict[int, Problem] = {}
+    images: dict[int, tuple[str, ...]] = {}
+    seen: dict[str, int] = {}
+    forbidden = control_tokens(processor)
+    wanted = range(len(rows)) if chosen is None else chosen
+    for row in track(wanted, "reading rows", len(wanted)):
+        try:
+            sample = rows[row]
+        except UserError as error:
+            problems[row] = ("", "unreadable_row", str(error))
+            continue
+        if sample.id in seen:
+            raise UserError(f"id {sample.id!r} occurs twice, in {rows.where(seen[sample.id])} and {rows.where(row)}")
+        seen[sample.id] = row
+        can_vary = sample_answers and can_draw(sample)
+        drawn = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if can_vary else []
+        found = next(filter(None, (form_problem(form, forbidden) for form in (sample, *drawn))), None)
+        if not found and by_suffix(processor) and (detail := suffix_problem(sample)):
+            found = "not_one_question_and_answer", detail
+        if found:
+            problems[row] = (sample.id, *found)
+        else:
+            images[row] = sample.image
+    sizes = _image_sizes(rows.image_root, {name for names in images.values() for name in names}, workers)
+    for row, names in list(images.items()):
+        if broken := next(((name, sizes[name]) for name in names if isinstance(sizes[name], str)), None):
+            problems[row] = (rows[row].id, "image", f"{broken[0]}: {broken[1]}")
+            del images[row]
+    sizes = {name: size if isinstance(size, str) else capped(size, max_pixels) for name, size in sizes.items()}
+    table, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
+    problems.update(too_long)
+    lines = [
+        json.dumps({"sample_id": problems[row][0], "row": row, "reason": problems[row][1], "detail": problems[row][2]})
+        for row in sorted(problems)
+    ]
+    write_text(rejects, "".join(line + "\n" for line in lines))
+    counts = dict(Counter(reason for _, reason, _ in problems.values()).most_common())
+    _refuse_too_many(len(wanted), counts, problems, max_reject)
+    seen_sizes = Counter(size for name, size in sizes.items() if isinstance(size, tuple))
+    return Preflight(table, counts, dict(seen_sizes))
+
+
+def _refuse_too_many(total: int, counts: dict[str, int], problems: dict[int, Problem], max_reject: float) -> None:
+    rejected = len(problems)
+    if rejected == total or rejected > max_reject * total:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
+        of_usual = (row for row, (_, reason, _) in problems.items() if reason == next(iter(counts)))
+        row = next(of_usual, None)
+        example = f" for example {problems[row][0] or f'row {row}'}: {problems[row][2]}." if row is not None else ""
+        raise UserError(
+            f"{rejected:,} of {total:,} rows cannot be trained ({reasons}), max_reject is {max_reject:.0%};{example}"
+            " `finetune train` lists them in rejects.jsonl of its run folder"
+        )
+
+
+def form_problem(sample: Sample, forbidden: frozenset[str]) -> tuple[str, str] | None:
+    """Reason and detail why a row's turns cannot be trained; None if they can.
+
+    Args:
+        forbidden: control tokens, see ``finetune.data.chat.control_tokens``.
+    """
+    turns = sample.conversations[1:] if sample.conversations[0].role == "system" else sample.conversations
+    roles = [turn.role for turn in turns]
+    if "assistant" not in roles:
+        return "no_answer", "no assistant turn"
+    if len(roles) % 2 or roles != ["user", "assistant"] * (len(roles) // 2):
+        return "roles_do_not_alternate", " ".join(turn.role for turn in sample.conversations)
+    if not all(turn.value.strip() for turn in turns if turn.role == "assistant"):
+        return "empty_answer", "an assistant turn is empty"
+    markers = sum(turn.value.count(IMAGE_MARKER) for turn in turns if turn.role == "user")
+    stray = sum(turn.value.count(IMAGE_MARKER) for turn in sample.conversations) - markers
+    if stray or markers not in (0, len(sample.image)):
+        return "markers_do_not_match", f"{markers + stray} {IMAGE_MARKER} markers, {len(sample.image)} images"
+    text = "\n".join(turn.value for turn in sample.conversations).replace(IMAGE_MARKER, "")
+    if found := next((token for token in sorted(forbidden) if token in text), None):
+        return "control_token", found
+    return None
+
+
+def _image_sizes(root: Path, names: set[str], workers: int) -> dict[str, tuple[int, int] | str]:
+    """Open every image once: (width, height), or what is wrong with it."""
+    ordered = sorted(names)
+    look = partial(_image_size, root)
+    if workers < 2 or len(ordered) < _CHUNK:
+        return dict(zip(ordered, track(map(look, ordered), "opening images", len(ordered)), strict=True))
+    with ProcessPoolExecutor(workers) as pool:
+        found = pool.map(look, ordered, chunksize=64)
+        return dict(zip(ordered, track(found, "opening images", len(ordered)), strict=True))
+
+
+def _image_size(root: Path, name: str) -> tuple[int, int] | str:
+    try:
+        return open_image(root, name).size
+    except ValueError as error:
+        return str(error)
+
+
+def _measure(
+    rows: Rows, accepted: list[int], sizes: dict[str, Any], processor: Any, max_length: int, sample_answers: bool
+) -> tuple[Table, dict[int, Problem]]:
+    """Token counts of every row; rows above ``max_length`` are returned as problems."""
+    image_cost = image_token_counter(processor)
+    joinable = not by_suffix(processor)
+    groups: dict[tuple[str, ...], int] = {}
+    kept: list[tuple[int, int, int, int]] = []
+    too_long: dict[int, Problem] = {}
+    starts = range(0, len(accepted), _CHUNK)
+    for start in track(starts, "counting tokens", len(starts)):
+        chunk = [(row, rows[row]) for row in accepted[start : start + _CHUNK]]
+        if sample_answers:
+            chunk = [(row, _with_longest_answer(sample)) for row, sample in chunk]
+        texts = [chat_text(processor, join([sample], [row])) for row, sample in chunk]
+        encoded = processor.tokenizer(texts, add_special_tokens=True)["input_ids"]
+        for (row, sample), ids in zip(chunk, encoded, strict=True):
+            image_tokens = sum(image_cost(sizes[name]) for name in sample.image)
+            tokens = len(ids) + image_tokens
+            if tokens > max_length:
+                too_long[row] = (sample.id, "too_long", f"{tokens} tokens, max_length is {max_length}")
+                continue
+            group = groups.setdefault(sample.image, len(groups)) if joinable and can_join(sample) else -1
+            kept.append((row, group, tokens, image_tokens))
+    columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
+    return Table(*columns), too_long
+
+
+def _with_longest_answer(sample: Sample) -> Sample:
+    return with_answer(sample, max(sample.answers, key=len)) if can_draw(sample) else sample
+
+
+def image_token_counter(processor: Any) -> Callable[[tuple[int, int]], int]:
+    """Tokens that an image of (width, height) adds to a chat, measured once per size with a blank image."""
+
+    @cache
+    def count(size: tuple[int, int]) -> int:
+        talk = Conversation((Turn("user", "a"), Turn("assistant", "b")), ("",), (0,))
+        text = chat_text(processor, talk)
+        parts = {"text": [text]}
+        if by_suffix(processor):
+            prompt, answer = prompt_and_answer(talk)
+            parts = {"text": [prompt], "suffix": [answer]}
+        output = processor(**parts, images=[[Image.new("RGB", size)]], add_special_tokens=True)
+        return len(output["input_ids"][0]) - len(processor.tokenizer(text, add_special_tokens=True)["input_ids"])
+
+    return count

@@ -1,0 +1,165 @@
+"""Where the vision tower, the projector and the decoder of a model are; found, not listed by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from winnow.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """Full module names of a vision-language model's parts.
+
+    Attributes:
+        decoder: the language model without its head.
+        encoder: the vision tower.
+        head: the output layer, or None.
+        projector: what lies between tower and decoder (Qwen: inside the tower, at its end).
+        blocks: the tower's blocks in order, up to the one whose output the projector reads.
+        unused: modules of the tower behind that one: nothing that they compute is read.
+    """
+
+    decoder: str
+    encoder: str
+    head: str | None
+    projector: tuple[str, ...]
+    blocks: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @property
+    def unquantized(self) -> list[str]:
+        """Everything outside the decoder: these modules keep their precision."""
+        return [self.encoder, *self.projector, *([self.head] if self.head else [])]
+
+
+def find_parts(model: Any) -> Anatomy:
+    """Locate the parts through ``get_encoder``, ``get_decoder`` and ``get_output_embeddings``.
+
+    Raises:
+        UserError: the model has no vision tower or no decoder of its own.
+    """
+    names = {id(module): name for name, module in model.named_modules()}
+    encoder, decoder, head = model.get_encoder(modality="image"), model.get_decoder(), model.get_output_embeddings()
+    if not names.get(id(encoder)) or not names.get(id(decoder)):
+        raise UserError(f"{type(model).__name__} has no vision tower beside its decoder, so this is no model to train")
+    known = {id(encoder), id(decoder), id(head)}
+    projector = _between(model, "", known) or _mergers(encoder, names[id(encoder)], decoder)
+    head_name = names.get(id(head)) if head is not None else None
+    blocks, unused = _blocks(encoder, names[id(encoder)], getattr(model.config, "vision_feature_layer", None))
+    return Anatomy(names[id(decoder)], names[id(encoder)], head_name, tuple(projector), blocks, unused)
+
+
+def _blocks(encoder: Any, prefix: str, feeding: int | Sequence[int] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tower's blocks that are used, and the modules behind them that are not.
+
+    Args:
+        feeding: the configuration's ``vision_feature_layer``: which hidden state the projector
+            reads. LLaVA's -2 leaves the last block and the norm behind it without use. Counted as
+            transformers counts hidden states: 0 is the input of the first block.
+    """
+    from torch import nn
+
+    lists = ((name, module) for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList))
+    name, layers = max(lists, key=lambda found: len(found[1]), default=("", None))
+    if layers is None:
+        return (), ()
+    every = tuple(f"{prefix}.{name}.{number}" for number in range(len(layers)))
+    chosen = [feeding] if isinstance(feeding, int) else list(feeding or [-1])
+    used = max(layer if layer >= 0 else len(layers) + 1 + layer for layer in chosen)
+    if used >= len(layers):
+        return every, ()
+    direct = name.split(".")[0]
+    children = list(encoder.named_children())
+    behind = children[[child for child, _ in children].index(direct) + 1 :]
+    norms = tuple(f"{prefix}.{child}" for child, module in behind if next(module.parameters(), None) is not None)
+    return every[:used], every[used:] + norms
+
+
+def _between(module: Any, prefix: str, known: set[int]) -> list[str]:
+    """Topmost modules with parameters that are no known part and hold none."""
+    found: list[str] = []
+    for name, child in module.named_children():
+        if id(child) in known:
+            continue
+        if any(id(inner) in known for inner in child.modules()):
+            found += _between(child, f"{prefix}{name}.", known)
+        elif next(child.parameters(), None) is not None:
+            found += _callable(f"{prefix}{name}", child)
+    return found
+
+
+def _callable(name: str, module: Any) -> list[str]:
+    """The module itself, or the members of a list: PEFT can copy only what has a forward."""
+    from torch import nn
+
+    if not isinstance(module, nn.ModuleList):
+        return [name]
+    return [inner for number, child in enumerate(module) for inner in _callable(f"{name}.{number}", child)]
+
+
+def _mergers(encoder: Any, prefix: str, decoder: Any) -> list[str]:
+    """Projectors inside the tower (Qwen): children that end in the decoder's width, the blocks aside."""
+    from torch import nn
+
+    width = decoder.get_input_embeddings().weight.shape[1]
+    blocks = max(encoder.children(), key=lambda child: sum(parameter.numel() for parameter in child.parameters()))
+    found = []
+    for name, child in encoder.named_children():
+        linears = [module for module in child.modules() if isinstance(module, nn.Linear)]
+        if child is not blocks and linears and linears[-1].out_features == width:
+            found += _callable(f"{prefix}.{name}", child)
+    return found
+
+
+def vision_targets(model: Any, anatomy: Anatomy, wanted: str | list[str]) -> str:
+    """The same for the vision tower's used blocks; where no layer has a wanted name (Qwen's ``qkv``), all linear
+    layers.
+
+    Raises:
+        UserError: the tower has no blocks with linear layers.
+    """
+    from torch import nn
+
+    inside = tuple(f"{block}." for block in anatomy.blocks)
+    linears = {name for name, module in model.named_modules() if isinstance(module, nn.Linear) and
+               name.startswith(inside)}  # fmt: skip
+    if not linears:
+        raise UserError(f"{type(model).__name__}: no blocks were found in its vision tower; set vision: frozen or full")
+    chosen = {name for name in linears if wanted != "all-linear" and name.rsplit(".", 1)[-1] in wanted}
+    return "|".join(re.escape(name) for name in sorted(chosen or linears))
+
+
+def lora_targets(model: Any, anatomy: Anatomy, wanted: str | list[str]) -> str:
+    """A regular expression that matches exactly the decoder's linear layers asked for, by full name.
+
+    Short names would also hit layers of the vision tower that happen to be called the same.
+
+    Args:
+        wanted: ``all-linear`` or short names such as ``["q_proj", "v_proj"]``.
+
+    Raises:
+        UserError: a short name fits no linear layer of the decoder.
+    """
+    from torch import nn
+
+    linears = {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.startswith(f"{anatomy.decoder}.")
+    }
+    short = {name.rsplit(".", 1)[-1] for name in linears}
+    chosen = short if wanted == "all-linear" else set(wanted)
+    if unknown := sorted(chosen - short):
+        near = get_close_matches(unknown[0], sorted(short), 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"lora_targets: no linear layer of the decoder is called {unknown[0]!r}; {meant}"
+            f"known: {', '.join(sorted(short))}"
+        )
+    layers = "|".join(re.escape(name) for name in sorted(chosen))
+    return rf"{re.escape(anatomy.decoder)}\.(?:.*\.)?(?:{layers})"

@@ -1,0 +1,152 @@
+"""See the mask before paying for it: the tokens of a few conversations, coloured by whether they are trained."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from finetune.conversation import Conversation
+from finetune.data.chat import render_with_spans
+from finetune.data.collate import Collator
+from finetune.data.preflight import check_rows
+from finetune.data.rows import Rows, open_rows
+from finetune.data.schedule import Schedule
+from finetune.recipe import TrainRecipe
+from finetune.selfcheck import first_of_each_source
+from winnow.files import write_text
+
+_STYLE = {True: "bold black on green3", False: "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One conversation as tokens.
+
+    Attributes:
+        pieces: (text, trained, repetitions); a run of equal image tokens is one piece.
+        stops: whether every answer ends in a trained stop token.
+    """
+
+    sample_ids: tuple[str, ...]
+    source: str
+    pieces: tuple[tuple[str, bool, int], ...]
+    stops: bool
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens."""
+        return sum(count for _, _, count in self.pieces)
+
+    @property
+    def trained(self) -> int:
+        """Number of tokens that the loss sees."""
+        return sum(count for _, trained, count in self.pieces if trained)
+
+
+def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects: Path) -> None:
+    """Print (and with ``page`` write as HTML) the first conversations of every source and stage.
+
+    Args:
+        per_source: conversations of each source.
+        rejects: where pre-flight writes the rows that cannot be trained.
+
+    Raises:
+        UserError: bad recipe, data or model.
+    """
+    from finetune.model.load import load_processor
+    from finetune.training.plan import schedule_of
+
+    rows = open_rows(recipe)
+    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
+    checked = check_rows(
+        rows, processor, max_length=recipe.max_length, max_pixels=recipe.max_pixels, max_reject=1.0,
+        sample_answers=recipe.answers == "sampled", workers=recipe.num_workers, rejects=rejects,
+    )  # fmt: skip
+    collator = Collator(processor, rows.image_root, recipe.max_pixels)
+    console = Console(highlight=False)
+    shown: list[Shown] = []
+    for number, stage in enumerate(recipe.resolved_stages()):
+        schedule: Schedule = schedule_of(recipe, rows, checked.table, number, stage)
+        console.rule(f"{stage.name}: trains {' + '.join(stage.train)}", align="left")
+        for conversation in first_of_each_source(rows, [schedule], per_source):
+            shown.append(tokens_of(collator, rows, conversation))
+            console.print(_as_text(shown[-1]))
+    console.print(_summary(shown))
+    if page:
+        write_text(page, as_html(recipe.name, shown))
+        console.print(f"written: {page}")
+
+
+def tokens_of(collator: Collator, rows: Rows, conversation: Conversation) -> Shown:
+    """A conversation's tokens with their training mask, decoded one by one."""
+    batch = collator([conversation])
+    chat = render_with_spans(collator.processor, conversation)
+    tokenizer, ids = collator.processor.tokenizer, batch["input_ids"][0].tolist()
+    trained = (batch["owners"][0] >= 0).tolist()
+    tokens = ((_spelled(tokenizer, token), learns) for token, learns in zip(ids, trained, strict=True))
+    pieces = tuple((text, learns, len(list(run))) for (text, learns), run in groupby(tokens))
+    samples = [rows[row] for row in dict.fromkeys(conversation.rows)]
+    return Shown(tuple(sample.id for sample in samples), samples[0].source, pieces, all(chat.stops))
+
+
+def _spelled(tokenizer: Any, token: int) -> str:
+    text: str = tokenizer.decode([token], skip_special_tokens=False)
+    return text or tokenizer.convert_ids_to_tokens(token)
+
+
+def _with_repeats(shown: Shown) -> Iterator[tuple[str, bool]]:
+    for text, trained, count in shown.pieces:
+        yield (text * count if count < 3 else f"{text}×{count}"), trained
+
+
+def _as_text(shown: Shown) -> Text:
+    text = Text(f"{', '.join(shown.sample_ids)}\n", style="bold")
+    for piece, trained in _with_repeats(shown):
+        text.append(piece.replace("\n", "⏎\n"), style=_STYLE[trained])
+    return text.append("\n", style="")
+
+
+def _summary(shown: Iterable[Shown]) -> Text:
+    text = Text("\ntrained tokens\n", style="bold")
+    ordered = sorted(shown, key=lambda item: item.source)
+    for source, group in groupby(ordered, key=lambda item: item.source):
+        items = list(group)
+        trained, tokens = sum(item.trained for item in items), sum(item.tokens for item in items)
+        stops = "yes" if all(item.stops for item in items) else "NO: the model would not learn to stop"
+        text.append(
+            f"  {source or '(no source)'}: {trained} of {tokens} ({trained / tokens:.1%}), stop token: {stops}\n"
+        )
+    return text
+
+
+def as_html(title: str, shown: Iterable[Shown]) -> str:
+    """A self-contained page; all text of the data is escaped."""
+    parts = []
+    for item in shown:
+        spans = "".join(
+            f'<span class="{"t" if trained else "f"}">{html.escape(piece)}</span>'
+            for piece, trained in _with_repeats(item)
+        )
+        stop = "stop token trained" if item.stops else "no stop token"
+        parts.append(
+            f"<h2>{html.escape(', '.join(item.sample_ids))}</h2><p>{html.escape(item.source)} · {item.trained} of "
+            f"{item.tokens} tokens trained · {stop}</p><pre>{spans}</pre>"
+        )
+    return _PAGE.replace("TITLE", html.escape(title)).replace("BODY", "\n".join(parts))
+
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>TITLE: trained tokens</title>
+<style>body{font:15px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111}
+pre{white-space:pre-wrap;background:#f6f7f9;padding:1rem;border-radius:6px}h2{font-size:1rem}
+.t{background:#bbf7d0;font-weight:600;outline:1px solid #86efac}.f{color:#6b7280}</style>
+<h1>TITLE</h1><p><span class="t">trained</span> <span class="f">not trained</span></p>
+BODY
+</html>
+"""

@@ -1,0 +1,120 @@
+"""Loss per sample and epoch, from the forward that trains; kept across kills and resumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from finetune.data.rows import Rows
+from winnow.files import atomic_path
+
+_PART = pa.schema(
+    [("row", pa.int64()), ("epoch", pa.int32()), ("loss", pa.float64()), ("tokens", pa.int32()), ("step", pa.int32())]
+)
+
+
+class Sink(Protocol):
+    """Where the losses of a batch go."""
+
+    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
+        """Losses of one batch; ``losses`` in mean nats per trained token, arrays of shape (answers,)."""
+
+
+class LossStore:
+    """Collects losses in memory; ``flush`` writes them beside each checkpoint.
+
+    A part file is named by stage, process and last step, so that resuming from a checkpoint
+    knows which parts lie after it.
+    """
+
+    def __init__(self, folder: Path, stage: int, process: int) -> None:
+        self.folder, self.stage, self.process = folder, stage, process
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
+        """See ``Sink``."""
+        self._parts.append((rows, epochs, losses, tokens, np.full(len(rows), step, dtype=np.int32)))
+
+    def flush(self, step: int) -> None:
+        """Write what came since the last flush as the part that ends at ``step``."""
+        if not self._parts:
+            return
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        with atomic_path(self.folder / f"{self.stage:02d}-{step:09d}-{self.process:04d}.parquet") as temporary:
+            pq.write_table(pa.table(columns, schema=_PART), temporary)
+        self._parts = []
+
+    def forget_after(self, step: int) -> None:
+        """Remove this stage's parts that end after ``step``: their steps will run again."""
+        for path in self.folder.glob(f"{self.stage:02d}-*-*.parquet"):
+            if int(path.stem.split("-")[1]) > step:
+                path.unlink(missing_ok=True)
+
+
+class Tally:
+    """Losses of an evaluation: row → (mean, tokens) of each of its answers.
+
+    The last batches may be filled up with rows that were there before: each row counts once.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[int, list[tuple[float, int]]] = {}
+
+    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
+        """See ``Sink``."""
+        batch: dict[int, list[tuple[float, int]]] = {}
+        for row, loss, count in zip(rows.tolist(), losses.tolist(), tokens.tolist(), strict=True):
+            batch.setdefault(row, []).append((loss, count))
+        self.seen = {**batch, **self.seen}
+
+
+def read_parts(folder: Path) -> pa.Table:
+    """All parts: row, epoch, loss, tokens, step, stage, and ``total`` (loss times tokens)."""
+    tables = []
+    for path in sorted(folder.glob("*.parquet")):
+        part = pq.read_table(path)
+        tables.append(part.append_column("stage", pa.array([int(path.stem[:2])] * len(part), pa.int32())))
+    part = pa.concat_tables(tables)
+    return part.append_column("total", pa.compute.multiply(part["loss"], part["tokens"].cast(pa.float64())))
+
+
+def collect(part: pa.Table, rows: Rows, target: Path) -> int:
+    """Write ``losses.parquet`` from all parts, one line per sample, stage and epoch; returns the lines.
+
+    A sample of several answers gets the mean over all its tokens.
+    """
+    summed = part.group_by(["stage", "epoch", "row"]).aggregate([("total", "sum"), ("tokens", "sum")])
+    summed = summed.sort_by([("stage", "ascending"), ("epoch", "ascending"), ("row", "ascending")])
+    samples = {row: rows[row] for row in summed["row"].unique().to_pylist()}
+    used = [samples[row] for row in summed["row"].to_pylist()]
+    table = pa.table(
+        {
+            "sample_id": [sample.id for sample in used],
+            "source": [sample.source for sample in used],
+            "stage": summed["stage"],
+            "epoch": summed["epoch"],
+            "loss": pa.compute.divide(summed["total_sum"], summed["tokens_sum"].cast(pa.float64())),
+            "tokens": summed["tokens_sum"].cast(pa.int32()),
+        }
+    )
+    with atomic_path(target) as temporary:
+        pq.write_table(table, temporary)
+    return len(table)
+
+
+def by_source(part: pa.Table, rows: Rows, target: Path) -> pa.Table:
+    """Write ``source_losses.parquet``: loss per trained token of each source at each step; returns it."""
+    known = {row: rows[row].source for row in part["row"].unique().to_pylist()}
+    named = part.append_column("source", pa.array([known[row] for row in part["row"].to_pylist()], pa.string()))
+    keys = ["stage", "step", "source"]
+    summed = named.group_by(keys).aggregate([("total", "sum"), ("tokens", "sum")])
+    summed = summed.sort_by([(key, "ascending") for key in keys])
+    loss = pa.compute.divide(summed["total_sum"], summed["tokens_sum"].cast(pa.float64()))
+    table = summed.select(keys).append_column("loss", loss).append_column("tokens", summed["tokens_sum"])
+    with atomic_path(target) as temporary:
+        pq.write_table(table, temporary)
+    return table

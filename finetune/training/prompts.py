@@ -1,0 +1,137 @@
+"""Prompts kept from training time, for comparing whatever is made from the adapter with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from curate.sample import Role, Sample, Turn
+from finetune.conversation import Conversation
+from finetune.data.chat import Message, to_messages
+from finetune.data.collate import OURS, Collator
+from finetune.data.rows import Rows, open_sets
+from finetune.images import open_image
+from finetune.recipe import TrainRecipe
+from finetune.suffix import by_suffix, prompt_and_answer
+from finetune.training.plan import Plan
+from winnow.errors import UserError
+from winnow.files import write_text
+
+PROMPTS = "parity.jsonl"
+KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A question as the model was, or would have been, trained on it.
+
+    Attributes:
+        turns: (role, text) up to and including the question; markers stand where the images are.
+        images: paths below ``root``.
+        answer: the reference answer.
+        tokens: token ids of the prompt, image tokens included, up to where the answer begins.
+        held_out: no stage trained on the row.
+    """
+
+    sample_id: str
+    turns: list[list[str]]
+    root: str
+    images: list[str]
+    answer: str
+    tokens: list[int]
+    held_out: bool
+
+    def _turns(self) -> tuple[Turn, ...]:
+        return tuple(Turn(cast(Role, role), text) for role, text in self.turns)
+
+    def messages(self) -> list[Message]:
+        """Chat-template messages with text and image blocks."""
+        return to_messages(Conversation(self._turns(), tuple(self.images), ()))
+
+    def inputs(self, processor: Any, max_pixels: int | None) -> Any:
+        """The processor's tensors for the prompt, as at inference; batch of one."""
+        images = [open_image(Path(self.root), name, max_pixels) for name in self.images]
+        if by_suffix(processor):
+            text, _ = prompt_and_answer(self._with_answer())
+            return processor(text=[text], images=[images] if images else None, return_tensors="pt")
+        text = processor.apply_chat_template(self.messages(), tokenize=False, add_generation_prompt=True)
+        bos = processor.tokenizer.bos_token
+        own_bos = bool(bos) and text.startswith(bos)
+        return processor(
+            text=[text], images=[images] if images else None, return_tensors="pt", add_special_tokens=not own_bos
+        )
+
+    def answered(self, processor: Any, max_pixels: int | None) -> tuple[dict[str, Any], Any]:
+        """The collator's tensors with the reference answer, as in training, and a bool mask (tokens,) of it."""
+        batch = Collator(processor, Path(self.root), max_pixels)([self._with_answer()])
+        last = batch["owners"][0] == batch["owners"].max()
+        return {key: value for key, value in batch.items() if key not in OURS}, last
+
+    def _with_answer(self) -> Conversation:
+        turns = (*self._turns(), Turn("assistant", self.answer))
+        answers = sum(turn.role == "assistant" for turn in turns)
+        return Conversation(turns, tuple(self.images), tuple(range(answers)))
+
+
+def store_prompts(recipe: TrainRecipe, plan: Plan, processor: Any, folder: Path) -> bool:
+    """Write ``parity.jsonl``: rows of the evaluation sets, else rows that no stage trains on, else trained ones.
+
+    Returns:
+        Whether every prompt has the tokens at inference that it has before the answer in training.
+    """
+    rows, chosen, held_out = _held_out(recipe, plan)
+    lines, same = [], True
+    for row in chosen:
+        prompt = _prompt(rows[row], rows.image_root, held_out)
+        ids = prompt.inputs(processor, recipe.max_pixels)["input_ids"][0].tolist()
+        trained, answer = prompt.answered(processor, recipe.max_pixels)
+        same &= trained["input_ids"][0, : int(answer.nonzero()[0, 0])].tolist() == ids
+        lines.append(json.dumps({**asdict(prompt), "tokens": ids}, ensure_ascii=False))
+    write_text(folder / PROMPTS, "".join(f"{line}\n" for line in lines))
+    return same
+
+
+def _held_out(recipe: TrainRecipe, plan: Plan) -> tuple[Rows, list[int], bool]:
+    rng = np.random.default_rng(recipe.seed)
+    accepted = plan.checked.table.row
+    trained = np.unique(np.concatenate([schedule.members for schedule in plan.schedules]))
+    rest = np.setdiff1d(accepted, trained)
+    pool, known = (rest, True) if len(rest) >= KEPT else (trained, False)
+    if known or not recipe.evaluate:
+        return plan.rows, sorted(rng.permutation(pool)[:KEPT].tolist()), known
+    rows = open_sets(recipe.evaluate, None)
+    usable = [row for row in rng.permutation(len(rows))[: 4 * KEPT].tolist() if _opens(rows, row)]
+    return rows, sorted(usable[:KEPT]), True
+
+
+def _opens(rows: Rows, row: int) -> bool:
+    """Whether an evaluation row can be asked: readable, with an answer at its end and whole images."""
+    try:
+        sample = rows[row]
+        for name in sample.image:
+            open_image(rows.image_root, name)
+    except (UserError, ValueError):
+        return False
+    return sample.conversations[-1].role == "assistant"
+
+
+def _prompt(sample: Sample, root: Path, held_out: bool) -> Prompt:
+    turns = [[turn.role, turn.value] for turn in sample.conversations[:-1]]
+    return Prompt(sample.id, turns, str(root), list(sample.image), sample.conversations[-1].value, [], held_out)
+
+
+def read_prompts(run: Path, count: int) -> list[Prompt]:
+    """The first ``count`` prompts of a run.
+
+    Raises:
+        UserError: the run kept none.
+    """
+    path = run / PROMPTS
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; train the run anew with --fresh to compare with it")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [Prompt(**json.loads(line)) for line in lines[:count]]

@@ -1,0 +1,147 @@
+"""transformers.Trainer with our loss: over trained tokens only, remembered per sample."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate.utils import gather_object
+from torch.nn import functional
+from transformers import Trainer
+
+from finetune.data.collate import IGNORED
+from finetune.data.schedule import Schedule
+from finetune.model.adapter import Learner, load_weights
+from finetune.stage_options import ResolvedStage
+from finetune.training.losses import LossStore, Sink, Tally
+from finetune.training.processes import sharded
+from winnow.files import write_json
+from winnow.progress import track
+
+COMPLETE = "complete.json"
+
+
+class SampleLossTrainer(Trainer):
+    """Trainer that normalises over trained tokens and keeps each sample's loss."""
+
+    def __init__(
+        self, *, learner: Learner, stage: ResolvedStage, losses: LossStore, b_ratio: float = 1.0, **arguments: Any
+    ) -> None:
+        super().__init__(model=learner.model, **arguments)
+        self.learner, self.stage, self.b_ratio = learner, stage, b_ratio
+        self.store, self.losses = losses, cast(Sink, losses)
+        self.tokens_seen = 0
+        # Asked for once: each walks through all modules, which a step of a small model feels.
+        self.head = learner.model.get_output_embeddings()
+        self.size = learner.model.num_parameters(exclude_embeddings=True)
+        # num_items_in_batch is counted for us, and the loss needs no further scaling.
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW with a learning rate for each part, LoRA's B matrices by ``b_ratio`` faster (LoRA+: Hayou et al.
+        2024, arXiv:2402.12354)."""
+        if self.optimizer is None:
+            groups: dict[float, list[Any]] = {}
+            for name, parameter in (model or cast(torch.nn.Module, self.model)).named_parameters():
+                part = self.learner.parts.get(name.removeprefix("module."))
+                if parameter.requires_grad and part is not None:
+                    rate = self.stage.rates[part] * (self.b_ratio if ".lora_B." in name else 1.0)
+                    groups.setdefault(rate, []).append(parameter)
+            cls, options = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = cls([{"params": params, "lr": rate} for rate, params in groups.items()], **options)
+        return self.optimizer
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Sum of the trained tokens' losses divided by their number in the whole optimiser step."""
+        labels, owners = inputs.pop("labels"), inputs.pop("owners")
+        rows, epochs = inputs.pop("rows"), inputs.pop("epochs")
+        trained = labels[:, 1:] != IGNORED
+        with only_positions(self.head, trained):
+            outputs = model(**inputs, use_cache=False)
+        logits = outputs.logits if outputs.logits.ndim == 2 else outputs.logits[:, :-1][trained]
+        losses = functional.cross_entropy(logits.float(), labels[:, 1:][trained], reduction="none")
+        self._remember(losses.detach(), owners[:, 1:][trained], rows, epochs)
+        self.tokens_seen += int(inputs["attention_mask"].sum())
+        count = trained.sum() if num_items_in_batch is None else num_items_in_batch
+        loss = losses.sum() / count
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes  # the gradients are averaged over processes
+        return (loss, outputs) if return_outputs else loss
+
+    def _remember(self, losses: torch.Tensor, owners: torch.Tensor, rows: torch.Tensor, epochs: torch.Tensor) -> None:
+        tokens = torch.zeros(len(rows), dtype=torch.float64, device=losses.device)
+        sums = tokens.clone().index_add_(0, owners, losses.double())
+        tokens.index_add_(0, owners, torch.ones_like(losses, dtype=torch.float64))
+        means = (sums / tokens).cpu().numpy()
+        step = self.state.global_step + 1
+        self.losses.add(rows.cpu().numpy(), epochs.int().cpu().numpy(), means, tokens.int().cpu().numpy(), step)
+
+    def measure(self, schedule: Schedule, collator: Any) -> tuple[int, float, int]:
+        """Rows, loss (mean nats per answer token) and answer tokens of a set, over all processes."""
+        tally, seen = Tally(), self.tokens_seen
+        kept, self.losses, own = self.losses, cast(Sink, tally), self.data_collator
+        self.data_collator = collator
+        try:
+            loader = self.get_eval_dataloader(cast(Any, schedule))
+            model = (self.model_wrapped if sharded() else self.learner.model).eval()
+            # Not by Trainer.evaluate: it marks the model as prepared, and DDP would then never be set up.
+            with torch.no_grad(), self.accelerator.autocast():
+                for batch in track(loader, "measuring", len(loader)):
+                    self.compute_loss(model, self._prepare_inputs(batch))
+        finally:
+            self.losses, self.data_collator, self.tokens_seen = kept, own, seen
+        sums: dict[int, list[tuple[float, int]]] = {}
+        for part in gather_object([tally.seen]):
+            sums.update(part)
+        tokens = sum(count for answers in sums.values() for _, count in answers)
+        total = sum(loss * count for answers in sums.values() for loss, count in answers)
+        return len(sums), total / max(tokens, 1), tokens
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Trainer's estimate for forward and backward of a batch, with the model's size counted once."""
+        return 6 * int(inputs["input_ids"].numel()) * self.size
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        load_weights(model or self.model, Path(resume_from_checkpoint))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        step = self.state.global_step
+        self.store.flush(step)
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            write_json(Path(str(self.args.output_dir)) / f"checkpoint-{step}" / COMPLETE, {"step": step})
+
+
+@contextlib.contextmanager
+def only_positions(head: Any, trained: torch.Tensor) -> Iterator[None]:
+    """Let the output head see only the hidden states that predict a trained token.
+
+    With short answers this saves most of the head's work and memory: logits become
+    (trained tokens, vocabulary) instead of (batch, tokens, vocabulary).
+
+    Args:
+        head: the output layer; None leaves the logits whole.
+        trained: bool (batch, tokens - 1); true where the *next* token is trained.
+    """
+    if head is None:
+        yield
+        return
+    handle = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][:, :-1][trained],))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def last_complete(folder: Path) -> Path | None:
+    """The newest checkpoint below ``folder`` that was written to its end."""
+    found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)

@@ -1,0 +1,102 @@
+"""Recipes: strict YAML. An unknown key is an error that names its neighbours."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from winnow.errors import UserError
+
+
+class StrictModel(BaseModel):
+    """Base of every recipe model: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Recipe = TypeVar("Recipe", bound=StrictModel)
+
+
+def load_recipe(path: Path, model: type[Recipe]) -> Recipe:
+    """Read a YAML file into ``model``.
+
+    Raises:
+        UserError: the file is missing or no YAML mapping, a key is unknown (the
+            nearest known keys are named) or a value does not fit.
+    """
+    return parse_recipe(load_mapping(path), model, where=str(path))
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises:
+        UserError: the file is missing or no YAML mapping.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such recipe; give the path of a YAML file")
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys to values, this file is not")
+    return loaded
+
+
+def parse_recipe(values: dict[str, Any], model: type[Recipe], where: str) -> Recipe:
+    """Validate ``values`` against ``model``; ``where`` opens the error sentence."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first_problem(error, model)}") from error
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    # A misspelt key is also a missing one: name the spelling first.
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    place = [str(part) for part in problem["loc"]]
+    dotted = ".".join(place)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(model, place[:-1])
+        near = difflib.get_close_matches(place[-1], known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        return f"unknown key {dotted!r}; {hint}"
+    if problem["type"] == "missing":
+        return f"key {dotted!r} is missing"
+    said = problem["msg"].removeprefix("Value error, ")
+    # A check of a whole mapping says itself what is wrong with it; the mapping would only be in the way.
+    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})"
+    return f"{dotted or 'recipe'}: {said}{got}"
+
+
+def _known_keys(model: type[BaseModel], place: list[str]) -> list[str]:
+    """Keys of the model that sits at ``place``, found through the JSON schema."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+    nodes = [schema]
+    for part in place:
+        nodes = [child for node in nodes for child in _children(node, part, definitions)] or nodes
+    keys = {key for node in nodes for key in node.get("properties", {})}
+    return sorted(keys)
+
+
+def _children(node: dict[str, Any], part: str, definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    candidates = [node.get("properties", {}).get(part), node.get("additionalProperties"), node.get("items")]
+    found: list[dict[str, Any]] = []
+    for candidate in candidates:
+        if isinstance(candidate, dict):
+            found.extend(_resolved(candidate, definitions))
+    return found
+
+
+def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in node:
+        return [definitions[node["$ref"].rsplit("/", 1)[-1]]]
+    if options := node.get("anyOf") or node.get("oneOf"):
+        return [found for option in options for found in _resolved(option, definitions)]
+    return [node]

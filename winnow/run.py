@@ -1,0 +1,110 @@
+"""``manifest.json``: what a run was made from. Written last; without it there is no result."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from winnow.errors import UserError
+from winnow.files import digest_of, sha256_file, write_json
+
+MANIFEST = "manifest.json"
+_PACKAGES = (
+    "winnow-vlm", "accelerate", "bitsandbytes", "duckdb", "imagehash", "numpy", "open_clip_torch",
+    "peft", "pillow", "pyarrow", "torch", "transformers",
+)  # fmt: skip
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    stage: str,
+    recipe: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    outputs: Iterable[Path],
+    counts: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    seeds: Mapping[str, int],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Atomically write ``folder/manifest.json``; call it after every output is in place.
+
+    Args:
+        recipe: the resolved recipe, JSON-able.
+        inputs: name or path of each input → hex sha256.
+        outputs: files below ``folder``; their digests are taken here.
+        counts, seconds, seeds: rows per class, wall time per step, every seed used.
+        extra: what only this stage records.
+    """
+    write_json(
+        folder / MANIFEST,
+        {
+            "stage": stage,
+            "recipe": dict(recipe),
+            "recipe_digest": digest_of(dict(recipe)),
+            "inputs": dict(inputs),
+            "outputs": {str(path.relative_to(folder)): sha256_file(path) for path in sorted(outputs)},
+            "counts": dict(counts),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "seeds": dict(seeds),
+            "packages": package_versions(),
+            "git_commit": git_commit(),
+            **(extra or {}),
+        },
+    )
+
+
+def read_manifest(folder: Path, *, finish_with: str) -> dict[str, Any]:
+    """The manifest of a finished run.
+
+    Args:
+        finish_with: the command that makes or finishes such a folder, for the error.
+
+    Raises:
+        UserError: no such folder, or it has no readable manifest (the run did not finish).
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; make it with `{finish_with}`")
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder}: has no {MANIFEST}, so its run did not finish; finish it with `{finish_with}`")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); remake it with `{finish_with}`") from error
+    return manifest
+
+
+def is_current(folder: Path, *, recipe: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+    """Whether ``folder`` holds the finished result of this recipe on these inputs."""
+    try:
+        manifest = read_manifest(folder, finish_with="")
+    except UserError:
+        return False
+    same_recipe = manifest.get("recipe_digest") == digest_of(dict(recipe))
+    outputs_there = all((folder / name).is_file() for name in manifest.get("outputs", {}))
+    return same_recipe and manifest.get("inputs") == dict(inputs) and outputs_there
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that can change a result."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_commit() -> str | None:
+    """Commit of the working directory's repository, or None outside of one."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
