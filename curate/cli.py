@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curate import console
+from winnow import errors
 
 app = typer.Typer(
     add_completion=False,
@@ -72,10 +72,9 @@ def decide(
 
     Example: curate decide my.yaml
     """
-    from curate.pipeline import decide_again
+    from curate.pipeline import branch, decide_again
     from curate.recipe import read_recipe
     from curate.report.console import show_summary
-    from curate.writing.branch import branch
 
     asked = read_recipe(recipe)
     outcome = decide_again(branch(asked, into) if into else asked, str(recipe))
@@ -94,9 +93,10 @@ def explain(
 
     Example: curate explain easy_vqa/train/12 --curated data/curated/demo
     """
-    from curate import explain as explaining
+    from curate.report.console import show_explanation
+    from curate.rules import explain as explaining
 
-    explaining.show(explaining.explain(_folder(curated), sample_id))
+    show_explanation(explaining.explain(_folder(curated), sample_id))
 
 
 @app.command()
@@ -131,7 +131,7 @@ def plot(curated: CuratedArgument) -> None:
 
     Example: curate plot data/curated/demo
     """
-    from curate.plot.page import plot as draw
+    from curate.report.plots import plot as draw
 
     page, *pictures = draw(_folder(curated))
     print(f"{page}: {len(pictures)} charts, each as a PNG beside it")
@@ -166,8 +166,8 @@ def export(
 
     Example: curate export data/curated/demo --to llama-factory --out /data/demo-lf
     """
-    from curate.exports.console import export_and_show
-    from curate.exports.settings import ExportSettings
+    from curate.recipe import ExportSettings
+    from curate.report.console import export_and_show
     from winnow.recipe import parse_recipe
 
     values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes}
@@ -195,9 +195,9 @@ def inspect(
 
     Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
     """
-    from curate.inspection.view import show_inspection
     from curate.readers.inspect import inspect_location
-    from curate.settings import SourceSettings
+    from curate.recipe import SourceSettings
+    from curate.report.console import show_inspection
 
     settings = SourceSettings(
         location=location, layout=as_name, image_root=image_root, annotations=annotations, split=split
@@ -216,7 +216,7 @@ def sources() -> None:
     """
     from rich.console import Console
 
-    from curate.inspection.source_list import sources_table
+    from curate.report.console import sources_table
 
     Console().print(sources_table())
 
@@ -231,7 +231,7 @@ def signals() -> None:
     """
     from rich.console import Console
 
-    from curate.explain import columns_table
+    from curate.rules.explain import columns_table
 
     Console().print(columns_table())
 
@@ -245,4 +245,4 @@ def _folder(curated: Path) -> Path:
 
 def main() -> None:
     """Entry point of the console script."""
-    console.run(app)
+    errors.run(app)

@@ -1,34 +1,217 @@
-"""A curation from sources to card. A run can be killed at any point; the next one takes up where it stopped."""
+"""A curation from sources to card. A run can be killed at any point; the next one takes up where it stopped.
+
+From decisions to the manifest: the curated files, the exports that the recipe asks for, the card.
+
+A second curated folder on the same measurements, so that two policies can be compared.
+
+What a curation is made from, as digests: tells whether a finished one is still current.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.contamination import find_contamination
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from curate.duplicates import find_duplicates
+from curate.duplicates.contamination import find_contamination
 from curate.duplicates.splits import assign_splits
-from curate.inputs import all_sources, check_inputs, image_stamp, input_digests, measured_from, resolved, side_inputs
+from curate.exports.rows import ONE_SPLIT, Curated
 from curate.measure.images import measure_images
-from curate.measure.scores import write_scores
-from curate.measure.texts import measure_text
-from curate.reading.rows import VERSION, all_fetched, read_sources
-from curate.recipe import CurateRecipe, MatchSettings, all_rules, benchmark_name
+from curate.measure.texts import measure_text, write_scores
+from curate.readers import open_source, other_files
+from curate.readers.base import files_of
+from curate.readers.ingest import HOW_TO_FETCH, VERSION, all_fetched, read_sources
+from curate.recipe import (
+    CurateRecipe,
+    MatchSettings,
+    MeasureSettings,
+    RemoteSettings,
+    SourceSettings,
+    all_rules,
+    benchmark_name,
+)
+from curate.report.card import CARD, write_card
+from curate.report.console import count_rows, write_report
+from curate.report.results import write_results
 from curate.rules.corrected import write_corrected
-from curate.rules.decide import check_rules, decide
-from curate.rules.fates import CheckedRule
-from curate.settings import MeasureSettings, RemoteSettings, SourceSettings
+from curate.rules.decide import CheckedRule, check_rules, decide
 from curate.signals import SIGNAL_VERSIONS
 from curate.signals.zero_shot import VERSION as ZERO_SHOT_VERSION
-from curate.steps import Steps, stamp
-from curate.stored import StoredPaths, StoredSamples
-from curate.workspace import Workspace, sole_use
-from curate.writing.publish import exports_are_there, publish
+from curate.workspace import StoredPaths, StoredSamples, Workspace, read_batches, sole_use
+from winnow.corrections import read_corrections
 from winnow.errors import UserError
-from winnow.files import sha256_file
-from winnow.run import MANIFEST, is_current, read_manifest
+from winnow.files import digest_of, sha256_file
+from winnow.run import MANIFEST, Steps, is_current, package_versions, read_manifest, stamp, write_manifest
+
+_LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
+
+
+def check_inputs(recipe: CurateRecipe) -> None:
+    """Find out what is missing or unreadable before hours are spent on measuring.
+
+    Raises:
+        UserError: a source or evaluation set is not there or of no known layout, a file of losses or a
+            line of corrections cannot be read.
+    """
+    for source in all_sources(recipe):
+        open_source(source)
+    if recipe.corrections:
+        read_corrections(recipe.corrections)
+    for name, path in recipe.signals.heads.items():
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `signals: heads:` names it for {name!r}")
+    for path in recipe.losses:
+        try:
+            columns = pq.read_schema(path).names
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{path}: not readable as losses.parquet of a training run ({error})") from error
+        absent = [name for name in _LOSS_COLUMNS if name not in columns]
+        if absent:
+            raise UserError(f"{path}: not readable as losses.parquet of a training run (no column {absent[0]!r})")
+
+
+def input_digests(recipe: CurateRecipe) -> dict[str, str]:
+    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses."""
+    found = {source.location: _digest(source) for source in all_sources(recipe)}
+    beside = {str(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
+    return {**found, **beside, **side_inputs(recipe)}
+
+
+def side_inputs(recipe: CurateRecipe) -> dict[str, str]:
+    """Digests of what is read anew by every decision: corrections, losses and linear heads."""
+    corrections = sorted(recipe.corrections.glob("*.jsonl")) if recipe.corrections else []
+    paths = [*corrections, *recipe.losses, *recipe.signals.heads.values()]
+    return {str(path): sha256_file(path) for path in paths if path.is_file()}
+
+
+def all_sources(recipe: CurateRecipe) -> list[SourceSettings]:
+    """Sources and evaluation sets."""
+    return [*recipe.sources, *(recipe.contamination.against if recipe.contamination else [])]
+
+
+def resolved(recipe: CurateRecipe) -> dict[str, Any]:
+    """The recipe as JSON without what changes no result; rules as a list, because their order matters."""
+    whole = recipe.model_dump(mode="json", exclude={"signals": {"workers", "engine"}, "remote": set(HOW_TO_FETCH)})
+    return {**whole, "rules": [{"name": name, **rule} for name, rule in whole["rules"].items()]}
+
+
+def measured_from(recipe: CurateRecipe) -> str:
+    """Digest of the part of a recipe that measuring depends on; prompt sets and heads only read what it stored."""
+    sources, signals = [_read_from(one) for one in recipe.sources], resolved(recipe)["signals"]
+    signals = {name: value for name, value in signals.items() if name not in ("prompts", "heads")}
+    against = [_read_from(one) for one in all_sources(recipe)[len(sources) :]]
+    remote = [resolved(recipe)["remote"]] if recipe.remote else []
+    return digest_of([sources, signals, against, *remote])
+
+
+def _read_from(source: SourceSettings) -> dict[str, Any]:
+    return source.model_dump(mode="json", exclude={"license"})
+
+
+def image_stamp(space: Workspace, root: Path) -> str:
+    """Digest of name, size and time of every image file of a set."""
+    seen = hashlib.sha256()
+    for batch in read_batches(space.paths, ["path"]):
+        for path in batch.column("path").to_pylist():
+            seen.update(repr(stamp(root / path)).encode("utf-8", "surrogatepass"))
+    return seen.hexdigest()
+
+
+def _digest(source: SourceSettings) -> str:
+    """Of a file its bytes; of a folder or pattern names and sizes; of the hub its commit; of a package its version."""
+    if source.location.startswith("hub:"):
+        from curate.readers.layouts.hub import local_folder, revision
+
+        folder = local_folder(source.location)
+        return digest_of([source.location, _names_and_sizes(folder) if folder else revision(source.location)])
+    path = Path(source.location)
+    if path.is_file():
+        return sha256_file(path)
+    if path.is_dir():
+        return digest_of(_names_and_sizes(path))
+    if matching := files_of(source.location, ()):
+        return digest_of([[str(file), file.stat().st_size] for file in matching])
+    return digest_of([source.location, package_versions()])
+
+
+def _names_and_sizes(folder: Path) -> list[list[Any]]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [[str(file.relative_to(folder)), file.stat().st_size] for file in files]
+
+
+def publish(
+    recipe: CurateRecipe,
+    recipe_name: str,
+    rules: list[CheckedRule],
+    inputs: dict[str, str],
+    root: Path,
+    space: Workspace,
+    steps: Steps,
+    *,
+    decode_examples: bool,
+) -> dict[str, Any]:
+    """Write everything that follows from the decisions, the manifest last; returns the counts.
+
+    Args:
+        decode_examples: make thumbnails of the card's examples; else only those that are there are shown small.
+    """
+    splits = tuple(recipe.splits.shares) if recipe.splits else ()
+    outputs: list[Path] = []
+    steps.always("write", lambda: outputs.extend(write_results(space, splits)))
+    outputs += write_report(space)
+    counts = count_rows(space, rules)
+    licenses = {one.source or one.location: one.license for one in recipe.sources if one.license}
+    shown = write_card(space, recipe, recipe_name, rules, counts, root, decode_examples=decode_examples)
+    outputs += [space.folder / CARD, *shown.files]
+    made = export_all(recipe, root, space, steps)
+    found = [space.decisions, space.corrections, space.duplicate_images, space.paths, space.text, space.scores]
+    write_manifest(
+        space.folder,
+        stage="curate",
+        recipe=resolved(recipe),
+        inputs=inputs,
+        outputs=[*outputs, *(path for path in found if path.is_file()), *space.image_parts()],
+        counts=counts,
+        seconds=steps.seconds,
+        seeds={"seed": recipe.seed, **({"splits": recipe.splits.seed} if recipe.splits else {})},
+        extra={
+            "image_root": str(root),
+            "licenses": licenses,
+            "exports": made,
+            "card_is_complete": shown.complete,
+        },
+    )
+    return counts
+
+
+def export_all(recipe: CurateRecipe, root: Path, space: Workspace, steps: Steps) -> list[str]:
+    """The exports of the recipe; returns their folders."""
+    from curate.exports.export import export
+
+    curated = Curated(
+        folder=space.folder,
+        name=recipe.name,
+        root=root,
+        licenses=tuple(dict.fromkeys(one.license for one in recipe.sources if one.license)),
+        splits=tuple(recipe.splits.shares) if recipe.splits else (ONE_SPLIT,),
+    )
+    made: list[str] = []
+    for settings in recipe.exports:
+        steps.always(f"export {settings.to}", lambda one=settings: made.append(str(export(curated, one).folder)))  # type: ignore[misc]
+    return made
+
+
+def exports_are_there(recipe: CurateRecipe) -> bool:
+    """Whether every export of the recipe is complete."""
+    return all((one.out or recipe.folder / "exports" / one.to).joinpath(MANIFEST).is_file() for one in recipe.exports)
 
 
 @dataclass(frozen=True)
@@ -212,3 +395,41 @@ def _compare(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: St
         key = [known, duplicates.model_dump(mode="json")]
         outputs = [space.duplicate_images, space.duplicate_rows]
         steps.unless_done("duplicates", key, outputs, lambda: find_duplicates(space, duplicates))
+
+
+_OWN = {MANIFEST, "lock", "plots", "exports"}
+
+
+def branch(recipe: CurateRecipe, into: Path) -> CurateRecipe:
+    """Give ``into`` what was measured for the recipe's folder; returns the recipe for there, without its exports.
+
+    Files are linked, not copied, where the disk allows: they are only ever replaced whole.
+
+    Raises:
+        UserError: nothing was measured, or ``into`` is not empty and no earlier branch.
+    """
+    source, target = Workspace(recipe.folder), Workspace(into)
+    if not source.paths.is_file():
+        raise UserError(f"{source.folder}: nothing is measured there yet; make it with `curate run` first")
+    if into.resolve().is_relative_to(source.folder.resolve()):
+        raise UserError(f"{into}: is the recipe's own folder, or in it; leave out --into, or give another folder")
+    if into.exists() and any(into.iterdir()) and not target.paths.is_file():
+        raise UserError(f"{into}: is there already and is no curated folder; choose another one")
+    with sole_use(source), sole_use(target):
+        (into / MANIFEST).unlink(missing_ok=True)
+        shutil.copytree(source.folder, into, copy_function=_link, dirs_exist_ok=True, ignore=_not_taken)
+    return recipe.model_copy(update={"out": into, "exports": []})
+
+
+def _not_taken(_: str, names: list[str]) -> set[str]:
+    """The result's manifest, what people have made from the result, and what is only used while a run lasts."""
+    return {name for name in names if name in _OWN or name.endswith((".tmp", ".partial"))}
+
+
+def _link(source: str, target: str) -> str:
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copy2(source, target)
+    return target

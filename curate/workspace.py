@@ -1,12 +1,16 @@
-"""Where the files of one curation lie, and how Parquet is written so that equal rows give equal bytes."""
+"""Where the files of one curation lie, and how Parquet is written so that equal rows give equal bytes.
+
+Rows that a run has stored, streamed again as often as asked.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,10 +18,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.disk import disk_problem
 from curate.readers.images import UNFINISHED
-from winnow.errors import UserError
+from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
+from winnow.records import Sample, from_record
 from winnow.tables import remove_spilled
 
 ROWS_A_GROUP = 16_384
@@ -209,3 +213,33 @@ def _regrouped(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) 
             held -= ROWS_A_GROUP
     if held:
         yield pa.concat_tables(waiting).combine_chunks()
+
+
+class StoredPaths:
+    """The image paths of stored rows, with repetition."""
+
+    def __init__(self, table: Path) -> None:
+        self._table = table
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in read_batches(self._table, ["images"]):
+            yield from batch.column("images").flatten().to_pylist()
+
+    def __len__(self) -> int:
+        return sum(len(batch.column("images").flatten()) for batch in read_batches(self._table, ["images"]))
+
+
+class StoredSamples:
+    """Stored rows as samples; rows that could not be read are left out."""
+
+    def __init__(self, table: Path) -> None:
+        self._table = table
+
+    def __iter__(self) -> Iterator[Sample]:
+        for batch in read_batches(self._table, ["sample_id", "record", "bad_row"]):
+            for row in batch.to_pylist():
+                if row["bad_row"] is None:
+                    yield replace(from_record(json.loads(row["record"])), id=row["sample_id"])
+
+    def __len__(self) -> int:
+        return row_count(self._table)

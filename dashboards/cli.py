@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from curate import console
 from dashboards.settings import DATA_VARIABLE, HOSTS_VARIABLE, LOCAL_HOSTS
+from winnow import errors
 from winnow.errors import UserError
 
 _WILDCARDS = ("0.0.0.0", "::")  # all addresses of this machine; no names that a browser sends
@@ -115,4 +115,4 @@ def _check_port(address: str, port: int) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    console.run(app)
+    errors.run(app)

@@ -1,14 +1,255 @@
-"""``evalsuite``: every command, in the order in which one needs them."""
+"""``evalsuite``: every command, in the order in which one needs them.
+
+Commands that ask a model: ``run`` and ``check-batch``.
+
+Commands that look for differences: ``compare`` between runs, ``slices`` within one.
+
+Commands that need no evaluation: ``tasks`` and ``verify-java``.
+
+Commands on one finished evaluation: ``score``, ``report`` and ``explain``.
+"""
 
 from __future__ import annotations
 
+import json
+import signal
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from curate import console
-from evalsuite.commands.ask import check_batch, run
-from evalsuite.commands.compare import compare, slices
-from evalsuite.commands.look_up import tasks, verify_java
-from evalsuite.commands.score import explain, report, score
+from winnow import errors
+
+Folder = Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")]
+
+
+def score(
+    folder: Folder,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Task name or YAML file whose extraction, metrics and slices are used instead. Repeatable."),
+    ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="Folder of reviewers' decisions, in place of the recipe's.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="METRIC=VARIANT, shown beside the metric as it is, e.g. vqa_accuracy=evalai. Repeatable."),
+    ] = None,
+) -> None:
+    """Score an evaluation anew, without a model.
+
+    Variants: normalizer official, evalai, none; unanimous raw, normalize; those of relaxed_accuracy, gqa,
+    multiple_choice, mmmu, pope and mme; tokenizers zh, char, ja-mecab … of bleu, rouge_l and cider.
+
+    Example: evalsuite score data/evals/demo-base --variant vqa_accuracy=evalai
+    """
+    from evalsuite.report.console import print_scores
+    from evalsuite.runs.finish import rescore
+
+    print_scores(folder, rescore(folder, task or [], corrections, variant or []))
+
+
+def report(
+    folder: Folder,
+    latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table of the scores instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON instead.")] = False,
+) -> None:
+    """Write a finished evaluation's reports again, or print its scores.
+
+    Example: evalsuite report data/evals/demo-tuned --latex > table.tex
+    """
+    from evalsuite.analysis.results import load_manifest
+    from evalsuite.report.numbers import latex_table
+    from evalsuite.runs.finish import read_scores, rescore
+
+    load_manifest(folder)
+    if latex or as_json:
+        scores = read_scores(folder)
+        print(latex_table(scores) if latex else json.dumps(scores, indent=2, ensure_ascii=False))
+        return
+    rescore(folder, [])
+    print(f"{folder / 'report.md'}\n{folder / 'report.html'}")
+
+
+def explain(
+    folder: Annotated[Path, typer.Argument(help="Evaluation folder.")],
+    sample_id: Annotated[str, typer.Argument(help="Id of a row, as in predictions.parquet.")],
+    task: Annotated[str | None, typer.Option(help="Only in this task.")] = None,
+) -> None:
+    """Show why a row scored as it did.
+
+    From the raw reply to what was extracted, normalised and matched: every metric by the task's own rule,
+    by its other variants, and by what the benchmark's own code, lmms-eval and VLMEvalKit would have said.
+
+    Example: evalsuite explain data/evals/demo-base easy_vqa/test/0
+    """
+    from evalsuite.analysis.explain import explain as explained
+    from evalsuite.report.console import print_explanations
+
+    print_explanations(explained(folder, sample_id, task))
+
+
+def tasks() -> None:
+    """List the tasks that ship, and show how to write one.
+
+    Each says where it expects the benchmark as it is published. With the data elsewhere, or another prompt,
+    write a file and name its path in a recipe; keys that it has replace those of its base:
+
+    \b
+    base: textvqa
+    source: {location: my/TextVQA_0.5.1_val.json}
+
+    A task of your own needs no base: a JSONL, CSV or Parquet with image, question and answers.
+
+    \b
+    name: receipts
+    source: {location: my/receipts.jsonl, image_root: my/pictures}
+    prompt: "{question} Answer with a few words."
+    metrics: [anls, accuracy]
+    slices: [shop]
+
+    Metrics: accuracy, vqa_accuracy, anls, relaxed_accuracy, gqa, multiple_choice, mmmu, pope, mme,
+    unanswerable, bleu, rouge_l, cider. `remote: {}` fetches images behind web addresses.
+    """
+    from evalsuite.report.console import print_tasks
+    from evalsuite.tasks.spec import load_spec, shipped_tasks
+
+    print_tasks({name: load_spec(name) for name in shipped_tasks()})
+
+
+def verify_java(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Texts (.txt, a caption a line) or any data that curate reads.", metavar="[FILE]..."),
+    ] = None,
+    generated: Annotated[int, typer.Option(min=0, help="Check so many generated hard captions as well.")] = 2000,
+    show: Annotated[int, typer.Option(min=0, help="Print at most so many differences.")] = 20,
+) -> None:
+    """Check our tokeniser against the Java one.
+
+    Runs the one of pycocoevalcap beside ours and prints where they differ. Needs Java and the package
+    pycocoevalcap. Exits 1 if any caption differs.
+
+    Example: evalsuite verify-java data/raw/demo/test_captions.jsonl
+    """
+    from evalsuite.java import verify
+
+    raise typer.Exit(verify(files or [], generated, show))
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="Evaluation folder A, the one to compare with.")],
+    others: Annotated[list[Path], typer.Argument(help="Evaluation folder B, and more.", metavar="B [C]...")],
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write it to a .md, .json or .tex file as well.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Compare evaluations row by row.
+
+    Each is compared with A, only on rows that all of them hold. Right/wrong metrics have McNemar's exact
+    test and its mid-p, every metric a paired bootstrap that draws whole images. p-values are adjusted over
+    tasks (Holm) and over slices (Benjamini-Hochberg).
+
+    Example: evalsuite compare data/evals/demo-base data/evals/demo-tuned --out difference.md
+    """
+    from evalsuite.analysis.compare import compare_folders
+    from evalsuite.report.compared import write_comparison
+    from evalsuite.report.console import print_comparison
+
+    found = compare_folders(a, others, seed)
+    if out is not None:
+        write_comparison(found, out)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_comparison(found)
+
+
+def slices(
+    folder: Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")],
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    curated: Annotated[
+        Path | None,
+        typer.Option(help="Curated folder whose signals describe the pictures; default: the recipe's training_set."),
+    ] = None,
+    min_rows: Annotated[int, typer.Option(min=2, help="Leave out slices with fewer rows.")] = 30,
+    top: Annotated[int, typer.Option(min=1, help="Show so many slices of a task.")] = 15,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
+) -> None:
+    """Find the kinds of rows that fail most.
+
+    A kind is one property, or two together. Properties are the task's slice columns, question, answer and
+    picture. Slices are ranked by excess errors: those beyond what the task's overall error rate would give,
+    with an interval that respects shared images.
+
+    Example: evalsuite slices data/evals/demo-tuned --curated data/curated/demo
+    """
+    from evalsuite.analysis.slices import find_slices
+    from evalsuite.report.console import print_slices
+
+    found = find_slices(folder, only=task, curated=curated, min_rows=min_rows)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_slices(found, top)
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="YAML file: name, model, tasks; see evalsuite/recipes/.")],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Ask at most so many rows of each task, in place of the recipe's limit.")
+    ] = None,
+) -> None:
+    """Ask a model, score its answers, write the report.
+
+    Killed or repeated, it asks only what is missing; of a server also what it gave no answer to. Writes
+    predictions.parquet, timings.parquet, scores.json, report.md, report.html and, last, manifest.json.
+    Ctrl-C scores what was answered so far, marked partial, and ends with exit code 130.
+
+    A recipe, whole (`server: {url: http://127.0.0.1:8000/v1}` in place of `model` asks vLLM and its like):
+
+    \b
+    name: mine
+    model: {path: Qwen/Qwen2.5-VL-3B-Instruct}
+    tasks: [textvqa, my-task.yaml]
+
+    Example: evalsuite run mine.yaml --limit 100
+    """
+    from evalsuite.report.console import print_scores
+    from evalsuite.runs.run import run_recipe
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop a job politely too
+    folder, scores, worked = run_recipe(recipe, limit=limit)
+    print_scores(folder, scores)
+    if partial := scores["partial"]:
+        print(f"Stopped: these are scores of {partial['rows']:,} of {partial['of']:,} rows. Run again to finish.")
+        raise typer.Exit(130)
+    if not worked:
+        print("Everything is up to date; nothing was asked.")
+
+
+def check_batch(
+    recipe: Annotated[Path, typer.Argument(help="YAML file of an evaluation.")],
+    samples: Annotated[int, typer.Option(min=1, help="Rows to ask twice.")] = 64,
+) -> None:
+    """Check that the size of a batch changes no answer.
+
+    Asks some rows one at a time and in the recipe's batches, and says whose answers differ. Padding and the
+    order of sums can change an answer. Exit code 1 if one differs. `check_batch: 64` in a recipe does the
+    same in a run and puts it into the report.
+
+    Example: evalsuite check-batch evalsuite/recipes/demo_base.yaml --samples 32
+    """
+    from evalsuite.report.words import batch_sentence
+    from evalsuite.runs.batch_check import check_batches
+
+    found = check_batches(recipe, samples)
+    for example in found["examples"]:
+        print(f"{example['sample_id']}: alone {example['alone']!r}, in a batch {example['in_batch']!r}")
+    print(batch_sentence(found))
+    raise typer.Exit(1 if found["differ"] else 0)
+
 
 app = typer.Typer(
     add_completion=False,
@@ -24,7 +265,7 @@ for command in (tasks, run, score, report, explain, compare, slices, check_batch
 
 def main() -> None:
     """Entry point of the console script."""
-    console.run(app)
+    errors.run(app)
 
 
 if __name__ == "__main__":

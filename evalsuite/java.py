@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.sample import BadRow
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
 from evalsuite.metrics.tokenizer import DROPPED, ptb_tokenize
 from winnow.errors import UserError
 from winnow.progress import track
+from winnow.records import BadRow
 
 _JAR = "stanford-corenlp-3.4.1.jar"
 # The original looks across line breaks; a word that means nothing to it keeps captions apart.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate import console
+from winnow import errors
 
 if TYPE_CHECKING:
     from finetune.recipe import TrainRecipe
@@ -72,7 +72,7 @@ def plan(recipe: RecipePath, max_reject: MaxReject = None) -> None:
     """
     import tempfile
 
-    from finetune.dryrun import dry_run
+    from finetune.training.run import dry_run
 
     with tempfile.TemporaryDirectory() as folder:
         dry_run(_load(recipe, max_reject), Path(folder))
@@ -149,4 +149,4 @@ def root() -> None:
 
 def main() -> None:
     """Console script."""
-    console.run(app)
+    errors.run(app)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from curate import console
 from proof.arms import Arm
 from proof.exam import TEST
 from proof.lab import Lab, default_jobs
@@ -20,6 +19,7 @@ from proof.section import section
 from proof.settings import read_settings
 from proof.sweep import run_sweep
 from proof.thresholds import rule_report
+from winnow import errors
 from winnow.files import write_json
 from winnow.run import read_manifest
 
@@ -87,4 +87,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(app)
+    errors.run(app)

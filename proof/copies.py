@@ -12,7 +12,7 @@ import skimage
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from curate.duplicates.looks import Looks
+from curate.duplicates.matching import Looks
 from curate.signals import measure_pixels
 
 _SYLLABLES = tuple(first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "on", "er"))

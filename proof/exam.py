@@ -7,12 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from curate.jsonl import read_jsonl
 from proof.sets import RawSet
 from proof.settings import ProofSettings
 from proof.stages import recipe_at
 from winnow.files import write_text
-from winnow.records import to_line
+from winnow.records import read_jsonl, to_line
 
 TEST = Path("data/raw/demo/test.jsonl")
 TASK = Path("evalsuite/tasks/easy_vqa.yaml")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from curate.jsonl import read_jsonl
 from data.demo.defects import Shares
 from proof.arms import Arm, Plan, run_arms
 from proof.compare import Group, accuracy, difference, won_back
@@ -15,6 +14,7 @@ from proof.exam import write_exam
 from proof.lab import Lab
 from proof.sets import RawSet, TrainingSet, curate, demo_recipe, make_raw
 from proof.settings import Regime
+from winnow.records import read_jsonl
 
 
 @dataclass(frozen=True)

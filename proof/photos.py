@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from curate.duplicates.looks import Looks, difference
+from curate.duplicates.matching import Looks, difference
 from curate.recipe import MatchSettings
 from curate.signals import measure_pixels
 from data.demo.scoring import ranking

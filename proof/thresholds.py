@@ -15,8 +15,8 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
-from curate.duplicates.looks import Looks, difference
-from curate.duplicates.pairs import pairs_within
+from curate.duplicates.hamming import pairs_within
+from curate.duplicates.matching import Looks, difference
 from curate.recipe import MatchSettings
 from data.demo.package import image_paths
 from data.demo.scoring import ranking

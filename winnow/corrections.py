@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
-from curate.sample import IMAGE_MARKER, majority
 from winnow.errors import UserError
 from winnow.files import digest_of
+from winnow.records import IMAGE_MARKER, majority
 
 Action = Literal["keep", "drop", "relabel", "edit_question", "ambiguous", "exclude_from_eval", "tag", "undo"]
 # What an action speaks about: two actions on one aspect of a sample can contradict each other.

@@ -1,4 +1,17 @@
-"""The one exception that reaches the user as a sentence."""
+"""The one exception that reaches the user as a sentence.
+
+When a disk says no: one sentence that tells what to do, for every way in which a write can fail.
+
+How the console scripts end: a clear sentence and exit code 2 for bad input, no traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
 
 
 class UserError(Exception):
@@ -6,3 +19,41 @@ class UserError(Exception):
 
     Console scripts print it without a traceback and exit with code 2.
     """
+
+
+_HINTS = {
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f) and run it again",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EMFILE: "raise the limit on open files (ulimit -n) and run it again",
+}
+
+
+def disk_problem(error: OSError, path: object = None) -> str | None:
+    """What went wrong with a file and what to do, or None for an error that is not the disk's.
+
+    Args:
+        path: the file, if the error does not know it, as errors of pyarrow and of a flush do not.
+    """
+    if error.errno not in _HINTS:
+        return None
+    where = error.filename or path
+    return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}; {_HINTS[error.errno]}, what is finished is kept"
+
+
+def run(app: typer.Typer) -> None:
+    """Run a typer app; turn UserError, and a full or read-only disk, into one line on stderr and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)

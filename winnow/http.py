@@ -14,7 +14,7 @@ class FetchError(Exception):
     """An attempt that brought no image.
 
     Attributes:
-        kind: class of ``curate.reading.unavailable``.
+        kind: class of ``winnow.images``.
         detail: status or cause, for the journal.
         retry: another attempt may succeed.
         wait: seconds that the server asked to wait, None if it did not.

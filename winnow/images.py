@@ -3,17 +3,64 @@
 Every path through Winnow sees the same picture: EXIF orientation applied, alpha composited on
 white, palettes, grey, 1-bit, 16-bit and CMYK turned into 8-bit RGB, one cap on bytes and one on
 pixels, both checked before anything is decoded.
+
+What is wrong with an image file, found before any model sees it. Every class is a row in the ledger.
+
+Images that a row names but that cannot be had: written in place of a path as ``<class>:<what>``.
+
+The row keeps its id, question and answers; ``preflight.locate`` turns the notation into the row's class,
+so that rules, ledger and card treat it like a file that is missing.
 """
 
 from __future__ import annotations
 
+import functools
+import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+# Class → what it means. Those of remote images begin with `remote_`.
+UNAVAILABLE: dict[str, str] = {
+    "bad_base64": "the image is given as base64 text that cannot be decoded",
+    "too_large_bytes": "more bytes than the cap; not read",
+    "remote_off": "the image is a URL; `remote: {}` in the recipe fetches such images",
+    "remote_bad_url": "not a URL that can be fetched",
+    "remote_private": "the address is private, loopback or link-local; `remote: {allow_private: true}` allows it",
+    "remote_404": "the server says it is not there, or no longer (404, 410)",
+    "remote_denied": "the server does not hand it out (401, 402, 403, 407, 451)",
+    "remote_http": "the server answers with a status that is no image and not worth a retry",
+    "remote_redirects": "redirects in a loop, or too many of them",
+    "remote_not_an_image": "what the server sends is no image, whatever it is called",
+    "remote_too_large": "more bytes or pixels than the cap",
+    "remote_unavailable": "no whole answer in any attempt; the next run tries again",
+}
+_PROTOCOLS = ("http://", "https://")
+
+
+def is_url(path: str) -> bool:
+    """Whether an image field holds a web address."""
+    return path[:8].lower().startswith(_PROTOCOLS)
+
+
+def unavailable(kind: str, what: str) -> str:
+    """The notation for an image of class ``kind``; ``what`` is its URL or name."""
+    return f"{kind}:{what}"
+
+
+def unavailable_class(path: str) -> tuple[str, str] | None:
+    """Class and detail if ``path`` is in this notation or a URL that nobody fetched, else None."""
+    if is_url(path):
+        return "remote_off", UNAVAILABLE["remote_off"]
+    kind, colon, what = path.partition(":")
+    return (kind, what) if colon and kind in UNAVAILABLE else None
+
 
 # Formats with a decoder that runs in this process (EPS would start another program) and whose header tells the
 # size that decoding allocates (an ICO's does not bind the PNG inside it).
@@ -58,7 +105,7 @@ class ImageFacts:
         mode: Pillow mode before conversion (``P``, ``CMYK``, ``I;16`` …).
         frames: number of frames; a GIF above 8 MiB is only asked whether there is a second one.
         exif_orientation: 1 to 8; 1 where there is none.
-        error: preflight class, see ``curate.preflight.CLASSES``.
+        error: preflight class, see ``winnow.images.CLASSES``.
         error_detail: the decoder's words.
     """
 
@@ -194,3 +241,91 @@ def _has_signature(data: bytes) -> bool:
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
         return True
     return data.startswith(_SIGNATURES) or data[4:12] == b"ftypavif"
+
+
+# Class → what it means. `animated` and `wrong_extension` decode all the same; the others do not.
+CLASSES: dict[str, str] = {
+    "missing": "no such file, or it may not be read",
+    "empty": "zero bytes",
+    "not_an_image": "no known image format, or no regular file",
+    "truncated": "begins as an image, but its data is cut off or damaged",
+    "wrong_extension": "decodes, but the name says another format",
+    "animated": "decodes, but has more than one frame; the first is used",
+    "too_large_pixels": "more pixels than the cap; not decoded",
+    "unreadable_mode": "pixels of a kind that has no defined colours (float, 32-bit, LAB)",
+    "outside_root": "the path leaves the image root (absolute, '..', or a link that points out)",
+    **UNAVAILABLE,
+}
+
+_FORMAT_OF_SUFFIX = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".apng": "PNG", ".gif": "GIF",
+    ".webp": "WEBP", ".bmp": "BMP", ".dib": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".jp2": "JPEG2000",
+    ".j2k": "JPEG2000", ".jpx": "JPEG2000", ".avif": "AVIF", ".ico": "ICO", ".qoi": "QOI", ".ppm": "PPM",
+    ".pgm": "PPM", ".pbm": "PPM", ".pnm": "PPM", ".heic": "HEIF", ".heif": "HEIF", ".svg": "SVG", ".pdf": "PDF",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A path looked at without reading the file.
+
+    Attributes:
+        file: where it is, or None if ``error`` says why it must not be read.
+        size: bytes.
+        mtime_ns: time of the last change, to know an unchanged file again.
+    """
+
+    file: str | None
+    size: int = 0
+    mtime_ns: int = 0
+    error: str | None = None
+    detail: str | None = None
+
+
+def locate(path: str, root: str, *, max_bytes: int) -> Located:
+    """Find ``path`` below ``root`` (a resolved folder) without following it out.
+
+    Classes given here: outside_root, missing, not_an_image (folders, devices), too_large_bytes, and those of
+    ``winnow.images``.
+    """
+    gone = unavailable_class(path)
+    if gone is not None:
+        return Located(None, error=gone[0], detail=gone[1])
+    if path.startswith("/") or "\0" in path or ".." in Path(path).parts or Path(path).is_absolute():
+        return Located(None, error="outside_root", detail="not a plain path below the image root")
+    file = f"{root}/{path}"
+    try:
+        status = os.lstat(file)
+        linked = stat.S_ISLNK(status.st_mode)
+        real = os.path.realpath(file) if linked else f"{_real_folder(os.path.dirname(file))}/"  # noqa: PTH120 (speed)
+        if os.path.commonpath([real, root]) != root:
+            return Located(None, error="outside_root", detail="a link on the way points out of the image root")
+        if linked:
+            status = Path(file).stat()
+    except (OSError, ValueError) as error:
+        return Located(None, error="missing", detail=getattr(error, "strerror", None) or str(error))
+    if not stat.S_ISREG(status.st_mode):
+        return Located(None, error="not_an_image", detail="a folder or device, not a file")
+    if status.st_size > max_bytes:
+        return Located(
+            None,
+            status.st_size,
+            status.st_mtime_ns,
+            "too_large_bytes",
+            f"{status.st_size} bytes, the cap is {max_bytes}",
+        )
+    return Located(file, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def wrong_extension(path: str, content_format: str) -> str | None:
+    """What is wrong with the name, or None. Names without a known image suffix are not judged."""
+    suffix = Path(path).suffix.lower()
+    named = _FORMAT_OF_SUFFIX.get(suffix)
+    if named is None or named == content_format or (named == "JPEG" and content_format == "MPO"):
+        return None
+    return f"named {suffix}, but the content is {content_format}"

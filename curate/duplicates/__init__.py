@@ -5,7 +5,7 @@ curation. ``python -m tests.benchmarks duplicates`` compares their speed with FA
 ``python -m tests.benchmarks.curves_duplicates`` shows recall and precision behind the default thresholds.
 """
 
-from curate.duplicates.pairs import pairs_between, pairs_within
+from curate.duplicates.hamming import pairs_between, pairs_within
 from curate.duplicates.rows import DUPLICATE_IMAGES, DUPLICATE_ROWS, find_duplicates
 
 __all__ = ["DUPLICATE_IMAGES", "DUPLICATE_ROWS", "find_duplicates", "pairs_between", "pairs_within"]

@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.duplicates.alike import Alike
 from curate.duplicates.clusters import build_stars
-from curate.duplicates.looks import Looks, difference
+from curate.duplicates.matching import Alike, Looks, difference
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import DuplicateSettings
 from curate.rules.columns import create_views

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import duckdb
 import pyarrow as pa
 
-from curate.duplicates.alike import Alike
-from curate.duplicates.components import build_components
+from curate.duplicates.clusters import build_components
+from curate.duplicates.matching import Alike
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import MatchSettings, SplitSettings
 from curate.rules.columns import create_views, literal

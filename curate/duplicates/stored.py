@@ -24,15 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.disk import disk_problem
-from curate.duplicates.looks import CELLS, CHANNELS, Looks, moments
-from curate.duplicates.matching import Found, search_alike
+from curate.duplicates.matching import CELLS, CHANNELS, Found, Looks, moments, search_alike
 from curate.recipe import MatchSettings
 from curate.rules.columns import literal
-from curate.steps import stamp
 from curate.workspace import ROWS_A_GROUP, Workspace
-from winnow.errors import UserError
+from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, digest_of, write_json
+from winnow.run import stamp
 
 # Raise it when the same parts make other files.
 _VERSION = 1

@@ -16,9 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.exports.pictures import copy_pictures
-from curate.exports.rows import Row
-from curate.exports.target import Target
+from curate.exports.rows import Row, Target, copy_pictures
 from winnow.files import atomic_path
 
 _TEXTS = pa.list_(pa.string())

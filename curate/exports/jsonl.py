@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from curate.exports.json_lines import write_lines
-from curate.exports.rows import Row
-from curate.exports.target import Target
+from curate.exports.rows import Row, Target
 from winnow.records import to_record
 
 

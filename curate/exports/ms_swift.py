@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from curate.exports.conversation import conversation
-from curate.exports.json_lines import write_lines
-from curate.exports.rows import Row
-from curate.exports.target import Target
+from curate.exports.json_lines import conversation, write_lines
+from curate.exports.rows import Row, Target
 
 
 def write(rows: Iterable[Row], target: Target) -> None:

@@ -14,9 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.exports.imagefolder import COLUMNS, columns
-from curate.exports.pictures import read_picture, suffix_of
-from curate.exports.rows import Row
-from curate.exports.target import Shard, Target, shards
+from curate.exports.rows import Row, Shard, Target, read_picture, shards, suffix_of
 from winnow.files import atomic_path
 
 _GROUP_BYTES = 32 << 20

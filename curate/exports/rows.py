@@ -1,22 +1,29 @@
-"""The rows of a finished curation, as exporters get them: kept or flagged, in input order, pictures located."""
+"""The rows of a finished curation, as exporters get them: kept or flagged, in input order, pictures located.
+
+Picture files for exports: read, checked against what was measured, copied under their digest.
+
+Where an export goes, and in what size of pieces.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
 
-from curate.preflight import locate
 from curate.report.results import ASSIGNED_SPLIT, SAMPLES_TABLE
-from curate.sample import Sample
 from curate.workspace import read_batches
 from winnow.errors import UserError
-from winnow.records import from_record
+from winnow.files import atomic_path, sha256_bytes
+from winnow.images import locate
+from winnow.records import Sample, from_record
 from winnow.run import read_manifest
 
 ONE_SPLIT = "train"  # what a set that is not split is called
@@ -129,3 +136,106 @@ def open_curated(folder: Path) -> Curated:
         licenses=tuple(dict.fromkeys(one["license"] for one in recipe["sources"] if one.get("license"))),
         splits=tuple((recipe.get("splits") or {}).get("shares") or (ONE_SPLIT,)),
     )
+
+
+_SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tiff", "JPEG2000": "jp2"}
+
+
+def read_picture(row: Row, number: int) -> bytes:
+    """The bytes of a row's picture.
+
+    Raises:
+        UserError: they are not those that were measured.
+    """
+    data = Path(row.files[number]).read_bytes()
+    if sha256_bytes(data) != row.keys[number]:
+        raise UserError(f"{row.files[number]}: has changed since it was measured; run the curation again, then export")
+    return data
+
+
+def suffix_of(data: bytes) -> str:
+    """``jpg``, ``png``, … by content: loaders choose a decoder by it, and names lie."""
+    try:
+        with Image.open(BytesIO(data)) as opened:
+            name = opened.format or "img"
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        name = "img"  # kept by a recipe that drops no unreadable file
+    return _SUFFIXES.get(name, name.lower())
+
+
+def copy_pictures(row: Row, folder: Path) -> list[str]:
+    """Copy a row's pictures to ``folder/images/<2 digits>/<sha256>.<suffix>``; returns the paths below ``folder``.
+
+    Equal pictures share one file; what an interrupted export has copied is not written again.
+    """
+    names = []
+    for number, key in enumerate(row.keys):
+        data = read_picture(row, number)
+        name = f"images/{key[:2]}/{key}.{suffix_of(data)}"
+        if not (folder / name).is_file():
+            with atomic_path(folder / name) as temporary:
+                temporary.write_bytes(data)
+        names.append(name)
+    return names
+
+
+MOST_ROWS = 20_000  # in one shard: they are held in memory, without their pictures, until it is written
+
+
+@dataclass(frozen=True)
+class Target:
+    """Attributes:
+    folder: an empty folder, or one that an interrupted run of the same export has begun to fill.
+    name: of the curated set.
+    splits: a file, or a row of shards, for each.
+    copy: pictures go along; else rows name them where they lie.
+    shard_bytes: a shard is closed before it grows beyond this; one row alone may be larger.
+    reject: called with each row that the format cannot hold.
+    """
+
+    folder: Path
+    name: str
+    splits: tuple[str, ...]
+    copy: bool
+    shard_bytes: int
+    reject: Reject
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows that go into one file: ``<split>-<number>``."""
+
+    split: str
+    number: int
+    rows: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        """Without suffix."""
+        return f"{self.split}-{self.number:05d}"
+
+
+def shards(rows: Iterable[Row], limit: int, size_of: Callable[[Row], int]) -> Iterator[Shard]:
+    """Cut the rows of each split, in order, into shards of at most ``limit`` bytes (by ``size_of``) and 20,000 rows.
+
+    The cut depends on rows and limit alone, so that an interrupted export finds its finished shards again.
+    """
+    waiting: dict[str, list[Row]] = {}
+    held: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+
+    def close(split: str) -> Shard:
+        shard = Shard(split, numbers.get(split, 0), tuple(waiting.pop(split)))
+        numbers[split] = shard.number + 1
+        held[split] = 0
+        return shard
+
+    for row in rows:
+        size = size_of(row)
+        begun = waiting.get(row.split)
+        if begun and (held[row.split] + size > limit or len(begun) >= MOST_ROWS):
+            yield close(row.split)
+        waiting.setdefault(row.split, []).append(row)
+        held[row.split] = held.get(row.split, 0) + size
+    for split in list(waiting):
+        yield close(split)

@@ -11,9 +11,7 @@ import tarfile
 from collections.abc import Iterable
 from io import BytesIO
 
-from curate.exports.pictures import read_picture, suffix_of
-from curate.exports.rows import Row
-from curate.exports.target import Shard, Target, shards
+from curate.exports.rows import Row, Shard, Target, read_picture, shards, suffix_of
 from winnow.files import atomic_path
 from winnow.records import to_record
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from curate.measure.row import Measured
-from curate.settings import MeasureSettings
+from curate.recipe import MeasureSettings
 from curate.signals import SIGNAL_VERSIONS
 from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.measure.pool import time_limit
-from curate.preflight import locate, wrong_extension
 from curate.signals import measure_pixels
 from curate.signals.clip_input import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 from winnow.files import sha256_bytes
-from winnow.images import ImageFacts, decode_whole
+from winnow.images import ImageFacts, decode_whole, locate, wrong_extension
 
 _FACTS = tuple(field.name for field in fields(ImageFacts))
 CRASH = "the decoder crashed on it, or did not end"

@@ -26,6 +26,8 @@ from pathlib import Path
 from types import ModuleType
 
 from curate.readers import tables  # fmt: skip
+from curate.readers.base import Probe, take_probe
+from curate.readers.images import with_embedded
 from curate.readers.layouts import (
     chartqa,
     coco_captions,
@@ -46,11 +48,9 @@ from curate.readers.layouts import (
     vqa,
     webdataset,
 )
-from curate.reading.embedded import with_embedded
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.probe import Probe, take_probe
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample
 from winnow.seen import SeenTexts
 
 SOURCES: dict[str, ModuleType] = {

@@ -1,24 +1,144 @@
-"""Sources in, one table of rows out: input order, unique ids, images as files below one common root."""
+"""Sources in, one table of rows out: input order, unique ids, images as files below one common root.
+
+Images of several sources as files below one folder, every path relative to it.
+
+The first step of a curation: rows of all sources in one table, their images as files.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from curate.readers import open_source
-from curate.readers.images import Fetcher, ImageStore
-from curate.reading.placed import AnotherFolderError, Opened, absolute, common, first_folders, placed_rows
-from curate.sample import BadRow, Sample, full_id
-from curate.settings import SourceSettings
-from curate.workspace import write_parquet
+from curate.readers import OpenedSource, open_source
+from curate.readers.images import Fetcher, ImageStore, materialised
+from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
+from curate.workspace import Workspace, write_parquet
 from winnow.errors import UserError
+from winnow.images import is_url, unavailable_class
 from winnow.progress import track
-from winnow.records import to_record
+from winnow.records import BadRow, Sample, full_id, to_record
+from winnow.run import Steps
 from winnow.seen import SeenTexts
+
+_ROWS_TRIED = 50
+Opened = Sequence[tuple[SourceSettings, OpenedSource]]
+
+
+class AnotherFolderError(Exception):
+    """A row has an image in a folder that the common root was not made for."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+
+def first_folders(sources: Opened, store: ImageStore, fetcher: Fetcher | None) -> frozenset[str]:
+    """Folders that the images of each source's first rows lie in."""
+    found: set[str] = set()
+    for _, source in sources:
+        own, stored = absolute(source.image_root), absolute(store.folder)
+        for row in itertools.islice(source.rows(), _ROWS_TRIED):
+            if isinstance(row, Sample):
+                found.update(_folder_of(path, row, own, stored) or "" for path in row.image)
+                found.update(stored for path in row.image if fetcher is not None and is_url(path))
+    return frozenset(found - {""})
+
+
+def _folder_of(path: str, sample: Sample, own: str, stored: str) -> str | None:
+    """What ``path`` is relative to; None for images that are no files."""
+    if unavailable_class(path) is not None:
+        return None
+    return stored if path in sample.embedded else own
+
+
+def common(folders: Iterable[str]) -> Path:
+    """The narrowest folder that holds all of ``folders``."""
+    return Path(os.path.commonpath(list(folders)))
+
+
+def absolute(folder: Path) -> str:
+    """A folder as it is compared here."""
+    return str(folder.absolute())
+
+
+def placed_rows(
+    sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
+) -> Iterator[tuple[SourceSettings, Sample | BadRow]]:
+    """Rows of all sources, images as files, their paths below ``root``.
+
+    Raises:
+        AnotherFolderError: an image lies in none of ``folders``, for which ``root`` was made.
+    """
+    stored = absolute(store.folder)
+    for settings, source in sources:
+        own = absolute(source.image_root)
+        prefixes = {folder: os.path.relpath(folder, root) for folder in (own, stored)}
+        for row in materialised(source.rows(), store, max_bytes=max_bytes, fetcher=fetcher):
+            if isinstance(row, BadRow):
+                yield settings, row
+                continue
+            lies_in = [_folder_of(path, row, own, stored) for path in row.image]
+            for folder in lies_in:
+                if folder is not None and folder not in folders:
+                    raise AnotherFolderError(folder)
+            yield settings, _below(row, [prefixes[folder] if folder else "." for folder in lies_in])
+
+
+def _below(sample: Sample, prefixes: Sequence[str]) -> Sample:
+    """The sample with each image path below the common root; where they stood before is kept in ``meta.image_path``.
+
+    An image of the store was at no path before, so only files of the dataset are noted there.
+    """
+    moved = tuple(_joined(path, prefix) for path, prefix in zip(sample.image, prefixes, strict=True))
+    if moved == sample.image:
+        return sample
+    before = sample.image[0] if len(sample.image) == 1 else list(sample.image)
+    own = any(path not in sample.embedded for path in sample.image)
+    meta = {**sample.meta, "image_path": before} if own else sample.meta
+    return dataclasses.replace(sample, image=moved, meta=meta)
+
+
+def _joined(path: str, prefix: str) -> str:
+    if prefix == "." or path.startswith("/"):
+        return path
+    joined = os.path.normpath(f"{prefix}/{path}")
+    return joined if joined.startswith(f"{prefix}/") else path  # leaves its own root: preflight must see that
+
+
+def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fetcher | None = None) -> OpenedSource:
+    """The source with the images that it carries, or that are fetched, as files below ``folder``.
+
+    A source of plain paths stays as it is.
+
+    For a set that is used whole, such as an evaluation set: its rows are held in memory, without the images.
+
+    Raises:
+        UserError: an image cannot be written.
+    """
+    store = ImageStore(folder)
+    sources: Opened = [(SourceSettings(location=source.layout), source)]
+    folders = first_folders(sources, store, fetcher) or frozenset({absolute(source.image_root)})
+    while True:
+        root = common(folders)
+        try:
+            rows = tuple(row for _, row in placed_rows(sources, store, root, folders, max_bytes, fetcher))
+        except AnotherFolderError as found:
+            folders = folders | {found.folder}
+        else:
+            if folders == {absolute(source.image_root)}:
+                root = source.image_root
+            return dataclasses.replace(source, image_root=root, rows=rows.__iter__)
+
 
 ROWS = pa.schema(
     [
@@ -141,3 +261,73 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
         "record": json.dumps(record, ensure_ascii=False),
         "bad_row": f"{row.where}: {row.reason}",
     }
+
+
+# Raise it when these modules make other rows from the same input.
+VERSION = 3
+# What changes how images are fetched, but not which ones arrive.
+HOW_TO_FETCH = frozenset(
+    {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}
+)
+
+
+def read_sources(
+    sources: Sequence[SourceSettings], inputs: dict[str, str], settings: MeasureSettings,
+    remote: RemoteSettings | None, space: Workspace, steps: Steps, label: str = "",
+) -> Path:  # fmt: skip
+    """Write the rows of one set to ``space.rows``, unless they are there and nothing has changed.
+
+    Images that sources carry or that are fetched become files below ``space.folder``. Ones that could not be had
+    for now leave the step undone: the next run tries them again.
+
+    Returns:
+        The folder that image paths are relative to.
+
+    Raises:
+        UserError: bad input, or something cannot be written.
+    """
+    opened = open_sources(sources)
+    wanted = remote and remote.model_dump(mode="json", exclude=set(HOW_TO_FETCH))
+    key = [
+        VERSION,
+        [str(source.image_root) for _, source in opened],
+        [[one.model_dump(mode="json", exclude={"license"}), inputs[one.location]] for one in sources],
+        [settings.max_bytes, wanted and settings.max_pixels, wanted],
+    ]
+    counts: Counter[str] = Counter()
+
+    def read() -> None:
+        store = ImageStore(space.folder)
+        with contextlib.ExitStack() as stack:
+            fetcher: Fetcher | None = None
+            if remote is not None:
+                from curate.readers.http import RemoteImages
+
+                images = RemoteImages(store, remote, settings, counts)
+                fetcher = stack.enter_context(images)
+            title = f"{label}read{' and fetch' if remote else ''}"
+            root = write_rows(opened, space.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title)
+        steps.note(f"{label}root", str(root))
+        steps.note(f"{label}unfetched", counts["remote_unavailable"])
+
+    steps.unless_done(f"{label}read", key, [space.rows], read)
+    if counts:
+        _say(counts, label)
+    if counts["remote_unavailable"]:
+        steps.note(f"{label}read", None)
+    return Path(steps.noted(f"{label}root"))
+
+
+def all_fetched(steps: Steps, labels: Sequence[str]) -> bool:
+    """Whether no image of the sets is left that another run may get."""
+    return not any(steps.noted(f"{label}unfetched") for label in labels)
+
+
+def _say(counts: Counter[str], label: str) -> None:
+    failed: dict[str, Any] = {kind: count for kind, count in counts.items() if kind.startswith("remote_")}
+    text = f"{label}images: {counts['fetched']:,} fetched, {counts['known']:,} known"
+    if failed:
+        text += "; failed: " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(failed.items()))
+    if "remote_unavailable" in failed:
+        text += "; run again to try what was unavailable"
+    print(text, file=sys.stderr)

@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.preflight import CLASSES, locate, wrong_extension
 from curate.readers import OpenedSource, open_source, other_files
+from curate.readers.base import as_object
 from curate.readers.json import document_head
-from curate.sample import BadRow, Sample
-from curate.settings import MeasureSettings, SourceSettings
+from curate.recipe import MeasureSettings, SourceSettings
 from curate.signals import text
-from curate.sources.probe import as_object
-from winnow.images import decode
+from winnow.images import CLASSES, decode, locate, wrong_extension
 from winnow.progress import track
+from winnow.records import BadRow, Sample
 from winnow.seen import SeenTexts, digest64
 
 _ROWS_SHOWN, _EXAMPLES, _BAD_CLASSES = 3, 3, 20

@@ -11,27 +11,219 @@ An image is a path, a URL, bytes, Hugging Face's ``{"bytes": …, "path": …}``
 list of these. Without a column of that name, ``image_1``, ``image_2`` … are the images.
 
 A row with ``conversations`` or ``messages`` is read as such, as in ``winnow.records.from_record``.
+
+The rows of one table file, whatever its format, as columns.
+
+Cells of a table: images as paths or bytes, answers as texts, everything else as JSON.
 """
 
 from __future__ import annotations
 
+import ast
+import base64
+import csv
 import dataclasses
+import datetime
+import decimal
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.jsonl import record_or_bad
-from curate.reading.embedded import is_encoded
-from curate.sample import BadRow, Form, Sample, Turn, full_id, majority
-from curate.settings import SourceSettings
-from curate.sources.cells import image_cell, json_value, texts
-from curate.sources.files import files_of, of_split
-from curate.sources.probe import Probe
-from curate.sources.roots import deduced_root
-from curate.sources.table_rows import iter_rows
+from curate.readers.base import Probe, deduced_root, files_of, of_split
+from curate.readers.images import embed, is_encoded
+from curate.readers.json import iter_json
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
+from winnow.records import BadRow, Form, Sample, Turn, full_id, majority, record_or_bad
+
+_MAX_LITERAL = 100_000
+_MAX_IMAGES = 64 << 20  # of a list of base64 texts
+
+
+@dataclass(frozen=True)
+class ImageCell:
+    """What an image cell holds.
+
+    Attributes:
+        paths: of all its images, in order; see ``winnow.records.Sample``.
+        embedded: bytes of those that the table carries, by path.
+        names: what the table calls the images it carries.
+    """
+
+    paths: tuple[str, ...] = ()
+    embedded: dict[str, bytes] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+
+def image_cell(value: Any, where: str) -> ImageCell:
+    """Read a path, URL, bytes, base64, data URI, ``{"bytes": …, "path": …}``, or a list of these.
+
+    Raises:
+        ValueError: something else.
+    """
+    if isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]"):
+        value = list_literal(value, _MAX_IMAGES) or value
+    paths: list[str] = []
+    embedded: dict[str, bytes] = {}
+    names: list[str] = []
+    for item in value if isinstance(value, list) else [value]:
+        if item in (None, "", b""):
+            continue
+        data = item
+        if isinstance(item, dict):
+            data = item.get("bytes") or item.get("path") or ""
+            if item.get("bytes") and isinstance(item.get("path"), str):
+                names.append(item["path"])
+        if isinstance(data, bytes) or (isinstance(data, str) and is_encoded(data)):
+            path, image = embed(data, where)
+            embedded.update(image)
+        elif isinstance(data, str) and data:
+            path = data
+        elif isinstance(item, dict) and not data:
+            continue
+        else:
+            raise ValueError("the image is neither a path or URL nor bytes or base64")
+        paths.append(path)
+    return ImageCell(tuple(paths), embedded, tuple(names))
+
+
+def texts(value: Any) -> tuple[tuple[str, ...], Any]:
+    """Texts of an answer cell, and the cell itself where its texts do not restore it.
+
+    A cell is a text, a number, a list of these, a list of ``{"answer": …}``, or a list written
+    as JSON or as a Python literal (as pandas writes them to CSV).
+    """
+    if isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]"):
+        parsed = list_literal(value)
+        if parsed is not None:
+            return texts(parsed)[0], value
+    if value is None:
+        return (), None
+    items = value if isinstance(value, list) else [value]
+    found = [item.get("answer") if isinstance(item, dict) else item for item in items]
+    if not all(isinstance(text, str | int | float) for text in found):
+        raise ValueError("an answer is neither a text nor a number")
+    plain = all(isinstance(item, str) for item in items)
+    return tuple(str(text) for text in found if text != ""), None if plain else value
+
+
+def list_literal(text: str, longest: int = _MAX_LITERAL) -> list[Any] | None:
+    """The list that ``text`` spells as JSON or as a Python literal, or None."""
+    if len(text) > longest:
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, list):
+            return value
+    return None
+
+
+def json_value(value: Any) -> Any:
+    """``value`` with what JSON cannot hold written as text (dates as ISO, decimals, bytes as base64)."""
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value) if isinstance(value, decimal.Decimal | datetime.timedelta) else value
+
+
+_MAX_FIELD = 64 << 20
+_MAX_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
+
+
+def iter_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
+    """Rows of any table as (where, position, column to value); told apart by content, not by suffix.
+
+    Raises:
+        UserError: no such file, or not readable as a table.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with path.open("rb") as handle:
+        start = handle.read(4096)
+    if start[:4] == b"PAR1":
+        yield from _parquet_rows(path)
+    elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        for row in iter_json(path):
+            if isinstance(row, BadRow):
+                yield row
+            elif isinstance(row.value, dict):
+                yield row.where, row.position, row.value
+            else:
+                yield BadRow(row.where, "not a JSON object", row.position)
+    else:
+        yield from _csv_rows(path)
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # Memory is bounded by a few of the file's pages, however large its row groups: nothing is buffered ahead.
+    position = 0
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
+            for batch in table.iter_batches(batch_size=_batch_rows(table)):
+                for values in batch.to_pylist():
+                    yield f"{path}: row {position + 1}", position, values
+                    position += 1
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: not readable as Parquet after row {position} ({error})") from error
+
+
+def _batch_rows(table: Any) -> int:
+    """As many rows as hold about 8 MiB, because a row may hold an image."""
+    meta = table.metadata
+    size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
+    return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES * max(meta.num_rows, 1) // max(size, 1)))
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
+    csv.field_size_limit(_MAX_FIELD)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
+        header = handle.readline()
+        delimiter = (
+            "\t" if header.count("\t") > header.count(",") else ";" if header.count(";") > header.count(",") else ","
+        )
+        handle.seek(0)
+        reader = csv.reader(handle, delimiter=delimiter)
+        names = next(reader, None)
+        if names is None:
+            return
+        if len(set(names)) < len(names) or not any(name.strip() for name in names):
+            raise UserError(f"{path}: the first line must name the columns, each once")
+        position = 0
+        while True:
+            where = f"{path}:{reader.line_num + 1}"
+            try:
+                cells = next(reader)
+                if not cells:
+                    continue
+                "".join(cells).encode()
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield BadRow(where, f"not CSV ({error})", position)
+            except UnicodeEncodeError:
+                yield BadRow(where, "not UTF-8", position)
+            else:
+                if len(cells) == len(names):
+                    yield where, position, dict(zip(names, cells, strict=True))
+                else:
+                    yield BadRow(where, f"has {len(cells)} cells, the header has {len(names)}", position)
+            position += 1
+
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "sample_id", "question_id", "qid", "uid", "key", "__key__"),

@@ -1,25 +1,208 @@
 """``README.md`` of a curated folder: what went in, what came out, by which rules, with examples.
 
 It is a dataset card of the Hugging Face hub: the front matter names licence, size and files.
+
+The parts of a dataset card that are tables of numbers.
+
+Text of a dataset as text: nothing in it may become Markdown, HTML or a second cell.
+
+A few rows for each rule, with small pictures that go along with the card.
+
+Licences of sources, as a Hugging Face dataset card names them.
 """
 
 from __future__ import annotations
 
+import html
 import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import duckdb
 import yaml
 
-from curate.card import sections
-from curate.card.examples import Examples, examples
-from curate.card.text import share
 from curate.recipe import CurateRecipe
 from curate.report.results import LEDGER, SAMPLES, SAMPLES_TABLE
-from curate.rules.fates import CheckedRule
+from curate.rules.columns import literal, parquet
+from curate.rules.decide import CheckedRule
 from curate.workspace import Workspace
-from curate.writing.license import license_fields
-from winnow.files import write_text
+from winnow.files import atomic_path, write_text
+from winnow.images import locate
+from winnow.tables import database
+
+# The hub's identifiers that data is usually under; any other name goes to `license_name`.
+_HUB = {
+    "apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0",
+    "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0",
+    "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cdla-sharing-1.0",
+    "cdla-permissive-1.0", "cdla-permissive-2.0", "c-uda", "gpl-3.0", "odc-by", "odbl", "pddl", "unlicense", "unknown",
+}  # fmt: skip
+
+
+def license_fields(names: Sequence[str]) -> dict[str, Any]:
+    """``license`` and, for names that the hub does not know, ``license_name`` of a card's front matter."""
+    known = sorted({name.lower() for name in names if name.lower() in _HUB})
+    others = sorted({name for name in names if name.lower() not in _HUB})
+    if not names:
+        return {}
+    found = [*known, *(["other"] if others else [])]
+    fields: dict[str, Any] = {"license": found[0] if len(found) == 1 else found}
+    if others:
+        fields["license_name"] = ", ".join(others)
+    return fields
+
+
+FOLDER = "examples"
+_EACH = 4
+_SIDE, _SHOWN = 160, 80  # pixels of a thumbnail, and as shown
+_PICTURE = """
+    CASE WHEN coalesce(p.error, '') IN ('', 'wrong_extension', 'animated') THEN s.images[1] END AS image,
+    s.image_keys[1] AS image_key
+"""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Attributes:
+    text: the card's section.
+    files: thumbnails that it shows.
+    complete: no thumbnail is missing.
+    """
+
+    text: str
+    files: list[Path]
+    complete: bool
+
+
+def examples(
+    space: Workspace, recipe: CurateRecipe, rules: list[CheckedRule], root: Path, *, decode_pictures: bool
+) -> Examples:
+    """Rows of each rule that fired and some that are kept, the same ones for the same seed.
+
+    Args:
+        root: folder below which the images lie.
+        decode_pictures: make thumbnails; else those that are not there yet link to the picture itself.
+    """
+    chosen = _chosen(space, recipe.seed, rules)
+    shown: dict[str, str] = {}
+    files: list[Path] = []
+    complete = True
+    for row in (row for rows in chosen.values() for row in rows):
+        if row["image"] is None or row["image_key"] is None or row["image_key"] in shown:
+            continue
+        thumbnail = space.folder / FOLDER / f"{row['image_key'][:24]}.jpg"
+        if thumbnail.is_file() or (decode_pictures and _made(thumbnail, row["image"], root, recipe)):
+            files.append(thumbnail)
+            shown[row["image_key"]] = f"{FOLDER}/{thumbnail.name}"
+        else:
+            complete = complete and decode_pictures
+            shown[row["image_key"]] = _beside(space, row["image"], root)
+    for stale in set((space.folder / FOLDER).glob("*.jpg")) - set(files):
+        stale.unlink()
+    parts = [_section(name, rows, shown) for name, rows in chosen.items() if rows]
+    return Examples("\n\n".join(["## Examples", *parts]) if parts else "", files, complete)
+
+
+def _chosen(space: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, list[dict[str, Any]]]:
+    source = f"{parquet([space.folder / SAMPLES_TABLE])} s LEFT JOIN {parquet([space.paths])} p ON p.path = s.images[1]"
+    order = f"ORDER BY md5({literal(str(seed))} || s.sample_id), s.sample_id LIMIT {_EACH}"
+    columns = f"s.sample_id, s.question, s.answer, {_PICTURE}"
+    found = {}
+    with database(space.work) as connection:
+        for rule in rules:
+            found[rule.name] = _rows(
+                connection,
+                f"""
+                SELECT {columns}, d.fired.values AS because, d.fired.kept_twin AS instead
+                FROM (SELECT position, unnest(rules) AS fired FROM {parquet([space.decisions])}) d
+                JOIN {source.replace(" s LEFT", " s USING (position) LEFT", 1)}
+                WHERE d.fired.rule = {literal(rule.name)} {order}
+                """,
+            )
+        kept = f"SELECT {columns}, NULL AS because, NULL AS instead FROM {source} WHERE s.decision = 'keep' {order}"
+        found["kept"] = _rows(connection, kept)
+    return found
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    done = connection.execute(query)
+    names = [column[0] for column in done.description or []]
+    return [dict(zip(names, row, strict=True)) for row in done.fetchall()]
+
+
+def _made(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool:
+    """Whether a small JPEG of the picture could be made."""
+    from winnow import images
+
+    found = locate(image, str(root.resolve()), max_bytes=recipe.signals.max_bytes)
+    if found.file is None:
+        return False
+    caps = {"max_bytes": recipe.signals.max_bytes, "max_pixels": recipe.signals.max_pixels}
+    picture, _ = images.decode(Path(found.file).read_bytes(), **caps)
+    if picture is None:
+        return False
+    picture.thumbnail((_SIDE, _SIDE))
+    with atomic_path(thumbnail) as temporary:
+        picture.save(temporary, "JPEG", quality=80)
+    return True
+
+
+def _beside(space: Workspace, image: str, root: Path) -> str:
+    """A link to the picture where it lies, '' where there is none."""
+    if locate(image, str(root.resolve()), max_bytes=1 << 62).file is None:
+        return ""
+    return quote(f"{os.path.relpath(root.absolute(), space.folder.absolute())}/{image}")
+
+
+def _section(name: str, rows: list[dict[str, Any]], shown: dict[str, str]) -> str:
+    because = name != "kept"
+    lines = []
+    for row in rows:
+        link = shown.get(row["image_key"] or "", "")
+        values = json.loads(row["because"] or "{}").items()
+        texts = [row["sample_id"], row["question"], row["answer"]]
+        if because:
+            texts += [", ".join(f"{key} {_number(value)}" for key, value in values), row["instead"]]
+        lines.append([f'<img src="{link}" width="{_SHOWN}">' if link else "–", *(cell(text or "") for text in texts)])
+    headings = ["image", "row", "question", "answer", *(["because", "instead"] if because else [])]
+    return f"### {name}\n\n{table(headings, lines)}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_LONGEST = 120
+
+
+def cell(text: str, *, code: bool = False) -> str:
+    """One table cell: escaped, one line, cut at 120 characters unless it is code."""
+    flat = " ".join(text.split())
+    short = flat if len(flat) <= _LONGEST or code else flat[: _LONGEST - 1] + "…"
+    escaped = html.escape(short, quote=False).replace("|", "&#124;").replace("`", "&#96;")
+    if code:
+        return f"<code>{escaped}</code>"
+    return "".join(f"\\{character}" if character in "\\*_[]!#~" else character for character in escaped).replace(
+        "&\\#", "&#"
+    )
+
+
+def table(headings: list[str], rows: list[list[str]], *, numbers_from: int | None = None) -> str:
+    """A Markdown table; columns from ``numbers_from`` on are aligned to the right."""
+    aligned = ["--:" if numbers_from is not None and at >= numbers_from else "---" for at in range(len(headings))]
+    lines = [headings, aligned, *rows]
+    head, rule, *body = (" | ".join(cells) for cells in lines)
+    return "\n".join([f"| {head} |", f"|{rule.replace(' ', '')}|", *(f"| {line} |" for line in body)])
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage with one digit, – of nothing."""
+    return f"{part / whole:.1%}" if whole else "–"
+
 
 CARD = "README.md"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -46,12 +229,12 @@ def write_card(
     chosen = examples(space, recipe, rules, root, decode_pictures=decode_examples)
     parts = [
         _head(recipe, counts),
-        sections.funnel(counts),
-        sections.sources(recipe, counts),
-        sections.splits(recipe, counts),
-        sections.contamination(counts),
-        sections.corrections(json.loads(space.corrections.read_text(encoding="utf-8"))),
-        sections.rules(rules),
+        funnel(counts),
+        sources(recipe, counts),
+        splits(recipe, counts),
+        contamination(counts),
+        corrections(json.loads(space.corrections.read_text(encoding="utf-8"))),
+        rules_section(rules),
         chosen.text,
         _reproduce(recipe, recipe_name, root),
     ]
@@ -112,3 +295,102 @@ says why a row has the fate it has.
 
 ```yaml
 {settings}```"""
+
+
+_FATES = {
+    "applied": "changed the row, or decided its fate",
+    "noted": "kept for evaluation, changes nothing here",
+    "stale": "the row is not the one that the reviewer saw",
+    "conflict": "two reviewers disagree; nothing was done",
+    "superseded": "the same reviewer decided again later",
+    "undone": "taken back by the reviewer",
+    "elsewhere": "about a row that is not in this set",
+}
+_LISTED = 10
+
+
+def funnel(counts: dict[str, Any]) -> str:
+    """Rules in order with what each took out."""
+    left = counts["rows"]
+    rows = [["input", "", "", "", "", f"{left:,}"]]
+    for rule in counts["rules"]:
+        left -= rule["reason"]
+        numbers = (rule["fired"], rule["alone"], rule["reason"], left)
+        rows.append([rule["rule"], rule["action"], *(f"{number:,}" for number in numbers)])
+    return f"""## Funnel
+
+`fired` counts rows on which the rule fired; `reason` those that it took out, because no dropping
+rule before it had; `alone` those that no other rule fired on.
+
+{table(["rule", "action", "fired", "alone", "reason", "rows left"], rows, numbers_from=2)}"""
+
+
+def sources(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
+    """Rows of each source, and where they came from under which licence."""
+    columns = ("rows", "keep", "flag", "drop")
+    rows = [[cell(one["source"]), *(f"{one[name]:,}" for name in columns)] for one in counts["sources"]]
+    places = [[cell(one.location, code=True), cell(one.license or "not stated")] for one in recipe.sources]
+    return f"""## Sources
+
+{table(["source", "rows", "kept", "flagged", "dropped"], rows, numbers_from=1)}
+
+{table(["read from", "licence"], places)}"""
+
+
+def splits(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
+    """Rows of each split by source."""
+    if not counts["splits"] or not recipe.splits:
+        return ""
+    named = list(recipe.splits.shares)
+    rows = []
+    for one in counts["splits"]:
+        numbers = [f"{one['rows'].get(name, 0):,} ({one['rows'].get(name, 0) / one['total']:.1%})" for name in named]
+        rows.append([cell(one["source"]), *numbers])
+    asked = ", ".join(f"{name} {share:g}" for name, share in recipe.splits.shares.items())
+    return f"""## Splits
+
+Asked for: {asked}, seed {recipe.splits.seed}. Rows about the same or near-identical pictures are in one split.
+
+{table(["source", *named], rows, numbers_from=1)}"""
+
+
+def contamination(counts: dict[str, Any]) -> str:
+    """Pictures and questions that evaluation sets hold too."""
+    if not counts["contamination"]:
+        return ""
+    rows = []
+    for one in counts["contamination"]:
+        same = one["images_by_bytes"]
+        images = (one["images"], same, one["images"] - same)
+        numbers = (*images, one["rows"], one["rows_with_same_question"], one["rows_dropped"])
+        rows.append([cell(one["benchmark"]), *(f"{number:,}" for number in numbers)])
+    headings = ["benchmark", "images", "byte for byte", "by look", "rows", "with the same question", "dropped"]
+    return f"""## Contamination
+
+What is also in an evaluation set; `contamination.parquet` lists it row by row.
+
+{table(headings, rows, numbers_from=1)}"""
+
+
+def corrections(report: dict[str, Any]) -> str:
+    """What became of the reviewers' lines; those that need a second look by id."""
+    if not report["counts"]:
+        return ""
+    rows = [[fate, f"{number:,}", _FATES.get(fate, "")] for fate, number in report["counts"].items()]
+    listed = [f"{table(['fate', 'lines', 'meaning'], rows)}"]
+    for fate in ("conflict", "stale"):
+        ids = [one for one, found in report["lines"].items() if found == fate]
+        if ids:
+            more = f" and {len(ids) - _LISTED:,} more" if len(ids) > _LISTED else ""
+            listed.append(f"{fate.capitalize()}: {', '.join(cell(one) for one in ids[:_LISTED])}{more}.")
+    return "\n\n".join(["## Corrections", "Reviewers' lines; `corrections.json` has the fate of each.", *listed])
+
+
+def rules_section(checked: list[CheckedRule]) -> str:
+    """Every rule with its condition, which holds the thresholds."""
+    rows = [[rule.name, rule.action, cell(rule.expression.text, code=True)] for rule in checked]
+    return f"""## Rules
+
+In the order in which a reason is sought.
+
+{table(["rule", "action", "fires when"], rows)}"""

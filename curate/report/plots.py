@@ -1,12 +1,152 @@
-"""Vega-Lite charts of a curation. One specification serves the page and the PNG files."""
+"""Vega-Lite charts of a curation. One specification serves the page and the PNG files.
+
+Histograms of signals, counted by DuckDB: memory does not grow with the rows.
+
+Charts to files: a PNG each, and one page that needs no network.
+"""
 
 from __future__ import annotations
 
+import html
+import json
+import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from curate.plot.histograms import Cut, Histogram
+import duckdb
+
+from curate.recipe import CurateRecipe, all_rules
+from curate.rules.columns import create_facts, create_views, known_columns, parquet
+from curate.rules.decide import CheckedRule, check_rules
+from curate.workspace import Workspace, of_this_version
+from winnow.files import atomic_path, write_text
+from winnow.progress import Bar
+from winnow.recipe import parse_recipe
+from winnow.run import read_manifest
+from winnow.tables import database
+
+_BINS = 60
+_NUMBERS = {"INTEGER", "BIGINT", "DOUBLE", "UBIGINT"}
+_SHOWN_TABLES = {"image", "score", "text", "duplicate", "loss", "rows"}
+# Numbers that are names, or positions of bits.
+_NOT_SHOWN = {"phash", "dhash", "exif_orientation"}
+_TAIL = 0.002  # share of rows beyond each end that one far value must not stretch the axis for
+
+
+@dataclass(frozen=True)
+class HistogramBar:
+    """One bin: ``start`` to ``end`` of the signal, and how many rows of each decision lie in it."""
+
+    start: float
+    end: float
+    decision: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A threshold of a rule on a signal."""
+
+    rule: str
+    action: str
+    value: float
+    condition: str
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """One signal.
+
+    Attributes:
+        column: its name; ``about``: meaning and unit.
+        bars: non-empty bins.
+        cuts: thresholds that rules compare it with.
+        missing: rows without a value; ``beyond``: rows outside of the axis.
+    """
+
+    column: str
+    about: str
+    bars: list[HistogramBar]
+    cuts: list[Cut]
+    missing: int
+    beyond: int
+
+    def is_near(self, value: float) -> bool:
+        """Whether a threshold is no further from the bars than three times their width."""
+        low, high = min(bar.start for bar in self.bars), max(bar.end for bar in self.bars)
+        return low - 3 * (high - low) <= value <= high + 3 * (high - low)
+
+
+def histograms(
+    space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path], scores: tuple[str, ...] = ()
+) -> list[Histogram]:
+    """Every numeric signal that has at least two values, those that rules ask about first.
+
+    A row with several pictures counts once for each.
+    """
+    cuts = _cuts(rules)
+    known = known_columns(scores)
+    names = [
+        name
+        for name, column in known.items()
+        if column.table in _SHOWN_TABLES and column.type in _NUMBERS and name not in _NOT_SHOWN
+    ]
+    names.sort(key=lambda name: name not in cuts)
+    with of_this_version(space), database(space.work) as connection:
+        create_views(connection, space, losses)
+        create_facts(connection, names)
+        connection.execute(f"CREATE VIEW decided AS SELECT position, decision FROM {parquet([space.decisions])}")
+        found = [_histogram(connection, name, known[name].about, cuts.get(name, [])) for name in names]
+    return [one for one in found if one is not None]
+
+
+def _cuts(rules: Sequence[CheckedRule]) -> dict[str, list[Cut]]:
+    found: dict[str, list[Cut]] = {}
+    for rule in rules:
+        for column, value in dict.fromkeys(rule.expression.cuts):
+            found.setdefault(column, []).append(Cut(rule.name, rule.action, value, rule.expression.text))
+    return found
+
+
+def _histogram(connection: duckdb.DuckDBPyConnection, name: str, about: str, cuts: list[Cut]) -> Histogram | None:
+    low, high, least, most, missing, whole = connection.execute(f"""
+        SELECT quantile_cont(v, {_TAIL}), quantile_cont(v, {1 - _TAIL}), min(v), max(v),
+               count(*) FILTER (WHERE v IS NULL), coalesce(bool_and(v = floor(v)), false)
+        FROM (SELECT CASE WHEN isfinite("{name}"::DOUBLE) THEN "{name}"::DOUBLE END AS v FROM facts)
+    """).fetchall()[0]
+    if least is None or least == most:
+        return None
+    # A tail that is no longer than the rest is shown whole; thresholds near the data are always in view.
+    low, high = (least if low - least <= high - low else low), (most if most - high <= high - low else high)
+    span = (high - low) or (most - least)
+    near = [cut.value for cut in cuts if low - span <= cut.value <= high + span]
+    low, high = min([low, *near]), max([high, *near])
+    if high == low:
+        low, high = least, most
+    width = (high - low) / _BINS
+    if whole:  # whole numbers get whole bins
+        width = max(1.0, float(math.ceil(width)))
+        low -= 0.5
+    rows = connection.execute(
+        f"""
+        SELECT least(floor(({_value(name)} - ?) / ?)::BIGINT, ?) AS bin, decision, count(*)
+        FROM facts JOIN decided USING (position)
+        WHERE {_value(name)} BETWEEN ? AND ? GROUP BY 1, 2 ORDER BY 1, 2
+        """,
+        [low, width, math.ceil((high - low) / width) - 1, low, high],
+    ).fetchall()
+    inside = sum(count for _, _, count in rows)
+    total = connection.execute("SELECT count(*) FROM facts").fetchall()[0][0]
+    bars = [HistogramBar(low + number * width, low + (number + 1) * width, fate, count) for number, fate, count in rows]
+    return Histogram(name, about, bars, cuts, missing, total - missing - inside)
+
+
+def _value(name: str) -> str:
+    return f'"{name}"::DOUBLE'
+
 
 Chart = dict[str, Any]  # a Vega-Lite specification
 
@@ -179,3 +319,78 @@ def _framed(chart: Chart, title: str, subtitle: str, height: int) -> Chart:
         },
         **chart,
     }
+
+
+FOLDER, PAGE = "plots", "index.html"
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font: 15px/1.5 Inter, "Helvetica Neue", Arial, sans-serif; color: #23272e; background: #f5f6f8; margin: 0; }}
+header {{ padding: 28px 32px 8px; }}
+h1 {{ font-size: 24px; margin: 0 0 4px; }}
+p {{ margin: 0; color: #5b626d; }}
+main {{ display: flex; flex-wrap: wrap; gap: 18px; padding: 20px 32px 40px; align-items: flex-start; }}
+figure {{ margin: 0; background: white; border-radius: 8px; padding: 4px;
+         box-shadow: 0 1px 3px rgba(20, 25, 35, .12); }}
+</style>
+<script>{library}</script></head>
+<body><header><h1>{title}</h1><p>{summary}</p></header><main>{figures}</main>
+<script>
+for (const [id, specification] of Object.entries({charts})) {{
+  vegaEmbed("#" + id, specification, {{actions: false, renderer: "svg"}});
+}}
+</script></body></html>
+"""
+
+
+def plot(folder: Path) -> list[Path]:
+    """Write ``plots/`` of a finished curation: ``funnel.png``, ``<signal>.png`` and ``index.html``.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        UserError: the folder is not a finished curation.
+    """
+    manifest = read_manifest(folder, finish_with="curate run RECIPE")
+    recipe = parse_recipe(manifest.get("recipe", {}), CurateRecipe, where=f"{folder}/manifest.json")
+    counts = manifest["counts"]
+    charts: dict[str, Chart] = {"funnel": funnel(counts)}
+    scores = recipe.signals.scores
+    for found in histograms(Workspace(folder), check_rules(all_rules(recipe), scores), recipe.losses, scores):
+        charts[found.column] = histogram(found)
+    target = folder / FOLDER
+    for stale in target.glob("*.png"):
+        if stale.stem not in charts:
+            stale.unlink()
+    files = []
+    with Bar("plot", len(charts)) as bar:
+        for name, chart in charts.items():
+            files.append(_png(chart, target / f"{name}.png"))
+            bar.advance()
+    write_text(target / PAGE, _page(recipe.name, counts, charts))
+    return [target / PAGE, *files]
+
+
+def _png(chart: Chart, path: Path) -> Path:
+    import vl_convert
+
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(vl_convert.vegalite_to_png(chart, scale=2))
+    return path
+
+
+def _page(name: str, counts: dict[str, Any], charts: dict[str, Chart]) -> str:
+    import vl_convert
+
+    kept = f"{counts['keep'] + counts['flag']:,} of {counts['rows']:,} rows kept, {counts['flag']:,} of them flagged"
+    specifications = {f"chart-{number}": chart for number, chart in enumerate(charts.values())}
+    return _PAGE.format(
+        title=f"{html.escape(name)}: what curation did",
+        summary=f"{kept}; {counts['images']:,} different images.",
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script"),
+        figures="".join(f'<figure id="{identifier}"></figure>' for identifier in specifications),
+        # Text of the dataset cannot end the script.
+        charts=json.dumps(specifications).replace("<", "\\u003c"),
+    )

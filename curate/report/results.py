@@ -10,9 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.disk import disk_problem
 from curate.workspace import Workspace, read_batches, write_parquet
-from winnow.errors import UserError
+from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
 
 SAMPLES, SAMPLES_TABLE, LEDGER = "samples.jsonl", "samples.parquet", "ledger.jsonl"

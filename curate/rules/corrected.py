@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.keys import answer_key, question_key
 from curate.readers.ingest import ROWS, row_of
 from curate.rules.columns import parquet
 from curate.workspace import Workspace, query_batches, read_batches, row_count, write_parquet
@@ -19,7 +18,7 @@ from winnow import corrections
 from winnow.corrections import Correction, Resolved
 from winnow.files import write_json
 from winnow.progress import Bar
-from winnow.records import from_record
+from winnow.records import answer_key, from_record, question_key
 from winnow.tables import database
 
 CORRECTED = pa.schema(

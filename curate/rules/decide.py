@@ -2,6 +2,11 @@
 
 Conditions are checked by ``curate.rules.expression`` and run in a DuckDB connection that can reach no
 file, network or setting any more: the facts are loaded first, then it is locked.
+
+From the rules that fired to one decision per row: its fate, its reason, and every rule with values.
+
+The lists of rules are put together in Arrow: their names, conditions and thresholds are constants
+that need no query, and most rows have none.
 """
 
 from __future__ import annotations
@@ -9,17 +14,164 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.recipe import Rule
 from curate.rules.columns import column_types, create_facts, create_views, literal
-from curate.rules.expression import parse_expression
-from curate.rules.fates import DECISIONS, CheckedRule, decided
+from curate.rules.expression import Expression, parse_expression
 from curate.workspace import Workspace, row_count, write_parquet
 from winnow.errors import UserError
 from winnow.tables import connect, database
+
+_FIRED = pa.struct(
+    [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "kept_twin")]
+)
+DECISIONS = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("sample_id", pa.string()),
+        ("decision", pa.string()),
+        ("reason", pa.string()),
+        ("rules", pa.list_(_FIRED)),
+        ("duplicate_group", pa.string()),
+        ("representative", pa.string()),
+        ("duplicate_distance", pa.float64()),
+        ("hamming", pa.int32()),
+    ]
+)
+_ROWS_A_BLOCK = 1 << 17  # rows whose decisions are in memory at once
+# The row that a rule points at, by the column that it asks about.
+_TWINS = {"duplicate": "duplicate_of", "conflicting": "conflict_with", "contaminated": "evaluation"}
+_REVIEWED = "a reviewer decided"
+# What a decision reports beside the rules.
+_BASE = """
+    SELECT r.position, r.sample_id, r.forced, r.forced_by, d.duplicate_group, d.duplicate_of, d.conflict_with,
+           d.distance, d.hamming, e.evaluation
+    FROM (SELECT * FROM rows WHERE position >= $start AND position < $end) r
+    LEFT JOIN (SELECT * FROM duplicates WHERE position >= $start AND position < $end) d ON d.position = r.position
+    LEFT JOIN evaluations e ON e.sample_id = r.sample_id
+"""
+
+
+@dataclass(frozen=True)
+class CheckedRule:
+    """A rule whose condition is known to be safe.
+
+    Attributes:
+        name: as in the recipe.
+        action: drop or flag.
+        expression: its condition.
+    """
+
+    name: str
+    action: str
+    expression: Expression
+
+    @property
+    def twin(self) -> str | None:
+        """Column of the sample that it points at."""
+        return next((_TWINS[column] for column in self.expression.columns if column in _TWINS), None)
+
+    @property
+    def threshold(self) -> str | None:
+        """Its comparisons as one text."""
+        return "; ".join(self.expression.thresholds) or None
+
+
+def decided(
+    rows: duckdb.DuckDBPyConnection,
+    facts: duckdb.DuckDBPyConnection,
+    fired: str,
+    rules: Sequence[CheckedRule],
+    count: int,
+) -> Iterator[pa.Table]:
+    """Decisions in input order, block by block; the next block is made while this one is being written.
+
+    Args:
+        rows: holds the views of ``facts.create_views``.
+        facts: the locked connection in which rules run.
+        fired: query of the rules that fired (f<k>: rule k fired, v<k>: its values) on positions ``$start`` to ``$end``.
+        count: number of rows.
+    """
+    rows.execute("CREATE TABLE evaluations AS SELECT sample_id, evaluation FROM contaminations")
+    query = _block_sql(rules, fired)
+
+    def block(start: int) -> pa.Table:
+        bounds = {"start": start, "end": start + _ROWS_A_BLOCK}
+        facts.register("base", rows.sql(_BASE, params=bounds).to_arrow_table())
+        found = facts.sql(query, params=bounds).to_arrow_table().combine_chunks()
+        return found.append_column("rules", _lists(found, rules)).select(DECISIONS.names).cast(DECISIONS)
+
+    with ThreadPoolExecutor(1) as ahead:
+        ready: Future[pa.Table] | None = None
+        for start in range(0, count, _ROWS_A_BLOCK):
+            following = ahead.submit(block, start)
+            if ready is not None:
+                yield ready.result()
+            ready = following
+        if ready is not None:
+            yield ready.result()
+
+
+def _block_sql(rules: Sequence[CheckedRule], fired: str) -> str:
+    """The rows of a block (table ``base``) with their fate, and which rules fired with which values."""
+    drops = [(k, rule) for k, rule in enumerate(rules) if rule.action == "drop"]
+    reason = "".join(f"WHEN f{k} THEN {literal(rule.name)} " for k, rule in drops)
+    flags = "".join(f", coalesce(f{k}, false) AS f{k}, v{k}" for k in range(len(rules)))
+    any_fired = " OR ".join(f"f{k}" for k in range(len(rules))) or "false"
+    return f"""
+        SELECT *,
+            CASE WHEN forced IN ('keep', 'drop') THEN forced WHEN cause IS NOT NULL THEN 'drop'
+                 WHEN flagged OR forced = 'flag' THEN 'flag' ELSE 'keep' END AS decision,
+            CASE forced WHEN 'keep' THEN NULL WHEN 'drop' THEN 'correction' ELSE cause END AS reason
+        FROM (
+            SELECT b.*, b.duplicate_of AS representative, b.distance AS duplicate_distance,
+                CASE WHEN false THEN NULL::VARCHAR {reason}END AS cause, coalesce({any_fired}, false) AS flagged{flags}
+            FROM base b LEFT JOIN ({fired}) f USING (position)
+        ) ORDER BY position
+    """
+
+
+def _lists(block: pa.Table, rules: Sequence[CheckedRule]) -> pa.ListArray:
+    """The fired rules of each row, in recipe order, a reviewer's decision last."""
+    columns = {name: block[name].combine_chunks() for name in block.column_names}
+    forced = columns["forced"]
+    flags = [columns[f"f{k}"].to_numpy(zero_copy_only=False) for k in range(len(rules))]
+    fired = np.stack([*flags, forced.is_valid().to_numpy(zero_copy_only=False)], axis=1)
+    row, which = np.nonzero(fired)
+    offsets = np.concatenate([[0], np.cumsum(fired.sum(axis=1))]).astype(np.int32)
+
+    def constant(texts: list[str | None]) -> pa.Array:
+        return pa.array(texts, pa.string()).take(pa.array(which))
+
+    def of_row(names: list[str | None]) -> pa.Array:
+        """The value in the row's column that belongs to the rule; null where there is none."""
+        missing = pa.nulls(block.num_rows, pa.string())
+        wide = pa.concat_arrays([missing if name is None else columns[name].cast(pa.string()) for name in names])
+        return wide.take(pa.array(which * block.num_rows + row))
+
+    reviewed = pa.array(which == len(rules))
+    action = pc.if_else(reviewed, forced.take(pa.array(row)), constant([*(rule.action for rule in rules), None]))
+    records = pa.StructArray.from_arrays(
+        [
+            constant([*(rule.name for rule in rules), "correction"]),
+            action,
+            constant([*(rule.expression.text for rule in rules), _REVIEWED]),
+            of_row([*(f"v{k}" for k in range(len(rules))), "forced_by"]),
+            constant([*(rule.threshold for rule in rules), None]),
+            of_row([*(rule.twin for rule in rules), None]),
+        ],
+        fields=list(_FIRED),
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), records)
+
 
 # Rules take seconds for a million rows; what takes longer than this is no rule.
 _SECONDS, _ROWS_A_SECOND = 60, 2000

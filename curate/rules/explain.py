@@ -1,4 +1,7 @@
-"""Why a row has its fate: every rule in order, with values and thresholds, fired or not."""
+"""Why a row has its fate: every rule in order, with values and thresholds, fired or not.
+
+``curate signals``: every column that a rule may use.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from rich.markup import escape
+from rich.table import Table
 
 from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
 from curate.report.results import SAMPLES_TABLE
-from curate.rules.columns import create_facts, create_views, parquet
-from curate.rules.decide import check_rules, lock
-from curate.rules.fates import CheckedRule
+from curate.rules.columns import create_facts, create_views, known_columns, parquet
+from curate.rules.decide import CheckedRule, check_rules, lock
 from curate.workspace import Workspace, of_this_version
 from winnow.corrections import Correction, read_corrections
 from winnow.errors import UserError
@@ -145,3 +149,15 @@ def _near(connection: duckdb.DuckDBPyConnection, sample_id: str) -> str:
         difflib.get_close_matches(sample_id, ids, n=3, cutoff=0.5) or [one for one in ids if tail in one][:3] or ids[:3]
     )
     return f"did you mean {' or '.join(near)}?" if near else "it has no rows"
+
+
+def columns_table() -> Table:
+    """Every column that a rule may use: type, source, meaning."""
+    table = Table(
+        box=None, pad_edge=False, header_style="dim", title="Columns that rules may use", title_justify="left"
+    )
+    for heading in ("column", "type", "of", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for name, column in known_columns().items():
+        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
+    return table

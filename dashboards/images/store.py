@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from curate.settings import MeasureSettings
+from curate.recipe import MeasureSettings
 from dashboards.query.catalog import Folder, image_root
 from dashboards.query.engine import Connection, fetch
 from winnow.errors import UserError

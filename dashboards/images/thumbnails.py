@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from curate.settings import MeasureSettings
+from curate.recipe import MeasureSettings
 from dashboards.images.store import NoImageError
 from winnow.images import decode
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.keys import normalized
 from dashboards.query.catalog import Folder
 from dashboards.query.embeddings import embedding_of, open_embeddings, search
 from dashboards.query.engine import Connection, fetch
+from winnow.records import normalized
 
 IDENTICAL = 0.995  # cosine from which two pictures are taken for the same one
 _ROWS_EACH = 6

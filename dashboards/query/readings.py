@@ -49,7 +49,7 @@ def readings(folder: Folder, answer: Answer) -> list[Read]:
 
 
 def _tasks(folder: Folder) -> Mapping[str, TaskSpec]:
-    from evalsuite.finished import load_specs
+    from evalsuite.analysis.results import load_specs
 
     manifest = dict(manifest_of(folder))
     return load_specs(folder.path, manifest) if isinstance(manifest.get("task_specs"), list) else {}

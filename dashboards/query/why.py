@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from curate.explain import Explanation, explain
+from curate.rules.explain import Explanation, explain
 from dashboards.query.catalog import MAKE, Folder, manifest_of
 from winnow.errors import UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from curate.explain import Explanation
+from curate.rules.explain import Explanation
 from dashboards import state
 from dashboards.query.catalog import Folder
 from dashboards.query.commands import explain_row

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate import console
 from data.demo import clip_tower, smollm2
 from data.demo.build_vlm import CLIP_FOLDER, FEATURE_LAYER, PROJECTOR_FILE, build_model
 from data.demo.package import image_paths
 from data.demo.train_clip import CLASSES, known_classes
+from winnow import errors
 from winnow.files import atomic_path
 from winnow.progress import track
 
@@ -122,4 +122,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(app)
+    errors.run(app)

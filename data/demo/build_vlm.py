@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from curate import console
 from data.demo import clip_tower, smollm2
 from data.demo.folder import whole_folder
+from winnow import errors
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.models import prepare_libraries
@@ -210,4 +210,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(app)
+    errors.run(app)

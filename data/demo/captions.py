@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from curate.sample import Sample, Turn
 from data.demo.facts import Facts, facts
 from data.demo.package import Question
+from winnow.records import Sample, Turn
 
 SOURCE = "easy_vqa_captions"
 REQUESTS = (

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from curate import console
 from data.demo import defects, rows
 from data.demo.captions import caption_samples
 from data.demo.defects import Shares
@@ -26,6 +25,7 @@ from data.demo.folder import whole_folder
 from data.demo.package import Question, by_image, image_paths, load_questions, package_inputs
 from data.demo.rows import Truth
 from data.demo.train_split import write_lines, write_train
+from winnow import errors
 from winnow.files import digest_of, sha256_file
 from winnow.progress import track
 from winnow.run import is_current, read_manifest, write_manifest
@@ -144,4 +144,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(app)
+    errors.run(app)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from curate.sample import Sample, Turn
 from data.demo.defects import Shares, count
 from data.demo.facts import answers_of, question_type
 from data.demo.package import Question
+from winnow.records import Sample, Turn
 
 SOURCE = "easy_vqa"
 NEAR_SHARE = 0.5  # of the injected groups: directly behind their originals; the others anywhere

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from curate.sample import Sample
 from data.demo import defects, rows
 from data.demo.captions import caption_samples, caption_table
 from data.demo.defects import Shares
 from data.demo.package import Question, by_image, image_paths
 from data.demo.rows import Row, Truth
 from winnow.progress import track
-from winnow.records import to_line
+from winnow.records import Sample, to_line
 
 _INTACT = (None, "near_duplicate")  # the image itself is as the package has it
 

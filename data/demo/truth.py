@@ -16,9 +16,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from curate import console
 from data.demo.defects import CORRUPT
 from data.demo.scoring import Decision, Score, decision, ranking, score, score_pairs
+from winnow import errors
 from winnow.errors import UserError
 from winnow.files import write_json
 from winnow.run import read_manifest
@@ -167,4 +167,4 @@ def main(
 
 
 if __name__ == "__main__":
-    console.run(app)
+    errors.run(app)

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import Row, TaskResult, score_rows, slice_masks
-from evalsuite.finished import load_evaluation
+from evalsuite.analysis.results import Row, TaskResult, load_evaluation, score_rows, slice_masks
 from evalsuite.scoring import Column
 from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.tasks.spec import TaskSpec

@@ -1,12 +1,19 @@
-"""How each metric reads one reply, step by step."""
+"""How each metric reads one reply, step by step.
+
+What the benchmark's own code, lmms-eval and VLMEvalKit would have said to one reply.
+
+Why a row scored as it did: raw, extracted, normalised, matched; by every variant and by other tools.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from evalsuite.analysis.results import Row
+from evalsuite.analysis.results import Row, load_evaluation, score_rows
 from evalsuite.metrics import (
     anls,
     exact_match,
@@ -22,8 +29,10 @@ from evalsuite.metrics.choice import ChoiceVariant
 from evalsuite.metrics.gqa import normalized_as
 from evalsuite.metrics.open_ended import open_candidates
 from evalsuite.metrics.tokenizers import caption_tokens
-from evalsuite.normalize.vqa import NORMALIZERS, Normalizer
-from evalsuite.scoring.settings import MetricSettings
+from evalsuite.normalize.vqa import NORMALIZERS, Normalizer, vlmevalkit
+from evalsuite.scoring.settings import MetricSettings, variants_of
+from evalsuite.tasks.spec import TaskSpec
+from winnow.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -149,3 +158,138 @@ RULES: dict[str, Rule] = {
     "multiple_choice": _choice, "mmmu": _choice, "pope": _yes_no, "mme": _yes_no,
     "bleu": _caption, "rouge_l": _caption, "cider": _caption,
 }  # fmt: skip
+
+
+def _whole(row: Row) -> Row:
+    """The row as tools see it that extract nothing: the whole reply is the answer."""
+    return {**row, "extracted": row["raw"] or ""}
+
+
+def _tool(name: str, rule: Rule, **options: Any) -> Callable[..., Reading]:
+    """Another tool's rule on the whole reply: one of ours with some options fixed."""
+    return lambda row, settings: rule(_whole(row), settings.model_copy(update=options), name)
+
+
+def _left_out(tool: Callable[..., Reading]) -> Callable[..., Reading]:
+    """As the tool's code has it: with one reference nobody is left to agree with, and every answer scores 0."""
+
+    def reading(row: Row, settings: MetricSettings) -> Reading:
+        found = tool(row, settings)
+        return replace(found, score=0.0) if len(row["references"]) == 1 else found
+
+    return reading
+
+
+def _vlmevalkit_vqa(row: Row, settings: MetricSettings) -> Reading:
+    answers = [vlmevalkit(answer) for answer in row["references"]]
+    text = vlmevalkit(row["raw"] or "")
+    score = 0.0 if len(answers) == 1 else vqa_accuracy(text, answers, normalizer="none")
+    return Reading("VLMEvalKit", text, matches(text, row["references"], vlmevalkit), score)
+
+
+OTHER_TOOLS: dict[str, tuple[Callable[[Row, MetricSettings], Reading], ...]] = {
+    "vqa_accuracy": (
+        _left_out(_tool("official code", RULES["vqa_accuracy"], normalizer="official", unanimous="raw")),
+        _left_out(_tool("lmms-eval", RULES["vqa_accuracy"], unanimous="normalize")),
+        _left_out(_vlmevalkit_vqa),
+    ),
+    "anls": (_tool("lmms-eval, VLMEvalKit", RULES["anls"]),),
+    "relaxed_accuracy": (_tool("lmms-eval, VLMEvalKit", RULES["relaxed_accuracy"], variant="pix2struct"),),
+    "gqa": (
+        _tool("official code", RULES["gqa"], variant="official"),
+        _tool("lmms-eval", RULES["gqa"], variant="lmms-eval"),
+        _tool("VLMEvalKit", RULES["gqa"], variant="vlmevalkit"),
+    ),
+    "multiple_choice": (_tool("ScienceQA code", RULES["multiple_choice"], variant="scienceqa"),),
+    "mmmu": (
+        _tool("official code", RULES["multiple_choice"], variant="mmmu-official"),
+        _tool("lmms-eval", RULES["multiple_choice"], variant="lmms-eval"),
+    ),
+    "pope": (
+        _tool("official code", RULES["pope"], variant="official"),
+        _tool("lmms-eval", RULES["pope"], variant="exact"),
+        _tool("VLMEvalKit", RULES["pope"], variant="vlmevalkit"),
+    ),
+    "mme": (
+        _tool("official code", RULES["pope"], variant="mme"),
+        _tool("lmms-eval", RULES["pope"], variant="mme-lmms-eval"),
+        _tool("VLMEvalKit", RULES["pope"], variant="vlmevalkit"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One metric of a row.
+
+    Attributes:
+        name: of the metric in the task.
+        score: of the row as the task scores it; None where the metric has no score for a single row.
+        variant: what exactly was computed.
+        readings: the task's own rule first, then its other variants, then what other tools do.
+    """
+
+    name: str
+    score: float | None
+    variant: str
+    readings: list[Reading]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A row of one task.
+
+    Attributes:
+        task: its name.
+        row: its columns of ``predictions.parquet``, read and scored anew.
+        metrics: every metric of the task.
+    """
+
+    task: str
+    row: Row
+    metrics: list[Explained]
+
+
+def explain(folder: Path, sample_id: str, task: str | None = None) -> list[Explanation]:
+    """The row in every task that holds it, or in one of them.
+
+    Raises:
+        UserError: no finished evaluation, or no such row; the nearest ids are named.
+    """
+    specs, rows = load_evaluation(folder)
+    found = []
+    for name, spec in specs.items():
+        if task not in (None, name):
+            continue
+        row = next((one for one in rows[name] if one["sample_id"] == sample_id), None)
+        if row is not None:
+            found.append(explain_row(spec, row))
+    if not found:
+        near = difflib.get_close_matches(
+            sample_id, [row["sample_id"] for listed in rows.values() for row in listed], n=3
+        )
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise UserError(f"{folder}: no sample {sample_id!r}{f' in task {task}' if task else ''}{hint}")
+    return found
+
+
+def explain_row(spec: TaskSpec, row: Row) -> Explanation:
+    """One row of a task, scored by itself. Metrics of whole tasks keep the value they had in the run."""
+    metrics: list[Explained] = []
+    read = row
+    for name, settings in spec.metrics.items():
+        result = score_rows(spec.model_copy(update={"metrics": {name: settings}}), [row])
+        read = {**result.rows[0], **read} if metrics else result.rows[0]
+        own = next((row[column.name] for column in result.columns if row.get(column.name) is not None), None)
+        metrics.append(Explained(name, own, result.columns[0].variant, _readings(result.rows[0], settings)))
+    return Explanation(spec.name, read, metrics)
+
+
+def _readings(row: Row, settings: MetricSettings) -> list[Reading]:
+    metric = settings.metric or ""
+    rule: Callable[[Row, MetricSettings, str], Reading] | None = RULES.get(metric)
+    if rule is None:
+        return []
+    found = [rule(row, settings, "this task")]
+    found += [rule(row, changed, label) for label, changed in variants_of(settings) if changed != settings]
+    return found + [tool(row, settings) for tool in OTHER_TOOLS.get(metric, ())]

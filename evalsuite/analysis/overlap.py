@@ -56,7 +56,7 @@ def _kept_keys(connection: Any, folder: Path) -> set[str]:
 
 def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list[str]:
     """Keys of ``files`` that look like a kept image."""
-    from curate.duplicates.looks import Looks, matches, read_looks
+    from curate.duplicates.matching import Looks, matches, read_looks
     from curate.recipe import MatchSettings
 
     parts = sorted((folder / "signals").glob("part-*.parquet"))

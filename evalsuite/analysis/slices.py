@@ -1,7 +1,13 @@
-"""Kinds of rows on which a run makes more errors than elsewhere: one property, or two together."""
+"""Kinds of rows on which a run makes more errors than elsewhere: one property, or two together.
+
+What a row is like, as named values: from its slice columns, question, answer and picture.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +15,94 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite import statistics
-from evalsuite.analysis.results import TaskResult, score_rows
-from evalsuite.finished import load_evaluation, load_manifest
-from evalsuite.properties import properties
+from evalsuite.analysis.overlap import stored_signals
+from evalsuite.analysis.results import SLICE, Row, TaskResult, load_evaluation, load_manifest, score_rows
 from evalsuite.statistics import Floats, Slice, property_of
 from winnow.errors import UserError
+from winnow.records import majority
+
+# Signals of a curated set that say something about the picture's quality or shape.
+SIGNALS = {
+    "sharpness": "sharpness", "luminance_p50": "brightness", "contrast": "contrast", "entropy": "entropy",
+    "aspect_ratio": "aspect ratio", "flat": "flat area", "pixels": "pixels",
+}  # fmt: skip
+_MOST_VALUES = 40  # a column with more is an id, not a property
+_NUMBER = re.compile(r"[-+]?[\d.,]+\s*%?")
+_QUARTERS = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
+
+
+def properties(rows: Sequence[Row], curated: Path | None) -> dict[str, list[str]]:
+    """Property → its value for every row, '' where it has none; only properties with 2 to 40 values.
+
+    Args:
+        curated: folder of a curated set whose signals describe the pictures, if there is one.
+    """
+    found: dict[str, list[str]] = {}
+    for column in sorted({key for row in rows for key in row if key.startswith(SLICE)}):
+        found[column.removeprefix(SLICE).replace("_", " ")] = [row.get(column) or "" for row in rows]
+    answers = [majority(row["references"]) for row in rows]
+    found["answer"] = [answer.strip().lower() for answer in answers]
+    found["kind of answer"] = [_kind(answer) for answer in answers]
+    found["words in answer"] = [_some(len(answer.split()), 4) for answer in answers]
+    found["question starts with"] = [" ".join(row["question"].lower().split()[:1]) for row in rows]
+    found["question opens with"] = [" ".join(row["question"].lower().split()[:2]) for row in rows]
+    found["words in question"] = quarters([float(len(row["question"].split())) for row in rows])
+    found["agreement of references"] = [_agreement(row["references"]) for row in rows]
+    found["pictures"] = [str(len(row["image_keys"])) for row in rows]
+    if curated is not None:
+        found.update(_of_pictures(rows, curated))
+    return {name: values for name, values in found.items() if 2 <= len(set(values) - {""}) <= _MOST_VALUES}
+
+
+def _of_pictures(rows: Sequence[Row], curated: Path) -> dict[str, list[str]]:
+    """The signals of each row's first picture, in quarters of the rows."""
+    keys = {row["image_keys"][0]: None for row in rows if row["image_keys"]}
+    stored = stored_signals(curated, keys, [*(name for name in SIGNALS if name != "pixels"), "width", "height"])
+
+    def of(row: Row, name: str) -> float | None:
+        signals = stored.get(row["image_keys"][0]) if row["image_keys"] else None
+        if signals is None:
+            return None
+        if name == "pixels":
+            return float(signals["width"] * signals["height"]) if signals["width"] and signals["height"] else None
+        return signals[name]
+
+    return {label: quarters([of(row, name) for row in rows]) for name, label in SIGNALS.items()}
+
+
+def quarters(values: Sequence[float | None]) -> list[str]:
+    """Each value's quarter by rank, named with its bounds; the values themselves where there are at most four."""
+    present = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    known = present[np.isfinite(present)]
+    distinct = np.unique(known)
+    if len(distinct) <= len(_QUARTERS):
+        return ["" if not np.isfinite(value) else f"{value:g}" for value in present]
+    edges = np.quantile(known, [0.25, 0.5, 0.75])
+    bounds = [f"≤ {edges[0]:.4g}", f"≤ {edges[1]:.4g}", f"≤ {edges[2]:.4g}", f"> {edges[2]:.4g}"]
+    places = np.searchsorted(edges, present, side="left")
+    return [
+        f"{_QUARTERS[place]} ({bounds[place]})" if np.isfinite(value) else ""
+        for place, value in zip(places, present, strict=True)
+    ]
+
+
+def _kind(answer: str) -> str:
+    text = answer.strip().lower().rstrip(".")
+    if text in ("yes", "no"):
+        return "yes or no"
+    return "number" if _NUMBER.fullmatch(text) else "other"
+
+
+def _some(count: int, most: int) -> str:
+    return str(count) if count < most else f"{most} or more"
+
+
+def _agreement(references: Sequence[str]) -> str:
+    if len(references) < 2:
+        return ""
+    share = max(Counter(references).values()) / len(references)
+    return "all agree" if share == 1 else "most agree" if share > 0.5 else "half or fewer agree"
+
 
 MIN_IMAGES = 10
 MIN_ROWS = 30

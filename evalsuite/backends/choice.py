@@ -46,7 +46,7 @@ def choose(recipe: EvalRecipe) -> Backend:
         from evalsuite.backends.server import served
 
         return served(recipe, recipe.server)
-    from evalsuite.backends.local import local
+    from evalsuite.backends.transformers import local
 
     assert recipe.model is not None
     return local(recipe, recipe.model)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.preflight import locate
-from curate.reading.unavailable import CLASSES, is_url, unavailable_class
 from winnow.files import sha256_bytes
-from winnow.images import decode
+from winnow.images import UNAVAILABLE, decode, is_url, locate, unavailable_class
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,7 +45,7 @@ def identify(paths: Iterable[str], root: Path) -> Iterator[ImageFile]:
 def _identify(path: str, root: str) -> ImageFile:
     if gone := unavailable_class(path):
         what = path if is_url(path) else gone[1]
-        return ImageFile(path, None, None, f"image {what}: {CLASSES[gone[0]]}")
+        return ImageFile(path, None, None, f"image {what}: {UNAVAILABLE[gone[0]]}")
     found = locate(path, root, max_bytes=MAX_BYTES)
     if found.file is None:
         return ImageFile(path, None, None, f"image {path}: {found.error}")

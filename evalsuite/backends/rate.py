@@ -1,11 +1,64 @@
-"""How fast a run goes now."""
+"""How fast a run goes now.
+
+How many requests a server gets at a time. Pure: measurements in, the next size out.
+
+Additive increase, multiplicative decrease (Chiu and Jain 1989), with growth only while it pays: by
+Little's law the rate of answers is requests in flight over latency, so a server that merely queues
+them shows a longer latency and no higher rate.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from evalsuite.backends.served.window import Window, after_overload, after_round
+_WORTH = 1.05  # a larger window must bring at least so much more answers a second
+_REST = 8  # rounds at one size before a larger one is tried again
+_FIRST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Requests in flight.
+
+    Attributes:
+        limit: now.
+        ceiling: the most there may ever be.
+        smaller: the size before the last growth; the way back when growth did not pay.
+        rate: answers a second at that size; 0 when nothing is known.
+        rest: rounds until the next growth.
+        doubling: grow fast until the first sign that it is enough.
+    """
+
+    limit: int
+    ceiling: int
+    smaller: int = 1
+    rate: float = 0.0
+    rest: int = 0
+    doubling: bool = True
+
+
+def first_window(ceiling: int) -> Window:
+    """A cautious start."""
+    return Window(min(_FIRST, ceiling), ceiling)
+
+
+def after_round(window: Window, rate: float) -> Window:
+    """The next window after ``limit`` answers came at ``rate`` answers a second."""
+    if window.rest:
+        return replace(window, rest=window.rest - 1, rate=rate, smaller=window.limit)
+    if window.limit > window.smaller and rate < _WORTH * window.rate:
+        return replace(window, limit=window.smaller, rate=rate, rest=_REST, doubling=False)
+    larger = window.limit * 2 if window.doubling else window.limit + max(1, window.limit // 8)
+    if window.limit == window.ceiling:
+        return replace(window, rate=rate, rest=_REST, smaller=window.limit)
+    return replace(window, limit=min(larger, window.ceiling), smaller=window.limit, rate=rate)
+
+
+def after_overload(window: Window) -> Window:
+    """The next window after the server said that it has too much to do, or let a request time out."""
+    half = max(1, window.limit // 2)
+    return replace(window, limit=half, smaller=half, rate=0.0, rest=_REST, doubling=False)
 
 
 @dataclass

@@ -1,18 +1,112 @@
-"""Answers from a model that ``AutoModelForImageTextToText`` loads: batched, greedy, on this machine."""
+"""Answers from a model that ``AutoModelForImageTextToText`` loads: batched, greedy, on this machine.
+
+A checkpoint on this machine as a ``Backend``.
+
+Work ahead of the model, and several units at a time on a CPU.
+"""
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any, TypeVar
 
 from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop
-from evalsuite.backends.greedy import answer_shared, first_logits
-from evalsuite.backends.inputs import Prepared, Unit, image_placeholder, plan_plain, plan_shared, prepare
-from evalsuite.backends.lanes import ahead, in_lanes
-from evalsuite.backends.model import Loaded
+from evalsuite.backends.chat import control_token_in, render
+from evalsuite.backends.choice import Backend, Render
+from evalsuite.backends.greedy import (
+    Prepared,
+    Unit,
+    answer_shared,
+    first_logits,
+    image_placeholder,
+    plan_plain,
+    plan_shared,
+    prepare,
+)
+from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
+from evalsuite.recipe import EvalRecipe, ModelSettings
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_AHEAD = 2
+
+
+def ahead(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
+    """``map(work, items)``, computed in a thread a little ahead of the consumer."""
+    done: queue.Queue[Any] = queue.Queue(maxsize=_AHEAD)
+    stopped = threading.Event()
+    end = object()
+
+    def put(value: Any) -> None:
+        while not stopped.is_set():
+            try:
+                done.put(value, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                if stopped.is_set():
+                    return
+                put((work(item), None))
+            put((end, None))
+        except BaseException as error:  # noqa: BLE001  raised again in the consumer
+            put((end, error))
+
+    worker = threading.Thread(target=produce, daemon=True)
+    worker.start()
+    try:
+        while True:
+            value, error = done.get()
+            if error is not None:
+                raise error
+            if value is end:
+                return
+            yield value
+    finally:
+        stopped.set()
+        worker.join()
+
+
+def in_lanes(
+    items: Iterable[Item], work: Callable[[Item], Result], *, lanes: int, stop: threading.Event
+) -> Iterator[Result]:
+    """``map(work, items)`` in order, by ``lanes`` threads that compute with one CPU thread each.
+
+    ``stop`` is set when the consumer leaves early, so that ``work`` can end soon.
+
+    Small matrices keep several cores busier this way than when all cores share each of them:
+    nobody waits at the end of every operation. With one lane it is a plain map.
+    """
+    if lanes == 1:
+        yield from map(work, items)
+        return
+    import torch
+
+    running: deque[Future[Result]] = deque()
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for item in items:
+                running.append(pool.submit(work, item))
+                if len(running) > lanes:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            stop.set()
+            for future in running:
+                future.cancel()
+            torch.set_num_threads(threads)
+
 
 # What a processor may return for heads and tails to be computed apart: more means that positions or
 # masks depend on the whole chat (Qwen-VL's 3-D positions, Gemma's and PaliGemma's bidirectional image).
@@ -163,3 +257,48 @@ def _read(loaded: Loaded, request: Request, tokens: list[int], input_tokens: int
     kept = tokens[: min(len(tokens) if end is None else end, request.max_new_tokens)]
     text, stopped = cut_at_stop(loaded.processor.tokenizer.decode(kept, skip_special_tokens=True), request.stop)
     return Reply(request.key, text, "stop" if stopped else finish, input_tokens, len(kept), seconds)
+
+
+def local(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
+    """The model that ``AutoModelForImageTextToText`` loads, with its adapter.
+
+    Raises:
+        UserError: checkpoint or adapter is missing.
+    """
+    identity = model_digest(settings)
+
+    @cache
+    def processor() -> Any:
+        return load_processor(settings)
+
+    @cache
+    def loaded() -> Loaded:
+        return load_model(settings, processor())
+
+    def renderer() -> Render:
+        ours = processor()
+
+        def one(prompt: str, images: int, system: str | None) -> tuple[str, str | None]:
+            if token := control_token_in(prompt, ours.tokenizer):
+                return "", f"the question holds the control token {token!r}"
+            return render(ours, prompt, images, system), None
+
+        return one
+
+    def replies(
+        requests: Sequence[Request], known: Callable[[str], bool], batch_size: int | None
+    ) -> Iterator[list[Reply]]:
+
+        share = settings.share_prefix and batch_size is None
+        return answers(loaded(), requests, batch_size=batch_size or recipe.batch_size, share_prefix=share, known=known)
+
+    return Backend(identity, _label(settings), {"model_digest": identity}, renderer, replies, repeatable=True)
+
+
+def _label(model: ModelSettings) -> str:
+    parts = [model.path]
+    if model.adapter:
+        parts.append(f"+ {model.adapter}")
+    if model.quantization != "none":
+        parts.append(f"({model.quantization}{', merged' if model.adapter and model.merge_adapter != 'none' else ''})")
+    return " ".join(parts)

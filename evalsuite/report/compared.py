@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalsuite.report.latex import latex_rows
-from evalsuite.report.numbers import between, number, probability, share, title
-from evalsuite.report.tables import cell, table
+from evalsuite.report.numbers import between, cell, latex_rows, number, probability, share, table, title
 from evalsuite.report.words import intersection_sentence, verdict, wins_sentence
 from winnow.errors import UserError
 from winnow.files import write_text

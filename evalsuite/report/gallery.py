@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from curate.preflight import locate
 from evalsuite.analysis.results import TaskResult
 from evalsuite.backends.images import MAX_BYTES, load_image
 from evalsuite.report.numbers import number
+from winnow.images import locate
 
 _SIDE = 240
 _REFERENCES = 3

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cells
-from evalsuite.report.findings import finding_rows
-from evalsuite.report.numbers import between, number, share, title
-from evalsuite.report.tables import cell, table
+from evalsuite.report.numbers import between, cell, number, share, table, title
 from evalsuite.report.words import (
     batch_sentence,
+    finding_rows,
     finding_sentences,
     how_to_read,
     intersection_sentence,

@@ -1,8 +1,6 @@
 """Intervals, tests and rankings for scores of samples that share images."""
 
-from evalsuite.statistics.excess import Excess, excess_errors
-from evalsuite.statistics.multiple import benjamini_hochberg, holm
-from evalsuite.statistics.ranking import Property, Ranking, Slice, property_of, rank_slices
+from evalsuite.statistics.ranking import Excess, Property, Ranking, Slice, excess_errors, property_of, rank_slices
 from evalsuite.statistics.resampling import (
     LEVEL,
     REPLICATES,
@@ -18,7 +16,16 @@ from evalsuite.statistics.resampling import (
     mean_of_sums,
     mean_sums,
 )
-from evalsuite.statistics.tests import POWER, Difference, McNemar, mcnemar, paired_difference, smallest_detectable
+from evalsuite.statistics.tests import (
+    POWER,
+    Difference,
+    McNemar,
+    benjamini_hochberg,
+    holm,
+    mcnemar,
+    paired_difference,
+    smallest_detectable,
+)
 
 __all__ = [
     "LEVEL",

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from curate.jsonl import check_unique
-from curate.reading.unavailable import is_url
-from curate.sample import IMAGE_MARKER, BadRow, Sample
-from curate.settings import MeasureSettings
-from evalsuite.task_rows import filled, options_of, places, slices_of
-from evalsuite.tasks.spec import TaskSpec
+from curate.recipe import MeasureSettings
+from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of
 from winnow.errors import UserError
-from winnow.records import to_record
+from winnow.images import is_url
+from winnow.records import IMAGE_MARKER, BadRow, Sample, check_unique, to_record
 
 if TYPE_CHECKING:
     from curate.readers import OpenedSource
@@ -114,7 +111,7 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
 def _opened(spec: TaskSpec) -> OpenedSource:
     from curate.readers import open_source
     from curate.readers.images import ImageStore
-    from curate.reading.placed import as_files
+    from curate.readers.ingest import as_files
 
     source, caps = open_source(spec.source), MeasureSettings()
     # Named by content and shared by all runs: reports and reviewers look at them later.

@@ -1,8 +1,12 @@
-"""Conversations → one batch: a single processor call, right padding, labels on answers only."""
+"""Conversations → one batch: a single processor call, right padding, labels on answers only.
+
+Proof, before training, that the trained tokens are the answers and nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from curate.sample import Turn
-from finetune.conversation import Conversation
-from finetune.data.chat import Rendered, Span, render_with_spans
-from finetune.images import open_image
-from finetune.suffix import by_suffix, prompt_and_answer
+from finetune.data.chat import Conversation, Rendered, Span, by_suffix, plain, prompt_and_answer, render_with_spans
+from finetune.data.rows import Rows, open_image
+from finetune.data.schedule import Schedule
 from winnow.errors import UserError
+from winnow.records import IMAGE_MARKER, Turn
 
 IGNORED = -100
 OURS = ("labels", "owners", "rows", "epochs")
@@ -131,3 +134,68 @@ def tokens_in(offsets: np.ndarray, span: Span) -> np.ndarray:
     """
     ends = offsets[:, 1]
     return (ends > span[0]) & (ends <= span[1]) & (ends > offsets[:, 0])
+
+
+_LOOKED_AT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class MaskCheck:
+    """What the self-check saw.
+
+    Attributes:
+        conversations: how many were checked.
+        tokens, trained: tokens seen (without padding), and how many of them are trained.
+        stops: whether every checked answer ends in a stop token that is trained.
+    """
+
+    conversations: int
+    tokens: int
+    trained: int
+    stops: bool
+
+
+def check_masks(collator: Collator, conversations: Iterable[Conversation]) -> MaskCheck:
+    """Decode the trained tokens of each answer and compare them with its text.
+
+    Raises:
+        UserError: an answer's trained tokens are not its text, for example because the
+            processor expands image placeholders without saying where (idefics2).
+    """
+    count = tokens = trained = 0
+    stops = True
+    for conversation in conversations:
+        batch = collator([conversation])
+        chat = render_with_spans(collator.processor, conversation)
+        kept_ids = batch["input_ids"][0]
+        for answer, span in enumerate(chat.spans):
+            mask = batch["owners"][0] == answer
+            kept = collator.processor.tokenizer.decode(kept_ids[mask], skip_special_tokens=False)
+            if plain(kept) != plain(chat.text[slice(*span)]):
+                raise UserError(_problem(collator.processor, kept, chat.text[slice(*span)]))
+        count += 1
+        tokens += int(batch["attention_mask"].sum())
+        trained += int((batch["owners"] >= 0).sum())
+        stops &= all(chat.stops)
+    return MaskCheck(count, tokens, trained, stops)
+
+
+def first_of_each_source(rows: Rows, schedules: Sequence[Schedule], count: int) -> list[Conversation]:
+    """Up to ``count`` conversations of every source among the first 2,000 of each schedule."""
+    picked: Counter[str] = Counter()
+    chosen = []
+    for schedule in schedules:
+        for position in range(min(len(schedule), _LOOKED_AT)):
+            conversation = schedule[position]
+            source = rows[conversation.rows[0]].source
+            if picked[source] < count:
+                picked[source] += 1
+                chosen.append(conversation)
+    return chosen
+
+
+def _problem(processor: Any, kept: str, wanted: str) -> str:
+    return (
+        f"mask self-check failed for {type(processor).__name__}: the tokens to train decode to {kept!r:.80}, "
+        f"the answer is {wanted.replace(IMAGE_MARKER, '')!r:.80}; this processor cannot be trained with safely"
+    )

@@ -1,10 +1,13 @@
-"""Before a weight is loaded: what can be trained, and a reason for everything that cannot."""
+"""Before a weight is loaded: what can be trained, and a reason for everything that cannot.
+
+What images cost: tokens and memory under several caps on their pixels.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -13,17 +16,26 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from rich.table import Table
 
-from curate.sample import IMAGE_MARKER, Sample, Turn
-from finetune.conversation import Conversation, can_draw, can_join, join, with_answer
-from finetune.data.chat import chat_text, control_tokens
-from finetune.data.rows import Rows
-from finetune.data.schedule import Table
-from finetune.images import capped, open_image
-from finetune.suffix import by_suffix, prompt_and_answer, suffix_problem
+from finetune.data.chat import (
+    Conversation,
+    by_suffix,
+    can_draw,
+    can_join,
+    chat_text,
+    control_tokens,
+    join,
+    prompt_and_answer,
+    suffix_problem,
+    with_answer,
+)
+from finetune.data.rows import Rows, capped, open_image
+from finetune.data.schedule import Table as RowTable
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.progress import track
+from winnow.records import IMAGE_MARKER, Sample, Turn
 
 _CHUNK = 512
 Problem = tuple[str, str, str]  # sample_id, reason, detail
@@ -37,7 +49,7 @@ class Preflight:
         sizes: (width, height) under the pixel cap → number of images; empty if it was not measured now.
     """
 
-    table: Table
+    table: RowTable
     rejected: dict[str, int]
     sizes: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -157,7 +169,7 @@ def _image_size(root: Path, name: str) -> tuple[int, int] | str:
 
 def _measure(
     rows: Rows, accepted: list[int], sizes: dict[str, Any], processor: Any, max_length: int, sample_answers: bool
-) -> tuple[Table, dict[int, Problem]]:
+) -> tuple[RowTable, dict[int, Problem]]:
     """Token counts of every row; rows above ``max_length`` are returned as problems."""
     image_cost = image_token_counter(processor)
     joinable = not by_suffix(processor)
@@ -180,7 +192,7 @@ def _measure(
             group = groups.setdefault(sample.image, len(groups)) if joinable and can_join(sample) else -1
             kept.append((row, group, tokens, image_tokens))
     columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
-    return Table(*columns), too_long
+    return RowTable(*columns), too_long
 
 
 def _with_longest_answer(sample: Sample) -> Sample:
@@ -202,3 +214,62 @@ def image_token_counter(processor: Any) -> Callable[[tuple[int, int]], int]:
         return len(output["input_ids"][0]) - len(processor.tokenizer(text, add_special_tokens=True)["input_ids"])
 
     return count
+
+
+Size = tuple[int, int]
+_CAPS = (None, 1024 * 1024, 768 * 768, 512 * 512, 336 * 336)
+_SIZES = 32
+
+
+def forecast(
+    sizes: Mapping[Size, int], cost: Callable[[Size], int], longest_text: int, max_pixels: int | None
+) -> list[dict[str, Any]]:
+    """One line a cap: tokens of images and of the longest conversation.
+
+    Args:
+        sizes: (width, height) → number of images; of many different sizes 32 over the range of areas are taken.
+        cost: tokens of an image of such a size.
+        longest_text: text tokens of the longest row.
+        max_pixels: the recipe's own cap; it becomes a line, looser caps are left out.
+    """
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    if not ordered:
+        return [{"max_pixels": None, "image_mean": 0.0, "image_max": 0, "longest": longest_text}]
+    step = max(1, (len(ordered) - 1) / (_SIZES - 1))
+    taken = {ordered[round(place * step)] for place in range(int((len(ordered) - 1) / step) + 1)} | {ordered[-1]}
+    largest = ordered[-1][0] * ordered[-1][1]
+    limit = largest if max_pixels is None else min(max_pixels, largest)
+    caps = [max_pixels, *(cap for cap in _CAPS if cap is not None and cap < limit)]
+    lines = []
+    for cap in caps:
+        tokens = {size: cost(capped(size, cap)) for size in taken}
+        weight = sum(sizes[size] for size in taken)
+        mean = sum(tokens[size] * sizes[size] for size in taken) / weight
+        most = max(tokens.values())
+        lines.append(
+            {"max_pixels": cap, "image_mean": round(mean, 1), "image_max": most, "longest": longest_text + most}
+        )
+    return lines
+
+
+def as_table(lines: Sequence[dict[str, Any]], batch_size: int) -> Table:
+    """The forecast for the terminal; the first line is the recipe as it is."""
+    table = Table("max_pixels", "tokens an image", "at most", "longest row", "longest batch", title="what images cost",
+                  title_justify="left")  # fmt: skip
+    with_memory = any("memory" in line for line in lines)
+    if with_memory:
+        table.add_column("memory, about")
+    for line in lines:
+        cap = "none" if line["max_pixels"] is None else f"{line['max_pixels']:,}"
+        cells = [cap, f"{line['image_mean']:,.0f}", f"{line['image_max']:,}", f"{line['longest']:,}",
+                 f"{line['longest'] * batch_size:,}"]  # fmt: skip
+        table.add_row(*cells, *([f"{line['memory'] / 2**30:.1f} GiB"] if with_memory else []))
+    for column in table.columns:
+        column.justify = "right"
+    return table
+
+
+def read_forecast(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``forecast.json``; empty without one."""
+    lines: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return lines

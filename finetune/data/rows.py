@@ -1,20 +1,94 @@
-"""The rows of a training set: read where they lie, one at a time, by number."""
+"""The rows of a training set: read where they lie, one at a time, by number.
+
+Where the rows and the images of a data set lie: a curated folder, a JSONL file or a curated Parquet file.
+
+Opening a row's images as curation saw them: inside the image root, upright, RGB, under the same caps.
+"""
 
 from __future__ import annotations
 
+import atexit
+import math
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curate.jsonl import parse_json
-from curate.sample import Sample
-from finetune.locate import line_offsets, locate
+from curate.recipe import MeasureSettings
 from finetune.recipe import TrainRecipe
 from winnow.errors import UserError
-from winnow.records import from_record
+from winnow.images import decode
+from winnow.images import locate as locate_image
+from winnow.records import Sample, from_record, parse_json
+from winnow.run import MANIFEST, read_manifest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def locate(data: Path, image_root: Path | None) -> tuple[Path, Path]:
+    """JSONL file and image root of one data set.
+
+    Raises:
+        UserError: no such data, an unfinished curated folder, no such image root.
+    """
+    if data.is_file():
+        beside = data.parent / MANIFEST
+        known = (
+            read_manifest(data.parent, finish_with="curate run RECIPE").get("image_root") if beside.is_file() else None
+        )
+        path, root = data, image_root or Path(known or data.parent)
+        if data.suffix == ".parquet":
+            path = _kept_lines(data)
+    else:
+        manifest = read_manifest(data, finish_with="curate run RECIPE")
+        path, root = data / "samples.jsonl", image_root or Path(manifest.get("image_root", data))
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; {data / MANIFEST} is no manifest of `curate run`")
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; set image_root to the folder below which the images lie")
+    return path, root.resolve()
+
+
+def _kept_lines(parquet: Path) -> Path:
+    """The records of a curated set's Parquet that were not dropped, as a JSONL file for this process.
+
+    Raises:
+        UserError: no Parquet, or not with the columns ``record`` and ``decision``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = Path(tempfile.mkdtemp(prefix="winnow-rows-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        with pq.ParquetFile(parquet) as file, (folder / "rows.jsonl").open("w", encoding="utf-8") as lines:
+            if missing := {"record", "decision"} - set(file.schema_arrow.names):
+                raise UserError(
+                    f"{parquet}: has no column {sorted(missing)[0]!r}; give samples.parquet of `curate run`"
+                )
+            for batch in file.iter_batches(columns=["record", "decision"]):
+                kept = batch.filter(pa.compute.not_equal(batch["decision"], "drop"))
+                lines.writelines(f"{record}\n" for record in kept["record"].to_pylist())
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{parquet}: is no Parquet file ({error})") from error
+    return folder / "rows.jsonl"
+
+
+def line_offsets(path: Path) -> np.ndarray:
+    """Start of each non-empty line, int64, in bytes."""
+    offsets, position = [], 0
+    with path.open("rb") as lines:
+        for line in lines:
+            if line.strip():
+                offsets.append(position)
+            position += len(line)
+    return np.array(offsets, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -151,3 +225,37 @@ def matches(sample: Sample, data: str, where: Mapping[str, str | list[str]]) -> 
         if str(value) not in ([allowed] if isinstance(allowed, str) else allowed):
             return False
     return True
+
+
+_CAPS = MeasureSettings()
+
+
+def open_image(root: Path, name: str, max_pixels: int | None = None) -> Image:
+    """Decode an image below ``root``; of an animation the first frame.
+
+    Args:
+        root: the image root, resolved.
+        max_pixels: a larger image is scaled down to this area, see ``capped``.
+
+    Raises:
+        ValueError: the class of ``winnow.images.CLASSES`` and the decoder's words.
+    """
+    located = locate_image(name, str(root), max_bytes=_CAPS.max_bytes)
+    if located.file is None:
+        raise ValueError(f"{located.error} ({located.detail})")
+    image, facts = decode(Path(located.file).read_bytes(), max_bytes=_CAPS.max_bytes, max_pixels=_CAPS.max_pixels)
+    if image is None:
+        raise ValueError(f"{facts.error} ({facts.error_detail})")
+    size = capped(image.size, max_pixels)
+    return image if size == image.size else image.resize(size)
+
+
+def capped(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
+    """The (width, height) that is left under a cap on the area; the shape is kept, sides are at least 1."""
+    width, height = size
+    if max_pixels is None or width * height <= max_pixels:
+        return size
+    scale = math.sqrt(max_pixels / (width * height))
+    width, height = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+    height = max(1, min(height, max_pixels // width))  # of a strip, one side is 1 and the other still too long
+    return min(width, max_pixels // height), height

@@ -12,14 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from finetune.conversation import Conversation
-from finetune.data.chat import render_with_spans
-from finetune.data.collate import Collator
+from finetune.data.chat import Conversation, render_with_spans
+from finetune.data.collate import Collator, first_of_each_source
 from finetune.data.preflight import check_rows
 from finetune.data.rows import Rows, open_rows
 from finetune.data.schedule import Schedule
 from finetune.recipe import TrainRecipe
-from finetune.selfcheck import first_of_each_source
 from winnow.files import write_text
 
 _STYLE = {True: "bold black on green3", False: "dim"}

@@ -1,19 +1,32 @@
-"""The run's report: what was trained, how the loss went, what was forgotten."""
+"""The run's report: what was trained, how the loss went, what was forgotten.
+
+The loss curve as a picture beside the adapter.
+
+The model card beside the adapter: what it is, what it learnt from, how to load it.
+"""
 
 from __future__ import annotations
 
 import base64
 import html
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from finetune.forecast import read_forecast
-from finetune.modules import Group
-from finetune.recipe import TrainRecipe
+import yaml
+
+from finetune.data.preflight import read_forecast
+from finetune.model.adapter import Group
+from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.training.evaluation import Evaluation
 from finetune.training.plan import Plan
-from winnow.files import write_text
+from winnow.files import atomic_path, sha256_file, write_text
+from winnow.run import MANIFEST, git_commit, package_versions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 _Section = tuple[str, list[str], list[list[str]]]  # title, header, rows
 
@@ -122,3 +135,165 @@ text-align:left}h2{font-size:1.1rem;margin-top:2rem}</style>
 BODY
 </html>
 """
+
+
+def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
+    """Exponential moving average without the bias of a zero start (Adam's correction)."""
+    average, seen, result = 0.0, 0.0, []
+    for value in values:
+        average = weight * average + (1 - weight) * value
+        seen = weight * seen + (1 - weight)
+        result.append(average / seen)
+    return result
+
+
+def draw_loss_curve(metrics: Sequence[dict[str, Any]], stages: Sequence[str], title: str, target: Path) -> None:
+    """Draw the logged losses, raw and smoothed, one colour a stage, over all steps.
+
+    Args:
+        metrics: lines of ``metrics.jsonl``.
+        stages: names of the stages, in order.
+        target: the PNG to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    colours = ["#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626"]
+    first = 0
+    for number, name in enumerate(stages):
+        lines = [line for line in metrics if line["stage"] == number]
+        if not lines:
+            continue
+        steps, losses = [first + line["step"] for line in lines], [line["loss"] for line in lines]
+        colour = colours[number % len(colours)]
+        axes.plot(steps, losses, color=colour, alpha=0.28, linewidth=1.1, marker="o" if len(lines) < 3 else None)
+        axes.plot(steps, smoothed(losses, 0.8), color=colour, linewidth=2.2, label=f"{name}: {losses[-1]:.3f}")
+        if first:
+            axes.axvline(first, color="#9ca3af", linewidth=0.9, linestyle=":")
+        first = steps[-1]
+    axes.set(xlabel="optimiser step", ylabel="loss, nats per trained token", title=title)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def draw_source_curves(losses: pa.Table, title: str, target: Path) -> None:
+    """Draw the smoothed loss of every source over all steps.
+
+    Args:
+        losses: ``source_losses.parquet``: stage, step, source, loss per trained token.
+        target: the PNG to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    frame = losses.to_pandas()
+    last = frame.groupby("stage")["step"].max().sort_index()
+    frame["place"] = frame["step"] + frame["stage"].map(last.cumsum() - last)
+    for name, part in frame.groupby("source"):
+        values = smoothed(part["loss"].tolist())
+        axes.plot(part["place"], values, linewidth=1.8, label=f"{name or '(no source)'}: {values[-1]:.3f}")
+    axes.set(xlabel="optimiser step", ylabel="loss, nats per trained token", title=title)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="small")
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def write_card(recipe: TrainRecipe, plan: Plan, groups: list[Group], target: Path) -> None:
+    """Write ``README.md`` with the front matter of the hub and the data's provenance from its manifest."""
+    front: dict[str, Any] = {"base_model": recipe.model, "pipeline_tag": "image-text-to-text"}
+    if recipe.decoder == "full":
+        front |= {"library_name": "transformers", "tags": ["winnow", "full-fine-tuning"]}
+    else:
+        front |= {"library_name": "peft", "tags": ["winnow", "lora", recipe.lora_variant]}
+    trained = sum(group.parameters for group in groups if group.state in ("LoRA", "trained"))
+    stages = "\n".join(
+        f"| {stage.name} | {' + '.join(stage.train)} | {len(schedule):,} | {_rates(stage)} |"
+        for stage, schedule in zip(recipe.resolved_stages(), plan.schedules, strict=True)
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
+    loads = "AutoModelForImageTextToText.from_pretrained"
+    text = f"""---
+{yaml.safe_dump(front, sort_keys=False).rstrip()}
+---
+# {recipe.name}
+
+{_kind(recipe)} of `{recipe.model}`, made with Winnow. {trained:,} parameters were trained; the loss was taken on
+answers and their stop tokens only.
+
+## Data
+
+{_provenance(plan)}
+
+## Training
+
+| stage | trains | conversations | learning rate |
+|---|---|---|---|
+{stages}
+
+Quantization of the decoder: {recipe.quantization}. Compute dtype: {recipe.compute_dtype}. Vision tower:
+{recipe.model_dump()["vision"]}. Seed: {recipe.seed}. Code: {git_commit() or "unknown commit"}.
+Packages: {versions}.
+
+## Use
+
+```python
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = {loads}("PATH/TO/THIS/FOLDER")
+processor = AutoProcessor.from_pretrained("PATH/TO/THIS/FOLDER")
+```
+
+An adapter of a 4-bit base answers most like it did in training on that base, or merged into the dequantised base:
+`finetune merge RUN --out DIR`.
+"""
+    write_text(target, text)
+
+
+def _rates(stage: ResolvedStage) -> str:
+    return ", ".join(f"{part} {stage.rates[part]:g}" for part in stage.train)
+
+
+def _kind(recipe: TrainRecipe) -> str:
+    if recipe.decoder == "full":
+        return "A full fine-tuning"
+    return "A QLoRA adapter" if recipe.quantization == "nf4" else "A LoRA adapter"
+
+
+def _provenance(plan: Plan) -> str:
+    lines = []
+    for part in plan.rows.sets:
+        folder = part.given if part.given.is_dir() else part.given.parent
+        manifest = folder / MANIFEST
+        lines.append(f"- `{part.given}`: {len(part.offsets):,} rows, sha256 `{sha256_file(part.path)}`")
+        if manifest.is_file():
+            lines += _curation(json.loads(manifest.read_text(encoding="utf-8")))
+    rejected = ", ".join(f"{reason} {count:,}" for reason, count in plan.checked.rejected.items()) or "none"
+    accepted = len(plan.checked.table.row)
+    return "\n".join([*lines, f"- rows that could be trained: {accepted:,}; rejected: {rejected}"])
+
+
+def _curation(manifest: dict[str, Any]) -> list[str]:
+    """What a curated set's manifest says about its origin."""
+    counts = manifest.get("counts", {})
+    kept = ", ".join(f"{name} {counts[name]:,}" for name in ("rows", "keep", "flag", "drop") if name in counts)
+    lines = [
+        f"  - curated by recipe `{manifest.get('recipe_digest', '')[:16]}`, "
+        f"commit `{(manifest.get('git_commit') or 'unknown')[:12]}`" + (f": {kept}" if kept else "")
+    ]
+    inputs = sorted(manifest.get("inputs", {}).items())
+    return lines + [f"  - input `{name}`: sha256 `{digest}`" for name, digest in inputs]

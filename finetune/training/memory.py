@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
+from finetune.data.preflight import as_table, read_forecast
 from finetune.data.schedule import Schedule
-from finetune.forecast import as_table, read_forecast
 from finetune.recipe import TrainRecipe
 from finetune.training.losses import Tally
 from finetune.training.processes import start_processes

@@ -1,8 +1,12 @@
-"""What one sees while training: a live line or bar, and ``metrics.jsonl``."""
+"""What one sees while training: a live line or bar, and ``metrics.jsonl``.
+
+``metrics.jsonl``: one line a logged step.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -12,9 +16,27 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-from finetune.metrics import stop_on_nan
 from finetune.training.trainer import SampleLossTrainer
 from winnow.errors import UserError
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``metrics.jsonl``; empty if there is none. A last line cut short by a kill is left out."""
+    if not path.is_file():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def stop_on_nan(loss: float, step: int) -> None:
+    """Refuse to go on with a loss that is no number.
+
+    Raises:
+        UserError: the loss is nan or infinite.
+    """
+    if not math.isfinite(loss):
+        raise UserError(f"the loss became {loss} at step {step}; lower learning_rate or use compute_dtype: float32")
+
 
 _SECONDS_BETWEEN_LINES = 10.0
 

@@ -13,15 +13,11 @@ import pyarrow.parquet as pq
 import yaml
 from rich.console import Console
 
-from finetune.balance import balanced
-from finetune.data.collate import Collator
-from finetune.data.preflight import Preflight, check_rows, image_token_counter
+from finetune.data.collate import Collator, MaskCheck, check_masks, first_of_each_source
+from finetune.data.preflight import Preflight, check_rows, forecast, image_token_counter
 from finetune.data.rows import Rows, matches
-from finetune.data.schedule import Pool, Schedule, Table
-from finetune.forecast import forecast
-from finetune.recipe import TrainRecipe
-from finetune.selfcheck import MaskCheck, check_masks, first_of_each_source
-from finetune.stage_options import ResolvedStage
+from finetune.data.schedule import Pool, Schedule, Table, balanced
+from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.training.processes import world_size
 from winnow.errors import UserError
 from winnow.files import atomic_path, write_json
@@ -102,7 +98,7 @@ def preflight(recipe: TrainRecipe, rows: Rows, processor: Any, *, resume: bool) 
 
 
 def forecast_of(recipe: TrainRecipe, checked: Preflight, processor: Any) -> list[dict[str, Any]]:
-    """Tokens by pixel cap, see ``finetune.forecast``."""
+    """Tokens by pixel cap, see ``finetune.data.preflight``."""
     longest = int((checked.table.tokens - checked.table.image_tokens).max())
     return forecast(checked.sizes, image_token_counter(processor), longest, recipe.max_pixels)
 

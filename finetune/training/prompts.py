@@ -9,17 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from curate.sample import Role, Sample, Turn
-from finetune.conversation import Conversation
-from finetune.data.chat import Message, to_messages
+from finetune.data.chat import Conversation, Message, by_suffix, prompt_and_answer, to_messages
 from finetune.data.collate import OURS, Collator
-from finetune.data.rows import Rows, open_sets
-from finetune.images import open_image
+from finetune.data.rows import Rows, open_image, open_sets
 from finetune.recipe import TrainRecipe
-from finetune.suffix import by_suffix, prompt_and_answer
 from finetune.training.plan import Plan
 from winnow.errors import UserError
 from winnow.files import write_text
+from winnow.records import Role, Sample, Turn
 
 PROMPTS = "parity.jsonl"
 KEPT = 16

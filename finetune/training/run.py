@@ -1,29 +1,173 @@
-"""A run from recipe to adapter: check, load, train stage by stage, save; resumes where it was killed."""
+"""A run from recipe to adapter: check, load, train stage by stage, save; resumes where it was killed.
+
+The end of a run: its adapter, losses, curves, report and, last, the manifest.
+
+What a run is made from: its recipe and the digests of model and data.
+
+``finetune plan``: everything that a run prints at its start, without a weight.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from finetune.data.collate import Collator
-from finetune.data.rows import open_rows
-from finetune.finish import finish
-from finetune.identity import IDENTITY, claim, input_digests, is_ours
-from finetune.model.adapter import Learner, build_learner
-from finetune.modules import as_table, module_groups
+from finetune.data.preflight import as_table as forecast_table
+from finetune.data.preflight import read_forecast
+from finetune.data.rows import Rows, open_rows
+from finetune.model.adapter import Group, Learner, as_table, build_learner, module_groups
+from finetune.model.load import empty_model, load_processor
 from finetune.recipe import TrainRecipe
-from finetune.training.evaluation import evaluation_sets
-from finetune.training.plan import checked_plan, print_plan
+from finetune.report.report import write_card, write_report
+from finetune.training.evaluation import EVALUATIONS, evaluation_sets, read_evaluations
+from finetune.training.losses import by_source, collect, read_parts
+from finetune.training.monitor import read_metrics
+from finetune.training.plan import Plan, checked_plan, print_plan
 from finetune.training.processes import sharded, start_processes, world_size
-from finetune.training.prompts import store_prompts
+from finetune.training.prompts import PROMPTS, store_prompts
 from finetune.training.stage import done_folder, is_done, run_stage
 from winnow.errors import UserError
+from winnow.files import digest_of, sha256_file, write_json
 from winnow.models import prepare_libraries
-from winnow.run import is_current, package_versions
+from winnow.run import MANIFEST, is_current, package_versions, write_manifest
+
+IDENTITY = "run.json"
+
+
+def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
+    """Hex digests of the model, the rows and the template file, by recipe key.
+
+    A local model is hashed file by file; a hub id stands for itself. Data sets with names have
+    keys of their own (``data.<name>``, ``evaluate.<name>``).
+    """
+    folder = Path(recipe.model)
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+        model = digest_of({path.name: sha256_file(path) for path in files})
+    else:
+        model = digest_of(recipe.model)
+    digests = {"model": model}
+    for part in rows.sets:
+        file = part.given if part.given.is_file() else part.path
+        digests[f"data.{part.name}" if part.name else "data"] = sha256_file(file)
+    for name, path in recipe.evaluate.items():
+        file = path if path.is_file() else path / "samples.jsonl"
+        if file.is_file():
+            digests[f"evaluate.{name}"] = sha256_file(file)
+    if recipe.chat_template is not None and recipe.chat_template.is_file():
+        digests["chat_template"] = sha256_file(recipe.chat_template)
+    return digests
+
+
+def is_ours(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> bool:
+    """Whether an earlier start of this very run left something in ``folder``.
+
+    Raises:
+        UserError: the folder holds a run of another recipe or of other inputs.
+    """
+    path = folder / IDENTITY
+    if not path.is_file():
+        return False
+    known = json.loads(path.read_text(encoding="utf-8"))
+    # A run of an older version knows fewer keys: those had the value that is now the default.
+    before = {**TrainRecipe(name="x", model="x", data=Path("x")).model_dump(mode="json"), **known["recipe"]}
+    changed = [f"{key} ({before[key]!r} there, {value!r} now)" for key, value in recipe.items() if before[key] != value]
+    changed += [f"the files of {key}" for key, value in inputs.items() if known["inputs"].get(key) != value]
+    if changed:
+        raise UserError(
+            f"{folder} holds a run that differs in {', '.join(changed)}; give this one another name, "
+            "or replace that run with --fresh"
+        )
+    return True
+
+
+def claim(
+    folder: Path, recipe: dict[str, Any], inputs: dict[str, str], *, packages: dict[str, str], modules: list[Any]
+) -> None:
+    """Write down whose folder this is, and what was printed at the start, before the first checkpoint."""
+    write_json(folder / IDENTITY, {"recipe": recipe, "inputs": inputs, "packages": packages, "modules": modules})
+
+
+def finish(
+    recipe: TrainRecipe, plan: Plan, processor: Any, inputs: dict[str, str], groups: list[Group],
+    clock: dict[str, float],
+) -> None:  # fmt: skip
+    """Write adapter, losses, curves, report and, last, the manifest; then drop the checkpoints."""
+    from finetune.report.report import draw_loss_curve, draw_source_curves
+
+    folder, rows = recipe.folder, plan.rows
+    adapter = _save_adapter(recipe, processor, plan, groups)
+    parts = read_parts(folder / "checkpoints" / "losses")
+    scored = collect(parts, rows, folder / "losses.parquet")
+    sources = by_source(parts, rows, folder / "source_losses.parquet")
+    metrics = read_metrics(folder / "metrics.jsonl")
+    stages = [stage.name for stage in recipe.resolved_stages()]
+    draw_loss_curve(metrics, stages, f"{recipe.name}: training loss", folder / "loss_curve.png")
+    draw_source_curves(sources, f"{recipe.name}: training loss by source", folder / "source_curves.png")
+    evaluations = read_evaluations(folder / EVALUATIONS)
+    write_report(recipe, plan, groups, metrics, evaluations)
+    names = ["losses.parquet", "source_losses.parquet", "metrics.jsonl", "loss_curve.png", "source_curves.png",
+             "rejects.jsonl", PROMPTS, "report.md", "report.html", *([EVALUATIONS] if evaluations else [])]  # fmt: skip
+    outputs = [path for path in adapter.rglob("*") if path.is_file()] + [folder / name for name in names]
+    clock["save"] = time.monotonic()
+    write_manifest(
+        folder,
+        stage="finetune",
+        recipe=recipe.model_dump(mode="json"),
+        inputs=inputs,
+        outputs=outputs,
+        counts={
+            "rows": len(rows),
+            "accepted": len(plan.checked.table.row),
+            "rejected": plan.checked.rejected,
+            "losses": scored,
+            "steps": metrics[-1]["step"] if metrics else 0,
+        },
+        seconds={name: moment - before for (_, before), (name, moment) in itertools.pairwise(clock.items())},
+        seeds={"seed": recipe.seed},
+        extra={
+            "model": recipe.model,
+            "quantization": recipe.quantization,
+            "compute_dtype": recipe.compute_dtype,
+            "image_root": str(rows.image_root),
+            "processes": world_size(),
+            "masks": asdict(plan.masks),
+            "modules": [asdict(group) for group in groups],
+            "evaluations": [asdict(entry) for entry in evaluations],
+            "forecast": json.loads((folder / "forecast.json").read_text(encoding="utf-8")),
+        },
+    )
+    shutil.rmtree(folder / "checkpoints")
+
+
+def _save_adapter(recipe: TrainRecipe, processor: Any, plan: Plan, groups: list[Group]) -> Path:
+    """The last stage's weights as the run's ``adapter/``; of ``decoder: full`` the whole model."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    partial, adapter = recipe.folder / "adapter.partial", recipe.folder / "adapter"
+    done = done_folder(recipe, len(plan.schedules) - 1)
+    shutil.rmtree(partial, ignore_errors=True)
+    if recipe.decoder == "full":
+        dtype = getattr(torch, recipe.compute_dtype)
+        AutoModelForImageTextToText.from_pretrained(done, dtype=dtype).save_pretrained(partial)
+    else:
+        partial.mkdir()
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copyfile(done / name, partial / name)
+    processor.save_pretrained(partial)
+    write_card(recipe, plan, groups, partial / "README.md")
+    shutil.rmtree(adapter, ignore_errors=True)
+    partial.rename(adapter)
+    return adapter
 
 
 def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
@@ -123,3 +267,29 @@ def _print_end(console: Console, folder: Path, clock: dict[str, float]) -> None:
     minutes = (clock["train"] - clock["load"]) / 60
     console.print(f"trained in {minutes:.1f} min: {folder}/adapter, losses.parquet, report.html, loss_curve.png")
     console.print(f"next: evalsuite run on {folder}/adapter, or `finetune merge {folder} --out DIR`")
+
+
+def dry_run(recipe: TrainRecipe, folder: Path) -> list[Group]:
+    """Check data and model and print what would train; returns the module groups.
+
+    Args:
+        folder: for the files that a run keeps; nothing is written to the run folder itself.
+
+    Raises:
+        UserError: bad recipe, data or model.
+    """
+    prepare_libraries()  # before anything imports bitsandbytes
+    from finetune.training.monitor import check_reporters
+
+    console = Console(highlight=False)
+    check_reporters(recipe.report_to)
+    rows = open_rows(recipe)
+    inputs = input_digests(recipe, rows)
+    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
+    plan = checked_plan(recipe.model_copy(update={"out": folder}), rows, processor, resume=False)
+    print_plan(console, recipe, plan, inputs)
+    learner = build_learner(empty_model(recipe.model), recipe)
+    groups = module_groups(learner, quantization=recipe.quantization)
+    console.print(as_table(recipe.model, groups))
+    console.print(forecast_table(read_forecast(folder / "forecast.json"), recipe.batch_size))
+    return groups

@@ -10,12 +10,11 @@ from typing import Any
 
 from finetune.data.collate import Collator
 from finetune.data.schedule import Schedule
-from finetune.metrics import read_metrics
 from finetune.model.adapter import Learner, load_weights, set_trained
-from finetune.recipe import TrainRecipe
-from finetune.stage_options import ResolvedStage
+from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.training.evaluation import EvaluationSet, evaluate_sets
 from finetune.training.losses import LossStore
+from finetune.training.monitor import read_metrics
 from finetune.training.plan import per_step
 from finetune.training.processes import sharded, start_processes
 from winnow.files import write_text

@@ -15,7 +15,7 @@ from transformers import Trainer
 from finetune.data.collate import IGNORED
 from finetune.data.schedule import Schedule
 from finetune.model.adapter import Learner, load_weights
-from finetune.stage_options import ResolvedStage
+from finetune.recipe import ResolvedStage
 from finetune.training.losses import LossStore, Sink, Tally
 from finetune.training.processes import sharded
 from winnow.files import write_json

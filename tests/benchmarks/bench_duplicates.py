@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from curate.duplicates import pairs_between, pairs_within
-from curate.duplicates.alike import Alike
 from curate.duplicates.clusters import build_stars
-from curate.duplicates.looks import Looks
+from curate.duplicates.matching import Alike, Looks
 from curate.recipe import MatchSettings
 
 PART = 2000  # rows that are checked against brute force

@@ -32,7 +32,7 @@ from PIL import Image
 
 from curate.measure.images import batched, measure_images
 from curate.measure.pool import LocalPool, cpu_count
-from curate.settings import MeasureSettings
+from curate.recipe import MeasureSettings
 
 _ROUNDS = 3
 

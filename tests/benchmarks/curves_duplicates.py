@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.duplicates.looks import Difference, Looks, difference
+from curate.duplicates.matching import Difference, Looks, difference
 from curate.recipe import MatchSettings
 from proof.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.keys import answer_key, question_key
 from curate.measure.store import image_schema
 from curate.measure.texts import _SCHEMA as TEXT
 from curate.rules.corrected import CORRECTED
 from curate.workspace import Workspace
 from winnow.corrections import content_hash
+from winnow.records import answer_key, question_key
 
 
 def image(key, **more):

@@ -9,8 +9,7 @@ import yaml
 from PIL import Image
 
 from curate import pipeline
-from curate.card.text import cell, table
-from curate.writing.license import license_fields
+from curate.report.card import cell, license_fields, table
 from tests.curate import sets
 from tests.curate.test_pipeline import full, make
 from winnow import images

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from curate.measure.images import measure_images
+from curate.recipe import MeasureSettings
 from curate.rules.columns import create_facts, create_views, known_columns
-from curate.settings import MeasureSettings
 from curate.signals import IMAGE_SIGNALS, measure_pixels
 from curate.signals.brightness import brightness_percentiles, grey_percentile
 from tests.curate.cleanvision_scores import SCORES, STORED, make_pictures, peer_scores

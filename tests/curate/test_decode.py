@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from curate.preflight import CLASSES
 from tests.curate.pictures import encoded, noise, shape
-from winnow.images import decode
+from winnow.images import CLASSES, decode
 
 CAPS = {"max_bytes": 1_000_000, "max_pixels": 100_000}
 

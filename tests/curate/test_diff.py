@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from curate import pipeline
+from curate.pipeline import branch
 from curate.report.diff import as_json, diff
-from curate.writing.branch import branch
 from tests.curate import sets
 from tests.curate.test_curate_cli import curate
 from tests.curate.test_pipeline import digests, full, make

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import pipeline
-from curate.explain import explain
+from curate.rules.explain import explain
 from tests.curate import sets
 from tests.curate.test_curate_cli import curate
 from tests.curate.test_pipeline import full, make

@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.keys import answer_key, normalized, question_key
+from winnow.records import answer_key, normalized, question_key
 
 
 @pytest.mark.parametrize(

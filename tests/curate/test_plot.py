@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from curate import pipeline
-from curate.plot import histograms, page
 from curate.recipe import Rule
 from curate.report import plots
+from curate.report import plots as histograms
+from curate.report import plots as page
 from curate.rules.columns import column_types
 from curate.rules.decide import check_rules, decide
 from curate.rules.expression import parse_expression

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from curate.preflight import CLASSES, locate, wrong_extension
 from tests.curate.pictures import write
+from winnow.images import CLASSES, locate, wrong_extension
 
 
 @pytest.fixture

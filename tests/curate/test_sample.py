@@ -4,10 +4,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.jsonl import check_unique, read_jsonl, read_rows
-from curate.sample import BadRow, Sample, Turn, majority
 from winnow.errors import UserError
-from winnow.records import from_record, to_line, to_original, to_record
+from winnow.records import (
+    BadRow,
+    Sample,
+    Turn,
+    check_unique,
+    from_record,
+    majority,
+    read_jsonl,
+    read_rows,
+    to_line,
+    to_original,
+    to_record,
+)
 
 TEXT = st.text(max_size=12)
 JSON = st.recursive(
@@ -124,7 +134,7 @@ def test_a_bad_line_costs_that_line(tmp_path):
 
 
 def test_an_overlong_line_is_skipped_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.jsonl._MAX_LINE", 200)
+    monkeypatch.setattr("winnow.records._MAX_LINE", 200)
     good = to_line(Sample("a", (), (Turn("user", "q"),)))
     path = tmp_path / "rows.jsonl"
     path.write_text("x" * 1001 + "\n" + good + "\n")

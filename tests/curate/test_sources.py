@@ -10,15 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.jsonl import check_unique
 from curate.readers import SOURCES, detect, open_source
 from curate.readers.json import iter_json, read_at
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
 from tests.curate.pictures import shape, write
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.records import to_line, to_original
+from winnow.records import BadRow, Sample, check_unique, to_line, to_original
 
 
 def rows_of(location, **options):

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import pipeline
-from curate.duplicates.alike import Alike
-from curate.duplicates.components import build_components
-from curate.duplicates.looks import Looks
+from curate.duplicates.clusters import build_components
+from curate.duplicates.matching import Alike, Looks
 from curate.duplicates.splits import assign_splits, upper_bounds
 from curate.recipe import CurateRecipe, MatchSettings, SplitSettings
 from tests.curate import sets

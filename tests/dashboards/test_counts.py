@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from curate.explain import explain
+from curate.rules.explain import explain
 from dashboards.query.catalog import Folder, scan
 from dashboards.query.decisions import funnel
 from dashboards.query.fired import read_fired

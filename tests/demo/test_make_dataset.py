@@ -10,13 +10,12 @@ import pytest
 from PIL import Image, ImageFilter, UnidentifiedImageError
 from typer.testing import CliRunner
 
-from curate.jsonl import check_unique, read_jsonl
-from curate.sample import Sample
 from data.demo import defects
 from data.demo.facts import COLOURS, SHAPES, answers_of, facts, question_type
 from data.demo.make_dataset import app, make_dataset
 from data.demo.package import by_image, image_paths, load_questions
 from winnow.errors import UserError
+from winnow.records import Sample, check_unique, read_jsonl
 
 IMAGES = 240
 TEST_IMAGES = IMAGES // 4

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from typer.testing import CliRunner
 
-from curate.jsonl import read_jsonl
 from data.demo.make_dataset import make_dataset
 from data.demo.scoring import ranking
 from data.demo.truth import RULES, app, compare
 from winnow.errors import UserError
+from winnow.records import read_jsonl
 from winnow.run import write_manifest
 
 

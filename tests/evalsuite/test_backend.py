@@ -7,12 +7,9 @@ from tiny import build_data, build_model
 
 from evalsuite.backends import Request
 from evalsuite.backends.chat import render
-from evalsuite.backends.greedy import first_logits
-from evalsuite.backends.identity import model_digest
-from evalsuite.backends.inputs import Unit, plan_plain, plan_shared, prepare
-from evalsuite.backends.lanes import ahead
-from evalsuite.backends.model import Loaded, load_model, load_processor, outside_decoder
-from evalsuite.backends.transformers import answers, prefix_can_be_shared
+from evalsuite.backends.greedy import Unit, first_logits, plan_plain, plan_shared, prepare
+from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest, outside_decoder
+from evalsuite.backends.transformers import ahead, answers, prefix_can_be_shared
 from evalsuite.recipe import ModelSettings
 
 

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from curate.signals import measure_pixels
 from evalsuite.analysis.overlap import touched_images
-from evalsuite.backends.local import local
+from evalsuite.backends.transformers import local
 from evalsuite.cli import app
 from evalsuite.recipe import EvalRecipe
-from evalsuite.rescore import rescore
 from evalsuite.runs.batch_check import check_batches, compare_batches
+from evalsuite.runs.finish import rescore
 from evalsuite.runs.run import run_recipe
 from winnow.errors import UserError
 from winnow.files import sha256_file
@@ -152,7 +152,7 @@ def test_batch_check_says_what_differs(tmp_path: Path, tiny_vlm: Path, tiny_task
     assert scores["batch_check"] == found | {"rows": 7}
     path.write_text(path.read_text() + f"corrections: {tmp_path}\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evalsuite.run_findings.compare_batches", lambda *_: pytest.fail("checked twice"))
+        patch.setattr("evalsuite.runs.run.compare_batches", lambda *_: pytest.fail("checked twice"))
         assert run_recipe(path)[1]["batch_check"] == scores["batch_check"]
     report = (tmp_path / "out" / "report.md").read_text()
     assert "Batch check: 0 of 7 answers differ between batches of 1 and of 2." in report

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import build_data, build_model, recipe_text, task_text
 
-from evalsuite.rescore import rescore
+from evalsuite.runs.finish import rescore
 from evalsuite.runs.run import run_recipe
 from winnow.errors import UserError
 
@@ -85,13 +85,11 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     assert len(parts) == 2 and not (tmp_path / "killed" / "manifest.json").exists()
     known = {key for part in parts for key in pq.read_table(part)["key"].to_pylist()}
 
-    from evalsuite import collecting
+    from evalsuite.runs import run
 
     asked: list[str] = []
-    write = collecting.write_part
-    monkeypatch.setattr(
-        collecting, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies))
-    )
+    write = run.write_part
+    monkeypatch.setattr(run, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies)))
     run_recipe(killed)
     assert not known & set(asked) and len(known) + len(asked) == 30
     for name in ("predictions.parquet", "scores.json", "report.md", "report.html"):
@@ -134,13 +132,11 @@ def test_changed_picture_is_asked_again_and_a_larger_limit_only_adds(
 ) -> None:
     from PIL import Image
 
-    from evalsuite import collecting
+    from evalsuite.runs import run
 
     asked: list[str] = []
-    write = collecting.write_part
-    monkeypatch.setattr(
-        collecting, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies))
-    )
+    write = run.write_part
+    monkeypatch.setattr(run, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies)))
     path = recipe(tmp_path / "r.yaml", recipe_text("one", tmp_path / "out", tiny_vlm, tiny_task))
     run_recipe(path)
     first = len(asked)

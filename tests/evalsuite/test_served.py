@@ -83,9 +83,9 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
 
 def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
     from evalsuite.backends.choice import choose
-    from evalsuite.collecting import collect_replies
     from evalsuite.recipe import EvalRecipe
     from evalsuite.runs.requests import build_requests, hash_images
+    from evalsuite.runs.run import collect_replies
     from evalsuite.runs.store import stored_replies
     from evalsuite.tasks.load import load_task
     from evalsuite.tasks.spec import load_spec
@@ -231,7 +231,7 @@ def test_addresses_are_checked(tmp_path: Path, url: str) -> None:
 
 
 def test_pictures_that_servers_cannot_read_are_encoded_anew(tmp_path: Path) -> None:
-    from evalsuite.backends.served.images import Unreadable, data_uri, encode
+    from evalsuite.backends.server import Unreadable, data_uri, encode
 
     def opened(uri: str) -> Image.Image:
         return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))

@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from evalsuite.analysis.explain import explain
 from evalsuite.analysis.results import score_rows, summarise
 from evalsuite.backends import Reply, Request
-from evalsuite.explain import explain
-from evalsuite.explain_console import print_explanations
-from evalsuite.rescore import rescore
-from evalsuite.runs.finish import Evaluation, finish
+from evalsuite.report.console import print_explanations
+from evalsuite.runs.finish import Evaluation, finish, rescore
 from evalsuite.runs.requests import Asked, to_row
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.spec import dumped, load_spec, shipped_tasks, side_by_side

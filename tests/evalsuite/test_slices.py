@@ -11,9 +11,8 @@ from made import made_row, spec_of, write_evaluation
 from typer.testing import CliRunner
 
 from evalsuite.analysis.results import score_rows
-from evalsuite.analysis.slices import find_slices, rank_slices
+from evalsuite.analysis.slices import find_slices, properties, quarters, rank_slices
 from evalsuite.cli import app
-from evalsuite.properties import properties, quarters
 from evalsuite.statistics import excess_errors, interval
 from winnow.errors import UserError
 

@@ -9,9 +9,8 @@ import pytest
 from evalsuite.java import captions_in, find_jar, generated_captions
 from evalsuite.scoring import METRICS
 from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, variants_of, with_variant
-from evalsuite.task_rows import Slice, filled, options_of, slices_of
 from evalsuite.tasks.extract import Extraction, read_answer
-from evalsuite.tasks.spec import load_spec, side_by_side
+from evalsuite.tasks.spec import Slice, filled, load_spec, options_of, side_by_side, slices_of
 from winnow.errors import UserError
 
 

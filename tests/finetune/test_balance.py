@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.balance import balanced
 from finetune.data.rows import Rows, open_rows
+from finetune.data.schedule import balanced
 from finetune.recipe import TrainRecipe
 
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import CHATML, build_processor
 
-from curate.sample import Turn
-from finetune.conversation import Conversation
 from finetune.data import chat
+from finetune.data.chat import Conversation
 from winnow.errors import UserError
+from winnow.records import Turn
 
 TRIMMING = CHATML.replace("b['text']", "b['text'] | trim")
 # Writes something into old turns that is not there when they are last, as reasoning models do.

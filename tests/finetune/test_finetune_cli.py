@@ -99,7 +99,7 @@ def test_max_reject_on_the_command_line(recipe_of, toy_data, tmp_path, capsys):
     assert strict.returncode == 2
     assert "1 of 43 rows cannot be trained (no_answer 1), max_reject is 1%" in " ".join(strict.stderr.split())
     from finetune.cli import _load
-    from finetune.dryrun import dry_run
+    from finetune.training.run import dry_run
 
     assert dry_run(_load(path, 0.05), tmp_path)
     assert "42 rows accepted, 1 rejected (no_answer 1)" in capsys.readouterr().out

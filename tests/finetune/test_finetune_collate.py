@@ -10,8 +10,7 @@ from test_finetune_chat import NO_STOP, conversation
 from toys import build_processor
 
 from finetune.data.chat import plain
-from finetune.data.collate import Collator
-from finetune.selfcheck import check_masks
+from finetune.data.collate import Collator, check_masks
 from winnow.errors import UserError
 
 
@@ -107,7 +106,7 @@ def test_same_prompt_tokens_as_the_library(root):
 
 def test_paligemma_by_suffix(root):
     """No chat template: the answer and its stop token are the suffix, nothing else is trained."""
-    from finetune.suffix import by_suffix
+    from finetune.data.chat import by_suffix
 
     processor = families.paligemma()
     assert by_suffix(processor) and not by_suffix(families.gemma3())

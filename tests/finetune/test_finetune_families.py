@@ -7,8 +7,8 @@ from pathlib import Path
 import models
 import pytest
 
-from finetune.dryrun import dry_run
 from finetune.recipe import load
+from finetune.training.run import dry_run
 from winnow.errors import UserError
 
 RECIPES = sorted(path for path in Path("finetune/recipes").glob("*.yaml") if path.stem != "demo")

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from finetune.forecast import forecast
-from finetune.images import capped
+from finetune.data.preflight import forecast
+from finetune.data.rows import capped
 from finetune.training.run import train
 from winnow.errors import UserError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toys import record, write_rows
 
-from finetune.conversation import can_join, join
+from finetune.data.chat import can_join, join
 from finetune.data.rows import matches, open_rows
 from finetune.data.schedule import Pool, Schedule, Table
 from finetune.recipe import TrainRecipe

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from toys import build_processor, record, write_rows
 
-from finetune.conversation import join
+from finetune.data.chat import join
 from finetune.data.collate import Collator
 from finetune.data.preflight import check_rows
 from finetune.data.rows import open_rows

@@ -16,13 +16,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import own_id, sample, samples, split_in, text
+from curate.readers.base import Placing, Probe, own_id, place, sample, samples, split_in, text
 from curate.readers.json import Value, document_head, iter_document
 from curate.readers.tables import CAPTION_QUESTION
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe
+from curate.recipe import SourceSettings
+from winnow.records import BadRow, Sample
 
 EXAMPLE = "{location: annotations/captions_val2014.json}"
 _FOLDERS = ("images", "train2014", "val2014", "test2014", "train2017", "val2017", "test2017", "train", "val", "test")

@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.jsonl import record_or_bad
+from curate.readers.base import Probe, deduced_root
 from curate.readers.json import iter_json
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.probe import Probe
-from curate.sources.roots import deduced_root
+from curate.recipe import SourceSettings
+from winnow.records import BadRow, Sample, record_or_bad
 
 EXAMPLE = "{location: llava_v1_5_mix665k.json, image_root: llava/images}"
 

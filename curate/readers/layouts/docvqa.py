@@ -13,12 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import own_id, references, sample, samples, split_in, text
+from curate.readers.base import Placing, Probe, own_id, place, references, sample, samples, split_in, text
 from curate.readers.json import Value, document_head, iter_document
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe
+from curate.recipe import SourceSettings
+from winnow.records import BadRow, Sample
 
 EXAMPLE = "{location: docvqa/val_v1.0_withQT.json, image_root: docvqa/spdocvqa_images}"
 

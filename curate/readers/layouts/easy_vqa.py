@@ -10,11 +10,11 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+from curate.readers.base import Probe
 from curate.readers.json import Value, iter_json
-from curate.sample import BadRow, Sample, Turn
-from curate.settings import SourceSettings
-from curate.sources.probe import Probe
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample, Turn
 
 EXAMPLE = "{location: easy_vqa, split: train}"
 SPLITS = ("train", "test")

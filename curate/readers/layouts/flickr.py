@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.jsonl import json_lines
+from curate.readers.base import Placing, Probe, place
 from curate.readers.json import Value
 from curate.readers.tables import CAPTION_QUESTION
-from curate.sample import BadRow, Form, Sample, Turn, full_id, majority
-from curate.settings import SourceSettings
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Form, Sample, Turn, full_id, json_lines, majority
 from winnow.seen import SeenTexts
 
 EXAMPLE = "{location: flickr30k/results_20130124.token, image_root: flickr30k/flickr30k-images}"

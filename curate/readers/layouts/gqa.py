@@ -14,13 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import own_id, references, sample, samples, split_in, text
+from curate.readers.base import Placing, Probe, as_object, own_id, place, references, sample, samples, split_in, text
 from curate.readers.json import Value, iter_document
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe, as_object
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample
 
 EXAMPLE = "{location: gqa/val_balanced_questions.json, image_root: gqa/images}"
 _PART = re.compile(r"(\w+)_questions_(\d+)\.json")

@@ -13,12 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.readers.base import Probe, given_root
 from curate.readers.tables import samples_of
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.probe import Probe
-from curate.sources.roots import given_root
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample
 
 if TYPE_CHECKING:
     import datasets

@@ -18,14 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.readers.tables import CAPTION_QUESTION, COLUMN_NAMES, samples_of, source_name
-from curate.sample import BadRow, Sample, Turn, full_id
-from curate.settings import SourceSettings
-from curate.sources.files import split_of
-from curate.sources.probe import Probe
-from curate.sources.roots import given_root
-from curate.sources.table_rows import iter_rows
+from curate.readers.base import Probe, given_root, split_of
+from curate.readers.tables import CAPTION_QUESTION, COLUMN_NAMES, iter_rows, samples_of, source_name
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample, Turn, full_id
 
 EXAMPLE = "{location: my-images}"
 LABEL_QUESTION = "What is shown in the image?"

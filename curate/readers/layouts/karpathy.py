@@ -13,15 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import sample, samples, text
+from curate.readers.base import Placing, Probe, place, sample, samples, text
 from curate.readers.json import Value, document_head, iter_document
-from curate.readers.tables import CAPTION_QUESTION
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.cells import list_literal
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe
-from curate.sources.table_rows import iter_rows
+from curate.readers.tables import CAPTION_QUESTION, iter_rows, list_literal
+from curate.recipe import SourceSettings
+from winnow.records import BadRow, Sample
 
 EXAMPLE = "{location: karpathy/dataset_flickr30k.json, split: test, image_root: flickr30k-images}"
 _FOLDERS = ("images", "Images", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset", "coco")

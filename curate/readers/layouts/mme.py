@@ -12,11 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.jsonl import json_lines
-from curate.sample import BadRow, Sample, Turn, full_id
-from curate.settings import SourceSettings
-from curate.sources.probe import Probe
-from curate.sources.roots import given_root
+from curate.readers.base import Probe, given_root
+from curate.recipe import SourceSettings
+from winnow.records import BadRow, Sample, Turn, full_id, json_lines
 
 EXAMPLE = "{location: MME_Benchmark_release_version/MME_Benchmark}"
 _TEXTS, _IMAGES = "questions_answers_YN", "images"

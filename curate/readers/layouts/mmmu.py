@@ -16,16 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import lettered
-from curate.readers.tables import numbered_images
-from curate.sample import IMAGE_MARKER, BadRow, Form, Sample, Turn, full_id, majority
-from curate.settings import SourceSettings
-from curate.sources.cells import ImageCell, image_cell, json_value, list_literal
-from curate.sources.files import files_of, of_split
-from curate.sources.probe import Probe
-from curate.sources.roots import given_root
-from curate.sources.table_rows import iter_rows
+from curate.readers.base import Probe, files_of, given_root, lettered, of_split
+from curate.readers.tables import ImageCell, image_cell, iter_rows, json_value, list_literal, numbered_images
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import IMAGE_MARKER, BadRow, Form, Sample, Turn, full_id, majority
 
 EXAMPLE = "{location: MMMU, split: validation}"
 _MARKER = re.compile(r"<image (\d+)>")

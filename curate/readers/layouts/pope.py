@@ -14,12 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import own_id, references, sample, samples, text
+from curate.readers.base import Placing, Probe, own_id, place, references, sample, samples, text
 from curate.readers.json import Value, iter_json
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe
+from curate.recipe import SourceSettings
+from winnow.records import BadRow, Sample
 
 EXAMPLE = "{location: pope/output/coco/coco_pope_adversarial.json, image_root: coco/val2014}"
 _CATEGORIES = ("random", "popular", "adversarial")

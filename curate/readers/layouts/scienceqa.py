@@ -16,13 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import OPTION_LETTERS, lettered, sample, samples, text
+from curate.readers.base import OPTION_LETTERS, Placing, Probe, lettered, place, sample, samples, text
 from curate.readers.json import Value, document_head, iter_document
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample
 from winnow.seen import SeenTexts
 
 EXAMPLE = "{location: scienceqa/problems.json, split: val}"

@@ -13,14 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import own_id, references, sample, samples, split_in, text
+from curate.readers.base import Partner, Placing, Probe, own_id, place, references, sample, samples, split_in, text
 from curate.readers.json import Value, iter_document
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.partner import Partner
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample
 
 EXAMPLE = "{location: textvqa/TextVQA_0.5.1_val.json, ocr: textvqa/TextVQA_Rosetta_OCR_v0.2_val.json}"
 _FOLDERS = ("images", "train_val_images")

@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import references, sample, samples, split_in, text
+from curate.readers.base import Placing, Probe, place, references, sample, samples, split_in, text
 from curate.readers.json import Value, iter_json
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe
+from curate.recipe import SourceSettings
+from winnow.records import BadRow, Sample
 
 EXAMPLE = "{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}"
 

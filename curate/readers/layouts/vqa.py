@@ -15,14 +15,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import own_id, references, sample, samples, split_in, text
+from curate.readers.base import (
+    Partner,
+    Placing,
+    Probe,
+    as_object,
+    own_id,
+    place,
+    references,
+    sample,
+    samples,
+    split_in,
+    text,
+)
 from curate.readers.json import Value, document_head, iter_document
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.partner import Partner
-from curate.sources.placing import Placing, place
-from curate.sources.probe import Probe, as_object
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample
 
 EXAMPLE = (
     "{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json, annotations: vqa/v2_mscoco_val2014_annotations.json}"

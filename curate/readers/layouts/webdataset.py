@@ -18,14 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.jsonl import parse_json
+from curate.readers.base import Probe, files_of, given_root, of_split
 from curate.readers.tables import CAPTION_QUESTION, samples_of
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.files import files_of, of_split
-from curate.sources.probe import Probe
-from curate.sources.roots import given_root
+from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample, parse_json
 
 EXAMPLE = "{location: 'shards/train-{000000..000041}.tar'}"
 SUFFIXES = (".tar", ".tgz", ".gz", ".bz2", ".xz")

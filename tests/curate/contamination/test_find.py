@@ -5,14 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from curate.contamination import closest, find_contamination, write_report
-from curate.contamination.report import read_report
-from curate.duplicates import looks
-from curate.duplicates.looks import Looks, difference
-from curate.explain.show import describe_match
-from curate.recipe import ContaminationSettings, Rule, benchmark_name
+from curate.duplicates import contamination, matching
+from curate.duplicates.contamination import find_contamination
+from curate.duplicates.matching import Looks, difference
+from curate.recipe import ContaminationSettings, Rule, SourceSettings, benchmark_name
+from curate.report.console import describe_match, read_report, write_report
 from curate.rules.decide import check_rules, decide
-from curate.settings import SourceSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_duplicate_rows import near
 from tests.curate.stored import image, sample, store
@@ -113,7 +111,7 @@ def test_a_farther_picture_with_the_same_question_goes_before_a_closer_one_witho
 def test_copies_that_look_the_same_are_compared_once(tmp_path, monkeypatch):
     """A placeholder 300 times here and 200 times there: one pair of looks, not 60,000."""
     compared = []
-    monkeypatch.setattr(looks, "difference", lambda *all: compared.append(len(all[1])) or difference(*all))
+    monkeypatch.setattr(matching, "difference", lambda *all: compared.append(len(all[1])) or difference(*all))
     ours = [{**A, "image_key": f"o{n:03}", "path": f"o{n:03}.png"} for n in range(300)]
     theirs = [{**A, "image_key": f"e{n:03}", "path": f"e{n:03}.png"} for n in range(200)]
     rows = [sample(f"t{one['image_key']}", [one["image_key"]], "Where?") for one in ours]
@@ -178,7 +176,7 @@ def test_no_report_without_evaluation_sets(tmp_path):
 
 def test_the_closest_are_kept_of_each_side(monkeypatch):
     """However many pairs there are: the closest 16 of each training image, the closest one of each evaluation image."""
-    monkeypatch.setattr(closest, "_HELD", 300)
+    monkeypatch.setattr(contamination, "_HELD", 300)
     rng = np.random.default_rng(0)
     greys = [rng.permutation(np.arange(100, 100 + count, dtype=np.uint8)) for count in (90, 80)]
     train, evaluation = (
@@ -186,7 +184,7 @@ def test_the_closest_are_kept_of_each_side(monkeypatch):
         for one in greys
     )
     settings = ContaminationSettings(against=[SourceSettings(location="x")], confirm=30)
-    table = closest.closest_matches(train, evaluation, settings)
+    table = contamination.closest_matches(train, evaluation, settings)
     apart = np.abs(greys[0][:, None].astype(int) - greys[1])
     got = {
         (i, j): d

@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.duplicates import find_duplicates, matching
-from curate.duplicates.looks import Looks
-from curate.duplicates.matching import search_alike
+from curate.duplicates.matching import Looks, search_alike
 from curate.duplicates.splits import assign_splits
 from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.duplicates import groups, hamming, pairs_between, pairs_within, plan
+from curate.duplicates import hamming, pairs_between, pairs_within
+from curate.duplicates import hamming as groups
+from curate.duplicates import hamming as plan
 
 
 def brute_within(hashes, radius):

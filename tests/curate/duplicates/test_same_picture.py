@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from curate.duplicates.alike import Alike
 from curate.duplicates.clusters import build_stars
-from curate.duplicates.looks import difference
+from curate.duplicates.matching import Alike, difference
 from curate.recipe import MatchSettings
 from proof.copies import KINDS, STORED_ANEW, looks_of
 
@@ -73,8 +72,9 @@ def test_a_different_word_on_the_same_page():
 
 def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
     """Counted: each copy of a placeholder is compared with its representative, not with the other copies."""
-    from curate.duplicates import clusters, looks
+    from curate.duplicates import clusters
     from curate.duplicates import matching as found
+    from curate.duplicates import matching as looks
 
     compared = []
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from curate.duplicates.alike import Alike
 from curate.duplicates.clusters import build_stars
-from curate.duplicates.looks import Looks, difference, matches
+from curate.duplicates.matching import Alike, Looks, difference, matches
 from curate.recipe import MatchSettings
 
 SETTINGS = MatchSettings(hash="both", radius=6, confirm=4.0, confirm_cell=20.0, confirm_contrast=0.1)

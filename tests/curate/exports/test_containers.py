@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.exports import target
+from curate.exports import rows as target
 from curate.exports.rows import Row
-from curate.jsonl import read_jsonl
 from tests.curate import sets
 from tests.curate.exports.made import FITTING, UNFIT, exported, make
 from winnow.errors import UserError
+from winnow.records import read_jsonl
 
 ALL = [*FITTING, *UNFIT]
 

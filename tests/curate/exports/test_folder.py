@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from curate.exports import pictures, webdataset
+from curate.exports import rows as pictures
+from curate.exports import webdataset
 from curate.exports.export import export
 from curate.exports.rows import open_curated
-from curate.exports.settings import FORMAT_NAMES, ExportSettings
+from curate.recipe import FORMAT_NAMES, ExportSettings
 from tests.curate.exports.made import exported, make
 from winnow.errors import UserError
 from winnow.run import read_manifest

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from curate.jsonl import read_jsonl
 from tests.curate.exports.made import FITTING, ROWS, UNFIT, exported, make
+from winnow.records import read_jsonl
 
 
 @pytest.fixture(scope="module")

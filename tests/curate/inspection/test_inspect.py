@@ -4,11 +4,10 @@ import json
 
 from rich.console import Console
 
-from curate.inspection.source_list import sources_table
-from curate.inspection.view import show_inspection
 from curate.readers import SOURCES
 from curate.readers.inspect import inspect_location
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
+from curate.report.console import show_inspection, sources_table
 from tests.curate.pictures import encoded, noise, write
 from tests.curate.sources import published
 

@@ -10,11 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.measure.images import measure_images
-from curate.preflight import CLASSES
-from curate.settings import MeasureSettings
+from curate.recipe import MeasureSettings
 from tests.curate.hostile import FORMATS, bombs, mutated, seeds
 from tests.curate.pictures import noise, write
-from winnow.images import decode
+from winnow.images import CLASSES, decode
 
 EACH = 1000
 

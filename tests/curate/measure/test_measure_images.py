@@ -15,11 +15,11 @@ import curate.measure.row
 from curate import signals
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
-from curate.sample import Sample, Turn
-from curate.settings import ClipSettings, MeasureSettings
+from curate.recipe import ClipSettings, MeasureSettings
 from curate.signals.clip_input import clip_pixels
 from tests.curate.pictures import clip_folder, encoded, noise, shape, write
 from winnow.errors import UserError
+from winnow.records import Sample, Turn
 
 PLAIN = MeasureSettings(workers=1, shard_size=4)
 

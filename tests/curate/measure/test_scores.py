@@ -4,9 +4,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from curate.measure.images import measure_images
-from curate.measure.scores import write_scores
+from curate.measure.texts import write_scores
+from curate.recipe import ClipSettings, MeasureSettings, PromptSet
 from curate.rules.columns import known_columns
-from curate.settings import ClipSettings, MeasureSettings, PromptSet
 from curate.signals.zero_shot import SHIPPED, head_scores, prompt_scores
 from tests.curate import sets
 from tests.curate.pictures import clip_folder, noise, write
@@ -69,7 +69,7 @@ def test_scores_equal_the_definition(measured, clip, tmp_path):
 
 
 def test_prompts_embedded_before_need_no_model_and_no_picture(measured, monkeypatch):
-    import curate.measure.scores as scores
+    import curate.measure.texts as scores
 
     out, settings = measured
     write_scores(out, settings.model_copy(update={"prompts": {"cats": PROMPTS}}))

@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 
 from curate.pipeline import run
 from curate.readers import open_source
-from curate.readers.images import ImageStore, materialised
-from curate.reading.embedded import content_path, decoded, is_encoded, suffix_of
-from curate.reading.placed import as_files
-from curate.sample import Sample
-from curate.settings import SourceSettings
-from curate.sources.cells import image_cell
+from curate.readers.images import ImageStore, content_path, decoded, is_encoded, materialised, suffix_of
+from curate.readers.ingest import as_files
+from curate.readers.tables import image_cell
+from curate.recipe import SourceSettings
 from tests.curate.pictures import encoded, noise
 from tests.curate.sets import recipe, row, save, scene
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.records import to_original
+from winnow.records import Sample, to_original
 from winnow.run import read_manifest
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))

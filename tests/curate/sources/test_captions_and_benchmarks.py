@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.readers import open_source
-from curate.reading.embedded import content_path
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
+from curate.readers.images import content_path
+from curate.recipe import SourceSettings
 from tests.curate.pictures import encoded, shape, write
 from tests.curate.sets import scene
+from winnow.records import BadRow, Sample
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))
 

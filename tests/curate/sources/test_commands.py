@@ -8,8 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from curate.cli import app
-from curate.inputs import input_digests
-from curate.pipeline import run
+from curate.pipeline import input_digests, run
 from curate.recipe import CurateRecipe, read_recipe
 from tests.curate.pictures import noise, write
 from tests.curate.sources import published

@@ -11,9 +11,9 @@ import pytest
 
 from curate.readers import open_source
 from curate.readers.images import ImageStore, materialised
-from curate.sample import Sample
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
 from tests.curate.pictures import write
+from winnow.records import Sample
 
 FEW, MANY = 100, 800
 IMAGE = b"\xff\xd8\xff" + bytes(20_000)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from curate.readers import detect, open_source
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
 from tests.curate.sources.published import save, save_lines
 from winnow.errors import UserError
 from winnow.records import from_record, to_original

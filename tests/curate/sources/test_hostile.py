@@ -7,11 +7,10 @@ import random
 import pytest
 
 from curate.readers import detect, open_source
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
 from tests.curate.sources import published
 from winnow.errors import UserError
-from winnow.records import to_line
+from winnow.records import BadRow, Sample, to_line
 
 MAKERS = {
     "vqa": published.vqa_v2,

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from curate.inputs import _digest
+from curate.pipeline import _digest
 from curate.readers import open_source
-from curate.reading.embedded import content_path
-from curate.sample import Sample
-from curate.settings import SourceSettings
+from curate.readers.images import content_path
+from curate.recipe import SourceSettings
 from tests.curate.pictures import encoded
 from tests.curate.sets import scene
 from winnow.errors import UserError
+from winnow.records import Sample
 
 PICTURES = [encoded(scene(number)) for number in range(4)]
 
@@ -194,7 +194,7 @@ def hub(folder):
 READ = """
 import sys, json
 from curate.settings import SourceSettings
-from curate.sources import open_source
+from curate.readers import open_source
 from curate.sources.hub import revision
 for streaming in (False, True):
     rows = list(open_source(SourceSettings(location="hub:me/shapes::train", streaming=streaming)).rows())

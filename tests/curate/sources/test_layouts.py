@@ -7,12 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.readers import SOURCES, detect, open_source, other_files
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
 from tests.curate.pictures import shape, write
 from tests.curate.sources import published
 from winnow.errors import UserError
-from winnow.records import to_line
+from winnow.records import BadRow, Sample, to_line
 
 
 def rows_of(location, **options):

@@ -5,9 +5,9 @@ import tracemalloc
 import pytest
 
 from curate.readers import open_source
-from curate.sample import Sample
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
 from tests.curate.sources import published
+from winnow.records import Sample
 
 FEW, MANY = 200, 1600
 PER_ROW = 60  # bytes a row for the table of offsets, which doubles as it grows

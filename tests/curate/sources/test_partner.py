@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.sources.partner import Partner
+from curate.readers.base import Partner
 
 IDS = st.integers(0, 12) | st.sampled_from(["a", "b", "7"])
 

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.readers import open_source
-from curate.reading.embedded import content_path
-from curate.sample import BadRow, Sample
-from curate.settings import SourceSettings
-from curate.sources.files import expanded, files_of
+from curate.readers.base import expanded, files_of
+from curate.readers.images import content_path
+from curate.recipe import SourceSettings
 from tests.curate.pictures import encoded, write
 from tests.curate.sets import scene
 from winnow.errors import UserError
+from winnow.records import BadRow, Sample
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))
 

@@ -1,1 +1,0 @@
-"""What a location holds, before anything is curated."""

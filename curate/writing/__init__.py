@@ -1,1 +1,0 @@
-"""What a curation leaves behind, from decisions to the manifest."""

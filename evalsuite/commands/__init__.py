@@ -1,1 +1,0 @@
-"""The commands of ``evalsuite``, by what they work on."""
