@@ -44,10 +44,10 @@ install-dev: $(VENV)/.installed-dev  ## the same with what tests and linters nee
 
 # ---- the loop ---------------------------------------------------------------------------------
 $(DEMO)/manifest.json: $(VENV)/.installed
-	$(PY) -m data.demo.make_dataset --out $(DEMO)
+	$(PY) -m winnow.demo.make_dataset --out $(DEMO)
 
-$(VLM)/manifest.json: $(VENV)/.installed data/demo/clip/open_clip_model.safetensors
-	$(PY) -m data.demo.build_vlm --out $(VLM)
+$(VLM)/manifest.json: $(VENV)/.installed winnow/demo/clip/open_clip_model.safetensors
+	$(PY) -m winnow.demo.build_vlm --out $(VLM)
 
 demo-data: $(DEMO)/manifest.json  ## write the demo's input: easy-vqa with seeded, documented defects
 
@@ -79,10 +79,10 @@ dashboard: $(VENV)/.installed  ## open the dashboard on 127.0.0.1
 	$(BIN)/dashboards --data data
 
 demo-truth: $(VENV)/.installed  ## recall and precision of the demo's curation per injected defect
-	$(PY) -m data.demo.truth --curated data/curated/demo
+	$(PY) -m winnow.demo.truth --curated data/curated/demo
 
-demo-clip: $(VENV)/.installed  ## train the demo's CLIP anew (minutes; replaces data/demo/clip)
-	$(PY) -m data.demo.train_clip --out data/demo/clip
+demo-clip: $(VENV)/.installed  ## train the demo's CLIP anew (minutes; replaces winnow/demo/clip)
+	$(PY) -m winnow.demo.train_clip --out winnow/demo/clip
 
 # ---- checks -----------------------------------------------------------------------------------
 lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts
@@ -95,10 +95,10 @@ test: lint  ## everything that must hold before a commit lands: linters, then th
 	$(PY) -m pytest
 
 bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in one run
-	$(PY) -m tests.benchmarks
+	$(PY) -m benchmarks
 
-proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## does curation pay? hours of training, resumable; results in data/proof
-	$(PY) -m proof --readme
+proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## does curation pay? hours of training, resumable; results in studies/curation_pays/results
+	$(PY) -m studies.curation_pays --readme
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
 	rm -rf data/raw data/models data/curated data/runs data/evals data/cache

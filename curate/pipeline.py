@@ -45,11 +45,12 @@ from curate.rules.corrected import write_corrected
 from curate.rules.decide import CheckedRule, check_rules, decide
 from curate.signals import SIGNAL_VERSIONS
 from curate.signals.zero_shot import VERSION as ZERO_SHOT_VERSION
-from curate.workspace import StoredPaths, StoredSamples, Workspace, read_batches, sole_use
+from curate.workspace import StoredPaths, StoredSamples, Workspace, sole_use
 from winnow.corrections import read_corrections
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 from winnow.run import MANIFEST, Steps, is_current, package_versions, read_manifest, stamp, write_manifest
+from winnow.tables import read_batches
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
 

@@ -9,22 +9,17 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate.readers.images import UNFINISHED
 from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path
 from winnow.records import Sample, from_record
-from winnow.tables import remove_spilled
-
-ROWS_A_GROUP = 16_384
+from winnow.tables import read_batches, remove_spilled, row_count
 
 
 @dataclass(frozen=True)
@@ -166,53 +161,6 @@ def _unfinished(folder: Path) -> Iterator[Path]:
     for where, folders, files in os.walk(folder):
         folders[:] = [Path(UNFINISHED).name] if Path(UNFINISHED).name in folders else folders
         yield from (Path(where, name) for name in files if name.startswith(".") and name.endswith(".tmp"))
-
-
-def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> None:
-    """Atomically write batches of any size as row groups of one size: equal rows give equal bytes.
-
-    Raises:
-        UserError: the file cannot be written (read-only folder, full disk).
-    """
-    try:
-        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for table in _regrouped(batches, schema):
-                writer.write_table(table, row_group_size=ROWS_A_GROUP)
-    except OSError as error:
-        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
-
-
-def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Stream a file that ``write_parquet`` wrote, one row group at a time: equal cuts for equal numbers of rows."""
-    with pq.ParquetFile(path) as table:
-        for group in range(table.num_row_groups):
-            yield from table.read_row_group(group, columns=columns).combine_chunks().to_batches()
-
-
-def query_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
-    """Stream the rows of an SQL query."""
-    yield from connection.sql(query).to_arrow_reader(ROWS_A_GROUP)
-
-
-def row_count(path: Path) -> int:
-    """Number of rows of a Parquet file."""
-    return int(pq.read_metadata(path).num_rows)
-
-
-def _regrouped(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    waiting: list[pa.Table] = []
-    held = 0
-    for batch in batches:
-        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
-        waiting.append(table.cast(schema) if table.schema != schema else table)
-        held += table.num_rows
-        while held >= ROWS_A_GROUP:
-            joined = pa.concat_tables(waiting)
-            yield joined.slice(0, ROWS_A_GROUP).combine_chunks()
-            waiting = [joined.slice(ROWS_A_GROUP)]
-            held -= ROWS_A_GROUP
-    if held:
-        yield pa.concat_tables(waiting).combine_chunks()
 
 
 class StoredPaths:

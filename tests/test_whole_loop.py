@@ -56,13 +56,13 @@ def test_second_run_has_nothing_to_do(loop: Path) -> None:
     run("curate", "run", str(loop.parent / "curate.yaml"))
     run("finetune", "train", str(loop.parent / "train.yaml"))
     run("evalsuite", "run", str(loop.parent / "tuned.yaml"))
-    run("data.demo.make_dataset", "--out", f"{loop}/raw/demo", "--images", str(IMAGES))
-    run("data.demo.build_vlm", "--out", f"{loop}/models/demo-vlm", "--tiny")
+    run("winnow.demo.make_dataset", "--out", f"{loop}/raw/demo", "--images", str(IMAGES))
+    run("winnow.demo.build_vlm", "--out", f"{loop}/models/demo-vlm", "--tiny")
     assert {path: path.stat().st_mtime_ns for path in loop.rglob("manifest.json")} == before
 
 
 def test_truth_is_found(loop: Path) -> None:
-    run("data.demo.truth", "--curated", f"{loop}/curated/demo", "--truth", f"{loop}/raw/demo/truth.parquet")
+    run("winnow.demo.truth", "--curated", f"{loop}/curated/demo", "--truth", f"{loop}/raw/demo/truth.parquet")
     report = json.loads((loop / "curated/demo/truth_report.json").read_text())
     assert report  # figures are asserted on the full demo by `make demo-truth`; 60 images are too few
     # Which ones are corrupt is a fact about bytes, so it must be right even on a slice.

@@ -6,12 +6,15 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from winnow.errors import UserError
+from winnow.errors import UserError, disk_problem
+from winnow.files import atomic_path
 
 # What DuckDB may hold; the rest of a larger sort, join or table goes to the disk. Each thread works on its own share.
 _MEMORY, _MEMORY_A_THREAD = 512 << 20, 64 << 20
@@ -53,3 +56,64 @@ def remove_spilled(work: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         except (PermissionError, ValueError):  # another user's, or none of ours
             continue
+
+
+ROWS_A_GROUP = 16_384
+
+
+def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> None:
+    """Atomically write batches of any size as row groups of one size: equal rows give equal bytes.
+
+    Raises:
+        UserError: the file cannot be written (read-only folder, full disk).
+    """
+    try:
+        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for table in _regrouped(batches, schema):
+                writer.write_table(table, row_group_size=ROWS_A_GROUP)
+    except OSError as error:
+        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
+
+
+def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Stream a file that ``write_parquet`` wrote, one row group at a time: equal cuts for equal numbers of rows."""
+    with pq.ParquetFile(path) as table:
+        for group in range(table.num_row_groups):
+            yield from table.read_row_group(group, columns=columns).combine_chunks().to_batches()
+
+
+def query_batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.RecordBatch]:
+    """Stream the rows of an SQL query."""
+    yield from connection.sql(query).to_arrow_reader(ROWS_A_GROUP)
+
+
+def row_count(path: Path) -> int:
+    """Number of rows of a Parquet file."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _regrouped(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    held = 0
+    for batch in batches:
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        waiting.append(table.cast(schema) if table.schema != schema else table)
+        held += table.num_rows
+        while held >= ROWS_A_GROUP:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROWS_A_GROUP).combine_chunks()
+            waiting = [joined.slice(ROWS_A_GROUP)]
+            held -= ROWS_A_GROUP
+    if held:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def parquet(paths: Sequence[Path], options: str = "") -> str:
+    """SQL that reads Parquet files; their names are quoted."""
+    files = ", ".join(literal(str(path)) for path in paths)
+    return f"read_parquet([{files}]{options and ', '}{options})"
+
+
+def literal(text: str) -> str:
+    """``text`` as an SQL string constant."""
+    return "'" + text.replace("'", "''") + "'"

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from curate.duplicates.matching import Looks, matches, read_looks
 from curate.recipe import ContaminationSettings, MatchSettings
-from curate.rules.columns import create_views, literal, parquet
-from curate.workspace import Workspace, query_batches, write_parquet
+from curate.rules.columns import create_views
+from curate.workspace import Workspace
 from winnow.files import write_json
-from winnow.tables import database
+from winnow.tables import database, literal, parquet, query_batches, write_parquet
 
 _KEPT = 16  # closest evaluation images that are kept of a training image; one of them may carry its question
 _HELD = 1 << 20  # pairs in memory above which the farther ones are thrown away

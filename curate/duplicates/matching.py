@@ -12,7 +12,7 @@ picture some cells a lot. How much a cell may differ depends on the size of the 
 contrast, because pages that share a layout, and forms that are filled in differently, have nearly the
 same hashes and differ in few pale cells.
 
-Measured by ``tests/benchmarks/curves_duplicates.py`` on 80 pictures of each kind, 560 copies of them stored
+Measured by ``benchmarks/curves_duplicates.py`` on 80 pictures of each kind, 560 copies of them stored
 anew (JPEG, WebP, resized) and about 3,100 pairs of different ones: copies found / different pairs joined.
 
                                                photographs     drawings        pages         forms
@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 
 from curate.duplicates.hamming import Groups, Hashes, Indices, Pairs, group_equal, neighbours, starts_of
 from curate.recipe import MatchSettings
-from curate.workspace import query_batches
+from winnow.tables import query_batches
 
 _CROWD = 256  # a group of more members is searched by their lightness
 

@@ -17,8 +17,8 @@ from curate.duplicates.matching import Alike, Looks, difference
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import DuplicateSettings
 from curate.rules.columns import create_views
-from curate.workspace import Workspace, query_batches, write_parquet
-from winnow.tables import database
+from curate.workspace import Workspace
+from winnow.tables import database, query_batches, write_parquet
 
 DUPLICATE_IMAGES = pa.schema(
     [

@@ -17,9 +17,9 @@ from curate.duplicates.clusters import build_components
 from curate.duplicates.matching import Alike
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import MatchSettings, SplitSettings
-from curate.rules.columns import create_views, literal
-from curate.workspace import Workspace, query_batches, write_parquet
-from winnow.tables import database
+from curate.rules.columns import create_views
+from curate.workspace import Workspace
+from winnow.tables import database, literal, query_batches, write_parquet
 
 SPLITS = pa.schema([("position", pa.int64()), ("split_group", pa.string()), ("assigned_split", pa.string())])
 _DIGITS = 13  # hexadecimal digits of the hash: as many as a double holds

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from curate.duplicates.matching import CELLS, CHANNELS, Found, Looks, moments, search_alike
 from curate.recipe import MatchSettings
-from curate.rules.columns import literal
-from curate.workspace import ROWS_A_GROUP, Workspace
+from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, digest_of, write_json
 from winnow.run import stamp
+from winnow.tables import ROWS_A_GROUP, literal
 
 # Raise it when the same parts make other files.
 _VERSION = 1

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from curate.report.results import ASSIGNED_SPLIT, SAMPLES_TABLE
-from curate.workspace import read_batches
 from winnow.errors import UserError
 from winnow.files import atomic_path, sha256_bytes
 from winnow.images import locate
 from winnow.records import Sample, from_record
 from winnow.run import read_manifest
+from winnow.tables import read_batches
 
 ONE_SPLIT = "train"  # what a set that is not split is called
 _NO_CAP = 1 << 62

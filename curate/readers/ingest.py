@@ -23,13 +23,14 @@ import pyarrow as pa
 from curate.readers import OpenedSource, open_source
 from curate.readers.images import Fetcher, ImageStore, materialised
 from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
-from curate.workspace import Workspace, write_parquet
+from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.images import is_url, unavailable_class
 from winnow.progress import track
 from winnow.records import BadRow, Sample, full_id, to_record
 from winnow.run import Steps
 from winnow.seen import SeenTexts
+from winnow.tables import write_parquet
 
 _ROWS_TRIED = 50
 Opened = Sequence[tuple[SourceSettings, OpenedSource]]

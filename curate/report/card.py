@@ -13,7 +13,6 @@ Licences of sources, as a Hugging Face dataset card names them.
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Sequence
@@ -27,12 +26,12 @@ import yaml
 
 from curate.recipe import CurateRecipe
 from curate.report.results import LEDGER, SAMPLES, SAMPLES_TABLE
-from curate.rules.columns import literal, parquet
 from curate.rules.decide import CheckedRule
 from curate.workspace import Workspace
 from winnow.files import atomic_path, write_text
 from winnow.images import locate
-from winnow.tables import database
+from winnow.tables import database, literal, parquet
+from winnow.text import cell, share, table
 
 # The hub's identifiers that data is usually under; any other name goes to `license_name`.
 _HUB = {
@@ -176,34 +175,6 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-_LONGEST = 120
-
-
-def cell(text: str, *, code: bool = False) -> str:
-    """One table cell: escaped, one line, cut at 120 characters unless it is code."""
-    flat = " ".join(text.split())
-    short = flat if len(flat) <= _LONGEST or code else flat[: _LONGEST - 1] + "…"
-    escaped = html.escape(short, quote=False).replace("|", "&#124;").replace("`", "&#96;")
-    if code:
-        return f"<code>{escaped}</code>"
-    return "".join(f"\\{character}" if character in "\\*_[]!#~" else character for character in escaped).replace(
-        "&\\#", "&#"
-    )
-
-
-def table(headings: list[str], rows: list[list[str]], *, numbers_from: int | None = None) -> str:
-    """A Markdown table; columns from ``numbers_from`` on are aligned to the right."""
-    aligned = ["--:" if numbers_from is not None and at >= numbers_from else "---" for at in range(len(headings))]
-    lines = [headings, aligned, *rows]
-    head, rule, *body = (" | ".join(cells) for cells in lines)
-    return "\n".join([f"| {head} |", f"|{rule.replace(' ', '')}|", *(f"| {line} |" for line in body)])
-
-
-def share(part: int, whole: int) -> str:
-    """A percentage with one digit, – of nothing."""
-    return f"{part / whole:.1%}" if whole else "–"
-
-
 CARD = "README.md"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
@@ -229,11 +200,11 @@ def write_card(
     chosen = examples(space, recipe, rules, root, decode_pictures=decode_examples)
     parts = [
         _head(recipe, counts),
-        funnel(counts),
-        sources(recipe, counts),
-        splits(recipe, counts),
-        contamination(counts),
-        corrections(json.loads(space.corrections.read_text(encoding="utf-8"))),
+        funnel_section(counts),
+        sources_section(recipe, counts),
+        splits_section(recipe, counts),
+        contamination_section(counts),
+        corrections_section(json.loads(space.corrections.read_text(encoding="utf-8"))),
         rules_section(rules),
         chosen.text,
         _reproduce(recipe, recipe_name, root),
@@ -309,7 +280,7 @@ _FATES = {
 _LISTED = 10
 
 
-def funnel(counts: dict[str, Any]) -> str:
+def funnel_section(counts: dict[str, Any]) -> str:
     """Rules in order with what each took out."""
     left = counts["rows"]
     rows = [["input", "", "", "", "", f"{left:,}"]]
@@ -325,7 +296,7 @@ rule before it had; `alone` those that no other rule fired on.
 {table(["rule", "action", "fired", "alone", "reason", "rows left"], rows, numbers_from=2)}"""
 
 
-def sources(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
+def sources_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
     """Rows of each source, and where they came from under which licence."""
     columns = ("rows", "keep", "flag", "drop")
     rows = [[cell(one["source"]), *(f"{one[name]:,}" for name in columns)] for one in counts["sources"]]
@@ -337,7 +308,7 @@ def sources(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
 {table(["read from", "licence"], places)}"""
 
 
-def splits(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
+def splits_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
     """Rows of each split by source."""
     if not counts["splits"] or not recipe.splits:
         return ""
@@ -354,7 +325,7 @@ Asked for: {asked}, seed {recipe.splits.seed}. Rows about the same or near-ident
 {table(["source", *named], rows, numbers_from=1)}"""
 
 
-def contamination(counts: dict[str, Any]) -> str:
+def contamination_section(counts: dict[str, Any]) -> str:
     """Pictures and questions that evaluation sets hold too."""
     if not counts["contamination"]:
         return ""
@@ -372,7 +343,7 @@ What is also in an evaluation set; `contamination.parquet` lists it row by row.
 {table(headings, rows, numbers_from=1)}"""
 
 
-def corrections(report: dict[str, Any]) -> str:
+def corrections_section(report: dict[str, Any]) -> str:
     """What became of the reviewers' lines; those that need a second look by id."""
     if not report["counts"]:
         return ""

@@ -32,13 +32,12 @@ from curate.readers import SOURCES
 from curate.readers.inspect import Inspection
 from curate.recipe import ExportSettings
 from curate.report.results import ASSIGNED_SPLIT
-from curate.rules.columns import literal, parquet
 from curate.rules.decide import CheckedRule
 from curate.rules.explain import Explanation
-from curate.workspace import Workspace, query_batches, row_count, write_parquet
+from curate.workspace import Workspace
 from winnow.files import write_json
 from winnow.records import to_record
-from winnow.tables import database
+from winnow.tables import database, literal, parquet, query_batches, row_count, write_parquet
 
 REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])
 _COUNTED = {

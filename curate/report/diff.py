@@ -13,11 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate.recipe import CurateRecipe, all_rules
-from curate.rules.columns import parquet
 from curate.workspace import Workspace
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
-from winnow.tables import database
+from winnow.tables import database, parquet
 
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
 # A row's fate with what brought it about: the reason of a drop, the first flagging rule of a flag.

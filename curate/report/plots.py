@@ -19,14 +19,14 @@ from typing import Any
 import duckdb
 
 from curate.recipe import CurateRecipe, all_rules
-from curate.rules.columns import create_facts, create_views, known_columns, parquet
+from curate.rules.columns import create_facts, create_views, known_columns
 from curate.rules.decide import CheckedRule, check_rules
 from curate.workspace import Workspace, of_this_version
 from winnow.files import atomic_path, write_text
 from winnow.progress import Bar
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
-from winnow.tables import database
+from winnow.tables import database, parquet
 
 _BINS = 60
 _NUMBERS = {"INTEGER", "BIGINT", "DOUBLE", "UBIGINT"}

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.workspace import Workspace, read_batches, write_parquet
+from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
+from winnow.tables import read_batches, write_parquet
 
 SAMPLES, SAMPLES_TABLE, LEDGER = "samples.jsonl", "samples.parquet", "ledger.jsonl"
 ASSIGNED_SPLIT = "assigned_split"

@@ -15,6 +15,7 @@ from curate.measure.store import image_schema
 from curate.signals import SIGNAL_COLUMNS, zero_shot
 from curate.workspace import Workspace
 from winnow.errors import UserError
+from winnow.tables import parquet
 
 _SQL_TYPES = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "double": "DOUBLE"}
 _HIDDEN = {"image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
@@ -215,14 +216,3 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
         {" ".join(join for table, join in _JOINS.items() if table in tables)}
         WHERE {where}
     """)
-
-
-def parquet(paths: Sequence[Path], options: str = "") -> str:
-    """SQL that reads Parquet files; their names are quoted."""
-    files = ", ".join(literal(str(path)) for path in paths)
-    return f"read_parquet([{files}]{options and ', '}{options})"
-
-
-def literal(text: str) -> str:
-    """``text`` as an SQL string constant."""
-    return "'" + text.replace("'", "''") + "'"

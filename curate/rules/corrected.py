@@ -12,14 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from curate.readers.ingest import ROWS, row_of
-from curate.rules.columns import parquet
-from curate.workspace import Workspace, query_batches, read_batches, row_count, write_parquet
+from curate.workspace import Workspace
 from winnow import corrections
 from winnow.corrections import Correction, Resolved
 from winnow.files import write_json
 from winnow.progress import Bar
 from winnow.records import answer_key, from_record, question_key
-from winnow.tables import database
+from winnow.tables import database, parquet, query_batches, read_batches, row_count, write_parquet
 
 CORRECTED = pa.schema(
     [

@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.recipe import Rule
-from curate.rules.columns import column_types, create_facts, create_views, literal
+from curate.rules.columns import column_types, create_facts, create_views
 from curate.rules.expression import Expression, parse_expression
-from curate.workspace import Workspace, row_count, write_parquet
+from curate.workspace import Workspace
 from winnow.errors import UserError
-from winnow.tables import connect, database
+from winnow.tables import connect, database, literal, row_count, write_parquet
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "kept_twin")]

@@ -17,14 +17,14 @@ from rich.table import Table
 
 from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
 from curate.report.results import SAMPLES_TABLE
-from curate.rules.columns import create_facts, create_views, known_columns, parquet
+from curate.rules.columns import create_facts, create_views, known_columns
 from curate.rules.decide import CheckedRule, check_rules, lock
 from curate.workspace import Workspace, of_this_version
 from winnow.corrections import Correction, read_corrections
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
-from winnow.tables import database
+from winnow.tables import database, parquet
 
 _LISTED = 5
 _REPEATS = """

@@ -9,12 +9,13 @@ import yaml
 from PIL import Image
 
 from curate import pipeline
-from curate.report.card import cell, license_fields, table
+from curate.report.card import license_fields
 from tests.curate import sets
 from tests.curate.test_pipeline import full, make
 from winnow import images
 from winnow.corrections import content_hash
 from winnow.run import read_manifest
+from winnow.text import cell, table
 
 
 def licensed(folder, *names, **changes):

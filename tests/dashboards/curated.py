@@ -12,7 +12,7 @@ from curate.pipeline import run
 from curate.recipe import CurateRecipe
 from winnow.recipe import parse_recipe
 
-CLIP = Path(__file__).parents[2] / "data" / "demo" / "clip"
+CLIP = Path(__file__).parents[2] / "winnow" / "demo" / "clip"
 
 
 def curate(root: Path) -> Path:

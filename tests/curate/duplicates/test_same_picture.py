@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from curate.duplicates.clusters import build_stars
 from curate.duplicates.matching import Alike, difference
 from curate.recipe import MatchSettings
-from proof.copies import KINDS, STORED_ANEW, looks_of
+from studies.curation_pays.copies import KINDS, STORED_ANEW, looks_of
 
 SETTINGS = MatchSettings()
 

@@ -1,0 +1,138 @@
+"""A thousand images added to a curation of a million: what the search for duplicates costs then.
+
+    python -m benchmarks.bench_adding [--images 1000000] [--added 1000]
+
+Stored signals and rows are generated (random hashes and thumbnails, 1 in 100 a copy of an earlier image), as
+``curate run`` leaves them after measuring. Timed are the first search, one after the images were added, and one from
+the start, whose files must be the same, byte for byte. Times are of CPU, with the wall time in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.duplicates import find_duplicates
+from curate.duplicates.stored import read_stored
+from curate.measure.store import image_schema
+from curate.recipe import DuplicateSettings
+from curate.workspace import Workspace
+
+PART = 2048  # images a part, as `shard_size` has it by default
+_WIDTH = 768
+
+
+def write_parts(space: Workspace, first: int, count: int, rng: np.random.Generator) -> None:
+    """Parts with the images ``first`` to ``first + count`` - 1; the copies are of the 100 images before them."""
+    space.signals.mkdir(parents=True, exist_ok=True)
+    schema = image_schema(None, {})
+    for start in range(first, first + count, PART):
+        size = min(PART, first + count - start)
+        hashes = rng.integers(0, 2**64, (2, size), dtype=np.uint64)
+        pixels = rng.integers(0, 256, (size, _WIDTH), dtype=np.uint8)
+        copies = np.flatnonzero(rng.random(size) < 0.01)
+        copies = copies[copies >= 100]
+        originals = copies - rng.integers(1, 100, len(copies))
+        hashes[:, copies] = hashes[:, originals] ^ np.uint64(0b101)
+        pixels[copies] = pixels[originals]
+        known = {
+            "image_key": pa.array([_key(number) for number in range(start, start + size)]),
+            "phash": pa.array(hashes[0]),
+            "dhash": pa.array(hashes[1]),
+            "thumbnail": pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(_WIDTH), size, [None, pa.py_buffer(pixels.tobytes())]
+            ),
+            "width": pa.array(np.full(size, 640, np.int32)),
+            "height": pa.array(rng.integers(400, 800, size).astype(np.int32)),
+        }
+        columns = [known.get(field.name, pa.nulls(size, field.type)) for field in schema]
+        number = len(space.image_parts())
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), space.signals / f"part-{number:05d}.parquet")
+
+
+def _key(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def write_rows(space: Workspace, count: int) -> None:
+    """One row about each image."""
+    space.work.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(":memory:") as connection:
+        key, path = "sha256(range::VARCHAR)", "range || '.jpg'"
+        for target, query in (
+            (
+                space.samples,
+                f"""SELECT range AS position, 'set/train/' || range AS sample_id, [{path}] AS images,
+                    [{key}] AS image_keys, ['yes', 'no'] AS answers, 'what is it' AS question_key,
+                    'number ' || range % 3 AS answer_key FROM range({count})""",
+            ),
+            (
+                space.paths,
+                f"""SELECT {path} AS path, {key} AS image_key, NULL::VARCHAR AS error,
+                    NULL::VARCHAR AS error_detail FROM range({count})""",
+            ),
+            (space.text, f"SELECT 'set/train/' || range AS sample_id FROM range({count})"),
+        ):
+            connection.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, ROW_GROUP_SIZE 16384)")
+
+
+def timed(label: str, space: Workspace, settings: DuplicateSettings) -> list[bytes]:
+    """Print what each part of the step costs; returns the files that it writes."""
+    _peak()
+    marks = [(time.perf_counter(), time.process_time())]
+    stored = read_stored(space)
+    marks.append((time.perf_counter(), time.process_time()))
+    found = stored.search(settings)
+    marks.append((time.perf_counter(), time.process_time()))
+    count = len(stored.looks.phash)
+    del stored
+    find_duplicates(space, settings)
+    marks.append((time.perf_counter(), time.process_time()))
+    words = [f"{b[1] - a[1]:.2f} s ({b[0] - a[0]:.2f})" for a, b in itertools.pairwise(marks)]
+    print(
+        f"{label}: {count:,} images: new parts read in {words[0]}, searched in {words[1]} ({len(found.near):,} pairs),"
+        f" stars and rows in {words[2]}; peak memory {_peak():,} MB",
+        flush=True,
+    )
+    return [path.read_bytes() for path in (space.duplicate_images, space.duplicate_rows)]
+
+
+def _peak() -> int:
+    """Largest resident memory since the last call, in MB."""
+    found = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(found.split()[1]) // 1024
+
+
+def main() -> None:
+    """Print all figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--added", type=int, default=1000)
+    asked = parser.parse_args()
+    rng, settings = np.random.default_rng(0), DuplicateSettings()
+    with tempfile.TemporaryDirectory() as folder:
+        space = Workspace(Path(folder))
+        write_parts(space, 0, asked.images, rng)
+        write_rows(space, asked.images)
+        timed("first", space, settings)
+        write_parts(space, asked.images, asked.added, rng)
+        write_rows(space, asked.images + asked.added)
+        grown = timed("added", space, settings)
+        shutil.rmtree(space.work / "looks")
+        fresh = timed("from the start", space, settings)
+        print(f"the same files: {'yes' if fresh == grown else 'NO'}")
+
+
+if __name__ == "__main__":
+    main()

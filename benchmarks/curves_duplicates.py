@@ -1,0 +1,138 @@
+"""Recall and precision of near-duplicate search by hash, radius and thumbnail thresholds.
+
+    python -m benchmarks.curves_duplicates [--pictures 150] [--plot FILE.png]
+
+Pictures of four kinds (tiles of photographs, easy-vqa's drawings, pages of text, filled-in forms), copies of each
+stored anew in seven ways, and all pairs of different pictures of a kind. The defaults of ``MatchSettings`` are
+chosen from these tables: all copies that were only stored anew are found, and no different pictures are joined.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from curate.duplicates.matching import Difference, Looks, difference
+from curate.recipe import MatchSettings
+from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
+
+_HASHES = ("phash", "dhash", "both")
+_RADII = (0, 2, 4, 6, 8, 10, 12)
+_BY_HASH_ALONE = {"confirm": 255.0, "confirm_cell": 255.0, "confirm_contrast": 255.0}
+_CONFIRMED: dict[str, dict[str, float]] = {
+    "by hash alone": _BY_HASH_ALONE,
+    "mean 2, cell 36": {"confirm": 2.0, "confirm_contrast": 255.0},
+    "mean 4": {"confirm_cell": 255.0, "confirm_contrast": 255.0},
+    "mean 4, cell 36": {"confirm_contrast": 255.0},
+    "mean 4, cell 18": {"confirm_cell": 18.0, "confirm_contrast": 255.0},
+    "mean 4, cell 36, contrast 0.25": {"confirm_contrast": 0.25},
+    "mean 4, cell 36, contrast 0.5 (the default)": {},
+    "mean 4, cell 36, contrast 1": {"confirm_contrast": 1.0},
+    "mean 8, cell 36, contrast 0.5": {"confirm": 8.0},
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One kind: its pictures, the copies by name of the alteration, and all pairs of different pictures."""
+
+    originals: Looks
+    copies: dict[str, Looks]
+    pairs: tuple[np.ndarray, np.ndarray]
+
+    def recall(self, name: str, settings: MatchSettings) -> float:
+        """Share of the copies that count as the same picture as their original."""
+        own = np.arange(len(self.copies[name].phash))
+        return float(difference(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
+
+    def found(self, settings: MatchSettings) -> float:
+        """Mean recall of what was only stored anew."""
+        return float(np.mean([self.recall(name, settings) for name in STORED_ANEW]))
+
+    def joined(self, settings: MatchSettings) -> int:
+        """Pairs of different pictures that count as the same."""
+        apart: Difference = difference(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
+        return int(apart.confirmed(settings).sum())
+
+
+def measured(kind: str, count: int) -> Measured:
+    """Draw pictures and copies of one kind, and measure them as ``curate run`` does."""
+    pictures = KINDS[kind](count, np.random.default_rng(0))
+    copies = {name: looks_of([alter(one) for one in pictures]) for name, alter in {**STORED_ANEW, **EDITED}.items()}
+    originals = looks_of(pictures)
+    return Measured(originals, copies, different_pairs(pictures))
+
+
+def print_tables(kinds: dict[str, Measured]) -> None:
+    """Recall / different pairs joined, by radius, by thresholds and by alteration."""
+    heading = "".join(f"{f'{kind} ({len(one.pairs[0]):,} pairs)':>30}" for kind, one in kinds.items())
+    print("share of copies found / different pairs joined\n")
+    print(f"{'by hash alone':<44}{heading}")
+    for name in _HASHES:
+        for radius in _RADII:
+            _print_row(f"{name} within {radius}", kinds, MatchSettings(hash=name, radius=radius, **_BY_HASH_ALONE))
+    print(f"\n{'confirmed with the defaults':<44}{heading}")
+    for name in _HASHES:
+        for radius in _RADII:
+            _print_row(f"{name} within {radius}", kinds, MatchSettings(hash=name, radius=radius))
+    print(f"\n{'both hashes within 8, thresholds':<44}{heading}")
+    for label, changed in _CONFIRMED.items():
+        _print_row(label, kinds, MatchSettings(**changed))
+    print("\nshare of copies found with the defaults, by alteration\n")
+    print(f"{'':<44}{''.join(f'{kind:>30}' for kind in kinds)}")
+    for alteration in (*STORED_ANEW, *EDITED):
+        shares = "".join(f"{one.recall(alteration, MatchSettings()):>30.1%}" for one in kinds.values())
+        print(f"{alteration:<44}{shares}")
+
+
+def _print_row(label: str, kinds: dict[str, Measured], settings: MatchSettings) -> None:
+    cells = "".join(f"{f'{one.found(settings):.1%} / {one.joined(settings):,}':>30}" for one in kinds.values())
+    print(f"{label:<44}{cells}", flush=True)
+
+
+def plot(kinds: dict[str, Measured], path: Path) -> None:
+    """Recall against precision along the radius, with and without the thumbnail."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(kinds), figsize=(4 * len(kinds), 4), sharey=True)
+    for axis, (kind, one) in zip(axes, kinds.items(), strict=True):
+        for name in _HASHES:
+            for label, changed, style in (("hash alone", _BY_HASH_ALONE, "--"), ("confirmed", {}, "-")):
+                curve = [_point(one, MatchSettings(hash=name, radius=radius, **changed)) for radius in range(15)]
+                axis.plot(*zip(*curve, strict=True), style, marker=".", label=f"{name}, {label}")
+        axis.set(title=kind, xlabel="recall", xlim=(0.4, 1.02), ylim=(0, 1.05))
+    axes[0].set_ylabel("precision")
+    axes[0].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def _point(one: Measured, settings: MatchSettings) -> tuple[float, float]:
+    """Recall and precision: of the pairs joined the share that are copies."""
+    found = one.found(settings)
+    copies = found * len(STORED_ANEW) * len(one.originals.phash)
+    joined = one.joined(settings)
+    return found, copies / (copies + joined) if copies + joined else 1.0
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=150, help="different pictures of each kind")
+    parser.add_argument("--plot", type=Path)
+    asked = parser.parse_args()
+    kinds = {kind: measured(kind, asked.pictures) for kind in KINDS}
+    print_tables(kinds)
+    if asked.plot:
+        plot(kinds, asked.plot)
+        print(f"\n{asked.plot} has the curves")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""Does curation pay? Models trained for the same number of steps on dirty, curated and clean data, compared."""

@@ -1,0 +1,104 @@
+"""The main comparison: all defects at once, three training sets, the same budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from studies.curation_pays.arms import Arm, Plan, run_arms
+from studies.curation_pays.compare import Group, accuracy, difference, won_back
+from studies.curation_pays.exam import write_exam
+from studies.curation_pays.lab import Lab
+from studies.curation_pays.sets import RawSet, TrainingSet, curate, demo_recipe, make_raw
+from studies.curation_pays.settings import Regime
+from winnow.demo.defects import Shares
+from winnow.records import read_jsonl
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What the main comparison trains on.
+
+    Attributes:
+        raw: the set with all defects.
+        curated: what curation leaves of it.
+        clean: the same pictures and questions before anything was done to them.
+    """
+
+    raw: RawSet
+    curated: TrainingSet
+    clean: TrainingSet
+
+    @property
+    def versions(self) -> dict[str, TrainingSet]:
+        """By name, the worst first."""
+        return {"dirty": self.raw.uncurated(), "curated": self.curated, "clean": self.clean}
+
+
+def prepare(lab: Lab) -> Sets:
+    """Make the sets, and the questions that are asked of whatever is trained in this lab."""
+    raw, curated = all_defects(lab)
+    write_exam(raw, lab.settings, lab.exam)
+    return Sets(raw, curated, make_raw(lab.sets / "clean", Shares.only(), lab.settings).uncurated())
+
+
+def all_defects(lab: Lab) -> tuple[RawSet, TrainingSet]:
+    """The set with all defects, and what curation leaves of it."""
+    folder = lab.sets / "all"
+    dirty = make_raw(folder, lab.settings.dirty(), lab.settings)
+    return dirty, curate(dirty, demo_recipe(dirty), folder / "curated")
+
+
+def main_arms(lab: Lab, sets: Sets) -> dict[str, list[Arm]]:
+    """The arms of each version, seed by seed so that a comparison stands as early as can be."""
+    versions = sets.versions
+    plans = [
+        Plan(f"main/{name}/seed-{seed}", data, seed) for seed in lab.settings.seeds for name, data in versions.items()
+    ]
+    done = run_arms(plans, lab)
+    return {name: done[at :: len(versions)] for at, name in enumerate(versions)}
+
+
+def main_report(lab: Lab, sets: Sets, arms: dict[str, list[Arm]]) -> dict[str, Any]:
+    """The comparison that the other parts build on, and the same in the other regimes."""
+    also = []
+    for regime in lab.settings.also:
+        other = in_regime(lab, regime)
+        of_regime = prepare(other)
+        found = compared(main_arms(other, of_regime), leaked_pictures(of_regime.raw))
+        also.append({"regime": regime.model_dump(mode="json"), **found})
+    return {**compared(arms, leaked_pictures(sets.raw)), "also": also}
+
+
+def in_regime(lab: Lab, regime: Regime) -> Lab:
+    """The lab with a regime's budget and sets."""
+    training = lab.settings.training.model_copy(update={"steps": regime.steps})
+    changed = {"training": training, "images": regime.images, "kinds": regime.kinds}
+    return replace(lab, settings=lab.settings.model_copy(update=changed))
+
+
+def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
+    """Accuracies and differences on test pictures that were not leaked, and, apart, on those that were."""
+    report: dict[str, Any] = {}
+    everywhere = {image for version in arms.values() for image in version[0].images}
+    for part, without in {"untouched": leaked, "leaked": everywhere - leaked}.items():
+        if everywhere <= without:
+            continue
+        groups = {version: Group(of_version, without) for version, of_version in arms.items()}
+        report[part] = {
+            "accuracy": {version: accuracy(group) for version, group in groups.items()},
+            "curated_minus_dirty": difference(groups["dirty"], groups["curated"]),
+            "clean_minus_curated": difference(groups["curated"], groups["clean"]),
+            "clean_minus_dirty": difference(groups["dirty"], groups["clean"]),
+            "gap_won_back": won_back(groups["dirty"], groups["curated"], groups["clean"]),
+        }
+    return report
+
+
+def leaked_pictures(raw: RawSet) -> set[str]:
+    """Test pictures of which the training rows hold a copy, as the test rows name them."""
+    truth = pq.read_table(raw.truth, columns=["defect", "twin_id"]).to_pylist()
+    twins = {row["twin_id"] for row in truth if row["defect"] == "leaked"}
+    return {sample.image[0] for sample in read_jsonl(raw.folder / "test.jsonl") if sample.id in twins}

@@ -1,0 +1,177 @@
+"""Blur and copies on real photographs: Winnow beside CleanVision and imagededup, on the same pictures.
+
+The pictures are tiles of the photographs that scikit-image and scikit-learn ship. The peers run themselves
+(``pip install 'winnow-vlm[peers]'``), with their defaults; nothing of theirs is rebuilt here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from curate.duplicates.matching import Looks, difference
+from curate.recipe import MatchSettings
+from curate.signals import measure_pixels
+from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
+from winnow.demo.scoring import ranking
+from winnow.errors import UserError
+
+SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)  # of Gaussian blur, pixels of a picture 256 pixels wide
+RADII = tuple(range(17))
+_RE_STORED = ("JPEG, quality 60", "WebP, quality 60", "half as wide", "watermark")
+
+
+def photo_report(count: int) -> dict[str, Any]:
+    """Both studies on ``count`` pictures of each kind.
+
+    Raises:
+        UserError: a peer is not installed.
+    """
+    try:
+        import cleanvision  # noqa: F401
+        import imagededup  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'winnow-vlm[peers]'") from error
+    return {
+        "peers": {name: version(name) for name in ("cleanvision", "imagededup")},
+        "blur": blur_study(count),
+        "copies": copy_study(count),
+    }
+
+
+def blur_study(count: int) -> dict[str, Any]:
+    """How well each score puts blurred photographs before sharp pictures, by strength of the blur.
+
+    Sharp are the photographs, their re-stored copies, and drawings and pages of text, which have large flat areas.
+    """
+    photos = KINDS["photographs"](count, np.random.default_rng(0))
+    sharp = {"photographs": photos}
+    sharp |= {f"photographs, {name}": [{**STORED_ANEW, **EDITED}[name](one) for one in photos] for name in _RE_STORED}
+    sharp |= {kind: KINDS[kind](count, np.random.default_rng(0)) for kind in ("drawings", "pages")}
+    blurred = {sigma: [one.filter(ImageFilter.GaussianBlur(sigma)) for one in photos] for sigma in SIGMAS}
+    groups = {**sharp, **{f"blur {sigma:g}": blurred[sigma] for sigma in SIGMAS}}
+    report: dict[str, Any] = {"sharp": {name: len(one) for name, one in sharp.items()}, "sigmas": {}}
+    scores = {"winnow": sharpness(groups), "cleanvision": _cleanvision(groups)}
+    for sigma in SIGMAS:
+        report["sigmas"][f"{sigma:g}"] = {
+            tool: {
+                against: _separation(by_group[f"blur {sigma:g}"], np.concatenate([by_group[name] for name in names]))
+                for against, names in {
+                    "photographs": [name for name in sharp if name.startswith("photographs")],
+                    "all sharp pictures": list(sharp),
+                }.items()
+            }
+            for tool, by_group in scores.items()
+        }
+    return report
+
+
+def _separation(blurred: np.ndarray, sharp: np.ndarray) -> dict[str, float]:
+    """``ranking`` of low scores, blurred being the positives."""
+    positive = np.repeat([True, False], [len(blurred), len(sharp)])
+    return ranking(-np.concatenate([blurred, sharp]), positive)
+
+
+def sharpness(groups: dict[str, list[Image.Image]]) -> dict[str, np.ndarray]:
+    def one(picture: Image.Image) -> float:
+        found = measure_pixels(picture, ("sharpness",))
+        value = found["sharpness_coarse"] if found["sharpness"] is None else found["sharpness"]
+        return 1e9 if value is None else float(value)  # nothing to judge: no rule fires
+
+    return {name: np.array([one(picture) for picture in pictures]) for name, pictures in groups.items()}
+
+
+def _cleanvision(groups: dict[str, list[Image.Image]]) -> dict[str, np.ndarray]:
+    """CleanVision's blurry score of every picture, from lossless files."""
+    from cleanvision import Imagelab
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        files = _written(groups, Path(folder))
+        lab = Imagelab(filepaths=[file for listed in files.values() for file in listed], verbose=False)
+        lab.find_issues({"blurry": {}}, n_jobs=1, verbose=False)
+        score = lab.issues["blurry_score"]
+        return {name: np.array([score[file] for file in listed]) for name, listed in files.items()}
+
+
+def _written(groups: dict[str, list[Image.Image]], folder: Path) -> dict[str, list[str]]:
+    """The pictures as PNG files, by group."""
+    files: dict[str, list[str]] = {}
+    for number, (name, pictures) in enumerate(groups.items()):
+        (folder / str(number)).mkdir()
+        files[name] = [str(folder / str(number) / f"{k}.png") for k in range(len(pictures))]
+        for picture, file in zip(pictures, files[name], strict=True):
+            picture.save(file, compress_level=1)
+    return files
+
+
+def copy_study(count: int) -> dict[str, Any]:
+    """By radius: share of re-stored copies found, and pairs of different pictures joined; recall by alteration."""
+    report: dict[str, Any] = {}
+    for kind, make in KINDS.items():
+        pictures = make(count, np.random.default_rng(0))
+        different = different_pairs(pictures)
+        hashes: dict[str, Callable[[list[Image.Image]], np.ndarray]]
+        hashes = {f"imagededup {name}": _peer_hash(name) for name in ("PHash", "DHash")}
+        looks = {"originals": looks_of(pictures)}
+        bits = {name: {"originals": hashed(pictures)} for name, hashed in hashes.items()}
+        for name, alter in {**STORED_ANEW, **EDITED}.items():
+            copies = [alter(one) for one in pictures]  # of one alteration at a time: all of them are gigabytes
+            looks[name] = looks_of(copies)
+            for tool, hashed in hashes.items():
+                bits[tool][name] = hashed(copies)
+        tools = {"winnow": our_distances(looks, different)}
+        tools |= {name: _peer_distances(of_tool, different) for name, of_tool in bits.items()}
+        report[kind] = {"pairs": len(different[0]), "tools": {name: _rates(one) for name, one in tools.items()}}
+    return report
+
+
+def our_distances(looks: dict[str, Looks], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    """The radius from which on each pair counts as the same picture; 99 where the thumbnails say no."""
+    settings = MatchSettings(radius=16)
+
+    def radius(a: Looks, i: np.ndarray, b: Looks, j: np.ndarray) -> np.ndarray:
+        apart = difference(a, i, b, j, settings)
+        bits = np.minimum(np.bitwise_count(a.phash[i] ^ b.phash[j]), np.bitwise_count(a.dhash[i] ^ b.dhash[j]))
+        return np.where(apart.confirmed(settings), bits, 99)
+
+    originals = looks["originals"]
+    own = np.arange(len(originals.phash))
+    found = {name: radius(originals, own, one, own) for name, one in looks.items() if name != "originals"}
+    return {**found, "different": radius(originals, different[0], originals, different[1])}
+
+
+def _peer_hash(method: str) -> Callable[[list[Image.Image]], np.ndarray]:
+    """imagededup's own hashes of pictures, (n,) of 64 bits."""
+    from imagededup import methods
+
+    hasher = getattr(methods, method)(verbose=False)
+    return lambda pictures: np.array(
+        [int(hasher.encode_image(image_array=np.asarray(one)), 16) for one in pictures], np.uint64
+    )
+
+
+def _peer_distances(bits: dict[str, np.ndarray], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+    """Hamming distances of imagededup's hashes."""
+    originals = bits["originals"]
+    found = {name: np.bitwise_count(originals ^ one) for name, one in bits.items() if name != "originals"}
+    return {**found, "different": np.bitwise_count(originals[different[0]] ^ originals[different[1]])}
+
+
+def _rates(distances: dict[str, np.ndarray]) -> dict[str, Any]:
+    restored = np.concatenate([distances[name] for name in STORED_ANEW])
+    return {
+        "found_by_radius": [float((restored <= radius).mean()) for radius in RADII],
+        "joined_by_radius": [int((distances["different"] <= radius).sum()) for radius in RADII],
+        "found_by_alteration": {
+            name: {str(radius): float((distances[name] <= radius).mean()) for radius in (4, 8, 10)}
+            for name in {**STORED_ANEW, **EDITED}
+        },
+    }

@@ -1,0 +1,135 @@
+"""What a proof runs: one strict YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from winnow.demo.defects import CORRUPT, Shares
+from winnow.demo.facts import QuestionType
+from winnow.recipe import StrictModel, load_recipe
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+BROKEN = "corrupt"  # files of all kinds in CORRUPT, in equal parts
+
+
+class Training(StrictModel):
+    """The budget of every arm, the same for all.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: conversations a step.
+        join_turns: questions about one image in one conversation.
+    """
+
+    steps: Count
+    batch_size: Count = 4
+    join_turns: Count = 12
+
+
+class Regime(StrictModel):
+    """Another training for the main comparison: does it depend on the budget, or on what is trained on?
+
+    Attributes:
+        steps, images, kinds: in place of those of the settings.
+    """
+
+    steps: Count
+    images: Count | None = None
+    kinds: list[QuestionType] | None = None
+
+
+def _known_defect(name: str) -> str:
+    known = [*Shares().named(), BROKEN]
+    if name not in known:
+        raise ValueError(f"no defect is called {name!r}; there are {', '.join(known)}")
+    return name
+
+
+class Sweep(StrictModel):
+    """Each defect alone, at several rates.
+
+    Attributes:
+        defects: names of ``winnow.demo.defects.Shares``, and ``corrupt`` for its five kinds of broken file.
+        rates: share of the rows' images (of the questions, for answers; of the test images, for leaks).
+        seeds: of training, for each.
+    """
+
+    defects: list[Annotated[str, AfterValidator(_known_defect)]]
+    rates: list[Share]
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+
+class SecondTurn(StrictModel):
+    """What the losses of the first training are good for.
+
+    Attributes:
+        dropped: share of the training rows with a loss that the rule takes out, highest loss first.
+        corrected: rows that the simulated reviewer looks at, and mends from the truth.
+        seeds: of training, for each arm.
+    """
+
+    dropped: Share = 0.1
+    corrected: Count = 500
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+
+class ProofSettings(StrictModel):
+    """A whole proof.
+
+    Attributes:
+        images: train images of the sets that arms are trained on, about as many as the steps get to see, so that
+            copies come twice and a mended row is trained on; null takes all 4,000.
+        kinds: types of question that these sets have; null takes all.
+        asked: types of question that the arms are asked; null takes all.
+        rule_images: train images of the set on which the rules are counted.
+        questions: test questions asked of every arm, the same ones; null asks all 9,673.
+        data_seed: of the injected defects.
+        seeds: of training, for the three main arms.
+        strength: factor on the demo's own defect rates in the main comparison.
+        also: the main comparison once more, trained differently.
+    """
+
+    images: Count | None = None
+    kinds: list[QuestionType] | None = None
+    asked: list[QuestionType] | None = None
+    rule_images: Count | None = None
+    questions: Count | None = None
+    data_seed: int = 20
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    strength: Annotated[float, Field(gt=0, le=4)] = 1.0
+    training: Training
+    also: list[Regime] = Field(default_factory=list)
+    sweep: Sweep | None = None
+    second_turn: SecondTurn | None = None
+
+    @model_validator(mode="after")
+    def _known_seeds(self) -> ProofSettings:
+        for name, part in {"sweep": self.sweep, "second_turn": self.second_turn}.items():
+            if part and (unknown := sorted(set(part.seeds) - set(self.seeds))):
+                raise ValueError(f"{name}: seed {unknown[0]} is compared with arms of that seed, but `seeds` lacks it")
+        return self
+
+    def dirty(self) -> Shares:
+        """The defects of the main comparison."""
+        return scaled(Shares(), self.strength)
+
+
+def scaled(shares: Shares, factor: float) -> Shares:
+    """All shares times ``factor``."""
+    return Shares.only(**{name: value * factor for name, value in shares.named().items()})
+
+
+def alone(defect: str, rate: float) -> Shares:
+    """One defect at one rate; ``corrupt`` is spread over the kinds of broken file."""
+    if defect == BROKEN:
+        return Shares.only(**dict.fromkeys(CORRUPT, rate / len(CORRUPT)))
+    return Shares.only(**{defect: rate})
+
+
+def read_settings(path: Path) -> ProofSettings:
+    """Load and check; UserError says what is wrong with it."""
+    return load_recipe(path, ProofSettings)
