@@ -120,7 +120,7 @@ def bench_queries(root: Path) -> None:
         "failures: 24 rows in the middle": lambda: answers_at(connection, table, before, deep),
         "sample: what all runs said": lambda: answers_of_all(connection, [run, base], sample.sample_id),
         "sample: fate of a training row": lambda: fate_of(connection, curated, "vqa/train/500000"),
-        "sample: nearest training pictures": lambda: nearest(
+        "sample: nearest training images": lambda: nearest(
             connection, root / "cache", curated, curated_key, "What is shape number 3?", ["no"], of_training=True
         ),
         "sample: leaks and copies": lambda: matches_of(connection, curated, sample.sample_id, sample.image_keys),

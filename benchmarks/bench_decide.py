@@ -1,4 +1,4 @@
-"""Deciding anew on stored signals: a million rows, eight rules, no picture on disk.
+"""Deciding anew on stored signals: a million rows, eight rules, no image on disk.
 
 python -m benchmarks.bench_decide [--rows N]
 """

@@ -167,9 +167,9 @@ def bench_new(hashes: np.ndarray, radius: int, rng: np.random.Generator) -> None
 
 def bench_stars(name: str, hashes: np.ndarray, noise: np.ndarray, settings: MatchSettings) -> None:
     """Stars over images whose thumbnails are equal where their hashes are."""
-    pictures = np.lib.stride_tricks.as_strided(noise, (len(hashes), 768), (1, 1))
+    images = np.lib.stride_tricks.as_strided(noise, (len(hashes), 768), (1, 1))
     _, number = np.unique(hashes, return_inverse=True)
-    looks = Looks.of(hashes, hashes, pictures[number], np.full(len(hashes), 640))
+    looks = Looks.of(hashes, hashes, images[number], np.full(len(hashes), 640))
     stars, _, words = timed(lambda: build_stars(Alike(looks, settings), np.arange(len(hashes))))
     print(
         f"stars, {name}: {len(hashes):,} images, hash {settings.hash}, radius {settings.radius}:"

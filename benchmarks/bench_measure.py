@@ -67,7 +67,7 @@ def main() -> None:
     """Print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("--sides", type=int, nargs="+", default=[640, 1280], help="widths of the pictures in pixels")
+    parser.add_argument("--sides", type=int, nargs="+", default=[640, 1280], help="widths of the images in pixels")
     parser.add_argument("--workers", type=int, default=cpu_count())
     arguments = parser.parse_args()
     for side in arguments.sides:

@@ -6,7 +6,7 @@ Each size is generated (16-pixel PNG files that all differ), curated in a proces
 another one. A figure is the largest resident set while the step ran; the process with its libraries, before any work,
 is printed as the base. What the largest size takes more than the smallest is printed as bytes a row: an index of the
 ids seen (24 to 48 bytes a row, ``winnow.seen``) and of the images known is all that has to grow, DuckDB and
-everything else works within bounds (``winnow.tables``). A million rows about a thousand pictures:
+everything else works within bounds (``winnow.tables``). A million rows about a thousand images:
 ``--rows 100000 1000000 --images-per-row 0.001``.
 """
 
@@ -61,7 +61,7 @@ duplicates: {scope: question}
 
 
 def make_set(folder: Path, rows: int, images: int) -> None:
-    """``rows`` records about ``images`` different pictures, a thousand pictures a folder."""
+    """``rows`` records about ``images`` different images, a thousand images a folder."""
     rng = np.random.default_rng(0)
     for number in range(images):
         path = folder / "images" / f"{number // 1000}" / f"{number}.png"
@@ -72,7 +72,7 @@ def make_set(folder: Path, rows: int, images: int) -> None:
         for number in range(rows):
             at = number % images
             turns = [
-                {"from": "user", "value": f"How many things are in corner {number // images} of this picture?"},
+                {"from": "user", "value": f"How many things are in corner {number // images} of this image?"},
                 {"from": "assistant", "value": str(number % 7)},
             ]
             record = {"id": f"set/train/{number}", "image": f"{at // 1000}/{at}.png", "conversations": turns}

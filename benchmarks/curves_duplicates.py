@@ -1,10 +1,10 @@
 """Recall and precision of near-duplicate search by hash, radius and thumbnail thresholds.
 
-    python -m benchmarks.curves_duplicates [--pictures 150] [--plot FILE.png]
+    python -m benchmarks.curves_duplicates [--images 150] [--plot FILE.png]
 
-Pictures of four kinds (tiles of photographs, easy-vqa's drawings, pages of text, filled-in forms), copies of each
-stored anew in seven ways, and all pairs of different pictures of a kind. The defaults of ``MatchSettings`` are
-chosen from these tables: all copies that were only stored anew are found, and no different pictures are joined.
+Images of four kinds (tiles of photographs, easy-vqa's drawings, pages of text, filled-in forms), copies of each
+stored anew in seven ways, and all pairs of different images of a kind. The defaults of ``MatchSettings`` are
+chosen from these tables: all copies that were only stored anew are found, and no different images are joined.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _CONFIRMED: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Measured:
-    """One kind: its pictures, the copies by name of the alteration, and all pairs of different pictures."""
+    """One kind: its images, the copies by name of the alteration, and all pairs of different images."""
 
     originals: Looks
     copies: dict[str, Looks]
     pairs: tuple[np.ndarray, np.ndarray]
 
     def recall(self, name: str, settings: MatchSettings) -> float:
-        """Share of the copies that count as the same picture as their original."""
+        """Share of the copies that count as the same image as their original."""
         own = np.arange(len(self.copies[name].phash))
         return float(difference(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
 
@@ -53,17 +53,17 @@ class Measured:
         return float(np.mean([self.recall(name, settings) for name in STORED_ANEW]))
 
     def joined(self, settings: MatchSettings) -> int:
-        """Pairs of different pictures that count as the same."""
+        """Pairs of different images that count as the same."""
         apart: Difference = difference(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
         return int(apart.confirmed(settings).sum())
 
 
 def measured(kind: str, count: int) -> Measured:
-    """Draw pictures and copies of one kind, and measure them as ``curate run`` does."""
-    pictures = KINDS[kind](count, np.random.default_rng(0))
-    copies = {name: looks_of([alter(one) for one in pictures]) for name, alter in {**STORED_ANEW, **EDITED}.items()}
-    originals = looks_of(pictures)
-    return Measured(originals, copies, different_pairs(pictures))
+    """Draw images and copies of one kind, and measure them as ``curate run`` does."""
+    images = KINDS[kind](count, np.random.default_rng(0))
+    copies = {name: looks_of([alter(one) for one in images]) for name, alter in {**STORED_ANEW, **EDITED}.items()}
+    originals = looks_of(images)
+    return Measured(originals, copies, different_pairs(images))
 
 
 def print_tables(kinds: dict[str, Measured]) -> None:
@@ -124,10 +124,10 @@ def _point(one: Measured, settings: MatchSettings) -> tuple[float, float]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=150, help="different pictures of each kind")
+    parser.add_argument("--images", type=int, default=150, help="different images of each kind")
     parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
-    kinds = {kind: measured(kind, asked.pictures) for kind in KINDS}
+    kinds = {kind: measured(kind, asked.images) for kind in KINDS}
     print_tables(kinds)
     if asked.plot:
         plot(kinds, asked.plot)

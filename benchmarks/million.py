@@ -98,7 +98,7 @@ def write_folders(root: Path, rows: int) -> None:
 
 
 def _write_embeddings(connection: duckdb.DuckDBPyConnection, folder: Path, rows: int) -> None:
-    """A random unit vector for the picture of every row of ``_SAMPLES``, in parts."""
+    """A random unit vector for the image of every row of ``_SAMPLES``, in parts."""
     (folder / "signals").mkdir()
     chance = np.random.default_rng(0)
     for part in range(-(-rows // _PART)):

@@ -89,7 +89,7 @@ def explain(
     """Say why a row was kept, flagged or dropped.
 
     Every rule in order with its values, fired or not. Also: which row is kept in its place and how far their
-    pictures are apart, and which evaluation set holds its picture.
+    images are apart, and which evaluation set holds its image.
 
     Example: curate explain easy_vqa/train/12 --curated data/curated/demo
     """
@@ -133,8 +133,8 @@ def plot(curated: CuratedArgument) -> None:
     """
     from curate.report.plots import plot as draw
 
-    page, *pictures = draw(_folder(curated))
-    print(f"{page}: {len(pictures)} charts, each as a PNG beside it")
+    page, *charts = draw(_folder(curated))
+    print(f"{page}: {len(charts)} charts, each as a PNG beside it")
 
 
 @app.command()
@@ -151,7 +151,7 @@ def export(
         str | None,
         typer.Option(
             metavar="path|copy",
-            help="Name pictures where they lie, or copy them into the export. parquet, webdataset and imagefolder"
+            help="Name images where they lie, or copy them into the export. parquet, webdataset and imagefolder"
             " always hold them.",
         ),
     ] = None,

@@ -262,9 +262,9 @@ def _measure_all(
     for evaluation in recipe.contamination.against if recipe.contamination else []:
         name = benchmark_name(evaluation)
         # With embeddings, the dashboard finds the training rows nearest to an evaluation failure.
-        pictures = settings.model_copy(update={"nsfw": None})
+        without_nsfw = settings.model_copy(update={"nsfw": None})
         there = space.against(name)
-        roots[name] = str(_measure([evaluation], inputs, pictures, recipe.remote, there, steps, f"{name}: "))
+        roots[name] = str(_measure([evaluation], inputs, without_nsfw, recipe.remote, there, steps, f"{name}: "))
         _correct(None, {}, there, steps, f"{name}: ")
     for note, value in {"measured": measured_from(recipe), "inputs": inputs, "roots": roots}.items():
         steps.note(note, value)
@@ -300,7 +300,7 @@ def _is_up_to_date(recipe: CurateRecipe, inputs: dict[str, str], space: Workspac
     if not is_current(space.folder, recipe=resolved(recipe), inputs=inputs) or not exports_are_there(recipe):
         return False
     if not read_manifest(space.folder, finish_with="").get("card_is_complete"):
-        return False  # `decide` wrote the card and opened no picture for it
+        return False  # `decide` wrote the card and opened no image for it
     if not all_fetched(steps, [f"{name}: " if name else "" for name in steps.noted("roots") or {}]):
         return False
     return bool(steps.noted("images") == _image_stamps(space, steps))

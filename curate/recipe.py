@@ -18,7 +18,7 @@ from winnow.recipe import StrictModel, load_recipe
 
 FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
 FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
-# Formats that hold the pictures themselves; the others can name them where they lie.
+# Formats that hold the images themselves; the others can name them where they lie.
 SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
 
 
@@ -28,7 +28,7 @@ class ExportSettings(StrictModel):
     Attributes:
         to: the format.
         out: the folder to make; null is ``exports/<format>`` in the curated folder.
-        images: ``path`` leaves pictures where they lie and names them there, ``copy`` puts them into
+        images: ``path`` leaves images where they lie and names them there, ``copy`` puts them into
             the export; null is the format's own way: ``copy`` for ``parquet``, ``webdataset`` and
             ``imagefolder``, which always hold them, else ``path``.
         shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
@@ -40,14 +40,14 @@ class ExportSettings(StrictModel):
     shard_megabytes: int = Field(default=500, ge=1, le=8000)
 
     @model_validator(mode="after")
-    def _pictures_fit_the_format(self) -> ExportSettings:
+    def _images_fit_the_format(self) -> ExportSettings:
         if self.to in SELF_CONTAINED and self.images == "path":
-            raise ValueError(f"{self.to} holds the pictures; leave out 'images: path'")
+            raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
         return self
 
     @property
     def copies(self) -> bool:
-        """Whether pictures go along."""
+        """Whether images go along."""
         return self.to in SELF_CONTAINED or self.images == "copy"
 
 
@@ -139,7 +139,7 @@ class PromptSet(StrictModel):
 
     Attributes:
         positive: what is sought, as captions (``a photo of …``).
-        negative: what else a picture may show; the more of it, the fewer false alarms.
+        negative: what else an image may show; the more of it, the fewer false alarms.
         scale: what cosines are multiplied with; 100 is what CLIP models are trained towards.
     """
 
@@ -223,7 +223,7 @@ class Rule(StrictModel):
 
 
 class MatchSettings(StrictModel):
-    """When two pictures count as the same one.
+    """When two images count as the same one.
 
     Attributes:
         hash: which perceptual hash proposes pairs; ``both`` proposes what either finds.
@@ -231,9 +231,9 @@ class MatchSettings(StrictModel):
         confirm: largest mean absolute difference of the 16×16 colour thumbnails (0-255).
         confirm_cell: largest difference of any one of the 256 cells (mean of its three channels,
             0-255). A shape that moved changes few cells a lot, a re-encoded file all cells a little.
-            It holds for pictures of 64 pixels and less, and falls with 1 / side for larger ones, whose
+            It holds for images of 64 pixels and less, and falls with 1 / side for larger ones, whose
             compression moves a cell less, down to what ``confirm_contrast`` allows.
-        confirm_contrast: the same in units of the picture's contrast (standard deviation of its
+        confirm_contrast: the same in units of the image's contrast (standard deviation of its
             thumbnail): two pages or forms differ in few words only, and their thumbnails are pale.
     """
 
@@ -331,7 +331,7 @@ class CurateRecipe(StrictModel):
         corrections: folder with reviewers' ``*.jsonl`` files; need not exist.
         losses: ``losses.parquet`` of earlier training runs, for ``train_loss`` and
             ``train_loss_first``.
-        splits: parts of the curated set, between which no picture is shared.
+        splits: parts of the curated set, between which no image is shared.
         exports: other forms of the curated set, by name of the format or with settings.
     """
 

@@ -104,7 +104,7 @@ def tasks() -> None:
 
     \b
     name: receipts
-    source: {location: my/receipts.jsonl, image_root: my/pictures}
+    source: {location: my/receipts.jsonl, image_root: my/images}
     prompt: "{question} Answer with a few words."
     metrics: [anls, accuracy]
     slices: [shop]
@@ -171,7 +171,7 @@ def slices(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     curated: Annotated[
         Path | None,
-        typer.Option(help="Curated folder whose signals describe the pictures; default: the recipe's training_set."),
+        typer.Option(help="Curated folder whose signals describe the images; default: the recipe's training_set."),
     ] = None,
     min_rows: Annotated[int, typer.Option(min=2, help="Leave out slices with fewer rows.")] = 30,
     top: Annotated[int, typer.Option(min=1, help="Show so many slices of a task.")] = 15,
@@ -180,7 +180,7 @@ def slices(
     """Find the kinds of rows that fail most.
 
     A kind is one property, or two together. Properties are the task's slice columns, question, answer and
-    picture. Slices are ranked by excess errors: those beyond what the task's overall error rate would give,
+    image. Slices are ranked by excess errors: those beyond what the task's overall error rate would give,
     with an interval that respects shared images.
 
     Example: evalsuite slices data/evals/demo-tuned --curated data/curated/demo

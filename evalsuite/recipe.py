@@ -59,8 +59,8 @@ class ServerSettings(StrictModel):
         seed: sent along; null sends none.
         token_limit: the name of the limit; OpenAI's reasoning models want ``max_completion_tokens``.
         send_stop: send a task's stop texts. `transformers serve` 5.23 answers 500 to them for models with
-            pictures; with false the whole answer is written and cut here.
-        max_image_bytes: pictures in PNG, JPEG, WebP or GIF go as they are up to this size; others are
+            images; with false the whole answer is written and cut here.
+        max_image_bytes: images in PNG, JPEG, WebP or GIF go as they are up to this size; others are
             encoded anew to fit.
         extra_body: more fields of the request that this server understands, e.g. ``top_k: 1``.
     """
@@ -111,7 +111,7 @@ class EvalRecipe(StrictModel):
         seed: of sampling for ``limit`` and of every bootstrap.
         baseline: an earlier evaluation folder to compare with, row by row.
         training_set: the curated folder that the model was trained on. Scores are given apart for rows
-            whose picture was kept there and for all others.
+            whose image was kept there and for all others.
         corrections: folder of reviewers' decisions. Scores are also given without the rows they
             excluded, and with the answers they corrected.
         check_batch: ask so many rows again one at a time and report whose answers differ.

@@ -1,6 +1,6 @@
 """The one place where image bytes become pixels.
 
-Every path through Winnow sees the same picture: EXIF orientation applied, alpha composited on
+Every path through Winnow sees the same image: EXIF orientation applied, alpha composited on
 white, palettes, grey, 1-bit, 16-bit and CMYK turned into 8-bit RGB, one cap on bytes and one on
 pixels, both checked before anything is decoded.
 
@@ -64,7 +64,7 @@ def unavailable_class(path: str) -> tuple[str, str] | None:
 
 # Formats with a decoder that runs in this process (EPS would start another program) and whose header tells the
 # size that decoding allocates (an ICO's does not bind the PNG inside it).
-# (JPEG includes multi-picture JPEG, which Pillow then calls MPO.)
+# (JPEG includes multi-image JPEG, which Pillow then calls MPO.)
 Image.init()
 _WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI")
 _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
@@ -179,7 +179,7 @@ def decode_whole(data: bytes, *, max_bytes: int, max_pixels: int) -> Decoded:
         image = image.transpose(_TURNS[orientation])
     orientation = max(orientation, turned_by_pillow)  # one of them is 1
     facts = replace(facts, width=image.width, height=image.height, exif_orientation=orientation)
-    # A multi-picture JPEG is a photograph with its own preview, not an animation.
+    # A multi-image JPEG is a photograph with its own preview, not an animation.
     if facts.frames != 1 and opened.format != "MPO":
         facts = _failed(facts, "animated", f"{facts.frames} frames")
     return Decoded(image, opened, facts)

@@ -6,7 +6,7 @@ order; each either belongs to the first representative that it is confirmed agai
 Near-identical images joined to the end: whoever is alike, directly or through others, is in one component.
 
 Stars (``curate.duplicates.clusters``) say which row is kept in place of which, so they must not chain.
-Splits are the other way round: two pictures that are alike must not part, whatever star they are in.
+Splits are the other way round: two images that are alike must not part, whatever star they are in.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def build_components(alike: Alike, images: Indices) -> Indices:
     """For each image the first index of its component, int64 (n,); its own for one that is not among ``images``.
 
     Every image is compared with those that its hashes propose and that no component has yet, so a
-    million copies of one picture cost a million comparisons, not a million squared.
+    million copies of one image cost a million comparisons, not a million squared.
 
     Args:
         images: the images that take part.

@@ -1,7 +1,7 @@
 """Which rows of the training data also occur in an evaluation set.
 
 Of a row with images the image decides, by equal bytes or by a confirmed look (``curate.duplicates.matching``):
-a question alone is no leak, many rows ask what is in the picture. With ``questions`` it is also recorded
+a question alone is no leak, many rows ask what is in the image. With ``questions`` it is also recorded
 whether the evaluation set asks the same normalised question about that very image, and a row without images
 matches by its question text, because it has nothing else.
 

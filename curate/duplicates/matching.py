@@ -1,4 +1,4 @@
-"""The search for images that are the same picture: all against all, or what is new against all.
+"""The search for images that are the same image: all against all, or what is new against all.
 
 What it finds does not depend on the way there: a search that goes on where an earlier one ended holds the
 same pairs as one from the start.
@@ -6,13 +6,13 @@ same pairs as one from the start.
 What images look like: two perceptual hashes and a colour thumbnail; a hash proposes, the thumbnail confirms.
 
 phash sees neither colour nor flat regions and misses some re-encoded copies; dhash misses others.
-Two pictures are the same one when either hash lies within the radius and the 16×16 thumbnails differ
+Two images are the same one when either hash lies within the radius and the 16×16 thumbnails differ
 little, both on average and in every single cell: a re-encoded file changes all cells a little, another
-picture some cells a lot. How much a cell may differ depends on the size of the picture and on its
+image some cells a lot. How much a cell may differ depends on the size of the image and on its
 contrast, because pages that share a layout, and forms that are filled in differently, have nearly the
 same hashes and differ in few pale cells.
 
-Measured by ``benchmarks/curves_duplicates.py`` on 80 pictures of each kind, 560 copies of them stored
+Measured by ``benchmarks/curves_duplicates.py`` on 80 images of each kind, 560 copies of them stored
 anew (JPEG, WebP, resized) and about 3,100 pairs of different ones: copies found / different pairs joined.
 
                                                photographs     drawings        pages         forms
@@ -23,14 +23,14 @@ anew (JPEG, WebP, resized) and about 3,100 pairs of different ones: copies found
     the same with contrast 1                   100.0% / 0      95.4% / 0       100% / 4      100% / 2
     the same with contrast 0.5 (the default)   100.0% / 0      95.4% / 0       100% / 0      100% / 0
 
-The drawings have 64 pixels; what is not found of them is mostly JPEG of 32 pixels. Pictures that were edited
-(a watermark, cropped, turned, brighter by a tenth) are other pictures to the defaults: raise ``confirm_cell``
+The drawings have 64 pixels; what is not found of them is mostly JPEG of 32 pixels. Images that were edited
+(a watermark, cropped, turned, brighter by a tenth) are other images to the defaults: raise ``confirm_cell``
 and ``confirm_contrast`` to join them too, on photographs.
 
 On easy-vqa's 5,000 distinct drawings (12.5 million pairs) and 10,000 copies of them (JPEG and WebP of quality
 40-92, 48-128 pixels) the defaults find 99.4% and join 6 pairs; phash within 4 alone finds 96.2% and joins 9,855.
 
-Which images are the same picture as a given one: from the pairs found, and from crowds as they are asked for.
+Which images are the same image as a given one: from the pairs found, and from crowds as they are asked for.
 
 Large groups of equal hashes: their images are proposed when asked for, never expanded into pairs.
 """
@@ -72,7 +72,7 @@ class Proposer:
         Args:
             members: images by group of equal hashes.
             left, right: pairs of groups, each pair once; a group may be paired with itself.
-            light: of each image a number that differs by at most ``reach`` between pictures that are the same.
+            light: of each image a number that differs by at most ``reach`` between images that are the same.
         """
         count = len(members.starts) - 1
         self._members, self._light, self._reach = members, light, reach
@@ -115,7 +115,7 @@ class Proposer:
 CELLS, CHANNELS = 256, 3
 _BLOCK = 8192  # pairs of thumbnails compared at once
 _SMALL = 64  # side in pixels up to which ``confirm_cell`` holds unscaled: a cell is 4 × 4 pixels there
-_NOISE = 8.0  # difference of one cell that compression alone can make in any picture
+_NOISE = 8.0  # difference of one cell that compression alone can make in any image
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Difference:
         mean: mean absolute difference of the thumbnails, 0-255.
         cell: largest difference of one cell (mean of its channels), 0-255.
         bits: smallest Hamming distance of the proposing hashes.
-        alike: whether mean and cell are small enough to be the same picture.
+        alike: whether mean and cell are small enough to be the same image.
     """
 
     mean: NDArray[np.float64]
@@ -165,7 +165,7 @@ class Difference:
     alike: NDArray[np.bool_]
 
     def confirmed(self, settings: MatchSettings) -> NDArray[np.bool_]:
-        """Which pairs are the same picture."""
+        """Which pairs are the same image."""
         return self.alike & (self.bits <= settings.radius)
 
     def of(self, chosen: NDArray[Any]) -> Difference:
@@ -292,7 +292,7 @@ def search_alike(looks: Looks, settings: MatchSettings, earlier: Found | None = 
 
 
 def confirmed(looks: Looks, i: Indices, j: Indices, settings: MatchSettings) -> Pairs:
-    """Those of the pairs that are the same picture."""
+    """Those of the pairs that are the same image."""
     # The difference of the mean colours never exceeds that of the pixels: a cheap first look.
     apart = np.abs(looks.colours[i] - looks.colours[j]) @ np.ones(CHANNELS, np.float32)
     possible = apart <= reach(settings)
@@ -302,7 +302,7 @@ def confirmed(looks: Looks, i: Indices, j: Indices, settings: MatchSettings) -> 
 
 
 def reach(settings: MatchSettings) -> float:
-    """How far the summed mean colours of one picture's copies can be apart, with room for rounding."""
+    """How far the summed mean colours of one image's copies can be apart, with room for rounding."""
     return CHANNELS * settings.confirm + 1e-2
 
 
@@ -346,7 +346,7 @@ def _joined(pairs: list[Pairs]) -> Pairs:
 
 
 class Alike:
-    """All pairs of images that are the same picture."""
+    """All pairs of images that are the same image."""
 
     def __init__(self, looks: Looks, settings: MatchSettings, found: Found | None = None) -> None:
         """``found`` is what the search found among these images; None searches now."""
@@ -372,7 +372,7 @@ class Alike:
         return np.flatnonzero(has_company)
 
     def of(self, image: int, free: NDArray[np.bool_]) -> Indices:
-        """The images that are the same picture as ``image``, of those that are still ``free``; some may come twice."""
+        """The images that are the same image as ``image``, of those that are still ``free``; some may come twice."""
         first, last = np.searchsorted(self._ends, (image, image + 1))
         near = self._near[first:last]
         near = near[free[near]]

@@ -1,7 +1,7 @@
 """Near-identical images, and rows that repeat or contradict each other about them.
 
-Many questions about one picture are legitimate. A row is a duplicate only when a row about the same
-or a near-identical picture has the same question and the same answer; rows that differ in the answer
+Many questions about one image are legitimate. A row is a duplicate only when a row about the same
+or a near-identical image has the same question and the same answer; rows that differ in the answer
 alone are conflicting. Text-only rows and rows with an unreadable image take no part.
 """
 
@@ -102,7 +102,7 @@ _TWINS = """
         SELECT asked, arg_min(position, place) AS other FROM placed WHERE answer <> head_answer GROUP BY asked
     ) o ON o.asked = p.asked
 """
-# Scope image: a row goes when none of its pictures is the representative of its star.
+# Scope image: a row goes when none of its images is the representative of its star.
 _IMAGE_TWINS = """
     CREATE OR REPLACE TABLE twins AS
     SELECT t.position, t.numbers, t.stars, t.rival,
@@ -158,7 +158,7 @@ def _group_images(connection: duckdb.DuckDBPyConnection, alike: Alike, order: st
 
 def _confirmed(batch: pa.RecordBatch, looks: Looks, settings: DuplicateSettings) -> pa.RecordBatch:
     """Compare each duplicate row with the row kept in its place, image by image: both were near the
-    representative, which may be a third picture. A row whose images are too far from the kept one's stays."""
+    representative, which may be a third image. A row whose images are too far from the kept one's stays."""
     rows = batch.to_pylist()
     pairs = [
         (number, i, j)

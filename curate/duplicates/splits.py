@@ -1,6 +1,6 @@
-"""Train, validation, …: each row gets a split; rows about the same or near-identical pictures get the same one.
+"""Train, validation, …: each row gets a split; rows about the same or near-identical images get the same one.
 
-Rows form a group when a chain of shared or near-identical pictures links them; text-only rows when
+Rows form a group when a chain of shared or near-identical images links them; text-only rows when
 they ask the same. A group's place is a hash of the seed and of its smallest image key, so that it
 depends on nothing else: rows that are added later move no others (unless they join two groups), and
 every source is cut in the same proportions, up to chance.
@@ -55,7 +55,7 @@ def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSetting
     """Write ``space.splits``: the group and the split of every input row, in input order.
 
     Args:
-        match: when two pictures count as the same one.
+        match: when two images count as the same one.
     """
     stored = read_stored(space)
     with database(space.work) as connection:
@@ -84,7 +84,7 @@ def _components(connection: duckdb.DuckDBPyConnection, alike: Alike) -> pa.Table
 
 
 def _joined(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Tie → smallest tie of its group, for the ties that a row with several pictures joins."""
+    """Tie → smallest tie of its group, for the ties that a row with several images joins."""
     parent: dict[str, str] = {}
 
     def root(tie: str) -> str:

@@ -85,7 +85,7 @@ def write_readme(folder: Path, curated: Curated, settings: ExportSettings, count
 {yaml.safe_dump(front, sort_keys=False)}---
 # {curated.name}, as {settings.to}
 
-{counts["rows"]:,} rows ({splits}) with {counts["pictures"]:,} pictures.{rejected}
+{counts["rows"]:,} rows ({splits}) with {counts["images"]:,} images.{rejected}
 Curated by Winnow; the card with rules, funnel and examples lies in `{curated.folder}`.
 
 {load}
@@ -123,7 +123,7 @@ _WRITERS: dict[str, Callable[[Iterable[Row], Target], None]] = {
 class Exported:
     """Attributes:
     folder: where the export lies.
-    counts: ``rows``, ``pictures`` (as rows name them), rows of each split, ``rejected`` with reasons.
+    counts: ``rows``, ``images`` (as rows name them), rows of each split, ``rejected`` with reasons.
     fresh: False if it was there already, made from the same rows.
     """
 
@@ -136,7 +136,7 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
     """Write one export.
 
     Raises:
-        UserError: the target holds something that is no export, a picture has changed since it was
+        UserError: the target holds something that is no export, an image has changed since it was
             measured, or another process is at work there.
     """
     out = settings.out or curated.folder / "exports" / settings.to
@@ -168,7 +168,7 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
 def _write(curated: Curated, settings: ExportSettings, folder: Path) -> tuple[dict[str, Any], list[Path]]:
     """Run the format's writer; returns counts and the files that name or hold rows."""
     rows: Counter[str] = Counter()
-    pictures = refused = 0
+    images = refused = 0
     last = ""
     with atomic_path(folder / REJECTS) as rejects, rejects.open("w", encoding="utf-8") as listed:
 
@@ -178,13 +178,13 @@ def _write(curated: Curated, settings: ExportSettings, folder: Path) -> tuple[di
             refused, last = refused + 1, sample_id
 
         def counted(bar: Bar) -> Iterator[Row]:
-            nonlocal pictures
+            nonlocal images
             for row in curated.rows(reject):
                 if row is not None:
                     yield row  # the writer has rejected it, or not, when it asks for the next one
                     if last != row.sample.id:
                         rows[row.split] += 1
-                        pictures += len(row.files)
+                        images += len(row.files)
                 bar.advance()
 
         size = settings.shard_megabytes * 1_000_000
@@ -192,7 +192,7 @@ def _write(curated: Curated, settings: ExportSettings, folder: Path) -> tuple[di
         with Bar(f"export {settings.to}", len(curated)) as bar:
             _WRITERS[settings.to](counted(bar), target)
     splits = {split: rows[split] for split in curated.splits}
-    counts = {"rows": rows.total(), "pictures": pictures, "splits": splits, "rejected": refused}
+    counts = {"rows": rows.total(), "images": images, "splits": splits, "rejected": refused}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "images" not in path.parts]
     return counts, [path for path in files if path.name not in (_KEY, _LOCK, MANIFEST, "README.md")]
 

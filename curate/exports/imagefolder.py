@@ -1,6 +1,6 @@
-"""A folder that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads: pictures and ``metadata.parquet``.
+"""A folder that ``datasets.load_dataset("imagefolder", data_dir=…)`` reads: images and ``metadata.parquet``.
 
-``images_file_names`` becomes the column ``images``, a list, so that rows with several pictures or none
+``images_file_names`` becomes the column ``images``, a list, so that rows with several images or none
 fit too (under the name ``file_names`` the loader takes an empty list for a missing one). ``meta`` is JSON
 text: its shape differs from row to row, a column's must not. Parquet rather than JSON lines, because a
 column that is empty in one split would get another type there.
@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.exports.rows import Row, Target, copy_pictures
+from curate.exports.rows import Row, Target, copy_images
 from winnow.files import atomic_path
 
 _TEXTS = pa.list_(pa.string())
@@ -46,7 +46,7 @@ def write(rows: Iterable[Row], target: Target) -> None:
             waiting[split].clear()
 
         for row in rows:
-            names = copy_pictures(row, target.folder / row.split)
+            names = copy_images(row, target.folder / row.split)
             waiting[row.split].append({"images_file_names": names, **columns(row)})
             if len(waiting[row.split]) >= _BATCH:
                 flush(row.split)

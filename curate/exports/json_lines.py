@@ -1,6 +1,6 @@
 """Exports of one JSON object a row: a file for each split.
 
-A conversation as trainers want it: one ``<image>`` per picture, turns in order, an answer at the end.
+A conversation as trainers want it: one ``<image>`` per image, turns in order, an answer at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from curate.exports.rows import Row, Target, Unfit, copy_pictures
+from curate.exports.rows import Row, Target, Unfit, copy_images
 from winnow.files import atomic_path
 from winnow.records import IMAGE_MARKER, Sample
 
@@ -22,7 +22,7 @@ def write_lines(
     """Write ``<stem>.jsonl`` for each split; a row that ``record_of`` finds unfit is rejected.
 
     Args:
-        record_of: (row, path of each of its pictures) → what is written.
+        record_of: (row, path of each of its images) → what is written.
     """
     with contextlib.ExitStack() as stack:
         handles = {}
@@ -33,7 +33,7 @@ def write_lines(
             try:
                 record = record_of(row, list(row.files))
                 if target.copy:
-                    record = record_of(row, copy_pictures(row, target.folder))
+                    record = record_of(row, copy_images(row, target.folder))
             except Unfit as why:
                 target.reject(row.sample.id, str(why))
                 continue
@@ -44,7 +44,7 @@ def write_lines(
 class Conversation:
     """Attributes:
     system: the system turn, '' without one.
-    turns: (role, text), user and assistant by turns, user first, assistant last; each picture has
+    turns: (role, text), user and assistant by turns, user first, assistant last; each image has
         its ``<image>`` in the text.
     """
 
@@ -58,11 +58,11 @@ class Conversation:
 
 
 def conversation(sample: Sample) -> Conversation:
-    """The turns of a sample with markers placed; pictures without any marker come before the first question.
+    """The turns of a sample with markers placed; images without any marker come before the first question.
 
     Raises:
         Unfit: other turns than user and assistant by turns after an optional system turn, or another
-            number of markers than pictures.
+            number of markers than images.
     """
     turns = [(turn.role, turn.value) for turn in sample.conversations]
     system = turns.pop(0)[1] if turns and turns[0][0] == "system" else ""
@@ -73,7 +73,7 @@ def conversation(sample: Sample) -> Conversation:
     if markers == 0 and sample.image:
         turns[0] = ("user", f"{IMAGE_MARKER}\n" * len(sample.image) + turns[0][1])
     elif markers != len(sample.image) or IMAGE_MARKER in system:
-        raise Unfit(f"{markers} <image> markers in the turns for {len(sample.image)} pictures")
+        raise Unfit(f"{markers} <image> markers in the turns for {len(sample.image)} images")
     return Conversation(system, tuple(turns))
 
 

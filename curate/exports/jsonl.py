@@ -1,6 +1,6 @@
 """Winnow's own records, one a line (``winnow.records``).
 
-``image`` is relative to the image root of the curation, or, with copied pictures, to the export.
+``image`` is relative to the image root of the curation, or, with copied images, to the export.
 """
 
 from __future__ import annotations

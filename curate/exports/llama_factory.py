@@ -1,8 +1,8 @@
 """LLaMA-Factory: JSONL and the ``dataset_info.json`` that describes it.
 
 A column or tag that ``dataset_info.json`` does not name counts as absent, so all are named. The
-number of ``<image>`` must equal that of pictures, or training stops; turns out of order lose the
-row. Pictures are looked for in ``media_dir``, which is the dataset's folder unless told otherwise.
+number of ``<image>`` must equal that of images, or training stops; turns out of order lose the
+row. Images are looked for in ``media_dir``, which is the dataset's folder unless told otherwise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSONL for ms-swift: ``messages`` and ``images``, ``<image>`` in the text as often as there are pictures.
+"""JSONL for ms-swift: ``messages`` and ``images``, ``<image>`` in the text as often as there are images.
 
 ms-swift deletes rows that it cannot read without naming them, keeps surplus markers as text, and
 drops columns whose names are not its own; ``channel`` is one of them (loss by source). A relative

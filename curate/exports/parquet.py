@@ -1,7 +1,7 @@
-"""Parquet with the pictures in it, as the Hugging Face hub stores image datasets.
+"""Parquet with the images in it, as the Hugging Face hub stores image datasets.
 
 ``images`` is a list of ``{bytes, path}`` and is declared as ``List(Image)``, so that
-``datasets.load_dataset`` gives pictures. Row groups are small, because a viewer reads one at a time.
+``datasets.load_dataset`` gives images. Row groups are small, because a viewer reads one at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.exports.imagefolder import COLUMNS, columns
-from curate.exports.rows import Row, Shard, Target, read_picture, shards, suffix_of
+from curate.exports.rows import Row, Shard, Target, read_image, shards, suffix_of
 from winnow.files import atomic_path
 
 _GROUP_BYTES = 32 << 20
@@ -49,12 +49,12 @@ def _groups(shard: Shard) -> Iterator[list[dict[str, Any]]]:
     group: list[dict[str, Any]] = []
     held = 0
     for row in shard.rows:
-        pictures = []
+        images = []
         for number, key in enumerate(row.keys):
-            data = read_picture(row, number)
-            pictures.append({"bytes": data, "path": f"{key}.{suffix_of(data)}"})
+            data = read_image(row, number)
+            images.append({"bytes": data, "path": f"{key}.{suffix_of(data)}"})
             held += len(data)
-        group.append({"images": pictures, **columns(row)})
+        group.append({"images": images, **columns(row)})
         if held >= _GROUP_BYTES or len(group) >= _GROUP_ROWS:
             yield group
             group, held = [], 0

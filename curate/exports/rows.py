@@ -1,6 +1,6 @@
-"""The rows of a finished curation, as exporters get them: kept or flagged, in input order, pictures located.
+"""The rows of a finished curation, as exporters get them: kept or flagged, in input order, images located.
 
-Picture files for exports: read, checked against what was measured, copied under their digest.
+Image files for exports: read, checked against what was measured, copied under their digest.
 
 Where an export goes, and in what size of pieces.
 """
@@ -42,9 +42,9 @@ class Row:
         position: in the input of the curation.
         sample: the record.
         split: the split that it was assigned to, ``train`` if the set is not split.
-        files: absolute path of each picture.
-        sizes: bytes of each picture.
-        keys: hex sha256 of each picture when it was measured.
+        files: absolute path of each image.
+        sizes: bytes of each image.
+        keys: hex sha256 of each image when it was measured.
     """
 
     position: int
@@ -65,7 +65,7 @@ class Curated:
     Attributes:
         folder: where it lies.
         name: of its recipe.
-        root: folder below which its pictures lie.
+        root: folder below which its images lie.
         licenses: of its sources, each once.
         splits: names of the splits; one if the set is not split.
     """
@@ -84,7 +84,7 @@ class Curated:
         """Kept and flagged rows; None for a row that is not exported, so that progress can be counted.
 
         Raises:
-            UserError: a picture that was measured is gone.
+            UserError: an image that was measured is gone.
         """
         table = self.folder / SAMPLES_TABLE
         wanted = ["position", "sample_id", "images", "image_keys", "decision", "record"]
@@ -100,7 +100,7 @@ class Curated:
     def _row(self, values: dict[str, Any], root: str, reject: Reject) -> Row | None:
         if None in values["image_keys"]:
             lost = values["images"][values["image_keys"].index(None)]
-            reject(values["sample_id"], f"its picture {lost} could not be read")
+            reject(values["sample_id"], f"its image {lost} could not be read")
             return None
         found = [locate(path, root, max_bytes=_NO_CAP) for path in values["images"]]
         for path, one in zip(values["images"], found, strict=True):
@@ -141,8 +141,8 @@ def open_curated(folder: Path) -> Curated:
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tiff", "JPEG2000": "jp2"}
 
 
-def read_picture(row: Row, number: int) -> bytes:
-    """The bytes of a row's picture.
+def read_image(row: Row, number: int) -> bytes:
+    """The bytes of a row's image.
 
     Raises:
         UserError: they are not those that were measured.
@@ -163,14 +163,14 @@ def suffix_of(data: bytes) -> str:
     return _SUFFIXES.get(name, name.lower())
 
 
-def copy_pictures(row: Row, folder: Path) -> list[str]:
-    """Copy a row's pictures to ``folder/images/<2 digits>/<sha256>.<suffix>``; returns the paths below ``folder``.
+def copy_images(row: Row, folder: Path) -> list[str]:
+    """Copy a row's images to ``folder/images/<2 digits>/<sha256>.<suffix>``; returns the paths below ``folder``.
 
-    Equal pictures share one file; what an interrupted export has copied is not written again.
+    Equal images share one file; what an interrupted export has copied is not written again.
     """
     names = []
     for number, key in enumerate(row.keys):
-        data = read_picture(row, number)
+        data = read_image(row, number)
         name = f"images/{key[:2]}/{key}.{suffix_of(data)}"
         if not (folder / name).is_file():
             with atomic_path(folder / name) as temporary:
@@ -179,7 +179,7 @@ def copy_pictures(row: Row, folder: Path) -> list[str]:
     return names
 
 
-MOST_ROWS = 20_000  # in one shard: they are held in memory, without their pictures, until it is written
+MOST_ROWS = 20_000  # in one shard: they are held in memory, without their images, until it is written
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Target:
     folder: an empty folder, or one that an interrupted run of the same export has begun to fill.
     name: of the curated set.
     splits: a file, or a row of shards, for each.
-    copy: pictures go along; else rows name them where they lie.
+    copy: images go along; else rows name them where they lie.
     shard_bytes: a shard is closed before it grows beyond this; one row alone may be larger.
     reject: called with each row that the format cannot hold.
     """

@@ -1,8 +1,8 @@
 """JSONL for TRL's SFTTrainer: ``messages`` with typed content, and ``images``.
 
-TRL wants no ``<image>`` in text: a picture is a block ``{"type": "image"}`` where it stands, and
+TRL wants no ``<image>`` in text: an image is a block ``{"type": "image"}`` where it stands, and
 there must be as many as ``images``. The column ``images``, even if empty, makes TRL treat the set
-as one with pictures. Content is typed in every row, because one Arrow column holds one type.
+as one with images. Content is typed in every row, because one Arrow column holds one type.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""WebDataset tar shards: ``<key>.jpg`` and ``<key>.json`` side by side; several pictures are ``<key>.0.jpg`` ….
+"""WebDataset tar shards: ``<key>.jpg`` and ``<key>.json`` side by side; several images are ``<key>.0.jpg`` ….
 
 The key is the row's position in the input, the JSON is Winnow's record. Headers hold no time and no
 owner, so that equal rows give equal bytes.
@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterable
 from io import BytesIO
 
-from curate.exports.rows import Row, Shard, Target, read_picture, shards, suffix_of
+from curate.exports.rows import Row, Shard, Target, read_image, shards, suffix_of
 from winnow.files import atomic_path
 from winnow.records import to_record
 
@@ -31,7 +31,7 @@ def _fill(tar: tarfile.TarFile, shard: Shard) -> None:
     for row in shard.rows:
         key = f"{row.position:09d}"
         for number in range(len(row.files)):
-            data = read_picture(row, number)
+            data = read_image(row, number)
             infix = f".{number}" if len(row.files) > 1 else ""
             _add(tar, f"{key}{infix}.{suffix_of(data)}", data)
         _add(tar, f"{key}.json", _json(row))

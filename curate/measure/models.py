@@ -1,4 +1,4 @@
-"""CLIP and the NSFW scorer, fed in batches from the small pictures that the workers prepared."""
+"""CLIP and the NSFW scorer, fed in batches from the small images that the workers prepared."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class PathRow:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One image's row and the small pictures that models want of it."""
+    """One image's row and the small images that models want of it."""
 
     row: dict[str, Any]
     clip: NDArray[np.uint8] | None = None

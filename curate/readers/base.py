@@ -212,7 +212,7 @@ class Placing:
 
     Attributes:
         root: the folder that image paths are relative to.
-        name: gives a row's path below it, '' for a row without a picture.
+        name: gives a row's path below it, '' for a row without an image.
     """
 
     root: Path

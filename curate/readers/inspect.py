@@ -57,7 +57,7 @@ class Inspection:
         license: what the file itself says of it, '' for most.
         rows, bad_rows: readable and unreadable rows.
         unanswered: rows without any answer; legal, as in test splits.
-        text_only, several_images: rows without a picture, rows with more than one.
+        text_only, several_images: rows without an image, rows with more than one.
         votes: fewest and most references of a row.
         images: distinct image paths.
         splits, question_types: name → number of rows.

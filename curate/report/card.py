@@ -6,7 +6,7 @@ The parts of a dataset card that are tables of numbers.
 
 Text of a dataset as text: nothing in it may become Markdown, HTML or a second cell.
 
-A few rows for each rule, with small pictures that go along with the card.
+A few rows for each rule, with small images that go along with the card.
 
 Licences of sources, as a Hugging Face dataset card names them.
 """
@@ -58,7 +58,7 @@ def license_fields(names: Sequence[str]) -> dict[str, Any]:
 FOLDER = "examples"
 _EACH = 4
 _SIDE, _SHOWN = 160, 80  # pixels of a thumbnail, and as shown
-_PICTURE = """
+_IMAGE = """
     CASE WHEN coalesce(p.error, '') IN ('', 'wrong_extension', 'animated') THEN s.images[1] END AS image,
     s.image_keys[1] AS image_key
 """
@@ -78,13 +78,13 @@ class Examples:
 
 
 def examples(
-    space: Workspace, recipe: CurateRecipe, rules: list[CheckedRule], root: Path, *, decode_pictures: bool
+    space: Workspace, recipe: CurateRecipe, rules: list[CheckedRule], root: Path, *, decode_images: bool
 ) -> Examples:
     """Rows of each rule that fired and some that are kept, the same ones for the same seed.
 
     Args:
         root: folder below which the images lie.
-        decode_pictures: make thumbnails; else those that are not there yet link to the picture itself.
+        decode_images: make thumbnails; else those that are not there yet link to the image itself.
     """
     chosen = _chosen(space, recipe.seed, rules)
     shown: dict[str, str] = {}
@@ -94,11 +94,11 @@ def examples(
         if row["image"] is None or row["image_key"] is None or row["image_key"] in shown:
             continue
         thumbnail = space.folder / FOLDER / f"{row['image_key'][:24]}.jpg"
-        if thumbnail.is_file() or (decode_pictures and _made(thumbnail, row["image"], root, recipe)):
+        if thumbnail.is_file() or (decode_images and _made(thumbnail, row["image"], root, recipe)):
             files.append(thumbnail)
             shown[row["image_key"]] = f"{FOLDER}/{thumbnail.name}"
         else:
-            complete = complete and decode_pictures
+            complete = complete and decode_images
             shown[row["image_key"]] = _beside(space, row["image"], root)
     for stale in set((space.folder / FOLDER).glob("*.jpg")) - set(files):
         stale.unlink()
@@ -109,7 +109,7 @@ def examples(
 def _chosen(space: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, list[dict[str, Any]]]:
     source = f"{parquet([space.folder / SAMPLES_TABLE])} s LEFT JOIN {parquet([space.paths])} p ON p.path = s.images[1]"
     order = f"ORDER BY md5({literal(str(seed))} || s.sample_id), s.sample_id LIMIT {_EACH}"
-    columns = f"s.sample_id, s.question, s.answer, {_PICTURE}"
+    columns = f"s.sample_id, s.question, s.answer, {_IMAGE}"
     found = {}
     with database(space.work) as connection:
         for rule in rules:
@@ -134,24 +134,24 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, A
 
 
 def _made(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool:
-    """Whether a small JPEG of the picture could be made."""
+    """Whether a small JPEG of the image could be made."""
     from winnow import images
 
     found = locate(image, str(root.resolve()), max_bytes=recipe.signals.max_bytes)
     if found.file is None:
         return False
     caps = {"max_bytes": recipe.signals.max_bytes, "max_pixels": recipe.signals.max_pixels}
-    picture, _ = images.decode(Path(found.file).read_bytes(), **caps)
-    if picture is None:
+    opened, _ = images.decode(Path(found.file).read_bytes(), **caps)
+    if opened is None:
         return False
-    picture.thumbnail((_SIDE, _SIDE))
+    opened.thumbnail((_SIDE, _SIDE))
     with atomic_path(thumbnail) as temporary:
-        picture.save(temporary, "JPEG", quality=80)
+        opened.save(temporary, "JPEG", quality=80)
     return True
 
 
 def _beside(space: Workspace, image: str, root: Path) -> str:
-    """A link to the picture where it lies, '' where there is none."""
+    """A link to the image where it lies, '' where there is none."""
     if locate(image, str(root.resolve()), max_bytes=1 << 62).file is None:
         return ""
     return quote(f"{os.path.relpath(root.absolute(), space.folder.absolute())}/{image}")
@@ -197,7 +197,7 @@ def write_card(
         root: folder below which the images lie.
         decode_examples: see ``examples.examples``.
     """
-    chosen = examples(space, recipe, rules, root, decode_pictures=decode_examples)
+    chosen = examples(space, recipe, rules, root, decode_images=decode_examples)
     parts = [
         _head(recipe, counts),
         funnel_section(counts),
@@ -320,13 +320,13 @@ def splits_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
     asked = ", ".join(f"{name} {share:g}" for name, share in recipe.splits.shares.items())
     return f"""## Splits
 
-Asked for: {asked}, seed {recipe.splits.seed}. Rows about the same or near-identical pictures are in one split.
+Asked for: {asked}, seed {recipe.splits.seed}. Rows about the same or near-identical images are in one split.
 
 {table(["source", *named], rows, numbers_from=1)}"""
 
 
 def contamination_section(counts: dict[str, Any]) -> str:
-    """Pictures and questions that evaluation sets hold too."""
+    """Images and questions that evaluation sets hold too."""
     if not counts["contamination"]:
         return ""
     rows = []

@@ -285,7 +285,7 @@ def show_explanation(found: Explanation) -> None:
             screen.print(f"a reviewer decided: {escape(str(json.loads(fired['values'])))}", highlight=False)
     if decision["duplicate_distance"] is not None and found.duplicates:
         screen.print(
-            f"its picture and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average (at most"
+            f"its image and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average (at most"
             f" {found.duplicates.confirm:g} counts as the same), their hashes in {decision['hamming']} of 64 bits",
             highlight=False,
         )
@@ -297,7 +297,7 @@ def show_explanation(found: Explanation) -> None:
         more = f" and {found.repeats - len(found.stands_for):,} more" if found.repeats > len(found.stands_for) else ""
         screen.print(f"it stands for {escape(', '.join(found.stands_for))}{more}, which repeat it", highlight=False)
     if found.rival:
-        screen.print(f"same picture and question, another answer: {escape(found.rival)}", highlight=False)
+        screen.print(f"same image and question, another answer: {escape(found.rival)}", highlight=False)
     for line, became in found.corrections:
         new = f" → {line.new}" if line.new else ""
         text = f"{line.reviewer} on {line.at:%Y-%m-%d}: {line.action}{new} ({became}, {line.correction_id})"
@@ -312,7 +312,7 @@ def describe_match(match: dict[str, Any]) -> str:
     if match["match"] == "look":
         how = f"thumbnails differ by {match['distance']:.2f} of 255, hashes in {match['hamming']} of 64 bits"
     asked = ", where the same question is asked" if match["same_question"] else ""
-    return f"same picture as {match['evaluation_path']} ({how}){asked}"
+    return f"same image as {match['evaluation_path']} ({how}){asked}"
 
 
 def _shown(value: Any) -> str:
@@ -404,7 +404,7 @@ def show_export(done: Exported) -> None:
     splits = ", ".join(f"{name} {rows:,}" for name, rows in done.counts["splits"].items())
     screen.print(
         f"[bold]{done.folder}/[/]  {state}{done.counts['rows']:,} rows ({splits}),"
-        f" {done.counts['pictures']:,} pictures; README.md says how to load it",
+        f" {done.counts['images']:,} images; README.md says how to load it",
         highlight=False,
     )
     if done.counts["rejected"]:

@@ -85,7 +85,7 @@ def histograms(
 ) -> list[Histogram]:
     """Every numeric signal that has at least two values, those that rules ask about first.
 
-    A row with several pictures counts once for each.
+    A row with several images counts once for each.
     """
     cuts = _cuts(rules)
     known = known_columns(scores)

@@ -58,7 +58,7 @@ class Explanation:
         contamination: its rows of ``contamination.parquet``.
         duplicates: what counted as near-identical, if the recipe sought duplicates.
         stands_for: rows that were found to repeat it, the first of them; ``repeats`` counts all.
-        rival: a row about a near-identical picture with the same question and another answer, or None.
+        rival: a row about a near-identical image with the same question and another answer, or None.
         corrections: reviewers' lines about it with what became of each.
     """
 

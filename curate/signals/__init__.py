@@ -12,14 +12,14 @@ from typing import Any
 from PIL import Image
 
 from curate.signals import aspect, cleanvision, clip, entropy, flat, hashes, luminance, nsfw, sharpness, text, thumbnail
-from curate.signals.picture import Picture
+from curate.signals.pixels import Pixels
 
 _MODULES = (hashes, thumbnail, sharpness, luminance, entropy, aspect, flat, cleanvision, clip, nsfw, text)
 SIGNAL_VERSIONS: dict[str, int] = {module.__name__.rpartition(".")[2]: module.VERSION for module in _MODULES}
 SIGNAL_COLUMNS: dict[str, dict[str, str]] = {module.__name__.rpartition(".")[2]: module.COLUMNS for module in _MODULES}
 
-# The classical signals: picture → columns. The models' are in clip.py and nsfw.py, those of texts in text.py.
-IMAGE_SIGNALS: dict[str, Callable[[Picture], dict[str, Any]]] = {
+# The classical signals: image → columns. The models' are in clip.py and nsfw.py, those of texts in text.py.
+IMAGE_SIGNALS: dict[str, Callable[[Pixels], dict[str, Any]]] = {
     "hashes": hashes.hashes,
     "thumbnail": thumbnail.thumbnail,
     "sharpness": sharpness.sharpness,
@@ -37,10 +37,10 @@ def measure_pixels(image: Image.Image, names: Iterable[str], original: Image.Ima
     Args:
         original: the image in the file's own mode, where that is another one.
     """
-    picture = Picture.of(image, original)
+    pixels = Pixels.of(image, original)
     columns: dict[str, Any] = {}
     for name in names:
-        columns.update(IMAGE_SIGNALS[name](picture))
+        columns.update(IMAGE_SIGNALS[name](pixels))
     return columns
 
 

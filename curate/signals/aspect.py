@@ -1,13 +1,13 @@
-"""Shape of the picture as seen."""
+"""Shape of the image as seen."""
 
 from __future__ import annotations
 
-from curate.signals.picture import Picture
+from curate.signals.pixels import Pixels
 
 VERSION = 1
 COLUMNS = {"aspect_ratio": "> 0: width / height after EXIF orientation"}
 
 
-def aspect_ratio(picture: Picture) -> dict[str, float]:
+def aspect_ratio(pixels: Pixels) -> dict[str, float]:
     """Width divided by height."""
-    return {"aspect_ratio": picture.rgb.width / picture.rgb.height}
+    return {"aspect_ratio": pixels.rgb.width / pixels.rgb.height}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curate.signals.picture import words_of
+from curate.signals.pixels import words_of
 
 _WEIGHTS = (241, 691, 68)  # thousandths of R², G², B²
 _STRIP = 1 << 15  # pixels at a time: what fits a near cache
@@ -36,7 +36,7 @@ def brightness_percentiles(rgb: Image.Image, percents: Sequence[int]) -> list[fl
 
 
 def grey_percentile(histogram: NDArray[np.int64], percent: int) -> float:
-    """The same of an 8-bit grey picture, whose brightness is its level / 255, from its (256,) histogram."""
+    """The same of an 8-bit grey image, whose brightness is its level / 255, from its (256,) histogram."""
     reached = histogram.cumsum()
     rank, share = divmod(percent / 100 * (int(reached[-1]) - 1), 1)
     low, high = (
@@ -46,7 +46,7 @@ def grey_percentile(histogram: NDArray[np.int64], percent: int) -> float:
 
 
 def squared(words: Squares) -> Squares:
-    """1000 × squared brightness of pixels as ``picture.words_of`` gives them."""
+    """1000 × squared brightness of pixels as ``image.words_of`` gives them."""
     found = np.empty_like(words)
     spare = np.empty(min(_STRIP, len(words)), np.uint32)
     for start in range(0, len(words), _STRIP):

@@ -1,8 +1,8 @@
 """CleanVision's scores under its own names: low is bad, 1 is good, equal to the library's own values.
 
-They are computed on the picture as CleanVision opens it (its own mode, not turned, alpha ignored), so that
+They are computed on the image as CleanVision opens it (its own mode, not turned, alpha ignored), so that
 thresholds carry over unchanged; its defaults are dark < 0.32, light < 0.05, low_information < 0.3,
-odd_aspect_ratio < 0.35, blurry < 0.29, grayscale = 0. Its seventh, ``odd_size_score``, compares a picture with the
+odd_aspect_ratio < 0.35, blurry < 0.29, grayscale = 0. Its seventh, ``odd_size_score``, compares an image with the
 whole set; it is computed from the stored sizes when rules are evaluated (``curate.rules.columns``), always. Grey with
 alpha, which makes CleanVision fail, is judged as it is seen. Formulas: https://github.com/cleanlab/cleanvision, 0.3.7.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageStat
 
 from curate.signals.brightness import brightness_percentiles, grey_percentile
-from curate.signals.picture import Picture, levels_of
+from curate.signals.pixels import Pixels, levels_of
 from curate.signals.reduction import BICUBIC, reduced, rows_first
 
 VERSION = 1
@@ -32,10 +32,10 @@ _SCALE, _FLAT_SPREAD = 0.01, 0.18
 _DARK, _LIGHT = 99, 5
 
 
-def cleanvision(picture: Picture) -> dict[str, float]:
-    """All scores that need this picture alone."""
-    raw = picture.original
-    dark, light = _brightness(picture)
+def cleanvision(pixels: Pixels) -> dict[str, float]:
+    """All scores that need this image alone."""
+    raw = pixels.original
+    dark, light = _brightness(pixels)
     return {
         "dark_score": dark,
         "light_score": 1 - light,
@@ -46,10 +46,10 @@ def cleanvision(picture: Picture) -> dict[str, float]:
     }
 
 
-def _brightness(picture: Picture) -> tuple[float, float]:
-    raw = picture.original
+def _brightness(pixels: Pixels) -> tuple[float, float]:
+    raw = pixels.original
     if raw.mode == "RGB" or raw.mode in ("LA", "PA", "La"):
-        dark, light = brightness_percentiles(raw if raw.mode == "RGB" else picture.rgb, (_DARK, _LIGHT))
+        dark, light = brightness_percentiles(raw if raw.mode == "RGB" else pixels.rgb, (_DARK, _LIGHT))
         return dark, light
     if raw.mode in ("L", "P"):
         histogram = np.asarray(raw.histogram(), dtype=np.int64)

@@ -37,7 +37,7 @@ class ClipInput:
 def clip_pixels(image: Image.Image, wanted: ClipInput) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 for the model.
 
-    A picture more than 64 times longer than wide is cropped to that at its centre first, so that
+    An image more than 64 times longer than wide is cropped to that at its centre first, so that
     its enlargement fits in memory; the model sees only the centre of it anyhow.
     """
     size = (wanted.width, wanted.height)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.signals.picture import Picture
+from curate.signals.pixels import Pixels
 
 VERSION = 1
 COLUMNS = {"entropy": "0–8 bits: Shannon entropy of the 256-level luminance histogram; 0 is one flat colour"}
 
 
-def entropy(picture: Picture) -> dict[str, float]:
+def entropy(pixels: Pixels) -> dict[str, float]:
     """H = −Σ p log₂ p over the levels that occur."""
-    counts = picture.histogram[picture.histogram > 0]
+    counts = pixels.histogram[pixels.histogram > 0]
     share = counts / counts.sum()
     return {"entropy": float(-(share * np.log2(share)).sum()) + 0.0}

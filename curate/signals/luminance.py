@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curate.signals.picture import Picture
+from curate.signals.pixels import Pixels
 
 VERSION = 1
 PERCENTILES = (1, 5, 50, 95, 99)
@@ -16,9 +16,9 @@ COLUMNS = {
 }
 
 
-def luminance(picture: Picture) -> dict[str, float]:
+def luminance(pixels: Pixels) -> dict[str, float]:
     """Percentiles (inverted CDF: the smallest level that so many percent reach), mean and standard deviation."""
-    histogram = picture.histogram
+    histogram = pixels.histogram
     total = int(histogram.sum())
     mean = float(histogram @ _LEVELS) / total
     variance = float(histogram @ (_LEVELS - mean) ** 2) / total

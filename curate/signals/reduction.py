@@ -1,4 +1,4 @@
-"""Pillow's 8-bit reduction of one band of a picture to a few sizes at once, as exact matrix products.
+"""Pillow's 8-bit reduction of one band of an image to a few sizes at once, as exact matrix products.
 
 A perceptual hash needs 32 × 32 or 9 × 8 pixels of a whole photograph. Pillow filters row by row in integer
 arithmetic; the same sums as products with a (width, outputs) matrix are several times faster, and exact:
@@ -55,7 +55,7 @@ LANCZOS, BICUBIC = Kernel(_lanczos, 3.0), Kernel(_bicubic, 2.0)
 def rows_first(width: int, height: int) -> bool:
     """Whether ``reduced`` gives what Pillow gives.
 
-    Pillow filters rows first unless a picture is much taller than wide (since version 13) or small.
+    Pillow filters rows first unless an image is much taller than wide (since version 13) or small.
     """
     return width >= 64 and 2 * height <= 3 * width
 

@@ -1,14 +1,14 @@
 """How much of an edge's contrast lies in one pixel step: blur without being fooled by flat areas.
 
-Across every edge of the picture (in rows and in columns): r = |I[x+1] − I[x]| / (max − min over the eight
+Across every edge of the image (in rows and in columns): r = |I[x+1] − I[x]| / (max − min over the eight
 pixels around it), taken only where the step is the steepest of four neighbouring ones and the range is at
-least ``gate`` (a quarter of the picture's range, 8 to 24 levels). The score is 100 × the 90th percentile of
+least ``gate`` (a quarter of the image's range, 8 to 24 levels). The score is 100 × the 90th percentile of
 r. A step edge gives 100 however faint; one blurred by a Gaussian of σ pixels gives about 40/σ (38 at σ=1,
 20 at σ=2); a wide ramp gives 1/7, so 14 is the floor. The score depends on edge width only: not on contrast,
-not on how much of the picture is flat, not on its size. Pictures without edges have no score.
+not on how much of the image is flat, not on its size. Images without edges have no score.
 
 Two scales: ``sharpness`` on a copy whose longer side is at most 1024 pixels, ``sharpness_coarse`` on one of
-at most 256 and at most half the picture. Soft at both is blurred; soft only at the fine one is a picture
+at most 256 and at most half the image. Soft at both is blurred; soft only at the fine one is an image
 enlarged beyond its detail. Measuring edge width is the idea of Marziliano et al. 2002 ("A no-reference
 perceptual blur metric"); the ratio and its constants are ours, measured on drawings, photographs and pages.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.signals.picture import Picture, levels_of
+from curate.signals.pixels import Pixels, levels_of
 
 VERSION = 1
 COLUMNS = {
@@ -36,19 +36,19 @@ _QUANTILE = 0.9
 Grey = NDArray[np.uint8]
 
 
-def sharpness(picture: Picture) -> dict[str, float | None]:
+def sharpness(pixels: Pixels) -> dict[str, float | None]:
     """Scores at both scales. Where luminance has no edges, the colour channel of the widest range is asked."""
-    longest = max(picture.rgb.size)
+    longest = max(pixels.rgb.size)
     fine, coarse = -(-longest // _FINE_SIDE), max(2, -(-longest // _COARSE_SIDE))
-    gate = _gate(picture.histogram)
-    levels = picture.levels if fine == 1 else levels_of(picture.grey.reduce(fine))
+    gate = _gate(pixels.histogram)
+    levels = pixels.levels if fine == 1 else levels_of(pixels.grey.reduce(fine))
     scores = {
         "sharpness": _score(levels, gate),
-        "sharpness_coarse": _score(levels_of(picture.grey.reduce(coarse)), gate),
+        "sharpness_coarse": _score(levels_of(pixels.grey.reduce(coarse)), gate),
     }
     if None in scores.values():
-        spread = [high - low for low, high in picture.rgb.getextrema()]  # type: ignore[misc]  # RGB has pairs
-        channel = picture.rgb.getchannel(spread.index(max(spread)))
+        spread = [high - low for low, high in pixels.rgb.getextrema()]  # type: ignore[misc]  # RGB has pairs
+        channel = pixels.rgb.getchannel(spread.index(max(spread)))
         gate = _gate(np.asarray(channel.histogram()))
         for name, factor in zip(scores, (fine, coarse), strict=True):
             if scores[name] is None:

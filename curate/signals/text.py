@@ -1,4 +1,4 @@
-"""What can be said about a conversation and its references without looking at the picture."""
+"""What can be said about a conversation and its references without looking at the image."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _CONTROL = re.compile(
 
 
 def conversation(turns: Sequence[tuple[str, str]], images: int) -> dict[str, Any]:
-    """Facts of a conversation of (role, value) pairs about ``images`` pictures; see ``COLUMNS``."""
+    """Facts of a conversation of (role, value) pairs about ``images`` images; see ``COLUMNS``."""
     questions = [value for role, value in turns if role == "user"]
     answers = [value for role, value in turns if role == "assistant"]
     question = questions[0].replace(IMAGE_MARKER, " ") if questions else ""

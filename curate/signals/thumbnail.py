@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curate.signals.picture import Picture, words_of
+from curate.signals.pixels import Pixels, words_of
 
 VERSION = 2
 SIDE = 16
@@ -20,11 +20,11 @@ _ROWS = 128  # summed at a time; up to 257 bytes fit 16 bits
 Words = NDArray[np.uint32]
 
 
-def thumbnail(picture: Picture) -> dict[str, bytes]:
+def thumbnail(pixels: Pixels) -> dict[str, bytes]:
     """Box average of the RGB image, aspect ratio not kept, as bytes of shape (16, 16, 3)."""
-    if min(picture.rgb.size) < _LARGE:
-        return {"thumbnail": picture.rgb.resize((SIDE, SIDE), Image.Resampling.BOX).tobytes()}
-    return {"thumbnail": averages(picture.rgb).tobytes()}
+    if min(pixels.rgb.size) < _LARGE:
+        return {"thumbnail": pixels.rgb.resize((SIDE, SIDE), Image.Resampling.BOX).tobytes()}
+    return {"thumbnail": averages(pixels.rgb).tobytes()}
 
 
 def averages(rgb: Image.Image) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
-"""Scores between 0 and 1 that are read off a stored CLIP embedding: no picture is opened for them.
+"""Scores between 0 and 1 that are read off a stored CLIP embedding: no image is opened for them.
 
-A prompt set has texts that describe what is sought and texts that describe what else a picture may show. The score
+A prompt set has texts that describe what is sought and texts that describe what else an image may show. The score
 is the share of the former in the softmax over all cosines × ``scale`` (zero-shot classification, Radford et al. 2021,
 arXiv:2103.00020, section 3.1). A linear head is the sigmoid of weight · embedding + bias.
 """

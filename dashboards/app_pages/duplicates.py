@@ -1,4 +1,4 @@
-"""Duplicates: groups of near-identical pictures."""
+"""Duplicates: groups of near-identical images."""
 
 import streamlit as st
 

@@ -12,7 +12,7 @@ _DEFAULT = (
 
 
 def tags_of(folder: Path) -> tuple[str, ...]:
-    """The lines of ``folder/tags.txt``, at most nine, else a set that suits questions about pictures."""
+    """The lines of ``folder/tags.txt``, at most nine, else a set that suits questions about images."""
     try:
         lines = (folder / TAGS_FILE).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -27,7 +27,7 @@ _SHORT = {"Cache-Control": "no-store"}
 
 
 def thumb_url(folder: Folder, sample_id: str, image_keys: Sequence[str | None], size: str, number: int = 0) -> str:
-    """Address of a sample's picture, or of the placeholder when it has no readable one.
+    """Address of a sample's image, or of the placeholder when it has no readable one.
 
     Args:
         size: a key of ``SIZES``.
@@ -43,7 +43,7 @@ def thumb_url(folder: Folder, sample_id: str, image_keys: Sequence[str | None], 
 
 
 def routes(root: Path) -> list[Route]:
-    """The routes that serve pictures of the data folder ``root``."""
+    """The routes that serve images of the data folder ``root``."""
 
     @functools.cache
     def connection() -> Connection:
@@ -58,13 +58,13 @@ def routes(root: Path) -> list[Route]:
             return _placeholder("missing", 404)
         sample_id = request.query_params.get("id", "")
         try:
-            picture = cached(
+            image = cached(
                 root / "cache" / "thumbnails", key, size,
                 lambda: render(image_bytes(connection(), folder, sample_id, key), SIZES[size]),
             )  # fmt: skip
         except NoImageError as problem:
             return _placeholder(problem.reason, 404 if problem.reason in ("missing", "outside") else 200)
-        return Response(picture, media_type=media_type(picture), headers=_IMMUTABLE)
+        return Response(image, media_type=media_type(image), headers=_IMMUTABLE)
 
     def stated(request: Request) -> Response:
         reason = request.path_params["reason"]

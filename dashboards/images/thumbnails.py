@@ -1,4 +1,4 @@
-"""Shrink pictures, and keep the result on disk."""
+"""Shrink images, and keep the result on disk."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ REASONS = {
     "none": "no image",
 }
 _EDITION = "2"  # of what ``render`` makes; another one leaves old thumbnails aside
-_MAGNIFIED_TO = 640  # pixels: tiny pictures grow by whole factors, so that a screen shows their pixels unsmoothed
-_LOSSLESS_BELOW = 256  # small pictures suffer from JPEG, and PNG is small enough
+_MAGNIFIED_TO = 640  # pixels: tiny images grow by whole factors, so that a screen shows their pixels unsmoothed
+_LOSSLESS_BELOW = 256  # small images suffer from JPEG, and PNG is small enough
 _LIMITS = MeasureSettings()  # the same caps as curation
 _DECODING = threading.BoundedSemaphore(2)  # bounds memory: a page asks for dozens at once
 
 
 def render(data: bytes, size: int) -> bytes:
-    """The picture that curation and evaluation see, at most ``size`` pixels on its longest side.
+    """The image that curation and evaluation see, at most ``size`` pixels on its longest side.
 
-    A browser would smooth a tiny picture as it enlarges it, and a sharp one would look blurred.
+    A browser would smooth a tiny image as it enlarges it, and a sharp one would look blurred.
 
-    Returns: PNG for small pictures, JPEG for the others.
+    Returns: PNG for small images, JPEG for the others.
 
     Raises:
         NoImageError: ``too_large`` above the caps of curation, ``unreadable`` for anything else.
@@ -60,7 +60,7 @@ def cached(cache: Path, image_key: str, size: str, make: Callable[[], bytes]) ->
     made = make()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: two requests may render the same picture at once.
+        # A name of its own: two requests may render the same image at once.
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as handle:
             handle.write(made)
         Path(handle.name).replace(path)
@@ -68,7 +68,7 @@ def cached(cache: Path, image_key: str, size: str, make: Callable[[], bytes]) ->
 
 
 def placeholder(reason: str) -> bytes:
-    """A grey SVG picture that states one of ``REASONS``."""
+    """A grey SVG image that states one of ``REASONS``."""
     label = REASONS.get(reason, REASONS["missing"])
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="320" viewBox="0 0 320 320">'
@@ -80,9 +80,9 @@ def placeholder(reason: str) -> bytes:
     ).encode()
 
 
-def media_type(picture: bytes) -> str:
+def media_type(data: bytes) -> str:
     """The type of what ``render`` made."""
-    return "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
+    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
 
 
 def _encode(image: Image.Image, size: int) -> bytes:

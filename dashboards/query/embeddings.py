@@ -23,18 +23,18 @@ from winnow.files import atomic_path, write_json
 _COLUMN = "clip_embedding"
 _BLOCK = 32_768  # rows compared at a time
 _KEY_BYTES = 64  # of a sha256 in hexadecimal
-_SAMPLED = 100  # pictures from which "how near is usual" is learnt
+_SAMPLED = 100  # images from which "how near is usual" is learnt
 _USUAL_PERCENTILE = 5
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """All embedded pictures of a curated set.
+    """All embedded images of a curated set.
 
     Attributes:
-        vectors: float16 (pictures, dimension), unit length, memory-mapped.
-        keys: image key of each row, (pictures,) of 64 ASCII bytes, memory-mapped.
-        usual: 5th percentile, over pictures, of the cosine between one and its nearest other one.
+        vectors: float16 (images, dimension), unit length, memory-mapped.
+        keys: image key of each row, (images,) of 64 ASCII bytes, memory-mapped.
+        usual: 5th percentile, over images, of the cosine between one and its nearest other one.
     """
 
     vectors: NDArray[np.float16]
@@ -56,14 +56,14 @@ def open_embeddings(cache: Path, folder: Folder) -> Embeddings | None:
                 if not done.is_file() and not _write(place, folder):
                     return None
         facts = json.loads(done.read_text())
-        shape = (int(facts["pictures"]), int(facts["width"]))
+        shape = (int(facts["images"]), int(facts["width"]))
         vectors = np.memmap(_file(place, "vectors"), np.float16, "r", shape=shape)
         keys = np.memmap(_file(place, "keys"), f"S{_KEY_BYTES}", "r", shape=shape[:1])
         return Embeddings(vectors, keys, float(facts["usual"]))
 
 
 def embedding_of(connection: Connection, folder: Folder, image_key: str) -> NDArray[np.float32] | None:
-    """The stored embedding of a picture of the set or of an evaluation set that it was compared with."""
+    """The stored embedding of an image of the set or of an evaluation set that it was compared with."""
     parts = [*_parts(folder.path), *folder.path.glob("against/*/signals/part-*.parquet")]
     for part in parts:
         with _readable(folder):
@@ -76,7 +76,7 @@ def embedding_of(connection: Connection, folder: Folder, image_key: str) -> NDAr
 
 
 def search(embeddings: Embeddings, query: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
-    """The ``count`` nearest pictures as (image key, cosine), nearest first, ties by key."""
+    """The ``count`` nearest images as (image key, cosine), nearest first, ties by key."""
     cosines = np.concatenate([block @ query for block in _blocks(embeddings.vectors)])
     count = min(count, len(cosines))
     chosen = np.argpartition(-cosines, count - 1)[:count]
@@ -105,7 +105,7 @@ def _write(place: Path, folder: Folder) -> bool:
     if not total:
         return False
     stored = np.memmap(_file(place, "vectors"), np.float16, "r", shape=(total, width))
-    write_json(_file(place, "index.json"), {"usual": _usual(stored), "pictures": total, "width": width})
+    write_json(_file(place, "index.json"), {"usual": _usual(stored), "images": total, "width": width})
     return True
 
 
@@ -132,7 +132,7 @@ def _blocks(vectors: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
 
 
 def _usual(vectors: NDArray[np.float16]) -> float:
-    """See ``Embeddings.usual``; measured on evenly spread pictures against all."""
+    """See ``Embeddings.usual``; measured on evenly spread images against all."""
     chosen = np.unique(np.linspace(0, len(vectors) - 1, min(_SAMPLED, len(vectors))).astype(int))
     queries = vectors[chosen].astype(np.float32)
     best = np.full(len(chosen), -1.0, dtype=np.float32)

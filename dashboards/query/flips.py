@@ -37,7 +37,7 @@ class Flips:
     """The comparison of two runs on one task.
 
     Attributes:
-        n, images: rows compared, and pictures among them; only_run, only_base: rows that one run has alone.
+        n, images: rows compared, and images among them; only_run, only_base: rows that one run has alone.
         test: the flip matrix and McNemar's exact test (A is the baseline).
         difference, low, high: change of the share of right answers; detectable: the smallest that would be seen.
         slices: change per slice, by q.

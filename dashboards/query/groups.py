@@ -11,7 +11,7 @@ from dashboards.query.rows import Case, case_of
 
 @dataclass(frozen=True)
 class Member:
-    """One picture of a group, and the rows about it.
+    """One image of a group, and the rows about it.
 
     Attributes:
         case: the first of its rows, one that was dropped as a duplicate if there is any.
@@ -31,7 +31,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that count as copies of one another, the kept one first."""
+    """Images that count as copies of one another, the kept one first."""
 
     name: str
     members: tuple[Member, ...]

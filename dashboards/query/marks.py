@@ -21,9 +21,9 @@ class Marks:
     """The rows of one evaluation in file order, 21 bytes each.
 
     Attributes:
-        asked: (rows,) hash of id, task, pictures, question and references. 64 bits stand for them: two of a
+        asked: (rows,) hash of id, task, images, question and references. 64 bits stand for them: two of a
             million rows agree by chance in one evaluation of ten million.
-        image: (rows,) code of the row's pictures, by first occurrence; a row without any has its own.
+        image: (rows,) code of the row's images, by first occurrence; a row without any has its own.
         correct: (rows,) RIGHT, WRONG or NO_VERDICT.
         task: (rows,) name of the task, coded.
     """

@@ -14,7 +14,7 @@ _LISTED = 50
 
 @dataclass(frozen=True)
 class Match:
-    """A training row with the same picture.
+    """A training row with the same image.
 
     Attributes:
         decision: what curation did with it.
@@ -46,9 +46,9 @@ class Matches:
 
 
 def matches_of(connection: Connection, folder: Folder, sample_id: str, image_keys: Sequence[str | None]) -> Matches:
-    """What a curated set recorded about a row's picture.
+    """What a curated set recorded about a row's image.
 
-    Leaks are training rows whose picture matches the picture of this evaluation row. Copies are
+    Leaks are training rows whose image matches the image of this evaluation row. Copies are
     rows that were dropped or flagged because of this row.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Failure → the training pictures nearest to it, what was asked about them, and what curation did with the rows."""
+"""Failure → the training images nearest to it, what was asked about them, and what curation did with the rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dashboards.query.embeddings import embedding_of, open_embeddings, search
 from dashboards.query.engine import Connection, fetch
 from winnow.records import normalized
 
-IDENTICAL = 0.995  # cosine from which two pictures are taken for the same one
+IDENTICAL = 0.995  # cosine from which two images are taken for the same one
 _ROWS_EACH = 6
 
 
@@ -29,7 +29,7 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class Neighbor:
-    """A training picture: its cosine, how many rows are about it, and some of them, same question first."""
+    """A training image: its cosine, how many rows are about it, and some of them, same question first."""
 
     image_key: str
     cosine: float
@@ -39,11 +39,11 @@ class Neighbor:
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest pictures of one curated set, and what they say about a failure.
+    """The nearest images of one curated set, and what they say about a failure.
 
     Attributes:
-        usual: how near a training picture's nearest other one is, for 95% of them.
-        contradicting: kept rows that ask the same about the same picture and answer otherwise.
+        usual: how near a training image's nearest other one is, for 95% of them.
+        contradicting: kept rows that ask the same about the same image and answer otherwise.
         problem: why there are no neighbours, '' otherwise.
     """
 
@@ -55,12 +55,12 @@ class Nearest:
 
     @property
     def is_far(self) -> bool:
-        """A coverage gap: nothing in the training set is as near as training pictures are to each other."""
+        """A coverage gap: nothing in the training set is as near as training images are to each other."""
         return bool(self.neighbors) and self.neighbors[0].cosine < self.usual
 
     @property
     def is_identical(self) -> bool:
-        """A leak: the picture itself was trained on, or one that CLIP cannot tell from it, in a kept row."""
+        """A leak: the image itself was trained on, or one that CLIP cannot tell from it, in a kept row."""
         kept = (n for n in self.neighbors if any(row.decision != "drop" for row in n.rows))
         return any(neighbor.cosine >= IDENTICAL for neighbor in kept)
 
@@ -69,10 +69,10 @@ def nearest(
     connection: Connection, cache: Path, folder: Folder, image_key: str, question: str, references: Sequence[str],
     *, of_training: bool, count: int = 8,
 ) -> Nearest:  # fmt: skip
-    """The ``count`` training pictures nearest to ``image_key``.
+    """The ``count`` training images nearest to ``image_key``.
 
     Args:
-        of_training: the picture belongs to the set itself, so it is left out of its own neighbours.
+        of_training: the image belongs to the set itself, so it is left out of its own neighbours.
 
     Raises:
         UserError: a table of the folder is broken.
@@ -82,9 +82,7 @@ def nearest(
         return Nearest(folder, problem="No CLIP embeddings are stored: add `clip` under `signals:` and curate again.")
     query = embedding_of(connection, folder, image_key)
     if query is None:
-        return Nearest(
-            folder, problem="This picture was not measured: list its set under `contamination:`, `against:`."
-        )
+        return Nearest(folder, problem="This image was not measured: list its set under `contamination:`, `against:`.")
     found = search(embeddings, query, count + 1)
     found = [item for item in found if not (of_training and item[0] == image_key)][:count]
     rows = _rows_about(connection, folder, [key for key, _ in found], question)

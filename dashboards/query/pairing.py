@@ -17,7 +17,7 @@ class Pairing:
     """Two runs row by row.
 
     Attributes:
-        partner: (rows of the run,) row of the baseline with the same id, task, pictures, question and references;
+        partner: (rows of the run,) row of the baseline with the same id, task, images, question and references;
             -1 where there is none.
         before: (rows of the run,) the baseline's RIGHT, WRONG or NO_VERDICT there, NOT_ASKED without a partner.
     """

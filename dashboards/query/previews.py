@@ -120,7 +120,7 @@ def histogram(found: NDArray[np.float64]) -> Histogram:
 def distinct(found: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The different known values, ascending, and where each occurs first.
 
-    One picture has many questions: different values show more than the same picture again.
+    One image has many questions: different values show more than the same image again.
     """
     known = np.flatnonzero(~np.isnan(found))
     different, first = np.unique(found[known], return_index=True)

@@ -35,15 +35,15 @@ def fates(sets: tuple[Folder, ...], sample_id: str) -> list[curation.Fate]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def matches(sets: tuple[Folder, ...], sample_id: str, image_keys: tuple[str | None, ...]) -> list[Matches]:
-    """The training rows that each curated set matched to a row and its pictures."""
+    """The training rows that each curated set matched to a row and its images."""
     return [matches_of(connection(), folder, sample_id, image_keys) for folder in sets]
 
 
-@st.cache_data(max_entries=64, show_spinner="Comparing with the training pictures")
+@st.cache_data(max_entries=64, show_spinner="Comparing with the training images")
 def nearest(
     folder: Folder, image_key: str, question: str, references: tuple[str, ...], of_training: bool
 ) -> neighbors.Nearest:
-    """The training pictures nearest to a picture."""
+    """The training images nearest to an image."""
     cache = data_root() / "cache"
     return neighbors.nearest(connection(), cache, folder, image_key, question, references, of_training=of_training)
 

@@ -34,7 +34,7 @@ def thresholds(folder: Folder) -> list[Threshold]:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def threshold_values(folder: Folder, threshold: Threshold) -> np.ndarray:
-    """What a threshold compares, one value a row and picture."""
+    """What a threshold compares, one value a row and image."""
     return previews.values(_facts(folder, threshold.rule), threshold)
 
 

@@ -1,4 +1,4 @@
-"""Name and mark, drawn as text so that no font, icon or picture is fetched from anywhere."""
+"""Name and mark, drawn as text so that no font, icon or image is fetched from anywhere."""
 
 _MARK = (
     '<path d="M6 8h28l-10.5 13v12l-7 4V21z" fill="#1c929d"/>'

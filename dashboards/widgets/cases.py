@@ -1,4 +1,4 @@
-"""Cards of training rows: picture, question, answer, fate."""
+"""Cards of training rows: image, question, answer, fate."""
 
 from __future__ import annotations
 

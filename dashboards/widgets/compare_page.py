@@ -50,14 +50,14 @@ def _numbers(found: Flips) -> None:
         interval = (
             f"95% {difference_interval(found.low, found.high, is_share=True)}"
             if found.low is not None and found.high is not None
-            else "no interval: one picture"
+            else "no interval: one image"
         )
         count_card("Right answers", difference(found.difference, is_share=True), interval, "paired, clustered by image")
         test = found.test
         count_card("McNemar, mid-p", _p(test.p_mid), f"exact {_p(test.p_exact)}", "rows taken as independent")
         seen = "–" if found.detectable is None else f"{100 * found.detectable:.1f} points"
         count_card("Smallest visible change", seen, "with 80% power")
-        count_card("Rows compared", f"{found.n:,}", f"{found.images:,} pictures",
+        count_card("Rows compared", f"{found.n:,}", f"{found.images:,} images",
                    f"{left_out:,} left out: asked by one run only" if left_out else "none left out")  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Duplicates: each group's pictures side by side, what binds them, and a way to keep one after all."""
+"""Duplicates: each group's images side by side, what binds them, and a way to keep one after all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dashboards.widgets.reviewer import reviewer
 from winnow.errors import UserError
 
 _GROUPS_A_PAGE = 24
-_SMALL = 2  # pictures of a group that takes half the width
+_SMALL = 2  # images of a group that takes half the width
 _FAILED = "duplicates_failed"
 
 
@@ -62,7 +62,7 @@ def _rows(groups: list[tuple[int, Group]]) -> list[list[tuple[int, Group]]]:
 def _group(folder: Folder, group: Group, number: int, kept: set[str]) -> None:
     with st.container(border=True, height="stretch", key=f"group_{number}"):
         rows = sum(len(member.replaced) for member in group.members)
-        st.caption(f"Group {number:,} · {len(group.members)} pictures · {rows:,} rows replaced")
+        st.caption(f"Group {number:,} · {len(group.members)} images · {rows:,} rows replaced")
         if len(group.members) <= _SMALL:  # a grid would put them below each other
             for place, (column, member) in enumerate(zip(st.columns(_SMALL), group.members, strict=False)):
                 with column:

@@ -44,14 +44,14 @@ def _distance(fate: Fate) -> str:
 
 
 def leaks(found: Matches) -> None:
-    """Training rows that show the picture of an evaluation row."""
+    """Training rows that show the image of an evaluation row."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.text(f"Curated set {found.folder.name}")
             if found.leak_count:
-                st.badge(f"{found.leak_count:,} training rows show this picture", color="orange")
+                st.badge(f"{found.leak_count:,} training rows show this image", color="orange")
             elif found.checked:
-                st.badge("no training row shows this picture", color="green")
+                st.badge("no training row shows this image", color="green")
             else:
                 st.badge("not compared with evaluation data", color="gray")
         if found.leaks:

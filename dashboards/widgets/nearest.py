@@ -20,7 +20,7 @@ def nearest_panel(
     sets: tuple[Folder, ...], sample_id: str, image_keys: tuple[str | None, ...], question: str,
     references: tuple[str, ...], of_training: str,
 ) -> None:  # fmt: skip
-    """A button (key N), and below it the nearest pictures of every curated set.
+    """A button (key N), and below it the nearest images of every curated set.
 
     Args:
         of_training: name of the set that the row itself belongs to, '' for a row of an evaluation.
@@ -32,7 +32,7 @@ def nearest_panel(
     if not shown:
         return
     if key is None:
-        st.caption("This row has no picture to compare.")
+        st.caption("This row has no image to compare.")
         return
     for folder in sets:
         found = state.nearest(folder, key, question, references, of_training == folder.name)
@@ -58,12 +58,12 @@ def _one_set(found: Nearest, sample_id: str) -> None:
 
 def _verdicts(found: Nearest) -> None:
     if found.is_identical:
-        st.badge("leak: a kept row shows this picture", icon=":material/warning:", color="red")
+        st.badge("leak: a kept row shows this image", icon=":material/warning:", color="red")
     if found.is_far:
         st.badge(
             "coverage gap", icon=":material/travel_explore:", color="orange",
-            help=f"The nearest training picture is farther away (cosine below {found.usual:.3f}) than 95% of the"
-            " training pictures are from their own nearest one.",
+            help=f"The nearest training image is farther away (cosine below {found.usual:.3f}) than 95% of the"
+            " training images are from their own nearest one.",
         )  # fmt: skip
     if found.contradicting:
         count = len(found.contradicting)
@@ -72,7 +72,7 @@ def _verdicts(found: Nearest) -> None:
             icon=":material/balance:", color="red",
         )  # fmt: skip
     if not (found.problem or found.is_identical or found.is_far or found.contradicting):
-        st.badge("covered: near pictures, none the same", color="green")
+        st.badge("covered: near images, none the same", color="green")
 
 
 def _neighbor(folder: Folder, neighbor: Neighbor, key: str, sample_id: str) -> None:

@@ -1,4 +1,4 @@
-"""One sample in full: its picture, its references, what every run said."""
+"""One sample in full: its image, its references, what every run said."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def labelled(label: str, text: str) -> None:
         st.text(text)
 
 
-def pictures(folder: Folder, sample_id: str, image_keys: Sequence[str | None]) -> None:
+def images(folder: Folder, sample_id: str, image_keys: Sequence[str | None]) -> None:
     """All images of a sample, below each other."""
-    with st.container(key="pictures"):
+    with st.container(key="images"):
         for number in range(max(len(image_keys), 1)):
             st.image(thumb_url(folder, sample_id, image_keys, "full", number), width="stretch", alt="")
 

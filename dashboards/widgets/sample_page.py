@@ -15,7 +15,7 @@ from dashboards.widgets.command import same_in_terminal
 from dashboards.widgets.history import copies, curated_fate, leaks
 from dashboards.widgets.nearest import nearest_panel
 from dashboards.widgets.review_bar import review_bar
-from dashboards.widgets.sample_card import pictures, question_and_references, said_by, slices
+from dashboards.widgets.sample_card import images, question_and_references, said_by, slices
 from dashboards.widgets.walk import walk
 
 
@@ -32,7 +32,7 @@ def choose_sample(shown: str) -> str:
 
 
 def show_sample(catalog: Catalog, view: View | None, sample_id: str) -> None:
-    """Picture, question, references, answers of all runs, and what curation said."""
+    """Image, question, references, answers of all runs, and what curation said."""
     runs, sets = tuple(catalog.finished("evals")), tuple(catalog.finished("curated"))
     said = state.answers_of_all(runs, sample_id)
     fates = state.fates(sets, sample_id)
@@ -44,7 +44,7 @@ def show_sample(catalog: Catalog, view: View | None, sample_id: str) -> None:
         return
     left, right = st.columns([1, 3], gap="medium")
     with left:
-        _picture(answered, fates)
+        _image(answered, fates)
         st.code(sample_id, language=None, wrap_lines=True)
     with right:
         subject = subject_of(answered, fates)
@@ -65,12 +65,12 @@ def _commands(answered: list[Said], fates: list[Fate], sample_id: str) -> str:
     return "\n".join([*lines, *(explain_row(fate.folder, sample_id) for fate in fates)])
 
 
-def _picture(answered: list[Said], fates: list[Fate]) -> None:
+def _image(answered: list[Said], fates: list[Fate]) -> None:
     if answered and (answer := answered[0].answer):
-        pictures(answered[0].run, answer.sample_id, answer.image_keys)
+        images(answered[0].run, answer.sample_id, answer.image_keys)
         slices(answer.slices)
     else:
-        pictures(fates[0].folder, fates[0].sample_id, fates[0].image_keys)
+        images(fates[0].folder, fates[0].sample_id, fates[0].image_keys)
 
 
 def _chosen_first(said: list[Said], view: View | None) -> list[Said]:

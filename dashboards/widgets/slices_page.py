@@ -73,7 +73,7 @@ def _name(one: Slice) -> str:
 
 
 def _ends(one: Slice) -> tuple[float, float]:
-    """The interval; slices of one picture have none, and are never listed."""
+    """The interval; slices of one image have none, and are never listed."""
     excess = one.excess
     return (excess.excess, excess.excess) if excess.low is None or excess.high is None else (excess.low, excess.high)
 

@@ -50,7 +50,7 @@ def _moved(folder: Folder, threshold: Threshold) -> None:
     number = st.slider(
         "Number", low, high, threshold.number, step=(high - low) / _STEPS, format="%.4g",
         key=f"number_{threshold.label}",
-        help="Over stored signals: no picture is opened. Duplicates and contamination stay as they were found.",
+        help="Over stored signals: no image is opened. Duplicates and contamination stay as they were found.",
     )  # fmt: skip
     preview = state.threshold_preview(folder, threshold, number)
     _counts(preview, threshold)
@@ -98,7 +98,7 @@ def histogram_chart(found: Histogram, threshold: Threshold, number: float) -> al
         .encode(
             x=alt.X("from:Q", bin="binned", title=threshold.left),
             x2="to:Q",
-            y=alt.Y("images:Q", title="rows × pictures"),
+            y=alt.Y("images:Q", title="rows × images"),
             color=alt.Color(
                 "side:N",
                 scale=alt.Scale(domain=["fires", "does not fire"], range=["#d55e00", "#9aa4b2"]),

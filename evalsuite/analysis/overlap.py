@@ -1,6 +1,6 @@
-"""Which pictures of an evaluation the model was trained on, from the signals of the curated set.
+"""Which images of an evaluation the model was trained on, from the signals of the curated set.
 
-A picture is touched when its bytes, or a picture that looks the same (``curate.duplicates``: a hash
+An image is touched when its bytes, or an image that looks the same (``curate.duplicates``: a hash
 proposes, the thumbnail confirms), are among those that curation kept for training.
 """
 

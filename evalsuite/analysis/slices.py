@@ -1,6 +1,6 @@
 """Kinds of rows on which a run makes more errors than elsewhere: one property, or two together.
 
-What a row is like, as named values: from its slice columns, question, answer and picture.
+What a row is like, as named values: from its slice columns, question, answer and image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from evalsuite.statistics import Floats, Slice, property_of
 from winnow.errors import UserError
 from winnow.records import majority
 
-# Signals of a curated set that say something about the picture's quality or shape.
+# Signals of a curated set that say something about the image's quality or shape.
 SIGNALS = {
     "sharpness": "sharpness", "luminance_p50": "brightness", "contrast": "contrast", "entropy": "entropy",
     "aspect_ratio": "aspect ratio", "flat": "flat area", "pixels": "pixels",
@@ -35,7 +35,7 @@ def properties(rows: Sequence[Row], curated: Path | None) -> dict[str, list[str]
     """Property → its value for every row, '' where it has none; only properties with 2 to 40 values.
 
     Args:
-        curated: folder of a curated set whose signals describe the pictures, if there is one.
+        curated: folder of a curated set whose signals describe the images, if there is one.
     """
     found: dict[str, list[str]] = {}
     for column in sorted({key for row in rows for key in row if key.startswith(SLICE)}):
@@ -48,14 +48,14 @@ def properties(rows: Sequence[Row], curated: Path | None) -> dict[str, list[str]
     found["question opens with"] = [" ".join(row["question"].lower().split()[:2]) for row in rows]
     found["words in question"] = quarters([float(len(row["question"].split())) for row in rows])
     found["agreement of references"] = [_agreement(row["references"]) for row in rows]
-    found["pictures"] = [str(len(row["image_keys"])) for row in rows]
+    found["images"] = [str(len(row["image_keys"])) for row in rows]
     if curated is not None:
-        found.update(_of_pictures(rows, curated))
+        found.update(_of_images(rows, curated))
     return {name: values for name, values in found.items() if 2 <= len(set(values) - {""}) <= _MOST_VALUES}
 
 
-def _of_pictures(rows: Sequence[Row], curated: Path) -> dict[str, list[str]]:
-    """The signals of each row's first picture, in quarters of the rows."""
+def _of_images(rows: Sequence[Row], curated: Path) -> dict[str, list[str]]:
+    """The signals of each row's first image, in quarters of the rows."""
     keys = {row["image_keys"][0]: None for row in rows if row["image_keys"]}
     stored = stored_signals(curated, keys, [*(name for name in SIGNALS if name != "pixels"), "width", "height"])
 
@@ -119,7 +119,7 @@ def find_slices(folder: Path, *, only: str | None, curated: Path | None, min_row
 
     Args:
         only: one task; None takes all.
-        curated: curated folder with signals of the pictures; None takes the recipe's training set.
+        curated: curated folder with signals of the images; None takes the recipe's training set.
         min_rows: smaller slices are left out, as are those with fewer than 10 images.
 
     Raises:

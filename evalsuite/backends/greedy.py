@@ -97,8 +97,8 @@ def prepare(unit: Unit, processor: Any, placeholder: str | None) -> Prepared:
     if not good:
         return Prepared((), refused, None, None, [])
     if placeholder is None:
-        pictures = [[images[key] for key in request.image_keys] for request in good]
-        batch = _tensors(processor, [request.chat for request in good], pictures)
+        of_each = [[images[key] for key in request.image_keys] for request in good]
+        batch = _tensors(processor, [request.chat for request in good], of_each)
         return Prepared(good, refused, batch, None, list(range(len(good))))
     heads: dict[tuple[str, tuple[str, ...]], int] = {}
     parts = [split_chat(request.chat, placeholder) for request in good]

@@ -4,7 +4,7 @@ Ask a server many questions at a time: as many as it answers well, again where t
 
 Ask a server one question, again where that may help.
 
-Pictures as data URIs: their own bytes where servers can read them, encoded anew where not.
+Images as data URIs: their own bytes where servers can read them, encoded anew where not.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _QUALITIES = (95, 88, 80)
 
 
 class Unreadable(ValueError):
-    """The file is no picture that can be sent; the text says why."""
+    """The file is no image that can be sent; the text says why."""
 
 
 @lru_cache(maxsize=32)
 def data_uri(file: str, image_key: str, cap: int) -> str:
-    """The picture as a data URI of at most ``cap`` bytes before base64.
+    """The image as a data URI of at most ``cap`` bytes before base64.
 
     Args:
         image_key: sha256 of the bytes, so that a file that changed is not taken from the cache.
@@ -190,17 +190,17 @@ class Asker:
 
 
 def fill_in(request: Request, cap: int) -> list[Any]:
-    """The request's messages with pictures in place of their blocks.
+    """The request's messages with images in place of their blocks.
 
     Raises:
-        Unreadable: a picture cannot be sent.
+        Unreadable: an image cannot be sent.
     """
     messages: list[Any] = json.loads(request.chat)
-    pictures = iter(zip(request.images, request.image_keys, strict=True))
+    left = iter(zip(request.images, request.image_keys, strict=True))
     for message in messages:
         for place, block in enumerate(message["content"]):
             if block["type"] == "image":
-                file, key = next(pictures)
+                file, key = next(left)
                 message["content"][place] = {"type": "image_url", "image_url": {"url": data_uri(file, key, cap)}}
     return messages
 

@@ -1,4 +1,4 @@
-"""Which rows are shown as pictures, and the pictures as data URIs."""
+"""Which rows are shown as images, and the images as data URIs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Card:
     """One row as the report shows it.
 
     Attributes:
-        picture: data URI of the first image, or None with ``why_not``.
+        image: data URI of the first image, or None with ``why_not``.
         shown_score: on the headline metric, '' where a row is simply right or wrong.
         before: the baseline's answer, where two runs are compared.
     """
 
     sample_id: str
-    picture: str | None
+    shown: str | None
     why_not: str
     question: str
     references: list[str]
@@ -73,11 +73,11 @@ def cards(result: TaskResult, indices: Iterable[int], root: Path, before: dict[s
 
 
 def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, str] | None) -> Card:
-    picture, why_not = data_uri(row["images"][0], root) if row["images"] else (None, "no image")
+    shown, why_not = data_uri(row["images"][0], root) if row["images"] else (None, "no image")
     references = distinct(row["references"])
     return Card(
         sample_id=row["sample_id"],
-        picture=picture,
+        shown=shown,
         why_not=why_not,
         question=row["question"],
         references=references[:_REFERENCES],
@@ -97,7 +97,7 @@ def distinct(texts: Sequence[str]) -> list[str]:
 
 
 def data_uri(path: str, root: Path) -> tuple[str | None, str]:
-    """A picture of at most 240 pixels a side as a PNG data URI, or None and why."""
+    """An image of at most 240 pixels a side as a PNG data URI, or None and why."""
     found = locate(path, str(root.resolve()), max_bytes=MAX_BYTES)
     if found.file is None:
         return None, found.error or "missing"

@@ -72,7 +72,7 @@ def wins_sentence(task: Mapping[str, Any]) -> str:
 
 
 def finding_sentences(task: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
-    """What is known about training pictures among the rows, and about reviewers' corrections."""
+    """What is known about training images among the rows, and about reviewers' corrections."""
     return [sentence for sentence in (_overlap_sentence(task, scores), _corrected_sentence(task)) if sentence]
 
 
@@ -82,9 +82,9 @@ def _overlap_sentence(task: Mapping[str, Any], scores: Mapping[str, Any]) -> str
         return ""
     clean, touched = entry["clean"], entry["touched"]
     if not touched["n"]:
-        return f"No row shows a picture that {facts['training_set']} kept for training."
+        return f"No row shows an image that {facts['training_set']} kept for training."
     text = (
-        f"{touched['n']:,} rows show a picture that {facts['training_set']} kept for training: {title(metric)} is "
+        f"{touched['n']:,} rows show an image that {facts['training_set']} kept for training: {title(metric)} is "
         f"{number(metric, touched[metric]['value'])} on them"
     )
     if not clean["n"]:

@@ -69,7 +69,7 @@ def batch_size(recipe: EvalRecipe) -> int:
 
 
 def draw(requests: Sequence[Request], count: int, seed: int) -> list[Request]:
-    """About ``count`` requests: all questions about pictures drawn at random, so that batches share pictures as in
+    """About ``count`` requests: all questions about images drawn at random, so that batches share images as in
     the run."""
     groups: dict[tuple[str, ...], list[Request]] = {}
     for request in requests:

@@ -9,7 +9,7 @@ say the same. Of it everything but failures is kept, so that a run that was kill
 
 What a run depends on, as digests: equal ones mean that a finished run is up to date.
 
-What a run finds out about itself: rows that show training pictures, answers that depend on the batch.
+What a run finds out about itself: rows that show training images, answers that depend on the batch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CHECKED = {"model", "server", "tasks", "limit", "batch_size", "seed", "check_ba
 
 
 def find_overlap(recipe: EvalRecipe, asked: Sequence[Asked], rows: Mapping[str, list[Row]]) -> dict[str, Any]:
-    """Mark rows whose picture is in the recipe's training set; returns how many pictures are, and by what."""
+    """Mark rows whose image is in the recipe's training set; returns how many images are, and by what."""
     if recipe.training_set is None:
         return {}
     files = {

@@ -1,6 +1,6 @@
 """Intervals for scores of samples that share images.
 
-Questions about one picture are not independent, so resampling draws whole clusters (images), not
+Questions about one image are not independent, so resampling draws whole clusters (images), not
 rows. Every estimate here is a function of sums over rows: a mean needs two sums, corpus BLEU ten.
 Rows are summed per cluster once, and each resample is one row of a matrix product.
 """

@@ -35,7 +35,7 @@ class Collator:
 
     Attributes:
         max_pixels: larger images are scaled down to this area.
-        always_image: a batch of text alone gets one more row with a blank picture and no label, so that
+        always_image: a batch of text alone gets one more row with a blank image and no label, so that
             every process runs the vision tower: sharded training (FSDP, ZeRO-3) would wait for ever.
     """
 

@@ -1,6 +1,6 @@
 """The run's report: what was trained, how the loss went, what was forgotten.
 
-The loss curve as a picture beside the adapter.
+The loss curve as an image beside the adapter.
 
 The model card beside the adapter: what it is, what it learnt from, how to load it.
 """

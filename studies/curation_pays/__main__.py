@@ -41,7 +41,7 @@ def main(
         int | None,
         typer.Option(min=1, help="Trainings at a time. [default: 1 on a GPU, else one a core, up to 4; 5 GB each]"),
     ] = None,
-    photos: Annotated[int, typer.Option(min=20, help="Pictures of each kind in the study of photographs.")] = 120,
+    photos: Annotated[int, typer.Option(min=20, help="Images of each kind in the study of photographs.")] = 120,
 ) -> None:
     """Show whether curation pays: train on dirty, curated and clean data for the same number of steps, and compare.
 

@@ -32,7 +32,7 @@ class Arm:
     """A finished arm.
 
     Attributes:
-        ids, images: (n,) test rows and the pictures that they ask about, in the order of the test file.
+        ids, images: (n,) test rows and the images that they ask about, in the order of the test file.
         right: (n,) 1.0 or 0.0; an answer that could not be read counts as wrong.
         losses: loss per training row.
     """

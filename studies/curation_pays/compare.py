@@ -1,6 +1,6 @@
 """Arms compared on the same test rows: accuracy, paired differences and the share of the gap that is won back.
 
-Intervals are bootstrapped over both things that would be drawn anew in another proof: the pictures asked about, the
+Intervals are bootstrapped over both things that would be drawn anew in another proof: the images asked about, the
 same for all arms, and the trainings, which differ by their seed.
 """
 
@@ -30,11 +30,11 @@ class Group:
 
     Attributes:
         right: (seeds, n) outcomes on the rows that are compared.
-        clusters: (n,) codes of the pictures asked about: questions about one picture are not independent.
+        clusters: (n,) codes of the images asked about: questions about one image are not independent.
     """
 
     def __init__(self, arms: Sequence[Arm], without: Collection[str] = ()) -> None:
-        """Take the rows of all arms but those about the pictures ``without``.
+        """Take the rows of all arms but those about the images ``without``.
 
         Raises:
             UserError: the arms answered different rows.
@@ -54,7 +54,7 @@ def accuracy(group: Group) -> dict[str, Any]:
     spread = float(seeds.std(ddof=1)) if len(seeds) > 1 else None
     return {
         "accuracy": float(seeds.mean()), "low": low, "high": high,
-        "n": group.right.shape[1], "pictures": int(group.clusters.max()) + 1,
+        "n": group.right.shape[1], "images": int(group.clusters.max()) + 1,
         "seeds": [float(one) for one in seeds], "seed_std": spread,
     }  # fmt: skip
 
@@ -91,7 +91,7 @@ def won_back(dirty: Group, curated: Group, clean: Group) -> dict[str, Any]:
 
 
 def _drawn(groups: Sequence[Group], estimate: Callable[[Floats], Floats]) -> Floats:
-    """(replicates,) estimates on pictures and trainings drawn anew; empty below two pictures.
+    """(replicates,) estimates on images and trainings drawn anew; empty below two images.
 
     Means of k trainings drawn from k vary by too little, by sqrt((k-1)/k); that is put right.
 

@@ -1,4 +1,4 @@
-"""Pictures of four kinds and altered copies of them, for measuring what counts as the same picture."""
+"""Images of four kinds and altered copies of them, for measuring what counts as the same image."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def drawings(count: int, rng: np.random.Generator) -> list[Image.Image]:
     """easy-vqa's: one flat shape on a flat ground, 64 pixels; no two are equal."""
     folder = Path(easy_vqa.__file__).parent / "data/train/images"
     files = sorted(folder.glob("*.png"))
-    pictures: dict[bytes, Image.Image] = {}
+    images: dict[bytes, Image.Image] = {}
     for k in rng.permutation(len(files)):
-        picture = Image.open(files[k]).convert("RGB")
-        pictures.setdefault(picture.tobytes(), picture)
-        if len(pictures) == count:
+        image = Image.open(files[k]).convert("RGB")
+        images.setdefault(image.tobytes(), image)
+        if len(images) == count:
             break
-    return list(pictures.values())
+    return list(images.values())
 
 
 def pages(count: int, rng: np.random.Generator) -> list[Image.Image]:
@@ -56,7 +56,7 @@ def pages(count: int, rng: np.random.Generator) -> list[Image.Image]:
 
 
 def forms(count: int, rng: np.random.Generator) -> list[Image.Image]:
-    """The same printed form, filled in differently: the hardest pictures to tell apart."""
+    """The same printed form, filled in differently: the hardest images to tell apart."""
     blank = _page(np.random.default_rng(1), heading=True, lines=12)
     pen = ImageDraw.Draw(blank)
     for row in range(8):
@@ -99,36 +99,36 @@ KINDS: dict[str, Callable[[int, np.random.Generator], list[Image.Image]]] = {
 
 
 def _encoded(kind: str, quality: int) -> Callable[[Image.Image], Image.Image]:
-    def encode(picture: Image.Image) -> Image.Image:
+    def encode(image: Image.Image) -> Image.Image:
         buffer = BytesIO()
-        picture.save(buffer, kind, quality=quality)
+        image.save(buffer, kind, quality=quality)
         return Image.open(buffer).convert("RGB")
 
     return encode
 
 
 def _resized(factor: float) -> Callable[[Image.Image], Image.Image]:
-    return lambda picture: picture.resize((round(picture.width * factor), round(picture.height * factor)))
+    return lambda image: image.resize((round(image.width * factor), round(image.height * factor)))
 
 
 def _cropped(share: float) -> Callable[[Image.Image], Image.Image]:
-    def crop(picture: Image.Image) -> Image.Image:
-        left, top = round(picture.width * share), round(picture.height * share)
-        return picture.crop((left, top, picture.width - left, picture.height - top))
+    def crop(image: Image.Image) -> Image.Image:
+        left, top = round(image.width * share), round(image.height * share)
+        return image.crop((left, top, image.width - left, image.height - top))
 
     return crop
 
 
-def _watermarked(picture: Image.Image) -> Image.Image:
-    layer = Image.new("RGBA", picture.size)
-    size = max(8, picture.width // 10)
+def _watermarked(image: Image.Image) -> Image.Image:
+    layer = Image.new("RGBA", image.size)
+    size = max(8, image.width // 10)
     ImageDraw.Draw(layer).text(
-        (picture.width * 0.55, picture.height - 1.4 * size), "© photo", (255, 255, 255, 150), _font(size)
+        (image.width * 0.55, image.height - 1.4 * size), "© photo", (255, 255, 255, 150), _font(size)
     )
-    return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB")
+    return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
 
 
-# The first group is what a radius has to find: the same picture, stored in another way.
+# The first group is what a radius has to find: the same image, stored in another way.
 STORED_ANEW: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG, quality 90": _encoded("JPEG", 90),
     "JPEG, quality 60": _encoded("JPEG", 60),
@@ -136,35 +136,35 @@ STORED_ANEW: dict[str, Callable[[Image.Image], Image.Image]] = {
     "WebP, quality 60": _encoded("WEBP", 60),
     "half as wide": _resized(0.5),
     "1.5 times as wide": _resized(1.5),
-    "half as wide, JPEG 75": lambda picture: _encoded("JPEG", 75)(_resized(0.5)(picture)),
+    "half as wide, JPEG 75": lambda image: _encoded("JPEG", 75)(_resized(0.5)(image)),
 }
 EDITED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "watermark": _watermarked,
-    "brightness +10%": lambda picture: ImageEnhance.Brightness(picture).enhance(1.1),
-    "brightness -25%": lambda picture: ImageEnhance.Brightness(picture).enhance(0.75),
+    "brightness +10%": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
+    "brightness -25%": lambda image: ImageEnhance.Brightness(image).enhance(0.75),
     "cropped by 2%": _cropped(0.01),
     "cropped by 10%": _cropped(0.05),
-    "greyscale": lambda picture: picture.convert("L").convert("RGB"),
-    "turned by 2 degrees": lambda picture: picture.rotate(2, Image.Resampling.BICUBIC),
-    "turned by 90 degrees": lambda picture: picture.transpose(Image.Transpose.ROTATE_90),
-    "mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "greyscale": lambda image: image.convert("L").convert("RGB"),
+    "turned by 2 degrees": lambda image: image.rotate(2, Image.Resampling.BICUBIC),
+    "turned by 90 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
 }
 
 
-def looks_of(pictures: list[Image.Image]) -> Looks:
-    """Hashes, thumbnails and sizes of pictures, measured as ``curate run`` does."""
-    rows = [measure_pixels(one, ("hashes", "thumbnail")) for one in pictures]
+def looks_of(images: list[Image.Image]) -> Looks:
+    """Hashes, thumbnails and sizes of images, measured as ``curate run`` does."""
+    rows = [measure_pixels(one, ("hashes", "thumbnail")) for one in images]
     thumbnails = np.frombuffer(b"".join(row["thumbnail"] for row in rows), np.uint8).reshape(-1, 768)
     phash, dhash = (np.array([row[name] for row in rows], np.uint64) for name in ("phash", "dhash"))
-    return Looks.of(phash, dhash, thumbnails, np.array([min(one.size) for one in pictures]))
+    return Looks.of(phash, dhash, thumbnails, np.array([min(one.size) for one in images]))
 
 
-def different_pairs(pictures: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of pictures that show different things.
+def different_pairs(images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of images that show different things.
 
-    Tiles of one black sky are one picture: no filter could tell them apart, and none needs to.
+    Tiles of one black sky are one image: no filter could tell them apart, and none needs to.
     """
-    first, second = np.triu_indices(len(pictures), 1)
-    shown = np.stack([np.asarray(one.convert("L").resize((64, 64)), np.int16) for one in pictures])
+    first, second = np.triu_indices(len(images), 1)
+    shown = np.stack([np.asarray(one.convert("L").resize((64, 64)), np.int16) for one in images])
     differ = np.array([np.abs(shown[i] - shown[j]).max() > 40 for i, j in zip(first, second, strict=True)])
     return first[differ], second[differ]

@@ -20,9 +20,9 @@ TASK = Path("evalsuite/tasks/easy_vqa.yaml")
 def write_exam(raw: RawSet, settings: ProofSettings, folder: Path) -> None:
     """Write ``settings.questions`` rows of the whole test split and the task that asks them.
 
-    Half of the questions are about the pictures in the test split of ``raw``, the only ones that
+    Half of the questions are about the images in the test split of ``raw``, the only ones that
     can have leaked into it, so that a small set's few leaks are asked about; the others are about
-    all other pictures.
+    all other images.
     """
     rows, questions = list(read_jsonl(TEST)), settings.questions
     if settings.asked is not None:

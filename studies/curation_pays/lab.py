@@ -32,7 +32,7 @@ class Lab:
 
     @property
     def sets(self) -> Path:
-        """Folder of the training sets; other pictures or questions get another one."""
+        """Folder of the training sets; other images or questions get another one."""
         settings = self.settings
         chosen = [settings.images, settings.kinds, settings.data_seed, settings.strength]
         return self.cache / f"sets-{digest_of(chosen)[:8]}"

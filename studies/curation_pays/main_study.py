@@ -24,7 +24,7 @@ class Sets:
     Attributes:
         raw: the set with all defects.
         curated: what curation leaves of it.
-        clean: the same pictures and questions before anything was done to them.
+        clean: the same images and questions before anything was done to them.
     """
 
     raw: RawSet
@@ -67,9 +67,9 @@ def main_report(lab: Lab, sets: Sets, arms: dict[str, list[Arm]]) -> dict[str, A
     for regime in lab.settings.also:
         other = in_regime(lab, regime)
         of_regime = prepare(other)
-        found = compared(main_arms(other, of_regime), leaked_pictures(of_regime.raw))
+        found = compared(main_arms(other, of_regime), leaked_images(of_regime.raw))
         also.append({"regime": regime.model_dump(mode="json"), **found})
-    return {**compared(arms, leaked_pictures(sets.raw)), "also": also}
+    return {**compared(arms, leaked_images(sets.raw)), "also": also}
 
 
 def in_regime(lab: Lab, regime: Regime) -> Lab:
@@ -80,7 +80,7 @@ def in_regime(lab: Lab, regime: Regime) -> Lab:
 
 
 def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
-    """Accuracies and differences on test pictures that were not leaked, and, apart, on those that were."""
+    """Accuracies and differences on test images that were not leaked, and, apart, on those that were."""
     report: dict[str, Any] = {}
     everywhere = {image for version in arms.values() for image in version[0].images}
     for part, without in {"untouched": leaked, "leaked": everywhere - leaked}.items():
@@ -97,8 +97,8 @@ def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
     return report
 
 
-def leaked_pictures(raw: RawSet) -> set[str]:
-    """Test pictures of which the training rows hold a copy, as the test rows name them."""
+def leaked_images(raw: RawSet) -> set[str]:
+    """Test images of which the training rows hold a copy, as the test rows name them."""
     truth = pq.read_table(raw.truth, columns=["defect", "twin_id"]).to_pylist()
     twins = {row["twin_id"] for row in truth if row["defect"] == "leaked"}
     return {sample.image[0] for sample in read_jsonl(raw.folder / "test.jsonl") if sample.id in twins}

@@ -1,6 +1,6 @@
-"""Blur and copies on real photographs: Winnow beside CleanVision and imagededup, on the same pictures.
+"""Blur and copies on real photographs: Winnow beside CleanVision and imagededup, on the same images.
 
-The pictures are tiles of the photographs that scikit-image and scikit-learn ship. The peers run themselves
+The images are tiles of the photographs that scikit-image and scikit-learn ship. The peers run themselves
 (``pip install 'winnow-vlm[peers]'``), with their defaults; nothing of theirs is rebuilt here.
 """
 
@@ -24,13 +24,13 @@ from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_p
 from winnow.demo.scoring import ranking
 from winnow.errors import UserError
 
-SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)  # of Gaussian blur, pixels of a picture 256 pixels wide
+SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)  # of Gaussian blur, pixels of an image 256 pixels wide
 RADII = tuple(range(17))
 _RE_STORED = ("JPEG, quality 60", "WebP, quality 60", "half as wide", "watermark")
 
 
 def photo_report(count: int) -> dict[str, Any]:
-    """Both studies on ``count`` pictures of each kind.
+    """Both studies on ``count`` images of each kind.
 
     Raises:
         UserError: a peer is not installed.
@@ -48,7 +48,7 @@ def photo_report(count: int) -> dict[str, Any]:
 
 
 def blur_study(count: int) -> dict[str, Any]:
-    """How well each score puts blurred photographs before sharp pictures, by strength of the blur.
+    """How well each score puts blurred photographs before sharp images, by strength of the blur.
 
     Sharp are the photographs, their re-stored copies, and drawings and pages of text, which have large flat areas.
     """
@@ -66,7 +66,7 @@ def blur_study(count: int) -> dict[str, Any]:
                 against: _separation(by_group[f"blur {sigma:g}"], np.concatenate([by_group[name] for name in names]))
                 for against, names in {
                     "photographs": [name for name in sharp if name.startswith("photographs")],
-                    "all sharp pictures": list(sharp),
+                    "all sharp images": list(sharp),
                 }.items()
             }
             for tool, by_group in scores.items()
@@ -81,16 +81,16 @@ def _separation(blurred: np.ndarray, sharp: np.ndarray) -> dict[str, float]:
 
 
 def sharpness(groups: dict[str, list[Image.Image]]) -> dict[str, np.ndarray]:
-    def one(picture: Image.Image) -> float:
-        found = measure_pixels(picture, ("sharpness",))
+    def one(image: Image.Image) -> float:
+        found = measure_pixels(image, ("sharpness",))
         value = found["sharpness_coarse"] if found["sharpness"] is None else found["sharpness"]
         return 1e9 if value is None else float(value)  # nothing to judge: no rule fires
 
-    return {name: np.array([one(picture) for picture in pictures]) for name, pictures in groups.items()}
+    return {name: np.array([one(image) for image in images]) for name, images in groups.items()}
 
 
 def _cleanvision(groups: dict[str, list[Image.Image]]) -> dict[str, np.ndarray]:
-    """CleanVision's blurry score of every picture, from lossless files."""
+    """CleanVision's blurry score of every image, from lossless files."""
     from cleanvision import Imagelab
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
@@ -102,28 +102,28 @@ def _cleanvision(groups: dict[str, list[Image.Image]]) -> dict[str, np.ndarray]:
 
 
 def _written(groups: dict[str, list[Image.Image]], folder: Path) -> dict[str, list[str]]:
-    """The pictures as PNG files, by group."""
+    """The images as PNG files, by group."""
     files: dict[str, list[str]] = {}
-    for number, (name, pictures) in enumerate(groups.items()):
+    for number, (name, images) in enumerate(groups.items()):
         (folder / str(number)).mkdir()
-        files[name] = [str(folder / str(number) / f"{k}.png") for k in range(len(pictures))]
-        for picture, file in zip(pictures, files[name], strict=True):
-            picture.save(file, compress_level=1)
+        files[name] = [str(folder / str(number) / f"{k}.png") for k in range(len(images))]
+        for image, file in zip(images, files[name], strict=True):
+            image.save(file, compress_level=1)
     return files
 
 
 def copy_study(count: int) -> dict[str, Any]:
-    """By radius: share of re-stored copies found, and pairs of different pictures joined; recall by alteration."""
+    """By radius: share of re-stored copies found, and pairs of different images joined; recall by alteration."""
     report: dict[str, Any] = {}
     for kind, make in KINDS.items():
-        pictures = make(count, np.random.default_rng(0))
-        different = different_pairs(pictures)
+        images = make(count, np.random.default_rng(0))
+        different = different_pairs(images)
         hashes: dict[str, Callable[[list[Image.Image]], np.ndarray]]
         hashes = {f"imagededup {name}": _peer_hash(name) for name in ("PHash", "DHash")}
-        looks = {"originals": looks_of(pictures)}
-        bits = {name: {"originals": hashed(pictures)} for name, hashed in hashes.items()}
+        looks = {"originals": looks_of(images)}
+        bits = {name: {"originals": hashed(images)} for name, hashed in hashes.items()}
         for name, alter in {**STORED_ANEW, **EDITED}.items():
-            copies = [alter(one) for one in pictures]  # of one alteration at a time: all of them are gigabytes
+            copies = [alter(one) for one in images]  # of one alteration at a time: all of them are gigabytes
             looks[name] = looks_of(copies)
             for tool, hashed in hashes.items():
                 bits[tool][name] = hashed(copies)
@@ -134,7 +134,7 @@ def copy_study(count: int) -> dict[str, Any]:
 
 
 def our_distances(looks: dict[str, Looks], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    """The radius from which on each pair counts as the same picture; 99 where the thumbnails say no."""
+    """The radius from which on each pair counts as the same image; 99 where the thumbnails say no."""
     settings = MatchSettings(radius=16)
 
     def radius(a: Looks, i: np.ndarray, b: Looks, j: np.ndarray) -> np.ndarray:
@@ -149,12 +149,12 @@ def our_distances(looks: dict[str, Looks], different: tuple[np.ndarray, np.ndarr
 
 
 def _peer_hash(method: str) -> Callable[[list[Image.Image]], np.ndarray]:
-    """imagededup's own hashes of pictures, (n,) of 64 bits."""
+    """imagededup's own hashes of images, (n,) of 64 bits."""
     from imagededup import methods
 
     hasher = getattr(methods, method)(verbose=False)
-    return lambda pictures: np.array(
-        [int(hasher.encode_image(image_array=np.asarray(one)), 16) for one in pictures], np.uint64
+    return lambda images: np.array(
+        [int(hasher.encode_image(image_array=np.asarray(one)), 16) for one in images], np.uint64
     )
 
 

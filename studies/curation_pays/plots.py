@@ -1,4 +1,4 @@
-"""The pictures of the report."""
+"""The images of the report."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def draw_blur(blur: dict[str, Any], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(5, 3.4))
     sigmas = [float(one) for one in blur["sigmas"]]
     for tool, colour in (("winnow", _TOOLS[0]), ("cleanvision", _TOOLS[1])):
-        for against, style in (("photographs", "-"), ("all sharp pictures", "--")):
+        for against, style in (("photographs", "-"), ("all sharp images", "--")):
             areas = [one[tool][against]["roc_auc"] for one in blur["sigmas"].values()]
             axis.plot(sigmas, areas, style, marker="o", color=colour, label=f"{tool}, against {against}")
     axis.set(xlabel="σ of the blur, pixels of 256", ylabel="area under the ROC curve", ylim=(0.2, 1.02))

@@ -1,7 +1,7 @@
 """The second turn of the loop: a rule on the losses of the first training, and a reviewer who looks at its worst rows.
 
 Nothing else is curated here, so that the gain is that of the losses and of the review alone. The reviewer is
-simulated from the truth: a wrong answer is put right, a row whose picture is blurred and a row that only contradicts
+simulated from the truth: a wrong answer is put right, a row whose image is blurred and a row that only contradicts
 another are dropped, everything else looks fine to the eye and is left. The same number of rows, drawn at random, is
 what the choice by loss is compared with.
 """
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from studies.curation_pays.arms import Arm, Plan, run_arms
 from studies.curation_pays.compare import Group, accuracy, difference
 from studies.curation_pays.lab import Lab
-from studies.curation_pays.main_study import leaked_pictures
+from studies.curation_pays.main_study import leaked_images
 from studies.curation_pays.sets import RawSet, TrainingSet, bare_recipe, curate
 from studies.curation_pays.settings import SecondTurn
 from winnow.corrections import Correction
@@ -51,7 +51,7 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
         corrections.mkdir(parents=True, exist_ok=True)
         write_text(corrections / "simulated.jsonl", "".join(line.model_dump_json() + "\n" for line in lines))
         recipes[name] = bare_recipe(raw, corrections=str(corrections))
-    leaked = leaked_pictures(raw)
+    leaked = leaked_images(raw)
     seeds = turn.seeds
     dirty = Group([first[lab.settings.seeds.index(seed)] for seed in seeds], leaked)
     report: dict[str, Any] = {"dirty": accuracy(dirty), "looked_at": len(worst), "loss_threshold": limit}

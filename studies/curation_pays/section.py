@@ -39,13 +39,13 @@ def _main(report: dict[str, Any], out: str) -> str:
         f"Three training sets from easy-vqa: *dirty* has the demo's defects at {settings['strength']:g} times their"
         f" rates, *curated* is what `curate run` leaves of it, *clean* never had them. The same recipe, steps of"
         f" {settings['training']['batch_size']} conversations, {len(settings['seeds'])} trainings each. Asked:"
-        f" {one['n']:,} test questions about {one['pictures']:,} pictures of which no copy was leaked. Intervals (95%)"
-        f" are over pictures and trainings.\n\n{markdown(main_rows(main))}\n\n![Accuracy of the arms]({out}/main.png)"
+        f" {one['n']:,} test questions about {one['images']:,} images of which no copy was leaked. Intervals (95%)"
+        f" are over images and trainings.\n\n{markdown(main_rows(main))}\n\n![Accuracy of the arms]({out}/main.png)"
     )
     if leaked := main.get("leaked"):
         scores = "; ".join(f"{name} {between(found)}" for name, found in leaked["accuracy"].items())
-        pictures = leaked["accuracy"]["dirty"]["pictures"]
-        text += f"\n\nOn the {pictures} asked pictures that were leaked into the dirty set: {scores}."
+        images = leaked["accuracy"]["dirty"]["images"]
+        text += f"\n\nOn the {images} asked images that were leaked into the dirty set: {scores}."
     return text
 
 
@@ -56,7 +56,7 @@ def _turn(report: dict[str, Any], _: str) -> str:
         f"{markdown(turn_rows(turn))}\n\nThe losses are those of the first training on the dirty set, of the"
         f" {turn['rows_with_a_loss']:,} rows that it came to. Of the {rows['dropped']:,} rows that the rule drops,"
         f" {rows.get('without_defect', 0):,} have no defect. The reviewer is simulated from the truth: mends wrong"
-        " answers, drops blurred pictures and contradictions, leaves the rest. Rows of highest loss minus rows at"
+        " answers, drops blurred images and contradictions, leaves the rest. Rows of highest loss minus rows at"
         f" random: {points(turn['worst_minus_random'])} points."
     )
 
@@ -79,7 +79,7 @@ def gains(entries: Iterable[dict[str, Any]]) -> dict[str, float]:
 def _sweep(report: dict[str, Any], out: str) -> str:
     entries, swept = report["sweep"]["entries"], report["sweep"]["settings"]["sweep"]
     seeds, rates = len(swept["seeds"]), len(swept["rates"])
-    over = "pictures and trainings" if seeds > 1 else "pictures alone"
+    over = "images and trainings" if seeds > 1 else "images alone"
     text = f"Each defect alone, {seeds} training{'s' * (seeds > 1)} each, *clean* as above; intervals are over {over}"
     means = ", ".join(
         f"{defect.replace('_', ' ')} {round(100 * gain, 1) + 0.0:+.1f}" for defect, gain in gains(entries).items()
@@ -101,7 +101,7 @@ def _rules(report: dict[str, Any], out: str) -> str:
     rules = report["rules"]
     return (
         f"Every rule against the truth, the demo's defect rates times {rules['settings']['strength']:g}:\n\n"
-        f"{markdown(rule_rows(rules))}\n\nThresholds, chosen on the pictures with even numbers and reported on the"
+        f"{markdown(rule_rows(rules))}\n\nThresholds, chosen on the images with even numbers and reported on the"
         f" others:\n\n{markdown(threshold_rows(rules))}\n\n"
         f"![Recall and precision over the threshold]({out}/rules.png)"
     )
@@ -111,10 +111,10 @@ def _photos(report: dict[str, Any], out: str) -> str:
     photos = report["photos"]
     versions = ", ".join(f"{name} {number}" for name, number in photos["peers"].items())
     return (
-        f"Real photographs, drawings, pages and forms, the same pictures for all ({versions}). Blurred photographs"
-        f" before sharp pictures, area under the ROC curve:\n\n{markdown(blur_rows(photos['blur']))}\n\nShare of copies"
-        f" found (stored anew as JPEG, WebP, resized) and pairs of different pictures joined:\n\n"
+        f"Real photographs, drawings, pages and forms, the same images for all ({versions}). Blurred photographs"
+        f" before sharp images, area under the ROC curve:\n\n{markdown(blur_rows(photos['blur']))}\n\nShare of copies"
+        f" found (stored anew as JPEG, WebP, resized) and pairs of different images joined:\n\n"
         f"{markdown(copy_rows(photos['copies']))}\n\n"
         f'<img src="{out}/blur.png" width="32%" alt="Area under the ROC curve by strength of the blur"> '
-        f'<img src="{out}/copies.png" width="66%" alt="Copies found and pictures joined by radius">'
+        f'<img src="{out}/copies.png" width="66%" alt="Copies found and images joined by radius">'
     )

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from studies.curation_pays.arms import Arm, Plan, run_arms
 from studies.curation_pays.compare import Group, accuracy, difference, won_back
 from studies.curation_pays.lab import Lab
-from studies.curation_pays.main_study import leaked_pictures
+from studies.curation_pays.main_study import leaked_images
 from studies.curation_pays.sets import RawSet, TrainingSet, curate, demo_recipe, make_raw
 from studies.curation_pays.settings import Sweep, alone
 
@@ -62,7 +62,7 @@ def make_case(defect: str, rate: float, lab: Lab) -> Case:
 
 def entry_of(case: Case, arms: dict[str, list[Arm]]) -> dict[str, Any]:
     """Accuracies of the case's arms and of the clean ones, and what curation took."""
-    leaked = leaked_pictures(case.raw)
+    leaked = leaked_images(case.raw)
     groups = {version: Group(of_version, leaked) for version, of_version in arms.items()}
     entry: dict[str, Any] = {
         "defect": case.defect,
@@ -74,7 +74,7 @@ def entry_of(case: Case, arms: dict[str, list[Arm]]) -> dict[str, Any]:
     }
     if leaked:
         apart = {image for image in arms["dirty"][0].images if image not in leaked}
-        entry["on_leaked_pictures"] = {
+        entry["on_leaked_images"] = {
             version: accuracy(Group(of_version, apart)) for version, of_version in arms.items()
         }
     return entry

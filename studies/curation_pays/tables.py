@@ -31,17 +31,17 @@ def between(found: dict[str, Any]) -> str:
 
 
 def regimes(main: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """What was trained, in words, and its comparison on pictures that were not leaked."""
+    """What was trained, in words, and its comparison on images that were not leaked."""
     settings = main["settings"]
     own = {"steps": settings["training"]["steps"], "images": settings["images"], "kinds": settings["kinds"]}
     parts = [(own, main["untouched"]), *((one["regime"], one["untouched"]) for one in main["also"])]
     return [
-        (f"{of['steps']} steps, {_pictures(of['images'])}, {_kinds(of['kinds'])}", compared) for of, compared in parts
+        (f"{of['steps']} steps, {_images(of['images'])}, {_kinds(of['kinds'])}", compared) for of, compared in parts
     ]
 
 
-def _pictures(count: int | None) -> str:
-    return f"{count} pictures" if count else "all pictures"
+def _images(count: int | None) -> str:
+    return f"{count} images" if count else "all images"
 
 
 def _kinds(kinds: list[str] | None) -> str:
@@ -114,13 +114,13 @@ def blur_rows(blur: dict[str, Any]) -> Rows:
     """One line a strength of blur."""
     rows: Rows = [("Gaussian blur, σ in pixels of 256", "Winnow", "CleanVision")]
     for sigma, scores in blur["sigmas"].items():
-        ours, theirs = (scores[tool]["all sharp pictures"]["roc_auc"] for tool in ("winnow", "cleanvision"))
+        ours, theirs = (scores[tool]["all sharp images"]["roc_auc"] for tool in ("winnow", "cleanvision"))
         rows.append((sigma, f"{ours:.3f}", f"{theirs:.3f}"))
     return rows
 
 
 def copy_rows(copies: dict[str, Any]) -> Rows:
-    """One line a kind of picture."""
+    """One line a kind of image."""
     heading = (f"{name.replace('winnow', 'Winnow')}, radius {bits}" for name, bits in _RADII.items())
     rows: Rows = [("found / joined", *heading)]
     for kind, one in copies.items():

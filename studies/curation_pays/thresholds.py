@@ -1,6 +1,6 @@
 """Every rule against the truth: recall and precision, curves over the threshold, and what justifies the defaults.
 
-The pictures are cut into two halves. A threshold is chosen on one (best F1) and reported on the other, beside the
+The images are cut into two halves. A threshold is chosen on one (best F1) and reported on the other, beside the
 default of the demo's recipe.
 """
 
@@ -55,7 +55,7 @@ def rule_report(raw: RawSet, curated: TrainingSet) -> dict[str, Any]:
 
 
 def all_cases(raw: RawSet, curated: TrainingSet) -> Iterator[Cases]:
-    """Sharpness by picture, alignment by row, hash distance by pair of pictures."""
+    """Sharpness by image, alignment by row, hash distance by pair of images."""
     truth = pq.read_table(raw.truth, columns=["sample_id", "defect", "twin_id"]).to_pylist()
     connection = duckdb.connect()
     folder = str(curated.data)
@@ -68,8 +68,8 @@ def all_cases(raw: RawSet, curated: TrainingSet) -> Iterator[Cases]:
     blurred = {row["sample_id"] for row in truth if row["defect"] == "blurred"}
     wrong = {row["sample_id"] for row in truth if row["defect"] == "wrong_answer"}
     neutral = added_answers(truth)
-    pictures = {path: (sharp, sample_id in blurred) for sample_id, path, sharp, _ in rows}
-    yield _cases("sharpness", "picture", [(value, bad, path) for path, (value, bad) in pictures.items()], 40.0)
+    rows_of = {path: (sharp, sample_id in blurred) for sample_id, path, sharp, _ in rows}
+    yield _cases("sharpness", "image", [(value, bad, path) for path, (value, bad) in rows_of.items()], 40.0)
     judged = [row for row in rows if row[3] is not None and row[2] >= 40 and row[0] not in neutral]
     yield _cases("clip_alignment", "row", [(row[3], row[0] in wrong, row[1]) for row in judged], 0.0)
     yield _pairs(connection, folder)
@@ -82,12 +82,12 @@ def _cases(name: str, unit: str, found: list[tuple[float, bool, str]], default: 
 
 
 def original(path: str) -> int:
-    """The package's number of the picture that a file shows: ``images/train/dup-12.jpg`` → 12."""
+    """The package's number of the image that a file shows: ``images/train/dup-12.jpg`` → 12."""
     return int(Path(path).stem.rpartition("-")[2])
 
 
 def _pairs(connection: duckdb.DuckDBPyConnection, folder: str) -> Cases:
-    """Pairs of train pictures whose thumbnails agree, by the smaller distance of their two hashes."""
+    """Pairs of train images whose thumbnails agree, by the smaller distance of their two hashes."""
     images = connection.execute(
         f"""SELECT path, phash, dhash, thumbnail, least(width, height) FROM '{folder}/signals/part-*.parquet'
         WHERE phash IS NOT NULL AND path NOT LIKE '%leak-%' ORDER BY path"""
@@ -109,7 +109,7 @@ def _pairs(connection: duckdb.DuckDBPyConnection, folder: str) -> Cases:
     injected = {original(path) for path in paths if "dup-" in path} & {original(p) for p in paths if "dup-" not in p}
     copies = {a for a, b in zip(first, second, strict=True) if a == b}
     missed = sum(number % 2 for number in injected - copies)
-    return Cases("hash distance", "pair of pictures", distance.astype(float), positive, half, 8.0, missed)
+    return Cases("hash distance", "pair of images", distance.astype(float), positive, half, 8.0, missed)
 
 
 def curve(cases: Cases) -> dict[str, Any]:

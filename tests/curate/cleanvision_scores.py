@@ -1,4 +1,4 @@
-"""CleanVision's own scores of the test pictures, stored beside this file:
+"""CleanVision's own scores of the test images, stored beside this file:
 
 pip install cleanvision==0.3.7
 python -m tests.curate.cleanvision_scores
@@ -13,14 +13,14 @@ import skimage
 import sklearn.datasets
 from PIL import Image
 
-from tests.curate.pictures import encoded, noise, shape, write
+from tests.curate.make_images import encoded, noise, shape, write
 
 STORED = Path(__file__).with_suffix(".json")
 SCORES = ("dark", "light", "low_information", "odd_aspect_ratio", "odd_size", "blurry", "grayscale")
 
 
-def make_pictures(folder: Path) -> list[str]:
-    """Photographs, drawings, pages, odd sizes, and one picture of every mode; returns their names."""
+def write_images(folder: Path) -> list[str]:
+    """Photographs, drawings, pages, odd sizes, and one image of every mode; returns their names."""
     shipped = Path(skimage.__file__).parent / "data"
     for name in ("astronaut", "camera", "chelsea", "coffee", "coins", "moon", "page", "text"):
         write(folder / f"{name}.png", (shipped / f"{name}.png").read_bytes())
@@ -28,18 +28,18 @@ def make_pictures(folder: Path) -> list[str]:
     for name in ("china.jpg", "flower.jpg"):
         write(folder / name, (photos / name).read_bytes())
     write(folder / "rocket.jpg", (shipped / "rocket.jpg").read_bytes())
-    picture = Image.open(photos / "china.jpg")
+    image = Image.open(photos / "china.jpg")
     for mode in ("1", "L", "P", "RGBA", "I;16"):
-        write(folder / f"mode-{mode.replace(';', '')}.png", encoded(picture.convert(mode)))
+        write(folder / f"mode-{mode.replace(';', '')}.png", encoded(image.convert(mode)))
     for mode in ("L", "CMYK"):
-        write(folder / f"mode-{mode}.jpg", encoded(picture.convert(mode), "JPEG"))
-    see_through = picture.convert("RGBA")
-    see_through.putalpha(picture.convert("L"))
+        write(folder / f"mode-{mode}.jpg", encoded(image.convert(mode), "JPEG"))
+    see_through = image.convert("RGBA")
+    see_through.putalpha(image.convert("L"))
     write(folder / "see-through.png", encoded(see_through))
     write(folder / "transparent-colour.png", encoded(shape(), transparency=(200, 30, 30)))
     exif = Image.Exif()
     exif[0x0112] = 6
-    write(folder / "turned.jpg", encoded(picture, "JPEG", exif=exif))
+    write(folder / "turned.jpg", encoded(image, "JPEG", exif=exif))
     write(folder / "moving.gif", encoded(noise(), "GIF", save_all=True, append_images=[noise(seed=1)]))
     for colour in ("black", "white", "red", "green", "blue", "yellow"):
         write(folder / f"flat-{colour}.png", Image.new("RGB", (90, 70), colour))
@@ -65,6 +65,6 @@ def peer_scores(folder: Path) -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
-        make_pictures(Path(made))
+        write_images(Path(made))
         stored = {"cleanvision": version("cleanvision"), "pillow": version("pillow"), "scores": peer_scores(Path(made))}
     STORED.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")

@@ -7,36 +7,36 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from tests.curate.pictures import encoded, noise
+from tests.curate.make_images import encoded, noise
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
 
 def seeds() -> dict[str, list[bytes]]:
     """Small valid files of each format in the modes and encodings that are met in practice."""
-    picture, frames = noise(40, 30), [noise(20, 15, 1), noise(20, 15, 2)]
+    image, frames = noise(40, 30), [noise(20, 15, 1), noise(20, 15, 2)]
     moving = {"save_all": True, "append_images": frames}
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a description"
-    clear = picture.convert("RGBA")
-    clear.putalpha(picture.convert("L"))
+    clear = image.convert("RGBA")
+    clear.putalpha(image.convert("L"))
     return {
         "JPEG": [
-            encoded(picture, "JPEG", exif=exif), encoded(picture, "JPEG", progressive=True),
-            encoded(picture.convert("L"), "JPEG"), encoded(picture.convert("CMYK"), "JPEG"),
+            encoded(image, "JPEG", exif=exif), encoded(image, "JPEG", progressive=True),
+            encoded(image.convert("L"), "JPEG"), encoded(image.convert("CMYK"), "JPEG"),
             encoded(noise(), "MPO", save_all=True, append_images=[noise()]),
         ],
         "PNG": [
-            encoded(picture, exif=exif), encoded(clear), encoded(picture.quantize(16), transparency=3),
-            encoded(picture.convert("1")), encoded(picture.convert("I;16")), encoded(picture, **moving),
+            encoded(image, exif=exif), encoded(clear), encoded(image.quantize(16), transparency=3),
+            encoded(image.convert("1")), encoded(image.convert("I;16")), encoded(image, **moving),
         ],
-        "GIF": [encoded(picture, "GIF"), encoded(frames[0], "GIF", **moving), encoded(picture, "GIF", interlace=1)],
-        "WEBP": [encoded(picture, "WEBP"), encoded(clear, "WEBP", lossless=True), encoded(frames[0], "WEBP", **moving)],
-        "BMP": [encoded(picture.convert(mode), "BMP") for mode in ("RGB", "L", "1", "P")],
+        "GIF": [encoded(image, "GIF"), encoded(frames[0], "GIF", **moving), encoded(image, "GIF", interlace=1)],
+        "WEBP": [encoded(image, "WEBP"), encoded(clear, "WEBP", lossless=True), encoded(frames[0], "WEBP", **moving)],
+        "BMP": [encoded(image.convert(mode), "BMP") for mode in ("RGB", "L", "1", "P")],
         "TIFF": [
-            encoded(picture, "TIFF"), encoded(picture.convert("CMYK"), "TIFF"), encoded(frames[0], "TIFF", **moving),
-            *(encoded(picture, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")),
-            encoded(picture.convert("1"), "TIFF", compression="group4"), encoded(picture.convert("I;16"), "TIFF"),
+            encoded(image, "TIFF"), encoded(image.convert("CMYK"), "TIFF"), encoded(frames[0], "TIFF", **moving),
+            *(encoded(image, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")),
+            encoded(image.convert("1"), "TIFF", compression="group4"), encoded(image.convert("I;16"), "TIFF"),
         ],
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Tiny datasets on disk for tests: pictures, rows, a recipe."""
+"""Tiny datasets on disk for tests: images, rows, a recipe."""
 
 import io
 import json
@@ -18,20 +18,20 @@ RULES = {
 
 
 def scene(seed, side=64):
-    """A smooth picture that no other seed comes near to."""
+    """A smooth image that no other seed comes near to."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def save(path: Path, picture, **options) -> Path:
-    """Write a picture by its suffix."""
+    """Write an image by its suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, **options)
     return path
 
 
 def jpeg(picture, quality=70):
-    """The bytes of a picture as JPEG."""
+    """The bytes of an image as JPEG."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
@@ -56,7 +56,7 @@ def write_lines(path: Path, records) -> Path:
 
 
 def recipe(folder: Path, **changes) -> CurateRecipe:
-    """A recipe for ``folder/rows.jsonl`` with pictures below ``folder/images``."""
+    """A recipe for ``folder/rows.jsonl`` with images below ``folder/images``."""
     values = {
         "name": "set",
         "out": str(folder / "out"),

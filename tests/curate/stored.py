@@ -1,4 +1,4 @@
-"""A measured set written by hand: rows and signals as Parquet, no picture decoded."""
+"""A measured set written by hand: rows and signals as Parquet, no image decoded."""
 
 import json
 from pathlib import Path

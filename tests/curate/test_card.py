@@ -69,14 +69,14 @@ def test_thumbnails_come_with_a_run_and_not_with_a_decision(tmp_path, monkeypatc
     shown = re.findall(r'<img src="([^"]+)"', (out / "README.md").read_text())
     assert len(set(shown)) > 4
     for name in shown:
-        with Image.open(out / name) as picture:
-            picture.load()
+        with Image.open(out / name) as image:
+            image.load()
     stricter = full(tmp_path, rules={**sets.RULES, "all": {"when": "width > 0", "action": "flag"}}, seed=5)
     with monkeypatch.context() as patched:
         patched.setattr(images, "decode", None)
         pipeline.decide_again(stricter, "recipe.yaml")
     decided = re.findall(r'<img src="([^"]+)"', (out / "README.md").read_text())
-    assert all((out / name).is_file() for name in decided), "a picture without thumbnail is linked where it lies"
+    assert all((out / name).is_file() for name in decided), "an image without thumbnail is linked where it lies"
     assert not read_manifest(out, finish_with="")["card_is_complete"] or all("examples/" in name for name in decided)
     pipeline.run(stricter, "recipe.yaml")
     again = re.findall(r'<img src="([^"]+)"', (out / "README.md").read_text())

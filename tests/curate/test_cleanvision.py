@@ -11,8 +11,8 @@ from curate.recipe import MeasureSettings
 from curate.rules.columns import create_facts, create_views, known_columns
 from curate.signals import IMAGE_SIGNALS, measure_pixels
 from curate.signals.brightness import brightness_percentiles, grey_percentile
-from tests.curate.cleanvision_scores import SCORES, STORED, make_pictures, peer_scores
-from tests.curate.pictures import noise, shape
+from tests.curate.cleanvision_scores import SCORES, STORED, write_images, peer_scores
+from tests.curate.make_images import noise, shape
 from tests.curate.stored import image, sample, store
 from winnow.images import decode_whole
 
@@ -21,8 +21,8 @@ CLOSE = {"rel": 1e-12, "abs": 1e-12}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    make_pictures(folder)
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
     return folder
 
 
@@ -117,7 +117,7 @@ def test_percentiles_hold_where_a_sample_misleads():
 
 
 @pytest.mark.parametrize("size", [(256, 100), (300, 450), (449, 300), (640, 641), (1283, 857), (200, 900)])
-def test_the_blurry_score_of_large_pictures_is_pillows(size):
+def test_the_blurry_score_of_large_images_is_pillows(size):
     for picture in (noise(*size), noise(*size).convert("L"), noise(*size).convert("RGBA")):
         ratio = max(size) / 64
         small = picture.resize((max(int(size[0] // ratio), 1), max(int(size[1] // ratio), 1))).convert("L")
@@ -136,8 +136,8 @@ def test_grey_with_alpha_is_judged_as_seen():
     assert found["grayscale_score"] == 1.0
 
 
-def test_a_picture_of_several_blocks_is_measured_alike(monkeypatch):
+def test_a_image_of_several_blocks_is_measured_alike(monkeypatch):
     picture = noise(300, 400)
     expected = measure_pixels(picture, IMAGE_SIGNALS)
-    monkeypatch.setattr("curate.signals.picture.pa.array", lambda image: (_ for _ in ()).throw(ValueError))
+    monkeypatch.setattr("curate.signals.pixels.pa.array", lambda image: (_ for _ in ()).throw(ValueError))
     assert measure_pixels(picture, IMAGE_SIGNALS) == expected

@@ -53,14 +53,14 @@ def test_export_plot_and_diff_take_a_folder_or_its_recipe(done, capsys, monkeypa
     for given in ("out", "recipe.yaml"):
         code, out, _ = curate(capsys, monkeypatch, "export", done / given, "--to", "trl", "--out", done / "sent")
         assert code == 0
-        assert "5 rows (train 5), 5 pictures; README.md says how to load it" in out
+        assert "5 rows (train 5), 5 images; README.md says how to load it" in out
     assert "is up to date" in out
     code, out, _ = curate(capsys, monkeypatch, "diff", done / "out", done / "recipe.yaml")
     assert code == 0
     assert "0 rows changed, 11 did not" in out
     for arguments, sentence in (
         (("export", done / "out", "--to", "tlr"), "curate export: to:"),
-        (("export", done / "out", "--to", "webdataset", "--images", "path"), "webdataset holds the pictures"),
+        (("export", done / "out", "--to", "webdataset", "--images", "path"), "webdataset holds the images"),
         (("export", done / "images", "--to", "trl"), "has no manifest.json"),
         (("export", done / "sent", "--to", "trl"), "was not made by `curate run`"),
         (("plot", done / "images"), "has no manifest.json"),
@@ -86,9 +86,9 @@ def test_explain_shows_every_rule_in_order(done, capsys, monkeypatch, given):
     assert "(at most 4 counts as the same), their hashes in" in out
 
 
-def test_explain_shows_where_a_picture_is_held(done, capsys, monkeypatch):
+def test_explain_shows_where_a_image_is_held(done, capsys, monkeypatch):
     _, out, _ = curate(capsys, monkeypatch, "explain", "set/train/9", "--curated", done / "out")
-    assert "held/out: same picture as held.png (thumbnails differ by" in out
+    assert "held/out: same image as held.png (thumbnails differ by" in out
     assert "where the same question is asked; see held/out/1" in out
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.curate.pictures import encoded, noise, shape
+from tests.curate.make_images import encoded, noise, shape
 from winnow.images import CLASSES, decode
 
 CAPS = {"max_bytes": 1_000_000, "max_pixels": 100_000}

@@ -70,7 +70,7 @@ def test_what_is_printed(done, capsys, monkeypatch):
     _, out, _ = curate(capsys, monkeypatch, "explain", "set/train/1", "--curated", done / "out")
     assert "it stands for set/train/2, which repeat it" in out
     _, out, _ = curate(capsys, monkeypatch, "explain", "set/train/3", "--curated", done / "out")
-    assert "same picture and question, another answer: set/train/4" in out
+    assert "same image and question, another answer: set/train/4" in out
 
 
 def test_signals_of_another_version_are_told(done, tmp_path, capsys, monkeypatch):

@@ -19,10 +19,10 @@ KILLS = 20
 
 
 def make(folder: Path) -> None:
-    """150 rows about 90 pictures, among them copies, damaged and missing ones, and an evaluation set of nine."""
+    """150 rows about 90 images, among them copies, damaged and missing ones, and an evaluation set of nine."""
     for number in range(90):
         sets.save(folder / "images" / f"{number}.jpg", sets.scene(number % 80, side=160), quality=60 + number // 3)
-    (folder / "images" / "5.jpg").write_bytes(b"no picture")
+    (folder / "images" / "5.jpg").write_bytes(b"no image")
     rows = [
         sets.row(number, f"{number % 95}.jpg", f"What is it{'!' * (number % 3)}", f"number {number % 7}")
         for number in range(150)

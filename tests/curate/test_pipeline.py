@@ -26,7 +26,7 @@ TEST_SET = {"location": "test.jsonl", "image_root": "images", "source": "held", 
 
 
 def make(folder: Path) -> None:
-    """Eleven rows with one defect each way, and an evaluation set that shares a picture."""
+    """Eleven rows with one defect each way, and an evaluation set that shares an image."""
     images = folder / "images"
     for name in "abcd":
         sets.save(images / f"{name}.png", sets.scene(name.encode()[0]))
@@ -156,8 +156,8 @@ def test_manifest_and_card(done):
     assert "5 of 11 rows kept" in card
     assert "| tiny | drop | 1 | 1 | 1 | 7 |" in card
     for thumbnail in re.findall(r'<img src="([^"]*)"', card):
-        with Image.open(done / "out" / thumbnail) as picture:
-            assert picture.format == "JPEG" and max(picture.size) <= 160
+        with Image.open(done / "out" / thumbnail) as image:
+            assert image.format == "JPEG" and max(image.size) <= 160
         assert thumbnail in manifest["outputs"]
     assert re.search(r'<img src="examples/\w+.jpg" width="80"> \| set/train/2', card)
 
@@ -216,7 +216,7 @@ def test_another_rule_order_is_another_recipe(done):
     assert pipeline.resolved(full(done, signals={"workers": 7})) == pipeline.resolved(full(done))
 
 
-def test_a_changed_picture_is_measured_anew(tmp_path):
+def test_a_changed_image_is_measured_anew(tmp_path):
     make(tmp_path)
     pipeline.run(full(tmp_path), "recipe.yaml")
     sets.save(tmp_path / "images/tiny.png", sets.scene(9, side=40))
@@ -265,22 +265,22 @@ def test_corrections_are_applied_and_reported(done, tmp_path):
 
 def test_several_sources_share_one_root(tmp_path):
     for name in ("one", "two"):
-        sets.save(tmp_path / name / "pictures/x.png", sets.scene(len(name) + ord(name[0])))
+        sets.save(tmp_path / name / "images/x.png", sets.scene(len(name) + ord(name[0])))
         rows = [
             sets.row(1, "x.png", id=f"{name}/1", source=name, split=""),
-            sets.row(2, "../../two/pictures/x.png", id=f"{name}/2", source=name, split=""),
+            sets.row(2, "../../two/images/x.png", id=f"{name}/2", source=name, split=""),
         ]
         sets.write_lines(tmp_path / f"{name}.jsonl", rows)
     sources = [
-        {"location": str(tmp_path / f"{n}.jsonl"), "image_root": str(tmp_path / n / "pictures")} for n in ("one", "two")
+        {"location": str(tmp_path / f"{n}.jsonl"), "image_root": str(tmp_path / n / "images")} for n in ("one", "two")
     ]
     pipeline.run(sets.recipe(tmp_path, sources=sources), "r.yaml")
     table = {row["sample_id"]: row for row in pq.read_table(tmp_path / "out/samples.parquet").to_pylist()}
-    assert table["one/1"]["images"] == ["one/pictures/x.png"]
+    assert table["one/1"]["images"] == ["one/images/x.png"]
     assert json.loads(table["one/1"]["record"])["meta"] == {"image_path": "x.png"}
     assert table["one/1"]["image_keys"] != table["two/1"]["image_keys"]
     # A path that leaves its own root stays as it was and is refused, even where it would end below the common root.
-    assert table["one/2"]["images"] == ["../../two/pictures/x.png"]
+    assert table["one/2"]["images"] == ["../../two/images/x.png"]
     assert table["one/2"]["decision"] == "drop"
     assert Path(read_manifest(tmp_path / "out", finish_with="")["image_root"]).resolve() == tmp_path.resolve()
 

@@ -1,4 +1,4 @@
-"""Histograms against numpy, thresholds from conditions, pictures and a page that needs no network."""
+"""Histograms against numpy, thresholds from conditions, images and a page that needs no network."""
 
 import json
 import re
@@ -85,7 +85,7 @@ def test_thresholds_are_read_from_conditions(condition, cuts):
     assert parse_expression(condition, column_types(), "rule 'r'").cuts == cuts
 
 
-def test_pictures_and_page(tmp_path):
+def test_images_and_page(tmp_path):
     make(tmp_path)
     pipeline.run(full(tmp_path), "recipe.yaml")
     first, *pictures = page.plot(tmp_path / "out")

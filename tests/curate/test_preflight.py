@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from tests.curate.pictures import write
+from tests.curate.make_images import write
 from winnow.images import CLASSES, locate, wrong_extension
 
 

@@ -6,7 +6,7 @@ import pytest
 from curate.measure.engines import open_pool
 from curate.measure.images import measure_images
 from curate.recipe import MeasureSettings
-from tests.curate.pictures import noise, write
+from tests.curate.make_images import noise, write
 from tests.curate.test_local_pool import batches, endless, fragile, squares
 from winnow.errors import UserError
 

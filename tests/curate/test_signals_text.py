@@ -57,7 +57,7 @@ def test_empty_and_echoed_answers():
         "I'm sorry, but I can't help with that.", "I’m sorry, I cannot see it.", "Sorry, I can't identify people.",
         "As an AI language model, I do not have eyes.", "I cannot view images.", "I can't assist with that request.",
         "Unfortunately, I am unable to see it.", "I am unable to process images.", "No image was provided.",
-        "I apologize, but the picture is missing.", " I'm very sorry, but no.", "Could you please provide the image?",
+        "I apologize, but the image is missing.", " I'm very sorry, but no.", "Could you please provide the image?",
         "I do not have the ability to see images.",
     ],
 )  # fmt: skip

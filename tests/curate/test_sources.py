@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from curate.readers import SOURCES, detect, open_source
 from curate.readers.json import iter_json, read_at
 from curate.recipe import SourceSettings
-from tests.curate.pictures import shape, write
+from tests.curate.make_images import shape, write
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
 from winnow.records import BadRow, Sample, check_unique, to_line, to_original
@@ -290,7 +290,7 @@ def test_columns_can_be_named(tmp_path):
     with pytest.raises(UserError, match="no column 'pics'"):
         open_source(SourceSettings(location=str(path), columns={"image": "pics"}))
     with pytest.raises(UserError, match="unknown role"):
-        open_source(SourceSettings(location=str(path), columns={"picture": "pic"}))
+        open_source(SourceSettings(location=str(path), columns={"image": "pic"}))
 
 
 def test_rows_whose_keys_differ_are_read_one_by_one(tmp_path):

@@ -1,4 +1,4 @@
-"""Splits: no picture on both sides, shares as asked, and a row keeps its place when others come."""
+"""Splits: no image on both sides, shares as asked, and a row keeps its place when others come."""
 
 import hashlib
 import json
@@ -94,7 +94,7 @@ def test_the_seed_and_nothing_else_changes_them(tmp_path):
     assert assigned(space, SplitSettings(shares=HALVES.shares, seed=2)) != first
 
 
-def test_unreadable_pictures_hold_rows_together_by_their_path(tmp_path):
+def test_unreadable_images_hold_rows_together_by_their_path(tmp_path):
     rows = [sample("1", ["gone"]), sample("2", ["gone", "a"]), sample("3", ["a"]), sample("4", ["b"])]
     space = store(tmp_path, rows, [image("a"), image("b")], errors={"gone.png": "missing"})
     found = assigned(space)

@@ -1,4 +1,4 @@
-"""A running dashboard and a headless Chromium, for tests and for pictures."""
+"""A running dashboard and a headless Chromium, for tests and for images."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def chromium() -> Iterator[Browser]:
 
 
 def settled(page: Page) -> Page:
-    """Wait until Streamlit has run the script and every picture in view has loaded."""
+    """Wait until Streamlit has run the script and every image in view has loaded."""
     app = page.get_by_test_id("stApp")
     expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
-    page.wait_for_function(_PICTURES_LOADED, timeout=60_000)
+    page.wait_for_function(_IMAGES_LOADED, timeout=60_000)
     return page
 
 
-# Pictures of the gallery live in a shadow root; those below the fold load when scrolled to.
-_PICTURES_LOADED = """() => {
+# Images of the gallery live in a shadow root; those below the fold load when scrolled to.
+_IMAGES_LOADED = """() => {
   const roots = [document, ...[...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)];
   const shown = roots.flatMap((root) => [...root.querySelectorAll('img')])
     .filter((image) => image.getBoundingClientRect().top < window.innerHeight);

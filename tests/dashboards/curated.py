@@ -1,4 +1,4 @@
-"""A small set curated for real: 14 pictures of easy-vqa, one blurred, one copied, one contradicted."""
+"""A small set curated for real: 14 images of easy-vqa, one blurred, one copied, one contradicted."""
 
 from __future__ import annotations
 

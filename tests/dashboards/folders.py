@@ -235,7 +235,7 @@ def _curated(root: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]])
 
 
 def _contamination(folder: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]]) -> None:
-    """Every 13th training row shows the picture of the first test row."""
+    """Every 13th training row shows the image of the first test row."""
     found = [
         {
             "benchmark": "easy_vqa/test",

@@ -1,4 +1,4 @@
-"""Pictures of the pages for the README: ``python -m tests.dashboards.screenshots --data data --out docs``."""
+"""Images of the pages for the README: ``python -m tests.dashboards.screenshots --data data --out docs``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _VIEWPORT = {"width": 1280, "height": 860}
 _NAMES = ("overview", "failures", "sample", "slices", "compare", "training", "curation", "thresholds", "duplicates",
           "corrections")  # fmt: skip
 _PAGES = {name: f"/{name}" for name in _NAMES} | {"overview": "/", "sample": "/failures"}
-_LIMIT = 250_000  # bytes of one picture
+_LIMIT = 250_000  # bytes of one image
 
 
 def main() -> None:
-    """Take the pictures."""
+    """Take the images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
@@ -33,7 +33,7 @@ def main() -> None:
             target = options.out / f"dashboard-{page}{'-dark' if options.dark else ''}.png"
             picture = _small(_shot(browser, address, page, dark=options.dark, height=options.height))
             target.write_bytes(picture)
-            print(f"{target}: {len(picture):,} bytes")
+            print(f"{target}: {len(image):,} bytes")
 
 
 def _shot(browser: Browser, address: str, page: str, *, dark: bool, height: int) -> bytes:
@@ -60,7 +60,7 @@ def _shot(browser: Browser, address: str, page: str, *, dark: bool, height: int)
 
 
 def _small(picture: bytes) -> bytes:
-    """The picture as a PNG below the limit: with a palette, and smaller if need be."""
+    """The image as a PNG below the limit: with a palette, and smaller if need be."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     while True:
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What only a browser can show: links, pictures on the screen, keys, and that nothing leaves the machine."""
+"""What only a browser can show: links, images on the screen, keys, and that nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _parameters(page: Page) -> dict[str, list[str]]:
 def test_deep_link_to_a_sample(page: Page) -> None:
     _open(page, "/sample?id=easy_vqa/test/0&run=demo-base")
     expect(page.get_by_text("what is the red shape?")).to_be_visible()
-    expect(page.get_by_text("4 training rows show this picture")).to_be_visible()
+    expect(page.get_by_text("4 training rows show this image")).to_be_visible()
     assert _parameters(page)["run"] == ["demo-base"]
 
 

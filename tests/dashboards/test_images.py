@@ -1,4 +1,4 @@
-"""Pictures: found by id only, decoded under caps, cached by content."""
+"""Images: found by id only, decoded under caps, cached by content."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _png(width: int, height: int, mode: str = "RGB", colour: object = None) -> b
 
 
 def _bomb(width: int, height: int) -> bytes:
-    """A few bytes that claim to be a huge picture."""
+    """A few bytes that claim to be a huge image."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -75,7 +75,7 @@ def test_thumbnails_are_rendered_once(own: Path, client: TestClient, monkeypatch
     assert len([path for path in (own / "cache").rglob("*") if path.is_file()]) == 1
 
 
-def test_curated_rows_have_pictures_too(own: Path, client: TestClient) -> None:
+def test_curated_rows_have_images_too(own: Path, client: TestClient) -> None:
     import pandas as pd
 
     row = pd.read_parquet(own / "curated" / "demo" / "samples.parquet").iloc[0]
@@ -123,12 +123,12 @@ def test_table_that_names_a_file_outside_the_root_is_refused(tmp_path: Path) -> 
 
 
 def test_changed_corrupt_and_missing_files_show_a_placeholder(own: Path, client: TestClient) -> None:
-    picture = own / "raw" / "images" / "test" / "0.png"
+    image = own / "raw" / "images" / "test" / "0.png"
     url = _url_of_first(own)
-    picture.write_bytes(_png(8, 8))
+    image.write_bytes(_png(8, 8))
     answer = client.get(url)
     assert answer.headers["content-type"] == "image/svg+xml" and REASONS["changed"] in answer.text
-    picture.unlink()
+    image.unlink()
     assert REASONS["missing"] in client.get(url).text
     assert "no-store" in client.get(url).headers["cache-control"]
     assert not (own / "cache").exists() or not any(path.is_file() for path in (own / "cache").rglob("*"))
@@ -158,18 +158,18 @@ def test_placeholder_never_repeats_its_argument() -> None:
 
 
 @pytest.mark.parametrize("size", [320, 1280])
-def test_large_pictures_shrink_to_jpeg(size: int) -> None:
+def test_large_images_shrink_to_jpeg(size: int) -> None:
     buffer = io.BytesIO()
     Image.effect_noise((2000, 1500), 60).convert("RGB").save(buffer, "JPEG")
-    picture = render(buffer.getvalue(), size)
-    assert media_type(picture) == "image/jpeg"
-    assert max(Image.open(io.BytesIO(picture)).size) == size
+    image = render(buffer.getvalue(), size)
+    assert media_type(image) == "image/jpeg"
+    assert max(Image.open(io.BytesIO(image)).size) == size
 
 
 @pytest.mark.parametrize(
     ("side", "size", "shown"), [(64, 320, 320), (64, 1280, 640), (200, 320, 200), (250, 1280, 500)]
 )
-def test_tiny_pictures_grow_by_whole_pixels(side: int, size: int, shown: int) -> None:
+def test_tiny_images_grow_by_whole_pixels(side: int, size: int, shown: int) -> None:
     noise = Image.effect_noise((side, side), 60).convert("RGB")
     buffer = io.BytesIO()
     noise.save(buffer, "PNG")

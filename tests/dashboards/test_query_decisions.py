@@ -63,7 +63,7 @@ def test_fate_of_kept_missing_and_unknown_rows(folder: Folder, connection: Conne
     assert fate_of(connection, folder, "nope' OR true --") is None
 
 
-def test_leaks_are_found_by_picture_for_every_question_about_it(
+def test_leaks_are_found_by_image_for_every_question_about_it(
     folder: Folder, data: Path, connection: Connection
 ) -> None:
     test = pd.read_parquet(data / "evals" / "demo-tuned" / "predictions.parquet")

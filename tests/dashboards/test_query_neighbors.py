@@ -1,4 +1,4 @@
-"""Nearest training pictures against brute force over the stored embeddings."""
+"""Nearest training images against brute force over the stored embeddings."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_files_are_written_once(folder: Folder, tmp_path: Path) -> None:
     assert before and before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.vectors")}
 
 
-def test_an_evaluation_picture_that_was_trained_on_is_a_leak_unless_dropped(
+def test_an_evaluation_image_that_was_trained_on_is_a_leak_unless_dropped(
     small: Path, folder: Folder, lookup: Connection, tmp_path: Path
 ) -> None:
     row = _samples(small).set_index("sample_id").loc["t/train/0"]
@@ -91,5 +91,5 @@ def test_a_training_row_is_not_its_own_neighbour(
     assert all(one.row_count == counts[one.image_key] for one in found.neighbors)
 
 
-def test_an_unknown_picture_says_what_to_do(folder: Folder, lookup: Connection, tmp_path: Path) -> None:
+def test_an_unknown_image_says_what_to_do(folder: Folder, lookup: Connection, tmp_path: Path) -> None:
     assert "contamination" in nearest(lookup, tmp_path, folder, "0" * 64, "q", [], of_training=False).problem

@@ -121,7 +121,7 @@ def test_groups_show_what_was_replaced(small: Path, folder: Folder) -> None:
         assert total == replaced["duplicate_group"].nunique() == len(groups)
         ids = {row[0] for group in groups for member in group.members for row in member.replaced}
         assert ids == set(replaced["sample_id"])
-        assert all(not group.members[0].replaced for group in groups), "the kept picture comes first"
+        assert all(not group.members[0].replaced for group in groups), "the kept image comes first"
     assert page_of_groups(connection, folder, ORDERS[0], 5, 10) == ([], 0)
 
 

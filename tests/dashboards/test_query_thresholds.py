@@ -89,4 +89,4 @@ def test_cases_lie_on_both_sides(facts: Facts, found: list[Threshold]) -> None:
     assert all(value < middle for _, value in below) and all(value >= middle for _, value in above)
     assert [value for _, value in above] == sorted({v for v in known if v >= middle})[:3]
     assert [value for _, value in below] == sorted({v for v in known if v < middle})[::-1][:3]
-    assert all(known[row] == value for row, value in [*below, *above]), "every sample here has one picture"
+    assert all(known[row] == value for row, value in [*below, *above]), "every sample here has one image"

@@ -132,7 +132,7 @@ def test_units_hold_every_request_once_and_images_stay_together(tmp_path: Path, 
         assert sorted(request.key for unit in units for request in unit.requests) == sorted(r.key for r in asked)
 
 
-def test_a_damaged_picture_costs_its_own_rows(tmp_path: Path, tiny_vlm: Path) -> None:
+def test_a_damaged_image_costs_its_own_rows(tmp_path: Path, tiny_vlm: Path) -> None:
     data = build_data(tmp_path / "data")
     loaded = load(tiny_vlm)
     asked = requests(loaded, data)

@@ -1,4 +1,4 @@
-"""What is given beside a score: training pictures among the test rows, reviewers' corrections, batch sizes."""
+"""What is given beside a score: training images among the test rows, reviewers' corrections, batch sizes."""
 
 import json
 from pathlib import Path
@@ -24,12 +24,12 @@ from winnow.files import sha256_file
 
 
 def drawing(seed: int) -> Image.Image:
-    picture = Image.new("RGB", (64, 64), (250, 250, 245))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (64, 64), (250, 250, 245))
+    pen = ImageDraw.Draw(image)
     for part in range(4):
         x, y = (seed * 37 + part * 53) % 44, (seed * 61 + part * 29) % 44
         pen.ellipse((x, y, x + 18, y + 14), fill=((seed * 90) % 256, (part * 80) % 256, (seed * 40 + 60) % 256))
-    return picture
+    return image
 
 
 def curated_set(folder: Path, kept: dict[str, Path], dropped: dict[str, Path]) -> Path:
@@ -40,9 +40,9 @@ def curated_set(folder: Path, kept: dict[str, Path], dropped: dict[str, Path]) -
         for name, file in files.items():
             key = sha256_file(file)
             rows.append({"sample_id": name, "image_keys": [key], "decision": decision})
-            picture = Image.open(file).convert("RGB")
-            measured = measure_pixels(picture, ("hashes", "thumbnail"))
-            signals.append({"image_key": key, "width": picture.width, "height": picture.height, **measured})
+            image = Image.open(file).convert("RGB")
+            measured = measure_pixels(image, ("hashes", "thumbnail"))
+            signals.append({"image_key": key, "width": image.width, "height": image.height, **measured})
     pq.write_table(pa.Table.from_pylist(rows), folder / "samples.parquet")
     types = {"phash": pa.uint64(), "dhash": pa.uint64(), "thumbnail": pa.binary(768), "image_key": pa.string(),
              "width": pa.int32(), "height": pa.int32()}  # fmt: skip
@@ -54,7 +54,7 @@ def curated_set(folder: Path, kept: dict[str, Path], dropped: dict[str, Path]) -
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> dict[str, Path]:
-    """Test pictures 0 to 5, and for training: 0 itself, 1 as JPEG, 2 (dropped), and a stranger."""
+    """Test images 0 to 5, and for training: 0 itself, 1 as JPEG, 2 (dropped), and a stranger."""
     files = {f"test-{n}": tmp_path / f"test-{n}.png" for n in range(6)}
     for n, file in enumerate(files.values()):
         drawing(n).save(file)
@@ -86,7 +86,7 @@ def test_run_gives_clean_and_touched_scores(tmp_path: Path, tiny_vlm: Path, tiny
         "training_set": str(folder), "images": 6, "touched": 2, "by_bytes": 2, "by_look": 0,
     }  # fmt: skip
     entry = scores["tasks"]["tiny"]["contamination"]
-    assert (entry["clean"]["n"], entry["touched"]["n"]) == (20, 10), "the row without a picture is neither"
+    assert (entry["clean"]["n"], entry["touched"]["n"]) == (20, 10), "the row without an image is neither"
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
     for part in ("clean", "touched"):
         values = [row["accuracy"] for row in rows if row["slice_contamination"] == part]
@@ -94,7 +94,7 @@ def test_run_gives_clean_and_touched_scores(tmp_path: Path, tiny_vlm: Path, tiny
     difference = entry["touched"]["accuracy"]["value"] - entry["clean"]["accuracy"]["value"]
     assert entry["difference"]["accuracy"]["value"] == pytest.approx(difference)
     for report in ("report.md", "report.html"):
-        assert f"10 rows show a picture that {folder} kept for training" in (tmp_path / "out" / report).read_text()
+        assert f"10 rows show an image that {folder} kept for training" in (tmp_path / "out" / report).read_text()
     rescore(tmp_path / "out", [])
     assert json.loads((tmp_path / "out" / "scores.json").read_text()) == scores
     pq.write_table(pq.read_table(folder / "samples.parquet").slice(0, 1), folder / "samples.parquet")

@@ -127,7 +127,7 @@ def test_answers_do_not_depend_on_batches_or_on_sharing(tmp_path: Path, tiny_vlm
     assert texts[0] == texts[1] == texts[2] == texts[3]
 
 
-def test_changed_picture_is_asked_again_and_a_larger_limit_only_adds(
+def test_changed_image_is_asked_again_and_a_larger_limit_only_adds(
     tmp_path: Path, tiny_vlm: Path, tiny_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
@@ -173,7 +173,7 @@ def test_baseline_is_compared_row_by_row(tmp_path: Path, tiny_vlm: Path, tiny_ta
     _, scores, _ = run_recipe(recipe(tmp_path / "b.yaml", recipe_text("b", tmp_path / "b", other, tiny_task, extra)))
     found = scores["comparison"]["tasks"]["tiny"]
     assert found["n"] == 30 and found["only_in_a"] == found["only_in_b"] == 0
-    assert found["failed"] == 1, "a row without a picture is no difference between models"
+    assert found["failed"] == 1, "a row without an image is no difference between models"
     own = {row["sample_id"]: row["accuracy"] for row in predictions(tmp_path / "a")}
     new = {row["sample_id"]: row["accuracy"] for row in predictions(tmp_path / "b")}
     assert found["metrics"]["accuracy"]["difference"] == pytest.approx(sum(new.values()) / 30 - sum(own.values()) / 30)

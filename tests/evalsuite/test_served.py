@@ -116,7 +116,7 @@ def test_request_says_what_the_recipe_says(tmp_path: Path, monkeypatch: pytest.M
     assert headers["authorization"] == "Bearer sk-mine"
     uri = body["messages"][0]["content"][0]["image_url"]["url"]
     sent = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
-    assert sent == (tmp_path / "data" / "images" / "red.png").read_bytes(), "readable pictures go as they are"
+    assert sent == (tmp_path / "data" / "images" / "red.png").read_bytes(), "readable images go as they are"
     assert body["messages"][0]["content"][1] == {"type": "text", "text": "what colour is it?"}
     settings = {key: value for key, value in body.items() if key != "messages"}
     assert settings == {
@@ -230,7 +230,7 @@ def test_addresses_are_checked(tmp_path: Path, url: str) -> None:
         run_recipe(served_recipe(tmp_path / "r.yaml", url, tmp_path / "t.yaml", tmp_path / "out"))
 
 
-def test_pictures_that_servers_cannot_read_are_encoded_anew(tmp_path: Path) -> None:
+def test_images_that_servers_cannot_read_are_encoded_anew(tmp_path: Path) -> None:
     from evalsuite.backends.server import Unreadable, data_uri, encode
 
     def opened(uri: str) -> Image.Image:
@@ -249,6 +249,6 @@ def test_pictures_that_servers_cannot_read_are_encoded_anew(tmp_path: Path) -> N
     noise = Image.effect_noise((400, 300), 90).convert("RGB")
     small = opened(encode(noise, 20_000))
     assert small.format == "JPEG" and small.size[0] < 400
-    (tmp_path / "no.png").write_bytes(b"no picture")
+    (tmp_path / "no.png").write_bytes(b"no image")
     with pytest.raises(Unreadable, match=r"no\.png: not_an_image"):
         data_uri(str(tmp_path / "no.png"), "c", 10_000_000)

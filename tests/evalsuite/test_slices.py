@@ -91,7 +91,7 @@ def test_properties_name_what_rows_are_like() -> None:
     assert found["kind of answer"] == ["yes or no", "number", "other"]
     assert found["agreement of references"] == ["half or fewer agree", "most agree", "half or fewer agree"]
     assert found["words in answer"] == ["1", "1", "4 or more"]
-    assert "pictures" not in found, "one value says nothing"
+    assert "images" not in found, "one value says nothing"
 
 
 def test_quarters_split_by_rank_and_keep_few_values() -> None:
@@ -102,7 +102,7 @@ def test_quarters_split_by_rank_and_keep_few_values() -> None:
 
 
 def test_signals_of_a_curated_set_become_properties(tmp_path: Path) -> None:
-    """Blurred test pictures, known from the signals of an evaluation set beside the training set, fail more."""
+    """Blurred test images, known from the signals of an evaluation set beside the training set, fail more."""
     rows = [made_row(n, "blue" if n % 4 == 0 else "red") for n in range(400)]
     folder = tmp_path / "curated" / "against" / "made%2Ftest" / "signals"
     folder.mkdir(parents=True)

@@ -28,7 +28,7 @@ def test_a_task_of_ones_own_reads_llava_records(tmp_path: Path) -> None:
     rows = [
         {"id": 1, "image": "a.png", "answers": ["dog", "a dog"], "meta": {"kind": "x"},
          "conversations": [{"from": "human", "value": "<image>\nwhat?"}, {"from": "gpt", "value": "dog"}]},
-        {"id": 2, "conversations": [{"from": "human", "value": "no picture?"}, {"from": "gpt", "value": "yes"}]},
+        {"id": 2, "conversations": [{"from": "human", "value": "no image?"}, {"from": "gpt", "value": "yes"}]},
         {"id": 3, "conversations": [{"from": "human", "value": "no answer?"}]},
         {"id": 4, "conversations": "broken"},
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A tiny LLaVA with random weights, pictures and questions, made on the spot."""
+"""A tiny LLaVA with random weights, images and questions, made on the spot."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def build_model(folder: Path, seed: int = 0) -> Path:
 
 
 def build_data(folder: Path, images: int = 6, questions: int = 5) -> Path:
-    """Pictures in ``images/`` and ``test.jsonl`` with questions about them; the last row has no picture."""
+    """Images in ``images/`` and ``test.jsonl`` with questions about them; the last row has no image."""
     (folder / "images").mkdir(parents=True)
     names = list(COLOURS)
     asked = [

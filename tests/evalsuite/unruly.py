@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def served_task(folder: Path, questions: list[str]) -> Path:
-    """A task whose rows all show one picture and expect ``red``."""
+    """A task whose rows all show one image and expect ``red``."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (16, 16), (220, 30, 30)).save(folder / "images" / "red.png")
     rows = [

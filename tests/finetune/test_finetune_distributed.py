@@ -56,7 +56,7 @@ def test_two_processes_equal_one(recipe_of, toy_data, tmp_path):
     assert figures[0]["loss"].tolist() == pytest.approx(figures[1]["loss"].tolist(), abs=1e-4)
 
 
-def test_a_text_batch_gets_a_blank_picture(processor, tiny_model, tmp_path):
+def test_a_text_batch_gets_a_blank_image(processor, tiny_model, tmp_path):
     """One more row, no label: the vision tower runs, the loss is the same."""
     from test_finetune_chat import conversation
 

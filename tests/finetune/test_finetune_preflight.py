@@ -48,7 +48,7 @@ def folder(tmp_path) -> Path:
     (tmp_path / "empty.png").write_bytes(b"")
     Image.effect_noise((64, 64), 90).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:700])
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     return tmp_path
 
 

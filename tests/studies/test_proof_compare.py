@@ -8,9 +8,9 @@ from studies.curation_pays.compare import Group, accuracy, difference, won_back
 from winnow.errors import UserError
 
 
-def arm(right, name="arm", per_picture=4):
+def arm(right, name="arm", per_image=4):
     ids = tuple(f"q{k}" for k in range(len(right)))
-    images = tuple(f"{k // per_picture}.png" for k in range(len(right)))
+    images = tuple(f"{k // per_image}.png" for k in range(len(right)))
     return Arm(name, ids, images, np.asarray(right, float), Path("losses.parquet"))
 
 
@@ -24,10 +24,10 @@ def test_accuracy_is_the_mean_over_seeds_and_rows():
     assert found["accuracy"] == pytest.approx(np.mean([one.right.mean() for one in arms]))
     assert found["low"] < found["accuracy"] < found["high"]
     assert found["seeds"] == [one.right.mean() for one in arms]
-    assert (found["n"], found["pictures"]) == (800, 200)
+    assert (found["n"], found["images"]) == (800, 200)
 
 
-def test_pictures_left_out_take_their_rows_with_them():
+def test_images_left_out_take_their_rows_with_them():
     one = arm([1, 1, 1, 1, 0, 0, 0, 0])
     assert accuracy(Group([one], {"1.png"}))["accuracy"] == 1.0
     assert accuracy(Group([one], {"0.png"}))["accuracy"] == 0.0
@@ -42,11 +42,11 @@ def test_difference_is_paired():
     assert found["low"] > 0 and found["mcnemar_p_first_seed"] < 0.001
 
 
-def test_rows_of_one_picture_move_together():
-    """The same 800 outcomes, once as 800 pictures and once as 20: fewer pictures, wider interval."""
+def test_rows_of_one_image_move_together():
+    """The same 800 outcomes, once as 800 images and once as 20: fewer images, wider interval."""
     right = np.repeat(draw(0.5, 3, 20), 40)
-    apart = accuracy(Group([arm(right, per_picture=1)]))
-    together = accuracy(Group([arm(right, per_picture=40)]))
+    apart = accuracy(Group([arm(right, per_image=1)]))
+    together = accuracy(Group([arm(right, per_image=40)]))
     assert together["high"] - together["low"] > 3 * (apart["high"] - apart["low"])
 
 
@@ -73,8 +73,8 @@ def test_other_rows_are_refused():
 def test_trainings_that_differ_widen_the_interval():
     """Three trainings of one accuracy, and three that lie apart around it: the second mean is less certain."""
     rows = draw(0.8, 1, 4000)
-    alike = Group([arm(np.random.default_rng(k).permuted(rows), per_picture=1) for k in range(3)])
-    apart = Group([arm(draw(share, k, 4000), per_picture=1) for k, share in enumerate((0.7, 0.8, 0.9))])
+    alike = Group([arm(np.random.default_rng(k).permuted(rows), per_image=1) for k in range(3)])
+    apart = Group([arm(draw(share, k, 4000), per_image=1) for k, share in enumerate((0.7, 0.8, 0.9))])
     widths = [found["high"] - found["low"] for found in map(accuracy, (alike, apart))]
     assert widths[1] > 4 * widths[0]
     found = difference(alike, apart)
@@ -84,7 +84,7 @@ def test_trainings_that_differ_widen_the_interval():
 def test_the_interval_over_trainings_has_the_right_width():
     """Eight trainings with a known spread: the interval is about two standard errors on either side of the mean."""
     shares = np.random.default_rng(5).normal(0.7, 0.05, 8)
-    group = Group([arm(draw(share, k, 40_000), per_picture=1) for k, share in enumerate(shares)])
+    group = Group([arm(draw(share, k, 40_000), per_image=1) for k, share in enumerate(shares)])
     seeds = group.right.mean(1)
     expected = 2 * 1.96 * seeds.std(ddof=1) / np.sqrt(8)
     found = accuracy(group)

@@ -60,7 +60,7 @@ def raw(tmp_path_factory):
     return folder
 
 
-def test_half_of_the_questions_are_about_pictures_that_can_have_leaked(raw, tmp_path, monkeypatch):
+def test_half_of_the_questions_are_about_images_that_can_have_leaked(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(exam, "TEST", raw / "whole/test.jsonl")
     monkeypatch.setattr(exam, "TASK", REPO / "evalsuite/tasks/easy_vqa.yaml")
     write_exam(RawSet(raw / "few"), SETTINGS, tmp_path / "exam")

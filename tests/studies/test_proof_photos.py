@@ -1,4 +1,4 @@
-"""The study of photographs on few pictures: our half always, the peers' where they are installed."""
+"""The study of photographs on few images: our half always, the peers' where they are installed."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,10 @@ from studies.curation_pays.photos import RADII, SIGMAS, blur_study, copy_study, 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_our_radius_finds_what_was_stored_anew_and_joins_nothing(kind):
-    pictures = KINDS[kind](8, np.random.default_rng(0))
-    altered = {name: [alter(one) for one in pictures] for name, alter in {**STORED_ANEW, **EDITED}.items()}
-    looks = {name: looks_of(of_name) for name, of_name in {"originals": pictures, **altered}.items()}
-    found = our_distances(looks, different_pairs(pictures))
+    images = KINDS[kind](8, np.random.default_rng(0))
+    altered = {name: [alter(one) for one in images] for name, alter in {**STORED_ANEW, **EDITED}.items()}
+    looks = {name: looks_of(of_name) for name, of_name in {"originals": images, **altered}.items()}
+    found = our_distances(looks, different_pairs(images))
     assert found.keys() == {*STORED_ANEW, *EDITED, "different"}
     assert (found["JPEG, quality 90"] <= 8).all()
     assert (found["turned by 90 degrees"] > 8).sum() >= 4

@@ -9,7 +9,7 @@ def cases(missed=0):
     rng = np.random.default_rng(0)
     positive = rng.random(2000) < 0.2
     value = np.round(rng.normal(np.where(positive, 30.0, 50.0), 8), 1)
-    return Cases("sharpness", "picture", value, positive, np.arange(2000) % 2, 40.0, missed)
+    return Cases("sharpness", "image", value, positive, np.arange(2000) % 2, 40.0, missed)
 
 
 def test_the_curve_is_scikit_learns():
@@ -44,5 +44,5 @@ def test_positives_that_nothing_can_find_lower_recall():
 
 
 @pytest.mark.parametrize(("path", "number"), [("images/train/12.png", 12), ("images/train/dup-7.jpg", 7)])
-def test_which_picture_a_file_shows(path, number):
+def test_which_image_a_file_shows(path, number):
     assert original(path) == number

@@ -17,16 +17,16 @@ REQUESTS = (
     "Describe the image.",
     "What does the image show?",
     "Write a short caption.",
-    "Describe the picture in one sentence.",
+    "Describe the image in one sentence.",
 )
 PHRASINGS = (
     "a {colour} {shape}",
     "there is a {colour} {shape} in the image",
     "the image shows a {shape} that is {colour}",
-    "the picture contains a {colour} {shape}",
+    "the image contains a {colour} {shape}",
     "a {shape} in {colour}",
-    "a picture of a {colour} {shape}",
-    "the {shape} in the picture is {colour}",
+    "an image of a {colour} {shape}",
+    "the {shape} in the image is {colour}",
     "a {shape}, colored {colour}",
 )
 REFERENCES = 5

@@ -1,6 +1,6 @@
 """easy-VQA: simple shapes and questions about them, as its Python package carries it.
 
-Layout: ``<split>/questions.json`` is a list of ``[question, answer, image id]``, pictures are
+Layout: ``<split>/questions.json`` is a list of ``[question, answer, image id]``, images are
 ``<split>/images/<image id>.png``. Source: https://github.com/vzhou842/easy-VQA.
 """
 

@@ -1,6 +1,6 @@
-"""MME: yes-or-no questions, two for each picture, in a folder for each category.
+"""MME: yes-or-no questions, two for each image, in a folder for each category.
 
-``<category>/<name>.txt`` holds lines ``question<tab>Yes``, the picture is ``<name>.jpg`` or ``.png`` beside
+``<category>/<name>.txt`` holds lines ``question<tab>Yes``, the image is ``<name>.jpg`` or ``.png`` beside
 it (code_reasoning, color, count, OCR …) or, for artwork, celebrity, landmark, posters and scene, in
 ``<category>/images/`` with the texts in ``<category>/questions_answers_YN/``. The location is the folder of
 the categories, or one category. Ids are ``mme/<category>/<name>/<line>``.
@@ -81,7 +81,7 @@ def _texts(folder: Path) -> list[Path]:
 
 
 def _image(folder: Path, text: Path) -> Path:
-    """The picture of a text; its most likely name if there is none."""
+    """The image of a text; its most likely name if there is none."""
     inner = folder / _IMAGES
     where = inner if inner.is_dir() else text.parent
     options = [where / f"{text.stem}{suffix}" for suffix in _SUFFIXES]

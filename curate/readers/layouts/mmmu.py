@@ -1,8 +1,8 @@
-"""MMMU and MMMU-Pro: college questions with options and up to seven pictures, as Parquet.
+"""MMMU and MMMU-Pro: college questions with options and up to seven images, as Parquet.
 
 Columns ``id, question, options, explanation, image_1 … image_7, img_type, answer, topic_difficulty,
 question_type, subfield``; ``options`` is a list written as text. ``<image 1>`` in the question or an
-option becomes ``<image>`` and names the picture at that place; pictures that nothing names come before
+option becomes ``<image>`` and names the image at that place; images that nothing names come before
 the question. Options follow it as ``A. …`` lines, and the answer is the letter; an open question's
 answer may be a list. Hidden test answers (``?``) are none. The location is a file, a pattern, a
 subject's folder or the folder of all subjects. Source: https://huggingface.co/datasets/MMMU/MMMU.
@@ -37,7 +37,7 @@ def looks_like(probe: Probe) -> bool:
 
 
 def image_root(settings: SourceSettings) -> Path:
-    """The folder of the location; the pictures are in the tables."""
+    """The folder of the location; the images are in the tables."""
     location = Path(settings.location)
     return given_root(settings) or (location if location.is_dir() else location.parent)
 

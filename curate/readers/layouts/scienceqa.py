@@ -1,9 +1,9 @@
-"""ScienceQA: school questions with options; half of them have a picture.
+"""ScienceQA: school questions with options; half of them have an image.
 
 ``problems.json``: problem id to ``{"question", "choices", "answer": index, "hint", "image":
 "image.png" or null, "split", "lecture", "solution", "subject", "topic", "grade", …}``. Beside it,
 ``pid_splits.json`` lists ids by split (``train val test trainval minitrain minival minitest``). The
-location is ``problems.json`` or its folder; ``split:`` of the recipe selects one. Pictures are
+location is ``problems.json`` or its folder; ``split:`` of the recipe selects one. Images are
 ``<split>/<id>/image.png``, also below ``images/``.
 
 The question shown is the hint as ``Context: …``, the question and the options as ``A. …`` lines; the
@@ -42,7 +42,7 @@ def files(settings: SourceSettings) -> list[Path]:
 
 
 def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the problems where the first pictures are found."""
+    """The folder given, or the one near the problems where the first images are found."""
     return _placing(settings).root
 
 

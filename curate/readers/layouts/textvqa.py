@@ -1,4 +1,4 @@
-"""TextVQA: questions about text in pictures, ten answers each, and the text that OCR found.
+"""TextVQA: questions about text in images, ten answers each, and the text that OCR found.
 
 ``{"dataset_name": "textvqa", "data": [{"question", "image_id", "question_id", "answers": [ten texts],
 "image_classes", "flickr_original_url", "set_name", …}]}``; the test split has no answers. OCR comes in

@@ -1,7 +1,7 @@
 """VizWiz-VQA: photographs by blind people, their questions, ten answers with the annotator's confidence.
 
 A list of ``{"image", "question", "answers": [{"answer", "answer_confidence"}], "answer_type",
-"answerable"}``, one question a picture; the test split has image and question only. Pictures lie in
+"answerable"}``, one question an image; the test split has image and question only. Images lie in
 ``train/``, ``val/`` and ``test/``. Source: https://vizwiz.org/tasks-and-datasets/vqa/.
 """
 
@@ -20,7 +20,7 @@ EXAMPLE = "{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}"
 
 
 def looks_like(probe: Probe) -> bool:
-    """A list of questions with ``answerable``, or about a picture called ``VizWiz_…``."""
+    """A list of questions with ``answerable``, or about an image called ``VizWiz_…``."""
     row = probe.first if probe.is_json else {}
     named = str(row.get("image", "")).rpartition("/")[2].startswith("VizWiz_")
     return {"image", "question"} <= row.keys() and (named or {"answerable", "answer_type"} <= row.keys())
@@ -32,7 +32,7 @@ def image_root(settings: SourceSettings) -> Path:
 
 
 def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question; its id is the picture's name.
+    """Every question; its id is the image's name.
 
     Raises:
         UserError: the file is missing or broken.

@@ -1,4 +1,4 @@
-"""Training rows whose picture is in an evaluation set."""
+"""Training rows whose image is in an evaluation set."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -52,7 +52,7 @@ def test_questions_may_be_left_out(tmp_path):
     assert [row["same_question"] for row in made] == [None]
 
 
-def test_the_closest_picture_of_each_benchmark_counts(tmp_path):
+def test_the_closest_image_of_each_benchmark_counts(tmp_path):
     closer, farther = near("n", A, 1), near("f", A, 3)
     held = {
         "one": ([sample("v1", ["f"]), sample("v2", ["n"])], [farther, closer]),
@@ -98,7 +98,7 @@ def test_text_only_rows_match_by_their_question(tmp_path):
     assert found(tmp_path / "2", rows, [C], held, questions=False) == []
 
 
-def test_a_farther_picture_with_the_same_question_goes_before_a_closer_one_without(tmp_path):
+def test_a_farther_image_with_the_same_question_goes_before_a_closer_one_without(tmp_path):
     closer, farther = near("n", A, 1), near("f", A, 3)
     held = {"v": ([sample("v1", ["n"], "Who?"), sample("v2", ["f"])], [closer, farther])}
     made = found(tmp_path, [sample("t1", ["a"]), sample("t2", ["a"], "Where?")], [A], held)
@@ -209,10 +209,10 @@ def test_the_closest_are_kept_of_each_side(monkeypatch):
     ("match", "words"),
     [
         ({"match": "question"}, "the same question is asked there"),
-        ({"match": "bytes", "same_question": False}, "same picture as v/1.png (byte for byte)"),
+        ({"match": "bytes", "same_question": False}, "same image as v/1.png (byte for byte)"),
         (
             {"match": "look", "distance": 1.25, "hamming": 6, "same_question": True},
-            "same picture as v/1.png (thumbnails differ by 1.25 of 255, hashes in 6 of 64 bits),"
+            "same image as v/1.png (thumbnails differ by 1.25 of 255, hashes in 6 of 64 bits),"
             " where the same question is asked",
         ),
     ],

@@ -39,12 +39,12 @@ def rivals(rows):
     return {one: row["conflict_with"] for one, row in rows.items() if row["conflict_with"]}
 
 
-def test_many_questions_about_one_picture_are_legitimate(tmp_path):
+def test_many_questions_about_one_image_are_legitimate(tmp_path):
     rows = [sample("1", ["a"], "What?"), sample("2", ["a"], "Where?"), sample("3", ["l"], "Who?")]
     made = found(tmp_path, rows, [A, LOOKALIKE])
     assert not twins(made)
     assert not rivals(made)
-    assert {row["duplicate_group"] for row in made.values()} == {"a"}, "their pictures are one group all the same"
+    assert {row["duplicate_group"] for row in made.values()} == {"a"}, "their images are one group all the same"
 
 
 def test_equal_question_and_answer_on_a_lookalike(tmp_path):
@@ -137,7 +137,7 @@ def test_which_row_is_kept(tmp_path, keep, kept):
     assert twins(made) == {one: kept for one in "123" if one != kept}
 
 
-def test_scope_image_keeps_the_rows_of_one_picture(tmp_path):
+def test_scope_image_keeps_the_rows_of_one_image(tmp_path):
     larger = near("h", A, width=128)
     rows = [
         sample("1", ["a"], "What?"),

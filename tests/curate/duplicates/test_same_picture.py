@@ -1,4 +1,4 @@
-"""What counts as the same picture, on real pixels: copies do; flat pictures, line art and documents need more."""
+"""What counts as the same image, on real pixels: copies do; flat images, line art and documents need more."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ SETTINGS = MatchSettings()
 
 
 def joined(looks):
-    """Pairs whose hashes are near, and those of them that count as the same picture."""
+    """Pairs whose hashes are near, and those of them that count as the same image."""
     i, j = np.triu_indices(len(looks.phash), 1)
     apart = difference(looks, i, looks, j, SETTINGS)
     return int((apart.bits <= SETTINGS.radius).sum()), int(apart.confirmed(SETTINGS).sum())
 
 
 @pytest.mark.parametrize(("kind", "by_hash"), [("pages", 1), ("forms", 30), ("drawings", 10), ("photographs", 0)])
-def test_different_pictures_are_not_joined(kind, by_hash):
+def test_different_images_are_not_joined(kind, by_hash):
     count = 16 if kind in ("pages", "forms") else 80
     near, same = joined(looks_of(KINDS[kind](count, np.random.default_rng(4))))
     assert near >= by_hash, "nothing to test: their hashes differ"
@@ -29,18 +29,18 @@ def test_different_pictures_are_not_joined(kind, by_hash):
 
 @pytest.mark.parametrize("kind", ["pages", "forms", "drawings", "photographs"])
 def test_copies_that_were_stored_anew_are_found(kind):
-    pictures = KINDS[kind](6, np.random.default_rng(5))
-    own = np.arange(len(pictures))
-    looks = looks_of(pictures)
+    images = KINDS[kind](6, np.random.default_rng(5))
+    own = np.arange(len(images))
+    looks = looks_of(images)
     for name, alter in STORED_ANEW.items():
         if kind == "drawings" and name in ("JPEG, quality 30", "half as wide, JPEG 75"):
             continue  # of 64 pixels too little is left
-        found = difference(looks, own, looks_of([alter(one) for one in pictures]), own, SETTINGS).confirmed(SETTINGS)
+        found = difference(looks, own, looks_of([alter(one) for one in images]), own, SETTINGS).confirmed(SETTINGS)
         assert found.all(), name
 
 
-def test_flat_pictures_of_different_colours():
-    """All flat pictures share two phashes and one dhash."""
+def test_flat_images_of_different_colours():
+    """All flat images share two phashes and one dhash."""
     colours = [(r, g, b) for r in (0, 90, 255) for g in (0, 90, 255) for b in (0, 90, 255)]
     looks = looks_of([Image.new("RGB", (200, 100), colour) for colour in colours])
     near, same = joined(looks)
@@ -50,22 +50,22 @@ def test_flat_pictures_of_different_colours():
 
 def test_line_art():
     """Thin lines in different places on white."""
-    pictures = []
+    images = []
     for place in range(40, 480, 40):
-        picture = Image.new("RGB", (512, 512), "white")
-        ImageDraw.Draw(picture).line((place, 40, 500 - place, 470), "black", 5)
-        pictures.append(picture)
-    assert joined(looks_of(pictures))[1] == 0
+        image = Image.new("RGB", (512, 512), "white")
+        ImageDraw.Draw(image).line((place, 40, 500 - place, 470), "black", 5)
+        images.append(image)
+    assert joined(looks_of(images))[1] == 0
 
 
 def test_a_different_word_on_the_same_page():
     """Nine stamps on one form; only the stamp differs."""
-    pictures = []
+    images = []
     for number in range(9):
         page = KINDS["pages"](1, np.random.default_rng(8))[0]
         ImageDraw.Draw(page).rectangle((60 + 55 * number, 60, 100 + 55 * number, 110), fill="black")
-        pictures.append(page)
-    near, same = joined(looks_of(pictures))
+        images.append(page)
+    near, same = joined(looks_of(images))
     assert near > 0
     assert same == 0
 

@@ -15,14 +15,14 @@ def crowded_looks(count, seed):
     rng = np.random.default_rng(seed)
     families = rng.integers(0, max(count // 6, 1), count)
     centre = rng.integers(0, 2**64, (2, count), dtype=np.uint64)
-    pictures = rng.integers(20, 230, (count, 768)).astype(np.int16)
+    images = rng.integers(20, 230, (count, 768)).astype(np.int16)
     hashes = []
     for which in (0, 1):
         flips = [sum(1 << int(b) for b in rng.choice(64, int(rng.integers(0, 5)), replace=False)) for _ in range(count)]
         hashes.append(centre[which][families] ^ np.array(flips, np.uint64))
     spread = rng.integers(0, 7, (count, 1))
     noise = (rng.random((count, 768)) * 2 * spread - spread).astype(np.int16)
-    thumbnails = np.clip(pictures[families] + noise, 0, 255).astype(np.uint8)
+    thumbnails = np.clip(images[families] + noise, 0, 255).astype(np.uint8)
     spot = rng.random(count) < 0.1  # one cell that differs a lot
     thumbnails[spot, :3] = 255 - thumbnails[spot, :3]
     return Looks.of(*hashes, thumbnails, rng.integers(40, 400, count))

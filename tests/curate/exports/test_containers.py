@@ -1,4 +1,4 @@
-"""Formats that hold the pictures: read back by the libraries that they are for."""
+"""Formats that hold the images: read back by the libraries that they are for."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def curated(tmp_path_factory):
 
 
 def originals(curated):
-    """Record and picture bytes of every kept row."""
+    """Record and image bytes of every kept row."""
     for sample in read_jsonl(curated / "samples.jsonl"):
         yield sample, [(curated.parent / "images" / path).read_bytes() for path in sample.image]
 
@@ -50,9 +50,9 @@ def test_webdataset_members_are_the_rows(curated):
     assert [record["id"] for record in records] == ALL
     kept = [json.loads(line) for line in (curated / "samples.jsonl").read_text().splitlines()]
     assert records == kept, "the record is that of the curated set"
-    for (_, pictures), parts in zip(originals(curated), by_key.values(), strict=True):
-        assert [parts[name] for name in sorted(parts) if name != "json"] == pictures
-    assert done.counts["pictures"] == 10
+    for (_, images), parts in zip(originals(curated), by_key.values(), strict=True):
+        assert [parts[name] for name in sorted(parts) if name != "json"] == images
+    assert done.counts["images"] == 10
 
 
 def test_webdataset_reads_it(curated):
@@ -64,7 +64,7 @@ def test_webdataset_reads_it(curated):
 
 
 def test_shards_are_bounded_and_the_same_bytes_again(tmp_path):
-    """Random pictures of 270 kB; a shard of 1 MB holds three."""
+    """Random images of 270 kB; a shard of 1 MB holds three."""
     noise = [sets.row(100 + n, f"n{n}.png") for n in range(8)]
     for n in range(8):
         import numpy as np
@@ -111,16 +111,16 @@ def test_shards_keep_order_and_bounds(rows, limit, most):
 
 
 @pytest.mark.parametrize("to", ["imagefolder", "parquet"])
-def test_datasets_loads_pictures_and_every_column(curated, tmp_path, to):
+def test_datasets_loads_images_and_every_column(curated, tmp_path, to):
     import datasets
 
     folder, _ = exported(curated, to)
     cache = str(tmp_path / "cache")
     rows = datasets.load_dataset(to, data_dir=str(folder), split="train", cache_dir=cache)
     assert rows.features["images"] == datasets.List(datasets.Image())
-    for row, (sample, pictures) in zip(rows, originals(curated), strict=True):
+    for row, (sample, images) in zip(rows, originals(curated), strict=True):
         assert row["id"] == sample.id
-        assert len(row["images"]) == len(pictures)
+        assert len(row["images"]) == len(images)
         assert all(image.size == (64, 64) for image in row["images"])
         assert [(turn["role"], turn["content"]) for turn in row["messages"]] == [
             (turn.role, turn.value) for turn in sample.conversations
@@ -129,11 +129,11 @@ def test_datasets_loads_pictures_and_every_column(curated, tmp_path, to):
         assert json.loads(row["meta"]) == dict(sample.meta)
     raw = rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
     if to == "parquet":
-        given = [hashlib.sha256(one).hexdigest() for _, pictures in originals(curated) for one in pictures]
+        given = [hashlib.sha256(one).hexdigest() for _, images in originals(curated) for one in images]
         assert [hashlib.sha256(one["bytes"]).hexdigest() for row in raw for one in row["images"]] == given
 
 
-def test_a_picture_that_changed_since_is_refused(tmp_path):
+def test_a_image_that_changed_since_is_refused(tmp_path):
     out = make(tmp_path)
     picture = tmp_path / "images/c.webp"
     sets.save(picture, sets.scene(99))
@@ -145,9 +145,9 @@ def test_a_picture_that_changed_since_is_refused(tmp_path):
         exported(out, "ms-swift")
 
 
-def test_a_kept_row_without_a_readable_picture_is_rejected(tmp_path):
+def test_a_kept_row_without_a_readable_image_is_rejected(tmp_path):
     out = make(tmp_path, [sets.row(200, "gone.png")], rules={})
     folder, done = exported(out, "imagefolder")
     (rejected,) = [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
-    assert rejected == {"sample_id": "set/train/200", "reason": "its picture gone.png could not be read"}
+    assert rejected == {"sample_id": "set/train/200", "reason": "its image gone.png could not be read"}
     assert done.counts["rejected"] == 1

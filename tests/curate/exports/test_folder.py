@@ -83,7 +83,7 @@ def test_finished_shards_are_not_written_again(curated, tmp_path, monkeypatch):
         patched.setattr("curate.exports.export.write_readme", fail)
         with pytest.raises(Killed):
             exported(curated, "webdataset", out=tmp_path / "out")
-    monkeypatch.setattr(webdataset, "read_picture", fail)
+    monkeypatch.setattr(webdataset, "read_image", fail)
     assert exported(curated, "webdataset", out=tmp_path / "out")[1].fresh
 
 
@@ -127,11 +127,11 @@ def test_cards_are_valid_and_manifests_whole(curated):
 
 
 def test_suffixes_follow_the_content():
-    assert pictures.suffix_of(b"\xff\xd8no picture") == "img"
+    assert pictures.suffix_of(b"\xff\xd8no image") == "img"
 
 
-def test_formats_that_hold_pictures_do_not_take_paths(curated):
-    with pytest.raises(ValueError, match="webdataset holds the pictures"):
+def test_formats_that_hold_images_do_not_take_paths(curated):
+    with pytest.raises(ValueError, match="webdataset holds the images"):
         ExportSettings(to="webdataset", images="path")
     assert open_curated(curated).splits == ("train",)
     with pytest.raises(UserError, match=r"was not made by `curate run`"):

@@ -42,7 +42,7 @@ def swift_reads(row):
 
 
 def llama_factory_reads(row, info, media_dir):
-    """SharegptDatasetConverter and _validate_messages: prompt, response, system, pictures; None for a lost row."""
+    """SharegptDatasetConverter and _validate_messages: prompt, response, system, images; None for a lost row."""
     # A column or tag that is not named is None.
     columns = {name: info["columns"].get(name) for name in ("messages", "system", "images", "tools", "videos")}
     tags = {f"{name}_tag": info["tags"].get(f"{name}_tag") for name in ("role", "content", "user", "assistant")}
@@ -65,16 +65,16 @@ def llama_factory_reads(row, info, media_dir):
 def test_jsonl_is_the_curated_set(curated):
     folder, done = exported(curated, "jsonl")
     assert (folder / "samples.jsonl").read_bytes() == (curated / "samples.jsonl").read_bytes()
-    assert done.counts == {"rows": 11, "pictures": 10, "splits": {"train": 11}, "rejected": 0}
+    assert done.counts == {"rows": 11, "images": 10, "splits": {"train": 11}, "rejected": 0}
     assert (folder / "rejects.jsonl").read_text() == ""
 
 
-def test_jsonl_with_copied_pictures_stands_alone(curated, tmp_path):
+def test_jsonl_with_copied_images_stands_alone(curated, tmp_path):
     folder, _ = exported(curated, "jsonl", out=tmp_path / "moved", images="copy")
     for sample in read_jsonl(folder / "samples.jsonl"):
         for path in sample.image:
             Image.open(folder / path).load()
-    assert len(list((folder / "images").rglob("*.*"))) == 3, "equal pictures are one file"
+    assert len(list((folder / "images").rglob("*.*"))) == 3, "equal images are one file"
 
 
 def test_ms_swift(curated):
@@ -104,8 +104,8 @@ def test_rows_that_trainers_cannot_take_are_listed_with_the_reason(curated, to):
     rejected = {row["sample_id"]: row["reason"] for row in lines(folder / "rejects.jsonl")}
     assert list(rejected) == list(UNFIT)
     assert "end with an answer, these are user" in rejected["set/train/9"]
-    assert rejected["set/train/10"] == "2 <image> markers in the turns for 1 pictures"
-    assert rejected["set/train/11"] == "1 <image> markers in the turns for 0 pictures"
+    assert rejected["set/train/10"] == "2 <image> markers in the turns for 1 images"
+    assert rejected["set/train/11"] == "1 <image> markers in the turns for 0 images"
     assert done.counts["rows"] == len(FITTING) == len(lines(folder / "train.jsonl"))
 
 
@@ -161,7 +161,7 @@ def test_trl_takes_the_rows(curated, tmp_path):
         "json", data_files=str(folder / "train.jsonl"), split="train", cache_dir=str(tmp_path / "cache")
     )
     rows = rows.cast_column("images", datasets.List(datasets.Image()))
-    assert "images" in rows.column_names, "TRL then takes the set as one with pictures"
+    assert "images" in rows.column_names, "TRL then takes the set as one with images"
     for row, original in zip(rows, [one for one in ROWS if one["id"] in FITTING], strict=True):
         assert data_utils.is_conversational(row)
         prepared = data_utils.prepare_multimodal_messages(row["messages"], images=row["images"])

@@ -8,7 +8,7 @@ from curate.readers import SOURCES
 from curate.readers.inspect import inspect_location
 from curate.recipe import SourceSettings
 from curate.report.console import show_inspection, sources_table
-from tests.curate.pictures import encoded, noise, write
+from tests.curate.make_images import encoded, noise, write
 from tests.curate.sources import published
 
 

@@ -12,14 +12,14 @@ import pytest
 from curate.measure.images import measure_images
 from curate.recipe import MeasureSettings
 from tests.curate.hostile import FORMATS, bombs, mutated, seeds
-from tests.curate.pictures import noise, write
+from tests.curate.make_images import noise, write
 from winnow.images import CLASSES, decode
 
 EACH = 1000
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_each_mutated_file_is_one_row_with_a_class_or_a_picture(tmp_path, format):
+def test_each_mutated_file_is_one_row_with_a_class_or_a_image(tmp_path, format):
     chance, files = random.Random(format), seeds()[format]
     paths = [f"{number}.{format.lower()}" for number in range(EACH)]
     for path in paths:
@@ -42,7 +42,7 @@ MEMORY = """
 import json, resource, sys
 from curate.decode import decode
 from tests.curate.hostile import bombs
-from tests.curate.pictures import encoded, noise
+from tests.curate.make_images import encoded, noise
 decode(encoded(noise(), "WEBP"), max_bytes=10**6, max_pixels=80_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = {name: decode(data, max_bytes=10**6, max_pixels=80_000_000)[1].error for name, data in bombs()}
@@ -80,7 +80,7 @@ if os.environ.get("CRASH_ON"):
 
 
 @pytest.mark.parametrize("death", ["SIGSEGV", "SIGKILL"])
-def test_a_picture_that_kills_its_worker_costs_itself(tmp_path, monkeypatch, death):
+def test_a_image_that_kills_its_worker_costs_itself(tmp_path, monkeypatch, death):
     for number in range(40):
         write(tmp_path / "root" / f"{number}.png", noise(13, 13) if number == 7 else noise(20, 20, number))
     write(tmp_path / "site" / "sitecustomize.py", CRASH.encode())

@@ -17,7 +17,7 @@ from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
 from curate.recipe import ClipSettings, MeasureSettings
 from curate.signals.clip_input import clip_pixels
-from tests.curate.pictures import clip_folder, encoded, noise, shape, write
+from tests.curate.make_images import clip_folder, encoded, noise, shape, write
 from winnow.errors import UserError
 from winnow.records import Sample, Turn
 
@@ -31,7 +31,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def root(tmp_path):
-    """Ten pictures, two of them the same bytes, and one file of each preflight class."""
+    """Ten images, two of them the same bytes, and one file of each preflight class."""
     root = tmp_path / "root"
     for number in range(9):
         write(root / f"{number}.png", noise(30 + number, 20, number))
@@ -88,10 +88,10 @@ def test_one_row_per_image_with_its_signals(root, tmp_path):
     found = rows(tmp_path / "out")
     assert len({row["image_key"] for row in found.values()}) == len(found) == 14
     assert "9.png" not in found and "misnamed.jpg" not in found  # the same bytes as 3.png and 4.png
-    row, picture = found["5.png"], Image.open(root / "5.png")
+    row, image = found["5.png"], Image.open(root / "5.png")
     assert row["image_key"] == hashlib.sha256((root / "5.png").read_bytes()).hexdigest()
     assert (row["format"], row["mode"], row["width"], row["height"], row["frames"]) == ("PNG", "RGB", 35, 20, 1)
-    assert row["phash"] == int(str(imagehash.phash(picture)), 16)
+    assert row["phash"] == int(str(imagehash.phash(image)), 16)
     assert len(row["thumbnail"]) == 768
     assert row["clip_embedding"] is None and row["nsfw"] is None
     assert found["moving.gif"]["phash"] is not None
@@ -125,10 +125,10 @@ def test_models_see_each_image(root, tmp_path, clip):
     measure_images(PATHS, root, tmp_path / "out", settings)
     found, model = rows(tmp_path / "out"), load_clip(str(clip), None)
     for path in ("0.png", "8.png", "moving.gif"):
-        picture = Image.open(root / path).convert("RGB")
-        expected = model.embed_images(clip_pixels(picture, model.input)[None])[0]
+        image = Image.open(root / path).convert("RGB")
+        expected = model.embed_images(clip_pixels(image, model.input)[None])[0]
         assert np.allclose(found[path]["clip_embedding"], expected, atol=2e-3), path
-        assert found[path]["nsfw"] == pytest.approx(nsfw_scores(load_nsfw(), nsfw_pixels(picture)[None])[0], abs=1e-5)
+        assert found[path]["nsfw"] == pytest.approx(nsfw_scores(load_nsfw(), nsfw_pixels(image)[None])[0], abs=1e-5)
     assert found["cut.png"]["clip_embedding"] is None and found["cut.png"]["nsfw"] is None
 
 
@@ -183,8 +183,8 @@ def test_a_new_version_recomputes_that_signal_only(root, tmp_path, monkeypatch):
     measure_images(PATHS, root, out, PLAIN)
     before = rows(out)
     monkeypatch.setitem(signals.SIGNAL_VERSIONS, "entropy", 99)
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda picture: {"entropy": -1.0})
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "hashes", lambda picture: pytest.fail("not asked for"))
+    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda image: {"entropy": -1.0})
+    monkeypatch.setitem(signals.IMAGE_SIGNALS, "hashes", lambda image: pytest.fail("not asked for"))
     (root / "3.png").unlink()  # 9.png still has its bytes
     report = measure_images([path for path in PATHS if path != "3.png"], root, out, PLAIN)
     assert report.images == 0
@@ -193,7 +193,7 @@ def test_a_new_version_recomputes_that_signal_only(root, tmp_path, monkeypatch):
     for path, row in after.items():
         changed = {name for name in row if row[name] != before[path][name]}
         assert changed == ({"entropy"} if before[path]["width"] and before[path]["phash"] is not None else set()), path
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda picture: pytest.fail("measured twice"))
+    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda image: pytest.fail("measured twice"))
     assert measure_images(PATHS, root, out, PLAIN).decodes == 0
 
 

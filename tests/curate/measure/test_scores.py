@@ -9,7 +9,7 @@ from curate.recipe import ClipSettings, MeasureSettings, PromptSet
 from curate.rules.columns import known_columns
 from curate.signals.zero_shot import SHIPPED, head_scores, prompt_scores
 from tests.curate import sets
-from tests.curate.pictures import clip_folder, noise, write
+from tests.curate.make_images import clip_folder, noise, write
 from winnow.errors import UserError
 
 PROMPTS = PromptSet(positive=("a cat", "a kitten"), negative=("a dog", "a house", "a tree"), scale=20)
@@ -22,7 +22,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def measured(tmp_path, clip):
-    """A signals folder of five pictures in two parts and one file that is none, and its settings."""
+    """A signals folder of five images in two parts and one file that is none, and its settings."""
     for number in range(5):
         write(tmp_path / "root" / f"{number}.png", noise(seed=number))
     write(tmp_path / "root" / "broken.png", b"broken")
@@ -68,7 +68,7 @@ def test_scores_equal_the_definition(measured, clip, tmp_path):
     assert sum(scores["cats"] is None for scores in stored(out).values()) == 1
 
 
-def test_prompts_embedded_before_need_no_model_and_no_picture(measured, monkeypatch):
+def test_prompts_embedded_before_need_no_model_and_no_image(measured, monkeypatch):
     import curate.measure.texts as scores
 
     out, settings = measured

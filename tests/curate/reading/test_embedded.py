@@ -17,7 +17,7 @@ from curate.readers.images import ImageStore, content_path, decoded, is_encoded,
 from curate.readers.ingest import as_files
 from curate.readers.tables import image_cell
 from curate.recipe import SourceSettings
-from tests.curate.pictures import encoded, noise
+from tests.curate.make_images import encoded, noise
 from tests.curate.sets import recipe, row, save, scene
 from winnow.errors import UserError
 from winnow.files import sha256_bytes

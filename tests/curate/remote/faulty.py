@@ -5,7 +5,7 @@ import contextlib
 import threading
 from collections import Counter
 
-from tests.curate.pictures import encoded, noise, shape
+from tests.curate.make_images import encoded, noise, shape
 
 IMAGES = {f"/ok/{number}.jpg": encoded(noise(80, 60, seed=number), "JPEG") for number in range(20)}
 BIG = encoded(noise(400, 300, seed=99))

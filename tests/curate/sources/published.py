@@ -37,7 +37,7 @@ VQA_LICENSE = {
 VQA_QUESTIONS = [
     {"image_id": 262148, "question": "Where is he looking?", "question_id": 262148000},
     {"image_id": 262148, "question": "What are the people in the background doing?", "question_id": 262148001},
-    {"image_id": 393225, "question": "What website copyrighted the picture?", "question_id": 393225000},
+    {"image_id": 393225, "question": "What website copyrighted the image?", "question_id": 393225000},
 ]
 VQA_VOTES = [
     votes("down", "down", "at table", "skateboard", "down", "table", "down", "down", "down", "down"),

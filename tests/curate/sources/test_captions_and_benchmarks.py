@@ -9,7 +9,7 @@ import pytest
 from curate.readers import open_source
 from curate.readers.images import content_path
 from curate.recipe import SourceSettings
-from tests.curate.pictures import encoded, shape, write
+from tests.curate.make_images import encoded, shape, write
 from tests.curate.sets import scene
 from winnow.records import BadRow, Sample
 

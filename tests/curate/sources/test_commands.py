@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from curate.cli import app
 from curate.pipeline import input_digests, run
 from curate.recipe import CurateRecipe, read_recipe
-from tests.curate.pictures import noise, write
+from tests.curate.make_images import noise, write
 from tests.curate.sources import published
 from winnow.errors import UserError
 

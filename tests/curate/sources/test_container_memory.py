@@ -12,7 +12,7 @@ import pytest
 from curate.readers import open_source
 from curate.readers.images import ImageStore, materialised
 from curate.recipe import SourceSettings
-from tests.curate.pictures import write
+from tests.curate.make_images import write
 from winnow.records import Sample
 
 FEW, MANY = 100, 800

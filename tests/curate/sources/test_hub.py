@@ -17,12 +17,12 @@ from curate.pipeline import _digest
 from curate.readers import open_source
 from curate.readers.images import content_path
 from curate.recipe import SourceSettings
-from tests.curate.pictures import encoded
+from tests.curate.make_images import encoded
 from tests.curate.sets import scene
 from winnow.errors import UserError
 from winnow.records import Sample
 
-PICTURES = [encoded(scene(number)) for number in range(4)]
+IMAGES = [encoded(scene(number)) for number in range(4)]
 
 
 def opened(location, **options):
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
     for split, numbers in {"train": range(3), "test": range(3, 4)}.items():
         rows = {
             "id": list(numbers),
-            "image": [{"bytes": PICTURES[number], "path": f"{number}.png"} for number in numbers],
+            "image": [{"bytes": IMAGES[number], "path": f"{number}.png"} for number in numbers],
             "question": [f"q{number}" for number in numbers],
             "answers": [["a", "b", "a"] for _ in numbers],
             "kind": [number % 2 if number else -1 for number in numbers],
@@ -71,8 +71,8 @@ def test_a_folder_by_split(folder, streaming):
     rows = list(source.rows())
     assert source.layout == "hub"
     assert [row.id for row in rows] == ["shapes/train/0", "shapes/train/1", "shapes/train/2"]
-    assert [row.image for row in rows] == [(content_path(data),) for data in PICTURES[:3]]
-    assert list(rows[0].embedded.values()) == PICTURES[:1]
+    assert [row.image for row in rows] == [(content_path(data),) for data in IMAGES[:3]]
+    assert list(rows[0].embedded.values()) == IMAGES[:1]
     assert rows[0].answers == ("a", "b", "a")
     assert [row.meta["kind"] for row in rows] == [-1, "square", "round"]
     assert rows[0].meta["id"] == 0
@@ -212,7 +212,7 @@ def test_hf_endpoint_is_asked_and_a_broken_download_goes_on(hub, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     *lists, commit = done.stdout.splitlines()
-    wanted = [[f"shapes/train/{number}", content_path(PICTURES[number]), 1] for number in range(3)]
+    wanted = [[f"shapes/train/{number}", content_path(IMAGES[number]), 1] for number in range(3)]
     assert [json.loads(line) for line in lists] == [wanted, wanted]
     assert commit == "c" * 40
     assert hub.asked["broken"] >= 1

@@ -8,7 +8,7 @@ import pytest
 
 from curate.readers import SOURCES, detect, open_source, other_files
 from curate.recipe import SourceSettings
-from tests.curate.pictures import shape, write
+from tests.curate.make_images import shape, write
 from tests.curate.sources import published
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample, to_line
@@ -106,7 +106,7 @@ def test_vqa_files_out_of_step_are_joined_and_what_has_no_partner_is_a_bad_row(t
     assert [row.position for row in (unanswered, elsewhere, unasked, nameless)] == [2, 3, 4, 5]
 
 
-def test_vqa_abstract_scenes_have_their_own_pictures_and_names(tmp_path):
+def test_vqa_abstract_scenes_have_their_own_images_and_names(tmp_path):
     questions = tmp_path / "Questions" / "OpenEnded_abstract_v002_val2015_questions.json"
     row = {"question": "Who looks happier?", "image_id": 20000, "question_id": 200000}
     head = {"info": {"version": "1.0"}, "task_type": "Open-Ended", "data_type": "abstract_v002"}
@@ -250,15 +250,15 @@ def test_chartqa_file_split_and_all_splits(tmp_path):
 def test_scienceqa_options_hints_and_text_only_rows(tmp_path):
     path = published.scienceqa(tmp_path)
     write(tmp_path / "train" / "1" / "image.png", shape())
-    pictured, written = rows_of(path)
+    imaged, written = rows_of(path)
     assert detect(str(path)) == detect(str(tmp_path)) == "scienceqa"
-    assert (pictured.id, pictured.image, pictured.answers) == ("scienceqa/train/1", ("train/1/image.png",), ("A",))
-    assert pictured.question == (
+    assert (imaged.id, imaged.image, imaged.answers) == ("scienceqa/train/1", ("train/1/image.png",), ("A",))
+    assert imaged.question == (
         "Which of these states is farthest north?\nA. West Virginia\nB. Louisiana\nC. Arizona\nD. Oklahoma"
     )
     assert (written.image, written.answer) == ((), "B")
     assert written.question.startswith("Context: The passage below describes an experiment.\nIdentify")
-    assert [dict(row.meta) for row in (pictured, written)] == list(published.SCIENCEQA.values())
+    assert [dict(row.meta) for row in (imaged, written)] == list(published.SCIENCEQA.values())
     assert [row.id for row in rows_of(tmp_path, split="minival")] == ["scienceqa/minival/2"]
     with pytest.raises(UserError, match=r"no split 'dev'; it has train, val, test"):
         rows_of(path, split="dev")

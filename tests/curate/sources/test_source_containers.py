@@ -14,7 +14,7 @@ from curate.readers import open_source
 from curate.readers.base import expanded, files_of
 from curate.readers.images import content_path
 from curate.recipe import SourceSettings
-from tests.curate.pictures import encoded, write
+from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample

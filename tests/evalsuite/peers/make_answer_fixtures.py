@@ -28,7 +28,7 @@ nan|inf|1_000|5.0e1|blue!|"quoted"|isnt|couldnt've|im|'cause|A|(B)|the U.S.|12 o
 ).split("|")
 OPTIONS = ["a red dog", "two cats", "Rome", "none of the above"]
 REPLIES = """A|B.|(C)|b|B) two cats|**B**|The answer is B|The answer is (A) because B is wrong|A or B|two cats|It is two cats, I would say
-I think that the capital Rome is shown|\\boxed{B}||Answer: D|D. none of the above|A. B. C.|(A) (B)|nothing of these fits the picture at all
+I think that the capital Rome is shown|\\boxed{B}||Answer: D|D. none of the above|A. B. C.|(A) (B)|nothing of these fits the image at all
 'C'|C:|The dog is a red dog and a Big dog|A dog is here B""".replace("\n", "|").split("|")
 OPEN = [
     ("The answer is 42.", "42"), ("so x = 3.14159", "3.14"), ("it concatenates", "cat"), ("about 1,000,000 dollars", "0"),

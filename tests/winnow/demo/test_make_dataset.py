@@ -181,7 +181,7 @@ def test_corrupt_files_are_what_the_truth_says(folder, rows, truth):
         assert (path.suffix, image.format) == (".png", "JPEG")
 
 
-def test_near_duplicates_repeat_question_and_answer_about_other_bytes_of_the_same_picture(folder, rows, truth):
+def test_near_duplicates_repeat_question_and_answer_about_other_bytes_of_the_same_image(folder, rows, truth):
     treatments = set()
     for row in truth["near_duplicate"]:
         copy, source = rows[row["sample_id"]], rows[row["twin_id"]]

@@ -1,4 +1,4 @@
-"""Tiny pictures and model folders for tests."""
+"""Tiny images and model folders for tests."""
 
 import io
 import json
@@ -9,26 +9,26 @@ from PIL import Image
 
 
 def noise(width=24, height=16, seed=0):
-    """A reproducible RGB picture that no other seed gives."""
+    """A reproducible RGB image that no other seed gives."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def shape(side=64, colour=(200, 30, 30), background=(245, 245, 250), box=(16, 20, 44, 50)):
     """A flat rectangle on a flat ground."""
-    picture = Image.new("RGB", (side, side), background)
-    picture.paste(colour, box)
-    return picture
+    image = Image.new("RGB", (side, side), background)
+    image.paste(colour, box)
+    return image
 
 
-def encoded(picture, format="PNG", **options):
-    """The bytes of a picture in a file format."""
+def encoded(image, format="PNG", **options):
+    """The bytes of an image in a file format."""
     buffer = io.BytesIO()
-    picture.save(buffer, format=format, **options)
+    image.save(buffer, format=format, **options)
     return buffer.getvalue()
 
 
 def write(path: Path, data) -> Path:
-    """Write bytes, or a picture as PNG, making folders."""
+    """Write bytes, or an image as PNG, making folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data if isinstance(data, bytes) else encoded(data))
     return path

@@ -11,7 +11,7 @@ from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Pixels:
     """A decoded image.
 
     Attributes:
@@ -29,7 +29,7 @@ class Picture:
     original: Image.Image
 
     @classmethod
-    def of(cls, rgb: Image.Image, original: Image.Image | None = None) -> Picture:
+    def of(cls, rgb: Image.Image, original: Image.Image | None = None) -> Pixels:
         """Derive luminance and histogram of an RGB image."""
         grey = rgb.convert("L")
         histogram = np.asarray(grey.histogram(), dtype=np.int64)
