@@ -33,7 +33,7 @@ def main() -> None:
             target = options.out / f"dashboard-{page}{'-dark' if options.dark else ''}.png"
             picture = _small(_shot(browser, address, page, dark=options.dark, height=options.height))
             target.write_bytes(picture)
-            print(f"{target}: {len(image):,} bytes")
+            print(f"{target}: {len(picture):,} bytes")
 
 
 def _shot(browser: Browser, address: str, page: str, *, dark: bool, height: int) -> bytes:
