@@ -30,20 +30,20 @@ from pathlib import Path
 import duckdb, pyarrow.parquet
 from curate import pipeline
 from curate.recipe import read_recipe
-from curate.steps import Steps
+from winnow.run import Stages
 
 def peak():
     found = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
     Path("/proc/self/clear_refs").write_text("5")  # from here on the peak is a new one
     return found
 
-def watched(steps, name, action):
+def watched(stages, name, action):
     peaks["between steps"] = max(peaks.get("between steps", 0), peak())
-    plain(steps, name, action)
+    plain(stages, name, action)
     peaks[name] = peak()
 
 if __name__ == "__main__":
-    peaks, plain, Steps.always = {"base": peak()}, Steps.always, watched
+    peaks, plain, Stages.run = {"base": peak()}, Stages.run, watched
     getattr(pipeline, sys.argv[1])(read_recipe(Path("recipe.yaml")), "recipe.yaml")
     peaks["between steps"] = max(peaks["between steps"], peak())
     print(json.dumps(peaks))

@@ -49,7 +49,7 @@ from curate.workspace import StoredPaths, StoredSamples, Workspace, sole_use
 from winnow.corrections import read_corrections
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
-from winnow.run import MANIFEST, Steps, is_current, package_versions, read_manifest, stamp, write_manifest
+from winnow.run import MANIFEST, Stages, file_stats, is_current, package_versions, read_manifest, write_manifest
 from winnow.tables import read_batches
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
@@ -122,7 +122,7 @@ def image_stamp(space: Workspace, root: Path) -> str:
     seen = hashlib.sha256()
     for batch in read_batches(space.paths, ["path"]):
         for path in batch.column("path").to_pylist():
-            seen.update(repr(stamp(root / path)).encode("utf-8", "surrogatepass"))
+            seen.update(repr(file_stats(root / path)).encode("utf-8", "surrogatepass"))
     return seen.hexdigest()
 
 
@@ -155,7 +155,7 @@ def publish(
     inputs: dict[str, str],
     root: Path,
     space: Workspace,
-    steps: Steps,
+    stages: Stages,
     *,
     decode_examples: bool,
 ) -> dict[str, Any]:
@@ -166,13 +166,13 @@ def publish(
     """
     splits = tuple(recipe.splits.shares) if recipe.splits else ()
     outputs: list[Path] = []
-    steps.always("write", lambda: outputs.extend(write_results(space, splits)))
+    stages.run("write", lambda: outputs.extend(write_results(space, splits)))
     outputs += write_report(space)
     counts = count_rows(space, rules)
     licenses = {one.source or one.location: one.license for one in recipe.sources if one.license}
     shown = write_card(space, recipe, recipe_name, rules, counts, root, decode_examples=decode_examples)
     outputs += [space.folder / CARD, *shown.files]
-    made = export_all(recipe, root, space, steps)
+    made = export_all(recipe, root, space, stages)
     found = [space.decisions, space.corrections, space.duplicate_images, space.paths, space.text, space.scores]
     write_manifest(
         space.folder,
@@ -181,7 +181,7 @@ def publish(
         inputs=inputs,
         outputs=[*outputs, *(path for path in found if path.is_file()), *space.image_parts()],
         counts=counts,
-        seconds=steps.seconds,
+        seconds=stages.seconds,
         seeds={"seed": recipe.seed, **({"splits": recipe.splits.seed} if recipe.splits else {})},
         extra={
             "image_root": str(root),
@@ -193,7 +193,7 @@ def publish(
     return counts
 
 
-def export_all(recipe: CurateRecipe, root: Path, space: Workspace, steps: Steps) -> list[str]:
+def export_all(recipe: CurateRecipe, root: Path, space: Workspace, stages: Stages) -> list[str]:
     """The exports of the recipe; returns their folders."""
     from curate.exports.export import export
 
@@ -206,7 +206,7 @@ def export_all(recipe: CurateRecipe, root: Path, space: Workspace, steps: Steps)
     )
     made: list[str] = []
     for settings in recipe.exports:
-        steps.always(f"export {settings.to}", lambda one=settings: made.append(str(export(curated, one).folder)))  # type: ignore[misc]
+        stages.run(f"export {settings.to}", lambda one=settings: made.append(str(export(curated, one).folder)))  # type: ignore[misc]
     return made
 
 
@@ -245,29 +245,29 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     space = Workspace(recipe.folder)
     inputs = input_digests(recipe)
     with sole_use(space):
-        steps = Steps(space.work)
-        if _is_up_to_date(recipe, inputs, space, steps):
+        stages = Stages(space.work)
+        if _is_up_to_date(recipe, inputs, space, stages):
             return Outcome(space, read_manifest(space.folder, finish_with="")["counts"], {})
         (space.folder / MANIFEST).unlink(missing_ok=True)
-        root = _measure_all(recipe, inputs, workers, space, steps)
-        return _judge(recipe, recipe_name, rules, inputs, root, space, steps, decode_examples=True)
+        root = _measure_all(recipe, inputs, workers, space, stages)
+        return _judge(recipe, recipe_name, rules, inputs, root, space, stages, decode_examples=True)
 
 
 def _measure_all(
-    recipe: CurateRecipe, inputs: dict[str, str], workers: int | None, space: Workspace, steps: Steps
+    recipe: CurateRecipe, inputs: dict[str, str], workers: int | None, space: Workspace, stages: Stages
 ) -> Path:
     """The set itself, then the evaluation sets that it is compared with; returns the set's image root."""
     settings = recipe.signals.model_copy(update={"workers": workers or recipe.signals.workers})
-    roots = {"": str(_measure(recipe.sources, inputs, settings, recipe.remote, space, steps, ""))}
+    roots = {"": str(_measure(recipe.sources, inputs, settings, recipe.remote, space, stages, ""))}
     for evaluation in recipe.contamination.against if recipe.contamination else []:
         name = benchmark_name(evaluation)
         # With embeddings, the dashboard finds the training rows nearest to an evaluation failure.
         without_nsfw = settings.model_copy(update={"nsfw": None})
         there = space.against(name)
-        roots[name] = str(_measure([evaluation], inputs, without_nsfw, recipe.remote, there, steps, f"{name}: "))
-        _correct(None, {}, there, steps, f"{name}: ")
+        roots[name] = str(_measure([evaluation], inputs, without_nsfw, recipe.remote, there, stages, f"{name}: "))
+        _correct(None, {}, there, stages, f"{name}: ")
     for note, value in {"measured": measured_from(recipe), "inputs": inputs, "roots": roots}.items():
-        steps.note(note, value)
+        stages.set(note, value)
     return Path(roots[""])
 
 
@@ -279,80 +279,80 @@ def decide_again(recipe: CurateRecipe, recipe_name: str) -> Outcome:
     """
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     space = Workspace(recipe.folder)
-    steps = Steps(space.work)
-    if steps.noted("measured") is None:
+    stages = Stages(space.work)
+    if stages.get("measured") is None:
         raise UserError(f"{space.folder}: nothing is measured there yet; run `curate run {recipe_name}` first")
-    if steps.noted("measured") != measured_from(recipe):
+    if stages.get("measured") != measured_from(recipe):
         raise UserError(
             f"{space.folder}: the recipe's sources, signals or evaluation sets are not those that were measured;"
             f" run `curate run {recipe_name}`"
         )
-    measured = {source.location: steps.noted("inputs")[source.location] for source in all_sources(recipe)}
+    measured = {source.location: stages.get("inputs")[source.location] for source in all_sources(recipe)}
     inputs = {**measured, **side_inputs(recipe)}
     with sole_use(space):
         (space.folder / MANIFEST).unlink(missing_ok=True)
-        root = Path(steps.noted("roots")[""])
-        return _judge(recipe, recipe_name, rules, inputs, root, space, steps, decode_examples=False)
+        root = Path(stages.get("roots")[""])
+        return _judge(recipe, recipe_name, rules, inputs, root, space, stages, decode_examples=False)
 
 
-def _is_up_to_date(recipe: CurateRecipe, inputs: dict[str, str], space: Workspace, steps: Steps) -> bool:
+def _is_up_to_date(recipe: CurateRecipe, inputs: dict[str, str], space: Workspace, stages: Stages) -> bool:
     """Whether the folder holds the result of this recipe on these inputs, and no image file has changed since."""
     if not is_current(space.folder, recipe=resolved(recipe), inputs=inputs) or not exports_are_there(recipe):
         return False
     if not read_manifest(space.folder, finish_with="").get("card_is_complete"):
         return False  # `decide` wrote the card and opened no image for it
-    if not all_fetched(steps, [f"{name}: " if name else "" for name in steps.noted("roots") or {}]):
+    if not all_fetched(stages, [f"{name}: " if name else "" for name in stages.get("roots") or {}]):
         return False
-    return bool(steps.noted("images") == _image_stamps(space, steps))
+    return bool(stages.get("images") == _image_stamps(space, stages))
 
 
-def _image_stamps(space: Workspace, steps: Steps) -> dict[str, str]:
+def _image_stamps(space: Workspace, stages: Stages) -> dict[str, str]:
     """Of the set and of each evaluation set: what tells that an image file has changed."""
-    roots = steps.noted("roots") or {}
+    roots = stages.get("roots") or {}
     return {name: image_stamp(space.against(name) if name else space, Path(root)) for name, root in roots.items()}
 
 
 def _measure(
     sources: Sequence[SourceSettings], inputs: dict[str, str], settings: MeasureSettings,
-    remote: RemoteSettings | None, space: Workspace, steps: Steps, label: str,
+    remote: RemoteSettings | None, space: Workspace, stages: Stages, label: str,
 ) -> Path:  # fmt: skip
     """Rows and image signals of one set; returns the folder below which its images lie."""
-    root = read_sources(sources, inputs, settings, remote, space, steps, label)
+    root = read_sources(sources, inputs, settings, remote, space, stages, label)
     paths = StoredPaths(space.rows)
-    steps.always(f"{label}measure images", lambda: measure_images(paths, root, space.signals, settings))
+    stages.run(f"{label}measure images", lambda: measure_images(paths, root, space.signals, settings))
     return root
 
 
-def _correct(folder: Path | None, digests: dict[str, str], space: Workspace, steps: Steps, label: str = "") -> None:
-    key = [VERSION, stamp(space.rows, below=space.folder), sha256_file(space.paths), digests]
+def _correct(folder: Path | None, digests: dict[str, str], space: Workspace, stages: Stages, label: str = "") -> None:
+    key = [VERSION, file_stats(space.rows, below=space.folder), sha256_file(space.paths), digests]
     outputs = [space.samples, space.corrections]
-    steps.unless_done(f"{label}corrections", key, outputs, lambda: write_corrected(space, folder))
+    stages.run_if_stale(f"{label}corrections", key, outputs, lambda: write_corrected(space, folder))
 
 
 def _judge(
     recipe: CurateRecipe, recipe_name: str, rules: list[CheckedRule], inputs: dict[str, str], root: Path,
-    space: Workspace, steps: Steps, *, decode_examples: bool,
+    space: Workspace, stages: Stages, *, decode_examples: bool,
 ) -> Outcome:  # fmt: skip
     """From stored image signals to the manifest."""
-    _correct(recipe.corrections, side_inputs(recipe), space, steps)
-    known = [VERSION, stamp(space.samples, *space.image_parts(), below=space.folder)]
+    _correct(recipe.corrections, side_inputs(recipe), space, stages)
+    known = [VERSION, file_stats(space.samples, *space.image_parts(), below=space.folder)]
     settings = recipe.signals
-    steps.unless_done(
+    stages.run_if_stale(
         "measure texts",
         [known, SIGNAL_VERSIONS["text"], settings.clip and settings.clip.model_dump(mode="json")],
         [space.text],
         lambda: measure_text(StoredSamples(space.samples), space.signals, settings),
     )
-    _score(recipe, known, space, steps)
-    _compare(recipe, known, space, steps)
-    _split(recipe, known, space, steps)
-    steps.always("decide", lambda: decide(space, rules, recipe.losses))
-    steps.note("images", _image_stamps(space, steps))
-    counts = publish(recipe, recipe_name, rules, inputs, root, space, steps, decode_examples=decode_examples)
-    return Outcome(space, counts, steps.seconds)
+    _score(recipe, known, space, stages)
+    _compare(recipe, known, space, stages)
+    _split(recipe, known, space, stages)
+    stages.run("decide", lambda: decide(space, rules, recipe.losses))
+    stages.set("images", _image_stamps(space, stages))
+    counts = publish(recipe, recipe_name, rules, inputs, root, space, stages, decode_examples=decode_examples)
+    return Outcome(space, counts, stages.seconds)
 
 
-def _score(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Steps) -> None:
+def _score(recipe: CurateRecipe, known: list[Any], space: Workspace, stages: Stages) -> None:
     """Prompt sets and linear heads on the stored embeddings, where the recipe has any."""
     settings = recipe.signals
     if not settings.scores:
@@ -361,10 +361,10 @@ def _score(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Step
     heads = {name: sha256_file(path) for name, path in settings.heads.items()}
     key = [known, ZERO_SHOT_VERSION, settings.model_dump(mode="json", include={"clip", "prompts"}), heads]
     key.append({name: one.model_dump(mode="json") for name, one in settings.prompt_sets.items()})
-    steps.unless_done("score embeddings", key, [space.scores], lambda: write_scores(space.signals, settings))
+    stages.run_if_stale("score embeddings", key, [space.scores], lambda: write_scores(space.signals, settings))
 
 
-def _split(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Steps) -> None:
+def _split(recipe: CurateRecipe, known: list[Any], space: Workspace, stages: Stages) -> None:
     """Splits, where the recipe asks for them."""
     splits = recipe.splits
     if splits is None:
@@ -372,10 +372,10 @@ def _split(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Step
         return
     match = MatchSettings(**(recipe.duplicates or MatchSettings()).model_dump(include=set(MatchSettings.model_fields)))
     key = [known, splits.model_dump(mode="json"), match.model_dump(mode="json")]
-    steps.unless_done("splits", key, [space.splits], lambda: assign_splits(space, splits, match))
+    stages.run_if_stale("splits", key, [space.splits], lambda: assign_splits(space, splits, match))
 
 
-def _compare(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: Steps) -> None:
+def _compare(recipe: CurateRecipe, known: list[Any], space: Workspace, stages: Stages) -> None:
     """Contamination and duplicates, where the recipe asks for them; what an earlier recipe left is removed."""
     contamination, duplicates = recipe.contamination, recipe.duplicates
     if contamination is None:
@@ -385,17 +385,17 @@ def _compare(recipe: CurateRecipe, known: list[Any], space: Workspace, steps: St
         key = [
             known,
             contamination.model_dump(mode="json"),
-            [stamp(other.samples, below=other.folder) for _, other in sets],
+            [file_stats(other.samples, below=other.folder) for _, other in sets],
         ]
         outputs = [space.contamination_rows, space.contamination_counts]
-        steps.unless_done("contamination", key, outputs, lambda: find_contamination(space, sets, contamination))
+        stages.run_if_stale("contamination", key, outputs, lambda: find_contamination(space, sets, contamination))
     if duplicates is None:
         space.duplicate_images.unlink(missing_ok=True)
         space.duplicate_rows.unlink(missing_ok=True)
     else:
         key = [known, duplicates.model_dump(mode="json")]
         outputs = [space.duplicate_images, space.duplicate_rows]
-        steps.unless_done("duplicates", key, outputs, lambda: find_duplicates(space, duplicates))
+        stages.run_if_stale("duplicates", key, outputs, lambda: find_duplicates(space, duplicates))
 
 
 _OWN = {MANIFEST, "lock", "plots", "exports"}

@@ -7,9 +7,11 @@ How the console scripts end: a clear sentence and exit code 2 for bad input, no 
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import sys
+from collections.abc import Iterable
 
 import typer
 
@@ -19,6 +21,13 @@ class UserError(Exception):
 
     Console scripts print it without a traceback and exit with code 2.
     """
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
+    """The names nearest to a misspelt one, as a question; where none is near, the list of all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
 
 
 _HINTS = {

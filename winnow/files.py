@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 _CHUNK = 1 << 20
 
 
@@ -28,6 +30,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock file for the block, across threads, processes and systems.
+
+    Args:
+        wait: until whoever holds it lets go; else raise at once.
+
+    Raises:
+        filelock.Timeout: it is held, and ``wait`` is false.
+        OSError: the lock file cannot be written.
+    """
+    with filelock.FileLock(path, timeout=-1 if wait else 0):
+        yield
 
 
 def write_text(target: Path, text: str) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from winnow.errors import UserError
+from winnow.errors import UserError, did_you_mean
 
 
 class StrictModel(BaseModel):
-    """Base of every recipe model: frozen, and no key that it does not know."""
+    """Base of every recipe model: frozen, and no key that it does not know.
 
+    Attributes:
+        RENAMED: former name of a key → its name now; the former one is refused with a sentence that says so.
+    """
+
+    RENAMED: ClassVar[dict[str, str]] = {}
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -63,15 +67,26 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     dotted = ".".join(place)
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, place[:-1])
-        near = difflib.get_close_matches(place[-1], known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        return f"unknown key {dotted!r}; {hint}"
+        renamed = _renamed().get(place[-1])
+        if renamed in known:
+            return f"key {dotted!r} is called {renamed!r} now"
+        return f"unknown key {dotted!r}; {did_you_mean(place[-1], known)}"
     if problem["type"] == "missing":
         return f"key {dotted!r} is missing"
     said = problem["msg"].removeprefix("Value error, ")
     # A check of a whole mapping says itself what is wrong with it; the mapping would only be in the way.
     got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})"
     return f"{dotted or 'recipe'}: {said}{got}"
+
+
+def _renamed() -> dict[str, str]:
+    """Former names of keys, of every recipe model in the program."""
+    models, found = [StrictModel], dict[str, str]()
+    while models:
+        one = models.pop()
+        found.update(one.RENAMED)
+        models.extend(one.__subclasses__())
+    return found
 
 
 def _known_keys(model: type[BaseModel], place: list[str]) -> list[str]:

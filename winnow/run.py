@@ -1,6 +1,6 @@
 """``manifest.json``: what a run was made from. Written last; without it there is no result.
 
-Steps of a run that are skipped when nothing they depend on has changed.
+Stages of a run that are skipped when nothing they depend on has changed.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-class Steps:
-    """Runs steps, remembers in ``state.json`` what each was made from, and takes their time.
+class Stages:
+    """Runs stages, remembers in ``state.json`` what each was made from, and takes their time.
 
     Attributes:
         seconds: step → wall time, of the steps that ran.
@@ -129,33 +129,33 @@ class Steps:
         except (OSError, ValueError):  # not there or not readable: every step runs
             self._state = {}
 
-    def always(self, name: str, action: Callable[[], object]) -> None:
+    def run(self, name: str, action: Callable[[], object]) -> None:
         """Run a step that is cheap, or that knows by itself what is done."""
         started = time.monotonic()
         action()
         self.seconds[name] = time.monotonic() - started
 
-    def unless_done(self, name: str, key: Any, outputs: Sequence[Path], action: Callable[[], object]) -> None:
+    def run_if_stale(self, name: str, key: Any, outputs: Sequence[Path], action: Callable[[], object]) -> None:
         """Run a step unless its outputs are there and were made from the same ``key`` (JSON-able)."""
         digest = digest_of(key)
         if self._state.get(name) == digest and all(output.exists() for output in outputs):
             return
-        self.note(name, None)
-        self.always(name, action)
-        self.note(name, digest)
+        self.set(name, None)
+        self.run(name, action)
+        self.set(name, digest)
 
-    def note(self, name: str, value: Any) -> None:
+    def set(self, name: str, value: Any) -> None:
         """Keep a JSON-able value for later runs."""
         if self._state.get(name) != value:
             self._state[name] = value
             write_json(self._path, self._state)
 
-    def noted(self, name: str) -> Any:
-        """What ``note`` kept, or None."""
+    def get(self, name: str) -> Any:
+        """What ``set`` kept, or None."""
         return self._state.get(name)
 
 
-def stamp(*paths: Path, below: Path | None = None) -> list[list[Any]]:
+def file_stats(*paths: Path, below: Path | None = None) -> list[list[Any]]:
     """Name, size and time of files: changes when one of them is written anew, appears or goes.
 
     Args:

@@ -29,7 +29,7 @@ from curate.recipe import MatchSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, digest_of, write_json
-from winnow.run import stamp
+from winnow.run import file_stats
 from winnow.tables import ROWS_A_GROUP, literal
 
 # Raise it when the same parts make other files.
@@ -96,7 +96,7 @@ def read_stored(space: Workspace) -> StoredLooks:
     """
     folder = space.work / "looks"
     parts = space.image_parts()
-    wanted = [[[_VERSION, *stamp(part, below=space.folder)], pq.read_metadata(part).num_rows] for part in parts]
+    wanted = [[[_VERSION, *file_stats(part, below=space.folder)], pq.read_metadata(part).num_rows] for part in parts]
     rows = [count for _, count in wanted]
     names = [str(part) for part in parts]
     try:

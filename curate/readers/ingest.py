@@ -28,7 +28,7 @@ from winnow.errors import UserError
 from winnow.images import is_url, unavailable_class
 from winnow.progress import track
 from winnow.records import BadRow, Sample, full_id, to_record
-from winnow.run import Steps
+from winnow.run import Stages
 from winnow.seen import SeenTexts
 from winnow.tables import write_parquet
 
@@ -274,7 +274,7 @@ HOW_TO_FETCH = frozenset(
 
 def read_sources(
     sources: Sequence[SourceSettings], inputs: dict[str, str], settings: MeasureSettings,
-    remote: RemoteSettings | None, space: Workspace, steps: Steps, label: str = "",
+    remote: RemoteSettings | None, space: Workspace, stages: Stages, label: str = "",
 ) -> Path:  # fmt: skip
     """Write the rows of one set to ``space.rows``, unless they are there and nothing has changed.
 
@@ -308,20 +308,20 @@ def read_sources(
                 fetcher = stack.enter_context(images)
             title = f"{label}read{' and fetch' if remote else ''}"
             root = write_rows(opened, space.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title)
-        steps.note(f"{label}root", str(root))
-        steps.note(f"{label}unfetched", counts["remote_unavailable"])
+        stages.set(f"{label}root", str(root))
+        stages.set(f"{label}unfetched", counts["remote_unavailable"])
 
-    steps.unless_done(f"{label}read", key, [space.rows], read)
+    stages.run_if_stale(f"{label}read", key, [space.rows], read)
     if counts:
         _say(counts, label)
     if counts["remote_unavailable"]:
-        steps.note(f"{label}read", None)
-    return Path(steps.noted(f"{label}root"))
+        stages.set(f"{label}read", None)
+    return Path(stages.get(f"{label}root"))
 
 
-def all_fetched(steps: Steps, labels: Sequence[str]) -> bool:
+def all_fetched(stages: Stages, labels: Sequence[str]) -> bool:
     """Whether no image of the sets is left that another run may get."""
-    return not any(steps.noted(f"{label}unfetched") for label in labels)
+    return not any(stages.get(f"{label}unfetched") for label in labels)
 
 
 def _say(counts: Counter[str], label: str) -> None:

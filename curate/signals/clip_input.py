@@ -1,7 +1,7 @@
 """What CLIP sees: an RGB image resized and cropped as the model's own preprocessing does, kept as uint8.
 
 Needs no torch, so that the processes that decode images can prepare it. Equal to
-``open_clip.transform.image_transform`` (inference) up to its last two steps, which
+``open_clip.transform.image_transform`` (inference) up to its last two stages, which
 ``curate.signals.clip`` does on whole batches.
 """
 
