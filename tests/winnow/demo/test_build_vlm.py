@@ -9,7 +9,7 @@ import torch
 from gguf import GGUFReader
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_clip import TINY_CLIP, write_clip
+from tests.winnow.demo.tiny_clip import TINY_CLIP, write_clip
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
 from winnow.demo import clip_tower, smollm2
