@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from winnow.errors import UserError
 from winnow.files import digest_of
-from winnow.seen import SeenTexts
+from winnow.hash_index import HashIndex
 
 Role = Literal["user", "assistant", "system"]
 # What a tool answers is read as the user's, what calls it as the assistant's: so they are trained on.
@@ -450,7 +450,7 @@ def read_jsonl(path: Path) -> Iterator[Sample]:
 
 def check_unique(samples: Iterable[Sample]) -> Iterator[Sample]:
     """Pass samples on; a repeated id is an error that names both rows by position (24 bytes an id)."""
-    seen = SeenTexts()
+    seen = HashIndex()
     for position, sample in enumerate(samples):
         first = seen.add(sample.id, position)
         if first is not None:

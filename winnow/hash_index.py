@@ -14,7 +14,7 @@ def digest64(text: str) -> int:
     return int.from_bytes(raw, "little") or 1
 
 
-class SeenTexts:
+class HashIndex:
     """A map from text to a number ≥ 0, as an open-addressing table of 64-bit digests.
 
     Two different texts share a digest with probability 3e-6 among ten million; a text is then
