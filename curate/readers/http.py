@@ -361,7 +361,7 @@ def _pixels(path: Path, suffix: str) -> int:
         return 0
 
 
-_AGENT = "winnow/0.1 (dataset curation)"
+_AGENT = "winnow/0.2 (dataset curation)"
 _SILENT = 10  # connections in a row that a host does not answer before the others to it are given up
 _HEADERS = {"User-Agent": _AGENT, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
 
