@@ -60,8 +60,8 @@ def test_the_wheel_holds_five_packages_and_what_they_read(wheel):
 
 
 def test_the_commands_are_those_of_the_wheel(winnow, installed):
-    version = installed.glob("*.dist-info")
-    assert winnow("--version").strip() == f"winnow {next(version).name.split('-')[1]}"
+    (metadata,) = installed.glob("winnow_vlm-*.dist-info")
+    assert winnow("--version").strip() == f"winnow {metadata.stem.split('-')[1]}"
     report = winnow("doctor")
     assert "(installed package)" in report and "commit" not in report
 
