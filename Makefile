@@ -101,4 +101,4 @@ proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## d
 	$(PY) -m studies.curation_pays --readme
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
-	rm -rf data/raw data/models data/curated data/runs data/evals data/cache
+	rm -rf data/raw data/models data/recipes data/curated data/runs data/evals data/cache
