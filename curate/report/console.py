@@ -286,7 +286,7 @@ def show_explanation(found: Explanation) -> None:
     if decision["duplicate_distance"] is not None and found.duplicates:
         screen.print(
             f"its image and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average"
-            f" (at most {found.duplicates.confirm:g} counts as the same),"
+            f" (at most {found.duplicates.max_mean_diff:g} counts as the same),"
             f" their hashes in {decision['hamming']} of 64 bits",
             highlight=False,
         )
