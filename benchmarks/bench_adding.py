@@ -71,7 +71,7 @@ def write_rows(space: Workspace, count: int) -> None:
         key, path = "sha256(range::VARCHAR)", "range || '.jpg'"
         for target, query in (
             (
-                space.samples,
+                space.corrected,
                 f"""SELECT range AS position, 'set/train/' || range AS sample_id, [{path}] AS images,
                     [{key}] AS image_keys, ['yes', 'no'] AS answers, 'what is it' AS question_key,
                     'number ' || range % 3 AS answer_key FROM range({count})""",

@@ -142,29 +142,33 @@ _BY_QUESTION = """
 
 
 def find_contamination(
-    space: Workspace, evaluations: Sequence[tuple[str, Workspace]], settings: ContaminationSettings
+    workspace: Workspace, evaluations: Sequence[tuple[str, Workspace]], settings: ContaminationSettings
 ) -> None:
-    """Write ``space.contamination_rows``: per benchmark, each row that is in it and how it matches.
+    """Write ``workspace.contamination_rows``: per benchmark, each row that is in it and how it matches.
 
-    Beside it, ``space.contamination_counts``: how large each benchmark is and how many of its images were found.
+    Beside it, ``workspace.contamination_counts``: how large each benchmark is and how many of its images were found.
 
     Args:
         evaluations: name and workspace of each evaluation set, read and measured.
     """
     counts: list[dict[str, Any]] = []
-    batches = (batch for name, other in evaluations for batch in _against(space, name, other, settings, counts))
-    write_parquet(space.contamination_rows, batches, CONTAMINATION)
-    write_json(space.contamination_counts, counts)
+    batches = (batch for name, other in evaluations for batch in _against(workspace, name, other, settings, counts))
+    write_parquet(workspace.contamination_rows, batches, CONTAMINATION)
+    write_json(workspace.contamination_counts, counts)
 
 
 def _against(
-    space: Workspace, benchmark: str, other: Workspace, settings: ContaminationSettings, counts: list[dict[str, Any]]
+    workspace: Workspace,
+    benchmark: str,
+    other: Workspace,
+    settings: ContaminationSettings,
+    counts: list[dict[str, Any]],
 ) -> Iterator[pa.RecordBatch]:
     """The rows of one benchmark; its counts are appended to ``counts``."""
-    scratch = {name: space.work / f"{name}.u8" for name in ("train", "evaluation")}
-    with database(space.work) as connection:
-        create_views(connection, space)
-        connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {parquet([other.samples])}")
+    scratch = {name: workspace.work / f"{name}.u8" for name in ("train", "evaluation")}
+    with database(workspace.work) as connection:
+        create_views(connection, workspace)
+        connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {parquet([other.corrected])}")
         columns = "SELECT image_key, phash, dhash, thumbnail, width, height FROM"
         parts = other.image_parts()
         connection.execute(f"CREATE VIEW seen AS {columns} {parquet(parts) if parts else 'images WHERE false'}")

@@ -123,26 +123,26 @@ _FOUND = """
 """
 
 
-def find_duplicates(space: Workspace, settings: DuplicateSettings) -> None:
+def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
     """Write ``duplicates.parquet`` (images that belong to a star) and the table of duplicate and conflicting rows.
 
     Raises:
         UserError: a file cannot be written.
     """
     order = ", ".join(_ORDER[key] for key in settings.keep) or "id"
-    stored = read_stored(space)
-    with database(space.work) as connection:
-        create_views(connection, space)
+    stored = read_stored(workspace)
+    with database(workspace.work) as connection:
+        create_views(connection, workspace)
         number_images(connection, stored)
         connection.execute(_SHOWN)
         _group_images(connection, Alike(stored.looks, settings, stored.search(settings)), order)
-        write_parquet(space.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
+        write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
         connection.execute(_ROWS)
         connection.execute(_TWINS.format(order=order))
         if settings.scope == "image":
             connection.execute(_IMAGE_TWINS.format(order=order))
         found = (_confirmed(batch, stored.looks, settings) for batch in query_batches(connection, _FOUND))
-        write_parquet(space.duplicate_rows, found, DUPLICATE_ROWS)
+        write_parquet(workspace.duplicate_rows, found, DUPLICATE_ROWS)
 
 
 def _group_images(connection: duckdb.DuckDBPyConnection, alike: Alike, order: str) -> None:

@@ -51,15 +51,15 @@ _ASSIGNED = """
 """
 
 
-def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSettings) -> None:
-    """Write ``space.splits``: the group and the split of every input row, in input order.
+def assign_splits(workspace: Workspace, settings: SplitSettings, match: MatchSettings) -> None:
+    """Write ``workspace.splits``: the group and the split of every input row, in input order.
 
     Args:
         match: when two images count as the same one.
     """
-    stored = read_stored(space)
-    with database(space.work) as connection:
-        create_views(connection, space)
+    stored = read_stored(workspace)
+    with database(workspace.work) as connection:
+        create_views(connection, workspace)
         number_images(connection, stored)
         connection.register("components", _components(connection, Alike(stored.looks, match, stored.search(match))))
         connection.execute(_TIES)
@@ -69,7 +69,7 @@ def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSetting
         query = _ASSIGNED.format(
             cases=_cases(settings), seed=literal(str(settings.seed)), digits=_DIGITS, whole=f"{16**_DIGITS}::DOUBLE"
         )
-        write_parquet(space.splits, query_batches(connection, query), SPLITS)
+        write_parquet(workspace.splits, query_batches(connection, query), SPLITS)
 
 
 def _components(connection: duckdb.DuckDBPyConnection, alike: Alike) -> pa.Table:

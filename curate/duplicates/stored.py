@@ -88,15 +88,17 @@ class StoredLooks:
             return Found(sum(rows for _, rows in parts), kept["near"], crowds)
 
 
-def read_stored(space: Workspace) -> StoredLooks:
+def read_stored(workspace: Workspace) -> StoredLooks:
     """Bring the files up to date with the parts, and open them.
 
     Raises:
         UserError: they cannot be written.
     """
-    folder = space.work / "looks"
-    parts = space.image_parts()
-    wanted = [[[_VERSION, *file_stats(part, below=space.folder)], pq.read_metadata(part).num_rows] for part in parts]
+    folder = workspace.work / "looks"
+    parts = workspace.image_parts()
+    wanted = [
+        [[_VERSION, *file_stats(part, below=workspace.folder)], pq.read_metadata(part).num_rows] for part in parts
+    ]
     rows = [count for _, count in wanted]
     names = [str(part) for part in parts]
     try:

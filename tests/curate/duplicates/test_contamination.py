@@ -9,7 +9,8 @@ from curate.duplicates import contamination, matching
 from curate.duplicates.contamination import find_contamination
 from curate.duplicates.matching import Looks, difference
 from curate.recipe import ContaminationSettings, Rule, SourceSettings, benchmark_name
-from curate.report.console import describe_match, read_report, write_report
+from curate.report.console import describe_match
+from curate.report.counts import read_contamination_report, write_contamination_report
 from curate.rules.decide import check_rules, decide
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_duplicate_rows import near
@@ -140,7 +141,7 @@ def test_the_report_counts_each_benchmark_and_says_what_was_dropped(tmp_path):
     found(tmp_path, rows, [A, look, C], held)
     space = Workspace(tmp_path / "train")
     decide(space, check_rules({"leak": Rule(when="contaminated AND question NOT LIKE 'Where%'", action="drop")}))
-    assert write_report(space) == [space.contamination, space.contamination_report]
+    assert write_contamination_report(space) == [space.contamination, space.contamination_report]
     listed = pq.read_table(space.contamination).to_pylist()
     assert [(row["sample_id"], row["benchmark"], row["dropped"], row["reason"]) for row in listed] == [
         ("t1", "vqa/val", True, "leak"),
@@ -148,7 +149,7 @@ def test_the_report_counts_each_benchmark_and_says_what_was_dropped(tmp_path):
         ("t3", "vqa/val", True, "leak"),
         ("t5", "text", True, "leak"),
     ]
-    one, other = read_report(space)
+    one, other = read_contamination_report(space)
     assert one == {
         "benchmark": "vqa/val",
         "evaluation_rows": 3,
@@ -169,9 +170,9 @@ def test_the_report_counts_each_benchmark_and_says_what_was_dropped(tmp_path):
 def test_no_report_without_evaluation_sets(tmp_path):
     space = store(tmp_path, [sample("t", ["a"])], [A])
     space.contamination.write_text("left by an earlier recipe")
-    assert write_report(space) == []
+    assert write_contamination_report(space) == []
     assert not space.contamination.exists()
-    assert read_report(space) == []
+    assert read_contamination_report(space) == []
 
 
 def test_the_closest_are_kept_of_each_side(monkeypatch):
