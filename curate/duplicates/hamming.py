@@ -43,7 +43,8 @@ class Groups:
 
     def sizes(self, groups: Indices) -> Indices:
         """Number of items of each of these groups."""
-        return self.starts[groups + 1] - self.starts[groups]
+        sizes: Indices = self.starts[groups + 1] - self.starts[groups]
+        return sizes
 
     def members(self, groups: Indices) -> Indices:
         """The items of these groups, one group after the other."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.measure.store import image_schema
-from curate.measure.texts import _SCHEMA as TEXT
+from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.rules.corrected import CORRECTED
 from curate.workspace import Workspace
 from winnow.corrections import content_hash

@@ -4,7 +4,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from curate.measure.images import measure_images
-from curate.measure.texts import write_scores
+from curate.measure.scores import write_scores
 from curate.recipe import ClipSettings, MeasureSettings, PromptSet
 from curate.rules.columns import known_columns
 from curate.signals.zero_shot import SHIPPED, head_scores, prompt_scores
