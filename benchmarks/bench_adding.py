@@ -94,7 +94,7 @@ def timed(label: str, space: Workspace, settings: DuplicateSettings) -> list[byt
     marks.append((time.perf_counter(), time.process_time()))
     found = stored.search(settings)
     marks.append((time.perf_counter(), time.process_time()))
-    count = len(stored.looks.phash)
+    count = len(stored.fingerprints)
     del stored
     find_duplicates(space, settings)
     marks.append((time.perf_counter(), time.process_time()))
@@ -129,7 +129,7 @@ def main() -> None:
         write_parts(space, asked.images, asked.added, rng)
         write_rows(space, asked.images + asked.added)
         grown = timed("added", space, settings)
-        shutil.rmtree(space.work / "looks")
+        shutil.rmtree(space.work / "fingerprints")
         fresh = timed("from the start", space, settings)
         print(f"the same files: {'yes' if fresh == grown else 'NO'}")
 
