@@ -59,9 +59,9 @@ def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings
     path = out / TEXT
     total = len(samples) if isinstance(samples, Sized) else None
     with Bar("measure texts", total) as bar, contextlib.ExitStack() as stack:
+        aligner = stack.enter_context(Aligner(out, settings)) if settings.clip else None
 
         def tables() -> Iterator[pa.Table]:
-            aligner = stack.enter_context(Aligner(out, settings)) if settings.clip else None
             iterator = iter(samples)
             while block := list(itertools.islice(iterator, _BLOCK)):
                 rows = [_facts(sample) for sample in block]
