@@ -11,7 +11,7 @@ from curate.recipe import MeasureSettings
 from curate.rules.columns import create_facts, create_views, known_columns
 from curate.signals import IMAGE_SIGNALS, measure_pixels
 from curate.signals.brightness import brightness_percentiles, grey_percentile
-from tests.curate.cleanvision_scores import SCORES, STORED, peer_scores, write_images
+from tests.curate.signals.cleanvision_scores import SCORES, STORED, peer_scores, write_images
 from tests.curate.make_images import noise, shape
 from tests.curate.stored import image, sample, store
 from winnow.images import decode_whole
