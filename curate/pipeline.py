@@ -43,8 +43,8 @@ from curate.report.console import count_rows, write_report
 from curate.report.results import write_results
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import CheckedRule, check_rules, decide
-from curate.signals import SIGNAL_VERSIONS
-from curate.signals.zero_shot import VERSION as ZERO_SHOT_VERSION
+from curate.signals import SIGNALS
+from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, sole_use
 from winnow.corrections import read_corrections
 from winnow.errors import UserError
@@ -339,7 +339,7 @@ def _judge(
     settings = recipe.signals
     stages.run_if_stale(
         "measure texts",
-        [known, SIGNAL_VERSIONS["text"], settings.clip and settings.clip.model_dump(mode="json")],
+        [known, SIGNALS["text"].version, settings.clip and settings.clip.model_dump(mode="json")],
         [space.text],
         lambda: measure_text(StoredSamples(space.samples), space.signals, settings),
     )
@@ -359,7 +359,7 @@ def _score(recipe: CurateRecipe, known: list[Any], space: Workspace, stages: Sta
         space.scores.unlink(missing_ok=True)
         return
     heads = {name: sha256_file(path) for name, path in settings.heads.items()}
-    key = [known, ZERO_SHOT_VERSION, settings.model_dump(mode="json", include={"clip", "prompts"}), heads]
+    key = [known, ZERO_SHOT.version, settings.model_dump(mode="json", include={"clip", "prompts"}), heads]
     key.append({name: one.model_dump(mode="json") for name, one in settings.prompt_sets.items()})
     stages.run_if_stale("score embeddings", key, [space.scores], lambda: write_scores(space.signals, settings))
 

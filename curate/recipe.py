@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from curate.signals.zero_shot import SHIPPED
+from curate.signals.clip import SHIPPED
 from winnow.recipe import StrictModel, load_recipe
 
 FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]

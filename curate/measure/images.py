@@ -30,7 +30,7 @@ from curate.measure.models import Models, signals_wanted
 from curate.measure.row import Measured, PathRow, Plan, crashed_file, crashed_path, identify, measure
 from curate.measure.store import PATHS, Store, image_schema
 from curate.recipe import MeasureSettings
-from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS
+from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.images import locate, wrong_extension
 from winnow.progress import Bar, track
@@ -149,7 +149,7 @@ def _remeasured(
     names = [name for name in wanted if had.get(name) != wanted[name]]
     from_scratch = "decode" in names
     needed = [name for name in (wanted if from_scratch else names) if name != "decode" and wanted[name] is not None]
-    columns = [column for name in names for column in SIGNAL_COLUMNS.get(name, ())]
+    columns = [column for name in names if name in SIGNALS for column in SIGNALS[name].columns]
     rows = [{**row, **dict.fromkeys(columns)} for row in pq.read_table(part).to_pylist()]
     decodes = 0
     if needed:
@@ -157,7 +157,7 @@ def _remeasured(
         clip = asked_models.clip if asked_models and "clip" in needed else None
         task = replace(
             plan,
-            signals=tuple(name for name in needed if name in IMAGE_SIGNALS),
+            signals=tuple(name for name in needed if name in PIXEL_SIGNALS),
             clip=clip.input if clip else None,
             nsfw="nsfw" in needed,
         )
@@ -238,7 +238,7 @@ def measure_images(
     store = Store(out)
     wanted = signals_wanted(settings)
     models = functools.cache(functools.partial(Models.load, settings))
-    names = tuple(name for name in IMAGE_SIGNALS if wanted[name] is not None)
+    names = tuple(name for name in PIXEL_SIGNALS if wanted[name] is not None)
     plan = Plan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False)
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))
