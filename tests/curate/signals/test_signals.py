@@ -10,11 +10,11 @@ import skimage
 import sklearn.datasets
 from PIL import Image, ImageFilter
 
-from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS, SIGNAL_VERSIONS, describe, measure_pixels
-from curate.signals.clip_input import ClipInput, clip_pixels
+from curate.signals import PIXEL_SIGNALS, SIGNALS, describe, measure_pixels
+from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
+from curate.signals.pixels import edge_ratios
 from curate.signals.reduction import BICUBIC, LANCZOS, reduced
-from curate.signals.sharpness import edge_ratios
 from tests.curate.make_images import clip_folder, noise, shape
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
@@ -43,14 +43,14 @@ def shapes(count):
 def test_every_column_is_described_once_and_every_signal_has_a_version():
     columns = [column for _, column, _, _ in describe()]
     assert len(columns) == len(set(columns))
-    assert SIGNAL_VERSIONS.keys() == SIGNAL_COLUMNS.keys() > IMAGE_SIGNALS.keys()
-    for name in IMAGE_SIGNALS:
-        assert measured(noise(), name).keys() == SIGNAL_COLUMNS[name].keys()
+    assert SIGNALS.keys() > set(PIXEL_SIGNALS)
+    for name in PIXEL_SIGNALS:
+        assert measured(noise(), name).keys() == SIGNALS[name].columns.keys()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (7, 5), (8, 8), (31, 2), (2000, 3)])
 def test_any_size_is_measured(size):
-    values = measured(noise(*size), *IMAGE_SIGNALS)
+    values = measured(noise(*size), *PIXEL_SIGNALS)
     assert values["aspect_ratio"] == size[0] / size[1]
     assert all(value is None or value == value for value in values.values())
 

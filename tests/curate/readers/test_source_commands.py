@@ -11,7 +11,7 @@ from curate.cli import app
 from curate.pipeline import input_digests, run
 from curate.recipe import CurateRecipe, read_recipe
 from tests.curate.make_images import noise, write
-from tests.curate.sources import published
+from tests.curate.readers import published
 from winnow.errors import UserError
 
 

@@ -103,7 +103,7 @@ def test_rows_that_trainers_cannot_take_are_listed_with_the_reason(curated, to):
     folder, done = exported(curated, to)
     rejected = {row["sample_id"]: row["reason"] for row in lines(folder / "rejects.jsonl")}
     assert list(rejected) == list(UNFIT)
-    assert "end with an answer, these are user" in rejected["set/train/9"]
+    assert "end with an answer; these are user" in rejected["set/train/9"]
     assert rejected["set/train/10"] == "2 <image> markers in the turns for 1 images"
     assert rejected["set/train/11"] == "1 <image> markers in the turns for 0 images"
     assert done.counts["rows"] == len(FITTING) == len(lines(folder / "train.jsonl"))

@@ -12,7 +12,7 @@ import pytest
 from curate.readers.http import Journal, RemoteImages, checked_socket, is_public, mirrored
 from curate.readers.images import ImageStore, content_path, materialised
 from curate.recipe import MeasureSettings, RemoteSettings
-from tests.curate.remote.faulty import BIG, ETAG, IMAGES, FaultyServer
+from tests.curate.readers.faulty import BIG, ETAG, IMAGES, FaultyServer
 from winnow.errors import UserError
 from winnow.records import Sample
 

@@ -9,7 +9,7 @@ import pytest
 from curate.readers import SOURCES, detect, open_source, other_files
 from curate.recipe import SourceSettings
 from tests.curate.make_images import shape, write
-from tests.curate.sources import published
+from tests.curate.readers import published
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample, to_line
 

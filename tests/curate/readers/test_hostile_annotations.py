@@ -8,7 +8,7 @@ import pytest
 
 from curate.readers import detect, open_source
 from curate.recipe import SourceSettings
-from tests.curate.sources import published
+from tests.curate.readers import published
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample, to_line
 

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from curate.signals.text import COLUMNS, conversation, is_refusal, votes
+from curate.signals import SIGNALS
+from curate.signals.text import conversation, is_refusal, votes
 
 
 def facts(*turns, images=1):
@@ -11,7 +12,7 @@ def facts(*turns, images=1):
 
 def test_columns_are_the_documented_ones():
     found = {**facts(("user", "q"), ("assistant", "a")), **votes(["a"])}
-    assert found.keys() == COLUMNS.keys()
+    assert found.keys() == SIGNALS["text"].columns.keys()
 
 
 def test_counts():

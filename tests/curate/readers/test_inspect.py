@@ -9,7 +9,7 @@ from curate.readers.inspect import inspect_location
 from curate.recipe import SourceSettings
 from curate.report.console import show_inspection, sources_table
 from tests.curate.make_images import encoded, noise, write
-from tests.curate.sources import published
+from tests.curate.readers import published
 
 
 def row(number, image, answer="a", **extra):

@@ -1,7 +1,7 @@
 """CleanVision's own scores of the test images, stored beside this file:
 
 pip install cleanvision==0.3.7
-python -m tests.curate.cleanvision_scores
+python -m tests.curate.signals.cleanvision_scores
 """
 
 import json

@@ -133,7 +133,7 @@ def test_datasets_loads_images_and_every_column(curated, tmp_path, to):
         assert [hashlib.sha256(one["bytes"]).hexdigest() for row in raw for one in row["images"]] == given
 
 
-def test_a_image_that_changed_since_is_refused(tmp_path):
+def test_an_image_that_changed_since_is_refused(tmp_path):
     out = make(tmp_path)
     picture = tmp_path / "images/c.webp"
     sets.save(picture, sets.scene(99))
@@ -141,7 +141,7 @@ def test_a_image_that_changed_since_is_refused(tmp_path):
         exported(out, "webdataset")
     assert not (out / "exports/webdataset").exists()
     picture.unlink()
-    with pytest.raises(UserError, match=r"c\.webp: was measured, but now is missing"):
+    with pytest.raises(UserError, match=r"c\.webp: was measured and is now missing"):
         exported(out, "ms-swift")
 
 

@@ -9,10 +9,10 @@ from PIL import Image, ImageFilter
 from curate.measure.images import measure_images
 from curate.recipe import MeasureSettings
 from curate.rules.columns import create_facts, create_views, known_columns
-from curate.signals import IMAGE_SIGNALS, measure_pixels
-from curate.signals.brightness import brightness_percentiles, grey_percentile
-from tests.curate.cleanvision_scores import SCORES, STORED, peer_scores, write_images
+from curate.signals import PIXEL_SIGNALS, measure_pixels
+from curate.signals.cleanvision import brightness_percentiles, grey_percentile
 from tests.curate.make_images import noise, shape
+from tests.curate.signals.cleanvision_scores import SCORES, STORED, peer_scores, write_images
 from tests.curate.stored import image, sample, store
 from winnow.images import decode_whole
 
@@ -136,8 +136,8 @@ def test_grey_with_alpha_is_judged_as_seen():
     assert found["grayscale_score"] == 1.0
 
 
-def test_a_image_of_several_blocks_is_measured_alike(monkeypatch):
+def test_an_image_of_several_blocks_is_measured_alike(monkeypatch):
     picture = noise(300, 400)
-    expected = measure_pixels(picture, IMAGE_SIGNALS)
-    monkeypatch.setattr("curate.signals.pixels.pa.array", lambda image: (_ for _ in ()).throw(ValueError))
-    assert measure_pixels(picture, IMAGE_SIGNALS) == expected
+    expected = measure_pixels(picture, PIXEL_SIGNALS)
+    monkeypatch.setattr("curate.signals.base.pa.array", lambda image: (_ for _ in ()).throw(ValueError))
+    assert measure_pixels(picture, PIXEL_SIGNALS) == expected

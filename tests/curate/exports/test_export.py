@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from curate.exports import rows as pictures
-from curate.exports import webdataset
+from curate.exports import packed, rows
 from curate.exports.export import export
 from curate.exports.rows import open_curated
 from curate.recipe import FORMAT_NAMES, ExportSettings
@@ -83,7 +82,7 @@ def test_finished_shards_are_not_written_again(curated, tmp_path, monkeypatch):
         patched.setattr("curate.exports.export.write_readme", fail)
         with pytest.raises(Killed):
             exported(curated, "webdataset", out=tmp_path / "out")
-    monkeypatch.setattr(webdataset, "read_image", fail)
+    monkeypatch.setattr(packed, "read_image", fail)
     assert exported(curated, "webdataset", out=tmp_path / "out")[1].fresh
 
 
@@ -94,9 +93,9 @@ def test_only_an_export_is_replaced(curated, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="other: is there already and is no export of curate"):
+    with pytest.raises(UserError, match="other: is there already and is not an export of curate"):
         exported(curated, "jsonl", out=other)
-    with pytest.raises(UserError, match="is there already and is no export"):
+    with pytest.raises(UserError, match="is there already and is not an export"):
         exported(curated, "jsonl", out=curated)
     assert (other / "thesis.tex").read_text() == "x"
     exported(curated, "trl", out=mine)
@@ -107,7 +106,7 @@ def test_another_export_at_work(curated, tmp_path, monkeypatch):
     from curate.exports import export as folder
 
     with (
-        folder._partial(tmp_path / "out", "key"),
+        folder._unfinished(tmp_path / "out", "key"),
         pytest.raises(UserError, match="another curate is exporting to it"),
     ):
         exported(curated, "jsonl", out=tmp_path / "out")
@@ -127,7 +126,7 @@ def test_cards_are_valid_and_manifests_whole(curated):
 
 
 def test_suffixes_follow_the_content():
-    assert pictures.suffix_of(b"\xff\xd8no image") == "img"
+    assert rows.suffix_of(b"\xff\xd8no image") == "img"
 
 
 def test_formats_that_hold_images_do_not_take_paths(curated):

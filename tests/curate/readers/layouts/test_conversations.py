@@ -6,7 +6,7 @@ import pytest
 
 from curate.readers import detect, open_source
 from curate.recipe import SourceSettings
-from tests.curate.sources.published import save, save_lines
+from tests.curate.readers.published import save, save_lines
 from winnow.errors import UserError
 from winnow.records import from_record, to_original
 

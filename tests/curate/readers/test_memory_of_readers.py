@@ -6,7 +6,7 @@ import pytest
 
 from curate.readers import open_source
 from curate.recipe import SourceSettings
-from tests.curate.sources import published
+from tests.curate.readers import published
 from winnow.records import Sample
 
 FEW, MANY = 200, 1600

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from curate.readers import http
-from tests.curate.remote.faulty import IMAGES, FaultyServer
-from tests.curate.remote.test_fetching import fetched
+from tests.curate.readers.faulty import IMAGES, FaultyServer
+from tests.curate.readers.test_fetching import fetched
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 (PATH, IMAGE), *_ = IMAGES.items()
@@ -38,7 +38,7 @@ def server(certificate):
 
 def test_an_authority_named_by_ssl_cert_file_is_trusted(tmp_path, server, certificate):
     code = (
-        "import sys; from pathlib import Path; from tests.curate.remote.test_fetching import fetched;"
+        "import sys; from pathlib import Path; from tests.curate.readers.test_fetching import fetched;"
         " print(fetched(Path(sys.argv[1]), [sys.argv[2]])[0][0])"
     )
     root = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from curate.pipeline import run
-from tests.curate.remote.faulty import IMAGES, FaultyServer
+from tests.curate.readers.faulty import IMAGES, FaultyServer
 from tests.curate.sets import recipe, row, write_lines, write_recipe
 from winnow.run import read_manifest
 
