@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from curate.rules.explain import explain_row
 from winnow import errors
 
 app = typer.Typer(
@@ -93,9 +94,8 @@ def explain(
     Example: curate explain easy_vqa/train/12 --curated data/curated/demo
     """
     from curate.report.console import show_explanation
-    from curate.rules import explain as explaining
 
-    show_explanation(explaining.explain(_folder(curated), sample_id))
+    show_explanation(explain_row(_folder(curated), sample_id))
 
 
 @app.command()
@@ -105,7 +105,7 @@ def diff(
     limit: Annotated[int, typer.Option(min=0, help="Examples of each kind of change.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: counts, changed rules, transitions.")] = False,
 ) -> None:
-    """Say which rows changed fate between two curations, and through which rule.
+    """Compare two curations: which rows have another decision, and through which rule.
 
     To try other thresholds without losing the first result, decide into a second folder and compare.
 
@@ -230,7 +230,7 @@ def signals() -> None:
     """
     from rich.console import Console
 
-    from curate.rules.explain import columns_table
+    from curate.report.console import columns_table
 
     Console().print(columns_table())
 

@@ -17,7 +17,7 @@ from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import DuplicateSettings
-from curate.rules.columns import create_views
+from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.tables import database, query_batches, write_parquet
 

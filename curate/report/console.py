@@ -17,7 +17,8 @@ from curate.exports.rows import open_curated
 from curate.readers import SOURCES
 from curate.readers.inspect import Inspection
 from curate.recipe import ExportSettings
-from curate.rules.explain import Explanation
+from curate.rules.columns import known_columns
+from curate.rules.explain import RowExplanation
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
 
@@ -70,8 +71,8 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
                 totals[name] = totals.get(name, 0) + number
         screen.print(f"splits: {', '.join(f'{name} {totals[name]:,}' for name in sorted(totals))}", highlight=False)
     if counts["corrections"]:
-        fates = ", ".join(f"{number:,} {fate}" for fate, number in counts["corrections"].items())
-        screen.print(f"reviewers' corrections: {fates}", highlight=False)
+        statuses = ", ".join(f"{number:,} {status}" for status, number in counts["corrections"].items())
+        screen.print(f"reviewers' corrections: {statuses}", highlight=False)
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05)
     screen.print(f"{sum(seconds.values()):.1f} s: {times}" if times else "", style="dim", highlight=False)
     screen.print(f"\n[bold]{workspace.folder}/[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet")
@@ -97,14 +98,16 @@ def _bar(part: int, whole: int, colour: str) -> Text:
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
 
 
-def show_explanation(found: Explanation) -> None:
+def show_explanation(found: RowExplanation) -> None:
     """Print an explanation."""
     screen = Console()
     sample, decision = found.sample, found.decision
-    fate = decision["decision"]
+    decided = decision["decision"]
     reason = f" by [bold]{escape(decision['reason'])}[/]" if decision["reason"] else ""
     split = f"  in {escape(sample[ASSIGNED_SPLIT])}" if sample.get(ASSIGNED_SPLIT) else ""
-    screen.print(f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[fate]}]{fate}[/]{reason}{split}", highlight=False)
+    screen.print(
+        f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}", highlight=False
+    )
     for name in ("images", "question", "answer"):
         value = ", ".join(sample[name]) if isinstance(sample[name], list) else sample[name]
         screen.print(f"  {name:<9} {escape(value) or '–'}", highlight=False, style="dim")
@@ -255,3 +258,15 @@ def show_export(done: Exported) -> None:
     )
     if done.counts["rejected"]:
         screen.print(f"{done.counts['rejected']:,} rows do not fit the format: {done.folder}/rejects.jsonl says why")
+
+
+def columns_table() -> Table:
+    """Every column that a rule may use: type, source, meaning."""
+    table = Table(
+        box=None, pad_edge=False, header_style="dim", title="Columns that rules may use", title_justify="left"
+    )
+    for heading in ("column", "type", "of", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for name, column in known_columns().items():
+        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
+    return table
