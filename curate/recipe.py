@@ -151,8 +151,8 @@ class MeasureSettings(StrictModel):
         for name in self.scores:
             if not _COLUMN.fullmatch(name) or self.scores.count(name) > 1:
                 raise ValueError(f"{name!r}: a score has a name of its own in small letters, digits and '_'")
-        for name, one in self.prompts.items():
-            if one == "shipped" and name not in SHIPPED:
+        for name, prompts in self.prompts.items():
+            if prompts == "shipped" and name not in SHIPPED:
                 raise ValueError(f"prompts {name!r}: shipped are {' and '.join(SHIPPED)}; write positive and negative")
         if self.scores and self.clip is None:
             raise ValueError(f"{self.scores[0]!r} is read off CLIP's embeddings: set `clip:` too")
@@ -316,7 +316,7 @@ class ExportSettings(StrictModel):
 
     @property
     def copies(self) -> bool:
-        """Whether images go along."""
+        """Whether the export holds copies of the images."""
         return self.to in SELF_CONTAINED or self.images == "copy"
 
 
@@ -365,10 +365,10 @@ class CurateRecipe(StrictModel):
         """A manifest, whose keys are sorted, holds rules as a list: ``[{name: …, when: …, action: …}]``."""
         if not isinstance(rules, list):
             return rules
-        named = {one.get("name"): one for one in rules if isinstance(one, dict)}
+        named = {rule.get("name"): rule for rule in rules if isinstance(rule, dict)}
         if len(named) < len(rules) or not all(isinstance(name, str) for name in named):
             raise ValueError("a list of rules needs a 'name' in each, none twice")
-        return {name: {key: value for key, value in one.items() if key != "name"} for name, one in named.items()}
+        return {name: {key: value for key, value in rule.items() if key != "name"} for name, rule in named.items()}
 
     @field_validator("rules")
     @classmethod
@@ -384,12 +384,12 @@ class CurateRecipe(StrictModel):
         """``trl`` is short for ``{to: trl}``."""
         if not isinstance(exports, list):
             return exports
-        return [{"to": one} if isinstance(one, str) else one for one in exports]
+        return [{"to": export} if isinstance(export, str) else export for export in exports]
 
     @field_validator("exports")
     @classmethod
     def _different_folders(cls, exports: list[ExportSettings]) -> list[ExportSettings]:
-        places = [str(one.out or one.to) for one in exports]
+        places = [str(export.out or export.to) for export in exports]
         if len(set(places)) < len(places):
             raise ValueError("two exports go to the same folder; give one of them another 'out'")
         return exports
@@ -419,5 +419,9 @@ def all_rules(recipe: CurateRecipe) -> dict[str, Rule]:
 
 
 def read_recipe(path: Path) -> CurateRecipe:
-    """Load and check a recipe; UserError says what is wrong with it."""
+    """Load and check a recipe.
+
+    Raises:
+        UserError: the file cannot be read, a key is unknown or a value does not fit.
+    """
     return load_recipe(path, CurateRecipe)

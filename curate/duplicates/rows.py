@@ -163,7 +163,7 @@ def _confirmed_rows(
     """Compare each duplicate row with the row kept in its place, image by image.
 
     Both were confirmed against the representative, which may be a third image: a row whose images differ too
-    much from the kept row's is no duplicate.
+    much from the kept row's is not a duplicate.
     """
     rows = batch.to_pylist()
     pairs = [

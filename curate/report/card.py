@@ -59,7 +59,7 @@ def write_card(
 
 def front_matter(recipe: CurateRecipe, kept: int) -> dict[str, Any]:
     """The YAML that the hub reads."""
-    names = [one.license for one in recipe.sources if one.license]
+    names = [source.license for source in recipe.sources if source.license]
     files = (
         [{"split": split, "path": f"samples-{split}.jsonl"} for split in recipe.splits.shares] if recipe.splits else []
     )
@@ -143,8 +143,8 @@ rule before it had; `alone` those that no other rule fired on.
 def sources_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
     """Rows of each source, and where they came from under which licence."""
     columns = ("rows", "keep", "flag", "drop")
-    rows = [[cell(one["source"]), *(f"{one[name]:,}" for name in columns)] for one in counts["sources"]]
-    places = [[cell(one.location, code=True), cell(one.license or "not stated")] for one in recipe.sources]
+    rows = [[cell(source["source"]), *(f"{source[name]:,}" for name in columns)] for source in counts["sources"]]
+    places = [[cell(source.location, code=True), cell(source.license or "not stated")] for source in recipe.sources]
     return f"""## Sources
 
 {table(["source", "rows", "kept", "flagged", "dropped"], rows, numbers_from=1)}
@@ -158,9 +158,9 @@ def splits_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
         return ""
     named = list(recipe.splits.shares)
     rows = []
-    for one in counts["splits"]:
-        numbers = [f"{one['rows'].get(name, 0):,} ({one['rows'].get(name, 0) / one['total']:.1%})" for name in named]
-        rows.append([cell(one["source"]), *numbers])
+    for source in counts["splits"]:
+        in_split = [source["rows"].get(name, 0) for name in named]
+        rows.append([cell(source["source"]), *(f"{number:,} ({number / source['total']:.1%})" for number in in_split)])
     asked = ", ".join(f"{name} {share:g}" for name, share in recipe.splits.shares.items())
     return f"""## Splits
 
@@ -174,11 +174,11 @@ def contamination_section(counts: dict[str, Any]) -> str:
     if not counts["contamination"]:
         return ""
     rows = []
-    for one in counts["contamination"]:
-        same = one["images_by_bytes"]
-        images = (one["images"], same, one["images"] - same)
-        numbers = (*images, one["rows"], one["rows_with_same_question"], one["rows_dropped"])
-        rows.append([cell(one["benchmark"]), *(f"{number:,}" for number in numbers)])
+    for found in counts["contamination"]:
+        same = found["images_by_bytes"]
+        images = (found["images"], same, found["images"] - same)
+        numbers = (*images, found["rows"], found["rows_with_same_question"], found["rows_dropped"])
+        rows.append([cell(found["benchmark"]), *(f"{number:,}" for number in numbers)])
     headings = ["benchmark", "images", "byte for byte", "by look", "rows", "with the same question", "dropped"]
     return f"""## Contamination
 
@@ -188,7 +188,7 @@ What is also in an evaluation set; `contamination.parquet` lists it row by row.
 
 
 def corrections_section(report: dict[str, Any]) -> str:
-    """What became of the reviewers' lines; those that need a second look by id."""
+    """The status of the reviewers' lines; those that need attention by id."""
     if not report["counts"]:
         return ""
     rows = [[status, f"{number:,}", _STATUSES.get(status, "")] for status, number in report["counts"].items()]
@@ -197,7 +197,7 @@ def corrections_section(report: dict[str, Any]) -> str:
         ids = [line for line, found in report["lines"].items() if found == status]
         if ids:
             more = f" and {len(ids) - _LISTED:,} more" if len(ids) > _LISTED else ""
-            listed.append(f"{status.capitalize()}: {', '.join(cell(one) for one in ids[:_LISTED])}{more}.")
+            listed.append(f"{status.capitalize()}: {', '.join(cell(line) for line in ids[:_LISTED])}{more}.")
     return "\n\n".join(["## Corrections", "Reviewers' lines; `corrections.json` has the status of each.", *listed])
 
 

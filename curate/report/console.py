@@ -58,16 +58,16 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         f" about {counts['images']:,} different images",
         highlight=False,
     )
-    for one in counts["contamination"]:
+    for found in counts["contamination"]:
         screen.print(
-            f"{one['images']:,} images ({one['images_by_bytes']:,} of them byte for byte) are also in"
-            f" {escape(one['benchmark'])}; {one['rows']:,} rows, {one['rows_dropped']:,} of them dropped",
+            f"{found['images']:,} images ({found['images_by_bytes']:,} of them byte for byte) are also in"
+            f" {escape(found['benchmark'])}; {found['rows']:,} rows, {found['rows_dropped']:,} of them dropped",
             highlight=False,
         )
     if counts["splits"]:
         totals: dict[str, int] = {}
-        for one in counts["splits"]:
-            for name, number in one["rows"].items():
+        for source in counts["splits"]:
+            for name, number in source["rows"].items():
                 totals[name] = totals.get(name, 0) + number
         screen.print(f"splits: {', '.join(f'{name} {totals[name]:,}' for name in sorted(totals))}", highlight=False)
     if counts["corrections"]:
@@ -242,12 +242,12 @@ def sources_table() -> Table:
 
 
 def export_and_show(folder: Path, settings: ExportSettings) -> None:
-    """Export a finished curation and say what it made."""
+    """Export a finished curation and print the result."""
     show_export(export(open_curated(folder), settings))
 
 
 def show_export(done: Exported) -> None:
-    """One line on what there is now, one on what is missing."""
+    """Print what the export holds, and how many rows do not fit its format."""
     screen = Console()
     state = "" if done.fresh else "is up to date: "
     splits = ", ".join(f"{name} {rows:,}" for name, rows in done.counts["splits"].items())

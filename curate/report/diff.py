@@ -22,17 +22,18 @@ _STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
 # A row's decision with what caused it: the reason of a drop, the first flagging rule of a flag.
 _DECIDED = """
     SELECT position, sample_id, decision,
-           coalesce(reason, CASE WHEN decision = 'flag' THEN list_filter(rules, lambda one: one.action = 'flag')[1].rule
-                                 WHEN len(list_filter(rules, lambda one: one.rule = 'correction')) > 0
-                                 THEN 'correction' END) AS rule, rules
+           coalesce(reason, CASE
+               WHEN decision = 'flag' THEN list_filter(rules, lambda fired: fired.action = 'flag')[1].rule
+               WHEN len(list_filter(rules, lambda fired: fired.rule = 'correction')) > 0 THEN 'correction'
+           END) AS rule, rules
     FROM {table}
 """
 _CHANGED = """
     CREATE TABLE changed AS
     SELECT coalesce(a.sample_id, b.sample_id) AS sample_id, coalesce(a.decision, 'absent') AS was, a.rule AS was_by,
            coalesce(b.decision, 'absent') AS now, b.rule AS now_by, coalesce(b.position, a.position) AS position,
-           list_filter(a.rules, lambda one: one.rule = a.rule)[1] AS was_fired,
-           list_filter(b.rules, lambda one: one.rule = b.rule)[1] AS now_fired
+           list_filter(a.rules, lambda fired: fired.rule = a.rule)[1] AS was_fired,
+           list_filter(b.rules, lambda fired: fired.rule = b.rule)[1] AS now_fired
     FROM ({a}) a FULL OUTER JOIN ({b}) b ON b.sample_id = a.sample_id
     WHERE a.decision IS DISTINCT FROM b.decision OR a.rule IS DISTINCT FROM b.rule
 """

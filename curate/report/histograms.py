@@ -87,7 +87,7 @@ def histograms(
         create_facts(connection, names)
         connection.execute(f"CREATE VIEW decided AS SELECT position, decision FROM {parquet([workspace.decisions])}")
         found = [_histogram(connection, name, known[name].about, cuts.get(name, [])) for name in names]
-    return [one for one in found if one is not None]
+    return [histogram for histogram in found if histogram is not None]
 
 
 def _cuts(rules: Sequence[CheckedRule]) -> dict[str, list[Cut]]:

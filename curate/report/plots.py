@@ -107,7 +107,7 @@ def _stacked(found: Histogram) -> list[dict[str, Any]]:
     """Bars with the height at which each begins and ends: kept rows below, dropped ones on top."""
     tops: dict[float, int] = {}
     values = []
-    for bar in sorted(found.bars, key=lambda one: list(COLOURS).index(one.decision)):
+    for bar in sorted(found.bars, key=lambda bar: list(COLOURS).index(bar.decision)):
         low = tops.get(bar.start, 0)
         tops[bar.start] = low + bar.rows
         place = {"start": bar.start, "end": bar.end, "low": low, "high": low + bar.rows}

@@ -1,4 +1,4 @@
-"""The columns that a rule may ask about, and the table that holds them: one row per sample and image."""
+"""The columns that a rule may use, and the table that holds them: one row per sample and image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SQL_TYPES = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "uint6
 _HIDDEN = {"image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
 _FILE_COLUMNS = {
     "bytes": "size of the file in bytes",
-    "format": "JPEG, PNG, … as its content says",
+    "format": "JPEG, PNG, … by its content",
     "width": "pixels, after EXIF orientation",
     "height": "pixels, after EXIF orientation",
     "mode": "Pillow's mode of the file: RGB, L, P, CMYK, …",
@@ -62,7 +62,7 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
     about = {name: text for columns in SIGNAL_COLUMNS.values() for name, text in columns.items()} | _FILE_COLUMNS
     found = {
         "error": Column("path", "p.error", "VARCHAR", "what is wrong with the file (missing, empty, …); or null"),
-        "error_detail": Column("path", "p.error_detail", "VARCHAR", "the decoder's own words"),
+        "error_detail": Column("path", "p.error_detail", "VARCHAR", "the decoder's message"),
     }  # fmt: skip
     for field in image_schema(None, {}):
         if field.name not in _HIDDEN:
@@ -72,7 +72,7 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
         found[name] = Column("text", f't."{name}"', kind, about.get(name, ""))
     found.update(_ROW_COLUMNS | _FOUND_COLUMNS)
     if clash := next((name for name in scores if name in found), None):
-        raise UserError(f"signals: {clash!r} is the name of another column; call the prompt set or head otherwise")
+        raise UserError(f"signals: {clash!r} is the name of another column; give the prompt set or head another name")
     for name in dict.fromkeys([*zero_shot.COLUMNS, *scores]):
         meaning = zero_shot.COLUMNS.get(name, "0–1: a prompt set or head of the recipe")
         found[name] = Column("score", f'z."{name}"', "DOUBLE", meaning)

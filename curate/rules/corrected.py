@@ -49,7 +49,7 @@ def write_corrected(workspace: Workspace, folder: Path | None) -> None:
         folder: of reviewers' corrections; None applies none.
 
     Raises:
-        UserError: a line of the folder is no correction.
+        UserError: a line of the folder is not a valid correction.
     """
     lines = corrections.read_corrections(folder) if folder else []
     resolved = corrections.resolve(lines)

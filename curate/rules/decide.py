@@ -55,7 +55,7 @@ _BASE = """
     LEFT JOIN (SELECT * FROM duplicates WHERE position >= $start AND position < $end) d ON d.position = r.position
     LEFT JOIN evaluations e ON e.sample_id = r.sample_id
 """
-# Rules take seconds for a million rows; what takes longer than this is no rule.
+# Rules take seconds for a million rows; what takes longer is stopped.
 _SECONDS, _ROWS_A_SECOND = 60, 2000
 
 
@@ -247,7 +247,7 @@ def _fired_lists(block: pa.Table, rules: Sequence[CheckedRule]) -> pa.ListArray:
         return pa.array(texts, pa.string()).take(pa.array(which))
 
     def of_row(names: list[str | None]) -> pa.Array:
-        """The value in the row's column that belongs to the rule; null where there is none."""
+        """The value in the row's column that belongs to the rule; null where it has none."""
         missing = pa.nulls(block.num_rows, pa.string())
         wide = pa.concat_arrays([missing if name is None else columns[name].cast(pa.string()) for name in names])
         return wide.take(pa.array(which * block.num_rows + row))

@@ -140,7 +140,6 @@ def _near(connection: duckdb.DuckDBPyConnection, sample_id: str) -> str:
         "SELECT sample_id FROM rows ORDER BY jaro_winkler_similarity(sample_id, ?) DESC, position LIMIT 20", [sample_id]
     ).fetchall()
     ids = [str(row[0]) for row in rows]
-    near = (
-        difflib.get_close_matches(sample_id, ids, n=3, cutoff=0.5) or [one for one in ids if tail in one][:3] or ids[:3]
-    )
+    near = difflib.get_close_matches(sample_id, ids, n=3, cutoff=0.5)
+    near = near or [found for found in ids if tail in found][:3] or ids[:3]
     return f"did you mean {' or '.join(near)}?" if near else "it has no rows"
