@@ -7,20 +7,16 @@ from typing import Annotated
 
 import typer
 
-from winnow import errors
+from winnow import console
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="""Turn raw image-text data into a curated training set, with a reason for every row.
+app = console.new_app(
+    """Turn raw image-text data into a curated training set, with a reason for every row.
 
-    Measure once, decide many times: `curate run` measures every image in one decode and writes the set;
-    after you change a rule, `curate decide` writes it again from the stored signals in seconds.
+    `curate run` measures every image in one decode and writes the set. After a rule has changed,
+    `curate decide` writes it again from the stored signals, in seconds.
 
-    Example: curate run curate/recipes/demo.yaml, then: curate explain ID --curated data/curated/demo
-    """,
+    Example: curate run my.yaml, then: curate explain ID --curated data/curated/my
+    """
 )
 CuratedArgument = Annotated[
     Path, typer.Argument(metavar="CURATED", help="A curated folder, or the recipe that made it.")
@@ -123,7 +119,7 @@ def diff(
 
 @app.command()
 def plot(curated: CuratedArgument) -> None:
-    """Draw the funnel, and a histogram of every signal with the rules' thresholds.
+    """Draw the funnel, and every signal with the rules' thresholds.
 
     Writes plots/ into the curated folder: index.html, a page that needs no network, and a PNG for each chart.
     Reads stored signals and opens no image.
@@ -242,4 +238,4 @@ def _folder(curated: Path) -> Path:
 
 def main() -> None:
     """Entry point of the console script."""
-    errors.run(app)
+    console.run(app)

@@ -35,8 +35,8 @@ from curate.report.counts import count_rows, write_contamination_report
 from curate.report.results import write_results
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import CheckedRule, check_rules, decide
-from curate.signals import SIGNAL_VERSIONS
-from curate.signals.zero_shot import VERSION as ZERO_SHOT_VERSION
+from curate.signals import SIGNALS
+from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use
 from winnow.errors import UserError
 from winnow.files import sha256_file
@@ -200,7 +200,7 @@ class Curation:
         clip = settings.clip and settings.clip.model_dump(mode="json")
         self.stages.run_if_stale(
             "measure texts",
-            [self._known(), SIGNAL_VERSIONS["text"], clip],
+            [self._known(), SIGNALS["text"].version, clip],
             [workspace.text],
             lambda: measure_text(StoredSamples(workspace.corrected), workspace.signals, settings),
         )
@@ -327,7 +327,7 @@ class Curation:
             return
         key = [
             self._known(),
-            ZERO_SHOT_VERSION,
+            ZERO_SHOT.version,
             settings.model_dump(mode="json", include={"clip", "prompts"}),
             {name: sha256_file(path) for name, path in settings.heads.items()},
             {name: prompts.model_dump(mode="json") for name, prompts in settings.prompt_sets.items()},

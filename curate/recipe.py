@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from curate.signals.zero_shot import SHIPPED
+from curate.signals.clip import SHIPPED
 from winnow.recipe import StrictModel, load_recipe
 
 # Pillow itself refuses above this; a higher cap of ours would not help.

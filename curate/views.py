@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.measure.store import image_schema
-from curate.signals import zero_shot
+from curate.signals.clip import ZERO_SHOT
 from curate.workspace import Workspace
 from winnow.tables import parquet
 
@@ -66,7 +66,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, lo
         view("images", "SELECT * EXCLUDE (path, error, error_detail) FROM no_images")
     view("set_sizes", _SET_SIZES)
     stored = pq.read_schema(workspace.scores).names if workspace.scores.is_file() else ["image_key"]
-    absent = "".join(f', NULL::DOUBLE AS "{name}"' for name in zero_shot.COLUMNS if name not in stored)
+    absent = "".join(f', NULL::DOUBLE AS "{name}"' for name in ZERO_SHOT.columns if name not in stored)
     scores = parquet([workspace.scores]) if len(stored) > 1 else "(SELECT NULL::VARCHAR AS image_key) WHERE false"
     view("scores", f"SELECT *{absent} FROM {scores}")
     view("texts", f"SELECT * FROM {parquet([workspace.text])}")

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from curate.measure.row import PathRow
 from curate.measure.store import Store
+from winnow.hash_index import HashIndex
 from winnow.images import locate, wrong_extension
-from winnow.seen import SeenTexts
 
 _STILL_DECODES = ("animated", "wrong_extension")
 
@@ -24,7 +24,7 @@ class MeasuredImages:
     """An index of unique images by key, with what a path that leads to one needs to know of it."""
 
     def __init__(self, parts: Iterable[Path]) -> None:
-        self._index = SeenTexts()
+        self._index = HashIndex()
         self._facts: list[tuple[str | None, str | None]] = []  # the few distinct (error, format)
         self._fact_of = array("H")
         for part in parts:
@@ -60,7 +60,7 @@ class MeasuredPaths:
     """An index of the paths of earlier blocks, with size and time of their files."""
 
     def __init__(self, store: Store) -> None:
-        self._index = SeenTexts()
+        self._index = HashIndex()
         self._sizes, self._times = array("q"), array("q")
         self._errors: list[str] = [""]
         self._error_of = array("B")

@@ -10,13 +10,12 @@ import numpy as np
 
 from curate.measure.row import MeasuredImage
 from curate.recipe import MeasureSettings
-from curate.signals import SIGNAL_VERSIONS
+from curate.signals import PIXEL_SIGNALS, SIGNALS
 from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
 from winnow.errors import UserError
 
 DECODE_VERSION = 1
-_MODEL_SIGNALS = ("clip", "nsfw", "text")
 
 
 def signals_wanted(settings: MeasureSettings) -> dict[str, Any]:
@@ -25,11 +24,11 @@ def signals_wanted(settings: MeasureSettings) -> dict[str, Any]:
     Raises:
         UserError: the CLIP folder is not complete.
     """
-    wanted: dict[str, Any] = {name: version for name, version in SIGNAL_VERSIONS.items() if name not in _MODEL_SIGNALS}
-    wanted["cleanvision"] = SIGNAL_VERSIONS["cleanvision"] if settings.cleanvision else None
+    wanted: dict[str, Any] = {name: SIGNALS[name].version for name in PIXEL_SIGNALS}
+    wanted["cleanvision"] = SIGNALS["cleanvision"].version if settings.cleanvision else None
     wanted["decode"] = [DECODE_VERSION, settings.max_bytes, settings.max_pixels]
-    wanted["nsfw"] = settings.nsfw and [settings.nsfw, SIGNAL_VERSIONS["nsfw"]]
-    wanted["clip"] = settings.clip and [clip_name(settings), SIGNAL_VERSIONS["clip"]]
+    wanted["nsfw"] = settings.nsfw and [settings.nsfw, SIGNALS["nsfw"].version]
+    wanted["clip"] = settings.clip and [clip_name(settings), SIGNALS["clip"].version]
     return wanted
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from curate.measure.pool import time_limit
 from curate.signals import measure_pixels
-from curate.signals.clip_input import ClipInput, clip_pixels
+from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 from winnow.files import sha256_bytes
 from winnow.images import ImageFacts, decode_whole, locate, wrong_extension
@@ -28,7 +28,7 @@ class MeasurePlan:
 
     Attributes:
         root: the image root, resolved.
-        signals: keys of ``IMAGE_SIGNALS`` to compute.
+        signals: names of ``PIXEL_SIGNALS`` to compute.
         clip: what CLIP wants prepared, or None.
         nsfw: whether to prepare the NSFW scorer's input.
     """

@@ -9,7 +9,8 @@ from functools import lru_cache
 import duckdb
 
 from curate.measure.store import image_schema
-from curate.signals import SIGNAL_COLUMNS, zero_shot
+from curate.signals import describe
+from curate.signals.clip import ZERO_SHOT
 from winnow.errors import UserError
 
 _SQL_TYPES = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "double": "DOUBLE"}
@@ -59,7 +60,7 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
     Raises:
         UserError: one of them has the name of another column.
     """
-    about = {name: text for columns in SIGNAL_COLUMNS.values() for name, text in columns.items()} | _FILE_COLUMNS
+    about = {column: meaning for _, column, _, meaning in describe()} | _FILE_COLUMNS
     found = {
         "error": Column("path", "p.error", "VARCHAR", "what is wrong with the file (missing, empty, …); or null"),
         "error_detail": Column("path", "p.error_detail", "VARCHAR", "the decoder's message"),
@@ -73,8 +74,8 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
     found.update(_ROW_COLUMNS | _FOUND_COLUMNS)
     if clash := next((name for name in scores if name in found), None):
         raise UserError(f"signals: {clash!r} is the name of another column; give the prompt set or head another name")
-    for name in dict.fromkeys([*zero_shot.COLUMNS, *scores]):
-        meaning = zero_shot.COLUMNS.get(name, "0–1: a prompt set or head of the recipe")
+    for name in dict.fromkeys([*ZERO_SHOT.columns, *scores]):
+        meaning = ZERO_SHOT.columns.get(name, "0–1: a prompt set or head of the recipe")
         found[name] = Column("score", f'z."{name}"', "DOUBLE", meaning)
     return found
 
@@ -137,7 +138,7 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
         where: condition on the view ``rows`` (alias r); ours, never the user's.
     """
     scores = connection.table("scores").columns[1:]
-    known = known_columns(tuple(name for name in scores if name not in zero_shot.COLUMNS))
+    known = known_columns(tuple(name for name in scores if name not in ZERO_SHOT.columns))
     wanted = {name: known[name] for name in columns}
     tables = {column.table for column in wanted.values()} - {"rows"}
     selected = "".join(f', {column.sql} AS "{name}"' for name, column in wanted.items())
