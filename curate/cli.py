@@ -101,7 +101,9 @@ def diff(
     limit: Annotated[int, typer.Option(min=0, help="Examples of each kind of change.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: counts, changed rules, transitions.")] = False,
 ) -> None:
-    """Compare two curations: which rows have another decision, and through which rule.
+    """List the rows that two curations decide differently.
+
+    Counts them by rule, with examples, and shows which rules differ.
 
     To try other thresholds and keep the first result, decide into a second folder and compare the two.
 
@@ -161,12 +163,15 @@ def export(
 
     Example: curate export data/curated/demo --to llama-factory --out /data/demo-lf
     """
+    from curate.exports.export import export as write_export
+    from curate.exports.rows import open_curated
     from curate.recipe import ExportSettings
-    from curate.report.console import export_and_show
+    from curate.report.console import show_export
     from winnow.recipe import parse_recipe
 
     values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes}
-    export_and_show(_folder(curated), parse_recipe(values, ExportSettings, where="curate export"))
+    settings = parse_recipe(values, ExportSettings, where="curate export")
+    show_export(write_export(open_curated(_folder(curated)), settings))
 
 
 @app.command()
@@ -202,7 +207,7 @@ def inspect(
 
 @app.command()
 def sources() -> None:
-    """List the dataset layouts that can be read, each with an entry for a recipe.
+    """List the dataset layouts, each with a recipe entry.
 
     A recipe's `sources:` is a list of such entries. `layout:` is only needed where the content fits two
     layouts; `source:` and `split:` set the first parts of every id.
@@ -218,7 +223,9 @@ def sources() -> None:
 
 @app.command()
 def signals() -> None:
-    """List the columns that rules may use, with type, unit, range and formula.
+    """List the columns that rules may use, with their meaning.
+
+    Shows type, unit, range and formula of each.
 
     Example: curate signals
     """

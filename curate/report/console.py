@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,18 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from curate.exports.export import Exported, export
-from curate.exports.rows import open_curated
+from curate.exports.export import Exported
 from curate.readers import SOURCES
 from curate.readers.inspect import Inspection
-from curate.recipe import ExportSettings
 from curate.rules.columns import known_columns
 from curate.rules.explain import RowExplanation
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
+from winnow.text import share
 
 _BAR = 24
-_COLOURS = {"drop": "red", "flag": "yellow"}
+_STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
 
 
 def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: Workspace, recipe: str) -> None:
@@ -35,7 +33,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     table.add_column("action", footer="")
     table.add_column("fired", justify="right", footer="")
     table.add_column("left", justify="right", footer=f"{counts['keep'] + counts['flag']:,}")
-    table.add_column("share", justify="right", footer=_share(counts["keep"] + counts["flag"], rows))
+    table.add_column("share", justify="right", footer=share(counts["keep"] + counts["flag"], rows))
     table.add_column("", footer=_bar(counts["keep"] + counts["flag"], rows, "green"), min_width=_BAR)
     left = rows
     table.add_row("in", "", "", f"{rows:,}", "", _bar(rows, rows, "blue"), style="bold")
@@ -45,11 +43,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         left -= rule["reason"]
         table.add_row(
             rule["rule"],
-            Text(rule["action"], style=_COLOURS[rule["action"]]),
+            Text(rule["action"], style=_STYLES[rule["action"]]),
             f"{rule['fired']:,}",
             f"{left:,}",
-            _share(rule["fired"], rows),
-            _bar(rule["fired"], rows, _COLOURS[rule["action"]]),
+            share(rule["fired"], rows),
+            _bar(rule["fired"], rows, _STYLES[rule["action"]]),
         )
     screen.print()
     screen.print(table)
@@ -84,18 +82,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     )
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "–"
-
-
 def _bar(part: int, whole: int, colour: str) -> Text:
     cells = part / whole * _BAR if whole else 0
     full, rest = int(cells), cells - int(cells)
     end = "" if part == 0 else "▏▎▍▌▋▊▉█"[int(rest * 8)] if rest > 0 or not full else ""
     return Text("█" * full + end, style=colour)
-
-
-_STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
 
 
 def show_explanation(found: RowExplanation) -> None:
@@ -195,8 +186,8 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
     read = found.rows + found.bad_rows
     for problems, total in ((found.row_problems, read), (found.image_problems, found.images_checked)):
         for problem in problems:
-            share = f"{problem.count:,} of {total:,}"
-            wrong.add_row(problem.name, share, Text(problem.meaning), Text("\n".join(problem.examples)))
+            count = f"{problem.count:,} of {total:,}"
+            wrong.add_row(problem.name, count, Text(problem.meaning), Text("\n".join(problem.examples)))
     console.print(wrong)
     if found.images > found.images_checked:
         console.print(f"images: {found.images_checked:,} of {found.images:,} were decoded")
@@ -239,11 +230,6 @@ def sources_table() -> Table:
         example = getattr(module, "EXAMPLE", "")
         table.add_row(Text(name, style="bold"), Text("\n").join([about, Text(f"- {example}", style="dim")]))
     return table
-
-
-def export_and_show(folder: Path, settings: ExportSettings) -> None:
-    """Export a finished curation and print the result."""
-    show_export(export(open_curated(folder), settings))
 
 
 def show_export(done: Exported) -> None:

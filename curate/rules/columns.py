@@ -9,12 +9,18 @@ from functools import lru_cache
 import duckdb
 
 from curate.measure.store import image_schema
+from curate.measure.texts import TEXT_SCHEMA
 from curate.signals import describe
 from curate.signals.clip import ZERO_SHOT
 from winnow.errors import UserError
 
-_SQL_TYPES = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "double": "DOUBLE"}
-_HIDDEN = {"image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
+_SQL_TYPES = {
+    "string": "VARCHAR", "bool": "BOOLEAN", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT",
+    "double": "DOUBLE",
+}  # fmt: skip
+# Stored columns that no rule can use, or that are read from another table.
+_NOT_OF_IMAGES = {"image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
+_NOT_OF_TEXTS = {"sample_id", "clip_alignments"}
 _FILE_COLUMNS = {
     "bytes": "size of the file in bytes",
     "format": "JPEG, PNG, … by its content",
@@ -24,13 +30,6 @@ _FILE_COLUMNS = {
     "frames": "number of frames; above 1 is an animation",
     "exif_orientation": "1-8, null without the tag",
 }
-_TEXT_TYPES = {
-    "turns": "INTEGER", "question_words": "INTEGER", "answer_words": "INTEGER", "empty_answer": "BOOLEAN",
-    "echoed_answer": "BOOLEAN", "refusal": "BOOLEAN", "markers_match": "BOOLEAN", "alternates": "BOOLEAN",
-    "control_token": "VARCHAR", "longest_turn_words": "INTEGER", "longest_turn_chars": "INTEGER",
-    "answer_type_mismatch": "BOOLEAN",
-    "clip_alignment": "DOUBLE", "agreement": "DOUBLE", "vote_entropy": "DOUBLE",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,15 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
     found = {
         "error": Column("path", "p.error", "VARCHAR", "what is wrong with the file (missing, empty, …); or null"),
         "error_detail": Column("path", "p.error_detail", "VARCHAR", "the decoder's message"),
-    }  # fmt: skip
-    for field in image_schema(None, {}):
-        if field.name not in _HIDDEN:
-            kind = _SQL_TYPES[str(field.type)]
-            found[field.name] = Column("image", f's."{field.name}"', kind, about.get(field.name, ""))
-    for name, kind in _TEXT_TYPES.items():
-        found[name] = Column("text", f't."{name}"', kind, about.get(name, ""))
+    }
+    for table, alias, schema, left_out in (
+        ("image", "s", image_schema(None, {}), _NOT_OF_IMAGES),
+        ("text", "t", TEXT_SCHEMA, _NOT_OF_TEXTS),
+    ):
+        for field in schema:
+            if field.name not in left_out:
+                sql_type = _SQL_TYPES[str(field.type)]
+                found[field.name] = Column(table, f'{alias}."{field.name}"', sql_type, about.get(field.name, ""))
     found.update(_ROW_COLUMNS | _FOUND_COLUMNS)
     if clash := next((name for name in scores if name in found), None):
         raise UserError(f"signals: {clash!r} is the name of another column; give the prompt set or head another name")
