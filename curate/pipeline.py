@@ -27,7 +27,7 @@ from curate.exports.rows import ONE_SPLIT, Curated
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text, write_scores
 from curate.readers import open_source, other_files
-from curate.readers.base import files_of
+from curate.readers.files import files_of
 from curate.readers.ingest import HOW_TO_FETCH, VERSION, all_fetched, read_sources
 from curate.recipe import (
     CurateRecipe,
