@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.exports.rows import Format, Row, Target, Unfit, copy_images
+from winnow.conversations import IMAGE_MARKER
 from winnow.files import atomic_path, write_json
-from winnow.records import IMAGE_MARKER, Sample, to_record
+from winnow.records import Sample, to_record
 
 RecordOf = Callable[[Row, list[str], bool], dict[str, Any]]  # row, paths of its images, whether they were copied
 

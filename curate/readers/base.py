@@ -20,9 +20,9 @@ from curate.readers.json import RawRow
 from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.images import is_url
 from winnow.records import BadRow, Sample
-from winnow.seen import SeenTexts
 
 _ROWS_TRIED = 50
 NameOf = Callable[[RawRow], str]
@@ -204,7 +204,7 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
         UserError: a file is missing or broken.
     """
     absolute_root = str(images.root.absolute())
-    repeats = SeenTexts()
+    repeats = HashIndex()
     source, split = settings.source or "", settings.split
     for position, row in enumerate(_samples(layout, settings, images.choice)):
         if isinstance(row, BadRow):

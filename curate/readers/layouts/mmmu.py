@@ -25,8 +25,9 @@ from curate.readers.json import RawRow
 from curate.readers.probe import Probe
 from curate.readers.tables import ImageCell, image_cell, iter_rows, json_value, list_literal
 from curate.recipe import SourceSettings
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
-from winnow.records import IMAGE_MARKER, Form, Sample, Turn, full_id, majority
+from winnow.records import Form, Sample, Turn, full_id, majority
 
 _MARKER = re.compile(r"<image (\d+)>")
 _FOLDERS, _LOOKED_AT = 50, 1000

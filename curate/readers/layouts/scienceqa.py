@@ -21,8 +21,8 @@ from curate.readers.json import RawRow, document_head, iter_document
 from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.records import Sample
-from winnow.seen import SeenTexts
 
 _OWN_SPLITS = ("train", "val", "test")
 
@@ -85,7 +85,7 @@ def _problems(settings: SourceSettings) -> Path:
     return location / "problems.json" if location.is_dir() else location
 
 
-def _pids(settings: SourceSettings) -> SeenTexts | None:
+def _pids(settings: SourceSettings) -> HashIndex | None:
     """The ids of the wanted split; None without a list.
 
     Raises:
@@ -110,8 +110,8 @@ def _own_splits(settings: SourceSettings) -> Callable[[str], str]:
     return lambda pid: next((split for split, pids in lists.items() if pids.get(pid) is not None), "")
 
 
-def _listed(path: Path, split: str) -> SeenTexts:
-    pids = SeenTexts()
+def _listed(path: Path, split: str) -> HashIndex:
+    pids = HashIndex()
     for row in iter_document(path, split):
         if isinstance(row, RawRow):
             pids.add(str(row.value), row.position)
