@@ -12,14 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.measure.store import image_schema
+from curate.measure.texts import TEXT_SCHEMA
 from curate.signals import describe
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.tables import parquet
 
-_SQL_TYPES = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "double": "DOUBLE"}
-_HIDDEN = {"image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
+_SQL_TYPES = {
+    "string": "VARCHAR",
+    "bool": "BOOLEAN",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint64": "UBIGINT",
+    "double": "DOUBLE",
+}
+_HIDDEN = {"sample_id", "clip_alignments", "image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
 _FILE_COLUMNS = {
     "bytes": "size of the file in bytes",
     "format": "JPEG, PNG, … as its content says",
@@ -29,13 +37,6 @@ _FILE_COLUMNS = {
     "frames": "number of frames; above 1 is an animation",
     "exif_orientation": "1-8, null without the tag",
 }
-_TEXT_TYPES = {
-    "turns": "INTEGER", "question_words": "INTEGER", "answer_words": "INTEGER", "empty_answer": "BOOLEAN",
-    "echoed_answer": "BOOLEAN", "refusal": "BOOLEAN", "markers_match": "BOOLEAN", "alternates": "BOOLEAN",
-    "control_token": "VARCHAR", "longest_turn_words": "INTEGER", "longest_turn_chars": "INTEGER",
-    "answer_type_mismatch": "BOOLEAN",
-    "clip_alignment": "DOUBLE", "agreement": "DOUBLE", "vote_entropy": "DOUBLE",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
         if field.name not in _HIDDEN:
             kind = _SQL_TYPES[str(field.type)]
             found[field.name] = Column("image", f's."{field.name}"', kind, about.get(field.name, ""))
-    for name, kind in _TEXT_TYPES.items():
-        found[name] = Column("text", f't."{name}"', kind, about.get(name, ""))
+    for field in TEXT_SCHEMA:
+        if field.name not in _HIDDEN:
+            found[field.name] = Column("text", f't."{field.name}"', _SQL_TYPES[str(field.type)], about[field.name])
     found.update(_ROW_COLUMNS | _FOUND_COLUMNS)
     if clash := next((name for name in scores if name in found), None):
         raise UserError(f"signals: {clash!r} is the name of another column; call the prompt set or head otherwise")
