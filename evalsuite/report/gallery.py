@@ -32,7 +32,7 @@ class Card:
     """
 
     sample_id: str
-    shown: str | None
+    image: str | None
     why_not: str
     question: str
     references: list[str]
@@ -73,11 +73,11 @@ def cards(result: TaskResult, indices: Iterable[int], root: Path, before: dict[s
 
 
 def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, str] | None) -> Card:
-    shown, why_not = data_uri(row["images"][0], root) if row["images"] else (None, "no image")
+    image, why_not = data_uri(row["images"][0], root) if row["images"] else (None, "no image")
     references = distinct(row["references"])
     return Card(
         sample_id=row["sample_id"],
-        shown=shown,
+        image=image,
         why_not=why_not,
         question=row["question"],
         references=references[:_REFERENCES],
