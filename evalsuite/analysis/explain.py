@@ -25,11 +25,11 @@ from evalsuite.metrics import (
     rouge_l,
     vqa_accuracy,
 )
-from evalsuite.metrics.choice import ChoiceVariant
 from evalsuite.metrics.gqa import normalized_as
+from evalsuite.metrics.multiple_choice import ChoiceVariant
+from evalsuite.metrics.normalize import NORMALIZERS, Normalizer, vlmevalkit
 from evalsuite.metrics.open_ended import open_candidates
 from evalsuite.metrics.tokenizers import caption_tokens
-from evalsuite.normalize.vqa import NORMALIZERS, Normalizer, vlmevalkit
 from evalsuite.scoring.settings import MetricSettings, variants_of
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError

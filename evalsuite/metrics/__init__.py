@@ -9,18 +9,18 @@ only as Java programs.
 """
 
 from evalsuite.metrics.anls import anls
-from evalsuite.metrics.bleu import bleu
+from evalsuite.metrics.caption import bleu
 from evalsuite.metrics.captions import BleuScores, CaptionScores
-from evalsuite.metrics.choice import multiple_choice, parse_choice
 from evalsuite.metrics.cider import cider
 from evalsuite.metrics.gqa import gqa_accuracy
 from evalsuite.metrics.mme import MmeScores, mme
+from evalsuite.metrics.multiple_choice import multiple_choice_accuracy, parse_choice
 from evalsuite.metrics.open_ended import mmmu_open
+from evalsuite.metrics.ptb_tokenizer import ptb_tokenize
 from evalsuite.metrics.relaxed import relaxed_accuracy
 from evalsuite.metrics.rouge import rouge_l
-from evalsuite.metrics.tokenizer import ptb_tokenize
+from evalsuite.metrics.short_answer import exact_match, vqa_accuracy
 from evalsuite.metrics.vizwiz import UnanswerableScores, unanswerable
-from evalsuite.metrics.vqa import exact_match, vqa_accuracy
 from evalsuite.metrics.yes_no import YesNoScores, parse_yes_no, pope
 
 __all__ = [

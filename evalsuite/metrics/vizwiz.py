@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalsuite.metrics.captions import check_captions
+from evalsuite.metrics.normalize import evalai
 from evalsuite.metrics.yes_no import precision_recall_f1
-from evalsuite.normalize.vqa import evalai
 
 UNANSWERABLE = "unanswerable"
 

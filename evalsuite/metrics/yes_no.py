@@ -9,7 +9,7 @@ from typing import Literal
 
 from evalsuite.metrics.captions import check_pairs
 from evalsuite.metrics.checks import check_variant
-from evalsuite.normalize.vqa import vlmevalkit_marks
+from evalsuite.metrics.normalize import vlmevalkit_marks
 
 YesNo = Literal["yes", "no"]
 YesNoVariant = Literal["words", "official", "mme", "mme-lmms-eval", "exact", "vlmevalkit"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import evaluate
 
-from evalsuite.metrics.bleu import bleu
+from evalsuite.metrics.caption import bleu
 from evalsuite.module_parts import by_number, info
 
 _CITATION = "Papineni et al., BLEU, ACL 2002"

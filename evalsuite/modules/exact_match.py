@@ -4,7 +4,7 @@ from typing import Any
 
 import evaluate
 
-from evalsuite.metrics.vqa import exact_match
+from evalsuite.metrics.short_answer import exact_match
 from evalsuite.module_parts import info, mean_of
 
 _CITATION = "Antol et al., VQA, ICCV 2015"

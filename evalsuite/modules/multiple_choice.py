@@ -4,7 +4,7 @@ from typing import Any
 
 import evaluate
 
-from evalsuite.metrics.choice import multiple_choice
+from evalsuite.metrics.multiple_choice import multiple_choice_accuracy
 from evalsuite.module_parts import TEXT, TEXTS, info, mean_of
 
 _CITATION = "Yue et al., MMMU, CVPR 2024"
@@ -44,7 +44,7 @@ class MultipleChoice(evaluate.Metric):
         self, predictions: list[str], references: list[list[str]], choices: list[list[str]], variant: Any = "mmmu"
     ) -> dict[str, Any]:
         scores = [
-            multiple_choice(prediction, answers, options, variant=variant)
+            multiple_choice_accuracy(prediction, answers, options, variant=variant)
             for prediction, answers, options in zip(predictions, references, choices, strict=True)
         ]
         return mean_of("multiple_choice", scores)

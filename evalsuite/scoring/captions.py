@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evalsuite.metrics.bleu import BleuCounts, bleu_counts, bleu_of
+from evalsuite.metrics.caption import BleuCounts, bleu_counts, bleu_of
 from evalsuite.metrics.cider import FEW_IMAGES, cider_of
 from evalsuite.metrics.ngrams import ORDER, build_corpus
 from evalsuite.metrics.rouge import rouge_l

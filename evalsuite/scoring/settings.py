@@ -6,9 +6,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import model_validator
 
-from evalsuite.metrics import choice, gqa, relaxed, yes_no
+from evalsuite.metrics import gqa, multiple_choice, relaxed, yes_no
+from evalsuite.metrics.short_answer import NormalizerName
 from evalsuite.metrics.tokenizers import TokenizerName
-from evalsuite.metrics.vqa import NormalizerName
 from winnow.errors import UserError
 from winnow.recipe import StrictModel
 
@@ -21,8 +21,8 @@ METRIC_NAMES: tuple[str, ...] = get_args(MetricName)
 VARIANTS: dict[str, tuple[str, ...]] = {
     "relaxed_accuracy": relaxed.VARIANTS,
     "gqa": gqa.VARIANTS,
-    "multiple_choice": choice.VARIANTS,
-    "mmmu": choice.VARIANTS,
+    "multiple_choice": multiple_choice.VARIANTS,
+    "mmmu": multiple_choice.VARIANTS,
     "pope": yes_no.VARIANTS,
     "mme": yes_no.VARIANTS,
 }

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from evalsuite.metrics.choice import VARIANTS as CHOICE_RULES
-from evalsuite.metrics.choice import parse_choice
+from evalsuite.metrics.multiple_choice import VARIANTS as CHOICE_RULES
+from evalsuite.metrics.multiple_choice import parse_choice
 from evalsuite.metrics.yes_no import VARIANTS as YES_NO_RULES
 from evalsuite.metrics.yes_no import parse_yes_no
 from winnow.recipe import StrictModel

@@ -21,7 +21,7 @@ from evalsuite.metrics import (
     vqa_accuracy,
 )  # fmt: skip
 from evalsuite.metrics.anls import edit_distance
-from evalsuite.normalize.vqa import evalai, official
+from evalsuite.metrics.normalize import evalai, official
 from winnow.errors import UserError
 
 PEER = json.loads((Path(__file__).parent / "peers" / "answers.json").read_text(encoding="utf-8"))

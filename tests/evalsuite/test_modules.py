@@ -42,12 +42,12 @@ def test_every_module_loads_offline_and_its_example_runs(tmp_path: Path) -> None
 
 
 def test_a_module_gives_what_its_metric_gives() -> None:
-    from evalsuite.metrics import bleu, mme
+    from evalsuite.metrics import caption, mme
     from evalsuite.modules.bleu import CocoBleu
     from evalsuite.modules.mme import Mme
 
     found = CocoBleu._compute(None, ["a dog", "a cat runs"], [["a dog"], ["a cat", "the cat runs"]])
-    expected = bleu({"0": "a dog", "1": "a cat runs"}, {"0": ["a dog"], "1": ["a cat", "the cat runs"]})
+    expected = caption({"0": "a dog", "1": "a cat runs"}, {"0": ["a dog"], "1": ["a cat", "the cat runs"]})
     assert [found[f"bleu_{n}"] for n in (1, 2, 3, 4)] == expected.corpus
     assert found["per_sample"] == list(expected.per_sample.values())
     raw = Mme._compute(None, ["Yes", "Yes"], ["Yes", "No"], ["OCR", "OCR"], ["i", "i"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evalsuite.java import captions_in, find_jar, generated_captions
+from evalsuite.metrics.verify_java import captions_in, find_jar, generated_captions
 from evalsuite.scoring import METRICS
 from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, variants_of, with_variant
 from evalsuite.tasks.extract import Extraction, read_answer

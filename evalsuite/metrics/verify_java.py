@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.recipe import SourceSettings
-from evalsuite.metrics.tokenizer import DROPPED, ptb_tokenize
+from evalsuite.metrics.ptb_tokenizer import DROPPED, ptb_tokenize
 from winnow.errors import UserError
 from winnow.progress import track
 from winnow.records import BadRow

@@ -19,7 +19,7 @@ _BOXED = re.compile(r"\\boxed\{\s*(?:\\text\{)?\s*\(?([A-Za-z])\)?\s*\}?\s*\}")
 _LABEL = re.compile(r"[\s*_`\"'(\[]*([A-Za-z])(?:[\s*_`\"']*[)\].:,][\s*_`\"']*(?:\s.*)?|[\s*_`\"']*)", re.DOTALL)
 
 
-def multiple_choice(
+def multiple_choice_accuracy(
     prediction: str,
     answers: Sequence[str],
     choices: Sequence[str],

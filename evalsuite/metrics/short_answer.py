@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from evalsuite.metrics.checks import check_answers, check_variant
-from evalsuite.normalize.vqa import NORMALIZERS, one_line
+from evalsuite.metrics.normalize import NORMALIZERS, one_line
 
 NormalizerName = Literal["official", "evalai", "none"]
 _ENOUGH = 3  # matching people for full marks
