@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.metrics import anls, caption, cider, rouge_l, vqa_accuracy
+from evalsuite.metrics import anls, bleu, cider, rouge_l, vqa_accuracy
 from evalsuite.metrics.ptb_tokenizer import _cached_tokens, _tokens_of_caption, ptb_tokenize
 
 REFERENCES = 5
@@ -97,7 +97,7 @@ def main() -> None:
     _tokens_of_caption.cache_clear()
     clock = time.perf_counter()
     ours = {
-        "bleu": timed(lambda: caption(predictions, references)),
+        "bleu": timed(lambda: bleu(predictions, references)),
         "rouge_l": timed(lambda: rouge_l(predictions, references)),
         "cider": timed(lambda: cider(predictions, references)),
     }

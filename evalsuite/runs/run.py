@@ -24,9 +24,10 @@ from typing import Any
 from evalsuite.analysis.compare import check_baseline
 from evalsuite.analysis.corrected import corrections_digest
 from evalsuite.analysis.overlap import mark, touched_images
-from evalsuite.analysis.results import FINISH, STAGE, Row
+from evalsuite.analysis.results import FINISH, STAGE
 from evalsuite.backends import Reply
 from evalsuite.backends.choice import Backend, choose
+from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.batch_check import compare_batches, draw, ids_of
 from evalsuite.runs.finish import Evaluation, finish, read_scores

@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from evalsuite.metrics import caption as bleu
-from evalsuite.metrics import cider, exact_match, rouge_l, tokenizers, vqa_accuracy
+from evalsuite.metrics import bleu, cider, exact_match, rouge_l, tokenizers, vqa_accuracy
 from evalsuite.metrics.normalize import evalai, official
 from evalsuite.metrics.tokenizers import TOKENIZERS, TokenizerName, caption_tokens, tokenizer_label
 from winnow.errors import UserError

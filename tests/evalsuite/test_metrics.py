@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalsuite.metrics import caption, cider, rouge_l
+from evalsuite.metrics import bleu, cider, rouge_l
 from evalsuite.metrics.ngrams import build_corpus
 from evalsuite.metrics.ptb_tokenizer import ptb_tokenize, words
 from winnow.errors import UserError
@@ -31,7 +31,7 @@ SCORED = st.dictionaries(
 @pytest.mark.parametrize("peer", SETS, ids=lambda peer: f"seed {peer['seed']}")
 def test_scores_equal_pycocoevalcap(peer: dict) -> None:
     predictions, references = caption_set(random.Random(peer["seed"]))
-    found = caption(predictions, references)
+    found = bleu(predictions, references)
     assert found.corpus == pytest.approx(peer["bleu"], abs=1e-9)
     np.testing.assert_allclose(list(found.per_sample.values()), peer["bleu_each"], atol=1e-9, rtol=0)
     for name, metric in (("cider", cider), ("rouge_l", rouge_l)):
@@ -78,7 +78,7 @@ def naive_cider(predictions: dict, references: dict) -> dict:
 def test_scores_stay_in_bounds_and_cider_equals_its_definition(scored: dict) -> None:
     predictions = {key: text for key, (text, _) in scored.items()}
     references = {key: texts for key, (_, texts) in scored.items()}
-    found = caption(predictions, references)
+    found = bleu(predictions, references)
     assert all(
         -1e-9 <= value <= 1 + 1e-9
         for value in [*found.corpus, *(v for four in found.per_sample.values() for v in four)]
@@ -91,11 +91,11 @@ def test_scores_stay_in_bounds_and_cider_equals_its_definition(scored: dict) -> 
 
 
 def test_corner_cases_are_those_of_the_original() -> None:
-    one = caption({"a": "a red dog"}, {"a": ["a red dog"]})
+    one = bleu({"a": "a red dog"}, {"a": ["a red dog"]})
     assert one.per_sample["a"][3] == pytest.approx(0.0316, abs=1e-4), "too short for 4-grams"
     assert cider({"a": "a dog"}, {"a": ["a dog"]}).corpus == 0.0, "one image has no idf"
     assert rouge_l({"a": ""}, {"a": ["."]}).corpus == 1.0, "two empty captions share the empty word"
-    assert caption({"a": ""}, {"a": [""]}).corpus[0] < 1e-5
+    assert bleu({"a": ""}, {"a": [""]}).corpus[0] < 1e-5
 
 
 def test_reference_length_is_the_closest_and_the_shorter_on_a_tie() -> None:
@@ -129,6 +129,6 @@ def test_common_subsequence_equals_the_table(a: str, b: str) -> None:
     ],
 )
 def test_bad_input_is_named(predictions: dict, references: dict, sentence: str) -> None:
-    for metric in (caption, cider, rouge_l):
+    for metric in (bleu, cider, rouge_l):
         with pytest.raises(UserError, match=sentence):
             metric(predictions, references)
