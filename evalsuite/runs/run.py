@@ -195,7 +195,7 @@ def without_answer(asked: Sequence[Asked], replies: Mapping[str, Reply]) -> dict
     return {name: counted[name] for name in STATUSES if name != "ok" and counted[name]}
 
 
-_VERSION = 3  # raise it when scoring or reports change, so that finished runs are scored anew
+_VERSION = 4  # raise it when scoring or reports change, so that finished runs are scored anew
 
 
 def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str, Any], bool]:
