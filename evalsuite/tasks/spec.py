@@ -198,9 +198,8 @@ def load_spec(name_or_path: str) -> TaskSpec:
     if name_or_path in shipped:
         return load_recipe(shipped[name_or_path], TaskSpec)
     if not name_or_path.endswith((".yaml", ".yml")):
-        raise UserError(
-            f"no task {name_or_path!r}; {did_you_mean(name_or_path, shipped)} (a task file of yours is given by its path)"
-        )
+        hint = did_you_mean(name_or_path, shipped)
+        raise UserError(f"no task {name_or_path!r}; {hint} (a task file of your own is given by its path)")
     return _on_base(Path(name_or_path), shipped)
 
 
