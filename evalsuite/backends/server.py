@@ -23,12 +23,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop, no_answer
+from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop, no_answer
 from evalsuite.backends.chat import messages
-from evalsuite.backends.choice import Backend, Render
 from evalsuite.backends.errors import Malformed, Verdict, back_off, judge, read_completion
 from evalsuite.backends.images import MAX_BYTES, MAX_PIXELS
-from evalsuite.backends.rate import Pace, first_window
+from evalsuite.backends.limiter import Pace, first_window
 from evalsuite.recipe import EvalRecipe, ServerSettings
 from winnow.errors import UserError
 from winnow.files import digest_of

@@ -16,9 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop
+from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop
 from evalsuite.backends.chat import control_token_in, render
-from evalsuite.backends.choice import Backend, Render
 from evalsuite.backends.greedy import (
     Prepared,
     Unit,

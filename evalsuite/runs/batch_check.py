@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsuite.backends import Reply, Request
-from evalsuite.backends.choice import Backend, choose
+from evalsuite.backends import Backend, Reply, Request
+from evalsuite.backends.select import choose
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.requests import build_requests, distinct_requests, hash_images
 from evalsuite.tasks.load import load_task

@@ -30,7 +30,8 @@ from evalsuite.analysis.results import (
 from evalsuite.analysis.slices import MIN_ROWS, NOTED_Q, rank_slices
 from evalsuite.metrics.base import Row
 from evalsuite.report import write_reports
-from evalsuite.runs.store import (
+from evalsuite.statistics import LEVEL
+from evalsuite.store import (
     BASE_SCHEMA,
     PREDICTIONS,
     TIMINGS,
@@ -39,7 +40,6 @@ from evalsuite.runs.store import (
     write_predictions,
     write_timings,
 )
-from evalsuite.statistics import LEVEL
 from evalsuite.tasks.spec import TaskSpec, dumped, load_spec, side_by_side
 from winnow.errors import UserError
 from winnow.files import write_text

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,26 @@ from evalsuite.analysis.compare import check_baseline
 from evalsuite.analysis.corrected import corrections_digest
 from evalsuite.analysis.overlap import mark, touched_images
 from evalsuite.analysis.results import FINISH, STAGE
-from evalsuite.backends import Reply
-from evalsuite.backends.choice import Backend, choose
+from evalsuite.backends import Backend, Reply
+from evalsuite.backends.select import choose
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.batch_check import compare_batches, draw, ids_of
 from evalsuite.runs.finish import Evaluation, finish, read_scores
-from evalsuite.runs.requests import Asked, build_requests, distinct_requests, hash_images, to_row
-from evalsuite.runs.store import PREDICTIONS, stored_replies, write_part
-from evalsuite.tasks.extract import STATUSES, Status, read_answer
+from evalsuite.runs.requests import (
+    Asked,
+    build_requests,
+    collect_replies,
+    distinct_requests,
+    hash_images,
+    to_row,
+    without_answer,
+)
+from evalsuite.store import PREDICTIONS
 from evalsuite.tasks.load import Task, load_task
 from evalsuite.tasks.spec import TaskSpec, dumped, load_spec
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
-from winnow.progress import Bar
 from winnow.recipe import load_recipe
 from winnow.run import MANIFEST, is_current, read_manifest
 
@@ -131,68 +136,6 @@ def _folder_inputs(recipe: EvalRecipe) -> dict[str, str]:
     if recipe.corrections is not None:
         inputs["corrections"] = corrections_digest(recipe.corrections)
     return inputs
-
-
-def collect_replies(folder: Path, backend: Backend, asked: Sequence[Asked], replies: dict[str, Reply]) -> None:
-    """Fill ``replies`` by request key: those on disk, and the model's for the rest, written as they come.
-
-    The model is loaded only if something is missing. What may not be used again is in ``replies``, but never
-    on disk. When the model is interrupted, ``replies`` holds what was kept.
-    """
-    requests = distinct_requests(asked)
-    may_keep = _keeper(backend, asked)
-    replies.update(_kept(folder, may_keep))
-    missing = sum(request.key not in replies for request in requests)
-    if not missing:
-        return
-    before = frozenset(replies)
-    try:
-        with Bar("asking the model", len(requests)) as bar:
-            bar.advance(len(requests) - missing)
-            for part in backend.replies(requests, before.__contains__, None):
-                if kept := [reply for reply in part if may_keep(reply)]:
-                    write_part(folder, kept)
-                bar.advance(sum(reply.key not in before for reply in part))
-                replies.update({reply.key: reply for reply in part})
-    except KeyboardInterrupt:
-        replies.update(_kept(folder, may_keep))  # a part may have been written just before
-        raise
-
-
-def _kept(folder: Path, may_keep: Callable[[Reply], bool]) -> dict[str, Reply]:
-    return {key: reply for key, reply in stored_replies(folder).items() if may_keep(reply)}
-
-
-def _keeper(backend: Backend, asked: Sequence[Asked]) -> Callable[[Reply], bool]:
-    """Whether a reply may be used again."""
-    if backend.repeatable:
-        return lambda reply: reply.finish_reason != "error"
-    status = _status_reader(asked)
-    return lambda reply: status(reply) == "ok"
-
-
-def _status_reader(asked: Sequence[Asked]) -> Callable[[Reply], Status | None]:
-    """What a reply is to the rows that asked for it: ``ok`` if it answers all of them; None if none asked."""
-    askers: dict[str, list[Asked]] = {}
-    for entry in asked:
-        if entry.request:
-            askers.setdefault(entry.request.key, []).append(entry)
-
-    def status(reply: Reply) -> Status | None:
-        found = [
-            read_answer(reply.raw, reply.finish_reason, entry.extraction, entry.row.choices)[1]
-            for entry in askers.get(reply.key, ())
-        ]
-        return next((one for one in found if one != "ok"), "ok" if found else None)
-
-    return status
-
-
-def without_answer(asked: Sequence[Asked], replies: Mapping[str, Reply]) -> dict[str, int]:
-    """Status → number of requests whose reply is no answer, only statuses that occur."""
-    status = _status_reader(asked)
-    counted = Counter(status(reply) for reply in replies.values())
-    return {name: counted[name] for name in STATUSES if name != "ok" and counted[name]}
 
 
 _VERSION = 4  # raise it when scoring or reports change, so that finished runs are scored anew

@@ -82,11 +82,10 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
 
 
 def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
-    from evalsuite.backends.choice import choose
+    from evalsuite.backends.select import choose
     from evalsuite.recipe import EvalRecipe
-    from evalsuite.runs.requests import build_requests, hash_images
-    from evalsuite.runs.run import collect_replies
-    from evalsuite.runs.store import stored_replies
+    from evalsuite.runs.requests import build_requests, collect_replies, hash_images
+    from evalsuite.store import stored_replies
     from evalsuite.tasks.load import load_task
     from evalsuite.tasks.spec import load_spec
     from winnow.recipe import load_recipe
