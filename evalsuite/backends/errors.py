@@ -24,7 +24,7 @@ class Malformed(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """What to do about an error.
 
     Attributes:
@@ -40,32 +40,32 @@ class Verdict:
     words: str
 
 
-def judge(error: Exception) -> Verdict:
+def retry_decision(error: Exception) -> RetryDecision:
     """The verdict on an exception of the ``openai`` client or on ``Malformed``."""
     import openai
 
     if isinstance(error, Malformed):
-        return Verdict("again", False, None, str(error))
+        return RetryDecision("again", False, None, str(error))
     if isinstance(error, openai.APITimeoutError):
-        return Verdict("again", True, None, "no answer in time")
+        return RetryDecision("again", True, None, "no answer in time")
     if isinstance(error, openai.APIStatusError):
         return _judge_status(error.status_code, error.response.headers, error.body)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__ or error
-        return Verdict("again", False, None, f"connection failed ({_short(str(cause) or type(cause).__name__)})")
+        return RetryDecision("again", False, None, f"connection failed ({_short(str(cause) or type(cause).__name__)})")
     raise error
 
 
-def _judge_status(status: int, headers: Mapping[str, str], body: object) -> Verdict:
+def _judge_status(status: int, headers: Mapping[str, str], body: object) -> RetryDecision:
     words = f"HTTP {status}: {_message(body)}"
     wait = retry_after(headers)
     if status in _HOPELESS or (status == 429 and _code(body) == "insufficient_quota"):
-        return Verdict("stop", False, None, words)
+        return RetryDecision("stop", False, None, words)
     if status not in _LATER and status < 500:
-        return Verdict("give_up", False, None, words)
+        return RetryDecision("give_up", False, None, words)
     if wait is not None and wait > PATIENCE:
-        return Verdict("give_up", True, None, f"{words} (asks to wait {wait:,.0f} s)")
-    return Verdict("again", status in _BUSY, wait, words)
+        return RetryDecision("give_up", True, None, f"{words} (asks to wait {wait:,.0f} s)")
+    return RetryDecision("again", status in _BUSY, wait, words)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

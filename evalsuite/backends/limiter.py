@@ -62,7 +62,7 @@ def after_overload(window: Window) -> Window:
 
 
 @dataclass
-class Pace:
+class ConcurrencyLimiter:
     """How fast the run goes now: the window, its current round, and a pause that the server asked for."""
 
     window: Window

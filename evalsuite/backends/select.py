@@ -6,17 +6,17 @@ from evalsuite.backends import Backend
 from evalsuite.recipe import EvalRecipe
 
 
-def choose(recipe: EvalRecipe) -> Backend:
+def select_backend(recipe: EvalRecipe) -> Backend:
     """The backend of a recipe; no weights are loaded yet.
 
     Raises:
         UserError: no such checkpoint or adapter, or the server cannot be reached or named.
     """
     if recipe.server is not None:
-        from evalsuite.backends.server import served
+        from evalsuite.backends.server import server_backend
 
-        return served(recipe, recipe.server)
-    from evalsuite.backends.transformers import local
+        return server_backend(recipe, recipe.server)
+    from evalsuite.backends.transformers import local_backend
 
     assert recipe.model is not None
-    return local(recipe, recipe.model)
+    return local_backend(recipe, recipe.model)

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop, no_answer
 from evalsuite.backends.chat import messages
-from evalsuite.backends.errors import Malformed, Verdict, back_off, judge, read_completion
+from evalsuite.backends.errors import Malformed, RetryDecision, back_off, read_completion, retry_decision
 from evalsuite.backends.images import MAX_BYTES, MAX_PIXELS
-from evalsuite.backends.limiter import Pace, first_window
+from evalsuite.backends.limiter import ConcurrencyLimiter, first_window
 from evalsuite.recipe import EvalRecipe, ServerSettings
 from winnow.errors import UserError
 from winnow.files import digest_of
@@ -107,13 +107,13 @@ def client_of(settings: ServerSettings) -> AsyncOpenAI:
 
 
 @dataclass
-class Asker:
+class RequestSender:
     """Asks one request after the other, or many at a time; all of them share one pace."""
 
     client: AsyncOpenAI
     settings: ServerSettings
     model: str
-    pace: Pace
+    pace: ConcurrencyLimiter
     chance: random.Random
     failures: int = 0  # rows in a row without an answer
 
@@ -153,14 +153,14 @@ class Asker:
         while (left := self.pace.resume_at - time.monotonic()) > 0:
             await asyncio.sleep(left)
 
-    async def _try(self, request: Request, messages: list[Any], asked_at: float) -> Reply | Verdict:
+    async def _try(self, request: Request, messages: list[Any], asked_at: float) -> Reply | RetryDecision:
         import openai
 
         try:
             answer = await self.client.chat.completions.with_raw_response.create(**self._body(request, messages))
             raw, reason, given, written = read_completion(answer.http_response.text)
         except (openai.APIError, Malformed) as error:
-            return judge(error)
+            return retry_decision(error)
         text, stopped = cut_at_stop(raw, request.stop) if reason != "content_filter" else (raw, False)
         finish: FinishReason = "stop" if stopped else reason  # type: ignore[assignment]
         return Reply(request.key, text, finish, given, written, time.monotonic() - asked_at)
@@ -237,11 +237,11 @@ async def _parts(
 ) -> AsyncGenerator[list[Reply], None]:
     """Parts of replies; those not yet handed out are in ``come``."""
     waiting = deque(requests)
-    pace = Pace(first_window(settings.max_concurrency))
+    pace = ConcurrencyLimiter(first_window(settings.max_concurrency))
     running: set[asyncio.Task[Reply]] = set()
     written, broken = time.monotonic(), None
     async with client_of(settings) as client:
-        asker = Asker(client, settings, model, pace, random.Random(settings.seed))
+        asker = RequestSender(client, settings, model, pace, random.Random(settings.seed))
         try:
             while waiting or running:
                 while waiting and len(running) < pace.window.limit:
@@ -271,7 +271,7 @@ _NOT_READY = (429, 502, 503, 504)
 _PATIENCE = 20.0  # seconds for the list of models
 
 
-def served(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
+def server_backend(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
     """The model that the server answers for.
 
     A finished run can be read again without its server: then the model is the one that answered.
@@ -332,10 +332,10 @@ def list_models(settings: ServerSettings) -> list[dict[str, Any]] | None:
                 f"{settings.url}: refuses the key in {settings.api_key_env} (HTTP {error.status_code})"
             ) from error
         if error.status_code in _NOT_READY:
-            raise ConnectionError(judge(error).words) from error
+            raise ConnectionError(retry_decision(error).words) from error
         return None  # `transformers serve` answers 500 where there is no hub cache
     except openai.APIConnectionError as error:
-        raise ConnectionError(judge(error).words) from error
+        raise ConnectionError(retry_decision(error).words) from error
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalsuite.analysis.compare import Run, compare, load_run
+from evalsuite.analysis.compare import ComparedRun, compare, load_run
 from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
 from evalsuite.analysis.overlap import overlap_scores
 from evalsuite.analysis.results import (
@@ -52,7 +52,7 @@ _WORTH = 1.0  # excess errors from which on a slice is worth a line
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class UnscoredRun:
     """Answers of a model to all tasks, not yet scored.
 
     Attributes:
@@ -80,7 +80,7 @@ class Evaluation:
     partial: dict[str, int] | None = None
 
 
-def finish(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
+def finish(folder: Path, evaluation: UnscoredRun) -> dict[str, Any]:
     """Score, compare and write every output. Returns the content of ``scores.json``."""
     started = time.monotonic()
     specs, seed, extra = evaluation.specs, evaluation.seed, evaluation.extra
@@ -136,12 +136,14 @@ def _worst_slices(result: TaskResult, findings: Mapping[str, Any]) -> dict[str, 
     return {**ranked, "slices": worse[:_SLICES]}
 
 
-def _compared(evaluation: Evaluation, results: Mapping[str, TaskResult]) -> dict[str, Any] | None:
+def _compared(evaluation: UnscoredRun, results: Mapping[str, TaskResult]) -> dict[str, Any] | None:
     """This run against its baseline."""
     if evaluation.baseline is None:
         return None
     rows = {task: result.rows for task, result in results.items()}
-    found = compare(load_run(evaluation.baseline), [Run(evaluation.name, evaluation.specs, rows)], evaluation.seed)
+    found = compare(
+        load_run(evaluation.baseline), [ComparedRun(evaluation.name, evaluation.specs, rows)], evaluation.seed
+    )
     return {"baseline": found["baseline"], "tests": found["tests"], "tasks": found["runs"][0]["tasks"]}
 
 
@@ -203,7 +205,7 @@ def rescore(
     specs = {name: side_by_side(spec, variants) for name, spec in specs.items()}
     extra = {key: manifest[key] for key in _KEPT if key in manifest}
     extra["task_specs"] = dumped(specs)
-    evaluation = Evaluation(
+    evaluation = UnscoredRun(
         name=recipe["name"],
         label=_any_scores(folder)["model"],
         specs=specs,

@@ -26,7 +26,7 @@ from winnow.progress import Bar, track
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RowRequest:
     """A row of a task and the request made from it; without a request ``error`` says why."""
 
     task: str
@@ -45,14 +45,14 @@ def hash_images(task: Task) -> dict[str, ImageFile]:
     return {found.path: found for found in track(identify(paths, task.image_root), label, len(paths))}
 
 
-def build_requests(task: Task, images: dict[str, ImageFile], render: Render, identity: str) -> list[Asked]:
+def build_requests(task: Task, images: dict[str, ImageFile], render: Render, identity: str) -> list[RowRequest]:
     """Render every row. A row with a missing image, or that the backend refuses to render, is not asked.
 
     Args:
         identity: digest of the model; with chat, image bytes and limits it makes the request's key.
     """
     spec = task.spec
-    asked: list[Asked] = []
+    asked: list[RowRequest] = []
     for row in task.rows:
         files = [images[path] for path in row.images]
         keys = tuple(file.key for file in files if file.key)
@@ -61,7 +61,7 @@ def build_requests(task: Task, images: dict[str, ImageFile], render: Render, ide
         if error is None:
             chat, error = render(row.prompt, len(files), spec.system)
         if error is not None:
-            asked.append(Asked(spec.name, row, spec.extraction, "", keys, None, error))
+            asked.append(RowRequest(spec.name, row, spec.extraction, "", keys, None, error))
             continue
         limits = spec.generation.model_dump()
         request = Request(
@@ -72,16 +72,16 @@ def build_requests(task: Task, images: dict[str, ImageFile], render: Render, ide
             max_new_tokens=spec.generation.max_new_tokens,
             stop=tuple(spec.generation.stop),
         )
-        asked.append(Asked(spec.name, row, spec.extraction, chat, keys, request, None))
+        asked.append(RowRequest(spec.name, row, spec.extraction, chat, keys, request, None))
     return asked
 
 
-def distinct_requests(asked: Sequence[Asked]) -> list[Request]:
+def distinct_requests(asked: Sequence[RowRequest]) -> list[Request]:
     """Every request once, in order of first occurrence."""
     return list({entry.request.key: entry.request for entry in asked if entry.request}.values())
 
 
-def collect_replies(folder: Path, backend: Backend, asked: Sequence[Asked], replies: dict[str, Reply]) -> None:
+def ask(folder: Path, backend: Backend, asked: Sequence[RowRequest], replies: dict[str, Reply]) -> None:
     """Fill ``replies`` by request key: those on disk, and the model's for the rest, written as they come.
 
     The model is loaded only if something is missing. What may not be used again is in ``replies``, but never
@@ -111,7 +111,7 @@ def _kept(folder: Path, may_keep: Callable[[Reply], bool]) -> dict[str, Reply]:
     return {key: reply for key, reply in stored_replies(folder).items() if may_keep(reply)}
 
 
-def _keeper(backend: Backend, asked: Sequence[Asked]) -> Callable[[Reply], bool]:
+def _keeper(backend: Backend, asked: Sequence[RowRequest]) -> Callable[[Reply], bool]:
     """Whether a reply may be used again."""
     if backend.repeatable:
         return lambda reply: reply.finish_reason != "error"
@@ -119,9 +119,9 @@ def _keeper(backend: Backend, asked: Sequence[Asked]) -> Callable[[Reply], bool]
     return lambda reply: status(reply) == "ok"
 
 
-def _status_reader(asked: Sequence[Asked]) -> Callable[[Reply], Status | None]:
+def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], Status | None]:
     """What a reply is to the rows that asked for it: ``ok`` if it answers all of them; None if none asked."""
-    askers: dict[str, list[Asked]] = {}
+    askers: dict[str, list[RowRequest]] = {}
     for entry in asked:
         if entry.request:
             askers.setdefault(entry.request.key, []).append(entry)
@@ -136,14 +136,14 @@ def _status_reader(asked: Sequence[Asked]) -> Callable[[Reply], Status | None]:
     return status
 
 
-def without_answer(asked: Sequence[Asked], replies: Mapping[str, Reply]) -> dict[str, int]:
+def without_answer(asked: Sequence[RowRequest], replies: Mapping[str, Reply]) -> dict[str, int]:
     """Status → number of requests whose reply is no answer, only statuses that occur."""
     status = _status_reader(asked)
     counted = Counter(status(reply) for reply in replies.values())
     return {name: counted[name] for name in STATUSES if name != "ok" and counted[name]}
 
 
-def to_row(entry: Asked, replies: dict[str, Reply]) -> dict[str, Any]:
+def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
     """One row of ``predictions.parquet``, not yet read or scored."""
     reply = replies.get(entry.request.key) if entry.request else None
     answer = reply or no_answer("", entry.error or "no reply")

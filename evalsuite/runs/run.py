@@ -22,18 +22,18 @@ from typing import Any
 
 from evalsuite.analysis.compare import check_baseline
 from evalsuite.analysis.corrected import corrections_digest
-from evalsuite.analysis.overlap import mark, touched_images
+from evalsuite.analysis.overlap import flag_overlap, touched_images
 from evalsuite.analysis.results import FINISH, STAGE
 from evalsuite.backends import Backend, Reply
-from evalsuite.backends.select import choose
+from evalsuite.backends.select import select_backend
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
-from evalsuite.runs.batch_check import compare_batches, draw, ids_of
-from evalsuite.runs.finish import Evaluation, finish, read_scores
+from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
+from evalsuite.runs.finish import UnscoredRun, finish, read_scores
 from evalsuite.runs.requests import (
-    Asked,
+    RowRequest,
+    ask,
     build_requests,
-    collect_replies,
     distinct_requests,
     hash_images,
     to_row,
@@ -50,7 +50,7 @@ from winnow.run import MANIFEST, is_current, read_manifest
 _CHECKED = {"model", "server", "tasks", "limit", "batch_size", "seed", "check_batch"}
 
 
-def find_overlap(recipe: EvalRecipe, asked: Sequence[Asked], rows: Mapping[str, list[Row]]) -> dict[str, Any]:
+def find_overlap(recipe: EvalRecipe, asked: Sequence[RowRequest], rows: Mapping[str, list[Row]]) -> dict[str, Any]:
     """Mark rows whose image is in the recipe's training set; returns how many images are, and by what."""
     if recipe.training_set is None:
         return {}
@@ -62,7 +62,7 @@ def find_overlap(recipe: EvalRecipe, asked: Sequence[Asked], rows: Mapping[str, 
     }
     touched = touched_images(recipe.training_set, files)
     for listed in rows.values():
-        mark(listed, touched)
+        flag_overlap(listed, touched)
     ways = list(touched.values())
     found = {
         "training_set": str(recipe.training_set), "images": len(files), "touched": len(ways),
@@ -71,17 +71,17 @@ def find_overlap(recipe: EvalRecipe, asked: Sequence[Asked], rows: Mapping[str, 
     return {"contamination": found}
 
 
-def check_answers(
+def check_batch_size(
     recipe: EvalRecipe,
     backend: Backend,
-    asked: Sequence[Asked],
+    asked: Sequence[RowRequest],
     replies: Mapping[str, Reply],
     inputs: Mapping[str, str],
 ) -> dict[str, Any]:
     """Compare some answers with batches of one, unless a finished run of the same model, rows and batches did."""
     if recipe.check_batch is None:
         return {}
-    chosen = draw(distinct_requests(asked), recipe.check_batch, recipe.seed)
+    chosen = draw_requests(distinct_requests(asked), recipe.check_batch, recipe.seed)
     before = _checked_before(recipe, inputs)
     return {"batch_check": before or compare_batches(backend, recipe, chosen, replies, ids_of(asked))}
 
@@ -101,7 +101,7 @@ def _checked_before(recipe: EvalRecipe, inputs: Mapping[str, str]) -> dict[str, 
     return found if same_recipe and same_rows else None
 
 
-def inputs_of(recipe: EvalRecipe, tasks: Mapping[str, Task], identity: str) -> dict[str, str]:
+def fingerprint(recipe: EvalRecipe, tasks: Mapping[str, Task], identity: str) -> dict[str, str]:
     """Digests of the model, of each task's settings, rows and image files, and of the folders the recipe names."""
     return {"model": identity, **_task_inputs(tasks), **_folder_inputs(recipe)}
 
@@ -160,9 +160,9 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     _refuse_foreign(recipe.folder)
     specs = _specs(recipe)
     tasks = {name: load_task(spec, limit=recipe.limit, seed=recipe.seed) for name, spec in specs.items()}
-    backend = choose(recipe)
+    backend = select_backend(recipe)
     resolved = {**recipe.model_dump(mode="json"), "version": _VERSION}
-    inputs = inputs_of(recipe, tasks, backend.identity)
+    inputs = fingerprint(recipe, tasks, backend.identity)
     current = is_current(recipe.folder, recipe=resolved, inputs=inputs)
     if current and not _open_again(recipe.folder, reachable=backend.reachable):
         return recipe.folder, read_scores(recipe.folder), False
@@ -177,7 +177,7 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     replies: dict[str, Reply] = {}
     partial = False
     try:
-        collect_replies(recipe.folder, backend, asked, replies)
+        ask(recipe.folder, backend, asked, replies)
     except KeyboardInterrupt:
         if not replies:
             raise
@@ -186,8 +186,8 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     rows = _rows(tasks, asked, replies, partial=partial)
     findings = find_overlap(recipe, asked, rows)
     if not partial:
-        findings |= check_answers(recipe, backend, asked, replies, inputs)
-    evaluation = Evaluation(
+        findings |= check_batch_size(recipe, backend, asked, replies, inputs)
+    evaluation = UnscoredRun(
         name=recipe.name,
         label=backend.label,
         specs={name: spec for name, spec in specs.items() if rows[name]},
@@ -223,7 +223,7 @@ def _open_again(folder: Path, *, reachable: bool) -> bool:
 
 
 def _rows(
-    tasks: Mapping[str, Task], asked: Sequence[Asked], replies: dict[str, Reply], *, partial: bool
+    tasks: Mapping[str, Task], asked: Sequence[RowRequest], replies: dict[str, Reply], *, partial: bool
 ) -> dict[str, list[Row]]:
     """Rows by task, in input order; of a stopped run only those that were answered or cannot be asked."""
     rows: dict[str, list[Row]] = {name: [] for name in tasks}
