@@ -230,7 +230,7 @@ def test_addresses_are_checked(tmp_path: Path, url: str) -> None:
 
 
 def test_images_that_servers_cannot_read_are_encoded_anew(tmp_path: Path) -> None:
-    from evalsuite.backends.server import Unreadable, data_uri, encode
+    from evalsuite.backends.images import Unreadable, data_uri, encode
 
     def opened(uri: str) -> Image.Image:
         return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
