@@ -117,8 +117,9 @@ def _corrections(workspace: Workspace, folder: Path | None, sample_id: str) -> l
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, value: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = connection.sql(query, params=[value]).to_arrow_table().to_pylist()
-    return rows
+    found = connection.execute(query, [value])
+    names = [column[0] for column in found.description or []]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def _outcome(connection: duckdb.DuckDBPyConnection, rule: CheckedRule) -> RuleOutcome:
