@@ -50,7 +50,7 @@ def test_off_on_and_again(tmp_path, server):
     assert kept(on.space) == {f"set/train/{n}": IMAGES[f"/ok/{n + 1}.jpg"] for n in (0, 1)}
     classes = {"set/train/2": "remote_404", "set/train/3": "remote_not_an_image", "set/train/4": "remote_unavailable"}
     assert all(kind in dropped(on.space)[name] for name, kind in classes.items())
-    record = json.loads((on.space.folder / "samples.jsonl").read_text().splitlines()[0])
+    record = json.loads((on.workspace.folder / "samples.jsonl").read_text().splitlines()[0])
     assert record["meta"]["image_url"] == server.url("/ok/1.jpg")
 
     server.asked.clear()
@@ -87,6 +87,6 @@ def test_kill_9_and_the_next_run_fetches_what_is_missing(tmp_path, server):
     server.asked.clear()
     subprocess.run(command, cwd=Path.cwd(), check=True, timeout=300, **quiet)
     assert sum(server.asked.values()) == len(IMAGES) - fetched
-    space = run(recipe(tmp_path, sources=sources, rules=RULES, remote=REMOTE), "r.yaml").space
+    space = run(recipe(tmp_path, sources=sources, rules=RULES, remote=REMOTE), "r.yaml").workspace
     assert list(kept(space).values()) == list(IMAGES.values())
     assert not list((tmp_path / "out").rglob("*.tmp"))
