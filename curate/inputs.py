@@ -1,4 +1,4 @@
-"""What a curation is made from: checked before the work begins, and as digests that tell if a result is current."""
+"""What a curation is made from: checked before the work begins, and as digests that show if a result is current."""
 
 from __future__ import annotations
 

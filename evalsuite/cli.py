@@ -124,7 +124,7 @@ def verify_java(
 
     Example: evalsuite verify-java data/raw/demo/test_captions.jsonl
     """
-    from evalsuite.java import verify
+    from evalsuite.metrics.verify_java import verify
 
     raise typer.Exit(verify(files or [], generated, show))
 
@@ -232,7 +232,7 @@ def check_batch(
 
     Example: evalsuite check-batch evalsuite/recipes/demo_base.yaml --samples 32
     """
-    from evalsuite.report.words import batch_sentence
+    from evalsuite.report.sentences import batch_sentence
     from evalsuite.runs.batch_check import check_batches
 
     found = check_batches(recipe, samples)

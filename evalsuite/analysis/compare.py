@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import Row, TaskResult, load_evaluation, score_rows, slice_masks
-from evalsuite.scoring import Column
+from evalsuite.analysis.results import TaskResult, facts_of, load_evaluation, score_rows, slice_masks
+from evalsuite.metrics.base import Column, Row
 from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
@@ -19,7 +19,7 @@ _LISTED = 100
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """One side of a comparison: its name, tasks and rows."""
 
     name: str
@@ -27,13 +27,13 @@ class Run:
     rows: Mapping[str, Sequence[Row]]
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> ComparedRun:
     """A finished evaluation as one side of a comparison.
 
     Raises:
         UserError: the folder is no finished evaluation.
     """
-    return Run(str(folder), *load_evaluation(folder))
+    return ComparedRun(str(folder), *load_evaluation(folder))
 
 
 def compare_folders(baseline: Path, others: Sequence[Path], seed: int = 0) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def check_baseline(baseline: Path, specs: Mapping[str, TaskSpec]) -> None:
         raise UserError(f"{baseline}: shares no task with this evaluation; it has {', '.join(before)}")
 
 
-def compare(baseline: Run, runs: Sequence[Run], seed: int = 0) -> dict[str, Any]:
+def compare(baseline: ComparedRun, runs: Sequence[ComparedRun], seed: int = 0) -> dict[str, Any]:
     """Each of ``runs`` (B) minus ``baseline`` (A), task by task.
 
     Rows count that every evaluation with the task holds with the same images, question and
@@ -104,7 +104,7 @@ def _compare_task(
         name: {value: {"n": int(mask.sum())} for value, mask in values.items()} for name, values in masks.items()
     }
     for one, two in zip(first.columns, second.columns, strict=True):
-        metrics[one.name] = _difference(one, two, None, (first, second), seed)
+        metrics[one.name] = {**facts_of(two), **_difference(one, two, None, (first, second), seed)}
         for name, values in masks.items():
             for value, mask in values.items():
                 slices[name][value][one.name] = _difference(one, two, mask, (first, second), seed)

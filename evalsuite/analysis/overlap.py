@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import SLICE, Row, TaskResult, bounds
+from evalsuite.analysis.results import SLICE, TaskResult, bounds
+from evalsuite.metrics.base import Row
 from evalsuite.statistics import Estimate, Floats, intervals
 from winnow.errors import UserError
 from winnow.run import read_manifest
@@ -126,7 +127,7 @@ def _quoted(paths: Sequence[Path]) -> str:
     return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
 
 
-def mark(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
+def flag_overlap(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
     """Give every row with an image its value of ``slice_contamination``."""
     for row in rows:
         if row["image_keys"]:

@@ -5,7 +5,6 @@ What a task takes from a row's ``meta``: options of a multiple choice, values to
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -16,13 +15,14 @@ from pydantic import Field, field_validator
 
 from curate.readers.tables import list_literal
 from curate.recipe import RemoteSettings, SourceSettings
-from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, with_variant
+from evalsuite.metrics import METRICS
+from evalsuite.metrics.settings import MetricSettings, with_variant
 from evalsuite.tasks.extract import Extraction
-from winnow.errors import UserError
+from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_mapping, load_recipe, parse_recipe
 
 
-class Slice(StrictModel):
+class BinnedSlice(StrictModel):
     """A slice by a number, in ranges.
 
     Attributes:
@@ -63,7 +63,7 @@ def places(prompt: str) -> set[str]:
     return set(_PLACE.findall(prompt))
 
 
-def slices_of(meta: Mapping[str, Any], slices: Sequence[str | Slice]) -> dict[str, str]:
+def slices_of(meta: Mapping[str, Any], slices: Sequence[str | BinnedSlice]) -> dict[str, str]:
     """Slice name → value as text; slices that the row has no value for are left out."""
     found: dict[str, str] = {}
     for one in slices:
@@ -78,7 +78,7 @@ def slices_of(meta: Mapping[str, Any], slices: Sequence[str | Slice]) -> dict[st
     return found
 
 
-def slice_name(one: str | Slice) -> str:
+def slice_name(one: str | BinnedSlice) -> str:
     """What the slice is called; of a key with dots the last part."""
     return one.rpartition(".")[2] if isinstance(one, str) else one.name
 
@@ -146,7 +146,7 @@ class TaskSpec(StrictModel):
     extraction: Extraction = Extraction(choices=[])
     options: str | None = None
     metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
-    slices: list[Slice | str] = Field(default_factory=list)
+    slices: list[BinnedSlice | str] = Field(default_factory=list)
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -163,10 +163,8 @@ class TaskSpec(StrictModel):
     @classmethod
     def _known(cls, value: dict[str, MetricSettings]) -> dict[str, MetricSettings]:
         for name, given in value.items():
-            if given.metric is None and name not in METRIC_NAMES:
-                near = difflib.get_close_matches(name, METRIC_NAMES, n=2, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(METRIC_NAMES)}"
-                raise ValueError(f"no metric {name!r}; {hint}")
+            if given.metric is None and name not in METRICS:
+                raise ValueError(f"no metric {name!r}; {did_you_mean(name, METRICS)}")
         return {name: MetricSettings.model_validate({"metric": name, **given.model_dump(exclude_none=True)})
                 for name, given in value.items()}  # fmt: skip
 
@@ -200,11 +198,8 @@ def load_spec(name_or_path: str) -> TaskSpec:
     if name_or_path in shipped:
         return load_recipe(shipped[name_or_path], TaskSpec)
     if not name_or_path.endswith((".yaml", ".yml")):
-        near = difflib.get_close_matches(name_or_path, shipped, n=2, cutoff=0.5)
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise UserError(
-            f"no task {name_or_path!r}{hint}; shipped: {', '.join(shipped)}; or give the path of a YAML file"
-        )
+        hint = did_you_mean(name_or_path, shipped)
+        raise UserError(f"no task {name_or_path!r}; {hint} (a task file of your own is given by its path)")
     return _on_base(Path(name_or_path), shipped)
 
 

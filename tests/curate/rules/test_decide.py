@@ -172,8 +172,8 @@ def test_rules_of_sections_can_be_replaced():
 
 
 def test_every_known_column_has_a_meaning_and_can_be_asked(tmp_path):
-    of_text = {name for name, column in known_columns().items() if column.table == "text"}
-    assert of_text == {field.name for field in TEXT} - {"sample_id", "clip_alignments"}
+    of_texts = {name for name, column in known_columns().items() if column.table == "text"}
+    assert of_texts == {field.name for field in TEXT} - {"sample_id", "clip_alignments"}
     assert not [name for name, column in known_columns().items() if not column.about]
     space = store(tmp_path, [sample("1", ["a"])], [image("a")])
     found = decisions(space, {name: (f'"{name}" IS NULL', "flag") for name in column_types()})["1"]
