@@ -1,7 +1,7 @@
 """Which images of an evaluation the model was trained on, from the signals of the curated set.
 
-An image is touched when its bytes, or an image that looks the same (``curate.duplicates``: a hash
-proposes, the thumbnail confirms), are among those that curation kept for training.
+An image is touched when curation kept the same bytes for training, or an image that looks the same
+(``curate.duplicates``: a hash proposes, the thumbnail confirms).
 """
 
 from __future__ import annotations
@@ -128,14 +128,14 @@ def _quoted(paths: Sequence[Path]) -> str:
 
 
 def flag_overlap(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
-    """Give every row with an image its value of ``slice_contamination``."""
+    """Give every row with an image its overlap flag: the slice ``contamination``, ``clean`` or ``touched``."""
     for row in rows:
         if row["image_keys"]:
             row[COLUMN] = TOUCHED if any(key in touched for key in row["image_keys"]) else CLEAN
 
 
 def overlap_scores(result: TaskResult, seed: int) -> dict[str, Any] | None:
-    """Scores of clean and of touched rows, and touched minus clean; None where rows are not marked."""
+    """Scores of clean and of touched rows, and touched minus clean; None if no row is flagged."""
     masks = {name: np.array([row.get(COLUMN) == name for row in result.rows]) for name in (CLEAN, TOUCHED)}
     if not any(mask.any() for mask in masks.values()):
         return None

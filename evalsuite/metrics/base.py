@@ -238,7 +238,7 @@ def mean_scores(values: Sequence[float] | Floats, variant: str, *, binary: bool 
 
 
 def score_each(answers: Answers, score: Callable[[str, Sequence[str]], float]) -> list[float]:
-    """``score`` of every extracted answer against its references; 0 where there is none."""
+    """``score`` of every extracted answer against its references; 0 for a row without an answer."""
     pairs = zip(answers.texts, answers.references, strict=True)
     return [0.0 if text is None else score(text, references) for text, references in pairs]
 

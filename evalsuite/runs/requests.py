@@ -131,7 +131,7 @@ def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], Status | No
             read_answer(reply.raw, reply.finish_reason, entry.extraction, entry.row.choices)[1]
             for entry in askers.get(reply.key, ())
         ]
-        return next((one for one in found if one != "ok"), "ok" if found else None)
+        return next((other for other in found if other != "ok"), "ok" if found else None)
 
     return status
 
