@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evalsuite.analysis.results import TaskResult, facts_of, load_evaluation, score_rows, slice_masks
-from evalsuite.metrics.base import Column, Row
+from evalsuite.metrics.base import MetricColumn, Row
 from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
@@ -135,7 +135,7 @@ def _question(row: Row) -> tuple[Any, ...]:
 
 
 def _difference(
-    a: Column, b: Column, mask: np.ndarray | None, results: tuple[TaskResult, TaskResult], seed: int
+    a: MetricColumn, b: MetricColumn, mask: np.ndarray | None, results: tuple[TaskResult, TaskResult], seed: int
 ) -> dict[str, Any]:
     """One metric on both sides. Its p is McNemar's where rows are right or wrong and share no image."""
     chosen = slice(None) if mask is None else mask

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evalsuite.metrics.base import Answers, Column, Row
+from evalsuite.metrics.base import Answers, MetricColumn, Row
 from evalsuite.metrics.settings import score
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
 from evalsuite.store import BASE_SCHEMA, read_predictions
@@ -37,11 +37,11 @@ class TaskResult:
 
     spec: TaskSpec
     rows: list[Row]
-    columns: list[Column]
+    columns: list[MetricColumn]
     clusters: np.ndarray
 
     @property
-    def headline(self) -> Column:
+    def headline(self) -> MetricColumn:
         """The task's first metric."""
         return self.columns[0]
 
@@ -140,7 +140,7 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
     }
 
 
-def facts_of(column: Column) -> dict[str, Any]:
+def facts_of(column: MetricColumn) -> dict[str, Any]:
     """What readers must know to show a score: ``title``, ``unit``, ``top`` and ``mean_of_rows``."""
     return {"title": column.title, "unit": column.unit, "top": column.top, "mean_of_rows": column.mean_of_rows}
 
@@ -150,7 +150,7 @@ def bounds(interval: Interval) -> dict[str, float | None]:
     return {"value": _finite(interval.value), "ci_low": interval.low, "ci_high": interval.high}
 
 
-def _estimate(column: Column, mask: np.ndarray) -> float | None:
+def _estimate(column: MetricColumn, mask: np.ndarray) -> float | None:
     """The metric on the answered rows; None if there are no such rows."""
     return _finite(float(column.estimate(column.sums[mask].sum(0, keepdims=True))[0])) if mask.any() else None
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import model_validator
 
 from evalsuite.metrics import METRICS
-from evalsuite.metrics.base import Answers, Column, MetricOptions
+from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
 from winnow.errors import UserError, did_you_mean
 
 
@@ -41,7 +41,7 @@ class MetricSettings(MetricOptions):
         return self
 
 
-def score(answers: Answers, metrics: Mapping[str, MetricSettings]) -> list[Column]:
+def score(answers: Answers, metrics: Mapping[str, MetricSettings]) -> list[MetricColumn]:
     """All columns of a task, in the order of ``metrics``.
 
     Raises:
