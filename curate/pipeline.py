@@ -254,7 +254,9 @@ class Curation:
             seeds={"seed": recipe.seed, **({"splits": recipe.splits.seed} if recipe.splits else {})},
             extra={
                 "image_root": str(root),
-                "licenses": {one.source or one.location: one.license for one in recipe.sources if one.license},
+                "licenses": {
+                    source.source or source.location: source.license for source in recipe.sources if source.license
+                },
                 "exports": exported,
                 "card_is_complete": shown.complete,
             },
@@ -289,8 +291,8 @@ class Curation:
         # With embeddings, the dashboard finds the training rows nearest to an evaluation failure.
         signals = recipe.signals.model_copy(update={"nsfw": None})
         evaluations = [
-            ImageSet(benchmark_name(one), [one], signals, self.workspace.against(benchmark_name(one)))
-            for one in (recipe.contamination.against if recipe.contamination else [])
+            ImageSet(benchmark_name(source), [source], signals, self.workspace.against(benchmark_name(source)))
+            for source in (recipe.contamination.against if recipe.contamination else [])
         ]
         return [ImageSet("", recipe.sources, recipe.signals, self.workspace), *evaluations]
 

@@ -43,7 +43,7 @@ class MeasurePlan:
 
 @dataclass(frozen=True, slots=True)
 class PathRow:
-    """A path, looked at and hashed: one row of ``paths.parquet`` and what tells that the file has not changed."""
+    """A path, located and hashed: one row of ``paths.parquet``, with size and time to detect a changed file."""
 
     path: str
     image_key: str | None
@@ -81,7 +81,7 @@ def _identify(plan: MeasurePlan, path: str) -> PathRow:
 def measure(plan: MeasurePlan, files: list[PathRow]) -> list[MeasuredImage]:
     """One row for each identified file; decodes each once."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata; what matters is in the row
+        warnings.simplefilter("ignore")  # Pillow warns about damaged metadata; what matters is in the row
         return [_within_time(plan, file) for file in files]
 
 

@@ -1,8 +1,8 @@
-"""The ``signals`` folder: parts that are appended, the table of paths, and the journal of a run under way.
+"""The ``signals`` folder: parts that are appended, the table of paths, and the journal of an unfinished run.
 
 ``part-<n>.parquet``: one row per unique image. ``paths.parquet``: one row per path, written when a run
-ends; its metadata says which part comes next. ``journal/<n>.parquet``: the paths of block n of a run that
-has not ended; block n is done when this file is there. ``.cache/``: what only makes the next run faster.
+ends; its metadata holds the number of the next part. ``journal/<n>.parquet``: the paths of block n of an
+unfinished run; block n is done when this file exists. ``.cache/``: what only makes the next run faster.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
+            raise UserError(f"{folder}: cannot be created ({error.strerror})") from error
         for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
             leftover.unlink()
         self.first_block = self._metadata(folder / PATHS).get("next_part", 0)
@@ -159,6 +159,6 @@ class Store:
             kept = (pq.read_schema(path).metadata or {}).get(_META, b"{}")
         except (pa.ArrowException, OSError) as error:
             raise UserError(
-                f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure anew"
+                f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure again"
             ) from error
         return dict(json.loads(kept))

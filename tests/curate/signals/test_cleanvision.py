@@ -8,9 +8,10 @@ from PIL import Image, ImageFilter
 
 from curate.measure.images import measure_images
 from curate.recipe import MeasureSettings
-from curate.rules.columns import create_facts, create_views, known_columns
+from curate.rules.columns import create_facts, known_columns
 from curate.signals import PIXEL_SIGNALS, measure_pixels
 from curate.signals.cleanvision import brightness_percentiles, grey_percentile
+from curate.views import create_views
 from tests.curate.make_images import noise, shape
 from tests.curate.signals.cleanvision_scores import SCORES, STORED, peer_scores, write_images
 from tests.curate.stored import image, sample, store
