@@ -5,11 +5,10 @@ from pathlib import Path
 import streamlit as st
 
 from dashboards import state
+from dashboards.components.filters import choose_runs
+from dashboards.components.notices import problem
+from dashboards.components.review import keyboard_help, name_box
 from dashboards.widgets.brand import ICON, LOGO
-from dashboards.widgets.keys import keyboard_help
-from dashboards.widgets.notice import problem
-from dashboards.widgets.reviewer import name_box
-from dashboards.widgets.run_choice import choose_runs
 from winnow.errors import UserError
 
 st.set_page_config(page_title="Winnow", page_icon=ICON, layout="wide")

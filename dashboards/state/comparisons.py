@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboards.query import compare, samples
-from dashboards.query import flips as matrix
-from dashboards.query import slices as ranking
-from dashboards.query.catalog import Folder
-from dashboards.query.scores import Score
+from dashboards.data import comparison as matrix
+from dashboards.data import comparison as ranking
+from dashboards.data import scores as compare
+from dashboards.data.catalog import Folder
+from dashboards.data.comparison import ReviewedRow, reviewed_rows
+from dashboards.data.scores import Score
 from dashboards.state.evaluations import marks, pairing, predictions
 from dashboards.state.folders import connection
 from evalsuite.statistics import Ranking
@@ -33,6 +34,6 @@ def flips(run: Folder, base: Folder, task: str) -> matrix.Flips | None:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def touched(run: Folder, base: Folder, ids: tuple[str, ...]) -> list[samples.Touched]:
+def touched(run: Folder, base: Folder, ids: tuple[str, ...]) -> list[ReviewedRow]:
     """What two runs said about the rows with these ids."""
-    return samples.touched(connection(), predictions(run), predictions(base), ids)
+    return reviewed_rows(connection(), predictions(run), predictions(base), ids)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboards.query import decisions as curation
-from dashboards.query import groups as duplicates
-from dashboards.query import neighbors, rows
-from dashboards.query.catalog import Folder
-from dashboards.query.fired import Fired, read_fired
-from dashboards.query.matches import Matches, matches_of
+from dashboards.data import curated, duplicates, neighbors
+from dashboards.data import curated as curation
+from dashboards.data.catalog import Folder
+from dashboards.data.curated import Fired, RowDecision, read_fired, row_decision
+from dashboards.data.duplicates import Matches, matches_of
 from dashboards.settings import data_root
 from dashboards.state.folders import connection
 
@@ -27,9 +26,9 @@ def funnel(folder: Folder) -> curation.Funnel:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def fates(sets: tuple[Folder, ...], sample_id: str) -> list[curation.Fate]:
+def fates(sets: tuple[Folder, ...], sample_id: str) -> list[RowDecision]:
     """What every curated set that saw a sample decided about it."""
-    found = [curation.fate_of(connection(), folder, sample_id) for folder in sets]
+    found = [row_decision(connection(), folder, sample_id) for folder in sets]
     return [fate for fate in found if fate]
 
 
@@ -49,15 +48,15 @@ def nearest(
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def cases_of_rule(folder: Folder, rule: str, offset: int, count: int) -> list[rows.Case]:
+def cases_of_rule(folder: Folder, rule: str, offset: int, count: int) -> list[curated.Case]:
     """A page of the rows on which a rule fired."""
-    return rows.fired_on(connection(), folder, fired(folder), rule, offset, count)
+    return curated.fired_on(connection(), folder, fired(folder), rule, offset, count)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def cases(folder: Folder, ids: tuple[str, ...]) -> dict[str, rows.Case]:
+def cases(folder: Folder, ids: tuple[str, ...]) -> dict[str, curated.Case]:
     """The rows of a curated set with these ids."""
-    return rows.cases_of(connection(), folder, ids)
+    return curated.cases_of(connection(), folder, ids)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

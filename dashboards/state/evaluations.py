@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from dashboards.query import failures, samples
-from dashboards.query import readings as reading
-from dashboards.query.catalog import Folder
-from dashboards.query.filters import Outcome
-from dashboards.query.marks import Marks, read_marks
-from dashboards.query.pairing import Pairing, pair
-from dashboards.query.tables import Predictions, open_predictions
-from dashboards.query.views import View
+from dashboards.data import answers as failures
+from dashboards.data import answers as samples
+from dashboards.data.answers import RunAnswer
+from dashboards.data.catalog import Folder
+from dashboards.data.filters import Outcome, View
+from dashboards.data.predictions import Pairing, Predictions, RowIndex, open_predictions, pair, read_row_index
+from dashboards.data.scores import MetricExplanation, metric_explanations
 from dashboards.state.folders import connection
 from winnow.errors import UserError
 
@@ -24,9 +23,9 @@ def predictions(folder: Folder) -> Predictions:
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
-def marks(folder: Folder) -> Marks:
+def marks(folder: Folder) -> RowIndex:
     """An evaluation's rows as numbers, shared by all sessions: 21 MB for a million."""
-    return read_marks(connection(), predictions(folder))
+    return read_row_index(connection(), predictions(folder))
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -67,15 +66,15 @@ def answers(view: View, rows: tuple[int, ...]) -> list[failures.Answer]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def answers_of_all(runs: tuple[Folder, ...], sample_id: str) -> list[samples.Said]:
+def answers_of_all(runs: tuple[Folder, ...], sample_id: str) -> list[RunAnswer]:
     """What every run said about a sample."""
     return samples.answers_of_all(connection(), runs, sample_id)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def readings(run: Folder, answer: failures.Answer) -> list[reading.Read]:
+def readings(run: Folder, answer: failures.Answer) -> list[MetricExplanation]:
     """What each metric compared of an answer; nothing where the run's manifest cannot say."""
     try:
-        return reading.readings(run, answer)
+        return metric_explanations(run, answer)
     except UserError:  # the answer itself is still worth showing
         return []

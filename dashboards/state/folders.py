@@ -6,8 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboards.query.catalog import Catalog, scan
-from dashboards.query.engine import Connection, connect
+from dashboards.data.catalog import Catalog, scan
+from dashboards.data.engine import Connection, connect
 from dashboards.settings import data_root
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboards.query import losses, training
-from dashboards.query.catalog import Folder
+from dashboards.data import training
+from dashboards.data import training as losses
+from dashboards.data.catalog import Folder
 from dashboards.state.folders import connection
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboards.corrections.history import Decision, read_decisions
-from dashboards.query.applied import applied as fates_of_lines
-from dashboards.query.catalog import Folder
+from dashboards.data.catalog import Folder
+from dashboards.data.reviews import Decision, read_decisions
+from dashboards.data.reviews import applied as fates_of_lines
 from dashboards.state.folders import corrections_folder
 
 

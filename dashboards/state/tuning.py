@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from dashboards.query import previews, rows, signals
-from dashboards.query.catalog import Folder
-from dashboards.query.thresholds import Threshold, movable
+from dashboards.data import curated
+from dashboards.data import thresholds as previews
+from dashboards.data import thresholds as signals
+from dashboards.data.catalog import Folder
+from dashboards.data.thresholds import Threshold, movable
 from dashboards.state.curated import fired
 from dashboards.state.folders import connection
 
@@ -59,11 +61,13 @@ def threshold_preview(folder: Folder, threshold: Threshold, number: float) -> pr
 @st.cache_data(max_entries=256, show_spinner=False)
 def rows_near(
     folder: Folder, threshold: Threshold, number: float, count: int
-) -> tuple[list[tuple[rows.Case, float]], list[tuple[rows.Case, float]]]:
+) -> tuple[list[tuple[curated.Case, float]], list[tuple[curated.Case, float]]]:
     """Rows just below and just above a number, with their values."""
     found = previews.nearest_rows(_facts(folder, threshold.rule), _distinct(folder, threshold), number, count)
     below, above = (
-        list(zip(rows.cases_at(connection(), folder, [place for place, _ in side]), [v for _, v in side], strict=True))
+        list(
+            zip(curated.cases_at(connection(), folder, [place for place, _ in side]), [v for _, v in side], strict=True)
+        )
         for side in found
     )
     return below, above

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.query.engine import Connection, connect
+from dashboards.data.engine import Connection, connect
 from tests.dashboards.curated import curate
 from tests.dashboards.folders import build
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.corrections.draft import Subject, decide, undo
-from dashboards.corrections.history import (
+from dashboards.data.corrections import TAGS_FILE, ReviewTarget, append, decide, file_name, tags_of, undo
+from dashboards.data.reviews import (
     decisions_of,
     last_of,
     new_tags_in_last,
@@ -23,12 +23,10 @@ from dashboards.corrections.history import (
     tag_counts,
     tags_by,
 )
-from dashboards.corrections.log import append, file_name
-from dashboards.corrections.tags import TAGS_FILE, tags_of
 from winnow.corrections import Action, Correction, read_corrections
 from winnow.errors import UserError
 
-SUBJECT = Subject("evals", "set/test/1", "hash", "what is it?", ("red", "blue"), "run-a")
+SUBJECT = ReviewTarget("evals", "set/test/1", "hash", "what is it?", ("red", "blue"), "run-a")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

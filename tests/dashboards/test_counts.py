@@ -9,9 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from curate.rules.explain import explain
-from dashboards.query.catalog import Folder, scan
-from dashboards.query.decisions import funnel
-from dashboards.query.fired import read_fired
+from dashboards.data.catalog import Folder, scan
+from dashboards.data.curated import funnel, read_fired
 from evalsuite.analysis.compare import compare_folders
 from evalsuite.analysis.slices import find_slices
 from tests.dashboards.test_pages import _captions, _open, _texts

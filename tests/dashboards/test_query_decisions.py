@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dashboards.query.catalog import Folder, scan
-from dashboards.query.decisions import fate_of, funnel, json_object
-from dashboards.query.engine import Connection, connect
-from dashboards.query.fired import read_fired
-from dashboards.query.matches import matches_of
+from dashboards.data.catalog import Folder, scan
+from dashboards.data.curated import funnel, json_object, read_fired, row_decision
+from dashboards.data.duplicates import matches_of
+from dashboards.data.engine import Connection, connect
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def test_a_manifest_without_the_order_still_gives_a_funnel(own: Path, counts: ob
 
 
 def test_fate_of_a_dropped_row_has_every_rule_with_its_values(folder: Folder, connection: Connection) -> None:
-    fate = fate_of(connection, folder, "easy_vqa/train/5")
+    fate = row_decision(connection, folder, "easy_vqa/train/5")
     assert fate and (fate.decision, fate.reason) == ("drop", "blurry")
     assert [(rule.rule, rule.action) for rule in fate.rules] == [("blurry", "drop"), ("misaligned", "flag")]
     assert fate.rules[0].values == {"sharpness": 12.25, "entropy": 4.5}
@@ -56,11 +55,11 @@ def test_fate_of_a_dropped_row_has_every_rule_with_its_values(folder: Folder, co
 
 
 def test_fate_of_kept_missing_and_unknown_rows(folder: Folder, connection: Connection) -> None:
-    kept = fate_of(connection, folder, "easy_vqa/train/0")
+    kept = row_decision(connection, folder, "easy_vqa/train/0")
     assert kept and kept.decision == "keep" and kept.rules == ()
-    missing = fate_of(connection, folder, "easy_vqa/train/7")
+    missing = row_decision(connection, folder, "easy_vqa/train/7")
     assert missing and missing.image_keys == (None,)
-    assert fate_of(connection, folder, "nope' OR true --") is None
+    assert row_decision(connection, folder, "nope' OR true --") is None
 
 
 def test_leaks_are_found_by_image_for_every_question_about_it(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.query.engine import Connection, columns_of, connect, fetch, quoted
+from dashboards.data.engine import Connection, columns_of, connect, fetch, quoted
 from winnow.errors import UserError
 
 

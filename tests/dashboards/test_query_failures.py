@@ -10,12 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dashboards.query.engine import Connection
-from dashboards.query.failures import answers_at, answers_of, count_outcomes, filter_values, matching_rows
-from dashboards.query.filters import OUTCOMES, FilterSpec
-from dashboards.query.marks import read_marks
-from dashboards.query.pairing import Pairing, pair
-from dashboards.query.tables import Predictions, open_predictions
+from dashboards.data.answers import answers_at, answers_of, count_outcomes, filter_values, matching_rows
+from dashboards.data.engine import Connection
+from dashboards.data.filters import OUTCOMES, FilterSpec
+from dashboards.data.predictions import Pairing, Predictions, open_predictions, pair, read_row_index
 
 specs = st.builds(
     FilterSpec,
@@ -65,7 +63,7 @@ def frames(data: Path) -> pd.DataFrame:
 
 
 def _pairing(connection: Connection, run: Predictions, base: Predictions) -> Pairing:
-    return pair(read_marks(connection, run), read_marks(connection, base))
+    return pair(read_row_index(connection, run), read_row_index(connection, base))
 
 
 def _oracle(frame: pd.DataFrame, spec: FilterSpec) -> list[int]:
@@ -185,7 +183,7 @@ def test_metric_columns_are_found_and_seconds_is_none(tables: tuple[Predictions,
 
 
 def test_a_table_without_metrics_or_slices_still_shows(tmp_path: Path) -> None:
-    from dashboards.query.engine import connect
+    from dashboards.data.engine import connect
 
     frame = pd.DataFrame(
         {"sample_id": ["a", "b"], "task": "t", "question": "q", "raw": ["x", None], "extracted": ["x", None],
@@ -200,7 +198,7 @@ def test_a_table_without_metrics_or_slices_still_shows(tmp_path: Path) -> None:
 
 
 def test_a_table_that_lacks_columns_is_a_sentence(tmp_path: Path) -> None:
-    from dashboards.query.engine import connect
+    from dashboards.data.engine import connect
     from winnow.errors import UserError
 
     pd.DataFrame({"sample_id": ["a"], "task": "t"}).to_parquet(tmp_path / "p.parquet")

@@ -5,9 +5,8 @@ from urllib.parse import parse_qs, urlencode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.query.filters import ORDERS, OUTCOMES, FilterSpec, conditions
-from dashboards.query.strictness import NEAR
-from dashboards.query.tables import STATUSES, Predictions
+from dashboards.data.filters import NEAR_MISSES, ORDERS, OUTCOMES, FilterSpec, conditions
+from dashboards.data.predictions import STATUSES, Predictions
 
 _text = st.text(max_size=20)
 _several = st.lists(st.text(min_size=1, max_size=10), max_size=3).map(tuple)
@@ -22,7 +21,7 @@ specs = st.builds(
     where=st.lists(
         st.text(min_size=1, max_size=10) | st.sampled_from(["question_type=shape", "reference=yes"]), max_size=2
     ).map(tuple),
-    near=st.lists(st.sampled_from(NEAR), max_size=2).map(tuple),
+    near=st.lists(st.sampled_from(NEAR_MISSES), max_size=2).map(tuple),
     outcome=st.sampled_from(OUTCOMES),
     metric=_text,
     below=st.none() | st.floats(allow_nan=False),

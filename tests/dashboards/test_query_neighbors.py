@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboards.query.catalog import Folder, scan
-from dashboards.query.embeddings import embedding_of, open_embeddings, search
-from dashboards.query.engine import Connection, connect
-from dashboards.query.neighbors import nearest
+from dashboards.data.catalog import Folder, scan
+from dashboards.data.engine import Connection, connect
+from dashboards.data.neighbors import embedding_of, nearest, open_embeddings, search
 
 
 @pytest.fixture(scope="module")

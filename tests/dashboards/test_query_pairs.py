@@ -9,19 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dashboards.query.catalog import Folder, scan
-from dashboards.query.engine import Connection, connect
-from dashboards.query.fired import read_fired
-from dashboards.query.flips import flips
-from dashboards.query.groups import ORDERS, page_of_groups
-from dashboards.query.losses import by_source, highest, read_losses
-from dashboards.query.marks import read_marks
-from dashboards.query.pairing import pair as pair_rows
-from dashboards.query.rows import cases_at, cases_of, fired_on
-from dashboards.query.samples import touched
-from dashboards.query.slices import rank_slices, terms
-from dashboards.query.tables import Predictions, open_predictions
-from dashboards.query.training import losses_over_epochs
+from dashboards.data.catalog import Folder, scan
+from dashboards.data.comparison import flips, rank_slices, reviewed_rows, terms
+from dashboards.data.curated import cases_at, cases_of, fired_on, read_fired
+from dashboards.data.duplicates import ORDERS, page_of_groups
+from dashboards.data.engine import Connection, connect
+from dashboards.data.predictions import Predictions, open_predictions, read_row_index
+from dashboards.data.predictions import pair as pair_rows
+from dashboards.data.training import by_source, highest, losses_over_epochs, read_losses
 from evalsuite.statistics import excess_errors
 
 
@@ -60,7 +55,7 @@ def pair(tmp_path: Path) -> tuple[Connection, Predictions, Predictions, pd.DataF
 
 def test_flips(pair: tuple[Connection, Predictions, Predictions, pd.DataFrame]) -> None:
     connection, run, base, frame = pair
-    pairing = pair_rows(read_marks(connection, run), read_marks(connection, base))
+    pairing = pair_rows(read_row_index(connection, run), read_row_index(connection, base))
     found = flips(connection, run, pairing, "vqa")
     assert found is not None and (found.n, found.only_run, found.only_base) == (390, 10, 0)
     cells = frame.groupby(["accuracy", "accuracy_base"]).size()
@@ -86,7 +81,7 @@ def test_slices_hold_their_rows_and_excess(
         "question opens with=is there": frame["question"].str.startswith("is there"),
         "question_type=shape": frame["slice_question_type"] == "shape",
     }
-    ranking = rank_slices(connection, run, read_marks(connection, run), "vqa")
+    ranking = rank_slices(connection, run, read_row_index(connection, run), "vqa")
     assert ranking.rows == 400 and ranking.rate == pytest.approx(0.2)
     found = {" & ".join(terms(one)): one.excess for one in ranking.slices}
     for name, mask in masks.items():
@@ -95,12 +90,12 @@ def test_slices_hold_their_rows_and_excess(
         assert found[name].excess == pytest.approx(expected.excess) and found[name].low == pytest.approx(expected.low)
     assert [one.excess for one in found.values()] == sorted((one.excess for one in found.values()), reverse=True)
     assert all(one.n >= 30 and one.clusters >= 10 for one in found.values())
-    assert not rank_slices(connection, run, read_marks(connection, run), "nope").slices
+    assert not rank_slices(connection, run, read_row_index(connection, run), "nope").slices
 
 
 def test_touched_rows_keep_their_order(pair: tuple[Connection, Predictions, Predictions, pd.DataFrame]) -> None:
     connection, run, base, _ = pair
-    found = touched(connection, run, base, ["s/33", "s/2", "s/11"])
+    found = reviewed_rows(connection, run, base, ["s/33", "s/2", "s/11"])
     assert [one.sample_id for one in found] == ["s/33", "s/11"], "s/2 was asked by one run only"
     assert (found[0].now, found[0].before) == (True, True) and found[1].references == ("Yes",)
 

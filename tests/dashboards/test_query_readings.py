@@ -11,14 +11,13 @@ import pytest
 import typer
 
 from curate.cli import app as curate_app
-from dashboards.corrections.agreement import agreements
-from dashboards.corrections.history import decisions_of
-from dashboards.query import commands
-from dashboards.query.catalog import Folder, scan
-from dashboards.query.engine import connect
-from dashboards.query.failures import answers_of
-from dashboards.query.readings import readings
-from dashboards.query.tables import open_predictions
+from dashboards.components import commands
+from dashboards.data.answers import answers_of
+from dashboards.data.catalog import Folder, scan
+from dashboards.data.engine import connect
+from dashboards.data.predictions import open_predictions
+from dashboards.data.reviews import agreements, decisions_of
+from dashboards.data.scores import metric_explanations
 from evalsuite.cli import app as evalsuite_app
 from evalsuite.tasks.spec import dumped, load_spec
 from tests.dashboards.test_corrections_log import _line
@@ -47,7 +46,7 @@ def test_readings_are_the_evaluations_own(own: Path) -> None:
     (answer,) = answers_of(
         connection, open_predictions(connection, folder.file("predictions.parquet")), "easy_vqa/test/0"
     )
-    found = readings(folder, answer)
+    found = metric_explanations(folder, answer)
     assert {metric for read in found for metric in read.metrics} == set(load_spec("easy_vqa").metrics)
     assert {(read.text, read.matched) for read in found} == {("2", "2 of 3")}
 

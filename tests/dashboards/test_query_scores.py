@@ -7,21 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboards.query.catalog import scan
-from dashboards.query.compare import changes
-from dashboards.query.differences import MOST_RESAMPLED, mean_difference
-from dashboards.query.engine import Connection
-from dashboards.query.marks import read_marks
-from dashboards.query.pairing import Pairing, pair
-from dashboards.query.scores import headline, scores
-from dashboards.query.tables import Predictions, open_predictions
-from dashboards.query.training import loss_curve
+from dashboards.data.catalog import scan
+from dashboards.data.comparison import MOST_RESAMPLED, mean_difference
+from dashboards.data.engine import Connection
+from dashboards.data.predictions import Pairing, Predictions, open_predictions, pair, read_row_index
+from dashboards.data.scores import changes, headline, scores
+from dashboards.data.training import loss_curve
 from evalsuite.statistics import cluster_codes, mean_sums, paired_difference
 from winnow.errors import UserError
 
 
 def _pairing(connection: Connection, run: Predictions, base: Predictions) -> Pairing:
-    return pair(read_marks(connection, run), read_marks(connection, base))
+    return pair(read_row_index(connection, run), read_row_index(connection, base))
 
 
 def test_scores_are_those_of_the_evaluation(data: Path) -> None:
@@ -111,7 +108,7 @@ def test_loss_curve_keeps_every_step_of_a_short_run_and_counts_on_over_stages(
 
 
 def test_long_curves_are_averaged_down_and_bad_lines_skipped(own: Path) -> None:
-    from dashboards.query.engine import connect
+    from dashboards.data.engine import connect
 
     lines = [json.dumps({"step": step, "epoch": 0.1, "loss": 1.0}) for step in range(5000)]
     (own / "runs" / "demo" / "metrics.jsonl").write_text("\n".join(["not json", *lines, '{"step": 5000, "lo']))

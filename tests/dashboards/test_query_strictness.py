@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboards.query.engine import Connection, connect
-from dashboards.query.failures import answers_at, matching_rows
-from dashboards.query.filters import FilterSpec
-from dashboards.query.strictness import near_sql
-from dashboards.query.tables import open_predictions
+from dashboards.data.answers import answers_at, matching_rows
+from dashboards.data.engine import Connection, connect
+from dashboards.data.filters import FilterSpec, near_miss_sql
+from dashboards.data.predictions import open_predictions
 
 _NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _SAID = "a an the The one two 2 dog dogs dog. buses bus house houses red, not yes TWO ! é"
@@ -48,7 +47,7 @@ def lookup(tmp_path_factory: pytest.TempPathFactory) -> Connection:
 
 
 def _ask(lookup: Connection, said: str | None, references: list[str], status: str = "ok", right: bool = False) -> str:
-    sql = f"""SELECT {near_sql("correct")} FROM (
+    sql = f"""SELECT {near_miss_sql("correct")} FROM (
         SELECT ? AS extracted, '' AS raw, ?::VARCHAR[] AS "references", ? AS status, ? AS correct)"""
     row = lookup.cursor().execute(sql, [said, references, status, right]).fetchone()
     assert row

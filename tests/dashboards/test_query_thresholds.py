@@ -11,11 +11,22 @@ import pytest
 
 from curate.pipeline import decide_again
 from curate.recipe import Rule
-from dashboards.query.catalog import Folder, scan
-from dashboards.query.fired import read_fired
-from dashboards.query.previews import distinct, histogram, nearest_rows, preview, read_rest, values
-from dashboards.query.signals import Facts, Rules, load_facts, read_rules
-from dashboards.query.thresholds import Threshold, movable
+from dashboards.data.catalog import Folder, scan
+from dashboards.data.curated import read_fired
+from dashboards.data.thresholds import (
+    Facts,
+    Rules,
+    Threshold,
+    distinct,
+    histogram,
+    load_facts,
+    movable,
+    nearest_rows,
+    preview,
+    read_rest,
+    read_rules,
+    values,
+)
 from tests.dashboards.curated import recipe
 
 

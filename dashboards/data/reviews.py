@@ -1,0 +1,180 @@
+"""What was decided so far: every line with its state, per sample and in all.
+
+How far two reviewers agree on the rows that both judged.
+
+What the last curations said of reviewers' decisions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dashboards.data.catalog import Folder
+from winnow.corrections import Correction, read_corrections, resolve
+from winnow.errors import UserError
+
+State = Literal["active", "conflict", "superseded", "undone"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A line of the log and what it is worth now."""
+
+    line: Correction
+    state: State
+
+
+def read_decisions(folder: Path) -> list[Decision]:
+    """All lines but undos, the newest first.
+
+    Raises:
+        UserError: a line of the folder is no correction.
+    """
+    return decisions_of(read_corrections(folder))
+
+
+def decisions_of(lines: Sequence[Correction]) -> list[Decision]:
+    """The state of each of ``lines`` (in order of time), undos left out, the newest first."""
+    undone = {(line.reviewer, line.undoes) for line in lines if line.action == "undo"}
+    resolved = resolve(lines)
+    agreed = {line.correction_id for one in resolved.values() for line in one.agreed}
+    disputed = {line.correction_id for one in resolved.values() for line in one.conflicts}
+
+    def state(line: Correction) -> State:
+        if (line.reviewer, line.correction_id) in undone:
+            return "undone"
+        if line.correction_id in disputed:
+            return "conflict"
+        return "active" if line.correction_id in agreed else "superseded"
+
+    return [Decision(line, state(line)) for line in reversed(lines) if line.action != "undo"]
+
+
+def of_sample(decisions: Iterable[Decision], sample_id: str) -> list[Decision]:
+    """The decisions about one sample, the newest first."""
+    return [decision for decision in decisions if decision.line.sample_id == sample_id]
+
+
+def last_of(decisions: Iterable[Decision], reviewer: str) -> Correction | None:
+    """The newest line of a reviewer that still counts: what undo takes back."""
+    return next(
+        (
+            decision.line
+            for decision in decisions
+            if decision.line.reviewer == reviewer.strip() and decision.state in ("active", "conflict")
+        ),
+        None,
+    )
+
+
+def tags_by(decisions: Iterable[Decision], sample_id: str, reviewer: str) -> set[str]:
+    """The tags that a reviewer has given a sample."""
+    lines = [decision.line for decision in of_sample(decisions, sample_id) if decision.state == "active"]
+    return {tag for line in lines if line.action == "tag" and line.reviewer == reviewer.strip() for tag in line.tags}
+
+
+def new_text(line: Correction) -> str:
+    """What a line puts in place of the old value, '' where it changes none."""
+    return line.new if isinstance(line.new, str) else " · ".join(line.new or ())
+
+
+def tag_counts(decisions: Iterable[Decision]) -> dict[str, int]:
+    """Samples per tag among decisions that count, most first."""
+    samples: dict[str, set[str]] = {}
+    for decision in decisions:
+        if decision.state in ("active", "conflict"):
+            for tag in decision.line.tags:
+                samples.setdefault(tag, set()).add(decision.line.sample_id)
+    return dict(sorted(((tag, len(ids)) for tag, ids in samples.items()), key=lambda item: (-item[1], item[0])))
+
+
+def new_tags_in_last(decisions: Sequence[Decision], count: int = 25) -> int:
+    """Tags seen first among the last ``count`` tagged decisions: near 0, more cases teach little new."""
+    tagged = [decision.line for decision in decisions if decision.line.tags and decision.state != "undone"]
+    recent, before = tagged[:count], tagged[count:]
+    return len({tag for line in recent for tag in line.tags} - {tag for line in before for tag in line.tags})
+
+
+def as_rows(decisions: Iterable[Decision], fates: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One flat row a decision, for a table; ``fates`` is what the last curation said of each line."""
+    return [
+        {
+            "When": line.at,
+            "Sample": line.sample_id,
+            "Decision": line.action.replace("_", " "),
+            "State": decision.state,
+            "Reviewer": line.reviewer,
+            "Tags": ", ".join(line.tags),
+            "New value": new_text(line),
+            "Last curation": fates.get(line.correction_id, ""),
+            "Note": line.note,
+        }
+        for decision in decisions
+        for line in (decision.line,)
+    ]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two reviewers on ``n`` shared rows.
+
+    Attributes:
+        observed: share of rows on which their verdicts are the same.
+        kappa: Cohen's kappa (1960), -1 to 1; None where both always gave one and the same verdict.
+    """
+
+    first: str
+    second: str
+    n: int
+    observed: float
+    kappa: float | None
+
+
+def agreements(decisions: Iterable[Decision]) -> list[Agreement]:
+    """Every pair of reviewers with rows in common, most rows first.
+
+    Args:
+        decisions: the newest first; tags are no verdicts, and of several verdicts the last counts.
+    """
+    verdicts: dict[str, dict[str, str]] = {}
+    for decision in decisions:
+        line = decision.line
+        if line.action != "tag" and decision.state != "undone":
+            verdicts.setdefault(line.reviewer, {}).setdefault(line.sample_id, line.action)
+    found = [
+        _agreement(first, second, [(verdicts[first][row], verdicts[second][row]) for row in shared])
+        for first, second in itertools.combinations(sorted(verdicts), 2)
+        if (shared := sorted(verdicts[first].keys() & verdicts[second].keys()))
+    ]
+    return sorted(found, key=lambda one: (-one.n, one.first, one.second))
+
+
+def _agreement(first: str, second: str, pairs: list[tuple[str, str]]) -> Agreement:
+    n = len(pairs)
+    observed = sum(one == other for one, other in pairs) / n
+    ours, theirs = Counter(one for one, _ in pairs), Counter(other for _, other in pairs)
+    chance = sum(ours[verdict] * theirs[verdict] for verdict in ours) / n**2
+    return Agreement(first, second, n, observed, None if chance == 1 else (observed - chance) / (1 - chance))
+
+
+def applied(folder: Folder) -> Mapping[str, str]:
+    """correction_id → applied, stale, conflict, noted, superseded, undone or elsewhere; {} if none were given.
+
+    Raises:
+        UserError: the report is unreadable.
+    """
+    path = folder.path / "corrections.json"
+    if not path.is_file():
+        return {}
+    try:
+        loaded: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); curate again") from error
+    lines = loaded.get("lines") if isinstance(loaded, Mapping) else None
+    return {str(key): str(value) for key, value in lines.items()} if isinstance(lines, Mapping) else {}
