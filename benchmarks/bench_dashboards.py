@@ -33,7 +33,7 @@ from dashboards.data.duplicates import matches_of
 from dashboards.data.engine import connect
 from dashboards.data.filters import FilterSpec
 from dashboards.data.neighbors import nearest
-from dashboards.data.predictions import open_predictions, pair, read_row_index
+from dashboards.data.predictions import open_predictions, pair, row_index
 from dashboards.data.scores import changes, headline, scores
 from dashboards.data.thresholds import load_facts, movable, preview, read_rest, read_rules
 from dashboards.data.training import highest, read_losses
@@ -80,7 +80,7 @@ def bench_queries(root: Path) -> None:
     connection = connect(root)
     table, before = (open_predictions(connection, folder.file("predictions.parquet")) for folder in (run, base))
     wrong, broken = FilterSpec(), FilterSpec(outcome="Broken")
-    pairing = pair(*(read_row_index(connection, one) for one in (table, before)))
+    pairing = pair(*(row_index(connection, one) for one in (table, before)))
     fired, rules, losses = read_fired(signals), read_rules(signals), read_losses(connection, trained)
     threshold = movable(rules.checked)[0]
     facts, rest = load_facts(signals, rules, threshold.rule), read_rest(signals, rules, fired, threshold.rule)
@@ -90,7 +90,7 @@ def bench_queries(root: Path) -> None:
     curated_key = hashlib.md5(b"7", usedforsecurity=False).hexdigest() * 2
     queries: dict[str, Callable[[], Any]] = {
         "catalog": lambda: scan(root),
-        "rows of one run as numbers": lambda: read_row_index(connection, table),
+        "rows of one run as numbers": lambda: row_index(connection, table),
         "two runs joined": lambda: pair(pairing.run, pairing.base),
         "decisions as numbers": lambda: read_fired(signals),
         "losses as numbers": lambda: read_losses(connection, trained),

@@ -1,16 +1,12 @@
-"""Shrink images, and keep the result on disk.
+"""Images of samples: found by id and never by a path from a URL, shrunk, kept on disk, and served over HTTP.
 
-From a sample's id to the bytes of its image, or to the reason why there are none.
-
-HTTP route of the thumbnails: ``/app/static/thumb/{kind}/{folder}/{size}/{image_key}?id={sample_id}``.
-
-Below ``/app/static/`` because Streamlit's image element takes such an address as it stands.
+The address of a thumbnail is ``/app/static/thumb/{kind}/{folder}/{size}/{image_key}?id={sample_id}``: Streamlit's
+image element takes an address below ``/app/static/`` without changing it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import re
 import tempfile
@@ -26,24 +22,92 @@ from starlette.routing import Route
 
 from curate.recipe import MeasureSettings
 from dashboards.data.catalog import Folder, find_folder, image_root
-from dashboards.data.engine import Connection, connect, fetch
+from dashboards.data.engine import fetch
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
 from winnow.images import decode
 
+SIZES = {"tile": 320, "full": 1280}  # longest side in pixels
+REASONS = {
+    "missing": "image missing",
+    "outside": "outside the image root",
+    "changed": "changed since the run",
+    "too_large": "too large to show",
+    "unreadable": "not readable",
+    "none": "no image",
+}
+_BASE = "/app/static/thumb"
+_KEY = re.compile(r"[0-9a-f]{64}")
+_IMMUTABLE = {"Cache-Control": "private, max-age=86400, immutable"}
+_SHORT = {"Cache-Control": "no-store"}
 _TABLES = {"curated": "samples.parquet", "evals": "predictions.parquet"}
+_EDITION = "2"  # of what ``render`` makes: thumbnails of another edition are not used
+_MAGNIFIED_TO = 640  # pixels: tiny images grow by whole factors, so that a screen shows their pixels unsmoothed
+_LOSSLESS_BELOW = 256  # small images suffer from JPEG, and PNG is small enough
+_LIMITS = MeasureSettings()  # the same caps as curation
+_DECODING = threading.BoundedSemaphore(2)  # bounds memory: a page requests dozens at once
 
 
 class NoImageError(Exception):
-    """Why an image cannot be shown: a key of ``thumbnails.REASONS``."""
+    """Why an image cannot be shown: a key of ``REASONS``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-def image_bytes(connection: Connection, folder: Folder, sample_id: str, image_key: str) -> bytes:
-    """The bytes of the image ``image_key`` of a sample, exactly those that the run saw.
+def thumb_url(folder: Folder, sample_id: str, image_keys: Sequence[str | None], size: str, number: int = 0) -> str:
+    """Address of a sample's image, or of the placeholder when it has no readable one.
+
+    Args:
+        size: a key of ``SIZES``.
+        number: which of the sample's images.
+    """
+    if number >= len(image_keys):
+        return f"{_BASE}/none"
+    key = image_keys[number]
+    if key is None or not _KEY.fullmatch(key):
+        return f"{_BASE}/missing"
+    where = "/".join(quote(part, safe="") for part in (folder.kind, folder.name, size, key))
+    return f"{_BASE}/{where}?{urlencode({'id': sample_id})}"
+
+
+def routes(root: Path) -> list[Route]:
+    """The routes that serve images of the data folder ``root``."""
+
+    def thumb(request: Request) -> Response:
+        kind, name, size, key = (request.path_params[part] for part in ("kind", "folder", "size", "key"))
+        if size not in SIZES or not _KEY.fullmatch(key):
+            return _placeholder("missing", 404)
+        folder = find_folder(root, kind, name) if kind in ("curated", "evals") else None
+        if folder is None or folder.problem:
+            return _placeholder("missing", 404)
+        sample_id = request.query_params.get("id", "")
+        try:
+            image = cached(
+                root / "cache" / "thumbnails", key, size,
+                lambda: render(image_bytes(folder, sample_id, key), SIZES[size]),
+            )  # fmt: skip
+        except NoImageError as problem:
+            return _placeholder(problem.reason, 404 if problem.reason in ("missing", "outside") else 200)
+        return Response(image, media_type=media_type(image), headers=_IMMUTABLE)
+
+    def reason_image(request: Request) -> Response:
+        reason = request.path_params["reason"]
+        return _placeholder(reason, 200 if reason in REASONS else 404)
+
+    return [
+        Route(f"{_BASE}/{{kind}}/{{folder}}/{{size}}/{{key}}", thumb, methods=["GET"]),
+        Route(f"{_BASE}/{{reason}}", reason_image, methods=["GET"]),
+    ]
+
+
+def _placeholder(reason: str, status: int) -> Response:
+    return Response(placeholder(reason), status_code=status, media_type="image/svg+xml", headers=_SHORT)
+
+
+def image_bytes(folder: Folder, sample_id: str, image_key: str) -> bytes:
+    """The bytes of the image ``image_key`` of a sample, exactly those that the run read.
 
     The path comes from the folder's own table and must lie below the image root of its
     manifest, symbolic links followed.
@@ -52,7 +116,7 @@ def image_bytes(connection: Connection, folder: Folder, sample_id: str, image_ke
         NoImageError: the sample or image is not there, is too large, or its bytes changed.
     """
     try:
-        path = _path_of(connection, folder, sample_id, image_key)
+        path = _path_of(folder, sample_id, image_key)
         if path.stat().st_size > _LIMITS.max_bytes:
             raise NoImageError("too_large")
         data = path.read_bytes()
@@ -79,10 +143,10 @@ def contained(root: Path, relative: str) -> Path:
     return path
 
 
-def _path_of(connection: Connection, folder: Folder, sample_id: str, image_key: str) -> Path:
+def _path_of(folder: Folder, sample_id: str, image_key: str) -> Path:
     task = "task" if folder.kind == "evals" else "'' AS task"
     rows = fetch(
-        connection,
+        folder.connection,
         f"SELECT {task}, images, image_keys FROM read_parquet(?) WHERE sample_id = ?",
         [folder.file(_TABLES[folder.kind]), sample_id],
     )
@@ -92,22 +156,6 @@ def _path_of(connection: Connection, folder: Folder, sample_id: str, image_key: 
             if key == image_key and root is not None:
                 return contained(root, relative)
     raise NoImageError("missing")
-
-
-SIZES = {"tile": 320, "full": 1280}  # longest side in pixels
-REASONS = {
-    "missing": "image missing",
-    "outside": "outside the image root",
-    "changed": "changed since the run",
-    "too_large": "too large to show",
-    "unreadable": "not readable",
-    "none": "no image",
-}
-_EDITION = "2"  # of what ``render`` makes; another one leaves old thumbnails aside
-_MAGNIFIED_TO = 640  # pixels: tiny images grow by whole factors, so that a screen shows their pixels unsmoothed
-_LOSSLESS_BELOW = 256  # small images suffer from JPEG, and PNG is small enough
-_LIMITS = MeasureSettings()  # the same caps as curation
-_DECODING = threading.BoundedSemaphore(2)  # bounds memory: a page asks for dozens at once
 
 
 def render(data: bytes, size: int) -> bytes:
@@ -125,6 +173,19 @@ def render(data: bytes, size: int) -> bytes:
         if image is None:
             raise NoImageError("too_large" if (facts.error or "").startswith("too_large") else "unreadable")
         return _encode(image, size)
+
+
+def _encode(image: Image.Image, size: int) -> bytes:
+    buffer = io.BytesIO()
+    if max(image.size) <= _LOSSLESS_BELOW:
+        factor = min(size, _MAGNIFIED_TO) // max(image.size)
+        if factor > 1:
+            image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+        image.save(buffer, "PNG")
+    else:
+        image.thumbnail((size, size), Image.Resampling.LANCZOS)
+        image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def cached(cache: Path, image_key: str, size: str, make: Callable[[], bytes]) -> bytes:
@@ -162,76 +223,3 @@ def placeholder(reason: str) -> bytes:
 def media_type(data: bytes) -> str:
     """The type of what ``render`` made."""
     return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-
-
-def _encode(image: Image.Image, size: int) -> bytes:
-    buffer = io.BytesIO()
-    if max(image.size) <= _LOSSLESS_BELOW:
-        factor = min(size, _MAGNIFIED_TO) // max(image.size)
-        if factor > 1:
-            image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-        image.save(buffer, "PNG")
-    else:
-        image.thumbnail((size, size), Image.Resampling.LANCZOS)
-        image.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
-
-
-_BASE = "/app/static/thumb"
-_KEY = re.compile(r"[0-9a-f]{64}")
-_IMMUTABLE = {"Cache-Control": "private, max-age=86400, immutable"}
-_SHORT = {"Cache-Control": "no-store"}
-
-
-def thumb_url(folder: Folder, sample_id: str, image_keys: Sequence[str | None], size: str, number: int = 0) -> str:
-    """Address of a sample's image, or of the placeholder when it has no readable one.
-
-    Args:
-        size: a key of ``SIZES``.
-        number: which of the sample's images.
-    """
-    if number >= len(image_keys):
-        return f"{_BASE}/none"
-    key = image_keys[number]
-    if key is None or not _KEY.fullmatch(key):
-        return f"{_BASE}/missing"
-    where = "/".join(quote(part, safe="") for part in (folder.kind, folder.name, size, key))
-    return f"{_BASE}/{where}?{urlencode({'id': sample_id})}"
-
-
-def routes(root: Path) -> list[Route]:
-    """The routes that serve images of the data folder ``root``."""
-
-    @functools.cache
-    def connection() -> Connection:
-        return connect(root)
-
-    def thumb(request: Request) -> Response:
-        kind, name, size, key = (request.path_params[part] for part in ("kind", "folder", "size", "key"))
-        if size not in SIZES or not _KEY.fullmatch(key):
-            return _placeholder("missing", 404)
-        folder = find_folder(root, kind, name) if kind in ("curated", "evals") else None
-        if folder is None or folder.problem:
-            return _placeholder("missing", 404)
-        sample_id = request.query_params.get("id", "")
-        try:
-            image = cached(
-                root / "cache" / "thumbnails", key, size,
-                lambda: render(image_bytes(connection(), folder, sample_id, key), SIZES[size]),
-            )  # fmt: skip
-        except NoImageError as problem:
-            return _placeholder(problem.reason, 404 if problem.reason in ("missing", "outside") else 200)
-        return Response(image, media_type=media_type(image), headers=_IMMUTABLE)
-
-    def stated(request: Request) -> Response:
-        reason = request.path_params["reason"]
-        return _placeholder(reason, 200 if reason in REASONS else 404)
-
-    return [
-        Route(f"{_BASE}/{{kind}}/{{folder}}/{{size}}/{{key}}", thumb, methods=["GET"]),
-        Route(f"{_BASE}/{{reason}}", stated, methods=["GET"]),
-    ]
-
-
-def _placeholder(reason: str, status: int) -> Response:
-    return Response(placeholder(reason), status_code=status, media_type="image/svg+xml", headers=_SHORT)

@@ -1,63 +1,81 @@
-"""Compare: the flip matrix of two runs, what is certain about the change, and the way to the cases.
-
-Before and after for exactly the rows that reviewers touched.
-"""
+"""Two runs row by row: the flip matrix, what is certain about the change, and the way to the cases."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboards import state
 from dashboards.components.cards import count_card
+from dashboards.components.charts import change_chart, term_name
 from dashboards.components.commands import compare_runs, same_in_terminal
+from dashboards.components.filters import chosen_view
 from dashboards.components.format import difference, difference_interval
-from dashboards.components.navigation import open_failures
-from dashboards.data.comparison import Flips
+from dashboards.components.navigation import Page, open_failures
+from dashboards.components.notices import broken_folders, nothing_yet
+from dashboards.data.answers import filter_values
+from dashboards.data.catalog import scan
+from dashboards.data.comparison import MIN_ROWS, Flips, flips, reviewed_rows
 from dashboards.data.filters import Outcome, View
+from dashboards.data.reviews import read_decisions
+from dashboards.settings import corrections_folder, data_root
+
+PAGE = Page(5, "Compare", ":material/compare_arrows:", "Model")
 
 
-def reviewed_rows_panel(view: View) -> None:
-    """What both runs said about the evaluation rows with a decision that counts."""
-    touched = tuple(
-        dict.fromkeys(decision.line.sample_id for decision in state.decisions() if decision.state == "active")
+def show() -> None:
+    """Draw the page."""
+    catalog = scan(data_root())
+    st.title(PAGE.title)
+    view = chosen_view(catalog)
+    if view:
+        _comparison(view)
+    else:
+        nothing_yet("evals")
+        broken_folders(catalog)
+
+
+def _reviewed_rows(view: View) -> None:
+    """The answers of both runs to the rows with a decision that counts."""
+    reviewed = tuple(
+        dict.fromkeys(
+            decision.line.sample_id for decision in read_decisions(corrections_folder()) if decision.state == "active"
+        )
     )
-    if not touched or view.base is None:
+    if not reviewed or view.base is None:
         return
-    found = state.touched(view.run, view.base, touched)
+    found = reviewed_rows(view.run, view.base, reviewed)
     if not found:
         return
-    st.subheader("Rows that reviewers touched")
-    fixed = sum(one.now is True and one.before is False for one in found)
-    broken = sum(one.now is False and one.before is True for one in found)
+    st.subheader("Rows that reviewers decided about")
+    fixed = sum(row.now is True and row.before is False for row in found)
+    broken = sum(row.now is False and row.before is True for row in found)
     st.caption(f"{len(found):,} rows of both runs: {fixed:,} fixed, {broken:,} broken")
     words = {True: "right", False: "wrong", None: ""}
     table = pd.DataFrame(
         {
-            "Sample": [one.sample_id for one in found],
-            "Question": [one.question for one in found],
-            "References": [" · ".join(one.references) for one in found],
-            "Before": [f"{one.said_before} ({words[one.before]})" for one in found],
-            "After": [f"{one.said_now} ({words[one.now]})" for one in found],
+            "Sample": [row.sample_id for row in found],
+            "Question": [row.question for row in found],
+            "References": [" · ".join(row.references) for row in found],
+            "Before": [f"{row.answer_before} ({words[row.before]})" for row in found],
+            "After": [f"{row.answer_now} ({words[row.now]})" for row in found],
         }
     )
-    st.dataframe(table, hide_index=True, key="touched")
+    st.dataframe(table, hide_index=True, key="reviewed")
 
 
-def show_compare(view: View) -> None:
-    """Everything below the title."""
+def _comparison(view: View) -> None:
     if view.base is None:
         with st.container(border=True):
             st.markdown("**Nothing to compare with**")
             st.caption("Choose another run under “Compare with”, or evaluate a second model.")
             st.code("evalsuite run RECIPE", language="bash")
         return
-    tasks = [task for task in state.filter_values(view.run)["task"] if task in state.filter_values(view.base)["task"]]
+    tasks = [task for task in filter_values(view.run)["task"] if task in filter_values(view.base)["task"]]
     task = st.selectbox("Task", tasks, key="compare_task", bind="query-params", width=360)
-    found = state.flips(view.run, view.base, task) if task else None
+    with st.spinner("Comparing row by row"):
+        found = flips(view.run, view.base, task) if task else None
     if found is None or task is None:
         st.caption("The two runs share no row of a task that is right or wrong.")
         return
@@ -67,7 +85,7 @@ def show_compare(view: View) -> None:
         _matrix(replace(view, spec=replace(view.spec, task=task)), found)
     with right:
         _slices(view, task, found)
-    reviewed_rows_panel(view)
+    _reviewed_rows(view)
     same_in_terminal(compare_runs(view.base, view.run))
 
 
@@ -75,11 +93,11 @@ def _numbers(found: Flips) -> None:
     left_out = found.only_run + found.only_base
     with st.grid(4, gap="small"):
         interval = (
-            f"95% {difference_interval(found.low, found.high, is_share=True)}"
+            f"95% {difference_interval(found.low, found.high, '%')}"
             if found.low is not None and found.high is not None
             else "no interval: one image"
         )
-        count_card("Right answers", difference(found.difference, is_share=True), interval, "paired, clustered by image")
+        count_card("Right answers", difference(found.difference, "%"), interval, "paired, clustered by image")
         test = found.test
         count_card("McNemar, mid-p", _p(test.p_mid), f"exact {_p(test.p_exact)}", "rows taken as independent")
         seen = "–" if found.detectable is None else f"{100 * found.detectable:.1f} points"
@@ -93,7 +111,7 @@ def _p(value: float) -> str:
 
 
 def _matrix(view: View, found: Flips) -> None:
-    st.subheader("Who was right")
+    st.subheader("Which run was right")
     st.caption("fixed: only the run was right · broken: only the baseline was")
     test = found.test
     cells: tuple[tuple[str, int, Outcome, str], ...] = (
@@ -113,43 +131,17 @@ def _matrix(view: View, found: Flips) -> None:
 def _slices(view: View, task: str, found: Flips) -> None:
     st.subheader("Change per slice", help="q: Benjamini–Hochberg over all slices shown.")
     if not found.slices:
-        st.caption("No slice of 30 rows or more.")
+        st.caption(f"No slice of {MIN_ROWS} rows or more.")
         return
     worst = found.slices[:12]
-    frame = pd.DataFrame(
-        {
-            "slice": [_name(one.where) for one in worst],
-            "change": [100 * one.difference for one in worst],
-            "low": [100 * (one.low if one.low is not None else one.difference) for one in worst],
-            "high": [100 * (one.high if one.high is not None else one.difference) for one in worst],
-            "n": [one.n for one in worst],
-            "q": [one.q for one in worst],
-        }
-    )
-    base = alt.Chart(frame).encode(
-        y=alt.Y(
-            "slice:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, labelFlush=False, ticks=False, domain=False)
-        ),
-        tooltip=[
-            "slice",
-            alt.Tooltip("change:Q", format="+.1f"),
-            alt.Tooltip("n:Q", format=","),
-            alt.Tooltip("q:Q", format=".3g"),
-        ],
-    )
-    title = "change in the share of right answers, percentage points"
-    interval = base.mark_rule(strokeWidth=3, color="#0072b2").encode(x=alt.X("low:Q", title=title), x2="high:Q")
-    dot = base.mark_point(filled=True, size=80, opacity=1, color="#0072b2").encode(x="change:Q")
-    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="#808b99").encode(x="x:Q")
-    st.altair_chart(alt.layer(zero, interval, dot).properties(height=26 * len(worst) + 60), alt="Change per slice")
+    st.altair_chart(change_chart(worst), alt="Change per slice")
     chosen = st.selectbox(
-        "See the broken cases of", [one.where for one in worst], index=None, key="compare_slice", placeholder="a slice",
-        format_func=_name,
+        "See the broken cases of", [change.where for change in worst], index=None, key="compare_slice",
+        placeholder="a slice", format_func=term_name,
     )  # fmt: skip
     if chosen:
         open_failures(replace(view.spec, task=task, where=(chosen,), outcome="Broken"))
 
 
-def _name(where: str) -> str:
-    name, _, value = where.partition("=")
-    return f"{name.replace('_', ' ')} = {value}"
+if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE
+    show()

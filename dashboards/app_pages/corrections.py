@@ -1,7 +1,4 @@
-"""Corrections: everything that was decided, what it is worth now, and what curation made of it.
-
-What to run after a review: the commands that carry decisions into the data, the model and the scores.
-"""
+"""Everything that was decided, whether it counts now, and what curation made of it."""
 
 from __future__ import annotations
 
@@ -11,16 +8,27 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboards import state
 from dashboards.components.cards import count_card
 from dashboards.components.filters import PAGE_SIZE, first_page, pager
-from dashboards.components.navigation import open_sample_alone
-from dashboards.data.catalog import Catalog
-from dashboards.data.reviews import Decision, agreements, as_rows, new_tags_in_last, tag_counts
+from dashboards.components.navigation import Page, open_sample_alone
+from dashboards.data.catalog import scan
+from dashboards.data.reviews import (
+    Decision,
+    agreements,
+    applied,
+    as_rows,
+    log_files,
+    new_tags_in_last,
+    read_decisions,
+    tag_counts,
+)
+from dashboards.settings import corrections_folder, data_root
+
+PAGE = Page(10, "Corrections", ":material/rate_review:", "Data")
 
 _STEPS = (
     (
-        "Change the data: `curate` says of every decision whether it was applied, stale or in conflict.",
+        "Change the data: `curate` reports whether each decision was applied, is stale or in conflict.",
         "curate run RECIPE",
         "curate run curate/recipes/demo.yaml",
     ),
@@ -38,24 +46,47 @@ _STEPS = (
 )
 
 
-def waiting(decisions: Sequence[Decision], fates: Mapping[str, str]) -> int:
-    """How many decisions that count no curation has seen yet."""
+def show() -> None:
+    """Draw the page."""
+    st.title(PAGE.title)
+    decisions = read_decisions(corrections_folder())
+    if not decisions:
+        _nothing_yet()
+        return
+    outcomes = applied(tuple(scan(data_root()).finished("curated")))
+    _counts(decisions)
+    _table(outcomes, _filtered(decisions))
+    _conflicts(decisions)
+    left, right = st.columns([1, 2], gap="medium")
+    with left:
+        _tags(decisions)
+    with right:
+        _agreement(decisions)
+    _next_steps(decisions, outcomes)
+    st.download_button(
+        "Export all lines (JSONL)", _all_lines, "corrections.jsonl", "application/jsonl",
+        icon=":material/download:", key="export",
+    )  # fmt: skip
+
+
+def _waiting(decisions: Sequence[Decision], outcomes: Mapping[str, str]) -> int:
+    """How many decisions that count were not yet part of a curation."""
     counting = [decision for decision in decisions if decision.state == "active"]
-    return sum(decision.line.correction_id not in fates for decision in counting)
+    return sum(decision.line.correction_id not in outcomes for decision in counting)
 
 
-def next_steps(decisions: Sequence[Decision], fates: Mapping[str, str]) -> None:
+def _next_steps(decisions: Sequence[Decision], outcomes: Mapping[str, str]) -> None:
     """The three commands in their order; recipes name the folder with ``corrections: data/corrections``."""
     st.subheader("What to run next")
-    left = waiting(decisions, fates)
+    left = _waiting(decisions, outcomes)
     if left:
         st.caption(f"{left:,} {'decision waits' if left == 1 else 'decisions wait'} for the next curation.")
     else:
         st.caption("The last curation has seen every decision that counts.")
     with st.grid(3, gap="small"):
-        for number, (why, command, demo) in enumerate(_STEPS, start=1):
+        for number, (reason, command, demo) in enumerate(_STEPS, start=1):
             with st.container(border=True, height="stretch", gap="xsmall"):
-                st.markdown(f"**{number}.** {why}")
+                st.markdown(f"**{number}.** {reason}")
                 st.code(f"{command}\n# the demo\n{demo}", language="bash", wrap_lines=True)
     st.caption("Recipes take the decisions in with `corrections: data/corrections`; the demo's do.")
 
@@ -63,26 +94,9 @@ def next_steps(decisions: Sequence[Decision], fates: Mapping[str, str]) -> None:
 _STATES = ("active", "conflict", "superseded", "undone")
 
 
-def show_corrections(catalog: Catalog) -> None:
-    """Everything below the title."""
-    decisions = state.decisions()
-    if not decisions:
-        _nothing_yet()
-        return
-    fates = state.applied(tuple(catalog.finished("curated")))
-    _counts(decisions)
-    _table(fates, _filtered(decisions))
-    _conflicts(decisions)
-    left, right = st.columns([1, 2], gap="medium")
-    with left:
-        _tags(decisions)
-    with right:
-        _agreement(decisions)
-    next_steps(decisions, fates)
-    st.download_button(
-        "Export all lines (JSONL)", state.corrections_export, "corrections.jsonl", "application/jsonl",
-        icon=":material/download:", key="export",
-    )  # fmt: skip
+def _all_lines() -> bytes:
+    """All lines of all reviewers, as they are in the files."""
+    return b"".join(path.read_bytes() for path in log_files(corrections_folder()))
 
 
 def _nothing_yet() -> None:
@@ -93,17 +107,19 @@ def _nothing_yet() -> None:
         st.page_link("app_pages/failures.py", label="Failures", icon=":material/grid_view:")
 
 
-def _counts(decisions: list[Decision]) -> None:
+def _counts(decisions: Sequence[Decision]) -> None:
     counts = Counter(decision.state for decision in decisions)
     reviewers = {decision.line.reviewer for decision in decisions}
     with st.grid(4, gap="small"):
         count_card("Decisions that count", f"{counts['active']:,}", f"by {len(reviewers)} reviewer(s)")
         count_card("In conflict", f"{counts['conflict']:,}", "two reviewers disagree: not applied")
         count_card("Superseded or undone", f"{counts['superseded'] + counts['undone']:,}", "kept in the log")
-        count_card("New tags in the last 25", f"{new_tags_in_last(decisions):,}", "0: more cases teach little new")
+        count_card(
+            "New tags in the last 25", f"{new_tags_in_last(decisions):,}", "0: further cases show little that is new"
+        )
 
 
-def _filtered(decisions: list[Decision]) -> list[Decision]:
+def _filtered(decisions: Sequence[Decision]) -> Sequence[Decision]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         states = st.multiselect(
             "State", _STATES, key="states", bind="query-params", placeholder="All", on_change=first_page
@@ -117,11 +133,11 @@ def _filtered(decisions: list[Decision]) -> list[Decision]:
     ]
 
 
-def _table(fates: Mapping[str, str], decisions: list[Decision]) -> None:
+def _table(outcomes: Mapping[str, str], decisions: Sequence[Decision]) -> None:
     start = pager(len(decisions))
     page = decisions[start : start + PAGE_SIZE]
     event = st.dataframe(
-        pd.DataFrame(as_rows(page, fates)), hide_index=True, key=f"decisions_{start}", on_select="rerun",
+        pd.DataFrame(as_rows(page, outcomes)), hide_index=True, key=f"decisions_{start}", on_select="rerun",
         selection_mode="single-row",
         column_config={"When": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
     )  # fmt: skip
@@ -130,7 +146,7 @@ def _table(fates: Mapping[str, str], decisions: list[Decision]) -> None:
     st.caption(f"{len(decisions):,} lines; choose one to open its row")
 
 
-def _tags(decisions: list[Decision]) -> None:
+def _tags(decisions: Sequence[Decision]) -> None:
     st.subheader("Tags")
     counts = tag_counts(decisions)
     if counts:
@@ -139,22 +155,22 @@ def _tags(decisions: list[Decision]) -> None:
         st.caption("No tag given yet: keys 1–9 on the sample page.")
 
 
-def _agreement(decisions: list[Decision]) -> None:
+def _agreement(decisions: Sequence[Decision]) -> None:
     if not (found := agreements(decisions)):
         return
     st.subheader("Agreement", help="Cohen's κ over the rows that both reviewers judged: 1 is full agreement, 0 chance.")
     table = pd.DataFrame(
         {
-            "Reviewers": [f"{one.first} and {one.second}" for one in found],
-            "Rows judged by both": [one.n for one in found],
-            "Same verdict": [f"{100 * one.observed:.0f}%" for one in found],
-            "κ": ["–" if one.kappa is None else f"{one.kappa:.2f}" for one in found],
+            "Reviewers": [f"{pair.first} and {pair.second}" for pair in found],
+            "Rows judged by both": [pair.n for pair in found],
+            "Same verdict": [f"{100 * pair.observed:.0f}%" for pair in found],
+            "κ": ["–" if pair.kappa is None else f"{pair.kappa:.2f}" for pair in found],
         }
     )
     st.dataframe(table, hide_index=True, key="agreement")
 
 
-def _conflicts(decisions: list[Decision]) -> None:
+def _conflicts(decisions: Sequence[Decision]) -> None:
     disputed = sorted({decision.line.sample_id for decision in decisions if decision.state == "conflict"})
     if not disputed:
         return
@@ -164,3 +180,7 @@ def _conflicts(decisions: list[Decision]) -> None:
             st.text(sample_id)
             if st.button("Open", key=f"conflict_{number}", type="tertiary"):
                 open_sample_alone(sample_id)
+
+
+if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE
+    show()

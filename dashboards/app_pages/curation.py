@@ -1,4 +1,4 @@
-"""Curation: the funnel, the cases behind each rule, and why one row has its fate."""
+"""The funnel, the cases behind each rule, and why one row was kept or dropped."""
 
 from __future__ import annotations
 
@@ -6,33 +6,35 @@ import pandas as pd
 import streamlit as st
 
 from curate.rules.explain import Explanation
-from dashboards import state
-from dashboards.components.cards import row_cards
-from dashboards.components.charts import funnel_chart
-from dashboards.components.commands import explain_row, same_in_terminal
-from dashboards.components.filters import PAGE_SIZE, first_page, pager
+from dashboards.components import commands
+from dashboards.components.cards import decision_badge, row_cards
+from dashboards.components.charts import funnel_panel
+from dashboards.components.commands import same_in_terminal
+from dashboards.components.filters import PAGE_SIZE, choose_folder, first_page, pager
+from dashboards.components.navigation import Page
 from dashboards.components.notices import problem
-from dashboards.components.provenance import DECISION_COLOURS, DECISION_WORDS, values_text
-from dashboards.data.catalog import Folder
-from dashboards.data.curated import Funnel
-from dashboards.data.curated import explain_row as why
+from dashboards.components.provenance import values_text
+from dashboards.data.catalog import Folder, scan
+from dashboards.data.curated import Funnel, cases_of_rule, explain_row, funnel
+from dashboards.settings import data_root
 from winnow.errors import UserError
 
+PAGE = Page(7, "Curation", ":material/filter_alt:", "Data")
 
-def show_curation(folder: Folder) -> None:
-    """Everything below the choice of the set."""
-    funnel = state.funnel(folder)
-    share = f" ({100 * funnel.kept / funnel.rows_in:.1f}%)" if funnel.rows_in else ""
-    st.caption(f"{funnel.rows_in:,} rows in → {funnel.kept:,} kept{share}, {funnel.flagged:,} of them flagged")
+
+def show() -> None:
+    """Draw the page."""
+    st.title(PAGE.title)
+    folder = choose_folder(scan(data_root()), "curated")
+    if not folder:
+        return
+    counted = funnel(folder)
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        if funnel.steps:
-            st.altair_chart(funnel_chart(funnel), alt="Rows on which each rule fired, and rows that it dropped")
-        else:
-            st.caption("No rule fired on any row.")
+        funnel_panel(counted)
     with right:
         _why(folder)
-    _cases(folder, funnel)
+    _cases(folder, counted)
 
 
 def _why(folder: Folder) -> None:
@@ -44,17 +46,17 @@ def _why(folder: Folder) -> None:
         st.caption("Shows every rule in order with the row's values, whether it fired or not.")
         return
     try:
-        explained(why(folder, wanted.strip()))
-        same_in_terminal(explain_row(folder, wanted.strip()))
+        _explained(explain_row(folder, wanted.strip()))
+        same_in_terminal(commands.explain_row(folder, wanted.strip()))
     except UserError as error:
         problem(str(error))
 
 
-def explained(found: Explanation) -> None:
+def _explained(found: Explanation) -> None:
     """Every rule in order: its condition, the row's values, and which one was the reason."""
     decision = found.decision["decision"]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.badge(DECISION_WORDS.get(decision, "undecided"), color=DECISION_COLOURS.get(decision, "gray"))
+        decision_badge(decision)
         if found.decision["reason"]:
             st.text(f"because of {found.decision['reason']}")
     st.text(f"{found.sample['question']}\n{found.sample['answer']}")
@@ -71,17 +73,21 @@ def explained(found: Explanation) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="explained")
 
 
-def _cases(folder: Folder, funnel: Funnel) -> None:
+def _cases(folder: Folder, counted: Funnel) -> None:
     st.subheader("Cases")
-    rules = [step.rule for step in funnel.steps if step.fired]
+    rules = [step.rule for step in counted.steps if step.fired]
     if not rules:
         return
-    hardest = max(funnel.steps, key=lambda step: step.dropped).rule
+    hardest = max(counted.steps, key=lambda step: step.dropped).rule
     rule = st.selectbox(
         "Rule", rules, index=rules.index(hardest), key="rule", bind="query-params", width=360, on_change=first_page
     )
-    total = next(step.fired for step in funnel.steps if step.rule == rule)
+    total = next(step.fired for step in counted.steps if step.rule == rule)
     start = pager(total)
-    cases = state.cases_of_rule(folder, rule, start, PAGE_SIZE)
+    cases = cases_of_rule(folder, rule, start, PAGE_SIZE)
     row_cards(folder, cases, "cases")
     st.caption(f"{start + 1:,}–{min(start + PAGE_SIZE, total):,} of {total:,} rows on which the rule fired")
+
+
+if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE
+    show()

@@ -1,40 +1,50 @@
-"""Duplicates: each group's images side by side, what binds them, and a way to keep one after all."""
+"""Each group's images side by side, what binds them, and a way to keep a replaced row."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from dashboards import state
-from dashboards.components.filters import first_page, pager
-from dashboards.components.navigation import open_sample_alone
+from dashboards.components.filters import choose_folder, first_page, pager
+from dashboards.components.navigation import Page, open_sample_alone
 from dashboards.components.notices import problem
 from dashboards.components.review import reviewer
-from dashboards.data.catalog import Folder
+from dashboards.data.catalog import Folder, scan
 from dashboards.data.corrections import ReviewTarget, append, decide
-from dashboards.data.duplicates import ORDERS, Group, Member
+from dashboards.data.duplicates import ORDERS, Group, Member, page_of_groups
+from dashboards.data.reviews import read_decisions
 from dashboards.images import thumb_url
+from dashboards.settings import corrections_folder, data_root
 from winnow.errors import UserError
+
+PAGE = Page(9, "Duplicates", ":material/content_copy:", "Data")
 
 _GROUPS_A_PAGE = 24
 _SMALL = 2  # images of a group that takes half the width
 _FAILED = "duplicates_failed"
 
 
-def show_duplicates(folder: Folder) -> None:
-    """Everything below the choice of the set."""
+def show() -> None:
+    """Draw the page."""
+    st.title(PAGE.title)
+    folder = choose_folder(scan(data_root()), "curated")
+    if folder:
+        _groups(folder)
+
+
+def _groups(folder: Folder) -> None:
     if failed := st.session_state.pop(_FAILED, ""):
         problem(failed)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         order = st.selectbox("Order", ORDERS, key="groups_order", bind="query-params", on_change=first_page, width=240)
-        total = state.groups(folder, order, 0, 1)[1]
+        total = page_of_groups(folder, order, 0, 1)[1]
         start = pager(total)
     if not total:
         st.caption("No row of this set was dropped as a duplicate.")
         return
-    groups, _ = state.groups(folder, order, start, _GROUPS_A_PAGE)
+    groups, _ = page_of_groups(folder, order, start, _GROUPS_A_PAGE)
     kept = {
         decision.line.sample_id
-        for decision in state.decisions()
+        for decision in read_decisions(corrections_folder())
         if decision.line.action == "keep" and decision.state == "active"
     }
     for numbered in _rows(list(enumerate(groups, start=start + 1))):
@@ -97,13 +107,17 @@ def _evidence(member: Member) -> str:
         parts.append(f"thumbnails {member.distance:.2f} of 255")
     if member.hamming is not None:
         parts.append(f"hashes {member.hamming} of 64 bits")
-    return "differs from the kept one by: " + ", ".join(parts)
+    return "differs from the kept image by: " + ", ".join(parts)
 
 
 def _keep(folder: Folder, rows: list[tuple[str, str, str, str]]) -> None:
     try:
         for sample_id, content_hash, question, answer in rows:
-            subject = ReviewTarget("curated", sample_id, content_hash, question, (answer,), folder.name)
-            append(state.corrections_folder(), decide(subject, "keep", reviewer(), note="no duplicate"))
+            target = ReviewTarget("curated", sample_id, content_hash, question, (answer,), folder.name)
+            append(corrections_folder(), decide(target, "keep", reviewer(), note="not a duplicate"))
     except UserError as error:
         st.session_state[_FAILED] = str(error)
+
+
+if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE
+    show()

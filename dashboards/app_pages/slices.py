@@ -1,22 +1,28 @@
-"""Slices: kinds of rows with more errors than expected, and the way to their cases."""
+"""Kinds of rows with more errors than expected, and the way to their cases."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboards import state
-from dashboards.components.commands import rank_slices, same_in_terminal
-from dashboards.components.navigation import open_failures
-from dashboards.data.comparison import MIN_IMAGES, MIN_ROWS_RANKED, terms
+from dashboards.components import commands
+from dashboards.components.charts import excess_chart, excess_ends, slice_name
+from dashboards.components.commands import same_in_terminal
+from dashboards.components.filters import chosen_view
+from dashboards.components.navigation import Page, open_failures
+from dashboards.components.notices import broken_folders, nothing_yet
+from dashboards.data.answers import filter_values
+from dashboards.data.catalog import scan
+from dashboards.data.comparison import MIN_IMAGES, MIN_ROWS, rank_slices, terms
 from dashboards.data.filters import View
+from dashboards.settings import data_root
 from evalsuite.statistics import Slice
 
+PAGE = Page(4, "Slices", ":material/pie_chart:", "Model")
+
 _SHOWN = 20
-_AXIS = alt.Axis(labelLimit=340, labelFlush=False, ticks=False, domain=False)
 _FORMATS = {
     "Errors": st.column_config.NumberColumn(format="%.1f%%"),
     "Rows": st.column_config.NumberColumn(format="localized"),
@@ -24,19 +30,31 @@ _FORMATS = {
 }
 
 
-def show_slices(view: View) -> None:
-    """Everything below the title."""
-    tasks = state.filter_values(view.run)["task"]
+def show() -> None:
+    """Draw the page."""
+    catalog = scan(data_root())
+    st.title(PAGE.title)
+    view = chosen_view(catalog)
+    if view:
+        _ranking(view)
+    else:
+        nothing_yet("evals")
+        broken_folders(catalog)
+
+
+def _ranking(view: View) -> None:
+    tasks = filter_values(view.run)["task"]
     task = st.selectbox("Task", tasks, key="slices_task", bind="query-params", width=360)
-    ranking = state.slices(view.run, task)
+    with st.spinner("Comparing slices"):
+        ranking = rank_slices(view.run, task)
     if not ranking.slices:
         st.caption(
-            f"No slice of at least {MIN_ROWS_RANKED} rows and {MIN_IMAGES} images here, or no notion of right and wrong."
+            f"No slice of at least {MIN_ROWS} rows and {MIN_IMAGES} images, or no metric that judges single answers."
         )
         return
     st.caption(
-        f"{ranking.rows:,} rows, {100 * ranking.rate:.1f}% errors. {ranking.tried} slices of at least {MIN_ROWS_RANKED} rows"
-        f" and {MIN_IMAGES} images were looked at; q is corrected for that (Benjamini–Hochberg). Intervals are"
+        f"{ranking.rows:,} rows, {100 * ranking.rate:.1f}% errors. {ranking.tried} slices of at least {MIN_ROWS} rows"
+        f" and {MIN_IMAGES} images were compared; q is corrected for that (Benjamini–Hochberg). Intervals are"
         " clustered by image."
     )
     shown = ranking.slices[:_SHOWN]
@@ -47,7 +65,7 @@ def show_slices(view: View) -> None:
         column_config=_FORMATS,
     )  # fmt: skip
     st.caption("Choose a row to see its failures.")
-    same_in_terminal(rank_slices(view.run, task))
+    same_in_terminal(commands.rank_slices(view.run, task))
     if chosen := event.selection.rows:
         open_failures(replace(view.spec, task=task, where=terms(shown[chosen[0]]), outcome="Wrong"))
 
@@ -55,58 +73,19 @@ def show_slices(view: View) -> None:
 def _table(slices: tuple[Slice, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "Slice": [_name(one) for one in slices],
-            "Rows": [one.excess.n for one in slices],
-            "Images": [one.excess.clusters for one in slices],
-            "Errors": [100 * one.excess.rate for one in slices],
+            "Slice": [slice_name(ranked) for ranked in slices],
+            "Rows": [ranked.excess.n for ranked in slices],
+            "Images": [ranked.excess.clusters for ranked in slices],
+            "Errors": [100 * ranked.excess.rate for ranked in slices],
             "Excess errors": [
-                f"{one.excess.excess:+.1f} ({low:+.1f} to {high:+.1f})" for one in slices for low, high in (_ends(one),)
+                f"{ranked.excess.excess:+.1f} ({low:+.1f} to {high:+.1f})"
+                for ranked in slices
+                for low, high in (excess_ends(ranked),)
             ],
-            "q": ["< 0.001" if one.q < 0.001 else f"{one.q:.3f}" for one in slices],
+            "q": ["< 0.001" if ranked.q < 0.001 else f"{ranked.q:.3f}" for ranked in slices],
         }
     )
 
 
-def _name(one: Slice) -> str:
-    return " and ".join(f"{name.replace('_', ' ')} = {value}" for name, value in one.where)
-
-
-def _ends(one: Slice) -> tuple[float, float]:
-    """The interval; slices of one image have none, and are never listed."""
-    excess = one.excess
-    return (excess.excess, excess.excess) if excess.low is None or excess.high is None else (excess.low, excess.high)
-
-
-def excess_chart(slices: tuple[Slice, ...]) -> alt.LayerChart | alt.FacetChart:
-    """Dot and interval of the excess errors of each slice; sure ones in colour."""
-    frame = pd.DataFrame(
-        {
-            "slice": [_name(one) for one in slices],
-            "excess": [one.excess.excess for one in slices],
-            "low": [_ends(one)[0] for one in slices],
-            "high": [_ends(one)[1] for one in slices],
-            "finding": [_finding(one) for one in slices],
-        }
-    )
-    base = alt.Chart(frame).encode(
-        y=alt.Y("slice:N", sort=None, title=None, axis=_AXIS),
-        color=alt.Color(
-            "finding:N",
-            scale=alt.Scale(domain=["worse", "not sure", "better"], range=["#d55e00", "#9aa4b2", "#0072b2"]),
-            legend=alt.Legend(title=None, orient="top"),
-        ),
-        tooltip=["slice", alt.Tooltip("excess:Q", format="+.1f"), alt.Tooltip("low:Q", format="+.1f"),
-                 alt.Tooltip("high:Q", format="+.1f")],
-    )  # fmt: skip
-    interval = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", title="errors beyond those expected"), x2="high:Q")
-    dot = base.mark_point(filled=True, size=80, opacity=1).encode(
-        x="excess:Q", shape=alt.Shape("finding:N", legend=None)
-    )
-    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="#808b99").encode(x="x:Q")
-    return alt.layer(zero, interval, dot).properties(height=26 * len(slices) + 70)
-
-
-def _finding(one: Slice) -> str:
-    if one.q >= 0.05:
-        return "not sure"
-    return "worse" if one.excess.excess > 0 else "better"
+if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE
+    show()

@@ -1,19 +1,23 @@
-"""Thresholds: drag a number, see what it would do, look at both sides of the line, copy the change."""
+"""Move a number of a rule: see what it would do, look at both sides of the line, copy the change."""
 
 from __future__ import annotations
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboards import state
 from dashboards.components.cards import count_card, row_cards
+from dashboards.components.charts import histogram_chart
 from dashboards.components.commands import try_thresholds
+from dashboards.components.filters import choose_folder
+from dashboards.components.navigation import Page
 from dashboards.components.notices import problem
-from dashboards.data.catalog import Folder
-from dashboards.data.thresholds import Histogram, Preview, Threshold
+from dashboards.data.catalog import Folder, scan
+from dashboards.data.thresholds import Preview, Threshold, histogram, preview, rows_near, threshold_values, thresholds
+from dashboards.settings import data_root
 from winnow.errors import UserError
+
+PAGE = Page(8, "Thresholds", ":material/tune:", "Data")
 
 _SIDE = 12  # cases on each side of the line
 _STEPS = 200
@@ -22,9 +26,13 @@ _COUNTS = {
 }
 
 
-def show_thresholds(folder: Folder) -> None:
-    """Everything below the choice of the set."""
-    found = state.thresholds(folder)
+def show() -> None:
+    """Draw the page."""
+    st.title(PAGE.title)
+    folder = choose_folder(scan(data_root()), "curated")
+    if not folder:
+        return
+    found = thresholds(folder)
     if not found:
         st.caption("No rule of this set compares a signal with a number.")
         return
@@ -42,7 +50,8 @@ def _tune(folder: Folder, threshold: Threshold) -> None:
 
 
 def _moved(folder: Folder, threshold: Threshold) -> None:
-    values = state.threshold_values(folder, threshold)
+    with st.spinner("Reading stored signals"):
+        values = threshold_values(folder, threshold)
     low, high = _range(values, threshold.number)
     st.text(f"{threshold.left} {threshold.sign}")
     number = st.slider(
@@ -50,13 +59,13 @@ def _moved(folder: Folder, threshold: Threshold) -> None:
         key=f"number_{threshold.label}",
         help="Over stored signals: no image is opened. Duplicates and contamination stay as they were found.",
     )  # fmt: skip
-    preview = state.threshold_preview(folder, threshold, number)
-    _counts(preview, threshold)
-    chart = histogram_chart(state.threshold_histogram(folder, threshold), threshold, number)
+    moved = preview(folder, threshold, number)
+    _counts(moved, threshold)
+    chart = histogram_chart(histogram(folder, threshold), threshold, number)
     st.altair_chart(chart, alt="Distribution of what the rule compares, and the line")
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        _sources(preview)
+        _sources(moved)
     with right:
         st.caption("Copy into the recipe")
         st.code(_patch(threshold, number), language="yaml", wrap_lines=True)
@@ -73,56 +82,21 @@ def _range(values: np.ndarray, number: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _counts(preview: Preview, threshold: Threshold) -> None:
-    before, now = preview.fires
-    kept_before, kept = preview.kept
+def _counts(moved: Preview, threshold: Threshold) -> None:
+    before, now = moved.fires
+    kept_before, kept = moved.kept
     verb = "Dropped" if threshold.action == "drop" else "Flagged"
     with st.grid(4, gap="small"):
         count_card(f"{verb} by this rule", f"{now:,}", f"{now - before:+,} against the recipe")
-        count_card("By this rule alone", f"{preview.alone:,}", "no other dropping rule fires there")
-        count_card("Also dropped by others", f"{now - preview.alone:,}", "moving the number changes nothing there")
-        count_card("Rows kept in all", f"{kept:,}", f"{kept - kept_before:+,} of {preview.rows:,}")
+        count_card("By this rule alone", f"{moved.alone:,}", "no other dropping rule fires there")
+        count_card("Also dropped by others", f"{now - moved.alone:,}", "moving the number changes nothing there")
+        count_card("Rows kept in all", f"{kept:,}", f"{kept - kept_before:+,} of {moved.rows:,}")
 
 
-def histogram_chart(found: Histogram, threshold: Threshold, number: float) -> alt.LayerChart | alt.FacetChart:
-    """The signal's distribution, the side on which the rule fires in colour, and the line."""
-    frame = pd.DataFrame({"from": found.edges[:-1], "to": found.edges[1:], "images": found.counts})
-    middle = (frame["from"] + frame["to"]) / 2
-    below = threshold.sign.startswith("<")
-    frame["side"] = np.where((middle < number) == below, "fires", "does not fire")
-    bars = (
-        alt.Chart(frame)
-        .mark_bar(binSpacing=1)
-        .encode(
-            x=alt.X("from:Q", bin="binned", title=threshold.left),
-            x2="to:Q",
-            y=alt.Y("images:Q", title="rows × images"),
-            color=alt.Color(
-                "side:N",
-                scale=alt.Scale(domain=["fires", "does not fire"], range=["#d55e00", "#9aa4b2"]),
-                legend=alt.Legend(title=None, orient="top"),
-            ),
-            tooltip=[alt.Tooltip("from:Q", format=".4g"), alt.Tooltip("to:Q", format=".4g"), "images:Q"],
-        )
-    )
-    lines = pd.DataFrame({"at": [threshold.number, number], "which": ["recipe", "now"]})
-    rules = (
-        alt.Chart(lines)
-        .mark_rule(strokeWidth=2, color="#56b4e9")
-        .encode(
-            x="at:Q",
-            strokeDash=alt.StrokeDash(
-                "which:N", legend=alt.Legend(title=None, orient="top", symbolStrokeColor="#56b4e9")
-            ),
-        )
-    )
-    return alt.layer(bars, rules).properties(height=240)
-
-
-def _sources(preview: Preview) -> None:
+def _sources(moved: Preview) -> None:
     rows = [
         {"Source": name, "Rows": rows, "Fires in the recipe": before, "Fires now": now, "Change": now - before}
-        for name, rows, before, now in preview.by_source
+        for name, rows, before, now in moved.by_source
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="sources", column_config=_COUNTS)
 
@@ -133,10 +107,14 @@ def _patch(threshold: Threshold, number: float) -> str:
 
 
 def _both_sides(folder: Folder, threshold: Threshold, number: float) -> None:
-    below, above = state.rows_near(folder, threshold, number, _SIDE)
+    below, above = rows_near(folder, threshold, number, _SIDE)
     for title, cases in ((f"Just below {number:.4g}", below), (f"At or just above {number:.4g}", above)):
         st.subheader(title)
         if cases:
             row_cards(folder, [case for case, _ in cases], title, [f"{value:.4g}" for _, value in cases])
         else:
             st.caption("No row there.")
+
+
+if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE
+    show()

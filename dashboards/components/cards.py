@@ -1,11 +1,9 @@
-"""The first row of the overview: one number per task with its interval, and what lies behind it.
-
-Cards of training rows: image, question, answer, fate.
-"""
+"""Cards: scores, counts, and training rows with their decision."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import streamlit as st
 
@@ -16,35 +14,39 @@ from dashboards.components.format import (
     difference,
     difference_interval,
     interval,
-    metric_name,
 )
 from dashboards.components.navigation import open_sample_alone
-from dashboards.components.provenance import DECISION_COLOURS, DECISION_WORDS
 from dashboards.data.catalog import Folder
 from dashboards.data.curated import Case
 from dashboards.data.scores import Change, Score
 from dashboards.images import thumb_url
 
+DECISION_WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}
+_DECISION_COLOURS: dict[str, Literal["green", "red", "orange"]] = {"keep": "green", "drop": "red", "flag": "orange"}
+
 
 def score_card(score: Score, change: Change | None) -> None:
     """One score with its interval, and the paired change with its own."""
-    between = interval(score.low, score.high, is_share=score.is_share)
+    between = interval(score.low, score.high, score.unit)
     with st.container(border=True, height="stretch", gap="xxsmall"):
         st.metric(
-            as_label(metric_name(score.metric)) + " · " + as_label(score.task),
-            amount(score.value, is_share=score.is_share),
-            difference(change.difference, is_share=change.is_share) if change else None,
+            as_label(score.title) + " · " + as_label(score.task),
+            amount(score.value, score.unit),
+            difference(change.difference, change.unit) if change else None,
             delta_color="normal" if change and _is_certain(change) else "off",
             help="Change against the run compared with, on the rows of both; grey when its interval includes zero.",
         )
         st.text(f"95% interval {between}" if between else "no interval recorded")
         if score.corrected:
-            st.text(corrected_text(score.corrected, is_share=score.is_share))
+            st.text(corrected_text(score.corrected, score.unit))
         answered = "" if score.coverage is None else f", {100 * score.coverage:.1f}% answered"
         st.caption(f"{score.n:,} rows{answered}")
         if change and change.low is not None and change.high is not None:
-            ends = difference_interval(change.low, change.high, is_share=change.is_share)
-            st.caption(f"change {ends} (95%)")
+            st.caption(f"change {difference_interval(change.low, change.high, change.unit)} (95%)")
+
+
+def _is_certain(change: Change) -> bool:
+    return change.low is not None and change.high is not None and not change.low <= 0 <= change.high
 
 
 def count_card(label: str, value: str, *lines: str) -> None:
@@ -55,12 +57,17 @@ def count_card(label: str, value: str, *lines: str) -> None:
             st.text(line)
 
 
-def _is_certain(change: Change) -> bool:
-    return change.low is not None and change.high is not None and not change.low <= 0 <= change.high
+def decision_badge(decision: str) -> None:
+    """What curation did with a row, as a badge."""
+    st.badge(DECISION_WORDS.get(decision, "undecided"), color=_DECISION_COLOURS.get(decision, "gray"))
 
 
 def row_cards(folder: Folder, cases: Sequence[Case], key: str, notes: Sequence[str] = (), columns: int = 6) -> None:
-    """Cards in a grid; ``notes`` is a line of ours for each, such as its value."""
+    """Training rows in a grid: image, question, answer, decision.
+
+    Args:
+        notes: a line for each card, such as its value.
+    """
     with st.grid(columns, gap="small"):
         for number, case in enumerate(cases):
             with st.container(border=True, gap="xxsmall"):
@@ -68,7 +75,7 @@ def row_cards(folder: Folder, cases: Sequence[Case], key: str, notes: Sequence[s
                 if notes:
                     st.caption(notes[number])
                 with st.container(horizontal=True, gap="xxsmall"):
-                    st.badge(DECISION_WORDS.get(case.decision, "?"), color=DECISION_COLOURS.get(case.decision, "gray"))
+                    decision_badge(case.decision)
                     if case.reason:
                         st.badge(as_label(case.reason), color="gray")
                 st.text(f"{case.question}\n{case.answer}")

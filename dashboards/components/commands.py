@@ -1,7 +1,4 @@
-"""Views as commands: what to type to get the same numbers without the dashboard.
-
-The command that gives a view's numbers in a terminal, to copy.
-"""
+"""The commands that give the numbers of a page in a terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ def compare_runs(base: Folder, run: Folder) -> str:
 
 
 def explain_row(folder: Folder, sample_id: str) -> str:
-    """Why a row of a curated set has its fate."""
+    """Why a row of a curated set was kept, flagged or dropped."""
     return _line("curate", "explain", sample_id, "--curated", _path(folder))
 
 

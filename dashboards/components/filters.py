@@ -1,23 +1,17 @@
-"""The filter bar. Every widget is bound to a URL parameter, so that a view is a link.
+"""What a page is about: run and baseline, curated set or training run, filters, and the page of a list.
 
-Pages of the gallery: buttons with the keys J and K, and page numbers in the URL.
-
-Which run all pages are about, and which one it is compared with.
-
-Drawn by ``app.py`` itself: Streamlit drops URL parameters bound to a widget of another page when
-the page changes, and keeps those bound to the app's.
-
-Which curated set, or which training run, a page is about; the choice is in the URL.
+Every widget is bound to a URL parameter, so that a view is a link.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import streamlit as st
 
-from dashboards import state
 from dashboards.components.notices import broken_folders, nothing_yet
+from dashboards.data.answers import filter_values
 from dashboards.data.catalog import Catalog, Folder, Kind
 from dashboards.data.filters import (
     BEFORE,
@@ -30,10 +24,11 @@ from dashboards.data.filters import (
     View,
     resolve_filters,
 )
-from dashboards.data.predictions import STATUSES
+from dashboards.data.predictions import STATUSES, open_predictions
 
 PAGE_SIZE = 24
 _PAGE = "page"
+_LABELS = {"curated": ("Curated set", "set"), "runs": ("Training run", "training"), "evals": ("Evaluation", "run")}
 
 
 def first_page() -> None:
@@ -61,12 +56,9 @@ def _turn(by: int) -> None:
     st.session_state[_PAGE] = st.session_state.get(_PAGE, 1) + by
 
 
-_NEAR_LINES = [f"{way}: {what}" for way, what in NEAR_MISS_HELP.items()]
-
-
 def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
     """All filters except outcome and order, with what the answers of ``run`` offer."""
-    values = state.filter_values(run)
+    values = filter_values(run)
     text = st.text_input(
         "Search", key="q", bind="query-params", on_change=first_page, icon=":material/search:",
         placeholder="question, answer or id",
@@ -84,7 +76,12 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
     answer_types = _several("Answer type", values.get("slice_answer_type", []), "at")
     statuses = _several("Status", [status for status in STATUSES if status in values["status"]], "status")
     where = _several("Slices", _slice_terms(run, values), "where")
-    near = _several("Wrong, but fixable by scorer", list(NEAR_MISSES), "near", help="; ".join(_NEAR_LINES))
+    near = _several(
+        "Wrong, but fixable by scorer",
+        list(NEAR_MISSES),
+        "near",
+        help="; ".join(f"{way}: {what}" for way, what in NEAR_MISS_HELP.items()),
+    )
     metric, below = _metric(run)
     return FilterSpec(
         run=run.name,
@@ -114,9 +111,9 @@ def outcome_bar(spec: FilterSpec) -> FilterSpec:
     return replace(spec, outcome=outcome or "Wrong", order=order)
 
 
-def _slice_terms(run: Folder, values: dict[str, list[str]]) -> list[str]:
+def _slice_terms(run: Folder, values: Mapping[str, list[str]]) -> list[str]:
     """``name=value``: what the URL names, and the values of slice columns that have no box of their own."""
-    known = state.predictions(run).slice_sql()
+    known = open_predictions(run).slice_sql()
     named = [term for term in st.query_params.get_all("where") if term.partition("=")[0] in known]
     own = ("task", "status", "slice_question_type", "slice_answer_type")
     others = [f"{name.removeprefix('slice_')}={value}" for name in values if name not in own for value in values[name]]
@@ -135,7 +132,7 @@ def _several(label: str, options: list[str], key: str, help: str | None = None) 
 def _metric(folder: Folder) -> tuple[str, float | None]:
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     metric = left.selectbox(
-        "Metric below", state.predictions(folder).metrics, index=None, placeholder="Any", key="metric",
+        "Metric below", open_predictions(folder).metrics, index=None, placeholder="Any", key="metric",
         bind="query-params", on_change=first_page,
     )  # fmt: skip
     below = right.number_input(
@@ -146,7 +143,11 @@ def _metric(folder: Folder) -> tuple[str, float | None]:
 
 
 def choose_runs(catalog: Catalog) -> None:
-    """Two select boxes in the sidebar; none without an evaluation."""
+    """Two select boxes in the sidebar, or nothing without an evaluation.
+
+    Drawn by ``app.py`` itself: when the page changes, Streamlit drops URL parameters bound to a widget of
+    another page and keeps those bound to the app's own.
+    """
     names = [folder.name for folder in catalog.finished("evals")]
     if not names:
         return
@@ -162,11 +163,11 @@ def chosen_view(catalog: Catalog) -> View | None:
     return resolve_filters(catalog, FilterSpec(run=run, base=base, outcome="All"))
 
 
-_LABELS = {"curated": ("Curated set", "set"), "runs": ("Training run", "training"), "evals": ("Evaluation", "run")}
-
-
 def choose_folder(catalog: Catalog, kind: Kind) -> Folder | None:
-    """The newest finished folder of a kind, or the one chosen where there are several; says so if there is none."""
+    """The newest finished folder of a kind, or the one chosen where there are several.
+
+    Returns: None without any, after a notice that says how to make one.
+    """
     folders = catalog.finished(kind)
     if not folders:
         nothing_yet(kind)

@@ -1,19 +1,32 @@
-"""Ways from one page to another, with the view that they carry.
-
-Previous and next sample of a view, and the way back to its gallery.
-"""
+"""Pages, and the ways from one to another with the view that they carry."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 import streamlit as st
 
-from dashboards import state
-from dashboards.data.answers import Answer
+from dashboards.data.answers import Answer, answers_at, matching_rows
 from dashboards.data.filters import FilterSpec, View
+
+
+@dataclass(frozen=True)
+class Page:
+    """How the menu lists a page: a module of ``app_pages`` holds one as ``PAGE``.
+
+    Attributes:
+        place: pages are listed in this order.
+        section: heading of the menu under which it stands.
+    """
+
+    place: int
+    title: str
+    icon: str
+    section: str = ""
+
 
 Parameters = dict[str, str | list[str]]
 
@@ -66,8 +79,8 @@ def _shared(spec: FilterSpec) -> Parameters:
 
 
 def sample_nav(view: View, current: Answer | None) -> None:
-    """Buttons (keys B, K, J) around the place of ``current`` in the view."""
-    rows = state.view_rows(view)
+    """Previous and next sample of the view, and back to its gallery (keys K, J, B)."""
+    rows = matching_rows(view)
     places = np.flatnonzero(rows == current.row) if current else np.empty(0, dtype=int)
     place = int(places[0]) if len(places) else None
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -82,8 +95,8 @@ def sample_nav(view: View, current: Answer | None) -> None:
 
 
 def _step(view: View, place: int | None, label: str, key: str) -> None:
-    rows = state.view_rows(view)
+    rows = matching_rows(view)
     possible = place is not None and 0 <= place < len(rows)
     if st.button(label, shortcut=key, disabled=not possible, key=f"step_{key}") and place is not None and possible:
-        for answer in state.answers(view, (int(rows[place]),)):
+        for answer in answers_at(view.run, view.base, (int(rows[place]),)):
             open_sample(answer.sample_id, view.spec)

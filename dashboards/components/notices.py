@@ -15,7 +15,7 @@ _DEMO = {"evals": "make eval", "curated": "make curate", "runs": "make train"}
 
 
 def nothing_yet(kind: Kind) -> None:
-    """Say that there is no finished folder of this kind, and what to run."""
+    """A notice that there is no finished folder of this kind, and what to run."""
     title, why = _WHAT[kind]
     with st.container(border=True):
         st.markdown(f"**{title}**")
@@ -24,7 +24,7 @@ def nothing_yet(kind: Kind) -> None:
 
 
 def problem(sentence: str) -> None:
-    """Show an error sentence as it stands; it may hold names from data, so it is no Markdown."""
+    """Show an error sentence as plain text: it may hold names from data, which must not be read as Markdown."""
     with st.container(border=True):
         st.badge("Cannot be shown", icon=":material/error:", color="orange")
         st.text(sentence)

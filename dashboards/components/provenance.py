@@ -1,55 +1,51 @@
-"""What curation said about a sample.
-
-The nearest training rows of a failure: seen or not, kept or dropped, agreeing or not.
-"""
+"""What curation recorded about a sample: its decision, leaks, copies, and the nearest training rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboards import state
+from dashboards.components.cards import DECISION_WORDS, decision_badge
 from dashboards.components.format import as_label
 from dashboards.components.navigation import open_sample_alone
 from dashboards.components.notices import problem
 from dashboards.data.catalog import Folder
 from dashboards.data.curated import FiredRule, RowDecision
 from dashboards.data.duplicates import Match, Matches
-from dashboards.data.neighbors import Nearest, Neighbor, TrainingRow
+from dashboards.data.neighbors import Nearest, Neighbor, TrainingRow, nearest
 from dashboards.images import thumb_url
 
-DECISION_COLOURS: dict[str, Literal["green", "red", "orange"]] = {"keep": "green", "drop": "red", "flag": "orange"}
-DECISION_WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}
+_OPEN = "nearest_open"
 
 
-def curated_fate(fate: RowDecision) -> None:
+def curated_decision(row: RowDecision) -> None:
     """Decision of one curated set about a training row: every rule that fired, with values and threshold."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.text(f"Curated set {fate.folder.name}")
-            st.badge(DECISION_WORDS.get(fate.decision, "undecided"), color=DECISION_COLOURS.get(fate.decision, "gray"))
-            if fate.reason:
-                st.text(f"because of {fate.reason}")
-        if fate.rules:
+            st.text(f"Curated set {row.folder.name}")
+            decision_badge(row.decision)
+            if row.reason:
+                st.text(f"because of {row.reason}")
+        if row.rules:
             st.dataframe(
-                pd.DataFrame([_rule_row(rule) for rule in fate.rules]), hide_index=True, key=f"rules_{fate.folder.name}"
+                pd.DataFrame([_rule_row(rule) for rule in row.rules]), hide_index=True, key=f"rules_{row.folder.name}"
             )
         else:
             st.caption("No rule fired on this row.")
-        if fate.representative and fate.representative != fate.sample_id:
+        if row.representative and row.representative != row.sample_id:
             st.caption("Near-duplicate of")
-            st.text(f"{fate.representative}{_distance(fate)}")
+            st.text(f"{row.representative}{_distance(row)}")
 
 
-def _distance(fate: RowDecision) -> str:
+def _distance(row: RowDecision) -> str:
     parts = []
-    if fate.duplicate_distance is not None:
-        parts.append(f"thumbnails differ by {fate.duplicate_distance:.2f} of 255")
-    if fate.hamming is not None:
-        parts.append(f"hashes by {fate.hamming} of 64 bits")
+    if row.duplicate_distance is not None:
+        parts.append(f"thumbnails differ by {row.duplicate_distance:.2f} of 255")
+    if row.hamming is not None:
+        parts.append(f"hashes by {row.hamming} of 64 bits")
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -99,7 +95,7 @@ def _rule_row(rule: FiredRule) -> dict[str, str]:
         "Values of this row": values_text(rule.values),
         "Condition": rule.expression,
         "Threshold": rule.threshold,
-        "Because of row": rule.kept_twin,
+        "Because of row": rule.related_row,
     }
 
 
@@ -107,9 +103,6 @@ def values_text(values: Mapping[str, Any]) -> str:
     """``sharpness 12.25, entropy 4.5``."""
     shown = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in values.items()}
     return ", ".join(f"{name} {value}" for name, value in shown.items())
-
-
-_OPEN = "nearest_open"
 
 
 def nearest_panel(
@@ -131,7 +124,8 @@ def nearest_panel(
         st.caption("This row has no image to compare.")
         return
     for folder in sets:
-        found = state.nearest(folder, key, question, references, of_training == folder.name)
+        with st.spinner("Comparing with the training images"):
+            found = nearest(folder, key, question, references, of_training=of_training == folder.name)
         _one_set(found, sample_id)
 
 
@@ -184,7 +178,7 @@ def _neighbor(folder: Folder, neighbor: Neighbor, key: str, sample_id: str) -> N
 
 def _row(row: TrainingRow, key: str) -> None:
     with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center"):
-        st.badge(DECISION_WORDS.get(row.decision, "?"), color=DECISION_COLOURS.get(row.decision, "gray"))
+        decision_badge(row.decision)
         if row.same_question:
             st.badge("same question", color="blue")
         if row.reason:

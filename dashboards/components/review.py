@@ -1,8 +1,6 @@
-"""The keys that decide: tags, verdicts and edits of the row on the screen, written to disk at once.
+"""Review with the keyboard: the reviewer's name, the keys that decide, and the list of all keys.
 
-Who is reviewing: a self-declared name, kept for the session.
-
-Keyboard help: every key, on every page, behind the key H.
+Every verdict, tag and edit of the row on the screen is written to disk at once.
 """
 
 from __future__ import annotations
@@ -14,15 +12,18 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from dashboards import state
 from dashboards.components.format import as_label
 from dashboards.components.notices import problem
 from dashboards.data.corrections import ReviewTarget, append, decide, tags_of, undo
-from dashboards.data.reviews import Decision, last_of, new_text, of_sample, tags_by
+from dashboards.data.reviews import Decision, last_of, new_text, of_sample, read_decisions, tags_by
+from dashboards.settings import corrections_folder
 from winnow.corrections import Action, Correction
 from winnow.errors import UserError
 
-_REVIEWER = "reviewer"
+WRONG_REFERENCE = "wrong reference"
+_REVIEWER = "reviewer"  # the name, kept for the session
+_FAILED = "review_failed"
+_LISTED = 8  # decisions about one row
 
 
 def name_box() -> None:
@@ -48,14 +49,9 @@ def _system_name() -> str:
         return ""
 
 
-WRONG_REFERENCE = "wrong reference"
-_FAILED = "review_failed"
-_LISTED = 8
-
-
 @dataclass(frozen=True)
 class Verdict:
-    """A button: its key on the keyboard, what it writes, and about which rows."""
+    """A button: its key on the keyboard, what it writes, and the kinds of rows that it is for."""
 
     key: str
     label: str
@@ -75,48 +71,48 @@ VERDICTS = (
 )  # fmt: skip
 
 
-def review_bar(subject: ReviewTarget) -> None:
-    """Buttons with keys for ``subject``, and what was decided about it so far."""
+def review_bar(target: ReviewTarget) -> None:
+    """Buttons with keys for ``target``, and what was decided about it so far."""
     with st.container(border=True, key="review"):
         if failed := st.session_state.pop(_FAILED, ""):
             problem(failed)
         st.caption("Your verdict · every key writes one line to data/corrections at once · U takes the last one back")
         with st.container(horizontal=True, gap="xsmall"):
             for verdict in VERDICTS:
-                if subject.kind in verdict.kinds:
-                    _verdict(verdict, subject)
-            _edit(subject)
+                if target.kind in verdict.kinds:
+                    _verdict(verdict, target)
+            _edit(target)
             _undo()
-        _tag_buttons(subject)
-        _decided(of_sample(state.decisions(), subject.sample_id))
+        _tag_buttons(target)
+        _decided(of_sample(read_decisions(corrections_folder()), target.sample_id))
 
 
-def _verdict(verdict: Verdict, subject: ReviewTarget) -> None:
+def _verdict(verdict: Verdict, target: ReviewTarget) -> None:
     st.button(
         verdict.label, shortcut=verdict.key, icon=verdict.icon, help=verdict.help, key=f"verdict_{verdict.key}",
-        on_click=_write, args=(subject, verdict.action, None, verdict.tags),
+        on_click=_write, args=(target, verdict.action, None, verdict.tags),
     )  # fmt: skip
 
 
-def _edit(subject: ReviewTarget) -> None:
+def _edit(target: ReviewTarget) -> None:
     if st.button("Edit", shortcut="E", icon=":material/edit:", key="edit", help="Write another answer or question."):
-        _edit_dialog(subject)
+        _edit_dialog(target)
 
 
 @st.dialog("Edit the row")
-def _edit_dialog(subject: ReviewTarget) -> None:
-    st.text(subject.question)
+def _edit_dialog(target: ReviewTarget) -> None:
+    st.text(target.question)
     field = st.segmented_control("Edit", ["Answer", "Question"], default="Answer", required=True, key="edit_field")
-    before = subject.question if field == "Question" else (subject.references[0] if subject.references else "")
+    before = target.question if field == "Question" else (target.references[0] if target.references else "")
     new = st.text_input("New text", value=before, key=f"edit_{field}", max_chars=2000)
     note = st.text_input("Note", key="edit_note", placeholder="why", max_chars=500)
     if st.button("Save", type="primary", key="edit_save"):
-        _write(subject, "edit_question" if field == "Question" else "relabel", new, (), note)
+        _write(target, "edit_question" if field == "Question" else "relabel", new, (), note)
         st.rerun()
 
 
 def _undo() -> None:
-    last = last_of(state.decisions(), reviewer())
+    last = last_of(read_decisions(corrections_folder()), reviewer())
     st.button(
         "Undo", shortcut="U", icon=":material/undo:", key="undo", disabled=last is None,
         help="Take back your last decision, on whatever row it was.",
@@ -124,14 +120,14 @@ def _undo() -> None:
     )  # fmt: skip
 
 
-def _tag_buttons(subject: ReviewTarget) -> None:
-    mine = tags_by(state.decisions(), subject.sample_id, reviewer())
+def _tag_buttons(target: ReviewTarget) -> None:
+    mine = tags_by(read_decisions(corrections_folder()), target.sample_id, reviewer())
     with st.container(horizontal=True, gap="xsmall", key="tags"):
-        for number, tag in enumerate(tags_of(state.corrections_folder()), start=1):
+        for number, tag in enumerate(tags_of(corrections_folder()), start=1):
             st.button(
                 as_label(tag), shortcut=str(number), key=f"tag_{number}",
                 type="primary" if tag in mine else "secondary", on_click=_write,
-                args=(subject, "tag", None, tuple(sorted(mine ^ {tag}))),
+                args=(target, "tag", None, tuple(sorted(mine ^ {tag}))),
             )  # fmt: skip
 
 
@@ -147,21 +143,21 @@ def _decided(decisions: list[Decision]) -> None:
             )
 
 
-def _write(subject: ReviewTarget, action: Action, new: str | None, tags: tuple[str, ...], note: str = "") -> None:
+def _write(target: ReviewTarget, action: Action, new: str | None, tags: tuple[str, ...], note: str = "") -> None:
     try:
-        append(state.corrections_folder(), decide(subject, action, reviewer(), new=new, tags=tags, note=note))
+        append(corrections_folder(), decide(target, action, reviewer(), new=new, tags=tags, note=note))
     except UserError as error:
         st.session_state[_FAILED] = str(error)
 
 
 def _take_back(last: Correction) -> None:
     try:
-        append(state.corrections_folder(), undo(last, reviewer()))
+        append(corrections_folder(), undo(last, reviewer()))
     except UserError as error:
         st.session_state[_FAILED] = str(error)
 
 
-_WALK = (
+_NAVIGATE = (
     ("O", "Failures: review from the first row of the page"),
     ("J / K", "next / previous page of a list, or next / previous sample of the view"),
     ("B", "Sample: back to the gallery"),
@@ -183,6 +179,6 @@ def keyboard_help() -> None:
 @st.dialog("Keys")
 def _keys_dialog() -> None:
     verdicts = [(verdict.key, f"{verdict.label}: {verdict.help}") for verdict in VERDICTS]
-    rows = [*_WALK, *verdicts, *_DECIDE, ("H", "this list")]
+    rows = [*_NAVIGATE, *verdicts, *_DECIDE, ("H", "this list")]
     st.table(pd.DataFrame(rows, columns=["Key", "What it does"]).set_index("Key"))
     st.caption("Letters do nothing while you type in a box. Every decision is on disk before the page answers.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from dashboards.data.engine import Connection, connect
 from winnow.errors import UserError
 from winnow.run import MANIFEST, read_manifest
 
@@ -42,6 +43,16 @@ class Folder:
     path: Path
     fingerprint: str
     problem: str = ""
+
+    @property
+    def root(self) -> Path:
+        """The data folder in which it lies."""
+        return self.path.parents[1]
+
+    @property
+    def connection(self) -> Connection:
+        """The sandboxed connection that reads the data folder."""
+        return connect(self.root)
 
     def file(self, name: str) -> str:
         """Path of a file in the folder as DuckDB takes it: it reads ``*``, ``?`` and ``[`` as wildcards."""
@@ -121,7 +132,7 @@ def _problem(kind: Kind, path: Path, fingerprint: str) -> str:
     except (UserError, OSError) as error:
         return str(error)
     if not isinstance(loaded, dict):
-        return f"{path / MANIFEST}: is no JSON object; remake it with `{MAKE[kind]}`"
+        return f"{path / MANIFEST}: is not a JSON object; remake it with `{MAKE[kind]}`"
     missing = [name for name in _NEEDED[kind] if not (path / name).is_file()]
     return f"{path}: {missing[0]} is missing; remake it with `{MAKE[kind]}`" if missing else ""
 
@@ -153,5 +164,5 @@ def _json_object(path: Path, fingerprint: str) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remake the folder") from error
     if not isinstance(loaded, dict):
-        raise UserError(f"{path}: is no JSON object; remake the folder")
+        raise UserError(f"{path}: is not a JSON object; remake the folder")
     return loaded

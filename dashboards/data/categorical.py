@@ -1,4 +1,4 @@
-"""Columns of text as numbers: a million short strings cost seconds as Python objects and milliseconds as codes."""
+"""Columns of text as categories: a million strings cost seconds as Python objects and milliseconds as codes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     """
     try:
         with pq.ParquetFile(path) as file:
-            # Nested ones cannot be read so.
-            texts = [one.path for one in file.schema if one.path == one.name and one.physical_type == "BYTE_ARRAY"]
+            # Nested columns cannot be read as dictionaries.
+            texts = [leaf.path for leaf in file.schema if leaf.path == leaf.name and leaf.physical_type == "BYTE_ARRAY"]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
             table = file.read(columns=list(columns))
     except (OSError, pa.ArrowException) as error:

@@ -1,8 +1,6 @@
-"""The difference of two means over the same rows, with an interval that is clustered by image.
+"""Where a run fails more than elsewhere, and two runs row by row: which was right, overall and per slice.
 
-Where a run fails more than elsewhere: every slice column, and what question and reference say, ranked.
-
-Two runs row by row: who was right, overall and per slice, on the rows that both were asked.
+Intervals are clustered by image.
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dashboards.data.catalog import Folder
 from dashboards.data.categorical import chosen, coded, commonest
-from dashboards.data.engine import Connection, fetch, fetch_table, quoted
-from dashboards.data.predictions import NO_VERDICT, NOT_ASKED, WRONG, Pairing, Predictions, RowIndex
+from dashboards.data.engine import cached, fetch, fetch_table, quoted
+from dashboards.data.predictions import NO_VERDICT, NOT_ASKED, WRONG, open_predictions, pair, row_index
 from evalsuite import statistics
 from evalsuite.statistics import (
     LEVEL,
@@ -32,110 +31,46 @@ from evalsuite.statistics import (
     smallest_detectable,
 )
 
-
-@dataclass(frozen=True)
-class ReviewedRow:
-    """What two runs said about one row, and whether that was right (None: no such verdict)."""
-
-    sample_id: str
-    question: str
-    references: tuple[str, ...]
-    said_before: str
-    before: bool | None
-    said_now: str
-    now: bool | None
-
-
-def reviewed_rows(connection: Connection, run: Predictions, base: Predictions, ids: Sequence[str]) -> list[ReviewedRow]:
-    """The rows with these ids that both runs answered, in the order of ``ids``; raises UserError for a broken table."""
-    sql = f"""
-        SELECT a.sample_id, a.question, a."references" AS "references", coalesce(b.extracted, b.raw, '') AS said_before,
-               b.correct AS before, coalesce(a.extracted, a.raw, '') AS said_now, a.correct AS now
-        FROM (SELECT *, {run.correct_sql()} AS correct FROM read_parquet(?)) a
-        JOIN (SELECT *, {base.correct_sql()} AS correct FROM read_parquet(?)) b USING (sample_id, task)
-        WHERE a.sample_id IN (SELECT unnest(?))"""
-    order = {sample_id: place for place, sample_id in enumerate(ids)}
-    rows = fetch(connection, sql, [run.path, base.path, list(ids)])
-    rows.sort(key=lambda row: order[row["sample_id"]])
-    return [ReviewedRow(**row | {"references": tuple(row["references"] or ())}) for row in rows]
-
-
-# Up to so many images the evaluation's own resampling takes a tenth of a second; above, the interval
-# that it estimates is known in closed form, and the two agree to a few percent of their width.
-MOST_RESAMPLED = 1_000
-
-
-def mean_difference(before: NDArray[np.float64], now: NDArray[np.float64], images: NDArray[np.int64]) -> Difference:
-    """Mean of ``now`` minus mean of ``before``.
-
-    Args:
-        before, now: (rows,) scores of the same rows.
-        images: (rows,) code of each row's image, 0 … m − 1; not every code need occur.
-    """
-    rows = np.bincount(images)
-    if np.count_nonzero(rows) <= MOST_RESAMPLED:
-        codes = pd.factorize(images)[0]  # by first occurrence, so that intervals equal the evaluation's
-        return paired_difference(mean_sums(before), mean_sums(now), codes)
-    return closed_form(now - before, images, rows)
-
-
-def closed_form(change: NDArray[np.float64], images: NDArray[np.int64], rows: NDArray[np.int64]) -> Difference:
-    """The mean of ``change`` as a ratio of sums over images, by linearisation (e.g. Wolter 2007, ch. 6).
-
-    se² = m / (m − 1) · Σ over images (Σ of the image's changes − its rows × mean)² / rows²; interval and
-    two-sided p by the normal approximation.
-
-    Args:
-        rows: (codes,) rows of each image.
-    """
-    from scipy.special import ndtr, ndtri
-
-    n, clusters = len(change), int(np.count_nonzero(rows))
-    mean = float(change.mean())
-    residuals = np.bincount(images, change) - rows * mean
-    se = float(np.sqrt((residuals**2).sum() * clusters / (clusters - 1))) / n
-    reach = float(ndtri((1 + LEVEL) / 2)) * se
-    p = float(2 * ndtr(-abs(mean) / se)) if se else float(mean == 0)
-    return Difference(mean, mean - reach, mean + reach, p, n, clusters, se)
-
-
-MIN_ROWS_RANKED = 30
+MIN_ROWS = 30  # of a slice
 MIN_IMAGES = 10
 _MOST_RANKED_VALUES = 40  # of a column, the most frequent
+_MOST_COMPARED_VALUES = 12
+# Up to here the evaluation's own resampling takes a tenth of a second; above, the interval that it
+# estimates is known in closed form, and the two agree to a few percent of their width.
+MOST_RESAMPLED = 1_000  # images
 
 
-def rank_slices(connection: Connection, table: Predictions, marks: RowIndex, task: str) -> Ranking:
-    """Slices of one task; rows without a verdict and rows whose request failed are left out.
+@cached(64)
+def rank_slices(run: Folder, task: str) -> Ranking:
+    """Slices of one task, most excess errors first; rows without a verdict or with a failed request are left out.
 
     Raises:
         UserError: the table is broken.
     """
-    failed = fetch_table(connection, "SELECT status = 'failed' AS failed FROM read_parquet(?)", [table.path])
-    rows = marks.of_task(task) & (marks.correct != NO_VERDICT) & ~failed["failed"].to_numpy()
-    images = np.unique(marks.image[rows], return_inverse=True)[1].astype(np.int64)
-    columns = slice_columns(connection, table, rows)
+    path, index = open_predictions(run).path, row_index(run)
+    failed = fetch_table(run.connection, "SELECT status = 'failed' AS failed FROM read_parquet(?)", [path])
+    rows = index.of_task(task) & (index.correct != NO_VERDICT) & ~failed["failed"].to_numpy()
+    images = np.unique(index.image[rows], return_inverse=True)[1].astype(np.int64)
+    columns = slice_columns(run, rows)
     return statistics.rank_slices(
-        (marks.correct[rows] == WRONG).astype(np.float64), images,
+        (index.correct[rows] == WRONG).astype(np.float64), images,
         {name: commonest(known, _MOST_RANKED_VALUES) for name, known in columns.items()},
-        min_rows=MIN_ROWS_RANKED, min_clusters=MIN_IMAGES,
+        min_rows=MIN_ROWS, min_clusters=MIN_IMAGES,
     )  # fmt: skip
 
 
-def slice_columns(connection: Connection, table: Predictions, rows: NDArray[np.bool_]) -> dict[str, Property]:
+def slice_columns(run: Folder, rows: NDArray[np.bool_]) -> dict[str, Property]:
     """Slice name → the value of each of ``rows``; raises UserError for a broken table."""
+    table = open_predictions(run)
     known = table.slice_sql()
     listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in known.items())
-    found = fetch_table(connection, f"SELECT {listed} FROM read_parquet(?)", [table.path])
+    found = fetch_table(run.connection, f"SELECT {listed} FROM read_parquet(?)", [table.path])
     return {name: chosen(coded(found[name]), rows) for name in known}
 
 
-def terms(one: Slice) -> tuple[str, ...]:
+def terms(ranked: Slice) -> tuple[str, ...]:
     """A slice as ``FilterSpec.where`` has it."""
-    return tuple(f"{name}={value}" for name, value in one.where)
-
-
-MIN_ROWS = 30
-_MOST_VALUES = 12
+    return tuple(f"{name}={value}" for name, value in ranked.where)
 
 
 @dataclass(frozen=True)
@@ -175,12 +110,14 @@ class Flips:
     slices: tuple[SliceChange, ...]
 
 
-def flips(connection: Connection, run: Predictions, pairing: Pairing, task: str) -> Flips | None:
-    """Compare two runs; None where no row of the task is right or wrong in both.
+@cached(64)
+def flips(run: Folder, base: Folder, task: str) -> Flips | None:
+    """Compare two runs on one task; None where no row of the task is right or wrong in both.
 
     Raises:
         UserError: the run's table is broken.
     """
+    pairing = pair(run, base)
     asked = pairing.run.of_task(task)
     both = asked & (pairing.run.correct >= 0) & (pairing.before >= 0)
     if not both.any():
@@ -198,7 +135,7 @@ def flips(connection: Connection, run: Predictions, pairing: Pairing, task: str)
         low=overall.low,
         high=overall.high,
         detectable=None if overall.se is None else smallest_detectable(overall.se),
-        slices=_slice_changes(slice_columns(connection, run, both), before, now, images),
+        slices=_slice_changes(slice_columns(run, both), before, now, images),
     )
 
 
@@ -208,15 +145,79 @@ def _slice_changes(
     found: list[tuple[str, int, float, float, Difference]] = []
     for name, known in columns.items():
         counts = np.bincount(known.codes, minlength=len(known.values))
-        for code in np.argsort(-counts, kind="stable")[:_MOST_VALUES]:
+        for code in np.argsort(-counts, kind="stable")[:_MOST_COMPARED_VALUES]:
             if known.values[code] and MIN_ROWS <= counts[code] < len(before):
                 rows = np.flatnonzero(known.codes == code)
                 old, new = before[rows], now[rows]
                 change = mean_difference(old, new, images[rows])
                 found.append((f"{name}={known.values[code]}", len(rows), float(old.mean()), float(new.mean()), change))
-    q = benjamini_hochberg([1.0 if one.p is None else one.p for *_, one in found])
-    changes = [
-        SliceChange(where, n, old, new, one.value, one.low, one.high, float(adjusted))
-        for (where, n, old, new, one), adjusted in zip(found, q, strict=True)
+    q = benjamini_hochberg([1.0 if change.p is None else change.p for *_, change in found])
+    by_slice = [
+        SliceChange(where, n, old, new, change.value, change.low, change.high, float(adjusted))
+        for (where, n, old, new, change), adjusted in zip(found, q, strict=True)
     ]
-    return tuple(sorted(changes, key=lambda change: (change.difference, change.where)))
+    return tuple(sorted(by_slice, key=lambda change: (change.difference, change.where)))
+
+
+@dataclass(frozen=True)
+class ReviewedRow:
+    """The answers of two runs to one row, and whether each was right (None: no metric judges it)."""
+
+    sample_id: str
+    question: str
+    references: tuple[str, ...]
+    answer_before: str
+    before: bool | None
+    answer_now: str
+    now: bool | None
+
+
+@cached(16)
+def reviewed_rows(run: Folder, base: Folder, ids: tuple[str, ...]) -> Sequence[ReviewedRow]:
+    """The rows with these ids that both runs answered, in the order of ``ids``; raises UserError for a broken table."""
+    now, before = open_predictions(run), open_predictions(base)
+    sql = f"""
+        SELECT a.sample_id, a.question, a."references" AS "references", b.correct AS before,
+               coalesce(b.extracted, b.raw, '') AS answer_before,
+               coalesce(a.extracted, a.raw, '') AS answer_now, a.correct AS now
+        FROM (SELECT *, {now.correct_sql()} AS correct FROM read_parquet(?)) a
+        JOIN (SELECT *, {before.correct_sql()} AS correct FROM read_parquet(?)) b USING (sample_id, task)
+        WHERE a.sample_id IN (SELECT unnest(?))"""
+    order = {sample_id: place for place, sample_id in enumerate(ids)}
+    rows = fetch(run.connection, sql, [now.path, before.path, list(ids)])
+    rows.sort(key=lambda row: order[row["sample_id"]])
+    return [ReviewedRow(**row | {"references": tuple(row["references"] or ())}) for row in rows]
+
+
+def mean_difference(before: NDArray[np.float64], now: NDArray[np.float64], images: NDArray[np.int64]) -> Difference:
+    """Mean of ``now`` minus mean of ``before``.
+
+    Args:
+        before, now: (rows,) scores of the same rows.
+        images: (rows,) code of each row's image, 0 … m − 1; not every code need occur.
+    """
+    rows = np.bincount(images)
+    if np.count_nonzero(rows) <= MOST_RESAMPLED:
+        codes = pd.factorize(images)[0]  # by first occurrence, so that intervals equal the evaluation's
+        return paired_difference(mean_sums(before), mean_sums(now), codes)
+    return closed_form(now - before, images, rows)
+
+
+def closed_form(change: NDArray[np.float64], images: NDArray[np.int64], rows: NDArray[np.int64]) -> Difference:
+    """The mean of ``change`` as a ratio of sums over images, by linearisation (e.g. Wolter 2007, ch. 6).
+
+    se² = m / (m − 1) · Σ over images (Σ of the image's changes − its rows × mean)² / rows²; interval and
+    two-sided p by the normal approximation.
+
+    Args:
+        rows: (codes,) rows of each image.
+    """
+    from scipy.special import ndtr, ndtri
+
+    n, clusters = len(change), int(np.count_nonzero(rows))
+    mean = float(change.mean())
+    residuals = np.bincount(images, change) - rows * mean
+    se = float(np.sqrt((residuals**2).sum() * clusters / (clusters - 1))) / n
+    margin = float(ndtri((1 + LEVEL) / 2)) * se
+    p = float(2 * ndtr(-abs(mean) / se)) if se else float(mean == 0)
+    return Difference(mean, mean - margin, mean + margin, p, n, clusters, se)

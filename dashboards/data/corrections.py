@@ -1,15 +1,7 @@
-"""From a row on the screen and a key pressed to one line of the corrections log.
-
-The corrections folder: append-only JSONL, one file a reviewer, on disk before the page answers.
-
-The tags that keys 1–9 give: the kinds of failure that a team tells apart.
-
-The row on the sample page as what a reviewer judges.
-"""
+"""Reviewers' decisions on their way to disk: one line of append-only JSONL a decision, one file a reviewer."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -24,7 +16,14 @@ from dashboards.data.answers import RunAnswer
 from dashboards.data.curated import RowDecision
 from winnow.corrections import Action, Correction, is_torn
 from winnow.errors import UserError
+from winnow.files import locked
 
+TAGS_FILE = "tags.txt"
+_DEFAULT_TAGS = (
+    "wrong object", "wrong attribute", "wrong count", "wrong relation", "misread text", "misread question",
+    "invented", "format", "image quality",
+)  # fmt: skip
+_LONGEST_NAME = 60
 _FIELDS: dict[str, str] = {"relabel": "answer", "edit_question": "question", "tag": "tags"}
 
 
@@ -35,7 +34,7 @@ class ReviewTarget:
     Attributes:
         kind: ``evals`` for a row of an evaluation, ``curated`` for a training row.
         content_hash: ``winnow.corrections.content_hash`` of the row; a later change makes the line stale.
-        run: name of the folder in which it was met.
+        run: name of the folder in which the reviewer saw it.
     """
 
     kind: Literal["evals", "curated"]
@@ -47,7 +46,7 @@ class ReviewTarget:
 
 
 def decide(
-    subject: ReviewTarget,
+    target: ReviewTarget,
     action: Action,
     reviewer: str,
     *,
@@ -55,20 +54,20 @@ def decide(
     tags: Sequence[str] = (),
     note: str = "",
 ) -> Correction:
-    """A line that says ``action`` about ``subject``, with what it replaces.
+    """A line that records ``action`` for ``target``, with what it replaces.
 
     Raises:
-        UserError: there is no name, or the new text is empty.
+        UserError: the reviewer has no name, or the new text is empty.
     """
     if not reviewer.strip():
         raise UserError("Enter your name first: every decision carries it")
     if action in ("relabel", "edit_question") and not (new or "").strip():
         raise UserError("The new text is empty; write it, or drop the row instead")
-    old = {"relabel": list(subject.references), "edit_question": subject.question}.get(action)
+    old = {"relabel": list(target.references), "edit_question": target.question}.get(action)
     return Correction(
         correction_id=uuid.uuid4().hex,
-        sample_id=subject.sample_id,
-        content_hash=subject.content_hash,
+        sample_id=target.sample_id,
+        content_hash=target.content_hash,
         field=_FIELDS.get(action, "decision"),
         old=old,
         new=new.strip() if new else None,
@@ -77,7 +76,7 @@ def decide(
         note=note.strip(),
         reviewer=reviewer.strip(),
         at=datetime.now(UTC),
-        run=subject.run,
+        run=target.run,
     )
 
 
@@ -85,10 +84,10 @@ def undo(line: Correction, reviewer: str) -> Correction:
     """A line that takes ``line`` back; only its own reviewer can.
 
     Raises:
-        UserError: it is somebody else's.
+        UserError: it is another reviewer's.
     """
     if line.reviewer != reviewer.strip():
-        raise UserError(f"Only {line.reviewer} can undo this decision; add one of your own instead")
+        raise UserError(f"Only {line.reviewer} can undo this decision; record your own decision instead")
     return Correction(
         correction_id=uuid.uuid4().hex,
         sample_id=line.sample_id,
@@ -101,11 +100,10 @@ def undo(line: Correction, reviewer: str) -> Correction:
     )
 
 
-_LONGEST_NAME = 60
-
-
 def append(folder: Path, line: Correction) -> Path:
-    """Add one line to the reviewer's file and return the file; several writers at once lose nothing.
+    """Add one line to the reviewer's file and return the file; it is on disk when this returns.
+
+    A lock file beside it keeps several writers from losing a line.
 
     Raises:
         UserError: the folder cannot be written to.
@@ -114,8 +112,7 @@ def append(folder: Path, line: Correction) -> Path:
     data = (line.model_dump_json() + "\n").encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(path.with_name(f"{path.name}.lock")), path.open("a+b") as file:
             _end_last_line(file)
             file.write(data)
             file.flush()
@@ -128,13 +125,13 @@ def append(folder: Path, line: Correction) -> Path:
 
 
 def file_name(reviewer: str) -> str:
-    """A safe file name for a self-declared name; two names never share one."""
+    """A safe file name for a self-declared name; two names never share a file."""
     plain = re.sub(r"[^a-z0-9]+", "-", reviewer.lower()).strip("-")[:_LONGEST_NAME]
     return f"{plain or 'reviewer'}-{hashlib.sha256(reviewer.encode()).hexdigest()[:8]}.jsonl"
 
 
 def _end_last_line(file: BinaryIO) -> None:
-    """A line that a crash cut off, of which nobody was told that it was recorded, is taken out; a whole one ended."""
+    """Remove a last line that a crash cut short (it was never confirmed); end one that only lacks its newline."""
     file.seek(0)
     written = file.read()
     last = written.rpartition(b"\n")[2]
@@ -144,34 +141,26 @@ def _end_last_line(file: BinaryIO) -> None:
         file.write(b"\n")
 
 
-TAGS_FILE = "tags.txt"
-_DEFAULT = (
-    "wrong object", "wrong attribute", "wrong count", "wrong relation", "misread text", "misread question",
-    "invented", "format", "image quality",
-)  # fmt: skip
-
-
 def tags_of(folder: Path) -> tuple[str, ...]:
     """The lines of ``folder/tags.txt``, at most nine, else a set that suits questions about images."""
     try:
         lines = (folder / TAGS_FILE).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return _DEFAULT
-    return tuple(line.strip() for line in lines if line.strip())[:9] or _DEFAULT
+        return _DEFAULT_TAGS
+    return tuple(line.strip() for line in lines if line.strip())[:9] or _DEFAULT_TAGS
 
 
-def review_target(said: Sequence[RunAnswer], fates: Sequence[RowDecision]) -> ReviewTarget:
-    """The evaluated row where a run answered it, else the row of the first curated set that holds it.
+def review_target(answers: Sequence[RunAnswer], decisions: Sequence[RowDecision]) -> ReviewTarget:
+    """What a reviewer judges on the sample page: the row as a run answered it, else as a curated set holds it.
 
     Args:
-        said: answers that are there; ``fates`` may only be empty if this is not.
+        decisions: may only be empty if one of ``answers`` is there.
     """
-    for item in said:
-        if item.answer:
-            answer = item.answer
+    for item in answers:
+        if (answer := item.answer) is not None:
             return ReviewTarget(
                 "evals", answer.sample_id, answer.content_hash, answer.question, answer.references, item.run.name
             )
-    fate = fates[0]
-    references = fate.answers or ((fate.answer,) if fate.answer else ())
-    return ReviewTarget("curated", fate.sample_id, fate.content_hash, fate.question, references, fate.folder.name)
+    row = decisions[0]
+    references = row.answers or ((row.answer,) if row.answer else ())
+    return ReviewTarget("curated", row.sample_id, row.content_hash, row.question, references, row.folder.name)

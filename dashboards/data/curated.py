@@ -1,11 +1,4 @@
-"""What curation did: the funnel of a set, and the fate of one row.
-
-Which rules fired on which rows of a curated set, in memory.
-
-Rows of a curated set by their place, for lists of cases.
-
-Every rule of a curated set on one of its rows, as ``curate explain`` has it.
-"""
+"""What curation did: the funnel of a set, the rows behind each rule, and the decision about one row."""
 
 from __future__ import annotations
 
@@ -22,7 +15,7 @@ from numpy.typing import NDArray
 from curate.rules.explain import Explanation, explain
 from dashboards.data.catalog import MAKE, Folder, manifest_of
 from dashboards.data.categorical import coded, read_columns
-from dashboards.data.engine import Connection, fetch
+from dashboards.data.engine import cached, fetch
 from evalsuite.statistics import Property
 from winnow.errors import UserError
 
@@ -72,11 +65,13 @@ class Fired:
 
     @staticmethod
     def _has(known: Property, value: str) -> NDArray[np.bool_]:
-        return known.codes == (known.values.index(value) if value in known.values else -1)
+        mask: NDArray[np.bool_] = known.codes == (known.values.index(value) if value in known.values else -1)
+        return mask
 
 
-def read_fired(folder: Folder) -> Fired:
-    """Read a set's decisions once.
+@cached(4)
+def fired_rules(folder: Folder) -> Fired:
+    """Which rules fired on which rows of a set: 24 MB for a million rows.
 
     Raises:
         UserError: they are missing or broken.
@@ -131,7 +126,7 @@ class FiredRule:
     expression: str
     threshold: str
     values: dict[str, Any]
-    kept_twin: str
+    related_row: str
 
 
 @dataclass(frozen=True)
@@ -154,8 +149,10 @@ class RowDecision:
     content_hash: str
 
 
-def funnel(folder: Folder, fired: Fired) -> Funnel:
-    """Counts over the decisions, rules in recipe order."""
+@cached(64)
+def funnel(folder: Folder) -> Funnel:
+    """Counts over the decisions, rules in recipe order; raises UserError for a broken table."""
+    fired = fired_rules(folder)
     rows_in = len(fired.position)
     steps, left = [], rows_in
     counted = [
@@ -169,23 +166,36 @@ def funnel(folder: Folder, fired: Fired) -> Funnel:
 
 
 def _in_order(counted: list[tuple[str, str, int, int]], folder: Folder) -> list[tuple[str, str, int, int]]:
-    """The rules in the order in which curation seeks a row's reason; any that the manifest does not list come last."""
+    """The rules in the order in which curation looks for a row's reason; unlisted ones come last."""
     counts = manifest_of(folder).get("counts")
     listed = counts.get("rules") if isinstance(counts, Mapping) else None
     named = [rule.get("rule") for rule in listed if isinstance(rule, Mapping)] if isinstance(listed, list) else []
-    return sorted(counted, key=lambda one: (named.index(one[0]) if one[0] in named else len(named), -one[2], one[0]))
+    return sorted(
+        counted, key=lambda rule: (named.index(rule[0]) if rule[0] in named else len(named), -rule[2], rule[0])
+    )
 
 
-def row_decision(connection: Connection, folder: Folder, sample_id: str) -> RowDecision | None:
-    """What ``folder`` holds and decided about a sample; None if it never saw it."""
+@cached(64)
+def row_decisions(sets: tuple[Folder, ...], sample_id: str) -> Sequence[RowDecision]:
+    """What each of these curated sets decided about a sample, for those that hold it."""
+    found = [row_decision(folder, sample_id) for folder in sets]
+    return [decision for decision in found if decision]
+
+
+def row_decision(folder: Folder, sample_id: str) -> RowDecision | None:
+    """What ``folder`` holds and decided about a sample; None if it does not hold it."""
     rows = fetch(
-        connection, "SELECT * FROM read_parquet(?) WHERE sample_id = ?", [folder.file("samples.parquet"), sample_id]
+        folder.connection,
+        "SELECT * FROM read_parquet(?) WHERE sample_id = ?",
+        [folder.file("samples.parquet"), sample_id],
     )
     if not rows:
         return None
     sample = rows[0]
     decided = fetch(
-        connection, "SELECT * FROM read_parquet(?) WHERE sample_id = ?", [folder.file("decisions.parquet"), sample_id]
+        folder.connection,
+        "SELECT * FROM read_parquet(?) WHERE sample_id = ?",
+        [folder.file("decisions.parquet"), sample_id],
     )
     decision = decided[0] if decided else {}
     return RowDecision(
@@ -213,12 +223,12 @@ def _fired_rule(rule: Mapping[str, Any]) -> FiredRule:
         expression=rule.get("expression") or "",
         threshold=rule.get("threshold") or "",
         values=json_object(rule.get("values")),
-        kept_twin=rule.get("kept_twin") or "",
+        related_row=rule.get("related_row") or "",
     )
 
 
 def json_object(text: str | None) -> dict[str, Any]:
-    """The JSON object in ``text``; anything else is shown as it stands."""
+    """The JSON object in ``text``; anything else becomes its only value, to be shown as it is."""
     try:
         loaded = json.loads(text or "{}")
     except ValueError:
@@ -241,18 +251,19 @@ class Case:
 _CASE_COLUMNS = "sample_id, question, answer, decision, reason, image_keys"
 
 
-def cases_at(connection: Connection, folder: Folder, positions: Sequence[int]) -> list[Case]:
+def cases_at(folder: Folder, positions: Sequence[int]) -> list[Case]:
     """The rows at these positions of the input, in this order; raises UserError for a broken table."""
     sql = f"SELECT position, {_CASE_COLUMNS} FROM read_parquet(?) WHERE position IN (SELECT unnest(?))"
-    found = fetch(connection, sql, [folder.file("samples.parquet"), [int(place) for place in positions]])
+    found = fetch(folder.connection, sql, [folder.file("samples.parquet"), list(positions)])
     by_place = {row["position"]: case_of(row) for row in found}
     return [by_place[place] for place in positions if place in by_place]
 
 
-def cases_of(connection: Connection, folder: Folder, ids: Sequence[str]) -> dict[str, Case]:
-    """The rows with these ids, by id."""
+@cached(64)
+def cases_of(folder: Folder, ids: tuple[str, ...]) -> Mapping[str, Case]:
+    """The rows with these ids, by id; raises UserError for a broken table."""
     sql = f"SELECT {_CASE_COLUMNS} FROM read_parquet(?) WHERE sample_id IN (SELECT unnest(?))"
-    found = fetch(connection, sql, [folder.file("samples.parquet"), list(ids)])
+    found = fetch(folder.connection, sql, [folder.file("samples.parquet"), list(ids)])
     return {row["sample_id"]: case_of(row) for row in found}
 
 
@@ -265,15 +276,17 @@ def case_of(row: dict[str, object]) -> Case:
     )  # fmt: skip
 
 
-def fired_on(connection: Connection, folder: Folder, fired: Fired, rule: str, offset: int, count: int) -> list[Case]:
+@cached(64)
+def cases_of_rule(folder: Folder, rule: str, offset: int, count: int) -> Sequence[Case]:
     """A page of the rows on which a rule fired, those that it dropped first; raises UserError for a broken table."""
+    fired = fired_rules(folder)
     mask, reason = fired.mask(rule), fired.is_reason(rule)
     rows = np.concatenate([np.flatnonzero(mask & reason), np.flatnonzero(mask & ~reason)])[offset : offset + count]
-    return cases_at(connection, folder, fired.position[rows].tolist())
+    return cases_at(folder, fired.position[rows].tolist())
 
 
 def explain_row(folder: Folder, sample_id: str) -> Explanation:
-    """The explanation of a row.
+    """Every rule of a set on one of its rows, as ``curate explain`` shows it.
 
     Raises:
         UserError: the folder has no such row (near ids are named), or cannot be read.

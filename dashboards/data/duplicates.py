@@ -1,7 +1,4 @@
-"""Groups of near-duplicates: members, what binds each to the kept one, and what was decided.
-
-Training rows that curation found to be the same as a given row: leaks and copies.
-"""
+"""Near-duplicates that curation found: groups with their members, and the leaks and copies of one row."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass
 
 from dashboards.data.catalog import Folder
 from dashboards.data.curated import Case, case_of
-from dashboards.data.engine import Connection, fetch
+from dashboards.data.engine import cached, fetch
 
 
 @dataclass(frozen=True)
@@ -61,20 +58,23 @@ _MEMBERS = """
 _ORDERS = {"Farthest apart first": "3 DESC NULLS LAST", "Largest first": "2 DESC"}
 ORDERS = tuple(_ORDERS)
 _MOST_MEMBERS = 24
+_CONTAMINATION = "contamination.parquet"
+_LISTED = 50  # matches of one row
 
 
-def page_of_groups(
-    connection: Connection, folder: Folder, order: str, offset: int, count: int
-) -> tuple[list[Group], int]:
+@cached(64)
+def page_of_groups(folder: Folder, order: str, offset: int, count: int) -> tuple[Sequence[Group], int]:
     """A page of groups with at least one replaced row, and how many there are; raises UserError for a broken table."""
     decisions = folder.file("decisions.parquet")
-    found = fetch(connection, _GROUPS.format(order=_ORDERS[order]), [decisions, count, offset])
+    found = fetch(folder.connection, _GROUPS.format(order=_ORDERS[order]), [decisions, count, offset])
     if not found:
         return [], 0
     names = [row["name"] for row in found]
     members: dict[str, list[Member]] = {name: [] for name in names}
-    for row in fetch(connection, _MEMBERS, [decisions, folder.file("samples.parquet"), names]):
-        replaced = tuple((one["id"], one["hash"] or "", one["question"], one["answer"]) for one in row["replaced"])
+    for row in fetch(folder.connection, _MEMBERS, [decisions, folder.file("samples.parquet"), names]):
+        replaced = tuple(
+            (brief["id"], brief["hash"] or "", brief["question"], brief["answer"]) for brief in row["replaced"]
+        )
         members[row["name"]].append(
             Member(
                 case_of(row["first"]), row["rows"], replaced, row["representative"] or "", row["distance"],
@@ -82,10 +82,6 @@ def page_of_groups(
             )
         )  # fmt: skip
     return [Group(name, tuple(members[name][:_MOST_MEMBERS])) for name in names], found[0]["total"]
-
-
-CONTAMINATION = "contamination.parquet"
-_LISTED = 50
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,8 @@ class Matches:
     copy_count: int
 
 
-def matches_of(connection: Connection, folder: Folder, sample_id: str, image_keys: Sequence[str | None]) -> Matches:
+@cached(64)
+def matches_of(folder: Folder, sample_id: str, image_keys: tuple[str | None, ...]) -> Matches:
     """What a curated set recorded about a row's image.
 
     Leaks are training rows whose image matches the image of this evaluation row. Copies are
@@ -130,13 +127,13 @@ def matches_of(connection: Connection, folder: Folder, sample_id: str, image_key
     Raises:
         UserError: a table is broken.
     """
-    leaks = _leaks(connection, folder, [key for key in image_keys if key])
-    copies = _copies(connection, folder, sample_id)
+    leaks = _leaks(folder, [key for key in image_keys if key])
+    copies = _copies(folder, sample_id)
     known = {match.sample_id for match, _ in leaks}
     others = [item for item in copies if item[0].sample_id not in known]
     return Matches(
         folder=folder,
-        checked=(folder.path / CONTAMINATION).is_file(),
+        checked=(folder.path / _CONTAMINATION).is_file(),
         leaks=tuple(match for match, _ in leaks),
         leak_count=leaks[0][1] if leaks else 0,
         copies=tuple(match for match, _ in others),
@@ -144,8 +141,8 @@ def matches_of(connection: Connection, folder: Folder, sample_id: str, image_key
     )
 
 
-def _leaks(connection: Connection, folder: Folder, image_keys: list[str]) -> list[tuple[Match, int]]:
-    if not image_keys or not (folder.path / CONTAMINATION).is_file():
+def _leaks(folder: Folder, image_keys: list[str]) -> list[tuple[Match, int]]:
+    if not image_keys or not (folder.path / _CONTAMINATION).is_file():
         return []
     sql = f"""
         SELECT sample_id, any_value(decision) AS decision, min(distance) AS distance, min(hamming) AS hamming,
@@ -153,19 +150,19 @@ def _leaks(connection: Connection, folder: Folder, image_keys: list[str]) -> lis
         FROM read_parquet(?) LEFT JOIN (SELECT sample_id, decision FROM read_parquet(?)) USING (sample_id)
         WHERE evaluation_key IN (SELECT unnest(?))
         GROUP BY sample_id ORDER BY same_question DESC, distance, sample_id LIMIT {_LISTED}"""
-    return _found(connection, sql, [folder.file(CONTAMINATION), folder.file("decisions.parquet"), image_keys])
+    return _found(folder, sql, [folder.file(_CONTAMINATION), folder.file("decisions.parquet"), image_keys])
 
 
-def _copies(connection: Connection, folder: Folder, sample_id: str) -> list[tuple[Match, int]]:
+def _copies(folder: Folder, sample_id: str) -> list[tuple[Match, int]]:
     sql = f"""
         SELECT sample_id, decision, duplicate_distance AS distance, hamming, NULL::BOOLEAN AS same_question,
                count(*) OVER () AS total
         FROM read_parquet(?)
-        WHERE decision <> 'keep' AND len(list_filter(rules, lambda rule: rule.kept_twin = ?)) > 0
+        WHERE decision <> 'keep' AND len(list_filter(rules, lambda rule: rule.related_row = ?)) > 0
         ORDER BY distance NULLS LAST, sample_id LIMIT {_LISTED}"""
-    return _found(connection, sql, [folder.file("decisions.parquet"), sample_id])
+    return _found(folder, sql, [folder.file("decisions.parquet"), sample_id])
 
 
-def _found(connection: Connection, sql: str, values: Sequence[object]) -> list[tuple[Match, int]]:
-    rows = fetch(connection, sql, values)
+def _found(folder: Folder, sql: str, values: Sequence[object]) -> list[tuple[Match, int]]:
+    rows = fetch(folder.connection, sql, values)
     return [(Match(**{name: row[name] for name in Match.__dataclass_fields__}), row["total"]) for row in rows]

@@ -1,8 +1,6 @@
-"""FilterSpec: what a reviewer asked to see, as a value, as URL parameters and as SQL with bound values.
+"""What a reviewer asked to see: as a value, as URL parameters, as SQL with bound values, and the folders it names.
 
-The metric-strictness lens: answers that score as wrong but say nearly what a reference says.
-
-A view of the failures: which run and baseline a FilterSpec names on this disk.
+One filter finds near misses: answers that score as wrong but nearly say what a reference says.
 """
 
 from __future__ import annotations
@@ -15,7 +13,15 @@ from dashboards.data.catalog import Catalog, Folder
 from dashboards.data.engine import quoted
 from dashboards.data.predictions import RIGHT, STATUSES, WRONG, Predictions
 
-# From the least to the most that has to be forgiven.
+# The values are what the page and the URL show.
+Outcome = Literal["Wrong", "Right", "Fixed", "Broken", "Both right", "Both wrong", "All"]
+Order = Literal["Worst first", "Best first", "As stored"]
+NO_BASE = "no comparison"
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+# Outcomes that need a baseline, and how the baseline answered.
+BEFORE: dict[Outcome, int] = {"Fixed": WRONG, "Broken": RIGHT, "Both right": RIGHT, "Both wrong": WRONG}
+ORDERS: tuple[Order, ...] = get_args(Order)
+# Ordered by how much has to be forgiven, least first.
 NearMiss = Literal["spelling", "plural", "containment"]
 NEAR_MISSES: tuple[NearMiss, ...] = get_args(NearMiss)
 NEAR_MISS_HELP = {
@@ -38,61 +44,6 @@ _NUMBER_WORDS = [
     "eleven",
     "twelve",
 ]
-
-
-def near_miss_sql(correct: str) -> str:
-    """SQL of which of ``NEAR`` a wrong answer is, '' where it is none of them or not wrong.
-
-    Args:
-        correct: Boolean SQL, see ``Predictions.correct_sql``.
-    """
-    said = _plain("coalesce(extracted, raw, '')")
-    references = f'list_transform("references", lambda r: {_plain("r")})'
-    same = f"list_contains({references}, {said})"
-    singular = f"list_contains(list_transform({references}, lambda r: {_singular('r')}), {_singular(said)})"
-    holds = f"contains(' ' || {said} || ' ', ' ' || r || ' ') OR contains(' ' || r || ' ', ' ' || {said} || ' ')"
-    contained = f"len(list_filter({references}, lambda r: r <> '' AND ({holds}))) > 0"
-    return f"""CASE WHEN ({correct}) IS DISTINCT FROM false OR status IN ('refused', 'failed') OR {said} = '' THEN ''
-        WHEN {same} THEN 'spelling' WHEN {singular} THEN 'plural' WHEN {contained} THEN 'containment' ELSE '' END"""
-
-
-def near_miss_rows_sql(correct: str) -> str:
-    """Boolean SQL: is the row's answer near in one of the ways of a bound list? Binds the table's path, then the list.
-
-    Each pair of answer and references is judged once: a million rows hold far fewer pairs.
-    """
-    pair = "hash(coalesce(extracted, raw, ''), \"references\", status)"
-    return f"""(NOT correct AND {pair} IN (
-        SELECT pair FROM (
-            SELECT {pair} AS pair, any_value(extracted) AS extracted, any_value(raw) AS raw,
-                   any_value("references") AS "references", any_value(status) AS status
-            FROM read_parquet(?) WHERE NOT ({correct}) GROUP BY 1
-        ) WHERE {near_miss_sql("false")} IN (SELECT unnest(?))))"""
-
-
-def _plain(text: str) -> str:
-    """SQL: lower-case words without punctuation and articles, number words as digits."""
-    words = f"trim(regexp_replace(lower({text}), '([^\\p{{L}}\\p{{N}}]|\\b(an?|the)\\b)+', ' ', 'g'))"
-    digits = f"' ' || replace({words}, ' ', '  ') || ' '"  # each word has blanks of its own
-    for number, word in enumerate(_NUMBER_WORDS):
-        digits = f"replace({digits}, ' {word} ', ' {number} ')"
-    any_number = f"regexp_matches({words}, '\\b({'|'.join(_NUMBER_WORDS)})\\b')"
-    return f"CASE WHEN {any_number} THEN trim(replace({digits}, '  ', ' ')) ELSE {words} END"
-
-
-def _singular(text: str) -> str:
-    """SQL: plain words without any e and s at their end: "buses" and "bus" both become "bu"."""
-    return f"regexp_replace({text}, '([^ es])[es]+( |$)', '\\1\\2', 'g')"
-
-
-# The values are what the page and the URL show.
-Outcome = Literal["Wrong", "Right", "Fixed", "Broken", "Both right", "Both wrong", "All"]
-Order = Literal["Worst first", "Best first", "As stored"]
-NO_BASE = "no comparison"
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-# Outcomes that need a baseline, and what that said.
-BEFORE: dict[Outcome, int] = {"Fixed": WRONG, "Broken": RIGHT, "Both right": RIGHT, "Both wrong": WRONG}
-ORDERS: tuple[Order, ...] = get_args(Order)
 _SLICES = {"question_types": "slice_question_type", "answer_types": "slice_answer_type"}
 _SEARCHED = ("sample_id", "question", "raw", "extracted")
 _PARAMETERS = {
@@ -108,10 +59,10 @@ class FilterSpec:
 
     Attributes:
         run: name of an evaluation; '' is the newest.
-        base: name of the one to compare with; '' is the newest other one, ``NO_BASE`` is none.
+        base: name of the evaluation to compare with; '' is the newest other one, ``NO_BASE`` compares with nothing.
         task, question_types, answer_types, statuses: '' or empty keeps all.
         where: slices as ``name=value``, for any slice column; all must hold.
-        near: wrong answers that are near a reference in one of these ways, see ``strictness.NEAR``.
+        near: wrong answers that are near a reference in one of these ways, see ``NEAR_MISSES``.
         outcome: ``Fixed`` and ``Broken`` are relative to ``base``.
         metric, below: keeps rows whose ``metric`` is lower than ``below``.
         text: a substring of id, question, answer or a reference, in any case.
@@ -170,8 +121,30 @@ def _number(text: str) -> float | None:
         return None
 
 
+@dataclass(frozen=True)
+class View:
+    """A FilterSpec whose run and baseline exist and are named, with their folders."""
+
+    spec: FilterSpec
+    run: Folder
+    base: Folder | None
+
+
+def resolve_filters(catalog: Catalog, spec: FilterSpec) -> View | None:
+    """Resolve the names in ``spec``; unknown ones fall back to the defaults. None without any evaluation."""
+    evaluations = catalog.finished("evals")
+    run = catalog.find("evals", spec.run) or next(iter(evaluations), None)
+    if run is None:
+        return None
+    others = [folder for folder in evaluations if folder.name != run.name]
+    wanted = next((folder for folder in others if folder.name == spec.base), None)
+    base = None if spec.base == NO_BASE else wanted or next(iter(others), None)
+    named = replace(spec, run=run.name, base=base.name if base else NO_BASE)
+    return View(named, run, base)
+
+
 def conditions(spec: FilterSpec, table: Predictions) -> tuple[str, list[Any]]:
-    """The WHERE expression of a view over the columns of ``table`` plus ``correct``; not of the baseline's.
+    """The WHERE expression of a view over the columns of ``table`` plus ``correct``; the baseline's part is not in it.
 
     Returns: SQL made of literals of this file and whitelisted column names, and the values to bind.
     """
@@ -207,29 +180,52 @@ def conditions(spec: FilterSpec, table: Predictions) -> tuple[str, list[Any]]:
 
 
 def outcome_sql(outcome: Outcome) -> str:
-    """Boolean SQL over ``correct``: what an outcome says of the run itself; see ``BEFORE`` for the baseline."""
+    """Boolean SQL over ``correct``: what an outcome requires of the run itself; ``BEFORE`` has the baseline's part."""
     if outcome == "All":
         return "true"
     return "correct" if outcome in ("Right", "Fixed", "Both right") else "NOT correct"
 
 
-@dataclass(frozen=True)
-class View:
-    """A FilterSpec whose run and baseline exist and are named, with their folders."""
+def near_miss_sql(correct: str) -> str:
+    """SQL of which of ``NEAR_MISSES`` a wrong answer is, '' where it is not wrong or too far off.
 
-    spec: FilterSpec
-    run: Folder
-    base: Folder | None
+    Args:
+        correct: Boolean SQL, see ``Predictions.correct_sql``.
+    """
+    answer = _plain("coalesce(extracted, raw, '')")
+    references = f'list_transform("references", lambda r: {_plain("r")})'
+    same = f"list_contains({references}, {answer})"
+    singular = f"list_contains(list_transform({references}, lambda r: {_singular('r')}), {_singular(answer)})"
+    holds = f"contains(' ' || {answer} || ' ', ' ' || r || ' ') OR contains(' ' || r || ' ', ' ' || {answer} || ' ')"
+    contained = f"len(list_filter({references}, lambda r: r <> '' AND ({holds}))) > 0"
+    return f"""CASE WHEN ({correct}) IS DISTINCT FROM false OR status IN ('refused', 'failed') OR {answer} = '' THEN ''
+        WHEN {same} THEN 'spelling' WHEN {singular} THEN 'plural' WHEN {contained} THEN 'containment' ELSE '' END"""
 
 
-def resolve_filters(catalog: Catalog, spec: FilterSpec) -> View | None:
-    """Resolve the names in ``spec``; unknown ones fall back to the defaults. None without any evaluation."""
-    evaluations = catalog.finished("evals")
-    run = catalog.find("evals", spec.run) or next(iter(evaluations), None)
-    if run is None:
-        return None
-    others = [folder for folder in evaluations if folder.name != run.name]
-    wanted = next((folder for folder in others if folder.name == spec.base), None)
-    base = None if spec.base == NO_BASE else wanted or next(iter(others), None)
-    named = replace(spec, run=run.name, base=base.name if base else NO_BASE)
-    return View(named, run, base)
+def near_miss_rows_sql(correct: str) -> str:
+    """Boolean SQL: is the row a near miss of one of the kinds in a bound list? Binds the table's path, then the list.
+
+    Each pair of answer and references is judged once: a million rows hold far fewer pairs.
+    """
+    pair = "hash(coalesce(extracted, raw, ''), \"references\", status)"
+    return f"""(NOT correct AND {pair} IN (
+        SELECT pair FROM (
+            SELECT {pair} AS pair, any_value(extracted) AS extracted, any_value(raw) AS raw,
+                   any_value("references") AS "references", any_value(status) AS status
+            FROM read_parquet(?) WHERE NOT ({correct}) GROUP BY 1
+        ) WHERE {near_miss_sql("false")} IN (SELECT unnest(?))))"""
+
+
+def _plain(text: str) -> str:
+    """SQL: lower-case words without punctuation and articles, number words as digits."""
+    words = f"trim(regexp_replace(lower({text}), '([^\\p{{L}}\\p{{N}}]|\\b(an?|the)\\b)+', ' ', 'g'))"
+    digits = f"' ' || replace({words}, ' ', '  ') || ' '"  # each word has blanks of its own
+    for number, word in enumerate(_NUMBER_WORDS):
+        digits = f"replace({digits}, ' {word} ', ' {number} ')"
+    any_number = f"regexp_matches({words}, '\\b({'|'.join(_NUMBER_WORDS)})\\b')"
+    return f"CASE WHEN {any_number} THEN trim(replace({digits}, '  ', ' ')) ELSE {words} END"
+
+
+def _singular(text: str) -> str:
+    """SQL: plain words without any e and s at their end: "buses" and "bus" both become "bu"."""
+    return f"regexp_replace({text}, '([^ es])[es]+( |$)', '\\1\\2', 'g')"

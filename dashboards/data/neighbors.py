@@ -1,12 +1,11 @@
-"""CLIP embeddings of a curated set as one memory-mapped matrix, and exact search in it.
+"""The training images nearest to the image of a failure: exact search over stored CLIP embeddings.
 
-Failure → the training images nearest to it, what was asked about them, and what curation did with the rows.
+The embeddings of a curated set are one memory-mapped matrix, written below the data folder's cache at first use.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import json
 from collections.abc import Iterator, Sequence
@@ -19,16 +18,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dashboards.data.catalog import Folder
-from dashboards.data.engine import Connection, fetch
+from dashboards.data.engine import cached, fetch
 from winnow.errors import UserError
-from winnow.files import atomic_path, write_json
+from winnow.files import atomic_path, locked, write_json
 from winnow.records import normalized
 
+IDENTICAL = 0.995  # cosine from which two images count as the same
 _COLUMN = "clip_embedding"
 _BLOCK = 32_768  # rows compared at a time
 _KEY_BYTES = 64  # of a sha256 in hexadecimal
-_SAMPLED = 100  # images from which "how near is usual" is learnt
+_SAMPLED = 100  # images from which "how near is usual" is estimated
 _USUAL_PERCENTILE = 5
+_ROWS_EACH = 6  # listed of a neighbour
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Embeddings:
     Attributes:
         vectors: float16 (images, dimension), unit length, memory-mapped.
         keys: image key of each row, (images,) of 64 ASCII bytes, memory-mapped.
-        usual: 5th percentile, over images, of the cosine between one and its nearest other one.
+        usual: 5th percentile, over images, of the cosine between each and its nearest other image.
     """
 
     vectors: NDArray[np.float16]
@@ -46,17 +47,18 @@ class Embeddings:
     usual: float
 
 
-def open_embeddings(cache: Path, folder: Folder) -> Embeddings | None:
-    """The matrix of a curated set, written below ``cache`` at first use; None if it holds no embedding.
+def open_embeddings(folder: Folder) -> Embeddings | None:
+    """The matrix of a curated set, written at first use; None if it holds no embedding.
 
     Raises:
         UserError: the stored signals cannot be read, or the cache cannot be written.
     """
-    place = cache / "embeddings" / f"{folder.name}-{folder.fingerprint}"
+    place = folder.root / "cache" / "embeddings" / f"{folder.name}-{folder.fingerprint}"
     done = _file(place, "index.json")
     with _readable(folder):
         if not done.is_file():
-            with _alone(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with locked(_file(place, "lock")):  # one writer at a time
                 if not done.is_file() and not _write(place, folder):
                     return None
         facts = json.loads(done.read_text())
@@ -66,7 +68,7 @@ def open_embeddings(cache: Path, folder: Folder) -> Embeddings | None:
         return Embeddings(vectors, keys, float(facts["usual"]))
 
 
-def embedding_of(connection: Connection, folder: Folder, image_key: str) -> NDArray[np.float32] | None:
+def embedding_of(folder: Folder, image_key: str) -> NDArray[np.float32] | None:
     """The stored embedding of an image of the set or of an evaluation set that it was compared with."""
     parts = [*_parts(folder.path), *folder.path.glob("against/*/signals/part-*.parquet")]
     for part in parts:
@@ -74,7 +76,7 @@ def embedding_of(connection: Connection, folder: Folder, image_key: str) -> NDAr
             if _COLUMN not in pq.read_schema(part).names:
                 continue
         sql = f"SELECT {_COLUMN}::FLOAT[] AS vector FROM read_parquet(?) WHERE image_key = ? AND {_COLUMN} IS NOT NULL"
-        for row in fetch(connection, sql, [glob.escape(str(part)), image_key]):
+        for row in fetch(folder.connection, sql, [glob.escape(str(part)), image_key]):
             return np.asarray(row["vector"], dtype=np.float32)
     return None
 
@@ -158,19 +160,6 @@ def _readable(folder: Folder) -> Iterator[None]:
         raise UserError(f"{folder.path}: its embeddings cannot be read ({reason}); curate again") from error
 
 
-@contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """One writer at a time, across sessions and processes."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with _file(place, "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-IDENTICAL = 0.995  # cosine from which two images are taken for the same one
-_ROWS_EACH = 6
-
-
 @dataclass(frozen=True)
 class TrainingRow:
     """A training row and what curation did with it."""
@@ -198,8 +187,8 @@ class Nearest:
     """The nearest images of one curated set, and what they say about a failure.
 
     Attributes:
-        usual: how near a training image's nearest other one is, for 95% of them.
-        contradicting: kept rows that ask the same about the same image and answer otherwise.
+        usual: cosine that 95% of the training images exceed with their nearest other image.
+        contradicting: kept rows that ask the same about the same image and give another answer.
         problem: why there are no neighbours, '' otherwise.
     """
 
@@ -211,20 +200,20 @@ class Nearest:
 
     @property
     def is_far(self) -> bool:
-        """A coverage gap: nothing in the training set is as near as training images are to each other."""
+        """A coverage gap: no training image is as near as training images are to each other."""
         return bool(self.neighbors) and self.neighbors[0].cosine < self.usual
 
     @property
     def is_identical(self) -> bool:
-        """A leak: the image itself was trained on, or one that CLIP cannot tell from it, in a kept row."""
+        """A leak: a kept row shows the image itself, or one that CLIP cannot tell from it."""
         kept = (n for n in self.neighbors if any(row.decision != "drop" for row in n.rows))
         return any(neighbor.cosine >= IDENTICAL for neighbor in kept)
 
 
+@cached(64)
 def nearest(
-    connection: Connection, cache: Path, folder: Folder, image_key: str, question: str, references: Sequence[str],
-    *, of_training: bool, count: int = 8,
-) -> Nearest:  # fmt: skip
+    folder: Folder, image_key: str, question: str, references: tuple[str, ...], *, of_training: bool, count: int = 8
+) -> Nearest:
     """The ``count`` training images nearest to ``image_key``.
 
     Args:
@@ -233,31 +222,29 @@ def nearest(
     Raises:
         UserError: a table of the folder is broken.
     """
-    embeddings = open_embeddings(cache, folder)
+    embeddings = open_embeddings(folder)
     if embeddings is None:
         return Nearest(folder, problem="No CLIP embeddings are stored: add `clip` under `signals:` and curate again.")
-    query = embedding_of(connection, folder, image_key)
+    query = embedding_of(folder, image_key)
     if query is None:
         return Nearest(folder, problem="This image was not measured: list its set under `contamination:`, `against:`.")
     found = search(embeddings, query, count + 1)
     found = [item for item in found if not (of_training and item[0] == image_key)][:count]
-    rows = _rows_about(connection, folder, [key for key, _ in found], question)
+    rows = _rows_about(folder, [key for key, _ in found], question)
     neighbors = tuple(
         Neighbor(key, cosine, len(rows.get(key, ())), tuple(rows.get(key, ())[:_ROWS_EACH])) for key, cosine in found
     )
     return Nearest(folder, neighbors, embeddings.usual, _contradicting(found, rows, references))
 
 
-def _rows_about(
-    connection: Connection, folder: Folder, keys: Sequence[str], question: str
-) -> dict[str, list[TrainingRow]]:
+def _rows_about(folder: Folder, keys: Sequence[str], question: str) -> dict[str, list[TrainingRow]]:
     sql = """
         SELECT sample_id, question, answer, decision, reason, image_keys FROM read_parquet(?)
         WHERE image_keys[1] IN (SELECT unnest(?)) OR (len(image_keys) > 1 AND list_has_any(image_keys, ?))
         ORDER BY position"""
     rows: dict[str, list[TrainingRow]] = {}
     asked, wanted = normalized(question), set(keys)
-    for row in fetch(connection, sql, [folder.file("samples.parquet"), list(keys), list(keys)]):
+    for row in fetch(folder.connection, sql, [folder.file("samples.parquet"), list(keys), list(keys)]):
         same = normalized(row["question"] or "") == asked
         about = TrainingRow(
             row["sample_id"],

@@ -1,32 +1,32 @@
-"""What the columns of an evaluation's ``predictions.parquet`` mean.
+"""The rows of evaluations: what their columns mean, their outcomes as numbers, and the pairs of two runs.
 
-Every row of an evaluation as a few numbers, in memory.
-
-Which rows of two evaluations belong together: those that were asked the same.
+Nothing here knows a metric by name: ``<column>_right`` beside a metric's column says whether a row is right,
+and ``scores.json`` says which metric of a task is the first to read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashboards.data.catalog import MAKE
+from dashboards.data.catalog import MAKE, Folder, scores_of
 from dashboards.data.categorical import coded
-from dashboards.data.engine import Connection, columns_of, fetch_table, quoted
+from dashboards.data.engine import cached, columns_of, fetch_table, quoted
 from evalsuite.statistics import Property
 from winnow.errors import UserError
+from winnow.tables import literal
 
 STATUSES = ("ok", "unparsed", "refused", "truncated", "failed")
-RIGHT_FROM = 0.5  # a soft score (VQA accuracy) counts as right from here on
-_CORRECTNESS = ("accuracy", "vqa_accuracy", "exact_match", "relaxed_accuracy", "anls")
-_NOT_METRICS = ("seconds",)
+RIGHT, WRONG, NO_VERDICT, NOT_ASKED = 1, 0, -1, -2
+_RIGHT = "_right"  # ends the name of a column that says whether a row is right by a metric
 _NEEDED = ("sample_id", "task", "question", "raw", "extracted", "status", "references")
 
 # Slices that every evaluation has: the first two words of the question, and the first reference.
-_SAID = {
+_TEXT_SLICES = {
     "question opens with": r"regexp_replace(regexp_extract(lower(question), '\S+(\s+\S+)?'), '\s+', ' ')",
     "reference": 'lower("references"[1])',
 }
@@ -37,55 +37,71 @@ class Predictions:
     """One ``predictions.parquet`` and what it can be asked.
 
     Attributes:
-        path: the file.
+        path: the file, as DuckDB takes it.
         columns: every column's name.
         metrics: columns that hold a score, in file order.
-        correctness: the metric columns that can tell right from wrong, best first.
+        headlines: (task, metric) for tasks whose evaluation names the metric to read first.
     """
 
     path: str
     columns: frozenset[str]
     metrics: tuple[str, ...]
-    correctness: tuple[str, ...]
+    headlines: tuple[tuple[str, str], ...] = ()
 
     def slice_sql(self) -> dict[str, str]:
         """Slice name → SQL of a row's value as text: the slice columns, and what question and reference say."""
         stored = sorted(name for name in self.columns if name.startswith("slice_"))
-        return {name.removeprefix("slice_"): f"{quoted(name)}::VARCHAR" for name in stored} | _SAID
+        return {name.removeprefix("slice_"): f"{quoted(name)}::VARCHAR" for name in stored} | _TEXT_SLICES
 
     def correct_sql(self) -> str:
-        """Boolean SQL: is the answer right? NULL where the task has no notion of it (captions).
+        """Boolean SQL: is the answer right? By the task's headline metric, else by the first that judges the row.
 
-        An answer that never came (any status but ``ok``) is wrong.
+        NULL where no metric judges single rows (captions). An answer that never came (any status but
+        ``ok``) is wrong.
         """
-        if not self.correctness:
+        if not self.metrics:
             return "CASE WHEN status <> 'ok' THEN false END"
-        score = f"coalesce({', '.join(quoted(name) for name in self.correctness)})"
-        return f"CASE WHEN status <> 'ok' THEN false ELSE {score} >= {RIGHT_FROM} END"
+        verdicts = [quoted(name + _RIGHT) for name in self.metrics]
+        first = [
+            f"WHEN {literal(task)} THEN {quoted(name + _RIGHT)}"
+            for task, name in self.headlines
+            if name in self.metrics
+        ]
+        if first:
+            verdicts.insert(0, f"CASE task {' '.join(first)} END")
+        return f"CASE WHEN status <> 'ok' THEN false ELSE coalesce({', '.join([*verdicts, 'NULL'])}) END"
 
     def ranking_sql(self, metric: str, *, worst_first: bool) -> str:
-        """ORDER BY terms over ``metric``, or for '' over correctness, then the other metrics; ties go by sample_id."""
-        others = tuple(name for name in self.metrics if name not in self.correctness)
-        scores = (metric,) if metric in self.metrics else self.correctness + others
+        """ORDER BY terms over ``metric``, or for '' over all of them in file order; ties go by sample_id."""
+        scores = (metric,) if metric in self.metrics else self.metrics
         direction = "ASC" if worst_first else "DESC"
         return ", ".join([*(f"{quoted(name)} {direction} NULLS LAST" for name in scores), "sample_id"])
 
 
-def open_predictions(connection: Connection, path: str) -> Predictions:
-    """Read the schema of a predictions file.
+@cached(64)
+def open_predictions(folder: Folder) -> Predictions:
+    """Read the schema of an evaluation's predictions.
 
     Raises:
-        UserError: the file is missing, no Parquet file, or lacks a column.
+        UserError: the file is missing, no Parquet file, lacks a column, or was scored by a version of
+            evalsuite that did not record which rows are right.
     """
-    columns = columns_of(connection, path)
+    path = folder.file("predictions.parquet")
+    columns = columns_of(folder.connection, path)
     if lost := [name for name in _NEEDED if name not in columns]:
         raise UserError(f"{path}: lacks the columns {', '.join(lost)}; remake it with `{MAKE['evals']}`")
-    metrics = tuple(name for name, kind in columns.items() if kind in ("DOUBLE", "FLOAT") and name not in _NOT_METRICS)
-    correctness = tuple(name for name in _CORRECTNESS if name in metrics)
-    return Predictions(path, frozenset(columns), metrics, correctness)
+    metrics = tuple(name for name in columns if name + _RIGHT in columns)
+    tasks = scores_of(folder).get("tasks")
+    named = {str(task): _headline(entry) for task, entry in tasks.items()} if isinstance(tasks, Mapping) else {}
+    if not metrics and any(named.values()):
+        raise UserError(
+            f"{path}: does not say which rows are right; score it again with `evalsuite score {folder.path}`"
+        )
+    return Predictions(path, frozenset(columns), metrics, tuple((task, name) for task, name in named.items() if name))
 
 
-RIGHT, WRONG, NO_VERDICT = 1, 0, -1
+def _headline(entry: object) -> str:
+    return str(entry.get("headline") or "") if isinstance(entry, Mapping) else ""
 
 
 @dataclass(frozen=True)
@@ -107,27 +123,28 @@ class RowIndex:
 
     def of_task(self, name: str) -> NDArray[np.bool_]:
         """(rows,) which rows belong to a task."""
-        codes = [code for code, task in enumerate(self.task.values) if task == name]
-        return self.task.codes == codes[0] if codes else np.zeros(len(self.asked), dtype=bool)
+        if name not in self.task.values:
+            return np.zeros(len(self.asked), dtype=bool)
+        mask: NDArray[np.bool_] = self.task.codes == self.task.values.index(name)
+        return mask
 
 
-def read_row_index(connection: Connection, table: Predictions) -> RowIndex:
-    """Read them once; raises UserError for a broken table."""
+@cached(6)
+def row_index(folder: Folder) -> RowIndex:
+    """An evaluation's rows as numbers: 21 MB for a million; raises UserError for a broken table."""
+    table = open_predictions(folder)
     sql = f"""
         SELECT hash(sample_id, task, image_keys, question, "references") AS asked,
                CASE WHEN len(image_keys) > 0 THEN hash(image_keys) ELSE hash(sample_id) END AS image,
                coalesce(({table.correct_sql()})::TINYINT, {NO_VERDICT}) AS correct, task
         FROM read_parquet(?)"""
-    found = fetch_table(connection, sql, [table.path])
+    found = fetch_table(folder.connection, sql, [table.path])
     return RowIndex(
         asked=found["asked"].to_numpy(),
         image=pd.factorize(found["image"].to_numpy())[0].astype(np.int64),
         correct=found["correct"].to_numpy(),
         task=coded(found["task"]),
     )
-
-
-NOT_ASKED = -2
 
 
 @dataclass(frozen=True)
@@ -152,12 +169,14 @@ class Pairing:
         return int((self.base.of_task(task) & ~met).sum())
 
 
-def pair(run: RowIndex, base: RowIndex) -> Pairing:
-    """Join two runs on what was asked."""
-    partner = _partner_rows(run.asked, base.asked)
-    before = np.full(len(partner), NOT_ASKED, dtype=np.int8)
-    before[partner >= 0] = base.correct[partner[partner >= 0]]
-    return Pairing(run, base, partner, before)
+@cached(6)
+def pair(run: Folder, base: Folder) -> Pairing:
+    """Join two runs on what was asked: 9 MB more for a million rows."""
+    now, before = row_index(run), row_index(base)
+    partner = _partner_rows(now.asked, before.asked)
+    verdicts = np.full(len(partner), NOT_ASKED, dtype=np.int8)
+    verdicts[partner >= 0] = before.correct[partner[partner >= 0]]
+    return Pairing(now, before, partner, verdicts)
 
 
 def _partner_rows(asked: NDArray[np.uint64], base: NDArray[np.uint64]) -> NDArray[np.int64]:

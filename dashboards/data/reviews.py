@@ -1,9 +1,4 @@
-"""What was decided so far: every line with its state, per sample and in all.
-
-How far two reviewers agree on the rows that both judged.
-
-What the last curations said of reviewers' decisions.
-"""
+"""What reviewers decided so far: every line with its state, agreement between reviewers, and what curation applied."""
 
 from __future__ import annotations
 
@@ -16,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dashboards.data.catalog import Folder
+from dashboards.data.engine import cached
 from winnow.corrections import Correction, read_corrections, resolve
 from winnow.errors import UserError
 
@@ -24,27 +20,38 @@ State = Literal["active", "conflict", "superseded", "undone"]
 
 @dataclass(frozen=True)
 class Decision:
-    """A line of the log and what it is worth now."""
+    """A line of the log and whether it counts now."""
 
     line: Correction
     state: State
 
 
-def read_decisions(folder: Path) -> list[Decision]:
-    """All lines but undos, the newest first.
+def read_decisions(folder: Path) -> Sequence[Decision]:
+    """All lines of all reviewers but undos, the newest first; read again whenever a file grew.
 
     Raises:
-        UserError: a line of the folder is no correction.
+        UserError: a line of the folder is not a correction.
     """
+    return _decisions(folder, tuple((path.name, path.stat().st_size) for path in log_files(folder)))
+
+
+@cached(4)
+def _decisions(folder: Path, sizes: tuple[tuple[str, int], ...]) -> Sequence[Decision]:
+    """``sizes`` is part of the cache key: the files only ever grow."""
     return decisions_of(read_corrections(folder))
+
+
+def log_files(folder: Path) -> list[Path]:
+    """The logs of all reviewers, by name."""
+    return sorted(folder.glob("*.jsonl"))
 
 
 def decisions_of(lines: Sequence[Correction]) -> list[Decision]:
     """The state of each of ``lines`` (in order of time), undos left out, the newest first."""
     undone = {(line.reviewer, line.undoes) for line in lines if line.action == "undo"}
     resolved = resolve(lines)
-    agreed = {line.correction_id for one in resolved.values() for line in one.agreed}
-    disputed = {line.correction_id for one in resolved.values() for line in one.conflicts}
+    agreed = {line.correction_id for row in resolved.values() for line in row.agreed}
+    disputed = {line.correction_id for row in resolved.values() for line in row.conflicts}
 
     def state(line: Correction) -> State:
         if (line.reviewer, line.correction_id) in undone:
@@ -95,14 +102,14 @@ def tag_counts(decisions: Iterable[Decision]) -> dict[str, int]:
 
 
 def new_tags_in_last(decisions: Sequence[Decision], count: int = 25) -> int:
-    """Tags seen first among the last ``count`` tagged decisions: near 0, more cases teach little new."""
+    """Tags seen first among the last ``count`` tagged decisions: near 0, further cases show little that is new."""
     tagged = [decision.line for decision in decisions if decision.line.tags and decision.state != "undone"]
     recent, before = tagged[:count], tagged[count:]
     return len({tag for line in recent for tag in line.tags} - {tag for line in before for tag in line.tags})
 
 
-def as_rows(decisions: Iterable[Decision], fates: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One flat row a decision, for a table; ``fates`` is what the last curation said of each line."""
+def as_rows(decisions: Iterable[Decision], outcomes: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One flat row per decision, for a table; ``outcomes`` is what the last curation made of each line."""
     return [
         {
             "When": line.at,
@@ -112,7 +119,7 @@ def as_rows(decisions: Iterable[Decision], fates: Mapping[str, str]) -> list[dic
             "Reviewer": line.reviewer,
             "Tags": ", ".join(line.tags),
             "New value": new_text(line),
-            "Last curation": fates.get(line.correction_id, ""),
+            "Last curation": outcomes.get(line.correction_id, ""),
             "Note": line.note,
         }
         for decision in decisions
@@ -126,7 +133,7 @@ class Agreement:
 
     Attributes:
         observed: share of rows on which their verdicts are the same.
-        kappa: Cohen's kappa (1960), -1 to 1; None where both always gave one and the same verdict.
+        kappa: Cohen's kappa (1960), -1 to 1; None where both gave the same verdict to every row.
     """
 
     first: str
@@ -140,7 +147,7 @@ def agreements(decisions: Iterable[Decision]) -> list[Agreement]:
     """Every pair of reviewers with rows in common, most rows first.
 
     Args:
-        decisions: the newest first; tags are no verdicts, and of several verdicts the last counts.
+        decisions: the newest first; tags are not verdicts, and of several verdicts the last counts.
     """
     verdicts: dict[str, dict[str, str]] = {}
     for decision in decisions:
@@ -152,19 +159,34 @@ def agreements(decisions: Iterable[Decision]) -> list[Agreement]:
         for first, second in itertools.combinations(sorted(verdicts), 2)
         if (shared := sorted(verdicts[first].keys() & verdicts[second].keys()))
     ]
-    return sorted(found, key=lambda one: (-one.n, one.first, one.second))
+    return sorted(found, key=lambda pair: (-pair.n, pair.first, pair.second))
 
 
 def _agreement(first: str, second: str, pairs: list[tuple[str, str]]) -> Agreement:
     n = len(pairs)
-    observed = sum(one == other for one, other in pairs) / n
-    ours, theirs = Counter(one for one, _ in pairs), Counter(other for _, other in pairs)
-    chance = sum(ours[verdict] * theirs[verdict] for verdict in ours) / n**2
+    observed = sum(ours == theirs for ours, theirs in pairs) / n
+    first_counts, second_counts = (Counter(verdicts) for verdicts in zip(*pairs, strict=True))
+    chance = sum(first_counts[verdict] * second_counts[verdict] for verdict in first_counts) / n**2
     return Agreement(first, second, n, observed, None if chance == 1 else (observed - chance) / (1 - chance))
 
 
-def applied(folder: Folder) -> Mapping[str, str]:
-    """correction_id → applied, stale, conflict, noted, superseded, undone or elsewhere; {} if none were given.
+@cached(16)
+def applied(sets: tuple[Folder, ...]) -> Mapping[str, str]:
+    """correction_id → what the curations made of it; ``elsewhere`` only if no set holds its row.
+
+    Raises:
+        UserError: a report is unreadable.
+    """
+    found: dict[str, str] = {}
+    for folder in sets:
+        for line, outcome in outcomes_of(folder).items():
+            if outcome != "elsewhere" or line not in found:
+                found[line] = outcome
+    return found
+
+
+def outcomes_of(folder: Folder) -> Mapping[str, str]:
+    """correction_id → applied, stale, conflict, noted, superseded, undone or elsewhere; {} without corrections.
 
     Raises:
         UserError: the report is unreadable.

@@ -1,9 +1,4 @@
-"""Scores of evaluations, from their ``scores.json``, and how two of them differ.
-
-What changed between two runs, on the rows that both answered.
-
-What each metric compared: an answer as its rule normalises it, and what that was found equal to.
-"""
+"""Scores of evaluations as ``scores.json`` has them, how two runs differ, and what a metric compared of an answer."""
 
 from __future__ import annotations
 
@@ -17,8 +12,9 @@ from numpy.typing import NDArray
 from dashboards.data.answers import Answer
 from dashboards.data.catalog import Folder, manifest_of, scores_of
 from dashboards.data.comparison import mean_difference
-from dashboards.data.engine import Connection, fetch_table, quoted
-from dashboards.data.predictions import Pairing, Predictions
+from dashboards.data.engine import cached, fetch_table, quoted
+from dashboards.data.predictions import Pairing, open_predictions, pair
+from winnow.errors import UserError
 
 if TYPE_CHECKING:
     from evalsuite.tasks.spec import TaskSpec
@@ -36,11 +32,22 @@ class Corrected:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of one task in one run, with its 95% interval (None where not given)."""
+    """One metric of one task in one run, with its 95% interval (None where not given).
+
+    Attributes:
+        title: the metric's name for people.
+        unit: ``%`` for a share of 1, ``points`` for a sum, '' for anything else.
+        top: the value of a perfect score, None if there is none.
+        mean_of_rows: the value is the mean of its rows' scores.
+    """
 
     run: str
     task: str
     metric: str
+    title: str
+    unit: str
+    top: float | None
+    mean_of_rows: bool
     value: float
     low: float | None
     high: float | None
@@ -49,11 +56,6 @@ class Score:
     variant: str
     is_headline: bool
     corrected: Corrected | None = None
-
-    @property
-    def is_share(self) -> bool:
-        """Whether the metric is a share of 1 (CIDEr is not)."""
-        return "cider" not in self.metric
 
 
 def scores(folder: Folder) -> list[Score]:
@@ -73,6 +75,10 @@ def scores(folder: Folder) -> list[Score]:
                     run=folder.name,
                     task=str(task),
                     metric=str(metric),
+                    title=str(entry.get("title") or metric),
+                    unit=str(entry.get("unit") or ""),
+                    top=_number(entry.get("top")),
+                    mean_of_rows=entry.get("mean_of_rows") is True,
                     value=value,
                     low=_number(entry.get("ci_low")),
                     high=_number(entry.get("ci_high")),
@@ -85,6 +91,14 @@ def scores(folder: Folder) -> list[Score]:
             )
     rows = {score.task: max(other.n for other in found if other.task == score.task) for score in found}
     return sorted(found, key=lambda score: (-rows[score.task], score.task))
+
+
+def titles(folder: Folder) -> dict[str, str]:
+    """Metric → its name for people, for the metrics of a run; empty where its scores cannot be read."""
+    try:
+        return {score.metric: score.title for score in scores(folder)}
+    except UserError:
+        return {}
 
 
 def _corrected(content: Mapping[str, Any], metric: str) -> Corrected | None:
@@ -118,13 +132,14 @@ class Change:
     """Run minus baseline in one metric, on the ``n`` rows that both have.
 
     Attributes:
+        unit: see ``Score``.
         base, run: means over these rows.
         low, high: 95% interval of the difference, paired, clustered by image; None for one image.
     """
 
     task: str
     metric: str
-    is_share: bool
+    unit: str
     base: float
     run: float
     difference: float
@@ -133,33 +148,28 @@ class Change:
     n: int
 
 
-def changes(
-    connection: Connection, run: Predictions, base: Predictions, pairing: Pairing, scores: Sequence[Score]
-) -> list[Change]:
-    """The change in each of ``scores`` that is a mean over rows (BLEU is not) and that both runs have.
+@cached(64)
+def changes(run: Folder, base: Folder, scores: tuple[Score, ...]) -> Sequence[Change]:
+    """The change in each of ``scores`` that is a mean over rows and that both runs have.
 
     Raises:
         UserError: a table is broken.
     """
-    wanted = [score for score in scores if is_mean(score.metric) and score.metric in run.metrics]
-    wanted = [score for score in wanted if score.metric in base.metrics]
+    known = set(open_predictions(run).metrics) & set(open_predictions(base).metrics)
+    wanted = [score for score in scores if score.mean_of_rows and score.metric in known]
     metrics = list(dict.fromkeys(score.metric for score in wanted))
     if not metrics:
         return []
-    now, before = (_values(connection, table, metrics) for table in (run, base))
+    now, before = _values(run, metrics), _values(base, metrics)
+    pairing = pair(run, base)
     found = [_change(pairing, before[score.metric], now[score.metric], score) for score in wanted]
     return [change for change in found if change]
 
 
-def is_mean(metric: str) -> bool:
-    """Whether a corpus score is the mean of its rows' scores."""
-    return "bleu" not in metric
-
-
-def _values(connection: Connection, table: Predictions, metrics: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+def _values(run: Folder, metrics: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Metric → (rows,) its values, NaN where it does not apply."""
     columns = ", ".join(f"coalesce({quoted(metric)}, 'nan')::DOUBLE" for metric in metrics)
-    found = fetch_table(connection, f"SELECT {columns} FROM read_parquet(?)", [table.path])
+    found = fetch_table(run.connection, f"SELECT {columns} FROM read_parquet(?)", [open_predictions(run).path])
     return {metric: column.to_numpy() for metric, column in zip(metrics, found.columns, strict=True)}
 
 
@@ -173,7 +183,7 @@ def _change(pairing: Pairing, before: NDArray[np.float64], now: NDArray[np.float
     return Change(
         task=score.task,
         metric=score.metric,
-        is_share=score.is_share,
+        unit=score.unit,
         base=float(old.mean()),
         run=float(new.mean()),
         difference=found.value,
@@ -195,15 +205,16 @@ class MetricExplanation:
 def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanation]:
     """What the metrics of the answer's task compared, as the evaluation's manifest sets them up.
 
-    Empty for an answer without references and for evaluations whose manifest does not hold the task.
-
-    Raises:
-        UserError: the manifest is gone, or its task is of another version.
+    Empty for an answer without references, and where the manifest does not hold the task or cannot be read:
+    the answer itself is still worth showing.
     """
     # The rules bring the metrics along: half a second, which only the sample page has to pay.
     from evalsuite.analysis.explain import RULES
 
-    spec = _tasks(folder).get(answer.task)
+    try:
+        spec = _tasks(folder).get(answer.task)
+    except UserError:
+        return []
     if spec is None or not answer.references:
         return []
     row = {
@@ -218,6 +229,7 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     return [MetricExplanation(tuple(names), text, matched) for (text, matched), names in found.items()]
 
 
+@cached(16)
 def _tasks(folder: Folder) -> Mapping[str, TaskSpec]:
     from evalsuite.analysis.results import load_specs
 

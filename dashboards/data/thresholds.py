@@ -1,14 +1,8 @@
-"""What is stored about the rows of a curated set, as far as one of its rules asks for it.
+"""Other thresholds over stored signals: what a rule would drop with another number, alone or with the other rules.
 
-The conditions come from the set's manifest. They pass ``curate.rules.expression`` and run in
-curation's own locked connection.
-
-The numbers that a set's rules compare with, and the rules with another one in place.
-
-Moving a rule's threshold over stored signals: what it would drop, alone or with others. Decodes nothing.
-
-What the other rules do is taken from the set's decisions; duplicates and contamination are not
-sought again.
+No image is decoded. The conditions come from the set's manifest; they pass ``curate.rules.expression`` and run
+in curation's own locked connection. What the other rules did is taken from the set's decisions: duplicates and
+contamination are not searched again.
 """
 
 from __future__ import annotations
@@ -28,12 +22,14 @@ from curate.rules.expression import parse_expression
 from curate.workspace import Workspace
 from dashboards.data.catalog import MAKE, Folder, manifest_of
 from dashboards.data.categorical import coded, read_columns
-from dashboards.data.curated import Fired
+from dashboards.data.curated import Case, cases_at, fired_rules
+from dashboards.data.engine import cached
 from evalsuite.statistics import Property
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe
 
 Mask = NDArray[np.bool_]
+_BINS = 60
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Facts:
-    """What one rule asks, in memory.
+    """What one rule asks for, in memory.
 
     Attributes:
         connection: locked, with the table ``facts``: a row per sample and image.
@@ -62,11 +58,12 @@ class Facts:
     position: NDArray[np.int64]
 
 
+@cached(8)
 def read_rules(folder: Folder) -> Rules:
     """The rules in the set's manifest.
 
     Raises:
-        UserError: there are none, or they are of another version.
+        UserError: it holds none, or those of another version.
     """
     recorded = manifest_of(folder).get("recipe")
     if not isinstance(recorded, Mapping):
@@ -76,17 +73,18 @@ def read_rules(folder: Folder) -> Rules:
     return Rules(tuple(check_rules(all_rules(recipe), scores)), column_types(scores), recipe)
 
 
-def load_facts(folder: Folder, rules: Rules, name: str) -> Facts:
-    """Read what a rule asks: its columns only, so that only their tables are joined.
+@cached(4)
+def load_facts(folder: Folder, rule: str) -> Facts:
+    """Read the columns that a rule asks for, so that only their tables are joined.
 
     Raises:
         UserError: the stored signals cannot be read.
     """
-    space = Workspace(folder.path)
-    connection = duckdb.connect(":memory:", config={"temp_directory": str(space.work / "spilled")})
+    rules, workspace = read_rules(folder), Workspace(folder.path)
+    connection = duckdb.connect(":memory:", config={"temp_directory": str(workspace.work / "spilled")})
     try:
-        create_views(connection, space, rules.recipe.losses)
-        create_facts(connection, rules.of(name).expression.columns)
+        create_views(connection, workspace, rules.recipe.losses)
+        create_facts(connection, rules.of(rule).expression.columns)
         lock(connection)
     except duckdb.Error as error:
         raise UserError(f"{folder.path}: its signals cannot be read: {str(error).splitlines()[0]}") from error
@@ -126,7 +124,7 @@ class Threshold:
     Attributes:
         rule, action, when: the rule, and its condition as the recipe has it.
         place: which of the numbers in ``when``, from 0.
-        left, sign, number: what is compared (checked SQL), how, and with what.
+        left, sign, number: what is compared (checked SQL), the comparison, and the number.
     """
 
     rule: str
@@ -148,10 +146,13 @@ class Threshold:
         return f"{self.when[: found.start(1)]}{number:.6g}{self.when[found.end(1) :]}"
 
 
-def movable(rules: Sequence[CheckedRule]) -> list[Threshold]:
-    """Every number that can be moved, in recipe order. Conditions that need the written SQL to guess are left out."""
+def thresholds(folder: Folder) -> list[Threshold]:
+    """Every number of a set's rules that can be moved, in recipe order.
+
+    Conditions whose numbers cannot be matched to the recipe's text for certain are left out.
+    """
     found = []
-    for rule in rules:
+    for rule in read_rules(folder).checked:
         compared = [match for text in rule.expression.thresholds if (match := _COMPARISON.fullmatch(text))]
         written = [float(match.group(1)) for match in _NUMBER.finditer(rule.expression.text)]
         if [float(match["number"]) for match in compared] != written:
@@ -161,9 +162,6 @@ def movable(rules: Sequence[CheckedRule]) -> list[Threshold]:
             for place, (match, number) in enumerate(zip(compared, written, strict=True))
         ]
     return found
-
-
-_BINS = 60
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Rest:
+class OtherDecisions:
     """What stays as it is when one rule moves.
 
     Attributes:
@@ -213,8 +211,10 @@ class Rest:
         return int((~(dropped | self.others | self.must_drop) | self.must_keep).sum())
 
 
-def read_rest(folder: Folder, rules: Rules, fired: Fired, moved: str) -> Rest:
-    """What the rules other than ``moved`` and the reviewers say; raises UserError for a broken table."""
+@cached(4)
+def other_decisions(folder: Folder, moved: str) -> OtherDecisions:
+    """What the rules other than ``moved`` and the reviewers decided; raises UserError for a broken table."""
+    rules, fired = read_rules(folder), fired_rules(folder)
     rows = read_columns(Workspace(folder.path).samples, ["source", "forced"])
     others = np.zeros(len(fired.position), dtype=bool)
     for rule in rules.checked:
@@ -222,64 +222,86 @@ def read_rest(folder: Folder, rules: Rules, fired: Fired, moved: str) -> Rest:
             others |= fired.mask(rule.name)
     decided = coded(rows["forced"])
     keep, drop = (decided.codes == _place(decided, word) for word in ("keep", "drop"))
-    return Rest(keep, drop, others, coded(rows["source"]))
+    return OtherDecisions(keep, drop, others, coded(rows["source"]))
 
 
 def _place(known: Property, value: str) -> int:
     return known.values.index(value) if value in known.values else -1
 
 
-def preview(rules: Rules, facts: Facts, fired: Fired, rest: Rest, threshold: Threshold, number: float) -> Preview:
-    """Counts with ``number`` in place of the recipe's; raises UserError if that is no condition."""
-    moved = parse_expression(threshold.moved(number), rules.types, f"rule {threshold.rule!r}")
+@cached(256)
+def preview(folder: Folder, threshold: Threshold, number: float) -> Preview:
+    """Counts with ``number`` in place of the recipe's; raises UserError if that is not a condition."""
+    facts, fired, others = (
+        load_facts(folder, threshold.rule),
+        fired_rules(folder),
+        other_decisions(folder, threshold.rule),
+    )
+    moved = parse_expression(threshold.moved(number), read_rules(folder).types, f"rule {threshold.rule!r}")
     before, now = fired.mask(threshold.rule), fires(facts, moved.sql, fired.position)
     drops = threshold.action == "drop"
-    names = np.argsort(np.array(rest.source.values))
+    names = np.argsort(np.array(others.source.values))
     counts = [
-        np.bincount(rest.source.codes, weights, minlength=len(names)).astype(int) for weights in (None, before, now)
+        np.bincount(others.source.codes, weights, minlength=len(names)).astype(int) for weights in (None, before, now)
     ]
     return Preview(
         rows=len(now),
         fires=(int(before.sum()), int(now.sum())),
-        alone=int((now & ~rest.others).sum()),
-        kept=(rest.kept(before & drops), rest.kept(now & drops)),
-        by_source=tuple((rest.source.values[at], *(int(count[at]) for count in counts)) for at in names),
+        alone=int((now & ~others.others).sum()),
+        kept=(others.kept(before & drops), others.kept(now & drops)),
+        by_source=tuple((others.source.values[at], *(int(count[at]) for count in counts)) for at in names),
     )
 
 
-def values(facts: Facts, threshold: Threshold) -> NDArray[np.float64]:
-    """(facts,) what the threshold compares, NaN where it is not known."""
+@cached(4)
+def threshold_values(folder: Folder, threshold: Threshold) -> NDArray[np.float64]:
+    """(facts,) what the threshold compares, one value per row and image; NaN where it is unknown."""
+    facts = load_facts(folder, threshold.rule)
     sql = f"SELECT ({threshold.left})::DOUBLE AS value FROM facts ORDER BY position, image_no"
     return np.ma.filled(np.ma.asarray(column_of(facts.connection, sql), dtype=np.float64), np.nan)
 
 
-def histogram(found: NDArray[np.float64]) -> Histogram:
-    """Sixty bins over the known values."""
+@cached(32)
+def histogram(folder: Folder, threshold: Threshold) -> Histogram:
+    """Distribution of what a threshold compares: sixty bins over the known values."""
+    found = threshold_values(folder, threshold)
     known = found[np.isfinite(found)]
     counts, edges = np.histogram(known, bins=_BINS) if len(known) else (np.zeros(1, int), np.array([0.0, 1.0]))
     return Histogram(edges, counts, len(found) - len(known))
 
 
-def distinct(found: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+@cached(4)
+def _distinct_values(folder: Folder, threshold: Threshold) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The different known values, ascending, and where each occurs first.
 
-    One image has many questions: different values show more than the same image again.
+    An image may have many questions: different values show more than the same image several times.
     """
+    found = threshold_values(folder, threshold)
     known = np.flatnonzero(~np.isnan(found))
     different, first = np.unique(found[known], return_index=True)
     return different, known[first]
 
 
-def nearest_rows(
-    facts: Facts, sorted_values: tuple[NDArray[np.float64], NDArray[np.int64]], number: float, count: int
+def positions_near(
+    folder: Folder, threshold: Threshold, number: float, count: int
 ) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    """(position, value) of the samples nearest below, and nearest at or above, ``number``; nearest first.
-
-    Args:
-        sorted_values: see ``distinct``.
-    """
-    different, first = sorted_values
+    """(position, value) of the samples nearest below, and nearest at or above, ``number``; nearest first."""
+    position = load_facts(folder, threshold.rule).position
+    different, first = _distinct_values(folder, threshold)
     line = int(np.searchsorted(different, number))
     sides = range(line - 1, max(line - count, 0) - 1, -1), range(line, min(line + count, len(different)))
-    below, above = ([(int(facts.position[first[at]]), float(different[at])) for at in side] for side in sides)
+    below, above = ([(int(position[first[at]]), float(different[at])) for at in side] for side in sides)
+    return below, above
+
+
+Valued = Sequence[tuple[Case, float]]  # rows with what a threshold compares
+
+
+@cached(256)
+def rows_near(folder: Folder, threshold: Threshold, number: float, count: int) -> tuple[Valued, Valued]:
+    """Rows just below, and at or just above, a number; raises UserError for a broken table."""
+    below, above = (
+        list(zip(cases_at(folder, [place for place, _ in side]), [value for _, value in side], strict=True))
+        for side in positions_near(folder, threshold, number, count)
+    )
     return below, above

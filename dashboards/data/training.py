@@ -1,11 +1,8 @@
-"""Loss curves of training runs: over steps, and over epochs by source.
-
-The loss of every training row, in memory: which sources are hard, and which rows.
-"""
+"""Losses of training runs: over steps, over epochs by source, and of every row: which are hard to learn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +11,18 @@ from numpy.typing import NDArray
 
 from dashboards.data.catalog import Folder, manifest_of
 from dashboards.data.categorical import coded
-from dashboards.data.engine import Connection, fetch, fetch_table
+from dashboards.data.engine import cached, fetch, fetch_table
 from evalsuite.statistics import Property
 
-_POINTS = 600
+LOSSES = "losses.parquet"
+_POINTS = 600  # of a stage's curve
 
 
 @dataclass(frozen=True)
 class LossPoint:
     """Mean loss (nats per trained token) of the logged steps that fall on one point of the curve.
 
-    ``step`` counts on over the stages; in the file each stage starts anew.
+    ``step`` counts on over the stages; in the file each stage starts at 1 again.
     """
 
     stage: str
@@ -33,14 +31,15 @@ class LossPoint:
     loss: float
 
 
-def loss_curve(connection: Connection, folder: Folder) -> list[LossPoint]:
+@cached(64)
+def loss_curve(folder: Folder) -> Sequence[LossPoint]:
     """The curve of ``metrics.jsonl``, averaged down to at most 600 points a stage.
 
     Raises:
         UserError: the file is unreadable.
     """
     rows = fetch(
-        connection,
+        folder.connection,
         """
         WITH logged AS (
             SELECT coalesce(stage, 0) AS stage, step, epoch, loss
@@ -81,16 +80,14 @@ class EpochLoss:
     rows: int
 
 
-LOSSES = "losses.parquet"
-
-
-def losses_over_epochs(connection: Connection, folder: Folder) -> list[EpochLoss]:
+@cached(64)
+def losses_over_epochs(folder: Folder) -> Sequence[EpochLoss]:
     """Mean loss per source and epoch, in order of epochs; raises UserError for a broken table."""
     sql = """
         SELECT source, dense_rank() OVER (ORDER BY stage, epoch) AS epoch, mean, rows FROM (
             SELECT source, stage, epoch, avg(loss) AS mean, count(*) AS rows FROM read_parquet(?) GROUP BY ALL)
         ORDER BY epoch, source"""
-    return [EpochLoss(**row) for row in fetch(connection, sql, [folder.file(LOSSES)])]
+    return [EpochLoss(**row) for row in fetch(folder.connection, sql, [folder.file(LOSSES)])]
 
 
 @dataclass(frozen=True)
@@ -138,8 +135,9 @@ class RowLosses:
         return np.flatnonzero(self.source.codes == code)
 
 
-def read_losses(connection: Connection, folder: Folder) -> RowLosses:
-    """Read a run's losses once; raises UserError for a broken table."""
+@cached(4)
+def row_losses(folder: Folder) -> RowLosses:
+    """The loss of every row of a run; raises UserError for a broken table."""
     # A hash stands for the id, which makes grouping twice as fast: two of a million ids share
     # one in a run of forty million.
     sql = """
@@ -147,7 +145,7 @@ def read_losses(connection: Connection, folder: Folder) -> RowLosses:
                arg_min(loss, stage * 1000000000::BIGINT + epoch)::DOUBLE AS first,
                arg_max(loss, stage * 1000000000::BIGINT + epoch)::DOUBLE AS last, sum(tokens)::BIGINT AS tokens
         FROM read_parquet(?, file_row_number = true) GROUP BY hash(sample_id)"""
-    found = fetch_table(connection, sql, [folder.file(LOSSES)])
+    found = fetch_table(folder.connection, sql, [folder.file(LOSSES)])
     place, last = found["place"].to_numpy(), found["last"].to_numpy()
     order = np.lexsort((place, -last))
     source = coded(found["source"])
@@ -157,19 +155,19 @@ def read_losses(connection: Connection, folder: Folder) -> RowLosses:
     )  # fmt: skip
 
 
-def highest(
-    connection: Connection, folder: Folder, losses: RowLosses, source: str, offset: int, count: int
-) -> list[Loss]:
+@cached(64)
+def highest_losses(folder: Folder, source: str, offset: int, count: int) -> Sequence[Loss]:
     """A page of the rows with the highest last loss; raises UserError for a broken table.
 
     Args:
         source: '' takes all.
     """
+    losses = row_losses(folder)
     rows = losses.of(source)[offset : offset + count]
     sql = """
         SELECT file_row_number AS place, sample_id FROM read_parquet(?, file_row_number = true)
         WHERE file_row_number IN (SELECT unnest(?))"""
-    named = fetch(connection, sql, [folder.file(LOSSES), losses.place[rows].tolist()])
+    named = fetch(folder.connection, sql, [folder.file(LOSSES), losses.place[rows].tolist()])
     ids = {row["place"]: row["sample_id"] for row in named}
     return [
         Loss(
@@ -180,11 +178,13 @@ def highest(
     ]  # fmt: skip
 
 
-def by_source(losses: RowLosses) -> list[SourceLoss]:
-    """Losses per source, the hardest source first."""
+@cached(64)
+def losses_by_source(folder: Folder) -> Sequence[SourceLoss]:
+    """Losses per source, the hardest source first; raises UserError for a broken table."""
+    losses = row_losses(folder)
     found = []
     for code, source in enumerate(losses.source.values):
         last = losses.last[losses.source.codes == code]
         median, p95 = np.quantile(last, [0.5, 0.95])
         found.append(SourceLoss(source, len(last), float(last.mean()), float(median), float(p95)))
-    return sorted(found, key=lambda one: (-one.mean, one.source))
+    return sorted(found, key=lambda source: (-source.mean, source.source))

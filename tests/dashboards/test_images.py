@@ -15,10 +15,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from dashboards import images
-from dashboards import images as store
 from dashboards.data.catalog import Folder, scan
 from dashboards.images import (
-    _FILE_LIMITS,
     REASONS,
     NoImageError,
     cached,
@@ -216,7 +214,7 @@ def test_pixel_cap_holds_before_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_byte_cap(own: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_LIMITS", _FILE_LIMITS.model_copy(update={"max_bytes": 10}))
+    monkeypatch.setattr(images, "_LIMITS", images._LIMITS.model_copy(update={"max_bytes": 10}))
     assert REASONS["too_large"] in client.get(_url_of_first(own)).text
 
 

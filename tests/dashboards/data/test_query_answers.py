@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dashboards.data.answers import answers_at, answers_of, count_outcomes, filter_values, matching_rows
-from dashboards.data.engine import Connection
-from dashboards.data.filters import OUTCOMES, FilterSpec
-from dashboards.data.predictions import Pairing, Predictions, open_predictions, pair, read_row_index
+from dashboards.data.catalog import Folder
+from dashboards.data.filters import OUTCOMES, FilterSpec, View
+from dashboards.data.predictions import open_predictions
+from winnow.errors import UserError
 
 specs = st.builds(
     FilterSpec,
@@ -38,32 +41,18 @@ specs = st.builds(
 )
 
 
-def _paths(data: Path) -> tuple[str, str]:
-    return tuple(str(data / "evals" / name / "predictions.parquet") for name in ("demo-tuned", "demo-base"))  # type: ignore[return-value]
-
-
 @pytest.fixture(scope="module")
-def tables(data: Path, connection: Connection) -> tuple[Predictions, Predictions]:
-    run, base = _paths(data)
-    return open_predictions(connection, run), open_predictions(connection, base)
-
-
-@pytest.fixture(scope="module")
-def frames(data: Path) -> pd.DataFrame:
+def frames(tuned: Folder, base: Folder) -> pd.DataFrame:
     """Both runs side by side, with ``correct`` and ``base_correct`` (object, None where undefined)."""
-    run, base = (pd.read_parquet(path) for path in _paths(data))
+    run, before = (pd.read_parquet(folder.path / "predictions.parquet") for folder in (tuned, base))
     run["row"] = np.arange(len(run))
-    for frame in (run, base):
+    for frame in (run, before):
         frame["correct"] = [
             False if status != "ok" else None if pd.isna(score) else bool(score >= 0.5)
             for status, score in zip(frame["status"], frame["accuracy"], strict=True)
         ]
-    base = base[["sample_id", "task", "correct"]].rename(columns={"correct": "base_correct"})
-    return run.merge(base, on=["sample_id", "task"], how="left")
-
-
-def _pairing(connection: Connection, run: Predictions, base: Predictions) -> Pairing:
-    return pair(read_row_index(connection, run), read_row_index(connection, base))
+    before = before[["sample_id", "task", "correct"]].rename(columns={"correct": "base_correct"})
+    return run.merge(before, on=["sample_id", "task"], how="left")
 
 
 def _oracle(frame: pd.DataFrame, spec: FilterSpec) -> list[int]:
@@ -118,42 +107,34 @@ def _in_slice(row: dict, term: str) -> bool:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=specs)
-def test_rows_of_a_view(
-    spec: FilterSpec, tables: tuple[Predictions, Predictions], frames: pd.DataFrame, connection: Connection
-) -> None:
-    rows = matching_rows(connection, tables[0], _pairing(connection, *tables), spec)
-    assert rows.dtype == np.int32
+def test_rows_of_a_view(spec: FilterSpec, tuned: Folder, base: Folder, frames: pd.DataFrame) -> None:
+    rows = matching_rows(View(spec, tuned, base))
+    assert rows.dtype == np.int32 and not rows.flags.writeable
     assert rows.tolist() == _oracle(frames, spec)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=specs)
-def test_outcome_counts(
-    spec: FilterSpec, tables: tuple[Predictions, Predictions], frames: pd.DataFrame, connection: Connection
-) -> None:
-    from dataclasses import replace
-
-    counts = count_outcomes(connection, tables[0], _pairing(connection, *tables), spec)
+def test_outcome_counts(spec: FilterSpec, tuned: Folder, base: Folder, frames: pd.DataFrame) -> None:
+    counts = count_outcomes(View(spec, tuned, base))
     assert counts == {outcome: len(_oracle(frames, replace(spec, outcome=outcome))) for outcome in OUTCOMES}
 
 
-def test_without_a_baseline_nothing_is_fixed_or_broken(
-    tables: tuple[Predictions, Predictions], connection: Connection
-) -> None:
-    counts = count_outcomes(connection, tables[0], None, FilterSpec())
+def test_without_a_baseline_nothing_is_fixed_or_broken(tuned: Folder) -> None:
+    counts = count_outcomes(View(FilterSpec(), tuned, None))
     assert counts["Fixed"] == counts["Broken"] == 0
+    assert matching_rows(View(FilterSpec(outcome="Fixed"), tuned, None)).tolist() == []
     assert counts["Wrong"] + counts["Right"] == 40 + sum(
-        answer.status != "ok" for answer in answers_at(connection, tables[0], None, range(40, 48))
+        answer.status != "ok" for answer in answers_at(tuned, None, tuple(range(40, 48)))
     )
 
 
-def test_a_page_comes_in_the_order_asked_for(tables: tuple[Predictions, Predictions], connection: Connection) -> None:
-    answers = answers_at(connection, *tables, [7, 3, 41, 0])
+def test_a_page_comes_in_the_order_asked_for(tuned: Folder, base: Folder) -> None:
+    answers = answers_at(tuned, base, (7, 3, 41, 0))
     assert [answer.row for answer in answers] == [7, 3, 41, 0]
-    stored = pd.read_parquet(tables[0].path)
-    said = pd.read_parquet(tables[1].path)
+    stored, other = (pd.read_parquet(folder.path / "predictions.parquet") for folder in (tuned, base))
     for answer in answers:
-        row, before = stored.iloc[answer.row], said.iloc[answer.row]
+        row, before = stored.iloc[answer.row], other.iloc[answer.row]
         assert (answer.sample_id, answer.question, answer.raw) == (row["sample_id"], row["question"], row["raw"])
         assert list(answer.references) == list(row["references"])
         assert answer.base_extracted == (before["raw"] if before["extracted"] is None else before["extracted"])
@@ -164,43 +145,63 @@ def test_a_page_comes_in_the_order_asked_for(tables: tuple[Predictions, Predicti
     assert caption.task == "caption" and set(caption.scores) == {"bleu_4", "cider"}
 
 
-def test_answers_of_one_sample(tables: tuple[Predictions, Predictions], connection: Connection) -> None:
-    (answer,) = answers_of(connection, tables[0], "easy_vqa/test/3")
+def test_answers_of_one_sample(tuned: Folder) -> None:
+    (answer,) = answers_of(tuned, "easy_vqa/test/3")
     assert answer.row == 3
-    assert answers_of(connection, tables[0], "nope") == []
+    assert answers_of(tuned, "nope") == []
 
 
-def test_filter_values(tables: tuple[Predictions, Predictions], connection: Connection) -> None:
-    stored = pd.read_parquet(tables[1].path)
-    values = filter_values(connection, tables[1])
+def test_filter_values(base: Folder) -> None:
+    stored = pd.read_parquet(base.path / "predictions.parquet")
+    values = filter_values(base)
     for column in ("task", "status", "slice_question_type", "slice_answer_type"):
         assert values[column] == sorted(stored[column].dropna().unique())
 
 
-def test_metric_columns_are_found_and_seconds_is_none(tables: tuple[Predictions, Predictions]) -> None:
-    assert tables[0].metrics == ("accuracy", "vqa_accuracy", "bleu_4", "cider")
-    assert tables[0].correctness == ("accuracy", "vqa_accuracy")
+def test_metric_columns_are_those_that_say_what_is_right(tuned: Folder) -> None:
+    table = open_predictions(tuned)
+    assert table.metrics == ("accuracy", "vqa_accuracy", "bleu_4", "cider")
+    assert dict(table.headlines) == {"vqa": "accuracy", "caption": "cider"}
+
+
+def _folder(root: Path, frame: pd.DataFrame, headlines: dict[str, str] | None = None) -> Folder:
+    path = root / "evals" / "run"
+    path.mkdir(parents=True)
+    frame.to_parquet(path / "predictions.parquet")
+    tasks = {task: {"headline": metric} for task, metric in (headlines or {}).items()}
+    (path / "scores.json").write_text(json.dumps({"tasks": tasks}))
+    return Folder("evals", "run", path, "f")
+
+
+def test_a_tasks_headline_says_what_is_right_and_else_the_first_metric_that_judges_the_row(tmp_path: Path) -> None:
+    rows = {"sample_id": list("abcd"), "task": ["one", "two", "three", "one"], "question": "q", "raw": "x",
+            "extracted": "x", "status": ["ok"] * 3 + ["unparsed"], "references": [["x"]] * 4}  # fmt: skip
+    frame = pd.DataFrame(rows).assign(strict=0.0, loose=1.0)
+    frame["strict_right"] = pd.array([False, False, None, False], "boolean")
+    frame["loose_right"] = pd.array([True, True, True, None], "boolean")
+    folder = _folder(tmp_path, frame, {"one": "loose", "two": "strict", "three": "no such metric"})
+    assert [answer.correct for answer in answers_at(folder, None, (0, 1, 2, 3))] == [True, False, True, False]
 
 
 def test_a_table_without_metrics_or_slices_still_shows(tmp_path: Path) -> None:
-    from dashboards.data.engine import connect
-
     frame = pd.DataFrame(
         {"sample_id": ["a", "b"], "task": "t", "question": "q", "raw": ["x", None], "extracted": ["x", None],
          "status": ["ok", "failed"], "references": [["x"], ["y"]]}
     )  # fmt: skip
-    frame.to_parquet(tmp_path / "p.parquet")
-    connection = connect(tmp_path)
-    table = open_predictions(connection, str(tmp_path / "p.parquet"))
-    assert matching_rows(connection, table, None, FilterSpec(outcome="Wrong")).tolist() == [1]
-    (answer,) = answers_at(connection, table, None, [1])
+    folder = _folder(tmp_path, frame)
+    assert matching_rows(View(FilterSpec(outcome="Wrong"), folder, None)).tolist() == [1]
+    (answer,) = answers_at(folder, None, (1,))
     assert (answer.raw, answer.correct, answer.images, answer.scores) == ("", False, (), {})
 
 
 def test_a_table_that_lacks_columns_is_a_sentence(tmp_path: Path) -> None:
-    from dashboards.data.engine import connect
-    from winnow.errors import UserError
-
-    pd.DataFrame({"sample_id": ["a"], "task": "t"}).to_parquet(tmp_path / "p.parquet")
+    folder = _folder(tmp_path, pd.DataFrame({"sample_id": ["a"], "task": "t"}))
     with pytest.raises(UserError, match="lacks the columns question, raw"):
-        open_predictions(connect(tmp_path), str(tmp_path / "p.parquet"))
+        open_predictions(folder)
+
+
+def test_an_evaluation_scored_before_right_answers_were_recorded_is_a_sentence(tmp_path: Path) -> None:
+    columns = ("sample_id", "question", "raw", "extracted", "status")
+    frame = pd.DataFrame({name: ["x"] for name in columns} | {"task": "t", "references": [["x"]], "accuracy": 1.0})
+    with pytest.raises(UserError, match=r"score it again with `evalsuite score .*run`"):
+        open_predictions(_folder(tmp_path, frame, {"t": "accuracy"}))

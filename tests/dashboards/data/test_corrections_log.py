@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import multiprocessing
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import filelock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,18 +25,19 @@ from dashboards.data.reviews import (
 )
 from winnow.corrections import Action, Correction, read_corrections
 from winnow.errors import UserError
+from winnow.files import locked
 
-SUBJECT = ReviewTarget("evals", "set/test/1", "hash", "what is it?", ("red", "blue"), "run-a")
+TARGET = ReviewTarget("evals", "set/test/1", "hash", "what is it?", ("red", "blue"), "run-a")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def _line(number: int, action: Action = "keep", reviewer: str = "ann", **more: object) -> Correction:
+def correction(number: int, action: Action = "keep", reviewer: str = "ann", **more: object) -> Correction:
     values = {"correction_id": str(number), "sample_id": "s", "content_hash": "h", "action": action}
     return Correction.model_validate({**values, "reviewer": reviewer, "at": START + timedelta(minutes=number), **more})
 
 
 def test_a_decision_is_a_line_that_curation_reads(tmp_path: Path) -> None:
-    line = decide(SUBJECT, "relabel", " ann ", new=" green ", tags=("x",), note=" why ")
+    line = decide(TARGET, "relabel", " ann ", new=" green ", tags=("x",), note=" why ")
     path = append(tmp_path, line)
     assert json.loads(path.read_text()) | {"at": 0} == {
         "correction_id": line.correction_id, "sample_id": "set/test/1", "content_hash": "hash", "field": "answer",
@@ -48,7 +49,7 @@ def test_a_decision_is_a_line_that_curation_reads(tmp_path: Path) -> None:
 
 def _append_many(folder: Path, worker: int) -> None:
     for number in range(50):
-        append(folder, _line(worker * 1000 + number))
+        append(folder, correction(worker * 1000 + number))
 
 
 def test_reviewers_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -66,34 +67,35 @@ def test_a_decision_is_locked_and_on_disk_before_the_page_answers(
     synced: list[bytes] = []
 
     def fsync(descriptor: int) -> None:
-        path = tmp_path / file_name(_line(1).reviewer)
+        path = tmp_path / file_name(correction(1).reviewer)
         synced.append(path.read_bytes())
-        with path.open("rb") as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = path.with_name(f"{path.name}.lock")
+        with pytest.raises(filelock.Timeout), locked(lock, wait=False):
+            pytest.fail("another writer got in between")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    path = append(tmp_path, _line(1))
+    path = append(tmp_path, correction(1))
     assert synced == [path.read_bytes()], "one sync, after the whole line"
 
 
 def test_a_line_cut_short_does_not_swallow_the_next(tmp_path: Path) -> None:
-    path = append(tmp_path, _line(1))
+    path = append(tmp_path, correction(1))
     path.write_bytes(path.read_bytes() + b'{"correction_id": "2", "sam')
-    append(tmp_path, _line(3))
+    append(tmp_path, correction(3))
     assert [line.correction_id for line in read_corrections(tmp_path)] == ["1", "3"]
 
 
 def test_a_whole_line_without_an_end_is_kept(tmp_path: Path) -> None:
-    path = append(tmp_path, _line(1))
+    path = append(tmp_path, correction(1))
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
-    append(tmp_path, _line(2))
+    append(tmp_path, correction(2))
     assert [line.correction_id for line in read_corrections(tmp_path)] == ["1", "2"]
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="nothing was recorded"):
-        append(tmp_path / "file", _line(1))
+        append(tmp_path / "file", correction(1))
 
 
 @given(st.text(), st.text())
@@ -108,14 +110,14 @@ def test_names_give_safe_and_different_files(one: str, other: str) -> None:
 )
 def test_incomplete_decisions_are_refused(action: Action, new: str | None, reviewer: str) -> None:
     with pytest.raises(UserError):
-        decide(SUBJECT, action, reviewer, new=new)
+        decide(TARGET, action, reviewer, new=new)
 
 
 def test_states() -> None:
     lines = [
-        _line(1, "keep"), _line(2, "drop"), _line(3, "keep", "bob"),
-        _line(4, "tag", tags=("a",)), _line(5, "tag", "bob", tags=("b",)),
-        _line(6, "ambiguous"), _line(7, "undo", undoes="6"),
+        correction(1, "keep"), correction(2, "drop"), correction(3, "keep", "bob"),
+        correction(4, "tag", tags=("a",)), correction(5, "tag", "bob", tags=("b",)),
+        correction(6, "ambiguous"), correction(7, "undo", undoes="6"),
     ]  # fmt: skip
     states = {decision.line.correction_id: decision.state for decision in decisions_of(lines)}
     assert states == {"1": "superseded", "2": "conflict", "3": "conflict", "4": "active", "5": "active", "6": "undone"}
@@ -123,7 +125,7 @@ def test_states() -> None:
 
 
 def test_undo_takes_back_the_reviewers_own_last_line(tmp_path: Path) -> None:
-    for line in (_line(1, "keep"), _line(2, "drop", "bob", sample_id="t")):
+    for line in (correction(1, "keep"), correction(2, "drop", "bob", sample_id="t")):
         append(tmp_path, line)
     last = last_of(read_decisions(tmp_path), "ann ")
     assert last is not None and last.correction_id == "1"
@@ -136,8 +138,8 @@ def test_undo_takes_back_the_reviewers_own_last_line(tmp_path: Path) -> None:
 
 def test_tags_are_counted_by_sample() -> None:
     lines = [
-        _line(1, "tag", tags=("a",)), _line(2, "tag", tags=("a", "b")), _line(3, "tag", "bob", tags=("a",)),
-        _line(4, "tag", sample_id="t", tags=("a",)),
+        correction(1, "tag", tags=("a",)), correction(2, "tag", tags=("a", "b")),
+        correction(3, "tag", "bob", tags=("a",)), correction(4, "tag", sample_id="t", tags=("a",)),
     ]  # fmt: skip
     decisions = decisions_of(lines)
     assert tag_counts(decisions) == {"a": 2, "b": 1}

@@ -7,18 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboards.data.catalog import scan
+from dashboards.data.answers import answers_of
+from dashboards.data.catalog import Folder, scan
 from dashboards.data.comparison import MOST_RESAMPLED, mean_difference
-from dashboards.data.engine import Connection
-from dashboards.data.predictions import Pairing, Predictions, open_predictions, pair, read_row_index
-from dashboards.data.scores import changes, headline, scores
-from dashboards.data.training import loss_curve
+from dashboards.data.scores import changes, headline, metric_explanations, scores
 from evalsuite.statistics import cluster_codes, mean_sums, paired_difference
+from evalsuite.tasks.spec import load_spec
+from tests.dashboards.folders import with_task
 from winnow.errors import UserError
-
-
-def _pairing(connection: Connection, run: Predictions, base: Predictions) -> Pairing:
-    return pair(read_row_index(connection, run), read_row_index(connection, base))
 
 
 def test_scores_are_those_of_the_evaluation(data: Path) -> None:
@@ -53,15 +49,11 @@ def test_unreadable_scores_are_a_sentence(own: Path) -> None:
         scores(folder)
 
 
-def test_change_is_the_paired_difference_of_the_evaluation_package(data: Path, connection: Connection) -> None:
+def test_change_is_the_paired_difference_of_the_evaluation_package(tuned: Folder, base: Folder) -> None:
     """Same rows, same clusters, same order, same seed: the very same interval."""
-    catalog = scan(data)
-    run, base = catalog.find("evals", "demo-tuned"), catalog.find("evals", "demo-base")
-    assert run and base
-    tables = [open_predictions(connection, folder.file("predictions.parquet")) for folder in (run, base)]
-    accuracy = [score for score in headline(scores(run)) if score.metric == "accuracy"]
-    (change,) = changes(connection, *tables, _pairing(connection, *tables), accuracy)
-    frames = [pd.read_parquet(folder.path / "predictions.parquet").query("task == 'vqa'") for folder in (run, base)]
+    accuracy = [score for score in headline(scores(tuned)) if score.metric == "accuracy"]
+    (change,) = changes(tuned, base, tuple(accuracy))
+    frames = [pd.read_parquet(folder.path / "predictions.parquet").query("task == 'vqa'") for folder in (tuned, base)]
     clusters = cluster_codes([keys[0] for keys in frames[0]["image_keys"]])
     expected = paired_difference(mean_sums(frames[1]["accuracy"]), mean_sums(frames[0]["accuracy"]), clusters)
     assert change.n == 40
@@ -86,34 +78,14 @@ def test_the_closed_form_is_what_resampling_images_estimates() -> None:
     assert rows.se is not None and found.se is not None and rows.se < 0.9 * found.se, "images are what is independent"
 
 
-def test_bleu_is_no_mean_and_gets_no_difference(data: Path, connection: Connection) -> None:
-    catalog = scan(data)
-    run, base = catalog.find("evals", "demo-tuned"), catalog.find("evals", "demo-base")
-    assert run and base
-    tables = [open_predictions(connection, folder.file("predictions.parquet")) for folder in (run, base)]
-    found = changes(connection, *tables, _pairing(connection, *tables), scores(run))
+def test_a_metric_that_is_not_the_mean_of_its_rows_gets_no_difference(tuned: Folder, base: Folder) -> None:
+    found = changes(tuned, base, tuple(scores(tuned)))
     assert {change.metric for change in found} == {"accuracy", "vqa_accuracy", "cider"}
 
 
-def test_loss_curve_keeps_every_step_of_a_short_run_and_counts_on_over_stages(
-    data: Path, connection: Connection
-) -> None:
-    folder = scan(data).find("runs", "demo")
-    assert folder
-    points = loss_curve(connection, folder)
-    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
-    assert [point.step for point in points] == list(range(1, 201))
-    assert [point.stage for point in points] == ["align"] * 50 + ["stage 2"] * 150
-    assert np.allclose([point.loss for point in points], [line["loss"] for line in lines])
-
-
-def test_long_curves_are_averaged_down_and_bad_lines_skipped(own: Path) -> None:
-    from dashboards.data.engine import connect
-
-    lines = [json.dumps({"step": step, "epoch": 0.1, "loss": 1.0}) for step in range(5000)]
-    (own / "runs" / "demo" / "metrics.jsonl").write_text("\n".join(["not json", *lines, '{"step": 5000, "lo']))
-    folder = scan(own).find("runs", "demo")
-    assert folder
-    points = loss_curve(connect(own), folder)
-    assert 500 <= len(points) <= 600 and points[-1].step == 4999
-    assert all(point.loss == 1.0 for point in points)
+def test_metrics_are_explained_as_the_evaluation_explains_them(own: Path) -> None:
+    folder = with_task(own)
+    (answer,) = answers_of(folder, "easy_vqa/test/0")
+    found = metric_explanations(folder, answer)
+    assert {metric for read in found for metric in read.metrics} == set(load_spec("easy_vqa").metrics)
+    assert {(read.text, read.matched) for read in found} == {("2", "2 of 3")}

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboards.data.answers import answers_at, matching_rows
+from dashboards.data.catalog import scan
 from dashboards.data.engine import Connection, connect
-from dashboards.data.filters import FilterSpec, near_miss_sql
-from dashboards.data.predictions import open_predictions
+from dashboards.data.filters import FilterSpec, View, near_miss_sql
 
 _NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _SAID = "a an the The one two 2 dog dogs dog. buses bus house houses red, not yes TWO ! é"
@@ -88,16 +88,17 @@ def test_right_and_refused_answers_are_not_near(lookup: Connection) -> None:
     assert _ask(lookup, "the red", ["red"], status="truncated") == "spelling"
 
 
-def test_the_filter_finds_the_rows_that_carry_the_badge(data: Path, tmp_path: Path) -> None:
-    frame = pd.read_parquet(data / "evals" / "demo-base" / "predictions.parquet")
+def test_the_filter_finds_the_rows_that_carry_the_badge(own: Path) -> None:
+    path = own / "evals" / "demo-base" / "predictions.parquet"
+    frame = pd.read_parquet(path)
     wrong = frame.index[(frame["accuracy"] < 0.5) & (frame["status"] == "ok")][:4]
-    for place, said in zip(wrong, ("The {}!", "it is {}", "{}s", "nothing"), strict=True):
-        frame.at[place, "extracted"] = said.format(frame.at[place, "references"][0])
-    frame.to_parquet(tmp_path / "predictions.parquet")
-    connection = connect(tmp_path)
-    table = open_predictions(connection, str(tmp_path / "predictions.parquet"))
-    answers = answers_at(connection, table, None, range(len(frame)))
+    for place, answer in zip(wrong, ("The {}!", "it is {}", "{}s", "nothing"), strict=True):
+        frame.at[place, "extracted"] = answer.format(frame.at[place, "references"][0])
+    frame.to_parquet(path)
+    folder = scan(own).find("evals", "demo-base")
+    assert folder
+    answers = answers_at(folder, None, tuple(range(len(frame))))
     assert {"spelling", "containment", "plural"} <= {answer.near for answer in answers}
     for near in (("spelling",), ("plural", "containment")):
-        rows = matching_rows(connection, table, None, FilterSpec(near=near, outcome="All", order="As stored"))
+        rows = matching_rows(View(FilterSpec(near=near, outcome="All", order="As stored"), folder, None))
         assert rows.tolist() == [answer.row for answer in answers if answer.near in near]

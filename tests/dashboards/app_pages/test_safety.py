@@ -16,7 +16,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.dashboards.folders import HOSTILE
-from tests.dashboards.test_pages import _cards, _open, _texts
+from tests.dashboards.pages import cards, open_page, texts
 
 PAGES = ("overview", "failures", "sample", "slices", "compare", "training", "curation", "thresholds", "duplicates",
          "corrections")  # fmt: skip
@@ -107,21 +107,21 @@ def test_no_text_of_the_data_is_read_as_markdown(hostile: Path, monkeypatch: pyt
         "sample": {"id": "easy_vqa/test/3/0"}, "failures": {"outcome": "All", "where": f"place={HOSTILE}"},
         "curation": {"rule": HOSTILE, "why": HOSTILE},
     }.get(page, {})  # fmt: skip
-    app = _open(hostile, monkeypatch, page, **asked)
+    app = open_page(hostile, monkeypatch, page, **asked)
     read = _markdown_of(app)
     assert read and not [text for text in read if any(mark in text for mark in _MARKS)]
-    drawn = [*_texts(app), *(card["question"] for card in _cards(app)), *(str(frame.value) for frame in app.dataframe)]
+    drawn = [*texts(app), *(card["question"] for card in cards(app)), *(str(frame.value) for frame in app.dataframe)]
     drawn += [str(box.options) for box in app.selectbox]
     if page in ("failures", "sample", "training", "curation", "thresholds"):
         assert any("onerror" in text for text in drawn), "the page shows the text somewhere"
 
 
 def test_what_a_reviewer_wrote_is_no_markdown_either(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = _open(hostile, monkeypatch, "sample", id="easy_vqa/test/3/0", run="demo-tuned")
+    app = open_page(hostile, monkeypatch, "sample", id="easy_vqa/test/3/0", run="demo-tuned")
     app.text_input(key="reviewer").set_value(HOSTILE[:80]).run()
     app.button(key="tag_1").click().run()
     app.button(key="verdict_A").click().run()
-    assert any("onerror" in text for text in _texts(app))
+    assert any("onerror" in text for text in texts(app))
     for page in ("sample", "corrections"):
         app.switch_page(f"app_pages/{page}.py").run()
         assert not app.exception
@@ -140,7 +140,7 @@ def _with_rules(root: Path, rules: dict[str, dict[str, str]]) -> None:
 def test_the_text_of_a_rule_is_text(both: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     said = HOSTILE.replace("'", "''")
     _with_rules(both, {"blurry": {"when": f"sharpness < 40 AND source <> '{said}'", "action": "drop"}})
-    app = _open(both, monkeypatch, page, id="t/train/blurred", why="t/train/blurred", set="small")
+    app = open_page(both, monkeypatch, page, id="t/train/blurred", why="t/train/blurred", set="small")
     assert not [text for text in _markdown_of(app) if any(mark in text for mark in _MARKS)]
     if page in ("thresholds", "curation"):
         drawn = [*(code.value for code in app.code), *(str(frame.value.to_dict()) for frame in app.dataframe)]
@@ -158,9 +158,9 @@ def test_a_rule_that_is_no_condition_is_refused_and_run_nowhere(
     before = {path for path in both.rglob("*") if "cache" not in path.parts}
     _with_rules(both, {"blurry": {"when": when, "action": "drop"}})
     for page in ("thresholds", "curation"):
-        app = _open(both, monkeypatch, page, set="small", why="t/train/blurred")
+        app = open_page(both, monkeypatch, page, set="small", why="t/train/blurred")
         assert not app.exception and not app.slider
-        said = _texts(app)
+        said = texts(app)
         assert any("rule" in text and "blurry" in text for text in said), said
         assert not any("root:" in text for text in said)
     assert {path for path in both.rglob("*") if "cache" not in path.parts} == before
@@ -217,7 +217,7 @@ def both(small: Path, data: Path, tmp_path: Path) -> Path:
      "columns are missing", "signals are gone", "corrections are garbage", "scores are garbage"],
 )  # fmt: skip
 def test_folders_that_break_while_the_app_is_open(both: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    app = _open(both, monkeypatch, "overview")
+    app = open_page(both, monkeypatch, "overview")
     _damage(both, what)
     for page in PAGES:
         app.query_params["id"] = "t/train/30" if what == "signals are gone" else "easy_vqa/test/0"

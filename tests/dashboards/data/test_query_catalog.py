@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dashboards.data.catalog import find_folder, image_root, manifest_of, scan
+from dashboards.data.engine import columns_of
 from tests.dashboards.folders import build
 
 
@@ -82,8 +83,6 @@ def test_image_root_per_task_and_for_all(data: Path) -> None:
 
 
 def test_wildcards_in_a_folder_name_are_taken_literally(tmp_path: Path) -> None:
-    from dashboards.data.engine import columns_of, connect
-
     root = build(tmp_path / "a[1]*")
     folder = scan(root).find("evals", "demo-tuned")
-    assert folder and "sample_id" in columns_of(connect(root), folder.file("predictions.parquet"))
+    assert folder and "sample_id" in columns_of(folder.connection, folder.file("predictions.parquet"))

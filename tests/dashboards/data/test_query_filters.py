@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.data.filters import NEAR_MISSES, ORDERS, OUTCOMES, FilterSpec, conditions
+from dashboards.data.catalog import scan
+from dashboards.data.filters import NEAR_MISSES, NO_BASE, ORDERS, OUTCOMES, FilterSpec, conditions, resolve_filters
 from dashboards.data.predictions import STATUSES, Predictions
 
 _text = st.text(max_size=20)
@@ -29,7 +31,10 @@ specs = st.builds(
     order=st.sampled_from(ORDERS),
 )
 _TABLE = Predictions(
-    "p.parquet", frozenset({"sample_id", "question", "raw", "slice_question_type"}), ("accuracy",), ("accuracy",)
+    "p.parquet",
+    frozenset({"sample_id", "question", "raw", "slice_question_type"}),
+    ("accuracy",),
+    (("t'", "accuracy"),),
 )
 
 
@@ -73,3 +78,19 @@ def test_user_text_never_becomes_sql(spec: FilterSpec) -> None:
 def test_unknown_metric_and_missing_slice_column_are_ignored() -> None:
     where, values = conditions(FilterSpec(metric="1; DROP", below=0.5, answer_types=("x",), outcome="All"), _TABLE)
     assert (where, values) == ("true AND true", [])
+
+
+def test_names_resolve_and_unknown_ones_fall_back(data: Path) -> None:
+    catalog = scan(data)
+    newest = catalog.finished("evals")[0].name
+    other = catalog.finished("evals")[1].name
+    view = resolve_filters(catalog, FilterSpec(run="nope", base="../x"))
+    assert view and view.base and (view.run.name, view.base.name) == (newest, other)
+    view = resolve_filters(catalog, FilterSpec(run=other, base=other))
+    assert view and view.base and (view.run.name, view.base.name) == (other, newest)
+    view = resolve_filters(catalog, FilterSpec(base=NO_BASE))
+    assert view and view.base is None
+
+
+def test_no_evaluation_no_view(tmp_path: Path) -> None:
+    assert resolve_filters(scan(tmp_path), FilterSpec()) is None
