@@ -208,8 +208,8 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     Empty for an answer without references, and where the manifest does not hold the task or cannot be read:
     the answer itself is still worth showing.
     """
-    # The rules bring the metrics along: half a second, which only the sample page has to pay.
-    from evalsuite.analysis.explain import RULES
+    # Metrics take half a second to import, which only the sample page has to pay.
+    from evalsuite.metrics import METRICS
 
     try:
         spec = _tasks(folder).get(answer.task)
@@ -223,8 +223,8 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     }  # fmt: skip
     found: dict[tuple[str, str], list[str]] = {}
     for name, settings in spec.metrics.items():
-        if rule := RULES.get(settings.metric or name):
-            reading = rule(row, settings, name)
+        if read_row := METRICS[settings.metric or name].read_row:
+            reading = read_row(row, settings, name)
             found.setdefault((reading.text or "", reading.matched), []).append(name)
     return [MetricExplanation(tuple(names), text, matched) for (text, matched), names in found.items()]
 
