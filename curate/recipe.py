@@ -1,59 +1,24 @@
 """What ``curate run`` reads: one strict YAML file.
 
-What a curation recipe can say about reading sources and measuring signals.
-
-``exports:`` of a recipe, and the options of ``curate export``.
+One model for each section, in the order of the work: sources, remote images, signals, rules, duplicates,
+contamination, splits, exports; then the whole recipe.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from curate.signals.zero_shot import SHIPPED
 from winnow.recipe import StrictModel, load_recipe
 
-FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
-FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
-# Formats that hold the images themselves; the others can name them where they lie.
-SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
-
-
-class ExportSettings(StrictModel):
-    """One export.
-
-    Attributes:
-        to: the format.
-        out: the folder to make; null is ``exports/<format>`` in the curated folder.
-        images: ``path`` leaves images where they lie and names them there, ``copy`` puts them into
-            the export; null is the format's own way: ``copy`` for ``parquet``, ``webdataset`` and
-            ``imagefolder``, which always hold them, else ``path``.
-        shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
-    """
-
-    to: FormatName
-    out: Path | None = None
-    images: Literal["path", "copy"] | None = None
-    shard_megabytes: int = Field(default=500, ge=1, le=8000)
-
-    @model_validator(mode="after")
-    def _images_fit_the_format(self) -> ExportSettings:
-        if self.to in SELF_CONTAINED and self.images == "path":
-            raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
-        return self
-
-    @property
-    def copies(self) -> bool:
-        """Whether images go along."""
-        return self.to in SELF_CONTAINED or self.images == "copy"
-
-
 # Pillow itself refuses above this; a higher cap of ours would not help.
 _PILLOW_PIXEL_LIMIT = 178_956_970
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class SourceSettings(StrictModel):
@@ -207,9 +172,6 @@ class MeasureSettings(StrictModel):
         }
 
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-
-
 class Rule(StrictModel):
     """One rule of the policy.
 
@@ -228,20 +190,26 @@ class MatchSettings(StrictModel):
     Attributes:
         hash: which perceptual hash proposes pairs; ``both`` proposes what either finds.
         radius: largest Hamming distance of a proposed pair, in bits of 64.
-        confirm: largest mean absolute difference of the 16×16 colour thumbnails (0-255).
-        confirm_cell: largest difference of any one of the 256 cells (mean of its three channels,
+        max_mean_diff: largest mean absolute difference of the 16×16 colour thumbnails (0-255).
+        max_cell_diff: largest difference of any one of the 256 cells (mean of its three channels,
             0-255). A shape that moved changes few cells a lot, a re-encoded file all cells a little.
             It holds for images of 64 pixels and less, and falls with 1 / side for larger ones, whose
-            compression moves a cell less, down to what ``confirm_contrast`` allows.
-        confirm_contrast: the same in units of the image's contrast (standard deviation of its
+            compression moves a cell less, down to what ``max_contrast_diff`` allows.
+        max_contrast_diff: the same in units of the image's contrast (standard deviation of its
             thumbnail): two pages or forms differ in few words only, and their thumbnails are pale.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {
+        "confirm": "max_mean_diff",
+        "confirm_cell": "max_cell_diff",
+        "confirm_contrast": "max_contrast_diff",
+    }
+
     hash: Literal["phash", "dhash", "both"] = "both"
     radius: int = Field(default=8, ge=0, le=16)
-    confirm: float = Field(default=4.0, ge=0, le=255)
-    confirm_cell: float = Field(default=36.0, ge=0, le=255)
-    confirm_contrast: float = Field(default=0.5, ge=0)
+    max_mean_diff: float = Field(default=4.0, ge=0, le=255)
+    max_cell_diff: float = Field(default=36.0, ge=0, le=255)
+    max_contrast_diff: float = Field(default=0.5, ge=0)
 
 
 class DuplicateSettings(MatchSettings):
@@ -256,6 +224,35 @@ class DuplicateSettings(MatchSettings):
 
     scope: Literal["question", "image"] = "question"
     keep: tuple[Literal["pixels", "votes", "id"], ...] = ("pixels", "votes", "id")
+
+
+def benchmark_name(settings: SourceSettings) -> str:
+    """How an evaluation set is called in reports: ``source/split``, or the file's name."""
+    named = "/".join(part for part in (settings.source, settings.split) if part)
+    return named or Path(settings.location).stem
+
+
+class ContaminationSettings(MatchSettings):
+    """``contamination:`` in a recipe; adds the rule ``contaminated``.
+
+    Attributes:
+        against: evaluation sets, written like entries of ``sources:``.
+        questions: also record whether the evaluation set asks the same question about the image
+            (column ``contaminated_question``), and match rows without images by their question.
+            For rows with images the rule itself fires on the image.
+    """
+
+    against: list[SourceSettings] = Field(min_length=1)
+    questions: bool = True
+
+    @field_validator("against")
+    @classmethod
+    def _different_names(cls, against: list[SourceSettings]) -> list[SourceSettings]:
+        names = [benchmark_name(settings) for settings in against]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two evaluation sets are called {name!r}; set 'source' or 'split' of one")
+        return against
 
 
 class SplitSettings(StrictModel):
@@ -288,33 +285,39 @@ class SplitSettings(StrictModel):
         return shares
 
 
-def benchmark_name(settings: SourceSettings) -> str:
-    """How an evaluation set is called in reports: ``source/split``, or the file's name."""
-    named = "/".join(part for part in (settings.source, settings.split) if part)
-    return named or Path(settings.location).stem
+FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
+FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
+# Formats that hold the images themselves; the others can name them where they lie.
+SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
 
 
-class ContaminationSettings(MatchSettings):
-    """``contamination:`` in a recipe; adds the rule ``contaminated``.
+class ExportSettings(StrictModel):
+    """One export.
 
     Attributes:
-        against: evaluation sets, written like entries of ``sources:``.
-        questions: also record whether the evaluation set asks the same question about the image
-            (column ``contaminated_question``), and match rows without images by their question.
-            For rows with images the rule itself fires on the image.
+        to: the format.
+        out: the folder to make; null is ``exports/<format>`` in the curated folder.
+        images: ``path`` leaves images where they lie and names them there, ``copy`` puts them into
+            the export; null is the format's own way: ``copy`` for ``parquet``, ``webdataset`` and
+            ``imagefolder``, which always hold them, else ``path``.
+        shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
     """
 
-    against: list[SourceSettings] = Field(min_length=1)
-    questions: bool = True
+    to: FormatName
+    out: Path | None = None
+    images: Literal["path", "copy"] | None = None
+    shard_megabytes: int = Field(default=500, ge=1, le=8000)
 
-    @field_validator("against")
-    @classmethod
-    def _different_names(cls, against: list[SourceSettings]) -> list[SourceSettings]:
-        names = [benchmark_name(one) for one in against]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two evaluation sets are called {name!r}; set 'source' or 'split' of one")
-        return against
+    @model_validator(mode="after")
+    def _images_fit_the_format(self) -> ExportSettings:
+        if self.to in SELF_CONTAINED and self.images == "path":
+            raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
+        return self
+
+    @property
+    def copies(self) -> bool:
+        """Whether images go along."""
+        return self.to in SELF_CONTAINED or self.images == "copy"
 
 
 class CurateRecipe(StrictModel):

