@@ -1,4 +1,4 @@
-"""What a curation is made from: checked before the work begins, and as digests that tell if a result is current."""
+"""What a curation is made from: checked before the work begins, and as digests that show if a result is current."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.readers import open_source, other_files
-from curate.readers.base import files_of
+from curate.readers.files import files_of
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.recipe import CurateRecipe, SourceSettings
 from curate.workspace import Workspace

@@ -35,8 +35,8 @@ from curate.report.counts import count_rows, write_contamination_report
 from curate.report.results import write_results
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import CheckedRule, check_rules, decide
-from curate.signals import SIGNAL_VERSIONS
-from curate.signals.zero_shot import VERSION as ZERO_SHOT_VERSION
+from curate.signals import SIGNALS
+from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use
 from winnow.errors import UserError
 from winnow.files import sha256_file
@@ -200,7 +200,7 @@ class Curation:
         clip = settings.clip and settings.clip.model_dump(mode="json")
         self.stages.run_if_stale(
             "measure texts",
-            [self._known(), SIGNAL_VERSIONS["text"], clip],
+            [self._known(), SIGNALS["text"].version, clip],
             [workspace.text],
             lambda: measure_text(StoredSamples(workspace.corrected), workspace.signals, settings),
         )
@@ -254,7 +254,9 @@ class Curation:
             seeds={"seed": recipe.seed, **({"splits": recipe.splits.seed} if recipe.splits else {})},
             extra={
                 "image_root": str(root),
-                "licenses": {one.source or one.location: one.license for one in recipe.sources if one.license},
+                "licenses": {
+                    source.source or source.location: source.license for source in recipe.sources if source.license
+                },
                 "exports": exported,
                 "card_is_complete": shown.complete,
             },
@@ -289,8 +291,8 @@ class Curation:
         # With embeddings, the dashboard finds the training rows nearest to an evaluation failure.
         signals = recipe.signals.model_copy(update={"nsfw": None})
         evaluations = [
-            ImageSet(benchmark_name(one), [one], signals, self.workspace.against(benchmark_name(one)))
-            for one in (recipe.contamination.against if recipe.contamination else [])
+            ImageSet(benchmark_name(source), [source], signals, self.workspace.against(benchmark_name(source)))
+            for source in (recipe.contamination.against if recipe.contamination else [])
         ]
         return [ImageSet("", recipe.sources, recipe.signals, self.workspace), *evaluations]
 
@@ -325,7 +327,7 @@ class Curation:
             return
         key = [
             self._known(),
-            ZERO_SHOT_VERSION,
+            ZERO_SHOT.version,
             settings.model_dump(mode="json", include={"clip", "prompts"}),
             {name: sha256_file(path) for name, path in settings.heads.items()},
             {name: prompts.model_dump(mode="json") for name, prompts in settings.prompt_sets.items()},

@@ -156,7 +156,7 @@ def of_this_version(workspace: Workspace) -> Iterator[None]:
     """Run queries on stored signals that an earlier Winnow may have written.
 
     Raises:
-        UserError: they lack a column that there is now.
+        UserError: they lack a column that this version reads.
     """
     try:
         yield
@@ -211,7 +211,7 @@ def copy_measurements(source: Workspace, target: Workspace) -> None:
     if into.resolve().is_relative_to(source.folder.resolve()):
         raise UserError(f"{into}: is the recipe's own folder, or in it; leave out --into, or give another folder")
     if into.exists() and any(into.iterdir()) and not target.paths.is_file():
-        raise UserError(f"{into}: exists already and is no curated folder; choose another one")
+        raise UserError(f"{into}: exists already and is not a curated folder; choose another one")
     with sole_use(source), sole_use(target):
         target.manifest.unlink(missing_ok=True)
         shutil.copytree(source.folder, into, copy_function=_link, dirs_exist_ok=True, ignore=_left_behind)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from curate.duplicates.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
 from curate.recipe import ContaminationSettings, MatchSettings
-from curate.rules.columns import create_views
+from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.files import write_json
 from winnow.tables import database, literal, parquet, query_batches, write_parquet

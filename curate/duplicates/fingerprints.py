@@ -126,7 +126,7 @@ def compare(
         mean[block] = cells.sum(axis=1, dtype=np.uint32) / (CELLS * CHANNELS)
         cell[block] = cells.max(axis=1, initial=0) / CHANNELS
     pairs = zip(a.hashes(settings), b.hashes(settings), strict=True)
-    bits = np.min([np.bitwise_count(one[i] ^ other[j]) for one, other in pairs], axis=0)
+    bits = np.min([np.bitwise_count(left[i] ^ right[j]) for left, right in pairs], axis=0)
     similar = (mean <= settings.max_mean_diff) & (cell <= _largest_cell(a, i, b, j, settings))
     return PairDifference(mean, cell, bits.astype(np.int32), similar)
 
@@ -150,7 +150,7 @@ def matching_pairs(
         values_b, members_b = group_equal(other)
         for left, right in neighbours(values_a, values_b, settings.radius, same=False):
             for i, j in members_a.product_blocks(members_b, left, right):
-                for first, second in hashes[:number]:  # which has proposed this pair already
+                for first, second in hashes[:number]:  # a pair that an earlier hash has proposed already
                     new = np.bitwise_count(first[i] ^ second[j]) > settings.radius
                     i, j = i[new], j[new]
                 differences = compare(a, i, b, j, settings)

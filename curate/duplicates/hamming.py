@@ -43,7 +43,8 @@ class Groups:
     def members(self, groups: Indices) -> Indices:
         """The items of these groups, one group after the other."""
         size = self.sizes(groups)
-        return self.items[np.repeat(self.starts[groups], size) + ramp(size)]
+        members: Indices = self.items[np.repeat(self.starts[groups], size) + ramp(size)]
+        return members
 
     def product(self, other: Groups, left: Indices, right: Indices) -> Pairs:
         """Every (item of group left[k], item of other's group right[k]), for all k."""
@@ -58,8 +59,8 @@ class Groups:
             for item in self.items[self.starts[left[k]] : self.starts[left[k] + 1]]:
                 yield np.full(len(items), item), items
         small = size <= BLOCK
-        for one, two in blocks(left[small], right[small], size[small]):
-            yield self.product(other, one, two)
+        for some_left, some_right in blocks(left[small], right[small], size[small]):
+            yield self.product(other, some_left, some_right)
 
     def pairs_inside(self) -> Iterator[Pairs]:
         """Every pair (earlier, later) of items of one group, in blocks of bounded size."""

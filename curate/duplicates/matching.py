@@ -131,15 +131,15 @@ def search_matches(
 def confirmed(fingerprints: ImageFingerprints, i: Indices, j: Indices, settings: MatchSettings) -> Pairs:
     """Those of the pairs that are the same image."""
     # The mean colours never differ by more than the pixels do: a cheap first test.
-    apart = np.abs(fingerprints.colors[i] - fingerprints.colors[j]) @ np.ones(CHANNELS, np.float32)
-    possible = apart <= mean_color_bound(settings)
+    difference = np.abs(fingerprints.colors[i] - fingerprints.colors[j]) @ np.ones(CHANNELS, np.float32)
+    possible = difference <= mean_color_bound(settings)
     i, j = i[possible], j[possible]
     same = compare(fingerprints, i, fingerprints, j, settings).confirmed(settings)
     return i[same], j[same]
 
 
 def mean_color_bound(settings: MatchSettings) -> float:
-    """How far apart the summed mean colours of two images can be that are the same, with room for rounding."""
+    """How much the summed mean colours of two images can differ that are the same, with room for rounding."""
     return CHANNELS * settings.max_mean_diff + 1e-2
 
 

@@ -17,7 +17,7 @@ from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import DuplicateSettings
-from curate.rules.columns import create_views
+from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.tables import database, query_batches, write_parquet
 
@@ -163,7 +163,7 @@ def _confirmed_rows(
     """Compare each duplicate row with the row kept in its place, image by image.
 
     Both were confirmed against the representative, which may be a third image: a row whose images differ too
-    much from the kept row's is no duplicate.
+    much from the kept row's is not a duplicate.
     """
     rows = batch.to_pylist()
     pairs = [

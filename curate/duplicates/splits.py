@@ -17,7 +17,7 @@ from curate.duplicates.clusters import connected_components
 from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import MatchSettings, SplitSettings
-from curate.rules.columns import create_views
+from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.tables import database, literal, query_batches, write_parquet
 

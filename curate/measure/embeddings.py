@@ -1,4 +1,4 @@
-"""Embeddings on disk, looked up by path or text: memory holds an index of some 30 bytes an entry, no vectors."""
+"""Embeddings on disk, looked up by path or text: memory holds an index of about 30 bytes an entry, no vectors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ImageEmbeddings:
 class TextEmbeddings:
     """An append-only store of text embeddings of one model; it survives a kill between two batches.
 
-    Texts are appended in whole batches in the order of the input, so that a run that goes on after a
+    Texts are appended in whole batches in the order of the input, so that a run that resumes after a
     kill forms the same batches, and floating point gives the same bytes.
     """
 

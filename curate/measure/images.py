@@ -22,7 +22,7 @@ from curate.measure.remeasure import remeasure
 from curate.measure.row import MeasuredImage, MeasurePlan, PathRow, crashed_file, crashed_path, identify, measure
 from curate.measure.store import Store, image_schema
 from curate.recipe import MeasureSettings
-from curate.signals import IMAGE_SIGNALS
+from curate.signals import PIXEL_SIGNALS
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.progress import Bar
@@ -73,7 +73,7 @@ def measure_images(
     store = Store(out)
     wanted = signals_wanted(settings)
     models = functools.cache(functools.partial(Models.load, settings))
-    names = tuple(name for name in IMAGE_SIGNALS if wanted[name] is not None)
+    names = tuple(name for name in PIXEL_SIGNALS if wanted[name] is not None)
     plan = MeasurePlan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False)
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))

@@ -58,7 +58,7 @@ class LocalPool:
         batches: Iterable[list[Item]],
         crashed: Callable[[Item], Result],
     ) -> Iterator[list[Result]]:
-        """Results of each batch, in order; a few batches are worked on ahead.
+        """Results of each batch, in order; a few batches are prefetched.
 
         Args:
             function: picklable, one result for each item.

@@ -70,7 +70,7 @@ class RayPool:
         batches: Iterable[list[Item]],
         crashed: Callable[[Item], Result],
     ) -> Iterator[list[Result]]:
-        """Results of each batch, in order; a few batches are worked on ahead. As ``LocalPool.map``."""
+        """Results of each batch, in order; a few batches are prefetched. As ``LocalPool.map``."""
         waiting: collections.deque[tuple[list[Item], Any]] = collections.deque()
         for batch in batches:
             waiting.append((batch, self._task.remote(function, batch)))
@@ -89,7 +89,7 @@ class RayPool:
         found = self._result(future)
         if found is None:  # its worker died, or its machine: each item again, alone
             alone = [self._result(self._task.remote(function, [item])) for item in batch]
-            return [crashed(item) if one is None else one[0] for item, one in zip(batch, alone, strict=True)]
+            return [crashed(item) if result is None else result[0] for item, result in zip(batch, alone, strict=True)]
         return found
 
     def _result(self, future: Any) -> list[Any] | None:

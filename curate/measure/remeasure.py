@@ -15,7 +15,7 @@ from curate.measure.engines import Pool
 from curate.measure.models import Models
 from curate.measure.row import MeasurePlan, PathRow, crashed_file, measure
 from curate.measure.store import PATHS, Store, image_schema
-from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS
+from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.progress import track
 
 _REMEASURED_A_TASK = 16
@@ -48,7 +48,7 @@ def _remeasure_part(
     names = [name for name in wanted if had.get(name) != wanted[name]]
     from_scratch = "decode" in names
     needed = [name for name in (wanted if from_scratch else names) if name != "decode" and wanted[name] is not None]
-    columns = [column for name in names for column in SIGNAL_COLUMNS.get(name, ())]
+    columns = [column for name in names if name in SIGNALS for column in SIGNALS[name].columns]
     rows = [{**row, **dict.fromkeys(columns)} for row in pq.read_table(part).to_pylist()]
     decodes = 0
     if needed:
@@ -56,7 +56,7 @@ def _remeasure_part(
         clip = needed_models.clip if needed_models and "clip" in needed else None
         task = replace(
             plan,
-            signals=tuple(name for name in needed if name in IMAGE_SIGNALS),
+            signals=tuple(name for name in needed if name in PIXEL_SIGNALS),
             clip=clip.input if clip else None,
             nsfw="nsfw" in needed,
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from curate.measure.pool import time_limit
 from curate.signals import measure_pixels
-from curate.signals.clip_input import ClipInput, clip_pixels
+from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 from winnow.files import sha256_bytes
 from winnow.images import ImageFacts, decode_whole, locate, wrong_extension
@@ -28,7 +28,7 @@ class MeasurePlan:
 
     Attributes:
         root: the image root, resolved.
-        signals: keys of ``IMAGE_SIGNALS`` to compute.
+        signals: names of ``PIXEL_SIGNALS`` to compute.
         clip: what CLIP wants prepared, or None.
         nsfw: whether to prepare the NSFW scorer's input.
     """
@@ -43,7 +43,7 @@ class MeasurePlan:
 
 @dataclass(frozen=True, slots=True)
 class PathRow:
-    """A path, looked at and hashed: one row of ``paths.parquet`` and what tells that the file has not changed."""
+    """A path, located and hashed: one row of ``paths.parquet``, with size and time to detect a changed file."""
 
     path: str
     image_key: str | None
@@ -81,7 +81,7 @@ def _identify(plan: MeasurePlan, path: str) -> PathRow:
 def measure(plan: MeasurePlan, files: list[PathRow]) -> list[MeasuredImage]:
     """One row for each identified file; decodes each once."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata; what matters is in the row
+        warnings.simplefilter("ignore")  # Pillow warns about damaged metadata; what matters is in the row
         return [_within_time(plan, file) for file in files]
 
 

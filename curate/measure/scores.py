@@ -15,7 +15,7 @@ from curate.measure.embeddings import TextEmbeddings
 from curate.measure.models import clip_model, clip_name
 from curate.measure.store import Store
 from curate.recipe import MeasureSettings, PromptSet
-from curate.signals.zero_shot import HeadUnusable, head_scores, prompt_scores, read_head
+from curate.signals.clip import HeadUnusable, head_scores, prompt_scores, read_head
 from winnow.errors import UserError
 from winnow.progress import track
 from winnow.tables import write_parquet

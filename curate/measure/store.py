@@ -1,8 +1,8 @@
-"""The ``signals`` folder: parts that are appended, the table of paths, and the journal of a run under way.
+"""The ``signals`` folder: parts that are appended, the table of paths, and the journal of an unfinished run.
 
 ``part-<n>.parquet``: one row per unique image. ``paths.parquet``: one row per path, written when a run
-ends; its metadata says which part comes next. ``journal/<n>.parquet``: the paths of block n of a run that
-has not ended; block n is done when this file is there. ``.cache/``: what only makes the next run faster.
+ends; its metadata holds the number of the next part. ``journal/<n>.parquet``: the paths of block n of an
+unfinished run; block n is done when this file exists. ``.cache/``: what only makes the next run faster.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.measure.row import PathRow
-from curate.signals import cleanvision
-from curate.signals.luminance import PERCENTILES
-from curate.signals.thumbnail import SIDE
+from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.tables import ROWS_A_GROUP, write_parquet
@@ -36,10 +34,6 @@ _STAT_FIELDS = [("size", pa.int64()), ("mtime_ns", pa.int64())]
 def image_schema(clip_width: int | None, signals: dict[str, Any]) -> pa.Schema:
     """Columns of a part; ``signals`` (name → version) is kept in its metadata."""
     embedding = pa.list_(pa.float16()) if clip_width is None else pa.list_(pa.float16(), clip_width)
-    doubles = [
-        "sharpness", "sharpness_coarse", *(f"luminance_p{percent}" for percent in PERCENTILES), "luminance_mean",
-        "contrast", "entropy", "aspect_ratio", "flat", *cleanvision.COLUMNS,
-    ]  # fmt: skip
     return pa.schema(
         [
             ("image_key", pa.string()),
@@ -53,12 +47,9 @@ def image_schema(clip_width: int | None, signals: dict[str, Any]) -> pa.Schema:
             ("exif_orientation", pa.int32()),
             ("error", pa.string()),
             ("error_detail", pa.string()),
-            ("phash", pa.uint64()),
-            ("dhash", pa.uint64()),
-            ("thumbnail", pa.binary(SIDE * SIDE * 3)),
-            *((name, pa.float64()) for name in doubles),
+            *(column for name in PIXEL_SIGNALS for column in SIGNALS[name].fields()),
             ("clip_embedding", embedding),
-            ("nsfw", pa.float64()),
+            *SIGNALS["nsfw"].fields(),
         ],
         metadata={_META: json.dumps(signals, sort_keys=True)},
     )
@@ -72,7 +63,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
+            raise UserError(f"{folder}: cannot be created ({error.strerror})") from error
         for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
             leftover.unlink()
         self.first_block = self._metadata(folder / PATHS).get("next_part", 0)
@@ -168,6 +159,6 @@ class Store:
             kept = (pq.read_schema(path).metadata or {}).get(_META, b"{}")
         except (pa.ArrowException, OSError) as error:
             raise UserError(
-                f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure anew"
+                f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure again"
             ) from error
         return dict(json.loads(kept))

@@ -14,6 +14,7 @@ import pyarrow as pa
 from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
 from curate.measure.models import clip_model, clip_name
 from curate.recipe import MeasureSettings
+from curate.signals import SIGNALS
 from curate.signals import text as text_signals
 from winnow.conversations import IMAGE_MARKER
 from winnow.progress import Bar
@@ -22,25 +23,16 @@ from winnow.tables import write_parquet
 
 TEXT = "text.parquet"
 _BLOCK = 4096
+_FIELDS = SIGNALS["text"].fields()
+_VOTES = [field for field in _FIELDS if field[0] in ("agreement", "vote_entropy")]
+_CONVERSATION = [field for field in _FIELDS if field not in _VOTES]
 TEXT_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),
-        ("turns", pa.int32()),
-        ("question_words", pa.int32()),
-        ("answer_words", pa.int32()),
-        ("empty_answer", pa.bool_()),
-        ("echoed_answer", pa.bool_()),
-        ("refusal", pa.bool_()),
-        ("markers_match", pa.bool_()),
-        ("alternates", pa.bool_()),
-        ("control_token", pa.string()),
-        ("longest_turn_words", pa.int32()),
-        ("longest_turn_chars", pa.int32()),
-        ("answer_type_mismatch", pa.bool_()),
+        *_CONVERSATION,
         ("clip_alignment", pa.float64()),
         ("clip_alignments", pa.list_(pa.float64())),
-        ("agreement", pa.float64()),
-        ("vote_entropy", pa.float64()),
+        *_VOTES,
     ]
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,17 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from curate.exports.export import Exported, export
-from curate.exports.rows import open_curated
-from curate.readers import SOURCES
+from curate.exports.export import Exported
+from curate.readers import LAYOUTS
 from curate.readers.inspect import Inspection
-from curate.recipe import ExportSettings
-from curate.rules.explain import Explanation
+from curate.rules.columns import known_columns
+from curate.rules.explain import RowExplanation
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
+from winnow.text import share
 
 _BAR = 24
-_COLOURS = {"drop": "red", "flag": "yellow"}
+_STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
 
 
 def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: Workspace, recipe: str) -> None:
@@ -34,7 +33,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     table.add_column("action", footer="")
     table.add_column("fired", justify="right", footer="")
     table.add_column("left", justify="right", footer=f"{counts['keep'] + counts['flag']:,}")
-    table.add_column("share", justify="right", footer=_share(counts["keep"] + counts["flag"], rows))
+    table.add_column("share", justify="right", footer=share(counts["keep"] + counts["flag"], rows))
     table.add_column("", footer=_bar(counts["keep"] + counts["flag"], rows, "green"), min_width=_BAR)
     left = rows
     table.add_row("in", "", "", f"{rows:,}", "", _bar(rows, rows, "blue"), style="bold")
@@ -44,11 +43,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         left -= rule["reason"]
         table.add_row(
             rule["rule"],
-            Text(rule["action"], style=_COLOURS[rule["action"]]),
+            Text(rule["action"], style=_STYLES[rule["action"]]),
             f"{rule['fired']:,}",
             f"{left:,}",
-            _share(rule["fired"], rows),
-            _bar(rule["fired"], rows, _COLOURS[rule["action"]]),
+            share(rule["fired"], rows),
+            _bar(rule["fired"], rows, _STYLES[rule["action"]]),
         )
     screen.print()
     screen.print(table)
@@ -57,21 +56,21 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         f" about {counts['images']:,} different images",
         highlight=False,
     )
-    for one in counts["contamination"]:
+    for found in counts["contamination"]:
         screen.print(
-            f"{one['images']:,} images ({one['images_by_bytes']:,} of them byte for byte) are also in"
-            f" {escape(one['benchmark'])}; {one['rows']:,} rows, {one['rows_dropped']:,} of them dropped",
+            f"{found['images']:,} images ({found['images_by_bytes']:,} of them byte for byte) are also in"
+            f" {escape(found['benchmark'])}; {found['rows']:,} rows, {found['rows_dropped']:,} of them dropped",
             highlight=False,
         )
     if counts["splits"]:
         totals: dict[str, int] = {}
-        for one in counts["splits"]:
-            for name, number in one["rows"].items():
+        for source in counts["splits"]:
+            for name, number in source["rows"].items():
                 totals[name] = totals.get(name, 0) + number
         screen.print(f"splits: {', '.join(f'{name} {totals[name]:,}' for name in sorted(totals))}", highlight=False)
     if counts["corrections"]:
-        fates = ", ".join(f"{number:,} {fate}" for fate, number in counts["corrections"].items())
-        screen.print(f"reviewers' corrections: {fates}", highlight=False)
+        statuses = ", ".join(f"{number:,} {status}" for status, number in counts["corrections"].items())
+        screen.print(f"reviewers' corrections: {statuses}", highlight=False)
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05)
     screen.print(f"{sum(seconds.values()):.1f} s: {times}" if times else "", style="dim", highlight=False)
     screen.print(f"\n[bold]{workspace.folder}/[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet")
@@ -83,10 +82,6 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     )
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "–"
-
-
 def _bar(part: int, whole: int, colour: str) -> Text:
     cells = part / whole * _BAR if whole else 0
     full, rest = int(cells), cells - int(cells)
@@ -94,17 +89,16 @@ def _bar(part: int, whole: int, colour: str) -> Text:
     return Text("█" * full + end, style=colour)
 
 
-_STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
-
-
-def show_explanation(found: Explanation) -> None:
+def show_explanation(found: RowExplanation) -> None:
     """Print an explanation."""
     screen = Console()
     sample, decision = found.sample, found.decision
-    fate = decision["decision"]
+    decided = decision["decision"]
     reason = f" by [bold]{escape(decision['reason'])}[/]" if decision["reason"] else ""
     split = f"  in {escape(sample[ASSIGNED_SPLIT])}" if sample.get(ASSIGNED_SPLIT) else ""
-    screen.print(f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[fate]}]{fate}[/]{reason}{split}", highlight=False)
+    screen.print(
+        f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}", highlight=False
+    )
     for name in ("images", "question", "answer"):
         value = ", ".join(sample[name]) if isinstance(sample[name], list) else sample[name]
         screen.print(f"  {name:<9} {escape(value) or '–'}", highlight=False, style="dim")
@@ -192,8 +186,8 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
     read = found.rows + found.bad_rows
     for problems, total in ((found.row_problems, read), (found.image_problems, found.images_checked)):
         for problem in problems:
-            share = f"{problem.count:,} of {total:,}"
-            wrong.add_row(problem.name, share, Text(problem.meaning), Text("\n".join(problem.examples)))
+            count = f"{problem.count:,} of {total:,}"
+            wrong.add_row(problem.name, count, Text(problem.meaning), Text("\n".join(problem.examples)))
     console.print(wrong)
     if found.images > found.images_checked:
         console.print(f"images: {found.images_checked:,} of {found.images:,} were decoded")
@@ -231,20 +225,14 @@ def sources_table() -> Table:
     table = Table(box=None, pad_edge=False)
     for header in ("layout", "what it is, and an entry of `sources:`"):
         table.add_column(header, overflow="fold")
-    for name, module in sorted(SOURCES.items()):
-        about = Text((module.__doc__ or "").strip().splitlines()[0].replace("``", ""))
-        example = getattr(module, "EXAMPLE", "")
-        table.add_row(Text(name, style="bold"), Text("\n").join([about, Text(f"- {example}", style="dim")]))
+    for name, layout in LAYOUTS.items():
+        about = [Text(layout.title), Text(f"- {layout.example}", style="dim")]
+        table.add_row(Text(name, style="bold"), Text("\n").join(about))
     return table
 
 
-def export_and_show(folder: Path, settings: ExportSettings) -> None:
-    """Export a finished curation and say what it made."""
-    show_export(export(open_curated(folder), settings))
-
-
 def show_export(done: Exported) -> None:
-    """One line on what there is now, one on what is missing."""
+    """Print what the export holds, and how many rows do not fit its format."""
     screen = Console()
     state = "" if done.fresh else "is up to date: "
     splits = ", ".join(f"{name} {rows:,}" for name, rows in done.counts["splits"].items())
@@ -255,3 +243,15 @@ def show_export(done: Exported) -> None:
     )
     if done.counts["rejected"]:
         screen.print(f"{done.counts['rejected']:,} rows do not fit the format: {done.folder}/rejects.jsonl says why")
+
+
+def columns_table() -> Table:
+    """Every column that a rule may use: type, source, meaning."""
+    table = Table(
+        box=None, pad_edge=False, header_style="dim", title="Columns that rules may use", title_justify="left"
+    )
+    for heading in ("column", "type", "of", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for name, column in known_columns().items():
+        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
+    return table

@@ -31,7 +31,7 @@ _COUNTED = {
 
 
 def write_contamination_report(workspace: Workspace) -> list[Path]:
-    """Join what was found with the decisions; returns the files, none where no evaluation set was given.
+    """Join the matches with the decisions; returns the files, none where no evaluation set was given.
 
     ``contamination.parquet`` has one row for each training row, benchmark and image: how they match (``bytes``,
     ``look``, ``question``), distances of the thumbnails (0-255) and of the hashes (bits of 64), the evaluation
@@ -80,7 +80,7 @@ def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> 
                 **counts,
                 **dict(zip(_COUNTED, values, strict=True)),
                 "look_images_by_hamming": {str(bits): count for bits, count in hamming},
-                "look_images_by_distance_up_to": {str(apart): count for apart, count in distance},
+                "look_images_by_distance_up_to": {str(upper): count for upper, count in distance},
             }
         )
     return made

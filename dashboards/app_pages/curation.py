@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from curate.rules.explain import Explanation
+from curate.rules.explain import RowExplanation
 from dashboards.components import commands
 from dashboards.components.cards import decision_badge, row_cards
 from dashboards.components.charts import funnel_panel
@@ -15,7 +15,7 @@ from dashboards.components.navigation import Page
 from dashboards.components.notices import problem
 from dashboards.components.provenance import values_text
 from dashboards.data.catalog import Folder, scan
-from dashboards.data.curated import Funnel, cases_of_rule, explain_row, funnel
+from dashboards.data.curated import Funnel, cases_of_rule, explanation_of, funnel
 from dashboards.settings import data_root
 from winnow.errors import UserError
 
@@ -46,13 +46,13 @@ def _why(folder: Folder) -> None:
         st.caption("Shows every rule in order with the row's values, whether it fired or not.")
         return
     try:
-        _explained(explain_row(folder, wanted.strip()))
+        _explained(explanation_of(folder, wanted.strip()))
         same_in_terminal(commands.explain_row(folder, wanted.strip()))
     except UserError as error:
         problem(str(error))
 
 
-def _explained(found: Explanation) -> None:
+def _explained(found: RowExplanation) -> None:
     """Every rule in order: its condition, the row's values, and which one was the reason."""
     decision = found.decision["decision"]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.rules.explain import Explanation, explain
+from curate.rules.explain import RowExplanation, explain_row
 from dashboards.data.catalog import MAKE, Folder, manifest_of
 from dashboards.data.categorical import coded, read_columns
 from dashboards.data.engine import cached, fetch
@@ -285,7 +285,7 @@ def cases_of_rule(folder: Folder, rule: str, offset: int, count: int) -> Sequenc
     return cases_at(folder, fired.position[rows].tolist())
 
 
-def explain_row(folder: Folder, sample_id: str) -> Explanation:
+def explanation_of(folder: Folder, sample_id: str) -> RowExplanation:
     """Every rule of a set on one of its rows, as ``curate explain`` shows it.
 
     Raises:
@@ -294,7 +294,7 @@ def explain_row(folder: Folder, sample_id: str) -> Explanation:
     if "recipe" not in manifest_of(folder):
         raise UserError(f"{folder.path}: its manifest holds no recipe; remake it with `{MAKE['curated']}`")
     try:
-        return explain(folder.path, sample_id)
+        return explain_row(folder.path, sample_id)
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder.path}: its signals cannot be read ({reason}); run `{MAKE['curated']}`") from error

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.recipe import CurateRecipe, all_rules
-from curate.rules.columns import column_types, create_facts, create_views
+from curate.rules.columns import column_types, create_facts
 from curate.rules.decide import CheckedRule, check_rules, lock
 from curate.rules.expression import parse_expression
+from curate.views import create_views
 from curate.workspace import Workspace
 from dashboards.data.catalog import MAKE, Folder, manifest_of
 from dashboards.data.categorical import coded, read_columns

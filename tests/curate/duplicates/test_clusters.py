@@ -11,7 +11,7 @@ from curate.recipe import MatchSettings
 SETTINGS = MatchSettings(hash="both", radius=6, max_mean_diff=4.0, max_cell_diff=20.0, max_contrast_diff=0.1)
 
 
-def crowded_looks(count, seed):
+def crowded_fingerprints(count, seed):
     """Families of images: hashes a few bits apart, thumbnails a few grey levels apart; some equal."""
     rng = np.random.default_rng(seed)
     families = rng.integers(0, max(count // 6, 1), count)
@@ -49,18 +49,20 @@ def naive_limit(a, i, b, j, settings):
     return min(settings.max_cell_diff, max(8, by_size, settings.max_contrast_diff * contrast))
 
 
-def naive_stars(looks, settings):
+def naive_stars(fingerprints, settings):
     found = []
-    for image in range(len(looks.phash)):
+    for image in range(len(fingerprints.phash)):
         heads = [head for head in range(image) if found[head] == head]
-        found.append(next((head for head in heads if naive_same(looks, head, looks, image, settings)), image))
+        found.append(
+            next((head for head in heads if naive_same(fingerprints, head, fingerprints, image, settings)), image)
+        )
     return np.array(found)
 
 
-def representatives(looks, settings=SETTINGS):
+def representatives(fingerprints, settings=SETTINGS):
     """For each image the one that it belongs to, given best first."""
-    found = np.arange(len(looks.phash))
-    stars = build_star_clusters(DuplicateIndex(looks, settings), found)
+    found = np.arange(len(fingerprints.phash))
+    stars = build_star_clusters(DuplicateIndex(fingerprints, settings), found)
     found[stars.member] = stars.representative
     return found
 
@@ -68,13 +70,13 @@ def representatives(looks, settings=SETTINGS):
 @pytest.mark.parametrize("hash_name", ["phash", "dhash", "both"])
 @pytest.mark.parametrize("seed", range(4))
 def test_stars_equal_the_naive_loop(seed, hash_name):
-    looks = crowded_looks(150, seed)
+    fingerprints = crowded_fingerprints(150, seed)
     settings = SETTINGS.model_copy(update={"hash": hash_name})
-    stars = build_star_clusters(DuplicateIndex(looks, settings), np.arange(150))
-    assert np.array_equal(representatives(looks, settings), naive_stars(looks, settings))
+    stars = build_star_clusters(DuplicateIndex(fingerprints, settings), np.arange(150))
+    assert np.array_equal(representatives(fingerprints, settings), naive_stars(fingerprints, settings))
     assert len(stars.member) > 20, "nothing to test"
     for place, (member, representative) in enumerate(zip(stars.member, stars.representative, strict=True)):
-        mean, cell, bits = naive_difference(looks, representative, looks, member, settings)
+        mean, cell, bits = naive_difference(fingerprints, representative, fingerprints, member, settings)
         assert stars.mean[place] == pytest.approx(mean)
         assert stars.cell[place] == pytest.approx(cell)
         assert stars.bits[place] == bits
@@ -108,14 +110,16 @@ def test_a_crowd_is_searched_by_its_lightness(spread):
     thumbnails = np.repeat(rng.integers(20, 20 + spread, (count, 1, 3)), 256, axis=1).astype(np.int16)
     thumbnails[np.arange(count), rng.integers(0, 4, count)] += rng.integers(0, 12, (count, 1))
     same = np.zeros(count, np.uint64)
-    looks = ImageFingerprints.of(same, same, thumbnails.reshape(count, 768).astype(np.uint8), np.full(count, 500))
+    fingerprints = ImageFingerprints.of(
+        same, same, thumbnails.reshape(count, 768).astype(np.uint8), np.full(count, 500)
+    )
     i, j = np.divmod(np.arange(count * count), count)
-    near = compare(looks, i, looks, j, SETTINGS).confirmed(SETTINGS).reshape(count, count)
+    near = compare(fingerprints, i, fingerprints, j, SETTINGS).confirmed(SETTINGS).reshape(count, count)
     expected = np.full(count, -1)
     for image in range(count):
         if expected[image] < 0:
             expected[near[image] & (expected < 0)] = image
-    assert np.array_equal(representatives(looks), expected)
+    assert np.array_equal(representatives(fingerprints), expected)
     assert len(np.unique(expected)) < count
 
 
@@ -125,7 +129,7 @@ def test_no_images():
 
 
 def test_matches_equal_the_naive_product():
-    a, b = crowded_looks(90, 1), crowded_looks(90, 1)
+    a, b = crowded_fingerprints(90, 1), crowded_fingerprints(90, 1)
     b = ImageFingerprints.of(b.phash[::2], b.dhash[::2], b.thumbnails[::2], b.sides[::2])
     found = {(int(i), int(j)) for one, two, _ in matching_pairs(a, b, SETTINGS) for i, j in zip(one, two, strict=True)}
     expected = {(i, j) for i in range(90) for j in range(45) if naive_same(a, i, b, j, SETTINGS)}
@@ -134,11 +138,14 @@ def test_matches_equal_the_naive_product():
 
 
 def test_difference_is_symmetric_and_zero_for_itself():
-    looks = crowded_looks(40, 2)
+    fingerprints = crowded_fingerprints(40, 2)
     i, j = np.arange(40), np.roll(np.arange(40), 7)
-    there, back = compare(looks, i, looks, j, SETTINGS), compare(looks, j, looks, i, SETTINGS)
+    there, back = (
+        compare(fingerprints, i, fingerprints, j, SETTINGS),
+        compare(fingerprints, j, fingerprints, i, SETTINGS),
+    )
     assert np.array_equal(there.mean, back.mean)
     assert np.array_equal(there.cell, back.cell)
     assert np.array_equal(there.bits, back.bits)
-    itself = compare(looks, i, looks, i, SETTINGS)
+    itself = compare(fingerprints, i, fingerprints, i, SETTINGS)
     assert not itself.mean.any() and not itself.cell.any() and not itself.bits.any()

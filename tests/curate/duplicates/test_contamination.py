@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from curate.duplicates import contamination, matching
+from curate.duplicates import contamination, fingerprints
 from curate.duplicates.contamination import find_contamination
 from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.recipe import ContaminationSettings, Rule, SourceSettings, benchmark_name
@@ -110,9 +110,9 @@ def test_a_farther_image_with_the_same_question_goes_before_a_closer_one_without
 
 
 def test_copies_that_look_the_same_are_compared_once(tmp_path, monkeypatch):
-    """A placeholder 300 times here and 200 times there: one pair of looks, not 60,000."""
+    """A placeholder 300 times here and 200 times there: one pair of fingerprints, not 60,000."""
     compared = []
-    monkeypatch.setattr(matching, "difference", lambda *all: compared.append(len(all[1])) or compare(*all))
+    monkeypatch.setattr(fingerprints, "compare", lambda *all: compared.append(len(all[1])) or compare(*all))
     ours = [{**A, "image_key": f"o{n:03}", "path": f"o{n:03}.png"} for n in range(300)]
     theirs = [{**A, "image_key": f"e{n:03}", "path": f"e{n:03}.png"} for n in range(200)]
     rows = [sample(f"t{one['image_key']}", [one["image_key"]], "Where?") for one in ours]

@@ -73,8 +73,7 @@ def test_a_different_word_on_the_same_page():
 
 def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
     """Counted: each copy of a placeholder is compared with its representative, not with the other copies."""
-    from curate.duplicates import clusters
-    from curate.duplicates import matching as found
+    from curate.duplicates import clusters, matching
 
     compared = []
 
@@ -82,8 +81,8 @@ def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
         compared.append(len(arguments[1]))
         return compare(*arguments)
 
-    monkeypatch.setattr(found, "difference", counting)
-    monkeypatch.setattr(clusters, "difference", counting)
+    monkeypatch.setattr(matching, "compare", counting)
+    monkeypatch.setattr(clusters, "compare", counting)
     count = 100_000
     placeholder = np.broadcast_to(np.full(768, 200, np.uint8), (count, 768))
     same = np.full(count, 0x8000000000000000, np.uint64)

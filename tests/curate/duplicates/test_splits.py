@@ -37,25 +37,25 @@ def many(folder, rows, images):
     return store(folder, [sample(f"{n:05d}", keys) for n, keys in enumerate(rows)], images)
 
 
-def alike(keys, looks):
+def alike(keys, value):
     """Images that are all near-identical: one hash, one thumbnail."""
-    return [image(key, phash=looks, dhash=looks, thumbnail=bytes([looks % 256]) * 768) for key in keys]
+    return [image(key, phash=value, dhash=value, thumbnail=bytes([value % 256]) * 768) for key in keys]
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(st.lists(st.integers(0, 11), max_size=3), min_size=1, max_size=25),
-    looks=st.lists(st.integers(0, 3), min_size=12, max_size=12),
+    fingerprints=st.lists(st.integers(0, 3), min_size=12, max_size=12),
     seed=st.integers(0, 5),
 )
-def test_linked_rows_are_never_parted(tmp_path_factory, rows, looks, seed):
+def test_linked_rows_are_never_parted(tmp_path_factory, rows, fingerprints, seed):
     """Against a naive closure: rows are linked by an image, by images of the same look, and by the rows between."""
     folder = tmp_path_factory.mktemp("splits")
-    images = [alike([f"k{n:02d}"], (look + 1) * 0x0F0F0F0F0F0F0F0F % 2**64)[0] for n, look in enumerate(looks)]
+    images = [alike([f"k{n:02d}"], (look + 1) * 0x0F0F0F0F0F0F0F0F % 2**64)[0] for n, look in enumerate(fingerprints)]
     keys = [[f"k{n:02d}" for n in row] for row in rows]
     space = store(folder, [sample(f"{n:05d}", row, question=f"q{n % 4}") for n, row in enumerate(keys)], images)
     found = assigned(space, SplitSettings(shares={"train": 0.6, "val": 0.4}, seed=seed))
-    ties = [{looks[n] for n in row} or {f"q{number % 4}"} for number, row in enumerate(rows)]
+    ties = [{fingerprints[n] for n in row} or {f"q{number % 4}"} for number, row in enumerate(rows)]
     groups = [set(one) for one in ties]
     for _ in rows:  # closure, the slow way
         groups = [set().union(*(other for other in groups if other & one)) for one in groups]
@@ -107,9 +107,9 @@ def test_components_chain_where_stars_do_not():
     """0 - 1 - 2: neighbours are alike, the ends are not."""
     thumbnails = np.repeat(np.array([[0], [4], [8], [200]], np.uint8), 768, axis=1)
     hashes = np.zeros(4, np.uint64)
-    looks = ImageFingerprints.of(hashes, hashes, thumbnails, np.full(len(hashes), 64))
+    fingerprints = ImageFingerprints.of(hashes, hashes, thumbnails, np.full(len(hashes), 64))
     for max_mean_diff, components in ((4.0, [0, 0, 0, 3]), (3.9, [0, 1, 2, 3])):
-        found = DuplicateIndex(looks, MatchSettings(max_mean_diff=max_mean_diff))
+        found = DuplicateIndex(fingerprints, MatchSettings(max_mean_diff=max_mean_diff))
         assert connected_components(found, np.arange(4)).tolist() == components
 
 

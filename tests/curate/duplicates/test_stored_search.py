@@ -15,21 +15,26 @@ from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema
 from curate.recipe import DuplicateSettings, MatchSettings, SplitSettings
 from curate.workspace import Workspace
-from tests.curate.duplicates.test_clusters import crowded_looks
+from tests.curate.duplicates.test_clusters import crowded_fingerprints
 from tests.curate.stored import image, sample, store
 
 
-def first(looks, count):
-    return ImageFingerprints.of(looks.phash[:count], looks.dhash[:count], looks.thumbnails[:count], looks.sides[:count])
+def first(fingerprints, count):
+    return ImageFingerprints.of(
+        fingerprints.phash[:count],
+        fingerprints.dhash[:count],
+        fingerprints.thumbnails[:count],
+        fingerprints.sides[:count],
+    )
 
 
-def all_pairs(search, looks, settings):
+def all_pairs(search, fingerprints, settings):
     """The pairs that a search holds, those of dense buckets written out."""
     pairs = {tuple(pair) for pair in search.near.tolist()}
-    for hashes, dense_buckets in zip(looks.hashes(settings), search.dense_buckets, strict=True):
+    for hashes, dense_buckets in zip(fingerprints.hashes(settings), search.dense_buckets, strict=True):
         for left, right in dense_buckets:
             i, j = np.meshgrid(np.flatnonzero(hashes == left), np.flatnonzero(hashes == right))
-            i, j = matching.confirmed(looks, i.ravel(), j.ravel(), settings)
+            i, j = matching.confirmed(fingerprints, i.ravel(), j.ravel(), settings)
             pairs |= {(min(pair), max(pair)) for pair in zip(i.tolist(), j.tolist(), strict=True) if pair[0] != pair[1]}
     return pairs
 
@@ -41,17 +46,20 @@ def test_in_steps_or_at_once(seed, expanded, monkeypatch):
     monkeypatch.setattr(matching, "_EXPANDED", expanded)
     settings = MatchSettings(radius=6)
     rng = np.random.default_rng(seed)
-    looks = crowded_looks(120, seed)
+    fingerprints = crowded_fingerprints(120, seed)
     copies = rng.integers(0, 40, 120)  # many equal ones
-    looks = ImageFingerprints.of(
-        looks.phash[copies], looks.dhash[copies], looks.thumbnails[copies], looks.sides[copies]
+    fingerprints = ImageFingerprints.of(
+        fingerprints.phash[copies],
+        fingerprints.dhash[copies],
+        fingerprints.thumbnails[copies],
+        fingerprints.sides[copies],
     )
-    at_once = search_matches(looks, settings)
+    at_once = search_matches(fingerprints, settings)
     search = None
     for count in [*np.sort(rng.integers(0, 120, 3)).tolist(), 120]:
-        search = search_matches(first(looks, count), settings, search)
-    expected = all_pairs(at_once, looks, settings)
-    assert all_pairs(search, looks, settings) == expected
+        search = search_matches(first(fingerprints, count), settings, search)
+    expected = all_pairs(at_once, fingerprints, settings)
+    assert all_pairs(search, fingerprints, settings) == expected
     assert len(expected) > 100
 
 
@@ -71,12 +79,18 @@ def outputs(space):
 
 
 def many_images(rng, count):
-    looks = crowded_looks(count, int(rng.integers(1000)))
+    fingerprints = crowded_fingerprints(count, int(rng.integers(1000)))
     copies = np.where(rng.random(count) < 0.4, rng.integers(0, count // 8, count), np.arange(count))
     made = []
     for number, at in enumerate(copies.tolist()):
-        values = {"phash": int(looks.phash[at]), "dhash": int(looks.dhash[at]), "width": int(looks.sides[at])}
-        made.append(image(f"k{rng.integers(10**9):09d}-{number}", **values, thumbnail=looks.thumbnails[at].tobytes()))
+        values = {
+            "phash": int(fingerprints.phash[at]),
+            "dhash": int(fingerprints.dhash[at]),
+            "width": int(fingerprints.sides[at]),
+        }
+        made.append(
+            image(f"k{rng.integers(10**9):09d}-{number}", **values, thumbnail=fingerprints.thumbnails[at].tobytes())
+        )
     made[3] = image("unreadable", error="truncated", phash=None, dhash=None, thumbnail=None)
     return made
 
@@ -112,9 +126,9 @@ def test_only_new_images_are_searched(tmp_path, monkeypatch):
     space = store(tmp_path, [sample(str(n), [one["image_key"]]) for n, one in enumerate(images)], images[:60])
     seen = []
 
-    def watched(looks, settings, earlier=None):
-        seen.append((earlier and earlier.count, len(looks.phash)))
-        return search_matches(looks, settings, earlier)
+    def watched(fingerprints, settings, earlier=None):
+        seen.append((earlier and earlier.count, len(fingerprints.phash)))
+        return search_matches(fingerprints, settings, earlier)
 
     monkeypatch.setattr("curate.duplicates.stored.search_matches", watched)
     outputs(space)

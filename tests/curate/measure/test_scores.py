@@ -7,7 +7,7 @@ from curate.measure.images import measure_images
 from curate.measure.scores import write_scores
 from curate.recipe import ClipSettings, MeasureSettings, PromptSet
 from curate.rules.columns import known_columns
-from curate.signals.zero_shot import SHIPPED, head_scores, prompt_scores
+from curate.signals.clip import SHIPPED, head_scores, prompt_scores
 from tests.curate import sets
 from tests.curate.make_images import clip_folder, noise, write
 from winnow.errors import UserError

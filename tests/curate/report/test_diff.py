@@ -109,7 +109,7 @@ def test_a_branch_takes_the_place_of_nothing(pair, tmp_path):
     with pytest.raises(UserError, match="is the recipe's own folder"):
         pipeline.decide_again(recipe, "recipe.yaml", into=pair / "out/inside")
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="is no curated folder"):
+    with pytest.raises(UserError, match="is not a curated folder"):
         pipeline.decide_again(recipe, "recipe.yaml", into=tmp_path)
     with pytest.raises(UserError, match="nothing is measured there yet"):
         pipeline.decide_again(full(pair, out=str(tmp_path / "new")), "recipe.yaml", into=tmp_path / "other")

@@ -10,8 +10,7 @@ from PIL import Image
 from curate import pipeline
 from curate.recipe import Rule
 from curate.report import plots
-from curate.report import plots as histograms
-from curate.report import plots as page
+from curate.report.histograms import Cut, Histogram, HistogramBar, histograms
 from curate.rules.columns import column_types
 from curate.rules.decide import check_rules, decide
 from curate.rules.expression import parse_expression
@@ -40,7 +39,7 @@ def space(tmp_path):
 
 
 def test_every_row_is_in_a_bar_or_counted_as_missing(space):
-    found = {one.column: one for one in histograms.histograms(space, RULES, [])}
+    found = {one.column: one for one in histograms(space, RULES, [])}
     sharp = found["sharpness"]
     expected = np.array([values(n) for n in range(500) if n % 10])
     assert sharp.missing == 50
@@ -62,7 +61,7 @@ def test_whole_numbers_get_whole_bins(tmp_path):
     images = [image(f"k{n}", width=64 + n % 5) for n in range(50)]
     space = store(tmp_path, [sample(f"{n}", [f"k{n}"]) for n in range(50)], images)
     decide(space, RULES)
-    (width,) = [one for one in histograms.histograms(space, RULES, []) if one.column == "width"]
+    (width,) = [one for one in histograms(space, RULES, []) if one.column == "width"]
     assert [(bar.start, bar.end, bar.rows) for bar in width.bars] == [(63.5 + n, 64.5 + n, 10) for n in range(5)]
 
 
@@ -88,7 +87,7 @@ def test_thresholds_are_read_from_conditions(condition, cuts):
 def test_images_and_page(tmp_path):
     make(tmp_path)
     pipeline.run(full(tmp_path), "recipe.yaml")
-    first, *pictures = page.plot(tmp_path / "out")
+    first, *pictures = plots.plot(tmp_path / "out")
     assert {"funnel.png", "width.png", "contrast.png"} <= {picture.name for picture in pictures}
     for picture in pictures:
         with Image.open(picture) as opened:
@@ -101,21 +100,21 @@ def test_images_and_page(tmp_path):
     shown = json.loads(re.search(r"Object\.entries\((.*?)\)\) \{", text, re.S).group(1))
     assert len(shown) == len(pictures)
     (tmp_path / "out/plots/gone.png").write_bytes(b"")
-    page.plot(tmp_path / "out")
+    plots.plot(tmp_path / "out")
     assert not (tmp_path / "out/plots/gone.png").exists()
 
 
 def test_text_of_the_dataset_stays_text():
     counts = {"rows": 1, "keep": 1, "flag": 0, "drop": 0, "images": 1, "rules": []}
-    made = page._page("</script><script>alert(1)</script>", counts, {"a": {"title": "</script>"}})
+    made = plots._page("</script><script>alert(1)</script>", counts, {"a": {"title": "</script>"}})
     assert "<script>alert" not in made
     assert made.count("</script>") == 2
 
 
 def test_thresholds_far_from_all_values_are_told_at_the_edge():
-    bars = [histograms.HistogramBar(0.0, 0.1, "keep", 5)]
-    cuts = [histograms.Cut("near", "drop", 0.2, ""), histograms.Cut("far", "drop", 9.0, "")]
-    chart = plots.histogram(histograms.Histogram("nsfw", "", bars, cuts, 0, 0))
+    bars = [HistogramBar(0.0, 0.1, "keep", 5)]
+    cuts = [Cut("near", "drop", 0.2, ""), Cut("far", "drop", 9.0, "")]
+    chart = plots.histogram(Histogram("nsfw", "", bars, cuts, 0, 0))
     labels = [layer["data"]["values"][0]["label"] for layer in chart["layer"][1:]]
     assert labels == ["near 0.2", "near 0.2", "far 9 →"]
     assert chart["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0.0, 0.2]

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import pipeline
-from curate.rules.explain import explain
+from curate.rules.explain import explain_row
 from tests.curate import sets
 from tests.curate.test_curate_cli import curate
 from tests.curate.test_pipeline import full, make
@@ -36,7 +36,7 @@ def done(tmp_path_factory):
 
 
 def test_a_kept_row_is_explained_as_fully(done):
-    found = explain(done / "out", "set/train/1")
+    found = explain_row(done / "out", "set/train/1")
     assert found.decision["decision"] == "keep"
     assert [one.rule.name for one in found.rules] == [
         "bad_row", "unreadable", "tiny", "shouting", "contaminated", "conflicting", "duplicate",
@@ -50,7 +50,7 @@ def test_a_kept_row_is_explained_as_fully(done):
 
 
 def test_rivals_and_disagreeing_reviewers(done):
-    found = explain(done / "out", "set/train/3")
+    found = explain_row(done / "out", "set/train/3")
     assert found.rival == "set/train/4"
     assert [became for _, became in found.corrections] == ["conflict", "conflict"]
 
@@ -58,7 +58,7 @@ def test_rivals_and_disagreeing_reviewers(done):
 def test_every_decision_is_what_the_rules_say(done):
     """The same rules, evaluated one row at a time."""
     for row in pq.read_table(done / "out/decisions.parquet").to_pylist():
-        found = explain(done / "out", row["sample_id"])
+        found = explain_row(done / "out", row["sample_id"])
         fired = [one.rule.name for one in found.rules if one.fired]
         assert fired == [one["rule"] for one in row["rules"] if one["rule"] != "correction"]
 
@@ -87,5 +87,5 @@ def test_lines_written_since_are_new(done):
     new = {"correction_id": "c9", "sample_id": "set/train/7", "content_hash": "0" * 64, "action": "keep",
            "reviewer": "eve", "at": "2026-02-01T00:00:00Z"}  # fmt: skip
     path = sets.write_lines(done / "fixes/eve.jsonl", [new])
-    assert [became for _, became in explain(done / "out", "set/train/7").corrections] == ["new"]
+    assert [became for _, became in explain_row(done / "out", "set/train/7").corrections] == ["new"]
     path.unlink()
