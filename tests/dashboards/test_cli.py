@@ -26,16 +26,23 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return command
 
 
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return str(probe.getsockname()[1])
+
+
 def _launch(arguments: list[str]) -> None:
     cli.app(arguments, standalone_mode=False)
 
 
 def test_local_by_default_with_safe_flags(tmp_path: Path, launched: list[str]) -> None:
-    _launch(["--data", str(tmp_path), "--port", "8799", "--no-browser"])
+    port = _free_port()
+    _launch(["--data", str(tmp_path), "--port", port, "--no-browser"])
     assert launched[1:4] == ["-m", "streamlit", "run"] and launched[4].endswith("server.py")
     assert {
         "--server.address=127.0.0.1",
-        "--server.port=8799",
+        f"--server.port={port}",
         "--server.headless=true",
         "--server.allowedHosts=127.0.0.1",
         "--server.allowedHosts=localhost",
@@ -56,7 +63,17 @@ def test_an_address_that_others_reach_needs_a_flag(tmp_path: Path, launched: lis
 
 def test_a_remote_address_hides_error_details_and_names_its_hosts(tmp_path: Path, launched: list[str]) -> None:
     _launch(
-        ["--data", str(tmp_path), "--address", "0.0.0.0", "--allow-remote", "--host", "winnow.lan", "--port", "8798"]
+        [
+            "--data",
+            str(tmp_path),
+            "--address",
+            "0.0.0.0",
+            "--allow-remote",
+            "--host",
+            "winnow.lan",
+            "--port",
+            _free_port(),
+        ]
     )
     assert "--client.showErrorDetails=type" in launched and "--server.allowedHosts=winnow.lan" in launched
     assert allowed_hosts() == ["127.0.0.1", "localhost", "winnow.lan"]

@@ -13,7 +13,7 @@ from dashboards.data.answers import answers_at, count_outcomes
 from dashboards.data.catalog import Folder, scan
 from dashboards.data.filters import FilterSpec, View
 from dashboards.data.scores import headline, scores
-from evalsuite.runs.finish import Evaluation, finish
+from evalsuite.runs.finish import UnscoredRun, finish
 from evalsuite.tasks.spec import dumped, load_spec, shipped_tasks
 from tests.dashboards.pages import captions, cards, metrics, open_page
 
@@ -62,7 +62,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         extra = {"task_specs": dumped({name: spec}), "image_root": {name: str(root)}, "skipped": {}}
         finish(
             folder,
-            Evaluation(
+            UnscoredRun(
                 name=name, label="made", specs={name: spec}, rows={name: rows}, seed=0, baseline=None,
                 recipe={"name": name, "seed": 0, "baseline": None}, inputs={}, extra=extra, seconds={},
             ),
