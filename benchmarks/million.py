@@ -19,7 +19,9 @@ from winnow.files import write_json
 from winnow.run import write_manifest
 
 _PREDICTIONS = """
-    SELECT 'vqa/test/' || lpad(i::VARCHAR, 7, '0') AS sample_id,
+    SELECT *, accuracy >= 0.5 AS accuracy_right, vqa_accuracy >= 0.5 AS vqa_accuracy_right,
+           NULL::BOOLEAN AS cider_right
+    FROM (SELECT 'vqa/test/' || lpad(i::VARCHAR, 7, '0') AS sample_id,
            [md5((i // 8)::VARCHAR) || md5((i // 8)::VARCHAR)] AS image_keys,
            ['images/' || (i // 8) || '.png'] AS images,
            CASE WHEN i % 20 = 0 THEN 'captions' ELSE 'vqa' END AS task,
@@ -30,12 +32,11 @@ _PREDICTIONS = """
            CASE WHEN i % 20 = 0 THEN NULL WHEN random() < 0.8 THEN 1.0::DOUBLE ELSE 0.0 END AS accuracy,
            CASE WHEN i % 20 = 0 THEN NULL ELSE random() END AS vqa_accuracy,
            CASE WHEN i % 20 = 0 THEN random() * 10 END AS cider,
-           accuracy >= 0.5 AS accuracy_right, vqa_accuracy >= 0.5 AS vqa_accuracy_right, NULL::BOOLEAN AS cider_right,
            'stop' AS finish_reason, 40::BIGINT AS input_tokens,
            3::BIGINT AS output_tokens, 0.01::DOUBLE AS "seconds",
            ['yes_no', 'color', 'shape'][1 + i % 3] AS slice_question_type,
            ['other', 'number'][1 + i % 2] AS slice_answer_type, md5(i::VARCHAR) AS content_hash
-    FROM range({rows}) t(i)"""
+    FROM range({rows}) t(i))"""
 _RULE = """struct_pack(rule := '{name}', action := '{action}', expression := '{name} < 1', "values" := '{{"x": 0.5}}',
                        threshold := '1', related_row := 'vqa/test/' || lpad((i % 5000)::VARCHAR, 7, '0'))"""
 _DECISIONS = """
