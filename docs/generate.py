@@ -1,0 +1,230 @@
+"""Pages that are written from the code when the site is built: a hook of MkDocs (`mkdocs.yml`).
+
+Commands come from the console scripts, recipes from their pydantic models, and signals, layouts, tasks and
+metrics from the tables that the product itself reads. Nothing here is committed, so nothing can go stale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+import tomllib
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import nbformat
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+REPO = Path(__file__).parents[1]
+sys.path.insert(0, str(REPO))  # the code beside the pages, not an installed one
+RESULTS = "studies/curation_pays/results"
+NOTEBOOKS = ("curate_a_folder", "failures")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages, and what lies outside of docs/: plots, the changelog, the house rules."""
+    for path, text in pages():
+        files.append(File.generated(config, path, content=text))
+    for plot in sorted((REPO / RESULTS).glob("*.png")):
+        files.append(File.generated(config, f"results/{plot.name}", abs_src_path=str(plot)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Point links that leave docs/ to where the files are in the site."""
+    if page.file.src_uri == "results/proof.md":
+        return markdown.replace(f"../../{RESULTS}/", "")
+    return markdown
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Path below docs/ and Markdown of every generated page."""
+    for name, command in commands().items():
+        yield f"reference/cli/{name}.md", command_page(name, command)
+    yield from recipe_pages()
+    yield "reference/signals.md", signals_page()
+    yield "reference/layouts.md", layouts_page()
+    yield "reference/tasks.md", tasks_page()
+    yield "reference/metrics.md", metrics_page()
+    for name in NOTEBOOKS:
+        yield f"notebooks/{name}.md", notebook_page(REPO / f"docs/notebooks/{name}.ipynb")
+    yield "changelog.md", (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
+    yield "contributing.md", (REPO / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("](docs/", "](")
+
+
+# ---- Markdown ----------------------------------------------------------------------------------
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; line breaks and bars in cells are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell_text(cell) for cell in line) + " |" for line in lines)
+
+
+def cell_text(text: str) -> str:
+    """Text that stays within its cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def as_markdown(docstring: str) -> str:
+    """A docstring with reStructuredText's ``code`` as Markdown, and ``<`` kept from being read as HTML."""
+    text = re.sub(r"``(.+?)``", r"`\1`", inspect.cleandoc(docstring))
+    return re.sub(r"(`[^`]*`)|<", lambda found: found.group(1) or "&lt;", text)
+
+
+# ---- commands ----------------------------------------------------------------------------------
+
+
+def commands() -> dict[str, click.Command]:
+    """Every console script of pyproject.toml with its command."""
+    scripts = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    found = {}
+    for name, target in scripts.items():
+        module = importlib.import_module(target.partition(":")[0])
+        found[name] = typer.main.get_command(module.app)
+    return found
+
+
+def command_page(name: str, command: click.Command) -> str:
+    """A console script and its subcommands: what each does, how it is called, its options."""
+    parts = [f"# `{name}`", *_command(name, command, click.Context(command, info_name=name))]
+    for path, sub, context in _below(name, command):
+        parts += [f"## `{path}`", *_command(path, sub, context)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command, click.Context]]:
+    parent = click.Context(command, info_name=path)
+    for name, sub in sorted(getattr(command, "commands", {}).items()):
+        if not sub.hidden:
+            yield f"{path} {name}", sub, click.Context(sub, info_name=name, parent=parent)
+            yield from _below(f"{path} {name}", sub)
+
+
+def _command(path: str, command: click.Command, context: click.Context) -> Iterator[str]:
+    yield _help_text(command.help or "")
+    yield f"```text\n{' '.join([path, *command.collect_usage_pieces(context)])}\n```"
+    records = [record for one in command.get_params(context) if (record := one.get_help_record(context))]
+    if rows := [(f"`{name}`", text) for name, text in records if "--help" not in name]:
+        yield table(["argument or option", "meaning"], ((name, as_markdown(text)) for name, text in rows))
+
+
+def _help_text(text: str) -> str:
+    """Help with its paragraphs; those after click's ``\\b`` keep their lines."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    kept = (f"```text\n{one.lstrip()[1:].strip(chr(10))}\n```" if one.lstrip().startswith("\b") else as_markdown(one)
+            for one in paragraphs)  # fmt: skip
+    return "\n\n".join(kept)
+
+
+# ---- recipes -----------------------------------------------------------------------------------
+
+
+def recipe_pages() -> Iterator[tuple[str, str]]:
+    """One page for each kind of YAML file."""
+    from curate.recipe import CurateRecipe
+    from evalsuite.recipe import EvalRecipe
+    from evalsuite.tasks.spec import TaskSpec
+    from finetune.recipe import TrainRecipe
+
+    kinds: dict[str, tuple[str, type[BaseModel]]] = {
+        "curate": ("Curation recipe", CurateRecipe),
+        "finetune": ("Training recipe", TrainRecipe),
+        "evalsuite": ("Evaluation recipe", EvalRecipe),
+        "task": ("Task file", TaskSpec),
+    }
+    for name, (title, model) in kinds.items():
+        sections = [f"# {title}"]
+        for part in models_below(model):
+            if part is not model:
+                sections.append(f"## `{part.__name__}`")
+            sections.append(model_section(part))
+        yield f"reference/recipes/{name}.md", "\n\n".join(sections) + "\n"
+
+
+def models_below(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The model, and every model that its fields hold."""
+    found = [model]
+    for one in found:
+        for field in one.model_fields.values():
+            found += [held for held in _models_in(field.annotation) if held not in found]
+    return found
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models_in(argument)
+
+
+def model_section(model: type[BaseModel]) -> str:
+    """What a model is for, and a table of its keys."""
+    about, meanings = split_docstring(model.__doc__ or "")
+    rows = []
+    for key, field in model.model_fields.items():
+        limits = ", ".join(filter(None, map(_limit, field.metadata)))
+        kind = type_text(field.annotation) + (f", {limits}" if limits else "")
+        rows.append((f"`{key}`", kind, default_text(field), as_markdown(meanings.get(key, ""))))
+    return f"{as_markdown(about)}\n\n{table(['key', 'type', 'default', 'meaning'], rows)}"
+
+
+def split_docstring(docstring: str) -> tuple[str, dict[str, str]]:
+    """The text before ``Attributes:``, and the meaning of each attribute that is listed there."""
+    before, _, after = inspect.cleandoc(docstring).partition("\nAttributes:\n")
+    meanings: dict[str, str] = {}
+    for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", after, re.M):
+        meanings |= dict.fromkeys(names.split(", "), text)
+    return before, meanings
+
+
+def type_text(annotation: Any) -> str:
+    """A type as a reader of YAML would write it."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        limits = ", ".join(filter(None, map(_limit, arguments[1:])))
+        return type_text(arguments[0]) + (f", {limits}" if limits else "")
+    if origin is typing.Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if annotation is type(None):
+        return "null"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"[`{annotation.__name__}`](#{annotation.__name__.lower()})"
+    if origin in (list, tuple):
+        return f"list of {type_text(arguments[0])}"
+    if origin is dict:
+        return f"mapping of {type_text(arguments[0])} to {type_text(arguments[1])}"
+    if arguments:
+        return " or ".join(map(type_text, arguments))
+    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", Any: "any"}
+    return plain.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _limit(metadata: Any) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    given = [f"{sign} {getattr(metadata, name)}" for name, sign in signs.items() if getattr(metadata, name, None) is not None]
+    return ", ".join(given).replace("<", "&lt;")
+
+
+def default_text(field: Any) -> str:
+    """The default as YAML; a field without one is required."""
+    if field.is_required():
+        return "required"
+    value = field.default if field.default is not PydanticUndefined else field.default_factory()
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    if isinstance(value, tuple):
+        value = list(value)
+    if isinstance(value, list | dict) and not value:
+        return "empty"
+    return "null" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -1,0 +1,158 @@
+"""Every example of the docs is run as a reader would type it, in the order of the page, on small data.
+
+``sh`` and ``python`` blocks are run, blocks with a ``title`` are written to that file first. A ``text`` block after
+them is what they print: each of its lines must be in their output. ``yaml`` without a title is a part of a recipe and
+must be valid. A block that cannot run here has a reason: ``<!-- not run: needs a GPU -->``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from blocks import Block, blocks_of
+from pydantic import BaseModel, TypeAdapter
+
+from tests.loop import REPO
+
+DOCS = REPO / "docs"
+# Pages that go on from each other share a folder.
+TUTORIALS = [f"docs/tutorials/{name}.md" for name in ("clean", "finetune", "review", "served")]
+CHAINS = {
+    "readme": ["README.md"],
+    "quickstart": ["docs/quickstart.md"],
+    "tutorials": [*TUTORIALS, "docs/howto/task.md"],
+    **{
+        path.stem: [str(path.relative_to(REPO))]
+        for path in sorted(DOCS.glob("howto/*.md")) if path.stem != "task"
+    },
+}  # fmt: skip
+# The README speaks of the reader's own folder; this makes one.
+BEFORE = {"readme": "python -m winnow.demo.dataset --out my-data --images 60 && mv my-data/vqa.jsonl my-data/train.jsonl"}
+SECONDS = 300
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A shell in which the console scripts of this checkout come first."""
+    scripts = tmp_path_factory.mktemp("bin")
+    declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["scripts"]
+    for name, module in {"python": "", **{name: f"-m {target.split('.')[0]}" for name, target in declared.items()}}.items():
+        script = scripts / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        script.chmod(0o755)
+    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(REPO), "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}
+
+
+class Shell:
+    """Runs commands in one folder and remembers what the last block printed."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment = folder, environment
+        self.printed = ""
+
+    def run(self, *command: str) -> None:
+        log = self.folder / ".printed"
+        with log.open("w") as file:  # not a pipe: a server in the background would keep it open
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=file, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+            self.sessions.append(process.pid)
+            status = process.wait(timeout=SECONDS)
+        self.printed = log.read_text()
+        assert status == 0, f"{command[-1]}\n{self.printed}"
+
+    def __enter__(self) -> Shell:
+        self.sessions: list[int] = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for session in self.sessions:
+            try:
+                os.killpg(session, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def do(self, block: Block) -> None:
+        """Write, run or check one block."""
+        if block.title:
+            (self.folder / block.title).write_text(block.text)
+        elif block.language == "sh":
+            self.run("bash", "-euo", "pipefail", "-c", block.text)
+        elif block.language == "python":
+            self.run("python", "-c", block.text)
+        elif block.language == "text":
+            printed = " ".join(self.printed.split())
+            missing = [line for line in block.text.splitlines() if " ".join(line.split()) not in printed]
+            assert not missing, f"the page shows {missing}, printed was\n{self.printed}"
+        elif block.language == "yaml":
+            check_part(yaml.safe_load(block.text))
+
+
+def models() -> Iterator[type[BaseModel]]:
+    from curate.recipe import CurateRecipe
+    from evalsuite.recipe import EvalRecipe
+    from evalsuite.tasks.spec import TaskSpec
+    from finetune.recipe import TrainRecipe
+
+    yield from (CurateRecipe, TrainRecipe, EvalRecipe, TaskSpec)
+
+
+def check_part(part: dict[str, Any]) -> None:
+    """Keys and values of a part of a recipe fit one kind of recipe; ``base:`` is of a task file, beside its model."""
+    part = {key: value for key, value in part.items() if key != "base"}
+    fitting = [model for model in models() if part.keys() <= model.model_fields.keys()]
+    assert fitting, f"no kind of recipe has all of {', '.join(part)}"
+    for key, value in part.items():
+        TypeAdapter(fitting[0].model_fields[key].annotation).validate_python(value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", CHAINS)
+def test_examples_run(chain: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    with Shell(tmp_path, environment) as shell:
+        if chain in BEFORE:
+            shell.run("bash", "-euc", BEFORE[chain])
+        for page in CHAINS[chain]:
+            for block in blocks_of((REPO / page).read_text()):
+                if block.reason is None:
+                    shell.do(block)
+
+
+def test_all_pages_with_examples_are_run() -> None:
+    pages = [DOCS / "quickstart.md", *DOCS.glob("tutorials/*.md"), *DOCS.glob("howto/*.md"), REPO / "README.md"]
+    assert sorted(page for chain in CHAINS.values() for page in chain) == sorted(
+        str(page.relative_to(REPO)) for page in pages
+    )
+
+
+def test_what_is_not_run_has_a_reason() -> None:
+    pages = [page for chain in CHAINS.values() for page in chain]
+    skipped = [(page, block) for page in pages for block in blocks_of((REPO / page).read_text()) if block.reason is not None]
+    assert skipped, "servers and GPUs are shown somewhere"
+    for page, block in skipped:
+        assert len(block.reason.split()) >= 3, f"{page}: say why {block.text.splitlines()[0]!r} is not run"
+
+
+def test_a_wrong_example_is_found(tmp_path: Path, environment: dict[str, str]) -> None:
+    page = '```sh\necho 5 rows\n```\n\n```text\n6 rows\n```\n<!-- not run: needs a GPU -->\n```sh\nexit 1\n```\n'
+    ran, shown, skipped = blocks_of(page)
+    assert (skipped.language, skipped.reason) == ("sh", " needs a GPU ")
+    with Shell(tmp_path, environment) as shell:
+        shell.do(ran)
+        with pytest.raises(AssertionError, match="6 rows"):
+            shell.do(shown)
+        with pytest.raises(AssertionError):
+            shell.do(skipped)
+        with pytest.raises(AssertionError, match="thresholds"):
+            check_part({"rules": {}, "thresholds": {}})
