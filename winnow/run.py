@@ -1,15 +1,19 @@
 """``manifest.json``: what a run was made from. Written last; without it there is no result.
 
 Stages of a run that are skipped when nothing they depend on has changed.
+
+Output folders that appear whole: written beside their place, then renamed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +174,37 @@ def file_stats(*paths: Path, below: Path | None = None) -> list[list[Any]]:
         except OSError:
             found.append([name, None, None])
     return found
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path, *, stage: str) -> Iterator[Path]:
+    """Yield an empty folder beside ``out`` that takes its place on success.
+
+    An older result of the same stage is replaced. What a killed run left is removed first.
+
+    Raises:
+        UserError: ``out`` exists and was not made by ``stage``.
+    """
+    check_replaceable(out, stage=stage)
+    staging = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        shutil.rmtree(out, ignore_errors=True)
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_replaceable(out: Path, *, stage: str) -> None:
+    """Refuse to replace anything that ``stage`` did not make.
+
+    Raises:
+        UserError: ``out`` exists and is neither an empty folder nor a result of ``stage``.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    ours = (out / MANIFEST).is_file() and read_manifest(out, finish_with="").get("stage") == stage
+    if not ours:
+        raise UserError(f"{out}: exists and was not made by this command; give another folder with --out")

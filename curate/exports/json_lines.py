@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.exports.rows import Row, Target, Unfit, copy_images
+from winnow.conversations import IMAGE_MARKER
 from winnow.files import atomic_path
-from winnow.records import IMAGE_MARKER, Sample
+from winnow.records import Sample
 
 
 def write_lines(

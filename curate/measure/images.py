@@ -32,9 +32,9 @@ from curate.measure.store import PATHS, Store, image_schema
 from curate.recipe import MeasureSettings
 from curate.signals import IMAGE_SIGNALS, SIGNAL_COLUMNS
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.images import locate, wrong_extension
 from winnow.progress import Bar, track
-from winnow.seen import SeenTexts
 
 _STILL_DECODES = ("animated", "wrong_extension")
 
@@ -43,7 +43,7 @@ class KnownImages:
     """Unique images by key, with what a path that leads to one needs to know of it."""
 
     def __init__(self, parts: Iterable[Path]) -> None:
-        self._index = SeenTexts()
+        self._index = HashIndex()
         self._facts: list[tuple[str | None, str | None]] = []  # the few distinct (error, format)
         self._fact_of = array("H")
         for part in parts:
@@ -79,7 +79,7 @@ class KnownPaths:
     """Paths of earlier blocks and whether they still are what they were."""
 
     def __init__(self, store: Store) -> None:
-        self._index = SeenTexts()
+        self._index = HashIndex()
         self._sizes, self._times = array("q"), array("q")
         self._errors: list[str] = [""]
         self._error_of = array("B")
@@ -244,7 +244,7 @@ def measure_images(
         pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))
         decodes = bring_up_to_date(store, wanted, plan, models, pool)
         images, known = KnownImages(store.parts()), KnownPaths(store)
-        asked, errors = SeenTexts(), Counter[str]()
+        asked, errors = HashIndex(), Counter[str]()
         measured = found_known = 0
         total = len(paths) if isinstance(paths, Sized) else None
 

@@ -22,10 +22,11 @@ from curate.measure.store import Store
 from curate.recipe import MeasureSettings, PromptSet
 from curate.signals import text as text_signals
 from curate.signals.zero_shot import HeadUnusable, head_scores, prompt_scores, read_head
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import atomic_path
 from winnow.progress import Bar, track
-from winnow.records import IMAGE_MARKER, Sample
+from winnow.records import Sample
 
 TEXT = "text.parquet"
 _BLOCK = 4096

@@ -43,9 +43,9 @@ from curate.readers.images import ImageStore, content_path, suffix_of
 from curate.recipe import MeasureSettings, RemoteSettings
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
+from winnow.hash_index import HashIndex
 from winnow.http import FetchError, pause, refused
 from winnow.images import unavailable
-from winnow.seen import SeenTexts
 
 
 class Journal:
@@ -57,7 +57,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._index = SeenTexts()
+        self._index = HashIndex()
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

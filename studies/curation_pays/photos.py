@@ -21,7 +21,7 @@ from curate.duplicates.matching import Looks, difference
 from curate.recipe import MatchSettings
 from curate.signals import measure_pixels
 from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
-from winnow.demo.scoring import ranking
+from winnow.demo.truth import ranking
 from winnow.errors import UserError
 
 SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)  # of Gaussian blur, pixels of an image 256 pixels wide

@@ -19,9 +19,8 @@ from curate.duplicates.hamming import pairs_within
 from curate.duplicates.matching import Looks, difference
 from curate.recipe import MatchSettings
 from studies.curation_pays.sets import RawSet, TrainingSet
-from winnow.demo.package import image_paths
-from winnow.demo.scoring import ranking
-from winnow.demo.truth import added_answers, compare
+from winnow.demo.easy_vqa import image_paths
+from winnow.demo.truth import added_answers, compare, ranking
 
 _POINTS = 120  # of a curve as it is stored
 

@@ -17,9 +17,9 @@ import typer
 
 from winnow import errors
 from winnow.demo import clip_tower, smollm2
-from winnow.demo.build_vlm import CLIP_FOLDER, FEATURE_LAYER, PROJECTOR_FILE, build_model
-from winnow.demo.package import image_paths
+from winnow.demo.easy_vqa import image_paths
 from winnow.demo.train_clip import CLASSES, known_classes
+from winnow.demo.vlm import CLIP_FOLDER, FEATURE_LAYER, PROJECTOR_FILE, build_model
 from winnow.files import atomic_path
 from winnow.progress import track
 

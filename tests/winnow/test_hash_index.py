@@ -1,12 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.seen import SeenTexts
+from winnow.hash_index import HashIndex
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "put", "get"]), st.text(max_size=2), st.integers(0, 2**40))))
 def test_behaves_like_a_dictionary(steps):
-    seen, oracle = SeenTexts(), {}
+    seen, oracle = HashIndex(), {}
     for action, text, number in steps:
         before = oracle.get(text)
         if action == "get":
@@ -21,7 +21,7 @@ def test_behaves_like_a_dictionary(steps):
 
 
 def test_grows_and_keeps_every_entry():
-    seen = SeenTexts()
+    seen = HashIndex()
     for number in range(20_000):
         assert seen.add(str(number), number) is None
     assert all(seen.get(str(number)) == number for number in range(20_000))

@@ -9,11 +9,11 @@ import torch
 from gguf import GGUFReader
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_clip import TINY_CLIP, write_clip
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
+from tests.winnow.demo.tiny_clip import TINY_CLIP, write_clip
 from winnow.demo import clip_tower, smollm2
-from winnow.demo.build_vlm import build_model, load_projector, save_checkpoint, widen_vocabulary
+from winnow.demo.vlm import build_model, load_projector, save_checkpoint, widen_vocabulary
 from winnow.errors import UserError
 
 OPTIONS = {"tiny": True, "feature_layer": -1, "strategy": "full", "seed": 0}

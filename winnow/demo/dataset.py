@@ -1,6 +1,6 @@
 """Write the demo's raw data: easy-vqa with known defects in its train split, and the truth about them.
 
-python -m winnow.demo.make_dataset --out data/raw/demo
+python -m winnow.demo.dataset --out data/raw/demo
 """
 
 from __future__ import annotations
@@ -18,17 +18,14 @@ import pyarrow.parquet as pq
 import typer
 
 from winnow import errors
-from winnow.demo import defects, rows
+from winnow.demo import defects
 from winnow.demo.captions import caption_samples
 from winnow.demo.defects import Shares
-from winnow.demo.facts import QuestionType
-from winnow.demo.folder import whole_folder
-from winnow.demo.package import Question, by_image, image_paths, load_questions, package_inputs
-from winnow.demo.rows import Truth
-from winnow.demo.train_split import write_lines, write_train
+from winnow.demo.easy_vqa import Question, QuestionType, by_image, image_paths, load_questions, package_inputs
+from winnow.demo.train_split import Truth, original, to_sample, write_lines, write_train
 from winnow.files import digest_of, sha256_file
 from winnow.progress import track
-from winnow.run import is_current, read_manifest, write_manifest
+from winnow.run import is_current, read_manifest, whole_folder, write_manifest
 
 STAGE = "demo-data"
 VERSION = 1  # raise it when this code makes other data from the same package
@@ -46,7 +43,7 @@ def make_dataset(
     """Write the folder ``out`` unless it is current. Returns whether anything was written.
 
     Args:
-        images: take only the first so many train images, and a quarter as many test images.
+        images: number of train images to take, from the first; a quarter as many test images are taken.
         kinds: take only questions of these types.
         seed: of every choice; the same seed gives the same bytes.
         shares: how much of the train split gets which defect.
@@ -98,7 +95,7 @@ def write_test(folder: Path, questions: Sequence[Question], seed: int) -> None:
     (folder / "images/test").mkdir(parents=True)
     for image_id in track(grouped, "test images", total=len(grouped)):
         (folder / f"images/test/{image_id}.png").write_bytes(paths[image_id].read_bytes())
-    write_lines(folder / "test.jsonl", (rows.to_sample(rows.original(asked, "test"), "test") for asked in questions))
+    write_lines(folder / "test.jsonl", (to_sample(original(question, "test"), "test") for question in questions))
     captions = caption_samples(grouped, "test", random.Random(f"{seed}/test captions"))
     write_lines(folder / "test_captions.jsonl", captions)
 
@@ -132,7 +129,7 @@ def main(
     truth.parquet names every affected row. The test split is untouched. Needs the package `easy-vqa`.
     A folder that is current is left alone.
 
-    Example: python -m winnow.demo.make_dataset --images 200 --out /tmp/small-demo
+    Example: python -m winnow.demo.dataset --images 200 --out /tmp/small-demo
     """
     written = make_dataset(out, images=images, seed=seed)
     if not written:

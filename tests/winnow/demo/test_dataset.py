@@ -11,9 +11,17 @@ from PIL import Image, ImageFilter, UnidentifiedImageError
 from typer.testing import CliRunner
 
 from winnow.demo import defects
-from winnow.demo.facts import COLOURS, SHAPES, answers_of, facts, question_type
-from winnow.demo.make_dataset import app, make_dataset
-from winnow.demo.package import by_image, image_paths, load_questions
+from winnow.demo.dataset import app, make_dataset
+from winnow.demo.easy_vqa import (
+    COLOURS,
+    SHAPES,
+    answers_of,
+    by_image,
+    facts,
+    image_paths,
+    load_questions,
+    question_type,
+)
 from winnow.errors import UserError
 from winnow.records import Sample, check_unique, read_jsonl
 
