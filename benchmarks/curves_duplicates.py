@@ -21,17 +21,17 @@ from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_p
 
 _HASHES = ("phash", "dhash", "both")
 _RADII = (0, 2, 4, 6, 8, 10, 12)
-_BY_HASH_ALONE = {"confirm": 255.0, "confirm_cell": 255.0, "confirm_contrast": 255.0}
+_BY_HASH_ALONE = {"max_mean_diff": 255.0, "max_cell_diff": 255.0, "max_contrast_diff": 255.0}
 _CONFIRMED: dict[str, dict[str, float]] = {
     "by hash alone": _BY_HASH_ALONE,
-    "mean 2, cell 36": {"confirm": 2.0, "confirm_contrast": 255.0},
-    "mean 4": {"confirm_cell": 255.0, "confirm_contrast": 255.0},
-    "mean 4, cell 36": {"confirm_contrast": 255.0},
-    "mean 4, cell 18": {"confirm_cell": 18.0, "confirm_contrast": 255.0},
-    "mean 4, cell 36, contrast 0.25": {"confirm_contrast": 0.25},
+    "mean 2, cell 36": {"max_mean_diff": 2.0, "max_contrast_diff": 255.0},
+    "mean 4": {"max_cell_diff": 255.0, "max_contrast_diff": 255.0},
+    "mean 4, cell 36": {"max_contrast_diff": 255.0},
+    "mean 4, cell 18": {"max_cell_diff": 18.0, "max_contrast_diff": 255.0},
+    "mean 4, cell 36, contrast 0.25": {"max_contrast_diff": 0.25},
     "mean 4, cell 36, contrast 0.5 (the default)": {},
-    "mean 4, cell 36, contrast 1": {"confirm_contrast": 1.0},
-    "mean 8, cell 36, contrast 0.5": {"confirm": 8.0},
+    "mean 4, cell 36, contrast 1": {"max_contrast_diff": 1.0},
+    "mean 8, cell 36, contrast 0.5": {"max_mean_diff": 8.0},
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -228,20 +228,26 @@ class MatchSettings(StrictModel):
     Attributes:
         hash: which perceptual hash proposes pairs; ``both`` proposes what either finds.
         radius: largest Hamming distance of a proposed pair, in bits of 64.
-        confirm: largest mean absolute difference of the 16×16 colour thumbnails (0-255).
-        confirm_cell: largest difference of any one of the 256 cells (mean of its three channels,
+        max_mean_diff: largest mean absolute difference of the 16×16 colour thumbnails (0-255).
+        max_cell_diff: largest difference of any one of the 256 cells (mean of its three channels,
             0-255). A shape that moved changes few cells a lot, a re-encoded file all cells a little.
             It holds for images of 64 pixels and less, and falls with 1 / side for larger ones, whose
-            compression moves a cell less, down to what ``confirm_contrast`` allows.
-        confirm_contrast: the same in units of the image's contrast (standard deviation of its
+            compression moves a cell less, down to what ``max_contrast_diff`` allows.
+        max_contrast_diff: the same in units of the image's contrast (standard deviation of its
             thumbnail): two pages or forms differ in few words only, and their thumbnails are pale.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {
+        "confirm": "max_mean_diff",
+        "confirm_cell": "max_cell_diff",
+        "confirm_contrast": "max_contrast_diff",
+    }
+
     hash: Literal["phash", "dhash", "both"] = "both"
     radius: int = Field(default=8, ge=0, le=16)
-    confirm: float = Field(default=4.0, ge=0, le=255)
-    confirm_cell: float = Field(default=36.0, ge=0, le=255)
-    confirm_contrast: float = Field(default=0.5, ge=0)
+    max_mean_diff: float = Field(default=4.0, ge=0, le=255)
+    max_cell_diff: float = Field(default=36.0, ge=0, le=255)
+    max_contrast_diff: float = Field(default=0.5, ge=0)
 
 
 class DuplicateSettings(MatchSettings):

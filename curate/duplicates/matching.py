@@ -24,8 +24,8 @@ anew (JPEG, WebP, resized) and about 3,100 pairs of different ones: copies found
     the same with contrast 0.5 (the default)   100.0% / 0      95.4% / 0       100% / 0      100% / 0
 
 The drawings have 64 pixels; what is not found of them is mostly JPEG of 32 pixels. Images that were edited
-(a watermark, cropped, turned, brighter by a tenth) are other images to the defaults: raise ``confirm_cell``
-and ``confirm_contrast`` to join them too, on photographs.
+(a watermark, cropped, turned, brighter by a tenth) are other images to the defaults: raise ``max_cell_diff``
+and ``max_contrast_diff`` to join them too, on photographs.
 
 On easy-vqa's 5,000 distinct drawings (12.5 million pairs) and 10,000 copies of them (JPEG and WebP of quality
 40-92, 48-128 pixels) the defaults find 99.4% and join 6 pairs; phash within 4 alone finds 96.2% and joins 9,855.
@@ -114,7 +114,7 @@ class Proposer:
 
 CELLS, CHANNELS = 256, 3
 _BLOCK = 8192  # pairs of thumbnails compared at once
-_SMALL = 64  # side in pixels up to which ``confirm_cell`` holds unscaled: a cell is 4 × 4 pixels there
+_SMALL = 64  # side in pixels up to which ``max_cell_diff`` holds unscaled: a cell is 4 × 4 pixels there
 _NOISE = 8.0  # difference of one cell that compression alone can make in any image
 
 
@@ -185,15 +185,15 @@ def difference(a: Looks, i: Indices, b: Looks, j: Indices, settings: MatchSettin
         cell[block] = cells.max(axis=1, initial=0) / CHANNELS
     pairs = zip(a.hashes(settings), b.hashes(settings), strict=True)
     bits = np.min([np.bitwise_count(one[i] ^ other[j]) for one, other in pairs], axis=0)
-    alike = (mean <= settings.confirm) & (cell <= _largest_cell(a, i, b, j, settings))
+    alike = (mean <= settings.max_mean_diff) & (cell <= _largest_cell(a, i, b, j, settings))
     return Difference(mean, cell, bits.astype(np.int32), alike)
 
 
 def _largest_cell(a: Looks, i: Indices, b: Looks, j: Indices, settings: MatchSettings) -> NDArray[np.float32]:
     """How much one cell may differ, pair by pair: see ``MatchSettings``."""
-    by_contrast = np.minimum(a.contrast[i], b.contrast[j]) * np.float32(settings.confirm_contrast)
-    by_size = np.float32(settings.confirm_cell * _SMALL) / np.maximum(np.minimum(a.sides[i], b.sides[j]), 1)
-    return np.clip(np.maximum(by_contrast, by_size), min(_NOISE, settings.confirm_cell), settings.confirm_cell)
+    by_contrast = np.minimum(a.contrast[i], b.contrast[j]) * np.float32(settings.max_contrast_diff)
+    by_size = np.float32(settings.max_cell_diff * _SMALL) / np.maximum(np.minimum(a.sides[i], b.sides[j]), 1)
+    return np.clip(np.maximum(by_contrast, by_size), min(_NOISE, settings.max_cell_diff), settings.max_cell_diff)
 
 
 def matches(a: Looks, b: Looks, settings: MatchSettings) -> Iterator[tuple[Indices, Indices, Difference]]:
@@ -303,7 +303,7 @@ def confirmed(looks: Looks, i: Indices, j: Indices, settings: MatchSettings) -> 
 
 def reach(settings: MatchSettings) -> float:
     """How far the summed mean colours of one image's copies can be apart, with room for rounding."""
-    return CHANNELS * settings.confirm + 1e-2
+    return CHANNELS * settings.max_mean_diff + 1e-2
 
 
 def _proposed(

@@ -116,7 +116,7 @@ def _chosen(space: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, 
             found[rule.name] = _rows(
                 connection,
                 f"""
-                SELECT {columns}, d.fired.values AS because, d.fired.kept_twin AS instead
+                SELECT {columns}, d.fired.values AS because, d.fired.related_row AS instead
                 FROM (SELECT position, unnest(rules) AS fired FROM {parquet([space.decisions])}) d
                 JOIN {source.replace(" s LEFT", " s USING (position) LEFT", 1)}
                 WHERE d.fired.rule = {literal(rule.name)} {order}

@@ -279,14 +279,15 @@ def show_explanation(found: Explanation) -> None:
         table.add_row(*(escape(cell) for cell in cells), style=style)
     screen.print(table)
     for fired in decision["rules"]:
-        if fired["kept_twin"]:
-            screen.print(f"{escape(fired['rule'])}: see [bold]{escape(fired['kept_twin'])}[/]", highlight=False)
+        if fired["related_row"]:
+            screen.print(f"{escape(fired['rule'])}: see [bold]{escape(fired['related_row'])}[/]", highlight=False)
         if fired["rule"] == "correction":
             screen.print(f"a reviewer decided: {escape(str(json.loads(fired['values'])))}", highlight=False)
     if decision["duplicate_distance"] is not None and found.duplicates:
         screen.print(
-            f"its image and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average (at most"
-            f" {found.duplicates.confirm:g} counts as the same), their hashes in {decision['hamming']} of 64 bits",
+            f"its image and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average"
+            f" (at most {found.duplicates.max_mean_diff:g} counts as the same),"
+            f" their hashes in {decision['hamming']} of 64 bits",
             highlight=False,
         )
     for match in found.contamination:

@@ -57,7 +57,7 @@ def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
             "expression": fired["expression"],
             "values": json.loads(fired["values"] or "{}"),
             "threshold": fired["threshold"],
-            "kept_twin": fired["kept_twin"],
+            "related_row": fired["related_row"],
         }
         for fired in row["rules"]
     ]
@@ -66,7 +66,7 @@ def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
         "sample_id": row["sample_id"],
         "decision": row["decision"],
         "reason": row["reason"],
-        "kept_twin": reasons[0]["kept_twin"] if reasons else None,
+        "related_row": reasons[0]["related_row"] if reasons else None,
         "rules": rules,
     }
 

@@ -113,7 +113,7 @@ _FOUND_COLUMNS = {
     "duplicate": Column("duplicate", "d.duplicate_of IS NOT NULL", "BOOLEAN",
                         "an equal row about a near-identical image is kept in its place (needs `duplicates:`)"),
     "duplicate_distance": Column("duplicate", "d.distance", "DOUBLE",
-                                 "0-255: mean difference of the two thumbnails; null without a kept twin"),
+                                 "0-255: mean difference of the two thumbnails; null unless it is a duplicate"),
     "conflicting": Column("duplicate", "d.conflict_with IS NOT NULL", "BOOLEAN",
                           "a near-identical image has the same question with another answer (needs `duplicates:`)"),
     "contaminated": Column("contamination", "c.sample_id IS NOT NULL", "BOOLEAN",

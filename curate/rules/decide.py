@@ -31,7 +31,7 @@ from winnow.errors import UserError
 from winnow.tables import connect, database, literal, row_count, write_parquet
 
 _FIRED = pa.struct(
-    [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "kept_twin")]
+    [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
 )
 DECISIONS = pa.schema(
     [

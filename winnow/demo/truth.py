@@ -81,7 +81,7 @@ def decision(rules: Sequence[Mapping[str, Any]], group: str | None) -> Decision:
         recorded = json.loads(rule["values"] or "{}").get("error")
         corrupt = next((name for name in (rule["rule"], recorded) if name in CORRUPT), corrupt)
         if rule["rule"] == "duplicate":
-            twin = rule["kept_twin"]
+            twin = rule["related_row"]
     return Decision(frozenset(rule["rule"] for rule in rules), corrupt, twin, group)
 
 

@@ -32,7 +32,7 @@ def truth(raw: Path) -> list[dict]:
 def fired(rule: str, *, values: dict | None = None, twin: str | None = None) -> dict:
     return {
         "rule": rule, "action": "drop", "expression": "", "values": json.dumps(values or {}),
-        "threshold": "", "kept_twin": twin,
+        "threshold": "", "related_row": twin,
     }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_every_fired_rule_is_on_record_and_the_first_drop_is_the_reason(tmp_path
     assert soft["expression"] == "sharpness < 35 AND entropy > 3"
     assert soft["threshold"] == "sharpness < 35; entropy > 3"
     assert json.loads(soft["values"]) == {"sharpness": 20.0, "entropy": 4.0}
-    assert soft["kept_twin"] is None
+    assert soft["related_row"] is None
 
 
 def test_a_flagging_rule_before_a_dropping_one_is_not_the_reason(tmp_path):

@@ -7,7 +7,7 @@ from curate.duplicates.clusters import build_stars
 from curate.duplicates.matching import Alike, Looks, difference, matches
 from curate.recipe import MatchSettings
 
-SETTINGS = MatchSettings(hash="both", radius=6, confirm=4.0, confirm_cell=20.0, confirm_contrast=0.1)
+SETTINGS = MatchSettings(hash="both", radius=6, max_mean_diff=4.0, max_cell_diff=20.0, max_contrast_diff=0.1)
 
 
 def crowded_looks(count, seed):
@@ -39,13 +39,13 @@ def naive_difference(a, i, b, j, settings):
 
 def naive_same(a, i, b, j, settings):
     mean, cell, bits = naive_difference(a, i, b, j, settings)
-    return mean <= settings.confirm and cell <= naive_limit(a, i, b, j, settings) and bits <= settings.radius
+    return mean <= settings.max_mean_diff and cell <= naive_limit(a, i, b, j, settings) and bits <= settings.radius
 
 
 def naive_limit(a, i, b, j, settings):
     contrast = min(one.thumbnails[k].reshape(256, 3).std(axis=0).mean() for one, k in ((a, i), (b, j)))
-    by_size = settings.confirm_cell * 64 / min(a.sides[i], b.sides[j])
-    return min(settings.confirm_cell, max(8, by_size, settings.confirm_contrast * contrast))
+    by_size = settings.max_cell_diff * 64 / min(a.sides[i], b.sides[j])
+    return min(settings.max_cell_diff, max(8, by_size, settings.max_contrast_diff * contrast))
 
 
 def naive_stars(looks, settings):

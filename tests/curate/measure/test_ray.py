@@ -7,7 +7,7 @@ from curate.measure.engines import open_pool
 from curate.measure.images import measure_images
 from curate.recipe import MeasureSettings
 from tests.curate.make_images import noise, write
-from tests.curate.test_local_pool import batches, endless, fragile, squares
+from tests.curate.measure.test_pool import batches, endless, fragile, squares
 from winnow.errors import UserError
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")

@@ -14,7 +14,7 @@ from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema
 from curate.recipe import DuplicateSettings, MatchSettings, SplitSettings
 from curate.workspace import Workspace
-from tests.curate.duplicates.test_stars import crowded_looks
+from tests.curate.duplicates.test_clusters import crowded_looks
 from tests.curate.stored import image, sample, store
 
 

@@ -107,8 +107,8 @@ def test_components_chain_where_stars_do_not():
     thumbnails = np.repeat(np.array([[0], [4], [8], [200]], np.uint8), 768, axis=1)
     hashes = np.zeros(4, np.uint64)
     looks = Looks.of(hashes, hashes, thumbnails, np.full(len(hashes), 64))
-    for confirm, components in ((4.0, [0, 0, 0, 3]), (3.9, [0, 1, 2, 3])):
-        found = Alike(looks, MatchSettings(confirm=confirm))
+    for max_mean_diff, components in ((4.0, [0, 0, 0, 3]), (3.9, [0, 1, 2, 3])):
+        found = Alike(looks, MatchSettings(max_mean_diff=max_mean_diff))
         assert build_components(found, np.arange(4)).tolist() == components
 
 

@@ -183,7 +183,7 @@ def test_the_closest_are_kept_of_each_side(monkeypatch):
         Looks.of(*np.zeros((2, len(one)), np.uint64), np.repeat(one[:, None], 768, axis=1), np.full(len(one), 64))
         for one in greys
     )
-    settings = ContaminationSettings(against=[SourceSettings(location="x")], confirm=30)
+    settings = ContaminationSettings(against=[SourceSettings(location="x")], max_mean_diff=30)
     table = contamination.closest_matches(train, evaluation, settings)
     apart = np.abs(greys[0][:, None].astype(int) - greys[1])
     got = {
