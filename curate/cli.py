@@ -7,20 +7,16 @@ from typing import Annotated
 
 import typer
 
-from winnow import errors
+from winnow import console
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="""Raw image-text data in, a curated training set out, with a reason for every row.
+app = console.new_app(
+    """Turn raw image-text data into a curated training set, with a reason for every row.
 
-    Measure once, decide many: `curate run` measures every image in one decode and writes the set;
-    after changing a rule, `curate decide` writes it anew from the stored signals in seconds.
+    `curate run` measures every image in one decode and writes the set. After a rule has changed,
+    `curate decide` writes it again from the stored signals, in seconds.
 
-    Example: curate run curate/recipes/demo.yaml, then: curate explain ID --curated data/curated/demo
-    """,
+    Example: curate run my.yaml, then: curate explain ID --curated data/curated/my
+    """
 )
 CuratedArgument = Annotated[
     Path, typer.Argument(metavar="CURATED", help="A curated folder, or the recipe that made it.")
@@ -65,7 +61,7 @@ def decide(
         typer.Option(help="Leave the recipe's folder as it is and decide in this new one, to compare the two."),
     ] = None,
 ) -> None:
-    """Decide anew from stored signals, in seconds.
+    """Decide again from stored signals, in seconds.
 
     Takes what an earlier `curate run` has measured and opens no image. For tuning: edit thresholds, rules,
     duplicates or corrections, and run this. Sources, signals and evaluation sets must be those that were measured.
@@ -106,7 +102,7 @@ def diff(
     limit: Annotated[int, typer.Option(min=0, help="Examples of each kind of change.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: counts, changed rules, transitions.")] = False,
 ) -> None:
-    """Say which rows changed fate between two curations, and through which rule.
+    """Say which rows changed their decision, and through which rule.
 
     To try other thresholds without losing the first result, decide into a second folder and compare.
 
@@ -124,7 +120,7 @@ def diff(
 
 @app.command()
 def plot(curated: CuratedArgument) -> None:
-    """Draw the funnel, and a histogram of every signal with the rules' thresholds.
+    """Draw the funnel, and every signal with the rules' thresholds.
 
     Leaves plots/ in the curated folder: index.html, one page that needs no network, and a PNG for each chart.
     Reads stored signals, opens no image.
@@ -245,4 +241,4 @@ def _folder(curated: Path) -> Path:
 
 def main() -> None:
     """Entry point of the console script."""
-    errors.run(app)
+    console.run(app)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-import sys
 from collections.abc import Iterable
-
-import typer
 
 
 class UserError(Exception):
@@ -46,18 +43,3 @@ def disk_problem(error: OSError, path: object = None) -> str | None:
         return None
     where = error.filename or path
     return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}; {_HINTS[error.errno]}, finished parts are kept"
-
-
-def run(app: typer.Typer) -> None:
-    """Run a typer app; turn UserError, and a full or read-only disk, into one line on stderr and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        problem = disk_problem(error)
-        if problem is None:
-            raise
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)

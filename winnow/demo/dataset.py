@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from winnow import errors
+from winnow import console
 from winnow.demo import defects
 from winnow.demo.captions import caption_samples
 from winnow.demo.defects import Shares
@@ -33,7 +33,7 @@ TABLES = ("vqa.jsonl", "captions.parquet", "truth.parquet", "test.jsonl", "test_
 SEED = 20
 DEFAULT_SHARES = Shares()
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = console.new_app(single_command=True)
 
 
 def make_dataset(
@@ -141,4 +141,4 @@ def main(
 
 
 if __name__ == "__main__":
-    errors.run(app)
+    console.run(app)

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from winnow import errors
+from winnow import console
 from winnow.demo.defects import CORRUPT
 from winnow.errors import UserError
 from winnow.files import write_json
@@ -145,7 +145,7 @@ RULES = {"blurred": "blurry", "leaked": "contaminated", "contradictory": "confli
 _MAKE_DATA = "python -m winnow.demo.dataset"
 _CURATE = "curate run curate/recipes/demo.yaml"
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = console.new_app(single_command=True)
 
 
 def read_table(path: Path, columns: list[str], make_with: str) -> pa.Table:
@@ -283,4 +283,4 @@ def main(
 
 
 if __name__ == "__main__":
-    errors.run(app)
+    console.run(app)

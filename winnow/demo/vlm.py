@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from winnow import errors
+from winnow import console
 from winnow.demo import clip_tower, smollm2
 from winnow.errors import UserError
 from winnow.files import sha256_file
@@ -36,7 +36,7 @@ SELECT_STRATEGY: Literal["default", "full"] = "full"
 CLASS_TOKENS = 1
 EMBEDDING_MULTIPLE = 8
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = console.new_app(single_command=True)
 
 
 def image_features(side: int, patch: int, strategy: str) -> int:
@@ -209,4 +209,4 @@ def main(
 
 
 if __name__ == "__main__":
-    errors.run(app)
+    console.run(app)

@@ -14,7 +14,6 @@ from curate.readers.images import ImageStore, content_path, materialised
 from curate.recipe import MeasureSettings, RemoteSettings
 from tests.curate.remote.faulty import BIG, ETAG, IMAGES, FaultyServer
 from winnow.errors import UserError
-from winnow.http import asked_to_wait, pause
 from winnow.records import Sample
 
 
@@ -265,19 +264,6 @@ def test_mirror():
 def test_a_mirror_is_asked_instead(tmp_path, server):
     (found,), _ = fetched(tmp_path, ["http://gone.invalid/1.jpg"], mirror={"http://gone.invalid/": server.url("/ok/")})
     assert found == content_path(IMAGES["/ok/1.jpg"])
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7.0), (None, None), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)]
-)
-def test_retry_after(header, seconds):
-    assert asked_to_wait(header) == seconds
-
-
-def test_pauses_grow_and_are_capped():
-    assert 0.5 <= pause(0, 1.0, 60) <= 1.0
-    assert 4.0 <= pause(3, 1.0, 60) <= 8.0
-    assert pause(1000, 1.0, 60) <= 60
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, server):
