@@ -31,7 +31,7 @@ def readings(folder: Folder, answer: Answer) -> list[Read]:
         UserError: the manifest is gone, or its task is of another version.
     """
     # The rules bring the metrics along: half a second, which only the sample page has to pay.
-    from evalsuite.analysis.explain import RULES
+    from evalsuite.metrics import METRICS
 
     spec = _tasks(folder).get(answer.task)
     if spec is None or not answer.references:
@@ -42,8 +42,8 @@ def readings(folder: Folder, answer: Answer) -> list[Read]:
     }  # fmt: skip
     found: dict[tuple[str, str], list[str]] = {}
     for name, settings in spec.metrics.items():
-        if rule := RULES.get(settings.metric or name):
-            reading = rule(row, settings, name)
+        if read_row := METRICS[settings.metric or name].read_row:
+            reading = read_row(row, settings, name)
             found.setdefault((reading.text or "", reading.matched), []).append(name)
     return [Read(tuple(names), text, matched) for (text, matched), names in found.items()]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import Row, TaskResult, load_evaluation, score_rows, slice_masks
-from evalsuite.scoring import Column
+from evalsuite.analysis.results import TaskResult, facts_of, load_evaluation, score_rows, slice_masks
+from evalsuite.metrics.base import Column, Row
 from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
@@ -104,7 +104,7 @@ def _compare_task(
         name: {value: {"n": int(mask.sum())} for value, mask in values.items()} for name, values in masks.items()
     }
     for one, two in zip(first.columns, second.columns, strict=True):
-        metrics[one.name] = _difference(one, two, None, (first, second), seed)
+        metrics[one.name] = {**facts_of(two), **_difference(one, two, None, (first, second), seed)}
         for name, values in masks.items():
             for value, mask in values.items():
                 slices[name][value][one.name] = _difference(one, two, mask, (first, second), seed)

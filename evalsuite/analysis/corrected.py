@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite.analysis.results import Row, TaskResult, bounds, score_rows
+from evalsuite.analysis.results import TaskResult, bounds, score_rows
+from evalsuite.metrics.base import Row
 from evalsuite.statistics import exact_when_unanimous, intervals
 from winnow.corrections import Resolved, read_corrections, resolve
 from winnow.files import digest_of, sha256_file

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import SLICE, Row, TaskResult, bounds
+from evalsuite.analysis.results import SLICE, TaskResult, bounds
+from evalsuite.metrics.base import Row
 from evalsuite.statistics import Estimate, Floats, intervals
 from winnow.errors import UserError
 from winnow.run import read_manifest

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from evalsuite.metrics.base import Answers, Column, Row
+from evalsuite.metrics.settings import score
 from evalsuite.runs.store import BASE_SCHEMA, read_predictions
-from evalsuite.scoring import Answered, Column, score
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
 from evalsuite.tasks.extract import STATUSES, read_answer
 from evalsuite.tasks.spec import TaskSpec
@@ -23,8 +24,8 @@ from winnow.errors import UserError
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
 
-SLICE = "slice_"
-Row = dict[str, Any]
+SLICE = "slice_"  # begins the names of slice columns
+RIGHT = "_right"  # ends the name of the column that says which rows a metric calls right
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
         choices = row.get("choices") or ()
         extracted, status = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction, choices)
         read.append({**row, "extracted": extracted, "status": status})
-    answered = Answered(
+    answers = Answers(
         ids=[row["sample_id"] for row in read],
         texts=[row["extracted"] for row in read],
         references=[row["references"] for row in read],
@@ -64,9 +65,11 @@ def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
         slices=[{name: row.get(SLICE + name) or "" for name in spec.slice_names} for row in read],
         images=[" ".join(row["images"]) for row in read],
     )
-    columns = score(answered, spec.metrics)
+    columns = score(answers, spec.metrics)
     for number, row in enumerate(read):
-        row.update({column.name: _finite(float(column.per_row[number])) for column in columns})
+        for column in columns:
+            row[column.name] = _finite(float(column.per_row[number]))
+            row[column.name + RIGHT] = bool(column.right[number]) if np.isfinite(column.right[number]) else None
     clusters = cluster_codes([tuple(row["image_keys"]) or row["sample_id"] for row in read])
     return TaskResult(spec, read, columns, clusters)
 
@@ -78,6 +81,7 @@ def to_table(result: TaskResult) -> pa.Table:
         [
             *BASE_SCHEMA,
             *((column.name, pa.float64()) for column in result.columns),
+            *((column.name + RIGHT, pa.bool_()) for column in result.columns),
             *((name, pa.string()) for name in slices),
         ]
     )
@@ -124,6 +128,7 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
             "coverage": _share(answered),
             "answered": _estimate(column, answered),
             "variant": column.variant,
+            **facts_of(column),
         }
         for name, values in masks.items():
             for value in values:
@@ -136,6 +141,11 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
         "metrics": metrics,
         "slices": slices,
     }
+
+
+def facts_of(column: Column) -> dict[str, Any]:
+    """What readers must know to show a score: ``title``, ``unit``, ``top`` and ``mean_of_rows``."""
+    return {"title": column.title, "unit": column.unit, "top": column.top, "mean_of_rows": column.mean_of_rows}
 
 
 def bounds(interval: Interval) -> dict[str, float | None]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from evalsuite import statistics
 from evalsuite.analysis.overlap import stored_signals
-from evalsuite.analysis.results import SLICE, Row, TaskResult, load_evaluation, load_manifest, score_rows
+from evalsuite.analysis.results import SLICE, TaskResult, load_evaluation, load_manifest, score_rows
+from evalsuite.metrics.base import Row
 from evalsuite.statistics import Floats, Slice, property_of
 from winnow.errors import UserError
 from winnow.records import majority
@@ -149,7 +150,8 @@ def rank_slices(result: TaskResult, curated: Path | None, min_rows: int) -> dict
         {name: property_of(values) for name, values in known.items()}, min_rows=min_rows, min_clusters=MIN_IMAGES,
     )  # fmt: skip
     return {
-        "headline": result.headline.name, "n": ranking.rows, "error": ranking.rate, "tried": ranking.tried,
+        "headline": result.headline.name, "title": result.headline.title,
+        "n": ranking.rows, "error": ranking.rate, "tried": ranking.tried,
         "min_rows": min_rows, "min_images": MIN_IMAGES, "columns": list(known),
         "slices": [_entry(one, known, answered) for one in ranking.slices],
     }  # fmt: skip
@@ -157,7 +159,7 @@ def rank_slices(result: TaskResult, curated: Path | None, min_rows: int) -> dict
 
 def errors_of(result: TaskResult) -> Floats:
     """(rows,) 1 − score on the headline metric, from 0 to 1."""
-    return 1.0 - np.clip(result.headline.per_row / result.headline.perfect, 0.0, 1.0)
+    return 1.0 - np.clip(result.headline.per_row / result.headline.best_row, 0.0, 1.0)
 
 
 def _entry(one: Slice, known: dict[str, list[str]], answered: NDArray[np.bool_]) -> dict[str, Any]:

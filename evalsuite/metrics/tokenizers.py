@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Literal
 
 from evalsuite.metrics.checks import check_variant
-from evalsuite.metrics.tokenizer import ptb_tokenize, words
+from evalsuite.metrics.ptb_tokenizer import ptb_tokenize, words
 from winnow.errors import UserError
 
 Tokenize = Callable[[str], Sequence[str]]

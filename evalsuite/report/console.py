@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalsuite.analysis.explain import Explanation
-from evalsuite.analysis.results import SLICE, Row
+from evalsuite.analysis.explain import RowExplanation
+from evalsuite.analysis.results import SLICE
+from evalsuite.metrics.base import Row
 from evalsuite.report.compared import (
     COMPARISON_HEADER,
     FOUND_HEADER,
@@ -24,7 +25,7 @@ from evalsuite.report.compared import (
     comparison_cells,
     slice_cells,
 )
-from evalsuite.report.numbers import between, number, share, title
+from evalsuite.report.numbers import between, number, share
 from evalsuite.report.words import (
     batch_sentence,
     finding_sentences,
@@ -52,7 +53,7 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         console.print(_score_table(name, task, against))
         console.print(Text(f"  {_statuses(task)}", style="dim"))
         if against:
-            console.print(Text(f"  {verdict(against, task['headline'], comparison['tests'])}", style="bold"))
+            console.print(Text(f"  {verdict(against, comparison['tests'])}", style="bold"))
             console.print(Text(f"  {intersection_sentence(against)}", style="dim"))
         for sentence in finding_sentences(task, scores):
             console.print(Text(f"  {sentence}"))
@@ -70,12 +71,12 @@ def print_comparison(found: Mapping[str, Any], console: Console | None = None) -
         console.print(Text(f"A {found['baseline']}"), Text("B " + run["run"], style="bold"), sep="\n")
         for name, task in run["tasks"].items():
             table = _table(name, [COMPARISON_HEADER[place][0] for place in _COMPARED], left=1)
-            for metric, one in task["metrics"].items():
-                cells = comparison_cells(metric, one)
+            for entry in task["metrics"].values():
+                cells = comparison_cells(entry)
                 table.add_row(*(Text(cells[place]) for place in _COMPARED))
             console.print()
             console.print(table)
-            console.print(Text(f"  {verdict(task, task['headline'], found['tests'])}", style="bold"))
+            console.print(Text(f"  {verdict(task, found['tests'])}", style="bold"))
             console.print(Text(f"  {intersection_sentence(task)}", style="dim"))
             console.print(Text(f"  {wins_sentence(task)}", style="dim"))
             if rows := changed_slices(task):
@@ -131,27 +132,29 @@ def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] 
     shown += ["of answered"] if partial and not against else []
     table = _table(name, ["", *shown], left=1)
     for metric, entry in task["metrics"].items():
+        unit = entry["unit"]
         cells: dict[str, str | Text] = {
-            "score": Text(number(metric, entry["value"]), style="bold"),
-            "95 % interval": between(metric, entry),
+            "score": Text(number(unit, entry["value"]), style="bold"),
+            "95 % interval": between(unit, entry),
             "rows": f"{entry['n']:,}",
             "coverage": share(entry["coverage"]),
-            "of answered": number(metric, entry["answered"]),
+            "of answered": number(unit, entry["answered"]),
         }
         if against:
             one = against["metrics"][metric]
-            cells["baseline"] = number(metric, one["a"])
-            cells["difference"] = Text(number(metric, one["difference"], sign=True), style=_colour(one))
-        table.add_row(title(metric), *(cells[header] for header in shown))
+            cells["baseline"] = number(unit, one["a"])
+            cells["difference"] = Text(number(unit, one["difference"], sign=True), style=_colour(one))
+        table.add_row(entry["title"], *(cells[header] for header in shown))
     metric = task["headline"]
+    unit = task["metrics"][metric]["unit"]
     for column, values in task["slices"].items():
         if len(values) < 2:
             continue
         label = column.removeprefix("slice_").replace("_", " ")
         for value, entry in values.items():
             cells = {
-                "score": number(metric, entry[metric]["value"]),
-                "95 % interval": Text(between(metric, entry[metric]), style="dim"),
+                "score": number(unit, entry[metric]["value"]),
+                "95 % interval": Text(between(unit, entry[metric]), style="dim"),
                 "rows": Text(f"{entry['n']:,}", style="dim"),
                 "coverage": Text(share(entry["coverage"]), style="dim"),
             }
@@ -173,7 +176,7 @@ def _statuses(task: Mapping[str, Any]) -> str:
 _LONGEST = 400
 
 
-def print_explanations(found: Sequence[Explanation], console: Console | None = None) -> None:
+def print_explanations(found: Sequence[RowExplanation], console: Console | None = None) -> None:
     """Every explanation, one below the other."""
     console = console or Console()
     for one in found:

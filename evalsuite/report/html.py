@@ -94,9 +94,7 @@ def html_report(
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(
-        {name: getattr(numbers, name) for name in ("number", "between", "probability", "share", "title")}
-    )
+    environment.globals.update({name: getattr(numbers, name) for name in ("number", "between", "probability", "share")})
     comparison = scores["comparison"]
     tasks = [
         _task(name, entry, results[name], image_roots[name], scores, skipped.get(name))
@@ -142,48 +140,56 @@ def _task(
         "finding_rows": finding_rows(entry),
         "slices_sentence": words.slices_sentence(name, entry["worst_slices"]),
         "worst_slices": [slice_cells(one) for one in entry["worst_slices"]["slices"]],
-        "verdict": words.verdict(against, headline, comparison["tests"]) if against else "",
+        "verdict": words.verdict(against, comparison["tests"]) if against else "",
         "wins": words.wins_sentence(against) if against else "",
         "intersection": words.intersection_sentence(against) if against else "",
         "changed": _changed(result, against, root) if against else [],
         "worst": cards(result, worst, root),
-        "imperfect": int((result.headline.per_row < result.headline.perfect).sum()),
+        "imperfect": int((result.headline.per_row < result.headline.best_row).sum()),
     }
 
 
 def _metric_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[Any]:
     """One plot for the metrics of each scale."""
     plots = []
-    for top in dict.fromkeys(map(numbers.top_of, entry["metrics"])):
-        names = [name for name in entry["metrics"] if numbers.top_of(name) == top]
-        lines = [
-            _line(name, numbers.title(name), entry["metrics"][name], against and against["metrics"].get(name))
-            for name in names
-        ]
+    scales = {name: _top(facts) for name, facts in entry["metrics"].items()}
+    for top in dict.fromkeys(scales.values()):
+        lines = []
+        for name, facts in entry["metrics"].items():
+            if scales[name] == top:
+                before = against["metrics"].get(name) if against else None
+                lines.append(_line(facts["unit"], facts["title"], facts, before))
         plots.append(_plot(lines, top, "scores with intervals"))
     return plots
 
 
-def _slice_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None, headline: str) -> list[dict[str, Any]]:
-    found = []
-    for column, values in entry["slices"].items():
+def _slice_plots(task: Mapping[str, Any], against: Mapping[str, Any] | None, headline: str) -> list[dict[str, Any]]:
+    found, metric = [], task["metrics"][headline]
+    for column, values in task["slices"].items():
         if len(values) < 2:
             continue  # it would repeat the whole
         before = against["slices"].get(column, {}) if against else {}
         lines = [
-            _line(headline, value, one[headline], before.get(value, {}).get(headline)) for value, one in values.items()
+            _line(metric["unit"], value, entry[headline], before.get(value, {}).get(headline))
+            for value, entry in values.items()
+            for value, one in values.items()
         ]
         label = column.removeprefix("slice_").replace("_", " ")
-        plot = _plot(lines, numbers.top_of(headline), f"{numbers.title(headline)} by {label}")
+        plot = _plot(lines, _top(metric), f"{metric['title']} by {label}")
         found.append({"label": label, "plot": plot, "values": values})
     return found
 
 
-def _line(metric: str, label: str, now: Mapping[str, Any], against: Mapping[str, Any] | None) -> Line:
+def _top(facts: Mapping[str, Any]) -> float:
+    """The upper end of a metric's axis; without a perfect score, that of a share."""
+    return 1.0 if facts["top"] is None else float(facts["top"])
+
+
+def _line(unit: str, label: str, now: Mapping[str, Any], against: Mapping[str, Any] | None) -> Line:
     points = [] if now["value"] is None else [Point("now", now["value"], now["ci_low"], now["ci_high"])]
     if against and against["a"] is not None:
         points.insert(0, Point("before", against["a"], None, None))
-    return Line(label, points, numbers.number(metric, now["value"]))
+    return Line(label, points, numbers.number(unit, now["value"]))
 
 
 def _plot(lines: list[Line], top: float, name: str) -> Any:

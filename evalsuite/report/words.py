@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evalsuite.report.numbers import between, number, probability, share, title
+from evalsuite.report.numbers import between, number, probability, share
 
 _IDF_NOTE = "CIDEr-D of a slice uses the document frequencies of the whole task."
 
@@ -66,7 +66,7 @@ def intersection_sentence(task: Mapping[str, Any]) -> str:
 def wins_sentence(task: Mapping[str, Any]) -> str:
     """Rows won, lost and wrong on both sides."""
     return (
-        f"On {title(task['headline'])}, {task['better']:,} rows are better, {task['worse']:,} worse, and "
+        f"On {_headline(task)['title']}, {task['better']:,} rows are better, {task['worse']:,} worse, and "
         f"{task['both_wrong']:,} score 0 in both."
     )
 
@@ -77,36 +77,36 @@ def finding_sentences(task: Mapping[str, Any], scores: Mapping[str, Any]) -> lis
 
 
 def _overlap_sentence(task: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
-    entry, facts, metric = task.get("contamination"), scores["contamination"], task["headline"]
+    entry, facts, name, metric = task.get("contamination"), scores["contamination"], task["headline"], _headline(task)
     if not entry or not facts:
         return ""
     clean, touched = entry["clean"], entry["touched"]
     if not touched["n"]:
         return f"No row shows an image that {facts['training_set']} kept for training."
     text = (
-        f"{touched['n']:,} rows show an image that {facts['training_set']} kept for training: {title(metric)} is "
-        f"{number(metric, touched[metric]['value'])} on them"
+        f"{touched['n']:,} rows show an image that {facts['training_set']} kept for training: {metric['title']} is "
+        f"{number(metric['unit'], touched[name]['value'])} on them"
     )
     if not clean["n"]:
         return f"{text}; no row is clean."
-    found = entry["difference"][metric]
+    found, unit = entry["difference"][name], metric["unit"]
     return (
-        f"{text} and {number(metric, clean[metric]['value'])} on the {clean['n']:,} clean ones, a difference of "
-        f"{number(metric, found['value'], sign=True)} ({between(metric, found, sign=True)})."
+        f"{text} and {number(unit, clean[name]['value'])} on the {clean['n']:,} clean ones, a difference of "
+        f"{number(unit, found['value'], sign=True)} ({between(unit, found, sign=True)})."
     )
 
 
 def _corrected_sentence(task: Mapping[str, Any]) -> str:
-    entry, metric = task.get("corrected"), task["headline"]
+    entry, metric = task.get("corrected"), _headline(task)
     if not entry:
         return ""
     counted = ", ".join(f"{count:,} {status}" for status, count in entry["counts"].items())
     if not entry["metrics"]:
         return f"Reviewers left no row to score ({counted})."
-    one = entry["metrics"][metric]
+    corrected, unit = entry["metrics"][task["headline"]], metric["unit"]
     return (
-        f"With reviewers' corrections ({counted}) {title(metric)} is {number(metric, one['value'])} "
-        f"({between(metric, one)}) on {entry['n']:,} rows, {number(metric, task['metrics'][metric]['value'])} without."
+        f"With reviewers' corrections ({counted}) {metric['title']} is {number(unit, corrected['value'])} "
+        f"({between(unit, corrected)}) on {entry['n']:,} rows, {number(unit, metric['value'])} without."
     )
 
 
@@ -123,23 +123,29 @@ def slices_sentence(name: str, task: Mapping[str, Any]) -> str:
     """What a list of slices was made from."""
     return (
         f"{name}: {task['tried']:,} slices of at least {task['min_rows']:,} rows and {task['min_images']:,} images out "
-        f"of {', '.join(task['columns'])}; errors on {title(task['headline'])} overall {100 * task['error']:.1f} %"
+        f"of {', '.join(task['columns'])}; errors on {task['title']} overall {100 * task['error']:.1f} %"
     )
 
 
-def verdict(task: Mapping[str, Any], metric: str, tests: int = 1) -> str:
+def _headline(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry of the task's headline metric."""
+    entry: Mapping[str, Any] = task["metrics"][task["headline"]]
+    return entry
+
+
+def verdict(task: Mapping[str, Any], tests: int = 1) -> str:
     """One sentence about the difference in the headline metric.
 
     Args:
         tests: how many tasks and runs were compared, for which p is adjusted.
     """
-    sentence = _verdict(task["metrics"][metric], metric)
-    entry = task["metrics"][metric]
+    entry = _headline(task)
+    sentence = _verdict(entry)
     if entry["p"] is None:
         return sentence
     family = f", {probability(entry['p_holm'])} after Holm over {tests} tests" if tests > 1 else ""
     least = entry["smallest_detectable"]
-    power = f" A true difference of {number(metric, least)} would be found 4 times in 5." if least else ""
+    power = f" A true difference of {number(entry['unit'], least)} would be found 4 times in 5." if least else ""
     return f"{sentence} p {_equals(entry['p'])} ({entry['test']}){family}.{power}"
 
 
@@ -148,15 +154,16 @@ def _equals(p: float | None) -> str:
     return shown if shown.startswith("<") else f"= {shown}"
 
 
-def _verdict(entry: Mapping[str, Any], metric: str) -> str:
-    difference = f"{number(metric, entry['difference'], sign=True)} ({between(metric, entry, sign=True)})"
+def _verdict(entry: Mapping[str, Any]) -> str:
+    title, unit = entry["title"], entry["unit"]
+    difference = f"{number(unit, entry['difference'], sign=True)} ({between(unit, entry, sign=True)})"
     if entry["ci_low"] is None:
-        return f"{title(metric)} changed by {difference}; too few images for an interval."
+        return f"{title} changed by {difference}; too few images for an interval."
     if entry["ci_low"] > 0:
-        return f"{title(metric)} rose by {difference}; the interval excludes zero."
+        return f"{title} rose by {difference}; the interval excludes zero."
     if entry["ci_high"] < 0:
-        return f"{title(metric)} fell by {difference}; the interval excludes zero."
-    return f"{title(metric)} changed by {difference}; the interval holds zero, so no difference is shown."
+        return f"{title} fell by {difference}; the interval excludes zero."
+    return f"{title} changed by {difference}; the interval holds zero, so no difference is shown."
 
 
 def slice_note(task: Mapping[str, Any]) -> str:
@@ -179,13 +186,13 @@ def finding_rows(task: Mapping[str, Any]) -> list[list[str]]:
     if len(columns) == 1:
         return []
     rows = [["metric", *(name for name, _ in columns)]]
-    for metric in task["metrics"]:
-        cells = []
+    for metric, facts in task["metrics"].items():
+        cells, unit = [], facts["unit"]
         for name, entries in columns:
             sign = "−" in name
-            shown = number(metric, entries[metric]["value"], sign=sign)
-            cells.append(f"{shown} ({between(metric, entries[metric], sign=sign)})")
-        rows.append([title(metric), *cells])
+            shown = number(unit, entries[metric]["value"], sign=sign)
+            cells.append(f"{shown} ({between(unit, entries[metric], sign=sign)})")
+        rows.append([facts["title"], *cells])
     return rows
 
 

@@ -19,7 +19,6 @@ from evalsuite.analysis.results import (
     FINISH,
     SLICE,
     STAGE,
-    Row,
     TaskResult,
     counts,
     load_evaluation,
@@ -29,6 +28,7 @@ from evalsuite.analysis.results import (
     to_table,
 )
 from evalsuite.analysis.slices import MIN_ROWS, NOTED_Q, rank_slices
+from evalsuite.metrics.base import Row
 from evalsuite.report import write_reports
 from evalsuite.runs.store import (
     BASE_SCHEMA,
@@ -149,8 +149,18 @@ def read_scores(folder: Path) -> dict[str, Any]:
     """``scores.json`` of an evaluation.
 
     Raises:
-        UserError: it is missing or no JSON.
+        UserError: it is missing, no JSON, or of a version that did not store what its numbers mean.
     """
+    scores = _any_scores(folder)
+    if any("unit" not in entry for task in scores["tasks"].values() for entry in task["metrics"].values()):
+        raise UserError(
+            f"{folder / SCORES}: was written by an older version of Winnow; bring it up to date with "
+            f"`evalsuite score {folder}`"
+        )
+    return scores
+
+
+def _any_scores(folder: Path) -> dict[str, Any]:
     path = folder / SCORES
     try:
         scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -195,7 +205,7 @@ def rescore(
     extra["task_specs"] = dumped(specs)
     evaluation = Evaluation(
         name=recipe["name"],
-        label=read_scores(folder)["model"],
+        label=_any_scores(folder)["model"],
         specs=specs,
         rows={name: [_unscored(row, took) for row in listed] for name, listed in rows.items()},
         seed=recipe["seed"],

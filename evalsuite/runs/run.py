@@ -24,9 +24,10 @@ from typing import Any
 from evalsuite.analysis.compare import check_baseline
 from evalsuite.analysis.corrected import corrections_digest
 from evalsuite.analysis.overlap import mark, touched_images
-from evalsuite.analysis.results import FINISH, STAGE, Row
+from evalsuite.analysis.results import FINISH, STAGE
 from evalsuite.backends import Reply
 from evalsuite.backends.choice import Backend, choose
+from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.batch_check import compare_batches, draw, ids_of
 from evalsuite.runs.finish import Evaluation, finish, read_scores
@@ -194,7 +195,7 @@ def without_answer(asked: Sequence[Asked], replies: Mapping[str, Reply]) -> dict
     return {name: counted[name] for name in STATUSES if name != "ok" and counted[name]}
 
 
-_VERSION = 3  # raise it when scoring or reports change, so that finished runs are scored anew
+_VERSION = 4  # raise it when scoring or reports change, so that finished runs are scored anew
 
 
 def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str, Any], bool]:

@@ -5,7 +5,6 @@ What a task takes from a row's ``meta``: options of a multiple choice, values to
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -16,9 +15,10 @@ from pydantic import Field, field_validator
 
 from curate.readers.tables import list_literal
 from curate.recipe import RemoteSettings, SourceSettings
-from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, with_variant
+from evalsuite.metrics import METRICS
+from evalsuite.metrics.settings import MetricSettings, with_variant
 from evalsuite.tasks.extract import Extraction
-from winnow.errors import UserError
+from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_mapping, load_recipe, parse_recipe
 
 
@@ -163,10 +163,8 @@ class TaskSpec(StrictModel):
     @classmethod
     def _known(cls, value: dict[str, MetricSettings]) -> dict[str, MetricSettings]:
         for name, given in value.items():
-            if given.metric is None and name not in METRIC_NAMES:
-                near = difflib.get_close_matches(name, METRIC_NAMES, n=2, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(METRIC_NAMES)}"
-                raise ValueError(f"no metric {name!r}; {hint}")
+            if given.metric is None and name not in METRICS:
+                raise ValueError(f"no metric {name!r}; {did_you_mean(name, METRICS)}")
         return {name: MetricSettings.model_validate({"metric": name, **given.model_dump(exclude_none=True)})
                 for name, given in value.items()}  # fmt: skip
 
@@ -200,10 +198,8 @@ def load_spec(name_or_path: str) -> TaskSpec:
     if name_or_path in shipped:
         return load_recipe(shipped[name_or_path], TaskSpec)
     if not name_or_path.endswith((".yaml", ".yml")):
-        near = difflib.get_close_matches(name_or_path, shipped, n=2, cutoff=0.5)
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise UserError(
-            f"no task {name_or_path!r}{hint}; shipped: {', '.join(shipped)}; or give the path of a YAML file"
+            f"no task {name_or_path!r}; {did_you_mean(name_or_path, shipped)} (a task file of yours is given by its path)"
         )
     return _on_base(Path(name_or_path), shipped)
 

@@ -12,7 +12,7 @@ from evalsuite.metrics import (
     gqa_accuracy,
     mme,
     mmmu_open,
-    multiple_choice,
+    multiple_choice_accuracy,
     parse_choice,
     parse_yes_no,
     pope,
@@ -20,8 +20,8 @@ from evalsuite.metrics import (
     unanswerable,
     vqa_accuracy,
 )  # fmt: skip
-from evalsuite.metrics.anls import edit_distance
-from evalsuite.normalize.vqa import evalai, official
+from evalsuite.metrics.normalize import evalai, official
+from evalsuite.metrics.short_answer import edit_distance
 from winnow.errors import UserError
 
 PEER = json.loads((Path(__file__).parent / "peers" / "answers.json").read_text(encoding="utf-8"))
@@ -117,7 +117,7 @@ def test_yes_or_no(text: str, words: str | None, original: str) -> None:
 
 def test_scienceqa_agrees_with_the_peer_but_for_what_its_script_reads_more() -> None:
     for reply, letter, right in PEER["scienceqa"]:
-        ours = multiple_choice(reply, [letter], OPTIONS, variant="scienceqa")
+        ours = multiple_choice_accuracy(reply, [letter], OPTIONS, variant="scienceqa")
         if reply == "b":  # lmms-eval takes lower case, ScienceQA's evaluation does not
             assert ours == 0.0
         elif reply == "B.":

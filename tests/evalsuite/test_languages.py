@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from evalsuite.metrics import bleu, cider, exact_match, rouge_l, tokenizers, vqa_accuracy
+from evalsuite.metrics.normalize import evalai, official
 from evalsuite.metrics.tokenizers import TOKENIZERS, TokenizerName, caption_tokens, tokenizer_label
-from evalsuite.normalize.vqa import evalai, official
 from winnow.errors import UserError
 
 

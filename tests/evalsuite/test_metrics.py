@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evalsuite.metrics import bleu, cider, rouge_l
 from evalsuite.metrics.ngrams import build_corpus
-from evalsuite.metrics.tokenizer import ptb_tokenize, words
+from evalsuite.metrics.ptb_tokenizer import ptb_tokenize, words
 from winnow.errors import UserError
 
 PEERS = Path(__file__).parent / "peers"
@@ -100,7 +100,7 @@ def test_corner_cases_are_those_of_the_original() -> None:
 
 def test_reference_length_is_the_closest_and_the_shorter_on_a_tie() -> None:
     counted = build_corpus({"a": "x x x"}, {"a": ["x x x x", "x x"]})
-    from evalsuite.metrics.bleu import bleu_counts
+    from evalsuite.metrics.caption import bleu_counts
 
     assert bleu_counts(counted).reference_length.tolist() == [2]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evalsuite.metrics import anls, gqa_accuracy, parse_choice, parse_yes_no, relaxed_accuracy, vqa_accuracy
-from evalsuite.metrics.choice import LETTERS
-from evalsuite.normalize.vqa import vlmevalkit
+from evalsuite.metrics.multiple_choice import LETTERS
+from evalsuite.metrics.normalize import vlmevalkit
 
 CASES = json.loads((Path(__file__).parent / "peers" / "rules.json").read_text(encoding="utf-8"))
 OPTIONS = ["a red dog", "two cats", "Rome", "none of the above"]

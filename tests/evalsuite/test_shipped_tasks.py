@@ -5,12 +5,16 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from evalsuite.analysis.explain import explain
 from evalsuite.analysis.results import score_rows, summarise
 from evalsuite.backends import Reply, Request
+from evalsuite.cli import app
 from evalsuite.report.console import print_explanations
 from evalsuite.runs.finish import Evaluation, finish, rescore
 from evalsuite.runs.requests import Asked, to_row
@@ -176,7 +180,7 @@ def prepared(name: str, folder: Path):
     """The task as a user points it at data: a file with ``base`` and ``source``; and its rows with answers."""
     make, said, _, _ = CASES[name]
     data = folder / "data"
-    data.mkdir()
+    data.mkdir(parents=True)
     path = folder / "mine.yaml"
     path.write_text(f"base: {name}\nsource: {{location: '{make(data)}', image_root: '{data}'}}\n")
     spec = load_spec(str(path))
@@ -211,6 +215,53 @@ def test_a_task_reads_its_layout_and_scores_stored_answers(name: str, tmp_path: 
     assert {key: rows[0].get(f"slice_{key}") for key in slices} == slices
     assert all(task["metrics"][metric]["variant"] for metric in found)
     assert "{" not in rows[0]["prompt"] and rows[0]["question"].strip()
+
+
+CAPTIONS = {"coco_caption", "flickr30k_caption", "easy_vqa_caption"}
+WRONG = {"yes": "no", "no": "yes", "A": "B", "B": "A", "red": "blue"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_task_tells_right_rows_from_wrong_ones_in_its_own_unit(name: str, tmp_path: Path) -> None:
+    spec, rows = prepared(name, tmp_path)
+    best = [row["references"][0] if len(set(row["references"])) == 1 else row["references"][-1] for row in rows]
+    for replies, expected in ((best, True), ([WRONG.get(text, "zebra crossing") for text in best], False)):
+        result = score_rows(spec, [{**row, "raw": text} for row, text in zip(rows, replies, strict=True)])
+        columns = [column.name for column in result.columns]
+        judged = [[row[f"{column}_right"] for column in columns] for row in result.rows]
+        first = [next((right for right in listed if right is not None), None) for listed in judged]
+        assert first == [None if name in CAPTIONS else expected] * len(rows)
+        entry = summarise(result, seed=0)["metrics"][result.headline.name]
+        unit, top = {"mme": ("points", 2000.0)}.get(name, ("", 10.0) if name in CAPTIONS else ("%", 1.0))
+        assert (entry["unit"], entry["top"]) == (unit, top) and entry["title"]
+        if name not in CAPTIONS:
+            perfect = 200.0 if name == "mme" else 1.0
+            assert (entry["value"] == perfect) if expected else (entry["value"] < perfect / 2)
+
+
+def test_a_row_without_an_answer_is_neither_right_nor_wrong(tmp_path: Path) -> None:
+    spec, rows = prepared("pope", tmp_path)
+    right = {row["sample_id"]: (row["pope_accuracy_right"], row["pope_official_accuracy_right"])
+             for row in score_rows(spec, rows).rows}  # fmt: skip
+    assert right["pope/popular/1"] == (True, True)
+    assert right["pope/popular/2"] == (None, False), "the official rule reads any reply as yes or no"
+    columns = pq.read_schema(finished("easy_vqa", tmp_path / "more") / "predictions.parquet")
+    assert columns.field("accuracy_right").type == pa.bool_()
+
+
+def test_a_run_of_an_older_version_is_scored_again(tmp_path: Path) -> None:
+    run = finished("textvqa", tmp_path)
+    scores, table = json.loads((run / "scores.json").read_text()), pq.read_table(run / "predictions.parquet")
+    older = json.loads(json.dumps(scores))
+    for key in ("title", "unit", "top", "mean_of_rows"):
+        del older["tasks"]["textvqa"]["metrics"]["vqa_accuracy"][key]
+    (run / "scores.json").write_text(json.dumps(older))
+    pq.write_table(table.drop_columns(["vqa_accuracy_right"]), run / "predictions.parquet")
+    refused = CliRunner().invoke(app, ["report", str(run), "--latex"])
+    assert f"bring it up to date with `evalsuite score {run}`" in str(refused.exception)
+    assert CliRunner().invoke(app, ["score", str(run)]).exit_code == 0
+    assert json.loads((run / "scores.json").read_text()) == scores
+    assert pq.read_table(run / "predictions.parquet").equals(table)
 
 
 def test_unparsed_is_a_status_of_its_own(tmp_path: Path) -> None:

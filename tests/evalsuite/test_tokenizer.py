@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalsuite.metrics import ptb_tokenize
-from evalsuite.metrics.tokenizer import _cached_tokens, _tokens_of, words
+from evalsuite.metrics.ptb_tokenizer import _cached_tokens, _tokens_of, words
 
 TOKENS = json.loads((Path(__file__).parent / "peers" / "tokens.json").read_text(encoding="utf-8"))["tokens"]
 # Spellings that no caption has, and on which we are known to differ; see the module's docstring.

@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from evalsuite.java import captions_in, find_jar, generated_captions
-from evalsuite.scoring import METRICS
-from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, variants_of, with_variant
+from evalsuite.metrics import METRICS
+from evalsuite.metrics.settings import MetricSettings, variants_of, with_variant
+from evalsuite.metrics.verify_java import captions_in, find_jar, generated_captions
 from evalsuite.tasks.extract import Extraction, read_answer
 from evalsuite.tasks.spec import Slice, filled, load_spec, options_of, side_by_side, slices_of
 from winnow.errors import UserError
 
 
-def test_every_named_metric_can_be_computed() -> None:
-    assert set(METRICS) == set(METRIC_NAMES)
+def test_every_metric_is_listed_under_its_name_and_says_what_its_numbers_mean() -> None:
+    assert all(name == metric.name and metric.about and metric.numbers for name, metric in METRICS.items())
+    titles = [number.title for metric in METRICS.values() for number in metric.numbers.values()]
+    assert len(set(titles)) == len(titles)
+    tops = {
+        number.title: (number.unit, number.top) for metric in METRICS.values() for number in metric.numbers.values()
+    }
+    assert tops["CIDEr-D"] == ("", 10.0) and tops["ANLS"] == ("%", 1.0) and tops["POPE yes ratio"] == ("%", None)
+    assert tops["MME perception"] == ("points", 2000.0) and tops["MME cognition"] == ("points", 800.0)
 
 
 @pytest.mark.parametrize(

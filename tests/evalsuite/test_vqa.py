@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalsuite.metrics import exact_match, vqa_accuracy
-from evalsuite.normalize.vqa import evalai, official
+from evalsuite.metrics.normalize import evalai, official
 from winnow.errors import UserError
 
 

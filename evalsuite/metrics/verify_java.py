@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.recipe import SourceSettings
-from evalsuite.metrics.tokenizer import DROPPED, ptb_tokenize
+from evalsuite.metrics.ptb_tokenizer import DROPPED, ptb_tokenize
 from winnow.errors import UserError
 from winnow.progress import track
 from winnow.records import BadRow
@@ -37,7 +37,7 @@ _BREAKS = str.maketrans(dict.fromkeys("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 @dataclass(frozen=True)
-class Difference:
+class TokenDifference:
     """A caption on which the two tokenisers disagree; tokens are joined by blanks."""
 
     caption: str
@@ -113,7 +113,7 @@ def java_tokens(captions: Sequence[str], jar: Path) -> list[str]:
     return [" ".join(token for token in line.rstrip().split(" ") if token not in DROPPED) for line in out]
 
 
-def compare_with_java(captions: Iterable[str], jar: Path) -> Iterator[Difference]:
+def compare_with_java(captions: Iterable[str], jar: Path) -> Iterator[TokenDifference]:
     """Captions on which the tokenisers disagree, one batch after the other."""
     distinct = list(dict.fromkeys(captions))
     starts = range(0, len(distinct), _BATCH)
@@ -122,7 +122,7 @@ def compare_with_java(captions: Iterable[str], jar: Path) -> Iterator[Difference
         for caption, java in zip(batch, java_tokens(batch, jar), strict=True):
             ours = " ".join(ptb_tokenize(caption))
             if ours != java:
-                yield Difference(caption, ours, java)
+                yield TokenDifference(caption, ours, java)
 
 
 def verify(files: Sequence[Path], generated: int, show: int) -> int:

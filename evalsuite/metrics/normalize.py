@@ -1,7 +1,7 @@
-"""How VQA answers are normalised before they are compared: two rules in public use.
+"""Normalisation of VQA answers before they are compared.
 
-``official`` is the normaliser of the VQA challenge's evaluation code, ``evalai`` the one of the
-EvalAI server (TextVQA, VizWiz, OK-VQA). Their quirks are kept, because published numbers have them.
+``official`` is the rule of the VQA challenge's evaluation code, ``evalai`` the one of the EvalAI server
+(TextVQA, VizWiz, OK-VQA). Their quirks are kept, because published numbers have them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 Normalizer = Callable[[str], str]
+NormalizerName = Literal["official", "evalai", "none"]
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
-# Meant to spare decimals; as written, every dot goes that no digit follows. 32 at most: the original
-# passes re.UNICODE where the number of replacements belongs.
+# Meant to spare decimals; as written, it removes every dot that no digit follows. At most 32 of them: the
+# original passes re.UNICODE where the number of replacements belongs.
 _DOT = re.compile(r"\.(?!\d)")
 _DOTS = int(re.UNICODE)
 _DOT_BESIDE_NO_DIGIT = re.compile(r"(?<!\d)\.(?!\d)")
@@ -48,7 +50,7 @@ _CONTRACTIONS = _contractions()
 
 
 def one_line(text: str) -> str:
-    """Line breaks and tabs as blanks, none at the ends: what the original does before anything else."""
+    """Replace line breaks and tabs by blanks and strip; the original does this first."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
@@ -76,7 +78,7 @@ def vlmevalkit_marks(text: str) -> str:
 
 
 def verbatim(answer: str) -> str:
-    """No normalisation but blanks at the ends."""
+    """Strip blanks at the ends, nothing else."""
     return answer.strip()
 
 
