@@ -228,3 +228,139 @@ def default_text(field: Any) -> str:
     if isinstance(value, list | dict) and not value:
         return "empty"
     return "null" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+# ---- signals, layouts, tasks, metrics ----------------------------------------------------------
+
+
+def signals_page() -> str:
+    """Every column that a rule may use, and where each signal's numbers come from."""
+    from curate.rules.columns import known_columns
+    from curate.signals import SIGNALS
+
+    kinds = {
+        "path": "the file", "image": "the image", "score": "CLIP prompt sets and heads", "text": "the conversation",
+        "rows": "the row", "duplicate": "`duplicates:`", "contamination": "`contamination:`", "loss": "`losses:`",
+    }  # fmt: skip
+    columns = known_columns()
+    parts = [
+        "# Signals and columns",
+        "The columns that rules may use, as `curate signals` lists them. A row with several images takes the worst of"
+        " them. Every column may be null; a comparison with null is not true.",
+    ]
+    for kind, title in kinds.items():
+        rows = [
+            (f"`{name}`", column.type.lower(), as_markdown(column.about))
+            for name, column in columns.items()
+            if column.table == kind
+        ]
+        parts += [f"## From {title}", table(["column", "type", "range, unit, meaning"], rows)]
+    parts += [
+        "## Formulas",
+        "A signal is measured once for each different image. When its version changes, it alone is remeasured.",
+    ]
+    for name, signal in SIGNALS.items():
+        names = ", ".join(f"`{column}`" for column in signal.columns)
+        text = f"### {name}\n\nVersion {signal.version}. Columns: {names}."
+        if signal.compute is not None:
+            text += f"\n\n{as_markdown(_formula(signal.compute))}"
+        parts.append(text)
+    return "\n\n".join(parts) + "\n"
+
+
+def _formula(compute: Any) -> str:
+    """The docstring of the function, which has the formula."""
+    return inspect.getdoc(compute) or ""
+
+
+def layouts_page() -> str:
+    """Every layout with its example and what its file says about it."""
+    from curate.readers import LAYOUTS
+
+    parts = [
+        "# Layouts",
+        "The forms of published data that are read as they are. The layout is recognised by content; set `layout:` if"
+        " two fit. `curate sources` prints this list.",
+        table(["layout", "what it is"], ((f"[`{name}`](#{name})", as_markdown(one.title)) for name, one in LAYOUTS.items())),
+    ]
+    for name, layout in LAYOUTS.items():
+        parts += [
+            f"## {name}",
+            as_markdown(layout.about or ""),
+            f"```yaml\nsources:\n  - {layout.example}\n```",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def tasks_page() -> str:
+    """Every task that ships: what it asks, how a reply is read, how it is scored."""
+    from evalsuite.tasks.spec import load_spec, shipped_tasks
+
+    parts = [
+        "# Tasks",
+        "Tasks that ship. Name one in `tasks:` of an evaluation recipe, or start your own from it with `base:`.",
+    ]
+    for name, path in shipped_tasks().items():
+        spec = load_spec(name)
+        metrics = ", ".join(f"`{metric}`" for metric in spec.metrics)
+        parts.append(
+            f"## {name}\n\n{as_markdown(spec.description)}. Metrics: {metrics}.\n\n"
+            f"```yaml\n{path.read_text(encoding='utf-8')}```"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def metrics_page() -> str:
+    """Every metric: its numbers with unit and best value, its options, its modules."""
+    from evalsuite.metrics import METRICS
+
+    parts = [
+        "# Metrics",
+        "Name a metric in `metrics:` of a task file. A share is stored from 0 to 1 and shown in percent. A row without"
+        " an answer scores 0.",
+    ]
+    for name, metric in METRICS.items():
+        numbers = [
+            (f"`{name}{suffix}`", number.title, number.unit or "number", _plain(number.top), _plain(number.right_from))
+            for suffix, number in metric.numbers.items()
+        ]
+        parts += [
+            f"## {name}",
+            as_markdown(metric.about),
+            table(["column", "title", "unit", "perfect score", "a row is right from"], numbers),
+        ]
+        options = [f"`{option}`" for option in metric.options]
+        if metric.variants:
+            options.append("variants " + ", ".join(f"`{variant}`" for variant in metric.variants))
+        if options:
+            parts.append(f"Options: {', '.join(options)}.")
+        if metric.modules:
+            modules = ", ".join(f"`{module.name}`" for module in metric.modules)
+            parts.append(f"For Hugging Face's `evaluate`: `evalsuite.module_path(NAME)` with {modules}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
+
+
+# ---- notebooks ---------------------------------------------------------------------------------
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as Markdown: text, code, and what the code showed."""
+    notebook = nbformat.read(path, as_version=4)
+    return "\n\n".join(part for cell in notebook.cells for part in _cell(cell)) + "\n"
+
+
+def _cell(cell: Any) -> Iterator[str]:
+    if cell.cell_type == "markdown":
+        yield cell.source
+        return
+    yield f"```python\n{cell.source}\n```"
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if "text/html" in data:  # pandas' tables; its style sheet is not needed
+            yield re.sub(r"<style.*?</style>\n?", "", data["text/html"], flags=re.S)
+        else:
+            yield f"```text\n{(output.get('text') or data.get('text/plain', '')).rstrip()}\n```"

@@ -2,7 +2,8 @@
 
 ``sh`` and ``python`` blocks are run, blocks with a ``title`` are written to that file first. A ``text`` block after
 them is what they print: each of its lines must be in their output. ``yaml`` without a title is a part of a recipe and
-must be valid. A block that cannot run here has a reason: ``<!-- not run: needs a GPU -->``.
+must be valid. A block that cannot run here has a reason: ``<!-- not run: needs a GPU -->``. Notebooks are executed,
+and show what they showed when they were committed; ``WINNOW_WRITE_NOTEBOOKS=1`` commits what they show now.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 import yaml
 from blocks import Block, blocks_of
@@ -25,18 +28,20 @@ from tests.loop import REPO
 
 DOCS = REPO / "docs"
 # Pages that go on from each other share a folder.
-TUTORIALS = [f"docs/tutorials/{name}.md" for name in ("clean", "finetune", "review", "served")]
 CHAINS = {
     "readme": ["README.md"],
     "quickstart": ["docs/quickstart.md"],
-    "tutorials": [*TUTORIALS, "docs/howto/task.md"],
-    **{
-        path.stem: [str(path.relative_to(REPO))]
-        for path in sorted(DOCS.glob("howto/*.md")) if path.stem != "task"
-    },
-}  # fmt: skip
-# The README speaks of the reader's own folder; this makes one.
-BEFORE = {"readme": "python -m winnow.demo.dataset --out my-data --images 60 && mv my-data/vqa.jsonl my-data/train.jsonl"}
+    "tutorials": [*(f"docs/tutorials/{name}.md" for name in ("clean", "finetune", "review")), "docs/howto/task.md"],
+    "served": ["docs/tutorials/served.md", "docs/notebooks/failures.ipynb"],
+    "curate_a_folder": ["docs/notebooks/curate_a_folder.ipynb"],
+    **{path.stem: [f"docs/howto/{path.name}"] for path in sorted(DOCS.glob("howto/*.md")) if path.stem != "task"},
+}
+# What was there before: the README speaks of the reader's own folder, `served` goes on from another tutorial.
+MAKE = "python -m winnow.demo.dataset --images 60 --out"
+BEFORE = {
+    "readme": f"{MAKE} my-data && mv my-data/vqa.jsonl my-data/train.jsonl",
+    "served": f"{MAKE} data/raw/demo",
+}
 SECONDS = 300
 
 
@@ -83,6 +88,19 @@ class Shell:
             except ProcessLookupError:
                 continue
 
+    def execute(self, path: Path) -> None:
+        """Execute a notebook and compare what it shows."""
+        notebook = nbformat.read(path, as_version=4)
+        before = shown(notebook)
+        client = nbclient.NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(self.folder)}})
+        client.execute(env=self.environment)
+        if os.environ.get("WINNOW_WRITE_NOTEBOOKS"):
+            for cell in notebook.cells:
+                cell.metadata.clear()  # times of execution
+            nbformat.write(notebook, path)
+        else:
+            assert shown(notebook) == before
+
     def do(self, block: Block) -> None:
         """Write, run or check one block."""
         if block.title:
@@ -97,6 +115,15 @@ class Shell:
             assert not missing, f"the page shows {missing}, printed was\n{self.printed}"
         elif block.language == "yaml":
             check_part(yaml.safe_load(block.text))
+
+
+def shown(notebook: nbformat.NotebookNode) -> list[list[str]]:
+    """What each code cell shows, as text."""
+    return [
+        [output.get("text") or output["data"]["text/plain"] for output in cell.outputs]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
 
 
 def models() -> Iterator[type[BaseModel]]:
@@ -124,13 +151,17 @@ def test_examples_run(chain: str, tmp_path: Path, environment: dict[str, str]) -
         if chain in BEFORE:
             shell.run("bash", "-euc", BEFORE[chain])
         for page in CHAINS[chain]:
+            if page.endswith(".ipynb"):
+                shell.execute(REPO / page)
+                continue
             for block in blocks_of((REPO / page).read_text()):
                 if block.reason is None:
                     shell.do(block)
 
 
 def test_all_pages_with_examples_are_run() -> None:
-    pages = [DOCS / "quickstart.md", *DOCS.glob("tutorials/*.md"), *DOCS.glob("howto/*.md"), REPO / "README.md"]
+    patterns = ("quickstart.md", "tutorials/*.md", "howto/*.md", "notebooks/*.ipynb")
+    pages = [REPO / "README.md", *(page for pattern in patterns for page in DOCS.glob(pattern))]
     assert sorted(page for chain in CHAINS.values() for page in chain) == sorted(
         str(page.relative_to(REPO)) for page in pages
     )
