@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.duplicates.matching import Difference, Looks, difference
+from curate.duplicates.fingerprints import ImageFingerprints, PairDifference, compare
 from curate.recipe import MatchSettings
 from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
 
@@ -39,14 +39,14 @@ _CONFIRMED: dict[str, dict[str, float]] = {
 class Measured:
     """One kind: its images, the copies by name of the alteration, and all pairs of different images."""
 
-    originals: Looks
-    copies: dict[str, Looks]
+    originals: ImageFingerprints
+    copies: dict[str, ImageFingerprints]
     pairs: tuple[np.ndarray, np.ndarray]
 
     def recall(self, name: str, settings: MatchSettings) -> float:
         """Share of the copies that count as the same image as their original."""
         own = np.arange(len(self.copies[name].phash))
-        return float(difference(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
+        return float(compare(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
 
     def found(self, settings: MatchSettings) -> float:
         """Mean recall of what was only stored anew."""
@@ -54,7 +54,7 @@ class Measured:
 
     def joined(self, settings: MatchSettings) -> int:
         """Pairs of different images that count as the same."""
-        apart: Difference = difference(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
+        apart: PairDifference = compare(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
         return int(apart.confirmed(settings).sum())
 
 

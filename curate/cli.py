@@ -49,8 +49,8 @@ def run(
 
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
-        print(f"{outcome.space.folder}: is up to date, nothing to do")
-    show_summary(outcome.counts, outcome.seconds, outcome.space, str(recipe))
+        print(f"{outcome.workspace.folder}: is up to date, nothing to do")
+    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
 
 
 @app.command()
@@ -68,13 +68,12 @@ def decide(
 
     Example: curate decide my.yaml
     """
-    from curate.pipeline import branch, decide_again
+    from curate.pipeline import decide_again
     from curate.recipe import read_recipe
     from curate.report.console import show_summary
 
-    asked = read_recipe(recipe)
-    outcome = decide_again(branch(asked, into) if into else asked, str(recipe))
-    show_summary(outcome.counts, outcome.seconds, outcome.space, str(recipe))
+    outcome = decide_again(read_recipe(recipe), str(recipe), into)
+    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
 
 
 @app.command()

@@ -1,8 +1,7 @@
 """What ``curate run`` reads: one strict YAML file.
 
-What a curation recipe can say about reading sources and measuring signals.
-
-``exports:`` of a recipe, and the options of ``curate export``.
+One model for each section, in the order of the work: sources, remote images, signals, rules, duplicates,
+contamination, splits, exports; then the whole recipe.
 """
 
 from __future__ import annotations
@@ -13,47 +12,13 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from curate.signals.zero_shot import SHIPPED
+from curate.signals.clip import SHIPPED
 from winnow.recipe import StrictModel, load_recipe
-
-FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
-FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
-# Formats that hold the images themselves; the others can name them where they lie.
-SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
-
-
-class ExportSettings(StrictModel):
-    """One export.
-
-    Attributes:
-        to: the format.
-        out: the folder to make; null is ``exports/<format>`` in the curated folder.
-        images: ``path`` leaves images where they lie and names them there, ``copy`` puts them into
-            the export; null is the format's own way: ``copy`` for ``parquet``, ``webdataset`` and
-            ``imagefolder``, which always hold them, else ``path``.
-        shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
-    """
-
-    to: FormatName
-    out: Path | None = None
-    images: Literal["path", "copy"] | None = None
-    shard_megabytes: int = Field(default=500, ge=1, le=8000)
-
-    @model_validator(mode="after")
-    def _images_fit_the_format(self) -> ExportSettings:
-        if self.to in SELF_CONTAINED and self.images == "path":
-            raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
-        return self
-
-    @property
-    def copies(self) -> bool:
-        """Whether images go along."""
-        return self.to in SELF_CONTAINED or self.images == "copy"
-
 
 # Pillow itself refuses above this; a higher cap of ours would not help.
 _PILLOW_PIXEL_LIMIT = 178_956_970
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class SourceSettings(StrictModel):
@@ -207,9 +172,6 @@ class MeasureSettings(StrictModel):
         }
 
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-
-
 class Rule(StrictModel):
     """One rule of the policy.
 
@@ -264,6 +226,35 @@ class DuplicateSettings(MatchSettings):
     keep: tuple[Literal["pixels", "votes", "id"], ...] = ("pixels", "votes", "id")
 
 
+def benchmark_name(settings: SourceSettings) -> str:
+    """How an evaluation set is called in reports: ``source/split``, or the file's name."""
+    named = "/".join(part for part in (settings.source, settings.split) if part)
+    return named or Path(settings.location).stem
+
+
+class ContaminationSettings(MatchSettings):
+    """``contamination:`` in a recipe; adds the rule ``contaminated``.
+
+    Attributes:
+        against: evaluation sets, written like entries of ``sources:``.
+        questions: also record whether the evaluation set asks the same question about the image
+            (column ``contaminated_question``), and match rows without images by their question.
+            For rows with images the rule itself fires on the image.
+    """
+
+    against: list[SourceSettings] = Field(min_length=1)
+    questions: bool = True
+
+    @field_validator("against")
+    @classmethod
+    def _different_names(cls, against: list[SourceSettings]) -> list[SourceSettings]:
+        names = [benchmark_name(settings) for settings in against]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two evaluation sets are called {name!r}; set 'source' or 'split' of one")
+        return against
+
+
 class SplitSettings(StrictModel):
     """``splits:`` in a recipe, e.g. ``{train: 0.9, val: 0.1, seed: 0}``.
 
@@ -294,33 +285,39 @@ class SplitSettings(StrictModel):
         return shares
 
 
-def benchmark_name(settings: SourceSettings) -> str:
-    """How an evaluation set is called in reports: ``source/split``, or the file's name."""
-    named = "/".join(part for part in (settings.source, settings.split) if part)
-    return named or Path(settings.location).stem
+FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
+FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
+# Formats that hold the images themselves; the others can name them where they lie.
+SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
 
 
-class ContaminationSettings(MatchSettings):
-    """``contamination:`` in a recipe; adds the rule ``contaminated``.
+class ExportSettings(StrictModel):
+    """One export.
 
     Attributes:
-        against: evaluation sets, written like entries of ``sources:``.
-        questions: also record whether the evaluation set asks the same question about the image
-            (column ``contaminated_question``), and match rows without images by their question.
-            For rows with images the rule itself fires on the image.
+        to: the format.
+        out: the folder to make; null is ``exports/<format>`` in the curated folder.
+        images: ``path`` leaves images where they lie and names them there, ``copy`` puts them into
+            the export; null is the format's own way: ``copy`` for ``parquet``, ``webdataset`` and
+            ``imagefolder``, which always hold them, else ``path``.
+        shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
     """
 
-    against: list[SourceSettings] = Field(min_length=1)
-    questions: bool = True
+    to: FormatName
+    out: Path | None = None
+    images: Literal["path", "copy"] | None = None
+    shard_megabytes: int = Field(default=500, ge=1, le=8000)
 
-    @field_validator("against")
-    @classmethod
-    def _different_names(cls, against: list[SourceSettings]) -> list[SourceSettings]:
-        names = [benchmark_name(one) for one in against]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two evaluation sets are called {name!r}; set 'source' or 'split' of one")
-        return against
+    @model_validator(mode="after")
+    def _images_fit_the_format(self) -> ExportSettings:
+        if self.to in SELF_CONTAINED and self.images == "path":
+            raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
+        return self
+
+    @property
+    def copies(self) -> bool:
+        """Whether images go along."""
+        return self.to in SELF_CONTAINED or self.images == "copy"
 
 
 class CurateRecipe(StrictModel):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,36 +23,14 @@ from urllib.parse import quote
 import duckdb
 import yaml
 
+from curate.licenses import license_fields
 from curate.recipe import CurateRecipe
-from curate.report.results import LEDGER, SAMPLES, SAMPLES_TABLE
 from curate.rules.decide import CheckedRule
 from curate.workspace import Workspace
 from winnow.files import atomic_path, write_text
 from winnow.images import locate
 from winnow.tables import database, literal, parquet
 from winnow.text import cell, share, table
-
-# The hub's identifiers that data is usually under; any other name goes to `license_name`.
-_HUB = {
-    "apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0",
-    "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0",
-    "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cdla-sharing-1.0",
-    "cdla-permissive-1.0", "cdla-permissive-2.0", "c-uda", "gpl-3.0", "odc-by", "odbl", "pddl", "unlicense", "unknown",
-}  # fmt: skip
-
-
-def license_fields(names: Sequence[str]) -> dict[str, Any]:
-    """``license`` and, for names that the hub does not know, ``license_name`` of a card's front matter."""
-    known = sorted({name.lower() for name in names if name.lower() in _HUB})
-    others = sorted({name for name in names if name.lower() not in _HUB})
-    if not names:
-        return {}
-    found = [*known, *(["other"] if others else [])]
-    fields: dict[str, Any] = {"license": found[0] if len(found) == 1 else found}
-    if others:
-        fields["license_name"] = ", ".join(others)
-    return fields
-
 
 FOLDER = "examples"
 _EACH = 4
@@ -78,7 +55,7 @@ class Examples:
 
 
 def examples(
-    space: Workspace, recipe: CurateRecipe, rules: list[CheckedRule], root: Path, *, decode_images: bool
+    workspace: Workspace, recipe: CurateRecipe, rules: list[CheckedRule], root: Path, *, decode_images: bool
 ) -> Examples:
     """Rows of each rule that fired and some that are kept, the same ones for the same seed.
 
@@ -86,38 +63,38 @@ def examples(
         root: folder below which the images lie.
         decode_images: make thumbnails; else those that are not there yet link to the image itself.
     """
-    chosen = _chosen(space, recipe.seed, rules)
+    chosen = _chosen(workspace, recipe.seed, rules)
     shown: dict[str, str] = {}
     files: list[Path] = []
     complete = True
     for row in (row for rows in chosen.values() for row in rows):
         if row["image"] is None or row["image_key"] is None or row["image_key"] in shown:
             continue
-        thumbnail = space.folder / FOLDER / f"{row['image_key'][:24]}.jpg"
+        thumbnail = workspace.folder / FOLDER / f"{row['image_key'][:24]}.jpg"
         if thumbnail.is_file() or (decode_images and _made(thumbnail, row["image"], root, recipe)):
             files.append(thumbnail)
             shown[row["image_key"]] = f"{FOLDER}/{thumbnail.name}"
         else:
             complete = complete and decode_images
-            shown[row["image_key"]] = _beside(space, row["image"], root)
-    for stale in set((space.folder / FOLDER).glob("*.jpg")) - set(files):
+            shown[row["image_key"]] = _beside(workspace, row["image"], root)
+    for stale in set((workspace.folder / FOLDER).glob("*.jpg")) - set(files):
         stale.unlink()
     parts = [_section(name, rows, shown) for name, rows in chosen.items() if rows]
     return Examples("\n\n".join(["## Examples", *parts]) if parts else "", files, complete)
 
 
-def _chosen(space: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, list[dict[str, Any]]]:
-    source = f"{parquet([space.folder / SAMPLES_TABLE])} s LEFT JOIN {parquet([space.paths])} p ON p.path = s.images[1]"
+def _chosen(workspace: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, list[dict[str, Any]]]:
+    source = f"{parquet([workspace.samples_table])} s LEFT JOIN {parquet([workspace.paths])} p ON p.path = s.images[1]"
     order = f"ORDER BY md5({literal(str(seed))} || s.sample_id), s.sample_id LIMIT {_EACH}"
     columns = f"s.sample_id, s.question, s.answer, {_IMAGE}"
     found = {}
-    with database(space.work) as connection:
+    with database(workspace.work) as connection:
         for rule in rules:
             found[rule.name] = _rows(
                 connection,
                 f"""
                 SELECT {columns}, d.fired.values AS because, d.fired.related_row AS instead
-                FROM (SELECT position, unnest(rules) AS fired FROM {parquet([space.decisions])}) d
+                FROM (SELECT position, unnest(rules) AS fired FROM {parquet([workspace.decisions])}) d
                 JOIN {source.replace(" s LEFT", " s USING (position) LEFT", 1)}
                 WHERE d.fired.rule = {literal(rule.name)} {order}
                 """,
@@ -150,11 +127,11 @@ def _made(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool
     return True
 
 
-def _beside(space: Workspace, image: str, root: Path) -> str:
+def _beside(workspace: Workspace, image: str, root: Path) -> str:
     """A link to the image where it lies, '' where there is none."""
     if locate(image, str(root.resolve()), max_bytes=1 << 62).file is None:
         return ""
-    return quote(f"{os.path.relpath(root.absolute(), space.folder.absolute())}/{image}")
+    return quote(f"{os.path.relpath(root.absolute(), workspace.folder.absolute())}/{image}")
 
 
 def _section(name: str, rows: list[dict[str, Any]], shown: dict[str, str]) -> str:
@@ -175,12 +152,11 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-CARD = "README.md"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
 def write_card(
-    space: Workspace,
+    workspace: Workspace,
     recipe: CurateRecipe,
     recipe_name: str,
     rules: list[CheckedRule],
@@ -193,23 +169,23 @@ def write_card(
 
     Args:
         recipe_name: how to call the recipe in commands.
-        counts: of ``summary.count_rows``.
+        counts: of ``counts.count_rows``.
         root: folder below which the images lie.
         decode_examples: see ``examples.examples``.
     """
-    chosen = examples(space, recipe, rules, root, decode_images=decode_examples)
+    chosen = examples(workspace, recipe, rules, root, decode_images=decode_examples)
     parts = [
         _head(recipe, counts),
         funnel_section(counts),
         sources_section(recipe, counts),
         splits_section(recipe, counts),
         contamination_section(counts),
-        corrections_section(json.loads(space.corrections.read_text(encoding="utf-8"))),
+        corrections_section(json.loads(workspace.corrections.read_text(encoding="utf-8"))),
         rules_section(rules),
         chosen.text,
         _reproduce(recipe, recipe_name, root),
     ]
-    write_text(space.folder / CARD, "\n\n".join(part for part in parts if part) + "\n")
+    write_text(workspace.card, "\n\n".join(part for part in parts if part) + "\n")
     return chosen
 
 
@@ -224,7 +200,7 @@ def front_matter(recipe: CurateRecipe, kept: int) -> dict[str, Any]:
         **license_fields(names),
         "task_categories": ["visual-question-answering"],
         "size_categories": [next((name for limit, name in _SIZES if kept < limit), "n>10M")],
-        "configs": [{"config_name": "default", "data_files": files or [{"split": "train", "path": SAMPLES}]}],
+        "configs": [{"config_name": "default", "data_files": files or [{"split": "train", "path": "samples.jsonl"}]}],
     }
 
 
@@ -244,11 +220,11 @@ def _head(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
             "",
             "| file | content |",
             "|---|---|",
-            f"| `{SAMPLES}` | kept rows in input order, one JSON object a line |",
+            "| `samples.jsonl` | kept rows in input order, one JSON object a line |",
             *parts,
-            f"| `{SAMPLES_TABLE}` | every input row with its decision |",
+            "| `samples.parquet` | every input row with its decision |",
             "| `decisions.parquet` | every rule that fired on a row, with values and thresholds |",
-            f"| `{LEDGER}` | dropped and flagged rows, readable with less |",
+            "| `ledger.jsonl` | dropped and flagged rows, readable with less |",
             "| `signals/` | what was measured, by image and by row |",
             "| `manifest.json` | recipe, digests of inputs and outputs, versions, counts, timings |",
         ]

@@ -1,15 +1,4 @@
-"""What a curation did, in numbers: for the manifest, the card and the terminal.
-
-An explanation as a person reads it.
-
-An inspection for people; text of the data set is shown as text.
-
-`curate sources`: every layout with what it reads and an entry for a recipe.
-
-What ``curate export`` prints.
-
-``contamination.parquet`` and ``contamination.json``: what evaluation sets share with the data, and its fate.
-"""
+"""What the commands of ``curate`` print; text of a dataset is printed as text, never as markup."""
 
 from __future__ import annotations
 
@@ -18,169 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from curate.duplicates.contamination import CONTAMINATION
 from curate.exports.export import Exported, export
 from curate.exports.rows import open_curated
 from curate.readers import SOURCES
 from curate.readers.inspect import Inspection
 from curate.recipe import ExportSettings
-from curate.report.results import ASSIGNED_SPLIT
-from curate.rules.decide import CheckedRule
 from curate.rules.explain import Explanation
-from curate.workspace import Workspace
-from winnow.files import write_json
+from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
-from winnow.tables import database, literal, parquet, query_batches, row_count, write_parquet
-
-REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])
-_COUNTED = {
-    "rows": "count(DISTINCT sample_id)",
-    "rows_with_same_question": "count(DISTINCT sample_id) FILTER (WHERE same_question)",
-    "rows_by_question_alone": "count(DISTINCT sample_id) FILTER (WHERE match = 'question')",
-    "rows_dropped": "count(DISTINCT sample_id) FILTER (WHERE dropped)",
-    "images": "count(DISTINCT image_key)",
-    "images_by_bytes": "count(DISTINCT image_key) FILTER (WHERE match = 'bytes')",
-}
-
-
-def write_report(space: Workspace) -> list[Path]:
-    """Join what was found with the decisions; returns the files, none where no evaluation set was given.
-
-    ``contamination.parquet`` has one row for each training row, benchmark and image: how they match (``bytes``,
-    ``look``, ``question``), distances of the thumbnails (0-255) and of the hashes (bits of 64), the evaluation
-    row, whether it asks the same, and whether and by which rule the training row was dropped.
-    ``contamination.json`` counts them per benchmark.
-    """
-    found = [space.contamination, space.contamination_report]
-    if not space.contamination_rows.is_file():
-        for path in found:
-            path.unlink(missing_ok=True)
-        return []
-    with database(space.work) as connection:
-        joined = f"""
-            SELECT c.* EXCLUDE (file_row_number), d.decision = 'drop' AS dropped, d.reason
-            FROM read_parquet({literal(str(space.contamination_rows))}, file_row_number = true) c
-            JOIN {parquet([space.decisions])} d ON d.sample_id = c.sample_id ORDER BY c.file_row_number
-        """
-        batches = query_batches(connection, joined)
-        write_parquet(space.contamination, batches, REPORT)
-        write_json(space.contamination_report, {"benchmarks": _benchmarks(connection, space)})
-    return found
-
-
-def read_report(space: Workspace) -> list[dict[str, Any]]:
-    """The counts of each benchmark, in the recipe's order."""
-    if not space.contamination_report.is_file():
-        return []
-    made: list[dict[str, Any]] = json.loads(space.contamination_report.read_text(encoding="utf-8"))["benchmarks"]
-    return made
-
-
-def _benchmarks(connection: duckdb.DuckDBPyConnection, space: Workspace) -> list[dict[str, Any]]:
-    table = parquet([space.contamination])
-    columns = ", ".join(f"{sql} AS {name}" for name, sql in _COUNTED.items())
-    made = []
-    for counts in json.loads(space.contamination_counts.read_text(encoding="utf-8")):
-        name = [counts["benchmark"]]
-        values = connection.execute(f"SELECT {columns} FROM {table} WHERE benchmark = ?", name).fetchall()[0]
-        images = f"(SELECT DISTINCT image_key, hamming, distance FROM {table} WHERE benchmark = ? AND match = 'look')"
-        hamming = connection.execute(f"SELECT hamming, count(*) FROM {images} GROUP BY 1 ORDER BY 1", name).fetchall()
-        distance = connection.execute(
-            f"SELECT ceil(distance)::INTEGER, count(*) FROM {images} GROUP BY 1 ORDER BY 1", name
-        ).fetchall()
-        made.append(
-            {
-                **counts,
-                **dict(zip(_COUNTED, values, strict=True)),
-                "look_images_by_hamming": {str(bits): count for bits, count in hamming},
-                "look_images_by_distance_up_to": {str(apart): count for apart, count in distance},
-            }
-        )
-    return made
-
 
 _BAR = 24
 _COLOURS = {"drop": "red", "flag": "yellow"}
 
 
-def count_rows(space: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
-    """Rows by decision, by rule and by source, as the manifest holds them.
-
-    ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
-    the funnel) and ``alone`` (rows on which no other rule fired).
-    """
-    decided = parquet([space.decisions])
-    with database(space.work) as connection:
-        fates = dict(connection.execute(f"SELECT decision, count(*) FROM {decided} GROUP BY 1").fetchall())
-        reasons = dict(connection.execute(f"SELECT reason, count(*) FROM {decided} GROUP BY 1").fetchall())
-        fired = {
-            name: (count, alone)
-            for name, count, alone in connection.execute(f"""
-                SELECT fired.rule, count(*), count(*) FILTER (WHERE alone)
-                FROM (SELECT unnest(rules) AS fired, len(rules) = 1 AS alone FROM {decided}) GROUP BY 1
-            """).fetchall()
-        }
-        sources = connection.execute(f"""
-            SELECT s.source, count(*), count(*) FILTER (WHERE d.decision = 'keep'),
-                   count(*) FILTER (WHERE d.decision = 'flag'), count(*) FILTER (WHERE d.decision = 'drop')
-            FROM {parquet([space.samples])} s JOIN {decided} d USING (position) GROUP BY 1 ORDER BY min(s.position)
-        """).fetchall()
-    actions = {rule.name: rule.action for rule in rules}
-    if "correction" in fired:
-        actions["correction"] = "drop"
-    corrections = json.loads(space.corrections.read_text(encoding="utf-8"))["counts"]
-    return {
-        "rows": sum(fates.values()),
-        "keep": fates.get("keep", 0),
-        "flag": fates.get("flag", 0),
-        "drop": fates.get("drop", 0),
-        "paths": row_count(space.paths),
-        "images": sum(row_count(part) for part in space.image_parts()),
-        "rules": [
-            {
-                "rule": name,
-                "action": action,
-                "fired": fired.get(name, (0, 0))[0],
-                "reason": reasons.get(name, 0),
-                "alone": fired.get(name, (0, 0))[1],
-            }
-            for name, action in actions.items()
-        ],
-        "sources": [
-            {"source": name, "rows": rows, "keep": keep, "flag": flag, "drop": drop}
-            for name, rows, keep, flag, drop in sources
-        ],
-        "splits": _splits(space),
-        "contamination": read_report(space),
-        "corrections": corrections,
-    }
-
-
-def _splits(space: Workspace) -> list[dict[str, Any]]:
-    """Per source: its kept rows, in all and in each split; [] for a set that is not split."""
-    if not space.splits.is_file():
-        return []
-    with database(space.work) as connection:
-        found = connection.execute(f"""
-            SELECT s.source, p.assigned_split, count(*)
-            FROM {parquet([space.samples])} s JOIN {parquet([space.splits])} p USING (position)
-            JOIN {parquet([space.decisions])} d USING (position)
-            WHERE d.decision <> 'drop' GROUP BY 1, 2 ORDER BY min(s.position), 2
-        """).fetchall()
-    by_source: dict[str, dict[str, int]] = {}
-    for source, split, count in found:
-        by_source.setdefault(source, {})[split] = count
-    return [{"source": name, "total": sum(rows.values()), "rows": rows} for name, rows in by_source.items()]
-
-
-def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Workspace, recipe: str) -> None:
+def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: Workspace, recipe: str) -> None:
     """Print the funnel, the time that each step took, and what to do next."""
     screen = Console()
     rows = counts["rows"]
@@ -229,11 +74,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Works
         screen.print(f"reviewers' corrections: {fates}", highlight=False)
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05)
     screen.print(f"{sum(seconds.values()):.1f} s: {times}" if times else "", style="dim", highlight=False)
-    screen.print(f"\n[bold]{space.folder}/[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet")
+    screen.print(f"\n[bold]{workspace.folder}/[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet")
     dropped = "ID" if counts["drop"] == 0 else "SAMPLE_ID"
     screen.print(
-        f"next: `curate explain {dropped} --curated {space.folder}`; edit a threshold, then `curate decide {recipe}`"
-        f" (decodes nothing)",
+        f"next: `curate explain {dropped} --curated {workspace.folder}`; edit a threshold, then"
+        f" `curate decide {recipe}` (decodes nothing)",
         highlight=False,
     )
 

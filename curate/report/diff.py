@@ -107,10 +107,10 @@ def diff(a: Path, b: Path, limit: int = 3) -> Difference:
     Raises:
         UserError: a folder is not a finished curation.
     """
-    spaces = [Workspace(folder) for folder in (a, b)]
+    workspaces = [Workspace(folder) for folder in (a, b)]
     rules = [_rules(folder) for folder in (a, b)]
-    with database(spaces[1].work) as connection:
-        tables = [parquet([space.decisions]) for space in spaces]
+    with database(workspaces[1].work) as connection:
+        tables = [parquet([workspace.decisions]) for workspace in workspaces]
         fates = [_FATE.format(table=table) for table in tables]
         connection.execute(_CHANGED.format(a=fates[0], b=fates[1]))
         counts = connection.execute("""

@@ -81,7 +81,7 @@ class Histogram:
 
 
 def histograms(
-    space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path], scores: tuple[str, ...] = ()
+    workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path], scores: tuple[str, ...] = ()
 ) -> list[Histogram]:
     """Every numeric signal that has at least two values, those that rules ask about first.
 
@@ -95,10 +95,10 @@ def histograms(
         if column.table in _SHOWN_TABLES and column.type in _NUMBERS and name not in _NOT_SHOWN
     ]
     names.sort(key=lambda name: name not in cuts)
-    with of_this_version(space), database(space.work) as connection:
-        create_views(connection, space, losses)
+    with of_this_version(workspace), database(workspace.work) as connection:
+        create_views(connection, workspace, losses)
         create_facts(connection, names)
-        connection.execute(f"CREATE VIEW decided AS SELECT position, decision FROM {parquet([space.decisions])}")
+        connection.execute(f"CREATE VIEW decided AS SELECT position, decision FROM {parquet([workspace.decisions])}")
         found = [_histogram(connection, name, known[name].about, cuts.get(name, [])) for name in names]
     return [one for one in found if one is not None]
 

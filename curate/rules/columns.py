@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.measure.store import image_schema
-from curate.signals import SIGNAL_COLUMNS, zero_shot
+from curate.signals import describe
+from curate.signals.clip import ZERO_SHOT
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.tables import parquet
@@ -64,7 +65,7 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
     Raises:
         UserError: one of them has the name of another column.
     """
-    about = {name: text for columns in SIGNAL_COLUMNS.values() for name, text in columns.items()} | _FILE_COLUMNS
+    about = {column: meaning for _, column, _, meaning in describe()} | _FILE_COLUMNS
     found = {
         "error": Column("path", "p.error", "VARCHAR", "what is wrong with the file (missing, empty, …); or null"),
         "error_detail": Column("path", "p.error_detail", "VARCHAR", "the decoder's own words"),
@@ -78,8 +79,8 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
     found.update(_ROW_COLUMNS | _FOUND_COLUMNS)
     if clash := next((name for name in scores if name in found), None):
         raise UserError(f"signals: {clash!r} is the name of another column; call the prompt set or head otherwise")
-    for name in dict.fromkeys([*zero_shot.COLUMNS, *scores]):
-        meaning = zero_shot.COLUMNS.get(name, "0–1: a prompt set or head of the recipe")
+    for name in dict.fromkeys([*ZERO_SHOT.columns, *scores]):
+        meaning = ZERO_SHOT.columns.get(name, "0–1: a prompt set or head of the recipe")
         found[name] = Column("score", f'z."{name}"', "DOUBLE", meaning)
     return found
 
@@ -164,29 +165,29 @@ def column_types(scores: tuple[str, ...] = ()) -> dict[str, str]:
     return {name: column.type for name, column in known_columns(scores).items()}
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, space: Workspace, losses: Sequence[Path] = ()) -> None:
+def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, losses: Sequence[Path] = ()) -> None:
     """Name the files as views: rows, paths, images, texts, duplicates, contaminations, losses."""
 
     def view(name: str, query: str) -> None:
         connection.execute(f"CREATE VIEW {name} AS {query}")
 
-    view("rows", f"SELECT * FROM {parquet([space.samples])}")
-    view("paths", f"SELECT path, image_key, error, error_detail FROM {parquet([space.paths])}")
-    if parts := space.image_parts():
+    view("rows", f"SELECT * FROM {parquet([workspace.corrected])}")
+    view("paths", f"SELECT path, image_key, error, error_detail FROM {parquet([workspace.paths])}")
+    if parts := workspace.image_parts():
         view("images", f"SELECT * EXCLUDE (path, error, error_detail) FROM {parquet(parts)}")
     else:
         fields = [field for field in image_schema(None, {}) if field.name != "clip_embedding"]
         connection.register("no_images", pa.schema(fields).empty_table())
         view("images", "SELECT * EXCLUDE (path, error, error_detail) FROM no_images")
     view("set_sizes", _SET_SIZES)
-    stored = pq.read_schema(space.scores).names if space.scores.is_file() else ["image_key"]
-    absent = "".join(f', NULL::DOUBLE AS "{name}"' for name in zero_shot.COLUMNS if name not in stored)
-    scores = parquet([space.scores]) if len(stored) > 1 else "(SELECT NULL::VARCHAR AS image_key) WHERE false"
+    stored = pq.read_schema(workspace.scores).names if workspace.scores.is_file() else ["image_key"]
+    absent = "".join(f', NULL::DOUBLE AS "{name}"' for name in ZERO_SHOT.columns if name not in stored)
+    scores = parquet([workspace.scores]) if len(stored) > 1 else "(SELECT NULL::VARCHAR AS image_key) WHERE false"
     view("scores", f"SELECT *{absent} FROM {scores}")
-    view("texts", f"SELECT * FROM {parquet([space.text])}")
-    found = space.duplicate_rows
+    view("texts", f"SELECT * FROM {parquet([workspace.text])}")
+    found = workspace.duplicate_rows
     view("duplicates", f"SELECT * FROM {parquet([found])}" if found.is_file() else _NO_DUPLICATES)
-    matched = space.contamination_rows
+    matched = workspace.contamination_rows
     has_matches = matched.is_file()
     view("contaminations", _CONTAMINATIONS.format(table=parquet([matched])) if has_matches else _NO_CONTAMINATION)
     view("losses", _LOSSES.format(table=parquet(losses, "filename = true")) if losses else _NO_LOSSES)
@@ -200,7 +201,7 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
         where: condition on the view ``rows`` (alias r); ours, never the user's.
     """
     scores = connection.table("scores").columns[1:]
-    known = known_columns(tuple(name for name in scores if name not in zero_shot.COLUMNS))
+    known = known_columns(tuple(name for name in scores if name not in ZERO_SHOT.columns))
     wanted = {name: known[name] for name in columns}
     tables = {column.table for column in wanted.values()} - {"rows"}
     selected = "".join(f', {column.sql} AS "{name}"' for name, column in wanted.items())

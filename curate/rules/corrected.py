@@ -42,8 +42,11 @@ _KEYS = """
 _ROWS_AT_ONCE = 2048  # held as Python objects
 
 
-def write_corrected(space: Workspace, folder: Path | None) -> None:
-    """Write ``space.samples`` (schema ``CORRECTED``) and, where a folder of corrections is given, what became of each.
+def write_corrected(workspace: Workspace, folder: Path | None) -> None:
+    """Write ``workspace.corrected`` (schema ``CORRECTED``) and ``workspace.corrections``: what became of each line.
+
+    Args:
+        folder: of reviewers' corrections; None applies none.
 
     Raises:
         UserError: a line of the folder is no correction.
@@ -51,11 +54,11 @@ def write_corrected(space: Workspace, folder: Path | None) -> None:
     lines = corrections.read_corrections(folder) if folder else []
     resolved = corrections.resolve(lines)
     status: dict[str, str] = {}
-    query = _KEYS.format(rows=parquet([space.rows]), paths=parquet([space.paths]))
-    with database(space.work) as connection, Bar("apply corrections", row_count(space.rows)) as bar:
-        rows = _with_keys(space.rows, query_batches(connection, query))
-        write_parquet(space.samples, _corrected(rows, resolved, status, bar), CORRECTED)
-    write_json(space.corrections, _report(lines, resolved, status))
+    query = _KEYS.format(rows=parquet([workspace.rows]), paths=parquet([workspace.paths]))
+    with database(workspace.work) as connection, Bar("apply corrections", row_count(workspace.rows)) as bar:
+        rows = _with_keys(workspace.rows, query_batches(connection, query))
+        write_parquet(workspace.corrected, _corrected(rows, resolved, status, bar), CORRECTED)
+    write_json(workspace.corrections, _report(lines, resolved, status))
 
 
 def _with_keys(rows: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:

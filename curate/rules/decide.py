@@ -191,11 +191,11 @@ def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list
 
 
 def open_facts(
-    space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()
+    workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()
 ) -> duckdb.DuckDBPyConnection:
     """A locked connection with the table ``facts``: what the rules ask."""
-    connection = connect(space.work)
-    create_views(connection, space, losses)
+    connection = connect(workspace.work)
+    create_views(connection, workspace, losses)
     create_facts(connection, dict.fromkeys(name for rule in rules for name in rule.expression.columns))
     lock(connection)
     return connection
@@ -225,20 +225,20 @@ def time_limit(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterato
         timer.cancel()
 
 
-def decide(space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()) -> None:
+def decide(workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()) -> None:
     """Write ``decisions.parquet``: every row with its fate and every rule that fired, in input order.
 
     A rule fires on a sample if it fires on any of its images; a condition that is null (a signal is
     missing) does not fire. The first dropping rule in order is the reason. A reviewer's keep or drop
     overrides the rules, which stay on record.
     """
-    count = row_count(space.samples)
-    with database(space.work) as rows, open_facts(space, rules, losses) as connection:
-        create_views(rows, space)
+    count = row_count(workspace.corrected)
+    with database(workspace.work) as rows, open_facts(workspace, rules, losses) as connection:
+        create_views(rows, workspace)
         try:
             with time_limit(connection, _SECONDS + count / _ROWS_A_SECOND):
                 fired = _fired_sql(rules, several=_several_images(connection))
-                write_parquet(space.decisions, decided(rows, connection, fired, rules, count), DECISIONS)
+                write_parquet(workspace.decisions, decided(rows, connection, fired, rules, count), DECISIONS)
         except duckdb.Error as error:
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
 

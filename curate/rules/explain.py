@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
-from curate.report.results import SAMPLES_TABLE
 from curate.rules.columns import create_facts, create_views, known_columns
 from curate.rules.decide import CheckedRule, check_rules, lock
 from curate.workspace import Workspace, of_this_version
@@ -81,15 +80,15 @@ def explain(folder: Path, sample_id: str) -> Explanation:
     """
     manifest = read_manifest(folder, finish_with="curate run RECIPE")
     recipe = parse_recipe(manifest["recipe"], CurateRecipe, where=f"{folder}/manifest.json")
-    space = Workspace(folder)
+    workspace = Workspace(folder)
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
-    with of_this_version(space), database(space.work) as connection:
-        create_views(connection, space, recipe.losses)
+    with of_this_version(workspace), database(workspace.work) as connection:
+        create_views(connection, workspace, recipe.losses)
         query = "SELECT * FROM {} WHERE sample_id = ?"
-        samples = _rows(connection, query.format(parquet([folder / SAMPLES_TABLE])), sample_id)
+        samples = _rows(connection, query.format(parquet([workspace.samples_table])), sample_id)
         if not samples:
             raise UserError(f"{folder}: no row {sample_id!r}; {_near(connection, sample_id)}")
-        decisions = _rows(connection, query.format(parquet([space.decisions])), sample_id)
+        decisions = _rows(connection, query.format(parquet([workspace.decisions])), sample_id)
         columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
         create_facts(connection, columns, f"r.position = {int(samples[0]['position'])}")
         position = {"position": int(samples[0]["position"])}
@@ -98,8 +97,8 @@ def explain(folder: Path, sample_id: str) -> Explanation:
             "SELECT conflict_with FROM duplicates WHERE position = $position", position
         ).fetchone()
         matches: list[dict[str, Any]] = []
-        if space.contamination.is_file():
-            matches = _rows(connection, query.format(parquet([space.contamination])), sample_id)
+        if workspace.contamination.is_file():
+            matches = _rows(connection, query.format(parquet([workspace.contamination])), sample_id)
         lock(connection)
         outcomes = [_outcome(connection, rule) for rule in rules]
     return Explanation(
@@ -111,15 +110,15 @@ def explain(folder: Path, sample_id: str) -> Explanation:
         stands_for=[str(row[0]) for row in repeats[:_LISTED]],
         repeats=len(repeats),
         rival=rival[0] if rival else None,
-        corrections=_corrections(space, recipe.corrections, sample_id),
+        corrections=_corrections(workspace, recipe.corrections, sample_id),
     )
 
 
-def _corrections(space: Workspace, folder: Path | None, sample_id: str) -> list[tuple[Correction, str]]:
+def _corrections(workspace: Workspace, folder: Path | None, sample_id: str) -> list[tuple[Correction, str]]:
     """Reviewers' lines about a row, in the order of time; lines written since the last decision are ``new``."""
-    if folder is None or not space.corrections.is_file():
+    if folder is None or not workspace.corrections.is_file():
         return []
-    fates = json.loads(space.corrections.read_text(encoding="utf-8"))["lines"]
+    fates = json.loads(workspace.corrections.read_text(encoding="utf-8"))["lines"]
     lines = [line for line in read_corrections(folder) if line.sample_id == sample_id and line.action != "undo"]
     return [(line, fates.get(line.correction_id, "new")) for line in lines]
 

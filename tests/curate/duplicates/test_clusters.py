@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from curate.duplicates.clusters import build_stars
-from curate.duplicates.matching import Alike, Looks, difference, matches
+from curate.duplicates.clusters import build_star_clusters
+from curate.duplicates.fingerprints import ImageFingerprints, compare, matching_pairs
+from curate.duplicates.matching import DuplicateIndex
 from curate.recipe import MatchSettings
 
 SETTINGS = MatchSettings(hash="both", radius=6, max_mean_diff=4.0, max_cell_diff=20.0, max_contrast_diff=0.1)
@@ -25,7 +26,7 @@ def crowded_looks(count, seed):
     thumbnails = np.clip(images[families] + noise, 0, 255).astype(np.uint8)
     spot = rng.random(count) < 0.1  # one cell that differs a lot
     thumbnails[spot, :3] = 255 - thumbnails[spot, :3]
-    return Looks.of(*hashes, thumbnails, rng.integers(40, 400, count))
+    return ImageFingerprints.of(*hashes, thumbnails, rng.integers(40, 400, count))
 
 
 def naive_difference(a, i, b, j, settings):
@@ -59,7 +60,7 @@ def naive_stars(looks, settings):
 def representatives(looks, settings=SETTINGS):
     """For each image the one that it belongs to, given best first."""
     found = np.arange(len(looks.phash))
-    stars = build_stars(Alike(looks, settings), found)
+    stars = build_star_clusters(DuplicateIndex(looks, settings), found)
     found[stars.member] = stars.representative
     return found
 
@@ -69,7 +70,7 @@ def representatives(looks, settings=SETTINGS):
 def test_stars_equal_the_naive_loop(seed, hash_name):
     looks = crowded_looks(150, seed)
     settings = SETTINGS.model_copy(update={"hash": hash_name})
-    stars = build_stars(Alike(looks, settings), np.arange(150))
+    stars = build_star_clusters(DuplicateIndex(looks, settings), np.arange(150))
     assert np.array_equal(representatives(looks, settings), naive_stars(looks, settings))
     assert len(stars.member) > 20, "nothing to test"
     for place, (member, representative) in enumerate(zip(stars.member, stars.representative, strict=True)):
@@ -83,7 +84,7 @@ def test_stars_do_not_chain():
     """A near B near C, but A far from C: C stays out of A's star."""
     thumbnails = np.stack([np.full(768, grey, np.uint8) for grey in (100, 103, 106)])
     same = np.zeros(3, np.uint64)
-    assert representatives(Looks.of(same, same, thumbnails, np.full(3, 64))).tolist() == [0, 0, 2]
+    assert representatives(ImageFingerprints.of(same, same, thumbnails, np.full(3, 64))).tolist() == [0, 0, 2]
 
 
 def test_a_crowd_of_equal_hashes_is_thinned():
@@ -92,7 +93,9 @@ def test_a_crowd_of_equal_hashes_is_thinned():
     rng = np.random.default_rng(0)
     greys = rng.permutation(np.repeat(np.arange(0, 250, 10), count // 25)).astype(np.uint8)
     same = np.full(count, 0x8000000000000000, np.uint64)
-    found = representatives(Looks.of(same, same, np.repeat(greys[:, None], 768, axis=1), np.full(count, 64)))
+    found = representatives(
+        ImageFingerprints.of(same, same, np.repeat(greys[:, None], 768, axis=1), np.full(count, 64))
+    )
     first = {grey: int(np.flatnonzero(greys == grey)[0]) for grey in np.unique(greys)}
     assert found.tolist() == [first[grey] for grey in greys]
 
@@ -105,9 +108,9 @@ def test_a_crowd_is_searched_by_its_lightness(spread):
     thumbnails = np.repeat(rng.integers(20, 20 + spread, (count, 1, 3)), 256, axis=1).astype(np.int16)
     thumbnails[np.arange(count), rng.integers(0, 4, count)] += rng.integers(0, 12, (count, 1))
     same = np.zeros(count, np.uint64)
-    looks = Looks.of(same, same, thumbnails.reshape(count, 768).astype(np.uint8), np.full(count, 500))
+    looks = ImageFingerprints.of(same, same, thumbnails.reshape(count, 768).astype(np.uint8), np.full(count, 500))
     i, j = np.divmod(np.arange(count * count), count)
-    near = difference(looks, i, looks, j, SETTINGS).confirmed(SETTINGS).reshape(count, count)
+    near = compare(looks, i, looks, j, SETTINGS).confirmed(SETTINGS).reshape(count, count)
     expected = np.full(count, -1)
     for image in range(count):
         if expected[image] < 0:
@@ -117,14 +120,14 @@ def test_a_crowd_is_searched_by_its_lightness(spread):
 
 
 def test_no_images():
-    empty = Looks.of(*np.empty((2, 0), np.uint64), np.empty((0, 768), np.uint8), np.empty(0))
+    empty = ImageFingerprints.of(*np.empty((2, 0), np.uint64), np.empty((0, 768), np.uint8), np.empty(0))
     assert len(representatives(empty)) == 0
 
 
 def test_matches_equal_the_naive_product():
     a, b = crowded_looks(90, 1), crowded_looks(90, 1)
-    b = Looks.of(b.phash[::2], b.dhash[::2], b.thumbnails[::2], b.sides[::2])
-    found = {(int(i), int(j)) for one, two, _ in matches(a, b, SETTINGS) for i, j in zip(one, two, strict=True)}
+    b = ImageFingerprints.of(b.phash[::2], b.dhash[::2], b.thumbnails[::2], b.sides[::2])
+    found = {(int(i), int(j)) for one, two, _ in matching_pairs(a, b, SETTINGS) for i, j in zip(one, two, strict=True)}
     expected = {(i, j) for i in range(90) for j in range(45) if naive_same(a, i, b, j, SETTINGS)}
     assert found == expected
     assert len(expected) > 45
@@ -133,9 +136,9 @@ def test_matches_equal_the_naive_product():
 def test_difference_is_symmetric_and_zero_for_itself():
     looks = crowded_looks(40, 2)
     i, j = np.arange(40), np.roll(np.arange(40), 7)
-    there, back = difference(looks, i, looks, j, SETTINGS), difference(looks, j, looks, i, SETTINGS)
+    there, back = compare(looks, i, looks, j, SETTINGS), compare(looks, j, looks, i, SETTINGS)
     assert np.array_equal(there.mean, back.mean)
     assert np.array_equal(there.cell, back.cell)
     assert np.array_equal(there.bits, back.bits)
-    itself = difference(looks, i, looks, i, SETTINGS)
+    itself = compare(looks, i, looks, i, SETTINGS)
     assert not itself.mean.any() and not itself.cell.any() and not itself.bits.any()

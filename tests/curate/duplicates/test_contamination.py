@@ -7,9 +7,10 @@ from pydantic import ValidationError
 
 from curate.duplicates import contamination, matching
 from curate.duplicates.contamination import find_contamination
-from curate.duplicates.matching import Looks, difference
+from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.recipe import ContaminationSettings, Rule, SourceSettings, benchmark_name
-from curate.report.console import describe_match, read_report, write_report
+from curate.report.console import describe_match
+from curate.report.counts import read_contamination_report, write_contamination_report
 from curate.rules.decide import check_rules, decide
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_duplicate_rows import near
@@ -111,7 +112,7 @@ def test_a_farther_image_with_the_same_question_goes_before_a_closer_one_without
 def test_copies_that_look_the_same_are_compared_once(tmp_path, monkeypatch):
     """A placeholder 300 times here and 200 times there: one pair of looks, not 60,000."""
     compared = []
-    monkeypatch.setattr(matching, "difference", lambda *all: compared.append(len(all[1])) or difference(*all))
+    monkeypatch.setattr(matching, "difference", lambda *all: compared.append(len(all[1])) or compare(*all))
     ours = [{**A, "image_key": f"o{n:03}", "path": f"o{n:03}.png"} for n in range(300)]
     theirs = [{**A, "image_key": f"e{n:03}", "path": f"e{n:03}.png"} for n in range(200)]
     rows = [sample(f"t{one['image_key']}", [one["image_key"]], "Where?") for one in ours]
@@ -140,7 +141,7 @@ def test_the_report_counts_each_benchmark_and_says_what_was_dropped(tmp_path):
     found(tmp_path, rows, [A, look, C], held)
     space = Workspace(tmp_path / "train")
     decide(space, check_rules({"leak": Rule(when="contaminated AND question NOT LIKE 'Where%'", action="drop")}))
-    assert write_report(space) == [space.contamination, space.contamination_report]
+    assert write_contamination_report(space) == [space.contamination, space.contamination_report]
     listed = pq.read_table(space.contamination).to_pylist()
     assert [(row["sample_id"], row["benchmark"], row["dropped"], row["reason"]) for row in listed] == [
         ("t1", "vqa/val", True, "leak"),
@@ -148,7 +149,7 @@ def test_the_report_counts_each_benchmark_and_says_what_was_dropped(tmp_path):
         ("t3", "vqa/val", True, "leak"),
         ("t5", "text", True, "leak"),
     ]
-    one, other = read_report(space)
+    one, other = read_contamination_report(space)
     assert one == {
         "benchmark": "vqa/val",
         "evaluation_rows": 3,
@@ -169,9 +170,9 @@ def test_the_report_counts_each_benchmark_and_says_what_was_dropped(tmp_path):
 def test_no_report_without_evaluation_sets(tmp_path):
     space = store(tmp_path, [sample("t", ["a"])], [A])
     space.contamination.write_text("left by an earlier recipe")
-    assert write_report(space) == []
+    assert write_contamination_report(space) == []
     assert not space.contamination.exists()
-    assert read_report(space) == []
+    assert read_contamination_report(space) == []
 
 
 def test_the_closest_are_kept_of_each_side(monkeypatch):
@@ -180,7 +181,9 @@ def test_the_closest_are_kept_of_each_side(monkeypatch):
     rng = np.random.default_rng(0)
     greys = [rng.permutation(np.arange(100, 100 + count, dtype=np.uint8)) for count in (90, 80)]
     train, evaluation = (
-        Looks.of(*np.zeros((2, len(one)), np.uint64), np.repeat(one[:, None], 768, axis=1), np.full(len(one), 64))
+        ImageFingerprints.of(
+            *np.zeros((2, len(one)), np.uint64), np.repeat(one[:, None], 768, axis=1), np.full(len(one), 64)
+        )
         for one in greys
     )
     settings = ContaminationSettings(against=[SourceSettings(location="x")], max_mean_diff=30)

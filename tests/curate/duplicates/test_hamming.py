@@ -33,7 +33,7 @@ def clustered(count, seed, shared_bits=0):
 def forced_plan(monkeypatch):
     """No brute force, and every bucket of more than a few hashes counts as crowded."""
     monkeypatch.setattr(plan, "CELL", 1e9)
-    monkeypatch.setattr(hamming, "CROWDED", 200)
+    monkeypatch.setattr(hamming, "DENSE", 200)
     monkeypatch.setattr(plan, "TABLE_BITS", 16)
     plan.plan.cache_clear()
     yield

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from curate.duplicates.clusters import build_stars
-from curate.duplicates.matching import Alike, difference
+from curate.duplicates.clusters import build_star_clusters
+from curate.duplicates.fingerprints import ImageFingerprints, compare
+from curate.duplicates.matching import DuplicateIndex
 from curate.recipe import MatchSettings
 from studies.curation_pays.copies import KINDS, STORED_ANEW, looks_of
 
@@ -15,7 +16,7 @@ SETTINGS = MatchSettings()
 def joined(looks):
     """Pairs whose hashes are near, and those of them that count as the same image."""
     i, j = np.triu_indices(len(looks.phash), 1)
-    apart = difference(looks, i, looks, j, SETTINGS)
+    apart = compare(looks, i, looks, j, SETTINGS)
     return int((apart.bits <= SETTINGS.radius).sum()), int(apart.confirmed(SETTINGS).sum())
 
 
@@ -35,7 +36,7 @@ def test_copies_that_were_stored_anew_are_found(kind):
     for name, alter in STORED_ANEW.items():
         if kind == "drawings" and name in ("JPEG, quality 30", "half as wide, JPEG 75"):
             continue  # of 64 pixels too little is left
-        found = difference(looks, own, looks_of([alter(one) for one in images]), own, SETTINGS).confirmed(SETTINGS)
+        found = compare(looks, own, looks_of([alter(one) for one in images]), own, SETTINGS).confirmed(SETTINGS)
         assert found.all(), name
 
 
@@ -74,13 +75,12 @@ def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
     """Counted: each copy of a placeholder is compared with its representative, not with the other copies."""
     from curate.duplicates import clusters
     from curate.duplicates import matching as found
-    from curate.duplicates import matching as looks
 
     compared = []
 
     def counting(*arguments):
         compared.append(len(arguments[1]))
-        return difference(*arguments)
+        return compare(*arguments)
 
     monkeypatch.setattr(found, "difference", counting)
     monkeypatch.setattr(clusters, "difference", counting)
@@ -88,10 +88,10 @@ def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
     placeholder = np.broadcast_to(np.full(768, 200, np.uint8), (count, 768))
     same = np.full(count, 0x8000000000000000, np.uint64)
     contrast = np.zeros(count, np.float32)
-    copies = looks.Looks(
+    copies = ImageFingerprints(
         same, same, placeholder, np.full(count, 64, np.float32), np.full((count, 3), 200, np.float32), contrast
     )
-    made = build_stars(Alike(copies, MatchSettings(hash="phash")), np.arange(count))
+    made = build_star_clusters(DuplicateIndex(copies, MatchSettings(hash="phash")), np.arange(count))
     assert made.member.tolist() == list(range(1, count))
     assert not made.representative.any()
     assert sum(compared) == 2 * (count - 1), "once to find, once for the distance that is reported"

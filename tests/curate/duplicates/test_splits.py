@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import pipeline
-from curate.duplicates.clusters import build_components
-from curate.duplicates.matching import Alike, Looks
+from curate.duplicates.clusters import connected_components
+from curate.duplicates.fingerprints import ImageFingerprints
+from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.splits import assign_splits, upper_bounds
 from curate.recipe import CurateRecipe, MatchSettings, SplitSettings
 from tests.curate import sets
@@ -106,10 +107,10 @@ def test_components_chain_where_stars_do_not():
     """0 - 1 - 2: neighbours are alike, the ends are not."""
     thumbnails = np.repeat(np.array([[0], [4], [8], [200]], np.uint8), 768, axis=1)
     hashes = np.zeros(4, np.uint64)
-    looks = Looks.of(hashes, hashes, thumbnails, np.full(len(hashes), 64))
+    looks = ImageFingerprints.of(hashes, hashes, thumbnails, np.full(len(hashes), 64))
     for max_mean_diff, components in ((4.0, [0, 0, 0, 3]), (3.9, [0, 1, 2, 3])):
-        found = Alike(looks, MatchSettings(max_mean_diff=max_mean_diff))
-        assert build_components(found, np.arange(4)).tolist() == components
+        found = DuplicateIndex(looks, MatchSettings(max_mean_diff=max_mean_diff))
+        assert connected_components(found, np.arange(4)).tolist() == components
 
 
 def test_bounds_do_not_depend_on_the_order_of_the_recipe():

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.duplicates import find_duplicates, matching
-from curate.duplicates.matching import Looks, search_alike
+from curate.duplicates.fingerprints import ImageFingerprints
+from curate.duplicates.matching import search_matches
 from curate.duplicates.splits import assign_splits
 from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema
@@ -19,14 +20,14 @@ from tests.curate.stored import image, sample, store
 
 
 def first(looks, count):
-    return Looks.of(looks.phash[:count], looks.dhash[:count], looks.thumbnails[:count], looks.sides[:count])
+    return ImageFingerprints.of(looks.phash[:count], looks.dhash[:count], looks.thumbnails[:count], looks.sides[:count])
 
 
 def all_pairs(search, looks, settings):
-    """The pairs that a search holds, those of crowds written out."""
+    """The pairs that a search holds, those of dense buckets written out."""
     pairs = {tuple(pair) for pair in search.near.tolist()}
-    for hashes, crowds in zip(looks.hashes(settings), search.crowds, strict=True):
-        for left, right in crowds:
+    for hashes, dense_buckets in zip(looks.hashes(settings), search.dense_buckets, strict=True):
+        for left, right in dense_buckets:
             i, j = np.meshgrid(np.flatnonzero(hashes == left), np.flatnonzero(hashes == right))
             i, j = matching.confirmed(looks, i.ravel(), j.ravel(), settings)
             pairs |= {(min(pair), max(pair)) for pair in zip(i.tolist(), j.tolist(), strict=True) if pair[0] != pair[1]}
@@ -36,17 +37,19 @@ def all_pairs(search, looks, settings):
 @pytest.mark.parametrize("expanded", [1, 16, 256], ids="{} pairs".format)
 @pytest.mark.parametrize("seed", range(6))
 def test_in_steps_or_at_once(seed, expanded, monkeypatch):
-    """Groups of equal hashes grow into crowds on the way when only few pairs may be expanded."""
+    """Groups of equal hashes grow into dense buckets on the way when only few pairs may be expanded."""
     monkeypatch.setattr(matching, "_EXPANDED", expanded)
     settings = MatchSettings(radius=6)
     rng = np.random.default_rng(seed)
     looks = crowded_looks(120, seed)
     copies = rng.integers(0, 40, 120)  # many equal ones
-    looks = Looks.of(looks.phash[copies], looks.dhash[copies], looks.thumbnails[copies], looks.sides[copies])
-    at_once = search_alike(looks, settings)
+    looks = ImageFingerprints.of(
+        looks.phash[copies], looks.dhash[copies], looks.thumbnails[copies], looks.sides[copies]
+    )
+    at_once = search_matches(looks, settings)
     search = None
     for count in [*np.sort(rng.integers(0, 120, 3)).tolist(), 120]:
-        search = search_alike(first(looks, count), settings, search)
+        search = search_matches(first(looks, count), settings, search)
     expected = all_pairs(at_once, looks, settings)
     assert all_pairs(search, looks, settings) == expected
     assert len(expected) > 100
@@ -98,7 +101,7 @@ def test_images_are_added_and_taken_away(tmp_path, seed, monkeypatch):
             os.utime(part, (when, when))  # as they are not written again
         grown = outputs(old)
     searched = read_stored(old)
-    assert len(searched.looks.phash) == 160
+    assert len(searched.fingerprints) == 160
     fresh = store(tmp_path / "fresh", rows(last), [images[k] for k in rng.permutation(160)])
     assert outputs(fresh) == grown
     assert pq.read_metadata(fresh.duplicate_rows).num_rows > 20
@@ -111,9 +114,9 @@ def test_only_new_images_are_searched(tmp_path, monkeypatch):
 
     def watched(looks, settings, earlier=None):
         seen.append((earlier and earlier.count, len(looks.phash)))
-        return search_alike(looks, settings, earlier)
+        return search_matches(looks, settings, earlier)
 
-    monkeypatch.setattr("curate.duplicates.stored.search_alike", watched)
+    monkeypatch.setattr("curate.duplicates.stored.search_matches", watched)
     outputs(space)
     assert seen == [(None, 60)], "duplicates and splits share one search"
     pq.write_table(pa.Table.from_pylist(images[60:], image_schema(None, {})), space.signals / "part-00001.parquet")
@@ -130,8 +133,8 @@ def test_files_that_a_killed_run_left_longer_are_cut(tmp_path):
     space = store(tmp_path, [sample(str(n), [one["image_key"]]) for n, one in enumerate(images)], images)
     whole = outputs(space)
     for name in ("facts.bin", "thumbnails.bin"):
-        with (space.work / "looks" / name).open("ab") as handle:
+        with (space.work / "fingerprints" / name).open("ab") as handle:
             handle.write(b"half an image")
     pq.write_table(pa.Table.from_pylist([image("z")], image_schema(None, {})), space.signals / "part-00001.parquet")
     assert outputs(space) == whole
-    assert len(read_stored(space).looks.phash) == 41
+    assert len(read_stored(space).fingerprints) == 41

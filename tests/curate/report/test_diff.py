@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from curate import pipeline
-from curate.pipeline import branch
 from curate.report.diff import as_json, diff
 from tests.curate import sets
 from tests.curate.test_curate_cli import curate
@@ -33,7 +32,7 @@ def pair(tmp_path_factory):
         yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     )
     before = digests(folder / "out")
-    pipeline.decide_again(branch(recipe, folder / "stricter"), "stricter.yaml")
+    pipeline.decide_again(recipe, "stricter.yaml", into=folder / "stricter")
     assert digests(folder / "out") == before, "the first result is as it was"
     return folder
 
@@ -106,11 +105,11 @@ def test_branches_measure_nothing(pair, capsys, monkeypatch):
 def test_a_branch_takes_the_place_of_nothing(pair, tmp_path):
     recipe = full(pair)
     with pytest.raises(UserError, match="is the recipe's own folder"):
-        branch(recipe, pair / "out")
+        pipeline.decide_again(recipe, "recipe.yaml", into=pair / "out")
     with pytest.raises(UserError, match="is the recipe's own folder"):
-        branch(recipe, pair / "out/inside")
+        pipeline.decide_again(recipe, "recipe.yaml", into=pair / "out/inside")
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match="is no curated folder"):
-        branch(recipe, tmp_path)
+        pipeline.decide_again(recipe, "recipe.yaml", into=tmp_path)
     with pytest.raises(UserError, match="nothing is measured there yet"):
-        branch(full(pair, out=str(tmp_path / "new")), tmp_path / "other")
+        pipeline.decide_again(full(pair, out=str(tmp_path / "new")), "recipe.yaml", into=tmp_path / "other")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.measure.texts import _SCHEMA as TEXT
+from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.recipe import Rule, all_rules
 from curate.rules.columns import _TEXT_TYPES, column_types, known_columns
 from curate.rules.decide import check_rules, decide, lock, open_facts, time_limit
