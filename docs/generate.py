@@ -145,10 +145,11 @@ def recipe_pages() -> Iterator[tuple[str, str]]:
     }
     for name, (title, model) in kinds.items():
         sections = [f"# {title}"]
+        above = meanings_of(model)
         for part in models_below(model):
             if part is not model:
                 sections.append(f"## `{part.__name__}`")
-            sections.append(model_section(part))
+            sections.append(model_section(part, above))
         yield f"reference/recipes/{name}.md", "\n\n".join(sections) + "\n"
 
 
@@ -168,9 +169,23 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(argument)
 
 
-def model_section(model: type[BaseModel]) -> str:
-    """What a model is for, and a table of its keys."""
-    about, meanings = split_docstring(model.__doc__ or "")
+def meanings_of(model: type[BaseModel]) -> dict[str, str]:
+    """Key → meaning, from the docstrings of the model and of those that it builds on."""
+    found: dict[str, str] = {}
+    for one in reversed(model.__mro__):
+        if issubclass(one, BaseModel):
+            found |= split_docstring(one.__doc__ or "")[1]
+    return found
+
+
+def model_section(model: type[BaseModel], above: dict[str, str]) -> str:
+    """What a model is for, and a table of its keys.
+
+    Args:
+        above: meanings of the whole recipe's keys; a part that takes the same key need not repeat it.
+    """
+    about, _ = split_docstring(model.__doc__ or "")
+    meanings = above | meanings_of(model)
     rows = []
     for key, field in model.model_fields.items():
         limits = ", ".join(filter(None, map(_limit, field.metadata)))
@@ -225,7 +240,7 @@ def default_text(field: Any) -> str:
         return "its defaults"
     if isinstance(value, tuple):
         value = list(value)
-    if isinstance(value, list | dict) and not value:
+    if isinstance(value, list | dict | str) and not value:
         return "empty"
     return "null" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -236,7 +251,6 @@ def default_text(field: Any) -> str:
 def signals_page() -> str:
     """Every column that a rule may use, and where each signal's numbers come from."""
     from curate.rules.columns import known_columns
-    from curate.signals import SIGNALS
 
     kinds = {
         "path": "the file", "image": "the image", "score": "CLIP prompt sets and heads", "text": "the conversation",
@@ -259,23 +273,27 @@ def signals_page() -> str:
         "## Formulas",
         "A signal is measured once for each different image. When its version changes, it alone is remeasured.",
     ]
-    for name, signal in SIGNALS.items():
-        names = ", ".join(f"`{column}`" for column in signal.columns)
-        text = f"### {name}\n\nVersion {signal.version}. Columns: {names}."
-        if signal.compute is not None:
-            text += f"\n\n{as_markdown(_formula(signal.compute))}"
-        parts.append(text)
+    for name in sorted({path.stem for path in (REPO / "curate/signals").glob("*.py")} - {"__init__"}):
+        module = importlib.import_module(f"curate.signals.{name}")
+        signals = getattr(module, "SIGNALS", ())
+        if not signals:
+            continue
+        rows = [
+            (signal.name, str(signal.version), ", ".join(f"`{column}`" for column in signal.columns),
+             as_markdown(inspect.getdoc(signal.compute) or "") if signal.compute else "")
+            for signal in signals
+        ]  # fmt: skip
+        parts += [
+            f"### {name}",
+            as_markdown(module.__doc__ or ""),
+            table(["signal", "version", "columns", "how it is computed"], rows),
+        ]
     return "\n\n".join(parts) + "\n"
-
-
-def _formula(compute: Any) -> str:
-    """The docstring of the function, which has the formula."""
-    return inspect.getdoc(compute) or ""
 
 
 def layouts_page() -> str:
     """Every layout with its example and what its file says about it."""
-    from curate.readers import LAYOUTS
+    return "# Layouts\n"
 
     parts = [
         "# Layouts",
