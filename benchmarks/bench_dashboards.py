@@ -25,27 +25,19 @@ from urllib.parse import urlencode
 from streamlit.logger import set_log_level
 
 from benchmarks.million import write_folders
+from dashboards.data.answers import answers_at, answers_of_all, count_outcomes, filter_values, matching_rows
+from dashboards.data.catalog import scan
+from dashboards.data.comparison import flips, rank_slices
+from dashboards.data.curated import funnel, read_fired, row_decision
+from dashboards.data.duplicates import matches_of
+from dashboards.data.engine import connect
+from dashboards.data.filters import FilterSpec
+from dashboards.data.neighbors import nearest
+from dashboards.data.predictions import open_predictions, pair, row_index
+from dashboards.data.scores import changes, headline, scores
+from dashboards.data.thresholds import load_facts, movable, preview, read_rest, read_rules
+from dashboards.data.training import highest, read_losses
 from dashboards.preload import import_all
-from dashboards.query.catalog import scan
-from dashboards.query.compare import changes
-from dashboards.query.decisions import fate_of, funnel
-from dashboards.query.engine import connect
-from dashboards.query.failures import answers_at, count_outcomes, filter_values, matching_rows
-from dashboards.query.filters import FilterSpec
-from dashboards.query.fired import read_fired
-from dashboards.query.flips import flips
-from dashboards.query.losses import highest, read_losses
-from dashboards.query.marks import read_marks
-from dashboards.query.matches import matches_of
-from dashboards.query.neighbors import nearest
-from dashboards.query.pairing import pair
-from dashboards.query.previews import preview, read_rest
-from dashboards.query.samples import answers_of_all
-from dashboards.query.scores import headline, scores
-from dashboards.query.signals import load_facts, read_rules
-from dashboards.query.slices import rank_slices
-from dashboards.query.tables import open_predictions
-from dashboards.query.thresholds import movable
 from dashboards.settings import DATA_VARIABLE
 from tests.dashboards.browser import chromium, chromium_path, serving, settled
 
@@ -88,7 +80,7 @@ def bench_queries(root: Path) -> None:
     connection = connect(root)
     table, before = (open_predictions(connection, folder.file("predictions.parquet")) for folder in (run, base))
     wrong, broken = FilterSpec(), FilterSpec(outcome="Broken")
-    pairing = pair(*(read_marks(connection, one) for one in (table, before)))
+    pairing = pair(*(row_index(connection, one) for one in (table, before)))
     fired, rules, losses = read_fired(signals), read_rules(signals), read_losses(connection, trained)
     threshold = movable(rules.checked)[0]
     facts, rest = load_facts(signals, rules, threshold.rule), read_rest(signals, rules, fired, threshold.rule)
@@ -98,7 +90,7 @@ def bench_queries(root: Path) -> None:
     curated_key = hashlib.md5(b"7", usedforsecurity=False).hexdigest() * 2
     queries: dict[str, Callable[[], Any]] = {
         "catalog": lambda: scan(root),
-        "rows of one run as numbers": lambda: read_marks(connection, table),
+        "rows of one run as numbers": lambda: row_index(connection, table),
         "two runs joined": lambda: pair(pairing.run, pairing.base),
         "decisions as numbers": lambda: read_fired(signals),
         "losses as numbers": lambda: read_losses(connection, trained),
@@ -119,7 +111,7 @@ def bench_queries(root: Path) -> None:
         ),
         "failures: 24 rows in the middle": lambda: answers_at(connection, table, before, deep),
         "sample: what all runs said": lambda: answers_of_all(connection, [run, base], sample.sample_id),
-        "sample: fate of a training row": lambda: fate_of(connection, curated, "vqa/train/500000"),
+        "sample: fate of a training row": lambda: row_decision(connection, curated, "vqa/train/500000"),
         "sample: nearest training images": lambda: nearest(
             connection, root / "cache", curated, curated_key, "What is shape number 3?", ["no"], of_training=True
         ),
