@@ -293,7 +293,7 @@ def signals_page() -> str:
 
 def layouts_page() -> str:
     """Every layout with its example and what its file says about it."""
-    return "# Layouts\n"
+    from curate.readers import LAYOUTS
 
     parts = [
         "# Layouts",

@@ -30,15 +30,18 @@ DOCS = REPO / "docs"
 # Pages that go on from each other share a folder.
 CHAINS = {
     "readme": ["README.md"],
+    "contributing": ["CONTRIBUTING.md"],
     "quickstart": ["docs/quickstart.md"],
     "tutorials": [*(f"docs/tutorials/{name}.md" for name in ("clean", "finetune", "review")), "docs/howto/task.md"],
     "served": ["docs/tutorials/served.md", "docs/notebooks/failures.ipynb"],
     "curate_a_folder": ["docs/notebooks/curate_a_folder.ipynb"],
     **{path.stem: [f"docs/howto/{path.name}"] for path in sorted(DOCS.glob("howto/*.md")) if path.stem != "task"},
 }
-# What was there before: the README speaks of the reader's own folder, `served` goes on from another tutorial.
+# What was there before: a copy of the code, the reader's own folder, the data of the tutorial before.
 MAKE = "python -m winnow.demo.dataset --images 60 --out"
+PARTS = "curate dashboards docs evalsuite finetune tests winnow mkdocs.yml pyproject.toml"
 BEFORE = {
+    "contributing": f"cp -r {' '.join(str(REPO / part) for part in PARTS.split())} .",
     "readme": f"{MAKE} my-data && mv my-data/vqa.jsonl my-data/train.jsonl",
     "served": f"{MAKE} data/raw/demo",
 }
@@ -104,6 +107,7 @@ class Shell:
     def do(self, block: Block) -> None:
         """Write, run or check one block."""
         if block.title:
+            (self.folder / block.title).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / block.title).write_text(block.text)
         elif block.language == "sh":
             self.run("bash", "-euo", "pipefail", "-c", block.text)
@@ -161,7 +165,7 @@ def test_examples_run(chain: str, tmp_path: Path, environment: dict[str, str]) -
 
 def test_all_pages_with_examples_are_run() -> None:
     patterns = ("quickstart.md", "tutorials/*.md", "howto/*.md", "notebooks/*.ipynb")
-    pages = [REPO / "README.md", *(page for pattern in patterns for page in DOCS.glob(pattern))]
+    pages = [REPO / "README.md", REPO / "CONTRIBUTING.md", *(page for pattern in patterns for page in DOCS.glob(pattern))]
     assert sorted(page for chain in CHAINS.values() for page in chain) == sorted(
         str(page.relative_to(REPO)) for page in pages
     )
