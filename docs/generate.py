@@ -78,7 +78,7 @@ def cell_text(text: str) -> str:
 
 def as_markdown(docstring: str) -> str:
     """A docstring with reStructuredText's ``code`` as Markdown, and ``<`` kept from being read as HTML."""
-    text = re.sub(r"``(.+?)``", r"`\1`", inspect.cleandoc(docstring))
+    text = re.sub(r"``(.+?)``", r"`\1`", inspect.cleandoc(docstring), flags=re.S)
     return re.sub(r"(`[^`]*`)|<", lambda found: found.group(1) or "&lt;", text)
 
 
