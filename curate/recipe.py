@@ -27,7 +27,7 @@ class SourceSettings(StrictModel):
     Attributes:
         location: a file, a folder, a pattern of files (``shards-{000..041}.tar``, ``data/train-*.parquet``),
             ``hub:<repo>[:<config>][:<split>]``, or the name of an installed data package (``easy_vqa``).
-        layout: a key of ``curate.readers.SOURCES``; null recognises it by content.
+        layout: a key of ``curate.readers.LAYOUTS``; null recognises it by content.
         source: name of the dataset, first part of every id; default: the file's or folder's name.
             A record that names its own source keeps it.
         split: second part of every id, e.g. ``train``; a record that names its own keeps it.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers import OpenedSource, open_source, other_files
-from curate.readers.base import as_object
+from curate.readers.fields import as_object
 from curate.readers.json import document_head
 from curate.recipe import MeasureSettings, SourceSettings
 from curate.signals import text

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from curate.exports.export import Exported, export
 from curate.exports.rows import open_curated
-from curate.readers import SOURCES
+from curate.readers import LAYOUTS
 from curate.readers.inspect import Inspection
 from curate.recipe import ExportSettings
 from curate.rules.explain import Explanation
@@ -231,10 +231,9 @@ def sources_table() -> Table:
     table = Table(box=None, pad_edge=False)
     for header in ("layout", "what it is, and an entry of `sources:`"):
         table.add_column(header, overflow="fold")
-    for name, module in sorted(SOURCES.items()):
-        about = Text((module.__doc__ or "").strip().splitlines()[0].replace("``", ""))
-        example = getattr(module, "EXAMPLE", "")
-        table.add_row(Text(name, style="bold"), Text("\n").join([about, Text(f"- {example}", style="dim")]))
+    for name, layout in LAYOUTS.items():
+        about = [Text(layout.title), Text(f"- {layout.example}", style="dim")]
+        table.add_row(Text(name, style="bold"), Text("\n").join(about))
     return table
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import cli
-from curate.readers import SOURCES
+from curate.readers import LAYOUTS
 from curate.recipe import all_rules, read_recipe
 from curate.rules.decide import check_rules, decide
 from tests.curate.stored import image, sample, store
@@ -35,7 +35,7 @@ def test_recipes_are_valid_and_say_how_to_use_them(path):
     assert recipe.duplicates and recipe.contamination
     assert path.read_text().startswith("# ")
     for source in [*recipe.sources, *recipe.contamination.against]:
-        assert source.layout is None or source.layout in SOURCES
+        assert source.layout is None or source.layout in LAYOUTS
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
