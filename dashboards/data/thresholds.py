@@ -215,7 +215,7 @@ class OtherDecisions:
 def other_decisions(folder: Folder, moved: str) -> OtherDecisions:
     """What the rules other than ``moved`` and the reviewers decided; raises UserError for a broken table."""
     rules, fired = read_rules(folder), fired_rules(folder)
-    rows = read_columns(Workspace(folder.path).samples, ["source", "forced"])
+    rows = read_columns(Workspace(folder.path).corrected, ["source", "forced"])
     others = np.zeros(len(fired.position), dtype=bool)
     for rule in rules.checked:
         if rule.action == "drop" and rule.name != moved:

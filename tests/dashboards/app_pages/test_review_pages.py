@@ -156,7 +156,7 @@ def test_corrections_lists_states_tags_and_conflicts(own: Path, monkeypatch: pyt
         "curate run RECIPE", "finetune train RECIPE --fresh", "evalsuite run RECIPE",
     ]  # fmt: skip
     for text in commands:
-        assert (Path(__file__).parents[2] / text.splitlines()[2].split()[2]).is_file(), "the demo's recipes exist"
+        assert (Path(__file__).parents[3] / text.splitlines()[2].split()[2]).is_file(), "the demo's recipes exist"
 
 
 def test_after_the_next_curation_no_decision_waits(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
