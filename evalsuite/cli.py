@@ -232,7 +232,7 @@ def check_batch(
 
     Example: evalsuite check-batch evalsuite/recipes/demo_base.yaml --samples 32
     """
-    from evalsuite.report.words import batch_sentence
+    from evalsuite.report.sentences import batch_sentence
     from evalsuite.runs.batch_check import check_batches
 
     found = check_batches(recipe, samples)

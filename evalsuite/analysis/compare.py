@@ -19,7 +19,7 @@ _LISTED = 100
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """One side of a comparison: its name, tasks and rows."""
 
     name: str
@@ -27,13 +27,13 @@ class Run:
     rows: Mapping[str, Sequence[Row]]
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> ComparedRun:
     """A finished evaluation as one side of a comparison.
 
     Raises:
         UserError: the folder is no finished evaluation.
     """
-    return Run(str(folder), *load_evaluation(folder))
+    return ComparedRun(str(folder), *load_evaluation(folder))
 
 
 def compare_folders(baseline: Path, others: Sequence[Path], seed: int = 0) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def check_baseline(baseline: Path, specs: Mapping[str, TaskSpec]) -> None:
         raise UserError(f"{baseline}: shares no task with this evaluation; it has {', '.join(before)}")
 
 
-def compare(baseline: Run, runs: Sequence[Run], seed: int = 0) -> dict[str, Any]:
+def compare(baseline: ComparedRun, runs: Sequence[ComparedRun], seed: int = 0) -> dict[str, Any]:
     """Each of ``runs`` (B) minus ``baseline`` (A), task by task.
 
     Rows count that every evaluation with the task holds with the same images, question and

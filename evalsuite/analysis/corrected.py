@@ -16,7 +16,7 @@ from winnow.files import digest_of, sha256_file
 
 
 @dataclass(frozen=True)
-class Correction:
+class RowCorrection:
     """What happens to one row: ``status`` and, where it was relabelled, the new references."""
 
     status: str
@@ -37,22 +37,22 @@ def corrections_digest(folder: Path) -> str:
     return digest_of({path.name: sha256_file(path) for path in sorted(folder.glob("*.jsonl"))})
 
 
-def judge_row(row: Row, resolved: Resolved) -> Correction:
+def correction_of(row: Row, resolved: Resolved) -> RowCorrection:
     """``excluded``, ``relabelled``, ``question edited`` (left out: the model was asked another one), ``stale``
     (the row is not the one that was reviewed), ``conflict`` or ``none``."""
     relevant = [line for line in resolved.agreed if line.action in ("exclude_from_eval", "relabel", "edit_question")]
     fresh = [line for line in relevant if line.content_hash == row.get("content_hash")]
     actions = {line.action: line for line in fresh}
     if "exclude_from_eval" in actions:
-        return Correction("excluded")
+        return RowCorrection("excluded")
     if "edit_question" in actions:
-        return Correction("question edited")
+        return RowCorrection("question edited")
     if "relabel" in actions:
         new = actions["relabel"].new
-        return Correction("relabelled", tuple(new) if isinstance(new, list) else (new or "",))
+        return RowCorrection("relabelled", tuple(new) if isinstance(new, list) else (new or "",))
     if relevant:
-        return Correction("stale")
-    return Correction("conflict" if resolved.conflicts else "none")
+        return RowCorrection("stale")
+    return RowCorrection("conflict" if resolved.conflicts else "none")
 
 
 def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed: int) -> dict[str, Any] | None:
@@ -60,7 +60,7 @@ def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed:
 
     Corpus metrics take their document frequencies from the corrected rows.
     """
-    touched = {row["sample_id"]: judge_row(row, resolved[row["sample_id"]])
+    touched = {row["sample_id"]: correction_of(row, resolved[row["sample_id"]])
                for row in result.rows if row["sample_id"] in resolved}  # fmt: skip
     counted = Counter(one.status for one in touched.values() if one.status != "none")
     if not counted:
@@ -77,7 +77,7 @@ def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed:
     return entry
 
 
-def _apply(rows: Sequence[Row], touched: Mapping[str, Correction]) -> list[Row]:
+def _apply(rows: Sequence[Row], touched: Mapping[str, RowCorrection]) -> list[Row]:
     kept = []
     for row in rows:
         one = touched.get(row["sample_id"])

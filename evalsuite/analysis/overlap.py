@@ -127,7 +127,7 @@ def _quoted(paths: Sequence[Path]) -> str:
     return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
 
 
-def mark(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
+def flag_overlap(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
     """Give every row with an image its value of ``slice_contamination``."""
     for row in rows:
         if row["image_keys"]:

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from evalsuite.metrics.base import Answers, Column, Row
 from evalsuite.metrics.settings import score
-from evalsuite.runs.store import BASE_SCHEMA, read_predictions
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
+from evalsuite.store import BASE_SCHEMA, read_predictions
 from evalsuite.tasks.extract import STATUSES, read_answer
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError

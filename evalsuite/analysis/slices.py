@@ -66,7 +66,8 @@ def _of_images(rows: Sequence[Row], curated: Path) -> dict[str, list[str]]:
             return None
         if name == "pixels":
             return float(signals["width"] * signals["height"]) if signals["width"] and signals["height"] else None
-        return signals[name]
+        value: float | None = signals[name]
+        return value
 
     return {label: quarters([of(row, name) for row in rows]) for name, label in SIGNALS.items()}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.report.numbers import between, cell, latex_rows, number, probability, share, table
-from evalsuite.report.words import intersection_sentence, verdict, wins_sentence
+from evalsuite.report.sentences import intersection_sentence, verdict, wins_sentence
 from winnow.errors import UserError
 from winnow.files import write_text
 

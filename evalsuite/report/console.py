@@ -26,7 +26,7 @@ from evalsuite.report.compared import (
     slice_cells,
 )
 from evalsuite.report.numbers import between, number, share
-from evalsuite.report.words import (
+from evalsuite.report.sentences import (
     batch_sentence,
     finding_sentences,
     intersection_sentence,

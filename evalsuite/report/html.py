@@ -13,10 +13,10 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from evalsuite.analysis.results import TaskResult
-from evalsuite.report import numbers, words
+from evalsuite.report import numbers, sentences
 from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, comparison_cells, slice_cells
 from evalsuite.report.gallery import Card, cards, worst_rows
-from evalsuite.report.words import finding_rows
+from evalsuite.report.sentences import finding_rows
 
 _LEFT, _RIGHT, _ROW, _AXIS = 190, 90, 30, 26
 _WIDTH = 760
@@ -105,9 +105,9 @@ def html_report(
         comparison=comparison,
         tasks=tasks,
         style=(_HERE / "style.css").read_text(encoding="utf-8"),
-        notes=words.how_to_read(scores),
-        partial=words.partial_sentence(scores),
-        batch_check=words.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
+        notes=sentences.how_to_read(scores),
+        partial=sentences.partial_sentence(scores),
+        batch_check=sentences.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
         comparison_header=COMPARISON_HEADER,
         found_header=FOUND_HEADER,
         comparison_cells=comparison_cells,
@@ -131,18 +131,18 @@ def _task(
         "description": result.spec.description,
         "entry": entry,
         "headline": headline,
-        "skipped": words.skipped_sentence(skipped),
+        "skipped": sentences.skipped_sentence(skipped),
         "plots": _metric_plots(entry, against),
         "slices": _slice_plots(entry, against, headline),
-        "slice_note": words.slice_note(entry),
+        "slice_note": sentences.slice_note(entry),
         "against": against,
-        "findings": words.finding_sentences(entry, scores),
+        "findings": sentences.finding_sentences(entry, scores),
         "finding_rows": finding_rows(entry),
-        "slices_sentence": words.slices_sentence(name, entry["worst_slices"]),
+        "slices_sentence": sentences.slices_sentence(name, entry["worst_slices"]),
         "worst_slices": [slice_cells(one) for one in entry["worst_slices"]["slices"]],
-        "verdict": words.verdict(against, comparison["tests"]) if against else "",
-        "wins": words.wins_sentence(against) if against else "",
-        "intersection": words.intersection_sentence(against) if against else "",
+        "verdict": sentences.verdict(against, comparison["tests"]) if against else "",
+        "wins": sentences.wins_sentence(against) if against else "",
+        "intersection": sentences.intersection_sentence(against) if against else "",
         "changed": _changed(result, against, root) if against else [],
         "worst": cards(result, worst, root),
         "imperfect": int((result.headline.per_row < result.headline.best_row).sum()),

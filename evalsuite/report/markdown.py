@@ -7,7 +7,7 @@ from typing import Any
 
 from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cells
 from evalsuite.report.numbers import between, cell, number, share, table
-from evalsuite.report.words import (
+from evalsuite.report.sentences import (
     batch_sentence,
     finding_rows,
     finding_sentences,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsuite.backends import Reply, Request
-from evalsuite.backends.choice import Backend, choose
+from evalsuite.backends import Backend, Reply, Request
+from evalsuite.backends.select import select_backend
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.requests import build_requests, distinct_requests, hash_images
 from evalsuite.tasks.load import load_task
@@ -29,7 +29,7 @@ def check_batches(path: Path, samples: int) -> dict[str, Any]:
         UserError: recipe, task, model or server is missing or wrong.
     """
     recipe = load_recipe(path, EvalRecipe)
-    backend = choose(recipe)
+    backend = select_backend(recipe)
     render = backend.renderer()
     specs = [load_spec(name) for name in recipe.tasks]
     tasks = [load_task(spec, limit=recipe.limit, seed=recipe.seed) for spec in specs]
@@ -37,7 +37,7 @@ def check_batches(path: Path, samples: int) -> dict[str, Any]:
     requests = distinct_requests(asked)
     if not requests:
         raise UserError(f"{path}: no row of its tasks can be asked")
-    chosen = draw(requests, samples, recipe.seed)
+    chosen = draw_requests(requests, samples, recipe.seed)
     whole = _ask(backend, chosen, None, f"batches of {batch_size(recipe)}")
     return compare_batches(backend, recipe, chosen, whole, ids_of(asked))
 
@@ -68,7 +68,7 @@ def batch_size(recipe: EvalRecipe) -> int:
     return recipe.server.max_concurrency if recipe.server else recipe.batch_size
 
 
-def draw(requests: Sequence[Request], count: int, seed: int) -> list[Request]:
+def draw_requests(requests: Sequence[Request], count: int, seed: int) -> list[Request]:
     """About ``count`` requests: all questions about images drawn at random, so that batches share images as in
     the run."""
     groups: dict[tuple[str, ...], list[Request]] = {}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evalsuite.statistics.resampling import LEVEL, Floats, Ints
-from evalsuite.statistics.tests import benjamini_hochberg
+from evalsuite.statistics.significance import benjamini_hochberg
 
 
 @dataclass(frozen=True)

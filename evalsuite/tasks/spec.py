@@ -22,7 +22,7 @@ from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_mapping, load_recipe, parse_recipe
 
 
-class Slice(StrictModel):
+class BinnedSlice(StrictModel):
     """A slice by a number, in ranges.
 
     Attributes:
@@ -63,7 +63,7 @@ def places(prompt: str) -> set[str]:
     return set(_PLACE.findall(prompt))
 
 
-def slices_of(meta: Mapping[str, Any], slices: Sequence[str | Slice]) -> dict[str, str]:
+def slices_of(meta: Mapping[str, Any], slices: Sequence[str | BinnedSlice]) -> dict[str, str]:
     """Slice name → value as text; slices that the row has no value for are left out."""
     found: dict[str, str] = {}
     for one in slices:
@@ -78,7 +78,7 @@ def slices_of(meta: Mapping[str, Any], slices: Sequence[str | Slice]) -> dict[st
     return found
 
 
-def slice_name(one: str | Slice) -> str:
+def slice_name(one: str | BinnedSlice) -> str:
     """What the slice is called; of a key with dots the last part."""
     return one.rpartition(".")[2] if isinstance(one, str) else one.name
 
@@ -146,7 +146,7 @@ class TaskSpec(StrictModel):
     extraction: Extraction = Extraction(choices=[])
     options: str | None = None
     metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
-    slices: list[Slice | str] = Field(default_factory=list)
+    slices: list[BinnedSlice | str] = Field(default_factory=list)
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -198,9 +198,8 @@ def load_spec(name_or_path: str) -> TaskSpec:
     if name_or_path in shipped:
         return load_recipe(shipped[name_or_path], TaskSpec)
     if not name_or_path.endswith((".yaml", ".yml")):
-        raise UserError(
-            f"no task {name_or_path!r}; {did_you_mean(name_or_path, shipped)} (a task file of yours is given by its path)"
-        )
+        hint = did_you_mean(name_or_path, shipped)
+        raise UserError(f"no task {name_or_path!r}; {hint} (a task file of your own is given by its path)")
     return _on_base(Path(name_or_path), shipped)
 
 

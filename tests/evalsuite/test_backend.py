@@ -9,7 +9,7 @@ from evalsuite.backends import Request
 from evalsuite.backends.chat import render
 from evalsuite.backends.greedy import Unit, first_logits, plan_plain, plan_shared, prepare
 from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
-from evalsuite.backends.transformers import ahead, answers, prefix_can_be_shared
+from evalsuite.backends.transformers import generate_replies, prefetch, prefix_can_be_shared
 from evalsuite.recipe import ModelSettings
 from winnow.models import outside_decoder
 
@@ -48,7 +48,7 @@ def requests(loaded: Loaded, data: Path, count: int = 12) -> list[Request]:
 
 
 def texts_of(loaded: Loaded, asked: list[Request], *, share: bool = True) -> dict[str, str]:
-    units = answers(loaded, asked, batch_size=2, share_prefix=share, known=lambda key: False)
+    units = generate_replies(loaded, asked, batch_size=2, share_prefix=share, known=lambda key: False)
     return {reply.key: reply.raw for unit in units for reply in unit}
 
 
@@ -141,7 +141,7 @@ def test_a_damaged_image_costs_its_own_rows(tmp_path: Path, tiny_vlm: Path) -> N
     broken = data.parent / "images" / "1.png"
     broken.write_bytes(broken.read_bytes()[:60])
     for share in (True, False):
-        units = answers(loaded, asked, batch_size=2, share_prefix=share, known=lambda key: False)
+        units = generate_replies(loaded, asked, batch_size=2, share_prefix=share, known=lambda key: False)
         replies = {reply.key: reply for unit in units for reply in unit}
         failed = sorted(key for key, reply in replies.items() if reply.finish_reason == "error")
         assert failed == ["k4", "k5", "k6", "k7"] and all("truncated" in replies[key].error for key in failed)
@@ -159,7 +159,7 @@ def test_digest_follows_weights_adapter_and_loading(tmp_path: Path, tiny_vlm: Pa
 
 
 def test_reading_ahead_keeps_order_passes_errors_and_stops() -> None:
-    assert list(ahead(range(20), lambda n: n * n)) == [n * n for n in range(20)]
+    assert list(prefetch(range(20), lambda n: n * n)) == [n * n for n in range(20)]
 
     def fails(n: int) -> int:
         if n == 3:
@@ -168,9 +168,9 @@ def test_reading_ahead_keeps_order_passes_errors_and_stops() -> None:
 
     got = []
     with pytest.raises(RuntimeError, match="three"):
-        got.extend(ahead(range(10), fails))
+        got.extend(prefetch(range(10), fails))
     done: list[int] = []
-    for value in ahead(range(1000), lambda n: done.append(n) or n):
+    for value in prefetch(range(1000), lambda n: done.append(n) or n):
         if value == 2:
             break
     assert len(done) < 20

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from curate.signals import measure_pixels
 from evalsuite.analysis.overlap import touched_images
-from evalsuite.backends.transformers import local
+from evalsuite.backends.transformers import local_backend
 from evalsuite.cli import app
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.batch_check import check_batches, compare_batches
@@ -165,7 +165,7 @@ def test_batch_check_says_what_differs(tmp_path: Path, tiny_vlm: Path, tiny_task
     from evalsuite.tasks.spec import load_spec
 
     assert recipe.model
-    backend = local(recipe, recipe.model)
+    backend = local_backend(recipe, recipe.model)
     task = load_task(load_spec(str(tiny_task)), limit=None, seed=0)
     asked = build_requests(task, hash_images(task), backend.renderer(), backend.identity)
     chosen = distinct_requests(asked)[:3]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalsuite.backends.errors import Malformed, read_completion
-from evalsuite.backends.rate import Window, after_overload, after_round, first_window
+from evalsuite.backends.limiter import Window, after_overload, after_round, first_window
 
 
 def settled(capacity: float, ceiling: int = 64, rounds: int = 60) -> list[int]:

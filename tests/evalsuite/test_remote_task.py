@@ -12,7 +12,7 @@ from PIL import Image
 from tiny import recipe_text
 
 from evalsuite.runs.run import run_recipe
-from evalsuite.runs.store import read_predictions
+from evalsuite.store import read_predictions
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.spec import load_spec
 from winnow.errors import UserError

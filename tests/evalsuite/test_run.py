@@ -19,10 +19,10 @@ from winnow.errors import UserError
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evalsuite.runs import run as collecting
+from evalsuite.runs import requests
 from evalsuite.runs.run import run_recipe
 
-write, written = collecting.write_part, []
+write, written = requests.write_part, []
 
 def write_and_die(folder, replies):
     write(folder, replies)
@@ -30,7 +30,7 @@ def write_and_die(folder, replies):
     if len(written) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
-collecting.write_part = write_and_die
+requests.write_part = write_and_die
 run_recipe(Path(sys.argv[1]))
 """
 
@@ -85,11 +85,16 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     assert len(parts) == 2 and not (tmp_path / "killed" / "manifest.json").exists()
     known = {key for part in parts for key in pq.read_table(part)["key"].to_pylist()}
 
-    from evalsuite.runs import run
+    from evalsuite.runs import requests
 
     asked: list[str] = []
-    write = run.write_part
-    monkeypatch.setattr(run, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies)))
+    write = requests.write_part
+
+    def note_and_write(folder: Path, replies: list) -> None:
+        asked.extend(reply.key for reply in replies)
+        write(folder, replies)
+
+    monkeypatch.setattr(requests, "write_part", note_and_write)
     run_recipe(killed)
     assert not known & set(asked) and len(known) + len(asked) == 30
     for name in ("predictions.parquet", "scores.json", "report.md", "report.html"):
@@ -132,11 +137,16 @@ def test_changed_image_is_asked_again_and_a_larger_limit_only_adds(
 ) -> None:
     from PIL import Image
 
-    from evalsuite.runs import run
+    from evalsuite.runs import requests
 
     asked: list[str] = []
-    write = run.write_part
-    monkeypatch.setattr(run, "write_part", lambda f, replies: (asked.extend(r.key for r in replies), write(f, replies)))
+    write = requests.write_part
+
+    def note_and_write(folder: Path, replies: list) -> None:
+        asked.extend(reply.key for reply in replies)
+        write(folder, replies)
+
+    monkeypatch.setattr(requests, "write_part", note_and_write)
     path = recipe(tmp_path / "r.yaml", recipe_text("one", tmp_path / "out", tiny_vlm, tiny_task))
     run_recipe(path)
     first = len(asked)

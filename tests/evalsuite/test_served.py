@@ -82,11 +82,10 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
 
 
 def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
-    from evalsuite.backends.choice import choose
+    from evalsuite.backends.select import select_backend
     from evalsuite.recipe import EvalRecipe
-    from evalsuite.runs.requests import build_requests, hash_images
-    from evalsuite.runs.run import collect_replies
-    from evalsuite.runs.store import stored_replies
+    from evalsuite.runs.requests import ask, build_requests, hash_images
+    from evalsuite.store import stored_replies
     from evalsuite.tasks.load import load_task
     from evalsuite.tasks.spec import load_spec
     from winnow.recipe import load_recipe
@@ -95,10 +94,10 @@ def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
     with unruly_server() as server:
         path = served_recipe(tmp_path / "r.yaml", server.url, task_file, tmp_path / "out")
         recipe = load_recipe(path, EvalRecipe)
-        backend, task = choose(recipe), load_task(load_spec(str(task_file)), limit=None, seed=0)
+        backend, task = select_backend(recipe), load_task(load_spec(str(task_file)), limit=None, seed=0)
         asked = build_requests(task, hash_images(task), backend.renderer(), backend.identity)
         replies: dict = {}
-        collect_replies(recipe.folder, backend, asked, replies)
+        ask(recipe.folder, backend, asked, replies)
     assert len(replies) == 4
     assert [reply.raw for reply in stored_replies(recipe.folder).values()] == ["red"]
 
@@ -231,7 +230,7 @@ def test_addresses_are_checked(tmp_path: Path, url: str) -> None:
 
 
 def test_images_that_servers_cannot_read_are_encoded_anew(tmp_path: Path) -> None:
-    from evalsuite.backends.server import Unreadable, data_uri, encode
+    from evalsuite.backends.images import Unreadable, data_uri, encode
 
     def opened(uri: str) -> Image.Image:
         return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))

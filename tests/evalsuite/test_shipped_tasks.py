@@ -16,8 +16,8 @@ from evalsuite.analysis.results import score_rows, summarise
 from evalsuite.backends import Reply, Request
 from evalsuite.cli import app
 from evalsuite.report.console import print_explanations
-from evalsuite.runs.finish import Evaluation, finish, rescore
-from evalsuite.runs.requests import Asked, to_row
+from evalsuite.runs.finish import UnscoredRun, finish, rescore
+from evalsuite.runs.requests import RowRequest, to_row
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.spec import dumped, load_spec, shipped_tasks, side_by_side
 from winnow.errors import UserError
@@ -194,7 +194,8 @@ def prepared(name: str, folder: Path):
         reply = Reply(row.sample_id, text, "stop", 1, 1, 0.0, None)
         rows.append(
             to_row(
-                Asked(spec.name, row, spec.extraction, row.prompt, row.images, request, None), {row.sample_id: reply}
+                RowRequest(spec.name, row, spec.extraction, row.prompt, row.images, request, None),
+                {row.sample_id: reply},
             )
         )
     return spec, rows
@@ -292,7 +293,7 @@ def finished(name: str, folder: Path) -> Path:
     out = folder / "run"
     out.mkdir()
     recipe = {"name": "r", "seed": 0, "baseline": None}
-    finish(out, Evaluation(name="r", label="m", specs={spec.name: spec}, rows={spec.name: rows}, seed=0, baseline=None,
+    finish(out, UnscoredRun(name="r", label="m", specs={spec.name: spec}, rows={spec.name: rows}, seed=0, baseline=None,
                            recipe=recipe, inputs={}, extra=extra, seconds={}))  # fmt: skip
     return out
 

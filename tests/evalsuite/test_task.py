@@ -54,7 +54,7 @@ def test_a_prompt_that_asks_for_what_no_row_has_is_refused(tmp_path: Path) -> No
 
 
 def test_a_misspelt_task_is_named() -> None:
-    with pytest.raises(UserError, match=r"no task 'textvq' \(did you mean textvqa\?\); shipped: chartqa"):
+    with pytest.raises(UserError, match=r"no task 'textvq'; did you mean textvqa"):
         load_spec("textvq")
 
 
@@ -82,8 +82,6 @@ def test_bad_tasks_are_one_sentence(tmp_path: Path, text: str, sentence: str) ->
         load_task(load_spec(str(write(tmp_path / "t.yaml", text))), limit=None, seed=0)
     with pytest.raises(UserError, match="no task 'nothing'; known: chartqa, coco"):
         load_spec("nothing")
-    with pytest.raises(UserError, match="no task 'textvq'; did you mean textvqa"):
-        load_spec("textvq")
 
 
 def test_metrics_may_be_listed_in_two_variants(tmp_path: Path) -> None:

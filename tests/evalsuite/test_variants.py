@@ -10,7 +10,7 @@ from evalsuite.metrics import METRICS
 from evalsuite.metrics.settings import MetricSettings, variants_of, with_variant
 from evalsuite.metrics.verify_java import captions_in, find_jar, generated_captions
 from evalsuite.tasks.extract import Extraction, read_answer
-from evalsuite.tasks.spec import Slice, filled, load_spec, options_of, side_by_side, slices_of
+from evalsuite.tasks.spec import BinnedSlice, filled, load_spec, options_of, side_by_side, slices_of
 from winnow.errors import UserError
 
 
@@ -81,7 +81,7 @@ def test_prompts_take_meta_and_leave_other_braces() -> None:
 
 @pytest.mark.parametrize(("number", "label"), [(0, "0"), (1, "1-5"), (5, "1-5"), (6, "6"), (7, "7+"), (2.5, "1-5")])
 def test_slices_by_ranges(number: float, label: str) -> None:
-    by_range = Slice(name="n", key="a.b", bins=[0, 5, 6])
+    by_range = BinnedSlice(name="n", key="a.b", bins=[0, 5, 6])
     assert slices_of({"a": {"b": number}}, [by_range]) == {"n": label}
     assert slices_of({"a": {"b": list("xyz")}}, [by_range]) == {"n": "1-5"}
     assert slices_of({"a": 1, "t": {"kind": "x"}, "l": [1]}, [by_range, "t.kind", "l", "none"]) == {"kind": "x"}

@@ -1,10 +1,8 @@
-"""How fast a run goes now.
+"""How many requests a server gets at a time: a window that grows while that pays and halves on overload.
 
-How many requests a server gets at a time. Pure: measurements in, the next size out.
-
-Additive increase, multiplicative decrease (Chiu and Jain 1989), with growth only while it pays: by
-Little's law the rate of answers is requests in flight over latency, so a server that merely queues
-them shows a longer latency and no higher rate.
+Additive increase, multiplicative decrease (Chiu and Jain 1989), with growth only while it pays: by Little's
+law the rate of answers is requests in flight over latency, so a server that merely queues requests shows a
+longer latency and no higher rate.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-_WORTH = 1.05  # a larger window must bring at least so much more answers a second
+_WORTH = 1.05  # a larger window must raise the rate of answers at least by this factor
 _REST = 8  # rounds at one size before a larger one is tried again
 _FIRST = 4
 
@@ -27,7 +25,7 @@ class Window:
         smaller: the size before the last growth; the way back when growth did not pay.
         rate: answers a second at that size; 0 when nothing is known.
         rest: rounds until the next growth.
-        doubling: grow fast until the first sign that it is enough.
+        doubling: grow fast until growth first fails to pay.
     """
 
     limit: int
@@ -56,14 +54,14 @@ def after_round(window: Window, rate: float) -> Window:
 
 
 def after_overload(window: Window) -> Window:
-    """The next window after the server said that it has too much to do, or let a request time out."""
+    """The next window after the server reported overload or let a request time out."""
     half = max(1, window.limit // 2)
     return replace(window, limit=half, smaller=half, rate=0.0, rest=_REST, doubling=False)
 
 
 @dataclass
-class Pace:
-    """How fast the run goes now: the window, its current round, and a pause that the server asked for."""
+class ConcurrencyLimiter:
+    """The window of a run, its current round, and a pause that the server asked for."""
 
     window: Window
     round_began: float = field(default_factory=time.monotonic)
@@ -72,7 +70,7 @@ class Pace:
     resume_at: float = 0.0
 
     def count(self) -> None:
-        """One more answer; a round is as many as the window is wide."""
+        """Count one more answer; a round has as many answers as the window is wide."""
         self.answered += 1
         if self.answered >= self.window.limit:
             now = time.monotonic()
@@ -80,7 +78,7 @@ class Pace:
             self.round_began, self.answered = now, 0
 
     def slow_down(self, asked_at: float, wait: float | None) -> None:
-        """Halve the window, once for all requests that were in flight together; wait as told."""
+        """Halve the window, once for all requests that were in flight together, and pause for ``wait`` seconds."""
         now = time.monotonic()
         if asked_at > self.slowed_at:
             self.window = after_overload(self.window)
