@@ -378,7 +378,8 @@ def _cell(cell: Any) -> Iterator[str]:
     yield f"```python\n{cell.source}\n```"
     for output in cell.outputs:
         data = output.get("data", {})
-        if "text/html" in data:  # pandas' tables; its style sheet is not needed
-            yield re.sub(r"<style.*?</style>\n?", "", data["text/html"], flags=re.S)
+        if "text/html" in data:  # pandas' tables, styled as those of the site
+            text = re.sub(r"<style.*?</style>\n?", "", data["text/html"], flags=re.S)
+            yield text.replace('<table border="1" class="dataframe">', "<table>")
         else:
             yield f"```text\n{(output.get('text') or data.get('text/plain', '')).rstrip()}\n```"
