@@ -227,7 +227,9 @@ def type_text(annotation: Any) -> str:
 
 def _limit(metadata: Any) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    given = [f"{sign} {getattr(metadata, name)}" for name, sign in signs.items() if getattr(metadata, name, None) is not None]
+    given = [
+        f"{sign} {getattr(metadata, name)}" for name, sign in signs.items() if getattr(metadata, name, None) is not None
+    ]
     return ", ".join(given).replace("<", "&lt;")
 
 
@@ -299,7 +301,10 @@ def layouts_page() -> str:
         "# Layouts",
         "The forms of published data that are read as they are. The layout is recognised by content; set `layout:` if"
         " two fit. `curate sources` prints this list.",
-        table(["layout", "what it is"], ((f"[`{name}`](#{name})", as_markdown(one.title)) for name, one in LAYOUTS.items())),
+        table(
+            ["layout", "what it is"],
+            ((f"[`{name}`](#{name})", as_markdown(one.title)) for name, one in LAYOUTS.items()),
+        ),
     ]
     for name, layout in LAYOUTS.items():
         parts += [

@@ -53,7 +53,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A shell in which the console scripts of this checkout come first."""
     scripts = tmp_path_factory.mktemp("bin")
     declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["scripts"]
-    for name, module in {"python": "", **{name: f"-m {target.split('.')[0]}" for name, target in declared.items()}}.items():
+    for name, module in {
+        "python": "",
+        **{name: f"-m {target.split('.')[0]}" for name, target in declared.items()},
+    }.items():
         script = scripts / name
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
         script.chmod(0o755)
@@ -165,7 +168,11 @@ def test_examples_run(chain: str, tmp_path: Path, environment: dict[str, str]) -
 
 def test_all_pages_with_examples_are_run() -> None:
     patterns = ("quickstart.md", "tutorials/*.md", "howto/*.md", "notebooks/*.ipynb")
-    pages = [REPO / "README.md", REPO / "CONTRIBUTING.md", *(page for pattern in patterns for page in DOCS.glob(pattern))]
+    pages = [
+        REPO / "README.md",
+        REPO / "CONTRIBUTING.md",
+        *(page for pattern in patterns for page in DOCS.glob(pattern)),
+    ]
     assert sorted(page for chain in CHAINS.values() for page in chain) == sorted(
         str(page.relative_to(REPO)) for page in pages
     )
@@ -173,14 +180,16 @@ def test_all_pages_with_examples_are_run() -> None:
 
 def test_what_is_not_run_has_a_reason() -> None:
     pages = [page for chain in CHAINS.values() for page in chain]
-    skipped = [(page, block) for page in pages for block in blocks_of((REPO / page).read_text()) if block.reason is not None]
+    skipped = [
+        (page, block) for page in pages for block in blocks_of((REPO / page).read_text()) if block.reason is not None
+    ]
     assert skipped, "servers and GPUs are shown somewhere"
     for page, block in skipped:
         assert len(block.reason.split()) >= 3, f"{page}: say why {block.text.splitlines()[0]!r} is not run"
 
 
 def test_a_wrong_example_is_found(tmp_path: Path, environment: dict[str, str]) -> None:
-    page = '```sh\necho 5 rows\n```\n\n```text\n6 rows\n```\n<!-- not run: needs a GPU -->\n```sh\nexit 1\n```\n'
+    page = "```sh\necho 5 rows\n```\n\n```text\n6 rows\n```\n<!-- not run: needs a GPU -->\n```sh\nexit 1\n```\n"
     ran, shown, skipped = blocks_of(page)
     assert (skipped.language, skipped.reason) == ("sh", " needs a GPU ")
     with Shell(tmp_path, environment) as shell:

@@ -48,7 +48,11 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
 def test_every_key_of_a_recipe_has_a_meaning(recipe: type, generate: ModuleType) -> None:
     above = generate.meanings_of(recipe)
     parts = generate.models_below(recipe)
-    keys = {f"{part.__name__}.{key}": (above | generate.meanings_of(part)).get(key) for part in parts for key in part.model_fields}
+    keys = {
+        f"{part.__name__}.{key}": (above | generate.meanings_of(part)).get(key)
+        for part in parts
+        for key in part.model_fields
+    }
     assert [key for key, meaning in keys.items() if not meaning] == []
 
 
