@@ -36,35 +36,6 @@ def show() -> None:
         broken_folders(catalog)
 
 
-def _reviewed_rows(view: View) -> None:
-    """The answers of both runs to the rows with a decision that counts."""
-    reviewed = tuple(
-        dict.fromkeys(
-            decision.line.sample_id for decision in read_decisions(corrections_folder()) if decision.state == "active"
-        )
-    )
-    if not reviewed or view.base is None:
-        return
-    found = reviewed_rows(view.run, view.base, reviewed)
-    if not found:
-        return
-    st.subheader("Rows that reviewers decided about")
-    fixed = sum(row.now is True and row.before is False for row in found)
-    broken = sum(row.now is False and row.before is True for row in found)
-    st.caption(f"{len(found):,} rows of both runs: {fixed:,} fixed, {broken:,} broken")
-    words = {True: "right", False: "wrong", None: ""}
-    table = pd.DataFrame(
-        {
-            "Sample": [row.sample_id for row in found],
-            "Question": [row.question for row in found],
-            "References": [" · ".join(row.references) for row in found],
-            "Before": [f"{row.answer_before} ({words[row.before]})" for row in found],
-            "After": [f"{row.answer_now} ({words[row.now]})" for row in found],
-        }
-    )
-    st.dataframe(table, hide_index=True, key="reviewed")
-
-
 def _comparison(view: View) -> None:
     if view.base is None:
         with st.container(border=True):
@@ -141,6 +112,35 @@ def _slices(view: View, task: str, found: Flips) -> None:
     )  # fmt: skip
     if chosen:
         open_failures(replace(view.spec, task=task, where=(chosen,), outcome="Broken"))
+
+
+def _reviewed_rows(view: View) -> None:
+    """The answers of both runs to the rows with a decision that counts."""
+    reviewed = tuple(
+        dict.fromkeys(
+            decision.line.sample_id for decision in read_decisions(corrections_folder()) if decision.state == "active"
+        )
+    )
+    if not reviewed or view.base is None:
+        return
+    found = reviewed_rows(view.run, view.base, reviewed)
+    if not found:
+        return
+    st.subheader("Rows that reviewers decided about")
+    fixed = sum(row.now is True and row.before is False for row in found)
+    broken = sum(row.now is False and row.before is True for row in found)
+    st.caption(f"{len(found):,} rows of both runs: {fixed:,} fixed, {broken:,} broken")
+    words = {True: "right", False: "wrong", None: ""}
+    table = pd.DataFrame(
+        {
+            "Sample": [row.sample_id for row in found],
+            "Question": [row.question for row in found],
+            "References": [" · ".join(row.references) for row in found],
+            "Before": [f"{row.answer_before} ({words[row.before]})" for row in found],
+            "After": [f"{row.answer_now} ({words[row.now]})" for row in found],
+        }
+    )
+    st.dataframe(table, hide_index=True, key="reviewed")
 
 
 if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE

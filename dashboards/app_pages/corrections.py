@@ -46,6 +46,9 @@ _STEPS = (
 )
 
 
+_STATES = ("active", "conflict", "superseded", "undone")
+
+
 def show() -> None:
     """Draw the page."""
     st.title(PAGE.title)
@@ -69,36 +72,6 @@ def show() -> None:
     )  # fmt: skip
 
 
-def _waiting(decisions: Sequence[Decision], outcomes: Mapping[str, str]) -> int:
-    """How many decisions that count were not yet part of a curation."""
-    counting = [decision for decision in decisions if decision.state == "active"]
-    return sum(decision.line.correction_id not in outcomes for decision in counting)
-
-
-def _next_steps(decisions: Sequence[Decision], outcomes: Mapping[str, str]) -> None:
-    """The three commands in their order; recipes name the folder with ``corrections: data/corrections``."""
-    st.subheader("What to run next")
-    left = _waiting(decisions, outcomes)
-    if left:
-        st.caption(f"{left:,} {'decision waits' if left == 1 else 'decisions wait'} for the next curation.")
-    else:
-        st.caption("The last curation has seen every decision that counts.")
-    with st.grid(3, gap="small"):
-        for number, (reason, command, demo) in enumerate(_STEPS, start=1):
-            with st.container(border=True, height="stretch", gap="xsmall"):
-                st.markdown(f"**{number}.** {reason}")
-                st.code(f"{command}\n# the demo\n{demo}", language="bash", wrap_lines=True)
-    st.caption("Recipes take the decisions in with `corrections: data/corrections`; the demo's do.")
-
-
-_STATES = ("active", "conflict", "superseded", "undone")
-
-
-def _all_lines() -> bytes:
-    """All lines of all reviewers, as they are in the files."""
-    return b"".join(path.read_bytes() for path in log_files(corrections_folder()))
-
-
 def _nothing_yet() -> None:
     with st.container(border=True):
         st.markdown("**Nothing decided yet**")
@@ -119,6 +92,19 @@ def _counts(decisions: Sequence[Decision]) -> None:
         )
 
 
+def _table(outcomes: Mapping[str, str], decisions: Sequence[Decision]) -> None:
+    start = pager(len(decisions))
+    page = decisions[start : start + PAGE_SIZE]
+    event = st.dataframe(
+        pd.DataFrame(as_rows(page, outcomes)), hide_index=True, key=f"decisions_{start}", on_select="rerun",
+        selection_mode="single-row",
+        column_config={"When": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
+    )  # fmt: skip
+    if chosen := event.selection.rows:
+        open_sample_alone(page[chosen[0]].line.sample_id)
+    st.caption(f"{len(decisions):,} lines; choose one to open its row")
+
+
 def _filtered(decisions: Sequence[Decision]) -> Sequence[Decision]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         states = st.multiselect(
@@ -133,17 +119,16 @@ def _filtered(decisions: Sequence[Decision]) -> Sequence[Decision]:
     ]
 
 
-def _table(outcomes: Mapping[str, str], decisions: Sequence[Decision]) -> None:
-    start = pager(len(decisions))
-    page = decisions[start : start + PAGE_SIZE]
-    event = st.dataframe(
-        pd.DataFrame(as_rows(page, outcomes)), hide_index=True, key=f"decisions_{start}", on_select="rerun",
-        selection_mode="single-row",
-        column_config={"When": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
-    )  # fmt: skip
-    if chosen := event.selection.rows:
-        open_sample_alone(page[chosen[0]].line.sample_id)
-    st.caption(f"{len(decisions):,} lines; choose one to open its row")
+def _conflicts(decisions: Sequence[Decision]) -> None:
+    disputed = sorted({decision.line.sample_id for decision in decisions if decision.state == "conflict"})
+    if not disputed:
+        return
+    st.subheader("In conflict", help="One of the reviewers has to undo, or decide as the other did.")
+    for number, sample_id in enumerate(disputed[:PAGE_SIZE]):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.text(sample_id)
+            if st.button("Open", key=f"conflict_{number}", type="tertiary"):
+                open_sample_alone(sample_id)
 
 
 def _tags(decisions: Sequence[Decision]) -> None:
@@ -170,16 +155,31 @@ def _agreement(decisions: Sequence[Decision]) -> None:
     st.dataframe(table, hide_index=True, key="agreement")
 
 
-def _conflicts(decisions: Sequence[Decision]) -> None:
-    disputed = sorted({decision.line.sample_id for decision in decisions if decision.state == "conflict"})
-    if not disputed:
-        return
-    st.subheader("In conflict", help="One of the reviewers has to undo, or decide as the other did.")
-    for number, sample_id in enumerate(disputed[:PAGE_SIZE]):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.text(sample_id)
-            if st.button("Open", key=f"conflict_{number}", type="tertiary"):
-                open_sample_alone(sample_id)
+def _next_steps(decisions: Sequence[Decision], outcomes: Mapping[str, str]) -> None:
+    """The three commands in their order; recipes name the folder with ``corrections: data/corrections``."""
+    st.subheader("What to run next")
+    left = _waiting(decisions, outcomes)
+    if left:
+        st.caption(f"{left:,} {'decision waits' if left == 1 else 'decisions wait'} for the next curation.")
+    else:
+        st.caption("The last curation has seen every decision that counts.")
+    with st.grid(3, gap="small"):
+        for number, (reason, command, demo) in enumerate(_STEPS, start=1):
+            with st.container(border=True, height="stretch", gap="xsmall"):
+                st.markdown(f"**{number}.** {reason}")
+                st.code(f"{command}\n# the demo\n{demo}", language="bash", wrap_lines=True)
+    st.caption("Recipes take the decisions in with `corrections: data/corrections`; the demo's do.")
+
+
+def _waiting(decisions: Sequence[Decision], outcomes: Mapping[str, str]) -> int:
+    """How many decisions that count were not yet part of a curation."""
+    counting = [decision for decision in decisions if decision.state == "active"]
+    return sum(decision.line.correction_id not in outcomes for decision in counting)
+
+
+def _all_lines() -> bytes:
+    """All lines of all reviewers, as they are in the files."""
+    return b"".join(path.read_bytes() for path in log_files(corrections_folder()))
 
 
 if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE

@@ -49,79 +49,6 @@ def show() -> None:
     broken_folders(catalog)
 
 
-def _scores_panel(listed: Sequence[Score]) -> None:
-    """Dots with intervals for metrics in percent; the table below has every metric."""
-    st.subheader("Scores with 95% intervals")
-    shares = [score for score in listed if score.unit == "%"]
-    if shares:
-        st.altair_chart(scores_chart(shares), alt="Scores of the runs with their 95% intervals")
-    else:
-        st.caption("No score is in percent; see the table of all runs.")
-
-
-def _next_panel(view: View) -> None:
-    """Where to look next: the cases behind the numbers."""
-    st.subheader("Look at the cases")
-    counts = count_outcomes(view)
-    for outcome, words in _OFFERED:
-        if outcome == "Wrong" or view.base:
-            spec = replace(view.spec, outcome=outcome)
-            label = f"{counts[outcome]:,} {words}"
-            st.page_link(
-                "app_pages/failures.py", label=label, icon=":material/grid_view:", query_params=own_filters(spec)
-            )
-
-
-def _curation_panel(catalog: Catalog) -> None:
-    """The funnel of a curated set: rows in, what each rule did, rows kept."""
-    st.subheader("Curation")
-    sets = catalog.finished("curated")
-    if not sets:
-        nothing_yet("curated")
-        return
-    funnel_panel(funnel(_chosen_folder(sets, "Curated set", "set")))
-
-
-def _training_panel(catalog: Catalog) -> None:
-    """The loss curve of a training run."""
-    st.subheader("Training")
-    runs = catalog.finished("runs")
-    if not runs:
-        nothing_yet("runs")
-        return
-    points = loss_curve(_chosen_folder(runs, "Training run", "training"))
-    if points:
-        last = points[-1]
-        st.caption(f"{last.step:,} steps, last loss {last.loss:.3f} nats per token")
-        st.altair_chart(loss_chart(points), alt="Training loss over steps")
-    else:
-        st.caption("metrics.jsonl holds no logged step.")
-
-
-def _chosen_folder(folders: list[Folder], label: str, key: str) -> Folder:
-    """The newest folder, or the one chosen where there are several."""
-    if len(folders) == 1:
-        st.text(folders[0].name)
-        return folders[0]
-    name = st.selectbox(
-        label, [folder.name for folder in folders], key=key, bind="query-params", label_visibility="collapsed"
-    )
-    return next((folder for folder in folders if folder.name == name), folders[0])
-
-
-def _all_runs_panel(by_run: Mapping[str, Sequence[Score]]) -> None:
-    """Table of every run and metric, numbers with intervals."""
-    st.subheader("All evaluations")
-    rows = []
-    for run, listed in by_run.items():
-        row: dict[str, str] = {"Run": run}
-        for score in listed:
-            row[f"{score.title} · {score.task}"] = score_with_interval(score)
-        row["n"] = ", ".join(f"{score.n:,}" for score in {score.task: score for score in listed}.values())
-        rows.append(row)
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="all_runs")
-
-
 def _evaluation(catalog: Catalog, view: View) -> None:
     found = scores(view.run)
     before = scores(view.base) if view.base else []
@@ -162,6 +89,42 @@ def _counts(catalog: Catalog, view: View) -> None:
         )  # fmt: skip
 
 
+def _scores_panel(listed: Sequence[Score]) -> None:
+    """Dots with intervals for metrics in percent; the table below has every metric."""
+    st.subheader("Scores with 95% intervals")
+    shares = [score for score in listed if score.unit == "%"]
+    if shares:
+        st.altair_chart(scores_chart(shares), alt="Scores of the runs with their 95% intervals")
+    else:
+        st.caption("No score is in percent; see the table of all runs.")
+
+
+def _next_panel(view: View) -> None:
+    """Where to look next: the cases behind the numbers."""
+    st.subheader("Look at the cases")
+    counts = count_outcomes(view)
+    for outcome, words in _OFFERED:
+        if outcome == "Wrong" or view.base:
+            spec = replace(view.spec, outcome=outcome)
+            label = f"{counts[outcome]:,} {words}"
+            st.page_link(
+                "app_pages/failures.py", label=label, icon=":material/grid_view:", query_params=own_filters(spec)
+            )
+
+
+def _all_runs_panel(by_run: Mapping[str, Sequence[Score]]) -> None:
+    """Table of every run and metric, numbers with intervals."""
+    st.subheader("All evaluations")
+    rows = []
+    for run, listed in by_run.items():
+        row: dict[str, str] = {"Run": run}
+        for score in listed:
+            row[f"{score.title} · {score.task}"] = score_with_interval(score)
+        row["n"] = ", ".join(f"{score.n:,}" for score in {score.task: score for score in listed}.values())
+        rows.append(row)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="all_runs")
+
+
 def _by_run(catalog: Catalog) -> dict[str, list[Score]]:
     found = {}
     for folder in catalog.finished("evals"):
@@ -176,6 +139,43 @@ def _scores_or_problem(folder: Folder) -> list[Score] | None:
     except UserError as error:
         problem(str(error))
         return None
+
+
+def _curation_panel(catalog: Catalog) -> None:
+    """The funnel of a curated set: rows in, what each rule did, rows kept."""
+    st.subheader("Curation")
+    sets = catalog.finished("curated")
+    if not sets:
+        nothing_yet("curated")
+        return
+    funnel_panel(funnel(_chosen_folder(sets, "Curated set", "set")))
+
+
+def _chosen_folder(folders: list[Folder], label: str, key: str) -> Folder:
+    """The newest folder, or the one chosen where there are several."""
+    if len(folders) == 1:
+        st.text(folders[0].name)
+        return folders[0]
+    name = st.selectbox(
+        label, [folder.name for folder in folders], key=key, bind="query-params", label_visibility="collapsed"
+    )
+    return next((folder for folder in folders if folder.name == name), folders[0])
+
+
+def _training_panel(catalog: Catalog) -> None:
+    """The loss curve of a training run."""
+    st.subheader("Training")
+    runs = catalog.finished("runs")
+    if not runs:
+        nothing_yet("runs")
+        return
+    points = loss_curve(_chosen_folder(runs, "Training run", "training"))
+    if points:
+        last = points[-1]
+        st.caption(f"{last.step:,} steps, last loss {last.loss:.3f} nats per token")
+        st.altair_chart(loss_chart(points), alt="Training loss over steps")
+    else:
+        st.caption("metrics.jsonl holds no logged step.")
 
 
 if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE

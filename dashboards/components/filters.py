@@ -105,7 +105,7 @@ def outcome_bar(spec: FilterSpec) -> FilterSpec:
         outcome = st.segmented_control(
             "Outcome", outcomes, default="Wrong", required=True, key="outcome", bind="query-params",
             on_change=first_page,
-            help="Fixed and Broken are relative to the run compared with. A soft score counts as right from 0.5 on.",
+            help="Fixed and Broken are relative to the run compared with. The metric says which answers are right.",
         )  # fmt: skip
         order = st.selectbox("Order", ORDERS, key="sort", bind="query-params", on_change=first_page, width=180)
     return replace(spec, outcome=outcome or "Wrong", order=order)

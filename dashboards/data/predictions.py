@@ -95,7 +95,8 @@ def open_predictions(folder: Folder) -> Predictions:
     named = {str(task): _headline(entry) for task, entry in tasks.items()} if isinstance(tasks, Mapping) else {}
     if not metrics and any(named.values()):
         raise UserError(
-            f"{path}: does not say which rows are right; score it again with `evalsuite score {folder.path}`"
+            f"{folder.path}: its predictions do not say which rows are right;"
+            f" bring it up to date with `evalsuite score {folder.path}`"
         )
     return Predictions(path, frozenset(columns), metrics, tuple((task, name) for task, name in named.items() if name))
 

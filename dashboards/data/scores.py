@@ -62,7 +62,7 @@ def scores(folder: Folder) -> list[Score]:
     """All scores of a run, tasks with more rows first; entries without a value are left out.
 
     Raises:
-        UserError: the file is unreadable.
+        UserError: the file is unreadable, or of a version that did not record units.
     """
     found = []
     for task, content in _mapping(scores_of(folder).get("tasks")).items():
@@ -70,13 +70,17 @@ def scores(folder: Folder) -> list[Score]:
             value = _number(_mapping(entry).get("value"))
             if value is None:
                 continue
+            if "unit" not in entry:
+                raise UserError(
+                    f"{folder.path}: its scores name no unit; bring it up to date with `evalsuite score {folder.path}`"
+                )
             found.append(
                 Score(
                     run=folder.name,
                     task=str(task),
                     metric=str(metric),
                     title=str(entry.get("title") or metric),
-                    unit=str(entry.get("unit") or ""),
+                    unit=str(entry["unit"]),
                     top=_number(entry.get("top")),
                     mean_of_rows=entry.get("mean_of_rows") is True,
                     value=value,

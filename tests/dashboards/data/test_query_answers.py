@@ -203,5 +203,5 @@ def test_a_table_that_lacks_columns_is_a_sentence(tmp_path: Path) -> None:
 def test_an_evaluation_scored_before_right_answers_were_recorded_is_a_sentence(tmp_path: Path) -> None:
     columns = ("sample_id", "question", "raw", "extracted", "status")
     frame = pd.DataFrame({name: ["x"] for name in columns} | {"task": "t", "references": [["x"]], "accuracy": 1.0})
-    with pytest.raises(UserError, match=r"score it again with `evalsuite score .*run`"):
+    with pytest.raises(UserError, match=r"bring it up to date with `evalsuite score .*run`"):
         open_predictions(_folder(tmp_path, frame, {"t": "accuracy"}))

@@ -10,7 +10,7 @@ import pytest
 from dashboards.data.answers import answers_of
 from dashboards.data.catalog import Folder, scan
 from dashboards.data.comparison import MOST_RESAMPLED, mean_difference
-from dashboards.data.scores import changes, headline, metric_explanations, scores
+from dashboards.data.scores import changes, headline, metric_explanations, scores, titles
 from evalsuite.statistics import cluster_codes, mean_sums, paired_difference
 from evalsuite.tasks.spec import load_spec
 from tests.dashboards.folders import with_task
@@ -39,6 +39,15 @@ def test_odd_scores_are_left_out(own: Path, content: str) -> None:
     (own / "evals" / "demo-tuned" / "scores.json").write_text(content)
     folder = scan(own).find("evals", "demo-tuned")
     assert folder and scores(folder) == []
+
+
+def test_scores_without_units_are_a_sentence(own: Path) -> None:
+    path = own / "evals" / "demo-tuned" / "scores.json"
+    path.write_text(path.read_text().replace('"unit"', '"was unit"'))
+    folder = scan(own).find("evals", "demo-tuned")
+    assert folder and titles(folder) == {}
+    with pytest.raises(UserError, match="evalsuite score"):
+        scores(folder)
 
 
 def test_unreadable_scores_are_a_sentence(own: Path) -> None:
