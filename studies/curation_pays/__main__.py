@@ -9,16 +9,14 @@ from typing import Annotated
 import typer
 
 from studies.curation_pays.arms import Arm
-from studies.curation_pays.exam import TEST
+from studies.curation_pays.comparison import all_defects, main_arms, main_report, prepare, run_sweep
 from studies.curation_pays.lab import Lab, default_jobs
-from studies.curation_pays.main_study import all_defects, main_arms, main_report, prepare
 from studies.curation_pays.photos import photo_report
-from studies.curation_pays.report import around_section, read_parts, update_readme, write_report
+from studies.curation_pays.report import around_section, read_parts, section, update_readme, write_report
+from studies.curation_pays.rules import rule_report
 from studies.curation_pays.second_turn import run_second_turn
-from studies.curation_pays.section import section
+from studies.curation_pays.sets import TEST
 from studies.curation_pays.settings import read_settings
-from studies.curation_pays.sweep import run_sweep
-from studies.curation_pays.thresholds import rule_report
 from winnow import errors
 from winnow.files import write_json
 from winnow.run import read_manifest

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from studies.curation_pays.arms import Arm, Plan, run_arms
-from studies.curation_pays.compare import Group, accuracy, difference
+from studies.curation_pays.arms import Arm, Group, Plan, accuracy, difference, run_arms
+from studies.curation_pays.comparison import leaked_images
 from studies.curation_pays.lab import Lab
-from studies.curation_pays.main_study import leaked_images
 from studies.curation_pays.sets import RawSet, TrainingSet, bare_recipe, curate
 from studies.curation_pays.settings import SecondTurn
 from winnow.corrections import Correction

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from studies.curation_pays.__main__ import PARTS
-from studies.curation_pays.report import read_parts, update_readme
-from studies.curation_pays.section import section
+from studies.curation_pays.report import read_parts, section, update_readme
 from tests.loop import REPO
 
 SETTINGS = {

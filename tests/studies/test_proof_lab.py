@@ -7,11 +7,10 @@ import time
 import pytest
 import yaml
 
-from studies.curation_pays import exam
-from studies.curation_pays.exam import write_exam
+from studies.curation_pays import sets
 from studies.curation_pays.lab import Lab
-from studies.curation_pays.section import chance, gains
-from studies.curation_pays.sets import RawSet
+from studies.curation_pays.report import chance, gains
+from studies.curation_pays.sets import RawSet, write_exam
 from studies.curation_pays.settings import ProofSettings
 from tests.loop import REPO
 from winnow.demo.defects import Shares
@@ -61,8 +60,8 @@ def raw(tmp_path_factory):
 
 
 def test_half_of_the_questions_are_about_images_that_can_have_leaked(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(exam, "TEST", raw / "whole/test.jsonl")
-    monkeypatch.setattr(exam, "TASK", REPO / "evalsuite/tasks/easy_vqa.yaml")
+    monkeypatch.setattr(sets, "TEST", raw / "whole/test.jsonl")
+    monkeypatch.setattr(sets, "TASK", REPO / "evalsuite/tasks/easy_vqa.yaml")
     write_exam(RawSet(raw / "few"), SETTINGS, tmp_path / "exam")
     rows = [json.loads(line) for line in (tmp_path / "exam/questions.jsonl").read_text().splitlines()]
     near = {json.loads(line)["id"] for line in (raw / "few/test.jsonl").read_text().splitlines()}
