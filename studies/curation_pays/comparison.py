@@ -1,6 +1,7 @@
-"""The main comparison: all defects at once, three training sets, the same budget.
+"""Dirty, curated and clean training sets compared at the same budget.
 
-Each defect alone, at several rates: which rule pays, and where curation costs more than it gives.
+Part ``main`` has all defects at once; part ``sweep`` has each defect alone at several rates, and shows which rule
+pays and where curation costs more than it gains.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Sets:
     Attributes:
         raw: the set with all defects.
         curated: what curation leaves of it.
-        clean: the same images and questions before anything was done to them.
+        clean: the same images and questions without defects.
     """
 
     raw: RawSet
@@ -39,7 +40,7 @@ class Sets:
 
 
 def prepare(lab: Lab) -> Sets:
-    """Make the sets, and the questions that are asked of whatever is trained in this lab."""
+    """Make the sets and the test questions."""
     raw, curated = all_defects(lab)
     write_exam(raw, lab.settings, lab.exam)
     return Sets(raw, curated, make_raw(lab.sets / "clean", Shares.only(), lab.settings).uncurated())
@@ -53,7 +54,7 @@ def all_defects(lab: Lab) -> tuple[RawSet, TrainingSet]:
 
 
 def main_arms(lab: Lab, sets: Sets) -> dict[str, list[Arm]]:
-    """The arms of each version, seed by seed so that a comparison stands as early as can be."""
+    """The arms of each version; seed by seed, so that a first comparison is there early."""
     versions = sets.versions
     plans = [
         Plan(f"main/{name}/seed-{seed}", data, seed) for seed in lab.settings.seeds for name, data in versions.items()
@@ -63,7 +64,7 @@ def main_arms(lab: Lab, sets: Sets) -> dict[str, list[Arm]]:
 
 
 def main_report(lab: Lab, sets: Sets, arms: dict[str, list[Arm]]) -> dict[str, Any]:
-    """The comparison that the other parts build on, and the same in the other regimes."""
+    """The comparison, once more for each of the other regimes."""
     also = []
     for regime in lab.settings.also:
         other = in_regime(lab, regime)
@@ -74,14 +75,14 @@ def main_report(lab: Lab, sets: Sets, arms: dict[str, list[Arm]]) -> dict[str, A
 
 
 def in_regime(lab: Lab, regime: Regime) -> Lab:
-    """The lab with a regime's budget and sets."""
+    """The same lab with the budget and sets of a regime."""
     training = lab.settings.training.model_copy(update={"steps": regime.steps})
     changed = {"training": training, "images": regime.images, "kinds": regime.kinds}
     return replace(lab, settings=lab.settings.model_copy(update=changed))
 
 
 def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
-    """Accuracies and differences on test images that were not leaked, and, apart, on those that were."""
+    """Accuracies and differences on test images that were not leaked and, separately, on those that were."""
     report: dict[str, Any] = {}
     everywhere = {image for version in arms.values() for image in version[0].images}
     for part, without in {"untouched": leaked, "leaked": everywhere - leaked}.items():
@@ -99,7 +100,7 @@ def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
 
 
 def leaked_images(raw: RawSet) -> set[str]:
-    """Test images of which the training rows hold a copy, as the test rows name them."""
+    """Paths of the test images that the training rows have a copy of."""
     truth = pq.read_table(raw.truth, columns=["defect", "twin_id"]).to_pylist()
     twins = {row["twin_id"] for row in truth if row["defect"] == "leaked"}
     return {sample.image[0] for sample in read_jsonl(raw.folder / "test.jsonl") if sample.id in twins}
@@ -107,7 +108,7 @@ def leaked_images(raw: RawSet) -> set[str]:
 
 @dataclass(frozen=True)
 class Case:
-    """One defect at one rate."""
+    """A set with one defect at one rate."""
 
     defect: str
     rate: float
@@ -116,18 +117,18 @@ class Case:
 
     @property
     def versions(self) -> dict[str, TrainingSet]:
-        """What is trained on."""
+        """The training sets by name."""
         return {"dirty": self.raw.uncurated(), "curated": self.curated}
 
 
 def run_sweep(lab: Lab, sweep: Sweep, clean: list[Arm]) -> dict[str, Any]:
-    """One entry a defect and rate.
+    """One entry per defect and rate.
 
     Args:
-        clean: all arms of the main comparison's clean set, what every defect is held against.
+        clean: all arms of the main comparison's clean set, with which every defect is compared.
     """
     chosen = [(defect, rate) for rate in sorted(sweep.rates, reverse=True) for defect in sweep.defects]
-    cases = lab.all("sets", lambda one: make_case(*one, lab), chosen)
+    cases = lab.map("sets", lambda pair: make_case(*pair, lab), chosen)
     keys = [(case, version, seed) for case in cases for version in case.versions for seed in sweep.seeds]
     plans = [
         Plan(f"sweep/{case.defect}-{case.rate:g}/{version}/seed-{seed}", case.versions[version], seed)
@@ -151,7 +152,7 @@ def make_case(defect: str, rate: float, lab: Lab) -> Case:
 
 
 def entry_of(case: Case, arms: dict[str, list[Arm]]) -> dict[str, Any]:
-    """Accuracies of the case's arms and of the clean ones, and what curation took."""
+    """Accuracies of the case's arms and of the clean arms, and how many rows curation dropped."""
     leaked = leaked_images(case.raw)
     groups = {version: Group(of_version, leaked) for version, of_version in arms.items()}
     entry: dict[str, Any] = {
@@ -163,18 +164,18 @@ def entry_of(case: Case, arms: dict[str, list[Arm]]) -> dict[str, Any]:
         "rows": dropped_rows(case.raw, case.curated),
     }
     if leaked:
-        apart = {image for image in arms["dirty"][0].images if image not in leaked}
+        others = {image for image in arms["dirty"][0].images if image not in leaked}
         entry["on_leaked_images"] = {
-            version: accuracy(Group(of_version, apart)) for version, of_version in arms.items()
+            version: accuracy(Group(of_version, others)) for version, of_version in arms.items()
         }
     return entry
 
 
 def dropped_rows(raw: RawSet, curated: TrainingSet) -> dict[str, int]:
-    """What curation took: rows with a defect, and rows with none.
+    """How many rows curation dropped, with and without a defect.
 
-    An original that went because its near duplicate has more pixels and stays is not lost, and counts as neither.
-    ``gone_with_their_twin`` are rows that went as duplicates of a row that another rule dropped: none of the two stays.
+    An original that was dropped in favour of its near duplicate, which has more pixels, is not lost and counts as
+    neither. ``gone_with_their_twin`` counts rows dropped as duplicates of a row that another rule dropped as well.
     """
     truth = pq.read_table(raw.truth, columns=["sample_id", "defect", "twin_id"]).to_pylist()
     affected = {row["sample_id"] for row in truth}

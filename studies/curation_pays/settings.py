@@ -77,7 +77,7 @@ class SecondTurn(StrictModel):
     seeds: list[int] = Field(default=[0], min_length=1)
 
 
-class ProofSettings(StrictModel):
+class StudySettings(StrictModel):
     """A whole proof.
 
     Attributes:
@@ -107,7 +107,7 @@ class ProofSettings(StrictModel):
     second_turn: SecondTurn | None = None
 
     @model_validator(mode="after")
-    def _known_seeds(self) -> ProofSettings:
+    def _known_seeds(self) -> StudySettings:
         for name, part in {"sweep": self.sweep, "second_turn": self.second_turn}.items():
             if part and (unknown := sorted(set(part.seeds) - set(self.seeds))):
                 raise ValueError(f"{name}: seed {unknown[0]} is compared with arms of that seed, but `seeds` lacks it")
@@ -130,6 +130,6 @@ def alone(defect: str, rate: float) -> Shares:
     return Shares.only(**{defect: rate})
 
 
-def read_settings(path: Path) -> ProofSettings:
+def read_settings(path: Path) -> StudySettings:
     """Load and check; UserError says what is wrong with it."""
-    return load_recipe(path, ProofSettings)
+    return load_recipe(path, StudySettings)

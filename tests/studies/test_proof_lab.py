@@ -11,13 +11,13 @@ from studies.curation_pays import sets
 from studies.curation_pays.lab import Lab
 from studies.curation_pays.report import chance, gains
 from studies.curation_pays.sets import RawSet, write_exam
-from studies.curation_pays.settings import ProofSettings
+from studies.curation_pays.settings import StudySettings
 from tests.loop import REPO
 from winnow.demo.defects import Shares
 from winnow.demo.make_dataset import make_dataset
 from winnow.errors import UserError
 
-SETTINGS = ProofSettings.model_validate({"training": {"steps": 1}, "questions": 40, "asked": ["color", "shape"]})
+SETTINGS = StudySettings.model_validate({"training": {"steps": 1}, "questions": 40, "asked": ["color", "shape"]})
 
 
 def test_results_keep_their_order_and_work_runs_side_by_side(tmp_path):
@@ -27,7 +27,7 @@ def test_results_keep_their_order_and_work_runs_side_by_side(tmp_path):
         together.wait()
         return number * 10
 
-    assert Lab(SETTINGS, tmp_path, 2).all("numbers", work, [1, 2, 3, 4]) == [10, 20, 30, 40]
+    assert Lab(SETTINGS, tmp_path, 2).map("numbers", work, [1, 2, 3, 4]) == [10, 20, 30, 40]
 
 
 def test_the_first_error_ends_it(tmp_path):
@@ -40,7 +40,7 @@ def test_the_first_error_ends_it(tmp_path):
             raise UserError("no such set")
 
     with pytest.raises(UserError, match="no such set"):
-        Lab(SETTINGS, tmp_path, 2).all("numbers", work, list(range(50)))
+        Lab(SETTINGS, tmp_path, 2).map("numbers", work, list(range(50)))
     assert len(begun) < 50
 
 
