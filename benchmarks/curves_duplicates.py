@@ -17,7 +17,7 @@ import numpy as np
 
 from curate.duplicates.matching import Difference, Looks, difference
 from curate.recipe import MatchSettings
-from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
+from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, looks_of
 
 _HASHES = ("phash", "dhash", "both")
 _RADII = (0, 2, 4, 6, 8, 10, 12)
@@ -50,7 +50,7 @@ class Measured:
 
     def found(self, settings: MatchSettings) -> float:
         """Mean recall of what was only stored anew."""
-        return float(np.mean([self.recall(name, settings) for name in STORED_ANEW]))
+        return float(np.mean([self.recall(name, settings) for name in RE_ENCODED]))
 
     def joined(self, settings: MatchSettings) -> int:
         """Pairs of different images that count as the same."""
@@ -61,7 +61,7 @@ class Measured:
 def measured(kind: str, count: int) -> Measured:
     """Draw images and copies of one kind, and measure them as ``curate run`` does."""
     images = KINDS[kind](count, np.random.default_rng(0))
-    copies = {name: looks_of([alter(one) for one in images]) for name, alter in {**STORED_ANEW, **EDITED}.items()}
+    copies = {name: looks_of([alter(one) for one in images]) for name, alter in {**RE_ENCODED, **EDITED}.items()}
     originals = looks_of(images)
     return Measured(originals, copies, different_pairs(images))
 
@@ -83,7 +83,7 @@ def print_tables(kinds: dict[str, Measured]) -> None:
         _print_row(label, kinds, MatchSettings(**changed))
     print("\nshare of copies found with the defaults, by alteration\n")
     print(f"{'':<44}{''.join(f'{kind:>30}' for kind in kinds)}")
-    for alteration in (*STORED_ANEW, *EDITED):
+    for alteration in (*RE_ENCODED, *EDITED):
         shares = "".join(f"{one.recall(alteration, MatchSettings()):>30.1%}" for one in kinds.values())
         print(f"{alteration:<44}{shares}")
 
@@ -116,7 +116,7 @@ def plot(kinds: dict[str, Measured], path: Path) -> None:
 def _point(one: Measured, settings: MatchSettings) -> tuple[float, float]:
     """Recall and precision: of the pairs joined the share that are copies."""
     found = one.found(settings)
-    copies = found * len(STORED_ANEW) * len(one.originals.phash)
+    copies = found * len(RE_ENCODED) * len(one.originals.phash)
     joined = one.joined(settings)
     return found, copies / (copies + joined) if copies + joined else 1.0
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from curate.duplicates.clusters import build_stars
 from curate.duplicates.matching import Alike, difference
 from curate.recipe import MatchSettings
-from studies.curation_pays.copies import KINDS, STORED_ANEW, looks_of
+from studies.curation_pays.copies import KINDS, RE_ENCODED, looks_of
 
 SETTINGS = MatchSettings()
 
@@ -32,7 +32,7 @@ def test_copies_that_were_stored_anew_are_found(kind):
     images = KINDS[kind](6, np.random.default_rng(5))
     own = np.arange(len(images))
     looks = looks_of(images)
-    for name, alter in STORED_ANEW.items():
+    for name, alter in RE_ENCODED.items():
         if kind == "drawings" and name in ("JPEG, quality 30", "half as wide, JPEG 75"):
             continue  # of 64 pixels too little is left
         found = difference(looks, own, looks_of([alter(one) for one in images]), own, SETTINGS).confirmed(SETTINGS)
