@@ -18,12 +18,12 @@ function drawCard(card, open) {
     open(card.id);
   };
 
-  const image = element("div", "image");
+  const frame = element("div", "image");
   const image = element("img");
   image.src = card.image;
   image.alt = "";
   image.loading = "lazy";
-  image.append(image);
+  frame.append(image);
 
   const body = element("div", "body");
   const chips = element("div", "chips");
@@ -32,7 +32,7 @@ function drawCard(card, open) {
   for (const fact of card.facts) facts.append(element("dt", "", fact.name), element("dd", "", fact.text));
   body.append(chips, element("div", "question", card.question), facts);
 
-  link.append(image, body);
+  link.append(frame, body);
   return link;
 }
 

@@ -32,7 +32,7 @@ class Card:
     """
 
     sample_id: str
-    shown: str | None
+    image: str | None
     why_not: str
     question: str
     references: list[str]
@@ -77,7 +77,7 @@ def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, s
     references = distinct(row["references"])
     return Card(
         sample_id=row["sample_id"],
-        shown=shown,
+        image=shown,
         why_not=why_not,
         question=row["question"],
         references=references[:_REFERENCES],

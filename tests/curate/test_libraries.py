@@ -18,7 +18,7 @@ def get_kernel(*arguments, **options):
 def test_no_kernel_comes_from_the_hub(tmp_path):
     (tmp_path / "kernels.py").write_text(_KERNELS)
     code = """
-from curate.libraries import prepare_libraries
+from winnow.models import prepare_libraries
 prepare_libraries()
 import bitsandbytes
 try:

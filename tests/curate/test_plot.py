@@ -113,7 +113,7 @@ def test_text_of_the_dataset_stays_text():
 
 
 def test_thresholds_far_from_all_values_are_told_at_the_edge():
-    bars = [histograms.Bar(0.0, 0.1, "keep", 5)]
+    bars = [histograms.HistogramBar(0.0, 0.1, "keep", 5)]
     cuts = [histograms.Cut("near", "drop", 0.2, ""), histograms.Cut("far", "drop", 9.0, "")]
     chart = plots.histogram(histograms.Histogram("nsfw", "", bars, cuts, 0, 0))
     labels = [layer["data"]["values"][0]["label"] for layer in chart["layer"][1:]]

@@ -153,7 +153,7 @@ def test_streamed_arrays_equal_json_loads(tmp_path, values, ascii_only, indent, 
     )
     readable = [is_text(value) for value in values]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.readers.json_text.CHUNK", chunk)
+        patch.setattr("curate.readers.json.CHUNK", chunk)
         if not all(readable) and not ascii_only:
             with pytest.raises(UserError, match="not UTF-8"):
                 list(iter_json(path))
@@ -290,7 +290,7 @@ def test_columns_can_be_named(tmp_path):
     with pytest.raises(UserError, match="no column 'pics'"):
         open_source(SourceSettings(location=str(path), columns={"image": "pics"}))
     with pytest.raises(UserError, match="unknown role"):
-        open_source(SourceSettings(location=str(path), columns={"image": "pic"}))
+        open_source(SourceSettings(location=str(path), columns={"photo": "pic"}))
 
 
 def test_rows_whose_keys_differ_are_read_one_by_one(tmp_path):

@@ -19,8 +19,8 @@ from winnow.errors import UserError
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evalsuite import collecting
-from evalsuite.run import run_recipe
+from evalsuite.runs import run as collecting
+from evalsuite.runs.run import run_recipe
 
 write, written = collecting.write_part, []
 

@@ -294,8 +294,8 @@ import sys
 from pathlib import Path
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
-from curate.sample import Sample, Turn
-from curate.settings import MeasureSettings
+from winnow.records import Sample, Turn
+from curate.recipe import MeasureSettings
 if __name__ == "__main__":
     root, out, workers = sys.argv[1:]
     paths = [f"{number}.png" for number in range(120)] + ["none.png"]

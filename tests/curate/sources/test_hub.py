@@ -193,9 +193,9 @@ def hub(folder):
 
 READ = """
 import sys, json
-from curate.settings import SourceSettings
+from curate.recipe import SourceSettings
 from curate.readers import open_source
-from curate.sources.hub import revision
+from curate.readers.layouts.hub import revision
 for streaming in (False, True):
     rows = list(open_source(SourceSettings(location="hub:me/shapes::train", streaming=streaming)).rows())
     print(json.dumps([[row.id, row.image[0], len(row.embedded)] for row in rows]))
