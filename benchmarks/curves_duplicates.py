@@ -3,8 +3,8 @@
     python -m benchmarks.curves_duplicates [--images 150] [--plot FILE.png]
 
 Images of four kinds (tiles of photographs, easy-vqa's drawings, pages of text, filled-in forms), copies of each
-stored anew in seven ways, and all pairs of different images of a kind. The defaults of ``MatchSettings`` are
-chosen from these tables: all copies that were only stored anew are found, and no different images are joined.
+re-encoded or resized in seven ways, and all pairs of different images of a kind. The defaults of ``MatchSettings``
+are chosen from these tables: all copies that were only re-encoded are found, and no different images are joined.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ _CONFIRMED: dict[str, dict[str, float]] = {
 }
 
 
+def _settings(**values: object) -> MatchSettings:
+    return MatchSettings.model_validate(values)
+
+
 @dataclass(frozen=True)
 class Measured:
     """One kind: its images, the copies by name of the alteration, and all pairs of different images."""
@@ -49,13 +53,13 @@ class Measured:
         return float(difference(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
 
     def found(self, settings: MatchSettings) -> float:
-        """Mean recall of what was only stored anew."""
+        """Mean recall of copies that were only re-encoded."""
         return float(np.mean([self.recall(name, settings) for name in RE_ENCODED]))
 
     def joined(self, settings: MatchSettings) -> int:
         """Pairs of different images that count as the same."""
-        apart: Difference = difference(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
-        return int(apart.confirmed(settings).sum())
+        found: Difference = difference(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
+        return int(found.confirmed(settings).sum())
 
 
 def measured(kind: str, count: int) -> Measured:
@@ -73,14 +77,14 @@ def print_tables(kinds: dict[str, Measured]) -> None:
     print(f"{'by hash alone':<44}{heading}")
     for name in _HASHES:
         for radius in _RADII:
-            _print_row(f"{name} within {radius}", kinds, MatchSettings(hash=name, radius=radius, **_BY_HASH_ALONE))
+            _print_row(f"{name} within {radius}", kinds, _settings(hash=name, radius=radius, **_BY_HASH_ALONE))
     print(f"\n{'confirmed with the defaults':<44}{heading}")
     for name in _HASHES:
         for radius in _RADII:
-            _print_row(f"{name} within {radius}", kinds, MatchSettings(hash=name, radius=radius))
+            _print_row(f"{name} within {radius}", kinds, _settings(hash=name, radius=radius))
     print(f"\n{'both hashes within 8, thresholds':<44}{heading}")
     for label, changed in _CONFIRMED.items():
-        _print_row(label, kinds, MatchSettings(**changed))
+        _print_row(label, kinds, _settings(**changed))
     print("\nshare of copies found with the defaults, by alteration\n")
     print(f"{'':<44}{''.join(f'{kind:>30}' for kind in kinds)}")
     for alteration in (*RE_ENCODED, *EDITED):
@@ -104,7 +108,7 @@ def plot(kinds: dict[str, Measured], path: Path) -> None:
     for axis, (kind, one) in zip(axes, kinds.items(), strict=True):
         for name in _HASHES:
             for label, changed, style in (("hash alone", _BY_HASH_ALONE, "--"), ("confirmed", {}, "-")):
-                curve = [_point(one, MatchSettings(hash=name, radius=radius, **changed)) for radius in range(15)]
+                curve = [_point(one, _settings(hash=name, radius=radius, **changed)) for radius in range(15)]
                 axis.plot(*zip(*curve, strict=True), style, marker=".", label=f"{name}, {label}")
         axis.set(title=kind, xlabel="recall", xlim=(0.4, 1.02), ylim=(0, 1.05))
     axes[0].set_ylabel("precision")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
-import easy_vqa
 import numpy as np
-import skimage
-import sklearn.datasets
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from curate.duplicates.matching import Looks
 from curate.signals import measure_pixels
+from winnow.errors import UserError
 
 _SYLLABLES = tuple(first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "on", "er"))
 _PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg")
@@ -23,12 +22,11 @@ _PAGE = (600, 800)
 
 def photographs(count: int, rng: np.random.Generator) -> list[Image.Image]:
     """Tiles, 256×256, of the photographs that scikit-image and scikit-learn ship; no two overlap."""
-    packaged = Path(skimage.__file__).parent / "data"
-    files = [packaged / name for name in (*_PHOTOS, *_TEXTURES)]
-    files += [Path(sklearn.datasets.__file__).parent / "images" / name for name in ("china.jpg", "flower.jpg")]
+    shipped = [_package("skimage") / "data" / name for name in (*_PHOTOS, *_TEXTURES)]
+    shipped += [_package("sklearn") / "datasets/images" / name for name in ("china.jpg", "flower.jpg")]
     tiles = []
-    for file in files:
-        photo = Image.open(file).convert("RGB")
+    for path in shipped:
+        photo = Image.open(path).convert("RGB")
         side = max(96, round(max(photo.size) / 8))
         for left in range(0, photo.width - side + 1, side):
             tiles += [
@@ -37,10 +35,17 @@ def photographs(count: int, rng: np.random.Generator) -> list[Image.Image]:
     return [tiles[k].resize((256, 256)) for k in rng.permutation(len(tiles))[:count]]
 
 
+def _package(name: str) -> Path:
+    """Folder of an installed package, which is not imported: some take seconds."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise UserError(f"{name} is not installed: pip install 'winnow-vlm[demo,dev]'")
+    return Path(spec.origin).parent
+
+
 def drawings(count: int, rng: np.random.Generator) -> list[Image.Image]:
     """Images of easy-vqa, 64×64: one flat shape on a flat background; no two are equal."""
-    folder = Path(easy_vqa.__file__).parent / "data/train/images"
-    files = sorted(folder.glob("*.png"))
+    files = sorted((_package("easy_vqa") / "data/train/images").glob("*.png"))
     images: dict[bytes, Image.Image] = {}
     for k in rng.permutation(len(files)):
         image = Image.open(files[k]).convert("RGB")
