@@ -44,10 +44,10 @@ install-dev: $(VENV)/.installed-dev  ## the same with what tests and linters nee
 
 # ---- the loop ---------------------------------------------------------------------------------
 $(DEMO)/manifest.json: $(VENV)/.installed
-	$(PY) -m winnow.demo.make_dataset --out $(DEMO)
+	$(PY) -m winnow.demo.dataset --out $(DEMO)
 
 $(VLM)/manifest.json: $(VENV)/.installed winnow/demo/clip/open_clip_model.safetensors
-	$(PY) -m winnow.demo.build_vlm --out $(VLM)
+	$(PY) -m winnow.demo.vlm --out $(VLM)
 
 demo-data: $(DEMO)/manifest.json  ## write the demo's input: easy-vqa with seeded, documented defects
 
@@ -81,7 +81,7 @@ dashboard: $(VENV)/.installed  ## open the dashboard on 127.0.0.1
 demo-truth: $(VENV)/.installed  ## recall and precision of the demo's curation per injected defect
 	$(PY) -m winnow.demo.truth --curated data/curated/demo
 
-demo-clip: $(VENV)/.installed  ## train the demo's CLIP anew (minutes; replaces winnow/demo/clip)
+demo-clip: $(VENV)/.installed  ## train the demo's CLIP again (minutes; replaces winnow/demo/clip)
 	$(PY) -m winnow.demo.train_clip --out winnow/demo/clip
 
 # ---- checks -----------------------------------------------------------------------------------

@@ -15,23 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.duplicates.matching import Difference, Looks, difference
+from curate.duplicates.fingerprints import ImageFingerprints, PairDifference, compare
 from curate.recipe import MatchSettings
-from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, looks_of
+from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
 
 _HASHES = ("phash", "dhash", "both")
 _RADII = (0, 2, 4, 6, 8, 10, 12)
-_BY_HASH_ALONE = {"confirm": 255.0, "confirm_cell": 255.0, "confirm_contrast": 255.0}
+_BY_HASH_ALONE = {"max_mean_diff": 255.0, "max_cell_diff": 255.0, "max_contrast_diff": 255.0}
 _CONFIRMED: dict[str, dict[str, float]] = {
     "by hash alone": _BY_HASH_ALONE,
-    "mean 2, cell 36": {"confirm": 2.0, "confirm_contrast": 255.0},
-    "mean 4": {"confirm_cell": 255.0, "confirm_contrast": 255.0},
-    "mean 4, cell 36": {"confirm_contrast": 255.0},
-    "mean 4, cell 18": {"confirm_cell": 18.0, "confirm_contrast": 255.0},
-    "mean 4, cell 36, contrast 0.25": {"confirm_contrast": 0.25},
+    "mean 2, cell 36": {"max_mean_diff": 2.0, "max_contrast_diff": 255.0},
+    "mean 4": {"max_cell_diff": 255.0, "max_contrast_diff": 255.0},
+    "mean 4, cell 36": {"max_contrast_diff": 255.0},
+    "mean 4, cell 18": {"max_cell_diff": 18.0, "max_contrast_diff": 255.0},
+    "mean 4, cell 36, contrast 0.25": {"max_contrast_diff": 0.25},
     "mean 4, cell 36, contrast 0.5 (the default)": {},
-    "mean 4, cell 36, contrast 1": {"confirm_contrast": 1.0},
-    "mean 8, cell 36, contrast 0.5": {"confirm": 8.0},
+    "mean 4, cell 36, contrast 1": {"max_contrast_diff": 1.0},
+    "mean 8, cell 36, contrast 0.5": {"max_mean_diff": 8.0},
 }
 
 
@@ -43,14 +43,14 @@ def _settings(**values: object) -> MatchSettings:
 class Measured:
     """One kind: its images, the copies by name of the alteration, and all pairs of different images."""
 
-    originals: Looks
-    copies: dict[str, Looks]
+    originals: ImageFingerprints
+    copies: dict[str, ImageFingerprints]
     pairs: tuple[np.ndarray, np.ndarray]
 
     def recall(self, name: str, settings: MatchSettings) -> float:
         """Share of the copies that count as the same image as their original."""
         own = np.arange(len(self.copies[name].phash))
-        return float(difference(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
+        return float(compare(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
 
     def found(self, settings: MatchSettings) -> float:
         """Mean recall of copies that were only re-encoded."""
@@ -58,15 +58,15 @@ class Measured:
 
     def joined(self, settings: MatchSettings) -> int:
         """Pairs of different images that count as the same."""
-        found: Difference = difference(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
+        found: PairDifference = compare(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
         return int(found.confirmed(settings).sum())
 
 
 def measured(kind: str, count: int) -> Measured:
     """Draw images and copies of one kind, and measure them as ``curate run`` does."""
     images = KINDS[kind](count, np.random.default_rng(0))
-    copies = {name: looks_of([alter(one) for one in images]) for name, alter in {**RE_ENCODED, **EDITED}.items()}
-    originals = looks_of(images)
+    copies = {name: fingerprints_of([alter(one) for one in images]) for name, alter in {**RE_ENCODED, **EDITED}.items()}
+    originals = fingerprints_of(images)
     return Measured(originals, copies, different_pairs(images))
 
 

@@ -35,7 +35,7 @@ _PREDICTIONS = """
            ['other', 'number'][1 + i % 2] AS slice_answer_type, md5(i::VARCHAR) AS content_hash
     FROM range({rows}) t(i)"""
 _RULE = """struct_pack(rule := '{name}', action := '{action}', expression := '{name} < 1', "values" := '{{"x": 0.5}}',
-                       threshold := '1', kept_twin := 'vqa/test/' || lpad((i % 5000)::VARCHAR, 7, '0'))"""
+                       threshold := '1', related_row := 'vqa/test/' || lpad((i % 5000)::VARCHAR, 7, '0'))"""
 _DECISIONS = """
     SELECT i AS position, 'vqa/train/' || i AS sample_id,
            CASE WHEN i % 20 = 0 THEN 'drop' WHEN i % 33 = 0 THEN 'flag' ELSE 'keep' END AS decision,

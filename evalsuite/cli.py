@@ -1,13 +1,4 @@
-"""``evalsuite``: every command, in the order in which one needs them.
-
-Commands that ask a model: ``run`` and ``check-batch``.
-
-Commands that look for differences: ``compare`` between runs, ``slices`` within one.
-
-Commands that need no evaluation: ``tasks`` and ``verify-java``.
-
-Commands on one finished evaluation: ``score``, ``report`` and ``explain``.
-"""
+"""The console script ``evalsuite``."""
 
 from __future__ import annotations
 
@@ -18,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from winnow import errors
+from winnow import console
 
 Folder = Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")]
 
@@ -251,13 +242,14 @@ def check_batch(
     raise typer.Exit(1 if found["differ"] else 0)
 
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Ask a vision-language model, score its answers, and show why each row scored as it did.\n\n"
-    "A recipe names a model and tasks; answers, scores and reports land in data/evals/<name>/.\n\n"
-    "Example: evalsuite run mine.yaml, where `evalsuite run --help` shows a recipe and `evalsuite tasks` the tasks.",
+app = console.new_app(
+    """Ask a vision-language model, score its answers, and show why each row scored as it did.
+
+    A recipe names a model and tasks; answers, scores and reports go to data/evals/<name>/. `evalsuite run --help`
+    shows a recipe, `evalsuite tasks` lists the tasks.
+
+    Example: evalsuite run my.yaml
+    """
 )
 for command in (tasks, run, score, report, explain, compare, slices, check_batch, verify_java):
     app.command(command.__name__.replace("_", "-"))(command)
@@ -265,7 +257,7 @@ for command in (tasks, run, score, report, explain, compare, slices, check_batch
 
 def main() -> None:
     """Entry point of the console script."""
-    errors.run(app)
+    console.run(app)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import digest_of
-from winnow.records import IMAGE_MARKER, majority
+from winnow.records import majority
 
 Action = Literal["keep", "drop", "relabel", "edit_question", "ambiguous", "exclude_from_eval", "tag", "undo"]
 # What an action speaks about: two actions on one aspect of a sample can contradict each other.

@@ -50,8 +50,8 @@ from curate.readers.layouts import (
 )
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.records import BadRow, Sample
-from winnow.seen import SeenTexts
 
 SOURCES: dict[str, ModuleType] = {
     "chartqa": chartqa,
@@ -172,7 +172,7 @@ def _finished(rows: Iterator[Sample | BadRow], root: Path, settings: SourceSetti
     are duplicates, not a clash.
     """
     absolute_root = str(root.absolute())
-    seen = SeenTexts()
+    seen = HashIndex()
     source, split = settings.source or "", settings.split
     for position, row in enumerate(rows):
         if isinstance(row, BadRow):

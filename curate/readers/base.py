@@ -27,9 +27,9 @@ from curate.readers.json import Value, document_head, iter_document, read_at
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.files import digest_of
+from winnow.hash_index import HashIndex
 from winnow.images import is_url
 from winnow.records import BadRow, Form, Sample, Turn, full_id, majority
-from winnow.seen import SeenTexts
 
 _ROWS_LOCATED = 50
 
@@ -279,7 +279,7 @@ class Partner:
         self._next: Value | BadRow | None = None
         self._read_to = -1  # offset of the last row that was read in step
         self._last: dict[str, Any] = {}
-        self._index: SeenTexts | None = None
+        self._index: HashIndex | None = None
 
     def find(self, own: str | int) -> dict[str, Any] | None:
         """The row with that id; None if there is none."""
@@ -300,7 +300,7 @@ class Partner:
         self._read_to, self._next = self._next.offset, None
         return found
 
-    def _looked_up(self, own: str | int, index: SeenTexts) -> dict[str, Any] | None:
+    def _looked_up(self, own: str | int, index: HashIndex) -> dict[str, Any] | None:
         stored = index.get(str(own))
         value = read_at(self.path, stored >> 1) if stored is not None else None
         if stored is None or not isinstance(value, dict) or value.get(self._field) != own:
@@ -321,8 +321,8 @@ class Partner:
             if isinstance(row, BadRow) or own is None or self._index.get(str(own)) != (row.offset << 1) | _USED:
                 yield self._unused(row)
 
-    def _offsets(self) -> SeenTexts:
-        index = SeenTexts()
+    def _offsets(self) -> HashIndex:
+        index = HashIndex()
         for row in iter_document(self.path, self._key):
             if isinstance(row, Value) and (own := _id_of(row, self._field)) is not None:
                 index.add(str(own), row.offset << 1 | (_USED if row.offset <= self._read_to else 0))

@@ -43,9 +43,36 @@ from curate.readers.images import ImageStore, content_path, suffix_of
 from curate.recipe import MeasureSettings, RemoteSettings
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
-from winnow.http import FetchError, pause, refused
+from winnow.hash_index import HashIndex
+from winnow.http import TRANSIENT, backoff, retry_after
 from winnow.images import unavailable
-from winnow.seen import SeenTexts
+
+_CLASSES = {404: "remote_404", 410: "remote_404", **dict.fromkeys((401, 402, 403, 407, 451), "remote_denied")}
+
+
+class FetchError(Exception):
+    """An attempt that brought no image.
+
+    Attributes:
+        kind: class of ``winnow.images``.
+        detail: status or cause, for the journal.
+        retry: another attempt may succeed.
+        wait: seconds that the server asked to wait, None if it did not.
+        no_answer: the host did not answer at all.
+    """
+
+    def __init__(
+        self, kind: str, detail: str, *, retry: bool = False, wait: float | None = None, no_answer: bool = False
+    ) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind, self.detail, self.retry, self.wait, self.no_answer = kind, detail, retry, wait, no_answer
+
+
+def refused(status: int, headers: Mapping[str, str]) -> FetchError:
+    """The error for a response with a status other than success."""
+    if status in TRANSIENT:
+        return FetchError("remote_unavailable", f"HTTP {status}", retry=True, wait=retry_after(headers))
+    return FetchError(_CLASSES.get(status, "remote_http"), f"HTTP {status}")
 
 
 class Journal:
@@ -57,7 +84,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._index = SeenTexts()
+        self._index = HashIndex()
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +249,7 @@ async def _read(response: aiohttp.ClientResponse, part: Part) -> None:
         part.clear()
         raise FetchError("remote_unavailable", "HTTP 416", retry=True)
     if response.status not in (200, 206):
-        raise refused(response.status, response.headers.get("Retry-After"))
+        raise refused(response.status, response.headers)
     part.begin(response.status, response.headers)
     async for data in response.content.iter_chunked(_CHUNK):
         part.add(data)
@@ -361,7 +388,7 @@ def _pixels(path: Path, suffix: str) -> int:
         return 0
 
 
-_AGENT = "winnow/0.1 (dataset curation)"
+_AGENT = "winnow/0.2 (dataset curation)"
 _SILENT = 10  # connections in a row that a host does not answer before the others to it are given up
 _HEADERS = {"User-Agent": _AGENT, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
 
@@ -504,14 +531,14 @@ class RemoteImages:
                     return part.finish(self._max_pixels)
             except FetchError as error:
                 host.silence = host.silence + 1 if error.no_answer else 0
-                wait = pause(number, self._settings.backoff, self._settings.max_wait)
+                settings = self._settings
                 if error.wait is not None:
-                    if error.wait > self._settings.max_wait:
+                    if error.wait > settings.max_wait:
                         raise FetchError(error.kind, f"{error.detail}, asks to wait {error.wait:.0f} s") from None
-                    wait = max(wait, error.wait)
                     host.not_before = max(host.not_before, time.monotonic() + error.wait)
                 if not error.retry or number + 1 == self._settings.attempts:
                     raise
+                wait = backoff(number + 1, base=settings.backoff, longest=settings.max_wait, asked=error.wait)
                 await asyncio.sleep(wait)
         raise AssertionError("attempts is at least 1")
 

@@ -17,12 +17,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
+from curate.workspace import UNFINISHED_IMAGES
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
 from winnow.images import is_url, unavailable
 from winnow.records import BadRow, Sample
 
-UNFINISHED = "images/.unfinished"
 _IN_FLIGHT = 1024  # rows that may wait for their images; rows leave in the order they came
 
 
@@ -74,13 +74,13 @@ class ImageStore:
         Raises:
             UserError: the folder cannot be made.
         """
-        folder = self.folder / UNFINISHED
-        if UNFINISHED not in self._made:
+        folder = self.folder / UNFINISHED_IMAGES
+        if UNFINISHED_IMAGES not in self._made:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
-            self._made.add(UNFINISHED)
+            self._made.add(UNFINISHED_IMAGES)
         return folder / f".{name}.{os.getpid()}.tmp"
 
 

@@ -25,11 +25,11 @@ from curate.readers.images import Fetcher, ImageStore, materialised
 from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.images import is_url, unavailable_class
 from winnow.progress import track
 from winnow.records import BadRow, Sample, full_id, to_record
 from winnow.run import Stages
-from winnow.seen import SeenTexts
 from winnow.tables import write_parquet
 
 _ROWS_TRIED = 50
@@ -217,7 +217,7 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
 def _rows(
     sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
 ) -> Iterator[dict[str, Any]]:
-    seen = SeenTexts()
+    seen = HashIndex()
     for position, (settings, row) in enumerate(placed_rows(sources, store, root, folders, max_bytes, fetcher)):
         made = _bad_row(row, settings) if isinstance(row, BadRow) else row_of(row)
         first = seen.add(made["sample_id"], position)

@@ -14,10 +14,10 @@ from curate.readers.base import as_object
 from curate.readers.json import document_head
 from curate.recipe import MeasureSettings, SourceSettings
 from curate.signals import text
+from winnow.hash_index import HashIndex, digest64
 from winnow.images import CLASSES, decode, locate, wrong_extension
 from winnow.progress import track
 from winnow.records import BadRow, Sample
-from winnow.seen import SeenTexts, digest64
 
 _ROWS_SHOWN, _EXAMPLES, _BAD_CLASSES = 3, 3, 20
 _SPECIFIC = re.compile(r"\d[\d.,]*|'[^']*'|\"[^\"]*\"|/\S+")
@@ -127,7 +127,7 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
     examples: list[Sample] = []
     counts, splits, kinds = Counter[str](), Counter[str](), Counter[str]()
     fewest, most = 1 << 62, 0
-    ids, images = SeenTexts(), SeenTexts()
+    ids, images = HashIndex(), HashIndex()
     chosen: list[tuple[int, str, bytes | None]] = []  # a heap of the smallest digests, negated
     for row in track(source.rows(), f"read {settings.location}"):
         if isinstance(row, BadRow):

@@ -48,7 +48,7 @@ class FiredRule:
     expression: str
     threshold: str
     values: dict[str, Any]
-    kept_twin: str
+    related_row: str
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _fired(rule: Mapping[str, Any]) -> FiredRule:
         expression=rule.get("expression") or "",
         threshold=rule.get("threshold") or "",
         values=json_object(rule.get("values")),
-        kept_twin=rule.get("kept_twin") or "",
+        related_row=rule.get("related_row") or "",
     )
 
 

@@ -85,7 +85,7 @@ def _copies(connection: Connection, folder: Folder, sample_id: str) -> list[tupl
         SELECT sample_id, decision, duplicate_distance AS distance, hamming, NULL::BOOLEAN AS same_question,
                count(*) OVER () AS total
         FROM read_parquet(?)
-        WHERE decision <> 'keep' AND len(list_filter(rules, lambda rule: rule.kept_twin = ?)) > 0
+        WHERE decision <> 'keep' AND len(list_filter(rules, lambda rule: rule.related_row = ?)) > 0
         ORDER BY distance NULLS LAST, sample_id LIMIT {_LISTED}"""
     return _found(connection, sql, [folder.file("decisions.parquet"), sample_id])
 

@@ -72,7 +72,7 @@ class Rest:
 
 def read_rest(folder: Folder, rules: Rules, fired: Fired, moved: str) -> Rest:
     """What the rules other than ``moved`` and the reviewers say; raises UserError for a broken table."""
-    rows = read_columns(Workspace(folder.path).samples, ["source", "forced"])
+    rows = read_columns(Workspace(folder.path).corrected, ["source", "forced"])
     others = np.zeros(len(fired.position), dtype=bool)
     for rule in rules.checked:
         if rule.action == "drop" and rule.name != moved:

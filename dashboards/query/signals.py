@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.recipe import CurateRecipe, all_rules
-from curate.rules.columns import column_types, create_facts, create_views
+from curate.rules.columns import column_types, create_facts
 from curate.rules.decide import CheckedRule, check_rules, lock
+from curate.views import create_views
 from curate.workspace import Workspace
 from dashboards.query.catalog import MAKE, Folder, manifest_of
 from winnow.errors import UserError

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import duckdb
 
-from curate.rules.explain import Explanation, explain
+from curate.rules.explain import RowExplanation, explain_row
 from dashboards.query.catalog import MAKE, Folder, manifest_of
 from winnow.errors import UserError
 
 
-def why(folder: Folder, sample_id: str) -> Explanation:
+def why(folder: Folder, sample_id: str) -> RowExplanation:
     """The explanation of a row.
 
     Raises:
@@ -18,7 +18,7 @@ def why(folder: Folder, sample_id: str) -> Explanation:
     if "recipe" not in manifest_of(folder):
         raise UserError(f"{folder.path}: its manifest holds no recipe; remake it with `{MAKE['curated']}`")
     try:
-        return explain(folder.path, sample_id)
+        return explain_row(folder.path, sample_id)
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder.path}: its signals cannot be read ({reason}); run `{MAKE['curated']}`") from error

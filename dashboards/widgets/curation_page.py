@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from curate.rules.explain import Explanation
+from curate.rules.explain import RowExplanation
 from dashboards import state
 from dashboards.query.catalog import Folder
 from dashboards.query.commands import explain_row
@@ -51,7 +51,7 @@ def _why(folder: Folder) -> None:
         problem(str(error))
 
 
-def explained(found: Explanation) -> None:
+def explained(found: RowExplanation) -> None:
     """Every rule in order: its condition, the row's values, and which one was the reason."""
     decision = found.decision["decision"]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

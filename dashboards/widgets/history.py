@@ -89,7 +89,7 @@ def _rule(rule: FiredRule) -> dict[str, str]:
         "Values of this row": values_text(rule.values),
         "Condition": rule.expression,
         "Threshold": rule.threshold,
-        "Because of row": rule.kept_twin,
+        "Because of row": rule.related_row,
     }
 
 

@@ -56,7 +56,7 @@ def _kept_keys(connection: Any, folder: Path) -> set[str]:
 
 def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list[str]:
     """Keys of ``files`` that look like a kept image."""
-    from curate.duplicates.matching import Looks, matches, read_looks
+    from curate.duplicates.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
     from curate.recipe import MatchSettings
 
     parts = sorted((folder / "signals").glob("part-*.parquet"))
@@ -75,10 +75,10 @@ def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list
     hashes = np.array([ours[key][:2] for key in keys], np.uint64)
     sides = np.array([ours[key][3] for key in keys], np.float32)
     thumbnails = np.frombuffer(b"".join(ours[key][2] for key in keys), np.uint8).reshape(len(keys), -1)
-    evaluated = Looks.of(hashes[:, 0], hashes[:, 1], thumbnails, sides)
+    evaluated = ImageFingerprints.of(hashes[:, 0], hashes[:, 1], thumbnails, sides)
     with tempfile.TemporaryDirectory() as scratch:
-        train = read_looks(connection, kept, count, Path(scratch) / "thumbnails.u8")
-        met = {keys[place] for _, j, _ in matches(train, evaluated, MatchSettings()) for place in j.tolist()}
+        train = read_fingerprints(connection, kept, count, Path(scratch) / "thumbnails.u8")
+        met = {keys[place] for _, j, _ in matching_pairs(train, evaluated, MatchSettings()) for place in j.tolist()}
         del train
     return [key for key in keys if key in met]
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
-import math
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from winnow.http import TRANSIENT, retry_after
+
 _BUSY = {429, 503, 529}
-_LATER = {408, 409, 425, 500, 502, 504, *_BUSY}
+_LATER = TRANSIENT | {409}
 _HOPELESS = {401, 402, 403, 404, 405}
-_BASE, _LONGEST = 0.5, 30.0
 PATIENCE = 300.0  # the longest Retry-After that is waited for, in seconds
 _SHOWN = 300
 
@@ -61,35 +58,11 @@ def _judge_status(status: int, headers: Mapping[str, str], body: object) -> Verd
     wait = retry_after(headers)
     if status in _HOPELESS or (status == 429 and _code(body) == "insufficient_quota"):
         return Verdict("stop", False, None, words)
-    if status not in _LATER and status < 500:
+    if status not in _LATER:
         return Verdict("give_up", False, None, words)
     if wait is not None and wait > PATIENCE:
         return Verdict("give_up", True, None, f"{words} (asks to wait {wait:,.0f} s)")
     return Verdict("again", status in _BUSY, wait, words)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from ``Retry-After-Ms`` or ``Retry-After`` (a number or an HTTP date, RFC 9110); None without one."""
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            seconds = float(value) / scale
-        except ValueError:
-            parsed = email.utils.parsedate_tz(value)
-            if parsed is None:
-                continue
-            seconds = email.utils.mktime_tz(parsed) - time.time()
-        if not math.isnan(seconds):
-            return max(0.0, seconds)
-    return None
-
-
-def back_off(attempt: int, asked: float | None, chance: random.Random) -> float:
-    """Seconds before try ``attempt`` + 1: doubling, half of it random, at least what the server asked for."""
-    longest = min(_LONGEST, _BASE * 2.0 ** (attempt - 1))
-    return max(asked or 0.0, longest * (0.5 + 0.5 * chance.random()))
 
 
 def read_completion(text: str) -> tuple[str, str, int, int]:

@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, Any
 from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop, no_answer
 from evalsuite.backends.chat import messages
 from evalsuite.backends.choice import Backend, Render
-from evalsuite.backends.errors import Malformed, Verdict, back_off, judge, read_completion
+from evalsuite.backends.errors import Malformed, Verdict, judge, read_completion
 from evalsuite.backends.images import MAX_BYTES, MAX_PIXELS
 from evalsuite.backends.rate import Pace, first_window
 from evalsuite.recipe import EvalRecipe, ServerSettings
 from winnow.errors import UserError
 from winnow.files import digest_of
+from winnow.http import backoff
 from winnow.images import decode
 from winnow.run import MANIFEST, read_manifest
 
@@ -97,6 +98,7 @@ def _uri(kind: str, data: bytes) -> str:
 
 
 _GIVE_UP_AFTER = 20  # failed rows in a row, with nothing answered in between
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before the second attempt, and at most
 
 
 def client_of(settings: ServerSettings) -> AsyncOpenAI:
@@ -140,7 +142,9 @@ class Asker:
                 raise UserError(f"{self.settings.url}: {self._without_key(verdict.words)}")
             if verdict.do == "give_up" or attempt == self.settings.max_attempts:
                 break
-            await asyncio.sleep(back_off(attempt, verdict.wait, self.chance))
+            await asyncio.sleep(
+                backoff(attempt, base=_FIRST_WAIT, longest=_LONGEST_WAIT, asked=verdict.wait, rng=self.chance)
+            )
         words = self._without_key(verdict.words) + (f" ({attempt} tries)" if attempt > 1 else "")
         self.failures += 1
         if self.failures >= _GIVE_UP_AFTER:

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from curate.recipe import MeasureSettings
 from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.images import is_url
-from winnow.records import IMAGE_MARKER, BadRow, Sample, check_unique, to_record
+from winnow.records import BadRow, Sample, check_unique, to_record
 
 if TYPE_CHECKING:
     from curate.readers import OpenedSource

@@ -17,8 +17,9 @@ from PIL import Image
 from finetune.data.chat import Conversation, Rendered, Span, by_suffix, plain, prompt_and_answer, render_with_spans
 from finetune.data.rows import Rows, open_image
 from finetune.data.schedule import Schedule
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
-from winnow.records import IMAGE_MARKER, Turn
+from winnow.records import Turn
 
 IGNORED = -100
 OURS = ("labels", "owners", "rows", "epochs")

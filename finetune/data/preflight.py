@@ -32,10 +32,11 @@ from finetune.data.chat import (
 )
 from finetune.data.rows import Rows, capped, open_image
 from finetune.data.schedule import Table as RowTable
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.progress import track
-from winnow.records import IMAGE_MARKER, Sample, Turn
+from winnow.records import Sample, Turn
 
 _CHUNK = 512
 Problem = tuple[str, str, str]  # sample_id, reason, detail

@@ -31,11 +31,6 @@ class Anatomy:
     blocks: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
-    @property
-    def unquantized(self) -> list[str]:
-        """Everything outside the decoder: these modules keep their precision."""
-        return [self.encoder, *self.projector, *([self.head] if self.head else [])]
-
 
 def find_parts(model: Any) -> Anatomy:
     """Locate the parts through ``get_encoder``, ``get_decoder`` and ``get_output_embeddings``.

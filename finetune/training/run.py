@@ -24,7 +24,7 @@ from finetune.data.preflight import as_table as forecast_table
 from finetune.data.preflight import read_forecast
 from finetune.data.rows import Rows, open_rows
 from finetune.model.adapter import Group, Learner, as_table, build_learner, module_groups
-from finetune.model.load import empty_model, load_processor
+from finetune.model.load import load_processor
 from finetune.recipe import TrainRecipe
 from finetune.report.report import write_card, write_report
 from finetune.training.evaluation import EVALUATIONS, evaluation_sets, read_evaluations
@@ -36,7 +36,7 @@ from finetune.training.prompts import PROMPTS, store_prompts
 from finetune.training.stage import done_folder, is_done, run_stage
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file, write_json
-from winnow.models import prepare_libraries
+from winnow.models import empty_model, prepare_libraries
 from winnow.run import MANIFEST, is_current, package_versions, write_manifest
 
 IDENTITY = "run.json"

@@ -17,13 +17,13 @@ from studies.curation_pays.rules import rule_report
 from studies.curation_pays.second_turn import run_second_turn
 from studies.curation_pays.sets import TEST
 from studies.curation_pays.settings import StudySettings, read_settings
-from winnow import errors
+from winnow import console
 from winnow.files import write_json
 from winnow.run import read_manifest
 
 HERE = Path("studies/curation_pays")  # below the repository, where the study runs
 PARTS = ("rules", "photos", "main", "second_turn", "sweep")
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = console.new_app(single_command=True)
 
 
 @app.command()
@@ -98,4 +98,4 @@ def run_parts(chosen: StudySettings, parts: list[str], out: Path, cache: Path, j
 
 
 if __name__ == "__main__":
-    errors.run(app)
+    console.run(app)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from curate.duplicates.matching import Looks
+from curate.duplicates.fingerprints import ImageFingerprints
 from curate.signals import measure_pixels
 from winnow.errors import UserError
 
@@ -157,12 +157,12 @@ EDITED: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def looks_of(images: list[Image.Image]) -> Looks:
+def fingerprints_of(images: list[Image.Image]) -> ImageFingerprints:
     """Hashes, thumbnails and sizes of images, measured as ``curate run`` does."""
     rows = [measure_pixels(image, ("hashes", "thumbnail")) for image in images]
     thumbnails = np.frombuffer(b"".join(row["thumbnail"] for row in rows), np.uint8).reshape(-1, 768)
     phash, dhash = (np.array([row[name] for row in rows], np.uint64) for name in ("phash", "dhash"))
-    return Looks.of(phash, dhash, thumbnails, np.array([min(image.size) for image in images]))
+    return ImageFingerprints.of(phash, dhash, thumbnails, np.array([min(image.size) for image in images]))
 
 
 def different_pairs(images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from curate.duplicates.matching import Looks, difference
+from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.recipe import MatchSettings
 from curate.signals import measure_pixels
-from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, looks_of
-from winnow.demo.scoring import ranking
+from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
+from winnow.demo.truth import ranking
 from winnow.errors import UserError
 
 SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)  # of Gaussian blur, pixels of an image 256 pixels wide
@@ -123,30 +123,32 @@ def copy_study(count: int) -> dict[str, Any]:
         different = different_pairs(images)
         hashes: dict[str, Callable[[list[Image.Image]], np.ndarray]]
         hashes = {f"imagededup {name}": _peer_hash(name) for name in ("PHash", "DHash")}
-        looks = {"originals": looks_of(images)}
+        fingerprints = {"originals": fingerprints_of(images)}
         bits = {name: {"originals": hashed(images)} for name, hashed in hashes.items()}
         for name, alter in {**RE_ENCODED, **EDITED}.items():
             copies = [alter(image) for image in images]  # one alteration at a time: all of them are gigabytes
-            looks[name] = looks_of(copies)
+            fingerprints[name] = fingerprints_of(copies)
             for tool, hashed in hashes.items():
                 bits[tool][name] = hashed(copies)
-        tools = {"winnow": our_distances(looks, different)}
+        tools = {"winnow": our_distances(fingerprints, different)}
         tools |= {name: _peer_distances(of_tool, different) for name, of_tool in bits.items()}
         report[kind] = {"pairs": len(different[0]), "tools": {name: _rates(found) for name, found in tools.items()}}
     return report
 
 
-def our_distances(looks: dict[str, Looks], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+def our_distances(
+    fingerprints: dict[str, ImageFingerprints], different: tuple[np.ndarray, np.ndarray]
+) -> dict[str, np.ndarray]:
     """The smallest radius at which each pair counts as the same image; 99 where the thumbnails differ."""
     settings = MatchSettings(radius=16)
 
-    def radius(a: Looks, i: np.ndarray, b: Looks, j: np.ndarray) -> np.ndarray:
+    def radius(a: ImageFingerprints, i: np.ndarray, b: ImageFingerprints, j: np.ndarray) -> np.ndarray:
         bits = np.minimum(np.bitwise_count(a.phash[i] ^ b.phash[j]), np.bitwise_count(a.dhash[i] ^ b.dhash[j]))
-        return np.where(difference(a, i, b, j, settings).confirmed(settings), bits, 99)
+        return np.where(compare(a, i, b, j, settings).confirmed(settings), bits, 99)
 
-    originals = looks["originals"]
+    originals = fingerprints["originals"]
     own = np.arange(len(originals.phash))
-    found = {name: radius(originals, own, one, own) for name, one in looks.items() if name != "originals"}
+    found = {name: radius(originals, own, one, own) for name, one in fingerprints.items() if name != "originals"}
     return {**found, "different": radius(originals, different[0], originals, different[1])}
 
 

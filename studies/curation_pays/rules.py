@@ -15,13 +15,12 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
+from curate.duplicates.fingerprints import ImageFingerprints
 from curate.duplicates.hamming import pairs_within
-from curate.duplicates.matching import Looks, difference
 from curate.recipe import MatchSettings
 from studies.curation_pays.sets import RawSet, TrainingSet
-from winnow.demo.package import image_paths
-from winnow.demo.scoring import ranking
-from winnow.demo.truth import added_answers, compare
+from winnow.demo.easy_vqa import image_paths
+from winnow.demo.truth import added_answers, compare, ranking
 
 _POINTS = 120  # of a curve as it is stored
 
@@ -96,10 +95,10 @@ def _pairs(connection: duckdb.DuckDBPyConnection, folder: str) -> Cases:
     paths, phash, dhash, thumbnails, sides = zip(*images, strict=True)
     hashes = (np.array(phash, np.uint64), np.array(dhash, np.uint64))
     pixels = np.frombuffer(b"".join(map(bytes, thumbnails)), np.uint8).reshape(len(paths), -1)
-    looks = Looks.of(*hashes, pixels, np.array(sides))
+    fingerprints = ImageFingerprints.of(*hashes, pixels, np.array(sides))
     widest = MatchSettings(radius=16)
     near = np.unique(np.concatenate([pairs_within(hash_, 16) for hash_ in hashes]), axis=0)
-    confirmed = difference(looks, near[:, 0], looks, near[:, 1], widest).confirmed(widest)
+    confirmed = compare(fingerprints, near[:, 0], fingerprints, near[:, 1], widest).confirmed(widest)
     near = near[confirmed]
     distance = np.min([np.bitwise_count(hash_[near[:, 0]] ^ hash_[near[:, 1]]) for hash_ in hashes], axis=0)
     packaged = image_paths("train")

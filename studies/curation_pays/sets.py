@@ -11,8 +11,8 @@ import yaml
 
 from studies.curation_pays.lab import read_recipe, run_stage
 from studies.curation_pays.settings import StudySettings
+from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
-from winnow.demo.make_dataset import make_dataset
 from winnow.files import sha256_file, write_text
 from winnow.records import read_jsonl, to_line
 from winnow.run import read_manifest

@@ -110,7 +110,7 @@ def test_every_row_has_its_fate_in_input_order(done):
     assert {one: (row["decision"], row["reason"]) for one, row in found.items()} == EXPECTED
     assert found["set/train/2"]["representative"] == "set/train/1"
     assert 0 < found["set/train/2"]["duplicate_distance"] < 4
-    assert found["set/train/9"]["rules"][0]["kept_twin"] == "held/out/1"
+    assert found["set/train/9"]["rules"][0]["related_row"] == "held/out/1"
 
 
 def test_exports_and_ledger_are_complete(done):
@@ -125,7 +125,7 @@ def test_exports_and_ledger_are_complete(done):
     ledger = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
     assert [entry["sample_id"] for entry in ledger] == [one for one, (fate, _) in EXPECTED.items() if fate != "keep"]
     by_id = {entry["sample_id"]: entry for entry in ledger}
-    assert by_id["set/train/2"]["kept_twin"] == "set/train/1"
+    assert by_id["set/train/2"]["related_row"] == "set/train/1"
     assert "rows.jsonl:3: not JSON" in by_id["rows/bad-row-2"]["rules"][0]["values"]["bad_row"]
     assert by_id["set/train/5"]["rules"][0]["values"] == {"error": "truncated"}
 

@@ -203,7 +203,7 @@ def _curated(root: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]])
         )
     pq.write_table(pa.Table.from_pylist(samples), folder / "samples.parquet", row_group_size=16)
     rule_type = pa.struct(
-        [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "kept_twin")]
+        [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
     )
     schema = pa.schema(
         [
@@ -269,7 +269,7 @@ def _rules(position: int, rows: list[dict[str, Any]], test: list[dict[str, Any]]
         fired.append(
             ("contaminated", "drop", "contaminated", {"hamming": 2, "distance": 1.5}, "8, 4.0", test[0]["sample_id"])
         )
-    names = ("rule", "action", "expression", "values", "threshold", "kept_twin")
+    names = ("rule", "action", "expression", "values", "threshold", "related_row")
     return [dict(zip(names, (*rule[:3], json.dumps(rule[3]), *rule[4:]), strict=True)) for rule in fired]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from curate.rules.explain import explain
+from curate.rules.explain import explain_row
 from dashboards.query.catalog import Folder, scan
 from dashboards.query.decisions import funnel
 from dashboards.query.fired import read_fired
@@ -64,7 +64,7 @@ def test_cases_of_a_rule_are_as_many_as_curation_counted(
 
 
 def test_why_is_what_the_command_says(small: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = explain(folder.path, "t/train/blurred")
+    said = explain_row(folder.path, "t/train/blurred")
     app = _open(small, monkeypatch, "curation", why="t/train/blurred")
     (table,) = [frame.value for frame in app.dataframe if "Fires when" in frame.value]
     assert list(table["Fired"]) == [one.fired for one in said.rules]

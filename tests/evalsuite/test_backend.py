@@ -8,9 +8,10 @@ from tiny import build_data, build_model
 from evalsuite.backends import Request
 from evalsuite.backends.chat import render
 from evalsuite.backends.greedy import Unit, first_logits, plan_plain, plan_shared, prepare
-from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest, outside_decoder
+from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
 from evalsuite.backends.transformers import ahead, answers, prefix_can_be_shared
 from evalsuite.recipe import ModelSettings
+from winnow.models import outside_decoder
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
 """The window that adapts to a server, and what its errors mean. Pure functions."""
 
 import itertools
-import random
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalsuite.backends.errors import Malformed, back_off, read_completion, retry_after
+from evalsuite.backends.errors import Malformed, read_completion
 from evalsuite.backends.rate import Window, after_overload, after_round, first_window
 
 
@@ -49,24 +48,6 @@ def test_window_stays_within_its_bounds(ceiling: int, events: list[float | None]
         window = after_overload(window) if rate is None else after_round(window, rate)
         assert 1 <= window.limit <= ceiling
         assert replace(window, limit=window.limit) == window
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [({}, None), ({"retry-after": "7"}, 7.0), ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-     ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0), ({"retry-after": "soon"}, None),
-     ({"retry-after": "nan"}, None), ({"retry-after": "-3"}, 0.0)],
-)  # fmt: skip
-def test_retry_after_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers) == seconds
-
-
-def test_waits_double_up_to_half_a_minute_and_obey_the_server() -> None:
-    chance = random.Random(0)
-    waits = [back_off(attempt, None, chance) for attempt in range(1, 12)]
-    assert all(0.25 * 2**n <= wait <= 0.5 * 2**n for n, wait in enumerate(waits[:6]))
-    assert max(waits) <= 30
-    assert back_off(1, 40.0, chance) == 40.0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from unruly import SLOW, served_recipe, served_task, unruly_server
 
-from evalsuite.backends import errors
+from evalsuite.backends import server
 from evalsuite.runs.run import run_recipe
 from winnow.errors import UserError
 
@@ -24,7 +24,7 @@ WAYS = ["fine", "busy", "limited", "reset", "slow", "html",
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "_BASE", 0.02)
+    monkeypatch.setattr(server, "_FIRST_WAIT", 0.02)
 
 
 def rows_of(out: Path) -> dict[str, dict]:

@@ -27,7 +27,7 @@ def run_forked(
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the child must not return into the code of its parent
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -43,8 +43,8 @@ if __name__ == "__main__":
 
     from studies.curation_pays import lab
     from studies.curation_pays.__main__ import app
-    from winnow import errors
+    from winnow import console
 
     torch.set_num_threads(1)  # a fork has no use for the threads of its parent
     lab.subprocess = SimpleNamespace(run=run_forked)
-    errors.run(app)
+    console.run(app)

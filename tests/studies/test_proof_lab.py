@@ -13,8 +13,8 @@ from studies.curation_pays.report import chance, gains
 from studies.curation_pays.sets import RawSet, write_exam
 from studies.curation_pays.settings import StudySettings
 from tests.loop import REPO
+from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
-from winnow.demo.make_dataset import make_dataset
 from winnow.errors import UserError
 
 SETTINGS = StudySettings.model_validate({"training": {"steps": 1}, "questions": 40, "asked": ["color", "shape"]})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, looks_of
+from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
 from studies.curation_pays.photos import RADII, SIGMAS, blur_study, copy_study, our_distances, sharpness
 
 
@@ -11,8 +11,8 @@ from studies.curation_pays.photos import RADII, SIGMAS, blur_study, copy_study, 
 def test_our_radius_finds_what_was_stored_anew_and_joins_nothing(kind):
     images = KINDS[kind](8, np.random.default_rng(0))
     altered = {name: [alter(one) for one in images] for name, alter in {**RE_ENCODED, **EDITED}.items()}
-    looks = {name: looks_of(of_name) for name, of_name in {"originals": images, **altered}.items()}
-    found = our_distances(looks, different_pairs(images))
+    fingerprints = {name: fingerprints_of(of_name) for name, of_name in {"originals": images, **altered}.items()}
+    found = our_distances(fingerprints, different_pairs(images))
     assert found.keys() == {*RE_ENCODED, *EDITED, "different"}
     assert (found["JPEG, quality 90"] <= 8).all()
     assert (found["rotated by 90 degrees"] > 8).sum() >= 4

@@ -22,8 +22,8 @@ from curate.readers.json import Value
 from curate.readers.tables import CAPTION_QUESTION
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.records import BadRow, Form, Sample, Turn, full_id, json_lines, majority
-from winnow.seen import SeenTexts
 
 EXAMPLE = "{location: flickr30k/results_20130124.token, image_root: flickr30k/flickr30k-images}"
 _FOLDERS = ("images", "Images", "flickr30k_images", "flickr30k-images", "Flicker8k_Dataset", "Flickr8k_Dataset")
@@ -121,7 +121,7 @@ def _wanted(path: Path, split: str) -> Callable[[str], bool]:
     name = _LISTS.get(split, split)
     for listed in (path.parent / f"Flickr_8k.{name}Images.txt", path.parent / f"{name}.txt") if name else ():
         if listed.is_file() and listed != path:
-            images = SeenTexts()
+            images = HashIndex()
             for line in listed.read_text(encoding="utf-8", errors="replace").splitlines():
                 stem = line.strip()
                 images.add(stem if stem.lower().endswith((".jpg", ".jpeg")) else f"{stem}.jpg", 0)

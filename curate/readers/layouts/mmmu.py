@@ -19,8 +19,9 @@ from typing import Any
 from curate.readers.base import Probe, files_of, given_root, lettered, of_split
 from curate.readers.tables import ImageCell, image_cell, iter_rows, json_value, list_literal, numbered_images
 from curate.recipe import SourceSettings
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
-from winnow.records import IMAGE_MARKER, BadRow, Form, Sample, Turn, full_id, majority
+from winnow.records import BadRow, Form, Sample, Turn, full_id, majority
 
 EXAMPLE = "{location: MMMU, split: validation}"
 _MARKER = re.compile(r"<image (\d+)>")

@@ -20,8 +20,8 @@ from curate.readers.base import OPTION_LETTERS, Placing, Probe, lettered, place,
 from curate.readers.json import Value, document_head, iter_document
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.records import BadRow, Sample
-from winnow.seen import SeenTexts
 
 EXAMPLE = "{location: scienceqa/problems.json, split: val}"
 _OWN_SPLITS = ("train", "val", "test")
@@ -83,7 +83,7 @@ def _problems(settings: SourceSettings) -> Path:
     return location / "problems.json" if location.is_dir() else location
 
 
-def _pids(settings: SourceSettings) -> SeenTexts | None:
+def _pids(settings: SourceSettings) -> HashIndex | None:
     """The ids of the wanted split; None where no list tells them.
 
     Raises:
@@ -105,8 +105,8 @@ def _own_splits(settings: SourceSettings) -> Callable[[str], str]:
     return lambda pid: next((split for split, pids in lists.items() if pids.get(pid) is not None), "")
 
 
-def _listed(path: Path, split: str) -> SeenTexts:
-    pids = SeenTexts()
+def _listed(path: Path, split: str) -> HashIndex:
+    pids = HashIndex()
     for row in iter_document(path, split):
         if isinstance(row, Value):
             pids.add(str(row.value), row.position)
