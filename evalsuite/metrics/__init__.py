@@ -8,7 +8,7 @@ Caption metrics (``bleu``, ``rouge_l``, ``cider``) take ``predictions: Mapping[i
 only as Java programs.
 """
 
-from evalsuite.metrics.base import Answers, Column, Metric, MetricOptions, Reading
+from evalsuite.metrics.base import Answers, Metric, MetricColumn, MetricOptions, Reading
 from evalsuite.metrics.caption import BLEU, CIDER, ROUGE_L, BleuScores, CaptionScores, bleu, cider, rouge_l
 from evalsuite.metrics.mme_subtasks import MME, MmeScores, mme
 from evalsuite.metrics.multiple_choice import MMMU, MULTIPLE_CHOICE, mmmu_open, multiple_choice_accuracy, parse_choice
@@ -38,8 +38,8 @@ __all__ = [
     "Answers",
     "BleuScores",
     "CaptionScores",
-    "Column",
     "Metric",
+    "MetricColumn",
     "MetricOptions",
     "MmeScores",
     "Reading",

@@ -11,7 +11,7 @@ from evalsuite.metrics import anls, gqa_accuracy, parse_choice, parse_yes_no, re
 from evalsuite.metrics.multiple_choice import LETTERS
 from evalsuite.metrics.normalize import vlmevalkit
 
-CASES = json.loads((Path(__file__).parent / "peers" / "rules.json").read_text(encoding="utf-8"))
+CASES = json.loads((Path(__file__).parents[1] / "peers" / "rules.json").read_text(encoding="utf-8"))
 OPTIONS = ["a red dog", "two cats", "Rome", "none of the above"]
 ONE_ANSWER: dict[str, Callable[[str, list[str]], float]] = {
     "vqa official": lambda text, given: vqa_accuracy(text, given, unanimous="raw"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evalsuite.metrics import ptb_tokenize
 from evalsuite.metrics.ptb_tokenizer import _cached_tokens, _tokens_of, words
 
-TOKENS = json.loads((Path(__file__).parent / "peers" / "tokens.json").read_text(encoding="utf-8"))["tokens"]
+TOKENS = json.loads((Path(__file__).parents[1] / "peers" / "tokens.json").read_text(encoding="utf-8"))["tokens"]
 # Spellings that no caption has, and on which we are known to differ; see the module's docstring.
 KNOWN = ("o'o'o", "ol'man", "ol’man", "’tis’nt", "inc.-b", "555-1234 555", "10 2000 12")
 PIECES = st.sampled_from(

@@ -16,7 +16,7 @@ from evalsuite.metrics.ngrams import build_corpus
 from evalsuite.metrics.ptb_tokenizer import ptb_tokenize, words
 from winnow.errors import UserError
 
-PEERS = Path(__file__).parent / "peers"
+PEERS = Path(__file__).parents[1] / "peers"
 sys.path.insert(0, str(PEERS))
 from hard_captions import caption_set  # noqa: E402
 

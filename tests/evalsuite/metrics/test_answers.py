@@ -24,7 +24,7 @@ from evalsuite.metrics.normalize import evalai, official
 from evalsuite.metrics.short_answer import edit_distance
 from winnow.errors import UserError
 
-PEER = json.loads((Path(__file__).parent / "peers" / "answers.json").read_text(encoding="utf-8"))
+PEER = json.loads((Path(__file__).parents[1] / "peers" / "answers.json").read_text(encoding="utf-8"))
 OPTIONS = ["a red dog", "two cats", "Rome", "none of the above"]
 
 
