@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from studies.curation_pays.__main__ import PARTS
-from studies.curation_pays.report import read_parts, update_readme
-from studies.curation_pays.section import section
+from studies.curation_pays.report import read_parts, section, update_readme
 from tests.loop import REPO
 
 SETTINGS = {
@@ -30,7 +29,7 @@ def project(loop, tmp_path_factory):
     """A folder like the repository's, with the slice's raw data and tiny model."""
     project = tmp_path_factory.mktemp("project")
     (project / "data").mkdir()
-    for name in ("curate", "winnow"):
+    for name in ("curate", "evalsuite", "finetune", "winnow"):
         (project / name).symlink_to(REPO / name)
     for name in ("raw", "models"):
         (project / "data" / name).symlink_to(loop / name)
@@ -38,8 +37,8 @@ def project(loop, tmp_path_factory):
     return project
 
 
-def prove(project, *options):
-    command = [sys.executable, "-m", "studies.curation_pays", "settings.yaml", "--out", "results", *options]
+def prove(project, *options, program=("-m", "studies.curation_pays")):
+    command = [sys.executable, *program, "settings.yaml", "--out", "results", *options]
     return subprocess.run(
         command, cwd=project, capture_output=True, text=True, timeout=900, env={**os.environ, "PYTHONPATH": str(REPO)}
     )
@@ -47,7 +46,8 @@ def prove(project, *options):
 
 @pytest.fixture(scope="module")
 def proof(project):
-    done = prove(project, *(word for part in PARTS if part != "photos" for word in ("--part", part)))
+    parts = (word for part in PARTS if part != "photos" for word in ("--part", part))
+    done = prove(project, *parts, program=(str(REPO / "tests/studies/forked_study.py"),))
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from studies.curation_pays.__main__ import PARTS
-from studies.curation_pays.report import read_parts
-from studies.curation_pays.section import section
+from studies.curation_pays.report import read_parts, section
 from studies.curation_pays.settings import read_settings
 from tests.loop import REPO
 
