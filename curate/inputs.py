@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.readers import open_source, other_files
-from curate.readers.base import files_of
+from curate.readers.files import files_of
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.recipe import CurateRecipe, SourceSettings
 from curate.workspace import Workspace

@@ -1,4 +1,4 @@
-"""What an error of a server means: try again, give this row up, or stop the run."""
+"""What a server's answer means: a completion, or an error after which to retry, give up the row, or stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from winnow.http import TRANSIENT, retry_after
 _BUSY = {429, 503, 529}
 _LATER = TRANSIENT | {409}
 _HOPELESS = {401, 402, 403, 404, 405}
-PATIENCE = 300.0  # the longest Retry-After that is waited for, in seconds
+PATIENCE = 300.0  # seconds; a server that asks to wait longer is not waited for
 _SHOWN = 300
 
 
@@ -21,55 +21,55 @@ class Malformed(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """What to do about an error.
 
     Attributes:
         do: ``again``, ``give_up`` (this row is failed) or ``stop`` (no row can work).
         overloaded: the server has too much to do.
         wait: seconds that the server asks to wait, if it does.
-        words: what happened.
+        reason: what happened.
     """
 
     do: Literal["again", "give_up", "stop"]
     overloaded: bool
     wait: float | None
-    words: str
+    reason: str
 
 
-def judge(error: Exception) -> Verdict:
-    """The verdict on an exception of the ``openai`` client or on ``Malformed``."""
+def retry_decision(error: Exception) -> RetryDecision:
+    """What to do about an exception of the ``openai`` client, or about ``Malformed``."""
     import openai
 
     if isinstance(error, Malformed):
-        return Verdict("again", False, None, str(error))
+        return RetryDecision("again", False, None, str(error))
     if isinstance(error, openai.APITimeoutError):
-        return Verdict("again", True, None, "no answer in time")
+        return RetryDecision("again", True, None, "no answer in time")
     if isinstance(error, openai.APIStatusError):
-        return _judge_status(error.status_code, error.response.headers, error.body)
+        return _by_status(error.status_code, error.response.headers, error.body)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__ or error
-        return Verdict("again", False, None, f"connection failed ({_short(str(cause) or type(cause).__name__)})")
+        return RetryDecision("again", False, None, f"connection failed ({_short(str(cause) or type(cause).__name__)})")
     raise error
 
 
-def _judge_status(status: int, headers: Mapping[str, str], body: object) -> Verdict:
-    words = f"HTTP {status}: {_message(body)}"
+def _by_status(status: int, headers: Mapping[str, str], body: object) -> RetryDecision:
+    reason = f"HTTP {status}: {_message(body)}"
     wait = retry_after(headers)
     if status in _HOPELESS or (status == 429 and _code(body) == "insufficient_quota"):
-        return Verdict("stop", False, None, words)
+        return RetryDecision("stop", False, None, reason)
     if status not in _LATER:
-        return Verdict("give_up", False, None, words)
+        return RetryDecision("give_up", False, None, reason)
     if wait is not None and wait > PATIENCE:
-        return Verdict("give_up", True, None, f"{words} (asks to wait {wait:,.0f} s)")
-    return Verdict("again", status in _BUSY, wait, words)
+        return RetryDecision("give_up", True, None, f"{reason} (asks to wait {wait:,.0f} s)")
+    return RetryDecision("again", status in _BUSY, wait, reason)
 
 
 def read_completion(text: str) -> tuple[str, str, int, int]:
     """Raw text, finish reason, input tokens and output tokens of a chat completion.
 
     Raises:
-        Malformed: it is none, or it ended in a way that gives no answer.
+        Malformed: it is no chat completion, or it ended in a way that gives no answer.
     """
     try:
         body = json.loads(text)

@@ -1,7 +1,4 @@
-"""Load a checkpoint with or without an adapter, in full precision or 4-bit.
-
-Which model answers: a digest of all that decides its words, and the machine's part in it.
-"""
+"""A checkpoint on this machine: which model it is, as a digest, and how it is loaded, with adapter and in 4-bit."""
 
 from __future__ import annotations
 
@@ -147,7 +144,8 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
             model = model.to(dtype)
     if not getattr(model, "is_quantized", False):
         model = model.to(device)  # type: ignore[arg-type]
-    return Loaded(model.eval(), processor, device, _end_tokens(model, processor.tokenizer))
+    model.eval()  # type: ignore[no-untyped-call]
+    return Loaded(model, processor, device, _end_tokens(model, processor.tokenizer))
 
 
 def _with_adapter(model: Any, adapter: Path, four_bit: bool, *, merge: bool) -> Any:
@@ -166,7 +164,7 @@ def _with_adapter(model: Any, adapter: Path, four_bit: bool, *, merge: bool) -> 
 
 def _spare_narrow_layers(model: Any) -> None:
     """Keep bitsandbytes from packing layers for its AVX512-BF16 kernel that do not consist of whole blocks."""
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit) and module.in_features % getattr(module.weight, "blocksize", 64):

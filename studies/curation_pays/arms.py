@@ -23,7 +23,7 @@ from evalsuite.statistics.resampling import (
     percentiles,
     resample,
 )
-from evalsuite.statistics.tests import mcnemar
+from evalsuite.statistics.significance import mcnemar
 from studies.curation_pays.lab import Lab, read_recipe, run_stage
 from studies.curation_pays.sets import TrainingSet
 from winnow.errors import UserError

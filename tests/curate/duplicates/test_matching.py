@@ -29,7 +29,7 @@ def test_different_images_are_not_joined(kind, by_hash):
 
 
 @pytest.mark.parametrize("kind", ["pages", "forms", "drawings", "photographs"])
-def test_copies_that_were_stored_anew_are_found(kind):
+def test_copies_that_were_stored_again_are_found(kind):
     images = KINDS[kind](6, np.random.default_rng(5))
     own = np.arange(len(images))
     looks = fingerprints_of(images)

@@ -4,7 +4,7 @@ import json
 
 from rich.console import Console
 
-from curate.readers import SOURCES
+from curate.readers import LAYOUTS
 from curate.readers.inspect import inspect_location
 from curate.recipe import SourceSettings
 from curate.report.console import show_inspection, sources_table
@@ -127,9 +127,9 @@ def test_every_layout_is_listed_with_an_example():
     console = Console(file=io.StringIO(), width=100, color_system=None)
     console.print(sources_table())
     text = console.file.getvalue()
-    for name, module in SOURCES.items():
+    for name, layout in LAYOUTS.items():
         assert name in text
-        assert module.__doc__
+        assert layout.title.split()[0] in text
 
 
 def shown(found):

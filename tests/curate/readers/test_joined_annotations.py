@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.readers.base import Partner
+from curate.readers.joined import JoinedAnnotations
 
 IDS = st.integers(0, 12) | st.sampled_from(["a", "b", "7"])
 
@@ -28,7 +28,7 @@ def test_every_row_is_found_once_whatever_the_order(tmp_path, asked, answered, c
             first.setdefault(str(row["question_id"]), row)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("curate.readers.json.CHUNK", chunk)
-        partner = Partner(path, "annotations", "question_id")
+        partner = JoinedAnnotations(path, "annotations", "question_id")
         found = [partner.find(own) for own in asked]
         left = list(partner.left_over())
     expected = [first.get(str(own)) for own in asked]
@@ -41,7 +41,7 @@ def test_every_row_is_found_once_whatever_the_order(tmp_path, asked, answered, c
 def test_files_in_step_are_read_once_and_without_a_table(tmp_path, monkeypatch):
     path = tmp_path / "annotations.json"
     rows = write(path, range(1000))
-    monkeypatch.setattr(Partner, "_offsets", None)  # would fail if it were called
-    partner = Partner(path, "annotations", "question_id")
+    monkeypatch.setattr(JoinedAnnotations, "_offsets", None)  # would fail if it were called
+    partner = JoinedAnnotations(path, "annotations", "question_id")
     assert [partner.find(number) for number in range(1000)] == rows
     assert list(partner.left_over()) == []

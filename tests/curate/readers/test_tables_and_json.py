@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.readers import SOURCES, detect, open_source
+from curate.readers import LAYOUTS, detect, open_source
 from curate.readers.json import iter_json, read_at
 from curate.recipe import SourceSettings
 from tests.curate.make_images import shape, write
@@ -337,4 +337,4 @@ def test_what_is_no_source_is_a_sentence(tmp_path):
             open_source(SourceSettings(location=str(tmp_path / location)))
     with pytest.raises(UserError, match=r"unknown layout 'vqq'; known: .*conversations.*docvqa.*vqa"):
         open_source(SourceSettings(location=str(tmp_path / "empty.json"), layout="vqq"))
-    assert all(hasattr(module, "looks_like") for module in SOURCES.values())
+    assert all(layout.title and layout.example for layout in LAYOUTS.values())

@@ -63,7 +63,7 @@ def test_coco_captions_are_one_row_an_image_with_every_caption(tmp_path):
     assert second.meta["annotations"][1]["is_rejected"] is False
     assert (third.answers, len(third.conversations)) == ((), 1)
     assert [(type(row), row.position) for row in bad] == [(BadRow, 3), (BadRow, 4)]
-    assert {row.reason for row in bad} == {"no text 'caption'", "image_id 999 is none of the images"}
+    assert {row.reason for row in bad} == {"no text 'caption'", "image_id 999 is not among the images"}
 
 
 def test_coco_test_images_have_no_captions(tmp_path):

@@ -1,12 +1,13 @@
 """Every published layout: recognised, placed, lossless; test splits without answers are rows too."""
 
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.readers import SOURCES, detect, open_source, other_files
+from curate.readers import LAYOUTS, detect, open_source, other_files
 from curate.recipe import SourceSettings
 from tests.curate.make_images import shape, write
 from tests.curate.readers import published
@@ -80,7 +81,7 @@ def test_vqa_may_be_given_by_its_annotations_or_with_another_name(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         rows_of(questions, annotations=str(tmp_path / "none.json"))
     assert [row.answers for row in rows_of(questions, annotations="none")] == [()] * 3
-    with pytest.raises(UserError, match="holds annotations"):
+    with pytest.raises(UserError, match="has annotations"):
         rows_of(moved)
 
 
@@ -327,7 +328,7 @@ def test_a_folder_says_what_it_holds_and_two_claims_are_an_error(tmp_path, monke
     (tmp_path / "more.csv").write_text("image,caption\na.png,b\n")
     with pytest.raises(UserError, match=r"it holds .*captions\.parquet \(table\).*more\.csv \(table\).*\(gqa\)"):
         detect(str(tmp_path))
-    monkeypatch.setattr(SOURCES["pope"], "looks_like", lambda probe: True)
+    monkeypatch.setitem(LAYOUTS, "pope", replace(LAYOUTS["pope"], looks_like=lambda probe: True))
     with pytest.raises(UserError, match=r"reads as gqa and as pope; say which with `layout:`.*--as NAME"):
         detect(str(tmp_path / "val_balanced_questions.json"))
 

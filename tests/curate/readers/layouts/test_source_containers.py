@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.readers import open_source
-from curate.readers.base import expanded, files_of
+from curate.readers.files import expanded, files_of
 from curate.readers.images import content_path
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, write
