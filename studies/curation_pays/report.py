@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from winnow.files import write_text
 from winnow.text import table
 
 
-def section(report: dict[str, Any], plots: str) -> str:
+def section(report: dict[str, Any], plots: Path) -> str:
     """The Markdown text about all parts that have run.
 
     Args:
-        plots: folder of the plots, as links in the text name it.
+        plots: folder of the plots, as the page links to it.
     """
     parts = {"main": _main, "second_turn": _turn, "sweep": _sweep, "rules": _rules, "photos": _photos}
-    texts = [text(report, plots) for name, text in parts.items() if name in report]
+    texts = [text(report, plots.as_posix()) for name, text in parts.items() if name in report]
     return "\n\n".join(texts) + "\n"
 
 
@@ -117,8 +118,8 @@ def _photos(report: dict[str, Any], out: str) -> str:
         f" curve for ranking blurred photographs before sharp images:\n\n{markdown(blur_rows(photos['blur']))}\n\nShare"
         " of copies found (re-encoded as JPEG or WebP, or resized) and number of pairs of different images joined:\n\n"
         f"{markdown(copy_rows(photos['copies']))}\n\n"
-        f"![Area under the ROC curve by strength of the blur]({out}/blur.png)\n\n"
-        f"![Copies found and images joined by radius]({out}/copies.png)"
+        f'<img src="{out}/blur.png" width="32%" alt="Area under the ROC curve by strength of the blur"> '
+        f'<img src="{out}/copies.png" width="66%" alt="Copies found and images joined by radius">'
     )
 
 
@@ -248,7 +249,6 @@ def copy_rows(copies: dict[str, Any]) -> Rows:
 
 
 PAGE = Path("docs/results/proof.md")
-PLOTS = "../../studies/curation_pays/results"  # from the page; docs/generate.py puts them into the site
 _START, _END = "<!-- proof: written by `make proof` -->", "<!-- /proof -->"
 _DRAW: dict[str, Callable[[Any, Path], None]] = {"sweep": draw_sweep, "rules": draw_curves}
 _TABLES = {"main": main_rows, "second_turn": turn_rows, "sweep": sweep_rows, "rules": rule_rows}
@@ -267,21 +267,22 @@ def write_report(report: dict[str, Any], out: Path) -> None:
     if photos := report.get("photos"):
         draw_blur(photos["blur"], out / "blur.png")
         draw_copies(photos["copies"], out / "copies.png")
-    write_text(out / "section.md", section(report, "."))
+    write_text(out / "section.md", section(report, Path()))
 
 
-def update_page(section_text: str, page: Path = PAGE) -> None:
-    """Put the section between the two marks of the page.
+def update_page(report: dict[str, Any], out: Path, page: Path = PAGE) -> None:
+    """Put the section between the two marks of a Markdown page.
 
     Raises:
         UserError: the marks are missing.
     """
     before, after = around_section(page)
-    write_text(page, f"{before}{_START}\n{section_text}{_END}{after}")
+    plots = Path(os.path.relpath(out, page.parent))
+    write_text(page, f"{before}{_START}\n{section(report, plots)}{_END}{after}")
 
 
 def around_section(page: Path = PAGE) -> tuple[str, str]:
-    """What stands before and after the two marks.
+    """The text before and after the two marks.
 
     Raises:
         UserError: the marks are missing.
