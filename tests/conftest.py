@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import pytest
 
 from tests.loop import whole_loop
+
+# The models are tiny: with more threads, and other processes on the machine, they would mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Tests interrupt the commands they start, which inherit ignored signals from pytest. `nohup`, and `&` in a script,
 # start pytest with some of them ignored.

@@ -12,7 +12,7 @@ from studies.curation_pays.arms import Arm
 from studies.curation_pays.comparison import all_defects, main_arms, main_report, prepare, run_sweep
 from studies.curation_pays.lab import Lab, default_jobs
 from studies.curation_pays.photos import photo_report
-from studies.curation_pays.report import around_section, read_parts, section, update_readme, write_report
+from studies.curation_pays.report import PAGE, around_section, read_parts, update_page, write_report
 from studies.curation_pays.rules import rule_report
 from studies.curation_pays.second_turn import run_second_turn
 from studies.curation_pays.sets import TEST
@@ -34,7 +34,7 @@ def main(
     part: Annotated[
         list[str] | None, typer.Option(help=f"Only this part, repeatable: {', '.join(PARTS)}. [default: all]")
     ] = None,
-    readme: Annotated[bool, typer.Option("--readme", help="Put the section into README.md.")] = False,
+    docs: Annotated[bool, typer.Option("--docs", help=f"Put the text into {PAGE}.")] = False,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="Trainings at a time, 5 GB each. [default: 1 on a GPU, else one per core, up to 4]"),
@@ -47,21 +47,21 @@ def main(
     """Show whether curation pays: train on dirty, curated and clean data for the same number of steps, and compare.
 
     Every arm is cached: after an interruption the same command resumes. The results of each part
-    are written as soon as it is done: JSON, CSV tables, plots, and the README's section.
+    are written as soon as it is done: JSON, CSV tables, plots, and the text of the docs.
 
     Example: python -m studies.curation_pays studies/curation_pays/settings/quick.yaml --part rules --part main
     """
     chosen = read_settings(settings)
     if unknown := set(part or []) - set(PARTS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
-    if readme:
+    if docs:
         around_section()  # fails now rather than after hours
     if not report:
         run_parts(chosen, [name for name in PARTS if part is None or name in part], out, cache, jobs, photos)
     write_report(read_parts(out, PARTS), out)
-    if readme:
-        update_readme(section(read_parts(out, PARTS), out))
-    print(f"{out}: results, tables, plots and section.md" + (", which is in README.md now" if readme else ""))
+    if docs:
+        update_page(read_parts(out, PARTS), out)
+    print(f"{out}: results, tables, plots and section.md" + (f", which is in {PAGE} now" if docs else ""))
 
 
 def run_parts(chosen: StudySettings, parts: list[str], out: Path, cache: Path, jobs: int | None, photos: int) -> None:

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from winnow.files import write_text
 from winnow.text import table
 
 
-def section(report: dict[str, Any], out: Path) -> str:
+def section(report: dict[str, Any], plots: Path) -> str:
     """The Markdown text about all parts that have run.
 
     Args:
-        out: folder of the plots.
+        plots: folder of the plots, as the page links to it.
     """
     parts = {"main": _main, "second_turn": _turn, "sweep": _sweep, "rules": _rules, "photos": _photos}
-    texts = [text(report, out.as_posix()) for name, text in parts.items() if name in report]
+    texts = [text(report, plots.as_posix()) for name, text in parts.items() if name in report]
     return "\n\n".join(texts) + "\n"
 
 
@@ -247,7 +248,7 @@ def copy_rows(copies: dict[str, Any]) -> Rows:
     return rows
 
 
-README = Path("README.md")
+PAGE = Path("docs/results/proof.md")
 _START, _END = "<!-- proof: written by `make proof` -->", "<!-- /proof -->"
 _DRAW: dict[str, Callable[[Any, Path], None]] = {"sweep": draw_sweep, "rules": draw_curves}
 _TABLES = {"main": main_rows, "second_turn": turn_rows, "sweep": sweep_rows, "rules": rule_rows}
@@ -266,29 +267,30 @@ def write_report(report: dict[str, Any], out: Path) -> None:
     if photos := report.get("photos"):
         draw_blur(photos["blur"], out / "blur.png")
         draw_copies(photos["copies"], out / "copies.png")
-    write_text(out / "section.md", section(report, out))
+    write_text(out / "section.md", section(report, Path()))
 
 
-def update_readme(section_text: str, readme: Path = README) -> None:
-    """Put the section between its two marks.
-
-    Raises:
-        UserError: the marks are missing.
-    """
-    before, after = around_section(readme)
-    write_text(readme, f"{before}{_START}\n{section_text}{_END}{after}")
-
-
-def around_section(readme: Path = README) -> tuple[str, str]:
-    """What stands before and after the two marks.
+def update_page(report: dict[str, Any], out: Path, page: Path = PAGE) -> None:
+    """Put the section between the two marks of a Markdown page.
 
     Raises:
         UserError: the marks are missing.
     """
-    before, start, rest = readme.read_text(encoding="utf-8").partition(_START)
+    before, after = around_section(page)
+    plots = Path(os.path.relpath(out, page.parent))
+    write_text(page, f"{before}{_START}\n{section(report, plots)}{_END}{after}")
+
+
+def around_section(page: Path = PAGE) -> tuple[str, str]:
+    """The text before and after the two marks.
+
+    Raises:
+        UserError: the marks are missing.
+    """
+    before, start, rest = page.read_text(encoding="utf-8").partition(_START)
     _, end, after = rest.partition(_END)
     if not (start and end):
-        raise UserError(f"{readme}: has no lines {_START} and {_END}; put them where the section should stand")
+        raise UserError(f"{page}: has no lines {_START} and {_END}; put them where the section should stand")
     return before, after
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from studies.curation_pays.__main__ import PARTS
-from studies.curation_pays.report import read_parts, section, update_readme
+from studies.curation_pays.report import read_parts, update_page
 from tests.loop import REPO
 
 SETTINGS = {
@@ -111,14 +112,15 @@ def test_a_second_run_trains_nothing_and_says_the_same(proof):
 
 
 def test_the_section_goes_between_its_marks(proof, tmp_path):
-    text = section(read_parts(proof / "results", PARTS), proof / "results")
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- proof: written by `make proof` -->\nan earlier section\n<!-- /proof -->\nafter\n")
-    update_readme(text, readme)
-    update_readme(text, readme)
-    written = readme.read_text()
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- proof: written by `make proof` -->\nan earlier section\n<!-- /proof -->\nafter\n")
+    for _ in range(2):
+        update_page(read_parts(proof / "results", PARTS), proof / "results", page)
+    written = page.read_text()
     assert written.startswith("before\n") and written.endswith("<!-- /proof -->\nafter\n")
     assert "an earlier section" not in written and written.count("| trained with |") == 1
+    plots = re.findall(r"!\[.*?\]\((.*?)\)", written)
+    assert plots and all((tmp_path / plot).is_file() for plot in plots)
 
 
 def test_an_unknown_part_is_named(project):
