@@ -1,7 +1,7 @@
-"""Replies on disk: Parquet parts while a run goes on, ``predictions.parquet`` when it is done.
+"""Replies and predictions on disk: Parquet parts while a run goes on, ``predictions.parquet`` when it is done.
 
-How long each answer took is in ``timings.parquet``: it is never the same twice, and everything in
-``predictions.parquet`` is.
+How long each answer took is in ``timings.parquet``, because that differs from run to run and everything in
+``predictions.parquet`` is reproducible.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def stored_replies(folder: Path) -> dict[str, Reply]:
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
-    """``sample_id, task, seconds, request_key`` of every row; none where the file is missing."""
+    """``sample_id, task, seconds, request_key`` of every row; empty if the file is missing."""
     return _read(folder / TIMINGS, None)
 
 
@@ -79,7 +79,7 @@ def write_timings(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _read(path: Path, columns: list[str] | None) -> list[dict[str, Any]]:
-    """Rows of a file; none if it is damaged or of another version, because they can be asked again."""
+    """Rows of a file; empty if it is damaged or of another version, because they can be asked again."""
     try:
         rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
     except (pa.ArrowInvalid, OSError, KeyError):
@@ -122,7 +122,7 @@ def read_predictions(folder: Path) -> pa.Table:
     """The predictions of a finished evaluation.
 
     Raises:
-        UserError: the file is missing or no predictions.
+        UserError: the file is missing, or does not hold predictions.
     """
     path = folder / PREDICTIONS
     if not path.is_file():
@@ -132,5 +132,5 @@ def read_predictions(folder: Path) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if lost := [name for name in BASE_SCHEMA.names if name not in table.schema.names]:
-        raise UserError(f"{path}: lacks the columns {', '.join(lost)}; it is no evaluation of this version")
+        raise UserError(f"{path}: lacks the columns {', '.join(lost)}; it was written by another version")
     return table

@@ -1,7 +1,7 @@
 """Which images of an evaluation the model was trained on, from the signals of the curated set.
 
-An image is touched when its bytes, or an image that looks the same (``curate.duplicates``: a hash
-proposes, the thumbnail confirms), are among those that curation kept for training.
+An image is touched when curation kept the same bytes for training, or an image that looks the same
+(``curate.duplicates``: a hash proposes, the thumbnail confirms).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from evalsuite.metrics.base import Row
 from evalsuite.statistics import Estimate, Floats, intervals
 from winnow.errors import UserError
 from winnow.run import read_manifest
+from winnow.tables import parquet
 
 COLUMN = SLICE + "contamination"
 CLEAN, TOUCHED = "clean", "touched"
@@ -47,10 +48,9 @@ def touched_images(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
 
 def _kept_keys(connection: Any, folder: Path) -> set[str]:
     """Image keys of the kept rows; also the view ``kept``."""
-    samples = _quoted([folder / "samples.parquet"])
+    samples = parquet([folder / "samples.parquet"])
     connection.execute(
-        f"CREATE VIEW kept AS SELECT DISTINCT unnest(image_keys) AS image_key FROM read_parquet({samples}) "
-        "WHERE decision <> 'drop'"
+        f"CREATE VIEW kept AS SELECT DISTINCT unnest(image_keys) AS image_key FROM {samples} WHERE decision <> 'drop'"
     )
     return {key for (key,) in connection.execute("SELECT image_key FROM kept").fetchall() if key}
 
@@ -65,7 +65,7 @@ def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list
         return []
     kept = (
         "SELECT row_number() OVER () - 1 AS rank, phash, dhash, thumbnail, width, height "
-        f"FROM read_parquet({_quoted(parts)}) "
+        f"FROM {parquet(parts)} "
         "WHERE thumbnail IS NOT NULL AND phash IS NOT NULL AND image_key IN (SELECT image_key FROM kept)"
     )
     ((count,),) = connection.execute(f"SELECT count(*) FROM ({kept})").fetchall()
@@ -115,7 +115,7 @@ def stored_signals(folder: Path, keys: Mapping[str, Any], columns: Sequence[str]
         return {}
     with duckdb.connect(":memory:") as connection:
         connection.register("wanted", pa.table({"image_key": pa.array(list(keys), pa.string())}))
-        source = f"read_parquet({_quoted(parts)}, union_by_name = true)"
+        source = parquet(parts, "union_by_name = true")
         there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
         chosen = ", ".join(f'"{name}"' if name in there else f'NULL AS "{name}"' for name in columns)
         query = f"SELECT image_key, {chosen} FROM {source} WHERE image_key IN (SELECT image_key FROM wanted)"
@@ -123,19 +123,15 @@ def stored_signals(folder: Path, keys: Mapping[str, Any], columns: Sequence[str]
     return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}
 
 
-def _quoted(paths: Sequence[Path]) -> str:
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
-
-
 def flag_overlap(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
-    """Give every row with an image its value of ``slice_contamination``."""
+    """Give every row with an image its overlap flag: the slice ``contamination``, ``clean`` or ``touched``."""
     for row in rows:
         if row["image_keys"]:
             row[COLUMN] = TOUCHED if any(key in touched for key in row["image_keys"]) else CLEAN
 
 
 def overlap_scores(result: TaskResult, seed: int) -> dict[str, Any] | None:
-    """Scores of clean and of touched rows, and touched minus clean; None where rows are not marked."""
+    """Scores of clean and of touched rows, and touched minus clean; None if no row is flagged."""
     masks = {name: np.array([row.get(COLUMN) == name for row in result.rows]) for name in (CLEAN, TOUCHED)}
     if not any(mask.any() for mask in masks.values()):
         return None

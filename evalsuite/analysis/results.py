@@ -1,7 +1,4 @@
-"""Rows of replies read, scored and summarised: one ``TaskResult`` a task, and its part of ``scores.json``.
-
-A finished evaluation, read back from its folder.
-"""
+"""Answers read and scored: one ``TaskResult`` a task, its entry in ``scores.json``, and finished evaluations loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evalsuite.metrics.base import Answers, Column, Row
+from evalsuite.metrics.base import Answers, MetricColumn, Row
 from evalsuite.metrics.settings import score
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
 from evalsuite.store import BASE_SCHEMA, read_predictions
@@ -40,17 +37,17 @@ class TaskResult:
 
     spec: TaskSpec
     rows: list[Row]
-    columns: list[Column]
+    columns: list[MetricColumn]
     clusters: np.ndarray
 
     @property
-    def headline(self) -> Column:
+    def headline(self) -> MetricColumn:
         """The task's first metric."""
         return self.columns[0]
 
 
 def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
-    """Read the answers out of the raw replies and score them; what a model said is never changed."""
+    """Read the answers out of the raw replies and score them; the replies themselves are never changed."""
     read = []
     for row in rows:
         choices = row.get("choices") or ()
@@ -111,8 +108,8 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
         parts += [(column.sums, column.estimate, mask) for values in masks.values() for mask in values.values()]
     binary = [column.binary for column in result.columns for _ in range(len(parts) // len(result.columns))]
     found = iter(
-        exact_when_unanimous(one) if right_or_wrong else one
-        for one, right_or_wrong in zip(intervals(parts, result.clusters, seed=seed), binary, strict=True)
+        exact_when_unanimous(interval) if right_or_wrong else interval
+        for interval, right_or_wrong in zip(intervals(parts, result.clusters, seed=seed), binary, strict=True)
     )
     metrics: dict[str, Any] = {}
     slices: dict[str, dict[str, Any]] = {
@@ -143,7 +140,7 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
     }
 
 
-def facts_of(column: Column) -> dict[str, Any]:
+def facts_of(column: MetricColumn) -> dict[str, Any]:
     """What readers must know to show a score: ``title``, ``unit``, ``top`` and ``mean_of_rows``."""
     return {"title": column.title, "unit": column.unit, "top": column.top, "mean_of_rows": column.mean_of_rows}
 
@@ -153,8 +150,8 @@ def bounds(interval: Interval) -> dict[str, float | None]:
     return {"value": _finite(interval.value), "ci_low": interval.low, "ci_high": interval.high}
 
 
-def _estimate(column: Column, mask: np.ndarray) -> float | None:
-    """The metric on the rows that were answered; None if none was."""
+def _estimate(column: MetricColumn, mask: np.ndarray) -> float | None:
+    """The metric on the answered rows; None if there are no such rows."""
     return _finite(float(column.estimate(column.sums[mask].sum(0, keepdims=True))[0])) if mask.any() else None
 
 

@@ -78,7 +78,7 @@ def plan_plain(requests: Sequence[Request], batch_size: int) -> list[Unit]:
 
 
 def prepare(unit: Unit, processor: Any, placeholder: str | None) -> Prepared:
-    """Decode and tokenise a unit; with ``placeholder`` prefixes and suffixes are kept apart."""
+    """Decode and tokenise a unit; with ``placeholder`` as prefixes and suffixes."""
     errors: dict[str, str] = {}
     images: dict[str, Any] = {}
     for request in unit.requests:
@@ -137,7 +137,7 @@ class _Row:
 
 
 class Stopped(Exception):
-    """The run was told to stop while this unit was computed; its answers are not whole."""
+    """The run was stopped while this unit was computed; its answers are incomplete."""
 
 
 def answer_shared(loaded: Loaded, prepared: Prepared, *, batch_size: int, stop: threading.Event) -> list[Reply]:

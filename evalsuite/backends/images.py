@@ -26,7 +26,7 @@ _QUALITIES = (95, 88, 80)
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFile:
+class TaskImage:
     """A file that a row names.
 
     Attributes:
@@ -41,26 +41,26 @@ class ImageFile:
     error: str | None = None
 
 
-def identify(paths: Iterable[str], root: Path) -> Iterator[ImageFile]:
+def identify(paths: Iterable[str], root: Path) -> Iterator[TaskImage]:
     """Hash the files, in the given order. A missing file or a path that leaves the root is an error value."""
     resolved = str(root.resolve())
     with ThreadPoolExecutor(_READERS) as pool:
         yield from pool.map(lambda path: _identify(path, resolved), paths)
 
 
-def _identify(path: str, root: str) -> ImageFile:
+def _identify(path: str, root: str) -> TaskImage:
     if gone := unavailable_class(path):
         what = path if is_url(path) else gone[1]
-        return ImageFile(path, None, None, f"image {what}: {UNAVAILABLE[gone[0]]}")
+        return TaskImage(path, None, None, f"image {what}: {UNAVAILABLE[gone[0]]}")
     found = locate(path, root, max_bytes=MAX_BYTES)
     if found.file is None:
-        return ImageFile(path, None, None, f"image {path}: {found.error}")
+        return TaskImage(path, None, None, f"image {path}: {found.error}")
     try:
         data = Path(found.file).read_bytes()
     except OSError as error:
-        return ImageFile(path, None, None, f"image {path}: {error.strerror}")
+        return TaskImage(path, None, None, f"image {path}: {error.strerror}")
     return (
-        ImageFile(path, found.file, sha256_bytes(data)) if data else ImageFile(path, None, None, f"image {path}: empty")
+        TaskImage(path, found.file, sha256_bytes(data)) if data else TaskImage(path, None, None, f"image {path}: empty")
     )
 
 

@@ -31,7 +31,7 @@ _DECIDES = {"revision", "temperature", "seed", "send_stop", "max_image_bytes"}  
 _FIXED_FACTS = ("id", "root", "meta")  # of a listed model, those that stay while it stays the same
 _NOT_READY = (429, 502, 503, 504)
 _LIST_SECONDS = 20.0  # how long to wait for the list of models
-_PART_ROWS, _PART_SECONDS = 256, 5.0  # replies are handed out at the latest after so many, or so long
+_PART_ROWS, _PART_SECONDS = 256, 5.0  # replies are handed out after this many, or this long
 _GIVE_UP_AFTER = 20  # rows in a row that failed, with nothing answered in between
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before the second attempt, and at most
 

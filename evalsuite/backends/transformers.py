@@ -166,14 +166,14 @@ def prefix_can_be_shared(loaded: Loaded, requests: Sequence[Request], placeholde
     if not images or len(with_images) < _WORTH_SHARING * len(images):
         return False
     few = Unit(tuple(with_images[:_CHECKED]))
-    whole, apart = prepare(few, loaded.processor, None), prepare(few, loaded.processor, placeholder)
-    if not whole.requests or not set(whole.batch.keys()) <= _PLAIN_INPUTS or not _same_tokens(whole, apart):
+    whole, split = prepare(few, loaded.processor, None), prepare(few, loaded.processor, placeholder)
+    if not whole.requests or not set(whole.batch.keys()) <= _PLAIN_INPUTS or not _same_tokens(whole, split):
         return False
     if any(getattr(layer, "is_sliding", False) for layer in _cache_layers(loaded)):
         return False
     import torch
 
-    plain, shared = first_logits(loaded, whole), first_logits(loaded, apart)
+    plain, shared = first_logits(loaded, whole), first_logits(loaded, split)
     cosine = torch.nn.functional.cosine_similarity(plain, shared, dim=-1)
     return bool((plain.argmax(-1) == shared.argmax(-1)).float().mean() > 0.5 and (cosine > _SAME_COSINE).all())
 
@@ -184,12 +184,12 @@ def _cache_layers(loaded: Loaded) -> list[Any]:
     return list(DynamicCache(config=loaded.model.config).layers)
 
 
-def _same_tokens(whole: Prepared, apart: Prepared) -> bool:
-    assert apart.suffixes is not None
-    prefixes = [ids[mask.bool()].tolist() for ids, mask in _rows(apart)]
+def _same_tokens(whole: Prepared, split: Prepared) -> bool:
+    assert split.suffixes is not None
+    prefixes = [ids[mask.bool()].tolist() for ids, mask in _rows(split)]
     chats = [ids[mask.bool()].tolist() for ids, mask in _rows(whole)]
-    joined = [prefixes[group] + suffix for group, suffix in zip(apart.group, apart.suffixes, strict=True)]
-    return all(apart.suffixes) and joined == chats
+    joined = [prefixes[group] + suffix for group, suffix in zip(split.group, split.suffixes, strict=True)]
+    return all(split.suffixes) and joined == chats
 
 
 def _rows(prepared: Prepared) -> Iterator[tuple[Any, Any]]:

@@ -1,8 +1,8 @@
 """What a metric is: one ``Metric`` object holds everything that the rest of Winnow knows about it.
 
 Scoring, reports, comparisons, slices, ``evalsuite explain`` and the dashboards read these objects (or what
-``scores.json`` and ``predictions.parquet`` carry of them). None of them knows a metric by its name, so a
-new metric is one object in one file, listed in ``evalsuite.metrics.METRICS``.
+``scores.json`` and ``predictions.parquet`` carry of them). None of them knows a metric by its name, so a new
+metric is one object: defined in one of the modules that ``evalsuite.metrics.METRICS`` collects from, it is there.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column(Scores, Quantity):
+class MetricColumn(Scores, Quantity):
     """One metric column of ``predictions.parquet`` and its entry in ``scores.json``.
 
     Attributes:
@@ -205,7 +205,7 @@ class Metric:
     other_tools: tuple[OtherTool, ...] = ()
     modules: tuple[HubModule, ...] = ()
 
-    def columns(self, key: str, answers: Answers, options: MetricOptions) -> list[Column]:
+    def columns(self, key: str, answers: Answers, options: MetricOptions) -> list[MetricColumn]:
         """The metric's columns under the name ``key`` that the task gives it.
 
         Raises:
@@ -221,7 +221,7 @@ class Metric:
                 judged = answered & np.isfinite(scores.per_row)
                 right[judged] = scores.per_row[judged] >= number.right_from
             facts = {**vars(number), "title": number.title + self._label(key)}
-            columns.append(Column(name=key + suffix, right=right, **facts, **vars(scores)))
+            columns.append(MetricColumn(name=key + suffix, right=right, **facts, **vars(scores)))
         return columns
 
     def _label(self, key: str) -> str:
@@ -238,7 +238,7 @@ def mean_scores(values: Sequence[float] | Floats, variant: str, *, binary: bool 
 
 
 def score_each(answers: Answers, score: Callable[[str, Sequence[str]], float]) -> list[float]:
-    """``score`` of every extracted answer against its references; 0 where there is none."""
+    """``score`` of every extracted answer against its references; 0 for a row without an answer."""
     pairs = zip(answers.texts, answers.references, strict=True)
     return [0.0 if text is None else score(text, references) for text, references in pairs]
 

@@ -99,8 +99,8 @@ def mme(
     """
     check_pairs(predictions, references, ("yes", "no"))
     check_pairs(predictions, categories, (*PERCEPTION, *COGNITION))
-    said = {key: parse_yes_no(text, variant=variant) for key, text in predictions.items()}
-    right = {key: float(said[key] == references[key].strip().lower()) for key in said}
+    read = {key: parse_yes_no(text, variant=variant) for key, text in predictions.items()}
+    right = {key: float(read[key] == references[key].strip().lower()) for key in read}
     pairs: dict[tuple[str, str], list[float]] = {}
     for key in predictions:
         if key not in images:
@@ -118,14 +118,14 @@ def mme(
         cognition=sum(subtasks[name].score for name in COGNITION if name in subtasks),
         subtasks=subtasks,
         incomplete=sum(len(scores) != QUESTIONS_PER_IMAGE for scores in pairs.values()),
-        unparsed=sum(answer is None for answer in said.values()),
+        unparsed=sum(answer is None for answer in read.values()),
         per_sample=right,
     )
 
 
 def _score_mme(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
-    said, truth = read_yes_no(answers, options), true_yes_no(answers, "mme")
-    right = np.array([float(a == b) for a, b in zip(said, truth, strict=True)])
+    read, truth = read_yes_no(answers, options), true_yes_no(answers, "mme")
+    right = np.array([float(a == b) for a, b in zip(read, truth, strict=True)])
     subtasks = (*PERCEPTION, *COGNITION)
     place = np.array([_subtask(answers, row, subtasks) for row in range(len(right))])
     # Of every subtask: right rows, rows, images with both questions right, images with both questions.

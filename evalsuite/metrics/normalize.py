@@ -62,7 +62,7 @@ def official(answer: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def evalai(answer: str) -> str:
-    """EvalAI's rule: as ``official``, after lower-casing, dropping ``,`` and ``?`` and setting ``'s`` apart."""
+    """EvalAI's rule: as ``official``, after lower-casing, dropping ``,`` and ``?``, and a blank before ``'s``."""
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     return _words(_punctuation(one_line(text)))
 

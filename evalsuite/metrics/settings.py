@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import model_validator
 
 from evalsuite.metrics import METRICS
-from evalsuite.metrics.base import Answers, Column, MetricOptions
+from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
 from winnow.errors import UserError, did_you_mean
 
 
@@ -41,7 +41,7 @@ class MetricSettings(MetricOptions):
         return self
 
 
-def score(answers: Answers, metrics: Mapping[str, MetricSettings]) -> list[Column]:
+def score(answers: Answers, metrics: Mapping[str, MetricSettings]) -> list[MetricColumn]:
     """All columns of a task, in the order of ``metrics``.
 
     Raises:
@@ -60,11 +60,11 @@ def with_variant(settings: MetricSettings, value: str) -> MetricSettings:
     Raises:
         UserError: no option of the metric has that value.
     """
-    known = {option: values(settings.metric or "", option) for option in METRICS[settings.metric or ""].options}
+    known = {option: option_values(settings.metric or "", option) for option in METRICS[settings.metric or ""].options}
     for option, listed in known.items():
         if value in listed:
             return _changed(settings, option, value)
-    every = [one for listed in known.values() for one in listed]
+    every = [name for listed in known.values() for name in listed]
     raise UserError(f"{settings.metric} has no variant {value!r}; known: {', '.join(every) or 'none'}")
 
 
@@ -75,11 +75,11 @@ def variants_of(settings: MetricSettings) -> list[tuple[str, MetricSettings]]:
         (f"unanimous {value}" if option == "unanimous" else value, _changed(settings, option, value))
         for option in METRICS[metric].options
         if option != "tokenize"
-        for value in values(metric, option)
+        for value in option_values(metric, option)
     ]
 
 
-def values(metric: str, option: str) -> tuple[str, ...]:
+def option_values(metric: str, option: str) -> tuple[str, ...]:
     """What an option of a metric can be."""
     if option == "variant":
         return METRICS[metric].variants

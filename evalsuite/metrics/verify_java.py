@@ -1,4 +1,4 @@
-"""The Java tokeniser of pycocoevalcap beside ours: ``evalsuite verify-java``.
+"""Our tokeniser checked against the Java one of pycocoevalcap: ``evalsuite verify-java``.
 
 Needs Java and ``pip install pycocoevalcap``; nothing else in Winnow does.
 """
@@ -21,8 +21,8 @@ from winnow.progress import track
 from winnow.records import BadRow
 
 _JAR = "stanford-corenlp-3.4.1.jar"
-# The original looks across line breaks; a word that means nothing to it keeps captions apart.
-_APART = "\nzq\n"
+# The original looks across line breaks; a word without meaning to it separates the captions.
+_SEPARATOR = "\nzq\n"
 _BATCH = 50_000
 _WORDS = str.split(r"""
     a the man dog's isn't can't they're I'd've t-shirt black-and-white 3-year-old and/or 24/7 U.S. St. p.m. Mr.
@@ -32,7 +32,7 @@ _WORDS = str.split(r"""
     gonna cannot 5'10" &amp; <br> image_1.jpg 0..n-1 four-o'clock (anti-)war pro- dog-i.e. 0.0s. :o) is?x1
 """)
 _ENDS = (".", "", " .", "!", "?", ",", ";", "...", ":", " ?!", ".)", "'")
-# Line breaks to Java inside a caption would shift every later one.
+# What Java takes for a line break inside a caption would shift all later captions.
 _BREAKS = str.maketrans(dict.fromkeys("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
 
@@ -100,7 +100,7 @@ def java_tokens(captions: Sequence[str], jar: Path) -> list[str]:
     """
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "captions.txt"
-        text = _APART.join(caption.translate(_BREAKS) for caption in captions)
+        text = _SEPARATOR.join(caption.translate(_BREAKS) for caption in captions)
         lines.write_bytes((text + "\n").encode("utf-8", "replace"))
         command = ["java", "-Dfile.encoding=UTF-8", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer"]
         command += ["-preserveLines", "-lowerCase", "-encoding", "UTF-8", str(lines)]
@@ -126,7 +126,7 @@ def compare_with_java(captions: Iterable[str], jar: Path) -> Iterator[TokenDiffe
 
 
 def verify(files: Sequence[Path], generated: int, show: int) -> int:
-    """Compare on the files' captions and on generated ones, print what differs; 1 if anything does.
+    """Compare on the files' captions and on generated ones, print the differences; returns 1 if there are any.
 
     Raises:
         UserError: Java or pycocoevalcap is not there, or a file cannot be read.
@@ -136,7 +136,7 @@ def verify(files: Sequence[Path], generated: int, show: int) -> int:
     captions += generated_captions(generated)
     distinct = list(dict.fromkeys(captions))
     found = list(compare_with_java(distinct, jar))
-    for one in found[:show]:
-        print(f"caption  {one.caption!r}\n  ours   {one.ours!r}\n  java   {one.java!r}")
+    for difference in found[:show]:
+        print(f"caption  {difference.caption!r}\n  ours   {difference.ours!r}\n  java   {difference.java!r}")
     print(f"{len(distinct):,} captions, {len(found):,} differ" + (f", {show} shown" if len(found) > show else ""))
     return int(bool(found))

@@ -76,8 +76,8 @@ def _at_the_start(text: str) -> YesNo | None:
     return "yes" if "yes" in text[:4] else "no" if "no" in text[:4] else None
 
 
-def _the_only(said: set[str]) -> YesNo | None:
-    return _as_yes_no(said.pop()) if len(said) == 1 else None
+def _the_only(words: set[str]) -> YesNo | None:
+    return _as_yes_no(words.pop()) if len(words) == 1 else None
 
 
 def _as_yes_no(text: str) -> YesNo | None:
@@ -119,11 +119,11 @@ def pope(
         UserError: ids differ, there are none, a reference is neither yes nor no, or an unknown variant.
     """
     check_pairs(predictions, references, ("yes", "no"))
-    said = {key: parse_yes_no(text, variant=variant) for key, text in predictions.items()}
+    read = {key: parse_yes_no(text, variant=variant) for key, text in predictions.items()}
     truth = {key: references[key].strip().lower() for key in predictions}
-    right = {key: float(said[key] == truth[key]) for key in said}
-    answered_yes = sum(answer == "yes" for answer in said.values())
-    hits = sum(answer == "yes" == truth[key] for key, answer in said.items())
+    right = {key: float(read[key] == truth[key]) for key in read}
+    answered_yes = sum(answer == "yes" for answer in read.values())
+    hits = sum(answer == "yes" == truth[key] for key, answer in read.items())
     actual = sum(answer == "yes" for answer in truth.values())
     precision, recall, f1 = precision_recall_f1(hits, answered_yes, actual)
     return YesNoScores(
@@ -131,8 +131,8 @@ def pope(
         precision=precision,
         recall=recall,
         f1=f1,
-        yes_ratio=answered_yes / len(said),
-        unparsed=sum(answer is None for answer in said.values()),
+        yes_ratio=answered_yes / len(read),
+        unparsed=sum(answer is None for answer in read.values()),
         per_sample=right,
     )
 
@@ -168,15 +168,15 @@ def true_yes_no(answers: Answers, metric: str) -> list[str]:
 def read_yes_no_row(row: Row, options: MetricOptions, rule: str) -> Reading:
     """One reply as yes or no, against the row's reference."""
     variant: Any = options.variant
-    said = row["extracted"] if variant is None else parse_yes_no(row["raw"] or "", variant=variant)
-    right = said is not None and said.lower() == row["references"][0].strip().lower()
-    return Reading(rule, said, said if right and said else "", float(right))
+    read = row["extracted"] if variant is None else parse_yes_no(row["raw"] or "", variant=variant)
+    right = read is not None and read.lower() == row["references"][0].strip().lower()
+    return Reading(rule, read, read if right and read else "", float(right))
 
 
 def _score_pope(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
-    said, truth = read_yes_no(answers, options), true_yes_no(answers, "pope")
-    right = np.array([float(a == b) for a, b in zip(said, truth, strict=True)])
-    called = np.array([float(answer == "yes") for answer in said])
+    read, truth = read_yes_no(answers, options), true_yes_no(answers, "pope")
+    right = np.array([float(a == b) for a, b in zip(read, truth, strict=True)])
+    called = np.array([float(answer == "yes") for answer in read])
     true = np.array([float(answer == "yes") for answer in truth])
     variant = f"yes is positive, {rule_of(options)}, rows that say neither are wrong"
     found = {
@@ -300,11 +300,11 @@ def unanswerable(predictions: Mapping[str, str], references: Mapping[str, Sequen
         UserError: the ids of predictions and references differ, or there are none.
     """
     check_captions(predictions, references)
-    said = {key: says_unanswerable(text) for key, text in predictions.items()}
+    read = {key: says_unanswerable(text) for key, text in predictions.items()}
     truth = {key: is_unanswerable(references[key]) for key in predictions}
-    hits = sum(said[key] and truth[key] for key in said)
-    precision, recall, f1 = precision_recall_f1(hits, sum(said.values()), sum(truth.values()))
-    return UnanswerableScores(precision, recall, f1, {key: float(said[key] == truth[key]) for key in said})
+    hits = sum(read[key] and truth[key] for key in read)
+    precision, recall, f1 = precision_recall_f1(hits, sum(read.values()), sum(truth.values()))
+    return UnanswerableScores(precision, recall, f1, {key: float(read[key] == truth[key]) for key in read})
 
 
 def says_unanswerable(text: str) -> bool:

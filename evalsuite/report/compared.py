@@ -1,4 +1,4 @@
-"""A comparison as cells, Markdown, LaTeX and JSON; the ranked slices of a run as cells."""
+"""A comparison of runs, and ranked slices, as table cells, Markdown, LaTeX and JSON."""
 
 from __future__ import annotations
 
@@ -57,28 +57,28 @@ def changed_slices(task: Mapping[str, Any]) -> list[list[str]]:
     metric = task["headline"]
     unit = task["metrics"][metric]["unit"]
     found = [
-        (one[metric], f"{column.removeprefix('slice_').replace('_', ' ')} = {value}", one["n"])
+        (entry[metric], f"{column.removeprefix('slice_').replace('_', ' ')} = {value}", entry["n"])
         for column, values in task["slices"].items()
         if len(values) > 1
-        for value, one in values.items()
-        if one[metric]["q"] is not None and one[metric]["q"] < _NOTED_Q
+        for value, entry in values.items()
+        if entry[metric]["q"] is not None and entry[metric]["q"] < _NOTED_Q
     ]
     found.sort(key=lambda entry: -abs(entry[0]["difference"] or 0.0))
     return [
         [
-            name, f"{n:,}", _coverage(one), number(unit, one["a"]), number(unit, one["b"]),
-            number(unit, one["difference"], sign=True), between(unit, one, sign=True), probability(one["q"]),
+            name, f"{n:,}", _coverage(entry), number(unit, entry["a"]), number(unit, entry["b"]),
+            number(unit, entry["difference"], sign=True), between(unit, entry, sign=True), probability(entry["q"]),
         ]
-        for one, name, n in found
+        for entry, name, n in found
     ]  # fmt: skip
 
 
-def slice_cells(one: Mapping[str, Any]) -> list[str]:
-    """One found slice: name, rows, images, error rate, excess errors, interval, q."""
-    interval = "–" if one["low"] is None else f"{one['low']:+.1f} to {one['high']:+.1f}".replace("-", "−")
+def slice_cells(entry: Mapping[str, Any]) -> list[str]:
+    """One slice under ``FOUND_HEADER``."""
+    interval = "–" if entry["low"] is None else f"{entry['low']:+.1f} to {entry['high']:+.1f}".replace("-", "−")
     return [
-        one["name"], f"{one['n']:,}", f"{one['images']:,}", share(one["coverage"]), f"{100 * one['rate']:.1f} %",
-        f"{one['excess']:+.1f}".replace("-", "−"), interval, probability(one["q"]),
+        entry["name"], f"{entry['n']:,}", f"{entry['images']:,}", share(entry["coverage"]),
+        f"{100 * entry['rate']:.1f} %", f"{entry['excess']:+.1f}".replace("-", "−"), interval, probability(entry["q"]),
     ]  # fmt: skip
 
 

@@ -1,7 +1,4 @@
-"""The tables that a person reads when a run is done.
-
-An explanation as tables in the terminal.
-"""
+"""Tables for the terminal: scores, comparisons, slices, tasks and explanations."""
 
 from __future__ import annotations
 
@@ -16,7 +13,8 @@ from rich.text import Text
 
 from evalsuite.analysis.explain import RowExplanation
 from evalsuite.analysis.results import SLICE
-from evalsuite.metrics.base import Row
+from evalsuite.metrics.base import Metric, Row
+from evalsuite.metrics.settings import option_values
 from evalsuite.report.compared import (
     COMPARISON_HEADER,
     FOUND_HEADER,
@@ -35,7 +33,7 @@ from evalsuite.report.sentences import (
     wins_sentence,
 )
 
-# Columns of a comparison that a terminal has room for; rows and coverage are said below.
+# Columns of a comparison that a terminal has room for; a sentence below gives rows and coverage.
 _COMPARED = [
     place for place, (name, _) in enumerate(COMPARISON_HEADER) if name not in ("rows", "coverage", "detectable")
 ]
@@ -93,8 +91,8 @@ def print_slices(found: Mapping[str, Any], top: int, console: Console | None = N
         console.print()
         console.print(Text(slices_sentence(name, task)))
         table = _table("", FOUND_HEADER, left=1)
-        for one in task["slices"][:top]:
-            table.add_row(*(Text(cell) for cell in slice_cells(one)))
+        for entry in task["slices"][:top]:
+            table.add_row(*(Text(cell) for cell in slice_cells(entry)))
         console.print(table)
 
 
@@ -110,6 +108,19 @@ def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> Non
             ", ".join(spec.metrics),
             Text(f"{spec.description}\n{spec.source.location}", style="dim"),
         )
+    console.print(table)
+
+
+def print_metrics(metrics: Mapping[str, Metric], console: Console | None = None) -> None:
+    """Metrics with the variants that a task file or ``evalsuite score --variant`` can name."""
+    console = console or Console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for header in ("metric", "about", "variants"):
+        table.add_column(header)
+    for name, metric in metrics.items():
+        listed = [value for option in metric.options for value in option_values(name, option)]
+        table.add_row(Text(name, style="bold"), Text(metric.about), Text(", ".join(listed), style="dim"))
+    console.print()
     console.print(table)
 
 
@@ -141,9 +152,9 @@ def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] 
             "of answered": number(unit, entry["answered"]),
         }
         if against:
-            one = against["metrics"][metric]
-            cells["baseline"] = number(unit, one["a"])
-            cells["difference"] = Text(number(unit, one["difference"], sign=True), style=_colour(one))
+            compared = against["metrics"][metric]
+            cells["baseline"] = number(unit, compared["a"])
+            cells["difference"] = Text(number(unit, compared["difference"], sign=True), style=_colour(compared))
         table.add_row(entry["title"], *(cells[header] for header in shown))
     metric = task["headline"]
     unit = task["metrics"][metric]["unit"]
@@ -179,10 +190,10 @@ _LONGEST = 400
 def print_explanations(found: Sequence[RowExplanation], console: Console | None = None) -> None:
     """Every explanation, one below the other."""
     console = console or Console()
-    for one in found:
+    for explanation in found:
         console.print()
-        console.print(_facts(one.task, one.row))
-        for metric in one.metrics:
+        console.print(_facts(explanation.task, explanation.row))
+        for metric in explanation.metrics:
             console.print()
             score = "–" if metric.score is None else f"{metric.score:.4g}"
             console.print(Text(f"{metric.name} = {score}", style="bold"), Text(metric.variant, style="dim"))

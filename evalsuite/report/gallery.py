@@ -1,4 +1,4 @@
-"""Which rows are shown as images, and the images as data URIs."""
+"""The rows that a report shows with their images, and those images as data URIs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Card:
 
     Attributes:
         image: data URI of the first image, or None with ``why_not``.
-        shown_score: on the headline metric, '' where a row is simply right or wrong.
+        shown_score: on the headline metric, '' for a metric that only tells right from wrong.
         before: the baseline's answer, where two runs are compared.
     """
 

@@ -1,7 +1,4 @@
-"""The report as one HTML file: no request leaves it, text from data is always escaped.
-
-Intervals as inline SVG. Colours come from the page's style sheet, so they follow light and dark.
-"""
+"""The report as one HTML file: no request leaves it, and text from data is always escaped."""
 
 from __future__ import annotations
 
@@ -139,7 +136,7 @@ def _task(
         "findings": sentences.finding_sentences(entry, scores),
         "finding_rows": finding_rows(entry),
         "slices_sentence": sentences.slices_sentence(name, entry["worst_slices"]),
-        "worst_slices": [slice_cells(one) for one in entry["worst_slices"]["slices"]],
+        "worst_slices": [slice_cells(found) for found in entry["worst_slices"]["slices"]],
         "verdict": sentences.verdict(against, comparison["tests"]) if against else "",
         "wins": sentences.wins_sentence(against) if against else "",
         "intersection": sentences.intersection_sentence(against) if against else "",
@@ -172,7 +169,7 @@ def _slice_plots(task: Mapping[str, Any], against: Mapping[str, Any] | None, hea
         lines = [
             _line(metric["unit"], value, entry[headline], before.get(value, {}).get(headline))
             for value, entry in values.items()
-            for value, one in values.items()
+            for value, entry in values.items()
         ]
         label = column.removeprefix("slice_").replace("_", " ")
         plot = _plot(lines, _top(metric), f"{metric['title']} by {label}")

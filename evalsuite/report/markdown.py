@@ -46,7 +46,7 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
         if worst := task["worst_slices"]["slices"]:
             lines += ["### Where errors gather", "", cell(slices_sentence(name, task["worst_slices"])) + ".", ""]
             lines += [
-                *table(FOUND_HEADER, [slice_cells(one) for one in worst], right=set(range(1, len(FOUND_HEADER)))),
+                *table(FOUND_HEADER, [slice_cells(entry) for entry in worst], right=set(range(1, len(FOUND_HEADER)))),
                 "",
             ]
     if scores["batch_check"]:

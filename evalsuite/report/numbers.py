@@ -1,9 +1,4 @@
-"""Scores as text, in the unit each metric is usually quoted in.
-
-Markdown tables whose cells cannot break them.
-
-Scores as a LaTeX table (package ``booktabs``).
-"""
+"""Scores, shares and p-values as text, and tables of them in Markdown and LaTeX."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Sentences that both reports use.
-
-Scores that are given beside the main one: clean and touched rows, reviewers' corrections.
-"""
+"""Sentences about scores that both reports and the terminal use."""
 
 from __future__ import annotations
 

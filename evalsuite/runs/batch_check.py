@@ -1,4 +1,4 @@
-"""Does the batch size change answers? The same rows one at a time and as the run computes them."""
+"""Whether the batch size changes answers: the same rows one at a time and in the batches of the run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def compare_batches(
         ids: request key → sample id.
     """
     alone = _ask(backend, chosen, 1, "one at a time")
-    pairs = [(ids[one.key], alone[one.key], whole[one.key]) for one in chosen if one.key in alone and one.key in whole]
+    both = [request.key for request in chosen if request.key in alone and request.key in whole]
+    pairs = [(ids[key], alone[key], whole[key]) for key in both]
     answered = [(name, a, b) for name, a, b in pairs if "error" not in (a.finish_reason, b.finish_reason)]
     differ = [(name, a, b) for name, a, b in answered if (a.raw, a.finish_reason) != (b.raw, b.finish_reason)]
     return {
@@ -94,7 +95,6 @@ def ids_of(asked: Sequence[Any]) -> dict[str, str]:
 
 
 def _ask(backend: Backend, requests: Sequence[Request], size: int | None, label: str) -> dict[str, Reply]:
-
     replies: dict[str, Reply] = {}
     with Bar(label, len(requests)) as bar:
         for part in backend.replies(requests, _unknown, size):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.backends import Backend, Render, Reply, Request, no_answer
-from evalsuite.backends.images import ImageFile, identify
+from evalsuite.backends.images import TaskImage, identify
 from evalsuite.store import stored_replies, write_part
 from evalsuite.tasks.extract import STATUSES, Extraction, Status, read_answer
 from evalsuite.tasks.load import Task, TaskRow
@@ -38,14 +38,14 @@ class RowRequest:
     error: str | None
 
 
-def hash_images(task: Task) -> dict[str, ImageFile]:
+def hash_images(task: Task) -> dict[str, TaskImage]:
     """Every image that the task's rows name, by path."""
     paths = list(dict.fromkeys(path for row in task.rows for path in row.images))
     label = f"{task.spec.name}: reading images"
     return {found.path: found for found in track(identify(paths, task.image_root), label, len(paths))}
 
 
-def build_requests(task: Task, images: dict[str, ImageFile], render: Render, identity: str) -> list[RowRequest]:
+def build_requests(task: Task, images: dict[str, TaskImage], render: Render, identity: str) -> list[RowRequest]:
     """Render every row. A row with a missing image, or that the backend refuses to render, is not asked.
 
     Args:
@@ -131,7 +131,7 @@ def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], Status | No
             read_answer(reply.raw, reply.finish_reason, entry.extraction, entry.row.choices)[1]
             for entry in askers.get(reply.key, ())
         ]
-        return next((one for one in found if one != "ok"), "ok" if found else None)
+        return next((other for other in found if other != "ok"), "ok" if found else None)
 
     return status
 

@@ -1,7 +1,4 @@
-"""Two systems on the same rows: is the difference real, and how small a one could have been seen?
-
-Many tests at once: p-values that account for how many were made.
-"""
+"""Two systems on the same rows: whether their difference is real, and adjustment of p-values for many tests."""
 
 from __future__ import annotations
 

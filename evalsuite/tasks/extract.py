@@ -1,4 +1,4 @@
-"""From what a model wrote to the answer that is scored, or to the reason why there is none."""
+"""How a task reads a reply: the answer that is scored, or the reason why there is no answer."""
 
 from __future__ import annotations
 
