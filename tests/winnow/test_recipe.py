@@ -71,7 +71,7 @@ class Outer(StrictModel):
 
 
 def test_a_former_key_is_refused_with_its_present_name():
-    with pytest.raises(UserError, match="r.yaml: key 'part.old_radius' is now called 'radius'"):
+    with pytest.raises(UserError, match=r"r\.yaml: key 'part\.old_radius' is now called 'radius'"):
         parse_recipe({"part": {"old_radius": 3}}, Outer, "r.yaml")
     with pytest.raises(UserError, match="unknown key 'old_radius'"):
         parse_recipe({"old_radius": 3}, Outer, "r.yaml")
