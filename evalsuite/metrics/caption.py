@@ -297,7 +297,7 @@ def _score_rouge_l(answers: Answers, options: MetricOptions) -> dict[str, Scores
 def _score_cider(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
     corpus = build_corpus(*_as_mappings(answers), options.tokenize)
     label = tokenizer_label(options.tokenize)
-    variant = f"CIDEr-D × 10, idf from the references of all {corpus.images:,} rows, {label}"
+    variant = f"CIDEr-D × 10, idf from the references of all {corpus.images:,} rows (in slices too), {label}"
     if corpus.images < FEW_IMAGES:
         variant += "; too few rows for a stable idf"
     return {"": mean_scores(cider_of(corpus), variant)}
