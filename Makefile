@@ -32,11 +32,11 @@ $(VENV)/.installed: pyproject.toml | $(PY)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs]'
 	@touch $@
 
 $(VENV)/.installed-peers: pyproject.toml $(VENV)/.installed-dev
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,peers]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs,peers]'
 	@touch $@
 
 install: $(VENV)/.installed  ## create .venv and install what the stages need
@@ -94,11 +94,14 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts
 test: lint  ## everything that must hold before a commit lands: linters, then the tests
 	$(PY) -m pytest
 
+docs: $(VENV)/.installed-dev  ## build the documentation into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in one run
 	$(PY) -m benchmarks
 
 proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## does curation pay? hours of training, resumable; results in studies/curation_pays/results
-	$(PY) -m studies.curation_pays --readme
+	$(PY) -m studies.curation_pays --docs
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
-	rm -rf data/raw data/models data/curated data/runs data/evals data/cache
+	rm -rf data/raw data/models data/recipes data/curated data/runs data/evals data/cache

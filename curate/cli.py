@@ -110,13 +110,15 @@ def diff(
     Example: curate decide stricter.yaml --into data/curated/stricter, then:
     curate diff data/curated/demo data/curated/stricter
     """
-    from curate.report import diff as comparing
+    from curate.report.console import show_diff
+    from curate.report.diff import as_json as to_json
+    from curate.report.diff import diff as compare
 
-    found = comparing.diff(_folder(a), _folder(b), limit)
+    found = compare(_folder(a), _folder(b), limit)
     if as_json:
-        print(comparing.as_json(found))
+        print(to_json(found))
     else:
-        comparing.show(found)
+        show_diff(found)
 
 
 @app.command()

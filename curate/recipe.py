@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from curate.signals.clip import SHIPPED
-from winnow.recipe import StrictModel, load_recipe
+from winnow.recipe import StrictModel, load_recipe, parse_recipe
+from winnow.run import MANIFEST, read_manifest
 
 # Pillow itself refuses above this; a higher cap of ours would not help.
 _PILLOW_PIXEL_LIMIT = 178_956_970
@@ -428,3 +429,13 @@ def read_recipe(path: Path) -> CurateRecipe:
         UserError: the file cannot be read, a key is unknown or a value does not fit.
     """
     return load_recipe(path, CurateRecipe)
+
+
+def read_finished(folder: Path) -> tuple[CurateRecipe, dict[str, Any]]:
+    """The recipe and the whole manifest of a finished curation.
+
+    Raises:
+        UserError: the folder is not a finished curation, or its recipe is of another version of Winnow.
+    """
+    manifest = read_manifest(folder, finish_with="curate run RECIPE")
+    return parse_recipe(manifest.get("recipe", {}), CurateRecipe, where=f"{folder}/{MANIFEST}"), manifest

@@ -65,7 +65,7 @@ def dashboards(
         hosts.append(address)
     os.environ[DATA_VARIABLE] = str(data.resolve())
     os.environ[HOSTS_VARIABLE] = ",".join(hosts)
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("asgi.py"))]
+    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("server.py"))]
     os.execv(sys.executable, [*command, *_flags(address, port, hosts, browser)])
 
 
@@ -78,7 +78,6 @@ def _flags(address: str, port: int, hosts: list[str], browser: bool) -> list[str
         "server.showEmailPrompt": False,
         "server.enableAgentApi": False,
         "server.fileWatcherType": "none",
-        "server.maxCacheDataSize": "256mb",
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "type" if not _is_local(address) else "full",

@@ -57,8 +57,8 @@ def demo(
     """Run the whole loop offline on a small example.
 
     Writes easy-vqa with known defects, curates it, builds a small vision-language model, trains it with QLoRA,
-    and evaluates it before and after. Takes about 40 minutes on two CPU cores; run it again and it resumes.
-    The recipes it uses are left in OUT/recipes/.
+    and evaluates it before and after. Needs no GPU; run it again and it resumes. The recipes that it uses are
+    left in OUT/recipes/.
 
     Example: winnow demo --images 400 --steps 40 --questions 200
     """

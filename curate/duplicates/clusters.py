@@ -38,7 +38,7 @@ class StarClusters:
 
 
 def build_star_clusters(duplicates: DuplicateIndex, best_first: Indices) -> StarClusters:
-    """Group images.
+    """Give each image the first representative that it is confirmed against, greedily in keep-best order.
 
     Args:
         best_first: the images that take part, in keep-best order, so that a representative is the best of its star;

@@ -33,7 +33,7 @@ _ROW_FAULTS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One class of what is wrong.
+    """One class of problems.
 
     Attributes:
         name: ``bad row``, a fault of rows, or a preflight class.
@@ -50,19 +50,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """The result of inspecting a location.
 
     Attributes:
         also_read: files beside the location, such as VQA's annotations.
-        license: what the file itself says of it, '' for most.
+        license: as the file itself states it, '' for most.
         rows, bad_rows: readable and unreadable rows.
         unanswered: rows without any answer; legal, as in test splits.
         text_only, several_images: rows without an image, rows with more than one.
         votes: fewest and most references of a row.
         images: distinct image paths.
         splits, question_types: name → number of rows.
-        images_checked: how many images were decoded (the same ones every time).
-        row_problems, image_problems: what is wrong, the most frequent first.
+        images_checked: how many images were decoded (the same every time).
+        row_problems, image_problems: the most frequent first.
         examples: the first rows.
     """
 
@@ -98,7 +98,7 @@ class _Problems:
         self._found[key or name] = (count + 1, meaning, examples)
 
     def add_bad_row(self, row: BadRow) -> None:
-        """Bad rows are of one class if their reasons differ in numbers and names only."""
+        """Bad rows are of one class if their reasons differ only in numbers and names."""
         key = f"bad row {_SPECIFIC.sub('…', row.reason)}"
         if key not in self._found and sum(known.startswith("bad row") for known in self._found) >= _BAD_CLASSES:
             key = "bad row"
@@ -120,7 +120,7 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
         check_images: how many distinct images to decode, chosen by digest of their path.
 
     Raises:
-        UserError: nothing there, no known layout, or a broken file.
+        UserError: nothing is there, no layout fits, or a file is broken.
     """
     source = open_source(settings)
     problems = _Problems()
@@ -163,8 +163,8 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
 def _license(location: str) -> str:
     """Name and address in the ``license`` of a document, as VQA's files have it."""
     head = document_head(Path(location)) if Path(location).is_file() else {}
-    said = as_object(head.get("license"))
-    return ", ".join(str(said[key]) for key in ("name", "url") if key in said)
+    found = as_object(head.get("license"))
+    return ", ".join(str(found[key]) for key in ("name", "url") if key in found)
 
 
 def _is_unanswered(sample: Sample) -> bool:

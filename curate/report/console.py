@@ -14,6 +14,7 @@ from rich.text import Text
 from curate.exports.export import Exported
 from curate.readers import LAYOUTS
 from curate.readers.inspect import Inspection
+from curate.report.diff import CurationDiff, Example
 from curate.rules.columns import known_columns
 from curate.rules.explain import RowExplanation
 from curate.workspace import ASSIGNED_SPLIT, Workspace
@@ -21,7 +22,15 @@ from winnow.records import to_record
 from winnow.text import share
 
 _BAR = 24
-_STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
+_STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
+
+
+def _table(*headings: str, numbers: str = "", title: str | None = None) -> Table:
+    """An open table whose long cells wrap; the column ``numbers`` is aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == numbers else "left", overflow="fold")
+    return table
 
 
 def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: Workspace, recipe: str) -> None:
@@ -102,9 +111,7 @@ def show_explanation(found: RowExplanation) -> None:
     for name in ("images", "question", "answer"):
         value = ", ".join(sample[name]) if isinstance(sample[name], list) else sample[name]
         screen.print(f"  {name:<9} {escape(value) or '–'}", highlight=False, style="dim")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "rule", "action", "fires when", "values"):
-        table.add_column(heading, overflow="fold")
+    table = _table("", "rule", "action", "fires when", "values")
     for outcome in found.rules:
         style = _STYLES[outcome.rule.action] if outcome.fired else "dim"
         values = ", ".join(f"{name} = {_shown(value)}" for name, value in outcome.values.items())
@@ -144,6 +151,38 @@ def show_explanation(found: RowExplanation) -> None:
         screen.print(escape(text), highlight=False)
 
 
+def show_diff(found: CurationDiff) -> None:
+    """Print the comparison: totals, rules that changed, one line a transition with examples."""
+    screen = Console()
+    screen.print(
+        f"[bold]{found.changed:,}[/] rows changed, {found.same:,} did not; {found.new:,} new, {found.gone:,} gone"
+        f"  [dim]({escape(found.a)} → {escape(found.b)})[/]",
+        highlight=False,
+    )
+    if found.rules:
+        changes = _table("rule", "was", "now")
+        for change in found.rules:
+            changes.add_row(change.rule, escape(change.was or "–"), escape(change.now or "–"))
+        screen.print()
+        screen.print(changes)
+    if found.transitions:
+        table = _table("rows", "was", "now", "for example", numbers="rows")
+        for way in found.transitions:
+            examples = "; ".join(escape(_example(example)) for example in way.examples)
+            table.add_row(f"{way.rows:,}", _decision(way.was, way.was_by), _decision(way.now, way.now_by), examples)
+        screen.print()
+        screen.print(table)
+
+
+def _decision(decision: str, rule: str | None) -> str:
+    return f"[{_STYLES[decision]}]{decision}[/]" + (f" {escape(rule)}" if rule else "")
+
+
+def _example(example: Example) -> str:
+    values = ", ".join(f"{name} {_shown(value)}" for name, value in example.values.items())
+    return f"{example.sample_id} ({values})" if values else example.sample_id
+
+
 def describe_match(match: dict[str, Any]) -> str:
     """How a row of ``contamination.parquet`` matches, in words."""
     if match["match"] == "question":
@@ -180,9 +219,7 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
     if not (found.row_problems or found.image_problems):
         console.print(f"nothing found ({found.images_checked:,} images decoded)")
         return
-    wrong = Table(box=None, pad_edge=False)
-    for header in ("what", "how many", "meaning", "examples"):
-        wrong.add_column(header, justify="right" if header == "how many" else "left", overflow="fold")
+    wrong = _table("what", "how many", "meaning", "examples", numbers="how many")
     read = found.rows + found.bad_rows
     for problems, total in ((found.row_problems, read), (found.image_problems, found.images_checked)):
         for problem in problems:
@@ -222,9 +259,7 @@ def _counted(names: Mapping[str, int]) -> str:
 
 def sources_table() -> Table:
     """One row a layout: its name, the first line of its module's docstring, an entry of ``sources:``."""
-    table = Table(box=None, pad_edge=False)
-    for header in ("layout", "what it is, and an entry of `sources:`"):
-        table.add_column(header, overflow="fold")
+    table = _table("layout", "what it is, and an entry of `sources:`")
     for name, layout in LAYOUTS.items():
         about = [Text(layout.title), Text(f"- {layout.example}", style="dim")]
         table.add_row(Text(name, style="bold"), Text("\n").join(about))
@@ -247,11 +282,7 @@ def show_export(done: Exported) -> None:
 
 def columns_table() -> Table:
     """Every column that a rule may use: type, source, meaning."""
-    table = Table(
-        box=None, pad_edge=False, header_style="dim", title="Columns that rules may use", title_justify="left"
-    )
-    for heading in ("column", "type", "of", "meaning"):
-        table.add_column(heading, overflow="fold")
+    table = _table("column", "type", "of", "meaning", title="Columns that rules may use")
     for name, column in known_columns().items():
         table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
     return table

@@ -8,17 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from curate.recipe import CurateRecipe, all_rules
+from curate.recipe import all_rules, read_finished
 from curate.workspace import Workspace
-from winnow.recipe import parse_recipe
-from winnow.run import read_manifest
 from winnow.tables import database, parquet
 
-_STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
 # A row's decision with what caused it: the reason of a drop, the first flagging rule of a flag.
 _DECIDED = """
     SELECT position, sample_id, decision,
@@ -130,8 +124,7 @@ def diff(a: Path, b: Path, limit: int = 3) -> CurationDiff:
 
 
 def _rules(folder: Path) -> dict[str, str]:
-    manifest = read_manifest(folder, finish_with="curate run RECIPE")
-    recipe = parse_recipe(manifest.get("recipe", {}), CurateRecipe, where=f"{folder}/manifest.json")
+    recipe, _ = read_finished(folder)
     return {name: f"{rule.action} when {' '.join(rule.when.split())}" for name, rule in all_rules(recipe).items()}
 
 
@@ -160,44 +153,3 @@ def _examples(connection: duckdb.DuckDBPyConnection, way: tuple[Any, ...], limit
 def as_json(found: CurationDiff) -> str:
     """The comparison as indented JSON."""
     return json.dumps(asdict(found), indent=2, ensure_ascii=False)
-
-
-def show(found: CurationDiff) -> None:
-    """Print the comparison: totals, rules that changed, one line a transition with examples."""
-    screen = Console()
-    screen.print(
-        f"[bold]{found.changed:,}[/] rows changed, {found.same:,} did not; {found.new:,} new, {found.gone:,} gone"
-        f"  [dim]({escape(found.a)} → {escape(found.b)})[/]",
-        highlight=False,
-    )
-    if found.rules:
-        changes = Table(box=None, pad_edge=False, header_style="dim")
-        for heading in ("rule", "was", "now"):
-            changes.add_column(heading, overflow="fold")
-        for change in found.rules:
-            changes.add_row(change.rule, escape(change.was or "–"), escape(change.now or "–"))
-        screen.print()
-        screen.print(changes)
-    if found.transitions:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("rows", justify="right")
-        for heading in ("was", "now", "for example"):
-            table.add_column(heading, overflow="fold")
-        for way in found.transitions:
-            examples = "; ".join(escape(_example(example)) for example in way.examples)
-            table.add_row(f"{way.rows:,}", _decision(way.was, way.was_by), _decision(way.now, way.now_by), examples)
-        screen.print()
-        screen.print(table)
-
-
-def _decision(decision: str, rule: str | None) -> str:
-    return f"[{_STYLES[decision]}]{decision}[/]" + (f" {escape(rule)}" if rule else "")
-
-
-def _example(example: Example) -> str:
-    values = ", ".join(f"{name} {_short(value)}" for name, value in example.values.items())
-    return f"{example.sample_id} ({values})" if values else example.sample_id
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -94,9 +94,8 @@ def _chosen(workspace: Workspace, seed: int, rules: list[CheckedRule]) -> dict[s
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    done = connection.execute(query)
-    names = [column[0] for column in done.description or []]
-    return [dict(zip(names, row, strict=True)) for row in done.fetchall()]
+    rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+    return rows
 
 
 def _make_thumbnail(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool:

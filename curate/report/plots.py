@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.recipe import CurateRecipe, all_rules
+from curate.recipe import all_rules, read_finished
 from curate.report.histograms import Cut, Histogram, histograms
 from curate.rules.decide import check_rules
 from curate.workspace import Workspace
 from winnow.files import atomic_path, write_text
 from winnow.progress import Bar
-from winnow.recipe import parse_recipe
-from winnow.run import read_manifest
 
 Chart = dict[str, Any]  # a Vega-Lite specification
 
@@ -223,8 +221,7 @@ def plot(folder: Path) -> list[Path]:
     Raises:
         UserError: the folder is not a finished curation.
     """
-    manifest = read_manifest(folder, finish_with="curate run RECIPE")
-    recipe = parse_recipe(manifest.get("recipe", {}), CurateRecipe, where=f"{folder}/manifest.json")
+    recipe, manifest = read_finished(folder)
     counts = manifest["counts"]
     charts: dict[str, Chart] = {"funnel": funnel(counts)}
     scores = recipe.signals.scores

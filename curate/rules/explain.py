@@ -10,15 +10,13 @@ from typing import Any
 
 import duckdb
 
-from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
+from curate.recipe import DuplicateSettings, all_rules, read_finished
 from curate.rules.columns import create_facts
 from curate.rules.decide import CheckedRule, check_rules, lock
 from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
 from winnow.corrections import Correction, read_corrections
 from winnow.errors import UserError
-from winnow.recipe import parse_recipe
-from winnow.run import read_manifest
 from winnow.tables import database, parquet
 
 _LISTED = 5
@@ -74,8 +72,7 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
     Raises:
         UserError: the folder is unfinished or has no such row (near ids are named).
     """
-    manifest = read_manifest(folder, finish_with="curate run RECIPE")
-    recipe = parse_recipe(manifest["recipe"], CurateRecipe, where=f"{folder}/manifest.json")
+    recipe, _ = read_finished(folder)
     workspace = Workspace(folder)
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     with of_this_version(workspace), database(workspace.work) as connection:

@@ -155,7 +155,7 @@ def test_a_line_cut_off_by_a_power_cut_is_left_out(tmp_path, capsys, cut):
     with (tmp_path / "c" / "ann.jsonl").open("ab") as handle:
         handle.write(torn[:cut])
     assert [one.correction_id for one in read_corrections(tmp_path / "c")] == ["c1"]
-    assert "c/ann.jsonl:2: a line that was cut off" in capsys.readouterr().err
+    assert "c/ann.jsonl:2: this line was cut off" in capsys.readouterr().err
     with (tmp_path / "c" / "ann.jsonl").open("ab") as handle:
         handle.write(b"\n" + torn)
     with pytest.raises(UserError, match=r"c/ann\.jsonl:2: not a correction"):

@@ -86,7 +86,7 @@ def make_dataset(
 def images_are_there(out: Path) -> bool:
     """Whether the image files of a finished folder are all still there."""
     expected = read_manifest(out, finish_with="").get("counts", {}).get("images")
-    return sum(1 for _ in (out / "images").rglob("*.*")) == expected
+    return bool(sum(1 for _ in (out / "images").rglob("*.*")) == expected)
 
 
 def write_test(folder: Path, questions: Sequence[Question], seed: int) -> None:

@@ -114,7 +114,8 @@ def build_model(
     settings = model.generation_config
     settings.eos_token_id, settings.bos_token_id = tokenizer.eos_token_id, tokenizer.bos_token_id
     settings.pad_token_id = tokenizer.pad_token_id
-    return model.bfloat16().eval()
+    model.bfloat16().eval()
+    return model
 
 
 def widen_vocabulary(language: Any, tokens: int) -> None:

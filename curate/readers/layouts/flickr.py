@@ -1,8 +1,8 @@
 """Flickr8k and Flickr30k captions: one row an image, its five captions as references.
 
-Three forms of the same list, told apart by the first line: the token file ``1000092795.jpg#0<tab>caption``;
-a CSV ``image,caption``; ``results.csv`` with ``image_name| comment_number| comment``. In that one a line
-of the published file lacks a bar (``2199200615.jpg| 4   A dog runs …``) and is read all the same. Lists
+Three forms of the same list, recognised by the first line: the token file ``1000092795.jpg#0<tab>caption``;
+a CSV ``image,caption``; ``results.csv`` with ``image_name| comment_number| comment``. One line of the
+published ``results.csv`` lacks a bar (``2199200615.jpg| 4   A dog runs …``) and is read too. Lists
 of a split that lie beside it (``Flickr_8k.trainImages.txt``) are used when the recipe names one.
 Source: https://shannon.cs.illinois.edu/DenotationGraph/.
 """
@@ -107,7 +107,7 @@ def _comma_separated(line: str) -> dict[str, str]:
 
 
 def _wanted(path: Path, split: str) -> Callable[[str], bool]:
-    """Whether an image is of the split, by the list that lies beside the file; all are if there is none."""
+    """Whether an image is of the split, by the list that lies beside the file; without a list all are."""
     name = _LISTS.get(split, split)
     for listed in (path.parent / f"Flickr_8k.{name}Images.txt", path.parent / f"{name}.txt") if name else ():
         if listed.is_file() and listed != path:

@@ -43,7 +43,7 @@ def local_folder(location: str) -> Path | None:
 
 
 def revision(location: str) -> str:
-    """What tells that a dataset has changed: the commit on the hub; '' without a connection."""
+    """The commit on the hub, by which a changed dataset is noticed; '' without a connection."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -103,17 +103,17 @@ def _as_stored(rows: Any) -> Iterable[Mapping[str, Any]]:
             rows = rows.cast_column(name, datasets.Image(decode=False))
         elif isinstance(inner, datasets.Image):
             rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
-    classes = {name: one for name, one in features.items() if isinstance(one, datasets.ClassLabel)}
+    classes = {name: kind for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)}
     return _with_names(rows, classes) if classes else rows
 
 
 def _with_names(
     rows: Iterable[Mapping[str, Any]], classes: Mapping[str, datasets.ClassLabel]
 ) -> Iterator[Mapping[str, Any]]:
-    """Numbers of classes replaced by their names; -1 stands for a hidden one."""
+    """Class numbers replaced by names; -1 stands for a hidden class and stays."""
     for row in rows:
-        known = {name: one for name, one in classes.items() if isinstance(row[name], int) and row[name] >= 0}
-        yield {**row, **{name: one.int2str(row[name]) for name, one in known.items()}}
+        known = {name: kind for name, kind in classes.items() if isinstance(row[name], int) and row[name] >= 0}
+        yield {**row, **{name: kind.int2str(row[name]) for name, kind in known.items()}}
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], location: str, where: str) -> Iterator[RawRow]:
@@ -122,7 +122,7 @@ def _rows(rows: Iterable[Mapping[str, Any]], location: str, where: str) -> Itera
         for number, row in enumerate(rows):
             yield RawRow(dict(row), f"{where}: row {number + 1}", number)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{location}: breaks off ({_sentence(error)}); run again to go on") from error
+        raise UserError(f"{location}: breaks off ({_sentence(error)}); run again to resume") from error
 
 
 def _sentence(error: BaseException) -> str:

@@ -86,7 +86,7 @@ def _texts(folder: Path) -> list[Path]:
 
 
 def _image(folder: Path, text: Path) -> Path:
-    """The image of a text; its most likely name if there is none."""
+    """The image of a text; its most likely name if the file is missing."""
     inner = folder / _IMAGES
     where = inner if inner.is_dir() else text.parent
     options = [where / f"{text.stem}{suffix}" for suffix in _SUFFIXES]

@@ -1,7 +1,7 @@
 """POPE: is there such an object in the image? Yes or no.
 
-JSON lines ``{"question_id", "image", "image_id", "text", "label"}`` (``image_id`` may be absent), one file a
-way of choosing the object: ``coco_pope_random.json``, ``…_popular.json``, ``…_adversarial.json``. Ids count anew
+JSON lines ``{"question_id", "image", "image_id", "text", "label"}`` (``image_id`` may be absent), one file for
+each way of choosing the object: ``coco_pope_random.json``, ``…_popular.json``, ``…_adversarial.json``. Ids start over
 in each file, so the way becomes part of the id and ``meta.category``. The location is a file, or the folder of all
 three. LLaVA's ``llava_pope_test.jsonl`` (``category`` in each row, no label) is read too.
 Source: https://github.com/RUCAIBox/POPE.

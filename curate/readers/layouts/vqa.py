@@ -95,7 +95,7 @@ def questions_of(location: Path) -> Path:
     """The file of questions: the location, or the partner of a location that holds annotations.
 
     Raises:
-        UserError: there is none.
+        UserError: it does not exist.
     """
     head = document_head(location)
     if "questions" in head or "annotations" not in head:
@@ -106,7 +106,7 @@ def questions_of(location: Path) -> Path:
     found = _beside(location, names, "Questions")
     if found is None:
         raise UserError(
-            f"{location}: holds annotations, and {names[0]} is not beside it; give the file of questions as"
+            f"{location}: has annotations, and {names[0]} is not beside it; give the file of questions as"
             " location, and this one as `annotations:`"
         )
     return found

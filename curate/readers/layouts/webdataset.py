@@ -73,7 +73,7 @@ def _columns(key: str, members: Group) -> dict[str, Any]:
     """Columns of one sample, as ``table`` knows them.
 
     Raises:
-        ValueError: a text is not UTF-8, or the JSON is none.
+        ValueError: a text is not UTF-8, or the JSON is not valid.
     """
     columns: dict[str, Any] = {"id": key}
     images = []

@@ -139,7 +139,7 @@ def test_only_new_images_are_searched(tmp_path, monkeypatch):
     assert seen == [(None, 60), (60, 80)]
     os.utime(space.image_parts()[0], (1, 1))
     outputs(space)
-    assert seen[2:] == [(None, 80)], "an old part was written anew"
+    assert seen[2:] == [(None, 80)], "an old part was rewritten"
 
 
 def test_files_that_a_killed_run_left_longer_are_cut(tmp_path):

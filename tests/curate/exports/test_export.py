@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from curate.exports import packed, rows
-from curate.exports.export import export
+from curate.exports.export import FORMATS, export
 from curate.exports.rows import open_curated
 from curate.recipe import FORMAT_NAMES, ExportSettings
 from tests.curate.exports.made import exported, make
@@ -61,6 +61,10 @@ def test_stopped_at_every_write_then_the_same(curated, tmp_path, monkeypatch, to
     assert 2 < stops < 39
     assert whole(folder) == expected
     assert not list(tmp_path.rglob(".*")), "nothing is left of the broken ones"
+
+
+def test_every_format_of_the_recipe_is_written():
+    assert FORMATS.keys() == set(FORMAT_NAMES)
 
 
 def test_done_once_is_done(curated):

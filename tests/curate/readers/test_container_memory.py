@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.readers import open_source
-from curate.readers.images import ImageStore, materialised
+from curate.readers.images import ImageStore, store_images
 from curate.recipe import SourceSettings
 from tests.curate.make_images import write
 from winnow.records import Sample
@@ -66,7 +66,7 @@ def peak_of(path, store):
     tracemalloc.start()
     try:
         rows = 0
-        for row in materialised(source.rows(), ImageStore(store), max_bytes=10**6):
+        for row in store_images(source.rows(), ImageStore(store), max_bytes=10**6):
             assert isinstance(row, Sample)
             rows += 1
         return rows, tracemalloc.get_traced_memory()[1]

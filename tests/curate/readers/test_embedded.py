@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from curate.pipeline import run
 from curate.readers import open_source
-from curate.readers.images import ImageStore, content_path, decoded, is_encoded, materialised, suffix_of
+from curate.readers.images import ImageStore, content_path, decoded, is_encoded, store_images, suffix_of
 from curate.readers.ingest import as_files
 from curate.readers.tables import image_cell
 from curate.recipe import SourceSettings
@@ -160,12 +160,12 @@ def test_a_second_run_writes_no_image_again(tmp_path, monkeypatch):
 def test_caps_and_a_folder_that_cannot_be_written(tmp_path):
     path = content_path(JPEG)
     sample = Sample("1", (path,), (), embedded={path: JPEG})
-    (capped,) = materialised([sample], ImageStore(tmp_path), max_bytes=10)
+    (capped,) = store_images([sample], ImageStore(tmp_path), max_bytes=10)
     assert capped.image[0].startswith("too_large_bytes:")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "images").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
-        list(materialised([sample], ImageStore(tmp_path), max_bytes=10_000_000))
+        list(store_images([sample], ImageStore(tmp_path), max_bytes=10_000_000))
 
 
 def test_a_torn_file_is_written_again(tmp_path):

@@ -9,8 +9,9 @@ from concurrent.futures import wait
 
 import pytest
 
-from curate.readers.http import Journal, RemoteImages, checked_socket, is_public, mirrored
-from curate.readers.images import ImageStore, content_path, materialised
+from curate.readers.address import checked_socket, is_public, mirrored
+from curate.readers.http import FetchLog, RemoteImages
+from curate.readers.images import ImageStore, content_path, store_images
 from curate.recipe import MeasureSettings, RemoteSettings
 from tests.curate.readers.faulty import BIG, ETAG, IMAGES, FaultyServer
 from winnow.errors import UserError
@@ -167,7 +168,7 @@ def test_private_hosts_are_refused_before_anything_is_sent(tmp_path, server, hos
 
 def test_names_and_redirects_are_judged_by_the_address_that_is_connected_to(tmp_path, server, monkeypatch):
     """The first name is public when asked, the one that the redirect leads to is not."""
-    monkeypatch.setattr("curate.readers.http.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("curate.readers.address.is_public", lambda address: address == "127.0.0.1")
     hosts = ("127.0.0.2", "localhost.localdomain.invalid", "169.254.169.254", "0.0.0.0")
     for host in hosts:
         (found,), _ = fetched(tmp_path, [server.url(f"/to/{host}")], allow_private=False, attempts=1)
@@ -229,7 +230,7 @@ def test_a_torn_journal_line_costs_that_line(tmp_path, server):
 
 
 def test_journal_finds_long_and_odd_urls(tmp_path):
-    journal = Journal(tmp_path / "j.jsonl")
+    journal = FetchLog(tmp_path / "j.jsonl")
     urls = ["http://x/" + "a" * 9000, "http://x/ä\udc80\n", "http://x/"]
     for url in urls:
         journal.add({"url": url, "error": "remote_404", "detail": ""})
@@ -246,7 +247,7 @@ def test_rows_keep_their_order_and_their_urls(tmp_path, server):
     settings = RemoteSettings(allow_private=True, backoff=0.01)
     store = ImageStore(tmp_path)
     with RemoteImages(store, settings, MeasureSettings()) as images:
-        rows = list(materialised(iter(samples), store, max_bytes=10**7, fetcher=images))
+        rows = list(store_images(iter(samples), store, max_bytes=10**7, fetcher=images))
     assert [row.id for row in rows] == [sample.id for sample in samples]
     assert rows[0].image == (f"remote_404:{server.url('/status/404')}", "local.png")
     assert rows[0].meta["image_url"] == [server.url("/status/404"), "local.png"]

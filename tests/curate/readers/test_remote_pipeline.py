@@ -25,14 +25,14 @@ def server():
         yield running
 
 
-def dropped(space):
-    lines = map(json.loads, (space.folder / "ledger.jsonl").read_text().splitlines())
+def dropped(workspace):
+    lines = map(json.loads, (workspace.folder / "ledger.jsonl").read_text().splitlines())
     return {line["sample_id"]: json.dumps(line["rules"]) for line in lines}
 
 
-def kept(space):
-    root = Path(read_manifest(space.folder, finish_with="")["image_root"])
-    rows = map(json.loads, (space.folder / "samples.jsonl").read_text().splitlines())
+def kept(workspace):
+    root = Path(read_manifest(workspace.folder, finish_with="")["image_root"])
+    rows = map(json.loads, (workspace.folder / "samples.jsonl").read_text().splitlines())
     return {one["id"]: (root / one["image"]).read_bytes() for one in rows}
 
 
@@ -42,15 +42,15 @@ def test_off_on_and_again(tmp_path, server):
     sources = [{"location": str(tmp_path / "rows.jsonl")}]
     off = run(recipe(tmp_path, sources=sources, rules=RULES), "r.yaml")
     assert not server.asked
-    assert len(dropped(off.space)) == 5
-    assert all("remote_off" in why for why in dropped(off.space).values())
+    assert len(dropped(off.workspace)) == 5
+    assert all("remote_off" in why for why in dropped(off.workspace).values())
 
     wanted = recipe(tmp_path, sources=sources, rules=RULES, remote=REMOTE)
     on = run(wanted, "r.yaml")
-    assert kept(on.space) == {f"set/train/{n}": IMAGES[f"/ok/{n + 1}.jpg"] for n in (0, 1)}
+    assert kept(on.workspace) == {f"set/train/{n}": IMAGES[f"/ok/{n + 1}.jpg"] for n in (0, 1)}
     classes = {"set/train/2": "remote_404", "set/train/3": "remote_not_an_image", "set/train/4": "remote_unavailable"}
-    assert all(kind in dropped(on.space)[name] for name, kind in classes.items())
-    record = json.loads((on.space.folder / "samples.jsonl").read_text().splitlines()[0])
+    assert all(kind in dropped(on.workspace)[name] for name, kind in classes.items())
+    record = json.loads((on.workspace.folder / "samples.jsonl").read_text().splitlines()[0])
     assert record["meta"]["image_url"] == server.url("/ok/1.jpg")
 
     server.asked.clear()
@@ -87,6 +87,6 @@ def test_kill_9_and_the_next_run_fetches_what_is_missing(tmp_path, server):
     server.asked.clear()
     subprocess.run(command, cwd=Path.cwd(), check=True, timeout=300, **quiet)
     assert sum(server.asked.values()) == len(IMAGES) - fetched
-    space = run(recipe(tmp_path, sources=sources, rules=RULES, remote=REMOTE), "r.yaml").space
-    assert list(kept(space).values()) == list(IMAGES.values())
+    workspace = run(recipe(tmp_path, sources=sources, rules=RULES, remote=REMOTE), "r.yaml").workspace
+    assert list(kept(workspace).values()) == list(IMAGES.values())
     assert not list((tmp_path / "out").rglob("*.tmp"))

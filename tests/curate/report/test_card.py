@@ -54,7 +54,7 @@ def test_front_matter_is_what_the_hub_reads(tmp_path):
     assert "not stated |" in text and "cc-by-4.0 |" in text
 
 
-def test_another_licence_measures_nothing_anew(tmp_path, monkeypatch):
+def test_another_licence_measures_nothing_again(tmp_path, monkeypatch):
     make(tmp_path)
     pipeline.run(licensed(tmp_path, "mit"), "recipe.yaml")
     monkeypatch.setattr(pipeline, "measure_text", None)

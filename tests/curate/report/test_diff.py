@@ -37,7 +37,7 @@ def pair(tmp_path_factory):
     return folder
 
 
-def fates(folder):
+def decisions(folder):
     found = {}
     for row in pq.read_table(folder / "decisions.parquet").to_pylist():
         flags = [one["rule"] for one in row["rules"] if one["action"] == "flag"]
@@ -47,7 +47,7 @@ def fates(folder):
 
 
 def test_transitions_are_those_of_a_naive_comparison(pair):
-    was, now = fates(pair / "out"), fates(pair / "stricter")
+    was, now = decisions(pair / "out"), decisions(pair / "stricter")
     expected = Counter((*was[one], *now[one]) for one in was if was[one] != now[one])
     found = diff(pair / "out", pair / "stricter", limit=100)
     assert {(one.was, one.was_by, one.now, one.now_by): one.rows for one in found.transitions} == expected
@@ -99,7 +99,7 @@ def test_branches_measure_nothing(pair, capsys, monkeypatch):
     code, _, err = curate(capsys, monkeypatch, "decide", pair / "stricter.yaml", "--into", pair / "again")
     assert code == 0, err
     assert digests(pair / "again").keys() == digests(pair / "stricter").keys()
-    assert fates(pair / "again") == fates(pair / "stricter")
+    assert decisions(pair / "again") == decisions(pair / "stricter")
 
 
 def test_a_branch_takes_the_place_of_nothing(pair, tmp_path):

@@ -81,7 +81,7 @@ def test_vqa_may_be_given_by_its_annotations_or_with_another_name(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         rows_of(questions, annotations=str(tmp_path / "none.json"))
     assert [row.answers for row in rows_of(questions, annotations="none")] == [()] * 3
-    with pytest.raises(UserError, match="holds annotations"):
+    with pytest.raises(UserError, match="has annotations"):
         rows_of(moved)
 
 
