@@ -101,7 +101,7 @@ bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in on
 	$(PY) -m benchmarks
 
 proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## does curation pay? hours of training, resumable; results in studies/curation_pays/results
-	$(PY) -m studies.curation_pays --readme
+	$(PY) -m studies.curation_pays --docs
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
 	rm -rf data/raw data/models data/recipes data/curated data/runs data/evals data/cache

@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ def bench_imagededup(hashes: np.ndarray, radius: int) -> None:
             return sum(len(near) for near in found.retrieve_results().values()) // 2
 
         pairs, seconds, words = timed(search)
-        ours_pairs, ours, _ = timed(lambda part=part: pairs_within(hashes[:part], radius))
+        ours_pairs, ours, _ = timed(partial(pairs_within, hashes[:part], radius))
         print(
             f"imagededup {method}: {part:,} hashes: {pairs:,} pairs in {words}; pairs_within:"
             f" {len(ours_pairs):,} in {ours:.4f} s: {seconds / ours:,.0f} times as fast",

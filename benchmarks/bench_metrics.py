@@ -16,6 +16,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def peer_scores(predictions: dict[str, str], references: dict[str, list[str]]) -
         tokens, seconds = timed(lambda: (PTBTokenizer().tokenize(gts), PTBTokenizer().tokenize(res)))
         found = {"tokenise": (tokens, seconds)}
         for name, scorer in (("bleu", Bleu(4)), ("rouge_l", Rouge()), ("cider", Cider())):
-            found[name] = timed(lambda scorer=scorer: scorer.compute_score(*tokens))
+            found[name] = timed(partial(scorer.compute_score, *tokens))
     return found
 
 

@@ -17,7 +17,6 @@ import logging
 import random
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,8 +24,7 @@ from typing import Any
 
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests/finetune"))
-from toys import GENERATION, build_processor, llava_config, record, write_rows
+from tests.finetune.toys import GENERATION, build_processor, llava_config, record, write_rows
 
 LORA = 8
 BATCH = 4
@@ -54,13 +52,15 @@ def make_model(folder: Path, width: int) -> Path:
 
 def make_rows(folder: Path, images: int) -> Path:
     """Four questions about each of ``images`` squares."""
-    rng, rows = random.Random(0), []
+    rng = random.Random(0)
+    rows: list[dict[str, Any]] = []
     for number in range(images):
         Image.new("RGB", (64, 64), tuple(rng.randrange(256) for _ in range(3))).save(folder / f"{number}.png")
         for question in range(QUESTIONS):
             words = " ".join(rng.choices(["red", "green", "blue", "square", "is", "what"], k=24))
             rows.append(record(len(rows), f"{number}.png", f"<image>\n{words} {question}?", "a red square"))
-    return write_rows(folder / "rows.jsonl", rows)
+    file: Path = write_rows(folder / "rows.jsonl", rows)
+    return file
 
 
 def recipe_of(model: Path, data: Path, out: Path, steps: int, join_turns: int) -> Any:
@@ -114,7 +114,8 @@ def by_hand(recipe: Any) -> float:
     rows, processor = open_rows(recipe), load_processor(recipe.model)
     checked = preflight(recipe, rows, processor, resume=False)
     schedule = schedule_of(recipe, rows, checked.table, 0, recipe.resolved_stages()[0])
-    loader = DataLoader(schedule, BATCH, collate_fn=Collator(processor, rows.image_root), num_workers=1)  # type: ignore[arg-type]
+    dataset: Any = schedule  # a list is enough
+    loader: Any = DataLoader(dataset, BATCH, collate_fn=Collator(processor, rows.image_root), num_workers=1)
     model = _load_learner(recipe).model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0, fused=True)
@@ -127,7 +128,7 @@ def by_hand(recipe: Any) -> float:
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(**batch, use_cache=False).logits
         wanted = labels[:, 1:] != IGNORED
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1][wanted].float(), labels[:, 1:][wanted])
+        loss: Any = torch.nn.functional.cross_entropy(logits[:, :-1][wanted].float(), labels[:, 1:][wanted])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
@@ -143,7 +144,8 @@ def by_trl(recipe: Any) -> float | None:
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForImageTextToText, AutoProcessor
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     from finetune.data.rows import open_rows
     from finetune.model.load import fastest_attention
@@ -158,16 +160,12 @@ def by_trl(recipe: Any) -> float | None:
         lines.append({"images": [str(rows.image_root / sample.image[0])], "messages": messages})
     stamps: list[float] = []
 
-    class Timed(SFTTrainer):
-        def training_step(self, *inputs: Any, **options: Any) -> Any:
-            stamps.append(time.process_time())
-            return super().training_step(*inputs, **options)
-
+    processors: Any = AutoProcessor  # its methods have no types
     model = AutoModelForImageTextToText.from_pretrained(
         recipe.model, dtype=torch.bfloat16, attn_implementation=fastest_attention(recipe.max_length)
     )
-    trainer = Timed(
-        model=model, processing_class=AutoProcessor.from_pretrained(recipe.model),
+    trainer: Any = SFTTrainer(
+        model=model, processing_class=processors.from_pretrained(recipe.model),
         train_dataset=Dataset.from_list(lines),
         args=SFTConfig(
             output_dir=str(recipe.folder / "trl"), max_steps=recipe.max_steps, per_device_train_batch_size=BATCH,
@@ -179,6 +177,13 @@ def by_trl(recipe: Any) -> float | None:
             r=LORA, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=r".*language_model.*_proj"
         ),
     )  # fmt: skip
+    step = trainer.training_step
+
+    def timed(*inputs: Any, **options: Any) -> Any:
+        stamps.append(time.process_time())
+        return step(*inputs, **options)
+
+    trainer.training_step = timed
     trainer.train()
     return _median(stamps)
 

@@ -3,8 +3,8 @@
     python -m benchmarks.curves_duplicates [--images 150] [--plot FILE.png]
 
 Images of four kinds (tiles of photographs, easy-vqa's drawings, pages of text, filled-in forms), copies of each
-stored anew in seven ways, and all pairs of different images of a kind. The defaults of ``MatchSettings`` are
-chosen from these tables: all copies that were only stored anew are found, and no different images are joined.
+re-encoded or resized in seven ways, and all pairs of different images of a kind. The defaults of ``MatchSettings``
+are chosen from these tables: all copies that were only re-encoded are found, and no different images are joined.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from curate.duplicates.fingerprints import ImageFingerprints, PairDifference, compare
 from curate.recipe import MatchSettings
-from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
+from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
 
 _HASHES = ("phash", "dhash", "both")
 _RADII = (0, 2, 4, 6, 8, 10, 12)
@@ -35,6 +35,10 @@ _CONFIRMED: dict[str, dict[str, float]] = {
 }
 
 
+def _settings(**values: object) -> MatchSettings:
+    return MatchSettings.model_validate(values)
+
+
 @dataclass(frozen=True)
 class Measured:
     """One kind: its images, the copies by name of the alteration, and all pairs of different images."""
@@ -49,20 +53,20 @@ class Measured:
         return float(compare(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
 
     def found(self, settings: MatchSettings) -> float:
-        """Mean recall of what was only stored anew."""
-        return float(np.mean([self.recall(name, settings) for name in STORED_ANEW]))
+        """Mean recall of copies that were only re-encoded."""
+        return float(np.mean([self.recall(name, settings) for name in RE_ENCODED]))
 
     def joined(self, settings: MatchSettings) -> int:
         """Pairs of different images that count as the same."""
-        apart: PairDifference = compare(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
-        return int(apart.confirmed(settings).sum())
+        found: PairDifference = compare(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
+        return int(found.confirmed(settings).sum())
 
 
 def measured(kind: str, count: int) -> Measured:
     """Draw images and copies of one kind, and measure them as ``curate run`` does."""
     images = KINDS[kind](count, np.random.default_rng(0))
-    copies = {name: looks_of([alter(one) for one in images]) for name, alter in {**STORED_ANEW, **EDITED}.items()}
-    originals = looks_of(images)
+    copies = {name: fingerprints_of([alter(one) for one in images]) for name, alter in {**RE_ENCODED, **EDITED}.items()}
+    originals = fingerprints_of(images)
     return Measured(originals, copies, different_pairs(images))
 
 
@@ -73,17 +77,17 @@ def print_tables(kinds: dict[str, Measured]) -> None:
     print(f"{'by hash alone':<44}{heading}")
     for name in _HASHES:
         for radius in _RADII:
-            _print_row(f"{name} within {radius}", kinds, MatchSettings(hash=name, radius=radius, **_BY_HASH_ALONE))
+            _print_row(f"{name} within {radius}", kinds, _settings(hash=name, radius=radius, **_BY_HASH_ALONE))
     print(f"\n{'confirmed with the defaults':<44}{heading}")
     for name in _HASHES:
         for radius in _RADII:
-            _print_row(f"{name} within {radius}", kinds, MatchSettings(hash=name, radius=radius))
+            _print_row(f"{name} within {radius}", kinds, _settings(hash=name, radius=radius))
     print(f"\n{'both hashes within 8, thresholds':<44}{heading}")
     for label, changed in _CONFIRMED.items():
-        _print_row(label, kinds, MatchSettings(**changed))
+        _print_row(label, kinds, _settings(**changed))
     print("\nshare of copies found with the defaults, by alteration\n")
     print(f"{'':<44}{''.join(f'{kind:>30}' for kind in kinds)}")
-    for alteration in (*STORED_ANEW, *EDITED):
+    for alteration in (*RE_ENCODED, *EDITED):
         shares = "".join(f"{one.recall(alteration, MatchSettings()):>30.1%}" for one in kinds.values())
         print(f"{alteration:<44}{shares}")
 
@@ -104,7 +108,7 @@ def plot(kinds: dict[str, Measured], path: Path) -> None:
     for axis, (kind, one) in zip(axes, kinds.items(), strict=True):
         for name in _HASHES:
             for label, changed, style in (("hash alone", _BY_HASH_ALONE, "--"), ("confirmed", {}, "-")):
-                curve = [_point(one, MatchSettings(hash=name, radius=radius, **changed)) for radius in range(15)]
+                curve = [_point(one, _settings(hash=name, radius=radius, **changed)) for radius in range(15)]
                 axis.plot(*zip(*curve, strict=True), style, marker=".", label=f"{name}, {label}")
         axis.set(title=kind, xlabel="recall", xlim=(0.4, 1.02), ylim=(0, 1.05))
     axes[0].set_ylabel("precision")
@@ -116,7 +120,7 @@ def plot(kinds: dict[str, Measured], path: Path) -> None:
 def _point(one: Measured, settings: MatchSettings) -> tuple[float, float]:
     """Recall and precision: of the pairs joined the share that are copies."""
     found = one.found(settings)
-    copies = found * len(STORED_ANEW) * len(one.originals.phash)
+    copies = found * len(RE_ENCODED) * len(one.originals.phash)
     joined = one.joined(settings)
     return found, copies / (copies + joined) if copies + joined else 1.0
 

@@ -1,17 +1,32 @@
-"""One arm: a training of the given budget on one set, scored on the test questions that all arms share."""
+"""Arms of the study: train on one set, evaluate on the test questions that all arms share, and compare.
+
+Intervals are bootstrapped over the two things that another run of the study would draw again: the test images,
+the same for all arms, and the trainings, which differ in their seed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from studies.curation_pays.lab import Lab
+from evalsuite.statistics.resampling import (
+    LEVEL,
+    REPLICATES,
+    Floats,
+    cluster_codes,
+    per_cluster_sums,
+    percentiles,
+    resample,
+)
+from evalsuite.statistics.significance import mcnemar
+from studies.curation_pays.lab import Lab, read_recipe, run_stage
 from studies.curation_pays.sets import TrainingSet
-from studies.curation_pays.stages import recipe_at, run_stage
+from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 
 TRAIN = Path("finetune/recipes/demo.yaml")
@@ -20,7 +35,7 @@ EVALUATE = Path("evalsuite/recipes/demo_tuned.yaml")
 
 @dataclass(frozen=True)
 class Plan:
-    """An arm to be run."""
+    """An arm to run."""
 
     name: str
     data: TrainingSet
@@ -45,28 +60,28 @@ class Arm:
 
 
 def run_arms(plans: Sequence[Plan], lab: Lab) -> list[Arm]:
-    """All of them, in this order; finished ones are read from the cache."""
-    return lab.all("arms", lambda plan: _run_arm(plan, lab), plans)
+    """Run all arms and return them in this order; finished ones come from the cache."""
+    return lab.map("arms", lambda plan: _run_arm(plan, lab), plans)
 
 
 def _run_arm(plan: Plan, lab: Lab) -> Arm:
-    """Train and evaluate unless both are done; a killed arm goes on where it stopped."""
+    """Train and evaluate unless both are done; a killed arm resumes where it stopped."""
     data, settings = plan.data, lab.settings
-    trained = recipe_at(TRAIN) | {
+    trained = read_recipe(TRAIN) | {
         "data": str(data.data),
         "image_root": data.image_root and str(data.image_root),
         "seed": plan.seed,
         "max_steps": settings.training.steps,
         "batch_size": settings.training.batch_size,
         "join_turns": settings.training.join_turns,
-        "max_reject": 1.0,  # uncurated sets hold broken files; what cannot be read is left out, as any trainer must
+        "max_reject": 1.0,  # uncurated sets have broken files; rows that cannot be read are left out
         "save_steps": max(10, settings.training.steps // 4),
     }
     folder = lab.cache / "arms" / f"{plan.name.replace('/', '-')}-{digest_of([trained, data.digest])[:8]}"
     run, scored = folder / "run", folder / "eval"
     recipe = {**trained, "name": folder.name, "out": str(run)}
     run_stage("finetune", "train", recipe, run, inputs=data.digest, threads=lab.threads)
-    evaluated = recipe_at(EVALUATE)
+    evaluated = read_recipe(EVALUATE)
     evaluated["model"] |= {"adapter": str(run / "adapter")}
     unused = {"baseline", "training_set", "corrections", "check_batch"}
     evaluated = {key: value for key, value in evaluated.items() if key not in unused}
@@ -77,9 +92,114 @@ def _run_arm(plan: Plan, lab: Lab) -> Arm:
 
 
 def read_arm(name: str, scored: Path, losses: Path) -> Arm:
-    """What the evaluation folder says."""
+    """Read an arm from its evaluation folder."""
     table = pq.read_table(scored / "predictions.parquet", columns=["sample_id", "images", "accuracy"])
-    ids, images, right = (table[column].to_pylist() for column in table.column_names)
-    return Arm(
-        name, tuple(ids), tuple(one[0] for one in images), np.array([one or 0.0 for one in right], np.float64), losses
-    )
+    ids, images, accuracies = (table[column].to_pylist() for column in table.column_names)
+    right = np.array([value or 0.0 for value in accuracies], np.float64)
+    return Arm(name, tuple(ids), tuple(paths[0] for paths in images), right, losses)
+
+
+class Group:
+    """The arms of one training set, one for each seed.
+
+    Attributes:
+        right: (seeds, n) 1.0 or 0.0 on the rows that are compared.
+        clusters: (n,) code of each row's image: questions about one image are not independent.
+    """
+
+    def __init__(self, arms: Sequence[Arm], without: Collection[str] = ()) -> None:
+        """Take the rows of all arms except those about the images ``without``.
+
+        Raises:
+            UserError: the arms answered different rows.
+        """
+        if any(arm.ids != arms[0].ids for arm in arms):
+            raise UserError(f"{arms[0].name}: its arms answered different test rows; delete their folders")
+        used = np.array([image not in without for image in arms[0].images])
+        self.name = arms[0].name
+        self.right: Floats = np.stack([arm.right[used] for arm in arms])
+        self.clusters = cluster_codes([image for image, kept in zip(arms[0].images, used, strict=True) if kept])
+
+
+def accuracy(group: Group) -> dict[str, Any]:
+    """Mean accuracy over the trainings with its interval, and the accuracy of each training."""
+    low, high = _bounds(np.clip(_drawn([group], lambda means: means[0]), 0, 1))
+    seeds = group.right.mean(1)
+    spread = float(seeds.std(ddof=1)) if len(seeds) > 1 else None
+    return {
+        "accuracy": float(seeds.mean()), "low": low, "high": high,
+        "n": group.right.shape[1], "images": int(group.clusters.max()) + 1,
+        "seeds": [float(value) for value in seeds], "seed_std": spread,
+    }  # fmt: skip
+
+
+def difference(one: Group, other: Group) -> dict[str, Any]:
+    """``other`` minus ``one``, paired by row, and McNemar's exact test for the first training of each."""
+    found = _drawn([one, other], lambda means: means[1] - means[0])
+    low, high = _bounds(found)
+    test = mcnemar(one.right[0], other.right[0])
+    return {
+        "difference": float(other.right.mean() - one.right.mean()), "low": low, "high": high, "p": _p_value(found),
+        "mcnemar_p_first_seed": test.p_exact, "wins": test.only_b, "losses": test.only_a,
+    }  # fmt: skip
+
+
+def won_back(dirty: Group, curated: Group, clean: Group) -> dict[str, Any]:
+    """(curated - dirty) / (clean - dirty), with the interval of the resampled ratio.
+
+    The ratio is only meaningful where the gap differs from zero; ``gap_is_real`` says whether it does.
+    """
+
+    def ratio(means: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((means[1] - means[0]) / (means[2] - means[0]))
+
+    groups = [dirty, curated, clean]
+    low, high = _bounds(_drawn(groups, ratio))
+    gap = difference(dirty, clean)
+    value = float(ratio(np.array([[group.right.mean()] for group in groups]))[0])
+    return {
+        "share": value if np.isfinite(value) else None, "low": low, "high": high,
+        "gap": gap["difference"], "gap_is_real": gap["low"] is not None and gap["low"] > 0,
+    }  # fmt: skip
+
+
+def _drawn(groups: Sequence[Group], estimate: Callable[[Floats], Floats]) -> Floats:
+    """(replicates,) estimates on resampled images and trainings; empty with fewer than two images.
+
+    The mean of k trainings drawn from k varies too little, by a factor of sqrt((k-1)/k); this is corrected.
+
+    Args:
+        estimate: (groups, m) mean accuracies → (m,).
+    """
+    counts = np.array([len(group.right) for group in groups])
+    columns = np.concatenate([group.right for group in groups]).T
+    sums = per_cluster_sums(np.column_stack([columns, np.ones(len(columns))]), groups[0].clusters)
+    generator = np.random.default_rng(1)
+
+    def of_resample(totals: Floats) -> Floats:
+        each = np.split(totals[:, :-1] / totals[:, -1:], np.cumsum(counts)[:-1], axis=1)
+        return estimate(np.array([_trainings_drawn(accuracies, generator) for accuracies in each]))
+
+    return resample(sums, of_resample, 0, REPLICATES)
+
+
+def _trainings_drawn(accuracies: Floats, generator: np.random.Generator) -> Floats:
+    """(m, k) accuracies of k trainings → (m,) means of k of them drawn with replacement."""
+    count, mean = accuracies.shape[1], accuracies.mean(1)
+    if count == 1:
+        return np.asarray(mean)
+    drawn = np.take_along_axis(accuracies, generator.integers(0, count, accuracies.shape), axis=1).mean(1)
+    return np.asarray(mean + np.sqrt(count / (count - 1)) * (drawn - mean))
+
+
+def _bounds(drawn: Floats) -> tuple[float | None, float | None]:
+    return percentiles(drawn, LEVEL)
+
+
+def _p_value(drawn: Floats) -> float | None:
+    """Two-sided, from the share of resamples on either side of zero."""
+    if not len(drawn):
+        return None
+    side = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return float(min(1.0, 2 * (side + 1) / (len(drawn) + 1)))

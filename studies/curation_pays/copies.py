@@ -1,19 +1,18 @@
-"""Images of four kinds and altered copies of them, for measuring what counts as the same image."""
+"""Images of four kinds and altered copies of them, to measure which copies count as the same image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
-import easy_vqa
 import numpy as np
-import skimage
-import sklearn.datasets
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from curate.duplicates.fingerprints import ImageFingerprints
 from curate.signals import measure_pixels
+from winnow.errors import UserError
 
 _SYLLABLES = tuple(first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "on", "er"))
 _PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg")
@@ -22,13 +21,12 @@ _PAGE = (600, 800)
 
 
 def photographs(count: int, rng: np.random.Generator) -> list[Image.Image]:
-    """Tiles of the photographs that scikit-image and scikit-learn ship; no two overlap."""
-    packaged = Path(skimage.__file__).parent / "data"
-    files = [packaged / name for name in (*_PHOTOS, *_TEXTURES)]
-    files += [Path(sklearn.datasets.__file__).parent / "images" / name for name in ("china.jpg", "flower.jpg")]
+    """Tiles, 256×256, of the photographs that scikit-image and scikit-learn ship; no two overlap."""
+    shipped = [_package("skimage") / "data" / name for name in (*_PHOTOS, *_TEXTURES)]
+    shipped += [_package("sklearn") / "datasets/images" / name for name in ("china.jpg", "flower.jpg")]
     tiles = []
-    for file in files:
-        photo = Image.open(file).convert("RGB")
+    for path in shipped:
+        photo = Image.open(path).convert("RGB")
         side = max(96, round(max(photo.size) / 8))
         for left in range(0, photo.width - side + 1, side):
             tiles += [
@@ -37,10 +35,17 @@ def photographs(count: int, rng: np.random.Generator) -> list[Image.Image]:
     return [tiles[k].resize((256, 256)) for k in rng.permutation(len(tiles))[:count]]
 
 
+def _package(name: str) -> Path:
+    """Folder of an installed package, which is not imported: some take seconds."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise UserError(f"{name} is not installed: pip install 'winnow-vlm[demo,dev]'")
+    return Path(spec.origin).parent
+
+
 def drawings(count: int, rng: np.random.Generator) -> list[Image.Image]:
-    """easy-vqa's: one flat shape on a flat ground, 64 pixels; no two are equal."""
-    folder = Path(easy_vqa.__file__).parent / "data/train/images"
-    files = sorted(folder.glob("*.png"))
+    """Images of easy-vqa, 64×64: one flat shape on a flat background; no two are equal."""
+    files = sorted((_package("easy_vqa") / "data/train/images").glob("*.png"))
     images: dict[bytes, Image.Image] = {}
     for k in rng.permutation(len(files)):
         image = Image.open(files[k]).convert("RGB")
@@ -51,12 +56,12 @@ def drawings(count: int, rng: np.random.Generator) -> list[Image.Image]:
 
 
 def pages(count: int, rng: np.random.Generator) -> list[Image.Image]:
-    """Pages of text that all have the same margins, size of type and length."""
+    """Pages of text, all with the same margins, font size and length."""
     return [_page(rng, heading=False, lines=32) for _ in range(count)]
 
 
 def forms(count: int, rng: np.random.Generator) -> list[Image.Image]:
-    """The same printed form, filled in differently: the hardest images to tell apart."""
+    """The same printed form, filled in differently: the images that are hardest to distinguish."""
     blank = _page(np.random.default_rng(1), heading=True, lines=12)
     pen = ImageDraw.Draw(blank)
     for row in range(8):
@@ -128,8 +133,8 @@ def _watermarked(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
 
 
-# The first group is what a radius has to find: the same image, stored in another way.
-STORED_ANEW: dict[str, Callable[[Image.Image], Image.Image]] = {
+# A search for duplicates has to find these: the same image, only stored in another way.
+RE_ENCODED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG, quality 90": _encoded("JPEG", 90),
     "JPEG, quality 60": _encoded("JPEG", 60),
     "JPEG, quality 30": _encoded("JPEG", 30),
@@ -138,6 +143,7 @@ STORED_ANEW: dict[str, Callable[[Image.Image], Image.Image]] = {
     "1.5 times as wide": _resized(1.5),
     "half as wide, JPEG 75": lambda image: _encoded("JPEG", 75)(_resized(0.5)(image)),
 }
+# These change what the image shows; whether they count as the same image is only reported.
 EDITED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "watermark": _watermarked,
     "brightness +10%": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
@@ -145,26 +151,26 @@ EDITED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "cropped by 2%": _cropped(0.01),
     "cropped by 10%": _cropped(0.05),
     "greyscale": lambda image: image.convert("L").convert("RGB"),
-    "turned by 2 degrees": lambda image: image.rotate(2, Image.Resampling.BICUBIC),
-    "turned by 90 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "rotated by 2 degrees": lambda image: image.rotate(2, Image.Resampling.BICUBIC),
+    "rotated by 90 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_90),
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
 }
 
 
-def looks_of(images: list[Image.Image]) -> ImageFingerprints:
+def fingerprints_of(images: list[Image.Image]) -> ImageFingerprints:
     """Hashes, thumbnails and sizes of images, measured as ``curate run`` does."""
-    rows = [measure_pixels(one, ("hashes", "thumbnail")) for one in images]
+    rows = [measure_pixels(image, ("hashes", "thumbnail")) for image in images]
     thumbnails = np.frombuffer(b"".join(row["thumbnail"] for row in rows), np.uint8).reshape(-1, 768)
     phash, dhash = (np.array([row[name] for row in rows], np.uint64) for name in ("phash", "dhash"))
-    return ImageFingerprints.of(phash, dhash, thumbnails, np.array([min(one.size) for one in images]))
+    return ImageFingerprints.of(phash, dhash, thumbnails, np.array([min(image.size) for image in images]))
 
 
 def different_pairs(images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of images that show different things.
+    """Indices (first, second) of all pairs of images that look different.
 
-    Tiles of one black sky are one image: no filter could tell them apart, and none needs to.
+    Two tiles of the same black sky do not: no duplicate search could distinguish them, or needs to.
     """
     first, second = np.triu_indices(len(images), 1)
-    shown = np.stack([np.asarray(one.convert("L").resize((64, 64)), np.int16) for one in images])
+    shown = np.stack([np.asarray(image.convert("L").resize((64, 64)), np.int16) for image in images])
     differ = np.array([np.abs(shown[i] - shown[j]).max() > 40 for i, j in zip(first, second, strict=True)])
     return first[differ], second[differ]

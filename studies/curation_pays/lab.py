@@ -1,17 +1,26 @@
-"""Where a proof runs, and how much of it at a time."""
+"""Where the study runs: its cache, how many stages at a time, and the product's own commands as subprocesses."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from studies.curation_pays.settings import ProofSettings
-from winnow.files import digest_of
+import yaml
+
+from studies.curation_pays.settings import StudySettings
+from winnow.errors import UserError
+from winnow.files import digest_of, write_text
 from winnow.progress import Bar
+from winnow.run import MANIFEST, Stages
+
+_LOG_LINES = 20  # lines of a failed stage's log that the error shows
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,27 +28,27 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Lab:
-    """What every part of a proof is given.
+    """What every part of the study needs.
 
     Attributes:
         cache: folder of sets, trainings and evaluations.
-        jobs: stages at a time; each gets its share of the cores.
+        jobs: stages at a time; they share the cores equally.
     """
 
-    settings: ProofSettings
+    settings: StudySettings
     cache: Path
     jobs: int
 
     @property
     def sets(self) -> Path:
-        """Folder of the training sets; other images or questions get another one."""
+        """Folder of the training sets; its name depends on the images and questions that they have."""
         settings = self.settings
         chosen = [settings.images, settings.kinds, settings.data_seed, settings.strength]
         return self.cache / f"sets-{digest_of(chosen)[:8]}"
 
     @property
     def exam(self) -> Path:
-        """Folder with the task that all arms are asked."""
+        """Folder with the task that every arm is evaluated on."""
         return self.sets / "exam"
 
     @property
@@ -47,27 +56,68 @@ class Lab:
         """CPU threads of one stage."""
         return max(1, len(os.sched_getaffinity(0)) // self.jobs)
 
-    def all(self, label: str, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """``map(work, items)`` under a bar, ``jobs`` at a time; the first error ends it."""
+    def map(self, label: str, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Run ``work`` on all items, ``jobs`` at a time, with a progress bar; the first error stops it."""
         with Bar(label, len(items)) as bar, ThreadPoolExecutor(self.jobs) as pool:
             running = [pool.submit(work, item) for item in items]
-            for one in running:
-                one.add_done_callback(lambda _: bar.advance())
+            for future in running:
+                future.add_done_callback(lambda _: bar.advance())
             try:
                 wait(running, return_when=FIRST_EXCEPTION)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-            failed = (one.exception() for one in running if one.done() and not one.cancelled())
+            failed = (future.exception() for future in running if future.done() and not future.cancelled())
             for error in filter(None, failed):
                 raise error
-            return [one.result() for one in running]
+            return [future.result() for future in running]
 
 
 def default_jobs() -> int:
-    """One stage on a GPU; without one a stage a core, up to four.
+    """One stage on a GPU; without a GPU one per core, at most four.
 
-    Measured on two cores: two trainings with one thread each take as long as one with two.
+    Measured on two cores: two trainings with one thread each take as long as one training with two.
     """
     import torch
 
     return 1 if torch.cuda.is_available() else min(len(os.sched_getaffinity(0)), 4)
+
+
+def run_stage(
+    stage: str, command: str, recipe: dict[str, Any], out: Path, *, inputs: Any = None, threads: int | None = None
+) -> None:
+    """Run for example ``finetune train`` on ``recipe``, unless ``out`` already holds its result.
+
+    Stages run side by side, so the output of each goes into its own log.
+
+    Args:
+        out: the stage's output folder; its recipe and log are written beside it.
+        inputs: what else decides the result, for example digests of what the recipe reads; JSON-able.
+        threads: CPU threads; None leaves the number to the libraries.
+
+    Raises:
+        UserError: the stage failed; the end of its log is part of the message.
+    """
+
+    def call() -> None:
+        path = out.with_name(f"{out.name}.yaml")
+        write_text(path, yaml.safe_dump(recipe, sort_keys=False))
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if threads:
+            environment["OMP_NUM_THREADS"] = str(threads)
+        log = out.with_name(f"{out.name}.log")
+        started = time.monotonic()
+        with log.open("ab") as file:
+            arguments = [sys.executable, "-m", stage, command, str(path)]
+            code = subprocess.run(arguments, env=environment, stdout=file, stderr=file, check=False).returncode
+        if code:
+            end = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:])
+            raise UserError(f"{end}\n`{stage} {command} {path}` failed with exit code {code}; fix it and run again")
+        print(f"{stage} {command} {path}: {time.monotonic() - started:.0f} s", flush=True)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Stages(out.parent).run_if_stale(out.name, [stage, command, recipe, inputs], [out / MANIFEST], call)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A shipped recipe, to be changed where the study differs from it."""
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))

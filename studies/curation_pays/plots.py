@@ -1,4 +1,4 @@
-"""The images of the report."""
+"""The plots of the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, safe for colour-blind readers.
 COLOURS = {"dirty": "#D55E00", "curated": "#0072B2", "clean": "#009E73"}
 _TOOLS = ("#0072B2", "#D55E00", "#E69F00")
 
@@ -29,7 +29,7 @@ def _grid(axis: Axes) -> None:
 
 
 def draw_main(regimes: list[tuple[str, dict[str, Any]]], path: Path) -> None:
-    """A panel a regime: accuracy of each training set with its interval, and each training as a dash."""
+    """One panel per regime: accuracy of each training set with its interval, and each training as a dash."""
     figure, axes = plt.subplots(1, len(regimes), figsize=(3.4 * len(regimes), 3.4), squeeze=False)
     for axis, (label, compared) in zip(axes[0], regimes, strict=True):
         for at, version in enumerate(COLOURS):
@@ -51,7 +51,7 @@ def draw_main(regimes: list[tuple[str, dict[str, Any]]], path: Path) -> None:
 
 
 def draw_sweep(found: dict[str, Any], path: Path) -> None:
-    """A panel a defect: accuracy over its rate."""
+    """One panel per defect: accuracy over its rate."""
     sweep = found["entries"]
     defects = sorted({one["defect"] for one in sweep})
     figure, axes = plt.subplots(1, len(defects), figsize=(2.7 * len(defects), 3.2), sharey=True, squeeze=False)
@@ -71,7 +71,7 @@ def draw_sweep(found: dict[str, Any], path: Path) -> None:
 
 
 def draw_curves(rules: dict[str, Any], path: Path) -> None:
-    """Recall and precision over the threshold, the default drawn in."""
+    """Recall and precision over the threshold, with the default marked."""
     curves = rules["curves"]
     figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.3), sharey=True, squeeze=False)
     for axis, (name, one) in zip(axes[0], curves.items(), strict=True):
@@ -99,7 +99,7 @@ def draw_blur(blur: dict[str, Any], path: Path) -> None:
 
 
 def draw_copies(copies: dict[str, Any], path: Path) -> None:
-    """Copies found, and different pairs joined, over the radius."""
+    """Copies found and pairs of different images joined, over the radius."""
     figure, axes = plt.subplots(2, len(copies), figsize=(3 * len(copies), 5), sharex=True, sharey="row", squeeze=False)
     for (found, joined), (kind, one) in zip(axes.T, copies.items(), strict=True):
         for (tool, rates), colour in zip(sorted(one["tools"].items(), reverse=True), _TOOLS, strict=True):

@@ -1,9 +1,8 @@
-"""The second turn of the loop: a rule on the losses of the first training, and a reviewer who looks at its worst rows.
+"""The second turn of the loop: a rule on the losses of the first training, and a review of the rows of highest loss.
 
-Nothing else is curated here, so that the gain is that of the losses and of the review alone. The reviewer is
-simulated from the truth: a wrong answer is put right, a row whose image is blurred and a row that only contradicts
-another are dropped, everything else looks fine to the eye and is left. The same number of rows, drawn at random, is
-what the choice by loss is compared with.
+Nothing else is curated here, so that the gain comes from the losses and the review alone. The reviewer is simulated
+from the truth: wrong answers are corrected, rows with a blurred image and rows that only contradict another are
+dropped, and the rest is left. The baseline is a review of the same number of rows drawn at random.
 """
 
 from __future__ import annotations
@@ -17,23 +16,22 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from studies.curation_pays.arms import Arm, Plan, run_arms
-from studies.curation_pays.compare import Group, accuracy, difference
+from studies.curation_pays.arms import Arm, Group, Plan, accuracy, difference, run_arms
+from studies.curation_pays.comparison import leaked_images
 from studies.curation_pays.lab import Lab
-from studies.curation_pays.main_study import leaked_images
 from studies.curation_pays.sets import RawSet, TrainingSet, bare_recipe, curate
 from studies.curation_pays.settings import SecondTurn
 from winnow.corrections import Correction
 from winnow.files import digest_of, write_text
 
-_AT = "2026-01-01T00:00:00Z"  # a review is part of a cached result, so its bytes must not depend on the clock
+_AT = "2026-01-01T00:00:00Z"  # fixed: the corrections are part of a cached result
 
 
 def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSet, first: list[Arm]) -> dict[str, Any]:
-    """What a rule on the losses gains, and a review of as many rows chosen by loss and at random.
+    """The gain of a rule on the losses, and of reviewing equally many rows chosen by loss and at random.
 
     Args:
-        raw, first: the set with all defects, and the arms trained on it as it is.
+        raw, first: the set with all defects, and the arms trained on it uncurated.
         curated: the same set curated; only its stored rows are read.
     """
     losses = mean_losses(first[0].losses)
@@ -56,10 +54,10 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
     dirty = Group([first[lab.settings.seeds.index(seed)] for seed in seeds], leaked)
     report: dict[str, Any] = {"dirty": accuracy(dirty), "looked_at": len(worst), "loss_threshold": limit}
     report["rows_with_a_loss"] = len(losses)
-    data = lab.all("sets", lambda name: curate(raw, recipes[name], folder / name / "set"), list(recipes))
+    data = lab.map("sets", lambda name: curate(raw, recipes[name], folder / name / "set"), list(recipes))
     plans = [
-        Plan(f"second-turn/{name}/seed-{seed}", one, seed)
-        for name, one in zip(recipes, data, strict=True)
+        Plan(f"second-turn/{name}/seed-{seed}", training_set, seed)
+        for name, training_set in zip(recipes, data, strict=True)
         for seed in seeds
     ]
     arms = run_arms(plans, lab)
@@ -74,26 +72,26 @@ def run_second_turn(lab: Lab, turn: SecondTurn, raw: RawSet, curated: TrainingSe
                 "gain_per_row_changed": gain["difference"] / max(1, changed[name]),
             }
     report["worst_minus_random"] = difference(groups["reviewed_at_random"], groups["reviewed_worst"])
-    report["loss_rule"]["rows"] = rule_hits(raw, [one for one, loss in losses.items() if loss > limit])
+    report["loss_rule"]["rows"] = rule_hits(raw, [sample_id for sample_id, loss in losses.items() if loss > limit])
     return report
 
 
 def mean_losses(losses: Path) -> dict[str, float]:
-    """Training row → its mean loss over epochs, highest first; equal ones by id."""
+    """Sample id → mean loss over the epochs, highest first, ties by id."""
     table = pq.read_table(losses, columns=["sample_id", "loss"]).group_by("sample_id").aggregate([("loss", "mean")])
     rows = zip(table["sample_id"].to_pylist(), table["loss_mean"].to_pylist(), strict=True)
     return dict(sorted(rows, key=lambda row: (-row[1], row[0])))
 
 
-def rule_hits(raw: RawSet, taken: list[str]) -> dict[str, int]:
-    """How many rows a rule takes, and how many of them have which defect."""
+def rule_hits(raw: RawSet, dropped: list[str]) -> dict[str, int]:
+    """How many rows a rule drops, in all and by defect."""
     defects = {row["sample_id"]: row["defect"] for row in _truth(raw)}
-    found = Counter(defects.get(sample_id, "without_defect") for sample_id in taken)
-    return {"dropped": len(taken), **dict(found.most_common())}
+    found = Counter(defects.get(sample_id, "without_defect") for sample_id in dropped)
+    return {"dropped": len(dropped), **dict(found.most_common())}
 
 
 def review(chosen: list[str], raw: RawSet, curated: TrainingSet) -> list[Correction]:
-    """The lines that a reviewer who sees the truth writes about these rows, as the dashboard would write them."""
+    """Corrections, as the dashboard writes them, of a reviewer who knows the truth about these rows."""
     truth = {row["sample_id"]: row for row in _truth(raw)}
     rows = pq.read_table(curated.data / "samples.parquet", columns=["sample_id", "content_hash"])
     hashes = dict(zip(rows["sample_id"].to_pylist(), rows["content_hash"].to_pylist(), strict=True))

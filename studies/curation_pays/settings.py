@@ -1,4 +1,4 @@
-"""What a proof runs: one strict YAML file."""
+"""Settings of the study: one strict YAML file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from winnow.recipe import StrictModel, load_recipe
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-BROKEN = "corrupt"  # files of all kinds in CORRUPT, in equal parts
+BROKEN = "corrupt"  # stands for all kinds of broken file in CORRUPT, in equal parts
 
 
 class Training(StrictModel):
@@ -21,7 +21,7 @@ class Training(StrictModel):
 
     Attributes:
         steps: optimiser steps.
-        batch_size: conversations a step.
+        batch_size: conversations per step.
         join_turns: questions about one image in one conversation.
     """
 
@@ -31,7 +31,7 @@ class Training(StrictModel):
 
 
 class Regime(StrictModel):
-    """Another training for the main comparison: does it depend on the budget, or on what is trained on?
+    """Another budget and set for the main comparison, to see whether its result depends on them.
 
     Attributes:
         steps, images, kinds: in place of those of the settings.
@@ -45,7 +45,7 @@ class Regime(StrictModel):
 def _known_defect(name: str) -> str:
     known = [*Shares().named(), BROKEN]
     if name not in known:
-        raise ValueError(f"no defect is called {name!r}; there are {', '.join(known)}")
+        raise ValueError(f"no defect is called {name!r}; choose from {', '.join(known)}")
     return name
 
 
@@ -64,11 +64,11 @@ class Sweep(StrictModel):
 
 
 class SecondTurn(StrictModel):
-    """What the losses of the first training are good for.
+    """What a curation gains that uses the losses of the first training.
 
     Attributes:
-        dropped: share of the training rows with a loss that the rule takes out, highest loss first.
-        corrected: rows that the simulated reviewer looks at, and mends from the truth.
+        dropped: share of the training rows that the rule drops, highest loss first.
+        corrected: rows that the simulated reviewer looks at and corrects from the truth.
         seeds: of training, for each arm.
     """
 
@@ -77,20 +77,20 @@ class SecondTurn(StrictModel):
     seeds: list[int] = Field(default=[0], min_length=1)
 
 
-class ProofSettings(StrictModel):
-    """A whole proof.
+class StudySettings(StrictModel):
+    """The whole study.
 
     Attributes:
-        images: train images of the sets that arms are trained on, about as many as the steps get to see, so that
-            copies come twice and a mended row is trained on; null takes all 4,000.
-        kinds: types of question that these sets have; null takes all.
-        asked: types of question that the arms are asked; null takes all.
-        rule_images: train images of the set on which the rules are counted.
-        questions: test questions asked of every arm, the same ones; null asks all 9,673.
+        images: train images of the training sets; null takes all 4,000. About as many as the steps get to see, so
+            that copies are seen twice and corrected rows are trained on.
+        kinds: types of question in these sets; null takes all.
+        asked: types of test question; null takes all.
+        rule_images: train images of the set on which the rules are evaluated.
+        questions: test questions, the same for every arm; null asks all 9,673.
         data_seed: of the injected defects.
         seeds: of training, for the three main arms.
-        strength: factor on the demo's own defect rates in the main comparison.
-        also: the main comparison once more, trained differently.
+        strength: factor on the demo's defect rates in the main comparison.
+        also: the main comparison once more for each of these regimes.
     """
 
     images: Count | None = None
@@ -107,7 +107,7 @@ class ProofSettings(StrictModel):
     second_turn: SecondTurn | None = None
 
     @model_validator(mode="after")
-    def _known_seeds(self) -> ProofSettings:
+    def _known_seeds(self) -> StudySettings:
         for name, part in {"sweep": self.sweep, "second_turn": self.second_turn}.items():
             if part and (unknown := sorted(set(part.seeds) - set(self.seeds))):
                 raise ValueError(f"{name}: seed {unknown[0]} is compared with arms of that seed, but `seeds` lacks it")
@@ -130,6 +130,6 @@ def alone(defect: str, rate: float) -> Shares:
     return Shares.only(**{defect: rate})
 
 
-def read_settings(path: Path) -> ProofSettings:
+def read_settings(path: Path) -> StudySettings:
     """Load and check; UserError says what is wrong with it."""
-    return load_recipe(path, ProofSettings)
+    return load_recipe(path, StudySettings)

@@ -3,8 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies.curation_pays.arms import Arm
-from studies.curation_pays.compare import Group, accuracy, difference, won_back
+from studies.curation_pays.arms import Arm, Group, accuracy, difference, won_back
 from winnow.errors import UserError
 
 

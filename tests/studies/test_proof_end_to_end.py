@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,8 +12,7 @@ import pytest
 import yaml
 
 from studies.curation_pays.__main__ import PARTS
-from studies.curation_pays.report import read_parts, update_readme
-from studies.curation_pays.section import section
+from studies.curation_pays.report import read_parts, update_page
 from tests.loop import REPO
 
 SETTINGS = {
@@ -30,7 +30,7 @@ def project(loop, tmp_path_factory):
     """A folder like the repository's, with the slice's raw data and tiny model."""
     project = tmp_path_factory.mktemp("project")
     (project / "data").mkdir()
-    for name in ("curate", "winnow"):
+    for name in ("curate", "evalsuite", "finetune", "winnow"):
         (project / name).symlink_to(REPO / name)
     for name in ("raw", "models"):
         (project / "data" / name).symlink_to(loop / name)
@@ -38,8 +38,8 @@ def project(loop, tmp_path_factory):
     return project
 
 
-def prove(project, *options):
-    command = [sys.executable, "-m", "studies.curation_pays", "settings.yaml", "--out", "results", *options]
+def prove(project, *options, program=("-m", "studies.curation_pays")):
+    command = [sys.executable, *program, "settings.yaml", "--out", "results", *options]
     return subprocess.run(
         command, cwd=project, capture_output=True, text=True, timeout=900, env={**os.environ, "PYTHONPATH": str(REPO)}
     )
@@ -47,7 +47,8 @@ def prove(project, *options):
 
 @pytest.fixture(scope="module")
 def proof(project):
-    done = prove(project, *(word for part in PARTS if part != "photos" for word in ("--part", part)))
+    parts = (word for part in PARTS if part != "photos" for word in ("--part", part))
+    done = prove(project, *parts, program=(str(REPO / "tests/studies/forked_study.py"),))
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 
@@ -111,14 +112,15 @@ def test_a_second_run_trains_nothing_and_says_the_same(proof):
 
 
 def test_the_section_goes_between_its_marks(proof, tmp_path):
-    text = section(read_parts(proof / "results", PARTS), proof / "results")
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- proof: written by `make proof` -->\nan earlier section\n<!-- /proof -->\nafter\n")
-    update_readme(text, readme)
-    update_readme(text, readme)
-    written = readme.read_text()
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- proof: written by `make proof` -->\nan earlier section\n<!-- /proof -->\nafter\n")
+    for _ in range(2):
+        update_page(read_parts(proof / "results", PARTS), proof / "results", page)
+    written = page.read_text()
     assert written.startswith("before\n") and written.endswith("<!-- /proof -->\nafter\n")
     assert "an earlier section" not in written and written.count("| trained with |") == 1
+    plots = re.findall(r"!\[.*?\]\((.*?)\)", written)
+    assert plots and all((tmp_path / plot).is_file() for plot in plots)
 
 
 def test_an_unknown_part_is_named(project):

@@ -7,18 +7,17 @@ import time
 import pytest
 import yaml
 
-from studies.curation_pays import exam
-from studies.curation_pays.exam import write_exam
+from studies.curation_pays import sets
 from studies.curation_pays.lab import Lab
-from studies.curation_pays.section import chance, gains
-from studies.curation_pays.sets import RawSet
-from studies.curation_pays.settings import ProofSettings
+from studies.curation_pays.report import chance, gains
+from studies.curation_pays.sets import RawSet, write_exam
+from studies.curation_pays.settings import StudySettings
 from tests.loop import REPO
 from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
 from winnow.errors import UserError
 
-SETTINGS = ProofSettings.model_validate({"training": {"steps": 1}, "questions": 40, "asked": ["color", "shape"]})
+SETTINGS = StudySettings.model_validate({"training": {"steps": 1}, "questions": 40, "asked": ["color", "shape"]})
 
 
 def test_results_keep_their_order_and_work_runs_side_by_side(tmp_path):
@@ -28,7 +27,7 @@ def test_results_keep_their_order_and_work_runs_side_by_side(tmp_path):
         together.wait()
         return number * 10
 
-    assert Lab(SETTINGS, tmp_path, 2).all("numbers", work, [1, 2, 3, 4]) == [10, 20, 30, 40]
+    assert Lab(SETTINGS, tmp_path, 2).map("numbers", work, [1, 2, 3, 4]) == [10, 20, 30, 40]
 
 
 def test_the_first_error_ends_it(tmp_path):
@@ -41,7 +40,7 @@ def test_the_first_error_ends_it(tmp_path):
             raise UserError("no such set")
 
     with pytest.raises(UserError, match="no such set"):
-        Lab(SETTINGS, tmp_path, 2).all("numbers", work, list(range(50)))
+        Lab(SETTINGS, tmp_path, 2).map("numbers", work, list(range(50)))
     assert len(begun) < 50
 
 
@@ -61,8 +60,8 @@ def raw(tmp_path_factory):
 
 
 def test_half_of_the_questions_are_about_images_that_can_have_leaked(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(exam, "TEST", raw / "whole/test.jsonl")
-    monkeypatch.setattr(exam, "TASK", REPO / "evalsuite/tasks/easy_vqa.yaml")
+    monkeypatch.setattr(sets, "TEST", raw / "whole/test.jsonl")
+    monkeypatch.setattr(sets, "TASK", REPO / "evalsuite/tasks/easy_vqa.yaml")
     write_exam(RawSet(raw / "few"), SETTINGS, tmp_path / "exam")
     rows = [json.loads(line) for line in (tmp_path / "exam/questions.jsonl").read_text().splitlines()]
     near = {json.loads(line)["id"] for line in (raw / "few/test.jsonl").read_text().splitlines()}

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
+from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
 from studies.curation_pays.photos import RADII, SIGMAS, blur_study, copy_study, our_distances, sharpness
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_our_radius_finds_what_was_stored_anew_and_joins_nothing(kind):
     images = KINDS[kind](8, np.random.default_rng(0))
-    altered = {name: [alter(one) for one in images] for name, alter in {**STORED_ANEW, **EDITED}.items()}
-    looks = {name: looks_of(of_name) for name, of_name in {"originals": images, **altered}.items()}
-    found = our_distances(looks, different_pairs(images))
-    assert found.keys() == {*STORED_ANEW, *EDITED, "different"}
+    altered = {name: [alter(one) for one in images] for name, alter in {**RE_ENCODED, **EDITED}.items()}
+    fingerprints = {name: fingerprints_of(of_name) for name, of_name in {"originals": images, **altered}.items()}
+    found = our_distances(fingerprints, different_pairs(images))
+    assert found.keys() == {*RE_ENCODED, *EDITED, "different"}
     assert (found["JPEG, quality 90"] <= 8).all()
-    assert (found["turned by 90 degrees"] > 8).sum() >= 4
+    assert (found["rotated by 90 degrees"] > 8).sum() >= 4
     assert (found["different"] > 8).all() and len(found["different"]) > 0
 
 
@@ -34,12 +34,12 @@ def test_the_peers_are_asked_about_the_same_copies():
     for one in report.values():
         assert one["tools"].keys() == {"winnow", "imagededup PHash", "imagededup DHash"}
         for tool in one["tools"].values():
-            assert tool["found_by_alteration"].keys() == {*STORED_ANEW, *EDITED}
+            assert tool["found_by_alteration"].keys() == {*RE_ENCODED, *EDITED}
             assert len(tool["found_by_radius"]) == len(RADII)
             assert tool["found_by_radius"] == sorted(tool["found_by_radius"])
             assert tool["joined_by_radius"] == sorted(tool["joined_by_radius"])
             assert tool["found_by_alteration"]["JPEG, quality 90"]["10"] == 1.0
-            assert tool["found_by_alteration"]["turned by 90 degrees"]["4"] < 0.5
+            assert tool["found_by_alteration"]["rotated by 90 degrees"]["4"] < 0.5
 
 
 def test_the_stronger_the_blur_the_better_it_is_found():

@@ -15,7 +15,7 @@ SWEEP = {"defects": ["blurred"], "rates": [0.1]}
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sweep": {**SWEEP, "defects": ["blured"]}}, "no defect is called 'blured'; there are blurred"),
+        ({"sweep": {**SWEEP, "defects": ["blured"]}}, "no defect is called 'blured'; choose from blurred"),
         ({"sweep": {**SWEEP, "seeds": [3]}}, "sweep: seed 3 is compared with arms of that seed"),
         ({"second_turn": {"seeds": [0, 7]}}, "second_turn: seed 7"),
         ({"asked": ["colour"]}, "asked"),

@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from studies.curation_pays.comparison import dropped_rows
 from studies.curation_pays.sets import RawSet, TrainingSet
-from studies.curation_pays.sweep import dropped_rows
 
 
 def test_an_original_is_lost_only_if_its_copy_went_too(tmp_path):

@@ -8,7 +8,7 @@ from curate.duplicates.clusters import build_star_clusters
 from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.duplicates.matching import DuplicateIndex
 from curate.recipe import MatchSettings
-from studies.curation_pays.copies import KINDS, STORED_ANEW, looks_of
+from studies.curation_pays.copies import KINDS, RE_ENCODED, fingerprints_of
 
 SETTINGS = MatchSettings()
 
@@ -23,7 +23,7 @@ def joined(looks):
 @pytest.mark.parametrize(("kind", "by_hash"), [("pages", 1), ("forms", 30), ("drawings", 10), ("photographs", 0)])
 def test_different_images_are_not_joined(kind, by_hash):
     count = 16 if kind in ("pages", "forms") else 80
-    near, same = joined(looks_of(KINDS[kind](count, np.random.default_rng(4))))
+    near, same = joined(fingerprints_of(KINDS[kind](count, np.random.default_rng(4))))
     assert near >= by_hash, "nothing to test: their hashes differ"
     assert same == 0
 
@@ -32,18 +32,18 @@ def test_different_images_are_not_joined(kind, by_hash):
 def test_copies_that_were_stored_again_are_found(kind):
     images = KINDS[kind](6, np.random.default_rng(5))
     own = np.arange(len(images))
-    looks = looks_of(images)
-    for name, alter in STORED_ANEW.items():
+    looks = fingerprints_of(images)
+    for name, alter in RE_ENCODED.items():
         if kind == "drawings" and name in ("JPEG, quality 30", "half as wide, JPEG 75"):
             continue  # of 64 pixels too little is left
-        found = compare(looks, own, looks_of([alter(one) for one in images]), own, SETTINGS).confirmed(SETTINGS)
+        found = compare(looks, own, fingerprints_of([alter(one) for one in images]), own, SETTINGS).confirmed(SETTINGS)
         assert found.all(), name
 
 
 def test_flat_images_of_different_colours():
     """All flat images share two phashes and one dhash."""
     colours = [(r, g, b) for r in (0, 90, 255) for g in (0, 90, 255) for b in (0, 90, 255)]
-    looks = looks_of([Image.new("RGB", (200, 100), colour) for colour in colours])
+    looks = fingerprints_of([Image.new("RGB", (200, 100), colour) for colour in colours])
     near, same = joined(looks)
     assert near == len(colours) * (len(colours) - 1) // 2
     assert same == 0
@@ -56,7 +56,7 @@ def test_line_art():
         image = Image.new("RGB", (512, 512), "white")
         ImageDraw.Draw(image).line((place, 40, 500 - place, 470), "black", 5)
         images.append(image)
-    assert joined(looks_of(images))[1] == 0
+    assert joined(fingerprints_of(images))[1] == 0
 
 
 def test_a_different_word_on_the_same_page():
@@ -66,7 +66,7 @@ def test_a_different_word_on_the_same_page():
         page = KINDS["pages"](1, np.random.default_rng(8))[0]
         ImageDraw.Draw(page).rectangle((60 + 55 * number, 60, 100 + 55 * number, 110), fill="black")
         images.append(page)
-    near, same = joined(looks_of(images))
+    near, same = joined(fingerprints_of(images))
     assert near > 0
     assert same == 0
 

@@ -1,7 +1,7 @@
-"""Every rule against the truth: recall and precision, curves over the threshold, and what justifies the defaults.
+"""Every rule against the truth: recall and precision, and curves over the threshold that justify the defaults.
 
-The images are cut into two halves. A threshold is chosen on one (best F1) and reported on the other, beside the
-default of the demo's recipe.
+The images are split into two halves. A threshold is chosen on one half (best F1) and reported on the other, beside
+the default of the demo's recipe.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from curate.duplicates.fingerprints import ImageFingerprints
-from curate.duplicates.fingerprints import compare as difference
+from curate.duplicates.fingerprints import compare as compare_fingerprints
 from curate.duplicates.hamming import pairs_within
 from curate.recipe import MatchSettings
 from studies.curation_pays.sets import RawSet, TrainingSet
@@ -28,14 +28,15 @@ _POINTS = 120  # of a curve as it is stored
 
 @dataclass(frozen=True)
 class Cases:
-    """What a threshold has to tell apart.
+    """What a threshold has to separate.
 
     Attributes:
-        name, unit: of the signal, and what one case is.
-        value: (n,) the signal; a case is suspected when it is below (``below``) or at most the threshold.
-        positive: (n,) whether it has the defect.
+        name, unit: the signal, and what one case is (image, row, pair of images).
+        value: (n,) the signal; a case is suspected when its value is at most the threshold.
+        positive: (n,) whether the case has the defect.
         half: (n,) 0 where thresholds are chosen, 1 where they are reported.
         default: the recipe's threshold.
+        missed: positives in the reporting half that no threshold can find.
     """
 
     name: str
@@ -44,11 +45,11 @@ class Cases:
     positive: np.ndarray
     half: np.ndarray
     default: float
-    missed: int = 0  # positives that no threshold can find, on the reporting half
+    missed: int = 0
 
 
 def rule_report(raw: RawSet, curated: TrainingSet) -> dict[str, Any]:
-    """Recall and precision of all rules, and a curve for each that has a threshold."""
+    """Recall and precision of all rules, and a curve for each signal with a threshold."""
     whole = compare(curated.data, raw.truth)
     curves = {cases.name: curve(cases) for cases in all_cases(raw, curated)}
     return {"rules": whole["defects"], "curves": curves}
@@ -82,25 +83,25 @@ def _cases(name: str, unit: str, found: list[tuple[float, bool, str]], default: 
 
 
 def original(path: str) -> int:
-    """The package's number of the image that a file shows: ``images/train/dup-12.jpg`` → 12."""
+    """easy-vqa's number of the image in a file: ``images/train/dup-12.jpg`` → 12."""
     return int(Path(path).stem.rpartition("-")[2])
 
 
 def _pairs(connection: duckdb.DuckDBPyConnection, folder: str) -> Cases:
-    """Pairs of train images whose thumbnails agree, by the smaller distance of their two hashes."""
+    """Pairs of train images with matching thumbnails, by the smaller distance of their two hashes."""
     images = connection.execute(
         f"""SELECT path, phash, dhash, thumbnail, least(width, height) FROM '{folder}/signals/part-*.parquet'
         WHERE phash IS NOT NULL AND path NOT LIKE '%leak-%' ORDER BY path"""
     ).fetchall()
     paths, phash, dhash, thumbnails, sides = zip(*images, strict=True)
     hashes = (np.array(phash, np.uint64), np.array(dhash, np.uint64))
-    pixels = np.frombuffer(b"".join(bytes(one) for one in thumbnails), np.uint8).reshape(len(paths), -1)
-    looks = ImageFingerprints.of(*hashes, pixels, np.array(sides))
+    pixels = np.frombuffer(b"".join(map(bytes, thumbnails)), np.uint8).reshape(len(paths), -1)
+    fingerprints = ImageFingerprints.of(*hashes, pixels, np.array(sides))
     widest = MatchSettings(radius=16)
-    near = np.unique(np.concatenate([pairs_within(one, 16) for one in hashes]), axis=0)
-    confirmed = difference(looks, near[:, 0], looks, near[:, 1], widest).confirmed(widest)
+    near = np.unique(np.concatenate([pairs_within(hash_, 16) for hash_ in hashes]), axis=0)
+    confirmed = compare_fingerprints(fingerprints, near[:, 0], fingerprints, near[:, 1], widest).confirmed(widest)
     near = near[confirmed]
-    distance = np.min([np.bitwise_count(one[near[:, 0]] ^ one[near[:, 1]]) for one in hashes], axis=0)
+    distance = np.min([np.bitwise_count(hash_[near[:, 0]] ^ hash_[near[:, 1]]) for hash_ in hashes], axis=0)
     packaged = image_paths("train")
     same: dict[int, bytes] = {number: packaged[number].read_bytes() for number in {original(path) for path in paths}}
     first, second = ([original(paths[k]) for k in column] for column in near.T)
@@ -123,9 +124,9 @@ def curve(cases: Cases) -> dict[str, Any]:
         "unit": cases.unit,
         "cases": int(reported.sum()),
         "positives": int(cases.positive[reported].sum()) + cases.missed,
-        "threshold": [float(one) for one in thresholds[shown]],
-        "recall": [float(one) for one in recall[shown]],
-        "precision": [float(one) for one in precision[shown]],
+        "threshold": thresholds[shown].tolist(),
+        "recall": recall[shown].tolist(),
+        "precision": precision[shown].tolist(),
         "chosen": _at(cases, chosen),
         "default": _at(cases, cases.default),
     }
@@ -135,7 +136,7 @@ def curve(cases: Cases) -> dict[str, Any]:
 
 
 def _points(cases: Cases, half: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thresholds in ascending order, with the recall and precision of suspecting everything up to each."""
+    """Thresholds in ascending order, with recall and precision when everything up to each is suspected."""
     used = cases.half == half
     order = np.argsort(cases.value[used], kind="stable")
     value, positive = cases.value[used][order], cases.positive[used][order]
@@ -146,7 +147,7 @@ def _points(cases: Cases, half: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _best(thresholds: np.ndarray, recall: np.ndarray, precision: np.ndarray) -> float:
-    """The threshold of the best F1, moved half way to the next value so that it lies between the cases."""
+    """The threshold of the best F1, moved halfway to the next value so that it lies between two cases."""
     f1 = 2 * recall * precision / np.maximum(recall + precision, 1e-12)
     at = int(np.argmax(f1))
     return float(thresholds[at : at + 2].mean())
