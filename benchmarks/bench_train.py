@@ -17,7 +17,6 @@ import logging
 import random
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,8 +24,7 @@ from typing import Any
 
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests/finetune"))
-from toys import GENERATION, build_processor, llava_config, record, write_rows
+from tests.finetune.toys import GENERATION, build_processor, llava_config, record, write_rows
 
 LORA = 8
 BATCH = 4

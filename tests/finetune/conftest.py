@@ -9,7 +9,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 from PIL import Image
-from toys import COLOURS, build_processor, llava_config, record, write_rows
+
+from tests.finetune.toys import COLOURS, build_processor, llava_config, record, write_rows
 
 
 @pytest.fixture(scope="session")

@@ -58,10 +58,9 @@ def test_two_processes_equal_one(recipe_of, toy_data, tmp_path):
 
 def test_a_text_batch_gets_a_blank_image(processor, tiny_model, tmp_path):
     """One more row, no label: the vision tower runs, the loss is the same."""
-    from test_finetune_chat import conversation
-
     from finetune.data.collate import OURS
     from finetune.model.load import load_base
+    from tests.finetune.data.test_chat import conversation
 
     talks = [conversation(("red?", "yes")), conversation(("blue square?", "no"))]
     plain, filled = Collator(processor, tmp_path)(talks), Collator(processor, tmp_path, always_image=True)(talks)

@@ -6,12 +6,12 @@ import re
 
 import pytest
 import torch
-from toys import llava_config
 
 from finetune.model.adapter import build_learner, load_weights, set_trained
 from finetune.model.load import anatomy_of, load_base
 from finetune.model.parts import find_parts, lora_targets
 from finetune.training.trainer import only_positions
+from tests.finetune.toys import llava_config
 from winnow.errors import UserError
 
 
@@ -200,9 +200,9 @@ def test_the_whole_decoder(adapted, recipe_of):
 @pytest.fixture
 def batch(processor, tmp_path):
     from PIL import Image
-    from test_finetune_chat import conversation
 
     from finetune.data.collate import Collator
+    from tests.finetune.data.test_chat import conversation
 
     Image.new("RGB", (16, 16), (250, 0, 0)).save(tmp_path / "a.png")
     talks = [conversation(("red?", "yes"), ("blue?", "no"), images=("a.png",)), conversation(("red?", "no"))]

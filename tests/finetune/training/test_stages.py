@@ -7,13 +7,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from toys import record, write_rows
 
 from finetune.data.rows import open_rows
 from finetune.data.schedule import Pool, Schedule, Table
 from finetune.recipe import TrainRecipe
 from finetune.training.plan import schedule_of
 from finetune.training.run import train
+from tests.finetune.toys import record, write_rows
 from winnow.errors import UserError
 
 

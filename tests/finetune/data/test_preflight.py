@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toys import build_processor, record, write_rows
 
 from finetune.data.chat import join
 from finetune.data.collate import Collator
 from finetune.data.preflight import check_rows
 from finetune.data.rows import open_rows
 from finetune.recipe import TrainRecipe
+from tests.finetune.toys import build_processor, record, write_rows
 from winnow.errors import UserError
 
 

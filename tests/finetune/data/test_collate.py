@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import families
 import pytest
 import torch
 from PIL import Image
-from test_finetune_chat import NO_STOP, conversation
-from toys import build_processor
 
 from finetune.data.chat import plain
 from finetune.data.collate import Collator, check_masks
+from tests.finetune import families
+from tests.finetune.data.test_chat import NO_STOP, conversation
+from tests.finetune.toys import build_processor
 from winnow.errors import UserError
 
 
@@ -125,11 +125,10 @@ def test_paligemma_by_suffix(root):
 def test_paligemma_takes_single_questions_only(root, tmp_path):
     import json
 
-    from toys import record, write_rows
-
     from finetune.data.preflight import check_rows
     from finetune.data.rows import open_rows
     from finetune.recipe import TrainRecipe
+    from tests.finetune.toys import record, write_rows
 
     long = record(1, "a.png", "q", "a")
     long["conversations"] *= 2

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import CHATML, build_processor
 
 from finetune.data import chat
 from finetune.data.chat import Conversation
+from tests.finetune.toys import CHATML, build_processor
 from winnow.errors import UserError
 from winnow.records import Turn
 

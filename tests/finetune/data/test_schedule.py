@@ -6,12 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from toys import record, write_rows
 
 from finetune.data.chat import can_join, join
 from finetune.data.rows import matches, open_rows
 from finetune.data.schedule import Pool, Schedule, Table
 from finetune.recipe import TrainRecipe
+from tests.finetune.toys import record, write_rows
 from winnow.records import from_record
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import models
 import pytest
 
 from finetune.recipe import load
 from finetune.training.run import dry_run
+from tests.finetune import models
 from winnow.errors import UserError
 
 RECIPES = sorted(path for path in Path("finetune/recipes").glob("*.yaml") if path.stem != "demo")
