@@ -61,13 +61,13 @@ def make_rows(folder: Path, images: int) -> Path:
     return write_rows(folder / "rows.jsonl", rows)
 
 
-def recipe_of(model: Path, data: Path, out: Path, steps: int, join_turns: int) -> Any:
+def recipe_of(model: Path, data: Path, out: Path, steps: int, questions_per_image: int) -> Any:
     from finetune.recipe import TrainRecipe
 
     return TrainRecipe(
         name="bench", out=out, model=str(model), data=data, quantization="none", lora_rank=LORA, lora_dropout=0.0,
-        projector=False, batch_size=BATCH, join_turns=join_turns, learning_rate=RATE, scheduler="constant", warmup=0,
-        max_steps=steps, num_workers=1, save_steps=10**6, max_length=512,
+        projector=False, batch_size=BATCH, questions_per_image=questions_per_image, learning_rate=RATE,
+        scheduler="constant", warmup=0, max_steps=steps, num_workers=1, save_steps=10**6, max_length=512,
     )  # fmt: skip
 
 

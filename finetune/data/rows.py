@@ -204,8 +204,8 @@ def open_sets(data: Mapping[str, Path], image_root: Path | None) -> Rows:
     return Rows(tuple(sets), common, starts)
 
 
-def matches(sample: Sample, data: str, where: Mapping[str, str | list[str]]) -> bool:
-    """Whether every field of ``where`` has one of its allowed values.
+def matches(sample: Sample, data: str, conditions: Mapping[str, str | list[str]]) -> bool:
+    """Whether the sample passes a stage's ``filter``: every field has an allowed value.
 
     Args:
         data: name of the data set that the sample belongs to.
@@ -213,7 +213,7 @@ def matches(sample: Sample, data: str, where: Mapping[str, str | list[str]]) -> 
     Raises:
         UserError: a field that is not ``id``, ``source``, ``split``, ``data`` or ``meta.<key>``.
     """
-    for field, allowed in where.items():
+    for field, allowed in conditions.items():
         if field in ("id", "source", "split"):
             value = getattr(sample, field)
         elif field == "data":
@@ -221,7 +221,7 @@ def matches(sample: Sample, data: str, where: Mapping[str, str | list[str]]) -> 
         elif field.startswith("meta."):
             value = sample.meta.get(field.removeprefix("meta."))
         else:
-            raise UserError(f"where: unknown field {field!r}; known: id, source, split, data, meta.<key>")
+            raise UserError(f"filter: unknown field {field!r}; known: id, source, split, data, meta.<key>")
         if str(value) not in ([allowed] if isinstance(allowed, str) else allowed):
             return False
     return True

@@ -70,7 +70,7 @@ class Schedule:
     """
 
     def __init__(
-        self, rows: Rows, pools: Sequence[Pool], *, seed: int, stage: int, join_turns: int, batch_size: int,
+        self, rows: Rows, pools: Sequence[Pool], *, seed: int, stage: int, questions_per_image: int, batch_size: int,
         max_length: int, sample_answers: bool,
     ) -> None:  # fmt: skip
         self.rows, self.seed, self.stage = rows, seed, stage
@@ -85,7 +85,7 @@ class Schedule:
         text = (table.tokens - table.image_tokens)[order]
         image = table.image_tokens[order][self.starts]
         room = (max_length - image) // np.maximum(np.maximum.reduceat(text, self.starts), 1)
-        self.chunks = -(-count // np.clip(room, 1, join_turns))
+        self.chunks = -(-count // np.clip(room, 1, questions_per_image))
         self.group_of = np.repeat(np.arange(len(self.starts)), self.chunks)
         self.chunk_of = np.concatenate([np.arange(chunks) for chunks in self.chunks])
         self.size_of = (image + np.add.reduceat(text, self.starts) / self.chunks)[self.group_of]

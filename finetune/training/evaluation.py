@@ -71,7 +71,7 @@ def evaluation_sets(recipe: TrainRecipe, processor: Any, collator: Collator, fol
             rejects=folder / f"rejects-{name}.jsonl",
         )  # fmt: skip
         schedule = Schedule(
-            rows, [Pool(checked.table)], seed=recipe.seed, stage=0, join_turns=1, batch_size=recipe.batch_size,
+            rows, [Pool(checked.table)], seed=recipe.seed, stage=0, questions_per_image=1, batch_size=recipe.batch_size,
             max_length=recipe.max_length, sample_answers=False,
         )  # fmt: skip
         own = Collator(processor, rows.image_root, recipe.max_pixels, collator.always_image)

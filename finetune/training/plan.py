@@ -107,7 +107,7 @@ def schedule_of(recipe: TrainRecipe, rows: Rows, table: Table, number: int, stag
     """The conversations of a stage, in training order.
 
     Raises:
-        UserError: the stage's ``where``, ``mix`` or ``replay`` leaves no rows.
+        UserError: the stage's ``filter``, ``weights`` or ``replay`` leaves no rows.
     """
     pools = _stage_pools(recipe, rows, table, stage)
     if stage.replay:
@@ -122,8 +122,8 @@ def schedule_of(recipe: TrainRecipe, rows: Rows, table: Table, number: int, stag
             raise UserError(f"stage {stage.name!r}: replay: every row of the earlier stages is in this stage already")
         pools.append(Pool(table.select(np.isin(table.row, replayed)), replay=stage.replay))
     schedule = Schedule(
-        rows, pools, seed=recipe.seed, stage=number, join_turns=stage.join_turns, batch_size=stage.batch_size,
-        max_length=recipe.max_length, sample_answers=recipe.answers == "sampled",
+        rows, pools, seed=recipe.seed, stage=number, questions_per_image=stage.questions_per_image,
+        batch_size=stage.batch_size, max_length=recipe.max_length, sample_answers=recipe.answers == "sampled",
     )  # fmt: skip
     by_epochs = max(1, round(stage.epochs * schedule.per_epoch))
     schedule.length = stage.max_steps * per_step(stage) if stage.max_steps else by_epochs
@@ -131,25 +131,25 @@ def schedule_of(recipe: TrainRecipe, rows: Rows, table: Table, number: int, stag
 
 
 def _stage_pools(recipe: TrainRecipe, rows: Rows, table: Table, stage: ResolvedStage) -> list[Pool]:
-    """A stage's own rows: those of ``where``, balanced, one pool for each name of ``mix``."""
-    if stage.where:
-        chosen = [matches(rows[row], rows.set_of(row), stage.where) for row in table.row.tolist()]
+    """A stage's own rows: those that pass ``filter``, balanced; one pool for each name of ``weights``."""
+    if stage.filter:
+        chosen = [matches(rows[row], rows.set_of(row), stage.filter) for row in table.row.tolist()]
         table = table.select(np.array(chosen, dtype=bool))
     if not len(table.row):
-        raise UserError(f"stage {stage.name!r}: no row matches where: {stage.where}")
+        raise UserError(f"stage {stage.name!r}: no row matches filter: {stage.filter}")
     if stage.balance_answers:
         table = table.select(balanced(rows, table.row, recipe.seed))
-    if not stage.mix:
+    if not stage.weights:
         return [Pool(table)]
     sets = [part.name for part in rows.sets]
     names = np.array(
-        [name if (name := rows.set_of(row)) in stage.mix else rows[row].source for row in table.row.tolist()]
+        [name if (name := rows.set_of(row)) in stage.weights else rows[row].source for row in table.row.tolist()]
     )
-    for name in stage.mix:
+    for name in stage.weights:
         if not (names == name).any():
             known = sorted({*filter(None, sets), *names.tolist()})
-            raise UserError(f"stage {stage.name!r}: mix: no row of {name!r}; known data sets and sources: {known}")
-    return [Pool(table.select(names == name), weight) for name, weight in stage.mix.items()]
+            raise UserError(f"stage {stage.name!r}: weights: no row of {name!r}; known data sets and sources: {known}")
+    return [Pool(table.select(names == name), weight) for name, weight in stage.weights.items()]
 
 
 def per_step(stage: ResolvedStage) -> int:

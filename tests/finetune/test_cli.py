@@ -52,7 +52,7 @@ def test_preview(recipe_of, tmp_path, capsys):
     from finetune.report.preview import preview
 
     page = tmp_path / "page.html"
-    recipe = recipe_of(join_turns=3)
+    recipe = recipe_of(questions_per_image=3)
     preview(recipe, per_source=1, page=page, rejects=tmp_path / "rejects.jsonl")
     printed = capsys.readouterr().out
     assert "<image>×5" in printed and "stop token: yes" in printed

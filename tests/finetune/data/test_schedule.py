@@ -40,7 +40,14 @@ def setting(tmp_path):
 
 def schedule(setting, **changes):
     rows, table, _ = setting
-    options = {"seed": 1, "stage": 0, "join_turns": 3, "batch_size": 2, "max_length": 1000, "sample_answers": False}
+    options = {
+        "seed": 1,
+        "stage": 0,
+        "questions_per_image": 3,
+        "batch_size": 2,
+        "max_length": 1000,
+        "sample_answers": False,
+    }
     return Schedule(rows, changes.pop("pools", [Pool(table)]), **{**options, **changes})
 
 
@@ -68,7 +75,7 @@ def test_epochs_differ_and_seeds_repeat(setting):
 
 def test_no_conversation_outgrows_max_length(setting):
     _, table, _ = setting
-    made = schedule(setting, join_turns=7, max_length=75)
+    made = schedule(setting, questions_per_image=7, max_length=75)
     text = dict(zip(table.row.tolist(), (table.tokens - table.image_tokens).tolist(), strict=True))
     sizes = [10 + sum(text[row] for row in made[i].rows) for i in range(len(made))]
     assert max(sizes) <= 75
@@ -77,7 +84,7 @@ def test_no_conversation_outgrows_max_length(setting):
 
 def test_batches_hold_similar_lengths(setting):
     """Against the same batches without grouping, less padding is needed."""
-    made = schedule(setting, join_turns=7)
+    made = schedule(setting, questions_per_image=7)
     sizes = np.array([len(made[i].rows) for i in range(len(made))])
     spread = lambda values: sum(np.ptp(values[i : i + 2]) for i in range(0, len(values) - 1, 2))  # noqa: E731
     shuffled = np.random.default_rng(0).permutation(sizes)
@@ -89,7 +96,7 @@ def test_drawn_answers_follow_the_votes(tmp_path):
     rows = rows_of(tmp_path, [row])
     table = Table(*(np.array([value]) for value in (0, 0, 10, 5)))
     made = Schedule(
-        rows, [Pool(table)], seed=0, stage=0, join_turns=1, batch_size=1, max_length=50, sample_answers=True
+        rows, [Pool(table)], seed=0, stage=0, questions_per_image=1, batch_size=1, max_length=50, sample_answers=True
     )
     made.length = 400
     drawn = Counter(made[i].turns[1].value for i in range(400))
@@ -119,7 +126,7 @@ def test_joined_questions_lose_their_markers():
     assert joined.rows == (4, 7) and joined.images == ("a.png",)
 
 
-def test_where():
+def test_filter():
     from winnow.errors import UserError
 
     sample = from_record(record(0, "a.png", "q", "yes", meta={"kind": "shape"}))

@@ -26,7 +26,7 @@ def run(tmp_path_factory, tiny_model, toy_data):
         TrainRecipe(
             name="m", out=tmp_path_factory.mktemp("merge") / "run", model=str(tiny_model), data=toy_data, lora_rank=8,
             learning_rate=2e-2, batch_size=4, max_steps=6, num_workers=0, max_length=128, vision="lora",
-            stages=[{"where": {"source": "toy"}}],
+            stages=[{"filter": {"source": "toy"}}],
         )
     )  # fmt: skip
 

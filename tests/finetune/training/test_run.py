@@ -81,7 +81,7 @@ def start(recipe: Path) -> subprocess.Popen:
 
 def test_kill_9_and_the_same_command_again(recipe_of, tmp_path):
     stages = [
-        {"name": "align", "train": ["projector"], "where": {"source": "captions"}, "max_steps": 3},
+        {"name": "align", "train": ["projector"], "filter": {"source": "captions"}, "max_steps": 3},
         {"name": "all", "max_steps": 7},
     ]
     whole = train(recipe_of(out=tmp_path / "whole", stages=stages))
