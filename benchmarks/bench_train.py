@@ -106,7 +106,7 @@ def by_hand(recipe: Any) -> float:
     from finetune.data.collate import IGNORED, Collator
     from finetune.data.rows import open_rows
     from finetune.model.load import load_processor
-    from finetune.training.plan import preflight, schedule_of
+    from finetune.data.plan import preflight, schedule_of
     from finetune.training.run import _load_learner
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)

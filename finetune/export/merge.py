@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from finetune.export.outcome import Outcome, fresh_outcome, outcome
+from finetune.export.reference_outputs import Outcome, fresh_outcome, outcome
 from finetune.recipe import TrainRecipe
 from finetune.training.prompts import Prompt, read_prompts
 from winnow.errors import UserError

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from finetune.data.rows import open_image
 from finetune.export.merge import MIN_ANSWERS, compare, load_adapter, open_run, sentence
-from finetune.export.outcome import fresh_outcome, outcome
+from finetune.export.reference_outputs import fresh_outcome, outcome
 from finetune.recipe import TrainRecipe
 from finetune.training.prompts import Prompt, read_prompts
 from winnow.errors import UserError

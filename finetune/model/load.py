@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune.model.parts import Anatomy, find_parts
 from finetune.recipe import Quantization
-from finetune.training.processes import sharded
+from finetune.processes import sharded
 from winnow.errors import UserError
 from winnow.models import first_line, offline_if_local, prepare_libraries
 

@@ -59,7 +59,7 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
         UserError: bad recipe, data or model.
     """
     from finetune.model.load import load_processor
-    from finetune.training.plan import schedule_of
+    from finetune.data.plan import schedule_of
 
     rows = open_rows(recipe)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)

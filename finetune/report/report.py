@@ -20,7 +20,7 @@ from finetune.data.preflight import read_forecast
 from finetune.model.adapter import Group
 from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.training.evaluation import Evaluation
-from finetune.training.plan import Plan
+from finetune.data.plan import Plan
 from winnow.files import atomic_path, sha256_file, write_text
 from winnow.run import MANIFEST, git_commit, package_versions
 

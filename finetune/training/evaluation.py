@@ -15,7 +15,7 @@ from finetune.data.preflight import check_rows
 from finetune.data.rows import open_sets
 from finetune.data.schedule import Pool, Schedule
 from finetune.recipe import TrainRecipe
-from finetune.training.processes import start_processes
+from finetune.processes import start_processes
 from winnow.errors import UserError
 from winnow.files import write_text
 

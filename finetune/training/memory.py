@@ -15,7 +15,7 @@ from finetune.data.preflight import as_table, read_forecast
 from finetune.data.schedule import Schedule
 from finetune.recipe import TrainRecipe
 from finetune.training.losses import Tally
-from finetune.training.processes import start_processes
+from finetune.processes import start_processes
 from winnow.errors import UserError
 from winnow.files import write_json
 

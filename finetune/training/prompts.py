@@ -13,7 +13,7 @@ from finetune.data.chat import Conversation, Message, by_suffix, prompt_and_answ
 from finetune.data.collate import OURS, Collator
 from finetune.data.rows import Rows, open_image, open_sets
 from finetune.recipe import TrainRecipe
-from finetune.training.plan import Plan
+from finetune.data.plan import Plan
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.records import Role, Sample, Turn

@@ -30,8 +30,8 @@ from finetune.report.report import write_card, write_report
 from finetune.training.evaluation import EVALUATIONS, evaluation_sets, read_evaluations
 from finetune.training.losses import by_source, collect, read_parts
 from finetune.training.monitor import read_metrics
-from finetune.training.plan import Plan, checked_plan, print_plan
-from finetune.training.processes import sharded, start_processes, world_size
+from finetune.data.plan import Plan, checked_plan, print_plan
+from finetune.processes import sharded, start_processes, world_size
 from finetune.training.prompts import PROMPTS, store_prompts
 from finetune.training.stage import done_folder, is_done, run_stage
 from winnow.errors import UserError

@@ -15,8 +15,8 @@ from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.training.evaluation import EvaluationSet, evaluate_sets
 from finetune.training.losses import LossStore
 from finetune.training.monitor import read_metrics
-from finetune.training.plan import per_step
-from finetune.training.processes import sharded, start_processes
+from finetune.data.plan import per_step
+from finetune.processes import sharded, start_processes
 from winnow.files import write_text
 
 LORA_PLUS_RATIO = 16.0  # where the paper advises to start

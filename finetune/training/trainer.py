@@ -17,7 +17,7 @@ from finetune.data.schedule import Schedule
 from finetune.model.adapter import Learner, load_weights
 from finetune.recipe import ResolvedStage
 from finetune.training.losses import LossStore, Sink, Tally
-from finetune.training.processes import sharded
+from finetune.processes import sharded
 from winnow.files import write_json
 from winnow.progress import track
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from finetune.export.merge import compare, load_adapter, merge, merged, open_run, parse_into
-from finetune.export.outcome import Outcome, outcome
+from finetune.export.reference_outputs import Outcome, outcome
 from finetune.export.parity import parity
 from finetune.model.load import load_processor
 from finetune.training.prompts import read_prompts

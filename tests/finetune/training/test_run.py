@@ -211,7 +211,7 @@ def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, spied):
     from finetune.data.collate import Collator
     from finetune.data.rows import open_rows
     from finetune.model.load import load_processor
-    from finetune.training.plan import preflight, schedule_of
+    from finetune.data.plan import preflight, schedule_of
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)
     checked = preflight(recipe, rows, processor, resume=True)

@@ -11,7 +11,7 @@ import pytest
 from finetune.data.rows import open_rows
 from finetune.data.schedule import Pool, Schedule, Table
 from finetune.recipe import TrainRecipe
-from finetune.training.plan import schedule_of
+from finetune.data.plan import schedule_of
 from finetune.training.run import train
 from tests.finetune.toys import record, write_rows
 from winnow.errors import UserError

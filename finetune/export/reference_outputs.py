@@ -1,6 +1,6 @@
 """What a model says to kept prompts: logits on the reference answers, and greedy answers.
 
-``python -m finetune.export.outcome MODEL PROMPTS OUT`` does it in a process of its own.
+``python -m finetune.export.reference_outputs MODEL PROMPTS OUT`` does it in a process of its own.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def fresh_outcome(model: Path, prompts: Sequence[Prompt], max_pixels: int | None
         command = [
             sys.executable,
             "-m",
-            "finetune.export.outcome",
+            "finetune.export.reference_outputs",
             str(model),
             str(folder / "prompts.json"),
             str(folder),

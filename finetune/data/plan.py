@@ -18,7 +18,7 @@ from finetune.data.preflight import Preflight, check_rows, forecast, image_token
 from finetune.data.rows import Rows, matches
 from finetune.data.schedule import Pool, Schedule, Table, balanced
 from finetune.recipe import ResolvedStage, TrainRecipe
-from finetune.training.processes import world_size
+from finetune.processes import world_size
 from winnow.errors import UserError
 from winnow.files import atomic_path, write_json
 from winnow.run import package_versions
