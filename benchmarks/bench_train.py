@@ -104,9 +104,10 @@ def by_hand(recipe: Any) -> float:
     from torch.utils.data import DataLoader
 
     from finetune.data.collate import IGNORED, Collator
+    from finetune.data.plan import preflight
     from finetune.data.rows import open_rows
+    from finetune.data.stage_rows import schedule_of
     from finetune.model.load import load_processor
-    from finetune.data.plan import preflight, schedule_of
     from finetune.training.run import _load_learner
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)

@@ -26,7 +26,7 @@ from winnow.records import IMAGE_MARKER, Sample, Turn
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class TrainingConversation:
     """One training example.
 
     Attributes:
@@ -42,12 +42,16 @@ class Conversation:
     epoch: int = 0
 
 
-def with_drawn_answer(sample: Sample, rng: np.random.Generator) -> Sample:
+def with_sampled_answer(sample: Sample, rng: np.random.Generator) -> Sample:
     """The sample with one of its references as its answer, if it may vary."""
-    return with_answer(sample, sample.answers[int(rng.integers(len(sample.answers)))]) if can_draw(sample) else sample
+    return (
+        with_answer(sample, sample.answers[int(rng.integers(len(sample.answers)))])
+        if can_sample_answer(sample)
+        else sample
+    )
 
 
-def can_draw(sample: Sample) -> bool:
+def can_sample_answer(sample: Sample) -> bool:
     """Whether the row's one answer may be replaced by any of its references."""
     return bool(sample.answers) and sum(turn.role == "assistant" for turn in sample.conversations) == 1
 
@@ -68,26 +72,26 @@ def can_join(sample: Sample) -> bool:
     return marked == 0 or (marked == len(sample.image) and lead.startswith(IMAGE_MARKER * marked))
 
 
-def join(samples: list[Sample], rows: list[int], epoch: int = 0) -> Conversation:
+def join_rows(samples: list[Sample], rows: list[int], epoch: int = 0) -> TrainingConversation:
     """One conversation of several rows about the same images (see ``can_join``), or of one row."""
     if len(samples) == 1:
         sample = samples[0]
         answers = sum(turn.role == "assistant" for turn in sample.conversations)
-        return Conversation(sample.conversations, sample.image, (rows[0],) * answers, epoch)
+        return TrainingConversation(sample.conversations, sample.image, (rows[0],) * answers, epoch)
     turns: list[Turn] = []
     for sample in samples:
         turns += [Turn("user", sample.question), sample.conversations[1]]
-    return Conversation(tuple(turns), samples[0].image, tuple(rows), epoch)
+    return TrainingConversation(tuple(turns), samples[0].image, tuple(rows), epoch)
 
 
 @lru_cache(maxsize=4)
-def by_suffix(processor: Any) -> bool:
+def uses_prompt_suffix(processor: Any) -> bool:
     """Whether the processor has no chat template but takes an answer as ``suffix``."""
     has_template = getattr(processor, "chat_template", None) is not None
     return not has_template and "suffix" in inspect.signature(type(processor).__call__).parameters
 
 
-def suffix_problem(sample: Sample) -> str | None:
+def prompt_suffix_problem(sample: Sample) -> str | None:
     """Why a row cannot be a prompt and its suffix; None if it can."""
     roles = [turn.role for turn in sample.conversations]
     return (
@@ -95,7 +99,7 @@ def suffix_problem(sample: Sample) -> str | None:
     )
 
 
-def prompt_and_answer(conversation: Conversation) -> tuple[str, str]:
+def prompt_and_suffix(conversation: TrainingConversation) -> tuple[str, str]:
     """Prompt (image markers first, where the model was trained to find them) and answer."""
     question, answer = conversation.turns[-2].value, conversation.turns[-1].value
     words = " ".join(piece.strip() for piece in question.split(IMAGE_MARKER) if piece.strip())
@@ -107,7 +111,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedChat:
     """A rendered chat.
 
     Attributes:
@@ -121,7 +125,7 @@ class Rendered:
     stops: tuple[bool, ...]
 
 
-def to_messages(conversation: Conversation) -> list[Message]:
+def to_messages(conversation: TrainingConversation) -> list[Message]:
     """The conversation as chat-template messages with text and image blocks.
 
     A marker becomes an image block where it stands; without markers the images come
@@ -165,32 +169,32 @@ def render(processor: Any, messages: list[Message]) -> str:
     return text
 
 
-def chat_text(processor: Any, conversation: Conversation) -> str:
+def chat_text(processor: Any, conversation: TrainingConversation) -> str:
     """The whole conversation as the model reads it, image placeholders not yet expanded.
 
     Raises:
         UserError: the processor has no chat template.
     """
-    if by_suffix(processor):
-        return f"{''.join(prompt_and_answer(conversation))}{processor.tokenizer.eos_token}"
+    if uses_prompt_suffix(processor):
+        return f"{''.join(prompt_and_suffix(conversation))}{processor.tokenizer.eos_token}"
     return render(processor, to_messages(conversation))
 
 
-def render_with_spans(processor: Any, conversation: Conversation) -> Rendered:
+def render_with_spans(processor: Any, conversation: TrainingConversation) -> RenderedChat:
     """Render a conversation and find its trained characters.
 
     Raises:
         UserError: the template drops or rewrites an answer, so that it cannot be located.
     """
-    if by_suffix(processor):
+    if uses_prompt_suffix(processor):
         text = chat_text(processor, conversation)
-        return Rendered(text, ((len(prompt_and_answer(conversation)[0]), len(text)),), (True,))
+        return RenderedChat(text, ((len(prompt_and_suffix(conversation)[0]), len(text)),), (True,))
     messages = to_messages(conversation)
     text = render(processor, messages)
     answers = [turn.value for turn in conversation.turns if turn.role == "assistant"]
     spans = _all_at_once(processor, messages, text, answers) or _one_by_one(processor, messages, text, answers)
     extended = [_with_stop(processor, text, span) for span in spans]
-    return Rendered(text, tuple(span for span, _ in extended), tuple(stop for _, stop in extended))
+    return RenderedChat(text, tuple(span for span, _ in extended), tuple(stop for _, stop in extended))
 
 
 def _sentinel(number: int) -> str:
@@ -265,6 +269,6 @@ def control_tokens(processor: Any) -> frozenset[str]:
     return frozenset(token for token in special if token.strip() and token != IMAGE_MARKER)
 
 
-def plain(text: str) -> str:
+def normalized_text(text: str) -> str:
     """Text for comparing: compatibility form, case folded, no blanks."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -14,14 +14,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from finetune.data.chat import Conversation, Rendered, Span, by_suffix, plain, prompt_and_answer, render_with_spans
+from finetune.data.chat import (
+    RenderedChat,
+    Span,
+    TrainingConversation,
+    normalized_text,
+    prompt_and_suffix,
+    render_with_spans,
+    uses_prompt_suffix,
+)
 from finetune.data.rows import Rows, open_image
 from finetune.data.schedule import Schedule
 from winnow.errors import UserError
 from winnow.records import IMAGE_MARKER, Turn
 
 IGNORED = -100
-OURS = ("labels", "owners", "rows", "epochs")
+EXTRA_KEYS = ("labels", "owners", "rows", "epochs")
 
 
 @dataclass(frozen=True)
@@ -44,13 +52,13 @@ class Collator:
     max_pixels: int | None = None
     always_image: bool = False
 
-    def __call__(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+    def __call__(self, conversations: Sequence[TrainingConversation]) -> dict[str, Any]:
         if self.always_image and not any(conversation.images for conversation in conversations):
             conversations = [*conversations, _BLANK]
         rendered = [render_with_spans(self.processor, conversation) for conversation in conversations]
         batch = self._process(rendered, conversations)
         offsets = batch.pop("offset_mapping").numpy()
-        suffixes = batch["token_type_ids"].numpy() if by_suffix(self.processor) else None
+        suffixes = batch["token_type_ids"].numpy() if uses_prompt_suffix(self.processor) else None
         expansions = batch.pop("expansions")
         owners = np.full(offsets.shape[:2], -1, dtype=np.int64)
         first = 0
@@ -61,18 +69,18 @@ class Collator:
                 owners[number, suffixes[number] == 1] = first
             else:
                 for answer, span in enumerate(chat.spans):
-                    owners[number, tokens_in(offsets[number], shifted(span, expansions[number]))] = first + answer
+                    owners[number, tokens_in(offsets[number], shifted_span(span, expansions[number]))] = first + answer
             first += len(chat.spans)
         return {**batch, **_labels(batch["input_ids"], owners), **_provenance(conversations)}
 
-    def _process(self, rendered: list[Rendered], conversations: Sequence[Conversation]) -> dict[str, Any]:
+    def _process(self, rendered: list[RenderedChat], conversations: Sequence[TrainingConversation]) -> dict[str, Any]:
         images = [self._images(item) for item in conversations]
         tokenizer = self.processor.tokenizer
         # The rule of apply_chat_template(tokenize=True): no second bos token.
         own_bos = bool(tokenizer.bos_token) and rendered[0].text.startswith(tokenizer.bos_token)
         texts: dict[str, Any] = {"text": [chat.text for chat in rendered]}
-        if by_suffix(self.processor):
-            prompts, answers = zip(*map(prompt_and_answer, conversations), strict=True)
+        if uses_prompt_suffix(self.processor):
+            prompts, answers = zip(*map(prompt_and_suffix, conversations), strict=True)
             texts = {"text": list(prompts), "suffix": list(answers)}
         output = self.processor(
             **texts,
@@ -93,13 +101,13 @@ class Collator:
         expansions = output.pop("text_replacement_offsets", None) or [[]] * len(rendered)
         return {**output.convert_to_tensors("pt"), "expansions": expansions}
 
-    def _images(self, conversation: Conversation) -> list[Any]:
+    def _images(self, conversation: TrainingConversation) -> list[Any]:
         if conversation is _BLANK:
             return [Image.new("RGB", (64, 64))]
         return [open_image(self.image_root, name, self.max_pixels) for name in conversation.images]
 
 
-_BLANK = Conversation((Turn("user", "a"), Turn("assistant", "b")), ("",), ())
+_BLANK = TrainingConversation((Turn("user", "a"), Turn("assistant", "b")), ("",), ())
 
 
 def _labels(input_ids: Any, owners: np.ndarray) -> dict[str, Any]:
@@ -109,7 +117,7 @@ def _labels(input_ids: Any, owners: np.ndarray) -> dict[str, Any]:
     return {"labels": torch.where(owner >= 0, input_ids, IGNORED), "owners": owner}
 
 
-def _provenance(conversations: Sequence[Conversation]) -> dict[str, Any]:
+def _provenance(conversations: Sequence[TrainingConversation]) -> dict[str, Any]:
     import torch
 
     rows = [row for item in conversations for row in item.rows]
@@ -117,7 +125,7 @@ def _provenance(conversations: Sequence[Conversation]) -> dict[str, Any]:
     return {"rows": torch.tensor(rows), "epochs": torch.tensor(epochs)}
 
 
-def shifted(span: Span, expansions: Sequence[dict[str, Any]]) -> Span:
+def shifted_span(span: Span, expansions: Sequence[dict[str, Any]]) -> Span:
     """A span of the rendered chat in the text whose image placeholders are expanded."""
     gained = 0
     for expansion in expansions:
@@ -155,7 +163,7 @@ class MaskCheck:
     stops: bool
 
 
-def check_masks(collator: Collator, conversations: Iterable[Conversation]) -> MaskCheck:
+def check_masks(collator: Collator, conversations: Iterable[TrainingConversation]) -> MaskCheck:
     """Decode the trained tokens of each answer and compare them with its text.
 
     Raises:
@@ -171,7 +179,7 @@ def check_masks(collator: Collator, conversations: Iterable[Conversation]) -> Ma
         for answer, span in enumerate(chat.spans):
             mask = batch["owners"][0] == answer
             kept = collator.processor.tokenizer.decode(kept_ids[mask], skip_special_tokens=False)
-            if plain(kept) != plain(chat.text[slice(*span)]):
+            if normalized_text(kept) != normalized_text(chat.text[slice(*span)]):
                 raise UserError(_problem(collator.processor, kept, chat.text[slice(*span)]))
         count += 1
         tokens += int(batch["attention_mask"].sum())
@@ -180,7 +188,7 @@ def check_masks(collator: Collator, conversations: Iterable[Conversation]) -> Ma
     return MaskCheck(count, tokens, trained, stops)
 
 
-def first_of_each_source(rows: Rows, schedules: Sequence[Schedule], count: int) -> list[Conversation]:
+def first_of_each_source(rows: Rows, schedules: Sequence[Schedule], count: int) -> list[TrainingConversation]:
     """Up to ``count`` conversations of every source among the first 2,000 of each schedule."""
     picked: Counter[str] = Counter()
     chosen = []

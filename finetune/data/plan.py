@@ -5,29 +5,29 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from rich.console import Console
 
 from finetune.data.collate import Collator, MaskCheck, check_masks, first_of_each_source
-from finetune.data.preflight import Preflight, check_rows, forecast, image_token_counter
-from finetune.data.rows import Rows, matches
-from finetune.data.schedule import Pool, Schedule, Table, balanced
-from finetune.recipe import ResolvedStage, TrainRecipe
-from finetune.processes import world_size
-from winnow.errors import UserError
-from winnow.files import atomic_path, write_json
-from winnow.run import package_versions
+from finetune.data.image_cost import image_costs, image_token_counter
+from finetune.data.preflight import Preflight, check_rows
+from finetune.data.rows import Rows
+from finetune.data.schedule import AcceptedRows, Schedule
+from finetune.data.stage_rows import schedule_of
+from finetune.recipe import TrainRecipe
+from winnow.files import atomic_path, digest_of, sha256_file, write_json
+from winnow.run import MANIFEST, package_versions
 
 CHECKED_PER_SOURCE = 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Everything that is known before a weight is loaded."""
 
     rows: Rows
@@ -36,7 +36,7 @@ class Plan:
     masks: MaskCheck
 
 
-def checked_plan(recipe: TrainRecipe, rows: Rows, processor: Any, *, resume: bool) -> Plan:
+def make_plan(recipe: TrainRecipe, rows: Rows, processor: Any, *, resume: bool) -> TrainingPlan:
     """Check rows and masks and draw the stages.
 
     Args:
@@ -50,10 +50,10 @@ def checked_plan(recipe: TrainRecipe, rows: Rows, processor: Any, *, resume: boo
     schedules = [schedule_of(recipe, rows, checked.table, number, stage) for number, stage in stages]
     collator = Collator(processor, rows.image_root, recipe.max_pixels)
     masks = check_masks(collator, first_of_each_source(rows, schedules, CHECKED_PER_SOURCE))
-    return Plan(rows, checked, schedules, masks)
+    return TrainingPlan(rows, checked, schedules, masks)
 
 
-def print_plan(console: Console, recipe: TrainRecipe, plan: Plan, inputs: dict[str, str]) -> None:
+def print_plan(console: Console, recipe: TrainRecipe, plan: TrainingPlan, inputs: dict[str, str]) -> None:
     """The start of a run: resolved recipe, versions, digests, data, masks and stages."""
     values = recipe.model_dump(mode="json", exclude_defaults=True) | {"seed": recipe.seed}
     console.print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True).rstrip(), markup=False)
@@ -84,7 +84,7 @@ def preflight(recipe: TrainRecipe, rows: Rows, processor: Any, *, resume: bool) 
     if resume and stored.is_file():
         columns = [column.to_numpy() for column in pq.read_table(stored).columns]
         reasons = [json.loads(line)["reason"] for line in rejects.read_text(encoding="utf-8").splitlines()]
-        return Preflight(Table(*columns), dict(Counter(reasons).most_common()))
+        return Preflight(AcceptedRows(*columns), dict(Counter(reasons).most_common()))
     checked = check_rows(
         rows, processor, max_length=recipe.max_length, max_pixels=recipe.max_pixels, max_reject=recipe.max_reject,
         sample_answers=recipe.answers == "sampled", workers=recipe.num_workers, rejects=rejects,
@@ -100,58 +100,29 @@ def preflight(recipe: TrainRecipe, rows: Rows, processor: Any, *, resume: bool) 
 def forecast_of(recipe: TrainRecipe, checked: Preflight, processor: Any) -> list[dict[str, Any]]:
     """Tokens by pixel cap, see ``finetune.data.preflight``."""
     longest = int((checked.table.tokens - checked.table.image_tokens).max())
-    return forecast(checked.sizes, image_token_counter(processor), longest, recipe.max_pixels)
+    return image_costs(checked.sizes, image_token_counter(processor), longest, recipe.max_pixels)
 
 
-def schedule_of(recipe: TrainRecipe, rows: Rows, table: Table, number: int, stage: ResolvedStage) -> Schedule:
-    """The conversations of a stage, in training order.
+def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
+    """Hex digests of the model, the rows and the template file, by recipe key.
 
-    Raises:
-        UserError: the stage's ``filter``, ``weights`` or ``replay`` leaves no rows.
+    A local model is hashed file by file; a hub id stands for itself. Data sets with names have
+    keys of their own (``data.<name>``, ``evaluate.<name>``).
     """
-    pools = _stage_pools(recipe, rows, table, stage)
-    if stage.replay:
-        earlier = [
-            pool.table.row
-            for former in recipe.resolved_stages()[:number]
-            for pool in _stage_pools(recipe, rows, table, former)
-        ]
-        own = np.concatenate([pool.table.row for pool in pools])
-        replayed = np.setdiff1d(np.concatenate(earlier), own)
-        if not len(replayed):
-            raise UserError(f"stage {stage.name!r}: replay: every row of the earlier stages is in this stage already")
-        pools.append(Pool(table.select(np.isin(table.row, replayed)), replay=stage.replay))
-    schedule = Schedule(
-        rows, pools, seed=recipe.seed, stage=number, questions_per_image=stage.questions_per_image,
-        batch_size=stage.batch_size, max_length=recipe.max_length, sample_answers=recipe.answers == "sampled",
-    )  # fmt: skip
-    by_epochs = max(1, round(stage.epochs * schedule.per_epoch))
-    schedule.length = stage.max_steps * per_step(stage) if stage.max_steps else by_epochs
-    return schedule
-
-
-def _stage_pools(recipe: TrainRecipe, rows: Rows, table: Table, stage: ResolvedStage) -> list[Pool]:
-    """A stage's own rows: those that pass ``filter``, balanced; one pool for each name of ``weights``."""
-    if stage.filter:
-        chosen = [matches(rows[row], rows.set_of(row), stage.filter) for row in table.row.tolist()]
-        table = table.select(np.array(chosen, dtype=bool))
-    if not len(table.row):
-        raise UserError(f"stage {stage.name!r}: no row matches filter: {stage.filter}")
-    if stage.balance_answers:
-        table = table.select(balanced(rows, table.row, recipe.seed))
-    if not stage.weights:
-        return [Pool(table)]
-    sets = [part.name for part in rows.sets]
-    names = np.array(
-        [name if (name := rows.set_of(row)) in stage.weights else rows[row].source for row in table.row.tolist()]
-    )
-    for name in stage.weights:
-        if not (names == name).any():
-            known = sorted({*filter(None, sets), *names.tolist()})
-            raise UserError(f"stage {stage.name!r}: weights: no row of {name!r}; known data sets and sources: {known}")
-    return [Pool(table.select(names == name), weight) for name, weight in stage.weights.items()]
-
-
-def per_step(stage: ResolvedStage) -> int:
-    """Conversations of one optimiser step, over all processes."""
-    return stage.batch_size * stage.gradient_accumulation * world_size()
+    folder = Path(recipe.model)
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+        model = digest_of({path.name: sha256_file(path) for path in files})
+    else:
+        model = digest_of(recipe.model)
+    digests = {"model": model}
+    for part in rows.sets:
+        file = part.given if part.given.is_file() else part.path
+        digests[f"data.{part.name}" if part.name else "data"] = sha256_file(file)
+    for name, path in recipe.evaluate.items():
+        file = path if path.is_file() else path / "samples.jsonl"
+        if file.is_file():
+            digests[f"evaluate.{name}"] = sha256_file(file)
+    if recipe.chat_template is not None and recipe.chat_template.is_file():
+        digests["chat_template"] = sha256_file(recipe.chat_template)
+    return digests

@@ -7,35 +7,32 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from rich.table import Table
 
 from finetune.data.chat import (
-    Conversation,
-    by_suffix,
-    can_draw,
     can_join,
+    can_sample_answer,
     chat_text,
     control_tokens,
-    join,
-    prompt_and_answer,
-    suffix_problem,
+    join_rows,
+    prompt_suffix_problem,
+    uses_prompt_suffix,
     with_answer,
 )
-from finetune.data.rows import Rows, capped, open_image
-from finetune.data.schedule import Table as RowTable
+from finetune.data.image_cost import image_token_counter
+from finetune.data.rows import Rows, capped_size, open_image
+from finetune.data.schedule import AcceptedRows as RowTable
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.progress import track
-from winnow.records import IMAGE_MARKER, Sample, Turn
+from winnow.records import IMAGE_MARKER, Sample
 
 _CHUNK = 512
 Problem = tuple[str, str, str]  # sample_id, reason, detail
@@ -84,10 +81,10 @@ def check_rows(
         if sample.id in seen:
             raise UserError(f"id {sample.id!r} occurs twice, in {rows.where(seen[sample.id])} and {rows.where(row)}")
         seen[sample.id] = row
-        can_vary = sample_answers and can_draw(sample)
+        can_vary = sample_answers and can_sample_answer(sample)
         drawn = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if can_vary else []
         found = next(filter(None, (form_problem(form, forbidden) for form in (sample, *drawn))), None)
-        if not found and by_suffix(processor) and (detail := suffix_problem(sample)):
+        if not found and uses_prompt_suffix(processor) and (detail := prompt_suffix_problem(sample)):
             found = "not_one_question_and_answer", detail
         if found:
             problems[row] = (sample.id, *found)
@@ -98,7 +95,7 @@ def check_rows(
         if broken := next(((name, sizes[name]) for name in names if isinstance(sizes[name], str)), None):
             problems[row] = (rows[row].id, "image", f"{broken[0]}: {broken[1]}")
             del images[row]
-    sizes = {name: size if isinstance(size, str) else capped(size, max_pixels) for name, size in sizes.items()}
+    sizes = {name: size if isinstance(size, str) else capped_size(size, max_pixels) for name, size in sizes.items()}
     table, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
     problems.update(too_long)
     lines = [
@@ -172,7 +169,7 @@ def _measure(
 ) -> tuple[RowTable, dict[int, Problem]]:
     """Token counts of every row; rows above ``max_length`` are returned as problems."""
     image_cost = image_token_counter(processor)
-    joinable = not by_suffix(processor)
+    joinable = not uses_prompt_suffix(processor)
     groups: dict[tuple[str, ...], int] = {}
     kept: list[tuple[int, int, int, int]] = []
     too_long: dict[int, Problem] = {}
@@ -181,7 +178,7 @@ def _measure(
         chunk = [(row, rows[row]) for row in accepted[start : start + _CHUNK]]
         if sample_answers:
             chunk = [(row, _with_longest_answer(sample)) for row, sample in chunk]
-        texts = [chat_text(processor, join([sample], [row])) for row, sample in chunk]
+        texts = [chat_text(processor, join_rows([sample], [row])) for row, sample in chunk]
         encoded = processor.tokenizer(texts, add_special_tokens=True)["input_ids"]
         for (row, sample), ids in zip(chunk, encoded, strict=True):
             image_tokens = sum(image_cost(sizes[name]) for name in sample.image)
@@ -196,80 +193,4 @@ def _measure(
 
 
 def _with_longest_answer(sample: Sample) -> Sample:
-    return with_answer(sample, max(sample.answers, key=len)) if can_draw(sample) else sample
-
-
-def image_token_counter(processor: Any) -> Callable[[tuple[int, int]], int]:
-    """Tokens that an image of (width, height) adds to a chat, measured once per size with a blank image."""
-
-    @cache
-    def count(size: tuple[int, int]) -> int:
-        talk = Conversation((Turn("user", "a"), Turn("assistant", "b")), ("",), (0,))
-        text = chat_text(processor, talk)
-        parts = {"text": [text]}
-        if by_suffix(processor):
-            prompt, answer = prompt_and_answer(talk)
-            parts = {"text": [prompt], "suffix": [answer]}
-        output = processor(**parts, images=[[Image.new("RGB", size)]], add_special_tokens=True)
-        return len(output["input_ids"][0]) - len(processor.tokenizer(text, add_special_tokens=True)["input_ids"])
-
-    return count
-
-
-Size = tuple[int, int]
-_CAPS = (None, 1024 * 1024, 768 * 768, 512 * 512, 336 * 336)
-_SIZES = 32
-
-
-def forecast(
-    sizes: Mapping[Size, int], cost: Callable[[Size], int], longest_text: int, max_pixels: int | None
-) -> list[dict[str, Any]]:
-    """One line a cap: tokens of images and of the longest conversation.
-
-    Args:
-        sizes: (width, height) → number of images; of many different sizes 32 over the range of areas are taken.
-        cost: tokens of an image of such a size.
-        longest_text: text tokens of the longest row.
-        max_pixels: the recipe's own cap; it becomes a line, looser caps are left out.
-    """
-    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
-    if not ordered:
-        return [{"max_pixels": None, "image_mean": 0.0, "image_max": 0, "longest": longest_text}]
-    step = max(1, (len(ordered) - 1) / (_SIZES - 1))
-    taken = {ordered[round(place * step)] for place in range(int((len(ordered) - 1) / step) + 1)} | {ordered[-1]}
-    largest = ordered[-1][0] * ordered[-1][1]
-    limit = largest if max_pixels is None else min(max_pixels, largest)
-    caps = [max_pixels, *(cap for cap in _CAPS if cap is not None and cap < limit)]
-    lines = []
-    for cap in caps:
-        tokens = {size: cost(capped(size, cap)) for size in taken}
-        weight = sum(sizes[size] for size in taken)
-        mean = sum(tokens[size] * sizes[size] for size in taken) / weight
-        most = max(tokens.values())
-        lines.append(
-            {"max_pixels": cap, "image_mean": round(mean, 1), "image_max": most, "longest": longest_text + most}
-        )
-    return lines
-
-
-def as_table(lines: Sequence[dict[str, Any]], batch_size: int) -> Table:
-    """The forecast for the terminal; the first line is the recipe as it is."""
-    table = Table("max_pixels", "tokens an image", "at most", "longest row", "longest batch", title="what images cost",
-                  title_justify="left")  # fmt: skip
-    with_memory = any("memory" in line for line in lines)
-    if with_memory:
-        table.add_column("memory, about")
-    for line in lines:
-        cap = "none" if line["max_pixels"] is None else f"{line['max_pixels']:,}"
-        cells = [cap, f"{line['image_mean']:,.0f}", f"{line['image_max']:,}", f"{line['longest']:,}",
-                 f"{line['longest'] * batch_size:,}"]  # fmt: skip
-        table.add_row(*cells, *([f"{line['memory'] / 2**30:.1f} GiB"] if with_memory else []))
-    for column in table.columns:
-        column.justify = "right"
-    return table
-
-
-def read_forecast(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``forecast.json``; empty without one."""
-    lines: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return lines
+    return with_answer(sample, max(sample.answers, key=len)) if can_sample_answer(sample) else sample

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def locate(data: Path, image_root: Path | None) -> tuple[Path, Path]:
+def locate_data(data: Path, image_root: Path | None) -> tuple[Path, Path]:
     """JSONL file and image root of one data set.
 
     Raises:
@@ -188,7 +188,7 @@ def open_sets(data: Mapping[str, Path], image_root: Path | None) -> Rows:
     Raises:
         UserError: as ``open_rows``.
     """
-    located = [(name, path, *locate(path, image_root)) for name, path in data.items()]
+    located = [(name, path, *locate_data(path, image_root)) for name, path in data.items()]
     if not located:
         raise UserError("data: names no data set")
     roots = [root for *_, root in located]
@@ -202,29 +202,6 @@ def open_sets(data: Mapping[str, Path], image_root: Path | None) -> Rows:
         if not len(part.offsets):
             raise UserError(f"{part.given}: holds no rows to train on")
     return Rows(tuple(sets), common, starts)
-
-
-def matches(sample: Sample, data: str, conditions: Mapping[str, str | list[str]]) -> bool:
-    """Whether the sample passes a stage's ``filter``: every field has an allowed value.
-
-    Args:
-        data: name of the data set that the sample belongs to.
-
-    Raises:
-        UserError: a field that is not ``id``, ``source``, ``split``, ``data`` or ``meta.<key>``.
-    """
-    for field, allowed in conditions.items():
-        if field in ("id", "source", "split"):
-            value = getattr(sample, field)
-        elif field == "data":
-            value = data
-        elif field.startswith("meta."):
-            value = sample.meta.get(field.removeprefix("meta."))
-        else:
-            raise UserError(f"filter: unknown field {field!r}; known: id, source, split, data, meta.<key>")
-        if str(value) not in ([allowed] if isinstance(allowed, str) else allowed):
-            return False
-    return True
 
 
 _CAPS = MeasureSettings()
@@ -246,11 +223,11 @@ def open_image(root: Path, name: str, max_pixels: int | None = None) -> Image:
     image, facts = decode(Path(located.file).read_bytes(), max_bytes=_CAPS.max_bytes, max_pixels=_CAPS.max_pixels)
     if image is None:
         raise ValueError(f"{facts.error} ({facts.error_detail})")
-    size = capped(image.size, max_pixels)
+    size = capped_size(image.size, max_pixels)
     return image if size == image.size else image.resize(size)
 
 
-def capped(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
+def capped_size(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
     """The (width, height) that is left under a cap on the area; the shape is kept, sides are at least 1."""
     width, height = size
     if max_pixels is None or width * height <= max_pixels:

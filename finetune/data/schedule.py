@@ -5,20 +5,19 @@ Take away what a question alone gives away: the language prior of a VQA set.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from finetune.data.chat import Conversation, join, with_drawn_answer
+from finetune.data.chat import TrainingConversation, join_rows, with_sampled_answer
 from finetune.data.rows import Rows
 
 _WINDOW = 16
 
 
 @dataclass(frozen=True)
-class Table:
+class AcceptedRows:
     """What pre-flight found out about each accepted row; arrays of equal length.
 
     Attributes:
@@ -33,13 +32,13 @@ class Table:
     tokens: np.ndarray
     image_tokens: np.ndarray
 
-    def select(self, mask: np.ndarray) -> Table:
+    def select(self, mask: np.ndarray) -> AcceptedRows:
         """The rows where ``mask`` is true."""
-        return Table(self.row[mask], self.group[mask], self.tokens[mask], self.image_tokens[mask])
+        return AcceptedRows(self.row[mask], self.group[mask], self.tokens[mask], self.image_tokens[mask])
 
 
 @dataclass(frozen=True)
-class Pool:
+class RowPool:
     """Rows that share one weight in a stage.
 
     Attributes:
@@ -47,7 +46,7 @@ class Pool:
         replay: share of the whole epoch that comes from this pool; 0 unless it holds earlier stages' rows.
     """
 
-    table: Table
+    table: AcceptedRows
     weight: float | None = None
     replay: float = 0.0
 
@@ -70,7 +69,7 @@ class Schedule:
     """
 
     def __init__(
-        self, rows: Rows, pools: Sequence[Pool], *, seed: int, stage: int, questions_per_image: int, batch_size: int,
+        self, rows: Rows, pools: Sequence[RowPool], *, seed: int, stage: int, questions_per_image: int, batch_size: int,
         max_length: int, sample_answers: bool,
     ) -> None:  # fmt: skip
         self.rows, self.seed, self.stage = rows, seed, stage
@@ -98,7 +97,7 @@ class Schedule:
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, position: int) -> Conversation:
+    def __getitem__(self, position: int) -> TrainingConversation:
         if not 0 <= position < self.length:
             raise IndexError(position)
         epoch, offset = divmod(position, self.per_epoch)
@@ -112,7 +111,7 @@ class Schedule:
         """Numbers of the conversations that an epoch draws from; ``size_of`` and ``conversation`` take them."""
         return np.concatenate(self._pools)
 
-    def conversation(self, number: int, epoch: int = 0) -> Conversation:
+    def conversation(self, number: int, epoch: int = 0) -> TrainingConversation:
         """A conversation by its number, as an epoch forms it."""
         return self._conversation(epoch, int(self.group_of[number]), int(self.chunk_of[number]))
 
@@ -143,19 +142,20 @@ class Schedule:
         rounds = {int(turn): self._rng(int(turn), 3, number).permutation(places) for turn in set(wanted // len(places))}
         return np.array([rounds[place // len(places)][place % len(places)] for place in wanted.tolist()])
 
-    def _conversation(self, epoch: int, group: int, chunk: int) -> Conversation:
+    def _conversation(self, epoch: int, group: int, chunk: int) -> TrainingConversation:
         rng = self._rng(epoch, 1, group)
         members = rng.permutation(self.members[self.starts[group] : self.ends[group]])
         picked = [int(row) for row in np.array_split(members, self.chunks[group])[chunk]]
         samples = [self.rows[row] for row in picked]
         if self.sample_answers:
             samples = [
-                with_drawn_answer(sample, self._rng(epoch, 2, row)) for sample, row in zip(samples, picked, strict=True)
+                with_sampled_answer(sample, self._rng(epoch, 2, row))
+                for sample, row in zip(samples, picked, strict=True)
             ]
-        return join(samples, picked, epoch)
+        return join_rows(samples, picked, epoch)
 
 
-def _stacked(pools: Sequence[Pool]) -> tuple[Table, np.ndarray]:
+def _stacked(pools: Sequence[RowPool]) -> tuple[AcceptedRows, np.ndarray]:
     """All pools' rows in one table, and the pool of each; rows of different pools are never joined."""
     tables, last = [], 0
     for pool in pools:
@@ -163,10 +163,10 @@ def _stacked(pools: Sequence[Pool]) -> tuple[Table, np.ndarray]:
         last = max(last, int(group.max(initial=-1)) + 1)
         tables.append((pool.table.row, group, pool.table.tokens, pool.table.image_tokens))
     number = np.repeat(np.arange(len(pools)), [len(pool.table.row) for pool in pools])
-    return Table(*(np.concatenate(column) for column in zip(*tables, strict=True))), number
+    return AcceptedRows(*(np.concatenate(column) for column in zip(*tables, strict=True))), number
 
 
-def _quotas(sizes: Sequence[int], pools: Sequence[Pool]) -> list[int]:
+def _quotas(sizes: Sequence[int], pools: Sequence[RowPool]) -> list[int]:
     """Conversations that each pool gives to an epoch.
 
     Pools with weights share as many conversations as they have together; a pool without one gives all it has.
@@ -183,33 +183,3 @@ def _quotas(sizes: Sequence[int], pools: Sequence[Pool]) -> list[int]:
         max(1, round(own * pool.replay / (1 - pool.replay))) if pool.replay else quota
         for quota, pool in zip(quotas, pools, strict=True)
     ]
-
-
-def balanced(rows: Rows, chosen: np.ndarray, seed: int) -> np.ndarray:
-    """Bool mask over ``chosen``: per question text, no answer is more frequent than the runner-up.
-
-    Where most answers to 'is there a …?' are 'no', a model first learns to say no without
-    looking; with yes and no equally often, only the image tells (the idea of VQA v2: Goyal
-    et al. 2017, arXiv:1612.00837). Which rows of the too frequent answer stay is drawn by
-    ``seed``. Questions with one answer only, and rows of several turns, stay as they are.
-
-    Args:
-        chosen: row numbers, int64 (n,).
-    """
-    numbers: defaultdict[str, list[int]] = defaultdict(list)
-    answers: list[str] = []
-    for place, row in enumerate(chosen):
-        sample = rows[int(row)]
-        single = sum(turn.role == "assistant" for turn in sample.conversations) == 1
-        answers.append(sample.answer.strip().casefold())
-        if single:
-            numbers[" ".join(sample.question.casefold().split())].append(place)
-    keep = np.ones(len(chosen), dtype=bool)
-    rng = np.random.default_rng(seed)
-    for question in sorted(numbers):
-        places = numbers[question]
-        ranked = Counter(answers[place] for place in places).most_common(2)
-        if len(ranked) == 2 and ranked[0][1] > ranked[1][1]:
-            frequent = np.array([place for place in places if answers[place] == ranked[0][0]])
-            keep[rng.choice(frequent, ranked[0][1] - ranked[1][1], replace=False)] = False
-    return keep

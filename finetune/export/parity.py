@@ -12,8 +12,14 @@ from typing import Any
 from rich.console import Console
 
 from finetune.data.rows import open_image
-from finetune.export.merge import MIN_ANSWERS, compare, load_adapter, open_run, sentence
-from finetune.export.reference_outputs import fresh_outcome, outcome
+from finetune.export.merge import load_adapter, open_run
+from finetune.export.reference_outputs import (
+    MIN_ANSWERS,
+    compare,
+    outputs_in_new_process,
+    parity_sentence,
+    reference_outputs,
+)
 from finetune.recipe import TrainRecipe
 from finetune.training.prompts import Prompt, read_prompts
 from winnow.errors import UserError
@@ -65,9 +71,9 @@ def parity(run: Path, target: str, *, model: str | None, count: int, out: Path |
         from finetune.model.load import load_processor
 
         processor = load_processor(str(run / "adapter"))
-        wanted = outcome(load_adapter(recipe, run), processor, prompts, recipe.max_pixels)
-        measured = compare(wanted, fresh_outcome(folder, prompts, recipe.max_pixels), prompts)
-        console.print(f"{target}: {sentence(measured)}")
+        wanted = reference_outputs(load_adapter(recipe, run), processor, prompts, recipe.max_pixels)
+        measured = compare(wanted, outputs_in_new_process(folder, prompts, recipe.max_pixels), prompts)
+        console.print(f"{target}: {parity_sentence(measured)}")
         verdict, passed = {**asdict(measured), "folder": target}, measured.passed
     if out:
         write_json(out, verdict)
@@ -84,7 +90,9 @@ def greedy_answers(recipe: TrainRecipe, run: Path, prompts: list[Prompt]) -> lis
             return [known[prompt.sample_id] for prompt in prompts]
     from finetune.model.load import load_processor
 
-    said = outcome(load_adapter(recipe, run), load_processor(str(run / "adapter")), prompts, recipe.max_pixels)
+    said = reference_outputs(
+        load_adapter(recipe, run), load_processor(str(run / "adapter")), prompts, recipe.max_pixels
+    )
     answers = {prompt.sample_id: answer for prompt, answer in zip(prompts, said.answers, strict=True)}
     write_text(stored, json.dumps(answers, ensure_ascii=False, indent=2) + "\n")
     return said.answers

@@ -26,7 +26,7 @@ _MAX_NEW = 32
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReferenceOutputs:
     """Answers of one model.
 
     Attributes:
@@ -41,7 +41,9 @@ class Outcome:
     prompt_tokens: list[list[int]]
 
 
-def outcome(model: Any, processor: Any, prompts: Sequence[Prompt], max_pixels: int | None) -> Outcome:
+def reference_outputs(
+    model: Any, processor: Any, prompts: Sequence[Prompt], max_pixels: int | None
+) -> ReferenceOutputs:
     """Ask ``model`` every prompt, one at a time."""
     import torch
 
@@ -56,7 +58,7 @@ def outcome(model: Any, processor: Any, prompts: Sequence[Prompt], max_pixels: i
             produced = model.generate(**asked, do_sample=False, max_new_tokens=_MAX_NEW)
         logits.append(scores[:LOOKED_AT])
         answers.append(processor.tokenizer.decode(produced[0, length:], skip_special_tokens=True).strip())
-    return Outcome(torch.cat(logits), answers, ids)
+    return ReferenceOutputs(torch.cat(logits), answers, ids)
 
 
 def _on(model: Any, inputs: Any) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def _on(model: Any, inputs: Any) -> dict[str, Any]:
     return {key: value.to(model.device) for key, value in inputs.items()}
 
 
-def fresh_outcome(model: Path, prompts: Sequence[Prompt], max_pixels: int | None) -> Outcome:
+def outputs_in_new_process(model: Path, prompts: Sequence[Prompt], max_pixels: int | None) -> ReferenceOutputs:
     """The outcome of a checkpoint folder in a new process, so that nothing in memory can help it.
 
     Raises:
@@ -91,7 +93,7 @@ def fresh_outcome(model: Path, prompts: Sequence[Prompt], max_pixels: int | None
             raise UserError(f"{model}: does not work in a new process ({last})")
         stored = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
         logits = load_file(folder / "logits.safetensors")["logits"]
-    return Outcome(logits, stored["answers"], stored["prompt_tokens"])
+    return ReferenceOutputs(logits, stored["answers"], stored["prompt_tokens"])
 
 
 def main() -> None:
@@ -108,7 +110,7 @@ def main() -> None:
     prepare_libraries()
     asked = json.loads(chosen.prompts.read_text(encoding="utf-8"))
     model = AutoModelForImageTextToText.from_pretrained(chosen.model, dtype="auto", trust_remote_code=False).eval()
-    said = outcome(
+    said = reference_outputs(
         model, load_processor(str(chosen.model)), [Prompt(**line) for line in asked["prompts"]], asked["max_pixels"]
     )
     save_file({"logits": said.logits.contiguous()}, chosen.out / "logits.safetensors")
@@ -117,3 +119,60 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+MAX_ERROR = 0.05
+
+
+MIN_AGREEMENT = 0.97
+
+
+MIN_ANSWERS = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How close a model is to the adapter model.
+
+    Attributes:
+        prompts, tokens: how many were compared.
+        held_out: whether no stage was trained on them.
+        error: |other - adapter| / |adapter|, norms over all logits of the reference answers.
+        agreement: share of answer tokens with the same most likely token.
+        answers: share of prompts with the same greedy answer.
+        prompt_tokens: share of prompts with the same token ids.
+        passed: error ≤ 0.05, agreement ≥ 0.97, answers ≥ 0.9, every prompt the same.
+    """
+
+    prompts: int
+    tokens: int
+    held_out: bool
+    error: float
+    agreement: float
+    answers: float
+    prompt_tokens: float
+    passed: bool
+
+
+def parity_sentence(parity: Parity) -> str:
+    """The comparison in words."""
+    kind = "held-out" if parity.held_out else "training"
+    return (
+        f"on {parity.prompts} {kind} rows relative logit error {parity.error:.4f}, same top token "
+        f"{parity.agreement:.1%}, same greedy answer {parity.answers:.0%}, same prompt {parity.prompt_tokens:.0%}"
+    )
+
+
+def compare(wanted: ReferenceOutputs, got: ReferenceOutputs, prompts: list[Prompt]) -> Parity:
+    """Parity of two outcomes on the same prompts."""
+    error = float((wanted.logits - got.logits).norm() / wanted.logits.norm())
+    agreement = float((wanted.logits.argmax(1) == got.logits.argmax(1)).double().mean())
+    answers = _share(wanted.answers, got.answers)
+    same = _share([prompt.tokens for prompt in prompts], got.prompt_tokens)
+    passed = error <= MAX_ERROR and agreement >= MIN_AGREEMENT and answers >= MIN_ANSWERS and same == 1.0
+    held_out = all(prompt.held_out for prompt in prompts)
+    return Parity(len(prompts), len(wanted.logits), held_out, error, agreement, answers, same, passed)
+
+
+def _share(left: list[Any], right: list[Any]) -> float:
+    return sum(one == other for one, other in zip(left, right, strict=True)) / max(len(left), 1)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
-from finetune.model.parts import Anatomy, find_parts, lora_targets, vision_targets
+from finetune.model.parts import ModelParts, find_parts, lora_targets, vision_targets
 from finetune.recipe import LastBlocks, Part, Quantization, ResolvedStage, TrainRecipe
 from winnow.errors import UserError
 
@@ -29,7 +29,7 @@ class Learner:
     """
 
     model: Any
-    anatomy: Anatomy
+    anatomy: ModelParts
     parts: Mapping[str, Part]
 
     def trained_in(self, stage: ResolvedStage) -> Iterator[str]:
@@ -72,7 +72,7 @@ def build_learner(base: Any, recipe: TrainRecipe) -> Learner:
     return learner
 
 
-def _peft_model(base: Any, anatomy: Anatomy, recipe: TrainRecipe) -> Any:
+def _peft_model(base: Any, anatomy: ModelParts, recipe: TrainRecipe) -> Any:
     from peft import LoraConfig, get_peft_model
     from peft.tuners.lora import LoraLayer
     from peft.utils.constants import DUMMY_TARGET_MODULES
@@ -133,7 +133,7 @@ def plain_name(name: str) -> str:
     return name.replace(".base_layer", "").replace(".original_module", "")
 
 
-def part_of(name: str, anatomy: Anatomy, *, adapter: bool) -> Part | None:
+def part_of(name: str, anatomy: ModelParts, *, adapter: bool) -> Part | None:
     """Which part a parameter belongs to; None if it never learns.
 
     Args:
@@ -170,7 +170,7 @@ def load_weights(model: Any, folder: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ModuleGroup:
     """One line of the module table: a part, what happens to it, its tensors and their parameters."""
 
     part: str
@@ -179,7 +179,7 @@ class Group:
     parameters: int
 
 
-def module_groups(learner: Learner, *, quantization: Quantization = "none") -> list[Group]:
+def module_groups(learner: Learner, *, quantization: Quantization = "none") -> list[ModuleGroup]:
     """Parameters of a model by part and state (4-bit, 8-bit, frozen, trained, LoRA).
 
     Frozen originals behind trained copies are no parameters of the trained function: left out.
@@ -205,7 +205,7 @@ def module_groups(learner: Learner, *, quantization: Quantization = "none") -> l
         entry = counts.setdefault((_place(plain_name(name), learner.anatomy), state), [0, 0])
         entry[0] += 1
         entry[1] += size
-    return [Group(place, state, *numbers) for (place, state), numbers in sorted(counts.items())]
+    return [ModuleGroup(place, state, *numbers) for (place, state), numbers in sorted(counts.items())]
 
 
 def _state(name: str, parameter: Any, learns: bool) -> str:
@@ -216,7 +216,7 @@ def _state(name: str, parameter: Any, learns: bool) -> str:
     return "8-bit" if type(parameter).__name__ == "Int8Params" else "frozen"
 
 
-def _place(name: str, anatomy: Anatomy) -> str:
+def _place(name: str, anatomy: ModelParts) -> str:
     places: list[tuple[str, Sequence[str | None]]] = [
         ("projector", anatomy.projector),
         ("vision tower", [anatomy.encoder]),
@@ -229,7 +229,7 @@ def _place(name: str, anatomy: Anatomy) -> str:
     return "other"
 
 
-def as_table(title: str, groups: Sequence[Group]) -> Table:
+def module_table(title: str, groups: Sequence[ModuleGroup]) -> Table:
     """The groups for the terminal; what learns is green."""
     table = Table("part", "state", "tensors", "parameters", title=title, title_justify="left")
     for group in groups:

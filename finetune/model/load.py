@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from finetune.model.parts import Anatomy, find_parts
-from finetune.recipe import Quantization
+from finetune.model.parts import ModelParts, find_parts
 from finetune.processes import sharded
+from finetune.recipe import Quantization
 from winnow.errors import UserError
 from winnow.models import first_line, offline_if_local, prepare_libraries
 
@@ -70,7 +70,7 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
     config = None
     if quantization != "none":
         # Names are matched from the start: full paths, or the tower would go 4-bit silently.
-        skipped = anatomy_of(model).unquantized
+        skipped = parts_of_checkpoint(model).unquantized
         config = BitsAndBytesConfig(llm_int8_skip_modules=skipped, **_precision(quantization, dtype))
     try:
         loaded = AutoModelForImageTextToText.from_pretrained(
@@ -91,7 +91,7 @@ def _precision(quantization: Quantization, dtype: Any) -> dict[str, Any]:
     return {**options, "bnb_4bit_compute_dtype": dtype, **storage}
 
 
-def anatomy_of(model: str) -> Anatomy:
+def parts_of_checkpoint(model: str) -> ModelParts:
     """The parts of a checkpoint, from its configuration alone: no weight is read."""
     return find_parts(empty_model(model))
 

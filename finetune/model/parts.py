@@ -12,7 +12,7 @@ from winnow.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Anatomy:
+class ModelParts:
     """Full module names of a vision-language model's parts.
 
     Attributes:
@@ -37,7 +37,7 @@ class Anatomy:
         return [self.encoder, *self.projector, *([self.head] if self.head else [])]
 
 
-def find_parts(model: Any) -> Anatomy:
+def find_parts(model: Any) -> ModelParts:
     """Locate the parts through ``get_encoder``, ``get_decoder`` and ``get_output_embeddings``.
 
     Raises:
@@ -51,7 +51,7 @@ def find_parts(model: Any) -> Anatomy:
     projector = _between(model, "", known) or _mergers(encoder, names[id(encoder)], decoder)
     head_name = names.get(id(head)) if head is not None else None
     blocks, unused = _blocks(encoder, names[id(encoder)], getattr(model.config, "vision_feature_layer", None))
-    return Anatomy(names[id(decoder)], names[id(encoder)], head_name, tuple(projector), blocks, unused)
+    return ModelParts(names[id(decoder)], names[id(encoder)], head_name, tuple(projector), blocks, unused)
 
 
 def _blocks(encoder: Any, prefix: str, feeding: int | Sequence[int] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -116,7 +116,7 @@ def _mergers(encoder: Any, prefix: str, decoder: Any) -> list[str]:
     return found
 
 
-def vision_targets(model: Any, anatomy: Anatomy, wanted: str | list[str]) -> str:
+def vision_targets(model: Any, anatomy: ModelParts, wanted: str | list[str]) -> str:
     """The same for the vision tower's used blocks; where no layer has a wanted name (Qwen's ``qkv``), all linear
     layers.
 
@@ -134,7 +134,7 @@ def vision_targets(model: Any, anatomy: Anatomy, wanted: str | list[str]) -> str
     return "|".join(re.escape(name) for name in sorted(chosen or linears))
 
 
-def lora_targets(model: Any, anatomy: Anatomy, wanted: str | list[str]) -> str:
+def lora_targets(model: Any, anatomy: ModelParts, wanted: str | list[str]) -> str:
     """A regular expression that matches exactly the decoder's linear layers asked for, by full name.
 
     Short names would also hit layers of the vision tower that happen to be called the same.

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from finetune.data.chat import Conversation, render_with_spans
+from finetune.data.chat import TrainingConversation, render_with_spans
 from finetune.data.collate import Collator, first_of_each_source
 from finetune.data.preflight import check_rows
 from finetune.data.rows import Rows, open_rows
@@ -24,7 +24,7 @@ _STYLE = {True: "bold black on green3", False: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class TokenPreview:
     """One conversation as tokens.
 
     Attributes:
@@ -58,8 +58,8 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
     Raises:
         UserError: bad recipe, data or model.
     """
+    from finetune.data.stage_rows import schedule_of
     from finetune.model.load import load_processor
-    from finetune.data.plan import schedule_of
 
     rows = open_rows(recipe)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
@@ -69,7 +69,7 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
     )  # fmt: skip
     collator = Collator(processor, rows.image_root, recipe.max_pixels)
     console = Console(highlight=False)
-    shown: list[Shown] = []
+    shown: list[TokenPreview] = []
     for number, stage in enumerate(recipe.resolved_stages()):
         schedule: Schedule = schedule_of(recipe, rows, checked.table, number, stage)
         console.rule(f"{stage.name}: trains {' + '.join(stage.train)}", align="left")
@@ -82,7 +82,7 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
         console.print(f"written: {page}")
 
 
-def tokens_of(collator: Collator, rows: Rows, conversation: Conversation) -> Shown:
+def tokens_of(collator: Collator, rows: Rows, conversation: TrainingConversation) -> TokenPreview:
     """A conversation's tokens with their training mask, decoded one by one."""
     batch = collator([conversation])
     chat = render_with_spans(collator.processor, conversation)
@@ -91,7 +91,7 @@ def tokens_of(collator: Collator, rows: Rows, conversation: Conversation) -> Sho
     tokens = ((_spelled(tokenizer, token), learns) for token, learns in zip(ids, trained, strict=True))
     pieces = tuple((text, learns, len(list(run))) for (text, learns), run in groupby(tokens))
     samples = [rows[row] for row in dict.fromkeys(conversation.rows)]
-    return Shown(tuple(sample.id for sample in samples), samples[0].source, pieces, all(chat.stops))
+    return TokenPreview(tuple(sample.id for sample in samples), samples[0].source, pieces, all(chat.stops))
 
 
 def _spelled(tokenizer: Any, token: int) -> str:
@@ -99,19 +99,19 @@ def _spelled(tokenizer: Any, token: int) -> str:
     return text or tokenizer.convert_ids_to_tokens(token)
 
 
-def _with_repeats(shown: Shown) -> Iterator[tuple[str, bool]]:
+def _with_repeats(shown: TokenPreview) -> Iterator[tuple[str, bool]]:
     for text, trained, count in shown.pieces:
         yield (text * count if count < 3 else f"{text}×{count}"), trained
 
 
-def _as_text(shown: Shown) -> Text:
+def _as_text(shown: TokenPreview) -> Text:
     text = Text(f"{', '.join(shown.sample_ids)}\n", style="bold")
     for piece, trained in _with_repeats(shown):
         text.append(piece.replace("\n", "⏎\n"), style=_STYLE[trained])
     return text.append("\n", style="")
 
 
-def _summary(shown: Iterable[Shown]) -> Text:
+def _summary(shown: Iterable[TokenPreview]) -> Text:
     text = Text("\ntrained tokens\n", style="bold")
     ordered = sorted(shown, key=lambda item: item.source)
     for source, group in groupby(ordered, key=lambda item: item.source):
@@ -124,7 +124,7 @@ def _summary(shown: Iterable[Shown]) -> Text:
     return text
 
 
-def as_html(title: str, shown: Iterable[Shown]) -> str:
+def as_html(title: str, shown: Iterable[TokenPreview]) -> str:
     """A self-contained page; all text of the data is escaped."""
     parts = []
     for item in shown:

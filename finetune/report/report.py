@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from finetune.data.preflight import read_forecast
-from finetune.model.adapter import Group
+from finetune.data.image_cost import read_image_costs
+from finetune.data.plan import TrainingPlan
+from finetune.model.adapter import ModuleGroup
 from finetune.recipe import ResolvedStage, TrainRecipe
-from finetune.training.evaluation import Evaluation
-from finetune.data.plan import Plan
+from finetune.training.evaluation import EvaluationLoss
 from winnow.files import atomic_path, sha256_file, write_text
 from winnow.run import MANIFEST, git_commit, package_versions
 
@@ -32,22 +32,22 @@ _Section = tuple[str, list[str], list[list[str]]]  # title, header, rows
 
 
 def write_report(
-    recipe: TrainRecipe, plan: Plan, groups: Sequence[Group], metrics: Sequence[dict[str, Any]],
-    evaluations: Sequence[Evaluation],
+    recipe: TrainRecipe, plan: TrainingPlan, groups: Sequence[ModuleGroup], metrics: Sequence[dict[str, Any]],
+    evaluations: Sequence[EvaluationLoss],
 ) -> None:  # fmt: skip
     """Write ``report.md`` and a self-contained ``report.html`` into the run folder."""
     folder = recipe.folder
     sections = [_stages(recipe, plan, metrics), _modules(groups), _data(plan)]
     if evaluations:
         sections.append(_evaluations(recipe, evaluations))
-    if forecast := read_forecast(folder / "forecast.json"):
+    if forecast := read_image_costs(folder / "forecast.json"):
         sections.append(_forecast(forecast))
     curves = [("training loss", "loss_curve.png"), ("training loss by source", "source_curves.png")]
     write_text(folder / "report.md", _markdown(recipe, sections, curves))
     write_text(folder / "report.html", _html(recipe, sections, curves, folder))
 
 
-def _stages(recipe: TrainRecipe, plan: Plan, metrics: Sequence[dict[str, Any]]) -> _Section:
+def _stages(recipe: TrainRecipe, plan: TrainingPlan, metrics: Sequence[dict[str, Any]]) -> _Section:
     rows = []
     for number, (stage, schedule) in enumerate(zip(recipe.resolved_stages(), plan.schedules, strict=True)):
         lines = [line for line in metrics if line["stage"] == number]
@@ -62,12 +62,12 @@ def _minutes(metrics: Sequence[dict[str, Any]], stage: int) -> float:
     return (max(line["seconds"] for line in metrics if line["stage"] == stage) - before) / 60
 
 
-def _modules(groups: Sequence[Group]) -> _Section:
+def _modules(groups: Sequence[ModuleGroup]) -> _Section:
     rows = [[group.part, group.state, f"{group.tensors:,}", f"{group.parameters:,}"] for group in groups]
     return "Modules", ["part", "state", "tensors", "parameters"], rows
 
 
-def _data(plan: Plan) -> _Section:
+def _data(plan: TrainingPlan) -> _Section:
     rows = [["accepted", f"{len(plan.checked.table.row):,}"]]
     rows += [[f"rejected: {reason}", f"{count:,}"] for reason, count in plan.checked.rejected.items()]
     rows.append(["trained tokens in checked conversations", f"{plan.masks.trained / max(plan.masks.tokens, 1):.1%}"])
@@ -75,7 +75,7 @@ def _data(plan: Plan) -> _Section:
     return "Data", ["rows", "count"], rows
 
 
-def _evaluations(recipe: TrainRecipe, evaluations: Sequence[Evaluation]) -> _Section:
+def _evaluations(recipe: TrainRecipe, evaluations: Sequence[EvaluationLoss]) -> _Section:
     names = ["before training", *(f"after {stage.name}" for stage in recipe.resolved_stages())]
     rows = [
         [entry.name, names[entry.stage + 1], f"{entry.loss:.4f}",
@@ -213,7 +213,7 @@ def draw_source_curves(losses: pa.Table, title: str, target: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def write_card(recipe: TrainRecipe, plan: Plan, groups: list[Group], target: Path) -> None:
+def write_card(recipe: TrainRecipe, plan: TrainingPlan, groups: list[ModuleGroup], target: Path) -> None:
     """Write ``README.md`` with the front matter of the hub and the data's provenance from its manifest."""
     front: dict[str, Any] = {"base_model": recipe.model, "pipeline_tag": "image-text-to-text"}
     if recipe.decoder == "full":
@@ -274,7 +274,7 @@ def _kind(recipe: TrainRecipe) -> str:
     return "A QLoRA adapter" if recipe.quantization == "nf4" else "A LoRA adapter"
 
 
-def _provenance(plan: Plan) -> str:
+def _provenance(plan: TrainingPlan) -> str:
     lines = []
     for part in plan.rows.sets:
         folder = part.given if part.given.is_dir() else part.given.parent

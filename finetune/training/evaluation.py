@@ -13,9 +13,9 @@ from rich.console import Console
 from finetune.data.collate import Collator
 from finetune.data.preflight import check_rows
 from finetune.data.rows import open_sets
-from finetune.data.schedule import Pool, Schedule
-from finetune.recipe import TrainRecipe
+from finetune.data.schedule import RowPool, Schedule
 from finetune.processes import start_processes
+from finetune.recipe import TrainRecipe
 from winnow.errors import UserError
 from winnow.files import write_text
 
@@ -36,7 +36,7 @@ class EvaluationSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvaluationLoss:
     """A set's loss at one moment.
 
     Attributes:
@@ -71,7 +71,7 @@ def evaluation_sets(recipe: TrainRecipe, processor: Any, collator: Collator, fol
             rejects=folder / f"rejects-{name}.jsonl",
         )  # fmt: skip
         schedule = Schedule(
-            rows, [Pool(checked.table)], seed=recipe.seed, stage=0, questions_per_image=1, batch_size=recipe.batch_size,
+            rows, [RowPool(checked.table)], seed=recipe.seed, stage=0, questions_per_image=1, batch_size=recipe.batch_size,
             max_length=recipe.max_length, sample_answers=False,
         )  # fmt: skip
         own = Collator(processor, rows.image_root, recipe.max_pixels, collator.always_image)
@@ -87,7 +87,7 @@ def evaluate_sets(trainer: SampleLossTrainer, recipe: TrainRecipe, sets: list[Ev
     for part in sets:
         rows, loss, tokens = trainer.measure(part.schedule, part.collator)
         before = [entry.loss for entry in known if entry.name == part.name]
-        found.append(Evaluation(stage, part.name, loss, tokens, rows, loss - min(before) if before else None))
+        found.append(EvaluationLoss(stage, part.name, loss, tokens, rows, loss - min(before) if before else None))
     if not found or not state.is_main_process:
         return
     write_text(path, "".join(json.dumps(asdict(entry)) + "\n" for entry in [*known, *found]))
@@ -98,7 +98,7 @@ def evaluate_sets(trainer: SampleLossTrainer, recipe: TrainRecipe, sets: list[Ev
         console.print(f"{moment}: {entry.name}: loss {entry.loss:.4f} on {entry.rows:,} rows{change}")
 
 
-def read_evaluations(path: Path) -> list[Evaluation]:
+def read_evaluations(path: Path) -> list[EvaluationLoss]:
     """The lines of an ``evaluations.jsonl``; empty without one.
 
     Raises:
@@ -107,6 +107,6 @@ def read_evaluations(path: Path) -> list[Evaluation]:
     if not path.is_file():
         return []
     try:
-        return [Evaluation(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [EvaluationLoss(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: not written by `finetune train` ({error}); start anew with --fresh") from error

@@ -17,7 +17,7 @@ _PART = pa.schema(
 )
 
 
-class Sink(Protocol):
+class LossSink(Protocol):
     """Where the losses of a batch go."""
 
     def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
@@ -55,7 +55,7 @@ class LossStore:
                 path.unlink(missing_ok=True)
 
 
-class Tally:
+class LossTally:
     """Losses of an evaluation: row → (mean, tokens) of each of its answers.
 
     The last batches may be filled up with rows that were there before: each row counts once.
@@ -82,7 +82,7 @@ def read_parts(folder: Path) -> pa.Table:
     return part.append_column("total", pa.compute.multiply(part["loss"], part["tokens"].cast(pa.float64())))
 
 
-def collect(part: pa.Table, rows: Rows, target: Path) -> int:
+def write_sample_losses(part: pa.Table, rows: Rows, target: Path) -> int:
     """Write ``losses.parquet`` from all parts, one line per sample, stage and epoch; returns the lines.
 
     A sample of several answers gets the mean over all its tokens.
@@ -106,7 +106,7 @@ def collect(part: pa.Table, rows: Rows, target: Path) -> int:
     return len(table)
 
 
-def by_source(part: pa.Table, rows: Rows, target: Path) -> pa.Table:
+def write_source_losses(part: pa.Table, rows: Rows, target: Path) -> pa.Table:
     """Write ``source_losses.parquet``: loss per trained token of each source at each step; returns it."""
     known = {row: rows[row].source for row in part["row"].unique().to_pylist()}
     named = part.append_column("source", pa.array([known[row] for row in part["row"].to_pylist()], pa.string()))

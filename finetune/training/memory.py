@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from finetune.data.preflight import as_table, read_forecast
+from finetune.data.image_cost import image_cost_table, read_image_costs
 from finetune.data.schedule import Schedule
-from finetune.recipe import TrainRecipe
-from finetune.training.losses import Tally
 from finetune.processes import start_processes
+from finetune.recipe import TrainRecipe
+from finetune.training.losses import LossTally
 from winnow.errors import UserError
 from winnow.files import write_json
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class BatchMemory:
     """What a forward and backward of the longest batch took, in bytes.
 
     Attributes:
@@ -43,7 +43,7 @@ class Memory:
         return self.before + (self.peak - self.before) * tokens / self.tokens
 
 
-def probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -> None:
+def memory_probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -> None:
     """Run the longest batch once without learning from it; print and save the forecast of memory.
 
     Raises:
@@ -58,7 +58,7 @@ def probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -
     tokens = batch["input_ids"].numel()
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    kept, trainer.losses, seen = trainer.losses, Tally(), trainer.tokens_seen
+    kept, trainer.losses, seen = trainer.losses, LossTally(), trainer.tokens_seen
     before = _allocated(reset=True)
     try:
         model.train()
@@ -72,21 +72,21 @@ def probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -
     finally:
         trainer.losses, trainer.tokens_seen = kept, seen
         model.zero_grad(set_to_none=True)
-    memory = Memory(tokens, before, _allocated(), _total())
+    memory = BatchMemory(tokens, before, _allocated(), _total())
     del batch, loss
     gc.collect()
     if state.is_main_process:
         _report(recipe, memory, stage.batch_size)
 
 
-def _report(recipe: TrainRecipe, memory: Memory, batch_size: int) -> None:
+def _report(recipe: TrainRecipe, memory: BatchMemory, batch_size: int) -> None:
     console = Console(stderr=True, highlight=False)
     path = recipe.folder / "forecast.json"
-    forecast = read_forecast(path)
+    forecast = read_image_costs(path)
     for line in forecast:
         line["memory"] = round(memory.at(line["longest"] * batch_size))
     write_json(path, forecast)
-    console.print(as_table(forecast, batch_size))
+    console.print(image_cost_table(forecast, batch_size))
     console.print(
         f"longest batch: {memory.tokens:,} tokens, {memory.peak / 2**30:.1f} of {memory.total / 2**30:.1f} GiB"
     )

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from finetune.data.chat import Conversation, Message, by_suffix, prompt_and_answer, to_messages
-from finetune.data.collate import OURS, Collator
+from finetune.data.chat import Message, TrainingConversation, prompt_and_suffix, to_messages, uses_prompt_suffix
+from finetune.data.collate import EXTRA_KEYS, Collator
+from finetune.data.plan import TrainingPlan
 from finetune.data.rows import Rows, open_image, open_sets
 from finetune.recipe import TrainRecipe
-from finetune.data.plan import Plan
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.records import Role, Sample, Turn
@@ -47,13 +47,13 @@ class Prompt:
 
     def messages(self) -> list[Message]:
         """Chat-template messages with text and image blocks."""
-        return to_messages(Conversation(self._turns(), tuple(self.images), ()))
+        return to_messages(TrainingConversation(self._turns(), tuple(self.images), ()))
 
     def inputs(self, processor: Any, max_pixels: int | None) -> Any:
         """The processor's tensors for the prompt, as at inference; batch of one."""
         images = [open_image(Path(self.root), name, max_pixels) for name in self.images]
-        if by_suffix(processor):
-            text, _ = prompt_and_answer(self._with_answer())
+        if uses_prompt_suffix(processor):
+            text, _ = prompt_and_suffix(self._with_answer())
             return processor(text=[text], images=[images] if images else None, return_tensors="pt")
         text = processor.apply_chat_template(self.messages(), tokenize=False, add_generation_prompt=True)
         bos = processor.tokenizer.bos_token
@@ -66,15 +66,15 @@ class Prompt:
         """The collator's tensors with the reference answer, as in training, and a bool mask (tokens,) of it."""
         batch = Collator(processor, Path(self.root), max_pixels)([self._with_answer()])
         last = batch["owners"][0] == batch["owners"].max()
-        return {key: value for key, value in batch.items() if key not in OURS}, last
+        return {key: value for key, value in batch.items() if key not in EXTRA_KEYS}, last
 
-    def _with_answer(self) -> Conversation:
+    def _with_answer(self) -> TrainingConversation:
         turns = (*self._turns(), Turn("assistant", self.answer))
         answers = sum(turn.role == "assistant" for turn in turns)
-        return Conversation(turns, tuple(self.images), tuple(range(answers)))
+        return TrainingConversation(turns, tuple(self.images), tuple(range(answers)))
 
 
-def store_prompts(recipe: TrainRecipe, plan: Plan, processor: Any, folder: Path) -> bool:
+def store_prompts(recipe: TrainRecipe, plan: TrainingPlan, processor: Any, folder: Path) -> bool:
     """Write ``parity.jsonl``: rows of the evaluation sets, else rows that no stage trains on, else trained ones.
 
     Returns:
@@ -92,7 +92,7 @@ def store_prompts(recipe: TrainRecipe, plan: Plan, processor: Any, folder: Path)
     return same
 
 
-def _held_out(recipe: TrainRecipe, plan: Plan) -> tuple[Rows, list[int], bool]:
+def _held_out(recipe: TrainRecipe, plan: TrainingPlan) -> tuple[Rows, list[int], bool]:
     rng = np.random.default_rng(recipe.seed)
     accepted = plan.checked.table.row
     trained = np.unique(np.concatenate([schedule.members for schedule in plan.schedules]))

@@ -20,51 +20,26 @@ from typing import Any
 from rich.console import Console
 
 from finetune.data.collate import Collator
-from finetune.data.preflight import as_table as forecast_table
-from finetune.data.preflight import read_forecast
-from finetune.data.rows import Rows, open_rows
-from finetune.model.adapter import Group, Learner, as_table, build_learner, module_groups
+from finetune.data.image_cost import image_cost_table as forecast_table
+from finetune.data.image_cost import read_image_costs
+from finetune.data.plan import TrainingPlan, input_digests, make_plan, print_plan
+from finetune.data.rows import open_rows
+from finetune.model.adapter import Learner, ModuleGroup, build_learner, module_groups, module_table
 from finetune.model.load import empty_model, load_processor
+from finetune.processes import sharded, start_processes, world_size
 from finetune.recipe import TrainRecipe
 from finetune.report.report import write_card, write_report
 from finetune.training.evaluation import EVALUATIONS, evaluation_sets, read_evaluations
-from finetune.training.losses import by_source, collect, read_parts
+from finetune.training.losses import read_parts, write_sample_losses, write_source_losses
 from finetune.training.monitor import read_metrics
-from finetune.data.plan import Plan, checked_plan, print_plan
-from finetune.processes import sharded, start_processes, world_size
 from finetune.training.prompts import PROMPTS, store_prompts
 from finetune.training.stage import done_folder, is_done, run_stage
 from winnow.errors import UserError
-from winnow.files import digest_of, sha256_file, write_json
+from winnow.files import write_json
 from winnow.models import prepare_libraries
-from winnow.run import MANIFEST, is_current, package_versions, write_manifest
+from winnow.run import is_current, package_versions, write_manifest
 
 IDENTITY = "run.json"
-
-
-def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
-    """Hex digests of the model, the rows and the template file, by recipe key.
-
-    A local model is hashed file by file; a hub id stands for itself. Data sets with names have
-    keys of their own (``data.<name>``, ``evaluate.<name>``).
-    """
-    folder = Path(recipe.model)
-    if folder.is_dir():
-        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
-        model = digest_of({path.name: sha256_file(path) for path in files})
-    else:
-        model = digest_of(recipe.model)
-    digests = {"model": model}
-    for part in rows.sets:
-        file = part.given if part.given.is_file() else part.path
-        digests[f"data.{part.name}" if part.name else "data"] = sha256_file(file)
-    for name, path in recipe.evaluate.items():
-        file = path if path.is_file() else path / "samples.jsonl"
-        if file.is_file():
-            digests[f"evaluate.{name}"] = sha256_file(file)
-    if recipe.chat_template is not None and recipe.chat_template.is_file():
-        digests["chat_template"] = sha256_file(recipe.chat_template)
-    return digests
 
 
 def is_ours(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> bool:
@@ -96,8 +71,8 @@ def claim(
     write_json(folder / IDENTITY, {"recipe": recipe, "inputs": inputs, "packages": packages, "modules": modules})
 
 
-def finish(
-    recipe: TrainRecipe, plan: Plan, processor: Any, inputs: dict[str, str], groups: list[Group],
+def save_run(
+    recipe: TrainRecipe, plan: TrainingPlan, processor: Any, inputs: dict[str, str], groups: list[ModuleGroup],
     clock: dict[str, float],
 ) -> None:  # fmt: skip
     """Write adapter, losses, curves, report and, last, the manifest; then drop the checkpoints."""
@@ -106,8 +81,8 @@ def finish(
     folder, rows = recipe.folder, plan.rows
     adapter = _save_adapter(recipe, processor, plan, groups)
     parts = read_parts(folder / "checkpoints" / "losses")
-    scored = collect(parts, rows, folder / "losses.parquet")
-    sources = by_source(parts, rows, folder / "source_losses.parquet")
+    scored = write_sample_losses(parts, rows, folder / "losses.parquet")
+    sources = write_source_losses(parts, rows, folder / "source_losses.parquet")
     metrics = read_metrics(folder / "metrics.jsonl")
     stages = [stage.name for stage in recipe.resolved_stages()]
     draw_loss_curve(metrics, stages, f"{recipe.name}: training loss", folder / "loss_curve.png")
@@ -148,7 +123,7 @@ def finish(
     shutil.rmtree(folder / "checkpoints")
 
 
-def _save_adapter(recipe: TrainRecipe, processor: Any, plan: Plan, groups: list[Group]) -> Path:
+def _save_adapter(recipe: TrainRecipe, processor: Any, plan: TrainingPlan, groups: list[ModuleGroup]) -> Path:
     """The last stage's weights as the run's ``adapter/``; of ``decoder: full`` the whole model."""
     import torch
     from transformers import AutoModelForImageTextToText
@@ -205,14 +180,14 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
         check_reporters(recipe.report_to)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
     with state.main_process_first():
-        plan = checked_plan(recipe, rows, processor, resume=resumed or not state.is_main_process)
+        plan = make_plan(recipe, rows, processor, resume=resumed or not state.is_main_process)
         collator = Collator(processor, rows.image_root, recipe.max_pixels, always_image=world_size() > 1)
         evaluation = evaluation_sets(recipe, processor, collator, folder)
     clock["check"] = time.monotonic()
     print_plan(console, recipe, plan, inputs)
     learner = _load_learner(recipe)
     groups = module_groups(learner)
-    console.print(as_table(recipe.model, groups))
+    console.print(module_table(recipe.model, groups))
     if state.is_main_process:
         claim(folder, resolved, inputs, packages=package_versions(), modules=[asdict(group) for group in groups])
         if not store_prompts(recipe, plan, processor, folder):
@@ -228,7 +203,7 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
         run_stage(recipe, number, schedule, learner, collator, evaluation)
     clock["train"] = time.monotonic()
     if state.is_main_process:
-        finish(recipe, plan, processor, inputs, groups, clock)
+        save_run(recipe, plan, processor, inputs, groups, clock)
         _print_end(console, folder, clock)
     state.wait_for_everyone()
     return folder
@@ -269,7 +244,7 @@ def _print_end(console: Console, folder: Path, clock: dict[str, float]) -> None:
     console.print(f"next: evalsuite run on {folder}/adapter, or `finetune merge {folder} --out DIR`")
 
 
-def dry_run(recipe: TrainRecipe, folder: Path) -> list[Group]:
+def dry_run(recipe: TrainRecipe, folder: Path) -> list[ModuleGroup]:
     """Check data and model and print what would train; returns the module groups.
 
     Args:
@@ -286,10 +261,10 @@ def dry_run(recipe: TrainRecipe, folder: Path) -> list[Group]:
     rows = open_rows(recipe)
     inputs = input_digests(recipe, rows)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
-    plan = checked_plan(recipe.model_copy(update={"out": folder}), rows, processor, resume=False)
+    plan = make_plan(recipe.model_copy(update={"out": folder}), rows, processor, resume=False)
     print_plan(console, recipe, plan, inputs)
     learner = build_learner(empty_model(recipe.model), recipe)
     groups = module_groups(learner, quantization=recipe.quantization)
-    console.print(as_table(recipe.model, groups))
-    console.print(forecast_table(read_forecast(folder / "forecast.json"), recipe.batch_size))
+    console.print(module_table(recipe.model, groups))
+    console.print(forecast_table(read_image_costs(folder / "forecast.json"), recipe.batch_size))
     return groups

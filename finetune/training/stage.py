@@ -10,13 +10,13 @@ from typing import Any
 
 from finetune.data.collate import Collator
 from finetune.data.schedule import Schedule
+from finetune.data.stage_rows import conversations_per_step
 from finetune.model.adapter import Learner, load_weights, set_trained
+from finetune.processes import sharded, start_processes
 from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.training.evaluation import EvaluationSet, evaluate_sets
 from finetune.training.losses import LossStore
 from finetune.training.monitor import read_metrics
-from finetune.data.plan import per_step
-from finetune.processes import sharded, start_processes
 from winnow.files import write_text
 
 LORA_PLUS_RATIO = 16.0  # where the paper advises to start
@@ -40,7 +40,7 @@ def run_stage(
     from transformers import set_seed
     from transformers.trainer_callback import PrinterCallback
 
-    from finetune.training.memory import probe
+    from finetune.training.memory import memory_probe
     from finetune.training.monitor import Monitor
     from finetune.training.trainer import SampleLossTrainer, last_complete
 
@@ -63,7 +63,7 @@ def run_stage(
     arguments = _arguments(recipe, stage, schedule, folder)
     monitor = Monitor(
         metrics, stage=number, label=stage.name, steps=arguments.max_steps,
-        per_epoch=schedule.per_epoch / per_step(stage), before=kept[-1]["seconds"] if kept else 0.0,
+        per_epoch=schedule.per_epoch / conversations_per_step(stage), before=kept[-1]["seconds"] if kept else 0.0,
     )  # fmt: skip
     trainer = SampleLossTrainer(
         learner=learner, stage=stage, losses=losses, args=arguments,
@@ -75,7 +75,7 @@ def run_stage(
     if not sharded():
         if number == 0 and not checkpoint:
             evaluate_sets(trainer, recipe, evaluation, -1)
-        probe(trainer, recipe, schedule)
+        memory_probe(trainer, recipe, schedule)
     set_seed(recipe.seed + number)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -95,7 +95,7 @@ def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, fo
     import torch
     from transformers import TrainingArguments
 
-    on_gpu, steps = torch.cuda.is_available(), -(-len(schedule) // per_step(stage))
+    on_gpu, steps = torch.cuda.is_available(), -(-len(schedule) // conversations_per_step(stage))
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(recipe.folder / "tensorboard" / stage.name.replace("/", "_"))
     return TrainingArguments(
         output_dir=str(folder),

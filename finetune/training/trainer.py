@@ -15,9 +15,9 @@ from transformers import Trainer
 from finetune.data.collate import IGNORED
 from finetune.data.schedule import Schedule
 from finetune.model.adapter import Learner, load_weights
-from finetune.recipe import ResolvedStage
-from finetune.training.losses import LossStore, Sink, Tally
 from finetune.processes import sharded
+from finetune.recipe import ResolvedStage
+from finetune.training.losses import LossSink, LossStore, LossTally
 from winnow.files import write_json
 from winnow.progress import track
 
@@ -32,7 +32,7 @@ class SampleLossTrainer(Trainer):
     ) -> None:
         super().__init__(model=learner.model, **arguments)
         self.learner, self.stage, self.b_ratio = learner, stage, b_ratio
-        self.store, self.losses = losses, cast(Sink, losses)
+        self.store, self.losses = losses, cast(LossSink, losses)
         self.tokens_seen = 0
         # Asked for once: each walks through all modules, which a step of a small model feels.
         self.head = learner.model.get_output_embeddings()
@@ -83,8 +83,8 @@ class SampleLossTrainer(Trainer):
 
     def measure(self, schedule: Schedule, collator: Any) -> tuple[int, float, int]:
         """Rows, loss (mean nats per answer token) and answer tokens of a set, over all processes."""
-        tally, seen = Tally(), self.tokens_seen
-        kept, self.losses, own = self.losses, cast(Sink, tally), self.data_collator
+        tally, seen = LossTally(), self.tokens_seen
+        kept, self.losses, own = self.losses, cast(LossSink, tally), self.data_collator
         self.data_collator = collator
         try:
             loader = self.get_eval_dataloader(cast(Any, schedule))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune.data.chat import join
+from finetune.data.chat import join_rows
 from finetune.data.collate import Collator
 from finetune.data.preflight import check_rows
 from finetune.data.rows import open_rows
@@ -98,7 +98,7 @@ def test_unreadable_lines_cost_themselves(folder):
 def test_token_counts_are_those_of_the_collator(folder):
     rows, result, _ = checked(folder, GOOD)
     collator = Collator(build_processor(), folder)
-    counted = [int(collator([join([rows[row]], [row])])["attention_mask"].sum()) for row in result.table.row]
+    counted = [int(collator([join_rows([rows[row]], [row])])["attention_mask"].sum()) for row in result.table.row]
     assert result.table.tokens.tolist() == counted
     assert result.table.image_tokens.tolist() == [4, 0, 4, 4]  # five features, one placeholder is text
 

@@ -7,9 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from finetune.data.chat import can_join, join
-from finetune.data.rows import matches, open_rows
-from finetune.data.schedule import Pool, Schedule, Table
+from finetune.data.chat import can_join, join_rows
+from finetune.data.rows import open_rows
+from finetune.data.schedule import AcceptedRows, RowPool, Schedule
+from finetune.data.stage_rows import passes_filter
 from finetune.recipe import TrainRecipe
 from tests.finetune.toys import record, write_rows
 from winnow.records import from_record
@@ -34,7 +35,7 @@ def setting(tmp_path):
         records.append(record(len(records), None, "text only", "yes"))
         group.append(-1)
     count = len(records)
-    table = Table(np.arange(count), np.array(group), rng.integers(20, 40, count), np.full(count, 10))
+    table = AcceptedRows(np.arange(count), np.array(group), rng.integers(20, 40, count), np.full(count, 10))
     return rows_of(tmp_path, records), table, image_of
 
 
@@ -48,7 +49,7 @@ def schedule(setting, **changes):
         "max_length": 1000,
         "sample_answers": False,
     }
-    return Schedule(rows, changes.pop("pools", [Pool(table)]), **{**options, **changes})
+    return Schedule(rows, changes.pop("pools", [RowPool(table)]), **{**options, **changes})
 
 
 def test_every_row_once_an_epoch_about_one_image(setting):
@@ -94,9 +95,9 @@ def test_batches_hold_similar_lengths(setting):
 def test_drawn_answers_follow_the_votes(tmp_path):
     row = record(0, "a.png", "q", "red", answers=["red", "red", "red", "blue"])
     rows = rows_of(tmp_path, [row])
-    table = Table(*(np.array([value]) for value in (0, 0, 10, 5)))
+    table = AcceptedRows(*(np.array([value]) for value in (0, 0, 10, 5)))
     made = Schedule(
-        rows, [Pool(table)], seed=0, stage=0, questions_per_image=1, batch_size=1, max_length=50, sample_answers=True
+        rows, [RowPool(table)], seed=0, stage=0, questions_per_image=1, batch_size=1, max_length=50, sample_answers=True
     )
     made.length = 400
     drawn = Counter(made[i].turns[1].value for i in range(400))
@@ -121,7 +122,7 @@ def test_can_join(question, image, expected):
 
 def test_joined_questions_lose_their_markers():
     samples = [from_record(record(n, "a.png", f"<image>\nquestion {n}", f"answer {n}")) for n in range(2)]
-    joined = join(samples, [4, 7])
+    joined = join_rows(samples, [4, 7])
     assert [turn.value for turn in joined.turns] == ["question 0", "answer 0", "question 1", "answer 1"]
     assert joined.rows == (4, 7) and joined.images == ("a.png",)
 
@@ -130,8 +131,8 @@ def test_filter():
     from winnow.errors import UserError
 
     sample = from_record(record(0, "a.png", "q", "yes", meta={"kind": "shape"}))
-    assert matches(sample, "mine", {"source": "toy", "meta.kind": ["shape", "colour"], "data": "mine"})
-    assert not matches(sample, "", {"source": "toy", "meta.kind": "colour"})
-    assert not matches(sample, "other", {"data": "mine"})
+    assert passes_filter(sample, "mine", {"source": "toy", "meta.kind": ["shape", "colour"], "data": "mine"})
+    assert not passes_filter(sample, "", {"source": "toy", "meta.kind": "colour"})
+    assert not passes_filter(sample, "other", {"data": "mine"})
     with pytest.raises(UserError, match="unknown field 'kind'"):
-        matches(sample, "", {"kind": "shape"})
+        passes_filter(sample, "", {"kind": "shape"})

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from finetune.data.preflight import forecast
-from finetune.data.rows import capped
+from finetune.data.image_cost import image_costs
+from finetune.data.rows import capped_size
 from finetune.training.run import train
 from winnow.errors import UserError
 
@@ -84,22 +84,22 @@ def test_forecast_and_memory(run):
 def test_forecast_by_cap():
     """A made-up processor: one token per 100 pixels."""
     sizes = {(2000, 1000): 3, (100, 100): 7}
-    lines = forecast(sizes, lambda size: size[0] * size[1] // 100, 50, None)
+    lines = image_costs(sizes, lambda size: size[0] * size[1] // 100, 50, None)
     assert lines[0] == {"max_pixels": None, "image_mean": 6070.0, "image_max": 20000, "longest": 20050}
     assert [line["max_pixels"] for line in lines[1:]] == [1024 * 1024, 768 * 768, 512 * 512, 336 * 336]
     assert all(line["image_max"] <= line["max_pixels"] // 100 for line in lines[1:])
     many = {(n, n): 1 for n in range(10, 400)}
     asked = set()
-    forecast(many, lambda size: asked.add(size) or 1, 0, 10_000)
+    image_costs(many, lambda size: asked.add(size) or 1, 0, 10_000)
     assert len(asked) < 120
-    assert forecast({}, len, 5, None)[0]["longest"] == 5
+    assert image_costs({}, len, 5, None)[0]["longest"] == 5
 
 
 @pytest.mark.parametrize(("size", "cap"), [((2000, 1000), 500_000), ((7, 1000), 100), ((50, 40), 2000), ((3, 3), 1)])
 def test_capped_sizes(size, cap):
-    width, height = capped(size, cap)
+    width, height = capped_size(size, cap)
     assert 1 <= width * height <= cap
-    assert capped(size, None) == size
+    assert capped_size(size, None) == size
     if size[0] * size[1] <= cap:
         assert (width, height) == size
 

@@ -209,9 +209,10 @@ def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, spied):
     assert dict(table["source"]) == {line["id"]: line["source"] for line in lines}
 
     from finetune.data.collate import Collator
+    from finetune.data.plan import preflight
     from finetune.data.rows import open_rows
+    from finetune.data.stage_rows import schedule_of
     from finetune.model.load import load_processor
-    from finetune.data.plan import preflight, schedule_of
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)
     checked = preflight(recipe, rows, processor, resume=True)

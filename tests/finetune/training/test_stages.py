@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from finetune.data.rows import open_rows
-from finetune.data.schedule import Pool, Schedule, Table
+from finetune.data.schedule import AcceptedRows, RowPool, Schedule
+from finetune.data.stage_rows import schedule_of
 from finetune.recipe import TrainRecipe
-from finetune.data.plan import schedule_of
 from finetune.training.run import train
 from tests.finetune.toys import record, write_rows
 from winnow.errors import UserError
 
 
-def table_of(count: int, first: int = 0) -> Table:
-    return Table(np.arange(first, first + count), np.full(count, -1), np.full(count, 20), np.full(count, 5))
+def table_of(count: int, first: int = 0) -> AcceptedRows:
+    return AcceptedRows(np.arange(first, first + count), np.full(count, -1), np.full(count, 20), np.full(count, 5))
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_one_pool_is_the_plain_schedule(rows):
         "max_length": 99,
         "sample_answers": False,
     }
-    made = Schedule(opened, [Pool(table_of(50))], **options)
+    made = Schedule(opened, [RowPool(table_of(50))], **options)
     order = [made[position].rows[0] for position in range(50)]
     rng = np.random.default_rng([3, 0, 0, 0])
     shuffled = rng.permutation(50)
