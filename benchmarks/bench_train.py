@@ -1,7 +1,7 @@
 """Seconds a training step: Winnow against a minimal hand-written loop, and against TRL's SFTTrainer if installed.
 
 The same tiny model, batches, masks and optimiser for all; the peers run alternately in this process. Ratios are of
-CPU time, which other processes on the machine change least; loading workers count for nobody.
+CPU time, which other processes on the machine change least; data loading workers are not counted.
 Joined conversations against one question per row: answers trained per second. Takes about two minutes.
 A toy's step is so short that everything around the model shows; ``--model data/models/demo-vlm`` takes a real one.
 
@@ -104,17 +104,17 @@ def by_hand(recipe: Any) -> float:
     from torch.utils.data import DataLoader
 
     from finetune.data.collate import IGNORED, Collator
-    from finetune.data.plan import preflight
+    from finetune.data.plan import input_digests, make_plan
     from finetune.data.rows import open_rows
-    from finetune.data.stage_rows import schedule_of
     from finetune.model.load import load_processor
-    from finetune.training.run import _load_learner
+    from finetune.training.run import load_learner
+    from winnow.run import Stages
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)
-    checked = preflight(recipe, rows, processor, resume=False)
-    schedule = schedule_of(recipe, rows, checked.table, 0, recipe.resolved_stages()[0])
+    inputs = input_digests(recipe, rows)
+    (schedule,) = make_plan(recipe, rows, processor, stages=Stages(recipe.folder), inputs=inputs).schedules
     loader = DataLoader(schedule, BATCH, collate_fn=Collator(processor, rows.image_root), num_workers=1)  # type: ignore[arg-type]
-    model = _load_learner(recipe).model.train()
+    model = load_learner(recipe).model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0, fused=True)
     stamps = []

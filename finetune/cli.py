@@ -18,13 +18,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Fine-tune a vision-language model on a curated set: QLoRA, loss on answers only, exact resume.\n\n"
-    "In this order: `finetune plan my.yaml` checks data and model, `finetune preview my.yaml` shows what is trained, "
-    "`finetune train my.yaml` trains, `finetune merge data/runs/my --out data/models/my` makes one checkpoint. "
-    "Copy a recipe from finetune/recipes to start with.",
+    "The usual order: `finetune plan my.yaml` checks data and model, `finetune preview my.yaml` shows what is trained, "
+    "`finetune train my.yaml` trains, `finetune merge data/runs/my --out data/models/my` writes a merged checkpoint. "
+    "Start from a recipe in finetune/recipes.",
 )
 RecipePath = Annotated[Path, typer.Argument(help="Training recipe (YAML), e.g. finetune/recipes/demo.yaml.")]
-
-
 MaxReject = Annotated[
     float | None, typer.Option(min=0, max=1, help="Largest share of rows that may be rejected; overrides the recipe.")
 ]
@@ -40,35 +38,35 @@ def _load(path: Path, max_reject: float | None) -> TrainRecipe:
 @app.command()
 def train(
     recipe: RecipePath,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of this name and start anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of this name and start again.")] = False,
     max_reject: MaxReject = None,
 ) -> None:
-    """Train RECIPE and leave adapter, losses, metrics, report and manifest in its run folder.
+    """Train RECIPE; write adapter, losses, metrics, report and manifest to its run folder.
 
     Example: `finetune train finetune/recipes/demo.yaml`
 
-    Started again after a kill, the same command goes on from the last checkpoint and ends
-    with the same adapter. A finished run returns at once.
+    After a kill, the same command resumes from the last checkpoint and ends with the same
+    adapter. A finished run returns at once.
 
-    Several GPUs: `accelerate launch --config_file finetune/accelerate/ddp.yaml -m finetune train RECIPE`;
-    fsdp2.yaml, zero2.yaml and zero3.yaml lie beside it.
+    On several GPUs: `accelerate launch --config_file finetune/accelerate/ddp.yaml -m finetune train RECIPE`;
+    the same folder has fsdp2.yaml, zero2.yaml and zero3.yaml.
     """
-    # Read when torch starts its threads. By default they wait by spinning: next to any other busy
-    # process on a small machine, a training step takes ten times as long.
+    # Read when torch starts its threads, which wait by spinning otherwise: beside another busy
+    # process on a small machine, a training step then takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from finetune.training.run import train as run
+    from finetune.training.run import train as run_training
 
-    run(_load(recipe, max_reject), fresh=fresh)
+    run_training(_load(recipe, max_reject), fresh=fresh)
 
 
 @app.command()
 def plan(recipe: RecipePath, max_reject: MaxReject = None) -> None:
-    """Check RECIPE, its data and its model without loading a weight: what would train, on what, at what cost.
+    """Check RECIPE, its data and its model without loading a weight, and show what training would cost.
 
-    Example: `finetune plan my.yaml`, then lower max_pixels or max_length if the table of tokens is too large.
+    Example: `finetune plan my.yaml`; lower max_pixels or max_length if images cost too many tokens.
 
-    Prints the resolved recipe, versions and digests, rows accepted and rejected, the table of
-    module groups, and tokens by pixel cap.
+    Prints the resolved recipe, versions, digests, accepted and rejected rows, the parts of the
+    model with their state, and tokens by pixel cap.
     """
     import tempfile
 
@@ -81,14 +79,14 @@ def plan(recipe: RecipePath, max_reject: MaxReject = None) -> None:
 @app.command()
 def preview(
     recipe: RecipePath,
-    rows: Annotated[int, typer.Option(min=1, help="Conversations to show of each source.")] = 2,
-    html: Annotated[Path | None, typer.Option(help="Also write a page to this file.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Conversations to show per source.")] = 2,
+    html: Annotated[Path | None, typer.Option(help="Also write an HTML page to this file.")] = None,
 ) -> None:
-    """Show the tokens that RECIPE would train, in colour, before any weight is loaded.
+    """Show the tokens that RECIPE would train, in colour, without loading a weight.
 
     Example: `finetune preview my.yaml --rows 3 --html preview.html`
 
-    Green tokens are trained. Says for every source which share of the tokens that is and
+    Trained tokens are green. For every source, a summary gives the share of trained tokens and
     whether answers end in a stop token.
     """
     import tempfile
@@ -105,17 +103,17 @@ def merge(
     out: Annotated[Path, typer.Option(help="New folder for the merged checkpoint.")],
     into: Annotated[
         str | None,
-        typer.Option(help="dequantized or original base. Default: both are measured, the closer one is taken."),
+        typer.Option(help="Base to merge into: dequantized or original. Default: the closer of the two, measured."),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Prompts on which both models are compared.")] = 16,
+    rows: Annotated[int, typer.Option(min=1, help="Prompts on which the two models are compared.")] = 16,
 ) -> None:
     """Merge the adapter of RUN into a full checkpoint that answers like the trained model.
 
     Example: `finetune merge data/runs/my --out data/models/my`
 
-    The result is reloaded in a new process and compared with the adapter model on held-out rows:
-    logits, greedy answers, prompt tokens. The verdict goes to OUT/merge.json; a failed comparison
-    exits with code 2.
+    The result is reloaded in a new process and its logits, greedy answers and prompt tokens are
+    compared with the adapter model's on held-out rows. The figures go to OUT/merge.json; if the
+    models differ, the exit code is 2.
     """
     from finetune.export.merge import merge as run_merge
     from finetune.export.merge import parse_into
@@ -127,15 +125,16 @@ def merge(
 def parity(
     run: Annotated[Path, typer.Argument(help="Run folder of `finetune train`.")],
     target: Annotated[str, typer.Argument(help="http://HOST:PORT/v1 of an OpenAI-compatible server, or a folder.")],
-    model: Annotated[str | None, typer.Option(help="Model name at the server. Default: the first it lists.")] = None,
-    rows: Annotated[int, typer.Option(min=1, help="How many of the kept prompts to ask.")] = 16,
-    out: Annotated[Path | None, typer.Option(help="Also write the verdict to this JSON file.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the served model. Default: the first listed.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Number of stored prompts to compare on.")] = 16,
+    out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
 ) -> None:
-    """Ask TARGET the prompts kept in RUN and compare prompt tokens and greedy answers with the trained model.
+    """Compare a served model or a checkpoint folder, TARGET, with the trained model of RUN.
 
     Example: `finetune parity data/runs/my http://127.0.0.1:8000/v1`
 
-    Exits with code 2 if they differ: another chat template, image size or merge is the usual cause.
+    Compares prompt tokens and greedy answers on the prompts stored in RUN. If they differ, the exit
+    code is 2; the usual causes are another chat template, image size or merge.
     """
     from finetune.export.parity import parity as run_parity
 

@@ -1,9 +1,9 @@
-"""One process or many: who is first, who writes, who waits.
+"""How many processes train, and whether they shard the model.
 
-What runs on two CPU processes (gloo), tried with accelerate 1.15, torch 2.14 and deepspeed 0.19: DDP, with losses and
-weights of one process (a test). ZeRO-2 and ZeRO-3, with the same losses as DDP and whole adapters: install deepspeed
-and set ``DS_ACCELERATOR=cpu`` and ``use_cpu: true`` in the configuration; its first start compiles a kernel for
-minutes. FSDP2 does not: accelerate takes MULTI_CPU for its process group and trains with DDP instead.
+Tried on two CPU processes (gloo) with accelerate 1.15, torch 2.14 and deepspeed 0.19: DDP gives the losses and
+weights of a single process (tested). ZeRO-2 and ZeRO-3 give the losses of DDP and whole adapters; they need deepspeed,
+``DS_ACCELERATOR=cpu`` and ``use_cpu: true`` in the configuration, and their first start compiles a kernel for
+minutes. FSDP2 does not work: accelerate takes MULTI_CPU for its process group and trains with DDP instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def start_processes() -> Any:
-    """accelerate's ``PartialState``; under torchrun or ``accelerate launch`` this connects the processes."""
+    """accelerate's ``PartialState``; under torchrun or ``accelerate launch``, creating it connects the processes."""
     import torch
     from accelerate import PartialState
 
@@ -26,5 +26,5 @@ def world_size() -> int:
 
 
 def sharded() -> bool:
-    """Whether accelerate was told to shard the model over processes (FSDP or DeepSpeed)."""
+    """Whether accelerate is set to shard the model over the processes (FSDP or DeepSpeed)."""
     return any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))

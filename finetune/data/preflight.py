@@ -1,7 +1,4 @@
-"""Before a weight is loaded: what can be trained, and a reason for everything that cannot.
-
-What images cost: tokens and memory under several caps on their pixels.
-"""
+"""Checks every row before a weight is loaded: what cannot be trained is written down with its reason."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ from finetune.data.chat import (
 )
 from finetune.data.image_cost import image_token_counter
 from finetune.data.rows import Rows, capped_size, open_image
-from finetune.data.schedule import AcceptedRows as RowTable
+from finetune.data.schedule import AcceptedRows
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.progress import track
@@ -40,13 +37,14 @@ Problem = tuple[str, str, str]  # sample_id, reason, detail
 
 @dataclass(frozen=True)
 class Preflight:
-    """The rows to train on, how many were rejected for which reason, and the sizes of the images.
+    """Result of the row check.
 
     Attributes:
-        sizes: (width, height) under the pixel cap → number of images; empty if it was not measured now.
+        rejected: reason → number of rows, most frequent first.
+        sizes: (width, height) under the pixel cap → number of images; empty if read from an earlier check.
     """
 
-    table: RowTable
+    accepted: AcceptedRows
     rejected: dict[str, int]
     sizes: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -55,17 +53,16 @@ def check_rows(
     rows: Rows, processor: Any, *, max_length: int, max_pixels: int | None, max_reject: float, sample_answers: bool,
     workers: int, rejects: Path, chosen: Sequence[int] | None = None,
 ) -> Preflight:  # fmt: skip
-    """Check every row: form, images, control tokens, length. Writes ``rejects`` (JSONL).
+    """Check the form, images, control tokens and length of every row; rejected rows go to ``rejects`` (JSONL).
 
     Args:
         max_pixels: larger images are counted as scaled down to this area.
-        sample_answers: training will draw from ``answers``, so all of them are checked.
+        sample_answers: training samples from ``answers``, so all of them are checked.
         workers: processes that open images.
         chosen: the rows to check; None: all.
 
     Raises:
-        UserError: an id occurs twice, no row is left, or more than ``max_reject`` of them
-            are rejected.
+        UserError: an id occurs twice, no row is left, or the share of rejected rows is above ``max_reject``.
     """
     problems: dict[int, Problem] = {}
     images: dict[int, tuple[str, ...]] = {}
@@ -81,9 +78,9 @@ def check_rows(
         if sample.id in seen:
             raise UserError(f"id {sample.id!r} occurs twice, in {rows.where(seen[sample.id])} and {rows.where(row)}")
         seen[sample.id] = row
-        can_vary = sample_answers and can_sample_answer(sample)
-        drawn = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if can_vary else []
-        found = next(filter(None, (form_problem(form, forbidden) for form in (sample, *drawn))), None)
+        varies = sample_answers and can_sample_answer(sample)
+        variants = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if varies else []
+        found = next(filter(None, (form_problem(variant, forbidden) for variant in (sample, *variants))), None)
         if not found and uses_prompt_suffix(processor) and (detail := prompt_suffix_problem(sample)):
             found = "not_one_question_and_answer", detail
         if found:
@@ -96,7 +93,7 @@ def check_rows(
             problems[row] = (rows[row].id, "image", f"{broken[0]}: {broken[1]}")
             del images[row]
     sizes = {name: size if isinstance(size, str) else capped_size(size, max_pixels) for name, size in sizes.items()}
-    table, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
+    accepted, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
     problems.update(too_long)
     lines = [
         json.dumps({"sample_id": problems[row][0], "row": row, "reason": problems[row][1], "detail": problems[row][2]})
@@ -106,15 +103,15 @@ def check_rows(
     counts = dict(Counter(reason for _, reason, _ in problems.values()).most_common())
     _refuse_too_many(len(wanted), counts, problems, max_reject)
     seen_sizes = Counter(size for name, size in sizes.items() if isinstance(size, tuple))
-    return Preflight(table, counts, dict(seen_sizes))
+    return Preflight(accepted, counts, dict(seen_sizes))
 
 
 def _refuse_too_many(total: int, counts: dict[str, int], problems: dict[int, Problem], max_reject: float) -> None:
     rejected = len(problems)
     if rejected == total or rejected > max_reject * total:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
-        of_usual = (row for row, (_, reason, _) in problems.items() if reason == next(iter(counts)))
-        row = next(of_usual, None)
+        most_frequent = next(iter(counts), None)
+        row = next((row for row, (_, reason, _) in problems.items() if reason == most_frequent), None)
         example = f" for example {problems[row][0] or f'row {row}'}: {problems[row][2]}." if row is not None else ""
         raise UserError(
             f"{rejected:,} of {total:,} rows cannot be trained ({reasons}), max_reject is {max_reject:.0%};{example}"
@@ -123,7 +120,7 @@ def _refuse_too_many(total: int, counts: dict[str, int], problems: dict[int, Pro
 
 
 def form_problem(sample: Sample, forbidden: frozenset[str]) -> tuple[str, str] | None:
-    """Reason and detail why a row's turns cannot be trained; None if they can.
+    """Reason and detail if the sample's turns cannot be trained, else None.
 
     Args:
         forbidden: control tokens, see ``finetune.data.chat.control_tokens``.
@@ -147,13 +144,13 @@ def form_problem(sample: Sample, forbidden: frozenset[str]) -> tuple[str, str] |
 
 
 def _image_sizes(root: Path, names: set[str], workers: int) -> dict[str, tuple[int, int] | str]:
-    """Open every image once: (width, height), or what is wrong with it."""
+    """Open every image once: name → (width, height), or what is wrong with it."""
     ordered = sorted(names)
-    look = partial(_image_size, root)
+    size_of = partial(_image_size, root)
     if workers < 2 or len(ordered) < _CHUNK:
-        return dict(zip(ordered, track(map(look, ordered), "opening images", len(ordered)), strict=True))
+        return dict(zip(ordered, track(map(size_of, ordered), "opening images", len(ordered)), strict=True))
     with ProcessPoolExecutor(workers) as pool:
-        found = pool.map(look, ordered, chunksize=64)
+        found = pool.map(size_of, ordered, chunksize=64)
         return dict(zip(ordered, track(found, "opening images", len(ordered)), strict=True))
 
 
@@ -166,9 +163,9 @@ def _image_size(root: Path, name: str) -> tuple[int, int] | str:
 
 def _measure(
     rows: Rows, accepted: list[int], sizes: dict[str, Any], processor: Any, max_length: int, sample_answers: bool
-) -> tuple[RowTable, dict[int, Problem]]:
-    """Token counts of every row; rows above ``max_length`` are returned as problems."""
-    image_cost = image_token_counter(processor)
+) -> tuple[AcceptedRows, dict[int, Problem]]:
+    """Count the tokens of every row; rows above ``max_length`` are returned as problems."""
+    count_tokens = image_token_counter(processor)
     joinable = not uses_prompt_suffix(processor)
     groups: dict[tuple[str, ...], int] = {}
     kept: list[tuple[int, int, int, int]] = []
@@ -181,7 +178,7 @@ def _measure(
         texts = [chat_text(processor, join_rows([sample], [row])) for row, sample in chunk]
         encoded = processor.tokenizer(texts, add_special_tokens=True)["input_ids"]
         for (row, sample), ids in zip(chunk, encoded, strict=True):
-            image_tokens = sum(image_cost(sizes[name]) for name in sample.image)
+            image_tokens = sum(count_tokens(sizes[name]) for name in sample.image)
             tokens = len(ids) + image_tokens
             if tokens > max_length:
                 too_long[row] = (sample.id, "too_long", f"{tokens} tokens, max_length is {max_length}")
@@ -189,7 +186,7 @@ def _measure(
             group = groups.setdefault(sample.image, len(groups)) if joinable and can_join(sample) else -1
             kept.append((row, group, tokens, image_tokens))
     columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
-    return RowTable(*columns), too_long
+    return AcceptedRows(*columns), too_long
 
 
 def _with_longest_answer(sample: Sample) -> Sample:

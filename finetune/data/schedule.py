@@ -1,7 +1,4 @@
-"""Which rows form which conversation, epoch by epoch: a pure function of seed, stage and epoch.
-
-Take away what a question alone gives away: the language prior of a VQA set.
-"""
+"""Which rows share a conversation, and the order of conversations: a pure function of seed, stage and epoch."""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ _WINDOW = 16
 
 @dataclass(frozen=True)
 class AcceptedRows:
-    """What pre-flight found out about each accepted row; arrays of equal length.
+    """The rows that pre-flight accepted; int64 arrays of shape (rows,).
 
     Attributes:
-        row: row number in the file.
-        group: rows with the same number share their images and may be joined; -1 stays alone.
-        tokens: length of the row as a conversation of its own, image tokens included.
-        image_tokens: the image tokens among them.
+        row: row number, see ``finetune.data.rows.Rows``.
+        group: rows of a group share their images and may share a conversation; -1: always on its own.
+        tokens: tokens of the row as a conversation of its own, image tokens included.
+        image_tokens: image tokens among them.
     """
 
     row: np.ndarray
@@ -33,39 +30,41 @@ class AcceptedRows:
     image_tokens: np.ndarray
 
     def select(self, mask: np.ndarray) -> AcceptedRows:
-        """The rows where ``mask`` is true."""
+        """The rows where ``mask``, bool (rows,), is true."""
         return AcceptedRows(self.row[mask], self.group[mask], self.tokens[mask], self.image_tokens[mask])
 
 
 @dataclass(frozen=True)
 class RowPool:
-    """Rows that share one weight in a stage.
+    """Rows of a stage that are sampled with the same weight.
 
     Attributes:
-        weight: share of an epoch's conversations relative to the other pools'; None: all of them, once.
-        replay: share of the whole epoch that comes from this pool; 0 unless it holds earlier stages' rows.
+        weight: share of an epoch's conversations relative to the other pools; None: each conversation once.
+        replay: share of the whole epoch that comes from this pool; 0 unless it holds rows of earlier stages.
     """
 
-    table: AcceptedRows
+    rows: AcceptedRows
     weight: float | None = None
     replay: float = 0.0
 
 
 class Schedule:
-    """Every conversation of a stage in training order, as a map-style dataset.
+    """The conversations of a stage in training order, as a map-style dataset.
 
-    An epoch uses each row once, unless pools have weights: then a pool gives its share of the
-    conversations, going through its own in an order drawn anew each time it is through.
-    Which questions about an image share a conversation and
-    the order of conversations are drawn anew each epoch; their number stays the same, so
-    that position ``i`` is known without its predecessors: a resumed run skips to it.
+    An epoch uses each row once, unless pools have weights: then each pool contributes its share of
+    the conversations and is reshuffled whenever it is used up. Every epoch draws again which
+    questions about an image share a conversation, and the order of the conversations. Their number
+    is the same in every epoch, so position ``i`` is known without its predecessors and a resumed run
+    skips straight to it.
+
     Conversations of similar length share a batch, which saves padding: the shuffled order is
-    sorted by length inside windows of 16 batches, whose batches are shuffled again.
+    sorted by length within windows of 16 batches, and the batches of a window are shuffled.
 
     Attributes:
-        length: how many conversations the stage uses; ``per_epoch`` until it is set.
-        per_epoch: conversations in one epoch.
-        size_of: tokens of each conversation, about (the questions of an image count evenly).
+        length: conversations that the stage uses; ``per_epoch`` until it is set.
+        per_epoch: conversations of an epoch.
+        members: row numbers, sorted by group.
+        size_of: estimated tokens of each conversation; an image's questions are taken as equally long.
     """
 
     def __init__(
@@ -74,15 +73,15 @@ class Schedule:
     ) -> None:  # fmt: skip
         self.rows, self.seed, self.stage = rows, seed, stage
         self.batch_size, self.sample_answers = batch_size, sample_answers
-        table, pool = _stacked(pools)
-        group = np.where(table.group < 0, -1 - np.arange(len(table.group)), table.group)
-        order = np.lexsort((table.row, group))
-        self.members = table.row[order]
+        stacked, pool = _stacked(pools)
+        group = np.where(stacked.group < 0, -1 - np.arange(len(stacked.group)), stacked.group)
+        order = np.lexsort((stacked.row, group))
+        self.members = stacked.row[order]
         _, self.starts = np.unique(group[order], return_index=True)
         self.ends = np.append(self.starts[1:], len(order))
         count = self.ends - self.starts
-        text = (table.tokens - table.image_tokens)[order]
-        image = table.image_tokens[order][self.starts]
+        text = (stacked.tokens - stacked.image_tokens)[order]
+        image = stacked.image_tokens[order][self.starts]
         room = (max_length - image) // np.maximum(np.maximum.reduceat(text, self.starts), 1)
         self.chunks = -(-count // np.clip(room, 1, questions_per_image))
         self.group_of = np.repeat(np.arange(len(self.starts)), self.chunks)
@@ -90,7 +89,7 @@ class Schedule:
         self.size_of = (image + np.add.reduceat(text, self.starts) / self.chunks)[self.group_of]
         of_pool = pool[order][self.starts][self.group_of]
         self._pools = [np.flatnonzero(of_pool == number) for number in range(len(pools))]
-        self.quotas = _quotas([len(places) for places in self._pools], pools)
+        self.quotas = _quotas([len(members) for members in self._pools], pools)
         self.per_epoch = self.length = sum(self.quotas)
         self._drawn: tuple[int, np.ndarray] = (-1, self.group_of)
 
@@ -108,18 +107,18 @@ class Schedule:
 
     @property
     def used(self) -> np.ndarray:
-        """Numbers of the conversations that an epoch draws from; ``size_of`` and ``conversation`` take them."""
+        """Numbers of the conversations that epochs draw from; ``size_of`` and ``conversation`` are indexed by them."""
         return np.concatenate(self._pools)
 
     def conversation(self, number: int, epoch: int = 0) -> TrainingConversation:
-        """A conversation by its number, as an epoch forms it."""
+        """The conversation with this number, as the epoch forms it."""
         return self._conversation(epoch, int(self.group_of[number]), int(self.chunk_of[number]))
 
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.stage, *place])
 
     def _order(self, epoch: int) -> np.ndarray:
-        """An epoch's conversations in order."""
+        """Numbers of an epoch's conversations in training order."""
         rng = self._rng(epoch, 0)
         chosen = np.sort(np.concatenate([self._draw(epoch, number) for number in range(len(self._pools))]))
         shuffled = chosen[rng.permutation(self.per_epoch)]
@@ -134,13 +133,13 @@ class Schedule:
         return np.concatenate(ordered)
 
     def _draw(self, epoch: int, number: int) -> np.ndarray:
-        """The conversations that a pool gives to an epoch: it goes round, reshuffled in every round."""
-        places, quota = self._pools[number], self.quotas[number]
-        if quota == len(places):
-            return places
+        """Conversations that a pool contributes to an epoch; the pool is reshuffled whenever it is used up."""
+        members, quota = self._pools[number], self.quotas[number]
+        if quota == len(members):
+            return members
         wanted = np.arange(epoch * quota, (epoch + 1) * quota)
-        rounds = {int(turn): self._rng(int(turn), 3, number).permutation(places) for turn in set(wanted // len(places))}
-        return np.array([rounds[place // len(places)][place % len(places)] for place in wanted.tolist()])
+        rounds = {int(n): self._rng(int(n), 3, number).permutation(members) for n in set(wanted // len(members))}
+        return np.array([rounds[place // len(members)][place % len(members)] for place in wanted.tolist()])
 
     def _conversation(self, epoch: int, group: int, chunk: int) -> TrainingConversation:
         rng = self._rng(epoch, 1, group)
@@ -156,20 +155,21 @@ class Schedule:
 
 
 def _stacked(pools: Sequence[RowPool]) -> tuple[AcceptedRows, np.ndarray]:
-    """All pools' rows in one table, and the pool of each; rows of different pools are never joined."""
-    tables, last = [], 0
+    """The rows of all pools, and the number of each row's pool; groups do not span pools."""
+    parts, last = [], 0
     for pool in pools:
-        group = np.where(pool.table.group < 0, -1, pool.table.group + last)
+        group = np.where(pool.rows.group < 0, -1, pool.rows.group + last)
         last = max(last, int(group.max(initial=-1)) + 1)
-        tables.append((pool.table.row, group, pool.table.tokens, pool.table.image_tokens))
-    number = np.repeat(np.arange(len(pools)), [len(pool.table.row) for pool in pools])
-    return AcceptedRows(*(np.concatenate(column) for column in zip(*tables, strict=True))), number
+        parts.append((pool.rows.row, group, pool.rows.tokens, pool.rows.image_tokens))
+    number = np.repeat(np.arange(len(pools)), [len(pool.rows.row) for pool in pools])
+    return AcceptedRows(*(np.concatenate(column) for column in zip(*parts, strict=True))), number
 
 
 def _quotas(sizes: Sequence[int], pools: Sequence[RowPool]) -> list[int]:
-    """Conversations that each pool gives to an epoch.
+    """Number of conversations that each pool contributes to an epoch.
 
-    Pools with weights share as many conversations as they have together; a pool without one gives all it has.
+    Pools with weights share as many conversations as they have together; a pool without a weight contributes all
+    of its own.
     """
     weighted = [pool.weight is not None for pool in pools]
     total = sum(size for size, has in zip(sizes, weighted, strict=True) if has)

@@ -1,4 +1,4 @@
-"""Adapter + base → one checkpoint that computes what was trained, with the proof beside it."""
+"""Merges an adapter into its base and compares the full checkpoint with the adapter model."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ Into = Literal["dequantized", "original"]
 
 
 def parse_into(given: str | None) -> Into | None:
-    """The base to merge into.
+    """The base to merge into, from the command line; None: the closer base.
 
     Raises:
-        UserError: 4-bit layers, or a name that is none.
+        UserError: a quantised base, or an unknown name.
     """
     known: dict[str | None, Into | None] = {None: None, "dequantized": "dequantized", "original": "original"}
     if given in known:
         return known[given]
     if given in ("quantized", "4bit", "nf4", "int8", "8bit"):
         raise UserError(
-            f"--into {given}: rounding the sum of weight and LoRA to 4 or 8 bits again loses most of what was learnt; "
+            f"--into {given}: rounding the sum of weight and LoRA to 4 or 8 bits again loses most of what was learned; "
             "merge into dequantized and quantise the result with a calibrated exporter if it must be small"
         )
     raise UserError(f"--into {given}: unknown; give dequantized or original")
@@ -47,24 +47,27 @@ def open_run(run: Path) -> TrainRecipe:
     """The recipe of a finished run.
 
     Raises:
-        UserError: no finished run, or one of a version with other recipe keys.
+        UserError: the run is not finished, or its recipe has keys of another version.
     """
     manifest = read_manifest(run, finish_with="finetune train RECIPE")
     try:
         return parse_recipe(manifest["recipe"], TrainRecipe, where=str(run))
     except UserError as error:
-        raise UserError(f"{error}; the run is of another version of Winnow: train it anew with --fresh") from error
+        raise UserError(f"{error}; another version of Winnow made this run: train it again with --fresh") from error
 
 
 def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
     """Merge the adapter of a finished run into ``out``; reload it in a new process and compare.
 
-    Adding LoRA into 4-bit layers would round it away. Adding it to the original weights gives
-    another function than the one that was trained on the rounded ones, dequantising the base first
-    gives the same one. Without ``into`` both are measured and the closer one is taken.
+    Adding LoRA to 4-bit layers would round it away. Adding it to the original weights gives another
+    function than the one trained on the rounded weights; dequantising the base first gives the same
+    function. Without ``into`` both are measured and the closer one is taken.
+
+    Args:
+        count: how many of the kept prompts to compare on.
 
     Raises:
-        UserError: no finished run, nothing to merge, ``out`` is not empty, or the comparison fails.
+        UserError: the run is not finished or has nothing to merge, ``out`` is not empty, or the comparison fails.
     """
     recipe = open_run(run)
     if recipe.decoder == "full":
@@ -80,8 +83,8 @@ def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
     measured: dict[str, Parity] = {}
     if into is None and len(candidates) > 1:
         for candidate in candidates:
-            said = reference_outputs(merged_model(recipe, run, candidate), processor, prompts, recipe.max_pixels)
-            measured[candidate] = compare(wanted, said, prompts)
+            outputs = reference_outputs(merged_model(recipe, run, candidate), processor, prompts, recipe.max_pixels)
+            measured[candidate] = compare(wanted, outputs, prompts)
     closest = min(candidates, key=lambda name: measured[name].error if measured else 0.0)
     chosen: Into = into or closest
     partial = out.with_name(f".{out.name}.partial")
@@ -105,7 +108,7 @@ def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
 
 
 def load_adapter(recipe: TrainRecipe, run: Path) -> Any:
-    """The trained model as it was trained: quantised base with its adapter, for inference."""
+    """The model as it was trained, for inference: quantised base with its adapter."""
     from peft import PeftModel
 
     from finetune.model.load import load_base
@@ -117,7 +120,7 @@ def load_adapter(recipe: TrainRecipe, run: Path) -> Any:
 
 
 def merged_model(recipe: TrainRecipe, run: Path, into: Into) -> Any:
-    """Base and adapter in one model of full precision, in memory."""
+    """Base and adapter in a single model of full precision, in memory."""
     import torch
     from peft import PeftModel
 

@@ -1,4 +1,4 @@
-"""Loading a checkpoint for training: its processor, and its weights with the decoder in 4-bit."""
+"""Loads a checkpoint for training: its processor, and its weights with the decoder in 4-bit."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
 
     Args:
         chat_template: Jinja file that replaces its chat template.
-        max_pixels: cap on an image's area, told to processors that have such a cap themselves (Qwen),
-            so that whoever loads the adapter's processor keeps to it.
+        max_pixels: cap on an image's area; set on processors that have such a cap (Qwen), so that
+            programs that load the adapter's processor apply it too.
 
     Raises:
-        UserError: nothing loadable there, or no such template file.
+        UserError: the processor does not load, or there is no such template file.
     """
     offline_if_local(model)
     from transformers import AutoProcessor
@@ -29,9 +29,10 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
     if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
         raise UserError(f"model {model}: no such folder (a model of the hub is named owner/name)")
     try:
-        processor = AutoProcessor.from_pretrained(model, trust_remote_code=False)
+        auto: Any = AutoProcessor
+        processor = auto.from_pretrained(model, trust_remote_code=False)
         if max_pixels is not None and getattr(processor.image_processor, "max_pixels", None) is not None:
-            processor = AutoProcessor.from_pretrained(model, trust_remote_code=False, max_pixels=max_pixels)
+            processor = auto.from_pretrained(model, trust_remote_code=False, max_pixels=max_pixels)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"model {model}: its processor does not load ({first_line(error)})") from error
     if chat_template is not None:
@@ -42,10 +43,10 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
 
 
 def fastest_attention(max_length: int) -> str | None:
-    """Attention kernel for training; None is the library's choice.
+    """``attn_implementation`` for training; None leaves the choice to transformers.
 
-    On CPUs the backward of torch's fused kernel takes twice the time of plain matrix products,
-    whose memory grows with the square of the length, so they are for short conversations.
+    On CPUs the backward pass of torch's fused kernel takes twice the time of plain matrix products.
+    Their memory grows with the square of the length, so they are used for short conversations only.
     """
     import torch
 
@@ -53,13 +54,14 @@ def fastest_attention(max_length: int) -> str | None:
 
 
 def load_base(model: str, *, quantization: Quantization, compute_dtype: str, attention: str | None = None) -> Any:
-    """Load a checkpoint with its decoder in 4-bit NF4 (double quantisation), 8-bit or full precision.
+    """Load a checkpoint with its decoder in 4-bit NF4 (double quantisation), 8-bit or ``compute_dtype``.
 
     Args:
+        compute_dtype: name of a torch dtype, of all other weights and of the matrix products.
         attention: ``attn_implementation`` of transformers; None is its default.
 
     Raises:
-        UserError: nothing loadable there, or no vision-language model.
+        UserError: the checkpoint does not load or is not a vision-language model.
     """
     offline_if_local(model)
     import torch
@@ -69,9 +71,11 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
     dtype = getattr(torch, compute_dtype)
     config = None
     if quantization != "none":
-        # Names are matched from the start: full paths, or the tower would go 4-bit silently.
+        # Full module paths: transformers matches names from their start, so short ones would let the tower go 4-bit.
         skipped = parts_of_checkpoint(model).unquantized
-        config = BitsAndBytesConfig(llm_int8_skip_modules=skipped, **_precision(quantization, dtype))
+        options = {"llm_int8_skip_modules": skipped, **_precision(quantization, dtype)}
+        untyped: Any = BitsAndBytesConfig
+        config = untyped(**options)
     try:
         loaded = AutoModelForImageTextToText.from_pretrained(
             model, dtype=dtype, quantization_config=config, attn_implementation=attention, trust_remote_code=False
@@ -86,41 +90,42 @@ def _precision(quantization: Quantization, dtype: Any) -> dict[str, Any]:
     if quantization == "int8":
         return {"load_in_8bit": True}
     options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
-    # FSDP and ZeRO-3 shard parameters of one dtype only, so 4-bit weights are stored as if they were of it.
+    # FSDP and ZeRO-3 shard parameters of a single dtype, so 4-bit weights are stored in that dtype.
     storage = {"bnb_4bit_quant_storage": dtype} if sharded() else {}
     return {**options, "bnb_4bit_compute_dtype": dtype, **storage}
 
 
 def parts_of_checkpoint(model: str) -> ModelParts:
-    """The parts of a checkpoint, from its configuration alone: no weight is read."""
+    """The parts of a checkpoint, found from its configuration; no weight is read."""
     return find_parts(empty_model(model))
 
 
 def empty_model(model: str) -> Any:
-    """A checkpoint's architecture on the meta device: shapes without weights.
+    """A checkpoint's model on the meta device: shapes without weights.
 
     Raises:
-        UserError: nothing loadable there, or no vision-language model.
+        UserError: the configuration does not load or is not that of a vision-language model.
     """
     offline_if_local(model)
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    auto: Any = AutoModelForImageTextToText
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
         with torch.device("meta"):
-            return AutoModelForImageTextToText.from_config(config)
+            return auto.from_config(config)
     except (OSError, ValueError) as error:
         raise UserError(f"model {model}: does not load ({first_line(error)})") from error
 
 
 def keep_trainable(model: Any) -> None:
-    """Forbid bitsandbytes to repack 4-bit weights for inference on CPUs with AVX512-BF16.
+    """Keep bitsandbytes from repacking 4-bit weights for inference on CPUs with AVX512-BF16.
 
-    A repacked layer takes a kernel without autograd: after one forward in eval mode,
-    training would go on with almost no gradients and without an error.
+    A repacked layer uses a kernel without autograd: after a single forward pass in eval mode,
+    training would continue with almost no gradients and without an error.
     """
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):

@@ -76,8 +76,8 @@ def test_both_ways_to_find_spans_agree(pairs):
     messages = chat.to_messages(conversation(*pairs))
     text = chat.render(made, messages)
     answers = [answer for _, answer in pairs]
-    fast = chat._all_at_once(made, messages, text, answers)
-    assert fast == chat._one_by_one(made, messages, text, answers)
+    fast = chat._spans_from_one_render(made, messages, text, answers)
+    assert fast == chat._spans_one_by_one(made, messages, text, answers)
     assert [text[slice(*span)] for span in fast] == answers
 
 

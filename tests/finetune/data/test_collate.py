@@ -141,9 +141,9 @@ def test_paligemma_takes_single_questions_only(root, tmp_path):
         rejects=tmp_path / "rejects.jsonl",
     )  # fmt: skip
     reasons = [json.loads(line)["reason"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
-    assert reasons == ["not_one_question_and_answer"] * 2 and found.table.row.tolist() == [0]
+    assert reasons == ["not_one_question_and_answer"] * 2 and found.accepted.row.tolist() == [0]
     counted = Collator(families.paligemma(), root)([conversation(("<image>what color?", "red"), images=("a.png",))])
-    assert found.table.tokens.tolist() == [int(counted["attention_mask"].sum())]
+    assert found.accepted.tokens.tolist() == [int(counted["attention_mask"].sum())]
 
 
 def test_a_pixel_cap_shrinks_images_and_nothing_else(root):

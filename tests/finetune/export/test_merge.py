@@ -200,7 +200,7 @@ def test_refusals(run, tmp_path):
         merge(run, tmp_path / "full", into=None, count=1)
     with pytest.raises(UserError, match="finetune train RECIPE"):
         merge(tmp_path, tmp_path / "new", into=None, count=1)
-    with pytest.raises(UserError, match=r"rounding the sum .* loses most of what was learnt"):
+    with pytest.raises(UserError, match=r"rounding the sum .* loses most of what was learned"):
         parse_into("4bit")
     with pytest.raises(UserError, match="give dequantized or original"):
         parse_into("elsewhere")

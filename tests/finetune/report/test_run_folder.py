@@ -10,8 +10,9 @@ from safetensors import safe_open
 
 from finetune.data.image_cost import image_costs
 from finetune.data.rows import capped_size
-from finetune.training.run import train
+from finetune.training.run import START, train
 from winnow.errors import UserError
+from winnow.run import Stages
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_what_peft_swift_and_llama_factory_look_for(run):
 
 
 def test_the_start_is_recorded_before_the_first_step(run):
-    start = json.loads((run / "run.json").read_text())
+    start = Stages(run).get(START)
     assert start["packages"]["torch"] and start["recipe"]["name"] == "h" and set(start["inputs"]) == {"model", "data"}
     assert {(group["part"], group["state"]) for group in start["modules"]} >= {
         ("decoder", "4-bit"),
@@ -75,13 +76,13 @@ def test_an_unknown_reporter(recipe_of):
         train(recipe_of(report_to=["nothing"]))
 
 
-def test_forecast_and_memory(run):
-    lines = json.loads((run / "forecast.json").read_text())
+def test_image_costs_and_memory(run):
+    lines = json.loads((run / "image_costs.json").read_text())
     assert lines[0]["max_pixels"] is None and lines[0]["image_max"] == 4 and lines[0]["memory"] > 0
     assert lines[0]["longest"] >= lines[0]["image_max"]
 
 
-def test_forecast_by_cap():
+def test_image_costs_by_cap():
     """A made-up processor: one token per 100 pixels."""
     sizes = {(2000, 1000): 3, (100, 100): 7}
     lines = image_costs(sizes, lambda size: size[0] * size[1] // 100, 50, None)
