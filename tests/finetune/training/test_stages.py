@@ -129,7 +129,7 @@ def test_curated_parquet(rows, tmp_path):
     with pytest.raises(UserError, match="has no column 'decision'"):
         open_rows(TrainRecipe(name="t", model="m", data=path))
     path.write_bytes(b"no parquet")
-    with pytest.raises(UserError, match="is no Parquet file"):
+    with pytest.raises(UserError, match="is not a Parquet file"):
         open_rows(TrainRecipe(name="t", model="m", data=path))
 
 
