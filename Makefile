@@ -32,11 +32,11 @@ $(VENV)/.installed: pyproject.toml | $(PY)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs]'
 	@touch $@
 
 $(VENV)/.installed-peers: pyproject.toml $(VENV)/.installed-dev
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,peers]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs,peers]'
 	@touch $@
 
 install: $(VENV)/.installed  ## create .venv and install what the stages need
@@ -44,10 +44,10 @@ install-dev: $(VENV)/.installed-dev  ## the same with what tests and linters nee
 
 # ---- the loop ---------------------------------------------------------------------------------
 $(DEMO)/manifest.json: $(VENV)/.installed
-	$(PY) -m winnow.demo.make_dataset --out $(DEMO)
+	$(PY) -m winnow.demo.dataset --out $(DEMO)
 
 $(VLM)/manifest.json: $(VENV)/.installed winnow/demo/clip/open_clip_model.safetensors
-	$(PY) -m winnow.demo.build_vlm --out $(VLM)
+	$(PY) -m winnow.demo.vlm --out $(VLM)
 
 demo-data: $(DEMO)/manifest.json  ## write the demo's input: easy-vqa with seeded, documented defects
 
@@ -81,7 +81,7 @@ dashboard: $(VENV)/.installed  ## open the dashboard on 127.0.0.1
 demo-truth: $(VENV)/.installed  ## recall and precision of the demo's curation per injected defect
 	$(PY) -m winnow.demo.truth --curated data/curated/demo
 
-demo-clip: $(VENV)/.installed  ## train the demo's CLIP anew (minutes; replaces winnow/demo/clip)
+demo-clip: $(VENV)/.installed  ## train the demo's CLIP again (minutes; replaces winnow/demo/clip)
 	$(PY) -m winnow.demo.train_clip --out winnow/demo/clip
 
 # ---- checks -----------------------------------------------------------------------------------
@@ -94,6 +94,9 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts
 test: lint  ## everything that must hold before a commit lands: linters, then the tests
 	$(PY) -m pytest
 
+docs: $(VENV)/.installed-dev  ## build the documentation into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in one run
 	$(PY) -m benchmarks
 
@@ -101,4 +104,4 @@ proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## d
 	$(PY) -m studies.curation_pays --readme
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
-	rm -rf data/raw data/models data/curated data/runs data/evals data/cache
+	rm -rf data/raw data/models data/recipes data/curated data/runs data/evals data/cache

@@ -71,7 +71,7 @@ def write_rows(space: Workspace, count: int) -> None:
         key, path = "sha256(range::VARCHAR)", "range || '.jpg'"
         for target, query in (
             (
-                space.samples,
+                space.corrected,
                 f"""SELECT range AS position, 'set/train/' || range AS sample_id, [{path}] AS images,
                     [{key}] AS image_keys, ['yes', 'no'] AS answers, 'what is it' AS question_key,
                     'number ' || range % 3 AS answer_key FROM range({count})""",
@@ -94,7 +94,7 @@ def timed(label: str, space: Workspace, settings: DuplicateSettings) -> list[byt
     marks.append((time.perf_counter(), time.process_time()))
     found = stored.search(settings)
     marks.append((time.perf_counter(), time.process_time()))
-    count = len(stored.looks.phash)
+    count = len(stored.fingerprints)
     del stored
     find_duplicates(space, settings)
     marks.append((time.perf_counter(), time.process_time()))
@@ -129,7 +129,7 @@ def main() -> None:
         write_parts(space, asked.images, asked.added, rng)
         write_rows(space, asked.images + asked.added)
         grown = timed("added", space, settings)
-        shutil.rmtree(space.work / "looks")
+        shutil.rmtree(space.work / "fingerprints")
         fresh = timed("from the start", space, settings)
         print(f"the same files: {'yes' if fresh == grown else 'NO'}")
 

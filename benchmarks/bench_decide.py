@@ -44,7 +44,7 @@ def generate(space: Workspace, rows: int) -> None:
 
         key, path = "sha256(i::VARCHAR)", "'train2014/COCO_train2014_' || lpad(i::VARCHAR, 12, '0') || '.jpg'"
         write(
-            space.samples,
+            space.corrected,
             f"""SELECT n AS position, 'vqa_v2/train/' || lpad(n::VARCHAR, 9, '0') AS sample_id, 'vqa_v2' AS source,
                 'train' AS split, [{path}] AS images, 'What is number ' || n || '?' AS question, 'yes' AS answer,
                 ['yes', 'yes', 'yes', 'no', 'yes', 'yes', 'yes', 'yes', 'maybe', 'yes'] AS answers,

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from curate.duplicates import pairs_between, pairs_within
-from curate.duplicates.clusters import build_stars
-from curate.duplicates.matching import Alike, Looks
+from curate.duplicates.clusters import build_star_clusters
+from curate.duplicates.fingerprints import ImageFingerprints
+from curate.duplicates.matching import DuplicateIndex
 from curate.recipe import MatchSettings
 
 PART = 2000  # rows that are checked against brute force
@@ -169,8 +170,8 @@ def bench_stars(name: str, hashes: np.ndarray, noise: np.ndarray, settings: Matc
     """Stars over images whose thumbnails are equal where their hashes are."""
     images = np.lib.stride_tricks.as_strided(noise, (len(hashes), 768), (1, 1))
     _, number = np.unique(hashes, return_inverse=True)
-    looks = Looks.of(hashes, hashes, images[number], np.full(len(hashes), 640))
-    stars, _, words = timed(lambda: build_stars(Alike(looks, settings), np.arange(len(hashes))))
+    looks = ImageFingerprints.of(hashes, hashes, images[number], np.full(len(hashes), 640))
+    stars, _, words = timed(lambda: build_star_clusters(DuplicateIndex(looks, settings), np.arange(len(hashes))))
     print(
         f"stars, {name}: {len(hashes):,} images, hash {settings.hash}, radius {settings.radius}:"
         f" {len(stars.member):,} belong to another one, {words}",

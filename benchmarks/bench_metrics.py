@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from evalsuite.metrics import anls, bleu, cider, rouge_l, vqa_accuracy
-from evalsuite.metrics.tokenizer import _cached_tokens, _tokens_of_caption, ptb_tokenize
+from evalsuite.metrics.ptb_tokenizer import _cached_tokens, _tokens_of_caption, ptb_tokenize
 
 REFERENCES = 5
 _SYLLABLES = str.split("ba co di fu ga he ka lo mi nu pa re sa to vi wa ze ri sta gre shi pla tra blu ing er on ed le")

@@ -15,23 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.duplicates.matching import Difference, Looks, difference
+from curate.duplicates.fingerprints import ImageFingerprints, PairDifference, compare
 from curate.recipe import MatchSettings
 from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
 
 _HASHES = ("phash", "dhash", "both")
 _RADII = (0, 2, 4, 6, 8, 10, 12)
-_BY_HASH_ALONE = {"confirm": 255.0, "confirm_cell": 255.0, "confirm_contrast": 255.0}
+_BY_HASH_ALONE = {"max_mean_diff": 255.0, "max_cell_diff": 255.0, "max_contrast_diff": 255.0}
 _CONFIRMED: dict[str, dict[str, float]] = {
     "by hash alone": _BY_HASH_ALONE,
-    "mean 2, cell 36": {"confirm": 2.0, "confirm_contrast": 255.0},
-    "mean 4": {"confirm_cell": 255.0, "confirm_contrast": 255.0},
-    "mean 4, cell 36": {"confirm_contrast": 255.0},
-    "mean 4, cell 18": {"confirm_cell": 18.0, "confirm_contrast": 255.0},
-    "mean 4, cell 36, contrast 0.25": {"confirm_contrast": 0.25},
+    "mean 2, cell 36": {"max_mean_diff": 2.0, "max_contrast_diff": 255.0},
+    "mean 4": {"max_cell_diff": 255.0, "max_contrast_diff": 255.0},
+    "mean 4, cell 36": {"max_contrast_diff": 255.0},
+    "mean 4, cell 18": {"max_cell_diff": 18.0, "max_contrast_diff": 255.0},
+    "mean 4, cell 36, contrast 0.25": {"max_contrast_diff": 0.25},
     "mean 4, cell 36, contrast 0.5 (the default)": {},
-    "mean 4, cell 36, contrast 1": {"confirm_contrast": 1.0},
-    "mean 8, cell 36, contrast 0.5": {"confirm": 8.0},
+    "mean 4, cell 36, contrast 1": {"max_contrast_diff": 1.0},
+    "mean 8, cell 36, contrast 0.5": {"max_mean_diff": 8.0},
 }
 
 
@@ -39,14 +39,14 @@ _CONFIRMED: dict[str, dict[str, float]] = {
 class Measured:
     """One kind: its images, the copies by name of the alteration, and all pairs of different images."""
 
-    originals: Looks
-    copies: dict[str, Looks]
+    originals: ImageFingerprints
+    copies: dict[str, ImageFingerprints]
     pairs: tuple[np.ndarray, np.ndarray]
 
     def recall(self, name: str, settings: MatchSettings) -> float:
         """Share of the copies that count as the same image as their original."""
         own = np.arange(len(self.copies[name].phash))
-        return float(difference(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
+        return float(compare(self.originals, own, self.copies[name], own, settings).confirmed(settings).mean())
 
     def found(self, settings: MatchSettings) -> float:
         """Mean recall of what was only stored anew."""
@@ -54,7 +54,7 @@ class Measured:
 
     def joined(self, settings: MatchSettings) -> int:
         """Pairs of different images that count as the same."""
-        apart: Difference = difference(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
+        apart: PairDifference = compare(self.originals, self.pairs[0], self.originals, self.pairs[1], settings)
         return int(apart.confirmed(settings).sum())
 
 

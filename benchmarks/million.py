@@ -19,7 +19,9 @@ from winnow.files import write_json
 from winnow.run import write_manifest
 
 _PREDICTIONS = """
-    SELECT 'vqa/test/' || lpad(i::VARCHAR, 7, '0') AS sample_id,
+    SELECT *, accuracy >= 0.5 AS accuracy_right, vqa_accuracy >= 0.5 AS vqa_accuracy_right,
+           NULL::BOOLEAN AS cider_right
+    FROM (SELECT 'vqa/test/' || lpad(i::VARCHAR, 7, '0') AS sample_id,
            [md5((i // 8)::VARCHAR) || md5((i // 8)::VARCHAR)] AS image_keys,
            ['images/' || (i // 8) || '.png'] AS images,
            CASE WHEN i % 20 = 0 THEN 'captions' ELSE 'vqa' END AS task,
@@ -29,13 +31,14 @@ _PREDICTIONS = """
            CASE WHEN random() < 0.95 THEN 'ok' ELSE 'unparsed' END AS status, ['yes', 'yes', 'no'] AS "references",
            CASE WHEN i % 20 = 0 THEN NULL WHEN random() < 0.8 THEN 1.0::DOUBLE ELSE 0.0 END AS accuracy,
            CASE WHEN i % 20 = 0 THEN NULL ELSE random() END AS vqa_accuracy,
-           CASE WHEN i % 20 = 0 THEN random() * 10 END AS cider, 'stop' AS finish_reason, 40::BIGINT AS input_tokens,
+           CASE WHEN i % 20 = 0 THEN random() * 10 END AS cider,
+           'stop' AS finish_reason, 40::BIGINT AS input_tokens,
            3::BIGINT AS output_tokens, 0.01::DOUBLE AS "seconds",
            ['yes_no', 'color', 'shape'][1 + i % 3] AS slice_question_type,
            ['other', 'number'][1 + i % 2] AS slice_answer_type, md5(i::VARCHAR) AS content_hash
-    FROM range({rows}) t(i)"""
+    FROM range({rows}) t(i))"""
 _RULE = """struct_pack(rule := '{name}', action := '{action}', expression := '{name} < 1', "values" := '{{"x": 0.5}}',
-                       threshold := '1', kept_twin := 'vqa/test/' || lpad((i % 5000)::VARCHAR, 7, '0'))"""
+                       threshold := '1', related_row := 'vqa/test/' || lpad((i % 5000)::VARCHAR, 7, '0'))"""
 _DECISIONS = """
     SELECT i AS position, 'vqa/train/' || i AS sample_id,
            CASE WHEN i % 20 = 0 THEN 'drop' WHEN i % 33 = 0 THEN 'flag' ELSE 'keep' END AS decision,
@@ -72,10 +75,21 @@ def write_folders(root: Path, rows: int) -> None:
             folder.mkdir(parents=True)
             connection.execute("SELECT setseed(?)", [seed])
             _copy(connection, _PREDICTIONS.format(rows=rows), folder / "predictions.parquet")
-            entry = {"value": 0.8, "ci_low": 0.79, "ci_high": 0.81, "n": rows, "coverage": 0.95, "variant": ""}
+            entry = {
+                "value": 0.8,
+                "ci_low": 0.79,
+                "ci_high": 0.81,
+                "n": rows,
+                "coverage": 0.95,
+                "variant": "",
+                "mean_of_rows": True,
+            }
             tasks = {
-                task: {"headline": metric, "metrics": {metric: {**entry, "n": n}}}
-                for task, metric, n in (("vqa", "accuracy", rows), ("captions", "cider", rows // 20))
+                task: {"headline": metric, "metrics": {metric: {**entry, "n": n, "unit": unit, "top": top}}}
+                for task, metric, n, unit, top in (
+                    ("vqa", "accuracy", rows, "%", 1.0),
+                    ("captions", "cider", rows // 20, "", 10.0),
+                )
             }
             write_json(folder / "scores.json", {"tasks": tasks})
             _manifest(folder)

@@ -7,20 +7,16 @@ from typing import Annotated
 
 import typer
 
-from winnow import errors
+from winnow import console
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="""Raw image-text data in, a curated training set out, with a reason for every row.
+app = console.new_app(
+    """Turn raw image-text data into a curated training set, with a reason for every row.
 
-    Measure once, decide many: `curate run` measures every image in one decode and writes the set;
-    after changing a rule, `curate decide` writes it anew from the stored signals in seconds.
+    `curate run` measures every image in one decode and writes the set. After a rule has changed,
+    `curate decide` writes it again from the stored signals, in seconds.
 
-    Example: curate run curate/recipes/demo.yaml, then: curate explain ID --curated data/curated/demo
-    """,
+    Example: curate run my.yaml, then: curate explain ID --curated data/curated/my
+    """
 )
 CuratedArgument = Annotated[
     Path, typer.Argument(metavar="CURATED", help="A curated folder, or the recipe that made it.")
@@ -36,14 +32,14 @@ def run(
         typer.Option(min=1, help="Processes that decode images; does not change the result. [default: CPUs]"),
     ] = None,
 ) -> None:
-    """The whole curation: read, measure, compare, decide, write.
+    """Curate a dataset: read, measure, compare, decide, write.
 
     Reads VQA, TextVQA, VizWiz, GQA, DocVQA, ChartQA, COCO, LLaVA and more as published: see `curate sources`.
-    Images that tables, shards or the hub carry become files below images/ of the result; images behind URLs are
-    fetched there if the recipe has `remote: {}`, and a killed or broken run fetches only what is missing.
-    Leaves data/curated/<name>/ (or `out:` of the recipe) with samples.jsonl, decisions.parquet, ledger.jsonl,
-    a dataset card and a manifest. May be killed at any point: run it again and it goes on. If nothing has
-    changed it says so and does nothing.
+    Images inside tables, shards or hub datasets become files below images/ of the result. Images behind URLs are
+    downloaded there if the recipe has `remote: {}`; a run that resumes downloads only what is missing.
+    Writes data/curated/<name>/ (or `out:` of the recipe) with samples.jsonl, decisions.parquet, ledger.jsonl,
+    a dataset card and a manifest. It may be killed at any point: run it again to resume. If nothing has changed,
+    it does nothing.
 
     Example: curate run my.yaml --workers 8
     """
@@ -53,8 +49,8 @@ def run(
 
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
-        print(f"{outcome.space.folder}: is up to date, nothing to do")
-    show_summary(outcome.counts, outcome.seconds, outcome.space, str(recipe))
+        print(f"{outcome.workspace.folder}: is up to date, nothing to do")
+    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
 
 
 @app.command()
@@ -62,23 +58,22 @@ def decide(
     recipe: RecipeArgument,
     into: Annotated[
         Path | None,
-        typer.Option(help="Leave the recipe's folder as it is and decide in this new one, to compare the two."),
+        typer.Option(help="Decide in this new folder and leave the recipe's own as it is, to compare the two."),
     ] = None,
 ) -> None:
-    """Decide anew from stored signals, in seconds.
+    """Decide again from stored signals, in seconds.
 
-    Takes what an earlier `curate run` has measured and opens no image. For tuning: edit thresholds, rules,
-    duplicates or corrections, and run this. Sources, signals and evaluation sets must be those that were measured.
+    Uses what an earlier `curate run` has measured and opens no image. Run it after you have edited thresholds, rules,
+    duplicates or corrections. Sources, signals and evaluation sets must be those that were measured.
 
     Example: curate decide my.yaml
     """
-    from curate.pipeline import branch, decide_again
+    from curate.pipeline import decide_again
     from curate.recipe import read_recipe
     from curate.report.console import show_summary
 
-    asked = read_recipe(recipe)
-    outcome = decide_again(branch(asked, into) if into else asked, str(recipe))
-    show_summary(outcome.counts, outcome.seconds, outcome.space, str(recipe))
+    outcome = decide_again(read_recipe(recipe), str(recipe), into)
+    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
 
 
 @app.command()
@@ -86,48 +81,52 @@ def explain(
     sample_id: Annotated[str, typer.Argument(metavar="SAMPLE_ID", help="Id of a row, e.g. easy_vqa/train/12.")],
     curated: Annotated[Path, typer.Option(help="A curated folder, or the recipe that made it.")],
 ) -> None:
-    """Say why a row was kept, flagged or dropped.
+    """Explain why a row was kept, flagged or dropped.
 
-    Every rule in order with its values, fired or not. Also: which row is kept in its place and how far their
-    images are apart, and which evaluation set holds its image.
+    Shows every rule in order with its values, fired or not; which row is kept in its place and how much their
+    images differ; and which evaluation set holds its image.
 
     Example: curate explain easy_vqa/train/12 --curated data/curated/demo
     """
     from curate.report.console import show_explanation
-    from curate.rules import explain as explaining
+    from curate.rules.explain import explain_row
 
-    show_explanation(explaining.explain(_folder(curated), sample_id))
+    show_explanation(explain_row(_folder(curated), sample_id))
 
 
 @app.command()
 def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="A curated folder, or the recipe that made it.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="The one to compare it with.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The curated folder or recipe to compare it with.")],
     limit: Annotated[int, typer.Option(min=0, help="Examples of each kind of change.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: counts, changed rules, transitions.")] = False,
 ) -> None:
-    """Say which rows changed fate between two curations, and through which rule.
+    """List the rows that two curations decide differently.
 
-    To try other thresholds without losing the first result, decide into a second folder and compare.
+    Counts them by rule, with examples, and shows which rules differ.
+
+    To try other thresholds and keep the first result, decide into a second folder and compare the two.
 
     Example: curate decide stricter.yaml --into data/curated/stricter, then:
     curate diff data/curated/demo data/curated/stricter
     """
-    from curate.report import diff as comparing
+    from curate.report.console import show_diff
+    from curate.report.diff import as_json as to_json
+    from curate.report.diff import diff as compare
 
-    found = comparing.diff(_folder(a), _folder(b), limit)
+    found = compare(_folder(a), _folder(b), limit)
     if as_json:
-        print(comparing.as_json(found))
+        print(to_json(found))
     else:
-        comparing.show(found)
+        show_diff(found)
 
 
 @app.command()
 def plot(curated: CuratedArgument) -> None:
-    """Draw the funnel, and a histogram of every signal with the rules' thresholds.
+    """Draw the funnel, and every signal with the rules' thresholds.
 
-    Leaves plots/ in the curated folder: index.html, one page that needs no network, and a PNG for each chart.
-    Reads stored signals, opens no image.
+    Writes plots/ into the curated folder: index.html, a page that needs no network, and a PNG for each chart.
+    Reads stored signals and opens no image.
 
     Example: curate plot data/curated/demo
     """
@@ -145,33 +144,36 @@ def export(
         typer.Option(metavar="FORMAT", help="jsonl, parquet, webdataset, imagefolder, ms-swift, llama-factory or trl."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The folder to make. [default: exports/FORMAT in the curated folder]")
+        Path | None, typer.Option(help="The folder to write. [default: exports/FORMAT in the curated folder]")
     ] = None,
     images: Annotated[
         str | None,
         typer.Option(
             metavar="path|copy",
-            help="Name images where they lie, or copy them into the export. parquet, webdataset and imagefolder"
-            " always hold them.",
+            help="Refer to the image files by path, or copy them into the export. parquet, webdataset and"
+            " imagefolder always hold them.",
         ),
     ] = None,
     shard_megabytes: Annotated[
         int, typer.Option(min=1, max=8000, help="Largest shard of parquet and webdataset.")
     ] = 500,
 ) -> None:
-    """Write the kept rows in the form that another tool loads.
+    """Write the kept rows in a format that another tool loads.
 
     Rows that the format cannot hold are listed in rejects.jsonl with the reason. The folder appears when it is
-    complete; an export that was interrupted goes on where it stopped.
+    complete; an interrupted export resumes where it stopped.
 
     Example: curate export data/curated/demo --to llama-factory --out /data/demo-lf
     """
+    from curate.exports.export import export as write_export
+    from curate.exports.rows import open_curated
     from curate.recipe import ExportSettings
-    from curate.report.console import export_and_show
+    from curate.report.console import show_export
     from winnow.recipe import parse_recipe
 
     values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes}
-    export_and_show(_folder(curated), parse_recipe(values, ExportSettings, where="curate export"))
+    settings = parse_recipe(values, ExportSettings, where="curate export")
+    show_export(write_export(open_curated(_folder(curated)), settings))
 
 
 @app.command()
@@ -180,7 +182,7 @@ def inspect(
         str, typer.Argument(metavar="LOCATION", help="A file, a folder, a data package's name, or hub:REPO.")
     ],
     as_name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Read it as this layout instead of recognising it.")
+        str | None, typer.Option("--as", metavar="NAME", help="Read it as this layout instead of detecting it.")
     ] = None,
     image_root: Annotated[str | None, typer.Option(help="Folder that its image paths are relative to.")] = None,
     annotations: Annotated[
@@ -188,10 +190,10 @@ def inspect(
     ] = None,
     split: Annotated[str, typer.Option(help="The split to read, where the location holds several.")] = "",
 ) -> None:
-    """Say what a dataset holds before it is curated.
+    """Show what a dataset holds before it is curated.
 
-    Layout, counts, three rows, and every class of problem with examples. The layout is recognised by content;
-    `curate sources` lists what is known. Reads every row and decodes 200 of the images. Writes nothing.
+    Shows the layout, counts, three rows, and every class of problem with examples. The layout is detected from the
+    content; `curate sources` lists those that are known. Reads every row and decodes 200 images. Writes nothing.
 
     Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
     """
@@ -207,10 +209,10 @@ def inspect(
 
 @app.command()
 def sources() -> None:
-    """List the layouts that are read, with an entry for a recipe each.
+    """List the dataset layouts, each with a recipe entry.
 
-    A recipe's `sources:` is a list of such entries. `layout:` is only needed where the content could be two of
-    them; `source:` and `split:` set the first parts of every id.
+    A recipe's `sources:` is a list of such entries. `layout:` is only needed where the content fits two
+    layouts; `source:` and `split:` set the first parts of every id.
 
     Example: curate sources
     """
@@ -223,15 +225,15 @@ def sources() -> None:
 
 @app.command()
 def signals() -> None:
-    """List the columns that rules may use.
+    """List the columns that rules may use, with their meaning.
 
-    With type, unit, range and formula.
+    Shows type, unit, range and formula of each.
 
     Example: curate signals
     """
     from rich.console import Console
 
-    from curate.rules.explain import columns_table
+    from curate.report.console import columns_table
 
     Console().print(columns_table())
 
@@ -245,4 +247,4 @@ def _folder(curated: Path) -> Path:
 
 def main() -> None:
     """Entry point of the console script."""
-    errors.run(app)
+    console.run(app)

@@ -1,59 +1,25 @@
 """What ``curate run`` reads: one strict YAML file.
 
-What a curation recipe can say about reading sources and measuring signals.
-
-``exports:`` of a recipe, and the options of ``curate export``.
+One model for each section, in the order of the work: sources, remote images, signals, rules, duplicates,
+contamination, splits, exports; then the whole recipe.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from curate.signals.zero_shot import SHIPPED
-from winnow.recipe import StrictModel, load_recipe
-
-FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
-FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
-# Formats that hold the images themselves; the others can name them where they lie.
-SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
-
-
-class ExportSettings(StrictModel):
-    """One export.
-
-    Attributes:
-        to: the format.
-        out: the folder to make; null is ``exports/<format>`` in the curated folder.
-        images: ``path`` leaves images where they lie and names them there, ``copy`` puts them into
-            the export; null is the format's own way: ``copy`` for ``parquet``, ``webdataset`` and
-            ``imagefolder``, which always hold them, else ``path``.
-        shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
-    """
-
-    to: FormatName
-    out: Path | None = None
-    images: Literal["path", "copy"] | None = None
-    shard_megabytes: int = Field(default=500, ge=1, le=8000)
-
-    @model_validator(mode="after")
-    def _images_fit_the_format(self) -> ExportSettings:
-        if self.to in SELF_CONTAINED and self.images == "path":
-            raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
-        return self
-
-    @property
-    def copies(self) -> bool:
-        """Whether images go along."""
-        return self.to in SELF_CONTAINED or self.images == "copy"
-
+from curate.signals.clip import SHIPPED
+from winnow.recipe import StrictModel, load_recipe, parse_recipe
+from winnow.run import MANIFEST, read_manifest
 
 # Pillow itself refuses above this; a higher cap of ours would not help.
 _PILLOW_PIXEL_LIMIT = 178_956_970
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class SourceSettings(StrictModel):
@@ -62,20 +28,20 @@ class SourceSettings(StrictModel):
     Attributes:
         location: a file, a folder, a pattern of files (``shards-{000..041}.tar``, ``data/train-*.parquet``),
             ``hub:<repo>[:<config>][:<split>]``, or the name of an installed data package (``easy_vqa``).
-        layout: a key of ``curate.readers.SOURCES``; null recognises it by content.
+        layout: a key of ``curate.readers.LAYOUTS``; null recognises it by content.
         source: name of the dataset, first part of every id; default: the file's or folder's name.
             A record that names its own source keeps it.
         split: second part of every id, e.g. ``train``; a record that names its own keeps it.
         image_root: folder that image paths are relative to; null: see the layout's module.
         columns: for tables, role (``id image question answer answers caption split source``)
-            to column name, where the names are not found by themselves.
+            to column name, where the names are not recognised.
         annotations: for VQA and OK-VQA, the file of annotations, or ``none``; null looks for the
             published name beside the questions.
         ocr: for TextVQA, the file of OCR tokens, or ``none``; null looks beside the questions.
         streaming: for ``hub:`` locations, read while downloading instead of downloading first.
         ids: ``own`` keeps the dataset's ids; ``position`` appends ``#<row>`` to each, for
             datasets that repeat ids.
-        license: under which the dataset may be used, e.g. ``cc-by-4.0``; goes to the card and the manifest.
+        license: of the dataset, e.g. ``cc-by-4.0``; goes to the card and the manifest.
     """
 
     location: str
@@ -92,14 +58,15 @@ class SourceSettings(StrictModel):
 
 
 class RemoteSettings(StrictModel):
-    """``remote:`` in a recipe: images behind URLs are fetched. Without it none is; ``remote: {}`` takes the defaults.
+    """``remote:`` in a recipe: images behind URLs are fetched. Without it none are; ``remote: {}`` takes the defaults.
 
     Attributes:
         mirror: prefix of URLs to what replaces it, e.g. ``{"http://images.cocodataset.org/": "http://mirror/coco/"}``.
         concurrency, per_host: connections at a time, in all and to one host.
         timeout: seconds without a byte before a connection counts as broken.
-        deadline: seconds for one attempt, however steadily bytes drip.
-        attempts: per image, in one run. Only what may pass is tried again: 408, 425, 429, 5xx, breaks, timeouts.
+        deadline: seconds for one attempt, even while bytes still arrive.
+        attempts: per image, in one run. Only transient failures are tried again: 408, 425, 429, 5xx, broken connections
+            and timeouts.
         backoff: seconds before the second attempt; doubles with each, with jitter.
         max_wait: longest pause in seconds; a server that asks for a longer one is left for the next run.
         max_redirects: followed for one image.
@@ -138,9 +105,9 @@ class PromptSet(StrictModel):
     """Texts that make CLIP score every image: the share of ``positive`` in the softmax over all of them.
 
     Attributes:
-        positive: what is sought, as captions (``a photo of …``).
-        negative: what else an image may show; the more of it, the fewer false alarms.
-        scale: what cosines are multiplied with; 100 is what CLIP models are trained towards.
+        positive: captions of what is sought (``a photo of …``).
+        negative: captions of what else an image may show; more of them mean fewer false alarms.
+        scale: factor of the cosines before the softmax; CLIP models are trained towards 100.
     """
 
     positive: tuple[str, ...] = Field(min_length=1)
@@ -160,12 +127,12 @@ class MeasureSettings(StrictModel):
             from stored embeddings: changing them opens no image. Needs ``clip``.
         heads: column name → safetensors file of a linear layer on the embedding (``weight``, ``bias``); the column
             is its sigmoid. Needs ``clip``.
-        max_bytes, max_pixels: larger files and images are classed, not decoded.
-        workers: processes that decode; null is one for each CPU, and at least two. Changes no result, but with one
-            the command itself decodes, and ends with a decoder that crashes.
+        max_bytes, max_pixels: larger files and images get an error class and are not decoded.
+        workers: processes that decode; null is one for each CPU, and at least two. Does not change the result. With
+            one, the command itself decodes, so that a decoder that crashes ends it.
         engine: ``local``, or ``ray`` for a cluster (``RAY_ADDRESS``) that sees the images at the same path; needs
             the extra ``ray``. Changes no result.
-        shard_size: images per Parquet part; also how much a killed run loses at most.
+        shard_size: images per Parquet part, and the most that a killed run loses.
         batch_size: images or texts in one forward pass of a model.
     """
 
@@ -185,9 +152,9 @@ class MeasureSettings(StrictModel):
     def _scores_can_be_computed(self) -> MeasureSettings:
         for name in self.scores:
             if not _COLUMN.fullmatch(name) or self.scores.count(name) > 1:
-                raise ValueError(f"{name!r}: a score has a name of its own in small letters, digits and '_'")
-        for name, one in self.prompts.items():
-            if one == "shipped" and name not in SHIPPED:
+                raise ValueError(f"{name!r}: a score needs a unique name in small letters, digits and '_'")
+        for name, prompts in self.prompts.items():
+            if prompts == "shipped" and name not in SHIPPED:
                 raise ValueError(f"prompts {name!r}: shipped are {' and '.join(SHIPPED)}; write positive and negative")
         if self.scores and self.clip is None:
             raise ValueError(f"{self.scores[0]!r} is read off CLIP's embeddings: set `clip:` too")
@@ -207,15 +174,12 @@ class MeasureSettings(StrictModel):
         }
 
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-
-
 class Rule(StrictModel):
     """One rule of the policy.
 
     Attributes:
         when: boolean SQL expression over the columns that ``curate signals`` lists.
-        action: ``drop`` takes the row out; ``flag`` keeps it and marks it.
+        action: ``drop`` removes the row; ``flag`` keeps and marks it.
     """
 
     when: str
@@ -228,20 +192,26 @@ class MatchSettings(StrictModel):
     Attributes:
         hash: which perceptual hash proposes pairs; ``both`` proposes what either finds.
         radius: largest Hamming distance of a proposed pair, in bits of 64.
-        confirm: largest mean absolute difference of the 16×16 colour thumbnails (0-255).
-        confirm_cell: largest difference of any one of the 256 cells (mean of its three channels,
+        max_mean_diff: largest mean absolute difference of the 16×16 colour thumbnails (0-255).
+        max_cell_diff: largest difference of any one of the 256 cells (mean of its three channels,
             0-255). A shape that moved changes few cells a lot, a re-encoded file all cells a little.
             It holds for images of 64 pixels and less, and falls with 1 / side for larger ones, whose
-            compression moves a cell less, down to what ``confirm_contrast`` allows.
-        confirm_contrast: the same in units of the image's contrast (standard deviation of its
+            compression moves a cell less, down to what ``max_contrast_diff`` allows.
+        max_contrast_diff: the same in units of the image's contrast (standard deviation of its
             thumbnail): two pages or forms differ in few words only, and their thumbnails are pale.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {
+        "confirm": "max_mean_diff",
+        "confirm_cell": "max_cell_diff",
+        "confirm_contrast": "max_contrast_diff",
+    }
+
     hash: Literal["phash", "dhash", "both"] = "both"
     radius: int = Field(default=8, ge=0, le=16)
-    confirm: float = Field(default=4.0, ge=0, le=255)
-    confirm_cell: float = Field(default=36.0, ge=0, le=255)
-    confirm_contrast: float = Field(default=0.5, ge=0)
+    max_mean_diff: float = Field(default=4.0, ge=0, le=255)
+    max_cell_diff: float = Field(default=36.0, ge=0, le=255)
+    max_contrast_diff: float = Field(default=0.5, ge=0)
 
 
 class DuplicateSettings(MatchSettings):
@@ -250,7 +220,7 @@ class DuplicateSettings(MatchSettings):
     Attributes:
         scope: ``question`` drops a row when a near-identical image carries the same question and
             answer; ``image`` keeps the rows of one image per group.
-        keep: what makes a row the one to keep, most important first: ``pixels`` (more),
+        keep: what makes a row the one to keep, in order of importance: ``pixels`` (more),
             ``votes`` (more answers), ``id`` (smaller).
     """
 
@@ -258,12 +228,43 @@ class DuplicateSettings(MatchSettings):
     keep: tuple[Literal["pixels", "votes", "id"], ...] = ("pixels", "votes", "id")
 
 
+def benchmark_name(settings: SourceSettings) -> str:
+    """Name of an evaluation set in reports: ``source/split``, or the file's name."""
+    named = "/".join(part for part in (settings.source, settings.split) if part)
+    return named or Path(settings.location).stem
+
+
+class ContaminationSettings(MatchSettings):
+    """``contamination:`` in a recipe; adds the rule ``contaminated``.
+
+    Attributes:
+        against: evaluation sets, written like entries of ``sources:``.
+        questions: also record whether the evaluation set asks the same question about the image
+            (column ``contaminated_question``), and match rows without images by their question.
+            For rows with images the rule itself fires on the image.
+    """
+
+    against: list[SourceSettings] = Field(min_length=1)
+    questions: bool = True
+
+    @field_validator("against")
+    @classmethod
+    def _different_names(cls, against: list[SourceSettings]) -> list[SourceSettings]:
+        names = [benchmark_name(settings) for settings in against]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"two evaluation sets are called {name!r}; give one of them another 'source' or 'split'"
+                )
+        return against
+
+
 class SplitSettings(StrictModel):
     """``splits:`` in a recipe, e.g. ``{train: 0.9, val: 0.1, seed: 0}``.
 
     Attributes:
         shares: name → share of the groups of rows that belong together; they add up to 1.
-        seed: another one makes other splits.
+        seed: decides which groups go to which split.
     """
 
     shares: dict[str, float]
@@ -288,33 +289,39 @@ class SplitSettings(StrictModel):
         return shares
 
 
-def benchmark_name(settings: SourceSettings) -> str:
-    """How an evaluation set is called in reports: ``source/split``, or the file's name."""
-    named = "/".join(part for part in (settings.source, settings.split) if part)
-    return named or Path(settings.location).stem
+FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
+FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
+# Formats that hold the images themselves; the others can name them where they lie.
+SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
 
 
-class ContaminationSettings(MatchSettings):
-    """``contamination:`` in a recipe; adds the rule ``contaminated``.
+class ExportSettings(StrictModel):
+    """One export.
 
     Attributes:
-        against: evaluation sets, written like entries of ``sources:``.
-        questions: also record whether the evaluation set asks the same question about the image
-            (column ``contaminated_question``), and match rows without images by their question.
-            For rows with images the rule itself fires on the image.
+        to: the format.
+        out: the folder to write; null is ``exports/<format>`` in the curated folder.
+        images: ``path`` leaves images where they lie and names them there, ``copy`` copies them into
+            the export; null is the format's default: ``copy`` for ``parquet``, ``webdataset`` and
+            ``imagefolder``, which always hold them, else ``path``.
+        shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
     """
 
-    against: list[SourceSettings] = Field(min_length=1)
-    questions: bool = True
+    to: FormatName
+    out: Path | None = None
+    images: Literal["path", "copy"] | None = None
+    shard_megabytes: int = Field(default=500, ge=1, le=8000)
 
-    @field_validator("against")
-    @classmethod
-    def _different_names(cls, against: list[SourceSettings]) -> list[SourceSettings]:
-        names = [benchmark_name(one) for one in against]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two evaluation sets are called {name!r}; set 'source' or 'split' of one")
-        return against
+    @model_validator(mode="after")
+    def _images_fit_the_format(self) -> ExportSettings:
+        if self.to in SELF_CONTAINED and self.images == "path":
+            raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
+        return self
+
+    @property
+    def copies(self) -> bool:
+        """Whether the export holds copies of the images."""
+        return self.to in SELF_CONTAINED or self.images == "copy"
 
 
 class CurateRecipe(StrictModel):
@@ -331,8 +338,8 @@ class CurateRecipe(StrictModel):
         corrections: folder with reviewers' ``*.jsonl`` files; need not exist.
         losses: ``losses.parquet`` of earlier training runs, for ``train_loss`` and
             ``train_loss_first``.
-        splits: parts of the curated set, between which no image is shared.
-        exports: other forms of the curated set, by name of the format or with settings.
+        splits: parts of the curated set that share no image.
+        exports: formats in which the curated set is also written, by name or with settings.
     """
 
     name: str
@@ -362,10 +369,10 @@ class CurateRecipe(StrictModel):
         """A manifest, whose keys are sorted, holds rules as a list: ``[{name: …, when: …, action: …}]``."""
         if not isinstance(rules, list):
             return rules
-        named = {one.get("name"): one for one in rules if isinstance(one, dict)}
+        named = {rule.get("name"): rule for rule in rules if isinstance(rule, dict)}
         if len(named) < len(rules) or not all(isinstance(name, str) for name in named):
-            raise ValueError("a list of rules needs a 'name' in each, none twice")
-        return {name: {key: value for key, value in one.items() if key != "name"} for name, one in named.items()}
+            raise ValueError("a list of rules needs a different 'name' in each")
+        return {name: {key: value for key, value in rule.items() if key != "name"} for name, rule in named.items()}
 
     @field_validator("rules")
     @classmethod
@@ -381,12 +388,12 @@ class CurateRecipe(StrictModel):
         """``trl`` is short for ``{to: trl}``."""
         if not isinstance(exports, list):
             return exports
-        return [{"to": one} if isinstance(one, str) else one for one in exports]
+        return [{"to": export} if isinstance(export, str) else export for export in exports]
 
     @field_validator("exports")
     @classmethod
     def _different_folders(cls, exports: list[ExportSettings]) -> list[ExportSettings]:
-        places = [str(one.out or one.to) for one in exports]
+        places = [str(export.out or export.to) for export in exports]
         if len(set(places)) < len(places):
             raise ValueError("two exports go to the same folder; give one of them another 'out'")
         return exports
@@ -405,7 +412,7 @@ DUPLICATE = Rule(when="duplicate", action="drop")
 
 
 def all_rules(recipe: CurateRecipe) -> dict[str, Rule]:
-    """The recipe's rules with the built-in ones, in the order in which reasons are sought."""
+    """The recipe's rules with the built-in ones; the first dropping rule that fires is a row's reason."""
     rules = {"bad_row": BAD_ROW, **recipe.rules}
     if recipe.contamination:
         rules.setdefault("contaminated", CONTAMINATED)
@@ -416,5 +423,19 @@ def all_rules(recipe: CurateRecipe) -> dict[str, Rule]:
 
 
 def read_recipe(path: Path) -> CurateRecipe:
-    """Load and check a recipe; UserError says what is wrong with it."""
+    """Load and check a recipe.
+
+    Raises:
+        UserError: the file cannot be read, a key is unknown or a value does not fit.
+    """
     return load_recipe(path, CurateRecipe)
+
+
+def read_finished(folder: Path) -> tuple[CurateRecipe, dict[str, Any]]:
+    """The recipe and the whole manifest of a finished curation.
+
+    Raises:
+        UserError: the folder is not a finished curation, or its recipe is of another version of Winnow.
+    """
+    manifest = read_manifest(folder, finish_with="curate run RECIPE")
+    return parse_recipe(manifest.get("recipe", {}), CurateRecipe, where=f"{folder}/{MANIFEST}"), manifest

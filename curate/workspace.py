@@ -1,25 +1,30 @@
-"""Where the files of one curation lie, and how Parquet is written so that equal rows give equal bytes.
-
-Rows that a run has stored, streamed again as often as asked.
-"""
+"""The map of a curated folder: where each file of one curation lies, who may write there, and its rows as streams."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 import duckdb
+import filelock
 
-from curate.readers.images import UNFINISHED
 from winnow.errors import UserError, disk_problem
+from winnow.files import locked
 from winnow.records import Sample, from_record
+from winnow.run import MANIFEST
 from winnow.tables import read_batches, remove_spilled, row_count
+
+ASSIGNED_SPLIT = "assigned_split"  # column of samples.parquet
+UNFINISHED_IMAGES = "images/.unfinished"  # where the store of images writes before it renames
+_LOCK = "lock"
+# What belongs to one result only: its manifest, its lock, and what people have made from it.
+_OWN = {MANIFEST, _LOCK, "plots", "exports"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Workspace:
 
     @property
     def work(self) -> Path:
-        """Intermediate tables; safe to delete, made again by the next run."""
+        """Intermediate tables; safe to delete, the next run makes them again."""
         return self.folder / "work"
 
     @property
@@ -39,18 +44,18 @@ class Workspace:
         return self.work / "rows.parquet"
 
     @property
-    def samples(self) -> Path:
+    def corrected(self) -> Path:
         """Every input row after corrections, with its image keys."""
         return self.work / "corrected.parquet"
 
     @property
     def signals(self) -> Path:
-        """Image and text signals."""
+        """The folder of image and text signals."""
         return self.folder / "signals"
 
     @property
     def paths(self) -> Path:
-        """Image path → image key or what is wrong with the file."""
+        """Image path → image key, or what is wrong with the file."""
         return self.signals / "paths.parquet"
 
     @property
@@ -60,7 +65,7 @@ class Workspace:
 
     @property
     def scores(self) -> Path:
-        """Scores of prompt sets and heads by image_key, where the recipe has any."""
+        """Scores of prompt sets and heads by image_key, if the recipe has any."""
         return self.signals / "scores.parquet"
 
     @property
@@ -75,7 +80,7 @@ class Workspace:
 
     @property
     def splits(self) -> Path:
-        """The split of every row, where the recipe asks for splits."""
+        """The split of every row, if the recipe asks for splits."""
         return self.work / "splits.parquet"
 
     @property
@@ -90,7 +95,7 @@ class Workspace:
 
     @property
     def contamination(self) -> Path:
-        """Rows that also occur in an evaluation set, how they match, and their fate."""
+        """Rows that also occur in an evaluation set, how they match, and what was decided about them."""
         return self.folder / "contamination.parquet"
 
     @property
@@ -108,6 +113,35 @@ class Workspace:
         """One decision per row."""
         return self.folder / "decisions.parquet"
 
+    @property
+    def samples_table(self) -> Path:
+        """Every input row with its decision."""
+        return self.folder / "samples.parquet"
+
+    @property
+    def samples(self) -> Path:
+        """The curated set: kept and flagged rows as JSONL."""
+        return self.folder / "samples.jsonl"
+
+    def samples_of(self, split: str) -> Path:
+        """The rows of the curated set that are in one split, as JSONL."""
+        return self.folder / f"samples-{split}.jsonl"
+
+    @property
+    def ledger(self) -> Path:
+        """Dropped and flagged rows with their rules, as JSONL."""
+        return self.folder / "ledger.jsonl"
+
+    @property
+    def card(self) -> Path:
+        """The dataset card."""
+        return self.folder / "README.md"
+
+    @property
+    def manifest(self) -> Path:
+        """Written last; without it there is no result."""
+        return self.folder / MANIFEST
+
     def against(self, name: str) -> Workspace:
         """The evaluation set ``name``, read and measured."""
         return Workspace(self.folder / "against" / quote(name, safe=""))
@@ -118,49 +152,83 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def of_this_version(space: Workspace) -> Iterator[None]:
-    """Queries on stored signals that an earlier Winnow may have written.
+def of_this_version(workspace: Workspace) -> Iterator[None]:
+    """Run queries on stored signals that an earlier Winnow may have written.
 
     Raises:
-        UserError: they lack a column that there is now.
+        UserError: they lack a column that this version reads.
     """
     try:
         yield
     except duckdb.BinderException as error:
         raise UserError(
-            f"{space.folder}: was measured by another version of Winnow; bring it up to date with `curate run RECIPE`"
+            f"{workspace.folder}: was measured by another version of Winnow;"
+            " bring it up to date with `curate run RECIPE`"
         ) from error
 
 
 @contextlib.contextmanager
-def sole_use(space: Workspace) -> Iterator[None]:
-    """Hold the folder's lock, and clear what a killed run has half-written.
+def sole_use(workspace: Workspace) -> Iterator[None]:
+    """Hold the folder's lock, and remove what a killed run has half-written.
 
     Raises:
         UserError: another process is at work there, or the folder cannot be written.
     """
-    try:
-        space.work.mkdir(parents=True, exist_ok=True)
-        lock = (space.work / "lock").open("w")
-    except OSError as error:
-        problem = disk_problem(error, space.folder) or f"{space.folder}: cannot be written ({error})"
-        raise UserError(problem) from error
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{space.folder}: another curate is at work there; wait for it, or end it") from None
-        for leftover in _unfinished(space.folder):
+            workspace.work.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(workspace.work / _LOCK, wait=False))
+        except filelock.Timeout:
+            raise UserError(f"{workspace.folder}: another curate is at work there; wait for it, or end it") from None
+        except OSError as error:
+            problem = disk_problem(error, workspace.folder) or f"{workspace.folder}: cannot be written ({error})"
+            raise UserError(problem) from error
+        for leftover in _unfinished(workspace.folder):
             leftover.unlink()
-        remove_spilled(space.work)
+        remove_spilled(workspace.work)
         yield
 
 
 def _unfinished(folder: Path) -> Iterator[Path]:
     """Temporary files below a folder; does not walk through a store of images, which has its own place for them."""
+    store_place = Path(UNFINISHED_IMAGES).name
     for where, folders, files in os.walk(folder):
-        folders[:] = [Path(UNFINISHED).name] if Path(UNFINISHED).name in folders else folders
+        folders[:] = [store_place] if store_place in folders else folders
         yield from (Path(where, name) for name in files if name.startswith(".") and name.endswith(".tmp"))
+
+
+def copy_measurements(source: Workspace, target: Workspace) -> None:
+    """Give ``target`` what was measured in ``source``, so that it can be decided there too.
+
+    Files are linked, not copied, where the disk allows: they are only ever replaced whole.
+
+    Raises:
+        UserError: nothing was measured in ``source``, or ``target`` is part of it or holds something else.
+    """
+    into = target.folder
+    if not source.paths.is_file():
+        raise UserError(f"{source.folder}: nothing is measured there yet; make it with `curate run` first")
+    if into.resolve().is_relative_to(source.folder.resolve()):
+        raise UserError(f"{into}: is the recipe's own folder, or in it; leave out --into, or give another folder")
+    if into.exists() and any(into.iterdir()) and not target.paths.is_file():
+        raise UserError(f"{into}: exists already and is not a curated folder; choose another one")
+    with sole_use(source), sole_use(target):
+        target.manifest.unlink(missing_ok=True)
+        shutil.copytree(source.folder, into, copy_function=_link, dirs_exist_ok=True, ignore=_left_behind)
+
+
+def _left_behind(_: str, names: list[str]) -> set[str]:
+    """What belongs to the result alone, and what is only used while a run lasts."""
+    return {name for name in names if name in _OWN or name.endswith((".tmp", ".partial"))}
+
+
+def _link(source: str, target: str) -> str:
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copy2(source, target)
+    return target
 
 
 class StoredPaths:

@@ -1,4 +1,4 @@
-"""``dashboards``: look at what the other stages made, in a browser on this machine."""
+"""The console script ``dashboards``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Annotated
 import typer
 
 from dashboards.settings import DATA_VARIABLE, HOSTS_VARIABLE, LOCAL_HOSTS
-from winnow import errors
+from winnow import console
 from winnow.errors import UserError
 
 _WILDCARDS = ("0.0.0.0", "::")  # all addresses of this machine; no names that a browser sends
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+app = console.new_app(single_command=True)
 
 
 @app.command()
 def dashboards(
-    data: Annotated[Path, typer.Option(help="Folder that holds `curated/`, `runs/` and `evals/`.")] = Path("data"),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501,
+    data: Annotated[Path, typer.Option(help="Folder that holds curated/, runs/ and evals/.")] = Path("data"),
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port to listen on.")] = 8501,
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Permit an address that other machines can reach.")
@@ -36,21 +36,17 @@ def dashboards(
 ) -> None:
     """Look at curated sets, training runs and evaluations in a browser.
 
-    **Overview**, **Failures** and **Sample** show what a model got wrong and let a reviewer decide about each row with
-    single keys. **Slices**, **Compare** and **Training** say where it fails and what changed. **Curation**,
-    **Thresholds** and **Duplicates** say what happened to the data and what another threshold would do;
-    **Corrections** lists all decisions. Every filter is in the URL. On disk only `DATA/corrections` (one line a
-    decision) and `DATA/cache` are written.
+    Overview, Failures and Sample show what a model got wrong and let a reviewer decide about each row with
+    single keys. Slices, Compare and Training say where it fails and what changed. Curation, Thresholds and
+    Duplicates say what happened to the data and what another threshold would do; Corrections lists all
+    decisions. Every filter is in the URL. On disk only DATA/corrections (one line a decision) and DATA/cache
+    are written.
 
-    There is no log-in. By default only this machine can connect. To show the pages to others, put a
-    reverse proxy with log-in in front, or pass `--address 0.0.0.0 --allow-remote --host NAME` on a
-    network that you trust.
+    There is no log-in, and by default only this machine can connect. To show the pages to others, put a
+    reverse proxy with log-in in front, or pass --address 0.0.0.0 --allow-remote --host NAME on a network
+    that you trust.
 
-    Examples:
-
-        dashboards
-
-        dashboards --data /mnt/winnow/data --port 8600
+    Example: dashboards --data /mnt/winnow/data --port 8600
     """
     if not data.is_dir():
         raise UserError(f"{data}: no such folder; give the folder that holds curated/, runs/ and evals/ with --data")
@@ -69,7 +65,7 @@ def dashboards(
         hosts.append(address)
     os.environ[DATA_VARIABLE] = str(data.resolve())
     os.environ[HOSTS_VARIABLE] = ",".join(hosts)
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("asgi.py"))]
+    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("server.py"))]
     os.execv(sys.executable, [*command, *_flags(address, port, hosts, browser)])
 
 
@@ -82,7 +78,6 @@ def _flags(address: str, port: int, hosts: list[str], browser: bool) -> list[str
         "server.showEmailPrompt": False,
         "server.enableAgentApi": False,
         "server.fileWatcherType": "none",
-        "server.maxCacheDataSize": "256mb",
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "type" if not _is_local(address) else "full",
@@ -115,4 +110,4 @@ def _check_port(address: str, port: int) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    errors.run(app)
+    console.run(app)

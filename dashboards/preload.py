@@ -5,8 +5,17 @@ from __future__ import annotations
 import importlib
 import threading
 
-# What pages draw and count with, and the metrics' rules, which the sample page asks.
-_MODULES = ("pandas", "altair", "scipy.special", "dashboards.state", "evalsuite.analysis.explain")
+# What pages draw and count with, and the rules of the metrics, which the sample page explains.
+_MODULES = (
+    "pandas",
+    "altair",
+    "scipy.special",
+    "dashboards.components.charts",
+    "dashboards.components.provenance",
+    "dashboards.components.review",
+    "dashboards.data.scores",
+    "evalsuite.analysis.explain",
+)
 
 
 def preload() -> None:

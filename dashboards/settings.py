@@ -1,4 +1,4 @@
-"""How the launcher tells the app what to show: environment variables, read in one place."""
+"""What the launcher tells the server and the app through environment variables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost")
 
 
 def data_root() -> Path:
-    """The data folder, absolute; ``data`` below the current directory unless the launcher said otherwise."""
+    """The data folder, absolute; ``data`` below the current directory unless the launcher names another folder."""
     return Path(os.environ.get(DATA_VARIABLE, "data")).resolve()
 
 
+def corrections_folder() -> Path:
+    """Where reviewers' decisions are appended."""
+    return data_root() / "corrections"
+
+
 def allowed_hosts() -> list[str]:
-    """Host names that requests may carry; this machine's own names unless the launcher said otherwise."""
+    """Host names that requests may carry; this machine's own names unless the launcher names more."""
     named = os.environ.get(HOSTS_VARIABLE, "")
     return [host for host in named.split(",") if host] or list(LOCAL_HOSTS)

@@ -1,13 +1,4 @@
-"""``evalsuite``: every command, in the order in which one needs them.
-
-Commands that ask a model: ``run`` and ``check-batch``.
-
-Commands that look for differences: ``compare`` between runs, ``slices`` within one.
-
-Commands that need no evaluation: ``tasks`` and ``verify-java``.
-
-Commands on one finished evaluation: ``score``, ``report`` and ``explain``.
-"""
+"""``evalsuite``: every command, in the order in which they are used."""
 
 from __future__ import annotations
 
@@ -18,9 +9,72 @@ from typing import Annotated
 
 import typer
 
-from winnow import errors
+from winnow import console
 
 Folder = Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")]
+
+
+def tasks() -> None:
+    """List the tasks that ship and the metrics, and show how to write a task.
+
+    Each says where it expects the benchmark as it is published. With the data elsewhere, or another prompt,
+    write a file and name its path in a recipe; keys that it has replace those of its base:
+
+    \b
+    base: textvqa
+    source: {location: my/TextVQA_0.5.1_val.json}
+
+    A task of your own needs no base: a JSONL, CSV or Parquet with image, question and answers.
+
+    \b
+    name: receipts
+    source: {location: my/receipts.jsonl, image_root: my/images}
+    prompt: "{question} Answer with a few words."
+    metrics: [anls, accuracy]
+    slices: [shop]
+
+    `remote: {}` fetches images behind web addresses.
+    """
+    from evalsuite.metrics import METRICS
+    from evalsuite.report.console import print_metrics, print_tasks
+    from evalsuite.tasks.spec import load_spec, shipped_tasks
+
+    print_tasks({name: load_spec(name) for name in shipped_tasks()})
+    print_metrics(METRICS)
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="YAML file: name, model, tasks; see evalsuite/recipes/.")],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Rows to ask of each task at most, in place of the recipe's limit.")
+    ] = None,
+) -> None:
+    """Ask a model, score its answers, write the report.
+
+    Killed or repeated, it asks only what is missing; of a server also what it gave no answer to. Writes
+    predictions.parquet, timings.parquet, scores.json, report.md, report.html and, last, manifest.json.
+    Ctrl-C scores what was answered so far, marked partial, and ends with exit code 130.
+
+    A recipe, whole (`server: {url: http://127.0.0.1:8000/v1}` in place of `model` asks vLLM and its like):
+
+    \b
+    name: mine
+    model: {path: Qwen/Qwen2.5-VL-3B-Instruct}
+    tasks: [textvqa, my-task.yaml]
+
+    Example: evalsuite run mine.yaml --limit 100
+    """
+    from evalsuite.report.console import print_scores
+    from evalsuite.runs.run import run_recipe
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop a job politely too
+    folder, scores, worked = run_recipe(recipe, limit=limit)
+    print_scores(folder, scores)
+    if partial := scores["partial"]:
+        print(f"Stopped: these are scores of {partial['rows']:,} of {partial['of']:,} rows. Run again to finish.")
+        raise typer.Exit(130)
+    if not worked:
+        print("Everything is up to date; nothing was asked.")
 
 
 def score(
@@ -37,10 +91,9 @@ def score(
         typer.Option(help="METRIC=VARIANT, shown beside the metric as it is, e.g. vqa_accuracy=evalai. Repeatable."),
     ] = None,
 ) -> None:
-    """Score an evaluation anew, without a model.
+    """Score an evaluation again, without a model.
 
-    Variants: normalizer official, evalai, none; unanimous raw, normalize; those of relaxed_accuracy, gqa,
-    multiple_choice, mmmu, pope and mme; tokenizers zh, char, ja-mecab … of bleu, rouge_l and cider.
+    `evalsuite tasks` lists the metrics with their variants.
 
     Example: evalsuite score data/evals/demo-base --variant vqa_accuracy=evalai
     """
@@ -80,7 +133,7 @@ def explain(
     """Show why a row scored as it did.
 
     From the raw reply to what was extracted, normalised and matched: every metric by the task's own rule,
-    by its other variants, and by what the benchmark's own code, lmms-eval and VLMEvalKit would have said.
+    by its other variants, and as the benchmark's own code, lmms-eval and VLMEvalKit would read the reply.
 
     Example: evalsuite explain data/evals/demo-base easy_vqa/test/0
     """
@@ -88,54 +141,6 @@ def explain(
     from evalsuite.report.console import print_explanations
 
     print_explanations(explained(folder, sample_id, task))
-
-
-def tasks() -> None:
-    """List the tasks that ship, and show how to write one.
-
-    Each says where it expects the benchmark as it is published. With the data elsewhere, or another prompt,
-    write a file and name its path in a recipe; keys that it has replace those of its base:
-
-    \b
-    base: textvqa
-    source: {location: my/TextVQA_0.5.1_val.json}
-
-    A task of your own needs no base: a JSONL, CSV or Parquet with image, question and answers.
-
-    \b
-    name: receipts
-    source: {location: my/receipts.jsonl, image_root: my/images}
-    prompt: "{question} Answer with a few words."
-    metrics: [anls, accuracy]
-    slices: [shop]
-
-    Metrics: accuracy, vqa_accuracy, anls, relaxed_accuracy, gqa, multiple_choice, mmmu, pope, mme,
-    unanswerable, bleu, rouge_l, cider. `remote: {}` fetches images behind web addresses.
-    """
-    from evalsuite.report.console import print_tasks
-    from evalsuite.tasks.spec import load_spec, shipped_tasks
-
-    print_tasks({name: load_spec(name) for name in shipped_tasks()})
-
-
-def verify_java(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Texts (.txt, a caption a line) or any data that curate reads.", metavar="[FILE]..."),
-    ] = None,
-    generated: Annotated[int, typer.Option(min=0, help="Check so many generated hard captions as well.")] = 2000,
-    show: Annotated[int, typer.Option(min=0, help="Print at most so many differences.")] = 20,
-) -> None:
-    """Check our tokeniser against the Java one.
-
-    Runs the one of pycocoevalcap beside ours and prints where they differ. Needs Java and the package
-    pycocoevalcap. Exits 1 if any caption differs.
-
-    Example: evalsuite verify-java data/raw/demo/test_captions.jsonl
-    """
-    from evalsuite.java import verify
-
-    raise typer.Exit(verify(files or [], generated, show))
 
 
 def compare(
@@ -174,7 +179,7 @@ def slices(
         typer.Option(help="Curated folder whose signals describe the images; default: the recipe's training_set."),
     ] = None,
     min_rows: Annotated[int, typer.Option(min=2, help="Leave out slices with fewer rows.")] = 30,
-    top: Annotated[int, typer.Option(min=1, help="Show so many slices of a task.")] = 15,
+    top: Annotated[int, typer.Option(min=1, help="Number of slices of a task to show.")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
 ) -> None:
     """Find the kinds of rows that fail most.
@@ -195,40 +200,6 @@ def slices(
         print_slices(found, top)
 
 
-def run(
-    recipe: Annotated[Path, typer.Argument(help="YAML file: name, model, tasks; see evalsuite/recipes/.")],
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Ask at most so many rows of each task, in place of the recipe's limit.")
-    ] = None,
-) -> None:
-    """Ask a model, score its answers, write the report.
-
-    Killed or repeated, it asks only what is missing; of a server also what it gave no answer to. Writes
-    predictions.parquet, timings.parquet, scores.json, report.md, report.html and, last, manifest.json.
-    Ctrl-C scores what was answered so far, marked partial, and ends with exit code 130.
-
-    A recipe, whole (`server: {url: http://127.0.0.1:8000/v1}` in place of `model` asks vLLM and its like):
-
-    \b
-    name: mine
-    model: {path: Qwen/Qwen2.5-VL-3B-Instruct}
-    tasks: [textvqa, my-task.yaml]
-
-    Example: evalsuite run mine.yaml --limit 100
-    """
-    from evalsuite.report.console import print_scores
-    from evalsuite.runs.run import run_recipe
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop a job politely too
-    folder, scores, worked = run_recipe(recipe, limit=limit)
-    print_scores(folder, scores)
-    if partial := scores["partial"]:
-        print(f"Stopped: these are scores of {partial['rows']:,} of {partial['of']:,} rows. Run again to finish.")
-        raise typer.Exit(130)
-    if not worked:
-        print("Everything is up to date; nothing was asked.")
-
-
 def check_batch(
     recipe: Annotated[Path, typer.Argument(help="YAML file of an evaluation.")],
     samples: Annotated[int, typer.Option(min=1, help="Rows to ask twice.")] = 64,
@@ -241,7 +212,7 @@ def check_batch(
 
     Example: evalsuite check-batch evalsuite/recipes/demo_base.yaml --samples 32
     """
-    from evalsuite.report.words import batch_sentence
+    from evalsuite.report.sentences import batch_sentence
     from evalsuite.runs.batch_check import check_batches
 
     found = check_batches(recipe, samples)
@@ -251,13 +222,34 @@ def check_batch(
     raise typer.Exit(1 if found["differ"] else 0)
 
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Ask a vision-language model, score its answers, and show why each row scored as it did.\n\n"
-    "A recipe names a model and tasks; answers, scores and reports land in data/evals/<name>/.\n\n"
-    "Example: evalsuite run mine.yaml, where `evalsuite run --help` shows a recipe and `evalsuite tasks` the tasks.",
+def verify_java(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Texts (.txt, a caption a line) or any data that curate reads.", metavar="[FILE]..."),
+    ] = None,
+    generated: Annotated[int, typer.Option(min=0, help="Number of generated hard captions to check as well.")] = 2000,
+    show: Annotated[int, typer.Option(min=0, help="Number of differences to print.")] = 20,
+) -> None:
+    """Check our tokeniser against the Java one.
+
+    Runs the one of pycocoevalcap beside ours and prints where they differ. Needs Java and the package
+    pycocoevalcap. Exits 1 if any caption differs.
+
+    Example: evalsuite verify-java data/raw/demo/test_captions.jsonl
+    """
+    from evalsuite.metrics.verify_java import verify
+
+    raise typer.Exit(verify(files or [], generated, show))
+
+
+app = console.new_app(
+    """Ask a vision-language model, score its answers, and show why each row scored as it did.
+
+    A recipe names a model and tasks; answers, scores and reports go to data/evals/<name>/. `evalsuite run --help`
+    shows a recipe, `evalsuite tasks` lists the tasks.
+
+    Example: evalsuite run my.yaml
+    """
 )
 for command in (tasks, run, score, report, explain, compare, slices, check_batch, verify_java):
     app.command(command.__name__.replace("_", "-"))(command)
@@ -265,7 +257,7 @@ for command in (tasks, run, score, report, explain, compare, slices, check_batch
 
 def main() -> None:
     """Entry point of the console script."""
-    errors.run(app)
+    console.run(app)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class ModelSettings(StrictModel):
             tower, projector and output layer stay as they are.
         merge_adapter: ``dequantized`` merges the adapter into the weights the model computes with,
             after 4-bit weights were expanded: the function that was trained, within rounding, and
-            much faster on CPUs. ``none`` keeps base and adapter apart.
+            much faster on CPUs. ``none`` keeps the adapter beside the weights.
         dtype: of weights and products; ``auto`` is bfloat16 where the machine computes it natively.
         device: ``auto`` takes a GPU if there is one.
         share_prefix: compute an image once for all questions about it. Only done for models on
@@ -48,12 +48,12 @@ class ServerSettings(StrictModel):
     Attributes:
         url: base address up to and with ``/v1``.
         model: the model's name on the server; null takes the only one that it lists.
-        revision: any text; change it to ask anew when other weights are served under the same name.
+        revision: any text; change it to ask again when other weights are served under the same name.
         api_key_env: environment variable that holds the key. Local servers need none. The key itself
             is never written anywhere.
         max_concurrency: most requests at a time. A run starts with few, asks more while the server
-            answers faster for it, and half as many when it is told to slow down.
-        timeout: seconds to wait for one answer.
+            answers faster for it, and halves their number when the server is overloaded.
+        timeout: seconds to wait for an answer.
         max_attempts: tries for a request that may work later (busy, restarting, connection lost).
         temperature: null leaves it to the server, for models that refuse the setting.
         seed: sent along; null sends none.
@@ -61,7 +61,7 @@ class ServerSettings(StrictModel):
         send_stop: send a task's stop texts. `transformers serve` 5.23 answers 500 to them for models with
             images; with false the whole answer is written and cut here.
         max_image_bytes: images in PNG, JPEG, WebP or GIF go as they are up to this size; others are
-            encoded anew to fit.
+            re-encoded to fit.
         extra_body: more fields of the request that this server understands, e.g. ``top_k: 1``.
     """
 
@@ -106,15 +106,15 @@ class EvalRecipe(StrictModel):
         model: a checkpoint that this machine loads; or
         server: a model that a server answers for. One of the two.
         tasks: names of shipped tasks (``evalsuite tasks`` lists them) or paths of task YAML files.
-        limit: ask at most so many rows of each task, drawn with ``seed``; null asks all.
+        limit: rows to ask of each task at most, drawn with ``seed``; null asks all.
         batch_size: rows in one forward pass.
         seed: of sampling for ``limit`` and of every bootstrap.
         baseline: an earlier evaluation folder to compare with, row by row.
-        training_set: the curated folder that the model was trained on. Scores are given apart for rows
-            whose image was kept there and for all others.
+        training_set: the curated folder that the model was trained on. Scores are also given separately for
+            rows whose image was kept there and for all others.
         corrections: folder of reviewers' decisions. Scores are also given without the rows they
             excluded, and with the answers they corrected.
-        check_batch: ask so many rows again one at a time and report whose answers differ.
+        check_batch: number of rows to ask again one at a time; reports whose answers differ.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]

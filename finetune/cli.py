@@ -1,4 +1,4 @@
-"""The ``finetune`` command."""
+"""The console script ``finetune``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from winnow import errors
+from winnow import console
 
 if TYPE_CHECKING:
     from finetune.recipe import TrainRecipe
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    help="Fine-tune a vision-language model on a curated set: QLoRA, loss on answers only, exact resume.\n\n"
-    "The usual order: `finetune plan my.yaml` checks data and model, `finetune preview my.yaml` shows what is trained, "
-    "`finetune train my.yaml` trains, `finetune merge data/runs/my --out data/models/my` writes a merged checkpoint. "
-    "Start from a recipe in finetune/recipes.",
+app = console.new_app(
+    """Fine-tune a vision-language model on a curated set: QLoRA, loss on answers only, exact resume.
+
+    In this order: `finetune plan` checks recipe, data and model, `finetune preview` shows what is trained,
+    `finetune train` trains, `finetune merge` makes one checkpoint. Start from a copy of a recipe in
+    finetune/recipes/.
+
+    Example: finetune plan my.yaml, then: finetune train my.yaml
+    """
 )
-RecipePath = Annotated[Path, typer.Argument(help="Training recipe (YAML), e.g. finetune/recipes/demo.yaml.")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file, e.g. finetune/recipes/demo.yaml.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `finetune train`.")]
 MaxReject = Annotated[
     float | None, typer.Option(min=0, max=1, help="Largest share of rows that may be rejected; overrides the recipe.")
 ]
@@ -41,79 +43,81 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of this name and start again.")] = False,
     max_reject: MaxReject = None,
 ) -> None:
-    """Train RECIPE; write adapter, losses, metrics, report and manifest to its run folder.
+    """Train, and write adapter, losses, metrics and a report.
 
-    Example: `finetune train finetune/recipes/demo.yaml`
-
-    After a kill, the same command resumes from the last checkpoint and ends with the same
+    Started again after a kill, the same command resumes from the last checkpoint and ends with the same
     adapter. A finished run returns at once.
 
-    On several GPUs: `accelerate launch --config_file finetune/accelerate/ddp.yaml -m finetune train RECIPE`;
-    the same folder has fsdp2.yaml, zero2.yaml and zero3.yaml.
-    """
-    # Read when torch starts its threads, which wait by spinning otherwise: beside another busy
-    # process on a small machine, a training step then takes ten times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from finetune.training.run import train as run_training
+    Several GPUs: accelerate launch --config_file finetune/accelerate/ddp.yaml -m finetune train RECIPE;
+    fsdp2.yaml, zero2.yaml and zero3.yaml lie beside it.
 
-    run_training(_load(recipe, max_reject), fresh=fresh)
+    Example: finetune train finetune/recipes/demo.yaml
+    """
+    # Read when torch starts its threads. By default they wait by spinning: next to any other busy
+    # process on a small machine, a training step takes ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    asked = _load(recipe, max_reject)  # first, for what follows takes seconds to import
+    from finetune.training.run import train as run
+
+    run(asked, fresh=fresh)
 
 
 @app.command()
 def plan(recipe: RecipePath, max_reject: MaxReject = None) -> None:
-    """Check RECIPE, its data and its model without loading a weight, and show what training would cost.
+    """Say what would train and at what cost, without loading a weight.
 
-    Example: `finetune plan my.yaml`; lower max_pixels or max_length if images cost too many tokens.
+    Prints the resolved recipe, versions and digests, rows accepted and rejected, the table of module groups,
+    and tokens by pixel cap. Lower max_pixels or max_length if there are too many tokens.
 
-    Prints the resolved recipe, versions, digests, accepted and rejected rows, the parts of the
-    model with their state, and tokens by pixel cap.
+    Example: finetune plan my.yaml
     """
     import tempfile
 
+    asked = _load(recipe, max_reject)
     from finetune.training.run import dry_run
 
     with tempfile.TemporaryDirectory() as folder:
-        dry_run(_load(recipe, max_reject), Path(folder))
+        dry_run(asked, Path(folder))
 
 
 @app.command()
 def preview(
     recipe: RecipePath,
-    rows: Annotated[int, typer.Option(min=1, help="Conversations to show per source.")] = 2,
-    html: Annotated[Path | None, typer.Option(help="Also write an HTML page to this file.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Conversations to show of each source.")] = 2,
+    html: Annotated[Path | None, typer.Option(help="Also write a page to this file.")] = None,
 ) -> None:
-    """Show the tokens that RECIPE would train, in colour, without loading a weight.
+    """Show which tokens would be trained, in colour.
 
-    Example: `finetune preview my.yaml --rows 3 --html preview.html`
-
-    Trained tokens are green. For every source, a summary gives the share of trained tokens and
+    Loads no weight. Green tokens are trained. Says for every source which share of the tokens that is and
     whether answers end in a stop token.
+
+    Example: finetune preview my.yaml --rows 3 --html preview.html
     """
     import tempfile
 
+    asked = _load(recipe, None)
     from finetune.report.preview import preview as show
 
     with tempfile.TemporaryDirectory() as folder:
-        show(_load(recipe, None), per_source=rows, page=html, rejects=Path(folder) / "rejects.jsonl")
+        show(asked, per_source=rows, page=html, rejects=Path(folder) / "rejects.jsonl")
 
 
 @app.command()
 def merge(
-    run: Annotated[Path, typer.Argument(help="Run folder of `finetune train`.")],
+    run: RunArgument,
     out: Annotated[Path, typer.Option(help="New folder for the merged checkpoint.")],
     into: Annotated[
         str | None,
-        typer.Option(help="Base to merge into: dequantized or original. Default: the closer of the two, measured."),
+        typer.Option(help="Base: dequantized or original. [default: both are measured, the closer one is taken]"),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Prompts on which the two models are compared.")] = 16,
+    rows: Annotated[int, typer.Option(min=1, help="Prompts on which both models are compared.")] = 16,
 ) -> None:
-    """Merge the adapter of RUN into a full checkpoint that answers like the trained model.
+    """Merge the adapter into a full checkpoint that answers the same.
 
-    Example: `finetune merge data/runs/my --out data/models/my`
+    The result is reloaded in a new process and compared with the adapter model on held-out rows: logits,
+    greedy answers, prompt tokens. The verdict goes to OUT/merge.json; a failed comparison exits with code 2.
 
-    The result is reloaded in a new process and its logits, greedy answers and prompt tokens are
-    compared with the adapter model's on held-out rows. The figures go to OUT/merge.json; if the
-    models differ, the exit code is 2.
+    Example: finetune merge data/runs/my --out data/models/my
     """
     from finetune.export.merge import merge as run_merge
     from finetune.export.merge import parse_into
@@ -123,29 +127,24 @@ def merge(
 
 @app.command()
 def parity(
-    run: Annotated[Path, typer.Argument(help="Run folder of `finetune train`.")],
-    target: Annotated[str, typer.Argument(help="http://HOST:PORT/v1 of an OpenAI-compatible server, or a folder.")],
-    model: Annotated[str | None, typer.Option(help="Name of the served model. Default: the first listed.")] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Number of stored prompts to compare on.")] = 16,
-    out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
+    run: RunArgument,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="http://HOST:PORT/v1 of a server, or a folder.")],
+    model: Annotated[str | None, typer.Option(help="Model name at the server. [default: the first it lists]")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many of the kept prompts to ask.")] = 16,
+    out: Annotated[Path | None, typer.Option(help="Also write the verdict to this JSON file.")] = None,
 ) -> None:
-    """Compare a served model or a checkpoint folder, TARGET, with the trained model of RUN.
+    """Compare a served or merged model with the trained one.
 
-    Example: `finetune parity data/runs/my http://127.0.0.1:8000/v1`
+    Compares prompt tokens and greedy answers on prompts kept in the run. Exits with code 2 if they differ;
+    another chat template, image size or merge is the usual cause.
 
-    Compares prompt tokens and greedy answers on the prompts stored in RUN. If they differ, the exit
-    code is 2; the usual causes are another chat template, image size or merge.
+    Example: finetune parity data/runs/my http://127.0.0.1:8000/v1
     """
     from finetune.export.parity import parity as run_parity
 
     run_parity(run, target, model=model, count=rows, out=out)
 
 
-@app.callback()
-def root() -> None:
-    """See the commands below."""
-
-
 def main() -> None:
     """Console script."""
-    errors.run(app)
+    console.run(app)

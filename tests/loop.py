@@ -30,8 +30,8 @@ def whole_loop(data: Path) -> None:
     """Run every stage once; recipes land beside ``data``, results in it."""
     recipes = data.parent
     moved = {f"data/{part}": f"{data}/{part}" for part in ("raw", "models", "curated", "runs", "evals", "corrections")}
-    run("winnow.demo.make_dataset", "--out", f"{data}/raw/demo", "--images", str(IMAGES))
-    run("winnow.demo.build_vlm", "--out", f"{data}/models/demo-vlm", "--tiny")
+    run("winnow.demo.dataset", "--out", f"{data}/raw/demo", "--images", str(IMAGES))
+    run("winnow.demo.vlm", "--out", f"{data}/models/demo-vlm", "--tiny")
     curation = shipped("curate/recipes/demo.yaml", recipes / "curate.yaml", moved, out=f"{data}/curated/demo")
     run("curate", "run", str(curation))
     stage = {"max_steps": 12, "batch_size": 2}

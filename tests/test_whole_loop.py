@@ -56,8 +56,8 @@ def test_second_run_has_nothing_to_do(loop: Path) -> None:
     run("curate", "run", str(loop.parent / "curate.yaml"))
     run("finetune", "train", str(loop.parent / "train.yaml"))
     run("evalsuite", "run", str(loop.parent / "tuned.yaml"))
-    run("winnow.demo.make_dataset", "--out", f"{loop}/raw/demo", "--images", str(IMAGES))
-    run("winnow.demo.build_vlm", "--out", f"{loop}/models/demo-vlm", "--tiny")
+    run("winnow.demo.dataset", "--out", f"{loop}/raw/demo", "--images", str(IMAGES))
+    run("winnow.demo.vlm", "--out", f"{loop}/models/demo-vlm", "--tiny")
     assert {path: path.stat().st_mtime_ns for path in loop.rglob("manifest.json")} == before
 
 

@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import digest_of
-from winnow.records import IMAGE_MARKER, majority
+from winnow.records import majority
 
 Action = Literal["keep", "drop", "relabel", "edit_question", "ambiguous", "exclude_from_eval", "tag", "undo"]
-# What an action speaks about: two actions on one aspect of a sample can contradict each other.
+# The aspect of a sample that an action is about: two actions on one aspect can contradict each other.
 _ASPECT = {"keep": "decision", "drop": "decision", "relabel": "answer", "edit_question": "question",
            "ambiguous": "ambiguous", "exclude_from_eval": "evaluation", "tag": "tags"}  # fmt: skip
 
@@ -34,7 +35,7 @@ class Correction(BaseModel):
         content_hash: ``content_hash`` of the row the reviewer saw; another one makes it stale.
         field: what was changed: ``decision``, ``answer``, ``answers``, ``question`` or ``tags``.
         old, new: its value before and after; ``new`` is a text, for ``answers`` a list of texts.
-        tags: names of the failure; with action ``tag`` they are all that the line says.
+        tags: names of the failure; a line with the action ``tag`` holds nothing else.
         at: time with zone, ISO 8601.
         run: the run in which the reviewer met the row.
         undoes: for ``undo``, the ``correction_id`` that is taken back.
@@ -67,7 +68,7 @@ class Correction(BaseModel):
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the reviewers say about one sample: agreed corrections, and those in conflict."""
+    """The corrections of one sample: those that are agreed on, and those in conflict."""
 
     agreed: tuple[Correction, ...] = ()
     conflicts: tuple[Correction, ...] = ()
@@ -91,7 +92,7 @@ class Applied:
 def content_hash(image_keys: Sequence[str | None], record: Mapping[str, Any]) -> str:
     """Hex sha256 of what a reviewer judges: image keys, conversations and answers, as canonical JSON.
 
-    Always taken of the row as the source has it, before any correction.
+    It is taken of the source's row, before any correction.
     """
     return digest_of(
         {
@@ -103,19 +104,19 @@ def content_hash(image_keys: Sequence[str | None], record: Mapping[str, Any]) ->
 
 
 def read_corrections(folder: Path) -> list[Correction]:
-    """All lines of ``folder/*.jsonl`` in the order of time; [] if the folder does not exist.
+    """All lines of ``folder/*.jsonl`` in order of time; [] if the folder does not exist.
 
-    A last line that has no end and is no JSON was being written when the power went: nobody was told that it was
-    recorded. It is left out, with a warning on stderr.
+    A last line that is cut off was being written when the process was killed; its reviewer never got a
+    confirmation. It is left out, with a warning on stderr.
 
     Raises:
-        UserError: another line is no correction, or a correction_id occurs twice with different content.
+        UserError: a line is not a correction, or a correction_id occurs twice with different content.
     """
     found: dict[str, tuple[Correction, str]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         *whole, last = path.read_bytes().split(b"\n")
         if last.strip() and is_torn(last):
-            print(f"{path}:{len(whole) + 1}: a line that was cut off while it was written; left out", file=sys.stderr)
+            print(f"{path}:{len(whole) + 1}: this line was cut off while it was written; left out", file=sys.stderr)
             last = b""
         for number, line in enumerate([*whole, last], start=1):
             if not line.strip():
@@ -129,7 +130,7 @@ def read_corrections(folder: Path) -> list[Correction]:
 
 
 def is_torn(line: bytes) -> bool:
-    """Whether a last line without an end is one whose writing was cut off."""
+    """Whether a last line without a line break was cut off while it was written: it is not JSON."""
     try:
         json.loads(line)
     except ValueError:
@@ -147,7 +148,7 @@ def _parse(line: bytes, where: str) -> Correction:
 
 
 def resolve(corrections: Iterable[Correction]) -> dict[str, Resolved]:
-    """Per sample: the last line of each reviewer on each aspect, undone lines removed."""
+    """sample_id → the last line of each reviewer on each aspect, without the undone ones."""
     lines = list(corrections)
     undone = {(line.reviewer, line.undoes) for line in lines if line.action == "undo"}
     last: dict[str, dict[str, dict[str, Correction]]] = {}
@@ -169,10 +170,13 @@ def resolve(corrections: Iterable[Correction]) -> dict[str, Resolved]:
 
 
 def apply(record: Mapping[str, Any], hash_now: str, resolved: Resolved) -> Applied:
-    """Apply one sample's corrections to its record (Winnow's form, ``winnow.records.to_record``).
+    """Apply the corrections of one sample to its record in Winnow's form (``winnow.records.to_record``).
 
-    A relabelled answer replaces the first assistant turn and, where the row has references, those
-    too; what it replaces is kept under ``meta.before_correction``.
+    A relabelled answer replaces the first assistant turn and all references; the former values are kept
+    under ``meta.before_correction``.
+
+    Args:
+        hash_now: ``content_hash`` of the source's row; corrections of another content are stale.
     """
     status = {line.correction_id: "conflict" for line in resolved.conflicts}
     changed = json.loads(json.dumps(dict(record)))

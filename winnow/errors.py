@@ -1,19 +1,11 @@
-"""The one exception that reaches the user as a sentence.
-
-When a disk says no: one sentence that tells what to do, for every way in which a write can fail.
-
-How the console scripts end: a clear sentence and exit code 2 for bad input, no traceback.
-"""
+"""Errors that reach the user as one sentence: ``UserError``, and the failed write of a full or read-only disk."""
 
 from __future__ import annotations
 
 import difflib
 import errno
 import os
-import sys
 from collections.abc import Iterable
-
-import typer
 
 
 class UserError(Exception):
@@ -24,7 +16,7 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
-    """The names nearest to a misspelt one, as a question; where none is near, the list of all of them."""
+    """A hint for a misspelt name: "did you mean …?" with the nearest known names, or the list of all of them."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
@@ -42,27 +34,12 @@ _HINTS = {
 
 
 def disk_problem(error: OSError, path: object = None) -> str | None:
-    """What went wrong with a file and what to do, or None for an error that is not the disk's.
+    """A sentence about a failed write: the file, the reason, what to do; None for any other error.
 
     Args:
-        path: the file, if the error does not know it, as errors of pyarrow and of a flush do not.
+        path: the file, for errors that do not name it (those of pyarrow and of a flush).
     """
     if error.errno not in _HINTS:
         return None
     where = error.filename or path
-    return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}; {_HINTS[error.errno]}, what is finished is kept"
-
-
-def run(app: typer.Typer) -> None:
-    """Run a typer app; turn UserError, and a full or read-only disk, into one line on stderr and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        problem = disk_problem(error)
-        if problem is None:
-            raise
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
+    return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}; {_HINTS[error.errno]}, finished parts are kept"

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and are named by what is in them."""
+"""Atomic writes, locks and digests of files."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock file for the block, across threads, processes and systems.
+    """Hold a lock file for the block, against other threads and processes, on every operating system.
 
     Args:
-        wait: until whoever holds it lets go; else raise at once.
+        wait: wait until the lock is free; False raises at once when it is taken.
 
     Raises:
-        filelock.Timeout: it is held, and ``wait`` is false.
+        filelock.Timeout: the lock is taken, and ``wait`` is false.
         OSError: the lock file cannot be written.
     """
     with filelock.FileLock(path, timeout=-1 if wait else 0):
@@ -59,7 +59,7 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def sha256_bytes(data: bytes) -> str:
-    """Hex sha256 of ``data``; of image bytes this is the ``image_key``."""
+    """Hex sha256 of ``data``; for the bytes of an image this is its ``image_key``."""
     return hashlib.sha256(data).hexdigest()
 
 

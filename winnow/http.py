@@ -1,54 +1,52 @@
-"""What an attempt can end with, and whether another one is worth it."""
+"""Failed HTTP requests: which are worth another attempt, what ``Retry-After`` asks for, how long to back off."""
 
 from __future__ import annotations
 
-import datetime
+import email.utils
+import math
 import random
-from email.utils import parsedate_to_datetime
+import time
+from collections.abc import Mapping
 
-RETRIED = frozenset({408, 425, 429}) | frozenset(range(500, 600))
-_CLASSES = {404: "remote_404", 410: "remote_404", **dict.fromkeys((401, 402, 403, 407, 451), "remote_denied")}
+# Statuses that another attempt may change: timeout, too early, too many requests, and errors of the server.
+TRANSIENT = frozenset({408, 425, 429}) | frozenset(range(500, 600))
 
 
-class FetchError(Exception):
-    """An attempt that brought no image.
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds ≥ 0 that a response asks to wait; None if it does not say, or not in a form that is known.
 
-    Attributes:
-        kind: class of ``winnow.images``.
-        detail: status or cause, for the journal.
-        retry: another attempt may succeed.
-        wait: seconds that the server asked to wait, None if it did not.
-        no_answer: nobody answered at all, which says something about the host.
+    Read are ``Retry-After-Ms`` (as OpenAI's servers send it) and ``Retry-After``, a number or an HTTP date
+    (RFC 9110, section 10.2.3).
+
+    Args:
+        headers: of the response, in a mapping that ignores case or has lower-case names.
     """
-
-    def __init__(
-        self, kind: str, detail: str, *, retry: bool = False, wait: float | None = None, no_answer: bool = False
-    ) -> None:
-        super().__init__(f"{kind}: {detail}")
-        self.kind, self.detail, self.retry, self.wait, self.no_answer = kind, detail, retry, wait, no_answer
-
-
-def refused(status: int, retry_after: str | None) -> FetchError:
-    """What a status other than success means."""
-    if status in RETRIED:
-        return FetchError("remote_unavailable", f"HTTP {status}", retry=True, wait=asked_to_wait(retry_after))
-    return FetchError(_CLASSES.get(status, "remote_http"), f"HTTP {status}")
-
-
-def asked_to_wait(retry_after: str | None) -> float | None:
-    """Seconds of a ``Retry-After`` header (a number or a date), None if there is none that makes sense."""
-    if not retry_after:
-        return None
-    if retry_after.strip().isascii() and retry_after.strip().isdigit():
-        return float(retry_after)
-    try:
-        date = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
-    return max(0.0, (date - datetime.datetime.now(datetime.UTC)).total_seconds())
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) / scale
+        except ValueError:
+            parsed = email.utils.parsedate_tz(value)
+            if parsed is None:
+                continue
+            seconds = email.utils.mktime_tz(parsed) - time.time()
+        if not math.isnan(seconds):
+            return max(0.0, seconds)
+    return None
 
 
-def pause(attempt: int, backoff: float, longest: float) -> float:
-    """Seconds before the next attempt: doubling, with jitter so that many do not come back at once."""
-    return min(longest, backoff * 2 ** min(attempt, 30)) * random.uniform(0.5, 1.0)
+def backoff(
+    failures: int, *, base: float, longest: float, asked: float | None = None, rng: random.Random | None = None
+) -> float:
+    """Seconds to wait before the next attempt: doubling, with jitter so that many clients do not return at once.
+
+    Args:
+        failures: attempts that have failed so far, from 1.
+        base, longest: seconds after the first failure, and at most.
+        asked: seconds that the server asked for; waits at least those.
+        rng: of the jitter, which takes off up to a half.
+    """
+    doubled = min(longest, base * 2.0 ** min(failures - 1, 30))
+    return max(asked or 0.0, doubled * (rng or random).uniform(0.5, 1.0))

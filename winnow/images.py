@@ -1,15 +1,12 @@
-"""The one place where image bytes become pixels.
+"""The one place where image files are found and their bytes become pixels.
 
-Every path through Winnow sees the same image: EXIF orientation applied, alpha composited on
-white, palettes, grey, 1-bit, 16-bit and CMYK turned into 8-bit RGB, one cap on bytes and one on
-pixels, both checked before anything is decoded.
+Every stage sees the same image: EXIF orientation applied, alpha composited on white, palettes, grey, 1-bit,
+16-bit and CMYK turned into 8-bit RGB, with one cap on bytes and one on pixels, both checked before anything
+is decoded. What is wrong with a file is a class (``CLASSES``), which becomes a row of the ledger.
 
-What is wrong with an image file, found before any model sees it. Every class is a row in the ledger.
-
-Images that a row names but that cannot be had: written in place of a path as ``<class>:<what>``.
-
-The row keeps its id, question and answers; ``preflight.locate`` turns the notation into the row's class,
-so that rules, ledger and card treat it like a file that is missing.
+An image that a row names but that cannot be fetched is written in place of its path as ``<class>:<what>``
+(``unavailable``). The row keeps its id, question and answers, and ``locate`` gives its class, so that rules,
+ledger and card treat it like a missing file.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# Class → what it means. Those of remote images begin with `remote_`.
+# Class → meaning, of images that are not files. Those of remote images begin with `remote_`.
 UNAVAILABLE: dict[str, str] = {
     "bad_base64": "the image is given as base64 text that cannot be decoded",
     "too_large_bytes": "more bytes than the cap; not read",
@@ -55,16 +52,16 @@ def unavailable(kind: str, what: str) -> str:
 
 
 def unavailable_class(path: str) -> tuple[str, str] | None:
-    """Class and detail if ``path`` is in this notation or a URL that nobody fetched, else None."""
+    """Class and detail if ``path`` is in the notation of ``unavailable`` or a URL not fetched, else None."""
     if is_url(path):
         return "remote_off", UNAVAILABLE["remote_off"]
     kind, colon, what = path.partition(":")
     return (kind, what) if colon and kind in UNAVAILABLE else None
 
 
-# Formats with a decoder that runs in this process (EPS would start another program) and whose header tells the
-# size that decoding allocates (an ICO's does not bind the PNG inside it).
-# (JPEG includes multi-image JPEG, which Pillow then calls MPO.)
+# Formats with a decoder that runs in this process (EPS would start another program) and a header that gives the
+# size that decoding allocates (an ICO's header does not bind the PNG inside it). JPEG includes multi-image JPEG,
+# which Pillow calls MPO.
 Image.init()
 _WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI")
 _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
@@ -96,17 +93,17 @@ _GIF_COUNTED = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the file says about itself.
+    """Facts about an image file.
 
     Attributes:
         bytes: length of the file.
         format: Pillow's name of the content's format, None if unknown.
         width, height: in pixels, as seen (after EXIF orientation).
         mode: Pillow mode before conversion (``P``, ``CMYK``, ``I;16`` …).
-        frames: number of frames; a GIF above 8 MiB is only asked whether there is a second one.
+        frames: number of frames; for a GIF above 8 MiB only 1 or 2 (more than one).
         exif_orientation: 1 to 8; 1 where there is none.
-        error: preflight class, see ``winnow.images.CLASSES``.
-        error_detail: the decoder's words.
+        error: one of ``CLASSES``, or None.
+        error_detail: the decoder's message.
     """
 
     bytes: int
@@ -122,7 +119,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What one decoding gives.
+    """A decoded image.
 
     Attributes:
         image: 8-bit RGB as seen, or None.
@@ -137,13 +134,17 @@ class Decoded:
 
 
 def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> tuple[Image.Image | None, ImageFacts]:
-    """The image and the facts of ``decode_whole``."""
+    """The image and the facts of ``decode_whole``, which see."""
     found = decode_whole(data, max_bytes=max_bytes, max_pixels=max_pixels)
     return found.image, found.facts
 
 
 def decode_whole(data: bytes, *, max_bytes: int, max_pixels: int) -> Decoded:
-    """Decode a file's bytes to an 8-bit RGB image. Never raises on bad bytes."""
+    """Decode a file's bytes to an 8-bit RGB image. Bad bytes never raise; they give ``facts.error``.
+
+    Args:
+        max_bytes, max_pixels: caps; beyond them nothing is decoded.
+    """
     facts = ImageFacts(len(data))
     if not data:
         return Decoded(None, None, replace(facts, error="empty"))
@@ -233,7 +234,7 @@ def _unidentified(data: bytes) -> ImageFacts:
 
 
 def _has_signature(data: bytes) -> bool:
-    """Whether the bytes begin as a known format does; two-letter signatures need a plausible header too."""
+    """Whether the bytes begin like a known format; two-letter signatures need a plausible header too."""
     if data.startswith(b"RIFF"):
         return data[8:12] in (b"WEBP", b"")
     if data.startswith(b"BM"):
@@ -243,7 +244,7 @@ def _has_signature(data: bytes) -> bool:
     return data.startswith(_SIGNATURES) or data[4:12] == b"ftypavif"
 
 
-# Class → what it means. `animated` and `wrong_extension` decode all the same; the others do not.
+# Class → meaning. Images of the classes `animated` and `wrong_extension` decode; the others do not.
 CLASSES: dict[str, str] = {
     "missing": "no such file, or it may not be read",
     "empty": "zero bytes",
@@ -267,12 +268,13 @@ _FORMAT_OF_SUFFIX = {
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A path looked at without reading the file.
+    """The result of ``locate``.
 
     Attributes:
-        file: where it is, or None if ``error`` says why it must not be read.
-        size: bytes.
-        mtime_ns: time of the last change, to know an unchanged file again.
+        file: path to read, or None if ``error`` says why it must not be read.
+        size: in bytes.
+        mtime_ns: time of the last change, by which an unchanged file is recognised.
+        error, detail: one of ``CLASSES`` with an explanation, or None.
     """
 
     file: str | None
@@ -283,10 +285,14 @@ class Located:
 
 
 def locate(path: str, root: str, *, max_bytes: int) -> Located:
-    """Find ``path`` below ``root`` (a resolved folder) without following it out.
+    """Find an image file without reading it, and without following a path or a link out of ``root``.
 
     Classes given here: outside_root, missing, not_an_image (folders, devices), too_large_bytes, and those of
-    ``winnow.images``.
+    ``UNAVAILABLE``.
+
+    Args:
+        path: relative to ``root``, or in the notation of ``unavailable``.
+        root: a resolved folder.
     """
     gone = unavailable_class(path)
     if gone is not None:
@@ -323,7 +329,7 @@ def _real_folder(folder: str) -> str:
 
 
 def wrong_extension(path: str, content_format: str) -> str | None:
-    """What is wrong with the name, or None. Names without a known image suffix are not judged."""
+    """What is wrong with the file's suffix, or None. Names without a known image suffix are accepted."""
     suffix = Path(path).suffix.lower()
     named = _FORMAT_OF_SUFFIX.get(suffix)
     if named is None or named == content_format or (named == "JPEG" and content_format == "MPO"):

@@ -1,4 +1,8 @@
-"""How the model libraries are brought in: quietly, and without fetching anything that nobody asked for."""
+"""Loading vision-language models: quiet imports, processors, the architecture without weights, the parts outside the
+decoder.
+
+Nothing is fetched that nobody asked for, and no code of a checkpoint is run.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from winnow.errors import UserError
+
 
 def prepare_libraries() -> None:
-    """Call before anything imports bitsandbytes.
+    """Silence the model libraries; call it before anything imports bitsandbytes.
 
-    Silences what libraries say about themselves: weight-loading bars, and deprecations of calls that
-    they make to each other. And blocks the package ``kernels``: where it is installed, importing
-    bitsandbytes on some CPUs downloads compiled code from the hub and runs it.
+    Silenced are bars of loading weights and deprecation warnings that the libraries cause each other. The
+    package ``kernels`` is blocked: where it is installed, importing bitsandbytes on some CPUs downloads
+    compiled code from the hub and runs it.
     """
     import logging
     import warnings
 
     modules: dict[str, Any] = sys.modules
-    modules["kernels"] = None  # an import of it now fails, which every user of it expects
+    modules["kernels"] = None  # importing it now fails, which every user of it expects
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
@@ -30,11 +36,91 @@ def prepare_libraries() -> None:
 
 
 def offline_if_local(model: str) -> None:
-    """A model in a folder needs no hub; unset, libraries would ask it all the same."""
+    """Keep the libraries from asking the hub about a model that is a folder, unless ``HF_HUB_OFFLINE`` is set."""
     if Path(model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says in its first line, or its kind."""
+    """The first line of a library's error message, or the error's type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def load_processor(model: str, *, revision: str | None = None, **options: Any) -> Any:
+    """The processor of a checkpoint folder or hub id.
+
+    Args:
+        options: passed on to the processor, e.g. ``max_pixels``.
+
+    Raises:
+        UserError: there is no such folder, or the processor does not load.
+    """
+    if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
+        raise UserError(f"model {model}: no such folder (a model of the hub is named owner/name)")
+    offline_if_local(model)
+    prepare_libraries()
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(model, revision=revision, trust_remote_code=False, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"model {model}: its processor does not load ({first_line(error)})") from error
+
+
+def empty_model(model: str, *, revision: str | None = None) -> Any:
+    """The architecture of a checkpoint on the meta device: shapes without weights.
+
+    Raises:
+        UserError: it does not load, or is no vision-language model.
+    """
+    offline_if_local(model)
+    prepare_libraries()
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForImageTextToText.from_config(config)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {model}: does not load ({first_line(error)})") from error
+
+
+def outside_decoder(model: Any) -> list[str]:
+    """Full names of the largest modules outside the language model: vision tower, projector, output layer."""
+    decoder = model.get_decoder()
+    inside = {id(module) for module in decoder.modules()}
+    names: list[str] = []
+
+    def walk(module: Any, prefix: str) -> None:
+        for name, child in module.named_children():
+            if child is decoder:
+                continue
+            if any(id(part) in inside for part in child.modules()):
+                walk(child, f"{prefix}{name}.")
+            else:
+                names.append(prefix + name)
+
+    walk(model, "")
+    return names
+
+
+def nf4_config(empty: Any, compute_dtype: Any, **options: Any) -> Any:
+    """4-bit NF4 with double quantisation for the decoder; every other part keeps its precision.
+
+    Args:
+        empty: the model's architecture, see ``empty_model``.
+        compute_dtype: ``torch.dtype`` in which the decoder computes.
+        options: further ones of ``BitsAndBytesConfig``.
+    """
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+        # Names are matched from their start: with short ones the vision tower would go 4-bit in silence.
+        llm_int8_skip_modules=outside_decoder(empty),
+        **options,
+    )

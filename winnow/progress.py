@@ -1,4 +1,4 @@
-"""Progress bars: count, rate, time left, on stderr; a plain line now and then when it is no terminal."""
+"""Progress on stderr: a bar with count, rate and time left; in a log, a plain line from time to time."""
 
 from __future__ import annotations
 

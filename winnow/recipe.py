@@ -1,4 +1,4 @@
-"""Recipes: strict YAML. An unknown key is an error that names its neighbours."""
+"""Recipes: YAML files read into strict models; an unknown key is an error that names the nearest known ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from winnow.errors import UserError, did_you_mean
 
 
 class StrictModel(BaseModel):
-    """Base of every recipe model: frozen, and no key that it does not know.
+    """Base of every recipe model: frozen, and it refuses unknown keys.
 
     Attributes:
-        RENAMED: former name of a key → its name now; the former one is refused with a sentence that says so.
+        RENAMED: former name of a key → its present name, for the error on a recipe that still uses the former.
     """
 
     RENAMED: ClassVar[dict[str, str]] = {}
@@ -29,8 +29,7 @@ def load_recipe(path: Path, model: type[Recipe]) -> Recipe:
     """Read a YAML file into ``model``.
 
     Raises:
-        UserError: the file is missing or no YAML mapping, a key is unknown (the
-            nearest known keys are named) or a value does not fit.
+        UserError: the file is missing or not a YAML mapping, a key is unknown, or a value does not fit.
     """
     return parse_recipe(load_mapping(path), model, where=str(path))
 
@@ -39,7 +38,7 @@ def load_mapping(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file.
 
     Raises:
-        UserError: the file is missing or no YAML mapping.
+        UserError: the file is missing or not a YAML mapping.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such recipe; give the path of a YAML file")
@@ -69,28 +68,28 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         known = _known_keys(model, place[:-1])
         renamed = _renamed().get(place[-1])
         if renamed in known:
-            return f"key {dotted!r} is called {renamed!r} now"
+            return f"key {dotted!r} is now called {renamed!r}"
         return f"unknown key {dotted!r}; {did_you_mean(place[-1], known)}"
     if problem["type"] == "missing":
         return f"key {dotted!r} is missing"
-    said = problem["msg"].removeprefix("Value error, ")
-    # A check of a whole mapping says itself what is wrong with it; the mapping would only be in the way.
+    message = problem["msg"].removeprefix("Value error, ")
+    # The message of a check on a whole mapping names the cause; printing the mapping adds nothing.
     got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})"
-    return f"{dotted or 'recipe'}: {said}{got}"
+    return f"{dotted or 'recipe'}: {message}{got}"
 
 
 def _renamed() -> dict[str, str]:
     """Former names of keys, of every recipe model in the program."""
     models, found = [StrictModel], dict[str, str]()
     while models:
-        one = models.pop()
-        found.update(one.RENAMED)
-        models.extend(one.__subclasses__())
+        model = models.pop()
+        found.update(model.RENAMED)
+        models.extend(model.__subclasses__())
     return found
 
 
 def _known_keys(model: type[BaseModel], place: list[str]) -> list[str]:
-    """Keys of the model that sits at ``place``, found through the JSON schema."""
+    """Keys of the model at ``place``, from the JSON schema of the whole recipe."""
     schema = model.model_json_schema()
     definitions = schema.get("$defs", {})
     nodes = [schema]

@@ -1,15 +1,7 @@
-"""A sample as a JSON object, in Winnow's own form or as it was spelled, and back.
+"""``Sample``, the row that every stage works on, and its forms on disk: a JSON object, and JSON lines.
 
-Sample, Turn: the row that every stage speaks of.
-
-Readers and sources yield ``Sample | BadRow``, so that a bad row costs that row. ``winnow.records`` has its JSON form,
-``winnow.records`` files of one object a line.
-
-The ways in which datasets spell a conversation: ``conversations``, ``messages``, or ``query``/``response``.
-
-Samples as JSON lines. ``read_jsonl`` is for files that Winnow wrote itself, where a bad line is an error.
-
-When two questions, or two answers, count as the same text.
+Readers yield ``Sample | BadRow``, so that a bad row costs only itself. A sample read from a JSON object is
+written back in the form it had (``to_original``) or in Winnow's own (``to_record``).
 """
 
 from __future__ import annotations
@@ -21,159 +13,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from winnow.conversations import IMAGE_MARKER, OWN_SPELLING, Role, SpelledTurns, read_turns, spell_turns
 from winnow.errors import UserError
 from winnow.files import digest_of
-from winnow.seen import SeenTexts
-
-Role = Literal["user", "assistant", "system"]
-# What a tool answers is read as the user's, what calls it as the assistant's: so they are trained on.
-ROLES: dict[str, Role] = {
-    "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
-    "system": "system", "observation": "user", "tool": "user", "tool_response": "user",
-    "function_call": "assistant", "tool_call": "assistant",
-}  # fmt: skip
-IMAGE_MARKER = "<image>"
-_IMAGE_PARTS = ("image", "image_url")
-
-
-@dataclass(frozen=True, slots=True)
-class SpelledTurns:
-    """A record's turns and how it spelled them.
-
-    Attributes:
-        turns: (role, text) in order.
-        key: ``conversations``, ``messages`` or ``query``.
-        role_key, value_key, role_names: names inside the turns of a list.
-        rows: the turns as they were, where they hold more than role and text; else empty.
-        system_key: ``system`` if the first turn comes from that key beside the turns; else ''.
-        images: paths that parts of turns name.
-        used: keys of the record that the turns hold.
-    """
-
-    turns: tuple[tuple[Role, str], ...]
-    key: str
-    role_key: str = ""
-    value_key: str = ""
-    role_names: tuple[str, ...] = ()
-    rows: tuple[Mapping[str, Any], ...] = ()
-    system_key: str = ""
-    images: tuple[str, ...] = ()
-    used: tuple[str, ...] = ()
-
-
-OWN_SPELLING = SpelledTurns((), "conversations", "from", "value")
-
-
-def read_turns(record: Mapping[str, Any], where: str) -> SpelledTurns:
-    """The conversation of a record.
-
-    ``conversations`` (``from``/``value``) or ``messages`` (``role``/``content``, a text or a list of
-    parts), or ms-swift's older ``query``, ``response`` and ``history`` of pairs; each with an
-    optional text ``system`` beside it.
-
-    Raises:
-        UserError: there is none, an unknown role, or a value of the wrong type.
-    """
-    key = next((key for key in ("conversations", "messages") if key in record), "")
-    system = record.get("system")
-    opening: tuple[tuple[Role, str], ...] = (("system", system),) if isinstance(system, str) and system else ()
-    system_key = "system" if opening else ""
-    if not key and isinstance(record.get("query"), str):
-        pairs = _pairs(record, where)
-        used = tuple(name for name in (system_key, "history", "query", "response") if name in record)
-        return SpelledTurns((*opening, *pairs), "query", system_key=system_key, used=used)
-    rows = record.get(key)
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{where}: needs a non-empty list 'conversations' or 'messages'")
-    first = rows[0] if isinstance(rows[0], dict) else {}
-    role_key = "from" if "from" in first else "role"
-    value_key = "value" if "value" in first else "content"
-    turns: list[tuple[Role, str]] = []
-    names: list[str] = []
-    images: list[str] = []
-    for number, row in enumerate(rows, start=1):
-        name = row.get(role_key) if isinstance(row, dict) else None
-        value = row.get(value_key) if isinstance(row, dict) else None
-        if isinstance(value, list):
-            value = _joined(value, images)
-        if not isinstance(name, str) or name not in ROLES or not isinstance(value, str):
-            raise UserError(
-                f"{where}: turn {number} needs {role_key!r} (one of {', '.join(ROLES)}) and a text {value_key!r}"
-            )
-        names.append(name)
-        turns.append((ROLES[name], value))
-    plain = all(list(row) == [role_key, value_key] and isinstance(row[value_key], str) for row in rows)
-    return SpelledTurns(
-        (*opening, *turns), key, role_key, value_key, tuple(names), () if plain else tuple(rows), system_key,
-        tuple(images), (key, system_key) if system_key else (key,),
-    )  # fmt: skip
-
-
-def spell_turns(texts: Sequence[tuple[str, str]], spelled: SpelledTurns, keys: Sequence[str]) -> dict[str, Any]:
-    """The inverse: values of the record's keys from (role, text) pairs.
-
-    Args:
-        keys: of the record.
-    """
-    values: dict[str, Any] = {}
-    said = list(texts)
-    if spelled.system_key and said:
-        values[spelled.system_key] = said.pop(0)[1]
-    if spelled.key == "query":
-        if "response" in keys and said and said[-1][0] == "assistant":
-            values["response"] = said.pop()[1]
-        values["query"] = said.pop()[1] if said else ""
-        values["history"] = [[asked, answer] for (_, asked), (_, answer) in zip(said[::2], said[1::2], strict=False)]
-        return values
-    names = spelled.role_names or tuple(role for role, _ in said)
-    turns = [{spelled.role_key: name, spelled.value_key: text} for name, (_, text) in zip(names, said, strict=True)]
-    if spelled.rows:
-        turns = [
-            dict(row) if isinstance(row.get(spelled.value_key), list) else {**dict(row), **turn}
-            for row, turn in zip(spelled.rows, turns, strict=True)
-        ]
-    values[spelled.key] = turns
-    return values
-
-
-def _pairs(record: Mapping[str, Any], where: str) -> tuple[tuple[Role, str], ...]:
-    history = record.get("history") or []
-    if not isinstance(history, list) or not all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in history
-    ):
-        raise UserError(f"{where}: 'history' must be a list of pairs of texts")
-    turns: list[tuple[Role, str]] = []
-    for asked, answer in history:
-        turns += [("user", asked), ("assistant", answer)]
-    turns.append(("user", record["query"]))
-    response = record.get("response")
-    if not isinstance(response, str | None):
-        raise UserError(f"{where}: 'response' must be a text")
-    return (*turns, ("assistant", response)) if response is not None else tuple(turns)
-
-
-def _joined(parts: list[Any], images: list[str]) -> str | None:
-    """The text of a list of parts, ``<image>`` where one is an image; None if it holds something else."""
-    texts: list[str] = []
-    for part in parts:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif kind in _IMAGE_PARTS:
-            texts.append(IMAGE_MARKER)
-            named = part.get(kind) or part.get("path") or part.get("url")
-            named = named.get("url") if isinstance(named, dict) else named
-            images += [named] if isinstance(named, str) and named else []
-        else:
-            return None
-    return "".join(texts)
+from winnow.hash_index import HashIndex
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a conversation; ``value`` is kept to the letter."""
+    """One turn of a conversation; ``value`` is kept character for character."""
 
     role: Role
     value: str
@@ -181,12 +31,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a record was spelled, so that ``to_original`` changes nothing.
+    """The original form of a record, with which ``to_original`` restores it.
 
     Attributes:
         spelled: the names and shape of its turns.
-        image_key: its name for the images.
-        image_is_list: a list of paths, even of one.
+        image_key: its key for the images.
+        image_is_list: the images are a list of paths, even a single one.
         keys: top-level keys in order; empty for a sample that was no JSON object.
         verbatim: values that the sample's fields cannot restore (id with its type, null, ``meta``).
         derived_id: the record had no id; the sample's is a digest of its content.
@@ -241,13 +91,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that could not be read: it costs itself, not the run.
+    """A row that could not be read.
 
-    Readers yield it between samples; whoever consumes them writes it to the ledger, or raises
-    ``UserError(f"{bad.where}: {bad.reason}")`` where a bad row must not pass.
+    Readers yield it between samples; a curation writes it to its ledger. Where a bad row must not pass,
+    raise ``UserError(f"{bad.where}: {bad.reason}")``.
 
     Attributes:
-        where: file and line (or row), for people.
+        where: file and line (or row), for messages.
         reason: one clause that says what is wrong.
         position: 0-based row in its source.
         source, split: of the rows before it; '' for a row that comes first.
@@ -275,13 +125,13 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     """Read one JSON object: Winnow's own form, LLaVA, ShareGPT or ms-swift.
 
     Args:
-        record: the parsed object, its turns as ``winnow.records.read_turns`` knows them; unknown keys
+        record: the parsed object, with turns that ``winnow.conversations.read_turns`` knows; unknown keys
             go to ``meta``.
         source, split: used where the record does not name its own.
         where: file and line, for errors.
 
     Raises:
-        UserError: no conversation, an unknown role or a value of the wrong type.
+        UserError: the record has no conversation, an unknown role or a value of the wrong type.
     """
     spelled = read_turns(record, where)
     image_key = next(
@@ -289,7 +139,8 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     )
     image, answers, own_meta = record.get(image_key), record.get("answers"), record.get("meta")
     listed = [image] if isinstance(image, str | dict) and image else image or list(spelled.images)
-    found = [one.get("path") if isinstance(one, dict) else one for one in listed] if isinstance(listed, list) else [""]
+    items = listed if isinstance(listed, list) else [""]
+    found = [item.get("path") if isinstance(item, dict) else item for item in items]
     paths = [path for path in found if isinstance(path, str) and path]
     if len(paths) < len(found):
         raise UserError(f"{where}: {image_key!r} must be a path or a list of paths")
@@ -343,10 +194,10 @@ def to_record(sample: Sample) -> dict[str, Any]:
 
 
 def to_original(sample: Sample) -> dict[str, Any]:
-    """The record in the form it was read in: keys and their order, role names, types, unknown fields.
+    """The record in its original form: keys and their order, role names, types, unknown fields.
 
-    A sample read from a JSON object gives that object back, value for value. One that came from
-    elsewhere (a table, a package) has no such form and is written in Winnow's own.
+    A sample read from a JSON object gives that object back, value for value. A sample from elsewhere
+    (a table, a package) has no such form and is written in Winnow's own.
     """
     form = sample.form
     if not form.keys:
@@ -376,7 +227,8 @@ def parse_json(text: bytes) -> Any:
     """Parse untrusted JSON.
 
     Raises:
-        ValueError: not JSON, not UTF-8, too deep, or text that UTF-8 cannot hold (half a surrogate pair).
+        ValueError: not JSON, not UTF-8, nested too deeply, or with text that UTF-8 cannot hold (half of a
+            surrogate pair).
     """
     try:
         value = json.loads(text)
@@ -388,7 +240,7 @@ def parse_json(text: bytes) -> Any:
 
 
 def read_rows(path: Path, *, source: str = "", split: str = "") -> Iterator[Sample | BadRow]:
-    """Stream a JSONL file of any form that ``from_record`` knows; a bad line becomes a ``BadRow``.
+    """Stream a JSONL file in any form that ``from_record`` knows; a bad line becomes a ``BadRow``.
 
     Raises:
         UserError: the file is missing.
@@ -404,7 +256,7 @@ def read_rows(path: Path, *, source: str = "", split: str = "") -> Iterator[Samp
 
 
 def sample_or_bad(line: bytes, position: int, *, source: str, split: str, where: str) -> Sample | BadRow:
-    """One JSON text as a sample, or what is wrong with it."""
+    """Read one JSON text as a sample; what is wrong with it becomes a ``BadRow``."""
     try:
         if len(line) > _MAX_LINE:
             raise ValueError(f"longer than {_MAX_LINE >> 20} MiB")
@@ -415,7 +267,7 @@ def sample_or_bad(line: bytes, position: int, *, source: str, split: str, where:
 
 
 def record_or_bad(record: Any, position: int, *, source: str, split: str, where: str) -> Sample | BadRow:
-    """One parsed JSON value as a sample, or what is wrong with it."""
+    """Read one parsed JSON value as a sample; what is wrong with it becomes a ``BadRow``."""
     if not isinstance(record, dict):
         return BadRow(where, "not a JSON object", position)
     try:
@@ -425,7 +277,7 @@ def record_or_bad(record: Any, position: int, *, source: str, split: str, where:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each line; of an overlong one only the first 64 MiB and one byte."""
+    """Yield number (from 1) and bytes of each line; an overlong line is cut after 64 MiB and one byte."""
     with path.open("rb") as handle:
         number = 1
         while line := handle.readline(_MAX_LINE + 1):
@@ -437,10 +289,10 @@ def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def read_jsonl(path: Path) -> Iterator[Sample]:
-    """Stream the samples of a JSONL file in Winnow's own form.
+    """Stream the samples of a JSONL file that Winnow wrote, where a bad line is an error.
 
     Raises:
-        UserError: the file is missing, or a line is no JSON object or no sample.
+        UserError: the file is missing, or a line is not a sample.
     """
     for row in read_rows(path):
         if isinstance(row, BadRow):
@@ -449,10 +301,14 @@ def read_jsonl(path: Path) -> Iterator[Sample]:
 
 
 def check_unique(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Pass samples on; a repeated id is an error that names both rows by position (24 bytes an id)."""
-    seen = SeenTexts()
+    """Pass samples on, checking that no id repeats; takes about 24 bytes of memory an id.
+
+    Raises:
+        UserError: an id occurs twice; both rows are named by position.
+    """
+    positions = HashIndex()
     for position, sample in enumerate(samples):
-        first = seen.add(sample.id, position)
+        first = positions.add(sample.id, position)
         if first is not None:
             raise UserError(
                 f"id {sample.id!r} occurs twice: rows {first} and {position}; ids must be unique"
@@ -465,13 +321,16 @@ _PUNCTUATION = re.compile(r"[^\w\s]|_")
 
 
 def normalized(text: str) -> str:
-    """NFKC, case folded, punctuation to blanks, blanks collapsed; of text that is only punctuation, the text."""
+    """The form in which two texts count as the same question or answer.
+
+    NFKC, case folded, punctuation replaced by blanks, blanks collapsed; text that is only punctuation keeps it.
+    """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(_PUNCTUATION.sub(" ", folded).split()) or folded.strip()
 
 
 def question_key(record: Mapping[str, Any]) -> str:
-    """All user turns of a record (Winnow's form), normalised, one a line."""
+    """All user turns of a record in Winnow's form, normalised, joined by line breaks."""
     return "\n".join(
         normalized(turn["value"].replace(IMAGE_MARKER, " "))
         for turn in record.get("conversations", [])
@@ -480,6 +339,6 @@ def question_key(record: Mapping[str, Any]) -> str:
 
 
 def answer_key(record: Mapping[str, Any]) -> str:
-    """All assistant turns, normalised, one a line; without any, the most frequent reference."""
+    """All assistant turns, normalised, joined by line breaks; without any, the most frequent reference."""
     turns = [turn["value"] for turn in record.get("conversations", []) if turn["from"] == "assistant"]
     return "\n".join(normalized(turn) for turn in turns or [majority(record.get("answers", []))])

@@ -1,15 +1,18 @@
-"""``manifest.json``: what a run was made from. Written last; without it there is no result.
+"""What is already done: manifests of finished results, and stages that are skipped while they are current.
 
-Stages of a run that are skipped when nothing they depend on has changed.
+``manifest.json`` says what a result was made from. It is written last: a folder without one is unfinished.
+``Stages`` notes in ``state.json`` what each stage of an unfinished run was made from.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +41,12 @@ def write_manifest(
     """Atomically write ``folder/manifest.json``; call it after every output is in place.
 
     Args:
+        stage: which command made the folder, e.g. ``curate``.
         recipe: the resolved recipe, JSON-able.
         inputs: name or path of each input → hex sha256.
-        outputs: files below ``folder``; their digests are taken here.
+        outputs: files below ``folder``; their sha256 is recorded.
         counts, seconds, seeds: rows per class, wall time per step, every seed used.
-        extra: what only this stage records.
+        extra: further keys of this stage.
     """
     write_json(
         folder / MANIFEST,
@@ -56,6 +60,7 @@ def write_manifest(
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "seeds": dict(seeds),
             "packages": package_versions(),
+            "winnow": winnow_version(),
             "git_commit": git_commit(),
             **(extra or {}),
         },
@@ -69,7 +74,7 @@ def read_manifest(folder: Path, *, finish_with: str) -> dict[str, Any]:
         finish_with: the command that makes or finishes such a folder, for the error.
 
     Raises:
-        UserError: no such folder, or it has no readable manifest (the run did not finish).
+        UserError: there is no such folder, or it has no readable manifest (the run did not finish).
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; make it with `{finish_with}`")
@@ -105,20 +110,34 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def git_commit() -> str | None:
-    """Commit of the working directory's repository, or None outside of one."""
+def winnow_version() -> str | None:
+    """Version of the installed Winnow; None if its source is used without an installation."""
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
+        return importlib.metadata.version("winnow-vlm")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this copy of Winnow's source belongs to; None for an installed wheel."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
 
 
 class Stages:
-    """Runs stages, remembers in ``state.json`` what each was made from, and takes their time.
+    """The stages of a run: skips those that are current, and takes the time of the others.
+
+    Keeps in ``state.json`` below ``folder`` what each stage was made from.
 
     Attributes:
-        seconds: step → wall time, of the steps that ran.
+        seconds: stage → wall time, of the stages that ran.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -126,17 +145,17 @@ class Stages:
         self.seconds: dict[str, float] = {}
         try:
             self._state: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # not there or not readable: every step runs
+        except (OSError, ValueError):  # missing or unreadable: every stage runs
             self._state = {}
 
     def run(self, name: str, action: Callable[[], object]) -> None:
-        """Run a step that is cheap, or that knows by itself what is done."""
+        """Run a stage that is cheap, or that finds out by itself what is done."""
         started = time.monotonic()
         action()
         self.seconds[name] = time.monotonic() - started
 
     def run_if_stale(self, name: str, key: Any, outputs: Sequence[Path], action: Callable[[], object]) -> None:
-        """Run a step unless its outputs are there and were made from the same ``key`` (JSON-able)."""
+        """Run a stage unless its outputs exist and were made from the same ``key`` (JSON-able)."""
         digest = digest_of(key)
         if self._state.get(name) == digest and all(output.exists() for output in outputs):
             return
@@ -151,15 +170,17 @@ class Stages:
             write_json(self._path, self._state)
 
     def get(self, name: str) -> Any:
-        """What ``set`` kept, or None."""
+        """The value that ``set`` kept, or None."""
         return self._state.get(name)
 
 
 def file_stats(*paths: Path, below: Path | None = None) -> list[list[Any]]:
-    """Name, size and time of files: changes when one of them is written anew, appears or goes.
+    """Name, size in bytes and modification time in ns of files: a key that changes when one of them does.
+
+    A missing file has null for size and time.
 
     Args:
-        below: name them relative to this folder, so that a linked copy of it has the same stamps.
+        below: give names relative to this folder, so that a linked copy of it has the same key.
     """
     found: list[list[Any]] = []
     for path in paths:
@@ -170,3 +191,37 @@ def file_stats(*paths: Path, below: Path | None = None) -> list[list[Any]]:
         except OSError:
             found.append([name, None, None])
     return found
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path, *, stage: str) -> Iterator[Path]:
+    """Yield an empty folder beside ``out`` that is renamed to ``out`` on success.
+
+    An older result of the same stage is replaced. Remains of a killed run are removed first.
+
+    Raises:
+        UserError: ``out`` exists and was not made by ``stage``.
+    """
+    check_replaceable(out, stage=stage)
+    staging = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        shutil.rmtree(out, ignore_errors=True)
+        staging.rename(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_replaceable(out: Path, *, stage: str) -> None:
+    """Refuse to replace anything that ``stage`` did not make.
+
+    Raises:
+        UserError: ``out`` exists and is neither an empty folder nor a result of ``stage``.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    made_here = (out / MANIFEST).is_file() and read_manifest(out, finish_with="").get("stage") == stage
+    if not made_here:
+        raise UserError(f"{out}: exists and was not made by this command; give another folder with --out")

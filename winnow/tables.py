@@ -1,4 +1,4 @@
-"""DuckDB within bounds: a query takes the same memory for a thousand rows and for a hundred million."""
+"""Parquet files and DuckDB connections in bounded memory, whatever the number of rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
 
-# What DuckDB may hold; the rest of a larger sort, join or table goes to the disk. Each thread works on its own share.
+# Memory for DuckDB; a larger sort, join or table spills to disk. Each thread has a share of its own.
 _MEMORY, _MEMORY_A_THREAD = 512 << 20, 64 << 20
 _SPILLED = "spilled"
 _numbers = itertools.count()
@@ -24,10 +24,10 @@ _numbers = itertools.count()
 
 @contextlib.contextmanager
 def database(work: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """``connect`` until the end of the block.
+    """``connect`` for the length of the block.
 
     Raises:
-        UserError: neither memory nor disk has room for what a query has to hold.
+        UserError: neither memory nor disk has room for a query.
     """
     try:
         with connect(work) as connection:
@@ -38,7 +38,7 @@ def database(work: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def connect(work: Path) -> duckdb.DuckDBPyConnection:
-    """A connection to an empty database of bounded memory; what is beyond it lies in ``work`` until it is closed."""
+    """Connect to an empty database of bounded memory; what exceeds it is spilled to ``work`` until it is closed."""
     threads = os.cpu_count() or 1
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{_MEMORY + threads * _MEMORY_A_THREAD} bytes",
@@ -48,13 +48,13 @@ def connect(work: Path) -> duckdb.DuckDBPyConnection:
 
 
 def remove_spilled(work: Path) -> None:
-    """Delete what killed processes have left there."""
+    """Delete spilled data of processes that were killed."""
     for folder in work.glob(f"{_SPILLED}-*-*"):
         try:
             os.kill(int(folder.name.split("-")[1]), 0)
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
-        except (PermissionError, ValueError):  # another user's, or none of ours
+        except (PermissionError, ValueError):  # another user's process, or a folder of another kind
             continue
 
 
@@ -62,7 +62,7 @@ ROWS_A_GROUP = 16_384
 
 
 def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> None:
-    """Atomically write batches of any size as row groups of one size: equal rows give equal bytes.
+    """Atomically write batches of any size as row groups of ``ROWS_A_GROUP``: equal rows give equal bytes.
 
     Raises:
         UserError: the file cannot be written (read-only folder, full disk).
@@ -76,7 +76,7 @@ def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], sche
 
 
 def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Stream a file that ``write_parquet`` wrote, one row group at a time: equal cuts for equal numbers of rows."""
+    """Stream a Parquet file by row groups; files of ``write_parquet`` with equally many rows are cut alike."""
     with pq.ParquetFile(path) as table:
         for group in range(table.num_row_groups):
             yield from table.read_row_group(group, columns=columns).combine_chunks().to_batches()

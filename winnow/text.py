@@ -28,5 +28,5 @@ def table(headings: list[str], rows: list[list[str]], *, numbers_from: int | Non
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage with one digit, – of nothing."""
+    """``part / whole`` as a percentage with one decimal; – where ``whole`` is 0."""
     return f"{part / whole:.1%}" if whole else "–"

@@ -1,11 +1,9 @@
 """Which rows of the training data also occur in an evaluation set.
 
-Of a row with images the image decides, by equal bytes or by a confirmed look (``curate.duplicates.matching``):
-a question alone is no leak, many rows ask what is in the image. With ``questions`` it is also recorded
-whether the evaluation set asks the same normalised question about that very image, and a row without images
-matches by its question text, because it has nothing else.
-
-The evaluation images that each training image looks like.
+A row with images matches by an image: by equal bytes, or by a confirmed fingerprint
+(``curate.duplicates.fingerprints``). The question alone is no leak, since many rows ask what is in the image. With
+``questions`` it is also recorded whether the evaluation set asks the same normalised question about that very
+image, and a row without images matches by its question, because it has nothing else.
 """
 
 from __future__ import annotations
@@ -18,30 +16,32 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.duplicates.matching import Looks, matches, read_looks
+from curate.duplicates.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
 from curate.recipe import ContaminationSettings, MatchSettings
-from curate.rules.columns import create_views
+from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.files import write_json
 from winnow.tables import database, literal, parquet, query_batches, write_parquet
 
 _KEPT = 16  # closest evaluation images that are kept of a training image; one of them may carry its question
 _HELD = 1 << 20  # pairs in memory above which the farther ones are thrown away
-_PAIR = np.dtype([("look", np.int64), ("distance", np.float64), ("evaluation_look", np.int64), ("hamming", np.int32)])
+_PAIR = np.dtype(
+    [("fingerprint", np.int64), ("distance", np.float64), ("evaluation_fingerprint", np.int64), ("hamming", np.int32)]
+)
 
 
-def closest_matches(train: Looks, evaluation: Looks, settings: MatchSettings) -> pa.Table:
-    """Confirmed pairs: ``look`` (index into ``train``), ``evaluation_look``, ``distance``, ``hamming``.
+def closest_matches(train: ImageFingerprints, evaluation: ImageFingerprints, settings: MatchSettings) -> pa.Table:
+    """Confirmed pairs: ``fingerprint`` (index into ``train``), ``evaluation_fingerprint``, ``distance``, ``hamming``.
 
-    Of each training look the 16 closest, and of each evaluation look at least the closest one.
+    Of each training fingerprint the 16 closest, and of each evaluation fingerprint at least the closest one.
     """
     held = np.empty(0, _PAIR)
     blocks: list[NDArray[np.void]] = []
     waiting = 0
-    for i, j, apart in matches(train, evaluation, settings):
+    for i, j, difference in matching_pairs(train, evaluation, settings):
         block = np.empty(len(i), _PAIR)
-        block["look"], block["evaluation_look"] = i, j
-        block["distance"], block["hamming"] = apart.mean, apart.bits
+        block["fingerprint"], block["evaluation_fingerprint"] = i, j
+        block["distance"], block["hamming"] = difference.mean, difference.bits
         blocks.append(block)
         waiting += len(i)
         if waiting > _HELD:
@@ -51,8 +51,8 @@ def closest_matches(train: Looks, evaluation: Looks, settings: MatchSettings) ->
 
 
 def _thinned(pairs: NDArray[np.void]) -> NDArray[np.void]:
-    pairs = pairs[np.lexsort((pairs["evaluation_look"], pairs["distance"], pairs["look"]))]
-    return pairs[(_place(pairs["look"]) < _KEPT) | _is_closest(pairs)]
+    pairs = pairs[np.lexsort((pairs["evaluation_fingerprint"], pairs["distance"], pairs["fingerprint"]))]
+    return pairs[(_place(pairs["fingerprint"]) < _KEPT) | _is_closest(pairs)]
 
 
 def _place(ordered: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -61,10 +61,10 @@ def _place(ordered: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _is_closest(pairs: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Whether a pair is the closest one of its evaluation look."""
-    order = np.lexsort((pairs["look"], pairs["distance"], pairs["evaluation_look"]))
+    """Whether a pair is the closest one of its evaluation fingerprint."""
+    order = np.lexsort((pairs["fingerprint"], pairs["distance"], pairs["evaluation_fingerprint"]))
     closest = np.empty(len(pairs), bool)
-    closest[order] = _place(pairs["evaluation_look"][order]) == 0
+    closest[order] = _place(pairs["evaluation_fingerprint"][order]) == 0
     return closest
 
 
@@ -83,23 +83,25 @@ CONTAMINATION = pa.schema(
         ("same_question", pa.bool_()),
     ]
 )
-# Readable images by look: copies of equal hashes, size and thumbnail are compared once, through the one that leads.
-_LOOKS = """
+# Readable images, numbered by fingerprint: of equal ones only the first, which leads, is compared.
+_FINGERPRINTS = """
     CREATE TABLE {name} AS
-    SELECT image_key, look, image_key = min(image_key) OVER (PARTITION BY look) AS leads
+    SELECT image_key, fingerprint, image_key = min(image_key) OVER (PARTITION BY fingerprint) AS leads
     FROM (
-        SELECT image_key, dense_rank() OVER (ORDER BY phash, dhash, least(width, height), md5(thumbnail)) - 1 AS look
+        SELECT image_key,
+               dense_rank() OVER (ORDER BY phash, dhash, least(width, height), md5(thumbnail)) - 1 AS fingerprint
         FROM {images}
         WHERE thumbnail IS NOT NULL AND image_key IN (SELECT unnest(image_keys) FROM {rows})
     )
 """
 _MATCHED = """
     CREATE TABLE matched AS
-    SELECT t.image_key, t.image_key AS evaluation_key, e.look, 'bytes' AS match, 0.0 AS distance, 0 AS hamming
+    SELECT t.image_key, t.image_key AS evaluation_key, e.fingerprint, 'bytes' AS match, 0.0 AS distance, 0 AS hamming
     FROM train t JOIN evaluation e ON e.image_key = t.image_key
     UNION ALL
-    SELECT t.image_key, e.image_key, e.look, 'look', n.distance, n.hamming
-    FROM near n JOIN train t ON t.look = n.look JOIN evaluation e ON e.look = n.evaluation_look AND e.leads
+    SELECT t.image_key, e.image_key, e.fingerprint, 'look', n.distance, n.hamming
+    FROM near n JOIN train t ON t.fingerprint = n.fingerprint
+    JOIN evaluation e ON e.fingerprint = n.evaluation_fingerprint AND e.leads
     WHERE t.image_key NOT IN (SELECT image_key FROM evaluation) OR n.distance > 0
 """
 # One match for each image of each row: one with the same question if there is one, then the closest.
@@ -112,25 +114,25 @@ _BY_IMAGE = """
                q.sample_id AS asked,
                row_number() OVER (
                    PARTITION BY r.position, r.path ORDER BY q.sample_id IS NULL, m.match, m.distance, m.evaluation_key
-               ) AS choice
+               ) AS preference
         FROM (
             SELECT DISTINCT position, sample_id, question_key, unnest(image_keys) AS image_key, unnest(images) AS path
             FROM rows
         ) r
         JOIN matched m ON m.image_key = r.image_key
         LEFT JOIN (
-            SELECT e.look, s.question_key, min(s.sample_id) AS sample_id
+            SELECT e.fingerprint, s.question_key, min(s.sample_id) AS sample_id
             FROM (SELECT sample_id, question_key, unnest(image_keys) AS image_key FROM evaluated) s
             JOIN evaluation e USING (image_key)
             WHERE {questions} GROUP BY ALL
-        ) q ON q.look = m.look AND q.question_key = r.question_key
+        ) q ON q.fingerprint = m.fingerprint AND q.question_key = r.question_key
     ) c
     JOIN (
         SELECT image_key AS evaluation_key, min(path) AS path, min(sample_id) AS sample_id FROM (
             SELECT sample_id, unnest(image_keys) AS image_key, unnest(images) AS path FROM evaluated
         ) GROUP BY image_key
     ) f USING (evaluation_key)
-    WHERE choice = 1
+    WHERE preference = 1
 """
 _BY_QUESTION = """
     SELECT r.position, {benchmark}, r.sample_id, NULL, NULL, NULL, NULL, e.sample_id, 'question', NULL, NULL, true
@@ -142,36 +144,42 @@ _BY_QUESTION = """
 
 
 def find_contamination(
-    space: Workspace, evaluations: Sequence[tuple[str, Workspace]], settings: ContaminationSettings
+    workspace: Workspace, evaluations: Sequence[tuple[str, Workspace]], settings: ContaminationSettings
 ) -> None:
-    """Write ``space.contamination_rows``: per benchmark, each row that is in it and how it matches.
+    """Write ``workspace.contamination_rows``: per benchmark, each row that is in it and how it matches.
 
-    Beside it, ``space.contamination_counts``: how large each benchmark is and how many of its images were found.
+    Beside it, ``workspace.contamination_counts``: how large each benchmark is and how many of its images were found.
 
     Args:
         evaluations: name and workspace of each evaluation set, read and measured.
     """
     counts: list[dict[str, Any]] = []
-    batches = (batch for name, other in evaluations for batch in _against(space, name, other, settings, counts))
-    write_parquet(space.contamination_rows, batches, CONTAMINATION)
-    write_json(space.contamination_counts, counts)
+    batches = (batch for name, other in evaluations for batch in _against(workspace, name, other, settings, counts))
+    write_parquet(workspace.contamination_rows, batches, CONTAMINATION)
+    write_json(workspace.contamination_counts, counts)
 
 
 def _against(
-    space: Workspace, benchmark: str, other: Workspace, settings: ContaminationSettings, counts: list[dict[str, Any]]
+    workspace: Workspace,
+    benchmark: str,
+    other: Workspace,
+    settings: ContaminationSettings,
+    counts: list[dict[str, Any]],
 ) -> Iterator[pa.RecordBatch]:
     """The rows of one benchmark; its counts are appended to ``counts``."""
-    scratch = {name: space.work / f"{name}.u8" for name in ("train", "evaluation")}
-    with database(space.work) as connection:
-        create_views(connection, space)
-        connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {parquet([other.samples])}")
+    scratch = {name: workspace.work / f"{name}.u8" for name in ("train", "evaluation")}
+    with database(workspace.work) as connection:
+        create_views(connection, workspace)
+        connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {parquet([other.corrected])}")
         columns = "SELECT image_key, phash, dhash, thumbnail, width, height FROM"
         parts = other.image_parts()
-        connection.execute(f"CREATE VIEW seen AS {columns} {parquet(parts) if parts else 'images WHERE false'}")
-        connection.execute(_LOOKS.format(name="train", images="images", rows="rows"))
-        connection.execute(_LOOKS.format(name="evaluation", images="seen", rows="evaluated"))
+        connection.execute(
+            f"CREATE VIEW evaluated_images AS {columns} {parquet(parts) if parts else 'images WHERE false'}"
+        )
+        connection.execute(_FINGERPRINTS.format(name="train", images="images", rows="rows"))
+        connection.execute(_FINGERPRINTS.format(name="evaluation", images="evaluated_images", rows="evaluated"))
         train = _read(connection, "train", "images", scratch["train"])
-        evaluation = _read(connection, "evaluation", "seen", scratch["evaluation"])
+        evaluation = _read(connection, "evaluation", "evaluated_images", scratch["evaluation"])
         connection.register("near", closest_matches(train, evaluation, settings))
         connection.execute(_MATCHED)
         counts.append({"benchmark": benchmark, **_counts(connection)})
@@ -187,17 +195,17 @@ def _against(
         path.unlink()
 
 
-def _read(connection: duckdb.DuckDBPyConnection, table: str, images: str, scratch: Any) -> Looks:
+def _read(connection: duckdb.DuckDBPyConnection, table: str, images: str, scratch: Any) -> ImageFingerprints:
     count = connection.execute(f"SELECT count(*) FILTER (WHERE leads) FROM {table}").fetchall()[0][0]
-    query = f"""SELECT t.look AS rank, s.phash, s.dhash, s.thumbnail, s.width, s.height
+    query = f"""SELECT t.fingerprint AS rank, s.phash, s.dhash, s.thumbnail, s.width, s.height
         FROM {table} t JOIN {images} s USING (image_key) WHERE t.leads"""
-    return read_looks(connection, query, count, scratch)
+    return read_fingerprints(connection, query, count, scratch)
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     names = ("evaluation_rows", "evaluation_images", "evaluation_images_found")
     found = connection.execute("""
         SELECT (SELECT count(*) FROM evaluated), (SELECT count(*) FROM evaluation),
-               (SELECT count(*) FROM evaluation WHERE look IN (SELECT evaluation_look FROM near))
+               (SELECT count(*) FROM evaluation WHERE fingerprint IN (SELECT evaluation_fingerprint FROM near))
     """).fetchall()[0]
     return dict(zip(names, found, strict=True))

@@ -1,19 +1,13 @@
-"""Distinct 64-bit hashes within a Hamming radius of each other: exact, in NumPy, without N×N work.
+"""All pairs of 64-bit hashes within a Hamming radius: exact, in NumPy, without comparing all with all.
 
-For each chunk of the plan and each mask of at most r_k bits, the hashes whose chunks differ by exactly
-that mask are looked up in a table of buckets and compared in full (multi-index hashing: Norouzi,
-Punjani, Fleet, PAMI 2014). A crowded pair of buckets is searched again by the bits outside of its
-chunk, so that skewed hashes cost little more than random ones.
+Multi-index hashing (Norouzi, Punjani, Fleet, PAMI 2014). By the pigeonhole principle: cut the hash into chunks and
+give chunk k a radius r_k so that sum(r_k + 1) = radius + 1. Two hashes within the radius are then within r_k of each
+other in at least one chunk k: otherwise they would be at least radius + 1 apart. For each chunk and each mask of at
+most r_k bits, the hashes whose chunks differ by exactly that mask are looked up in a table of buckets and compared
+in full. Few long chunks beat radius + 1 short ones, because buckets stay small; ``plan`` picks the cheapest chunks.
 
-How the bits of a hash are cut into chunks, and which search is the cheapest.
-
-Pigeonhole: cut the hash into chunks and give chunk k a radius r_k so that sum(r_k + 1) = radius + 1.
-A pair within the radius then lies within r_k in at least one chunk k: otherwise it would be at least
-radius + 1 apart. Few long chunks beat radius + 1 short ones, because buckets stay small.
-
-All pairs of 64-bit hashes within a Hamming radius, as one sorted array.
-
-Groups of indices as two flat arrays, and products of them in blocks of bounded size.
+A dense pair of buckets is searched again by the bits outside of its chunk, so that skewed hashes cost little more
+than random ones. Groups of equal hashes are two flat arrays, and products of groups come in blocks of bounded size.
 """
 
 from __future__ import annotations
@@ -43,12 +37,14 @@ class Groups:
 
     def sizes(self, groups: Indices) -> Indices:
         """Number of items of each of these groups."""
-        return self.starts[groups + 1] - self.starts[groups]
+        sizes: Indices = self.starts[groups + 1] - self.starts[groups]
+        return sizes
 
     def members(self, groups: Indices) -> Indices:
         """The items of these groups, one group after the other."""
         size = self.sizes(groups)
-        return self.items[np.repeat(self.starts[groups], size) + ramp(size)]
+        members: Indices = self.items[np.repeat(self.starts[groups], size) + ramp(size)]
+        return members
 
     def product(self, other: Groups, left: Indices, right: Indices) -> Pairs:
         """Every (item of group left[k], item of other's group right[k]), for all k."""
@@ -63,8 +59,8 @@ class Groups:
             for item in self.items[self.starts[left[k]] : self.starts[left[k] + 1]]:
                 yield np.full(len(items), item), items
         small = size <= BLOCK
-        for one, two in blocks(left[small], right[small], size[small]):
-            yield self.product(other, one, two)
+        for some_left, some_right in blocks(left[small], right[small], size[small]):
+            yield self.product(other, some_left, some_right)
 
     def pairs_inside(self) -> Iterator[Pairs]:
         """Every pair (earlier, later) of items of one group, in blocks of bounded size."""
@@ -99,7 +95,7 @@ def products(starts_a: Indices, left: Indices, starts_b: Indices, right: Indices
 
 
 def blocks(left: Indices, right: Indices, size: Indices) -> Iterator[Pairs]:
-    """Both arrays cut in the same places, so that a block has about ``BLOCK`` of ``size`` in sum."""
+    """Both arrays in blocks, cut at the same positions, so that the ``size`` of a block adds up to about ``BLOCK``."""
     ends = np.cumsum(size)
     cuts = np.searchsorted(ends, np.arange(BLOCK, int(ends[-1]) if len(ends) else 0, BLOCK))
     return zip(np.split(left, cuts), np.split(right, cuts), strict=True)
@@ -146,7 +142,7 @@ class Chunk:
 
 @lru_cache(maxsize=4096)
 def plan(log_a: int, log_b: int, radius: int, bits: int) -> tuple[Chunk, ...]:
-    """The cheapest chunks for about 2^log_a by 2^log_b hashes of so many bits; none means brute force."""
+    """The cheapest chunks for about 2^log_a by 2^log_b hashes of ``bits`` bits; an empty tuple means brute force."""
     rows, columns = 2.0**log_a, 2.0**log_b
     best: tuple[Chunk, ...] = ()
     best_cost = rows * columns * CELL
@@ -170,7 +166,7 @@ def _cost(chunk: Chunk, rows: float, columns: float) -> float:
 
 
 _TILE = 32, 4096  # hashes compared at once where all are compared with all
-CROWDED = 1 << 18  # candidates in one pair of buckets above which it is searched again
+DENSE = 1 << 18  # candidates in one pair of buckets above which it is searched again
 
 
 @dataclass(frozen=True)
@@ -229,14 +225,14 @@ def _search_chunk(a: Hashes, b: Hashes, radius: int, bits: int, same: bool, chun
         if same and not mask:  # a bucket of one has no pair in itself
             several = size > 1
             bucket_a, bucket_b, size = bucket_a[several], bucket_b[several], size[several]
-        crowded = (size > CROWDED) & (chunk.width < bits)
-        for k, m in zip(bucket_a[crowded].tolist(), bucket_b[crowded].tolist(), strict=True):
+        dense = (size > DENSE) & (chunk.width < bits)
+        for k, m in zip(bucket_a[dense].tolist(), bucket_b[dense].tolist(), strict=True):
             rows_a, rows_b = in_a.rows(k), in_b.rows(m)
             rest_a, rest_b = chunk.without(a[rows_a]), chunk.without(b[rows_b])
             left = radius - mask.bit_count()
             for i, j in _search(rest_a, rest_b, left, bits - chunk.width, same and not mask):
                 yield rows_a[i], rows_b[j]
-        yield from _compare(in_a, in_b, bucket_a, bucket_b, np.where(crowded, 0, size), radius, same and not mask)
+        yield from _compare(in_a, in_b, bucket_a, bucket_b, np.where(dense, 0, size), radius, same and not mask)
 
 
 def _compare(
@@ -344,7 +340,7 @@ def pairs_between(a: Hashes, b: Hashes, radius: int) -> Indices:
 
 
 def _lexicographic(blocks: Iterator[Pairs], columns: int, *, ascending: bool) -> Indices:
-    """Pairs sorted by their cell in a table of so many columns: one number a pair takes half the memory of two."""
+    """Sorted pairs, held as one number each (row × columns + column): half the memory of two."""
     cells = [np.empty(0, np.int64)]
     for i, j in blocks:
         cells.append(np.minimum(i, j) * columns + np.maximum(i, j) if ascending else i * columns + j)

@@ -2,7 +2,7 @@
 
 Many questions about one image are legitimate. A row is a duplicate only when a row about the same
 or a near-identical image has the same question and the same answer; rows that differ in the answer
-alone are conflicting. Text-only rows and rows with an unreadable image take no part.
+alone are conflicting. Text-only rows and rows with an unreadable image are left out.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.duplicates.clusters import build_stars
-from curate.duplicates.matching import Alike, Looks, difference
+from curate.duplicates.clusters import build_star_clusters
+from curate.duplicates.fingerprints import ImageFingerprints, compare
+from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import DuplicateSettings
-from curate.rules.columns import create_views
+from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.tables import database, query_batches, write_parquet
 
@@ -41,7 +42,7 @@ DUPLICATE_ROWS = pa.schema(
 )
 _ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
 # Every readable image of every row.
-_SHOWN = """
+_IMAGES_OF_ROWS = """
     CREATE TABLE shown AS
     SELECT r.position, r.image_no, r.images, n.number, n.pixels
     FROM (
@@ -55,7 +56,7 @@ _RANKED = """
     SELECT n.number
     FROM (
         SELECT s.number, max(len(r.answers)) AS votes, min(r.sample_id) AS id
-        FROM shown s JOIN company c ON c.number = s.number JOIN rows r ON r.position = s.position GROUP BY s.number
+        FROM shown s JOIN candidates c ON c.number = s.number JOIN rows r ON r.position = s.position GROUP BY s.number
     ) u JOIN numbered n ON n.number = u.number
     ORDER BY {order}, n.image_key
 """
@@ -71,7 +72,7 @@ _IMAGES = """
 """
 # Rows all of whose images are readable: their images, the stars of these, what is asked about them and answered.
 _ROWS = """
-    CREATE TABLE judged AS
+    CREATE TABLE comparable AS
     WITH starred AS (
         SELECT s.*, coalesce(m.representative, s.number) AS star FROM shown s LEFT JOIN members m ON m.member = s.number
     )
@@ -85,80 +86,85 @@ _ROWS = """
         FROM starred WHERE images > 1 GROUP BY position HAVING count(*) = any_value(images)
     ) p JOIN rows r ON r.position = p.position
 """
-# first: the row to keep of those that say the same; rival: the best row that answers otherwise.
-_TWINS = """
-    CREATE TABLE twins AS
-    WITH placed AS (
+# first: the row to keep of those with the same question and answer; rival: the best row with another answer.
+_RELATED = """
+    CREATE TABLE related AS
+    WITH ordered AS (
         SELECT position, numbers, stars, asked, answer, row_number() OVER best AS place,
                first_value(position) OVER best AS head, first_value(answer) OVER best AS head_answer
-        FROM judged WINDOW best AS (PARTITION BY asked ORDER BY {order}, id)
+        FROM comparable WINDOW best AS (PARTITION BY asked ORDER BY {order}, id)
     )
     SELECT p.position, p.numbers, p.stars, f.first,
            CASE WHEN p.answer = p.head_answer THEN o.other ELSE p.head END AS rival
-    FROM placed p
-    JOIN (SELECT asked, answer, arg_min(position, place) AS first FROM placed GROUP BY ALL) f
+    FROM ordered p
+    JOIN (SELECT asked, answer, arg_min(position, place) AS first FROM ordered GROUP BY ALL) f
         ON f.asked = p.asked AND f.answer = p.answer
     LEFT JOIN (
-        SELECT asked, arg_min(position, place) AS other FROM placed WHERE answer <> head_answer GROUP BY asked
+        SELECT asked, arg_min(position, place) AS other FROM ordered WHERE answer <> head_answer GROUP BY asked
     ) o ON o.asked = p.asked
 """
-# Scope image: a row goes when none of its images is the representative of its star.
-_IMAGE_TWINS = """
-    CREATE OR REPLACE TABLE twins AS
+# Scope image: a row is a duplicate when none of its images is the representative of its star.
+_RELATED_BY_IMAGE = """
+    CREATE OR REPLACE TABLE related AS
     SELECT t.position, t.numbers, t.stars, t.rival,
            CASE WHEN list_has_any(t.numbers, t.stars) THEN t.first ELSE coalesce(k.position, t.first) END AS first
-    FROM twins t LEFT JOIN (
-        SELECT stars, position FROM judged WHERE numbers = stars
+    FROM related t LEFT JOIN (
+        SELECT stars, position FROM comparable WHERE numbers = stars
         QUALIFY row_number() OVER (PARTITION BY stars ORDER BY {order}, id) = 1
     ) k ON k.stars = t.stars
 """
 _FOUND = """
     SELECT t.position, g.image_key AS star, t.numbers, k.id AS first_id, k.numbers AS first_numbers, c.id AS rival_id
-    FROM twins t
+    FROM related t
     JOIN numbered g ON g.number = t.stars[1]
-    LEFT JOIN judged k ON k.position = t.first AND t.first <> t.position
-    LEFT JOIN judged c ON c.position = t.rival
+    LEFT JOIN comparable k ON k.position = t.first AND t.first <> t.position
+    LEFT JOIN comparable c ON c.position = t.rival
     WHERE k.position IS NOT NULL OR c.position IS NOT NULL OR t.stars[1] IN (SELECT representative FROM members)
     ORDER BY t.position
 """
 
 
-def find_duplicates(space: Workspace, settings: DuplicateSettings) -> None:
-    """Write ``duplicates.parquet`` (images that belong to a star) and the table of duplicate and conflicting rows.
+def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
+    """Write ``workspace.duplicate_images`` (images that belong to a star) and ``workspace.duplicate_rows``.
 
     Raises:
         UserError: a file cannot be written.
     """
     order = ", ".join(_ORDER[key] for key in settings.keep) or "id"
-    stored = read_stored(space)
-    with database(space.work) as connection:
-        create_views(connection, space)
+    stored = read_stored(workspace)
+    with database(workspace.work) as connection:
+        create_views(connection, workspace)
         number_images(connection, stored)
-        connection.execute(_SHOWN)
-        _group_images(connection, Alike(stored.looks, settings, stored.search(settings)), order)
-        write_parquet(space.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
+        connection.execute(_IMAGES_OF_ROWS)
+        _group_images(connection, DuplicateIndex(stored.fingerprints, settings, stored.search(settings)), order)
+        write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
         connection.execute(_ROWS)
-        connection.execute(_TWINS.format(order=order))
+        connection.execute(_RELATED.format(order=order))
         if settings.scope == "image":
-            connection.execute(_IMAGE_TWINS.format(order=order))
-        found = (_confirmed(batch, stored.looks, settings) for batch in query_batches(connection, _FOUND))
-        write_parquet(space.duplicate_rows, found, DUPLICATE_ROWS)
+            connection.execute(_RELATED_BY_IMAGE.format(order=order))
+        found = (_confirmed_rows(batch, stored.fingerprints, settings) for batch in query_batches(connection, _FOUND))
+        write_parquet(workspace.duplicate_rows, found, DUPLICATE_ROWS)
 
 
-def _group_images(connection: duckdb.DuckDBPyConnection, alike: Alike, order: str) -> None:
+def _group_images(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex, order: str) -> None:
     """Tables ``ranked`` (number, place: images that may have copies) and ``members`` (those of another one's star)."""
-    connection.register("company", pa.table({"number": alike.with_company()}))
+    connection.register("candidates", pa.table({"number": index.with_candidates()}))
     best_first = connection.sql(_RANKED.format(order=order)).to_arrow_table().column("number").to_numpy()
-    stars = build_stars(alike, best_first)
+    stars = build_star_clusters(index, best_first)
     connection.register("ranked", pa.table({"number": best_first, "place": np.arange(len(best_first))}))
     columns = {"member": stars.member, "representative": stars.representative, "hamming": stars.bits}
     distances = {"distance": stars.mean, "cell_distance": stars.cell}
     connection.register("members", pa.table({**columns, **distances}))
 
 
-def _confirmed(batch: pa.RecordBatch, looks: Looks, settings: DuplicateSettings) -> pa.RecordBatch:
-    """Compare each duplicate row with the row kept in its place, image by image: both were near the
-    representative, which may be a third image. A row whose images are too far from the kept one's stays."""
+def _confirmed_rows(
+    batch: pa.RecordBatch, fingerprints: ImageFingerprints, settings: DuplicateSettings
+) -> pa.RecordBatch:
+    """Compare each duplicate row with the row kept in its place, image by image.
+
+    Both were confirmed against the representative, which may be a third image: a row whose images differ too
+    much from the kept row's is not a duplicate.
+    """
     rows = batch.to_pylist()
     pairs = [
         (number, i, j)
@@ -167,9 +173,9 @@ def _confirmed(batch: pa.RecordBatch, looks: Looks, settings: DuplicateSettings)
         for i, j in zip(row["numbers"], row["first_numbers"], strict=True)
     ]
     number, i, j = np.array(pairs, np.int64).reshape(-1, 3).T
-    apart = difference(looks, i, looks, j, settings)
-    mean, hamming = _worst(apart.mean, number, len(rows)), _worst(apart.bits.astype(float), number, len(rows))
-    same = _worst((~apart.alike).astype(float), number, len(rows)) == 0
+    difference = compare(fingerprints, i, fingerprints, j, settings)
+    mean, hamming = _worst(difference.mean, number, len(rows)), _worst(difference.bits.astype(float), number, len(rows))
+    same = _worst((~difference.similar).astype(float), number, len(rows)) == 0
     made = [
         {
             "position": row["position"],

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 import duckdb
 import pyarrow as pa
 
-from curate.duplicates.clusters import build_components
-from curate.duplicates.matching import Alike
+from curate.duplicates.clusters import connected_components
+from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import MatchSettings, SplitSettings
-from curate.rules.columns import create_views
+from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.tables import database, literal, query_batches, write_parquet
 
@@ -51,17 +51,19 @@ _ASSIGNED = """
 """
 
 
-def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSettings) -> None:
-    """Write ``space.splits``: the group and the split of every input row, in input order.
+def assign_splits(workspace: Workspace, settings: SplitSettings, match: MatchSettings) -> None:
+    """Write ``workspace.splits``: the group and the split of every input row, in input order.
 
     Args:
         match: when two images count as the same one.
     """
-    stored = read_stored(space)
-    with database(space.work) as connection:
-        create_views(connection, space)
+    stored = read_stored(workspace)
+    with database(workspace.work) as connection:
+        create_views(connection, workspace)
         number_images(connection, stored)
-        connection.register("components", _components(connection, Alike(stored.looks, match, stored.search(match))))
+        connection.register(
+            "components", _components(connection, DuplicateIndex(stored.fingerprints, match, stored.search(match)))
+        )
         connection.execute(_TIES)
         joined = _joined(connection)
         groups = {"tie": pa.array(list(joined), pa.string()), "split_group": pa.array(joined.values(), pa.string())}
@@ -69,18 +71,18 @@ def assign_splits(space: Workspace, settings: SplitSettings, match: MatchSetting
         query = _ASSIGNED.format(
             cases=_cases(settings), seed=literal(str(settings.seed)), digits=_DIGITS, whole=f"{16**_DIGITS}::DOUBLE"
         )
-        write_parquet(space.splits, query_batches(connection, query), SPLITS)
+        write_parquet(workspace.splits, query_batches(connection, query), SPLITS)
 
 
-def _components(connection: duckdb.DuckDBPyConnection, alike: Alike) -> pa.Table:
+def _components(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex) -> pa.Table:
     """``number`` and ``component`` of the images that some row shows and that may have copies."""
-    connection.register("company", pa.table({"number": alike.with_company()}))
+    connection.register("candidates", pa.table({"number": index.with_candidates()}))
     shown = connection.sql("""
-        SELECT number FROM numbered JOIN company USING (number)
+        SELECT number FROM numbered JOIN candidates USING (number)
         WHERE image_key IN (SELECT unnest(image_keys) FROM rows) ORDER BY number
     """)
     numbers = shown.to_arrow_table().column("number").to_numpy()
-    return pa.table({"number": numbers, "component": build_components(alike, numbers)[numbers]})
+    return pa.table({"number": numbers, "component": connected_components(index, numbers)[numbers]})
 
 
 def _joined(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""What the images of a curation look like, kept between runs: only parts that are new are read.
+"""The fingerprints of a curation's images, kept between runs: only parts that are new are read.
 
-``work/looks/facts.bin`` holds the hashes and what else is compared first, ``thumbnails.bin`` the thumbnails,
-both in the order of the stored parts; ``state.json`` says of which parts. A killed run leaves longer files than
-the state says; they are cut. ``alike-*.npz`` is what the search has found among them.
+``work/fingerprints/facts.bin`` holds the hashes and what else is compared first, ``thumbnails.bin`` the thumbnails,
+both in the order of the stored parts; ``state.json`` names these parts. A killed run leaves longer files than the
+state says; they are cut. ``matches-*.npz`` is the result of the search among them.
 
-In memory are about 55 bytes an image. The thumbnails (768 bytes) are mapped: pages that were looked at count as
+Memory holds about 55 bytes an image. The thumbnails (768 bytes) are mapped: pages that were read count as
 resident, but belong to the file, and the kernel takes them back when memory gets short.
 """
 
@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.duplicates.matching import CELLS, CHANNELS, Found, Looks, moments, search_alike
+from curate.duplicates.fingerprints import CELLS, CHANNELS, ImageFingerprints, moments
+from curate.duplicates.matching import SearchResult, search_matches
 from curate.recipe import MatchSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
@@ -36,37 +37,37 @@ from winnow.tables import ROWS_A_GROUP, literal
 _VERSION = 1
 _WIDTH = CELLS * CHANNELS
 _FACTS = np.dtype(
-    [("phash", "<u8"), ("dhash", "<u8"), ("side", "<f4"), ("colours", "<f4", CHANNELS), ("contrast", "<f4")]
+    [("phash", "<u8"), ("dhash", "<u8"), ("side", "<f4"), ("colors", "<f4", CHANNELS), ("contrast", "<f4")]
 )
 _COLUMNS = ["phash", "dhash", "thumbnail", "width", "height"]
 
 
 @dataclass(frozen=True)
-class StoredLooks:
+class StoredFingerprints:
     """The images of all parts, numbered through in the order of the parts.
 
     Attributes:
-        looks: of all of them. The colours of an image that could not be read are NaN: it is like no other.
+        fingerprints: of all of them. The colours of an image that could not be read are NaN: it matches no other.
         starts: name of each part and the number of its first image.
-        state: changes when a part does; the first k entries tell of the first k parts.
+        state: changes when a part does; the first k entries describe the first k parts.
         folder: where all is kept.
     """
 
-    looks: Looks
+    fingerprints: ImageFingerprints
     starts: dict[str, int]
     state: list[Any]
     folder: Path
 
-    def search(self, settings: MatchSettings) -> Found:
-        """What is alike; images that an earlier search has seen are only compared with newer ones."""
+    def search(self, settings: MatchSettings) -> SearchResult:
+        """All confirmed pairs; images of an earlier search are only compared with newer ones."""
         asked = settings.model_dump(mode="json", include=set(MatchSettings.model_fields))
-        path = self.folder / f"alike-{digest_of(asked)[:16]}.npz"
+        path = self.folder / f"matches-{digest_of(asked)[:16]}.npz"
         earlier = self._read(path)
-        if earlier is not None and earlier.count == len(self.looks.phash):
+        if earlier is not None and earlier.count == len(self.fingerprints):
             return earlier
-        found = search_alike(self.looks, settings, earlier)
+        found = search_matches(self.fingerprints, settings, earlier)
         written = io.BytesIO()
-        arrays: dict[str, Any] = {f"crowds{number}": pairs for number, pairs in enumerate(found.crowds)}
+        arrays: dict[str, Any] = {f"dense{number}": pairs for number, pairs in enumerate(found.dense_buckets)}
         arrays["state"] = np.frombuffer(json.dumps(self.state).encode(), np.uint8)
         np.savez(written, near=found.near, **arrays)
         try:
@@ -76,7 +77,7 @@ class StoredLooks:
             raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
         return found
 
-    def _read(self, path: Path) -> Found | None:
+    def _read(self, path: Path) -> SearchResult | None:
         """An earlier search among the first of these images."""
         if not path.is_file():
             return None
@@ -84,19 +85,21 @@ class StoredLooks:
             parts = json.loads(kept["state"].tobytes())
             if parts != self.state[: len(parts)]:
                 return None
-            crowds = tuple(kept[f"crowds{number}"] for number in range(len(kept.files) - 2))
-            return Found(sum(rows for _, rows in parts), kept["near"], crowds)
+            dense_buckets = tuple(kept[f"dense{number}"] for number in range(len(kept.files) - 2))
+            return SearchResult(sum(rows for _, rows in parts), kept["near"], dense_buckets)
 
 
-def read_stored(space: Workspace) -> StoredLooks:
+def read_stored(workspace: Workspace) -> StoredFingerprints:
     """Bring the files up to date with the parts, and open them.
 
     Raises:
         UserError: they cannot be written.
     """
-    folder = space.work / "looks"
-    parts = space.image_parts()
-    wanted = [[[_VERSION, *file_stats(part, below=space.folder)], pq.read_metadata(part).num_rows] for part in parts]
+    folder = workspace.work / "fingerprints"
+    parts = workspace.image_parts()
+    wanted = [
+        [[_VERSION, *file_stats(part, below=workspace.folder)], pq.read_metadata(part).num_rows] for part in parts
+    ]
     rows = [count for _, count in wanted]
     names = [str(part) for part in parts]
     try:
@@ -111,14 +114,14 @@ def read_stored(space: Workspace) -> StoredLooks:
                 for part in parts[kept:]:
                     _append(part, facts, thumbnails)
             write_json(folder / "state.json", wanted)
-        looks = _opened(folder, sum(rows))
+        fingerprints = _opened(folder, sum(rows))
     except OSError as error:
         raise UserError(disk_problem(error, folder) or f"{folder}: cannot be written ({error})") from error
     starts = dict(zip(names, np.cumsum([0, *rows]).tolist(), strict=False))
-    return StoredLooks(looks, starts, wanted, folder)
+    return StoredFingerprints(fingerprints, starts, wanted, folder)
 
 
-def number_images(connection: duckdb.DuckDBPyConnection, stored: StoredLooks) -> None:
+def number_images(connection: duckdb.DuckDBPyConnection, stored: StoredFingerprints) -> None:
     """Create the table ``numbered``: number, image_key and pixels of each image that could be read."""
     names, firsts = list(stored.starts), list(stored.starts.values())
     connection.register(
@@ -150,7 +153,7 @@ def _kept(path: Path, wanted: Sequence[Any]) -> int:
 
 
 def _cut(path: Path, size: int) -> BinaryIO:
-    """The file, open to append after so many bytes."""
+    """The file, cut to ``size`` bytes and open to append."""
     path.touch()
     os.truncate(path, min(size, path.stat().st_size))
     return path.open("ab")
@@ -167,8 +170,8 @@ def _append(part: Path, facts: BinaryIO, thumbnails: BinaryIO) -> None:
             made[name] = batch.column(name).fill_null(0).to_numpy()
         sides = [batch.column(name).fill_null(0).to_numpy() for name in ("width", "height")]
         made["side"] = np.minimum(*sides)
-        colours, made["contrast"] = moments(pixels)
-        made["colours"] = np.where(there[:, None], colours, np.float32(np.nan))
+        colors, made["contrast"] = moments(pixels)
+        made["colors"] = np.where(there[:, None], colors, np.float32(np.nan))
         thumbnails.write(pixels.tobytes())
         facts.write(made.tobytes())
 
@@ -178,10 +181,10 @@ def _batches(part: Path) -> Iterator[pa.RecordBatch]:
         yield from table.iter_batches(ROWS_A_GROUP // 2, columns=_COLUMNS)
 
 
-def _opened(folder: Path, count: int) -> Looks:
+def _opened(folder: Path, count: int) -> ImageFingerprints:
     facts: NDArray[Any] = np.fromfile(folder / "facts.bin", _FACTS, count)
     size = (count, _WIDTH)
     pixels = np.memmap(folder / "thumbnails.bin", np.uint8, "r", shape=size) if count else np.empty(size, np.uint8)
-    columns = [np.ascontiguousarray(facts[name]) for name in ("phash", "dhash", "side", "colours", "contrast")]
-    phash, dhash, side, colours, contrast = columns
-    return Looks(phash, dhash, pixels, side, colours, contrast)
+    columns = [np.ascontiguousarray(facts[name]) for name in ("phash", "dhash", "side", "colors", "contrast")]
+    phash, dhash, side, colors, contrast = columns
+    return ImageFingerprints(phash, dhash, pixels, side, colors, contrast)

@@ -1,77 +1,56 @@
-"""An export as a whole: the folder appears when it is complete, an interrupted one is gone on with.
+"""Write an export as a whole: the folder appears when it is complete, and an interrupted export is resumed.
 
-Everything is written to ``.<name>.partial`` beside the target, which takes the target's place in
-the end. A row that the format cannot hold is listed in ``rejects.jsonl`` with the reason.
-
-``README.md`` of an export: what it is, how it is loaded; valid as a card on the Hugging Face hub.
+Everything is written to ``.<name>.partial`` beside the target, which takes the target's place at the end. Rows that
+the format cannot hold are listed in ``rejects.jsonl`` with the reason. ``README.md`` says what the export is and how
+to load it; it is valid as a card on the Hugging Face hub.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import yaml
 
-from curate.exports import imagefolder, jsonl, llama_factory, ms_swift, parquet, trl, webdataset
+from curate.exports import json_lines, packed
 from curate.exports.rows import Curated, Row, Target
+from curate.licenses import license_fields
 from curate.recipe import ExportSettings
-from curate.report.card import license_fields
-from curate.report.results import SAMPLES_TABLE
+from curate.workspace import Workspace
 from winnow.errors import UserError
-from winnow.files import atomic_path, digest_of, sha256_file, write_json, write_text
+from winnow.files import atomic_path, digest_of, locked, sha256_file, write_text
 from winnow.progress import Bar
-from winnow.run import MANIFEST, is_current, read_manifest, write_manifest
+from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manifest
 
-_FILES = {
-    "jsonl": "samples{-split}.jsonl",
-    "parquet": "{split}-*.parquet",
-    "webdataset": "{split}-*.tar",
-    "ms-swift": "{split}.jsonl",
-    "llama-factory": "{split}.jsonl",
-    "trl": "{split}.jsonl",
-}
-_LOAD = {
-    "jsonl": "One Winnow record a line; `image` is relative to {root}.",
-    "parquet": '```python\ndatasets.load_dataset("parquet", data_dir="{here}")\n```',
-    "webdataset": (
-        "`<key>.jpg` (or `<key>.0.jpg`, `<key>.1.jpg` …) and `<key>.json`.\n\n"
-        '```python\nwebdataset.WebDataset("{first}", shardshuffle=False).decode("pil")\n```'
-    ),
-    "imagefolder": '```python\ndatasets.load_dataset("imagefolder", data_dir="{here}")\n```',
-    "ms-swift": "```bash\n{variable}swift sft --dataset {first} …\n```",
-    "llama-factory": "```yaml\ndataset_dir: {here}\ndataset: {name}_{split}\n```",
-    "trl": (
-        '```python\nrows = datasets.load_dataset("json", data_files="{first}", split="train")\n'
-        'rows = rows.cast_column("images", datasets.List(datasets.Image()))\n'
-        "SFTTrainer(…, train_dataset=rows)\n```"
-    ),
-}
+VERSION = 1  # raise it when a format writes something else from the same rows
+REJECTS = "rejects.jsonl"
+FORMATS = {**json_lines.FORMATS, **packed.FORMATS}
+_STATE, _LOCK = "state.json", ".lock"  # of an unfinished export
 
 
 def write_readme(folder: Path, curated: Curated, settings: ExportSettings, counts: dict[str, Any]) -> None:
     """Write the card of an export into ``folder``."""
     first = curated.splits[0]
     here = settings.out or curated.folder / "exports" / settings.to
-    files = _FILES.get(settings.to)
+    form = FORMATS[settings.to]
     front: dict[str, Any] = {
         "pretty_name": curated.name,
         "task_categories": ["visual-question-answering"],
         **license_fields(curated.licenses),
     }
-    names = {split: _file_name(files, split, curated.splits) for split in curated.splits} if files else {}
+    names = {split: _file_name(form.files, split, curated.splits) for split in curated.splits if form.files}
     if names:
         paths = [{"split": split, "path": name} for split, name in names.items()]
         front["configs"] = [{"config_name": "default", "data_files": paths}]
-    load = _LOAD[settings.to].format(
+    load = form.load.format(
         root="this folder" if settings.copies else f"`{curated.root}`",
         here=here,
         first=f"{here}/{_as_braces(sorted(path.name for path in folder.glob(names[first]))) if names else ''}",
@@ -98,33 +77,21 @@ def _file_name(pattern: str, split: str, splits: tuple[str, ...]) -> str:
 
 
 def _as_braces(names: list[str]) -> str:
-    """``train-{00000..00007}.tar`` for a row of shards; the name itself for one file."""
+    """``train-{00000..00007}.tar`` for several shards; the name itself for one file."""
     if len(names) < 2:
         return names[0] if names else ""
     first, last = (name.rsplit(".", 1)[0].rsplit("-", 1)[1] for name in (names[0], names[-1]))
     return names[0].replace(first, f"{{{first}..{last}}}", 1)
 
 
-VERSION = 1  # raise it when an exporter writes something else from the same rows
-REJECTS = "rejects.jsonl"
-_KEY, _LOCK = ".key.json", ".lock"
-_WRITERS: dict[str, Callable[[Iterable[Row], Target], None]] = {
-    "jsonl": jsonl.write,
-    "parquet": parquet.write,
-    "webdataset": webdataset.write,
-    "imagefolder": imagefolder.write,
-    "ms-swift": ms_swift.write,
-    "llama-factory": llama_factory.write,
-    "trl": trl.write,
-}
-
-
 @dataclass(frozen=True)
 class Exported:
-    """Attributes:
-    folder: where the export lies.
-    counts: ``rows``, ``images`` (as rows name them), rows of each split, ``rejected`` with reasons.
-    fresh: False if it was there already, made from the same rows.
+    """A finished export.
+
+    Attributes:
+        folder: where it lies.
+        counts: ``rows``, ``images`` (counted once a row), ``splits`` (rows of each) and ``rejected``.
+        fresh: False if it was there already, made from the same rows.
     """
 
     folder: Path
@@ -136,18 +103,19 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
     """Write one export.
 
     Raises:
-        UserError: the target holds something that is no export, an image has changed since it was
-            measured, or another process is at work there.
+        UserError: the target holds something other than an export, an image has changed since it was
+            measured, or another process is exporting there.
     """
     out = settings.out or curated.folder / "exports" / settings.to
-    made_from = {str(curated.folder / SAMPLES_TABLE): sha256_file(curated.folder / SAMPLES_TABLE)}
+    table = Workspace(curated.folder).samples_table
+    made_from = {str(table): sha256_file(table)}
     recipe = {"version": VERSION, "root": str(curated.root), "licenses": list(curated.licenses)}
     recipe |= settings.model_dump(mode="json", exclude={"out"})
     if is_current(out, recipe=recipe, inputs=made_from):
         return Exported(out, read_manifest(out, finish_with="")["counts"], False)
     _check_replaceable(out)
     started = time.monotonic()
-    with _partial(out, digest_of([recipe, made_from])) as folder:
+    with _unfinished(out, digest_of([recipe, made_from])) as folder:
         counts, outputs = _write(curated, settings, folder)
         write_readme(folder, curated, settings, counts)
         write_manifest(
@@ -181,7 +149,7 @@ def _write(curated: Curated, settings: ExportSettings, folder: Path) -> tuple[di
             nonlocal images
             for row in curated.rows(reject):
                 if row is not None:
-                    yield row  # the writer has rejected it, or not, when it asks for the next one
+                    yield row  # when the writer asks for the next row, it has written or rejected this one
                     if last != row.sample.id:
                         rows[row.split] += 1
                         images += len(row.files)
@@ -190,11 +158,11 @@ def _write(curated: Curated, settings: ExportSettings, folder: Path) -> tuple[di
         size = settings.shard_megabytes * 1_000_000
         target = Target(folder, curated.name, curated.splits, settings.copies, size, reject)
         with Bar(f"export {settings.to}", len(curated)) as bar:
-            _WRITERS[settings.to](counted(bar), target)
+            FORMATS[settings.to].write(counted(bar), target)
     splits = {split: rows[split] for split in curated.splits}
     counts = {"rows": rows.total(), "images": images, "splits": splits, "rejected": refused}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "images" not in path.parts]
-    return counts, [path for path in files if path.name not in (_KEY, _LOCK, MANIFEST, "README.md")]
+    return counts, [path for path in files if path.name not in (_STATE, _LOCK, MANIFEST, "README.md")]
 
 
 def _check_replaceable(out: Path) -> None:
@@ -204,38 +172,32 @@ def _check_replaceable(out: Path) -> None:
     with contextlib.suppress(UserError):
         if out.is_dir() and read_manifest(out, finish_with="").get("stage") == "export":
             return
-    raise UserError(f"{out}: is there already and is no export of curate; choose another folder or remove it")
+    raise UserError(f"{out}: is there already and is not an export of curate; choose another folder or remove it")
 
 
 @contextlib.contextmanager
-def _partial(out: Path, key: str) -> Iterator[Path]:
-    """The folder to fill, locked; what an interrupted export with another key has left is removed."""
+def _unfinished(out: Path, key: str) -> Iterator[Path]:
+    """The folder to fill, locked; what an interrupted export with another key has left in it is removed."""
     folder = out.parent / f".{out.name}.partial"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{out}: another curate is exporting to it; wait for it, or end it") from None
-        if not _begun_with(folder, key):
+            stack.enter_context(locked(folder / _LOCK, wait=False))
+        except filelock.Timeout:
+            raise UserError(f"{out}: another curate is exporting to it; wait until it is done, or stop it") from None
+        stages = Stages(folder)
+        if stages.get("made_from") != key:
             for left in folder.iterdir():
                 if left.name != _LOCK:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
-            write_json(folder / _KEY, key)
+            stages.set("made_from", key)
         for leftover in folder.rglob(".*.tmp"):
             leftover.unlink()
         yield folder
 
 
-def _begun_with(folder: Path, key: str) -> bool:
-    try:
-        return bool(json.loads((folder / _KEY).read_text(encoding="utf-8")) == key)
-    except (OSError, ValueError):  # nothing begun, or nothing readable: start anew
-        return False
-
-
 def _put_in_place(folder: Path, out: Path) -> None:
-    for name in (_KEY, _LOCK):
+    for name in (_STATE, _LOCK):
         (folder / name).unlink()
     old = out.parent / f".{out.name}.old"
     shutil.rmtree(old, ignore_errors=True)

@@ -1,8 +1,7 @@
-"""The rows of a finished curation, as exporters get them: kept or flagged, in input order, images located.
+"""What every export format works with: rows of a finished curation, their image files, a target, shards.
 
-Image files for exports: read, checked against what was measured, copied under their digest.
-
-Where an export goes, and in what size of pieces.
+Rows come in input order, kept and flagged ones only, with their images located. Image files are checked
+against what was measured before they are written anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from curate.report.results import ASSIGNED_SPLIT, SAMPLES_TABLE
+from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError
 from winnow.files import atomic_path, sha256_bytes
 from winnow.images import locate
@@ -31,7 +30,7 @@ _NO_CAP = 1 << 62
 
 
 class Unfit(Exception):
-    """A row that the format at hand cannot hold; the text says why."""
+    """A row that the format cannot hold; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Curated:
 
     def __len__(self) -> int:
         """Rows of the table, dropped ones included."""
-        return int(pq.read_metadata(self.folder / SAMPLES_TABLE).num_rows)
+        return int(pq.read_metadata(Workspace(self.folder).samples_table).num_rows)
 
     def rows(self, reject: Reject) -> Iterator[Row | None]:
         """Kept and flagged rows; None for a row that is not exported, so that progress can be counted.
@@ -86,7 +85,7 @@ class Curated:
         Raises:
             UserError: an image that was measured is gone.
         """
-        table = self.folder / SAMPLES_TABLE
+        table = Workspace(self.folder).samples_table
         wanted = ["position", "sample_id", "images", "image_keys", "decision", "record"]
         if ASSIGNED_SPLIT in pq.read_schema(table).names:
             wanted.append(ASSIGNED_SPLIT)
@@ -102,28 +101,28 @@ class Curated:
             lost = values["images"][values["image_keys"].index(None)]
             reject(values["sample_id"], f"its image {lost} could not be read")
             return None
-        found = [locate(path, root, max_bytes=_NO_CAP) for path in values["images"]]
-        for path, one in zip(values["images"], found, strict=True):
-            if one.file is None:
+        located = [locate(path, root, max_bytes=_NO_CAP) for path in values["images"]]
+        for path, found in zip(values["images"], located, strict=True):
+            if found.file is None:
                 raise UserError(
-                    f"{self.root / path}: was measured, but now is {one.error}; put it back, or run the curation again"
+                    f"{self.root / path}: was measured and is now {found.error}; put it back or run the curation again"
                 )
         sample = replace(from_record(json.loads(values["record"])), id=values["sample_id"])
         return Row(
             position=values["position"],
             sample=sample,
             split=values.get(ASSIGNED_SPLIT) or self.splits[0],
-            files=tuple(one.file for one in found if one.file),
-            sizes=tuple(one.size for one in found),
+            files=tuple(found.file for found in located if found.file),
+            sizes=tuple(found.size for found in located),
             keys=tuple(values["image_keys"]),
         )
 
 
 def open_curated(folder: Path) -> Curated:
-    """A finished curation.
+    """Open a finished curation for export.
 
     Raises:
-        UserError: the folder is unfinished, or no curation.
+        UserError: the folder is unfinished or is not a curation.
     """
     manifest = read_manifest(folder, finish_with="curate run RECIPE")
     if manifest.get("stage") != "curate":
@@ -133,7 +132,7 @@ def open_curated(folder: Path) -> Curated:
         folder=folder,
         name=recipe["name"],
         root=Path(manifest["image_root"]),
-        licenses=tuple(dict.fromkeys(one["license"] for one in recipe["sources"] if one.get("license"))),
+        licenses=tuple(dict.fromkeys(source["license"] for source in recipe["sources"] if source.get("license"))),
         splits=tuple((recipe.get("splits") or {}).get("shares") or (ONE_SPLIT,)),
     )
 
@@ -145,7 +144,7 @@ def read_image(row: Row, number: int) -> bytes:
     """The bytes of a row's image.
 
     Raises:
-        UserError: they are not those that were measured.
+        UserError: the file has changed since it was measured.
     """
     data = Path(row.files[number]).read_bytes()
     if sha256_bytes(data) != row.keys[number]:
@@ -154,19 +153,22 @@ def read_image(row: Row, number: int) -> bytes:
 
 
 def suffix_of(data: bytes) -> str:
-    """``jpg``, ``png``, … by content: loaders choose a decoder by it, and names lie."""
+    """``jpg``, ``png`` … by content, because loaders choose a decoder by it; ``img`` if it is not readable."""
     try:
         with Image.open(BytesIO(data)) as opened:
             name = opened.format or "img"
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-        name = "img"  # kept by a recipe that drops no unreadable file
+        name = "img"  # a recipe without a rule for unreadable files keeps them
     return _SUFFIXES.get(name, name.lower())
 
 
 def copy_images(row: Row, folder: Path) -> list[str]:
-    """Copy a row's images to ``folder/images/<2 digits>/<sha256>.<suffix>``; returns the paths below ``folder``.
+    """Copy a row's images to ``folder/images/<2 digits>/<sha256>.<suffix>``.
 
-    Equal images share one file; what an interrupted export has copied is not written again.
+    Equal images share one file, and files that an interrupted export has copied are not written again.
+
+    Returns:
+        The paths relative to ``folder``.
     """
     names = []
     for number, key in enumerate(row.keys):
@@ -179,18 +181,20 @@ def copy_images(row: Row, folder: Path) -> list[str]:
     return names
 
 
-MOST_ROWS = 20_000  # in one shard: they are held in memory, without their images, until it is written
+MOST_ROWS = 20_000  # of one shard, which are held in memory (without images) until it is written
 
 
 @dataclass(frozen=True)
 class Target:
-    """Attributes:
-    folder: an empty folder, or one that an interrupted run of the same export has begun to fill.
-    name: of the curated set.
-    splits: a file, or a row of shards, for each.
-    copy: images go along; else rows name them where they lie.
-    shard_bytes: a shard is closed before it grows beyond this; one row alone may be larger.
-    reject: called with each row that the format cannot hold.
+    """Where and how an export is written.
+
+    Attributes:
+        folder: an empty folder, or one that an interrupted run of the same export has begun to fill.
+        name: of the curated set.
+        splits: names of the splits; each becomes a file or a series of shards.
+        copy: whether images are copied into the export; otherwise rows hold their absolute paths.
+        shard_bytes: size at which a shard is closed; a single row may be larger.
+        reject: called with each row that the format cannot hold.
     """
 
     folder: Path
@@ -199,6 +203,21 @@ class Target:
     copy: bool
     shard_bytes: int
     reject: Reject
+
+
+@dataclass(frozen=True)
+class Format:
+    """One export format.
+
+    Attributes:
+        write: writes all rows to the target's folder.
+        files: file names of a split, for the card; '' if loaders find them by folder.
+        load: Markdown that shows how to load it; ``export.write_readme`` fills in its placeholders.
+    """
+
+    write: Callable[[Iterable[Row], Target], None]
+    files: str
+    load: str
 
 
 @dataclass(frozen=True)
@@ -218,7 +237,7 @@ class Shard:
 def shards(rows: Iterable[Row], limit: int, size_of: Callable[[Row], int]) -> Iterator[Shard]:
     """Cut the rows of each split, in order, into shards of at most ``limit`` bytes (by ``size_of``) and 20,000 rows.
 
-    The cut depends on rows and limit alone, so that an interrupted export finds its finished shards again.
+    The cut depends on the rows and the limit only, so an interrupted export finds its finished shards again.
     """
     waiting: dict[str, list[Row]] = {}
     held: dict[str, int] = {}

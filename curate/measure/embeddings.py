@@ -1,4 +1,4 @@
-"""Embeddings on disk, looked up by path or text: memory holds an index of some 30 bytes an entry, no vectors."""
+"""Embeddings on disk, looked up by path or text: memory holds an index of about 30 bytes an entry, no vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.measure.store import CACHE, PATHS, Store
-from winnow.seen import SeenTexts, digest64
+from winnow.hash_index import HashIndex, digest64
 
 
 class ImageEmbeddings:
@@ -25,7 +25,7 @@ class ImageEmbeddings:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._of_key, self._of_path = SeenTexts(), SeenTexts()
+        self._of_key, self._of_path = HashIndex(), HashIndex()
         (folder / CACHE).mkdir(exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder / CACHE)  # noqa: SIM115 (held while the embeddings are used)
         count = self.width = 0
@@ -64,7 +64,7 @@ class ImageEmbeddings:
 class TextEmbeddings:
     """An append-only store of text embeddings of one model; it survives a kill between two batches.
 
-    Texts are appended in whole batches in the order of the input, so that a run that goes on after a
+    Texts are appended in whole batches in the order of the input, so that a run that resumes after a
     kill forms the same batches, and floating point gives the same bytes.
     """
 
@@ -72,7 +72,7 @@ class TextEmbeddings:
         stem = folder / CACHE / f"texts-{hashlib.sha256(model.encode()).hexdigest()[:16]}"
         self._values, self._keys = stem.with_suffix(".f16"), stem.with_suffix(".keys")
         self._width = width
-        self._index = SeenTexts()
+        self._index = HashIndex()
         for file in (self._values, self._keys):
             file.touch()
         # Values are written first; a key without its value cannot be. What has no key is cut off.

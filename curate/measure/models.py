@@ -1,4 +1,4 @@
-"""CLIP and the NSFW scorer, fed in batches from the small images that the workers prepared."""
+"""CLIP and the NSFW scorer, run in batches on the small images that the workers prepared."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from curate.measure.row import Measured
+from curate.measure.row import MeasuredImage
 from curate.recipe import MeasureSettings
-from curate.signals import SIGNAL_VERSIONS
+from curate.signals import PIXEL_SIGNALS, SIGNALS
 from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
 from winnow.errors import UserError
 
 DECODE_VERSION = 1
-_MODEL_SIGNALS = ("clip", "nsfw", "text")
 
 
 def signals_wanted(settings: MeasureSettings) -> dict[str, Any]:
@@ -25,11 +24,11 @@ def signals_wanted(settings: MeasureSettings) -> dict[str, Any]:
     Raises:
         UserError: the CLIP folder is not complete.
     """
-    wanted: dict[str, Any] = {name: version for name, version in SIGNAL_VERSIONS.items() if name not in _MODEL_SIGNALS}
-    wanted["cleanvision"] = SIGNAL_VERSIONS["cleanvision"] if settings.cleanvision else None
+    wanted: dict[str, Any] = {name: SIGNALS[name].version for name in PIXEL_SIGNALS}
+    wanted["cleanvision"] = SIGNALS["cleanvision"].version if settings.cleanvision else None
     wanted["decode"] = [DECODE_VERSION, settings.max_bytes, settings.max_pixels]
-    wanted["nsfw"] = settings.nsfw and [settings.nsfw, SIGNAL_VERSIONS["nsfw"]]
-    wanted["clip"] = settings.clip and [clip_name(settings), SIGNAL_VERSIONS["clip"]]
+    wanted["nsfw"] = settings.nsfw and [settings.nsfw, SIGNALS["nsfw"].version]
+    wanted["clip"] = settings.clip and [clip_name(settings), SIGNALS["clip"].version]
     return wanted
 
 
@@ -74,25 +73,30 @@ class Models:
             raise UserError(str(error)) from error
         return cls(clip_model(settings), nsfw, settings.batch_size)
 
-    def complete(self, measured: Iterable[Measured]) -> Iterator[dict[str, Any]]:
+    @property
+    def clip_width(self) -> int | None:
+        """Width of an embedding; None if CLIP is off."""
+        return self.clip.width if self.clip else None
+
+    def complete(self, measured: Iterable[MeasuredImage]) -> Iterator[dict[str, Any]]:
         """Rows in order, with ``clip_embedding`` and ``nsfw`` filled in; holds one batch at a time."""
-        held: list[Measured] = []
+        held: list[MeasuredImage] = []
         ready = 0
-        for one in measured:
-            held.append(one)
-            ready += one.clip is not None or one.nsfw is not None
+        for image in measured:
+            held.append(image)
+            ready += image.clip is not None or image.nsfw is not None
             if ready == self.batch_size:
                 yield from self._batch(held)
                 held, ready = [], 0
         yield from self._batch(held)
 
-    def _batch(self, held: list[Measured]) -> Iterator[dict[str, Any]]:
-        rows = [one.row for one in held]
-        if self.clip is not None and (at := [number for number, one in enumerate(held) if one.clip is not None]):
+    def _batch(self, held: list[MeasuredImage]) -> Iterator[dict[str, Any]]:
+        rows = [image.row for image in held]
+        if self.clip is not None and (at := [number for number, image in enumerate(held) if image.clip is not None]):
             embedded = self.clip.embed_images(np.stack([held[number].clip for number in at]))  # type: ignore[misc]
             for number, embedding in zip(at, embedded, strict=True):
                 rows[number]["clip_embedding"] = embedding
-        if self.nsfw is not None and (at := [number for number, one in enumerate(held) if one.nsfw is not None]):
+        if self.nsfw is not None and (at := [number for number, image in enumerate(held) if image.nsfw is not None]):
             scores = nsfw_scores(self.nsfw, np.stack([held[number].nsfw for number in at]))  # type: ignore[misc]
             for number, score in zip(at, scores, strict=True):
                 rows[number]["nsfw"] = float(score)

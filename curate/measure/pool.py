@@ -19,7 +19,7 @@ from winnow.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_AHEAD = 4
+_PREFETCH = 4
 _is_worker = False  # whether this process is one that a pool can lose
 
 
@@ -58,7 +58,7 @@ class LocalPool:
         batches: Iterable[list[Item]],
         crashed: Callable[[Item], Result],
     ) -> Iterator[list[Result]]:
-        """Results of each batch, in order; a few batches are worked on ahead.
+        """Results of each batch, in order; a few batches are prefetched.
 
         Args:
             function: picklable, one result for each item.
@@ -71,7 +71,7 @@ class LocalPool:
         waiting: collections.deque[tuple[list[Item], Future[list[Result]]]] = collections.deque()
         for batch in batches:
             waiting.append((batch, self._submit(function, batch)))
-            if len(waiting) >= _AHEAD * self._workers:
+            if len(waiting) >= _PREFETCH * self._workers:
                 yield self._first(waiting, function, crashed)
         while waiting:
             yield self._first(waiting, function, crashed)

@@ -16,7 +16,7 @@ from typing import Any
 from curate.measure.pool import Item, Result, become_worker
 from winnow.errors import UserError
 
-_AHEAD = 4
+_PREFETCH = 4
 _CONNECT_SECONDS = 10
 
 
@@ -35,7 +35,7 @@ class RayPool:
             import ray
         except ImportError as error:
             raise UserError("engine: ray needs Ray; install it with: pip install 'winnow-vlm[ray]'") from error
-        self._ray = ray
+        self._ray: Any = ray
         self._started = not ray.is_initialized()
         if self._started:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -52,7 +52,7 @@ class RayPool:
                 raise UserError(
                     f"Ray cannot be reached or started ({error}); check RAY_ADDRESS, or unset it to use this machine"
                 ) from error
-        self._cpus = int(ray.cluster_resources().get("CPU", 1))
+        self._cpus = int(self._ray.cluster_resources().get("CPU", 1))
         self._task: Any = ray.remote(max_retries=0)(_in_worker)
 
     def __enter__(self) -> RayPool:
@@ -70,11 +70,11 @@ class RayPool:
         batches: Iterable[list[Item]],
         crashed: Callable[[Item], Result],
     ) -> Iterator[list[Result]]:
-        """Results of each batch, in order; a few batches are worked on ahead. As ``LocalPool.map``."""
+        """Results of each batch, in order; a few batches are prefetched. As ``LocalPool.map``."""
         waiting: collections.deque[tuple[list[Item], Any]] = collections.deque()
         for batch in batches:
             waiting.append((batch, self._task.remote(function, batch)))
-            if len(waiting) >= _AHEAD * self._cpus:
+            if len(waiting) >= _PREFETCH * self._cpus:
                 yield self._first(waiting, function, crashed)
         while waiting:
             yield self._first(waiting, function, crashed)
@@ -89,7 +89,7 @@ class RayPool:
         found = self._result(future)
         if found is None:  # its worker died, or its machine: each item again, alone
             alone = [self._result(self._task.remote(function, [item])) for item in batch]
-            return [crashed(item) if one is None else one[0] for item, one in zip(batch, alone, strict=True)]
+            return [crashed(item) if result is None else result[0] for item, result in zip(batch, alone, strict=True)]
         return found
 
     def _result(self, future: Any) -> list[Any] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from curate.measure.pool import time_limit
 from curate.signals import measure_pixels
-from curate.signals.clip_input import ClipInput, clip_pixels
+from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 from winnow.files import sha256_bytes
 from winnow.images import ImageFacts, decode_whole, locate, wrong_extension
@@ -23,12 +23,12 @@ _SECONDS = 120  # for one image; the largest that the caps let in take some seco
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MeasurePlan:
     """What to do with each file.
 
     Attributes:
         root: the image root, resolved.
-        signals: keys of ``IMAGE_SIGNALS`` to compute.
+        signals: names of ``PIXEL_SIGNALS`` to compute.
         clip: what CLIP wants prepared, or None.
         nsfw: whether to prepare the NSFW scorer's input.
     """
@@ -43,7 +43,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PathRow:
-    """A path, looked at and hashed: one row of ``paths.parquet`` and what tells that the file has not changed."""
+    """A path, located and hashed: one row of ``paths.parquet``, with size and time to detect a changed file."""
 
     path: str
     image_key: str | None
@@ -54,7 +54,7 @@ class PathRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredImage:
     """One image's row and the small images that models want of it."""
 
     row: dict[str, Any]
@@ -62,12 +62,12 @@ class Measured:
     nsfw: NDArray[np.uint8] | None = None
 
 
-def identify(plan: Plan, paths: list[str]) -> list[PathRow]:
+def identify(plan: MeasurePlan, paths: list[str]) -> list[PathRow]:
     """Locate each path below the root and hash its bytes."""
     return [_identify(plan, path) for path in paths]
 
 
-def _identify(plan: Plan, path: str) -> PathRow:
+def _identify(plan: MeasurePlan, path: str) -> PathRow:
     found = locate(path, plan.root, max_bytes=plan.max_bytes)
     if found.file is None:
         return PathRow(path, None, found.error, found.detail, found.size, found.mtime_ns)
@@ -78,37 +78,37 @@ def _identify(plan: Plan, path: str) -> PathRow:
     return PathRow(path, sha256_bytes(data), None, None, found.size, found.mtime_ns)
 
 
-def measure(plan: Plan, files: list[PathRow]) -> list[Measured]:
+def measure(plan: MeasurePlan, files: list[PathRow]) -> list[MeasuredImage]:
     """One row for each identified file; decodes each once."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata; what matters is in the row
+        warnings.simplefilter("ignore")  # Pillow warns about damaged metadata; what matters is in the row
         return [_within_time(plan, file) for file in files]
 
 
-def _within_time(plan: Plan, file: PathRow) -> Measured:
+def _within_time(plan: MeasurePlan, file: PathRow) -> MeasuredImage:
     with time_limit(_SECONDS):
         return _measure(plan, file)
 
 
-def _measure(plan: Plan, file: PathRow) -> Measured:
+def _measure(plan: MeasurePlan, file: PathRow) -> MeasuredImage:
     row: dict[str, Any] = {"image_key": file.image_key, "path": file.path}
     try:
         data = Path(plan.root, file.path).read_bytes()
     except OSError as error:
-        return Measured({**row, "bytes": file.size, "error": "missing", "error_detail": error.strerror})
+        return MeasuredImage({**row, "bytes": file.size, "error": "missing", "error_detail": error.strerror})
     if sha256_bytes(data) != file.image_key:
         changed = "the file changed while it was measured; run again"
-        return Measured({**row, "bytes": file.size, "error": "missing", "error_detail": changed})
+        return MeasuredImage({**row, "bytes": file.size, "error": "missing", "error_detail": changed})
     decoded = decode_whole(data, max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
     image, facts = decoded.image, decoded.facts
     row.update({name: getattr(facts, name) for name in _FACTS})
     if image is None:
-        return Measured(row)
+        return MeasuredImage(row)
     misnamed = wrong_extension(file.path, facts.format or "")
     if misnamed:
         row.update(error="wrong_extension", error_detail=misnamed)
     row.update(measure_pixels(image, plan.signals, decoded.original))
-    return Measured(
+    return MeasuredImage(
         row,
         clip_pixels(image, plan.clip) if plan.clip else None,
         nsfw_pixels(image) if plan.nsfw else None,
@@ -120,9 +120,9 @@ def crashed_path(path: str) -> PathRow:
     return PathRow(path, None, "not_an_image", CRASH)
 
 
-def crashed_file(file: PathRow) -> Measured:
+def crashed_file(file: PathRow) -> MeasuredImage:
     """The row of a file whose decoding killed the process."""
-    return Measured(
+    return MeasuredImage(
         {
             "image_key": file.image_key,
             "path": file.path,

@@ -1,15 +1,15 @@
-"""The ``signals`` folder: parts that are appended, the table of paths, and the journal of a run under way.
+"""The ``signals`` folder: parts that are appended, the table of paths, and the journal of an unfinished run.
 
 ``part-<n>.parquet``: one row per unique image. ``paths.parquet``: one row per path, written when a run
-ends; its metadata says which part comes next. ``journal/<n>.parquet``: the paths of block n of a run that
-has not ended; block n is done when this file is there. ``.cache/``: what only makes the next run faster.
+ends; its metadata holds the number of the next part. ``journal/<n>.parquet``: the paths of block n of an
+unfinished run; block n is done when this file exists. ``.cache/``: what only makes the next run faster.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.measure.row import PathRow
-from curate.signals import cleanvision
-from curate.signals.luminance import PERCENTILES
-from curate.signals.thumbnail import SIDE
+from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
-from winnow.files import atomic_path, sha256_file
+from winnow.files import sha256_file
+from winnow.tables import ROWS_A_GROUP, write_parquet
 
 PATHS, CACHE, JOURNAL = "paths.parquet", ".cache", "journal"
 _META = b"winnow"
-_ROW_GROUP = 65_536
 _PATH_SCHEMA = pa.schema(
     [("path", pa.string()), ("image_key", pa.string()), ("error", pa.string()), ("error_detail", pa.string())]
 )
@@ -36,10 +34,6 @@ _STAT_FIELDS = [("size", pa.int64()), ("mtime_ns", pa.int64())]
 def image_schema(clip_width: int | None, signals: dict[str, Any]) -> pa.Schema:
     """Columns of a part; ``signals`` (name → version) is kept in its metadata."""
     embedding = pa.list_(pa.float16()) if clip_width is None else pa.list_(pa.float16(), clip_width)
-    doubles = [
-        "sharpness", "sharpness_coarse", *(f"luminance_p{percent}" for percent in PERCENTILES), "luminance_mean",
-        "contrast", "entropy", "aspect_ratio", "flat", *cleanvision.COLUMNS,
-    ]  # fmt: skip
     return pa.schema(
         [
             ("image_key", pa.string()),
@@ -53,12 +47,9 @@ def image_schema(clip_width: int | None, signals: dict[str, Any]) -> pa.Schema:
             ("exif_orientation", pa.int32()),
             ("error", pa.string()),
             ("error_detail", pa.string()),
-            ("phash", pa.uint64()),
-            ("dhash", pa.uint64()),
-            ("thumbnail", pa.binary(SIDE * SIDE * 3)),
-            *((name, pa.float64()) for name in doubles),
+            *(column for name in PIXEL_SIGNALS for column in SIGNALS[name].fields()),
             ("clip_embedding", embedding),
-            ("nsfw", pa.float64()),
+            *SIGNALS["nsfw"].fields(),
         ],
         metadata={_META: json.dumps(signals, sort_keys=True)},
     )
@@ -72,7 +63,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
+            raise UserError(f"{folder}: cannot be created ({error.strerror})") from error
         for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
             leftover.unlink()
         self.first_block = self._metadata(folder / PATHS).get("next_part", 0)
@@ -95,24 +86,24 @@ class Store:
 
     def write_part(self, path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
         """Write or replace a part."""
-        _write(path, [pa.Table.from_pylist(list(rows), schema)], schema)
+        write_parquet(path, [pa.Table.from_pylist(list(rows), schema)], schema)
 
     def write_block(self, rows: Sequence[dict[str, Any]], schema: pa.Schema, paths: Sequence[PathRow]) -> None:
         """Append one block: the rows of its new images, if any, then its paths, which makes it final."""
         if rows:
             self.write_part(self.folder / f"part-{self.next_block:05d}.parquet", rows, schema)
         journal = pa.schema([*_PATH_SCHEMA, *_STAT_FIELDS])
-        columns = _columns([asdict(path) for path in paths], journal)
-        _write(self.folder / JOURNAL / f"{self.next_block:05d}.parquet", [columns], journal)
+        columns = pa.Table.from_pylist([asdict(path) for path in paths], journal)
+        write_parquet(self.folder / JOURNAL / f"{self.next_block:05d}.parquet", [columns], journal)
         self.next_block += 1
 
-    def known_paths(self) -> Iterator[pa.Table]:
+    def measured_paths(self) -> Iterator[pa.Table]:
         """Tables of path rows with ``size`` and ``mtime_ns`` (null where forgotten), oldest first."""
         stat = self._stat()
         if (self.folder / PATHS).is_file():
             with pq.ParquetFile(self.folder / PATHS) as table:
                 start = 0
-                for batch in table.iter_batches(batch_size=_ROW_GROUP):
+                for batch in table.iter_batches(batch_size=ROWS_A_GROUP):
                     rows = pa.Table.from_batches([batch])
                     for name, kind in _STAT_FIELDS:
                         times = stat[name].slice(start, len(rows)) if stat is not None else pa.nulls(len(rows), kind)
@@ -126,7 +117,7 @@ class Store:
         """Merge the journal into ``paths.parquet``.
 
         Args:
-            superseded: bool array over the rows of ``known_paths``: those that a later row replaces.
+            superseded: bool array over the rows of ``measured_paths``: those that a later row replaces.
         """
         if self.next_block == self.first_block and (self.folder / PATHS).is_file():
             return
@@ -138,15 +129,15 @@ class Store:
 
         def kept() -> Iterator[pa.Table]:
             start = 0
-            for rows in self.known_paths():
+            for rows in self.measured_paths():
                 alive = rows.filter(pa.array(~superseded[start : start + len(rows)]))
                 start += len(rows)
                 stats.append(alive.select(stat_schema.names).cast(stat_schema))
                 yield alive.select(_PATH_SCHEMA.names).cast(schema)
 
-        _write(self.folder / PATHS, _rechunked(kept(), schema), schema)
+        write_parquet(self.folder / PATHS, kept(), schema)
         of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS)})}
-        _write(stat_file, [pa.concat_tables(stats).combine_chunks()], stat_schema.with_metadata(of))
+        write_parquet(stat_file, stats, stat_schema.with_metadata(of))
         shutil.rmtree(self.folder / JOURNAL, ignore_errors=True)
         self.first_block = self.next_block
 
@@ -168,30 +159,6 @@ class Store:
             kept = (pq.read_schema(path).metadata or {}).get(_META, b"{}")
         except (pa.ArrowException, OSError) as error:
             raise UserError(
-                f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure anew"
+                f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure again"
             ) from error
         return dict(json.loads(kept))
-
-
-def _rechunked(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The same rows in tables of one size, so that the file's bytes do not tell how the run went."""
-    held = schema.empty_table()
-    for table in tables:
-        held = pa.concat_tables([held, table])
-        while len(held) >= _ROW_GROUP:
-            yield held.slice(0, _ROW_GROUP).combine_chunks()
-            held = held.slice(_ROW_GROUP)
-    yield held.combine_chunks()
-
-
-def _columns(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema)
-
-
-def _write(path: Path, tables: Any, schema: pa.Schema) -> None:
-    try:
-        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error

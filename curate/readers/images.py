@@ -1,6 +1,6 @@
-"""Images that are no files yet become files, once, named by their content, below the curated folder.
+"""Writes embedded and downloaded images to a content-addressed store below the curated folder.
 
-Images that a dataset carries as bytes or base64 text, named by their content.
+Embedded images are bytes or base64 text in a row; like downloaded ones they are named by their content.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
+from curate.workspace import UNFINISHED_IMAGES
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
 from winnow.images import is_url, unavailable
 from winnow.records import BadRow, Sample
 
-UNFINISHED = "images/.unfinished"
-_IN_FLIGHT = 1024  # rows that may wait for their images; rows leave in the order they came
+_IN_FLIGHT = 1024  # rows that may wait for their images; they leave in the order they came
 
 
 class Fetcher(Protocol):
@@ -37,8 +37,8 @@ class Fetcher(Protocol):
 class ImageStore:
     """Files ``images/ab/<sha256><suffix>`` below a folder.
 
-    A file is there whole or not at all, also after ``kill -9``. It is not synced one by one, which would cost
-    more than all the rest; after a power cut a file of the wrong length is written again.
+    A file is there whole or not at all, also after ``kill -9``. Files are not synced one by one, which would cost
+    more than all the rest; after a power cut, a file of the wrong length is written again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +46,7 @@ class ImageStore:
         self._made: set[str] = set()
 
     def put(self, path: str, data: bytes) -> None:
-        """Write ``data`` to ``path``, which ``embedded.content_path`` made of it.
+        """Write ``data`` to ``path``, which ``content_path`` made of it.
 
         Raises:
             UserError: the folder cannot be written, or the disk is full.
@@ -69,29 +69,29 @@ class ImageStore:
             raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
 
     def unfinished(self, name: str) -> Path:
-        """Where a file stands until it is whole: in one folder, so that what a killed run left is found at once.
+        """Where a file is until it is whole: in one folder, so that what a killed run left is found at once.
 
         Raises:
-            UserError: the folder cannot be made.
+            UserError: the folder cannot be created.
         """
-        folder = self.folder / UNFINISHED
-        if UNFINISHED not in self._made:
+        folder = self.folder / UNFINISHED_IMAGES
+        if UNFINISHED_IMAGES not in self._made:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
-            self._made.add(UNFINISHED)
+            self._made.add(UNFINISHED_IMAGES)
         return folder / f".{name}.{os.getpid()}.tmp"
 
 
-def materialised(
+def store_images(
     rows: Iterable[Sample | BadRow], store: ImageStore, *, max_bytes: int, fetcher: Fetcher | None = None
 ) -> Iterator[Sample | BadRow]:
     """The rows, in order, with every embedded image in the store and every URL fetched.
 
     Args:
         max_bytes: larger images are not stored; their class is ``too_large_bytes``.
-        fetcher: None leaves URLs as they are, which is the class ``remote_off``.
+        fetcher: None leaves URLs as they are; their class is ``remote_off``.
 
     Raises:
         UserError: the store cannot be written.
@@ -104,7 +104,7 @@ def materialised(
             if fetcher is not None:
                 futures = {path: fetcher.submit(path) for path in row.image if is_url(path)}
         waiting.append((row, futures))
-        while waiting and (len(waiting) > _IN_FLIGHT or all(one.done() for one in waiting[0][1].values())):
+        while waiting and (len(waiting) > _IN_FLIGHT or all(future.done() for future in waiting[0][1].values())):
             yield _fetched(*waiting.popleft())
     while waiting:
         yield _fetched(*waiting.popleft())
@@ -118,7 +118,7 @@ def _stored(sample: Sample, store: ImageStore, max_bytes: int) -> Sample:
         else:
             store.put(path, data)
     image = tuple(names.get(path, path) for path in sample.image)
-    # The keys stay, to tell images of the store from files of the dataset; the bytes need not.
+    # The keys stay, to distinguish images of the store from files of the dataset; the bytes are not needed.
     return dataclasses.replace(sample, image=image, embedded=dict.fromkeys(sample.embedded, b""))
 
 
@@ -163,7 +163,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def suffix_of(data: bytes) -> str:
-    """The file suffix of an image by its first bytes, e.g. ``.jpg``; '' if it is none that is known."""
+    """The file suffix of an image by its first bytes, e.g. ``.jpg``; '' if unknown."""
     for start, suffix in _STARTS.items():
         if data.startswith(start):
             return suffix
@@ -222,7 +222,7 @@ def embed(data: bytes | str, where: str) -> tuple[str, dict[str, bytes]]:
 def with_embedded(sample: Sample, location: str, position: int) -> Sample:
     """Row ``position`` of a source, with data URIs and base64 texts of its image field moved to ``embedded``.
 
-    ``sample.to_original`` still gives the field as it was.
+    ``winnow.records.to_original`` still gives the field as it was.
     """
     if not any(is_encoded(path) for path in sample.image):
         return sample

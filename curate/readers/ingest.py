@@ -1,8 +1,7 @@
-"""Sources in, one table of rows out: input order, unique ids, images as files below one common root.
+"""The first step of a curation: the rows of all sources in one table, their images as files below a common root.
 
-Images of several sources as files below one folder, every path relative to it.
-
-The first step of a curation: rows of all sources in one table, their images as files.
+Rows keep the order of the input and have unique ids. Image paths are relative to the narrowest folder that holds the
+images of all sources.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from typing import Any
 import pyarrow as pa
 
 from curate.readers import OpenedSource, open_source
-from curate.readers.images import Fetcher, ImageStore, materialised
+from curate.readers.images import Fetcher, ImageStore, store_images
 from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.images import is_url, unavailable_class
 from winnow.progress import track
 from winnow.records import BadRow, Sample, full_id, to_record
 from winnow.run import Stages
-from winnow.seen import SeenTexts
 from winnow.tables import write_parquet
 
 _ROWS_TRIED = 50
@@ -37,14 +36,14 @@ Opened = Sequence[tuple[SourceSettings, OpenedSource]]
 
 
 class AnotherFolderError(Exception):
-    """A row has an image in a folder that the common root was not made for."""
+    """A row has an image in a folder that the common root was not chosen for."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
 
 def first_folders(sources: Opened, store: ImageStore, fetcher: Fetcher | None) -> frozenset[str]:
-    """Folders that the images of each source's first rows lie in."""
+    """Folders of the images of each source's first rows."""
     found: set[str] = set()
     for _, source in sources:
         own, stored = absolute(source.image_root), absolute(store.folder)
@@ -56,7 +55,7 @@ def first_folders(sources: Opened, store: ImageStore, fetcher: Fetcher | None) -
 
 
 def _folder_of(path: str, sample: Sample, own: str, stored: str) -> str | None:
-    """What ``path`` is relative to; None for images that are no files."""
+    """The folder that ``path`` is relative to; None for an image that could not be had."""
     if unavailable_class(path) is not None:
         return None
     return stored if path in sample.embedded else own
@@ -68,23 +67,23 @@ def common(folders: Iterable[str]) -> Path:
 
 
 def absolute(folder: Path) -> str:
-    """A folder as it is compared here."""
+    """An absolute path, by which folders are compared here."""
     return str(folder.absolute())
 
 
-def placed_rows(
+def rebased_rows(
     sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
 ) -> Iterator[tuple[SourceSettings, Sample | BadRow]]:
     """Rows of all sources, images as files, their paths below ``root``.
 
     Raises:
-        AnotherFolderError: an image lies in none of ``folders``, for which ``root`` was made.
+        AnotherFolderError: an image is in none of ``folders``, for which ``root`` was chosen.
     """
     stored = absolute(store.folder)
     for settings, source in sources:
         own = absolute(source.image_root)
         prefixes = {folder: os.path.relpath(folder, root) for folder in (own, stored)}
-        for row in materialised(source.rows(), store, max_bytes=max_bytes, fetcher=fetcher):
+        for row in store_images(source.rows(), store, max_bytes=max_bytes, fetcher=fetcher):
             if isinstance(row, BadRow):
                 yield settings, row
                 continue
@@ -96,9 +95,9 @@ def placed_rows(
 
 
 def _below(sample: Sample, prefixes: Sequence[str]) -> Sample:
-    """The sample with each image path below the common root; where they stood before is kept in ``meta.image_path``.
+    """The sample with image paths relative to the common root; ``meta.image_path`` keeps the dataset's own paths.
 
-    An image of the store was at no path before, so only files of the dataset are noted there.
+    An image of the store had no path before, so only rows with files of the dataset get it.
     """
     moved = tuple(_joined(path, prefix) for path, prefix in zip(sample.image, prefixes, strict=True))
     if moved == sample.image:
@@ -113,15 +112,13 @@ def _joined(path: str, prefix: str) -> str:
     if prefix == "." or path.startswith("/"):
         return path
     joined = os.path.normpath(f"{prefix}/{path}")
-    return joined if joined.startswith(f"{prefix}/") else path  # leaves its own root: preflight must see that
+    return joined if joined.startswith(f"{prefix}/") else path  # leaves its own root: the check for it comes later
 
 
 def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fetcher | None = None) -> OpenedSource:
-    """The source with the images that it carries, or that are fetched, as files below ``folder``.
+    """The source with its embedded and remote images as files below ``folder``; one of plain paths stays as it is.
 
-    A source of plain paths stays as it is.
-
-    For a set that is used whole, such as an evaluation set: its rows are held in memory, without the images.
+    Meant for evaluation sets: the rows, without their images, are held in memory.
 
     Raises:
         UserError: an image cannot be written.
@@ -132,7 +129,7 @@ def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fet
     while True:
         root = common(folders)
         try:
-            rows = tuple(row for _, row in placed_rows(sources, store, root, folders, max_bytes, fetcher))
+            rows = tuple(row for _, row in rebased_rows(sources, store, root, folders, max_bytes, fetcher))
         except AnotherFolderError as found:
             folders = folders | {found.folder}
         else:
@@ -165,7 +162,7 @@ def open_sources(settings: Sequence[SourceSettings]) -> Opened:
     Raises:
         UserError: a source does not exist or has no known layout.
     """
-    return tuple((one, open_source(one)) for one in settings)
+    return tuple((source, open_source(source)) for source in settings)
 
 
 def write_rows(
@@ -182,7 +179,7 @@ def write_rows(
     A row that cannot be read keeps its place, with an id made from its position and the reason in ``bad_row``.
 
     Args:
-        max_bytes: larger embedded images are classed, not stored.
+        max_bytes: larger embedded images are not stored; their class is ``too_large_bytes``.
         fetcher: fetches remote images; None leaves them where they are.
 
     Returns:
@@ -197,7 +194,7 @@ def write_rows(
         rows = _rows(sources, store, root, folders, max_bytes, fetcher)
         try:
             write_parquet(target, _batches(track(rows, label)), ROWS)
-        except AnotherFolderError as found:  # none of the first rows had an image there: read again
+        except AnotherFolderError as found:  # no first row had an image there: read again
             folders = folders | {found.folder}
         else:
             return root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
@@ -217,8 +214,8 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
 def _rows(
     sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
 ) -> Iterator[dict[str, Any]]:
-    seen = SeenTexts()
-    for position, (settings, row) in enumerate(placed_rows(sources, store, root, folders, max_bytes, fetcher)):
+    seen = HashIndex()
+    for position, (settings, row) in enumerate(rebased_rows(sources, store, root, folders, max_bytes, fetcher)):
         made = _bad_row(row, settings) if isinstance(row, BadRow) else row_of(row)
         first = seen.add(made["sample_id"], position)
         if first is not None:
@@ -264,9 +261,9 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
     }
 
 
-# Raise it when these modules make other rows from the same input.
+# Raise it when readers make other rows from the same input.
 VERSION = 3
-# What changes how images are fetched, but not which ones arrive.
+# Settings that change how images are fetched, but not which ones arrive.
 HOW_TO_FETCH = frozenset(
     {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}
 )
@@ -274,12 +271,12 @@ HOW_TO_FETCH = frozenset(
 
 def read_sources(
     sources: Sequence[SourceSettings], inputs: dict[str, str], settings: MeasureSettings,
-    remote: RemoteSettings | None, space: Workspace, stages: Stages, label: str = "",
+    remote: RemoteSettings | None, workspace: Workspace, stages: Stages, label: str = "",
 ) -> Path:  # fmt: skip
-    """Write the rows of one set to ``space.rows``, unless they are there and nothing has changed.
+    """Write the rows of one set to ``workspace.rows``, unless they are there and nothing has changed.
 
-    Images that sources carry or that are fetched become files below ``space.folder``. Ones that could not be had
-    for now leave the step undone: the next run tries them again.
+    Embedded and remote images become files below ``workspace.folder``. If some were unavailable for now, the step
+    stays undone and the next run tries them again.
 
     Returns:
         The folder that image paths are relative to.
@@ -292,13 +289,13 @@ def read_sources(
     key = [
         VERSION,
         [str(source.image_root) for _, source in opened],
-        [[one.model_dump(mode="json", exclude={"license"}), inputs[one.location]] for one in sources],
+        [[source.model_dump(mode="json", exclude={"license"}), inputs[source.location]] for source in sources],
         [settings.max_bytes, wanted and settings.max_pixels, wanted],
     ]
     counts: Counter[str] = Counter()
 
     def read() -> None:
-        store = ImageStore(space.folder)
+        store = ImageStore(workspace.folder)
         with contextlib.ExitStack() as stack:
             fetcher: Fetcher | None = None
             if remote is not None:
@@ -307,13 +304,13 @@ def read_sources(
                 images = RemoteImages(store, remote, settings, counts)
                 fetcher = stack.enter_context(images)
             title = f"{label}read{' and fetch' if remote else ''}"
-            root = write_rows(opened, space.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title)
+            root = write_rows(opened, workspace.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title)
         stages.set(f"{label}root", str(root))
         stages.set(f"{label}unfetched", counts["remote_unavailable"])
 
-    stages.run_if_stale(f"{label}read", key, [space.rows], read)
+    stages.run_if_stale(f"{label}read", key, [workspace.rows], read)
     if counts:
-        _say(counts, label)
+        _report(counts, label)
     if counts["remote_unavailable"]:
         stages.set(f"{label}read", None)
     return Path(stages.get(f"{label}root"))
@@ -324,7 +321,7 @@ def all_fetched(stages: Stages, labels: Sequence[str]) -> bool:
     return not any(stages.get(f"{label}unfetched") for label in labels)
 
 
-def _say(counts: Counter[str], label: str) -> None:
+def _report(counts: Counter[str], label: str) -> None:
     failed: dict[str, Any] = {kind: count for kind, count in counts.items() if kind.startswith("remote_")}
     text = f"{label}images: {counts['fetched']:,} fetched, {counts['known']:,} known"
     if failed:

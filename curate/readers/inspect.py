@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers import OpenedSource, open_source, other_files
-from curate.readers.base import as_object
+from curate.readers.fields import as_object
 from curate.readers.json import document_head
 from curate.recipe import MeasureSettings, SourceSettings
 from curate.signals import text
+from winnow.hash_index import HashIndex, digest64
 from winnow.images import CLASSES, decode, locate, wrong_extension
 from winnow.progress import track
 from winnow.records import BadRow, Sample
-from winnow.seen import SeenTexts, digest64
 
 _ROWS_SHOWN, _EXAMPLES, _BAD_CLASSES = 3, 3, 20
 _SPECIFIC = re.compile(r"\d[\d.,]*|'[^']*'|\"[^\"]*\"|/\S+")
@@ -33,7 +33,7 @@ _ROW_FAULTS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One class of what is wrong.
+    """One class of problems.
 
     Attributes:
         name: ``bad row``, a fault of rows, or a preflight class.
@@ -50,19 +50,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """The result of inspecting a location.
 
     Attributes:
         also_read: files beside the location, such as VQA's annotations.
-        license: what the file itself says of it, '' for most.
+        license: as the file itself states it, '' for most.
         rows, bad_rows: readable and unreadable rows.
         unanswered: rows without any answer; legal, as in test splits.
         text_only, several_images: rows without an image, rows with more than one.
         votes: fewest and most references of a row.
         images: distinct image paths.
         splits, question_types: name → number of rows.
-        images_checked: how many images were decoded (the same ones every time).
-        row_problems, image_problems: what is wrong, the most frequent first.
+        images_checked: how many images were decoded (the same every time).
+        row_problems, image_problems: the most frequent first.
         examples: the first rows.
     """
 
@@ -98,7 +98,7 @@ class _Problems:
         self._found[key or name] = (count + 1, meaning, examples)
 
     def add_bad_row(self, row: BadRow) -> None:
-        """Bad rows are of one class if their reasons differ in numbers and names only."""
+        """Bad rows are of one class if their reasons differ only in numbers and names."""
         key = f"bad row {_SPECIFIC.sub('…', row.reason)}"
         if key not in self._found and sum(known.startswith("bad row") for known in self._found) >= _BAD_CLASSES:
             key = "bad row"
@@ -120,14 +120,14 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
         check_images: how many distinct images to decode, chosen by digest of their path.
 
     Raises:
-        UserError: nothing there, no known layout, or a broken file.
+        UserError: nothing is there, no layout fits, or a file is broken.
     """
     source = open_source(settings)
     problems = _Problems()
     examples: list[Sample] = []
     counts, splits, kinds = Counter[str](), Counter[str](), Counter[str]()
     fewest, most = 1 << 62, 0
-    ids, images = SeenTexts(), SeenTexts()
+    ids, images = HashIndex(), HashIndex()
     chosen: list[tuple[int, str, bytes | None]] = []  # a heap of the smallest digests, negated
     for row in track(source.rows(), f"read {settings.location}"):
         if isinstance(row, BadRow):
@@ -163,8 +163,8 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
 def _license(location: str) -> str:
     """Name and address in the ``license`` of a document, as VQA's files have it."""
     head = document_head(Path(location)) if Path(location).is_file() else {}
-    said = as_object(head.get("license"))
-    return ", ".join(str(said[key]) for key in ("name", "url") if key in said)
+    found = as_object(head.get("license"))
+    return ", ".join(str(found[key]) for key in ("name", "url") if key in found)
 
 
 def _is_unanswered(sample: Sample) -> bool:

@@ -1,6 +1,10 @@
-"""JSON and JSONL files as a stream of values; memory does not grow with the file.
+"""JSON and JSONL files as a stream of raw rows; memory does not grow with the file.
 
-A window of decoded text that moves over a JSON file.
+A window of decoded text moves over the file and the standard library's parser takes one row at a time. The library
+ijson was measured in its place and not taken: it changes half surrogate pairs to ``?`` without a word, refuses a whole
+file because of one integer above 64 bits, has no byte offsets (which joining two files needs), and its memory grows
+with the square of the nesting depth (3.8 GB for 40 kB of brackets). It is 1.8 times slower on VQA and GQA annotations
+and 1.4 times faster on long texts.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from winnow.records import SURROGATE, BadRow, json_lines, parse_json
 CHUNK = 1 << 20
 _MAX_VALUE = 64 << 20
 _BLANKS = re.compile(r"[ \t\r\n]*")
-_UNFINISHED = "e+0"  # what may lie behind a number that goes on in the next chunk
+_UNFINISHED = "e+0"  # the longest rest of a number that may follow in the next chunk
 _CLOSING = {"[": "]", "{": "}"}
 _DECODER = json.JSONDecoder()
 
@@ -29,7 +33,7 @@ _DECODER = json.JSONDecoder()
 class JsonText:
     """Steps over arrays and objects and parses what they hold, one entry at a time.
 
-    Every method may raise ValueError: no JSON, not UTF-8, too deep, or one value above 64 MiB.
+    Every method may raise ValueError: not JSON, not UTF-8, nested too deeply, or a value above 64 MiB.
 
     Attributes:
         buffer: the window.
@@ -161,8 +165,8 @@ _HEAD_MEMBERS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """One JSON value and where it stood.
+class RawRow:
+    """One value of a file and where it was found.
 
     Attributes:
         where: file:line, or file and row of an array or object, for people.
@@ -177,63 +181,75 @@ class Value:
     key: str = ""
     offset: int = -1
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The value, which must be an object.
 
-def iter_json(path: Path) -> Iterator[Value | BadRow]:
-    """Values of a JSON array or of a JSONL file, told apart by the first character.
+        Raises:
+            ValueError: it is something else.
+        """
+        if not isinstance(self.value, dict):
+            raise ValueError("not a JSON object")
+        return self.value
 
-    A bad line of a JSONL file costs that line. After a syntax error inside an array nothing tells
-    where the next element begins: the file is broken.
+
+def iter_json(path: Path) -> Iterator[RawRow | BadRow]:
+    """Values of a JSON array or of a JSONL file; the first character decides which it is.
+
+    A bad line of a JSONL file costs that line. After a syntax error inside an array, nothing shows
+    where the next element begins, so the file counts as broken.
 
     Raises:
-        UserError: the file is missing, or an array is broken (says at which byte).
+        UserError: the file is missing, or an array is broken (names the byte).
     """
-    return _entries(path, None) if _first_byte(path) == b"[" else _lines(path)
+    _check_is_file(path)
+    return _array_or_lines(path)
 
 
-def iter_document(path: Path, key: str | None = None) -> Iterator[Value | BadRow]:
+def iter_document(path: Path, key: str | None = None) -> Iterator[RawRow | BadRow]:
     """What one JSON object holds: the elements or members of ``document[key]``, or its own members.
 
     Raises:
-        UserError: no such file, no object, no such key, or broken (says at which byte).
+        UserError: no such file, not an object, no such key, or broken (names the byte).
     """
-    if _first_byte(path) != b"{":
-        raise UserError(f"{path}: is not one JSON object, so it cannot hold {key or 'members'!r}")
-    return _entries(path, key)
+    _check_is_file(path)
+    return _document(path, key)
 
 
 def read_at(path: Path, offset: int) -> Any:
-    """The value that begins at a byte of a file, as ``Value.offset`` gave it.
+    """The value that begins at a byte of a file, as ``RawRow.offset`` gave it.
 
     Raises:
-        UserError: no JSON stands there.
+        UserError: there is no JSON at that byte.
     """
     with path.open("rb") as handle:
         handle.seek(offset)
         text = JsonText(handle, first_chunk=1 << 14)
-        with _said_of(path, text):
+        with _naming_byte(path, text):
             return text.value()
 
 
 def document_head(path: Path) -> dict[str, Any]:
     """The beginning of a JSON object: its keys with scalars whole, of arrays the first element only.
 
-    Of objects the first 16 members. Stops after 64 keys or 64 MiB. Empty for what is no such
-    document (JSONL too) or broken right away.
+    Of objects it has the first 16 members. Stops after 64 keys or 64 MiB. Empty for other files (JSONL too) and
+    for one that is broken from the start.
 
     Raises:
         UserError: the file is missing.
     """
-    if _first_byte(path) != b"{":
-        return {}
+    _check_is_file(path)
     stat = path.stat()
     return dict(_head(path, stat.st_size, stat.st_mtime_ns))
 
 
 @lru_cache(maxsize=32)
 def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
-    """Cached by size and time, because recognising, placing images and reading all ask for it."""
+    """Cached by size and time, because recognising a layout, locating its images and reading it all need it."""
     found: dict[str, Any] = {}
     with path.open("rb") as handle:
+        if _first_character(handle) != b"{":
+            return {}
         text = JsonText(handle)
         try:
             for key in text.entries():
@@ -266,49 +282,68 @@ def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
             return found
 
 
-def _first_byte(path: Path) -> bytes:
+def _check_is_file(path: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+
+
+def _first_character(handle: IO[bytes]) -> bytes:
+    """The first byte that is not blank; the file is then read from its start again."""
+    start = handle.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
+    handle.seek(0)
+    return start[:1]
+
+
+def _array_or_lines(path: Path) -> Iterator[RawRow | BadRow]:
     with path.open("rb") as handle:
-        return handle.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        if _first_character(handle) == b"[":
+            yield from _entries(path, handle, None)
+            return
+    yield from _lines(path)
 
 
-def _lines(path: Path) -> Iterator[Value | BadRow]:
+def _document(path: Path, key: str | None) -> Iterator[RawRow | BadRow]:
+    with path.open("rb") as handle:
+        if _first_character(handle) != b"{":
+            raise UserError(f"{path}: is not one JSON object, so it cannot hold {key or 'members'!r}")
+        yield from _entries(path, handle, key)
+
+
+def _lines(path: Path) -> Iterator[RawRow | BadRow]:
     position = 0
     for number, line in json_lines(path):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            yield Value(parse_json(line), where, position)
+            yield RawRow(parse_json(line), where, position)
         except ValueError as error:
             yield BadRow(where, f"not JSON ({error})", position)
         position += 1
 
 
-def _entries(path: Path, key: str | None) -> Iterator[Value | BadRow]:
+def _entries(path: Path, handle: IO[bytes], key: str | None) -> Iterator[RawRow | BadRow]:
     """Elements or members of the document, or of what it holds under ``key``."""
-    with path.open("rb") as handle:
-        text = JsonText(handle)
-        with _said_of(path, text):
-            if key is not None:
-                for name in text.entries():
-                    if name == key:
-                        break
-                    text.skip()
-                else:
-                    raise UserError(f"{path}: has no {key!r}")
-                if text.peek() not in ("[", "{"):
-                    raise UserError(f"{path}: {key!r} holds neither a list nor an object")
-            for position, name in enumerate(text.entries()):
-                where = f"{path}: {f'{name!r}' if name else f'row {position + 1}'}"
-                offset = text.tell()
-                value = text.value()
-                suspicious = _SURROGATE.search(text.buffer, *text.last) or not name.isascii()
-                if suspicious and _has_half_pair([name, value]):
-                    yield BadRow(where, "holds half a surrogate pair, which is no text", position)
-                else:
-                    yield Value(value, where, position, name, offset)
+    text = JsonText(handle)
+    with _naming_byte(path, text):
+        if key is not None:
+            for name in text.entries():
+                if name == key:
+                    break
+                text.skip()
+            else:
+                raise UserError(f"{path}: has no {key!r}")
+            if text.peek() not in ("[", "{"):
+                raise UserError(f"{path}: {key!r} holds neither a list nor an object")
+        for position, name in enumerate(text.entries()):
+            where = f"{path}: {f'{name!r}' if name else f'row {position + 1}'}"
+            offset = text.tell()
+            value = text.value()
+            suspicious = _SURROGATE.search(text.buffer, *text.last) or not name.isascii()
+            if suspicious and _has_half_pair([name, value]):
+                yield BadRow(where, "holds half a surrogate pair, which is not text", position)
+            else:
+                yield RawRow(value, where, position, name, offset)
 
 
 def _has_half_pair(value: Any) -> bool:
@@ -320,7 +355,7 @@ def _has_half_pair(value: Any) -> bool:
 
 
 @contextmanager
-def _said_of(path: Path, text: JsonText) -> Iterator[None]:
+def _naming_byte(path: Path, text: JsonText) -> Iterator[None]:
     try:
         yield
     except ValueError as error:

@@ -1,186 +1,30 @@
 """``README.md`` of a curated folder: what went in, what came out, by which rules, with examples.
 
-It is a dataset card of the Hugging Face hub: the front matter names licence, size and files.
-
-The parts of a dataset card that are tables of numbers.
-
-Text of a dataset as text: nothing in it may become Markdown, HTML or a second cell.
-
-A few rows for each rule, with small images that go along with the card.
-
-Licences of sources, as a Hugging Face dataset card names them.
+It is a dataset card of the Hugging Face hub: the front matter names licence, size and files. Text of the dataset is
+written as text: nothing in it becomes Markdown, HTML or a second cell.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import duckdb
 import yaml
 
+from curate.licenses import license_fields
 from curate.recipe import CurateRecipe
-from curate.report.results import LEDGER, SAMPLES, SAMPLES_TABLE
+from curate.report.examples import Examples, examples
 from curate.rules.decide import CheckedRule
 from curate.workspace import Workspace
-from winnow.files import atomic_path, write_text
-from winnow.images import locate
-from winnow.tables import database, literal, parquet
+from winnow.files import write_text
 from winnow.text import cell, share, table
 
-# The hub's identifiers that data is usually under; any other name goes to `license_name`.
-_HUB = {
-    "apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0",
-    "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0",
-    "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cdla-sharing-1.0",
-    "cdla-permissive-1.0", "cdla-permissive-2.0", "c-uda", "gpl-3.0", "odc-by", "odbl", "pddl", "unlicense", "unknown",
-}  # fmt: skip
-
-
-def license_fields(names: Sequence[str]) -> dict[str, Any]:
-    """``license`` and, for names that the hub does not know, ``license_name`` of a card's front matter."""
-    known = sorted({name.lower() for name in names if name.lower() in _HUB})
-    others = sorted({name for name in names if name.lower() not in _HUB})
-    if not names:
-        return {}
-    found = [*known, *(["other"] if others else [])]
-    fields: dict[str, Any] = {"license": found[0] if len(found) == 1 else found}
-    if others:
-        fields["license_name"] = ", ".join(others)
-    return fields
-
-
-FOLDER = "examples"
-_EACH = 4
-_SIDE, _SHOWN = 160, 80  # pixels of a thumbnail, and as shown
-_IMAGE = """
-    CASE WHEN coalesce(p.error, '') IN ('', 'wrong_extension', 'animated') THEN s.images[1] END AS image,
-    s.image_keys[1] AS image_key
-"""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Attributes:
-    text: the card's section.
-    files: thumbnails that it shows.
-    complete: no thumbnail is missing.
-    """
-
-    text: str
-    files: list[Path]
-    complete: bool
-
-
-def examples(
-    space: Workspace, recipe: CurateRecipe, rules: list[CheckedRule], root: Path, *, decode_images: bool
-) -> Examples:
-    """Rows of each rule that fired and some that are kept, the same ones for the same seed.
-
-    Args:
-        root: folder below which the images lie.
-        decode_images: make thumbnails; else those that are not there yet link to the image itself.
-    """
-    chosen = _chosen(space, recipe.seed, rules)
-    shown: dict[str, str] = {}
-    files: list[Path] = []
-    complete = True
-    for row in (row for rows in chosen.values() for row in rows):
-        if row["image"] is None or row["image_key"] is None or row["image_key"] in shown:
-            continue
-        thumbnail = space.folder / FOLDER / f"{row['image_key'][:24]}.jpg"
-        if thumbnail.is_file() or (decode_images and _made(thumbnail, row["image"], root, recipe)):
-            files.append(thumbnail)
-            shown[row["image_key"]] = f"{FOLDER}/{thumbnail.name}"
-        else:
-            complete = complete and decode_images
-            shown[row["image_key"]] = _beside(space, row["image"], root)
-    for stale in set((space.folder / FOLDER).glob("*.jpg")) - set(files):
-        stale.unlink()
-    parts = [_section(name, rows, shown) for name, rows in chosen.items() if rows]
-    return Examples("\n\n".join(["## Examples", *parts]) if parts else "", files, complete)
-
-
-def _chosen(space: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, list[dict[str, Any]]]:
-    source = f"{parquet([space.folder / SAMPLES_TABLE])} s LEFT JOIN {parquet([space.paths])} p ON p.path = s.images[1]"
-    order = f"ORDER BY md5({literal(str(seed))} || s.sample_id), s.sample_id LIMIT {_EACH}"
-    columns = f"s.sample_id, s.question, s.answer, {_IMAGE}"
-    found = {}
-    with database(space.work) as connection:
-        for rule in rules:
-            found[rule.name] = _rows(
-                connection,
-                f"""
-                SELECT {columns}, d.fired.values AS because, d.fired.kept_twin AS instead
-                FROM (SELECT position, unnest(rules) AS fired FROM {parquet([space.decisions])}) d
-                JOIN {source.replace(" s LEFT", " s USING (position) LEFT", 1)}
-                WHERE d.fired.rule = {literal(rule.name)} {order}
-                """,
-            )
-        kept = f"SELECT {columns}, NULL AS because, NULL AS instead FROM {source} WHERE s.decision = 'keep' {order}"
-        found["kept"] = _rows(connection, kept)
-    return found
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    done = connection.execute(query)
-    names = [column[0] for column in done.description or []]
-    return [dict(zip(names, row, strict=True)) for row in done.fetchall()]
-
-
-def _made(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool:
-    """Whether a small JPEG of the image could be made."""
-    from winnow import images
-
-    found = locate(image, str(root.resolve()), max_bytes=recipe.signals.max_bytes)
-    if found.file is None:
-        return False
-    caps = {"max_bytes": recipe.signals.max_bytes, "max_pixels": recipe.signals.max_pixels}
-    opened, _ = images.decode(Path(found.file).read_bytes(), **caps)
-    if opened is None:
-        return False
-    opened.thumbnail((_SIDE, _SIDE))
-    with atomic_path(thumbnail) as temporary:
-        opened.save(temporary, "JPEG", quality=80)
-    return True
-
-
-def _beside(space: Workspace, image: str, root: Path) -> str:
-    """A link to the image where it lies, '' where there is none."""
-    if locate(image, str(root.resolve()), max_bytes=1 << 62).file is None:
-        return ""
-    return quote(f"{os.path.relpath(root.absolute(), space.folder.absolute())}/{image}")
-
-
-def _section(name: str, rows: list[dict[str, Any]], shown: dict[str, str]) -> str:
-    because = name != "kept"
-    lines = []
-    for row in rows:
-        link = shown.get(row["image_key"] or "", "")
-        values = json.loads(row["because"] or "{}").items()
-        texts = [row["sample_id"], row["question"], row["answer"]]
-        if because:
-            texts += [", ".join(f"{key} {_number(value)}" for key, value in values), row["instead"]]
-        lines.append([f'<img src="{link}" width="{_SHOWN}">' if link else "–", *(cell(text or "") for text in texts)])
-    headings = ["image", "row", "question", "answer", *(["because", "instead"] if because else [])]
-    return f"### {name}\n\n{table(headings, lines)}"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-CARD = "README.md"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
 def write_card(
-    space: Workspace,
+    workspace: Workspace,
     recipe: CurateRecipe,
     recipe_name: str,
     rules: list[CheckedRule],
@@ -193,29 +37,29 @@ def write_card(
 
     Args:
         recipe_name: how to call the recipe in commands.
-        counts: of ``summary.count_rows``.
+        counts: of ``counts.count_rows``.
         root: folder below which the images lie.
         decode_examples: see ``examples.examples``.
     """
-    chosen = examples(space, recipe, rules, root, decode_images=decode_examples)
+    chosen = examples(workspace, recipe, rules, root, decode_images=decode_examples)
     parts = [
         _head(recipe, counts),
         funnel_section(counts),
         sources_section(recipe, counts),
         splits_section(recipe, counts),
         contamination_section(counts),
-        corrections_section(json.loads(space.corrections.read_text(encoding="utf-8"))),
+        corrections_section(json.loads(workspace.corrections.read_text(encoding="utf-8"))),
         rules_section(rules),
         chosen.text,
         _reproduce(recipe, recipe_name, root),
     ]
-    write_text(space.folder / CARD, "\n\n".join(part for part in parts if part) + "\n")
+    write_text(workspace.card, "\n\n".join(part for part in parts if part) + "\n")
     return chosen
 
 
 def front_matter(recipe: CurateRecipe, kept: int) -> dict[str, Any]:
     """The YAML that the hub reads."""
-    names = [one.license for one in recipe.sources if one.license]
+    names = [source.license for source in recipe.sources if source.license]
     files = (
         [{"split": split, "path": f"samples-{split}.jsonl"} for split in recipe.splits.shares] if recipe.splits else []
     )
@@ -224,7 +68,7 @@ def front_matter(recipe: CurateRecipe, kept: int) -> dict[str, Any]:
         **license_fields(names),
         "task_categories": ["visual-question-answering"],
         "size_categories": [next((name for limit, name in _SIZES if kept < limit), "n>10M")],
-        "configs": [{"config_name": "default", "data_files": files or [{"split": "train", "path": SAMPLES}]}],
+        "configs": [{"config_name": "default", "data_files": files or [{"split": "train", "path": "samples.jsonl"}]}],
     }
 
 
@@ -244,11 +88,11 @@ def _head(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
             "",
             "| file | content |",
             "|---|---|",
-            f"| `{SAMPLES}` | kept rows in input order, one JSON object a line |",
+            "| `samples.jsonl` | kept rows in input order, one JSON object a line |",
             *parts,
-            f"| `{SAMPLES_TABLE}` | every input row with its decision |",
+            "| `samples.parquet` | every input row with its decision |",
             "| `decisions.parquet` | every rule that fired on a row, with values and thresholds |",
-            f"| `{LEDGER}` | dropped and flagged rows, readable with less |",
+            "| `ledger.jsonl` | dropped and flagged rows, readable with less |",
             "| `signals/` | what was measured, by image and by row |",
             "| `manifest.json` | recipe, digests of inputs and outputs, versions, counts, timings |",
         ]
@@ -262,14 +106,14 @@ def _reproduce(recipe: CurateRecipe, recipe_name: str, root: Path) -> str:
     return f"""## Make it again
 
 `curate run {recipe_name}` (image paths are relative to `{root}`). `curate explain SAMPLE_ID --curated {recipe.folder}`
-says why a row has the fate it has.
+explains a decision.
 
 ```yaml
 {settings}```"""
 
 
-_FATES = {
-    "applied": "changed the row, or decided its fate",
+_STATUSES = {
+    "applied": "changed the row, or decided about it",
     "noted": "kept for evaluation, changes nothing here",
     "stale": "the row is not the one that the reviewer saw",
     "conflict": "two reviewers disagree; nothing was done",
@@ -299,8 +143,8 @@ rule before it had; `alone` those that no other rule fired on.
 def sources_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
     """Rows of each source, and where they came from under which licence."""
     columns = ("rows", "keep", "flag", "drop")
-    rows = [[cell(one["source"]), *(f"{one[name]:,}" for name in columns)] for one in counts["sources"]]
-    places = [[cell(one.location, code=True), cell(one.license or "not stated")] for one in recipe.sources]
+    rows = [[cell(source["source"]), *(f"{source[name]:,}" for name in columns)] for source in counts["sources"]]
+    places = [[cell(source.location, code=True), cell(source.license or "not stated")] for source in recipe.sources]
     return f"""## Sources
 
 {table(["source", "rows", "kept", "flagged", "dropped"], rows, numbers_from=1)}
@@ -314,9 +158,9 @@ def splits_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
         return ""
     named = list(recipe.splits.shares)
     rows = []
-    for one in counts["splits"]:
-        numbers = [f"{one['rows'].get(name, 0):,} ({one['rows'].get(name, 0) / one['total']:.1%})" for name in named]
-        rows.append([cell(one["source"]), *numbers])
+    for source in counts["splits"]:
+        in_split = [source["rows"].get(name, 0) for name in named]
+        rows.append([cell(source["source"]), *(f"{number:,} ({number / source['total']:.1%})" for number in in_split)])
     asked = ", ".join(f"{name} {share:g}" for name, share in recipe.splits.shares.items())
     return f"""## Splits
 
@@ -330,11 +174,11 @@ def contamination_section(counts: dict[str, Any]) -> str:
     if not counts["contamination"]:
         return ""
     rows = []
-    for one in counts["contamination"]:
-        same = one["images_by_bytes"]
-        images = (one["images"], same, one["images"] - same)
-        numbers = (*images, one["rows"], one["rows_with_same_question"], one["rows_dropped"])
-        rows.append([cell(one["benchmark"]), *(f"{number:,}" for number in numbers)])
+    for found in counts["contamination"]:
+        same = found["images_by_bytes"]
+        images = (found["images"], same, found["images"] - same)
+        numbers = (*images, found["rows"], found["rows_with_same_question"], found["rows_dropped"])
+        rows.append([cell(found["benchmark"]), *(f"{number:,}" for number in numbers)])
     headings = ["benchmark", "images", "byte for byte", "by look", "rows", "with the same question", "dropped"]
     return f"""## Contamination
 
@@ -344,17 +188,17 @@ What is also in an evaluation set; `contamination.parquet` lists it row by row.
 
 
 def corrections_section(report: dict[str, Any]) -> str:
-    """What became of the reviewers' lines; those that need a second look by id."""
+    """The status of the reviewers' lines; those that need attention by id."""
     if not report["counts"]:
         return ""
-    rows = [[fate, f"{number:,}", _FATES.get(fate, "")] for fate, number in report["counts"].items()]
-    listed = [f"{table(['fate', 'lines', 'meaning'], rows)}"]
-    for fate in ("conflict", "stale"):
-        ids = [one for one, found in report["lines"].items() if found == fate]
+    rows = [[status, f"{number:,}", _STATUSES.get(status, "")] for status, number in report["counts"].items()]
+    listed = [f"{table(['status', 'lines', 'meaning'], rows)}"]
+    for status in ("conflict", "stale"):
+        ids = [line for line, found in report["lines"].items() if found == status]
         if ids:
             more = f" and {len(ids) - _LISTED:,} more" if len(ids) > _LISTED else ""
-            listed.append(f"{fate.capitalize()}: {', '.join(cell(one) for one in ids[:_LISTED])}{more}.")
-    return "\n\n".join(["## Corrections", "Reviewers' lines; `corrections.json` has the fate of each.", *listed])
+            listed.append(f"{status.capitalize()}: {', '.join(cell(line) for line in ids[:_LISTED])}{more}.")
+    return "\n\n".join(["## Corrections", "Reviewers' lines; `corrections.json` has the status of each.", *listed])
 
 
 def rules_section(checked: list[CheckedRule]) -> str:

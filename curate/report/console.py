@@ -1,186 +1,39 @@
-"""What a curation did, in numbers: for the manifest, the card and the terminal.
-
-An explanation as a person reads it.
-
-An inspection for people; text of the data set is shown as text.
-
-`curate sources`: every layout with what it reads and an entry for a recipe.
-
-What ``curate export`` prints.
-
-``contamination.parquet`` and ``contamination.json``: what evaluation sets share with the data, and its fate.
-"""
+"""What the commands of ``curate`` print; text of a dataset is printed as text, never as markup."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from curate.duplicates.contamination import CONTAMINATION
-from curate.exports.export import Exported, export
-from curate.exports.rows import open_curated
-from curate.readers import SOURCES
+from curate.exports.export import Exported
+from curate.readers import LAYOUTS
 from curate.readers.inspect import Inspection
-from curate.recipe import ExportSettings
-from curate.report.results import ASSIGNED_SPLIT
-from curate.rules.decide import CheckedRule
-from curate.rules.explain import Explanation
-from curate.workspace import Workspace
-from winnow.files import write_json
+from curate.report.diff import CurationDiff, Example
+from curate.rules.columns import known_columns
+from curate.rules.explain import RowExplanation
+from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
-from winnow.tables import database, literal, parquet, query_batches, row_count, write_parquet
-
-REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])
-_COUNTED = {
-    "rows": "count(DISTINCT sample_id)",
-    "rows_with_same_question": "count(DISTINCT sample_id) FILTER (WHERE same_question)",
-    "rows_by_question_alone": "count(DISTINCT sample_id) FILTER (WHERE match = 'question')",
-    "rows_dropped": "count(DISTINCT sample_id) FILTER (WHERE dropped)",
-    "images": "count(DISTINCT image_key)",
-    "images_by_bytes": "count(DISTINCT image_key) FILTER (WHERE match = 'bytes')",
-}
-
-
-def write_report(space: Workspace) -> list[Path]:
-    """Join what was found with the decisions; returns the files, none where no evaluation set was given.
-
-    ``contamination.parquet`` has one row for each training row, benchmark and image: how they match (``bytes``,
-    ``look``, ``question``), distances of the thumbnails (0-255) and of the hashes (bits of 64), the evaluation
-    row, whether it asks the same, and whether and by which rule the training row was dropped.
-    ``contamination.json`` counts them per benchmark.
-    """
-    found = [space.contamination, space.contamination_report]
-    if not space.contamination_rows.is_file():
-        for path in found:
-            path.unlink(missing_ok=True)
-        return []
-    with database(space.work) as connection:
-        joined = f"""
-            SELECT c.* EXCLUDE (file_row_number), d.decision = 'drop' AS dropped, d.reason
-            FROM read_parquet({literal(str(space.contamination_rows))}, file_row_number = true) c
-            JOIN {parquet([space.decisions])} d ON d.sample_id = c.sample_id ORDER BY c.file_row_number
-        """
-        batches = query_batches(connection, joined)
-        write_parquet(space.contamination, batches, REPORT)
-        write_json(space.contamination_report, {"benchmarks": _benchmarks(connection, space)})
-    return found
-
-
-def read_report(space: Workspace) -> list[dict[str, Any]]:
-    """The counts of each benchmark, in the recipe's order."""
-    if not space.contamination_report.is_file():
-        return []
-    made: list[dict[str, Any]] = json.loads(space.contamination_report.read_text(encoding="utf-8"))["benchmarks"]
-    return made
-
-
-def _benchmarks(connection: duckdb.DuckDBPyConnection, space: Workspace) -> list[dict[str, Any]]:
-    table = parquet([space.contamination])
-    columns = ", ".join(f"{sql} AS {name}" for name, sql in _COUNTED.items())
-    made = []
-    for counts in json.loads(space.contamination_counts.read_text(encoding="utf-8")):
-        name = [counts["benchmark"]]
-        values = connection.execute(f"SELECT {columns} FROM {table} WHERE benchmark = ?", name).fetchall()[0]
-        images = f"(SELECT DISTINCT image_key, hamming, distance FROM {table} WHERE benchmark = ? AND match = 'look')"
-        hamming = connection.execute(f"SELECT hamming, count(*) FROM {images} GROUP BY 1 ORDER BY 1", name).fetchall()
-        distance = connection.execute(
-            f"SELECT ceil(distance)::INTEGER, count(*) FROM {images} GROUP BY 1 ORDER BY 1", name
-        ).fetchall()
-        made.append(
-            {
-                **counts,
-                **dict(zip(_COUNTED, values, strict=True)),
-                "look_images_by_hamming": {str(bits): count for bits, count in hamming},
-                "look_images_by_distance_up_to": {str(apart): count for apart, count in distance},
-            }
-        )
-    return made
-
+from winnow.text import share
 
 _BAR = 24
-_COLOURS = {"drop": "red", "flag": "yellow"}
+_STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
 
 
-def count_rows(space: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
-    """Rows by decision, by rule and by source, as the manifest holds them.
-
-    ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
-    the funnel) and ``alone`` (rows on which no other rule fired).
-    """
-    decided = parquet([space.decisions])
-    with database(space.work) as connection:
-        fates = dict(connection.execute(f"SELECT decision, count(*) FROM {decided} GROUP BY 1").fetchall())
-        reasons = dict(connection.execute(f"SELECT reason, count(*) FROM {decided} GROUP BY 1").fetchall())
-        fired = {
-            name: (count, alone)
-            for name, count, alone in connection.execute(f"""
-                SELECT fired.rule, count(*), count(*) FILTER (WHERE alone)
-                FROM (SELECT unnest(rules) AS fired, len(rules) = 1 AS alone FROM {decided}) GROUP BY 1
-            """).fetchall()
-        }
-        sources = connection.execute(f"""
-            SELECT s.source, count(*), count(*) FILTER (WHERE d.decision = 'keep'),
-                   count(*) FILTER (WHERE d.decision = 'flag'), count(*) FILTER (WHERE d.decision = 'drop')
-            FROM {parquet([space.samples])} s JOIN {decided} d USING (position) GROUP BY 1 ORDER BY min(s.position)
-        """).fetchall()
-    actions = {rule.name: rule.action for rule in rules}
-    if "correction" in fired:
-        actions["correction"] = "drop"
-    corrections = json.loads(space.corrections.read_text(encoding="utf-8"))["counts"]
-    return {
-        "rows": sum(fates.values()),
-        "keep": fates.get("keep", 0),
-        "flag": fates.get("flag", 0),
-        "drop": fates.get("drop", 0),
-        "paths": row_count(space.paths),
-        "images": sum(row_count(part) for part in space.image_parts()),
-        "rules": [
-            {
-                "rule": name,
-                "action": action,
-                "fired": fired.get(name, (0, 0))[0],
-                "reason": reasons.get(name, 0),
-                "alone": fired.get(name, (0, 0))[1],
-            }
-            for name, action in actions.items()
-        ],
-        "sources": [
-            {"source": name, "rows": rows, "keep": keep, "flag": flag, "drop": drop}
-            for name, rows, keep, flag, drop in sources
-        ],
-        "splits": _splits(space),
-        "contamination": read_report(space),
-        "corrections": corrections,
-    }
+def _table(*headings: str, numbers: str = "", title: str | None = None) -> Table:
+    """An open table whose long cells wrap; the column ``numbers`` is aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == numbers else "left", overflow="fold")
+    return table
 
 
-def _splits(space: Workspace) -> list[dict[str, Any]]:
-    """Per source: its kept rows, in all and in each split; [] for a set that is not split."""
-    if not space.splits.is_file():
-        return []
-    with database(space.work) as connection:
-        found = connection.execute(f"""
-            SELECT s.source, p.assigned_split, count(*)
-            FROM {parquet([space.samples])} s JOIN {parquet([space.splits])} p USING (position)
-            JOIN {parquet([space.decisions])} d USING (position)
-            WHERE d.decision <> 'drop' GROUP BY 1, 2 ORDER BY min(s.position), 2
-        """).fetchall()
-    by_source: dict[str, dict[str, int]] = {}
-    for source, split, count in found:
-        by_source.setdefault(source, {})[split] = count
-    return [{"source": name, "total": sum(rows.values()), "rows": rows} for name, rows in by_source.items()]
-
-
-def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Workspace, recipe: str) -> None:
+def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: Workspace, recipe: str) -> None:
     """Print the funnel, the time that each step took, and what to do next."""
     screen = Console()
     rows = counts["rows"]
@@ -189,7 +42,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Works
     table.add_column("action", footer="")
     table.add_column("fired", justify="right", footer="")
     table.add_column("left", justify="right", footer=f"{counts['keep'] + counts['flag']:,}")
-    table.add_column("share", justify="right", footer=_share(counts["keep"] + counts["flag"], rows))
+    table.add_column("share", justify="right", footer=share(counts["keep"] + counts["flag"], rows))
     table.add_column("", footer=_bar(counts["keep"] + counts["flag"], rows, "green"), min_width=_BAR)
     left = rows
     table.add_row("in", "", "", f"{rows:,}", "", _bar(rows, rows, "blue"), style="bold")
@@ -199,11 +52,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Works
         left -= rule["reason"]
         table.add_row(
             rule["rule"],
-            Text(rule["action"], style=_COLOURS[rule["action"]]),
+            Text(rule["action"], style=_STYLES[rule["action"]]),
             f"{rule['fired']:,}",
             f"{left:,}",
-            _share(rule["fired"], rows),
-            _bar(rule["fired"], rows, _COLOURS[rule["action"]]),
+            share(rule["fired"], rows),
+            _bar(rule["fired"], rows, _STYLES[rule["action"]]),
         )
     screen.print()
     screen.print(table)
@@ -212,34 +65,30 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], space: Works
         f" about {counts['images']:,} different images",
         highlight=False,
     )
-    for one in counts["contamination"]:
+    for found in counts["contamination"]:
         screen.print(
-            f"{one['images']:,} images ({one['images_by_bytes']:,} of them byte for byte) are also in"
-            f" {escape(one['benchmark'])}; {one['rows']:,} rows, {one['rows_dropped']:,} of them dropped",
+            f"{found['images']:,} images ({found['images_by_bytes']:,} of them byte for byte) are also in"
+            f" {escape(found['benchmark'])}; {found['rows']:,} rows, {found['rows_dropped']:,} of them dropped",
             highlight=False,
         )
     if counts["splits"]:
         totals: dict[str, int] = {}
-        for one in counts["splits"]:
-            for name, number in one["rows"].items():
+        for source in counts["splits"]:
+            for name, number in source["rows"].items():
                 totals[name] = totals.get(name, 0) + number
         screen.print(f"splits: {', '.join(f'{name} {totals[name]:,}' for name in sorted(totals))}", highlight=False)
     if counts["corrections"]:
-        fates = ", ".join(f"{number:,} {fate}" for fate, number in counts["corrections"].items())
-        screen.print(f"reviewers' corrections: {fates}", highlight=False)
+        statuses = ", ".join(f"{number:,} {status}" for status, number in counts["corrections"].items())
+        screen.print(f"reviewers' corrections: {statuses}", highlight=False)
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05)
     screen.print(f"{sum(seconds.values()):.1f} s: {times}" if times else "", style="dim", highlight=False)
-    screen.print(f"\n[bold]{space.folder}/[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet")
+    screen.print(f"\n[bold]{workspace.folder}/[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet")
     dropped = "ID" if counts["drop"] == 0 else "SAMPLE_ID"
     screen.print(
-        f"next: `curate explain {dropped} --curated {space.folder}`; edit a threshold, then `curate decide {recipe}`"
-        f" (decodes nothing)",
+        f"next: `curate explain {dropped} --curated {workspace.folder}`; edit a threshold, then"
+        f" `curate decide {recipe}` (decodes nothing)",
         highlight=False,
     )
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "–"
 
 
 def _bar(part: int, whole: int, colour: str) -> Text:
@@ -249,23 +98,20 @@ def _bar(part: int, whole: int, colour: str) -> Text:
     return Text("█" * full + end, style=colour)
 
 
-_STYLES = {"keep": "green", "flag": "yellow", "drop": "red"}
-
-
-def show_explanation(found: Explanation) -> None:
+def show_explanation(found: RowExplanation) -> None:
     """Print an explanation."""
     screen = Console()
     sample, decision = found.sample, found.decision
-    fate = decision["decision"]
+    decided = decision["decision"]
     reason = f" by [bold]{escape(decision['reason'])}[/]" if decision["reason"] else ""
     split = f"  in {escape(sample[ASSIGNED_SPLIT])}" if sample.get(ASSIGNED_SPLIT) else ""
-    screen.print(f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[fate]}]{fate}[/]{reason}{split}", highlight=False)
+    screen.print(
+        f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}", highlight=False
+    )
     for name in ("images", "question", "answer"):
         value = ", ".join(sample[name]) if isinstance(sample[name], list) else sample[name]
         screen.print(f"  {name:<9} {escape(value) or '–'}", highlight=False, style="dim")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "rule", "action", "fires when", "values"):
-        table.add_column(heading, overflow="fold")
+    table = _table("", "rule", "action", "fires when", "values")
     for outcome in found.rules:
         style = _STYLES[outcome.rule.action] if outcome.fired else "dim"
         values = ", ".join(f"{name} = {_shown(value)}" for name, value in outcome.values.items())
@@ -279,14 +125,15 @@ def show_explanation(found: Explanation) -> None:
         table.add_row(*(escape(cell) for cell in cells), style=style)
     screen.print(table)
     for fired in decision["rules"]:
-        if fired["kept_twin"]:
-            screen.print(f"{escape(fired['rule'])}: see [bold]{escape(fired['kept_twin'])}[/]", highlight=False)
+        if fired["related_row"]:
+            screen.print(f"{escape(fired['rule'])}: see [bold]{escape(fired['related_row'])}[/]", highlight=False)
         if fired["rule"] == "correction":
             screen.print(f"a reviewer decided: {escape(str(json.loads(fired['values'])))}", highlight=False)
     if decision["duplicate_distance"] is not None and found.duplicates:
         screen.print(
-            f"its image and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average (at most"
-            f" {found.duplicates.confirm:g} counts as the same), their hashes in {decision['hamming']} of 64 bits",
+            f"its image and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average"
+            f" (at most {found.duplicates.max_mean_diff:g} counts as the same),"
+            f" their hashes in {decision['hamming']} of 64 bits",
             highlight=False,
         )
     for match in found.contamination:
@@ -302,6 +149,38 @@ def show_explanation(found: Explanation) -> None:
         new = f" → {line.new}" if line.new else ""
         text = f"{line.reviewer} on {line.at:%Y-%m-%d}: {line.action}{new} ({became}, {line.correction_id})"
         screen.print(escape(text), highlight=False)
+
+
+def show_diff(found: CurationDiff) -> None:
+    """Print the comparison: totals, rules that changed, one line a transition with examples."""
+    screen = Console()
+    screen.print(
+        f"[bold]{found.changed:,}[/] rows changed, {found.same:,} did not; {found.new:,} new, {found.gone:,} gone"
+        f"  [dim]({escape(found.a)} → {escape(found.b)})[/]",
+        highlight=False,
+    )
+    if found.rules:
+        changes = _table("rule", "was", "now")
+        for change in found.rules:
+            changes.add_row(change.rule, escape(change.was or "–"), escape(change.now or "–"))
+        screen.print()
+        screen.print(changes)
+    if found.transitions:
+        table = _table("rows", "was", "now", "for example", numbers="rows")
+        for way in found.transitions:
+            examples = "; ".join(escape(_example(example)) for example in way.examples)
+            table.add_row(f"{way.rows:,}", _decision(way.was, way.was_by), _decision(way.now, way.now_by), examples)
+        screen.print()
+        screen.print(table)
+
+
+def _decision(decision: str, rule: str | None) -> str:
+    return f"[{_STYLES[decision]}]{decision}[/]" + (f" {escape(rule)}" if rule else "")
+
+
+def _example(example: Example) -> str:
+    values = ", ".join(f"{name} {_shown(value)}" for name, value in example.values.items())
+    return f"{example.sample_id} ({values})" if values else example.sample_id
 
 
 def describe_match(match: dict[str, Any]) -> str:
@@ -340,14 +219,12 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
     if not (found.row_problems or found.image_problems):
         console.print(f"nothing found ({found.images_checked:,} images decoded)")
         return
-    wrong = Table(box=None, pad_edge=False)
-    for header in ("what", "how many", "meaning", "examples"):
-        wrong.add_column(header, justify="right" if header == "how many" else "left", overflow="fold")
+    wrong = _table("what", "how many", "meaning", "examples", numbers="how many")
     read = found.rows + found.bad_rows
     for problems, total in ((found.row_problems, read), (found.image_problems, found.images_checked)):
         for problem in problems:
-            share = f"{problem.count:,} of {total:,}"
-            wrong.add_row(problem.name, share, Text(problem.meaning), Text("\n".join(problem.examples)))
+            count = f"{problem.count:,} of {total:,}"
+            wrong.add_row(problem.name, count, Text(problem.meaning), Text("\n".join(problem.examples)))
     console.print(wrong)
     if found.images > found.images_checked:
         console.print(f"images: {found.images_checked:,} of {found.images:,} were decoded")
@@ -382,23 +259,15 @@ def _counted(names: Mapping[str, int]) -> str:
 
 def sources_table() -> Table:
     """One row a layout: its name, the first line of its module's docstring, an entry of ``sources:``."""
-    table = Table(box=None, pad_edge=False)
-    for header in ("layout", "what it is, and an entry of `sources:`"):
-        table.add_column(header, overflow="fold")
-    for name, module in sorted(SOURCES.items()):
-        about = Text((module.__doc__ or "").strip().splitlines()[0].replace("``", ""))
-        example = getattr(module, "EXAMPLE", "")
-        table.add_row(Text(name, style="bold"), Text("\n").join([about, Text(f"- {example}", style="dim")]))
+    table = _table("layout", "what it is, and an entry of `sources:`")
+    for name, layout in LAYOUTS.items():
+        about = [Text(layout.title), Text(f"- {layout.example}", style="dim")]
+        table.add_row(Text(name, style="bold"), Text("\n").join(about))
     return table
 
 
-def export_and_show(folder: Path, settings: ExportSettings) -> None:
-    """Export a finished curation and say what it made."""
-    show_export(export(open_curated(folder), settings))
-
-
 def show_export(done: Exported) -> None:
-    """One line on what there is now, one on what is missing."""
+    """Print what the export holds, and how many rows do not fit its format."""
     screen = Console()
     state = "" if done.fresh else "is up to date: "
     splits = ", ".join(f"{name} {rows:,}" for name, rows in done.counts["splits"].items())
@@ -409,3 +278,11 @@ def show_export(done: Exported) -> None:
     )
     if done.counts["rejected"]:
         screen.print(f"{done.counts['rejected']:,} rows do not fit the format: {done.folder}/rejects.jsonl says why")
+
+
+def columns_table() -> Table:
+    """Every column that a rule may use: type, source, meaning."""
+    table = _table("column", "type", "of", "meaning", title="Columns that rules may use")
+    for name, column in known_columns().items():
+        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
+    return table

@@ -1,4 +1,4 @@
-"""Two curations of the same data compared: which rows changed fate, and through which rule."""
+"""Two curations of the same data compared: which rows have another decision, and through which rule."""
 
 from __future__ import annotations
 
@@ -8,31 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from curate.recipe import CurateRecipe, all_rules
+from curate.recipe import all_rules, read_finished
 from curate.workspace import Workspace
-from winnow.recipe import parse_recipe
-from winnow.run import read_manifest
 from winnow.tables import database, parquet
 
-_STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
-# A row's fate with what brought it about: the reason of a drop, the first flagging rule of a flag.
-_FATE = """
+# A row's decision with what caused it: the reason of a drop, the first flagging rule of a flag.
+_DECIDED = """
     SELECT position, sample_id, decision,
-           coalesce(reason, CASE WHEN decision = 'flag' THEN list_filter(rules, lambda one: one.action = 'flag')[1].rule
-                                 WHEN len(list_filter(rules, lambda one: one.rule = 'correction')) > 0
-                                 THEN 'correction' END) AS rule, rules
+           coalesce(reason, CASE
+               WHEN decision = 'flag' THEN list_filter(rules, lambda fired: fired.action = 'flag')[1].rule
+               WHEN len(list_filter(rules, lambda fired: fired.rule = 'correction')) > 0 THEN 'correction'
+           END) AS rule, rules
     FROM {table}
 """
 _CHANGED = """
     CREATE TABLE changed AS
     SELECT coalesce(a.sample_id, b.sample_id) AS sample_id, coalesce(a.decision, 'absent') AS was, a.rule AS was_by,
            coalesce(b.decision, 'absent') AS now, b.rule AS now_by, coalesce(b.position, a.position) AS position,
-           list_filter(a.rules, lambda one: one.rule = a.rule)[1] AS was_fired,
-           list_filter(b.rules, lambda one: one.rule = b.rule)[1] AS now_fired
+           list_filter(a.rules, lambda fired: fired.rule = a.rule)[1] AS was_fired,
+           list_filter(b.rules, lambda fired: fired.rule = b.rule)[1] AS now_fired
     FROM ({a}) a FULL OUTER JOIN ({b}) b ON b.sample_id = a.sample_id
     WHERE a.decision IS DISTINCT FROM b.decision OR a.rule IS DISTINCT FROM b.rule
 """
@@ -40,7 +35,7 @@ _CHANGED = """
 
 @dataclass(frozen=True)
 class Example:
-    """A row that changed: the rule that decides now (or decided, if none does any more) and what it saw."""
+    """A row that changed, with the values and threshold of the rule that decides now, or else of the one before."""
 
     sample_id: str
     values: dict[str, Any]
@@ -53,7 +48,7 @@ class Transition:
 
     Attributes:
         was, now: keep, flag, drop, or absent (a row that only the other curation has).
-        was_by, now_by: the rule that brought it about, null for a row that was simply kept.
+        was_by, now_by: the rule that caused it, null for a row that was simply kept.
         rows: how many.
         examples: some of them, in input order.
     """
@@ -76,13 +71,13 @@ class RuleChange:
 
 
 @dataclass(frozen=True)
-class Difference:
+class CurationDiff:
     """``curate diff``.
 
     Attributes:
         a, b: the folders.
-        same: rows of the same fate through the same rule.
-        changed: rows of both with another fate or rule.
+        same: rows of the same decision through the same rule.
+        changed: rows of both with another decision or rule.
         new, gone: rows that only ``b``, only ``a`` has.
         rules: rules whose condition or action differ.
         transitions: largest first.
@@ -98,7 +93,7 @@ class Difference:
     transitions: list[Transition]
 
 
-def diff(a: Path, b: Path, limit: int = 3) -> Difference:
+def diff(a: Path, b: Path, limit: int = 3) -> CurationDiff:
     """Compare two finished curations row by row (by ``sample_id``).
 
     Args:
@@ -107,12 +102,12 @@ def diff(a: Path, b: Path, limit: int = 3) -> Difference:
     Raises:
         UserError: a folder is not a finished curation.
     """
-    spaces = [Workspace(folder) for folder in (a, b)]
+    workspaces = [Workspace(folder) for folder in (a, b)]
     rules = [_rules(folder) for folder in (a, b)]
-    with database(spaces[1].work) as connection:
-        tables = [parquet([space.decisions]) for space in spaces]
-        fates = [_FATE.format(table=table) for table in tables]
-        connection.execute(_CHANGED.format(a=fates[0], b=fates[1]))
+    with database(workspaces[1].work) as connection:
+        tables = [parquet([workspace.decisions]) for workspace in workspaces]
+        decided = [_DECIDED.format(table=table) for table in tables]
+        connection.execute(_CHANGED.format(a=decided[0], b=decided[1]))
         counts = connection.execute("""
             SELECT was, was_by, now, now_by, count(*) FROM changed GROUP BY ALL
             ORDER BY 5 DESC, was, was_by NULLS FIRST, now, now_by NULLS FIRST
@@ -122,15 +117,14 @@ def diff(a: Path, b: Path, limit: int = 3) -> Difference:
             for was, was_by, now, now_by, rows in counts
         ]
         totals = [connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in tables]
-    new = sum(one.rows for one in transitions if one.was == "absent")
-    gone = sum(one.rows for one in transitions if one.now == "absent")
-    changed = sum(one.rows for one in transitions) - new - gone
-    return Difference(str(a), str(b), totals[0] - gone - changed, changed, new, gone, _changes(*rules), transitions)
+    new = sum(transition.rows for transition in transitions if transition.was == "absent")
+    gone = sum(transition.rows for transition in transitions if transition.now == "absent")
+    changed = sum(transition.rows for transition in transitions) - new - gone
+    return CurationDiff(str(a), str(b), totals[0] - gone - changed, changed, new, gone, _changes(*rules), transitions)
 
 
 def _rules(folder: Path) -> dict[str, str]:
-    manifest = read_manifest(folder, finish_with="curate run RECIPE")
-    recipe = parse_recipe(manifest.get("recipe", {}), CurateRecipe, where=f"{folder}/manifest.json")
+    recipe, _ = read_finished(folder)
     return {name: f"{rule.action} when {' '.join(rule.when.split())}" for name, rule in all_rules(recipe).items()}
 
 
@@ -156,47 +150,6 @@ def _examples(connection: duckdb.DuckDBPyConnection, way: tuple[Any, ...], limit
     ]
 
 
-def as_json(found: Difference) -> str:
+def as_json(found: CurationDiff) -> str:
     """The comparison as indented JSON."""
     return json.dumps(asdict(found), indent=2, ensure_ascii=False)
-
-
-def show(found: Difference) -> None:
-    """Print the comparison: totals, rules that changed, one line a transition with examples."""
-    screen = Console()
-    screen.print(
-        f"[bold]{found.changed:,}[/] rows changed, {found.same:,} did not; {found.new:,} new, {found.gone:,} gone"
-        f"  [dim]({escape(found.a)} → {escape(found.b)})[/]",
-        highlight=False,
-    )
-    if found.rules:
-        changes = Table(box=None, pad_edge=False, header_style="dim")
-        for heading in ("rule", "was", "now"):
-            changes.add_column(heading, overflow="fold")
-        for one in found.rules:
-            changes.add_row(one.rule, escape(one.was or "–"), escape(one.now or "–"))
-        screen.print()
-        screen.print(changes)
-    if found.transitions:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("rows", justify="right")
-        for heading in ("was", "now", "for example"):
-            table.add_column(heading, overflow="fold")
-        for way in found.transitions:
-            examples = "; ".join(escape(_told(example)) for example in way.examples)
-            table.add_row(f"{way.rows:,}", _fate(way.was, way.was_by), _fate(way.now, way.now_by), examples)
-        screen.print()
-        screen.print(table)
-
-
-def _fate(decision: str, rule: str | None) -> str:
-    return f"[{_STYLES[decision]}]{decision}[/]" + (f" {escape(rule)}" if rule else "")
-
-
-def _told(example: Example) -> str:
-    values = ", ".join(f"{name} {_short(value)}" for name, value in example.values.items())
-    return f"{example.sample_id} ({values})" if values else example.sample_id
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

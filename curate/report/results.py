@@ -10,42 +10,39 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.workspace import Workspace
+from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
 from winnow.tables import read_batches, write_parquet
 
-SAMPLES, SAMPLES_TABLE, LEDGER = "samples.jsonl", "samples.parquet", "ledger.jsonl"
-ASSIGNED_SPLIT = "assigned_split"
 _COLUMNS = [
     "position", "sample_id", "source", "split", "images", "image_keys", "question", "answer", "answers",
     "question_type",
 ]  # fmt: skip
 
 
-def write_results(space: Workspace, splits: Sequence[str] = ()) -> list[Path]:
+def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path]:
     """Write ``samples.jsonl`` (kept and flagged rows), ``samples.parquet`` (all rows) and ``ledger.jsonl``.
 
     All in input order, streamed.
 
     Args:
-        splits: write ``samples-<split>.jsonl`` for each, as ``space.splits`` has assigned the rows.
+        splits: write ``samples-<split>.jsonl`` for each, as ``workspace.splits`` has assigned the rows.
 
     Raises:
         UserError: a file cannot be written.
     """
-    first = next(read_batches(space.samples), None)
+    first = next(read_batches(workspace.corrected), None)
     schema = _table_schema(first.schema) if first is not None else pa.schema([])
-    write_parquet(space.folder / SAMPLES_TABLE, _with_decisions(space, schema), schema)
-    _write_lines(space.folder / SAMPLES, _kept_lines(space))
-    _write_lines(space.folder / LEDGER, _ledger_lines(space))
-    parts = [f"samples-{split}.jsonl" for split in splits]
-    for stale in space.folder.glob("samples-*.jsonl"):
-        if stale.name not in parts:
-            stale.unlink()
-    for split, name in zip(splits, parts, strict=True):
-        _write_lines(space.folder / name, _kept_lines(space, split))
-    return [space.folder / name for name in (SAMPLES_TABLE, SAMPLES, *parts, LEDGER)]
+    write_parquet(workspace.samples_table, _with_decisions(workspace, schema), schema)
+    _write_lines(workspace.samples, _kept_lines(workspace))
+    _write_lines(workspace.ledger, _ledger_lines(workspace))
+    parts = {workspace.samples_of(split): split for split in splits}
+    for stale in set(workspace.folder.glob("samples-*.jsonl")) - set(parts):
+        stale.unlink()
+    for path, split in parts.items():
+        _write_lines(path, _kept_lines(workspace, split))
+    return [workspace.samples_table, workspace.samples, *parts, workspace.ledger]
 
 
 def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +54,7 @@ def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
             "expression": fired["expression"],
             "values": json.loads(fired["values"] or "{}"),
             "threshold": fired["threshold"],
-            "kept_twin": fired["kept_twin"],
+            "related_row": fired["related_row"],
         }
         for fired in row["rules"]
     ]
@@ -66,7 +63,7 @@ def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
         "sample_id": row["sample_id"],
         "decision": row["decision"],
         "reason": row["reason"],
-        "kept_twin": reasons[0]["kept_twin"] if reasons else None,
+        "related_row": reasons[0]["related_row"] if reasons else None,
         "rules": rules,
     }
 
@@ -77,36 +74,36 @@ def _table_schema(rows: pa.Schema) -> pa.Schema:
     return pa.schema([*own, *(pa.field(name, pa.string()) for name in tail)])
 
 
-def _aligned(space: Workspace) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch, pa.Array]]:
+def _aligned(workspace: Workspace) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch, pa.Array]]:
     """Rows, their decisions and splits side by side: the files are in input order and cut alike.
 
     A dropped row has no split, nor has any row of a set that is not split.
     """
-    pairs = zip(read_batches(space.samples), read_batches(space.decisions), strict=True)
-    assigned = read_batches(space.splits, [ASSIGNED_SPLIT]) if space.splits.is_file() else None
+    pairs = zip(read_batches(workspace.corrected), read_batches(workspace.decisions), strict=True)
+    assigned = read_batches(workspace.splits, [ASSIGNED_SPLIT]) if workspace.splits.is_file() else None
     for rows, decisions in pairs:
         splits = next(assigned).column(ASSIGNED_SPLIT) if assigned else pa.nulls(rows.num_rows, pa.string())
         dropped = pc.equal(decisions.column("decision"), "drop")
         yield rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits)
 
 
-def _with_decisions(space: Workspace, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for rows, decisions, splits in _aligned(space):
+def _with_decisions(workspace: Workspace, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for rows, decisions, splits in _aligned(workspace):
         found = {ASSIGNED_SPLIT: splits, **{name: decisions.column(name) for name in ("decision", "reason")}}
         columns = [found[name] if name in found else rows.column(name) for name in schema.names]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _kept_lines(space: Workspace, split: str | None = None) -> Iterator[str]:
-    for rows, decisions, splits in _aligned(space):
+def _kept_lines(workspace: Workspace, split: str | None = None) -> Iterator[str]:
+    for rows, decisions, splits in _aligned(workspace):
         wanted = pc.not_equal(decisions.column("decision"), "drop")
         if split is not None:
             wanted = pc.fill_null(pc.equal(splits, split), False)
         yield from rows.column("record").filter(wanted).to_pylist()
 
 
-def _ledger_lines(space: Workspace) -> Iterator[str]:
-    for decisions in read_batches(space.decisions):
+def _ledger_lines(workspace: Workspace) -> Iterator[str]:
+    for decisions in read_batches(workspace.decisions):
         marked = decisions.filter(pc.not_equal(decisions.column("decision"), "keep"))
         for row in marked.to_pylist():
             yield json.dumps(ledger_entry(row), ensure_ascii=False)

@@ -1,40 +1,35 @@
-"""The columns that a rule may ask about, and the table that holds them: one row per sample and image."""
+"""The columns that a rule may use, and the table that holds them: one row per sample and image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate.measure.store import image_schema
-from curate.signals import SIGNAL_COLUMNS, zero_shot
-from curate.workspace import Workspace
+from curate.measure.texts import TEXT_SCHEMA
+from curate.signals import describe
+from curate.signals.clip import ZERO_SHOT
 from winnow.errors import UserError
-from winnow.tables import parquet
 
-_SQL_TYPES = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT", "double": "DOUBLE"}
-_HIDDEN = {"image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
+_SQL_TYPES = {
+    "string": "VARCHAR", "bool": "BOOLEAN", "int32": "INTEGER", "int64": "BIGINT", "uint64": "UBIGINT",
+    "double": "DOUBLE",
+}  # fmt: skip
+# Stored columns that no rule can use, or that are read from another table.
+_NOT_OF_IMAGES = {"image_key", "path", "error", "error_detail", "thumbnail", "clip_embedding"}
+_NOT_OF_TEXTS = {"sample_id", "clip_alignments"}
 _FILE_COLUMNS = {
     "bytes": "size of the file in bytes",
-    "format": "JPEG, PNG, … as its content says",
+    "format": "JPEG, PNG, … by its content",
     "width": "pixels, after EXIF orientation",
     "height": "pixels, after EXIF orientation",
     "mode": "Pillow's mode of the file: RGB, L, P, CMYK, …",
     "frames": "number of frames; above 1 is an animation",
     "exif_orientation": "1-8, null without the tag",
 }
-_TEXT_TYPES = {
-    "turns": "INTEGER", "question_words": "INTEGER", "answer_words": "INTEGER", "empty_answer": "BOOLEAN",
-    "echoed_answer": "BOOLEAN", "refusal": "BOOLEAN", "markers_match": "BOOLEAN", "alternates": "BOOLEAN",
-    "control_token": "VARCHAR", "longest_turn_words": "INTEGER", "longest_turn_chars": "INTEGER",
-    "answer_type_mismatch": "BOOLEAN",
-    "clip_alignment": "DOUBLE", "agreement": "DOUBLE", "vote_entropy": "DOUBLE",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,22 +59,24 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
     Raises:
         UserError: one of them has the name of another column.
     """
-    about = {name: text for columns in SIGNAL_COLUMNS.values() for name, text in columns.items()} | _FILE_COLUMNS
+    about = {column: meaning for _, column, _, meaning in describe()} | _FILE_COLUMNS
     found = {
         "error": Column("path", "p.error", "VARCHAR", "what is wrong with the file (missing, empty, …); or null"),
-        "error_detail": Column("path", "p.error_detail", "VARCHAR", "the decoder's own words"),
-    }  # fmt: skip
-    for field in image_schema(None, {}):
-        if field.name not in _HIDDEN:
-            kind = _SQL_TYPES[str(field.type)]
-            found[field.name] = Column("image", f's."{field.name}"', kind, about.get(field.name, ""))
-    for name, kind in _TEXT_TYPES.items():
-        found[name] = Column("text", f't."{name}"', kind, about.get(name, ""))
+        "error_detail": Column("path", "p.error_detail", "VARCHAR", "the decoder's message"),
+    }
+    for table, alias, schema, left_out in (
+        ("image", "s", image_schema(None, {}), _NOT_OF_IMAGES),
+        ("text", "t", TEXT_SCHEMA, _NOT_OF_TEXTS),
+    ):
+        for field in schema:
+            if field.name not in left_out:
+                sql_type = _SQL_TYPES[str(field.type)]
+                found[field.name] = Column(table, f'{alias}."{field.name}"', sql_type, about.get(field.name, ""))
     found.update(_ROW_COLUMNS | _FOUND_COLUMNS)
     if clash := next((name for name in scores if name in found), None):
-        raise UserError(f"signals: {clash!r} is the name of another column; call the prompt set or head otherwise")
-    for name in dict.fromkeys([*zero_shot.COLUMNS, *scores]):
-        meaning = zero_shot.COLUMNS.get(name, "0–1: a prompt set or head of the recipe")
+        raise UserError(f"signals: {clash!r} is the name of another column; give the prompt set or head another name")
+    for name in dict.fromkeys([*ZERO_SHOT.columns, *scores]):
+        meaning = ZERO_SHOT.columns.get(name, "0–1: a prompt set or head of the recipe")
         found[name] = Column("score", f'z."{name}"', "DOUBLE", meaning)
     return found
 
@@ -99,21 +96,13 @@ _ROW_COLUMNS = {
 # quartiles ± 3 interquartile ranges span; of the middle itself where all sizes are equal.
 _ODD_SIZE = """CASE WHEN s.phash IS NOT NULL THEN 1 - least(
     abs(sqrt(s.width) * sqrt(s.height) - (SELECT middle FROM set_sizes)) / (SELECT unit FROM set_sizes), 1) END"""
-_SET_SIZES = """
-    SELECT (low + high) / 2 AS middle, CASE WHEN high > low THEN high - low ELSE (low + high) / 2 END AS unit FROM (
-        SELECT q1 - 3 * (q3 - q1) AS low, q3 + 3 * (q3 - q1) AS high FROM (
-            SELECT quantile_cont(side, 0.25) AS q1, quantile_cont(side, 0.75) AS q3 FROM (
-                SELECT sqrt(s.width) * sqrt(s.height) AS side
-                FROM (SELECT DISTINCT unnest(images) AS path, unnest(image_keys) AS image_key FROM rows) f
-                JOIN images s USING (image_key) WHERE s.phash IS NOT NULL)))
-"""
 _FOUND_COLUMNS = {
     "odd_size_score": Column("image", _ODD_SIZE, "DOUBLE",
                              "0–1: CleanVision's odd_size, which compares √(width × height) with the whole set's"),
     "duplicate": Column("duplicate", "d.duplicate_of IS NOT NULL", "BOOLEAN",
                         "an equal row about a near-identical image is kept in its place (needs `duplicates:`)"),
     "duplicate_distance": Column("duplicate", "d.distance", "DOUBLE",
-                                 "0-255: mean difference of the two thumbnails; null without a kept twin"),
+                                 "0-255: mean difference of the two thumbnails; null unless it is a duplicate"),
     "conflicting": Column("duplicate", "d.conflict_with IS NOT NULL", "BOOLEAN",
                           "a near-identical image has the same question with another answer (needs `duplicates:`)"),
     "contaminated": Column("contamination", "c.sample_id IS NOT NULL", "BOOLEAN",
@@ -135,61 +124,11 @@ _JOINS = {
     "contamination": "LEFT JOIN contaminations c ON c.sample_id = r.sample_id",
     "loss": "LEFT JOIN losses l ON l.sample_id = r.sample_id",
 }
-# (sample_id, benchmark, …): the closest match of a sample speaks for it.
-_CONTAMINATIONS = """
-    SELECT sample_id, bool_or(same_question) AS same_question, arg_min(evaluation, coalesce(distance, 0)) AS evaluation
-    FROM {table} GROUP BY sample_id
-"""
-_LOSSES = """
-    SELECT sample_id, avg(last_loss) AS train_loss, avg(first_loss) AS train_loss_first FROM (
-        SELECT sample_id, filename, arg_max(loss, (stage, epoch)) AS last_loss,
-               arg_min(loss, (stage, epoch)) AS first_loss
-        FROM {table} GROUP BY sample_id, filename
-    ) GROUP BY sample_id
-"""
-_NO_DUPLICATES = """
-    SELECT NULL::BIGINT AS position, NULL::VARCHAR AS duplicate_of, NULL::VARCHAR AS conflict_with,
-           NULL::DOUBLE AS distance, NULL::INTEGER AS hamming, NULL::VARCHAR AS duplicate_group WHERE false
-"""
-_NO_CONTAMINATION = (
-    "SELECT NULL::VARCHAR AS sample_id, NULL::BOOLEAN AS same_question, NULL::VARCHAR AS evaluation WHERE false"
-)
-_NO_LOSSES = (
-    "SELECT NULL::VARCHAR AS sample_id, NULL::DOUBLE AS train_loss, NULL::DOUBLE AS train_loss_first WHERE false"
-)
 
 
 def column_types(scores: tuple[str, ...] = ()) -> dict[str, str]:
     """Column name → DuckDB type."""
     return {name: column.type for name, column in known_columns(scores).items()}
-
-
-def create_views(connection: duckdb.DuckDBPyConnection, space: Workspace, losses: Sequence[Path] = ()) -> None:
-    """Name the files as views: rows, paths, images, texts, duplicates, contaminations, losses."""
-
-    def view(name: str, query: str) -> None:
-        connection.execute(f"CREATE VIEW {name} AS {query}")
-
-    view("rows", f"SELECT * FROM {parquet([space.samples])}")
-    view("paths", f"SELECT path, image_key, error, error_detail FROM {parquet([space.paths])}")
-    if parts := space.image_parts():
-        view("images", f"SELECT * EXCLUDE (path, error, error_detail) FROM {parquet(parts)}")
-    else:
-        fields = [field for field in image_schema(None, {}) if field.name != "clip_embedding"]
-        connection.register("no_images", pa.schema(fields).empty_table())
-        view("images", "SELECT * EXCLUDE (path, error, error_detail) FROM no_images")
-    view("set_sizes", _SET_SIZES)
-    stored = pq.read_schema(space.scores).names if space.scores.is_file() else ["image_key"]
-    absent = "".join(f', NULL::DOUBLE AS "{name}"' for name in zero_shot.COLUMNS if name not in stored)
-    scores = parquet([space.scores]) if len(stored) > 1 else "(SELECT NULL::VARCHAR AS image_key) WHERE false"
-    view("scores", f"SELECT *{absent} FROM {scores}")
-    view("texts", f"SELECT * FROM {parquet([space.text])}")
-    found = space.duplicate_rows
-    view("duplicates", f"SELECT * FROM {parquet([found])}" if found.is_file() else _NO_DUPLICATES)
-    matched = space.contamination_rows
-    has_matches = matched.is_file()
-    view("contaminations", _CONTAMINATIONS.format(table=parquet([matched])) if has_matches else _NO_CONTAMINATION)
-    view("losses", _LOSSES.format(table=parquet(losses, "filename = true")) if losses else _NO_LOSSES)
 
 
 def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], where: str = "true") -> None:
@@ -200,7 +139,7 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
         where: condition on the view ``rows`` (alias r); ours, never the user's.
     """
     scores = connection.table("scores").columns[1:]
-    known = known_columns(tuple(name for name in scores if name not in zero_shot.COLUMNS))
+    known = known_columns(tuple(name for name in scores if name not in ZERO_SHOT.columns))
     wanted = {name: known[name] for name in columns}
     tables = {column.table for column in wanted.values()} - {"rows"}
     selected = "".join(f', {column.sql} AS "{name}"' for name, column in wanted.items())

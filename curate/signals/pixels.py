@@ -1,59 +1,162 @@
-"""What the classical signals share of one decoded image, so that each of it is made once."""
+"""The classical signals of a decoded image: sharpness, luminance, entropy, aspect ratio and flatness.
+
+Sharpness tells how much of an edge's contrast lies in one pixel step: blur, without being fooled by flat areas. Across
+every edge of the image (in rows and in columns), r = |I[x+1] − I[x]| / (max − min over the eight pixels around it),
+taken only where the step is the steepest of four neighbouring ones and the range is at least ``gate`` (a quarter of
+the image's range, 8 to 24 levels). The score is 100 × the 90th percentile of r. A step edge gives 100 however faint;
+one blurred by a Gaussian of σ pixels gives about 40/σ (38 at σ=1, 20 at σ=2); a wide ramp gives 1/7, so 14 is the
+floor. The score depends on edge width only: not on contrast, on how much of the image is flat, or on its size. Images
+without edges have no score.
+
+It is measured at two scales: ``sharpness`` on a copy whose longer side is at most 1024 pixels, ``sharpness_coarse`` on
+one of at most 256 and at most half the image. Soft at both is blurred; soft only at the fine one is an image enlarged
+beyond its detail. Measuring edge width is the idea of Marziliano et al. 2002 ("A no-reference perceptual blur
+metric"); the ratio and its constants are ours, measured on drawings, photographs and pages.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
+
+from curate.signals.base import Pixels, Signal, levels_of
+
+_FINE_SIDE = 1024
+_COARSE_SIDE = 256
+_LINES = 64
+_WINDOW = 8
+_GATE = (8, 24)
+_MIN_EDGES = 8
+_QUANTILE = 0.9
+
+Grey = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
-class Pixels:
-    """A decoded image.
+def sharpness(pixels: Pixels) -> dict[str, float | None]:
+    """Scores at both scales. Where luminance has no edges, the colour channel with the widest range is used."""
+    longest = max(pixels.rgb.size)
+    fine, coarse = -(-longest // _FINE_SIDE), max(2, -(-longest // _COARSE_SIDE))
+    gate = _gate(pixels.histogram)
+    levels = pixels.levels if fine == 1 else levels_of(pixels.grey.reduce(fine))
+    scores = {
+        "sharpness": _score(levels, gate),
+        "sharpness_coarse": _score(levels_of(pixels.grey.reduce(coarse)), gate),
+    }
+    if None in scores.values():
+        spread = [high - low for low, high in pixels.rgb.getextrema()]  # type: ignore[misc]  # RGB has pairs
+        channel = pixels.rgb.getchannel(spread.index(max(spread)))
+        gate = _gate(np.asarray(channel.histogram()))
+        for name, factor in zip(scores, (fine, coarse), strict=True):
+            if scores[name] is None:
+                scores[name] = _score(levels_of(channel.reduce(factor)), gate)
+    return scores
 
-    Attributes:
-        rgb: 8-bit RGB.
-        grey: its luminance, Pillow's mode L: ITU-R 601, (299 R + 587 G + 114 B) / 1000.
-        levels: the same as a (height, width) uint8 array.
-        histogram: (256,) number of pixels of each luminance level.
-        original: the image in the file's own mode, neither turned nor blended; ``rgb`` where it is the same.
+
+def _gate(histogram: NDArray[np.int64]) -> int:
+    """A quarter of the range between percentiles 1 and 99, within limits."""
+    reached = histogram.cumsum()
+    low, high = np.searchsorted(100 * reached, [reached[-1], 99 * reached[-1]])
+    return min(max(int(high - low) // 4, _GATE[0]), _GATE[1])
+
+
+def _score(pixels: Grey, gate: int) -> float | None:
+    # Some hundred lines give the same score as all of them at a fraction of the cost.
+    across = edge_ratios(pixels[:: -(-pixels.shape[0] // _LINES)], gate)
+    down = edge_ratios(np.ascontiguousarray(pixels[:, :: -(-pixels.shape[1] // _LINES)].T), gate)
+    ratios = np.concatenate([across, down])
+    if len(ratios) < _MIN_EDGES:
+        return None
+    rank = int(_QUANTILE * (len(ratios) - 1))
+    return float(100 * np.partition(ratios, rank)[rank])
+
+
+def edge_ratios(lines: Grey, gate: int) -> NDArray[np.float32]:
+    """r of every edge along axis 1; see the module's docstring.
+
+    Args:
+        lines: (n, length) grey values.
+        gate: smallest range, in grey levels, that counts as an edge.
     """
-
-    rgb: Image.Image
-    grey: Image.Image
-    levels: NDArray[np.uint8]
-    histogram: NDArray[np.int64]
-    original: Image.Image
-
-    @classmethod
-    def of(cls, rgb: Image.Image, original: Image.Image | None = None) -> Pixels:
-        """Derive luminance and histogram of an RGB image."""
-        grey = rgb.convert("L")
-        histogram = np.asarray(grey.histogram(), dtype=np.int64)
-        return cls(rgb, grey, levels_of(grey), histogram, rgb if original is None else original)
+    if lines.shape[1] < _WINDOW:
+        return np.zeros(0, np.float32)
+    left, right = lines[:, :-1], lines[:, 1:]
+    step = np.maximum(left, right) - np.minimum(left, right)
+    range_ = _sliding(lines, np.maximum, _WINDOW) - _sliding(lines, np.minimum, _WINDOW)
+    centre = step[:, _WINDOW // 2 - 1 :][:, : range_.shape[1]]
+    steepest = _sliding(step, np.maximum, _WINDOW // 2)[:, _WINDOW // 4 :][:, : range_.shape[1]]
+    at = np.flatnonzero((range_ >= gate) & (centre == steepest) & (centre > 0))
+    return centre.ravel()[at].astype(np.float32) / range_.ravel()[at]
 
 
-def levels_of(grey: Image.Image) -> NDArray[np.uint8]:
-    """(height, width) view of an 8-bit grey image's own memory; a copy where Pillow cannot share it."""
-    if hasattr(grey, "__arrow_c_array__"):
-        try:
-            return pa.array(grey).to_numpy().reshape(grey.height, grey.width)
-        except ValueError:  # a large image lies in several blocks
-            pass
-    return np.asarray(grey)
+def _sliding(lines: Grey, extreme: np.ufunc, width: int) -> Grey:
+    """Extreme of every window of ``width`` (a power of two) along axis 1, by doubling."""
+    reach = 1
+    while reach < width:
+        lines = extreme(lines[:, reach:], lines[:, :-reach])
+        reach *= 2
+    return lines
 
 
-def words_of(rgb: Image.Image) -> NDArray[np.uint32]:
-    """(height, width) pixels of an RGB image: red in the lowest byte, green, blue, and a byte that means nothing.
+PERCENTILES = (1, 5, 50, 95, 99)
+_LEVELS = np.arange(256)
 
-    The image's own memory; a copy where Pillow cannot share it.
-    """
-    if hasattr(rgb, "__arrow_c_array__"):
-        try:
-            return pa.array(rgb).flatten().to_numpy().view("<u4").reshape(rgb.height, rgb.width)
-        except ValueError:  # a large image lies in several blocks
-            pass
-    return np.asarray(rgb.convert("RGBX")).view("<u4")[:, :, 0]
+
+def luminance(pixels: Pixels) -> dict[str, float]:
+    """Exposure and contrast: percentiles (inverted CDF: the smallest level that reaches them), mean and deviation."""
+    histogram = pixels.histogram
+    total = int(histogram.sum())
+    mean = float(histogram @ _LEVELS) / total
+    variance = float(histogram @ (_LEVELS - mean) ** 2) / total
+    # Integer comparison: percent × total ≤ 100 × cumulated, exact for any size.
+    reached = np.searchsorted(100 * histogram.cumsum(), np.asarray(PERCENTILES) * total)
+    found = {f"luminance_p{percent}": float(level) for percent, level in zip(PERCENTILES, reached, strict=True)}
+    return {**found, "luminance_mean": mean, "contrast": variance**0.5}
+
+
+def entropy(pixels: Pixels) -> dict[str, float]:
+    """How much the grey levels vary: H = −Σ p log₂ p over the levels that occur."""
+    counts = pixels.histogram[pixels.histogram > 0]
+    share = counts / counts.sum()
+    return {"entropy": float(-(share * np.log2(share)).sum()) + 0.0}
+
+
+def aspect_ratio(pixels: Pixels) -> dict[str, float]:
+    """Width divided by height of the image as seen."""
+    return {"aspect_ratio": pixels.rgb.width / pixels.rgb.height}
+
+
+def flat(pixels: Pixels) -> dict[str, float]:
+    """Largest bin of the histogram / number of pixels; high for placeholders, blank pages and drawings."""
+    return {"flat": float(pixels.histogram.max() / pixels.histogram.sum())}
+
+
+SIGNALS = (
+    Signal(
+        "sharpness",
+        1,
+        {
+            "sharpness": "0–100, null without edges: share of an edge's contrast in one pixel step; about 40/σ after"
+            " blur σ",
+            "sharpness_coarse": "the same on a copy of at most 256 px and half size",
+        },
+        sharpness,
+    ),
+    Signal(
+        "luminance",
+        1,
+        {
+            **{f"luminance_p{percent}": f"0–255: percentile {percent} of luminance" for percent in PERCENTILES},
+            "luminance_mean": "0–255: mean luminance",
+            "contrast": "0–127.5: population standard deviation of luminance",
+        },
+        luminance,
+    ),
+    Signal(
+        "entropy",
+        1,
+        {"entropy": "0–8 bits: Shannon entropy of the 256-level luminance histogram; 0 is one flat colour"},
+        entropy,
+    ),
+    Signal("aspect", 1, {"aspect_ratio": "> 0: width / height after EXIF orientation"}, aspect_ratio),
+    Signal("flat", 1, {"flat": "0–1: share of pixels that have the most common luminance level; 1 is blank"}, flat),
+)

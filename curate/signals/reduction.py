@@ -40,7 +40,8 @@ def _lanczos(offset: Doubles) -> Doubles:
     """sinc(x) sinc(x / 3), with one sine: sin 3y = (3 − 4 sin² y) sin y."""
     angle = np.where(offset == 0, 1e-20, offset) * (np.pi / 3)
     square = np.sin(angle) ** 2
-    return square * (3 - 4 * square) / (3 * angle * angle)
+    weight: Doubles = square * (3 - 4 * square) / (3 * angle * angle)
+    return weight
 
 
 def _bicubic(offset: Doubles) -> Doubles:

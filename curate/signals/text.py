@@ -1,4 +1,15 @@
-"""What can be said about a conversation and its references without looking at the image."""
+"""What a conversation and its references show without looking at the image.
+
+One of the columns says whether a short English answer can be an answer to its question at all. Three kinds of question
+show by their first words what an answer looks like:
+
+- yes/no (``is there``, ``does he``, ``can you see`` …, without ``or``): the answer has yes, no, or the like
+- number (``how many``, ``what number``, ``number of``): the answer has a digit, a number word, or ``none``, ``many`` …
+- colour (``what colour``, ``which color``): the answer has the name of a colour, ``clear``, ``striped`` …
+
+Other questions, and answers of more than five words (a whole sentence can say yes without the word), are not judged.
+An answer that declines (``unanswerable``, ``unknown``, ``not sure``) fits every question.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +20,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from curate.signals.answer_type import is_mismatch
+import pyarrow as pa
 
-VERSION = 2
+from curate.signals.base import Signal
+
 IMAGE_MARKER = "<image>"
-COLUMNS = {
-    "turns": "number of turns",
-    "question_words": "words (split at white space) of the first user turn, markers removed",
-    "answer_words": "words of the first assistant turn",
-    "empty_answer": "an assistant turn is blank, or there is none",
-    "echoed_answer": "an assistant turn repeats the user turn before it (letters and digits compared, case folded)",
-    "refusal": 'an assistant turn opens with a refusal ("I\'m sorry, but …", "As an AI …", "I cannot …")',
-    "markers_match": "as many <image> markers in user turns as images, or none at all",
-    "alternates": "after system turns, user and assistant take turns, user first, assistant last",
-    "control_token": "the first chat-template token that stands in a turn (<|im_start|>, [INST], </s>, …); else null",
-    "longest_turn_words": "words of the longest turn",
-    "longest_turn_chars": "characters of the longest turn",
-    "answer_type_mismatch": "a short answer is of another kind than its question asks for (yes/no, number, colour);"
-    " null if no question asks for such a kind, see curate.signals.answer_type",
-    "agreement": "0–1: share of the most frequent reference (case folded, blanks collapsed); null without references",
-    "vote_entropy": "bits: Shannon entropy of the references; 0 if all agree; null without references",
-}
 _REFUSAL = re.compile(
     r"""^\W*(?:
         (?:i['’]?m|i\ am|we['’]?re|we\ are)\ (?:very\ |so\ |really\ )?(?:sorry|unable\ to|not\ able\ to)\b
@@ -59,7 +54,7 @@ _CONTROL = re.compile(
 
 
 def conversation(turns: Sequence[tuple[str, str]], images: int) -> dict[str, Any]:
-    """Facts of a conversation of (role, value) pairs about ``images`` images; see ``COLUMNS``."""
+    """Columns of a conversation of (role, value) pairs about ``images`` images."""
     questions = [value for role, value in turns if role == "user"]
     answers = [value for role, value in turns if role == "assistant"]
     question = questions[0].replace(IMAGE_MARKER, " ") if questions else ""
@@ -93,7 +88,7 @@ def _mismatch(turns: Sequence[tuple[str, str]]) -> bool | None:
         for (before, asked), (role, value) in itertools.pairwise(turns)
         if (before, role) == ("user", "assistant")
     ]
-    known = [one for one in judged if one is not None]
+    known = [found for found in judged if found is not None]
     return any(known) if known else None
 
 
@@ -103,7 +98,7 @@ def is_refusal(answer: str) -> bool:
 
 
 def votes(answers: Sequence[str]) -> dict[str, float | None]:
-    """Agreement and entropy of references."""
+    """Agreement (0–1) and entropy (bits) of references; None without any."""
     if not answers:
         return {"agreement": None, "vote_entropy": None}
     counts = Counter(" ".join(answer.casefold().split()) for answer in answers).values()
@@ -114,3 +109,106 @@ def votes(answers: Sequence[str]) -> dict[str, float | None]:
 def _same(answer: str, question: str) -> bool:
     words = _WORD.findall(answer.casefold())
     return bool(words) and words == _WORD.findall(question.replace(IMAGE_MARKER, " ").casefold())
+
+
+_LONGEST = 5
+_QUOTES = re.compile(r"['’`]")
+_WORD = re.compile(r"[a-z]+|\d+")
+
+_YES_NO = re.compile(
+    r"""(?:so\ |and\ |but\ |now\ )?
+    (?:is|are|was|were|am|do|does|did|can|could|will|would|should|has|have|had|may|might|must|
+       isnt|arent|wasnt|werent|dont|doesnt|didnt|cant|couldnt|wont|wouldnt|shouldnt|hasnt|havent)\ """,
+    re.VERBOSE,
+)
+_NUMBER = re.compile(r"(?:about |approximately |roughly )?(?:how many|what number of|what is the number of)\b")
+_COLOUR = re.compile(r"(?:what|which) (?:is the |are the )?colou?rs?\b")
+_PICK = re.compile(r"\bor\b|[,;] (?:in |on |at |to )?(?:which|what|who|where|when|why|how)\b")
+_POLITE = re.compile(r"^(?:can|could|would|will) you (?:please )?(?!see\b|find\b|spot\b|tell if\b|tell whether\b)")
+
+_DECLINED = re.compile(
+    r"\b(?:unanswerable|unsuitable|unknown|unclear|unsure|uncertain|undetermined|not (?:sure|clear|visible|possible"
+    r"|given|applicable|enough)|cant (?:tell|see|say|answer)|cannot|cant|dont know|do not know|idk|n a|maybe|possibly"
+    r"|impossible|depends|it depends|no idea|invalid)\b"
+)
+_AFFIRMATIVE = re.compile(
+    r"\b(?:yes|no|yeah|yep|yup|nope|nah|y|n|true|false|correct|incorrect|right|wrong|not|never|none|nothing|nobody"
+    r"|probably|likely|unlikely|definitely|certainly|absolutely|sure|of course|indeed|partially|partly|somewhat"
+    r"|sometimes|kind of|sort of|almost|both|neither|either|it is|it isnt|they are|they do|he is|she is|there is"
+    r"|there are|does|doesnt|isnt|arent|dont|can)\b"
+)
+_QUANTITY = re.compile(
+    r"\d|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
+    r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?"
+    r"|billions?|dozens?|pair|pairs|couple|half|quarter|single|double|triple|once|twice|none|no|nothing|nobody|a|an|many"
+    r"|few|several|some|lots|lot|all|both|multiple|numerous|countless|infinite|various|too many|more|most|over|under)\b"
+)
+_HUES = re.compile(
+    r"""\b(?:(?:light|dark|pale|deep|bright|off|navy|sky|lime|hot|baby|royal)?
+    (?:black|white|gr[ae]y|silver|red|orange|yellow|green|blue|purple|pink|brown|beige|tan|gold|golden|cream|ivory|teal
+    |turquoise|aqua|cyan|magenta|violet|indigo|lavender|lilac|maroon|burgundy|crimson|scarlet|navy|olive|khaki|lime|mint
+    |peach|coral|salmon|rose|rust|copper|bronze|brass|charcoal|chestnut|chocolate|mustard|amber|auburn|blond|blonde
+    |brunette|fuchsia|mauve|plum|taupe|sepia|emerald|jade|ruby|sapphire|azure|cerulean|ginger|wood|wooden|metal|metallic
+    |chrome|steel|clear|transparent|translucent|colou?rless|multi|multicolou?red|multicolou?r|rainbow|colou?rful|colou?red
+    |various|many|none|no\ colou?r|neutral|natural|plaid|striped|stripes|checkered|camouflage|camo|calico|tabby|spotted
+    |dark|light|bright|pale|neon|pastel|mixed|all|both|same|different|hot|earth|matching)(?:ish|er|est|s|y)?)\b""",
+    re.VERBOSE,
+)
+
+
+def is_mismatch(question: str, answer: str) -> bool | None:
+    """Whether ``answer`` is of another kind than ``question`` asks for; None where no kind is asked for."""
+    asked = _QUOTES.sub("", question.casefold()).strip()
+    wanted = _wanted(asked)
+    if wanted is None:
+        return None
+    words = _WORD.findall(_QUOTES.sub("", answer.casefold()))
+    if not words or len(words) > _LONGEST:
+        return False
+    given = " ".join(words)
+    return not wanted.search(given) and not _DECLINED.search(given)
+
+
+def _wanted(asked: str) -> re.Pattern[str] | None:
+    if _NUMBER.match(asked):
+        return _QUANTITY
+    if _COLOUR.match(asked):
+        return _HUES
+    if _YES_NO.match(asked) and not _PICK.search(asked) and not _POLITE.match(asked):
+        return _AFFIRMATIVE
+    return None
+
+
+SIGNALS = (
+    Signal(
+        "text",
+        2,
+        {
+            "turns": "number of turns",
+            "question_words": "words (split at white space) of the first user turn, markers removed",
+            "answer_words": "words of the first assistant turn",
+            "empty_answer": "an assistant turn is blank, or there is none",
+            "echoed_answer": "an assistant turn repeats the user turn before it (letters and digits compared,"
+            " case folded)",
+            "refusal": 'an assistant turn opens with a refusal ("I\'m sorry, but …", "As an AI …", "I cannot …")',
+            "markers_match": "as many <image> markers in user turns as images, or none at all",
+            "alternates": "after system turns, user and assistant take turns, user first, assistant last",
+            "control_token": "the first chat-template token that stands in a turn (<|im_start|>, [INST], </s>, …);"
+            " else null",
+            "longest_turn_words": "words of the longest turn",
+            "longest_turn_chars": "characters of the longest turn",
+            "answer_type_mismatch": "a short answer is of another kind than its question asks for (yes/no, number,"
+            " colour); null if no question asks for such a kind, see curate.signals.text",
+            "agreement": "0–1: share of the most frequent reference (case folded, blanks collapsed); null without"
+            " references",
+            "vote_entropy": "bits: Shannon entropy of the references; 0 if all agree; null without references",
+        },
+        types={
+            **dict.fromkeys(("turns", "question_words", "answer_words"), pa.int32()),
+            **dict.fromkeys(("longest_turn_words", "longest_turn_chars"), pa.int32()),
+            **dict.fromkeys(("empty_answer", "echoed_answer", "refusal", "markers_match", "alternates"), pa.bool_()),
+            "control_token": pa.string(),
+            "answer_type_mismatch": pa.bool_(),
+        },
+    ),
+)

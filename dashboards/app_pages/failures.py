@@ -1,22 +1,83 @@
-"""Failures: the gallery of answers, filtered; the URL holds the whole view."""
+"""The gallery of answers, filtered; the URL holds the whole view."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import replace
 
 import streamlit as st
 
-from dashboards import state
-from dashboards.widgets.failure_list import show_view
-from dashboards.widgets.filter_bar import filter_bar, outcome_bar
-from dashboards.widgets.notice import broken_folders, nothing_yet
-from dashboards.widgets.run_choice import chosen_view
+from dashboards.components import commands
+from dashboards.components.commands import same_in_terminal
+from dashboards.components.filters import PAGE_SIZE, chosen_view, filter_bar, outcome_bar, pager
+from dashboards.components.gallery import gallery
+from dashboards.components.navigation import Page, open_sample
+from dashboards.components.notices import broken_folders, nothing_yet
+from dashboards.data.answers import answers_at, count_outcomes, matching_rows
+from dashboards.data.catalog import scan
+from dashboards.data.filters import BEFORE, OUTCOMES, Outcome, View
+from dashboards.settings import data_root
 
-catalog = state.catalog()
-st.title("Failures")
-view = chosen_view(catalog)
-if view:
-    with st.sidebar:
-        spec = filter_bar(view.run, view.base)
-    show_view(replace(view, spec=outcome_bar(spec)))
-else:
-    nothing_yet("evals")
-    broken_folders(catalog)
+PAGE = Page(2, "Failures", ":material/grid_view:")
+
+_KEYS = "Opens the first row of this page; there J and K go on and back, letters and numbers decide, B returns."
+
+
+def show() -> None:
+    """Draw the page."""
+    catalog = scan(data_root())
+    st.title(PAGE.title)
+    view = chosen_view(catalog)
+    if view:
+        with st.sidebar:
+            spec = filter_bar(view.run, view.base)
+        _answers(replace(view, spec=outcome_bar(spec)))
+    else:
+        nothing_yet("evals")
+        broken_folders(catalog)
+
+
+def _answers(view: View) -> None:
+    """Counts, pager and cards of a view."""
+    rows = matching_rows(view)
+    counts = count_outcomes(view)
+    st.caption(_summary(counts, has_base=view.base is not None))
+    if not len(rows):
+        _nothing_matches(counts)
+        return
+    start = pager(len(rows))
+    answers = answers_at(view.run, view.base, tuple(int(row) for row in rows[start : start + PAGE_SIZE]))
+    if opened := gallery(answers, view):
+        open_sample(opened, view.spec)
+    if st.button("Review from here", shortcut="O", icon=":material/rate_review:", key="review_first", help=_KEYS):
+        open_sample(answers[0].sample_id, view.spec)
+    st.caption(f"{start + 1:,}–{min(start + PAGE_SIZE, len(rows)):,} of {len(rows):,} answers")
+    first = f"{commands.explain_answer(view.run, answers[0].sample_id, answers[0].task)}  # the first answer above"
+    same_in_terminal(f"{commands.rank_slices(view.run, view.spec.task)}\n{first}")
+
+
+def _summary(counts: Mapping[Outcome, int], *, has_base: bool) -> str:
+    shown = [outcome for outcome in OUTCOMES if has_base or outcome not in BEFORE]
+    words = [f"{counts[outcome]:,} {'in all' if outcome == 'All' else outcome.lower()}" for outcome in shown]
+    return " · ".join(words)
+
+
+def _nothing_matches(counts: Mapping[Outcome, int]) -> None:
+    with st.container(border=True):
+        st.markdown("**No answer matches these filters**")
+        if counts["All"] and not counts["Right"] + counts["Wrong"]:
+            st.caption("No metric of this task judges single answers. Look at all answers, the worst first.")
+        elif counts["All"]:
+            st.caption(f"{counts['All']:,} answers match with another outcome.")
+        else:
+            st.caption("Remove a filter at the left.")
+        if counts["All"]:
+            st.button("Show all outcomes", on_click=_show_all, type="primary", key="show_all")
+
+
+def _show_all() -> None:
+    st.session_state["outcome"] = "All"
+
+
+if __name__ == "__main__":  # Streamlit runs the file; app.py imports it for PAGE
+    show()

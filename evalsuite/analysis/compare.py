@@ -1,4 +1,4 @@
-"""Evaluations side by side, on the rows that all of them answered questions about."""
+"""Evaluations compared row by row, on the rows that all of them hold."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import Row, TaskResult, load_evaluation, score_rows, slice_masks
-from evalsuite.scoring import Column
+from evalsuite.analysis.results import TaskResult, facts_of, load_evaluation, score_rows, slice_masks
+from evalsuite.metrics.base import MetricColumn, Row
 from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
@@ -19,7 +19,7 @@ _LISTED = 100
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """One side of a comparison: its name, tasks and rows."""
 
     name: str
@@ -27,13 +27,13 @@ class Run:
     rows: Mapping[str, Sequence[Row]]
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> ComparedRun:
     """A finished evaluation as one side of a comparison.
 
     Raises:
         UserError: the folder is no finished evaluation.
     """
-    return Run(str(folder), *load_evaluation(folder))
+    return ComparedRun(str(folder), *load_evaluation(folder))
 
 
 def compare_folders(baseline: Path, others: Sequence[Path], seed: int = 0) -> dict[str, Any]:
@@ -53,19 +53,19 @@ def check_baseline(baseline: Path, specs: Mapping[str, TaskSpec]) -> None:
     """Refuse a baseline that cannot be compared, before a model is asked.
 
     Raises:
-        UserError: the folder is no finished evaluation, or holds none of these tasks.
+        UserError: the folder is no finished evaluation, or shares no task with them.
     """
     before, _ = load_evaluation(baseline)
     if not before.keys() & specs.keys():
         raise UserError(f"{baseline}: shares no task with this evaluation; it has {', '.join(before)}")
 
 
-def compare(baseline: Run, runs: Sequence[Run], seed: int = 0) -> dict[str, Any]:
+def compare(baseline: ComparedRun, runs: Sequence[ComparedRun], seed: int = 0) -> dict[str, Any]:
     """Each of ``runs`` (B) minus ``baseline`` (A), task by task.
 
     Rows count that every evaluation with the task holds with the same images, question and
-    references, and that no server failed to answer; the others are counted, not compared. Both sides
-    are scored anew on those rows, with the task settings of B.
+    references, and for which no request failed; the others are counted, not compared. Both sides
+    are scored again on those rows, with the task settings of B.
 
     Returns:
         ``{"baseline": …, "tests": n, "runs": [{"run": …, "tasks": {…}}]}``; p-values of headline
@@ -103,11 +103,11 @@ def _compare_task(
     slices: dict[str, dict[str, Any]] = {
         name: {value: {"n": int(mask.sum())} for value, mask in values.items()} for name, values in masks.items()
     }
-    for one, two in zip(first.columns, second.columns, strict=True):
-        metrics[one.name] = _difference(one, two, None, (first, second), seed)
+    for before, after in zip(first.columns, second.columns, strict=True):
+        metrics[before.name] = {**facts_of(after), **_difference(before, after, None, (first, second), seed)}
         for name, values in masks.items():
             for value, mask in values.items():
-                slices[name][value][one.name] = _difference(one, two, mask, (first, second), seed)
+                slices[name][value][before.name] = _difference(before, after, mask, (first, second), seed)
     return {
         "n": len(asked),
         "only_in_a": len(old) - len(met),
@@ -126,7 +126,7 @@ def _compare_task(
 def _coverage(results: tuple[TaskResult, TaskResult], mask: np.ndarray | None = None) -> dict[str, float]:
     """Share of the rows with an answer on both sides."""
     answered = (np.array([row["status"] == "ok" for row in result.rows]) for result in results)
-    a, b = (float(one.mean() if mask is None else one[mask].mean()) for one in answered)
+    a, b = (float(rows.mean() if mask is None else rows[mask].mean()) for rows in answered)
     return {"a": a, "b": b}
 
 
@@ -135,19 +135,19 @@ def _question(row: Row) -> tuple[Any, ...]:
 
 
 def _difference(
-    a: Column, b: Column, mask: np.ndarray | None, results: tuple[TaskResult, TaskResult], seed: int
+    a: MetricColumn, b: MetricColumn, mask: np.ndarray | None, results: tuple[TaskResult, TaskResult], seed: int
 ) -> dict[str, Any]:
     """One metric on both sides. Its p is McNemar's where rows are right or wrong and share no image."""
     chosen = slice(None) if mask is None else mask
-    one, two, clusters = a.sums[chosen], b.sums[chosen], results[1].clusters[chosen]
-    found = paired_difference(one, two, clusters, a.estimate, seed=seed)
+    sums_a, sums_b, clusters = a.sums[chosen], b.sums[chosen], results[1].clusters[chosen]
+    found = paired_difference(sums_a, sums_b, clusters, a.estimate, seed=seed)
     applies = np.isfinite(a.per_row[chosen]) & np.isfinite(b.per_row[chosen])
     right = [column.per_row[chosen][applies] > 0.5 for column in (a, b)]
     test = mcnemar(*right) if a.binary and b.binary else None
     exact = test is not None and found.n == found.clusters
     return {
-        "a": _finite(a.estimate(one.sum(0, keepdims=True))[0]),
-        "b": _finite(b.estimate(two.sum(0, keepdims=True))[0]),
+        "a": _finite(a.estimate(sums_a.sum(0, keepdims=True))[0]),
+        "b": _finite(b.estimate(sums_b.sum(0, keepdims=True))[0]),
         "difference": _finite(found.value),
         "ci_low": found.low,
         "ci_high": found.high,
@@ -178,7 +178,7 @@ def _adjust(tasks: Sequence[dict[str, Any]]) -> None:
 
 
 def _wins(first: TaskResult, second: TaskResult) -> dict[str, Any]:
-    """Rows that B does better, worse, and that both get wrong on the headline metric, largest change first."""
+    """Rows on which B is better, is worse, or both score 0 on the headline metric, largest change first."""
     change = second.headline.per_row - first.headline.per_row
     ids = [row["sample_id"] for row in second.rows]
     order = np.argsort(-np.abs(change), kind="stable")

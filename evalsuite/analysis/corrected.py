@@ -1,4 +1,4 @@
-"""Scores as they would be if the reviewers' decisions about evaluation rows were applied."""
+"""Scores with the reviewers' decisions about evaluation rows applied."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite.analysis.results import Row, TaskResult, bounds, score_rows
+from evalsuite.analysis.results import TaskResult, bounds, score_rows
+from evalsuite.metrics.base import Row
 from evalsuite.statistics import exact_when_unanimous, intervals
 from winnow.corrections import Resolved, read_corrections, resolve
 from winnow.files import digest_of, sha256_file
 
 
 @dataclass(frozen=True)
-class Correction:
+class RowCorrection:
     """What happens to one row: ``status`` and, where it was relabelled, the new references."""
 
     status: str
@@ -23,7 +24,7 @@ class Correction:
 
 
 def resolved_corrections(folder: Path | None) -> dict[str, Resolved]:
-    """Agreed and conflicting corrections by sample id; none without a folder.
+    """Agreed and conflicting corrections by sample id; empty without a folder.
 
     Raises:
         UserError: a line is no correction.
@@ -36,51 +37,56 @@ def corrections_digest(folder: Path) -> str:
     return digest_of({path.name: sha256_file(path) for path in sorted(folder.glob("*.jsonl"))})
 
 
-def judge_row(row: Row, resolved: Resolved) -> Correction:
-    """``excluded``, ``relabelled``, ``question edited`` (left out: the model was asked another one), ``stale``
-    (the row is not the one that was reviewed), ``conflict`` or ``none``."""
+def correction_of(row: Row, resolved: Resolved) -> RowCorrection:
+    """What reviewers decided about a row.
+
+    Its status is ``excluded``, ``relabelled``, ``question edited`` (left out, because the model was asked another
+    question), ``stale`` (the row has changed since it was reviewed), ``conflict`` or ``none``.
+    """
     relevant = [line for line in resolved.agreed if line.action in ("exclude_from_eval", "relabel", "edit_question")]
     fresh = [line for line in relevant if line.content_hash == row.get("content_hash")]
     actions = {line.action: line for line in fresh}
     if "exclude_from_eval" in actions:
-        return Correction("excluded")
+        return RowCorrection("excluded")
     if "edit_question" in actions:
-        return Correction("question edited")
+        return RowCorrection("question edited")
     if "relabel" in actions:
         new = actions["relabel"].new
-        return Correction("relabelled", tuple(new) if isinstance(new, list) else (new or "",))
+        return RowCorrection("relabelled", tuple(new) if isinstance(new, list) else (new or "",))
     if relevant:
-        return Correction("stale")
-    return Correction("conflict" if resolved.conflicts else "none")
+        return RowCorrection("stale")
+    return RowCorrection("conflict" if resolved.conflicts else "none")
 
 
 def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed: int) -> dict[str, Any] | None:
-    """The task scored anew on corrected rows; None where no reviewer said anything about them.
+    """The scores of the task on corrected rows; None if no reviewer decided anything about its rows.
 
     Corpus metrics take their document frequencies from the corrected rows.
     """
-    touched = {row["sample_id"]: judge_row(row, resolved[row["sample_id"]])
+    touched = {row["sample_id"]: correction_of(row, resolved[row["sample_id"]])
                for row in result.rows if row["sample_id"] in resolved}  # fmt: skip
-    counted = Counter(one.status for one in touched.values() if one.status != "none")
+    counted = Counter(change.status for change in touched.values() if change.status != "none")
     if not counted:
         return None
     rows = _apply(result.rows, touched)
     entry: dict[str, Any] = {"n": len(rows), "coverage": None, "counts": dict(sorted(counted.items())), "metrics": {}}
     if not rows:
         return entry
-    again = score_rows(result.spec, rows)
-    entry["coverage"] = sum(row["status"] == "ok" for row in again.rows) / len(rows)
-    found = intervals([(column.sums, column.estimate, None) for column in again.columns], again.clusters, seed=seed)
-    for column, one in zip(again.columns, found, strict=True):
-        entry["metrics"][column.name] = bounds(exact_when_unanimous(one) if column.binary else one)
+    rescored = score_rows(result.spec, rows)
+    entry["coverage"] = sum(row["status"] == "ok" for row in rescored.rows) / len(rows)
+    found = intervals(
+        [(column.sums, column.estimate, None) for column in rescored.columns], rescored.clusters, seed=seed
+    )
+    for column, interval in zip(rescored.columns, found, strict=True):
+        entry["metrics"][column.name] = bounds(exact_when_unanimous(interval) if column.binary else interval)
     return entry
 
 
-def _apply(rows: Sequence[Row], touched: Mapping[str, Correction]) -> list[Row]:
+def _apply(rows: Sequence[Row], touched: Mapping[str, RowCorrection]) -> list[Row]:
     kept = []
     for row in rows:
-        one = touched.get(row["sample_id"])
-        if one and one.status in ("excluded", "question edited"):
+        correction = touched.get(row["sample_id"])
+        if correction and correction.status in ("excluded", "question edited"):
             continue
-        kept.append({**row, "references": list(one.references)} if one and one.references else row)
+        kept.append({**row, "references": list(correction.references)} if correction and correction.references else row)
     return kept

@@ -1,7 +1,7 @@
 """Which images of an evaluation the model was trained on, from the signals of the curated set.
 
-An image is touched when its bytes, or an image that looks the same (``curate.duplicates``: a hash
-proposes, the thumbnail confirms), are among those that curation kept for training.
+An image is touched when curation kept the same bytes for training, or an image that looks the same
+(``curate.duplicates``: a hash proposes, the thumbnail confirms).
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import SLICE, Row, TaskResult, bounds
+from evalsuite.analysis.results import SLICE, TaskResult, bounds
+from evalsuite.metrics.base import Row
 from evalsuite.statistics import Estimate, Floats, intervals
 from winnow.errors import UserError
 from winnow.run import read_manifest
+from winnow.tables import parquet
 
 COLUMN = SLICE + "contamination"
 CLEAN, TOUCHED = "clean", "touched"
@@ -46,17 +48,16 @@ def touched_images(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
 
 def _kept_keys(connection: Any, folder: Path) -> set[str]:
     """Image keys of the kept rows; also the view ``kept``."""
-    samples = _quoted([folder / "samples.parquet"])
+    samples = parquet([folder / "samples.parquet"])
     connection.execute(
-        f"CREATE VIEW kept AS SELECT DISTINCT unnest(image_keys) AS image_key FROM read_parquet({samples}) "
-        "WHERE decision <> 'drop'"
+        f"CREATE VIEW kept AS SELECT DISTINCT unnest(image_keys) AS image_key FROM {samples} WHERE decision <> 'drop'"
     )
     return {key for (key,) in connection.execute("SELECT image_key FROM kept").fetchall() if key}
 
 
 def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list[str]:
     """Keys of ``files`` that look like a kept image."""
-    from curate.duplicates.matching import Looks, matches, read_looks
+    from curate.duplicates.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
     from curate.recipe import MatchSettings
 
     parts = sorted((folder / "signals").glob("part-*.parquet"))
@@ -64,7 +65,7 @@ def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list
         return []
     kept = (
         "SELECT row_number() OVER () - 1 AS rank, phash, dhash, thumbnail, width, height "
-        f"FROM read_parquet({_quoted(parts)}) "
+        f"FROM {parquet(parts)} "
         "WHERE thumbnail IS NOT NULL AND phash IS NOT NULL AND image_key IN (SELECT image_key FROM kept)"
     )
     ((count,),) = connection.execute(f"SELECT count(*) FROM ({kept})").fetchall()
@@ -75,10 +76,10 @@ def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list
     hashes = np.array([ours[key][:2] for key in keys], np.uint64)
     sides = np.array([ours[key][3] for key in keys], np.float32)
     thumbnails = np.frombuffer(b"".join(ours[key][2] for key in keys), np.uint8).reshape(len(keys), -1)
-    evaluated = Looks.of(hashes[:, 0], hashes[:, 1], thumbnails, sides)
+    evaluated = ImageFingerprints.of(hashes[:, 0], hashes[:, 1], thumbnails, sides)
     with tempfile.TemporaryDirectory() as scratch:
-        train = read_looks(connection, kept, count, Path(scratch) / "thumbnails.u8")
-        met = {keys[place] for _, j, _ in matches(train, evaluated, MatchSettings()) for place in j.tolist()}
+        train = read_fingerprints(connection, kept, count, Path(scratch) / "thumbnails.u8")
+        met = {keys[place] for _, j, _ in matching_pairs(train, evaluated, MatchSettings()) for place in j.tolist()}
         del train
     return [key for key in keys if key in met]
 
@@ -114,7 +115,7 @@ def stored_signals(folder: Path, keys: Mapping[str, Any], columns: Sequence[str]
         return {}
     with duckdb.connect(":memory:") as connection:
         connection.register("wanted", pa.table({"image_key": pa.array(list(keys), pa.string())}))
-        source = f"read_parquet({_quoted(parts)}, union_by_name = true)"
+        source = parquet(parts, "union_by_name = true")
         there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
         chosen = ", ".join(f'"{name}"' if name in there else f'NULL AS "{name}"' for name in columns)
         query = f"SELECT image_key, {chosen} FROM {source} WHERE image_key IN (SELECT image_key FROM wanted)"
@@ -122,19 +123,15 @@ def stored_signals(folder: Path, keys: Mapping[str, Any], columns: Sequence[str]
     return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}
 
 
-def _quoted(paths: Sequence[Path]) -> str:
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
-
-
-def mark(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
-    """Give every row with an image its value of ``slice_contamination``."""
+def flag_overlap(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
+    """Give every row with an image its overlap flag: the slice ``contamination``, ``clean`` or ``touched``."""
     for row in rows:
         if row["image_keys"]:
             row[COLUMN] = TOUCHED if any(key in touched for key in row["image_keys"]) else CLEAN
 
 
 def overlap_scores(result: TaskResult, seed: int) -> dict[str, Any] | None:
-    """Scores of clean and of touched rows, and touched minus clean; None where rows are not marked."""
+    """Scores of clean and of touched rows, and touched minus clean; None if no row is flagged."""
     masks = {name: np.array([row.get(COLUMN) == name for row in result.rows]) for name in (CLEAN, TOUCHED)}
     if not any(mask.any() for mask in masks.values()):
         return None

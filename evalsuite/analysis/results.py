@@ -1,7 +1,4 @@
-"""Rows of replies read, scored and summarised: one ``TaskResult`` a task, and its part of ``scores.json``.
-
-A finished evaluation, read back from its folder.
-"""
+"""Answers read and scored: one ``TaskResult`` a task, its entry in ``scores.json``, and finished evaluations loaded."""
 
 from __future__ import annotations
 
@@ -14,17 +11,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evalsuite.runs.store import BASE_SCHEMA, read_predictions
-from evalsuite.scoring import Answered, Column, score
+from evalsuite.metrics.base import Answers, MetricColumn, Row
+from evalsuite.metrics.settings import score
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
+from evalsuite.store import BASE_SCHEMA, read_predictions
 from evalsuite.tasks.extract import STATUSES, read_answer
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
 
-SLICE = "slice_"
-Row = dict[str, Any]
+SLICE = "slice_"  # begins the names of slice columns
+RIGHT = "_right"  # ends the name of the column that says which rows a metric calls right
 
 
 @dataclass(frozen=True)
@@ -39,23 +37,23 @@ class TaskResult:
 
     spec: TaskSpec
     rows: list[Row]
-    columns: list[Column]
+    columns: list[MetricColumn]
     clusters: np.ndarray
 
     @property
-    def headline(self) -> Column:
+    def headline(self) -> MetricColumn:
         """The task's first metric."""
         return self.columns[0]
 
 
 def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
-    """Read the answers out of the raw replies and score them; what a model said is never changed."""
+    """Read the answers out of the raw replies and score them; the replies themselves are never changed."""
     read = []
     for row in rows:
         choices = row.get("choices") or ()
         extracted, status = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction, choices)
         read.append({**row, "extracted": extracted, "status": status})
-    answered = Answered(
+    answers = Answers(
         ids=[row["sample_id"] for row in read],
         texts=[row["extracted"] for row in read],
         references=[row["references"] for row in read],
@@ -64,9 +62,11 @@ def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
         slices=[{name: row.get(SLICE + name) or "" for name in spec.slice_names} for row in read],
         images=[" ".join(row["images"]) for row in read],
     )
-    columns = score(answered, spec.metrics)
+    columns = score(answers, spec.metrics)
     for number, row in enumerate(read):
-        row.update({column.name: _finite(float(column.per_row[number])) for column in columns})
+        for column in columns:
+            row[column.name] = _finite(float(column.per_row[number]))
+            row[column.name + RIGHT] = bool(column.right[number]) if np.isfinite(column.right[number]) else None
     clusters = cluster_codes([tuple(row["image_keys"]) or row["sample_id"] for row in read])
     return TaskResult(spec, read, columns, clusters)
 
@@ -78,6 +78,7 @@ def to_table(result: TaskResult) -> pa.Table:
         [
             *BASE_SCHEMA,
             *((column.name, pa.float64()) for column in result.columns),
+            *((column.name + RIGHT, pa.bool_()) for column in result.columns),
             *((name, pa.string()) for name in slices),
         ]
     )
@@ -107,8 +108,8 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
         parts += [(column.sums, column.estimate, mask) for values in masks.values() for mask in values.values()]
     binary = [column.binary for column in result.columns for _ in range(len(parts) // len(result.columns))]
     found = iter(
-        exact_when_unanimous(one) if right_or_wrong else one
-        for one, right_or_wrong in zip(intervals(parts, result.clusters, seed=seed), binary, strict=True)
+        exact_when_unanimous(interval) if right_or_wrong else interval
+        for interval, right_or_wrong in zip(intervals(parts, result.clusters, seed=seed), binary, strict=True)
     )
     metrics: dict[str, Any] = {}
     slices: dict[str, dict[str, Any]] = {
@@ -124,6 +125,7 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
             "coverage": _share(answered),
             "answered": _estimate(column, answered),
             "variant": column.variant,
+            **facts_of(column),
         }
         for name, values in masks.items():
             for value in values:
@@ -138,13 +140,18 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
     }
 
 
+def facts_of(column: MetricColumn) -> dict[str, Any]:
+    """What readers must know to show a score: ``title``, ``unit``, ``top`` and ``mean_of_rows``."""
+    return {"title": column.title, "unit": column.unit, "top": column.top, "mean_of_rows": column.mean_of_rows}
+
+
 def bounds(interval: Interval) -> dict[str, float | None]:
     """``value``, ``ci_low``, ``ci_high``."""
     return {"value": _finite(interval.value), "ci_low": interval.low, "ci_high": interval.high}
 
 
-def _estimate(column: Column, mask: np.ndarray) -> float | None:
-    """The metric on the rows that were answered; None if none was."""
+def _estimate(column: MetricColumn, mask: np.ndarray) -> float | None:
+    """The metric on the answered rows; None if there are no such rows."""
     return _finite(float(column.estimate(column.sums[mask].sum(0, keepdims=True))[0])) if mask.any() else None
 
 

@@ -1,6 +1,6 @@
-"""Kinds of rows on which a run makes more errors than elsewhere: one property, or two together.
+"""Kinds of rows on which a run makes more errors than elsewhere: by one property, or by two together.
 
-What a row is like, as named values: from its slice columns, question, answer and image.
+Properties are named values of a row: from its slice columns, question, answer and image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from evalsuite import statistics
 from evalsuite.analysis.overlap import stored_signals
-from evalsuite.analysis.results import SLICE, Row, TaskResult, load_evaluation, load_manifest, score_rows
+from evalsuite.analysis.results import SLICE, TaskResult, load_evaluation, load_manifest, score_rows
+from evalsuite.metrics.base import Row
 from evalsuite.statistics import Floats, Slice, property_of
 from winnow.errors import UserError
 from winnow.records import majority
@@ -65,7 +66,8 @@ def _of_images(rows: Sequence[Row], curated: Path) -> dict[str, list[str]]:
             return None
         if name == "pixels":
             return float(signals["width"] * signals["height"]) if signals["width"] and signals["height"] else None
-        return signals[name]
+        value: float | None = signals[name]
+        return value
 
     return {label: quarters([of(row, name) for row in rows]) for name, label in SIGNALS.items()}
 
@@ -115,7 +117,7 @@ def find_slices(folder: Path, *, only: str | None, curated: Path | None, min_row
     An error is 1 − the row's score on the headline metric; rows that a request failed for are left
     out. Slices of two properties are kept where both halves gain: the pair must have more errors
     than each property alone would give, with an interval above zero. q is Benjamini-Hochberg's over all
-    slices that were looked at.
+    slices that were tried.
 
     Args:
         only: one task; None takes all.
@@ -149,22 +151,23 @@ def rank_slices(result: TaskResult, curated: Path | None, min_rows: int) -> dict
         {name: property_of(values) for name, values in known.items()}, min_rows=min_rows, min_clusters=MIN_IMAGES,
     )  # fmt: skip
     return {
-        "headline": result.headline.name, "n": ranking.rows, "error": ranking.rate, "tried": ranking.tried,
+        "headline": result.headline.name, "title": result.headline.title,
+        "n": ranking.rows, "error": ranking.rate, "tried": ranking.tried,
         "min_rows": min_rows, "min_images": MIN_IMAGES, "columns": list(known),
-        "slices": [_entry(one, known, answered) for one in ranking.slices],
+        "slices": [_entry(ranked, known, answered) for ranked in ranking.slices],
     }  # fmt: skip
 
 
 def errors_of(result: TaskResult) -> Floats:
     """(rows,) 1 − score on the headline metric, from 0 to 1."""
-    return 1.0 - np.clip(result.headline.per_row / result.headline.perfect, 0.0, 1.0)
+    return 1.0 - np.clip(result.headline.per_row / result.headline.best_row, 0.0, 1.0)
 
 
-def _entry(one: Slice, known: dict[str, list[str]], answered: NDArray[np.bool_]) -> dict[str, Any]:
-    found = one.excess
-    mask = np.logical_and.reduce([np.array(known[name]) == value for name, value in one.where])
+def _entry(ranked: Slice, known: dict[str, list[str]], answered: NDArray[np.bool_]) -> dict[str, Any]:
+    found = ranked.excess
+    mask = np.logical_and.reduce([np.array(known[name]) == value for name, value in ranked.where])
     return {
-        "name": " and ".join(f"{name} = {value}" for name, value in one.where), "where": dict(one.where),
+        "name": " and ".join(f"{name} = {value}" for name, value in ranked.where), "where": dict(ranked.where),
         "n": found.n, "images": found.clusters, "coverage": float(answered[mask].mean()), "rate": found.rate,
-        "excess": found.excess, "low": found.low, "high": found.high, "p": found.p, "q": one.q,
+        "excess": found.excess, "low": found.low, "high": found.high, "p": found.p, "q": ranked.q,
     }  # fmt: skip

@@ -1,7 +1,8 @@
-"""Where answers come from. Every backend takes ``Request`` and gives ``Reply``."""
+"""Backends: models that can be asked. Each takes ``Request`` objects and gives ``Reply`` objects."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,3 +65,31 @@ def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
     begin = len(text) - len(text.lstrip())
     found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]
     return (text[: min(found)], True) if found else (text, False)
+
+
+# (prompt, number of images, system message) → the chat, and why it cannot be asked
+Render = Callable[[str, int, str | None], tuple[str, str | None]]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A model that can be asked.
+
+    Attributes:
+        identity: digest of the model and of the settings that decide its answers.
+        label: the model, for people.
+        facts: what the manifest keeps about it.
+        renderer: makes ``Render``; loads a processor where one is needed.
+        replies: (requests, is this key known) → replies as they come. ``batch_size`` is the number
+            of rows computed, or requests in flight, at a time; None takes the recipe's.
+        repeatable: asked again, it says the same; if not, what is no answer is asked again by every run.
+        reachable: it can be asked now.
+    """
+
+    identity: str
+    label: str
+    facts: dict[str, str]
+    renderer: Callable[[], Render]
+    replies: Callable[[Sequence[Request], Callable[[str], bool], int | None], Iterator[list[Reply]]]
+    repeatable: bool
+    reachable: bool = True

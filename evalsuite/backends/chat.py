@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from winnow.records import IMAGE_MARKER
+from winnow.conversations import IMAGE_MARKER
 
 
 def messages(prompt: str, images: int, system: str | None) -> list[dict[str, Any]]:

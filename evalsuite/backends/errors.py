@@ -1,21 +1,18 @@
-"""What an error of a server means: try again, give this row up, or stop the run."""
+"""What a server's answer means: a completion, or an error after which to retry, give up the row, or stop."""
 
 from __future__ import annotations
 
-import email.utils
 import json
-import math
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from winnow.http import TRANSIENT, retry_after
+
 _BUSY = {429, 503, 529}
-_LATER = {408, 409, 425, 500, 502, 504, *_BUSY}
+_LATER = TRANSIENT | {409}
 _HOPELESS = {401, 402, 403, 404, 405}
-_BASE, _LONGEST = 0.5, 30.0
-PATIENCE = 300.0  # the longest Retry-After that is waited for, in seconds
+PATIENCE = 300.0  # seconds; a server that asks to wait longer is not waited for
 _SHOWN = 300
 
 
@@ -24,79 +21,55 @@ class Malformed(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """What to do about an error.
 
     Attributes:
         do: ``again``, ``give_up`` (this row is failed) or ``stop`` (no row can work).
         overloaded: the server has too much to do.
         wait: seconds that the server asks to wait, if it does.
-        words: what happened.
+        reason: what happened.
     """
 
     do: Literal["again", "give_up", "stop"]
     overloaded: bool
     wait: float | None
-    words: str
+    reason: str
 
 
-def judge(error: Exception) -> Verdict:
-    """The verdict on an exception of the ``openai`` client or on ``Malformed``."""
+def retry_decision(error: Exception) -> RetryDecision:
+    """What to do about an exception of the ``openai`` client, or about ``Malformed``."""
     import openai
 
     if isinstance(error, Malformed):
-        return Verdict("again", False, None, str(error))
+        return RetryDecision("again", False, None, str(error))
     if isinstance(error, openai.APITimeoutError):
-        return Verdict("again", True, None, "no answer in time")
+        return RetryDecision("again", True, None, "no answer in time")
     if isinstance(error, openai.APIStatusError):
-        return _judge_status(error.status_code, error.response.headers, error.body)
+        return _by_status(error.status_code, error.response.headers, error.body)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__ or error
-        return Verdict("again", False, None, f"connection failed ({_short(str(cause) or type(cause).__name__)})")
+        return RetryDecision("again", False, None, f"connection failed ({_short(str(cause) or type(cause).__name__)})")
     raise error
 
 
-def _judge_status(status: int, headers: Mapping[str, str], body: object) -> Verdict:
-    words = f"HTTP {status}: {_message(body)}"
+def _by_status(status: int, headers: Mapping[str, str], body: object) -> RetryDecision:
+    reason = f"HTTP {status}: {_message(body)}"
     wait = retry_after(headers)
     if status in _HOPELESS or (status == 429 and _code(body) == "insufficient_quota"):
-        return Verdict("stop", False, None, words)
-    if status not in _LATER and status < 500:
-        return Verdict("give_up", False, None, words)
+        return RetryDecision("stop", False, None, reason)
+    if status not in _LATER:
+        return RetryDecision("give_up", False, None, reason)
     if wait is not None and wait > PATIENCE:
-        return Verdict("give_up", True, None, f"{words} (asks to wait {wait:,.0f} s)")
-    return Verdict("again", status in _BUSY, wait, words)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from ``Retry-After-Ms`` or ``Retry-After`` (a number or an HTTP date, RFC 9110); None without one."""
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            seconds = float(value) / scale
-        except ValueError:
-            parsed = email.utils.parsedate_tz(value)
-            if parsed is None:
-                continue
-            seconds = email.utils.mktime_tz(parsed) - time.time()
-        if not math.isnan(seconds):
-            return max(0.0, seconds)
-    return None
-
-
-def back_off(attempt: int, asked: float | None, chance: random.Random) -> float:
-    """Seconds before try ``attempt`` + 1: doubling, half of it random, at least what the server asked for."""
-    longest = min(_LONGEST, _BASE * 2.0 ** (attempt - 1))
-    return max(asked or 0.0, longest * (0.5 + 0.5 * chance.random()))
+        return RetryDecision("give_up", True, None, f"{reason} (asks to wait {wait:,.0f} s)")
+    return RetryDecision("again", status in _BUSY, wait, reason)
 
 
 def read_completion(text: str) -> tuple[str, str, int, int]:
     """Raw text, finish reason, input tokens and output tokens of a chat completion.
 
     Raises:
-        Malformed: it is none, or it ended in a way that gives no answer.
+        Malformed: it is no chat completion, or it ended in a way that gives no answer.
     """
     try:
         body = json.loads(text)

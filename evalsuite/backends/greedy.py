@@ -1,6 +1,7 @@
-"""Greedy decoding with the keys and values of an image computed once for all questions about it.
+"""Greedy decoding that computes the keys and values of an image once for all questions about it.
 
-From requests to tensors: which rows are computed together, images decoded, text tokenised.
+A rendered chat is cut behind its last image into a prefix, which questions about the image share, and a
+suffix. Rows that are computed together make a unit.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ class Prepared:
     Attributes:
         requests: the rows that can be asked.
         refused: replies for rows whose image cannot be decoded.
-        batch: the processor's output; with ``tails`` it holds the heads only, one a group.
-        tails: per request the token ids after its head; None for whole chats.
-        group: per request the row of its head in ``batch``.
+        batch: the processor's output; with ``suffixes`` it holds the prefixes only, one a group.
+        suffixes: per request the token ids after its prefix; None for whole chats.
+        group: per request the row of its prefix in ``batch``.
     """
 
     requests: tuple[Request, ...]
     refused: tuple[Reply, ...]
     batch: Any
-    tails: list[list[int]] | None
+    suffixes: list[list[int]] | None
     group: list[int]
 
 
@@ -51,9 +52,9 @@ def image_placeholder(processor: Any) -> str | None:
 
 
 def split_chat(chat: str, placeholder: str) -> tuple[str, str]:
-    """Head (up to and with the last image) and tail of a chat."""
-    head, found, tail = chat.rpartition(placeholder)
-    return head + found, tail
+    """Prefix (up to and with the last image) and suffix of a chat."""
+    prefix, found, suffix = chat.rpartition(placeholder)
+    return prefix + found, suffix
 
 
 def plan_shared(requests: Sequence[Request], batch_size: int, placeholder: str) -> list[Unit]:
@@ -62,7 +63,7 @@ def plan_shared(requests: Sequence[Request], batch_size: int, placeholder: str) 
     for request in requests:
         groups.setdefault((split_chat(request.chat, placeholder)[0], request.image_keys), []).append(request)
     listed = list(groups.values())
-    # Heads of similar length stand together, so that little is padded; the sort keeps ties in order.
+    # Prefixes of similar length stand together, so that little is padded; the sort keeps ties in order.
     listed.sort(key=lambda group: len(group[0].chat) - len(split_chat(group[0].chat, placeholder)[1]))
     return [
         Unit(tuple(request for group in listed[start : start + batch_size] for request in group))
@@ -77,7 +78,7 @@ def plan_plain(requests: Sequence[Request], batch_size: int) -> list[Unit]:
 
 
 def prepare(unit: Unit, processor: Any, placeholder: str | None) -> Prepared:
-    """Decode and tokenise a unit; with ``placeholder`` heads and tails are kept apart."""
+    """Decode and tokenise a unit; with ``placeholder`` as prefixes and suffixes."""
     errors: dict[str, str] = {}
     images: dict[str, Any] = {}
     for request in unit.requests:
@@ -100,13 +101,16 @@ def prepare(unit: Unit, processor: Any, placeholder: str | None) -> Prepared:
         of_each = [[images[key] for key in request.image_keys] for request in good]
         batch = _tensors(processor, [request.chat for request in good], of_each)
         return Prepared(good, refused, batch, None, list(range(len(good))))
-    heads: dict[tuple[str, tuple[str, ...]], int] = {}
+    prefixes: dict[tuple[str, tuple[str, ...]], int] = {}
     parts = [split_chat(request.chat, placeholder) for request in good]
-    keys = [(head, request.image_keys) for (head, _), request in zip(parts, good, strict=True)]
-    group = [heads.setdefault(key, len(heads)) for key in keys]
-    batch = _tensors(processor, [head for head, _ in heads], [[images[key] for key in keys] for _, keys in heads])
-    tails: list[list[int]] = processor.tokenizer([tail for _, tail in parts], add_special_tokens=False)["input_ids"]
-    return Prepared(good, refused, batch, tails, group)
+    keys = [(prefix, request.image_keys) for (prefix, _), request in zip(parts, good, strict=True)]
+    group = [prefixes.setdefault(key, len(prefixes)) for key in keys]
+    batch = _tensors(
+        processor, [prefix for prefix, _ in prefixes], [[images[key] for key in keys] for _, keys in prefixes]
+    )
+    texts = [suffix for _, suffix in parts]
+    suffixes: list[list[int]] = processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return Prepared(good, refused, batch, suffixes, group)
 
 
 def _tensors(processor: Any, texts: list[str], images: list[list[Any]]) -> Any:
@@ -133,38 +137,39 @@ class _Row:
 
 
 class Stopped(Exception):
-    """The run was told to stop while this unit was computed; its answers are not whole."""
+    """The run was stopped while this unit was computed; its answers are incomplete."""
 
 
 def answer_shared(loaded: Loaded, prepared: Prepared, *, batch_size: int, stop: threading.Event) -> list[Reply]:
-    """Answers to a unit that was prepared as heads and tails, in the order of its requests.
+    """Answers to a unit that was prepared as prefixes and suffixes, in the order of its requests.
 
     Raises:
         Stopped: ``stop`` was set meanwhile.
     """
     import torch
 
-    if prepared.tails is None:
-        raise ValueError("answer_shared needs a unit prepared with its heads apart")
-    tails, started = prepared.tails, time.monotonic()
+    if prepared.suffixes is None:
+        raise ValueError("answer_shared needs a unit prepared as prefixes and suffixes")
+    suffixes, started = prepared.suffixes, time.monotonic()
     replies: dict[int, Reply] = {}
     with torch.inference_mode():
-        heads = prepared.batch.to(loaded.device, getattr(loaded.model, "dtype", None))
-        mask = heads["attention_mask"]
-        cache = loaded.model(**heads, position_ids=_positions(mask), use_cache=True, logits_to_keep=1).past_key_values
-        head_seconds = (time.monotonic() - started) / len(tails)
+        prefixes = prepared.batch.to(loaded.device, getattr(loaded.model, "dtype", None))
+        mask = prefixes["attention_mask"]
+        output = loaded.model(**prefixes, position_ids=_positions(mask), use_cache=True, logits_to_keep=1)
+        cache = output.past_key_values
+        prefix_seconds = (time.monotonic() - started) / len(suffixes)
         # Sorted by length little is padded; equal parts leave no small remainder.
-        order = sorted(range(len(tails)), key=lambda i: (len(tails[i]), i))
+        order = sorted(range(len(suffixes)), key=lambda i: (len(suffixes[i]), i))
         parts = math.ceil(len(order) / batch_size)
         bounds = [len(order) * part // parts for part in range(parts + 1)]
         for first, last in itertools.pairwise(bounds):
             chosen, started = order[first:last], time.monotonic()
             rows = _decode(loaded, prepared, chosen, cache, mask, stop)
-            seconds = head_seconds + (time.monotonic() - started) / len(chosen)
+            seconds = prefix_seconds + (time.monotonic() - started) / len(chosen)
             for index, row in zip(chosen, rows, strict=True):
-                length = int(mask[prepared.group[index]].sum()) + len(tails[index])
+                length = int(mask[prepared.group[index]].sum()) + len(suffixes[index])
                 replies[index] = _reply(row, length, seconds)
-    return [replies[index] for index in range(len(tails))]
+    return [replies[index] for index in range(len(suffixes))]
 
 
 def first_logits(loaded: Loaded, prepared: Prepared) -> Any:
@@ -175,29 +180,33 @@ def first_logits(loaded: Loaded, prepared: Prepared) -> Any:
         batch = prepared.batch.to(loaded.device, getattr(loaded.model, "dtype", None))
         mask = batch["attention_mask"]
         output = loaded.model(**batch, position_ids=_positions(mask), use_cache=True, logits_to_keep=1)
-        if prepared.tails is None:
+        if prepared.suffixes is None:
             return output.logits[:, -1].float()
-        everyone = list(range(len(prepared.tails)))
-        return _extend(loaded, prepared, everyone, output.past_key_values, mask)[0].logits[:, -1].float()
+        every = list(range(len(prepared.suffixes)))
+        return _extend(loaded, prepared, every, output.past_key_values, mask)[0].logits[:, -1].float()
 
 
-def _extend(loaded: Loaded, prepared: Prepared, chosen: list[int], heads: Any, head_mask: Any) -> tuple[Any, Any]:
-    """Run the tails of the chosen rows on copies of their heads' cache. Returns the output and the whole mask."""
+def _extend(loaded: Loaded, prepared: Prepared, chosen: list[int], prefixes: Any, prefix_mask: Any) -> tuple[Any, Any]:
+    """Run the suffixes of the chosen rows on copies of their prefixes' cache.
+
+    Returns:
+        The output and the whole mask.
+    """
     import torch
     from transformers import DynamicCache
 
-    assert prepared.tails is not None
+    assert prepared.suffixes is not None
     group = torch.tensor([prepared.group[i] for i in chosen], device=loaded.device)
     cache = DynamicCache(config=loaded.model.config)
-    for number, layer in enumerate(heads.layers):
+    for number, layer in enumerate(prefixes.layers):
         cache.update(layer.keys[group], layer.values[group], number)
-    width = max(len(prepared.tails[i]) for i in chosen)
+    width = max(len(prepared.suffixes[i]) for i in chosen)
     pad = loaded.processor.tokenizer.pad_token_id
-    padded = [[pad] * (width - len(prepared.tails[i])) + prepared.tails[i] for i in chosen]
+    padded = [[pad] * (width - len(prepared.suffixes[i])) + prepared.suffixes[i] for i in chosen]
     ids = torch.tensor(padded, device=loaded.device)
-    lengths = torch.tensor([len(prepared.tails[i]) for i in chosen], device=loaded.device)
-    tail_mask = (torch.arange(width, device=loaded.device)[None, :] >= width - lengths[:, None]).long()
-    mask = torch.cat([head_mask[group], tail_mask], dim=1)
+    lengths = torch.tensor([len(prepared.suffixes[i]) for i in chosen], device=loaded.device)
+    suffix_mask = (torch.arange(width, device=loaded.device)[None, :] >= width - lengths[:, None]).long()
+    mask = torch.cat([prefix_mask[group], suffix_mask], dim=1)
     output = loaded.model(
         input_ids=ids, attention_mask=mask, position_ids=_positions(mask)[:, -width:], past_key_values=cache,
         use_cache=True, logits_to_keep=1,
@@ -206,12 +215,12 @@ def _extend(loaded: Loaded, prepared: Prepared, chosen: list[int], heads: Any, h
 
 
 def _decode(
-    loaded: Loaded, prepared: Prepared, chosen: list[int], heads: Any, head_mask: Any, stop: threading.Event
+    loaded: Loaded, prepared: Prepared, chosen: list[int], prefixes: Any, prefix_mask: Any, stop: threading.Event
 ) -> list[_Row]:
     import torch
 
     rows = [_Row(prepared.requests[index], []) for index in chosen]
-    output, mask = _extend(loaded, prepared, chosen, heads, head_mask)
+    output, mask = _extend(loaded, prepared, chosen, prefixes, prefix_mask)
     active = list(range(len(rows)))
     while True:
         if stop.is_set():

@@ -1,10 +1,13 @@
-"""Image files of a task: found below its root, identified by content, decoded once."""
+"""Images of a task: found below its root, identified by content, decoded, and encoded for a server."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +20,13 @@ if TYPE_CHECKING:
 MAX_BYTES = 100_000_000
 MAX_PIXELS = 80_000_000
 _READERS = 4
+_SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+_PLAIN_MODES = {"RGB", "L"}  # servers read others (CMYK, 16 bit, palettes, transparency) each in its own way
+_QUALITIES = (95, 88, 80)
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFile:
+class TaskImage:
     """A file that a row names.
 
     Attributes:
@@ -35,26 +41,26 @@ class ImageFile:
     error: str | None = None
 
 
-def identify(paths: Iterable[str], root: Path) -> Iterator[ImageFile]:
+def identify(paths: Iterable[str], root: Path) -> Iterator[TaskImage]:
     """Hash the files, in the given order. A missing file or a path that leaves the root is an error value."""
     resolved = str(root.resolve())
     with ThreadPoolExecutor(_READERS) as pool:
         yield from pool.map(lambda path: _identify(path, resolved), paths)
 
 
-def _identify(path: str, root: str) -> ImageFile:
+def _identify(path: str, root: str) -> TaskImage:
     if gone := unavailable_class(path):
         what = path if is_url(path) else gone[1]
-        return ImageFile(path, None, None, f"image {what}: {UNAVAILABLE[gone[0]]}")
+        return TaskImage(path, None, None, f"image {what}: {UNAVAILABLE[gone[0]]}")
     found = locate(path, root, max_bytes=MAX_BYTES)
     if found.file is None:
-        return ImageFile(path, None, None, f"image {path}: {found.error}")
+        return TaskImage(path, None, None, f"image {path}: {found.error}")
     try:
         data = Path(found.file).read_bytes()
     except OSError as error:
-        return ImageFile(path, None, None, f"image {path}: {error.strerror}")
+        return TaskImage(path, None, None, f"image {path}: {error.strerror}")
     return (
-        ImageFile(path, found.file, sha256_bytes(data)) if data else ImageFile(path, None, None, f"image {path}: empty")
+        TaskImage(path, found.file, sha256_bytes(data)) if data else TaskImage(path, None, None, f"image {path}: empty")
     )
 
 
@@ -65,3 +71,54 @@ def load_image(file: str) -> tuple[Image.Image | None, str | None]:
     except OSError as error:
         return None, f"image {file}: {error.strerror}"
     return image, None if image is not None else f"image {file}: {facts.error}"
+
+
+class Unreadable(ValueError):
+    """The file is no image that can be sent; the message says why."""
+
+
+@lru_cache(maxsize=32)
+def data_uri(file: str, image_key: str, cap: int) -> str:
+    """The image as a data URI of at most ``cap`` bytes before base64.
+
+    Args:
+        image_key: sha256 of the bytes, so that a file that changed is not taken from the cache.
+
+    Raises:
+        Unreadable: missing, broken, or too large to decode.
+    """
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise Unreadable(f"image {file}: {error.strerror}") from error
+    image, facts = decode(data, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
+    if image is None:
+        raise Unreadable(f"image {file}: {facts.error}")
+    upright = facts.exif_orientation in (None, 0, 1)
+    plain = facts.mode in _PLAIN_MODES and (facts.frames or 1) == 1
+    if facts.format in _SENT_AS_THEY_ARE and upright and plain and len(data) <= cap:
+        return _uri(_SENT_AS_THEY_ARE[facts.format], data)
+    return encode(image, cap)
+
+
+def encode(image: Image.Image, cap: int) -> str:
+    """PNG if that fits into ``cap`` bytes, else JPEG of falling quality, else of half the size."""
+    packed = _pack(image, "PNG", optimize=False)
+    if len(packed) <= cap:
+        return _uri("image/png", packed)
+    while True:
+        for quality in _QUALITIES:
+            packed = _pack(image, "JPEG", quality=quality)
+            if len(packed) <= cap:
+                return _uri("image/jpeg", packed)
+        image = image.resize((max(1, image.width // 2), max(1, image.height // 2)), reducing_gap=2.0)
+
+
+def _pack(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

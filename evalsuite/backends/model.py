@@ -1,7 +1,4 @@
-"""Load a checkpoint with or without an adapter, in full precision or 4-bit.
-
-Which model answers: a digest of all that decides its words, and the machine's part in it.
-"""
+"""A checkpoint on this machine: which model it is, as a digest, and how it is loaded, with adapter and in 4-bit."""
 
 from __future__ import annotations
 
@@ -10,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.recipe import ModelSettings
+from winnow import models
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
-from winnow.models import first_line, offline_if_local, prepare_libraries
+from winnow.models import empty_model, first_line, nf4_config, offline_if_local, prepare_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -99,17 +97,11 @@ def load_processor(settings: ModelSettings) -> Any:
     Raises:
         UserError: nothing loadable there, or it has no chat template.
     """
-    offline_if_local(settings.path)
-    prepare_libraries()
-    from transformers import AutoProcessor
-
     adapter = settings.adapter
     own = adapter is not None and any((adapter / name).is_file() for name in _PROCESSOR_FILES)
     place = str(adapter) if own else settings.path
-    try:
-        processor = AutoProcessor.from_pretrained(place, revision=None if own else settings.revision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model {place}: its processor does not load ({first_line(error)})") from error
+    offline_if_local(settings.path)  # which an adapter's processor must not leave open
+    processor = models.load_processor(place, revision=None if own else settings.revision)
     if getattr(processor, "chat_template", None) is None:
         raise UserError(f"model {place}: its processor has no chat template, so it cannot be asked")
     processor.tokenizer.padding_side = "left"
@@ -131,12 +123,13 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
 
     dtype, device = getattr(torch, resolve_dtype(settings)), torch.device(resolve_device(settings))
     four_bit = settings.quantization == "nf4"
+    skeleton = empty_model(settings.path, revision=settings.revision) if four_bit else None
     try:
         model = AutoModelForImageTextToText.from_pretrained(
             settings.path,
             revision=settings.revision,
             dtype=dtype,
-            quantization_config=_nf4(settings, dtype) if four_bit else None,
+            quantization_config=nf4_config(skeleton, dtype) if four_bit else None,
             use_safetensors=True,
             trust_remote_code=False,
             **({"device_map": {"": str(device)}} if four_bit else {}),
@@ -151,7 +144,8 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
             model = model.to(dtype)
     if not getattr(model, "is_quantized", False):
         model = model.to(device)  # type: ignore[arg-type]
-    return Loaded(model.eval(), processor, device, _end_tokens(model, processor.tokenizer))
+    model.eval()  # type: ignore[no-untyped-call]
+    return Loaded(model, processor, device, _end_tokens(model, processor.tokenizer))
 
 
 def _with_adapter(model: Any, adapter: Path, four_bit: bool, *, merge: bool) -> Any:
@@ -168,49 +162,13 @@ def _with_adapter(model: Any, adapter: Path, four_bit: bool, *, merge: bool) -> 
     return wrapped.merge_and_unload() if merge else wrapped
 
 
-def _nf4(settings: ModelSettings, dtype: torch.dtype) -> Any:
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
-
-    config = AutoConfig.from_pretrained(settings.path, revision=settings.revision, trust_remote_code=False)
-    with torch.device("meta"):
-        skeleton = AutoModelForImageTextToText.from_config(config)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        # Full paths, because they are matched from the start of a name.
-        llm_int8_skip_modules=outside_decoder(skeleton),
-    )
-
-
 def _spare_narrow_layers(model: Any) -> None:
     """Keep bitsandbytes from packing layers for its AVX512-BF16 kernel that do not consist of whole blocks."""
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit) and module.in_features % getattr(module.weight, "blocksize", 64):
             module.support_avx512bf16_for_cpu = False
-
-
-def outside_decoder(model: Any) -> list[str]:
-    """Full names of the largest modules that do not belong to the language model's stack."""
-    decoder = model.get_decoder()
-    inside = {id(module) for module in decoder.modules()}
-    names: list[str] = []
-
-    def walk(module: Any, prefix: str) -> None:
-        for name, child in module.named_children():
-            if child is decoder:
-                continue
-            if any(id(part) in inside for part in child.modules()):
-                walk(child, f"{prefix}{name}.")
-            else:
-                names.append(prefix + name)
-
-    walk(model, "")
-    return names
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

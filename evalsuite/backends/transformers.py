@@ -1,9 +1,4 @@
-"""Answers from a model that ``AutoModelForImageTextToText`` loads: batched, greedy, on this machine.
-
-A checkpoint on this machine as a ``Backend``.
-
-Work ahead of the model, and several units at a time on a CPU.
-"""
+"""The backend for a checkpoint on this machine: batched greedy answers, inputs prepared ahead of the model."""
 
 from __future__ import annotations
 
@@ -16,9 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop
+from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop
 from evalsuite.backends.chat import control_token_in, render
-from evalsuite.backends.choice import Backend, Render
 from evalsuite.backends.greedy import (
     Prepared,
     Unit,
@@ -34,12 +28,12 @@ from evalsuite.recipe import EvalRecipe, ModelSettings
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_AHEAD = 2
+_PREFETCHED = 2  # items prepared ahead of the consumer
 
 
-def ahead(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
+def prefetch(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
     """``map(work, items)``, computed in a thread a little ahead of the consumer."""
-    done: queue.Queue[Any] = queue.Queue(maxsize=_AHEAD)
+    done: queue.Queue[Any] = queue.Queue(maxsize=_PREFETCHED)
     stopped = threading.Event()
     end = object()
 
@@ -76,28 +70,28 @@ def ahead(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[Res
         worker.join()
 
 
-def in_lanes(
-    items: Iterable[Item], work: Callable[[Item], Result], *, lanes: int, stop: threading.Event
+def in_threads(
+    items: Iterable[Item], work: Callable[[Item], Result], *, threads: int, stop: threading.Event
 ) -> Iterator[Result]:
-    """``map(work, items)`` in order, by ``lanes`` threads that compute with one CPU thread each.
+    """``map(work, items)`` in order, by ``threads`` threads that compute with one CPU thread each.
 
     ``stop`` is set when the consumer leaves early, so that ``work`` can end soon.
 
     Small matrices keep several cores busier this way than when all cores share each of them:
-    nobody waits at the end of every operation. With one lane it is a plain map.
+    no core waits at the end of every operation. With one thread it is a plain map.
     """
-    if lanes == 1:
+    if threads == 1:
         yield from map(work, items)
         return
     import torch
 
     running: deque[Future[Result]] = deque()
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    of_torch = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             for item in items:
                 running.append(pool.submit(work, item))
-                if len(running) > lanes:
+                if len(running) > threads:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
@@ -105,19 +99,19 @@ def in_lanes(
             stop.set()
             for future in running:
                 future.cancel()
-            torch.set_num_threads(threads)
+            torch.set_num_threads(of_torch)
 
 
-# What a processor may return for heads and tails to be computed apart: more means that positions or
+# What a processor may return where prefix and suffix are computed separately: more means that positions or
 # masks depend on the whole chat (Qwen-VL's 3-D positions, Gemma's and PaliGemma's bidirectional image).
 _PLAIN_INPUTS = {"input_ids", "attention_mask", "pixel_values", "image_sizes", "pixel_attention_mask"}
 _WORTH_SHARING = 1.5  # questions about an image, on average
 _CHECKED = 4
 _SAME_COSINE = 0.995
-_MOST_LANES = 4
+_MOST_THREADS = 4
 
 
-def answers(
+def generate_replies(
     loaded: Loaded,
     requests: Sequence[Request],
     *,
@@ -125,7 +119,7 @@ def answers(
     share_prefix: bool,
     known: Callable[[str], bool],
 ) -> Iterator[list[Reply]]:
-    """Replies, one list a unit of rows computed together.
+    """Replies to ``requests``, one list for each unit of rows computed together.
 
     Units depend on ``requests`` alone. A unit is skipped when every key in it is ``known`` and
     computed whole otherwise, so a run that was killed and resumed computes the same numbers.
@@ -135,11 +129,11 @@ def answers(
         with_images = [request for request in requests if placeholder in request.chat]
         requests = [request for request in requests if placeholder not in request.chat]
         units = _missing(plan_shared(with_images, batch_size, placeholder), known)
-        ready = ahead(units, partial(prepare, processor=loaded.processor, placeholder=placeholder))
+        ready = prefetch(units, partial(prepare, processor=loaded.processor, placeholder=placeholder))
         stop = threading.Event()
         ask = partial(answer_shared, loaded, batch_size=batch_size, stop=stop)
-        yield from in_lanes(ready, lambda unit: _answer(unit, ask), lanes=_lanes(loaded), stop=stop)
-    for unit in ahead(
+        yield from in_threads(ready, lambda unit: _answer(unit, ask), threads=_unit_threads(loaded), stop=stop)
+    for unit in prefetch(
         _missing(plan_plain(requests, batch_size), known),
         partial(prepare, processor=loaded.processor, placeholder=None),
     ):
@@ -154,17 +148,17 @@ def _answer(unit: Prepared, ask: Callable[[Prepared], list[Reply]]) -> list[Repl
     return [*unit.refused, *(ask(unit) if unit.requests else [])]
 
 
-def _lanes(loaded: Loaded) -> int:
+def _unit_threads(loaded: Loaded) -> int:
     """Units computed at a time: one on a GPU, on a CPU as many as PyTorch has threads, up to four."""
     import torch
 
-    return 1 if loaded.device.type != "cpu" else min(torch.get_num_threads(), _MOST_LANES)
+    return 1 if loaded.device.type != "cpu" else min(torch.get_num_threads(), _MOST_THREADS)
 
 
 def prefix_can_be_shared(loaded: Loaded, requests: Sequence[Request], placeholder: str) -> bool:
-    """Whether computing heads once is worth it and gives this model the same answers.
+    """Whether computing the prefixes once is worth it and gives this model the same answers.
 
-    Tried on a few rows: tokens of head and tail together must be those of the whole chat, and the
+    Tried on a few rows: the tokens of prefix and suffix together must be those of the whole chat, and the
     logits of the first answer token must agree.
     """
     with_images = [request for request in requests if placeholder in request.chat]
@@ -172,16 +166,16 @@ def prefix_can_be_shared(loaded: Loaded, requests: Sequence[Request], placeholde
     if not images or len(with_images) < _WORTH_SHARING * len(images):
         return False
     few = Unit(tuple(with_images[:_CHECKED]))
-    whole, apart = prepare(few, loaded.processor, None), prepare(few, loaded.processor, placeholder)
-    if not whole.requests or not set(whole.batch.keys()) <= _PLAIN_INPUTS or not _same_tokens(whole, apart):
+    whole, split = prepare(few, loaded.processor, None), prepare(few, loaded.processor, placeholder)
+    if not whole.requests or not set(whole.batch.keys()) <= _PLAIN_INPUTS or not _same_tokens(whole, split):
         return False
     if any(getattr(layer, "is_sliding", False) for layer in _cache_layers(loaded)):
         return False
     import torch
 
-    one, two = first_logits(loaded, whole), first_logits(loaded, apart)
-    cosine = torch.nn.functional.cosine_similarity(one, two, dim=-1)
-    return bool((one.argmax(-1) == two.argmax(-1)).float().mean() > 0.5 and (cosine > _SAME_COSINE).all())
+    plain, shared = first_logits(loaded, whole), first_logits(loaded, split)
+    cosine = torch.nn.functional.cosine_similarity(plain, shared, dim=-1)
+    return bool((plain.argmax(-1) == shared.argmax(-1)).float().mean() > 0.5 and (cosine > _SAME_COSINE).all())
 
 
 def _cache_layers(loaded: Loaded) -> list[Any]:
@@ -190,12 +184,12 @@ def _cache_layers(loaded: Loaded) -> list[Any]:
     return list(DynamicCache(config=loaded.model.config).layers)
 
 
-def _same_tokens(whole: Prepared, apart: Prepared) -> bool:
-    assert apart.tails is not None
-    heads = [ids[mask.bool()].tolist() for ids, mask in _rows(apart)]
+def _same_tokens(whole: Prepared, split: Prepared) -> bool:
+    assert split.suffixes is not None
+    prefixes = [ids[mask.bool()].tolist() for ids, mask in _rows(split)]
     chats = [ids[mask.bool()].tolist() for ids, mask in _rows(whole)]
-    joined = [heads[group] + tail for group, tail in zip(apart.group, apart.tails, strict=True)]
-    return all(apart.tails) and joined == chats
+    joined = [prefixes[group] + suffix for group, suffix in zip(split.group, split.suffixes, strict=True)]
+    return all(split.suffixes) and joined == chats
 
 
 def _rows(prepared: Prepared) -> Iterator[tuple[Any, Any]]:
@@ -221,7 +215,7 @@ def _generate(loaded: Loaded, unit: Prepared) -> list[Reply]:
             top_k=None,
             eos_token_id=sorted(loaded.end_tokens),
             pad_token_id=loaded.processor.tokenizer.pad_token_id,
-            stopping_criteria=_stop_when_told(loaded, unit, width),
+            stopping_criteria=_stop_criteria(loaded, unit, width),
             use_cache=True,
         )
     lengths = batch["attention_mask"].sum(dim=1).tolist()
@@ -232,12 +226,12 @@ def _generate(loaded: Loaded, unit: Prepared) -> list[Reply]:
     ]
 
 
-def _stop_when_told(loaded: Loaded, unit: Prepared, width: int) -> Any:
+def _stop_criteria(loaded: Loaded, unit: Prepared, width: int) -> Any:
     """A stopping criterion for rows that hold a stop text or reached their own limit."""
     import torch
     from transformers import StoppingCriteria, StoppingCriteriaList
 
-    class Told(StoppingCriteria):
+    class AtEnd(StoppingCriteria):
         def __call__(self, input_ids: torch.LongTensor, scores: Any, **_: Any) -> torch.BoolTensor:
             texts = loaded.processor.tokenizer.batch_decode(input_ids[:, width:], skip_special_tokens=True)
             written = input_ids.shape[1] - width
@@ -247,7 +241,7 @@ def _stop_when_told(loaded: Loaded, unit: Prepared, width: int) -> Any:
             ]
             return torch.tensor(done, device=input_ids.device, dtype=torch.bool)  # type: ignore[return-value]
 
-    return StoppingCriteriaList([Told()])
+    return StoppingCriteriaList([AtEnd()])
 
 
 def _read(loaded: Loaded, request: Request, tokens: list[int], input_tokens: int, seconds: float) -> Reply:
@@ -259,7 +253,7 @@ def _read(loaded: Loaded, request: Request, tokens: list[int], input_tokens: int
     return Reply(request.key, text, "stop" if stopped else finish, input_tokens, len(kept), seconds)
 
 
-def local(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
+def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
     """The model that ``AutoModelForImageTextToText`` loads, with its adapter.
 
     Raises:
@@ -278,19 +272,20 @@ def local(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
     def renderer() -> Render:
         ours = processor()
 
-        def one(prompt: str, images: int, system: str | None) -> tuple[str, str | None]:
+        def render_one(prompt: str, images: int, system: str | None) -> tuple[str, str | None]:
             if token := control_token_in(prompt, ours.tokenizer):
                 return "", f"the question holds the control token {token!r}"
             return render(ours, prompt, images, system), None
 
-        return one
+        return render_one
 
     def replies(
         requests: Sequence[Request], known: Callable[[str], bool], batch_size: int | None
     ) -> Iterator[list[Reply]]:
 
         share = settings.share_prefix and batch_size is None
-        return answers(loaded(), requests, batch_size=batch_size or recipe.batch_size, share_prefix=share, known=known)
+        size = batch_size or recipe.batch_size
+        return generate_replies(loaded(), requests, batch_size=size, share_prefix=share, known=known)
 
     return Backend(identity, _label(settings), {"model_digest": identity}, renderer, replies, repeatable=True)
 

@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.metrics.captions import check_captions
+from evalsuite.metrics.checks import check_captions
 from evalsuite.metrics.tokenizers import TokenizerName, counted_words
 
 ORDER = 4

@@ -1,4 +1,4 @@
-"""What the Penn Treebank tokeniser does with characters outside ASCII, found by asking it about each."""
+"""What the Penn Treebank tokeniser does with characters outside ASCII, found by probing it with each."""
 
 from __future__ import annotations
 

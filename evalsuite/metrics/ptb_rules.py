@@ -92,7 +92,7 @@ def lexer_rules(ascii_only: bool) -> tuple[re.Pattern[str], ...]:
         rf"((?:{spellings(BEFORE_DIGIT, ANY_CASE)})\.)\s?\d",
         rf"([A-Za-z]\.)(?!\s+(?:{spellings(STARTERS, CAPITAL)}|M[Rr]\.|{'|'.join(markup)})(?:\s|$))",
         # words
-        *(rf"((?i:{one}))(?i:{two})(?![A-Za-z0-9])" for one, two in map(str.split, TWO_WORDS.split("|"))),
+        *(rf"((?i:{first}))(?i:{second})(?![A-Za-z0-9])" for first, second in map(str.split, TWO_WORDS.split("|"))),
         r"('[Tt])(?i:is|was)",
         *plain_words,
         rf"(?=\S*\.[,:;])((?:{'|'.join((*hyphened, *plain_words, asked))})\.)[,:;]",

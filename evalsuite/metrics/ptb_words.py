@@ -1,4 +1,4 @@
-"""Words that the Penn Treebank tokeniser treats apart, found by asking it about 86,000 words."""
+"""Words that the Penn Treebank tokeniser treats specially, found by probing it with 86,000 words."""
 
 from __future__ import annotations
 

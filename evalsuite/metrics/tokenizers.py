@@ -1,7 +1,7 @@
 """Tokenisers of caption metrics by name: COCO's own, and sacrebleu's for other languages.
 
 ``ptb`` is for languages that put blanks between words. For the others sacrebleu's tokenisers are
-used, after lower-casing: ``zh`` (Chinese characters apart, the rest as 13a), ``ja-mecab`` and
+used, after lower-casing: ``zh`` (each Chinese character a token, the rest as 13a), ``ja-mecab`` and
 ``ko-mecab`` (words; need ``pip install "sacrebleu[ja]"`` or ``[ko]``), ``char`` (every character),
 ``13a`` and ``intl`` (WMT's). Scores under different tokenisers cannot be compared.
 """
@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Literal
 
 from evalsuite.metrics.checks import check_variant
-from evalsuite.metrics.tokenizer import ptb_tokenize, words
+from evalsuite.metrics.ptb_tokenizer import ptb_tokenize, words
 from winnow.errors import UserError
 
 Tokenize = Callable[[str], Sequence[str]]
@@ -62,5 +62,5 @@ def _from_sacrebleu(name: str) -> Tokenize:
 
 
 def tokenizer_label(name: TokenizerName) -> str:
-    """What a report calls it."""
+    """Its name in a report."""
     return "COCO tokens" if name == "ptb" else f"sacrebleu {name} tokens"

@@ -1,16 +1,33 @@
-"""VQA accuracy and exact match: one prediction against the answers of people."""
+"""VQA accuracy and exact match: a short answer against the answers of people."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
+from evalsuite.metrics.base import (
+    RIGHT_FROM,
+    SHORT_ANSWERS,
+    Answers,
+    HubModule,
+    Metric,
+    MetricOptions,
+    OtherTool,
+    Quantity,
+    Reading,
+    Row,
+    Scores,
+    count_matches,
+    mean_scores,
+    other_tool,
+    score_each,
+)
 from evalsuite.metrics.checks import check_answers, check_variant
-from evalsuite.normalize.vqa import NORMALIZERS, one_line
+from evalsuite.metrics.normalize import NORMALIZERS, NormalizerName, one_line, vlmevalkit
 
-NormalizerName = Literal["official", "evalai", "none"]
 _ENOUGH = 3  # matching people for full marks
 
 
@@ -26,14 +43,14 @@ def vqa_accuracy(
     For every answer in turn, min(1, matches among the *other* answers / 3); then the mean. With ten
     answers 1 match gives 0.3, 2 give 0.6, 3 give 0.9, 4 and more give 1.
 
+    With a single answer nobody is left to agree with, and the formula gives 0 for everything. Exact
+    match takes its place, with a warning.
+
     Args:
         normalizer: ``official`` (VQAv2) or ``evalai`` (TextVQA, VizWiz, OK-VQA).
         unanimous: what to do when all answers are the same string. ``raw`` compares as they stand, as
             the official code does since 2021 ("Yes" against ten times "yes" is then wrong);
             ``normalize`` treats them like all others, as most tools do.
-
-    With a single answer nobody is left to agree with, and the formula gives 0 for everything. Exact
-    match takes its place, with a warning.
 
     Raises:
         UserError: there is no answer, or the normalizer is unknown.
@@ -70,3 +87,120 @@ def exact_match(prediction: str, answers: Sequence[str], *, normalizer: Normaliz
 def _check(answers: Sequence[str], normalizer: str) -> None:
     check_answers(answers)
     check_variant(normalizer, NORMALIZERS, "normalizer")
+
+
+def _normalisation(options: MetricOptions) -> str:
+    return "verbatim" if options.normalizer == "none" else f"{options.normalizer} VQA normalisation"
+
+
+def _exact(options: MetricOptions) -> Callable[[str, Sequence[str]], float]:
+    return lambda text, references: exact_match(text, references, normalizer=options.normalizer)
+
+
+def _score_exact(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
+    variant = f"exact match with any reference, {_normalisation(options)}"
+    return {"": mean_scores(score_each(answers, _exact(options)), variant, binary=True)}
+
+
+def _read_exact(row: Row, options: MetricOptions, rule: str) -> Reading:
+    text, normalize = row["extracted"], NORMALIZERS[options.normalizer]
+    if text is None:
+        return Reading(rule, None, "", 0.0)
+    found = normalize(text)
+    matched = count_matches(found, row["references"], normalize)
+    return Reading(rule, found, matched, _exact(options)(text, row["references"]))
+
+
+def _score_vqa(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
+    exact = _exact(options)
+
+    def score(text: str, references: Sequence[str]) -> float:
+        if len(references) == 1:  # the variant says so, so no warning for each row
+            return exact(text, references)
+        return vqa_accuracy(text, references, normalizer=options.normalizer, unanimous=options.unanimous)
+
+    single = sum(len(references) == 1 for references in answers.references)
+    only_single = single == len(answers.references)
+    variant = f"leave-one-out agreement, {_normalisation(options)}, unanimous answers: {options.unanimous}"
+    if only_single:
+        variant = f"exact match, {_normalisation(options)}: every row has one reference, so agreement is undefined"
+    elif single:
+        variant += f"; exact match on the {single:,} rows with one reference"
+    return {"": mean_scores(score_each(answers, score), variant, binary=only_single)}
+
+
+def _read_vqa(row: Row, options: MetricOptions, rule: str) -> Reading:
+    text, references = row["extracted"], row["references"]
+    if text is None or len(references) == 1:
+        return _read_exact(row, options, rule)
+    as_it_stands = options.unanimous == "raw" and len(set(references)) == 1
+    normalize = NORMALIZERS["none" if as_it_stands else options.normalizer]
+    score = vqa_accuracy(text, references, normalizer=options.normalizer, unanimous=options.unanimous)
+    return Reading(rule, normalize(text), count_matches(normalize(text), references, normalize), score)
+
+
+def _zero_if_single(tool: OtherTool) -> OtherTool:
+    """As the tool's code has it: with one reference nobody is left to agree with, and every answer scores 0."""
+
+    def read(row: Row, options: MetricOptions) -> Reading:
+        found = tool(row, options)
+        return replace(found, score=0.0) if len(row["references"]) == 1 else found
+
+    return read
+
+
+def _read_as_vlmevalkit(row: Row, options: MetricOptions, rule: str) -> Reading:
+    text, references = vlmevalkit(row["extracted"]), [vlmevalkit(reference) for reference in row["references"]]
+    score = 0.0 if len(references) == 1 else vqa_accuracy(text, references, normalizer="none")
+    return Reading(rule, text, count_matches(text, row["references"], vlmevalkit), score)
+
+
+ACCURACY = Metric(
+    name="accuracy",
+    about="Exact match with any reference after VQA normalisation.",
+    numbers={"": Quantity(title="accuracy", right_from=RIGHT_FROM)},
+    score=_score_exact,
+    options=("normalizer",),
+    read_row=_read_exact,
+    modules=(
+        HubModule(
+            name="exact_match",
+            about="Exact match with any answer after VQA normalisation.",
+            citation="Antol et al., VQA, ICCV 2015",
+            url="https://visualqa.org/evaluation.html",
+            score=exact_match,
+            columns=SHORT_ANSWERS,
+            options={"normalizer": "official, evalai or none."},
+            example='metric.compute(predictions=["The dog."], references=[["dog"]])["exact_match"]\n1.0',
+        ),
+    ),
+)
+
+VQA_ACCURACY = Metric(
+    name="vqa_accuracy",
+    about="Agreement with the answers of ten people, each left out in turn (Antol et al. 2015).",
+    numbers={"": Quantity(title="VQA accuracy", right_from=RIGHT_FROM)},
+    score=_score_vqa,
+    options=("normalizer", "unanimous"),
+    read_row=_read_vqa,
+    other_tools=(
+        _zero_if_single(other_tool("official code", _read_vqa, normalizer="official", unanimous="raw")),
+        _zero_if_single(other_tool("lmms-eval", _read_vqa, unanimous="normalize")),
+        other_tool("VLMEvalKit", _read_as_vlmevalkit),
+    ),
+    modules=(
+        HubModule(
+            name="vqa_accuracy",
+            about="VQA accuracy: agreement with ten people, leave-one-out as the official code does it.",
+            citation="Antol et al., VQA, ICCV 2015",
+            url="https://visualqa.org/evaluation.html",
+            score=vqa_accuracy,
+            columns=SHORT_ANSWERS,
+            options={
+                "normalizer": "official (VQAv2) or evalai (TextVQA, VizWiz, OK-VQA).",
+                "unanimous": "normalize, or raw as the official code since 2021.",
+            },
+            example=('metric.compute(predictions=["Two."], references=[["2"] * 4 + ["3"] * 6])["vqa_accuracy"]\n1.0'),
+        ),
+    ),
+)

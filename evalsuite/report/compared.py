@@ -1,4 +1,4 @@
-"""A comparison as cells, Markdown, LaTeX and JSON; the ranked slices of a run as cells."""
+"""A comparison of runs, and ranked slices, as table cells, Markdown, LaTeX and JSON."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalsuite.report.numbers import between, cell, latex_rows, number, probability, share, table, title
-from evalsuite.report.words import intersection_sentence, verdict, wins_sentence
+from evalsuite.report.numbers import between, cell, latex_rows, number, probability, share, table
+from evalsuite.report.sentences import intersection_sentence, verdict, wins_sentence
 from winnow.errors import UserError
 from winnow.files import write_text
 
@@ -31,20 +31,20 @@ SLICE_HEADER = ["slice", "rows", "coverage", "A", "B", "B − A", "95 % interval
 FOUND_HEADER = ["slice", "rows", "images", "answered", "errors", "excess", "95 % interval", "q"]
 
 
-def comparison_cells(metric: str, entry: Mapping[str, Any]) -> list[str]:
+def comparison_cells(entry: Mapping[str, Any]) -> list[str]:
     """One metric's row under ``COMPARISON_HEADER``."""
-    test = entry["mcnemar"]
+    test, unit = entry["mcnemar"], entry["unit"]
     return [
-        title(metric),
+        entry["title"],
         f"{entry['n']:,}",
         _coverage(entry),
-        number(metric, entry["a"]),
-        number(metric, entry["b"]),
-        number(metric, entry["difference"], sign=True),
-        between(metric, entry, sign=True),
+        number(unit, entry["a"]),
+        number(unit, entry["b"]),
+        number(unit, entry["difference"], sign=True),
+        between(unit, entry, sign=True),
         probability(entry["p"]),
         f"{probability(test['p_exact'])} ({probability(test['p_mid'])})" if test else "–",
-        number(metric, entry["smallest_detectable"]),
+        number(unit, entry["smallest_detectable"]),
     ]
 
 
@@ -55,29 +55,30 @@ def _coverage(entry: Mapping[str, Any]) -> str:
 def changed_slices(task: Mapping[str, Any]) -> list[list[str]]:
     """Slices whose headline changed beyond chance (q < 0.05), largest change first, under ``SLICE_HEADER``."""
     metric = task["headline"]
+    unit = task["metrics"][metric]["unit"]
     found = [
-        (one[metric], f"{column.removeprefix('slice_').replace('_', ' ')} = {value}", one["n"])
+        (entry[metric], f"{column.removeprefix('slice_').replace('_', ' ')} = {value}", entry["n"])
         for column, values in task["slices"].items()
         if len(values) > 1
-        for value, one in values.items()
-        if one[metric]["q"] is not None and one[metric]["q"] < _NOTED_Q
+        for value, entry in values.items()
+        if entry[metric]["q"] is not None and entry[metric]["q"] < _NOTED_Q
     ]
     found.sort(key=lambda entry: -abs(entry[0]["difference"] or 0.0))
     return [
         [
-            name, f"{n:,}", _coverage(one), number(metric, one["a"]), number(metric, one["b"]),
-            number(metric, one["difference"], sign=True), between(metric, one, sign=True), probability(one["q"]),
+            name, f"{n:,}", _coverage(entry), number(unit, entry["a"]), number(unit, entry["b"]),
+            number(unit, entry["difference"], sign=True), between(unit, entry, sign=True), probability(entry["q"]),
         ]
-        for one, name, n in found
+        for entry, name, n in found
     ]  # fmt: skip
 
 
-def slice_cells(one: Mapping[str, Any]) -> list[str]:
-    """One found slice: name, rows, images, error rate, excess errors, interval, q."""
-    interval = "–" if one["low"] is None else f"{one['low']:+.1f} to {one['high']:+.1f}".replace("-", "−")
+def slice_cells(entry: Mapping[str, Any]) -> list[str]:
+    """One slice under ``FOUND_HEADER``."""
+    interval = "–" if entry["low"] is None else f"{entry['low']:+.1f} to {entry['high']:+.1f}".replace("-", "−")
     return [
-        one["name"], f"{one['n']:,}", f"{one['images']:,}", share(one["coverage"]), f"{100 * one['rate']:.1f} %",
-        f"{one['excess']:+.1f}".replace("-", "−"), interval, probability(one["q"]),
+        entry["name"], f"{entry['n']:,}", f"{entry['images']:,}", share(entry["coverage"]),
+        f"{100 * entry['rate']:.1f} %", f"{entry['excess']:+.1f}".replace("-", "−"), interval, probability(entry["q"]),
     ]  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def comparison_markdown(found: Mapping[str, Any]) -> str:
     for run in found["runs"]:
         lines += [f"## B: {cell(run['run'])}", ""]
         for name, task in run["tasks"].items():
-            lines += [f"### {cell(name)}", "", verdict(task, task["headline"], found["tests"])]
+            lines += [f"### {cell(name)}", "", verdict(task, found["tests"])]
             lines += [intersection_sentence(task), wins_sentence(task), "", *comparison_table(task), ""]
             if rows := changed_slices(task):
                 lines += ["Slices that changed (Benjamini–Hochberg q < 0.05):", ""]
@@ -113,7 +114,7 @@ def comparison_markdown(found: Mapping[str, Any]) -> str:
 
 def comparison_table(task: Mapping[str, Any]) -> list[str]:
     """The metrics of a task, both sides, as a Markdown table."""
-    rows = [comparison_cells(metric, entry) for metric, entry in task["metrics"].items()]
+    rows = [comparison_cells(entry) for entry in task["metrics"].values()]
     return table([header for header, _ in COMPARISON_HEADER], rows, right=set(range(1, len(COMPARISON_HEADER))))
 
 
@@ -122,7 +123,7 @@ def comparison_latex(found: Mapping[str, Any]) -> str:
     rows = []
     for run in found["runs"]:
         for name, task in run["tasks"].items():
-            for metric, entry in task["metrics"].items():
-                rows.append([Path(run["run"]).name, name, *comparison_cells(metric, entry)[:_IN_LATEX]])
+            for entry in task["metrics"].values():
+                rows.append([Path(run["run"]).name, name, *comparison_cells(entry)[:_IN_LATEX]])
     headers = ["run", "task", *(header for header, _ in COMPARISON_HEADER[:_IN_LATEX])]
     return latex_rows(headers, rows, left=3)

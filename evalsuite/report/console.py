@@ -1,7 +1,4 @@
-"""The tables that a person reads when a run is done.
-
-An explanation as tables in the terminal.
-"""
+"""Tables for the terminal: scores, comparisons, slices, tasks and explanations."""
 
 from __future__ import annotations
 
@@ -14,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalsuite.analysis.explain import Explanation
-from evalsuite.analysis.results import SLICE, Row
+from evalsuite.analysis.explain import RowExplanation
+from evalsuite.analysis.results import SLICE
+from evalsuite.metrics.base import Metric, Row
+from evalsuite.metrics.settings import option_values
 from evalsuite.report.compared import (
     COMPARISON_HEADER,
     FOUND_HEADER,
@@ -24,8 +23,8 @@ from evalsuite.report.compared import (
     comparison_cells,
     slice_cells,
 )
-from evalsuite.report.numbers import between, number, share, title
-from evalsuite.report.words import (
+from evalsuite.report.numbers import between, number, share
+from evalsuite.report.sentences import (
     batch_sentence,
     finding_sentences,
     intersection_sentence,
@@ -34,7 +33,7 @@ from evalsuite.report.words import (
     wins_sentence,
 )
 
-# Columns of a comparison that a terminal has room for; rows and coverage are said below.
+# Columns of a comparison that a terminal has room for; a sentence below gives rows and coverage.
 _COMPARED = [
     place for place, (name, _) in enumerate(COMPARISON_HEADER) if name not in ("rows", "coverage", "detectable")
 ]
@@ -52,7 +51,7 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         console.print(_score_table(name, task, against))
         console.print(Text(f"  {_statuses(task)}", style="dim"))
         if against:
-            console.print(Text(f"  {verdict(against, task['headline'], comparison['tests'])}", style="bold"))
+            console.print(Text(f"  {verdict(against, comparison['tests'])}", style="bold"))
             console.print(Text(f"  {intersection_sentence(against)}", style="dim"))
         for sentence in finding_sentences(task, scores):
             console.print(Text(f"  {sentence}"))
@@ -70,12 +69,12 @@ def print_comparison(found: Mapping[str, Any], console: Console | None = None) -
         console.print(Text(f"A {found['baseline']}"), Text("B " + run["run"], style="bold"), sep="\n")
         for name, task in run["tasks"].items():
             table = _table(name, [COMPARISON_HEADER[place][0] for place in _COMPARED], left=1)
-            for metric, one in task["metrics"].items():
-                cells = comparison_cells(metric, one)
+            for entry in task["metrics"].values():
+                cells = comparison_cells(entry)
                 table.add_row(*(Text(cells[place]) for place in _COMPARED))
             console.print()
             console.print(table)
-            console.print(Text(f"  {verdict(task, task['headline'], found['tests'])}", style="bold"))
+            console.print(Text(f"  {verdict(task, found['tests'])}", style="bold"))
             console.print(Text(f"  {intersection_sentence(task)}", style="dim"))
             console.print(Text(f"  {wins_sentence(task)}", style="dim"))
             if rows := changed_slices(task):
@@ -92,8 +91,8 @@ def print_slices(found: Mapping[str, Any], top: int, console: Console | None = N
         console.print()
         console.print(Text(slices_sentence(name, task)))
         table = _table("", FOUND_HEADER, left=1)
-        for one in task["slices"][:top]:
-            table.add_row(*(Text(cell) for cell in slice_cells(one)))
+        for entry in task["slices"][:top]:
+            table.add_row(*(Text(cell) for cell in slice_cells(entry)))
         console.print(table)
 
 
@@ -109,6 +108,19 @@ def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> Non
             ", ".join(spec.metrics),
             Text(f"{spec.description}\n{spec.source.location}", style="dim"),
         )
+    console.print(table)
+
+
+def print_metrics(metrics: Mapping[str, Metric], console: Console | None = None) -> None:
+    """Metrics with the variants that a task file or ``evalsuite score --variant`` can name."""
+    console = console or Console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for header in ("metric", "about", "variants"):
+        table.add_column(header)
+    for name, metric in metrics.items():
+        listed = [value for option in metric.options for value in option_values(name, option)]
+        table.add_row(Text(name, style="bold"), Text(metric.about), Text(", ".join(listed), style="dim"))
+    console.print()
     console.print(table)
 
 
@@ -131,27 +143,29 @@ def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] 
     shown += ["of answered"] if partial and not against else []
     table = _table(name, ["", *shown], left=1)
     for metric, entry in task["metrics"].items():
+        unit = entry["unit"]
         cells: dict[str, str | Text] = {
-            "score": Text(number(metric, entry["value"]), style="bold"),
-            "95 % interval": between(metric, entry),
+            "score": Text(number(unit, entry["value"]), style="bold"),
+            "95 % interval": between(unit, entry),
             "rows": f"{entry['n']:,}",
             "coverage": share(entry["coverage"]),
-            "of answered": number(metric, entry["answered"]),
+            "of answered": number(unit, entry["answered"]),
         }
         if against:
-            one = against["metrics"][metric]
-            cells["baseline"] = number(metric, one["a"])
-            cells["difference"] = Text(number(metric, one["difference"], sign=True), style=_colour(one))
-        table.add_row(title(metric), *(cells[header] for header in shown))
+            compared = against["metrics"][metric]
+            cells["baseline"] = number(unit, compared["a"])
+            cells["difference"] = Text(number(unit, compared["difference"], sign=True), style=_colour(compared))
+        table.add_row(entry["title"], *(cells[header] for header in shown))
     metric = task["headline"]
+    unit = task["metrics"][metric]["unit"]
     for column, values in task["slices"].items():
         if len(values) < 2:
             continue
         label = column.removeprefix("slice_").replace("_", " ")
         for value, entry in values.items():
             cells = {
-                "score": number(metric, entry[metric]["value"]),
-                "95 % interval": Text(between(metric, entry[metric]), style="dim"),
+                "score": number(unit, entry[metric]["value"]),
+                "95 % interval": Text(between(unit, entry[metric]), style="dim"),
                 "rows": Text(f"{entry['n']:,}", style="dim"),
                 "coverage": Text(share(entry["coverage"]), style="dim"),
             }
@@ -173,13 +187,13 @@ def _statuses(task: Mapping[str, Any]) -> str:
 _LONGEST = 400
 
 
-def print_explanations(found: Sequence[Explanation], console: Console | None = None) -> None:
+def print_explanations(found: Sequence[RowExplanation], console: Console | None = None) -> None:
     """Every explanation, one below the other."""
     console = console or Console()
-    for one in found:
+    for explanation in found:
         console.print()
-        console.print(_facts(one.task, one.row))
-        for metric in one.metrics:
+        console.print(_facts(explanation.task, explanation.row))
+        for metric in explanation.metrics:
             console.print()
             score = "–" if metric.score is None else f"{metric.score:.4g}"
             console.print(Text(f"{metric.name} = {score}", style="bold"), Text(metric.variant, style="dim"))

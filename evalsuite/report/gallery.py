@@ -1,4 +1,4 @@
-"""Which rows are shown as images, and the images as data URIs."""
+"""The rows that a report shows with their images, and those images as data URIs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Card:
 
     Attributes:
         image: data URI of the first image, or None with ``why_not``.
-        shown_score: on the headline metric, '' where a row is simply right or wrong.
+        shown_score: on the headline metric, '' for a metric that only tells right from wrong.
         before: the baseline's answer, where two runs are compared.
     """
 
     sample_id: str
-    shown: str | None
+    image: str | None
     why_not: str
     question: str
     references: list[str]
@@ -53,7 +53,7 @@ def worst_rows(result: TaskResult, count: int) -> list[int]:
     scores = result.headline.per_row
     applies = np.flatnonzero(np.isfinite(scores)).tolist()
     order = sorted(applies, key=lambda i: (scores[i], _mixed(result.rows[i]["sample_id"])))
-    best_possible = result.headline.perfect
+    best_possible = result.headline.best_row
     chosen: list[int] = []
     images: set[int] = set()
     for index in order:
@@ -68,16 +68,16 @@ def worst_rows(result: TaskResult, count: int) -> list[int]:
 def cards(result: TaskResult, indices: Iterable[int], root: Path, before: dict[str, str] | None = None) -> list[Card]:
     """Cards of the given rows."""
     headline = result.headline
-    shown = {i: "" if headline.binary else number(headline.name, float(headline.per_row[i])) for i in indices}
+    shown = {i: "" if headline.binary else number(headline.unit, float(headline.per_row[i])) for i in indices}
     return [_card(result.rows[i], score, root, before) for i, score in shown.items()]
 
 
 def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, str] | None) -> Card:
-    shown, why_not = data_uri(row["images"][0], root) if row["images"] else (None, "no image")
+    image, why_not = data_uri(row["images"][0], root) if row["images"] else (None, "no image")
     references = distinct(row["references"])
     return Card(
         sample_id=row["sample_id"],
-        shown=shown,
+        image=image,
         why_not=why_not,
         question=row["question"],
         references=references[:_REFERENCES],

@@ -1,7 +1,4 @@
-"""The report as one HTML file: no request leaves it, text from data is always escaped.
-
-Intervals as inline SVG. Colours come from the page's style sheet, so they follow light and dark.
-"""
+"""The report as one HTML file: no request leaves it, and text from data is always escaped."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from evalsuite.analysis.results import TaskResult
-from evalsuite.report import numbers, words
+from evalsuite.report import numbers, sentences
 from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, comparison_cells, slice_cells
 from evalsuite.report.gallery import Card, cards, worst_rows
-from evalsuite.report.words import finding_rows
+from evalsuite.report.sentences import finding_rows
 
 _LEFT, _RIGHT, _ROW, _AXIS = 190, 90, 30, 26
 _WIDTH = 760
@@ -94,9 +91,7 @@ def html_report(
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(
-        {name: getattr(numbers, name) for name in ("number", "between", "probability", "share", "title")}
-    )
+    environment.globals.update({name: getattr(numbers, name) for name in ("number", "between", "probability", "share")})
     comparison = scores["comparison"]
     tasks = [
         _task(name, entry, results[name], image_roots[name], scores, skipped.get(name))
@@ -107,9 +102,9 @@ def html_report(
         comparison=comparison,
         tasks=tasks,
         style=(_HERE / "style.css").read_text(encoding="utf-8"),
-        notes=words.how_to_read(scores),
-        partial=words.partial_sentence(scores),
-        batch_check=words.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
+        notes=sentences.how_to_read(scores),
+        partial=sentences.partial_sentence(scores),
+        batch_check=sentences.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
         comparison_header=COMPARISON_HEADER,
         found_header=FOUND_HEADER,
         comparison_cells=comparison_cells,
@@ -133,57 +128,65 @@ def _task(
         "description": result.spec.description,
         "entry": entry,
         "headline": headline,
-        "skipped": words.skipped_sentence(skipped),
+        "skipped": sentences.skipped_sentence(skipped),
         "plots": _metric_plots(entry, against),
         "slices": _slice_plots(entry, against, headline),
-        "slice_note": words.slice_note(entry),
+        "slice_note": sentences.slice_note(entry),
         "against": against,
-        "findings": words.finding_sentences(entry, scores),
+        "findings": sentences.finding_sentences(entry, scores),
         "finding_rows": finding_rows(entry),
-        "slices_sentence": words.slices_sentence(name, entry["worst_slices"]),
-        "worst_slices": [slice_cells(one) for one in entry["worst_slices"]["slices"]],
-        "verdict": words.verdict(against, headline, comparison["tests"]) if against else "",
-        "wins": words.wins_sentence(against) if against else "",
-        "intersection": words.intersection_sentence(against) if against else "",
+        "slices_sentence": sentences.slices_sentence(name, entry["worst_slices"]),
+        "worst_slices": [slice_cells(found) for found in entry["worst_slices"]["slices"]],
+        "verdict": sentences.verdict(against, comparison["tests"]) if against else "",
+        "wins": sentences.wins_sentence(against) if against else "",
+        "intersection": sentences.intersection_sentence(against) if against else "",
         "changed": _changed(result, against, root) if against else [],
         "worst": cards(result, worst, root),
-        "imperfect": int((result.headline.per_row < result.headline.perfect).sum()),
+        "imperfect": int((result.headline.per_row < result.headline.best_row).sum()),
     }
 
 
 def _metric_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None) -> list[Any]:
     """One plot for the metrics of each scale."""
     plots = []
-    for top in dict.fromkeys(map(numbers.top_of, entry["metrics"])):
-        names = [name for name in entry["metrics"] if numbers.top_of(name) == top]
-        lines = [
-            _line(name, numbers.title(name), entry["metrics"][name], against and against["metrics"].get(name))
-            for name in names
-        ]
+    scales = {name: _top(facts) for name, facts in entry["metrics"].items()}
+    for top in dict.fromkeys(scales.values()):
+        lines = []
+        for name, facts in entry["metrics"].items():
+            if scales[name] == top:
+                before = against["metrics"].get(name) if against else None
+                lines.append(_line(facts["unit"], facts["title"], facts, before))
         plots.append(_plot(lines, top, "scores with intervals"))
     return plots
 
 
-def _slice_plots(entry: Mapping[str, Any], against: Mapping[str, Any] | None, headline: str) -> list[dict[str, Any]]:
-    found = []
-    for column, values in entry["slices"].items():
+def _slice_plots(task: Mapping[str, Any], against: Mapping[str, Any] | None, headline: str) -> list[dict[str, Any]]:
+    found, metric = [], task["metrics"][headline]
+    for column, values in task["slices"].items():
         if len(values) < 2:
             continue  # it would repeat the whole
         before = against["slices"].get(column, {}) if against else {}
         lines = [
-            _line(headline, value, one[headline], before.get(value, {}).get(headline)) for value, one in values.items()
+            _line(metric["unit"], value, entry[headline], before.get(value, {}).get(headline))
+            for value, entry in values.items()
+            for value, entry in values.items()
         ]
         label = column.removeprefix("slice_").replace("_", " ")
-        plot = _plot(lines, numbers.top_of(headline), f"{numbers.title(headline)} by {label}")
+        plot = _plot(lines, _top(metric), f"{metric['title']} by {label}")
         found.append({"label": label, "plot": plot, "values": values})
     return found
 
 
-def _line(metric: str, label: str, now: Mapping[str, Any], against: Mapping[str, Any] | None) -> Line:
+def _top(facts: Mapping[str, Any]) -> float:
+    """The upper end of a metric's axis; without a perfect score, that of a share."""
+    return 1.0 if facts["top"] is None else float(facts["top"])
+
+
+def _line(unit: str, label: str, now: Mapping[str, Any], against: Mapping[str, Any] | None) -> Line:
     points = [] if now["value"] is None else [Point("now", now["value"], now["ci_low"], now["ci_high"])]
     if against and against["a"] is not None:
         points.insert(0, Point("before", against["a"], None, None))
-    return Line(label, points, numbers.number(metric, now["value"]))
+    return Line(label, points, numbers.number(unit, now["value"]))
 
 
 def _plot(lines: list[Line], top: float, name: str) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cells
-from evalsuite.report.numbers import between, cell, number, share, table, title
-from evalsuite.report.words import (
+from evalsuite.report.numbers import between, cell, number, share, table
+from evalsuite.report.sentences import (
     batch_sentence,
     finding_rows,
     finding_sentences,
@@ -46,7 +46,7 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
         if worst := task["worst_slices"]["slices"]:
             lines += ["### Where errors gather", "", cell(slices_sentence(name, task["worst_slices"])) + ".", ""]
             lines += [
-                *table(FOUND_HEADER, [slice_cells(one) for one in worst], right=set(range(1, len(FOUND_HEADER)))),
+                *table(FOUND_HEADER, [slice_cells(entry) for entry in worst], right=set(range(1, len(FOUND_HEADER)))),
                 "",
             ]
     if scores["batch_check"]:
@@ -60,28 +60,28 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
 def _metrics(task: Mapping[str, Any]) -> list[str]:
     rows = [
         [
-            title(name),
-            number(name, entry["value"]),
-            between(name, entry),
+            entry["title"],
+            number(entry["unit"], entry["value"]),
+            between(entry["unit"], entry),
             f"{entry['n']:,}",
             share(entry["coverage"]),
-            number(name, entry["answered"]),
+            number(entry["unit"], entry["answered"]),
             entry["variant"],
         ]
-        for name, entry in task["metrics"].items()
+        for entry in task["metrics"].values()
     ]
     header = ["metric", "score", "95 % interval", "rows", "coverage", "of answered", "variant"]
     return table(header, rows, right={1, 2, 3, 4, 5})
 
 
 def _slices(task: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-    metrics = list(task["metrics"])
+    units = {name: entry["unit"] for name, entry in task["metrics"].items()}
     rows = [
         [value, f"{entry['n']:,}", share(entry["coverage"])]
-        + [f"{number(name, entry[name]['value'])} ({between(name, entry[name])})" for name in metrics]
+        + [f"{number(unit, entry[name]['value'])} ({between(unit, entry[name])})" for name, unit in units.items()]
         for value, entry in values.items()
     ]
-    header = ["", "rows", "coverage", *(title(name) for name in metrics)]
+    header = ["", "rows", "coverage", *(entry["title"] for entry in task["metrics"].values())]
     return table(header, rows, right=set(range(1, len(header))))
 
 
@@ -98,7 +98,7 @@ def _comparison(scores: Mapping[str, Any]) -> list[str]:
     comparison = scores["comparison"]
     lines = ["## Against the baseline", "", f"A, the baseline: `{cell(comparison['baseline'])}`. B: this run.", ""]
     for name, task in comparison["tasks"].items():
-        lines += [f"### {cell(name)}", "", verdict(task, task["headline"], comparison["tests"])]
+        lines += [f"### {cell(name)}", "", verdict(task, comparison["tests"])]
         lines += [intersection_sentence(task), wins_sentence(task), "", *comparison_table(task), ""]
     return lines
 

@@ -1,52 +1,24 @@
-"""Scores as text, in the unit each metric is usually quoted in.
-
-Markdown tables whose cells cannot break them.
-
-Scores as a LaTeX table (package ``booktabs``).
-"""
+"""Scores, shares and p-values as text, and tables of them in Markdown and LaTeX."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_TITLES = {
-    "accuracy": "accuracy", "vqa_accuracy": "VQA accuracy", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "anls": "ANLS",
-    "pope": "POPE", "mme": "MME",
-}  # fmt: skip
-# What a column's name says about its highest value; all others go to 1 and are quoted × 100.
-_TOPS = (("cider", 10.0), ("_perception", 2000.0), ("_cognition", 800.0))
 
-
-def top_of(metric: str) -> float:
-    """The highest value of a metric: 10 for CIDEr-D, 2000 and 800 for MME's sums, 1 for all others."""
-    return next((top for part, top in _TOPS if part in metric), 1.0)
-
-
-def title(metric: str) -> str:
-    """A metric column's name for people: ``bleu_4`` → BLEU-4, ``pope_yes_ratio`` → POPE yes ratio."""
-    if metric in _TITLES:
-        return _TITLES[metric]
-    if metric.startswith("bleu_") and metric.removeprefix("bleu_").isdigit():
-        return "BLEU-" + metric.removeprefix("bleu_")
-    first, _, rest = metric.partition("_")
-    return f"{_TITLES[first]} {rest.replace('_', ' ')}" if rest and first in _TITLES else metric
-
-
-def number(metric: str, value: float | None, *, sign: bool = False) -> str:
-    """``0.8953`` → ``89.5``; CIDEr ``5.3121`` → ``5.31``; None → ``–``."""
+def number(unit: str, value: float | None, *, sign: bool = False) -> str:
+    """A score by its unit: ``%`` 0.8953 → 89.5, ``points`` 1423.25 → 1423.2, '' 5.3121 → 5.31; None → –."""
     if value is None:
         return "–"
-    top = top_of(metric)
-    shown = f"{100 * value:+.1f}" if top == 1.0 else f"{value:+.2f}" if top == 10.0 else f"{value:+.1f}"
+    shown = f"{100 * value:+.1f}" if unit == "%" else f"{value:+.1f}" if unit == "points" else f"{value:+.2f}"
     return shown.replace("-", "−") if sign else shown.lstrip("+").replace("-", "−")
 
 
-def between(metric: str, entry: Mapping[str, Any], *, sign: bool = False) -> str:
+def between(unit: str, entry: Mapping[str, Any], *, sign: bool = False) -> str:
     """The interval of an entry with ``ci_low`` and ``ci_high``."""
     if entry.get("ci_low") is None:
         return "–"
-    return f"{number(metric, entry['ci_low'], sign=sign)} to {number(metric, entry['ci_high'], sign=sign)}"
+    return f"{number(unit, entry['ci_low'], sign=sign)} to {number(unit, entry['ci_high'], sign=sign)}"
 
 
 def probability(p: float | None) -> str:
@@ -84,12 +56,13 @@ def latex_table(scores: Mapping[str, Any]) -> str:
     """Every task and metric of an evaluation: score, interval, rows, coverage; what was computed as comments."""
     rows, variants = [], []
     for name, task in scores["tasks"].items():
-        for metric, entry in task["metrics"].items():
+        for entry in task["metrics"].values():
+            title, unit = entry["title"], entry["unit"]
             rows.append(
-                [name, title(metric), number(metric, entry["value"]), between(metric, entry), f"{entry['n']:,}",
+                [name, title, number(unit, entry["value"]), between(unit, entry), f"{entry['n']:,}",
                  share(entry["coverage"])]
             )  # fmt: skip
-            variants.append(f"% {name}, {title(metric)}: {' '.join(entry['variant'].split())}")
+            variants.append(f"% {name}, {title}: {' '.join(entry['variant'].split())}")
     headers = ["task", "metric", "score", "95 % interval", "rows", "coverage"]
     partial = ["% PARTIAL: the run was stopped before its end"] if scores.get("partial") else []
     return "\n".join([f"% {' '.join(scores['name'].split())}", *partial, *variants, latex_rows(headers, rows, left=2)])

@@ -1,4 +1,4 @@
-"""Does the batch size change answers? The same rows one at a time and as the run computes them."""
+"""Whether the batch size changes answers: the same rows one at a time and in the batches of the run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsuite.backends import Reply, Request
-from evalsuite.backends.choice import Backend, choose
+from evalsuite.backends import Backend, Reply, Request
+from evalsuite.backends.select import select_backend
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.requests import build_requests, distinct_requests, hash_images
 from evalsuite.tasks.load import load_task
@@ -29,7 +29,7 @@ def check_batches(path: Path, samples: int) -> dict[str, Any]:
         UserError: recipe, task, model or server is missing or wrong.
     """
     recipe = load_recipe(path, EvalRecipe)
-    backend = choose(recipe)
+    backend = select_backend(recipe)
     render = backend.renderer()
     specs = [load_spec(name) for name in recipe.tasks]
     tasks = [load_task(spec, limit=recipe.limit, seed=recipe.seed) for spec in specs]
@@ -37,7 +37,7 @@ def check_batches(path: Path, samples: int) -> dict[str, Any]:
     requests = distinct_requests(asked)
     if not requests:
         raise UserError(f"{path}: no row of its tasks can be asked")
-    chosen = draw(requests, samples, recipe.seed)
+    chosen = draw_requests(requests, samples, recipe.seed)
     whole = _ask(backend, chosen, None, f"batches of {batch_size(recipe)}")
     return compare_batches(backend, recipe, chosen, whole, ids_of(asked))
 
@@ -51,7 +51,8 @@ def compare_batches(
         ids: request key → sample id.
     """
     alone = _ask(backend, chosen, 1, "one at a time")
-    pairs = [(ids[one.key], alone[one.key], whole[one.key]) for one in chosen if one.key in alone and one.key in whole]
+    both = [request.key for request in chosen if request.key in alone and request.key in whole]
+    pairs = [(ids[key], alone[key], whole[key]) for key in both]
     answered = [(name, a, b) for name, a, b in pairs if "error" not in (a.finish_reason, b.finish_reason)]
     differ = [(name, a, b) for name, a, b in answered if (a.raw, a.finish_reason) != (b.raw, b.finish_reason)]
     return {
@@ -68,7 +69,7 @@ def batch_size(recipe: EvalRecipe) -> int:
     return recipe.server.max_concurrency if recipe.server else recipe.batch_size
 
 
-def draw(requests: Sequence[Request], count: int, seed: int) -> list[Request]:
+def draw_requests(requests: Sequence[Request], count: int, seed: int) -> list[Request]:
     """About ``count`` requests: all questions about images drawn at random, so that batches share images as in
     the run."""
     groups: dict[tuple[str, ...], list[Request]] = {}
@@ -94,7 +95,6 @@ def ids_of(asked: Sequence[Any]) -> dict[str, str]:
 
 
 def _ask(backend: Backend, requests: Sequence[Request], size: int | None, label: str) -> dict[str, Reply]:
-
     replies: dict[str, Reply] = {}
     with Bar(label, len(requests)) as bar:
         for part in backend.replies(requests, _unknown, size):

@@ -1,7 +1,4 @@
-"""Everything a finished evaluation leaves behind, written in one place, the manifest last.
-
-Score a finished evaluation anew: what the model said stays, how it is read and scored may change.
-"""
+"""From answered rows to everything that an evaluation leaves: scores, predictions, reports, and last the manifest."""
 
 from __future__ import annotations
 
@@ -12,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalsuite.analysis.compare import Run, compare, load_run
+from evalsuite.analysis.compare import ComparedRun, compare, load_run
 from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
 from evalsuite.analysis.overlap import overlap_scores
 from evalsuite.analysis.results import (
     FINISH,
     SLICE,
     STAGE,
-    Row,
     TaskResult,
     counts,
     load_evaluation,
@@ -29,8 +25,10 @@ from evalsuite.analysis.results import (
     to_table,
 )
 from evalsuite.analysis.slices import MIN_ROWS, NOTED_Q, rank_slices
+from evalsuite.metrics.base import Row
 from evalsuite.report import write_reports
-from evalsuite.runs.store import (
+from evalsuite.statistics import LEVEL
+from evalsuite.store import (
     BASE_SCHEMA,
     PREDICTIONS,
     TIMINGS,
@@ -39,7 +37,6 @@ from evalsuite.runs.store import (
     write_predictions,
     write_timings,
 )
-from evalsuite.statistics import LEVEL
 from evalsuite.tasks.spec import TaskSpec, dumped, load_spec, side_by_side
 from winnow.errors import UserError
 from winnow.files import write_text
@@ -48,19 +45,19 @@ from winnow.run import MANIFEST, write_manifest
 SCORES = "scores.json"
 REPORTS = ("report.md", "report.html")
 _SLICES = 10
-_WORTH = 1.0  # excess errors from which on a slice is worth a line
+_MIN_EXCESS = 1.0  # excess errors from which on a slice is reported
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class UnscoredRun:
     """Answers of a model to all tasks, not yet scored.
 
     Attributes:
-        label: the model, for people.
+        label: the model, as reports name it.
         rows: per task the rows of ``predictions.parquet`` without what scoring adds.
         baseline: an earlier evaluation folder to compare with.
         corrections: folder of reviewers' decisions.
-        findings: what the run itself found out: ``contamination`` and ``batch_check``.
+        findings: what the run found about itself: ``contamination`` and ``batch_check``.
         recipe, inputs, extra, seconds: for the manifest.
         partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
     """
@@ -80,77 +77,87 @@ class Evaluation:
     partial: dict[str, int] | None = None
 
 
-def finish(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
+def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     """Score, compare and write every output. Returns the content of ``scores.json``."""
     started = time.monotonic()
-    specs, seed, extra = evaluation.specs, evaluation.seed, evaluation.extra
-    results = {task: score_rows(spec, evaluation.rows[task]) for task, spec in specs.items()}
-    resolved = resolved_corrections(evaluation.corrections)
+    specs, seed, extra = unscored.specs, unscored.seed, unscored.extra
+    results = {task: score_rows(spec, unscored.rows[task]) for task, spec in specs.items()}
+    resolved = resolved_corrections(unscored.corrections)
     tasks = {
         task: {
             **summarise(result, seed),
             "contamination": overlap_scores(result, seed),
             "corrected": corrected_scores(result, resolved, seed),
-            "worst_slices": _worst_slices(result, evaluation.findings),
+            "worst_slices": _worst_slices(result, unscored.findings),
         }
         for task, result in results.items()
     }
     scores: dict[str, Any] = {
-        "name": evaluation.name,
-        "model": evaluation.label,
+        "name": unscored.name,
+        "model": unscored.label,
         "level": LEVEL,
-        "partial": evaluation.partial,
-        "contamination": evaluation.findings.get("contamination"),
-        "batch_check": evaluation.findings.get("batch_check"),
+        "partial": unscored.partial,
+        "contamination": unscored.findings.get("contamination"),
+        "batch_check": unscored.findings.get("batch_check"),
         "tasks": tasks,
-        "comparison": _compared(evaluation, results),
+        "comparison": _compared(unscored, results),
     }
     (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
     write_predictions(folder, [to_table(result) for result in results.values()])
-    write_timings(folder, (row for listed in evaluation.rows.values() for row in listed))
+    write_timings(folder, (row for listed in unscored.rows.values() for row in listed))
     write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
     roots = {task: Path(root) for task, root in extra["image_root"].items()}
     write_reports(folder, scores, results, roots, extra["skipped"])
-    if evaluation.partial:
+    if unscored.partial:
         return scores
     remove_parts(folder)
     write_manifest(
         folder,
         stage=STAGE,
-        recipe=evaluation.recipe,
-        inputs=evaluation.inputs,
+        recipe=unscored.recipe,
+        inputs=unscored.inputs,
         outputs=[folder / file for file in (PREDICTIONS, TIMINGS, SCORES, *REPORTS)],
         counts=counts(results),
-        seconds={**evaluation.seconds, "score": time.monotonic() - started},
+        seconds={**unscored.seconds, "score": time.monotonic() - started},
         seeds={"seed": seed},
-        extra={**extra, "findings": evaluation.findings},
+        extra={**extra, "findings": unscored.findings},
     )
     return scores
 
 
 def _worst_slices(result: TaskResult, findings: Mapping[str, Any]) -> dict[str, Any]:
-    """The slices with most excess errors, those of at least one that chance does not explain."""
+    """The slices with most excess errors: at least one, and more than chance explains."""
     training_set = (findings.get("contamination") or {}).get("training_set")
     ranked = rank_slices(result, Path(training_set) if training_set else None, MIN_ROWS)
-    worse = [one for one in ranked["slices"] if one["excess"] >= _WORTH and one["q"] < NOTED_Q]
+    worse = [entry for entry in ranked["slices"] if entry["excess"] >= _MIN_EXCESS and entry["q"] < NOTED_Q]
     return {**ranked, "slices": worse[:_SLICES]}
 
 
-def _compared(evaluation: Evaluation, results: Mapping[str, TaskResult]) -> dict[str, Any] | None:
+def _compared(unscored: UnscoredRun, results: Mapping[str, TaskResult]) -> dict[str, Any] | None:
     """This run against its baseline."""
-    if evaluation.baseline is None:
+    if unscored.baseline is None:
         return None
     rows = {task: result.rows for task, result in results.items()}
-    found = compare(load_run(evaluation.baseline), [Run(evaluation.name, evaluation.specs, rows)], evaluation.seed)
+    found = compare(load_run(unscored.baseline), [ComparedRun(unscored.name, unscored.specs, rows)], unscored.seed)
     return {"baseline": found["baseline"], "tests": found["tests"], "tasks": found["runs"][0]["tasks"]}
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
-    """``scores.json`` of an evaluation.
+    """``scores.json`` of an unscored.
 
     Raises:
-        UserError: it is missing or no JSON.
+        UserError: it is missing, no JSON, or of a version that did not store what its numbers mean.
     """
+    scores = _any_scores(folder)
+    if any("unit" not in entry for task in scores["tasks"].values() for entry in task["metrics"].values()):
+        raise UserError(
+            f"{folder / SCORES}: was written by an older version of Winnow; bring it up to date with "
+            f"`evalsuite score {folder}`"
+        )
+    return scores
+
+
+def _any_scores(folder: Path) -> dict[str, Any]:
     path = folder / SCORES
     try:
         scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -159,14 +166,14 @@ def read_scores(folder: Path) -> dict[str, Any]:
     return scores
 
 
-_READ_ANEW = ("extracted", "status")
+_READ_AGAIN = ("extracted", "status")
 _KEPT = ("image_root", "skipped", "ask_again", "model_digest", "server_model", "server_facts")
 
 
 def rescore(
     folder: Path, tasks: list[str], corrections: Path | None = None, variants: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Score a finished evaluation anew, without a model.
+    """Score a finished evaluation again, without a model.
 
     Args:
         tasks: names or files of tasks whose extraction, metrics and slices are used instead of
@@ -193,9 +200,9 @@ def rescore(
     specs = {name: side_by_side(spec, variants) for name, spec in specs.items()}
     extra = {key: manifest[key] for key in _KEPT if key in manifest}
     extra["task_specs"] = dumped(specs)
-    evaluation = Evaluation(
+    unscored = UnscoredRun(
         name=recipe["name"],
-        label=read_scores(folder)["model"],
+        label=_any_scores(folder)["model"],
         specs=specs,
         rows={name: [_unscored(row, took) for row in listed] for name, listed in rows.items()},
         seed=recipe["seed"],
@@ -207,7 +214,7 @@ def rescore(
         corrections=corrections or (Path(recipe["corrections"]) if recipe.get("corrections") else None),
         findings=manifest.get("findings", {}),
     )
-    return finish(folder, evaluation)
+    return finish(folder, unscored)
 
 
 def _check_variants(variants: Sequence[str], specs: Mapping[str, TaskSpec]) -> None:
@@ -219,6 +226,6 @@ def _check_variants(variants: Sequence[str], specs: Mapping[str, TaskSpec]) -> N
 
 def _unscored(row: Row, took: Mapping[str, float]) -> Row:
     """The row as it was before it was read and scored."""
-    kept = set(BASE_SCHEMA.names) - set(_READ_ANEW)
+    kept = set(BASE_SCHEMA.names) - set(_READ_AGAIN)
     before = {key: value for key, value in row.items() if key in kept or key.startswith(SLICE)}
     return {**before, "seconds": took.get(row["request_key"], 0.0)}

@@ -16,7 +16,7 @@ from evalsuite.statistics.resampling import (
     mean_of_sums,
     mean_sums,
 )
-from evalsuite.statistics.tests import (
+from evalsuite.statistics.significance import (
     POWER,
     Difference,
     McNemar,

@@ -1,7 +1,4 @@
-"""Kinds of rows with more errors than the rest: one property, or two together, ranked by excess errors.
-
-Where errors gather: how many more a group of rows makes than the whole would lead one to expect.
-"""
+"""Slices of rows, by one property or two together, ranked by errors in excess of the overall rate."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evalsuite.statistics.resampling import LEVEL, Floats, Ints
-from evalsuite.statistics.tests import benjamini_hochberg
+from evalsuite.statistics.significance import benjamini_hochberg
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Property:
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows that share the values ``where``; ``q`` is Benjamini-Hochberg's over all slices looked at."""
+    """Rows that share the values ``where``; ``q`` is Benjamini-Hochberg's over all slices tried."""
 
     where: Where
     excess: Excess
@@ -101,7 +98,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Slices, most excess errors first; how many were looked at; rows and error rate of all."""
+    """Slices, most excess errors first; how many were tried; rows and error rate of all."""
 
     slices: tuple[Slice, ...]
     tried: int
@@ -142,8 +139,8 @@ def rank_slices(
             tested.append((where, excess_errors(errors, mask, clusters)))
     p = [1.0 if excess.p is None else excess.p for _, excess in tested]
     q = benjamini_hochberg([*p, *[1.0] * (tried - len(p))])
-    slices = [Slice(where, excess, float(one)) for (where, excess), one in zip(tested, q, strict=False)]
-    slices.sort(key=lambda one: (-one.excess.excess, one.where))
+    slices = [Slice(where, excess, float(entry)) for (where, excess), entry in zip(tested, q, strict=False)]
+    slices.sort(key=lambda entry: (-entry.excess.excess, entry.where))
     return Ranking(tuple(slices), tried, len(errors), float(errors.mean()))
 
 
@@ -168,11 +165,12 @@ def _pairs(
     properties: Mapping[str, Property], singles: Mapping[Where, Mask], clusters: Ints, min_rows: int, min_clusters: int
 ) -> Iterator[tuple[Where, Mask]]:
     """Large enough slices of two properties, of those that are slices alone."""
-    for (left, one), (right, other) in itertools.combinations(properties.items(), 2):
-        cells = one.codes * len(other.values) + other.codes
-        counts = np.bincount(cells, minlength=len(one.values) * len(other.values))
+    for (left, of_left), (right, of_right) in itertools.combinations(properties.items(), 2):
+        cells = of_left.codes * len(of_right.values) + of_right.codes
+        counts = np.bincount(cells, minlength=len(of_left.values) * len(of_right.values))
         for cell in np.flatnonzero(counts >= min_rows):
-            where = ((left, one.values[cell // len(other.values)]), (right, other.values[cell % len(other.values)]))
+            place_left, place_right = divmod(int(cell), len(of_right.values))
+            where = ((left, of_left.values[place_left]), (right, of_right.values[place_right]))
             if all((half,) in singles for half in where):
                 mask = cells == cell
                 if _different(clusters[mask]) >= min_clusters:

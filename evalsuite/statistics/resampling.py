@@ -29,7 +29,7 @@ class Interval:
 
     Attributes:
         value: the estimate on all rows.
-        low, high: bounds, or None with fewer than two clusters: nothing can be said.
+        low, high: bounds, or None with fewer than two clusters, which say nothing about the spread.
         n: rows.
         clusters: independent units among them.
     """

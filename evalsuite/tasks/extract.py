@@ -1,4 +1,4 @@
-"""From what a model wrote to the answer that is scored, or to the reason why there is none."""
+"""How a task reads a reply: the answer that is scored, or the reason why there is no answer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from evalsuite.metrics.choice import VARIANTS as CHOICE_RULES
-from evalsuite.metrics.choice import parse_choice
-from evalsuite.metrics.yes_no import VARIANTS as YES_NO_RULES
-from evalsuite.metrics.yes_no import parse_yes_no
+from evalsuite.metrics.multiple_choice import CHOICE_VARIANTS, parse_choice
+from evalsuite.metrics.yes_no import YES_NO_VARIANTS, parse_yes_no
 from winnow.recipe import StrictModel
 
 Status = Literal["ok", "unparsed", "refused", "truncated", "failed"]
@@ -50,7 +48,7 @@ class Extraction(StrictModel):
     def _choices_where_needed(self) -> Extraction:
         if (self.kind == "choice") != bool(self.choices):
             raise ValueError("choices belong to kind: choice, and only there")
-        known = {"letter": CHOICE_RULES, "yes_no": YES_NO_RULES}.get(self.kind, ())
+        known = {"letter": CHOICE_VARIANTS, "yes_no": YES_NO_VARIANTS}.get(self.kind, ())
         if self.rule is not None and self.rule not in known:
             raise ValueError(f"kind {self.kind} has no rule {self.rule!r}; known: {', '.join(known) or 'none'}")
         return self

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from curate.recipe import MeasureSettings
 from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.images import is_url
-from winnow.records import IMAGE_MARKER, BadRow, Sample, check_unique, to_record
+from winnow.records import BadRow, Sample, check_unique, to_record
 
 if TYPE_CHECKING:
     from curate.readers import OpenedSource
@@ -62,10 +63,10 @@ class Task:
 
 
 def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
-    """Read the rows of a task, in input order; ``limit`` draws so many at random and keeps the order.
+    """Read the rows of a task, in input order; ``limit`` draws that many at random and keeps the order.
 
-    Images that the source carries or that are fetched become files below ``IMAGES``. One that could not be
-    had costs its row; the next run tries it again.
+    Images that the source carries or that are fetched become files below ``IMAGES``. An image that
+    cannot be fetched costs its row; the next run tries again.
 
     Raises:
         UserError: the source cannot be read, ids repeat, no row can be scored, or all images are behind

@@ -1,11 +1,7 @@
-"""A task file: where its rows come from, how they are asked, read and scored. YAML, strict, no code.
-
-What a task takes from a row's ``meta``: options of a multiple choice, values to slice by.
-"""
+"""A task file: where its rows come from, how they are asked, read and scored. YAML, strict, no code."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -16,13 +12,14 @@ from pydantic import Field, field_validator
 
 from curate.readers.tables import list_literal
 from curate.recipe import RemoteSettings, SourceSettings
-from evalsuite.scoring.settings import METRIC_NAMES, MetricSettings, with_variant
+from evalsuite.metrics import METRICS
+from evalsuite.metrics.settings import MetricSettings, with_variant
 from evalsuite.tasks.extract import Extraction
-from winnow.errors import UserError
+from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_mapping, load_recipe, parse_recipe
 
 
-class Slice(StrictModel):
+class BinnedSlice(StrictModel):
     """A slice by a number, in ranges.
 
     Attributes:
@@ -38,7 +35,7 @@ class Slice(StrictModel):
     @field_validator("bins")
     @classmethod
     def _rising(cls, value: list[int]) -> list[int]:
-        if any(one >= two for one, two in pairwise(value)):
+        if any(low >= high for low, high in pairwise(value)):
             raise ValueError("bins must rise")
         return value
 
@@ -63,24 +60,24 @@ def places(prompt: str) -> set[str]:
     return set(_PLACE.findall(prompt))
 
 
-def slices_of(meta: Mapping[str, Any], slices: Sequence[str | Slice]) -> dict[str, str]:
+def slices_of(meta: Mapping[str, Any], slices: Sequence[str | BinnedSlice]) -> dict[str, str]:
     """Slice name → value as text; slices that the row has no value for are left out."""
     found: dict[str, str] = {}
-    for one in slices:
-        value = _at(meta, one if isinstance(one, str) else one.key)
-        if isinstance(one, str):
+    for wanted in slices:
+        value = _at(meta, wanted if isinstance(wanted, str) else wanted.key)
+        if isinstance(wanted, str):
             if value is not None and not isinstance(value, list | dict):
-                found[slice_name(one)] = str(value)
+                found[slice_name(wanted)] = str(value)
         elif isinstance(value, list | dict):
-            found[one.name] = _range(len(value), one.bins)
+            found[wanted.name] = _range(len(value), wanted.bins)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[one.name] = _range(value, one.bins)
+            found[wanted.name] = _range(value, wanted.bins)
     return found
 
 
-def slice_name(one: str | Slice) -> str:
+def slice_name(wanted: str | BinnedSlice) -> str:
     """What the slice is called; of a key with dots the last part."""
-    return one.rpartition(".")[2] if isinstance(one, str) else one.name
+    return wanted.rpartition(".")[2] if isinstance(wanted, str) else wanted.name
 
 
 def _at(meta: Mapping[str, Any], key: str) -> Any:
@@ -98,10 +95,10 @@ def _range(value: float, bins: Sequence[int]) -> str:
 
 
 def options_of(meta: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
-    """Texts of a row's options: a list, or one written as text as MMMU has it; none without the key."""
+    """Texts of a row's options, given as a list or as the text of a list (MMMU); empty without the key."""
     value = meta.get(key) if key else None
     listed = list_literal(value) if isinstance(value, str) else value
-    return tuple(str(one) for one in listed) if isinstance(listed, list | tuple) else ()
+    return tuple(str(option) for option in listed) if isinstance(listed, list | tuple) else ()
 
 
 _SHIPPED = Path(__file__).parent
@@ -126,7 +123,7 @@ class TaskSpec(StrictModel):
         name: short, unique in a run.
         source: as in a curation recipe: location, layout, image_root, columns …
         remote: as in a curation recipe: images behind URLs are fetched, once, into ``data/cache/tasks``;
-            ``{}`` takes the defaults. Without it none is.
+            ``{}`` takes the defaults. Without this key no image is fetched.
         system: a system message, if any.
         prompt: what is asked; ``{question}`` stands for the row's question, ``{key}`` for its ``meta``.
         options: key of a row's ``meta`` with its options, for multiple choice.
@@ -146,39 +143,38 @@ class TaskSpec(StrictModel):
     extraction: Extraction = Extraction(choices=[])
     options: str | None = None
     metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
-    slices: list[Slice | str] = Field(default_factory=list)
+    slices: list[BinnedSlice | str] = Field(default_factory=list)
 
     @field_validator("metrics", mode="before")
     @classmethod
     def _bare_names(cls, value: Any) -> Any:
         """``[bleu, cider]`` and ``cider:`` alone mean the defaults; items of a list may be mappings with a name."""
         if isinstance(value, list):
-            named = [{"name": one} if isinstance(one, str) else one for one in value]
-            if not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in named):
+            named = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+            if not all(isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in named):
                 raise ValueError("every metric needs a name")
-            return {one["name"]: {key: one[key] for key in one if key != "name"} for one in named}
+            return {entry["name"]: {key: entry[key] for key in entry if key != "name"} for entry in named}
         return {k: v or {} for k, v in value.items()} if isinstance(value, dict) else value
 
     @field_validator("metrics")
     @classmethod
     def _known(cls, value: dict[str, MetricSettings]) -> dict[str, MetricSettings]:
         for name, given in value.items():
-            if given.metric is None and name not in METRIC_NAMES:
-                near = difflib.get_close_matches(name, METRIC_NAMES, n=2, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(METRIC_NAMES)}"
-                raise ValueError(f"no metric {name!r}; {hint}")
+            if given.metric is None and name not in METRICS:
+                raise ValueError(f"no metric {name!r}; {did_you_mean(name, METRICS)}")
         return {name: MetricSettings.model_validate({"metric": name, **given.model_dump(exclude_none=True)})
                 for name, given in value.items()}  # fmt: skip
 
     @property
     def slice_names(self) -> list[str]:
         """Names of the slices, as in the columns ``slice_<name>``."""
-        return [slice_name(one) for one in self.slices]
+        return [slice_name(wanted) for wanted in self.slices]
 
     def to_json(self) -> dict[str, Any]:
         """The task as JSON that keeps the order of its metrics whatever sorts its keys; ``TaskSpec`` reads it."""
         dumped = self.model_dump(mode="json")
-        dumped["metrics"] = [{"name": name, **one.model_dump(mode="json")} for name, one in self.metrics.items()]
+        metrics = self.metrics.items()
+        dumped["metrics"] = [{"name": name, **settings.model_dump(mode="json")} for name, settings in metrics]
         return dumped
 
 
@@ -200,11 +196,8 @@ def load_spec(name_or_path: str) -> TaskSpec:
     if name_or_path in shipped:
         return load_recipe(shipped[name_or_path], TaskSpec)
     if not name_or_path.endswith((".yaml", ".yml")):
-        near = difflib.get_close_matches(name_or_path, shipped, n=2, cutoff=0.5)
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise UserError(
-            f"no task {name_or_path!r}{hint}; shipped: {', '.join(shipped)}; or give the path of a YAML file"
-        )
+        hint = did_you_mean(name_or_path, shipped)
+        raise UserError(f"no task {name_or_path!r}; {hint} (a task file of your own is given by its path)")
     return _on_base(Path(name_or_path), shipped)
 
 

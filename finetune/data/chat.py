@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
-from winnow.records import IMAGE_MARKER, Sample, Turn
+from winnow.records import Sample, Turn
 
 
 @dataclass(frozen=True, slots=True)

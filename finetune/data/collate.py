@@ -22,8 +22,9 @@ from finetune.data.chat import (
 )
 from finetune.data.rows import Rows, open_image
 from finetune.data.schedule import Schedule
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
-from winnow.records import IMAGE_MARKER, Turn
+from winnow.records import Turn
 
 IGNORED = -100  # label of a token without loss
 EXTRA_KEYS = ("labels", "owners", "rows", "epochs")  # of a batch; the model does not take them

@@ -26,10 +26,11 @@ from finetune.data.chat import (
 from finetune.data.image_cost import image_token_counter
 from finetune.data.rows import Rows, capped_size, open_image
 from finetune.data.schedule import AcceptedRows
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.progress import track
-from winnow.records import IMAGE_MARKER, Sample
+from winnow.records import Sample
 
 _CHUNK = 512
 Problem = tuple[str, str, str]  # sample_id, reason, detail

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from finetune.model.parts import ModelParts, find_parts
 from finetune.processes import sharded
 from finetune.recipe import Quantization
+from winnow import models
 from winnow.errors import UserError
-from winnow.models import first_line, offline_if_local, prepare_libraries
+from winnow.models import empty_model, first_line, nf4_config, offline_if_local, outside_decoder, prepare_libraries
 
 
 def load_processor(model: str, chat_template: Path | None = None, max_pixels: int | None = None) -> Any:
@@ -23,18 +23,9 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
     Raises:
         UserError: the processor does not load, or there is no such template file.
     """
-    offline_if_local(model)
-    from transformers import AutoProcessor
-
-    if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
-        raise UserError(f"model {model}: no such folder (a model of the hub is named owner/name)")
-    try:
-        auto: Any = AutoProcessor
-        processor = auto.from_pretrained(model, trust_remote_code=False)
-        if max_pixels is not None and getattr(processor.image_processor, "max_pixels", None) is not None:
-            processor = auto.from_pretrained(model, trust_remote_code=False, max_pixels=max_pixels)
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"model {model}: its processor does not load ({first_line(error)})") from error
+    processor = models.load_processor(model)
+    if max_pixels is not None and getattr(processor.image_processor, "max_pixels", None) is not None:
+        processor = models.load_processor(model, max_pixels=max_pixels)
     if chat_template is not None:
         if not chat_template.is_file():
             raise UserError(f"chat_template: {chat_template}: no such file")
@@ -70,12 +61,13 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
     prepare_libraries()
     dtype = getattr(torch, compute_dtype)
     config = None
-    if quantization != "none":
-        # Full module paths: transformers matches names from their start, so short ones would let the tower go 4-bit.
-        skipped = parts_of_checkpoint(model).unquantized
-        options = {"llm_int8_skip_modules": skipped, **_precision(quantization, dtype)}
-        untyped: Any = BitsAndBytesConfig
-        config = untyped(**options)
+    if quantization == "int8":
+        skipped = outside_decoder(empty_model(model))
+        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
+    elif quantization == "nf4":
+        # FSDP and ZeRO-3 shard parameters of a single dtype, so 4-bit weights are stored in that dtype.
+        storage = {"bnb_4bit_quant_storage": dtype} if sharded() else {}
+        config = nf4_config(empty_model(model), dtype, **storage)
     try:
         loaded = AutoModelForImageTextToText.from_pretrained(
             model, dtype=dtype, quantization_config=config, attn_implementation=attention, trust_remote_code=False
@@ -84,39 +76,6 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
         raise UserError(f"model {model}: does not load ({first_line(error)})") from error
     keep_trainable(loaded)
     return loaded
-
-
-def _precision(quantization: Quantization, dtype: Any) -> dict[str, Any]:
-    if quantization == "int8":
-        return {"load_in_8bit": True}
-    options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
-    # FSDP and ZeRO-3 shard parameters of a single dtype, so 4-bit weights are stored in that dtype.
-    storage = {"bnb_4bit_quant_storage": dtype} if sharded() else {}
-    return {**options, "bnb_4bit_compute_dtype": dtype, **storage}
-
-
-def parts_of_checkpoint(model: str) -> ModelParts:
-    """The parts of a checkpoint, found from its configuration; no weight is read."""
-    return find_parts(empty_model(model))
-
-
-def empty_model(model: str) -> Any:
-    """A checkpoint's model on the meta device: shapes without weights.
-
-    Raises:
-        UserError: the configuration does not load or is not that of a vision-language model.
-    """
-    offline_if_local(model)
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    auto: Any = AutoModelForImageTextToText
-    try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-        with torch.device("meta"):
-            return auto.from_config(config)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model {model}: does not load ({first_line(error)})") from error
 
 
 def keep_trainable(model: Any) -> None:

@@ -30,11 +30,6 @@ class ModelParts:
     blocks: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
-    @property
-    def unquantized(self) -> list[str]:
-        """The modules outside the decoder, which keep their precision."""
-        return [self.encoder, *self.projector, *([self.head] if self.head else [])]
-
 
 def find_parts(model: Any) -> ModelParts:
     """Locate the parts through ``get_encoder``, ``get_decoder`` and ``get_output_embeddings``.

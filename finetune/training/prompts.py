@@ -14,9 +14,10 @@ from finetune.data.collate import EXTRA_KEYS, Collator
 from finetune.data.plan import TrainingPlan
 from finetune.data.rows import Rows, open_image, open_sets
 from finetune.recipe import TrainRecipe
+from winnow.conversations import Role
 from winnow.errors import UserError
 from winnow.files import write_text
-from winnow.records import Role, Sample, Turn
+from winnow.records import Sample, Turn
 
 PROMPTS = "parity.jsonl"
 KEPT = 16

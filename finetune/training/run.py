@@ -17,7 +17,7 @@ from finetune.data.image_cost import IMAGE_COSTS, image_cost_table, read_image_c
 from finetune.data.plan import TrainingPlan, input_digests, make_plan, print_plan
 from finetune.data.rows import open_rows
 from finetune.model.adapter import Learner, ModuleGroup, build_learner, load_weights, module_groups, module_table
-from finetune.model.load import empty_model, fastest_attention, load_base, load_processor
+from finetune.model.load import fastest_attention, load_base, load_processor
 from finetune.processes import sharded, start_processes, world_size
 from finetune.recipe import TrainRecipe
 from finetune.report.report import draw_loss_curve, draw_source_curves, write_card, write_report
@@ -26,7 +26,7 @@ from finetune.training.losses import read_parts, write_sample_losses, write_sour
 from finetune.training.prompts import PROMPTS, store_prompts
 from finetune.training.stage import done_folder, is_done, run_stage
 from winnow.errors import UserError
-from winnow.models import prepare_libraries
+from winnow.models import empty_model, prepare_libraries
 from winnow.run import MANIFEST, Stages, is_current, package_versions, write_manifest
 
 START = "start"  # of a run folder's Stages: recipe, inputs, packages and modules of the run, set before the first step

@@ -19,13 +19,13 @@ from studies.curation_pays.section import section
 from studies.curation_pays.settings import read_settings
 from studies.curation_pays.sweep import run_sweep
 from studies.curation_pays.thresholds import rule_report
-from winnow import errors
+from winnow import console
 from winnow.files import write_json
 from winnow.run import read_manifest
 
 HERE = Path(__file__).parent
 PARTS = ("rules", "photos", "main", "second_turn", "sweep")
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = console.new_app(single_command=True)
 
 
 @app.command()
@@ -88,4 +88,4 @@ def main(
 
 
 if __name__ == "__main__":
-    errors.run(app)
+    console.run(app)

@@ -20,7 +20,7 @@ from evalsuite.statistics.resampling import (
     percentiles,
     resample,
 )
-from evalsuite.statistics.tests import mcnemar
+from evalsuite.statistics.significance import mcnemar
 from studies.curation_pays.arms import Arm
 from winnow.errors import UserError
 

@@ -12,7 +12,7 @@ import skimage
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from curate.duplicates.matching import Looks
+from curate.duplicates.fingerprints import ImageFingerprints
 from curate.signals import measure_pixels
 
 _SYLLABLES = tuple(first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "on", "er"))
@@ -151,12 +151,12 @@ EDITED: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def looks_of(images: list[Image.Image]) -> Looks:
+def looks_of(images: list[Image.Image]) -> ImageFingerprints:
     """Hashes, thumbnails and sizes of images, measured as ``curate run`` does."""
     rows = [measure_pixels(one, ("hashes", "thumbnail")) for one in images]
     thumbnails = np.frombuffer(b"".join(row["thumbnail"] for row in rows), np.uint8).reshape(-1, 768)
     phash, dhash = (np.array([row[name] for row in rows], np.uint64) for name in ("phash", "dhash"))
-    return Looks.of(phash, dhash, thumbnails, np.array([min(one.size) for one in images]))
+    return ImageFingerprints.of(phash, dhash, thumbnails, np.array([min(one.size) for one in images]))
 
 
 def different_pairs(images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:

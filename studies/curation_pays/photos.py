@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from curate.duplicates.matching import Looks, difference
+from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.recipe import MatchSettings
 from curate.signals import measure_pixels
 from studies.curation_pays.copies import EDITED, KINDS, STORED_ANEW, different_pairs, looks_of
-from winnow.demo.scoring import ranking
+from winnow.demo.truth import ranking
 from winnow.errors import UserError
 
 SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)  # of Gaussian blur, pixels of an image 256 pixels wide
@@ -133,12 +133,14 @@ def copy_study(count: int) -> dict[str, Any]:
     return report
 
 
-def our_distances(looks: dict[str, Looks], different: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+def our_distances(
+    looks: dict[str, ImageFingerprints], different: tuple[np.ndarray, np.ndarray]
+) -> dict[str, np.ndarray]:
     """The radius from which on each pair counts as the same image; 99 where the thumbnails say no."""
     settings = MatchSettings(radius=16)
 
-    def radius(a: Looks, i: np.ndarray, b: Looks, j: np.ndarray) -> np.ndarray:
-        apart = difference(a, i, b, j, settings)
+    def radius(a: ImageFingerprints, i: np.ndarray, b: ImageFingerprints, j: np.ndarray) -> np.ndarray:
+        apart = compare(a, i, b, j, settings)
         bits = np.minimum(np.bitwise_count(a.phash[i] ^ b.phash[j]), np.bitwise_count(a.dhash[i] ^ b.dhash[j]))
         return np.where(apart.confirmed(settings), bits, 99)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from studies.curation_pays.settings import ProofSettings
 from studies.curation_pays.stages import recipe_at, run_stage
+from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
-from winnow.demo.make_dataset import make_dataset
 from winnow.files import sha256_file
 from winnow.run import read_manifest
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from winnow.demo.defects import CORRUPT, Shares
-from winnow.demo.facts import QuestionType
+from winnow.demo.easy_vqa import QuestionType
 from winnow.recipe import StrictModel, load_recipe
 
 Count = Annotated[int, Field(ge=1)]

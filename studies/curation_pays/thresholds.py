@@ -15,13 +15,13 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
+from curate.duplicates.fingerprints import ImageFingerprints
+from curate.duplicates.fingerprints import compare as difference
 from curate.duplicates.hamming import pairs_within
-from curate.duplicates.matching import Looks, difference
 from curate.recipe import MatchSettings
 from studies.curation_pays.sets import RawSet, TrainingSet
-from winnow.demo.package import image_paths
-from winnow.demo.scoring import ranking
-from winnow.demo.truth import added_answers, compare
+from winnow.demo.easy_vqa import image_paths
+from winnow.demo.truth import added_answers, compare, ranking
 
 _POINTS = 120  # of a curve as it is stored
 
@@ -95,7 +95,7 @@ def _pairs(connection: duckdb.DuckDBPyConnection, folder: str) -> Cases:
     paths, phash, dhash, thumbnails, sides = zip(*images, strict=True)
     hashes = (np.array(phash, np.uint64), np.array(dhash, np.uint64))
     pixels = np.frombuffer(b"".join(bytes(one) for one in thumbnails), np.uint8).reshape(len(paths), -1)
-    looks = Looks.of(*hashes, pixels, np.array(sides))
+    looks = ImageFingerprints.of(*hashes, pixels, np.array(sides))
     widest = MatchSettings(radius=16)
     near = np.unique(np.concatenate([pairs_within(one, 16) for one in hashes]), axis=0)
     confirmed = difference(looks, near[:, 0], looks, near[:, 1], widest).confirmed(widest)

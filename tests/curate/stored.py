@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.measure.store import image_schema
-from curate.measure.texts import _SCHEMA as TEXT
+from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.rules.corrected import CORRECTED
 from curate.workspace import Workspace
 from winnow.corrections import content_hash
@@ -75,7 +75,7 @@ def store(folder: Path, samples, images, errors=None) -> Workspace:
     paths += [{"path": path, "image_key": None, "error": error} for path, error in errors.items()]
     path_schema = pa.schema([(name, pa.string()) for name in ("path", "image_key", "error", "error_detail")])
     for target, table, schema in (
-        (space.samples, rows, CORRECTED),
+        (space.corrected, rows, CORRECTED),
         (space.paths, paths, path_schema),
         (space.text, texts, TEXT),
         (space.signals / "part-00000.parquet", images, image_schema(None, {})),

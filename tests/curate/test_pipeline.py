@@ -104,28 +104,30 @@ EXPECTED = {
 }
 
 
-def test_every_row_has_its_fate_in_input_order(done):
+def test_every_row_has_its_decision_in_input_order(done):
     found = decided(done)
     assert list(found) == list(EXPECTED)
     assert {one: (row["decision"], row["reason"]) for one, row in found.items()} == EXPECTED
     assert found["set/train/2"]["representative"] == "set/train/1"
     assert 0 < found["set/train/2"]["duplicate_distance"] < 4
-    assert found["set/train/9"]["rules"][0]["kept_twin"] == "held/out/1"
+    assert found["set/train/9"]["rules"][0]["related_row"] == "held/out/1"
 
 
 def test_exports_and_ledger_are_complete(done):
     out = done / "out"
     kept = [sample.id for sample in read_jsonl(out / "samples.jsonl")]
-    assert kept == [one for one, (fate, _) in EXPECTED.items() if fate != "drop"]
+    assert kept == [one for one, (decision, _) in EXPECTED.items() if decision != "drop"]
     table = pq.read_table(out / "samples.parquet").to_pylist()
     assert [(row["sample_id"], row["decision"]) for row in table] == [
-        (one, fate) for one, (fate, _) in EXPECTED.items()
+        (one, decision) for one, (decision, _) in EXPECTED.items()
     ]
     assert all(json.loads(row["record"])["id"] == row["sample_id"] for row in table)
     ledger = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
-    assert [entry["sample_id"] for entry in ledger] == [one for one, (fate, _) in EXPECTED.items() if fate != "keep"]
+    assert [entry["sample_id"] for entry in ledger] == [
+        one for one, (decision, _) in EXPECTED.items() if decision != "keep"
+    ]
     by_id = {entry["sample_id"]: entry for entry in ledger}
-    assert by_id["set/train/2"]["kept_twin"] == "set/train/1"
+    assert by_id["set/train/2"]["related_row"] == "set/train/1"
     assert "rows.jsonl:3: not JSON" in by_id["rows/bad-row-2"]["rules"][0]["values"]["bad_row"]
     assert by_id["set/train/5"]["rules"][0]["values"] == {"error": "truncated"}
 
@@ -172,7 +174,7 @@ def test_a_finished_run_does_nothing(done, monkeypatch):
 
 
 def copied(done, tmp_path):
-    """The finished set in another place with the same relative layout is not the same set: run anew there."""
+    """The finished set in another place with the same relative layout is not the same set: run again there."""
     make(tmp_path)
     pipeline.run(full(tmp_path), "recipe.yaml")
     return tmp_path
@@ -193,7 +195,7 @@ def test_deciding_again_opens_no_image(done, tmp_path, monkeypatch):
     outcome = pipeline.decide_again(changed, "recipe.yaml")
     found = {one: row["decision"] for one, row in decided(folder).items()}
     assert found == {
-        **{one: fate for one, (fate, _) in EXPECTED.items()},
+        **{one: decision for one, (decision, _) in EXPECTED.items()},
         "set/train/7": "keep",
         "set/train/10": "drop",
     }
@@ -216,7 +218,7 @@ def test_another_rule_order_is_another_recipe(done):
     assert pipeline.resolved(full(done, signals={"workers": 7})) == pipeline.resolved(full(done))
 
 
-def test_a_changed_image_is_measured_anew(tmp_path):
+def test_a_changed_image_is_measured_again(tmp_path):
     make(tmp_path)
     pipeline.run(full(tmp_path), "recipe.yaml")
     sets.save(tmp_path / "images/tiny.png", sets.scene(9, side=40))

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import cli
-from curate.readers import SOURCES
+from curate.readers import LAYOUTS
 from curate.recipe import all_rules, read_recipe
 from curate.rules.decide import check_rules, decide
 from tests.curate.stored import image, sample, store
@@ -16,7 +16,7 @@ RECIPES = Path(cli.__file__).parent / "recipes"
 SHIPPED = sorted(RECIPES.glob("*.yaml"))
 
 
-def fates(folder: Path, name: str, rows, images):
+def decisions(folder: Path, name: str, rows, images):
     """Decision and reason of each row by the rules of a shipped recipe."""
     recipe = read_recipe(RECIPES / f"{name}.yaml")
     space = store(folder, rows, images)
@@ -35,7 +35,7 @@ def test_recipes_are_valid_and_say_how_to_use_them(path):
     assert recipe.duplicates and recipe.contamination
     assert path.read_text().startswith("# ")
     for source in [*recipe.sources, *recipe.contamination.against]:
-        assert source.layout is None or source.layout in SOURCES
+        assert source.layout is None or source.layout in LAYOUTS
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -48,7 +48,7 @@ def test_an_ordinary_row_is_kept_by_every_recipe(path, tmp_path):
     answer = "a man rides a horse along the beach"
     row = sample("1", ["a"], "What is happening?", answer, answers=[answer] * 10, text=text)
     words = sample("2", [], "What is 2 + 2?", "It is 4.", text={**text, "answer_words": 4, "clip_alignment": None})
-    found = fates(tmp_path, path.stem, [row, words], [good])
+    found = decisions(tmp_path, path.stem, [row, words], [good])
     assert found == {"1": ("keep", None), "2": ("keep", None)}
 
 
@@ -61,7 +61,7 @@ def test_votes(tmp_path):
         sample("blind", ["b"], source="vizwiz", answers=["a"], text={"agreement": 1.0}),
     ]
     images = [image("a"), image("b", sharpness=10.0, sharpness_coarse=10.0)]
-    assert fates(tmp_path, "vqa_votes", rows, images) == {
+    assert decisions(tmp_path, "vqa_votes", rows, images) == {
         "guess": ("drop", "disputed"),
         "unsure": ("flag", None),
         "one vote": ("keep", None),
@@ -74,7 +74,7 @@ def test_captions(tmp_path):
     texts = ["a dog", "see https://x.example/y for more of it", "IMG_2041 of the dog there", "a dog runs on grass"]
     rows = [sample(text, ["a"], "Describe.", text, text={"answer_words": len(text.split())}) for text in texts]
     images = [image("a", width=640, height=480)]
-    assert list(fates(tmp_path, "captions", rows, images).values()) == [
+    assert list(decisions(tmp_path, "captions", rows, images).values()) == [
         ("drop", "short"),
         ("drop", "scraped"),
         ("drop", "scraped"),
@@ -90,7 +90,7 @@ def test_conversations(tmp_path):
         sample("sorry", ["a"], text={"refusal": True}),
         sample("words", [], text={"turns": 2}),
     ]
-    assert list(fates(tmp_path, "conversations", rows, [image("a")]).values()) == [
+    assert list(decisions(tmp_path, "conversations", rows, [image("a")]).values()) == [
         ("drop", "control_text"),
         ("drop", "bad_turns"),
         ("drop", "markers"),
@@ -108,7 +108,7 @@ def test_safety(tmp_path):
         sample("year", ["fine"], answer="it was taken in 1998, number 12"),
     ]
     images = [image("sure", nsfw=0.9), image("perhaps", nsfw=0.4), image("fine", nsfw=0.0)]
-    assert list(fates(tmp_path, "safety", rows, images).values()) == [
+    assert list(decisions(tmp_path, "safety", rows, images).values()) == [
         ("drop", "nsfw"),
         ("flag", None),
         ("drop", "personal"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.query.engine import Connection, connect
+from dashboards.data.catalog import Folder, scan
 from tests.dashboards.curated import curate
 from tests.dashboards.folders import build
 
@@ -26,8 +26,19 @@ def own(data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def connection(data: Path) -> Connection:
-    return connect(data)
+def tuned(data: Path) -> Folder:
+    """The run of a tuned model."""
+    found = scan(data).find("evals", "demo-tuned")
+    assert found
+    return found
+
+
+@pytest.fixture(scope="session")
+def base(data: Path) -> Folder:
+    """The run of the model before tuning."""
+    found = scan(data).find("evals", "demo-base")
+    assert found
+    return found
 
 
 @pytest.fixture(scope="session")

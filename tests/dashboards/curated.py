@@ -63,7 +63,7 @@ def recipe(root: Path) -> CurateRecipe:
                 "blurry": {"when": "sharpness < 40 AND entropy > -1.5", "action": "drop"},
                 "misaligned": {"when": "clip_alignment < -0.5", "action": "flag"},
             },
-            "duplicates": {"hash": "both", "radius": 8, "confirm": 4.0, "confirm_cell": 36},
+            "duplicates": {"hash": "both", "radius": 8, "max_mean_diff": 4.0, "max_cell_diff": 36},
             "contamination": {
                 "against": [
                     {"location": str(raw / "test.jsonl"), "image_root": str(raw), "source": "t", "split": "test"}

@@ -16,12 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from easy_vqa import get_test_image_paths, get_test_questions, get_train_image_paths, get_train_questions
 
+from dashboards.data.catalog import Folder, scan
+from evalsuite.tasks.spec import dumped, load_spec
 from winnow.corrections import content_hash
 from winnow.files import sha256_bytes, write_json
 from winnow.run import write_manifest
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> **bold** :red[x] $5 or $7 ![p](http://example.com/p.png)"
 _METRICS = ("accuracy", "vqa_accuracy", "bleu_4", "cider")
+_FACTS: dict[str, dict[str, Any]] = {
+    "accuracy": {"title": "Accuracy", "unit": "%", "top": 1.0, "mean_of_rows": True},
+    "vqa_accuracy": {"title": "VQA accuracy", "unit": "%", "top": 1.0, "mean_of_rows": True},
+    "bleu_4": {"title": "BLEU-4", "unit": "%", "top": 1.0, "mean_of_rows": False},
+    "cider": {"title": "CIDEr-D", "unit": "", "top": 10.0, "mean_of_rows": True},
+}
 
 
 def build(root: Path) -> Path:
@@ -90,7 +98,9 @@ def _eval(
     folder.mkdir(parents=True)
     chance = random.Random(seed)
     answered = [_answered(row, chance, right) for row in [*rows, *captions]]
-    table = pd.DataFrame(answered).astype(dict.fromkeys(_METRICS, "float64"))
+    table = pd.DataFrame(answered).astype(
+        dict.fromkeys(_METRICS, "float64") | dict.fromkeys([f"{name}_right" for name in _METRICS], "boolean")
+    )
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / "predictions.parquet", row_group_size=16)
     write_json(folder / "scores.json", _scores(table, name))
     (folder / "report.md").write_text(f"# {name}\n")
@@ -120,6 +130,8 @@ def _answered(row: dict[str, Any], chance: random.Random, right: float) -> dict[
         "references": row["references"],
         "accuracy": float(correct) if vqa else None,
         "vqa_accuracy": float(correct) if vqa else None,
+        **{f"{name}_right": None for name in _METRICS},
+        **({"accuracy_right": correct, "vqa_accuracy_right": correct} if vqa and status == "ok" else {}),
         "bleu_4": None if vqa else chance.random(),
         "cider": None if vqa else 10 * chance.random(),
         "finish_reason": "stop",
@@ -145,6 +157,7 @@ def _scores(table: pd.DataFrame, name: str) -> dict[str, Any]:
                 "n": len(part),
                 "coverage": 1.0,
                 "variant": metric,
+                **_FACTS[metric],
             }
             for metric in _METRICS
             if part[metric].notna().any()
@@ -203,7 +216,7 @@ def _curated(root: Path, rows: list[dict[str, Any]], test: list[dict[str, Any]])
         )
     pq.write_table(pa.Table.from_pylist(samples), folder / "samples.parquet", row_group_size=16)
     rule_type = pa.struct(
-        [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "kept_twin")]
+        [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
     )
     schema = pa.schema(
         [
@@ -269,7 +282,7 @@ def _rules(position: int, rows: list[dict[str, Any]], test: list[dict[str, Any]]
         fired.append(
             ("contaminated", "drop", "contaminated", {"hamming": 2, "distance": 1.5}, "8, 4.0", test[0]["sample_id"])
         )
-    names = ("rule", "action", "expression", "values", "threshold", "kept_twin")
+    names = ("rule", "action", "expression", "values", "threshold", "related_row")
     return [dict(zip(names, (*rule[:3], json.dumps(rule[3]), *rule[4:]), strict=True)) for rule in fired]
 
 
@@ -300,3 +313,19 @@ def _manifest(
         seeds={"seed": 0},
         extra=extra,
     )
+
+
+def with_task(own: Path) -> Folder:
+    """The tuned run, its manifest holding the task as the evaluation writes it."""
+    place = own / "evals" / "demo-tuned" / "manifest.json"
+    manifest = json.loads(place.read_text())
+    spec = load_spec("easy_vqa").model_copy(update={"name": "vqa"})
+    place.write_text(json.dumps(manifest | {"task_specs": dumped({"vqa": spec})}))
+    path = place.with_name("predictions.parquet")
+    frame = pd.read_parquet(path)
+    frame.at[0, "extracted"] = "The Two!"
+    frame["references"] = [["two", "2", "three"], *list(frame["references"])[1:]]
+    frame.to_parquet(path)
+    folder = scan(own).find("evals", "demo-tuned")
+    assert folder
+    return folder

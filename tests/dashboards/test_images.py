@@ -14,11 +14,19 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from dashboards.images import store, thumbnails
-from dashboards.images.route import routes, thumb_url
-from dashboards.images.store import NoImageError, contained
-from dashboards.images.thumbnails import REASONS, cached, media_type, placeholder, render
-from dashboards.query.catalog import Folder, scan
+from dashboards import images
+from dashboards.data.catalog import Folder, scan
+from dashboards.images import (
+    REASONS,
+    NoImageError,
+    cached,
+    contained,
+    media_type,
+    placeholder,
+    render,
+    routes,
+    thumb_url,
+)
 from winnow.files import sha256_bytes
 
 
@@ -70,7 +78,7 @@ def test_a_thumbnail_is_served_and_may_be_kept_by_the_browser(own: Path, client:
 def test_thumbnails_are_rendered_once(own: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     url = _url_of_first(own)
     first = client.get(url)
-    monkeypatch.setattr(thumbnails, "decode", lambda *_: pytest.fail("decoded twice"))
+    monkeypatch.setattr(images, "decode", lambda *_: pytest.fail("decoded twice"))
     assert client.get(url).content == first.content
     assert len([path for path in (own / "cache").rglob("*") if path.is_file()]) == 1
 
@@ -206,7 +214,7 @@ def test_pixel_cap_holds_before_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_byte_cap(own: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_LIMITS", store._LIMITS.model_copy(update={"max_bytes": 10}))
+    monkeypatch.setattr(images, "_LIMITS", images._LIMITS.model_copy(update={"max_bytes": 10}))
     assert REASONS["too_large"] in client.get(_url_of_first(own)).text
 
 

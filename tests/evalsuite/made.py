@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsuite.analysis.compare import Run
+from evalsuite.analysis.compare import ComparedRun
 from evalsuite.analysis.results import score_rows
-from evalsuite.runs.finish import Evaluation, finish
+from evalsuite.runs.finish import UnscoredRun, finish
 from evalsuite.tasks.spec import TaskSpec, dumped
 
 
@@ -31,9 +31,9 @@ def made_row(
     }  # fmt: skip
 
 
-def run_of(name: str, rows: list[dict], **settings: Any) -> Run:
+def run_of(name: str, rows: list[dict], **settings: Any) -> ComparedRun:
     spec = spec_of(**settings)
-    return Run(name, {spec.name: spec}, {spec.name: score_rows(spec, rows).rows})
+    return ComparedRun(name, {spec.name: spec}, {spec.name: score_rows(spec, rows).rows})
 
 
 def write_evaluation(folder: Path, rows: list[dict], **more: Any) -> Path:
@@ -43,7 +43,7 @@ def write_evaluation(folder: Path, rows: list[dict], **more: Any) -> Path:
     recipe = {"name": folder.name, "seed": 0, "baseline": None, "version": 0}
     finish(
         folder,
-        Evaluation(
+        UnscoredRun(
             folder.name, "a model", {spec.name: spec}, {spec.name: rows}, 0, None, recipe, {}, extra, {}, **more
         ),
     )

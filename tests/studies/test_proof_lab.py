@@ -14,8 +14,8 @@ from studies.curation_pays.section import chance, gains
 from studies.curation_pays.sets import RawSet
 from studies.curation_pays.settings import ProofSettings
 from tests.loop import REPO
+from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
-from winnow.demo.make_dataset import make_dataset
 from winnow.errors import UserError
 
 SETTINGS = ProofSettings.model_validate({"training": {"steps": 1}, "questions": 40, "asked": ["color", "shape"]})

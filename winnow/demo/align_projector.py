@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from winnow import errors
+from winnow import console
 from winnow.demo import clip_tower, smollm2
-from winnow.demo.build_vlm import CLIP_FOLDER, FEATURE_LAYER, PROJECTOR_FILE, build_model
-from winnow.demo.package import image_paths
+from winnow.demo.easy_vqa import image_paths
 from winnow.demo.train_clip import CLASSES, known_classes
+from winnow.demo.vlm import CLIP_FOLDER, FEATURE_LAYER, PROJECTOR_FILE, build_model
 from winnow.files import atomic_path
 from winnow.progress import track
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _BATCH = 64
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = console.new_app(single_command=True)
 
 
 def word_targets(embedding: Tensor, tokenizer: object) -> Tensor:
@@ -122,4 +122,4 @@ def main(
 
 
 if __name__ == "__main__":
-    errors.run(app)
+    console.run(app)

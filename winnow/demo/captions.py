@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from winnow.demo.facts import Facts, facts
-from winnow.demo.package import Question
+from winnow.demo.easy_vqa import Facts, Question, facts
 from winnow.records import Sample, Turn
 
 SOURCE = "easy_vqa_captions"

@@ -104,7 +104,8 @@ def vision_tower(folder: Path) -> CLIPVisionModel:
         model.load_state_dict(renamed(load_file(path)))
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"{path}: does not fit {CONFIG_FILE} beside it: {' '.join(str(error).split())}") from error
-    return model.eval()
+    model.eval()
+    return model
 
 
 def renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 CORRUPT = ("truncated", "empty", "not_an_image", "wrong_extension", "missing")
 IMAGE_DEFECTS = ("blurred", "near_duplicate", *CORRUPT)
-MINIMUM_IMAGES = 20  # fewer leave no clean ones beside one image a defect
+MINIMUM_IMAGES = 20  # with fewer, one image a defect leaves no clean ones
 
 BLUR_SIGMA = (1.5, 3.0)  # pixels, on images of 64 × 64
 KEPT_SHARE = (0.35, 0.65)  # of a truncated file's bytes; the pixel data always ends early
@@ -30,7 +30,7 @@ ERROR_PAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How much of the train split each defect affects; a defect with a share gets one case at least.
+    """Share of the train split that each defect affects; a share above 0 means at least one case.
 
     Attributes:
         wrong_answer, contradictory: of the train questions, drawn from images without a defect of their own.
@@ -60,12 +60,12 @@ class Shares:
     @classmethod
     def only(cls, **shares: float) -> Shares:
         """These defects and no others."""
-        return cls(**{one.name: 0.0 for one in fields(cls)} | shares)
+        return cls(**{share.name: 0.0 for share in fields(cls)} | shares)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """Bytes to write under a name that ends in ``suffix``, and what was done; None: no file."""
+    """Bytes to write under a name that ends in ``suffix`` (None for no file), and what was done to them."""
 
     data: bytes | None
     suffix: str = ".png"
@@ -79,7 +79,7 @@ def choose(ids: Sequence[int], shares: dict[str, float], rng: random.Random) -> 
 
 
 def count(share: float, total: int) -> int:
-    """How many of ``total`` a share is: none for 0, else one at least."""
+    """The share as a number of cases: 0 for 0, else at least 1."""
     return max(1, round(share * total)) if share else 0
 
 
@@ -119,7 +119,7 @@ def copied(data: bytes, rng: random.Random) -> ImageFile:
 
 
 def leaked(data: bytes, rng: random.Random) -> ImageFile:
-    """A test image as it turns up in train: the same bytes (one in three), or a near-duplicate."""
+    """A test image leaked into train: the same bytes (one in three), or a near-duplicate."""
     if rng.random() < 1 / 3:
         return ImageFile(data, detail={"treatment": "identical"})
     return copied(data, rng)

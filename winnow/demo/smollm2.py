@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 IMAGE_TOKEN = "<image>"
 TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-# Not the end-of-turn token, which the GGUF names as padding: whoever masks padding in the labels
-# would mask the stop token with it, and the model would never learn to stop.
+# Not the end-of-turn token, which the GGUF names as padding: masking padding in the labels would mask
+# the stop token with it, and the model would never learn to stop.
 PAD_TOKEN = "<|endoftext|>"
 
 
@@ -40,7 +40,7 @@ def tokenizer() -> TokenizersBackend:
     from transformers import AddedToken, TokenizersBackend
 
     path = gguf_path()
-    loaded = TokenizersBackend.from_pretrained(
+    loaded: TokenizersBackend = TokenizersBackend.from_pretrained(
         str(path.parent),
         gguf_file=path.name,
         extra_special_tokens={"image_token": IMAGE_TOKEN},

@@ -21,8 +21,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from winnow.demo.captions import PHRASINGS, REQUESTS
-from winnow.demo.facts import COLOURS, SHAPES, answers_of, facts, question_type
-from winnow.demo.package import by_image, image_paths, load_questions
+from winnow.demo.easy_vqa import (
+    COLOURS,
+    SHAPES,
+    answers_of,
+    by_image,
+    facts,
+    image_paths,
+    load_questions,
+    question_type,
+)
 from winnow.files import atomic_path, write_json, write_text
 from winnow.progress import Bar
 

@@ -1,20 +1,136 @@
-"""The train split with its defects: image files, rows between rows, and the truth about all of them."""
+"""The demo's train split: easy-vqa's rows, the rows injected between them, and the truth about every change."""
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from winnow.demo import defects, rows
+from winnow.demo import defects
 from winnow.demo.captions import caption_samples, caption_table
-from winnow.demo.defects import Shares
-from winnow.demo.package import Question, by_image, image_paths
-from winnow.demo.rows import Row, Truth
+from winnow.demo.defects import Shares, count
+from winnow.demo.easy_vqa import Question, answers_of, by_image, image_paths, question_type
 from winnow.progress import track
-from winnow.records import Sample, to_line
+from winnow.records import Sample, Turn, to_line
+
+SOURCE = "easy_vqa"
+NEAR_SHARE = 0.5  # of the injected groups stand directly behind their originals, the others anywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the output; rows are sorted by ``place``."""
+
+    place: tuple[int, int, int]
+    own_id: str
+    image: str
+    text: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One affected row, what was done to it (``detail``, JSON) and the row that it copies, contradicts or leaks."""
+
+    sample_id: str
+    defect: str
+    detail: str
+    twin_id: str | None = None
+
+
+def sample_id(own_id: str | int, split: str = "train") -> str:
+    """The full id of a row."""
+    return f"{SOURCE}/{split}/{own_id}"
+
+
+def truth(own_id: str | int, defect: str, detail: Mapping[str, Any], twin_id: str | None = None) -> Truth:
+    """A truth row of the train split, ``detail`` as JSON."""
+    return Truth(sample_id(own_id), defect, json.dumps(detail, sort_keys=True), twin_id)
+
+
+def to_sample(row: Row, split: str) -> Sample:
+    """The row as a record with question and answer type in ``meta``."""
+    kind = question_type(row.text)
+    return Sample(
+        id=sample_id(row.own_id, split),
+        image=(row.image,),
+        conversations=(Turn("user", row.text), Turn("assistant", row.answer)),
+        answers=(row.answer,),
+        source=SOURCE,
+        split=split,
+        meta={"question_type": kind, "answer_type": "yes/no" if kind == "yes_no" else "other"},
+    )
+
+
+def original(question: Question, split: str) -> Row:
+    """The row of a question as the package has it."""
+    image = f"images/{split}/{question.image_id}.png"
+    return Row((question.number, 0, question.number), str(question.number), image, question.text, question.answer)
+
+
+def other_answer(question: Question, rng: random.Random) -> str:
+    """A wrong answer of the right type."""
+    return rng.choice([answer for answer in answers_of(question_type(question.text)) if answer != question.answer])
+
+
+def spoil_answers(
+    rows: Sequence[Row], clean: Sequence[Question], shares: Shares, rng: random.Random
+) -> tuple[list[Row], list[Truth]]:
+    """Make some answers wrong and contradict some others by an extra row.
+
+    Args:
+        rows: the original rows.
+        clean: the questions that may be touched; each gets one defect at most.
+    """
+    index = {row.own_id: at for at, row in enumerate(rows)}
+    counts = {name: count(share, len(rows)) for name, share in shares.some("wrong_answer", "contradictory").items()}
+    drawn = rng.sample(clean, sum(counts.values()))
+    changed, known = list(rows), []
+    for question in drawn[: counts["wrong_answer"]]:
+        wrong = other_answer(question, rng)
+        at = index[str(question.number)]
+        changed[at] = replace(rows[at], answer=wrong)
+        detail = {"right_answer": question.answer, "wrong_answer": wrong}
+        known.append(truth(question.number, "wrong_answer", detail))
+    for question in drawn[counts["wrong_answer"] :]:
+        wrong, own_id = other_answer(question, rng), f"con-{question.number}"
+        place = _places([question], len(rows), rng)[0]
+        changed.append(Row(place, own_id, rows[index[str(question.number)]].image, question.text, wrong))
+        detail = {"right_answer": question.answer, "wrong_answer": wrong}
+        known.append(truth(question.number, "contradictory", detail, sample_id(own_id)))
+        known.append(truth(own_id, "contradictory", detail, sample_id(question.number)))
+    return changed, known
+
+
+def repeat(questions: Sequence[Question], image: str, total: int, rng: random.Random) -> list[Row]:
+    """The questions again, under ids ``dup-<number>``, about a copy of their image."""
+    places = _places(questions, total, rng)
+    return [
+        Row(place, f"dup-{question.number}", image, question.text, question.answer)
+        for place, question in zip(places, questions, strict=True)
+    ]
+
+
+def leak(questions: Sequence[Question], image: str, total: int, rng: random.Random) -> list[Row]:
+    """Test questions as train rows, under ids ``leak-<number>``, together at a random place."""
+    base = rng.randrange(total)
+    return [
+        Row((base, 3, question.number), f"leak-{question.number}", image, question.text, question.answer)
+        for question in questions
+    ]
+
+
+def _places(questions: Iterable[Question], total: int, rng: random.Random) -> list[tuple[int, int, int]]:
+    if rng.random() < NEAR_SHARE:
+        return [(question.number, 1, question.number) for question in questions]
+    base = rng.randrange(total)
+    return [(base, 2, question.number) for question in questions]
+
 
 _INTACT = (None, "near_duplicate")  # the image itself is as the package has it
 
@@ -26,7 +142,7 @@ def write_train(
 
     Args:
         questions, test: the train questions, and the test questions of which some are leaked.
-        shares: how much of it gets which defect.
+        shares: share of each defect.
 
     Returns:
         One row per affected row, in the order of ``vqa.jsonl``.
@@ -37,14 +153,14 @@ def write_train(
     injected, known = write_images(folder, grouped, chosen, total, seed)
     leaked_rows, leaked_truth = write_leaks(folder, by_image(test), total, shares, seed)
     clean = [question for question in questions if question.image_id not in chosen]
-    plain = [rows.original(question, "train") for question in questions]
-    answered, answer_truth = rows.spoil_answers(plain, clean, shares, random.Random(f"{seed}/answers"))
+    plain = [original(question, "train") for question in questions]
+    answered, answer_truth = spoil_answers(plain, clean, shares, random.Random(f"{seed}/answers"))
     ordered = sorted([*answered, *injected, *leaked_rows], key=lambda row: (row.place, row.own_id))
-    write_lines(folder / "vqa.jsonl", (rows.to_sample(row, "train") for row in ordered))
+    write_lines(folder / "vqa.jsonl", (to_sample(row, "train") for row in ordered))
     intact = {image_id: asked for image_id, asked in grouped.items() if chosen.get(image_id) in _INTACT}
     captions = caption_samples(intact, "train", random.Random(f"{seed}/train captions"))
     pq.write_table(caption_table(captions), folder / "captions.parquet")
-    position = {rows.sample_id(row.own_id): number for number, row in enumerate(ordered)}
+    position = {sample_id(row.own_id): number for number, row in enumerate(ordered)}
     return sorted([*known, *leaked_truth, *answer_truth], key=lambda row: position[row.sample_id])
 
 
@@ -63,15 +179,14 @@ def write_images(
         if defect == "near_duplicate":
             copy = defects.copied(data, rng)
             name = _write_image(folder, f"dup-{image_id}", copy)
-            injected += rows.repeat(asked, name, total, rng)
+            injected += repeat(asked, name, total, rng)
             known += [
-                rows.truth(f"dup-{question.number}", defect, copy.detail, rows.sample_id(question.number))
-                for question in asked
+                truth(f"dup-{question.number}", defect, copy.detail, sample_id(question.number)) for question in asked
             ]
         elif defect:
             file = defects.spoiled(data, defect, rng)
             _write_image(folder, str(image_id), file)
-            known += [rows.truth(question.number, defect, file.detail) for question in asked]
+            known += [truth(question.number, defect, file.detail) for question in asked]
     return injected, known
 
 
@@ -85,9 +200,9 @@ def write_leaks(
     for image_id in sorted(defects.choose(list(grouped), shares.some("leaked"), rng)):
         file = defects.leaked(paths[image_id].read_bytes(), rng)
         name = _write_image(folder, f"leak-{image_id}", file)
-        injected += rows.leak(grouped[image_id], name, total, rng)
+        injected += leak(grouped[image_id], name, total, rng)
         known += [
-            rows.truth(f"leak-{question.number}", "leaked", file.detail, rows.sample_id(question.number, "test"))
+            truth(f"leak-{question.number}", "leaked", file.detail, sample_id(question.number, "test"))
             for question in grouped[image_id]
         ]
     return injected, known

@@ -7,16 +7,17 @@ splits. Source: https://github.com/vis-nlp/ChartQA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import Placing, Probe, place, references, sample, samples, split_in, text
-from curate.readers.json import Value, iter_json
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import references, sample, split_in, text
+from curate.readers.json import RawRow, iter_json
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
-from winnow.records import BadRow, Sample
+from winnow.records import Sample
 
-EXAMPLE = "{location: ChartQA Dataset/val}"
 _SPLITS = ("train", "val", "test")
 _KINDS = ("human", "augmented")
 
@@ -28,47 +29,32 @@ def looks_like(probe: Probe) -> bool:
     return probe.is_json and {"imgname", "query"} <= probe.first.keys()
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the file, or below the location, where the first charts are found."""
-    return _placing(settings, _files(Path(settings.location))[0]).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question, human ones first; ``meta.question_type`` says which they are.
-
-    Of a folder of all splits, ``settings.split`` selects one.
-
-    Raises:
-        UserError: a file is missing or broken.
-    """
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """Human questions first. Of a folder of all splits, ``settings.split`` selects one."""
     location = Path(settings.location)
-    at_root = settings.model_copy(update={"image_root": str(image_root(settings))})
-    position = 0
     for file in _files(location):
         split = split_in(file.name)
         if location.is_dir() and settings.split not in ("", split):
             continue
-        kind = next((kind for kind in _KINDS if kind in file.stem), None)
-        name = _placing(at_root, file).name
+        kind = next((kind for kind in _KINDS if kind in file.stem), "")
+        names = functools.partial(_names, split or "train")
+        to_sample = functools.partial(_sample, settings, split, kind)
+        yield Reading(iter_json(file), to_sample, names)
 
-        def make(
-            row: Mapping[str, Any],
-            where: Value,
-            split: str = split,
-            kind: str | None = kind,
-            name: Callable[[Mapping[str, Any]], str] = name,
-        ) -> Sample:
-            answers, placed = references(row.get("label")), name(row)
-            held = {"query", *(["label"] if [row.get("label")] == list(answers) else [])}
-            held |= {"imgname"} if placed == row["imgname"] else set()
-            return sample(
-                row, question=text(row, "query"), answers=answers, own=None, image=placed, settings=settings,
-                source="chartqa", split=split, held=held, extra={"question_type": kind} if kind else {},
-            )  # fmt: skip
 
-        for made in samples(iter_json(file), make, position):
-            yield made
-            position += 1
+def _names(split: str, row: RawRow) -> Sequence[str]:
+    chart = text(row.fields, "imgname")
+    return f"png/{chart}", chart, f"{split}/png/{chart}"
+
+
+def _sample(settings: SourceSettings, split: str, kind: str, row: RawRow, name_of: NameOf) -> Sample:
+    """``meta.question_type`` says whether people or a model wrote the question."""
+    answers, image, query = references(row.fields.get("label")), name_of(row), text(row.fields, "query")
+    return sample(
+        row.fields, settings, question=query, answers=answers, image=image, own=None, source="chartqa", split=split,
+        held={"query": query, "imgname": image, **({"label": answers[0]} if answers else {})},
+        extra={"question_type": kind} if kind else {},
+    )  # fmt: skip
 
 
 def _files(location: Path) -> list[Path]:
@@ -80,11 +66,4 @@ def _files(location: Path) -> list[Path]:
     return [path for path in named if path.is_file()]
 
 
-def _placing(settings: SourceSettings, file: Path) -> Placing:
-    split = split_in(file.name) or "train"
-
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        chart = text(row, "imgname")
-        return f"png/{chart}", chart, f"{split}/png/{chart}"
-
-    return place(settings, iter_json(file), names)
+LAYOUT = Layout(__doc__, example="{location: ChartQA Dataset/val}", looks_like=looks_like, readings=readings)

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import Placing, Probe, own_id, place, sample, samples, split_in, text
-from curate.readers.json import Value, document_head, iter_document
-from curate.readers.tables import CAPTION_QUESTION
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import CAPTION_QUESTION, own_id, sample, split_in, text
+from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.records import BadRow, Sample
 
-EXAMPLE = "{location: annotations/captions_val2014.json}"
 _FOLDERS = ("images", "train2014", "val2014", "test2014", "train2017", "val2017", "test2017", "train", "val", "test")
 _PLAIN = {"id", "image_id", "caption"}
 
@@ -33,77 +32,78 @@ def looks_like(probe: Probe) -> bool:
     return {"id", "file_name"} <= image.keys() and {"image_id", "caption"} <= annotation.keys()
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the file where the first images are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every image with its captions; captions of no image are ``BadRow`` at the end.
-
-    Raises:
-        UserError: the file is missing or broken.
-    """
+def readings(settings: SourceSettings) -> list[Reading]:
+    """Every image with its captions; captions of unknown images are bad rows at the end."""
     path = Path(settings.location)
-    name = _placing(settings).name
-    with closing(sqlite3.connect("")) as captions:  # '' is a temporary file
-        bad = list(_fill(captions, path))
-        rows = 0
+    captions = _Captions(path)
 
-        def make(row: Mapping[str, Any], where: Value) -> Sample:
-            own = own_id(row, "id")
-            found = [json.loads(line) for line in _take(captions, str(own))]
-            extra: dict[str, Any] = {"caption_ids": [one.get("id") for one in found]} if found else {}
-            if any(one.keys() - _PLAIN for one in found):
-                extra["annotations"] = found
-            return sample(
-                row, question=CAPTION_QUESTION, answers=tuple(one["caption"] for one in found), own=own,
-                image=name(row), settings=settings, source="coco_captions", split=split_in(path.name), held=(),
-                extra=extra,
-            )  # fmt: skip
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample:
+        own = own_id(row.fields, "id")
+        found = [json.loads(line) for line in captions.take(str(own))]
+        extra: dict[str, Any] = {"caption_ids": [caption.get("id") for caption in found]} if found else {}
+        if any(caption.keys() - _PLAIN for caption in found):
+            extra["annotations"] = found
+        return sample(
+            row.fields, settings, question=CAPTION_QUESTION, answers=tuple(caption["caption"] for caption in found),
+            image=name_of(row), own=own, source="coco_captions", split=split_in(path.name), held={}, extra=extra,
+        )  # fmt: skip
 
-        for made in samples(iter_document(path, "images"), make):
-            yield made
-            rows += 1
-        for one in bad:
-            yield BadRow(one.where, one.reason, rows)
-            rows += 1
-        for where, image in captions.execute("SELECT place, image FROM captions WHERE NOT used ORDER BY rowid"):
-            yield BadRow(where, f"image_id {image} is none of the images", rows)
-            rows += 1
+    return [Reading(iter_document(path, "images"), to_sample, _names, _FOLDERS, left_over=captions.left_over())]
 
 
-def _fill(captions: sqlite3.Connection, path: Path) -> Iterator[BadRow]:
-    """Store every caption by its image; yield those that are none."""
-    captions.execute("CREATE TABLE captions (image TEXT, line TEXT, place TEXT, used INT DEFAULT 0)")
-    if "annotations" in document_head(path):
-        for row in iter_document(path, "annotations"):
-            if isinstance(row, BadRow):
-                yield row
-                continue
-            try:
-                if not isinstance(row.value, dict):
-                    raise ValueError("not a JSON object")
-                line = json.dumps({**row.value, "caption": text(row.value, "caption")}, ensure_ascii=False)
-                stored = (str(own_id(row.value, "image_id")), line, f"{path}: annotation {row.position + 1}")
-            except ValueError as error:
-                yield BadRow(f"{path}: annotation {row.position + 1}", str(error), row.position)
-            else:
-                captions.execute("INSERT INTO captions (image, line, place) VALUES (?, ?, ?)", stored)
-    captions.execute("CREATE INDEX by_image ON captions (image)")
+def _names(row: RawRow) -> Sequence[str]:
+    name, url = text(row.fields, "file_name"), row.fields.get("coco_url")
+    subset = url.split("/")[-2] if isinstance(url, str) and url.count("/") > 1 else name.split("_")[-2:][0]
+    return name, f"{subset}/{name}"
 
 
-def _take(captions: sqlite3.Connection, image: str) -> list[str]:
-    """The captions of an image in the order of the file."""
-    found = captions.execute("SELECT line FROM captions WHERE image = ? ORDER BY rowid", (image,)).fetchall()
-    captions.execute("UPDATE captions SET used = 1 WHERE image = ?", (image,))
-    return [line for (line,) in found]
+class _Captions:
+    """The captions of a file by image, in a temporary SQLite file that is filled on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database: sqlite3.Connection | None = None
+        self._bad: list[BadRow] = []
+
+    def take(self, image: str) -> list[str]:
+        """The captions of an image as JSON, in the order of the file."""
+        stored = self._filled()
+        found = stored.execute("SELECT line FROM captions WHERE image = ? ORDER BY rowid", (image,)).fetchall()
+        stored.execute("UPDATE captions SET used = 1 WHERE image = ?", (image,))
+        return [line for (line,) in found]
+
+    def left_over(self) -> Iterator[BadRow]:
+        """What is not a caption, then captions that were not taken."""
+        stored = self._filled()
+        yield from self._bad
+        for place, image in stored.execute("SELECT place, image FROM captions WHERE NOT used ORDER BY rowid"):
+            yield BadRow(place, f"image_id {image} is not among the images", 0)
+        stored.close()
+
+    def _filled(self) -> sqlite3.Connection:
+        if self._database is None:
+            self._database = sqlite3.connect("")  # '' is a temporary file
+            self._database.execute("CREATE TABLE captions (image TEXT, line TEXT, place TEXT, used INT DEFAULT 0)")
+            if "annotations" in document_head(self._path):
+                for row in iter_document(self._path, "annotations"):
+                    self._add(row, self._database)
+            self._database.execute("CREATE INDEX by_image ON captions (image)")
+        return self._database
+
+    def _add(self, row: RawRow | BadRow, database: sqlite3.Connection) -> None:
+        if isinstance(row, BadRow):
+            self._bad.append(row)
+            return
+        place = f"{self._path}: annotation {row.position + 1}"
+        try:
+            line = json.dumps({**row.fields, "caption": text(row.fields, "caption")}, ensure_ascii=False)
+            stored = (str(own_id(row.fields, "image_id")), line, place)
+        except ValueError as error:
+            self._bad.append(BadRow(place, str(error), row.position))
+        else:
+            database.execute("INSERT INTO captions (image, line, place) VALUES (?, ?, ?)", stored)
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        name, url = text(row, "file_name"), row.get("coco_url")
-        subset = url.split("/")[-2] if isinstance(url, str) and url.count("/") > 1 else name.split("_")[-2:][0]
-        return name, f"{subset}/{name}"
-
-    return place(settings, iter_document(Path(settings.location), "images"), names, _FOLDERS)
+LAYOUT = Layout(
+    __doc__, example="{location: annotations/captions_val2014.json}", looks_like=looks_like, readings=readings
+)

@@ -8,15 +8,14 @@ beside them is the first turn. ``videos``, ``tools``, ``objects`` and whatever e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from curate.readers.base import Probe, deduced_root
-from curate.readers.json import iter_json
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import conversation
+from curate.readers.json import RawRow, iter_json
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
-from winnow.records import BadRow, Sample, record_or_bad
-
-EXAMPLE = "{location: llava_v1_5_mix665k.json, image_root: llava/images}"
+from winnow.records import Sample
 
 
 def looks_like(probe: Probe) -> bool:
@@ -25,17 +24,20 @@ def looks_like(probe: Probe) -> bool:
     return bool({"conversations", "messages"} & keys) or {"query", "response"} <= keys
 
 
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Stream the file's rows; a row that is no conversation becomes a ``BadRow``."""
+def readings(settings: SourceSettings) -> list[Reading]:
+    """The file."""
     path = Path(settings.location)
     source = path.stem if settings.source is None else settings.source
-    for row in iter_json(path):
-        if isinstance(row, BadRow):
-            yield row
-        else:
-            yield record_or_bad(row.value, row.position, source=source, split=settings.split, where=row.where)
+
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample:
+        return conversation(row.fields, row.where, source=source, split=settings.split)
+
+    return [Reading(iter_json(path), to_sample)]
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one beside the file where the first images are found."""
-    return deduced_root(settings, iter_samples(settings))
+LAYOUT = Layout(
+    __doc__,
+    example="{location: llava_v1_5_mix665k.json, image_root: llava/images}",
+    looks_like=looks_like,
+    readings=readings,
+)

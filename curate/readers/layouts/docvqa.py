@@ -9,16 +9,15 @@ answers. Source: https://rrc.cvc.uab.es/?ch=17&com=downloads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import Placing, Probe, own_id, place, references, sample, samples, split_in, text
-from curate.readers.json import Value, document_head, iter_document
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import own_id, references, sample, split_in, text
+from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
-from winnow.records import BadRow, Sample
-
-EXAMPLE = "{location: docvqa/val_v1.0_withQT.json, image_root: docvqa/spdocvqa_images}"
+from winnow.records import Sample
 
 
 def looks_like(probe: Probe) -> bool:
@@ -27,45 +26,40 @@ def looks_like(probe: Probe) -> bool:
     return {"questionId", "question"} <= row.keys() and bool({"image", "image_local_name"} & row.keys())
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the file where the first pages are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question; ``meta.question_type`` joins DocVQA's question types.
-
-    Raises:
-        UserError: the file is missing or broken.
-    """
+def readings(settings: SourceSettings) -> list[Reading]:
+    """The file; ``meta.question_type`` joins DocVQA's question types."""
     path = Path(settings.location)
-    name = _placing(settings).name
     document_split = str(document_head(path).get("dataset_split") or "")
 
-    def make(row: Mapping[str, Any], where: Value) -> Sample:
-        answers = references(row.get("answers"))
-        placed, kinds = name(row), row.get("question_types")
-        key = "image_local_name" if "image_local_name" in row else "image"
-        held = {"question", *([key] if placed == row.get(key) else [])}
-        held |= {"answers"} if row.get("answers") == list(answers) else set()
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample:
+        fields = row.fields
+        answers, image, question = references(fields.get("answers")), name_of(row), text(fields, "question")
+        kinds = fields.get("question_types")
+        key = "image_local_name" if "image_local_name" in fields else "image"
         named = [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
         return sample(
-            row, question=text(row, "question"), answers=answers, own=own_id(row, "questionId"), image=placed,
-            settings=settings, source="infographicvqa" if key == "image_local_name" else "docvqa",
-            split=split_in(str(row.get("data_split") or ""), document_split, path.name), held=held,
+            fields, settings, question=question, answers=answers, image=image, own=own_id(fields, "questionId"),
+            source="infographicvqa" if key == "image_local_name" else "docvqa",
+            split=split_in(str(fields.get("data_split") or ""), document_split, path.name),
+            held={"question": question, "answers": list(answers), key: image},
             extra={"question_type": ", ".join(named)} if named else {},
         )  # fmt: skip
 
-    yield from samples(iter_document(path, "data"), make)
+    return [Reading(iter_document(path, "data"), to_sample, _names)]
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        if "image_local_name" in row:
-            local = text(row, "image_local_name")
-            return local, f"infographicsvqa_images/{local}"
-        image = text(row, "image")
-        page = image.rpartition("/")[2]
-        return image, f"spdocvqa_images/{page}", page
+def _names(row: RawRow) -> Sequence[str]:
+    if "image_local_name" in row.fields:
+        local = text(row.fields, "image_local_name")
+        return local, f"infographicsvqa_images/{local}"
+    image = text(row.fields, "image")
+    page = image.rpartition("/")[2]
+    return image, f"spdocvqa_images/{page}", page
 
-    return place(settings, iter_document(Path(settings.location), "data"), names)
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: docvqa/val_v1.0_withQT.json, image_root: docvqa/spdocvqa_images}",
+    looks_like=looks_like,
+    readings=readings,
+)

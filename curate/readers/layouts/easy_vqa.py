@@ -6,17 +6,18 @@ Layout: ``<split>/questions.json`` is a list of ``[question, answer, image id]``
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.readers.base import Probe
-from curate.readers.json import Value, iter_json
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.json import RawRow, iter_json
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample, Turn
+from winnow.records import Sample, Turn
 
-EXAMPLE = "{location: easy_vqa, split: train}"
 SPLITS = ("train", "test")
 _COLOURS = {"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"}
 
@@ -48,21 +49,15 @@ def image_root(settings: SourceSettings) -> Path:
     return Path(package.origin).parent / "data"
 
 
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Rows of ``settings.split`` (both splits if empty), ids ``easy_vqa/<split>/<row>``."""
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """The file of ``settings.split``, of both splits if it is empty; ids are ``easy_vqa/<split>/<row>``."""
     root = image_root(settings)
     source = "easy_vqa" if settings.source is None else settings.source
-    position = 0
     for split in [settings.split] if settings.split else SPLITS:
-        for row in iter_json(root / split / "questions.json"):
-            if isinstance(row, BadRow):
-                yield BadRow(row.where, row.reason, position)
-            else:
-                yield _sample(row, source, split, position)
-            position += 1
+        yield Reading(iter_json(root / split / "questions.json"), functools.partial(_sample, source, split))
 
 
-def _sample(row: Value, source: str, split: str, position: int) -> Sample | BadRow:
+def _sample(source: str, split: str, row: RawRow, name_of: NameOf) -> Sample:
     match row.value:
         case [str(question), str(answer), int(image_id)]:
             return Sample(
@@ -74,8 +69,7 @@ def _sample(row: Value, source: str, split: str, position: int) -> Sample | BadR
                 split=split,
                 meta={"image_id": image_id, "question_type": question_type(answer)},
             )
-        case _:
-            return BadRow(row.where, "not a list of question, answer and image id", position)
+    raise ValueError("not a list of question, answer and image id")
 
 
 def question_type(answer: str) -> str:
@@ -83,3 +77,12 @@ def question_type(answer: str) -> str:
     if answer in ("yes", "no"):
         return "yes_no"
     return "color" if answer in _COLOURS else "shape"
+
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: easy_vqa, split: train}",
+    looks_like=looks_like,
+    readings=readings,
+    image_root=image_root,
+)

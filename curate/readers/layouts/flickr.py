@@ -1,8 +1,8 @@
 """Flickr8k and Flickr30k captions: one row an image, its five captions as references.
 
-Three forms of the same list, told apart by the first line: the token file ``1000092795.jpg#0<tab>caption``;
-a CSV ``image,caption``; ``results.csv`` with ``image_name| comment_number| comment``. In that one a line
-of the published file lacks a bar (``2199200615.jpg| 4   A dog runs …``) and is read all the same. Lists
+Three forms of the same list, recognised by the first line: the token file ``1000092795.jpg#0<tab>caption``;
+a CSV ``image,caption``; ``results.csv`` with ``image_name| comment_number| comment``. One line of the
+published ``results.csv`` lacks a bar (``2199200615.jpg| 4   A dog runs …``) and is read too. Lists
 of a split that lie beside it (``Flickr_8k.trainImages.txt``) are used when the recipe names one.
 Source: https://shannon.cs.illinois.edu/DenotationGraph/.
 """
@@ -12,31 +12,23 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import Placing, Probe, place
-from curate.readers.json import Value
-from curate.readers.tables import CAPTION_QUESTION
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import CAPTION_QUESTION
+from curate.readers.json import RawRow
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.hash_index import HashIndex
 from winnow.records import BadRow, Form, Sample, Turn, full_id, json_lines, majority
-from winnow.seen import SeenTexts
 
-EXAMPLE = "{location: flickr30k/results_20130124.token, image_root: flickr30k/flickr30k-images}"
 _FOLDERS = ("images", "Images", "flickr30k_images", "flickr30k-images", "Flicker8k_Dataset", "Flickr8k_Dataset")
 _TOKEN = re.compile(r"(?P<image>[^\t#]+)#\d+\t(?P<caption>.*)")
 _BARS = re.compile(r"(?P<image>[^|]+)\|\s*\d+\s*(?:\||\s)\s*(?P<caption>.*)")
 _BARS_HEADER = re.compile(r"image_name\s*\|\s*comment_number\s*\|\s*comment")
 _LISTS = {"train": "train", "val": "dev", "validation": "dev", "dev": "dev", "test": "test"}
-
-
-@dataclass(frozen=True)
-class _Caption:
-    image: str
-    caption: str
 
 
 def looks_like(probe: Probe) -> bool:
@@ -50,46 +42,44 @@ def looks_like(probe: Probe) -> bool:
     return lines[0].strip() == "image,caption" and len(images) == 2 and images[0] == images[1] != ""
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the file where the first images are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """One row for each run of lines about the same image.
-
-    Raises:
-        UserError: no such file.
-    """
+def readings(settings: SourceSettings) -> list[Reading]:
+    """The file, one row for each run of lines about the same image."""
     path = Path(settings.location)
-    name = _placing(settings).name
-    wanted = _wanted(path, settings.split)
     size = re.search(r"flickr_?(8k|30k)", str(path.absolute()).lower())
     source = settings.source if settings.source is not None else f"flickr{size[1] if size else ''}"
-    position = 0
-    for image, lines in itertools.groupby(_captions(path), lambda line: getattr(line, "image", None)):
-        if image is None:
-            for bad in lines:
-                if isinstance(bad, BadRow):
-                    yield BadRow(bad.where, bad.reason, position)
-                    position += 1
-            continue
-        if not wanted(image):
-            continue
-        captions = tuple(line.caption for line in lines if isinstance(line, _Caption))
-        yield Sample(
-            id=full_id(image, source, settings.split),
-            image=(name({"image": image}),),
+
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample:
+        captions = row.value
+        return Sample(
+            id=full_id(row.key, source, settings.split),
+            image=(name_of(row),),
             conversations=(Turn("user", CAPTION_QUESTION), Turn("assistant", majority(captions))),
             answers=captions,
             source=source,
             split=settings.split,
-            form=Form(derived_id=True),  # an image whose lines are apart is two rows, not a clash
+            form=Form(derived_id=True),  # an image whose lines are not together makes two rows, not a clash
         )
-        position += 1
+
+    return [Reading(_rows(path, settings.split), to_sample, _names, _FOLDERS)]
 
 
-def _captions(path: Path) -> Iterator[_Caption | BadRow]:
+def _names(row: RawRow) -> Sequence[str]:
+    return [row.key]
+
+
+def _rows(path: Path, split: str) -> Iterator[RawRow | BadRow]:
+    """Images of the split as keys, with their captions as values."""
+    wanted = _wanted(path, split)
+    for image, lines in itertools.groupby(_captions(path), lambda line: getattr(line, "key", None)):
+        if image is None:
+            yield from (line for line in lines if isinstance(line, BadRow))
+        elif wanted(image):
+            captions = tuple(line.value for line in lines if isinstance(line, RawRow))
+            yield RawRow(captions, str(path), 0, image)
+
+
+def _captions(path: Path) -> Iterator[RawRow | BadRow]:
+    """Each line's image as key and caption as value."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with path.open("rb") as handle:
@@ -105,7 +95,7 @@ def _captions(path: Path) -> Iterator[_Caption | BadRow]:
             yield BadRow(f"{path}:{number}", str(error), number)
             continue
         if found and found["image"].strip() and found["caption"].strip():
-            yield _Caption(found["image"].strip(), found["caption"])
+            yield RawRow(found["caption"], f"{path}:{number}", number, found["image"].strip())
         else:
             yield BadRow(f"{path}:{number}", "not an image and its caption", number)
 
@@ -117,11 +107,11 @@ def _comma_separated(line: str) -> dict[str, str]:
 
 
 def _wanted(path: Path, split: str) -> Callable[[str], bool]:
-    """Whether an image is of the split, by the list that lies beside the file; all are if there is none."""
+    """Whether an image is of the split, by the list that lies beside the file; without a list all are."""
     name = _LISTS.get(split, split)
     for listed in (path.parent / f"Flickr_8k.{name}Images.txt", path.parent / f"{name}.txt") if name else ():
         if listed.is_file() and listed != path:
-            images = SeenTexts()
+            images = HashIndex()
             for line in listed.read_text(encoding="utf-8", errors="replace").splitlines():
                 stem = line.strip()
                 images.add(stem if stem.lower().endswith((".jpg", ".jpeg")) else f"{stem}.jpg", 0)
@@ -129,9 +119,9 @@ def _wanted(path: Path, split: str) -> Callable[[str], bool]:
     return lambda image: True
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        return [row["image"]]
-
-    found = (line for line in _captions(Path(settings.location)) if isinstance(line, _Caption))
-    return place(settings, (Value({"image": line.image}, "", 0) for line in found), names, _FOLDERS)
+LAYOUT = Layout(
+    __doc__,
+    example="{location: flickr30k/results_20130124.token, image_root: flickr30k/flickr30k-images}",
+    looks_like=looks_like,
+    readings=readings,
+)

@@ -9,18 +9,19 @@ and that folder is a location too. The test and challenge splits have no answers
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import Placing, Probe, as_object, own_id, place, references, sample, samples, split_in, text
-from curate.readers.json import Value, iter_document
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import as_object, own_id, references, sample, split_in, text
+from curate.readers.json import RawRow, iter_document
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample
+from winnow.records import Sample
 
-EXAMPLE = "{location: gqa/val_balanced_questions.json, image_root: gqa/images}"
 _PART = re.compile(r"(\w+)_questions_(\d+)\.json")
 _OTHER_SPLITS = ("challenge", "submission")
 
@@ -32,54 +33,46 @@ def looks_like(probe: Probe) -> bool:
     return {"question", "imageId"} <= probe.member().keys()
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the questions where the first images are found."""
-    return _placing(settings).root
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """The file, or the numbered files of a folder."""
+    for file in _files(Path(settings.location)):
+        split = split_in(file.name) or next((name for name in _OTHER_SPLITS if file.name.startswith(name)), "")
+        to_sample = functools.partial(_sample, settings, split)
+        yield Reading(iter_document(file), to_sample, _names, ("images", "allImages/images"))
 
 
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question; ``meta.question_type`` is GQA's structural type.
-
-    Raises:
-        UserError: a file is missing or broken.
-    """
-    name = _placing(settings).name
-    position = 0
-    for part in _parts(Path(settings.location)):
-        split = split_in(part.name) or next((one for one in _OTHER_SPLITS if part.name.startswith(one)), "")
-
-        def make(row: Mapping[str, Any], where: Value, split: str = split) -> Sample:
-            answers = references(row.get("answer"))
-            kind = as_object(row.get("types")).get("structural")
-            held = {"question", *(["answer"] if [row.get("answer")] == list(answers) else [])}
-            return sample(
-                row, question=text(row, "question"), answers=answers, own=where.key, image=name(row),
-                settings=settings, source="gqa", split=split, held=held,
-                extra={"question_type": kind} if isinstance(kind, str) else {},
-            )  # fmt: skip
-
-        for made in samples(iter_document(part), make, position):
-            yield made
-            position += 1
+def _names(row: RawRow) -> Sequence[str]:
+    return (f"{own_id(row.fields, 'imageId')}.jpg",)
 
 
-def _parts(location: Path) -> list[Path]:
+def _sample(settings: SourceSettings, split: str, row: RawRow, name_of: NameOf) -> Sample:
+    """``meta.question_type`` is GQA's structural type."""
+    answers, question = references(row.fields.get("answer")), text(row.fields, "question")
+    kind = as_object(row.fields.get("types")).get("structural")
+    return sample(
+        row.fields, settings, question=question, answers=answers, image=name_of(row), own=row.key,
+        source="gqa", split=split, held={"question": question, **({"answer": answers[0]} if answers else {})},
+        extra={"question_type": kind} if isinstance(kind, str) else {},
+    )  # fmt: skip
+
+
+def _files(location: Path) -> list[Path]:
     """The file, or the numbered files of a folder in order.
 
     Raises:
-        UserError: parts of different splits in one folder.
+        UserError: the folder has files of different splits.
     """
     if not location.is_dir():
         return [location]
     found = sorted((part[1], int(part[2]), path) for path in location.iterdir() if (part := _PART.fullmatch(path.name)))
     if not found or found[0][0] != found[-1][0]:
-        raise UserError(f"{location}: holds the parts of several sets of questions; give one file")
+        raise UserError(f"{location}: has files of several sets of questions; give one file")
     return [path for _, _, path in found]
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        return (f"{own_id(row, 'imageId')}.jpg",)
-
-    folders = ("images", "allImages/images")
-    return place(settings, iter_document(_parts(Path(settings.location))[0]), names, folders)
+LAYOUT = Layout(
+    __doc__,
+    example="{location: gqa/val_balanced_questions.json, image_root: gqa/images}",
+    looks_like=looks_like,
+    readings=readings,
+)

@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.readers.base import Probe, given_root
-from curate.readers.tables import samples_of
+from curate.readers.base import Layout, Reading, given_root
+from curate.readers.columns import Columns
+from curate.readers.json import RawRow
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample
 
 if TYPE_CHECKING:
     import datasets
 
-EXAMPLE = "{location: 'hub:HuggingFaceM4/ChartQA::test', streaming: true}"
 _PREFIX = "hub:"
 
 
@@ -43,7 +43,7 @@ def local_folder(location: str) -> Path | None:
 
 
 def revision(location: str) -> str:
-    """What tells that a dataset has changed: the commit on the hub; '' without a connection."""
+    """The commit on the hub, by which a changed dataset is noticed; '' without a connection."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -55,21 +55,14 @@ def revision(location: str) -> str:
         return ""
 
 
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Rows of one split, or of all.
-
-    Raises:
-        UserError: no such dataset, config or split; it needs code of its own; or it cannot be reached.
-    """
-    repo, config, split = _parts(settings.location)
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """One split, or all."""
+    location = settings.location
+    repo, config, split = _parts(location)
     source = settings.source if settings.source is not None else repo.rstrip("/").rpartition("/")[2]
-    position = 0
-    for name, rows in _splits(settings.location, repo, config, split or settings.split, settings.streaming):
-        named = settings.model_copy(update={"source": source, "split": settings.split or name})
-        numbered = _numbered(rows, f"{settings.location} {name}".rstrip())
-        for row in samples_of(_told(numbered, settings.location), named, position):
-            yield row
-            position += 1
+    for name, rows in _splits(location, repo, config, split or settings.split, settings.streaming):
+        columns = Columns(settings.model_copy(update={"source": source, "split": settings.split or name}))
+        yield Reading(_rows(rows, location, f"{location} {name}".rstrip()), columns.sample)
 
 
 def _parts(location: str) -> tuple[str, str | None, str | None]:
@@ -110,34 +103,37 @@ def _as_stored(rows: Any) -> Iterable[Mapping[str, Any]]:
             rows = rows.cast_column(name, datasets.Image(decode=False))
         elif isinstance(inner, datasets.Image):
             rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
-    classes = {name: one for name, one in features.items() if isinstance(one, datasets.ClassLabel)}
+    classes = {name: kind for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)}
     return _with_names(rows, classes) if classes else rows
 
 
 def _with_names(
     rows: Iterable[Mapping[str, Any]], classes: Mapping[str, datasets.ClassLabel]
 ) -> Iterator[Mapping[str, Any]]:
-    """Numbers of classes replaced by their names; -1 stands for a hidden one."""
+    """Class numbers replaced by names; -1 stands for a hidden class and stays."""
     for row in rows:
-        known = {name: one for name, one in classes.items() if isinstance(row[name], int) and row[name] >= 0}
-        yield {**row, **{name: one.int2str(row[name]) for name, one in known.items()}}
+        known = {name: kind for name, kind in classes.items() if isinstance(row[name], int) and row[name] >= 0}
+        yield {**row, **{name: kind.int2str(row[name]) for name, kind in known.items()}}
 
 
-def _numbered(rows: Iterable[Mapping[str, Any]], where: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    for number, row in enumerate(rows):
-        yield f"{where}: row {number + 1}", number, dict(row)
-
-
-def _told(
-    rows: Iterator[tuple[str, int, dict[str, Any]]], location: str
-) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
-    """The rows; a broken connection or file in their middle is a sentence."""
+def _rows(rows: Iterable[Mapping[str, Any]], location: str, where: str) -> Iterator[RawRow]:
+    """The rows; a connection or file that breaks off is a sentence."""
     try:
-        yield from rows
+        for number, row in enumerate(rows):
+            yield RawRow(dict(row), f"{where}: row {number + 1}", number)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{location}: breaks off ({_sentence(error)}); run again to go on") from error
+        raise UserError(f"{location}: breaks off ({_sentence(error)}); run again to resume") from error
 
 
 def _sentence(error: BaseException) -> str:
     words = " ".join(str(error).split())
     return words[:400] or type(error).__name__
+
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: 'hub:HuggingFaceM4/ChartQA::test', streaming: true}",
+    looks_like=looks_like,
+    readings=readings,
+    image_root=image_root,
+)

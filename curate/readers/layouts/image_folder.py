@@ -11,20 +11,24 @@ Source: https://huggingface.co/docs/datasets/image_dataset.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import Probe, given_root, split_of
-from curate.readers.tables import CAPTION_QUESTION, COLUMN_NAMES, iter_rows, samples_of, source_name
+from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
+from curate.readers.columns import COLUMN_NAMES, Columns, source_name
+from curate.readers.fields import CAPTION_QUESTION
+from curate.readers.files import split_of
+from curate.readers.json import RawRow
+from curate.readers.probe import Probe
+from curate.readers.tables import iter_rows
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample, Turn, full_id
 
-EXAMPLE = "{location: my-images}"
 LABEL_QUESTION = "What is shown in the image?"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".ppm", ".heic")
@@ -34,7 +38,7 @@ _LOOKED_AT = 2000
 
 
 def looks_like(probe: Probe) -> bool:
-    """A folder with a metadata file or images in it or further down, and no other table that tells about them."""
+    """A folder with a metadata file or images in it or further down, and no other table about them."""
     if probe.is_file:
         return probe.path.name in METADATA and bool({"file_name", "file_names"} & probe.first.keys())
     if not probe.is_folder:
@@ -45,84 +49,77 @@ def looks_like(probe: Probe) -> bool:
     return any(name in METADATA or _is_image(name) for name in itertools.islice(names, _LOOKED_AT))
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder itself."""
-    location = Path(settings.location)
-    return given_root(settings) or (location if location.is_dir() else location.parent)
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Rows of every metadata file, or of every image; of ``settings.split`` only, where folders tell the splits.
-
-    Raises:
-        UserError: no such folder, or a metadata file cannot be read.
-    """
-    folder = image_root(settings)
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """Every metadata file, or every image; of ``settings.split`` only, where folders tell the splits."""
+    folder = given_or_own_folder(settings)
     location = Path(settings.location)
     tables = [location] if location.is_file() else sorted(_walk(folder, METADATA))
     splits = {split for path in tables if (split := _split(path.parent, folder))}
-    position = 0
     for path in tables:
         split = _split(path.parent, folder)
         if settings.split in splits and split != settings.split:
             continue
-        for row in _rows(path, settings.model_copy(update={"split": settings.split or split}), folder):
-            yield dataclasses.replace(row, position=position) if isinstance(row, BadRow) else row
-            position += 1
+        columns = Columns(settings.model_copy(update={"split": settings.split or split}))
+        below = path.parent.relative_to(folder).as_posix()
+        yield Reading(_labelled(iter_rows(path)), functools.partial(_sample_of_metadata, columns, below))
     if not tables:
-        yield from _by_folder(folder, settings)
+        yield Reading(_images(folder, settings.split), functools.partial(_sample_of_image, settings))
 
 
-def _rows(path: Path, settings: SourceSettings, folder: Path) -> Iterator[Sample | BadRow]:
-    below = path.parent.relative_to(folder).as_posix()
-    for row in samples_of(_labelled(iter_rows(path)), settings):
-        if isinstance(row, BadRow):
-            yield row
-            continue
-        # Images of the store are named by content; those of the folder are relative to the metadata's own.
-        image = tuple(one if one in row.embedded else posixpath.join(below, one) for one in row.image)
-        yield row if below == "." else dataclasses.replace(row, image=image)
+def _sample_of_metadata(columns: Columns, below: str, row: RawRow, name_of: NameOf) -> Sample:
+    """Image paths are relative to the metadata's own folder ``below``; embedded ones are named by content."""
+    sample = columns.sample(row)
+    if below == ".":
+        return sample
+    paths = (path if path in sample.embedded else posixpath.join(below, path) for path in sample.image)
+    return dataclasses.replace(sample, image=tuple(paths))
 
 
-def _labelled(
-    rows: Iterator[tuple[str, int, dict[str, Any]] | BadRow],
-) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
+def _labelled(rows: Iterator[RawRow | BadRow]) -> Iterator[RawRow | BadRow]:
     """Rows that have a label and no text get a question and an answer; those with neither, an empty caption."""
     texts = {name for role in ("answer", "answers", "caption") for name in COLUMN_NAMES[role]}
     for row in rows:
         if isinstance(row, BadRow):
             yield row
             continue
-        where, position, values = row
+        values = row.fields
         lower = {name.lower(): name for name in values}
         if texts.isdisjoint(lower) and not {"conversations", "messages"} & values.keys():
             label = next((lower[name] for name in _LABELS if name in lower), None)
             answer = str(values[label]) if label and values[label] is not None else ""
             values = {**values, "question": LABEL_QUESTION if answer else CAPTION_QUESTION, "answer": answer}
-        yield where, position, values
+        yield dataclasses.replace(row, value=values)
 
 
-def _by_folder(folder: Path, settings: SourceSettings) -> Iterator[Sample]:
-    """Every image below ``folder`` in the order of its path, labelled by the folder it lies in."""
-    source = source_name(settings)
+def _images(folder: Path, split: str) -> Iterator[RawRow]:
+    """Every image below ``folder``, as path relative to it, in the order of the paths."""
     inner = {split_of(path) for path in folder.iterdir() if path.is_dir()}
     for path in _walk(folder, None):
         inside = path.relative_to(folder)
-        parts = list(inside.parts[:-1])
-        split = split_of(Path(parts[0])) if parts else ""
-        if settings.split in inner and split != settings.split:
-            continue
-        label = parts[-1] if len(parts) > (1 if split else 0) else ""
-        answer = (Turn("assistant", label),) if label else ()
-        yield Sample(
-            id=full_id(inside.as_posix(), source, settings.split),
-            image=(inside.as_posix(),),
-            conversations=(Turn("user", LABEL_QUESTION if label else CAPTION_QUESTION), *answer),
-            answers=(label,) if label else (),
-            source=source,
-            split=settings.split or split,
-            meta={"label": label} if label else {},
-        )
+        if split not in inner or split == _first_split(inside):
+            yield RawRow(inside, str(path), 0)
+
+
+def _first_split(inside: Path) -> str:
+    return split_of(Path(inside.parts[0])) if len(inside.parts) > 1 else ""
+
+
+def _sample_of_image(settings: SourceSettings, row: RawRow, name_of: NameOf) -> Sample:
+    """An image, labelled by the folder that it lies in."""
+    inside: Path = row.value
+    source, split = source_name(settings), _first_split(inside)
+    folders = inside.parts[:-1]
+    label = folders[-1] if len(folders) > (1 if split else 0) else ""
+    answer = (Turn("assistant", label),) if label else ()
+    return Sample(
+        id=full_id(inside.as_posix(), source, settings.split),
+        image=(inside.as_posix(),),
+        conversations=(Turn("user", LABEL_QUESTION if label else CAPTION_QUESTION), *answer),
+        answers=(label,) if label else (),
+        source=source,
+        split=settings.split or split,
+        meta={"label": label} if label else {},
+    )
 
 
 def _walk(folder: Path, names: tuple[str, ...] | None) -> Iterator[Path]:
@@ -143,3 +140,13 @@ def _split(folder: Path, root: Path) -> str:
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(_IMAGES) and not name.startswith(".")
+
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: my-images}",
+    looks_like=looks_like,
+    readings=readings,
+    image_root=given_or_own_folder,
+    generic=True,
+)

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import Placing, Probe, place, sample, samples, text
-from curate.readers.json import Value, document_head, iter_document
-from curate.readers.tables import CAPTION_QUESTION, iter_rows, list_literal
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import CAPTION_QUESTION, sample, text
+from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.probe import Probe
+from curate.readers.tables import iter_rows, list_literal
 from curate.recipe import SourceSettings
 from winnow.records import BadRow, Sample
 
-EXAMPLE = "{location: karpathy/dataset_flickr30k.json, split: test, image_root: flickr30k-images}"
 _FOLDERS = ("images", "Images", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset", "coco")
 
 
@@ -30,42 +31,33 @@ def looks_like(probe: Probe) -> bool:
     )
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the file where the first images are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Images of ``settings.split``, all if it is empty.
-
-    Raises:
-        UserError: the file is missing or broken.
-    """
+def readings(settings: SourceSettings) -> list[Reading]:
+    """The file; images of ``settings.split``, all if it is empty."""
     path = Path(settings.location)
-    name = _placing(settings).name
-    dataset = document_head(path).get("dataset") or next((one for one in ("30k", "8k") if one in path.stem), "")
+    dataset = document_head(path).get("dataset") or next((size for size in ("30k", "8k") if size in path.stem), "")
     source = {"30k": "flickr30k", "8k": "flickr8k"}.get(dataset, str(dataset) or path.stem)
 
-    def make(row: Mapping[str, Any], where: Value) -> Sample | None:
-        split = str(row.get("split") or "")
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample | None:
+        split, raw = str(row.fields.get("split") or ""), row.fields.get("raw")
         if settings.split and split and split != settings.split:
             return None
-        own = row.get("cocoid") or text(row, "filename")
-        held = {"raw"} if isinstance(row.get("raw"), str) else set()
+        own = row.fields.get("cocoid") or text(row.fields, "filename")
         return sample(
-            row, question=CAPTION_QUESTION, answers=_captions(row), own=own, image=name(row), settings=settings,
-            source=source, split=split, held=held,
+            row.fields, settings, question=CAPTION_QUESTION, answers=_captions(row.fields), image=name_of(row),
+            own=own, source=source,
+            split=split, held={"raw": raw} if isinstance(raw, str) else {},
         )  # fmt: skip
 
-    yield from samples(_rows(path), make)
+    return [Reading(_rows(path), to_sample, _names, _FOLDERS)]
 
 
-def _rows(path: Path) -> Iterator[Value | BadRow]:
-    if document_head(path):
-        yield from iter_document(path, "images")
-        return
-    for row in iter_rows(path):
-        yield row if isinstance(row, BadRow) else Value(row[2], row[0], row[1])
+def _names(row: RawRow) -> Sequence[str]:
+    name, folder = text(row.fields, "filename"), row.fields.get("filepath")
+    return [f"{folder}/{name}", name] if isinstance(folder, str) and folder else [name, name]
+
+
+def _rows(path: Path) -> Iterator[RawRow | BadRow]:
+    yield from iter_document(path, "images") if document_head(path) else iter_rows(path)
 
 
 def _captions(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -75,12 +67,12 @@ def _captions(row: Mapping[str, Any]) -> tuple[str, ...]:
         sentences = list_literal(raw)
     if not isinstance(sentences, list):
         raise ValueError("no list of sentences")
-    return tuple(text(one, "raw") if isinstance(one, dict) else str(one) for one in sentences)
+    return tuple(text(sentence, "raw") if isinstance(sentence, dict) else str(sentence) for sentence in sentences)
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        name, folder = text(row, "filename"), row.get("filepath")
-        return [f"{folder}/{name}", name] if isinstance(folder, str) and folder else [name, name]
-
-    return place(settings, _rows(Path(settings.location)), names, _FOLDERS)
+LAYOUT = Layout(
+    __doc__,
+    example="{location: karpathy/dataset_flickr30k.json, split: test, image_root: flickr30k-images}",
+    looks_like=looks_like,
+    readings=readings,
+)

@@ -9,14 +9,16 @@ Source: https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.readers.base import Probe, given_root
+from curate.readers.base import Layout, NameOf, Reading, given_root
+from curate.readers.json import RawRow
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
-from winnow.records import BadRow, Sample, Turn, full_id, json_lines
+from winnow.records import Sample, Turn, full_id, json_lines
 
-EXAMPLE = "{location: MME_Benchmark_release_version/MME_Benchmark}"
 _TEXTS, _IMAGES = "questions_answers_YN", "images"
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".webp")
 _LOOKED_AT = 50
@@ -41,31 +43,34 @@ def image_root(settings: SourceSettings) -> Path:
     return given_root(settings) or Path(settings.location)
 
 
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question, by category and name."""
-    root = image_root(settings)
-    source = "mme" if settings.source is None else settings.source
-    position = 0
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """Every file of questions, by category and name."""
     for folder in _categories(Path(settings.location)):
         for path in _texts(folder):
-            image = _image(folder, path).relative_to(root).as_posix()
-            for number, line in json_lines(path):
-                if not line.strip():
-                    continue
-                question, tab, answer = line.decode("utf-8", "replace").rstrip().rpartition("\t")
-                if not tab or not question.strip() or "\ufffd" in question:
-                    yield BadRow(f"{path}:{number}", "not a question and an answer with a tab between", position)
-                else:
-                    yield Sample(
-                        id=full_id(f"{folder.name}/{path.stem}/{number - 1}", source, settings.split),
-                        image=(image,),
-                        conversations=(Turn("user", question), Turn("assistant", answer)),
-                        answers=(answer,),
-                        source=source,
-                        split=settings.split,
-                        meta={"category": folder.name, "question_type": folder.name},
-                    )
-                position += 1
+            image = _image(folder, path).relative_to(image_root(settings)).as_posix()
+            yield Reading(_lines(path), functools.partial(_sample, settings, folder.name, path.stem, image))
+
+
+def _lines(path: Path) -> Iterator[RawRow]:
+    for number, line in json_lines(path):
+        if line.strip():
+            yield RawRow(line.decode("utf-8", "replace").rstrip(), f"{path}:{number}", number - 1)
+
+
+def _sample(settings: SourceSettings, category: str, name: str, image: str, row: RawRow, _: NameOf) -> Sample:
+    question, tab, answer = row.value.rpartition("\t")
+    if not tab or not question.strip() or "\ufffd" in question:
+        raise ValueError("not a question and an answer with a tab between")
+    source = "mme" if settings.source is None else settings.source
+    return Sample(
+        id=full_id(f"{category}/{name}/{row.position}", source, settings.split),
+        image=(image,),
+        conversations=(Turn("user", question), Turn("assistant", answer)),
+        answers=(answer,),
+        source=source,
+        split=settings.split,
+        meta={"category": category, "question_type": category},
+    )
 
 
 def _categories(location: Path) -> list[Path]:
@@ -81,8 +86,17 @@ def _texts(folder: Path) -> list[Path]:
 
 
 def _image(folder: Path, text: Path) -> Path:
-    """The image of a text; its most likely name if there is none."""
+    """The image of a text; its most likely name if the file is missing."""
     inner = folder / _IMAGES
     where = inner if inner.is_dir() else text.parent
     options = [where / f"{text.stem}{suffix}" for suffix in _SUFFIXES]
     return next((path for path in options if path.is_file()), options[0])
+
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: MME_Benchmark_release_version/MME_Benchmark}",
+    looks_like=looks_like,
+    readings=readings,
+    image_root=image_root,
+)

@@ -10,19 +10,25 @@ subject's folder or the folder of all subjects. Source: https://huggingface.co/d
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import Probe, files_of, given_root, lettered, of_split
-from curate.readers.tables import ImageCell, image_cell, iter_rows, json_value, list_literal, numbered_images
+from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
+from curate.readers.columns import numbered_images
+from curate.readers.fields import lettered
+from curate.readers.files import files_of, of_split
+from curate.readers.json import RawRow
+from curate.readers.probe import Probe
+from curate.readers.tables import ImageCell, image_cell, iter_rows, json_value, list_literal
 from curate.recipe import SourceSettings
+from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
-from winnow.records import IMAGE_MARKER, BadRow, Form, Sample, Turn, full_id, majority
+from winnow.records import Form, Sample, Turn, full_id, majority
 
-EXAMPLE = "{location: MMMU, split: validation}"
 _MARKER = re.compile(r"<image (\d+)>")
 _FOLDERS, _LOOKED_AT = 50, 1000
 _COLUMNS = {"id", "question", "options", "answer", "image_1"}
@@ -36,46 +42,30 @@ def looks_like(probe: Probe) -> bool:
     return any(_has_columns(path) for path in found)
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder of the location; the images are in the tables."""
-    location = Path(settings.location)
-    return given_root(settings) or (location if location.is_dir() else location.parent)
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question of ``settings.split``, of all splits if it is empty.
-
-    Raises:
-        UserError: no such file, or not readable as Parquet.
-    """
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """Each file of ``settings.split``, of all splits if it is empty."""
     found = _files(settings.location)
     if not found:
         raise UserError(f"{settings.location}: no Parquet file there")
-    position = 0
+    numbers = itertools.count()
     for path, split in of_split(found, settings.split):
-        for row in iter_rows(path):
-            yield row if isinstance(row, BadRow) else _sample_or_bad(row[2], settings, split, row[0], position)
-            position += 1
+        yield Reading(iter_rows(path), functools.partial(_sample, settings, split, numbers))
 
 
-def _sample_or_bad(
-    row: Mapping[str, Any], settings: SourceSettings, split: str, where: str, position: int
-) -> Sample | BadRow:
+def _sample(settings: SourceSettings, split: str, numbers: Iterator[int], row: RawRow, name_of: NameOf) -> Sample:
+    fields, number = row.fields, next(numbers)
     source = "mmmu" if settings.source is None else settings.source
-    columns = numbered_images(row)
-    try:
-        cells = {int(name.rpartition("_")[2]): image_cell(row[name], f"{where}, {name}") for name in columns}
-        question = "\n".join([_text(row.get("question")), *_options(row.get("options"))])
-        order, question = _placed(question, cells)
-        answers = _answers(row.get("answer"))
-    except ValueError as error:
-        return BadRow(where, str(error), position)
-    own = row.get("id")
+    columns = numbered_images(fields)
+    cells = {int(name.rpartition("_")[2]): image_cell(fields[name], f"{row.where}, {name}") for name in columns}
+    question = "\n".join([_question(fields.get("question")), *_options(fields.get("options"))])
+    order, question = _marked(question, cells)
+    answers = _answers(fields.get("answer"))
+    own = fields.get("id")
     # Options and answer stay as the table has them, for scoring.
-    kept = {name: json_value(value) for name, value in row.items() if name not in columns}
+    kept = {name: json_value(value) for name, value in fields.items() if name not in columns}
     turns = (Turn("user", question),) + ((Turn("assistant", majority(answers)),) if answers else ())
     return Sample(
-        id=full_id(str(own) if own else f"row-{position}", source, split),
+        id=full_id(str(own) if own else f"row-{number}", source, split),
         image=tuple(path for number in order for path in cells[number].paths),
         conversations=turns,
         answers=answers,
@@ -87,7 +77,7 @@ def _sample_or_bad(
     )
 
 
-def _placed(question: str, cells: Mapping[int, ImageCell]) -> tuple[list[int], str]:
+def _marked(question: str, cells: Mapping[int, ImageCell]) -> tuple[list[int], str]:
     """Numbers of the images in the order of their markers, and the question with ``<image>`` in their place."""
     there = [number for number, cell in cells.items() if cell.paths]
     named = [int(number) for number in _MARKER.findall(question)]
@@ -108,10 +98,10 @@ def _answers(value: Any) -> tuple[str, ...]:
     if value in (None, "", "?"):
         return ()
     listed = list_literal(value) if isinstance(value, str) and value.startswith("[") else None
-    return tuple(str(one) for one in (listed if listed else [value]))
+    return tuple(str(answer) for answer in (listed if listed else [value]))
 
 
-def _text(value: Any) -> str:
+def _question(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("no question")
     return value
@@ -127,7 +117,7 @@ def _files(location: str) -> Sequence[Path]:
 def _first_file(folder: Path) -> list[Path]:
     """A Parquet file in the folder or in one of those in it; looks at a bounded number of names."""
     inner = sorted(path for path in itertools.islice(folder.iterdir(), _LOOKED_AT) if path.is_dir())
-    names = (path for one in [folder, *inner[:_FOLDERS]] for path in itertools.islice(one.iterdir(), _LOOKED_AT))
+    names = (path for place in [folder, *inner[:_FOLDERS]] for path in itertools.islice(place.iterdir(), _LOOKED_AT))
     return list(itertools.islice((path for path in names if path.suffix == ".parquet"), 1))
 
 
@@ -139,3 +129,12 @@ def _has_columns(path: Path) -> bool:
         return set(pq.read_schema(path).names) >= _COLUMNS
     except (OSError, pa.ArrowException):
         return False
+
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: MMMU, split: validation}",
+    looks_like=looks_like,
+    readings=readings,
+    image_root=given_or_own_folder,
+)

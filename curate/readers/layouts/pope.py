@@ -1,7 +1,7 @@
 """POPE: is there such an object in the image? Yes or no.
 
-JSON lines ``{"question_id", "image", "image_id", "text", "label"}`` (``image_id`` may be absent), one file a
-way of choosing the object: ``coco_pope_random.json``, ``…_popular.json``, ``…_adversarial.json``. Ids count anew
+JSON lines ``{"question_id", "image", "image_id", "text", "label"}`` (``image_id`` may be absent), one file for
+each way of choosing the object: ``coco_pope_random.json``, ``…_popular.json``, ``…_adversarial.json``. Ids start over
 in each file, so the way becomes part of the id and ``meta.category``. The location is a file, or the folder of all
 three. LLaVA's ``llava_pope_test.jsonl`` (``category`` in each row, no label) is read too.
 Source: https://github.com/RUCAIBox/POPE.
@@ -9,17 +9,18 @@ Source: https://github.com/RUCAIBox/POPE.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import Placing, Probe, own_id, place, references, sample, samples, text
-from curate.readers.json import Value, iter_json
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import own_id, references, sample, text
+from curate.readers.json import RawRow, iter_json
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
-from winnow.records import BadRow, Sample
+from winnow.records import Sample
 
-EXAMPLE = "{location: pope/output/coco/coco_pope_adversarial.json, image_root: coco/val2014}"
 _CATEGORIES = ("random", "popular", "adversarial")
 _FILE = re.compile(rf"\w+_pope_(?:\w+_)?({'|'.join(_CATEGORIES)})\.jsonl?")
 
@@ -33,37 +34,29 @@ def looks_like(probe: Probe) -> bool:
     return asked and (row.get("label") in ("yes", "no") or row.get("category") in _CATEGORIES)
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the file where the first images are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question.
-
-    Raises:
-        UserError: a file is missing.
-    """
-    name = _placing(settings).name
-    position = 0
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """The file, or the three files of a folder."""
     for file in _files(Path(settings.location)):
-        of_file = next((one for one in _CATEGORIES if one in file.stem), "")
+        category = next((name for name in _CATEGORIES if name in file.stem), "")
+        yield Reading(iter_json(file), functools.partial(_sample, settings, category), _names)
 
-        def make(row: Mapping[str, Any], where: Value, of_file: str = of_file) -> Sample:
-            category = str(row.get("category") or of_file)
-            answers, placed = references(row.get("label")), name(row)
-            held = {"text", *(["label"] if [row.get("label")] == list(answers) else [])}
-            held |= {"image"} if placed == row["image"] else set()
-            number = own_id(row, "question_id")
-            return sample(
-                row, question=text(row, "text"), answers=answers, own=f"{category}/{number}" if category else number,
-                image=placed, settings=settings, source="pope", split="", held=held,
-                extra={"category": category, "question_type": category} if category else {},
-            )  # fmt: skip
 
-        for made in samples(iter_json(file), make, position):
-            yield made
-            position += 1
+def _names(row: RawRow) -> Sequence[str]:
+    image = text(row.fields, "image")
+    return image, f"val2014/{image}"
+
+
+def _sample(settings: SourceSettings, category_of_file: str, row: RawRow, name_of: NameOf) -> Sample:
+    fields = row.fields
+    category = str(fields.get("category") or category_of_file)
+    answers, image = references(fields.get("label")), name_of(row)
+    number, question = own_id(fields, "question_id"), text(fields, "text")
+    return sample(
+        fields, settings, question=question, answers=answers, image=image,
+        own=f"{category}/{number}" if category else number, source="pope", split="",
+        held={"text": question, "image": image, **({"label": answers[0]} if answers else {})},
+        extra={"category": category, "question_type": category} if category else {},
+    )  # fmt: skip
 
 
 def _files(location: Path) -> list[Path]:
@@ -73,9 +66,9 @@ def _files(location: Path) -> list[Path]:
     return [named[category] for category in _CATEGORIES if category in named]
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        image = text(row, "image")
-        return image, f"val2014/{image}"
-
-    return place(settings, iter_json(_files(Path(settings.location))[0]), names)
+LAYOUT = Layout(
+    __doc__,
+    example="{location: pope/output/coco/coco_pope_adversarial.json, image_root: coco/val2014}",
+    looks_like=looks_like,
+    readings=readings,
+)

@@ -12,18 +12,18 @@ answer is the option's letter. Source: https://github.com/lupantech/ScienceQA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import OPTION_LETTERS, Placing, Probe, lettered, place, sample, samples, text
-from curate.readers.json import Value, document_head, iter_document
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import OPTION_LETTERS, lettered, sample, text
+from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample
-from winnow.seen import SeenTexts
+from winnow.hash_index import HashIndex
+from winnow.records import Sample
 
-EXAMPLE = "{location: scienceqa/problems.json, split: val}"
 _OWN_SPLITS = ("train", "val", "test")
 
 
@@ -35,47 +35,49 @@ def looks_like(probe: Probe) -> bool:
     return {"question", "choices"} <= row.keys() and bool({"hint", "lecture", "answer"} & row.keys())
 
 
-def files(settings: SourceSettings) -> list[Path]:
-    """What is read beside the location: the lists of splits, if they are there."""
+def other_files(settings: SourceSettings) -> list[Path]:
+    """The lists of splits, if they are there."""
     splits = _problems(settings).parent / "pid_splits.json"
     return [splits] if splits.is_file() else []
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the problems where the first images are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Problems of ``settings.split``, all if it is empty.
-
-    Raises:
-        UserError: a file is missing or broken, or there is no such split.
-    """
+def readings(settings: SourceSettings) -> list[Reading]:
+    """The problems of ``settings.split``, all if it is empty. Raises UserError if there is no such split."""
     own_split = _own_splits(settings)
-    wanted = _pids(settings) if settings.split else None
-    name = _placing(settings).name
+    listed = _pids(settings) if settings.split else None
 
-    def make(row: Mapping[str, Any], where: Value) -> Sample | None:
-        split = row.get("split") or own_split(where.key)
-        if settings.split and (split != settings.split if wanted is None else wanted.get(where.key) is None):
+    def split_of(row: RawRow) -> str:
+        return str(row.fields.get("split") or own_split(row.key) or "")
+
+    def wanted(row: RawRow) -> bool:
+        if not settings.split:
+            return True
+        return row.fields.get("split", "") == settings.split if listed is None else listed.get(row.key) is not None
+
+    def names(row: RawRow) -> Sequence[str]:
+        if row.fields.get("image") in (None, ""):
+            return ()
+        image = text(row.fields, "image")
+        return f"{split_of(row)}/{row.key}/{image}", f"{row.key}/{image}"
+
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample | None:
+        if not wanted(row):
             return None
-        options = lettered(row.get("choices"))
-        answer = row.get("answer")
+        fields = row.fields
+        options, answer = lettered(fields.get("choices")), fields.get("answer")
         if answer is not None and (
             not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(options)
         ):
             raise ValueError("'answer' must be the index of a choice")
-        hint = row.get("hint") or ""
+        hint = fields.get("hint") or ""
         context = [f"Context: {hint}"] if isinstance(hint, str) and hint.strip() else []
-        image = name({**row, "split": split, "pid": where.key})
         return sample(
-            row, question="\n".join([*context, text(row, "question"), *options]),
-            answers=(OPTION_LETTERS[answer],) if isinstance(answer, int) else (), own=where.key,
-            image=(image,) if image else (), settings=settings, source="scienceqa", split=str(split or ""), held=(),
+            fields, settings, question="\n".join([*context, text(fields, "question"), *options]),
+            answers=(OPTION_LETTERS[answer],) if isinstance(answer, int) else (), image=name_of(row), own=row.key,
+            source="scienceqa", split=split_of(row), held={},
         )  # fmt: skip
 
-    yield from samples(iter_document(_problems(settings)), make)
+    return [Reading(iter_document(_problems(settings)), to_sample, names)]
 
 
 def _problems(settings: SourceSettings) -> Path:
@@ -83,13 +85,13 @@ def _problems(settings: SourceSettings) -> Path:
     return location / "problems.json" if location.is_dir() else location
 
 
-def _pids(settings: SourceSettings) -> SeenTexts | None:
-    """The ids of the wanted split; None where no list tells them.
+def _pids(settings: SourceSettings) -> HashIndex | None:
+    """The ids of the wanted split; None without a list.
 
     Raises:
-        UserError: the lists know no such split.
+        UserError: the list has no such split.
     """
-    for path in files(settings):
+    for path in other_files(settings):
         head = document_head(path)
         if settings.split not in head:
             raise UserError(f"{path}: has no split {settings.split!r}; it has {', '.join(head)}")
@@ -98,34 +100,28 @@ def _pids(settings: SourceSettings) -> SeenTexts | None:
 
 
 def _own_splits(settings: SourceSettings) -> Callable[[str], str]:
-    """Id to train, val or test, by the lists; '' for an id that they do not hold."""
+    """Id to train, val or test, by the lists; '' for an id that is in none."""
     lists = {
-        split: _listed(path, split) for path in files(settings) for split in _OWN_SPLITS if split in document_head(path)
+        split: _listed(path, split)
+        for path in other_files(settings)
+        for split in _OWN_SPLITS
+        if split in document_head(path)
     }
     return lambda pid: next((split for split, pids in lists.items() if pids.get(pid) is not None), "")
 
 
-def _listed(path: Path, split: str) -> SeenTexts:
-    pids = SeenTexts()
+def _listed(path: Path, split: str) -> HashIndex:
+    pids = HashIndex()
     for row in iter_document(path, split):
-        if isinstance(row, Value):
+        if isinstance(row, RawRow):
             pids.add(str(row.value), row.position)
     return pids
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    own_split = _own_splits(settings)
-
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        if row.get("image") in (None, ""):
-            return ()
-        pid = text(row, "pid")
-        split = row.get("split") or own_split(pid)
-        return f"{split}/{pid}/{text(row, 'image')}", f"{pid}/{text(row, 'image')}"
-
-    rows = (
-        Value({"pid": row.key, **row.value}, row.where, row.position)
-        for row in iter_document(_problems(settings))
-        if isinstance(row, Value) and isinstance(row.value, dict)
-    )
-    return place(settings.model_copy(update={"location": str(_problems(settings))}), rows, names)
+LAYOUT = Layout(
+    __doc__,
+    example="{location: scienceqa/problems.json, split: val}",
+    looks_like=looks_like,
+    readings=readings,
+    other_files=other_files,
+)

@@ -9,17 +9,18 @@ Source: https://textvqa.org/dataset/.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import Partner, Placing, Probe, own_id, place, references, sample, samples, split_in, text
-from curate.readers.json import Value, iter_document
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import own_id, references, sample, split_in, text
+from curate.readers.joined import JoinedAnnotations
+from curate.readers.json import RawRow, iter_document
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample
+from winnow.records import Sample
 
-EXAMPLE = "{location: textvqa/TextVQA_0.5.1_val.json, ocr: textvqa/TextVQA_Rosetta_OCR_v0.2_val.json}"
 _FOLDERS = ("images", "train_val_images")
 
 
@@ -30,11 +31,11 @@ def looks_like(probe: Probe) -> bool:
     return {"question", "question_id", "image_id"} <= row.keys() and bool(own & row.keys())
 
 
-def files(settings: SourceSettings) -> list[Path]:
-    """What is read beside the location: the OCR file, if there is one.
+def other_files(settings: SourceSettings) -> list[Path]:
+    """The OCR file, if there is one.
 
     Raises:
-        UserError: the recipe names one that is not there.
+        UserError: the recipe names one that does not exist.
     """
     if settings.ocr == "none":
         return []
@@ -47,38 +48,34 @@ def files(settings: SourceSettings) -> list[Path]:
     return sorted(location.parent.glob(f"TextVQA_Rosetta_OCR_*_{split}.json"))[-1:] if split else []
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the file where the first images are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question.
-
-    Raises:
-        UserError: a file is missing or broken.
-    """
+def readings(settings: SourceSettings) -> list[Reading]:
+    """The file."""
     path = Path(settings.location)
-    name = _placing(settings).name
-    ocr = next((Partner(file, "data", "image_id") for file in files(settings)), None)
+    ocr = next((JoinedAnnotations(file, "data", "image_id") for file in other_files(settings)), None)
 
-    def make(row: Mapping[str, Any], where: Value) -> Sample:
-        answers = references(row.get("answers"))
-        held = {"question", *(["answers"] if row.get("answers") == list(answers) else [])}
-        set_name = row.get("set_name")
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample:
+        fields = row.fields
+        answers, question = references(fields.get("answers")), text(fields, "question")
         return sample(
-            row, question=text(row, "question"), answers=answers, own=own_id(row, "question_id"), image=name(row),
-            settings=settings, source="textvqa", split=split_in(str(set_name or ""), path.name), held=held,
-            extra=(ocr.find(own_id(row, "image_id")) or {}) if ocr else {},
+            fields, settings, question=question, answers=answers, image=name_of(row), own=own_id(fields, "question_id"),
+            source="textvqa", split=split_in(str(fields.get("set_name") or ""), path.name),
+            held={"question": question, "answers": list(answers)},
+            extra=(ocr.find(own_id(fields, "image_id")) or {}) if ocr else {},
         )  # fmt: skip
 
-    yield from samples(iter_document(path, "data"), make)
+    return [Reading(iter_document(path, "data"), to_sample, _names, _FOLDERS)]
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        image_id = own_id(row, "image_id")
-        folder = "test_images" if row.get("set_name") == "test" else "train_images"
-        return f"{folder}/{image_id}.jpg", f"{image_id}.jpg"
+def _names(row: RawRow) -> Sequence[str]:
+    image_id = own_id(row.fields, "image_id")
+    folder = "test_images" if row.fields.get("set_name") == "test" else "train_images"
+    return f"{folder}/{image_id}.jpg", f"{image_id}.jpg"
 
-    return place(settings, iter_document(Path(settings.location), "data"), names, _FOLDERS)
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: textvqa/TextVQA_0.5.1_val.json, ocr: textvqa/TextVQA_Rosetta_OCR_v0.2_val.json}",
+    looks_like=looks_like,
+    readings=readings,
+    other_files=other_files,
+)

@@ -7,16 +7,15 @@ A list of ``{"image", "question", "answers": [{"answer", "answer_confidence"}], 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import Placing, Probe, place, references, sample, samples, split_in, text
-from curate.readers.json import Value, iter_json
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import references, sample, split_in, text
+from curate.readers.json import RawRow, iter_json
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
-from winnow.records import BadRow, Sample
-
-EXAMPLE = "{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}"
+from winnow.records import Sample
 
 
 def looks_like(probe: Probe) -> bool:
@@ -26,41 +25,31 @@ def looks_like(probe: Probe) -> bool:
     return {"image", "question"} <= row.keys() and (named or {"answerable", "answer_type"} <= row.keys())
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the file where the first images are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question; its id is the image's name.
-
-    Raises:
-        UserError: the file is missing or broken.
-    """
+def readings(settings: SourceSettings) -> list[Reading]:
+    """The file; the id of a question is the image's name."""
     path = Path(settings.location)
-    name = _placing(settings).name
+    folders = ("images", "Images", *(name for name in ("train", "val", "test") if name == split_in(path.name)))
 
-    def make(row: Mapping[str, Any], where: Value) -> Sample:
-        answers = references(row.get("answers"))
-        image = text(row, "image")
-        placed = name(row)
-        held = {"question", *(["image"] if placed == image else [])}
-        held |= {"answers"} if row.get("answers") == list(answers) else set()
-        return sample(
-            row, question=text(row, "question"), answers=answers, own=image, image=placed, settings=settings,
-            source="vizwiz", split=split_in(path.name, image), held=held,
-        )  # fmt: skip
-
-    yield from samples(iter_json(path), make)
-
-
-def _placing(settings: SourceSettings) -> Placing:
-    path = Path(settings.location)
-
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        image = text(row, "image")
+    def names(row: RawRow) -> Sequence[str]:
+        image = text(row.fields, "image")
         split = settings.split or split_in(path.name, image) or "train"
         return image, f"{split}/{image}"
 
-    folders = ("images", "Images", *(name for name in ("train", "val", "test") if name == split_in(path.name)))
-    return place(settings, iter_json(path), names, folders)
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample:
+        fields = row.fields
+        answers, own, image = references(fields.get("answers")), text(fields, "image"), name_of(row)
+        question = text(fields, "question")
+        return sample(
+            fields, settings, question=question, answers=answers, image=image, own=own, source="vizwiz",
+            split=split_in(path.name, own), held={"question": question, "answers": list(answers), "image": image},
+        )  # fmt: skip
+
+    return [Reading(iter_json(path), to_sample, names, folders)]
+
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}",
+    looks_like=looks_like,
+    readings=readings,
+)

@@ -11,31 +11,18 @@ Source: https://visualqa.org/download.html, https://okvqa.allenai.org/download.h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from curate.readers.base import (
-    Partner,
-    Placing,
-    Probe,
-    as_object,
-    own_id,
-    place,
-    references,
-    sample,
-    samples,
-    split_in,
-    text,
-)
-from curate.readers.json import Value, document_head, iter_document
+from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.fields import as_object, own_id, references, sample, split_in, text
+from curate.readers.joined import JoinedAnnotations
+from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample
+from winnow.records import Sample
 
-EXAMPLE = (
-    "{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json, annotations: vqa/v2_mscoco_val2014_annotations.json}"
-)
 _FOLDERS = ("images", "Images/mscoco", "Images/abstract_v002", "Images")
 _PREFIXES = ("OpenEnded_", "MultipleChoice_", "")
 _SCENES = re.compile(r"abstract_v00\d")
@@ -50,63 +37,65 @@ def looks_like(probe: Probe) -> bool:
     )
 
 
-def files(settings: SourceSettings) -> list[Path]:
-    """What is read beside the location: the partner file.
+def other_files(settings: SourceSettings) -> list[Path]:
+    """The other one of the two files.
 
     Raises:
-        UserError: it is not there.
+        UserError: it does not exist.
     """
     location = Path(settings.location)
     found = [questions_of(location), _annotations_of(settings)]
     return [path for path in found if path is not None and path != location]
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder given, or the one near the questions where the first images are found."""
-    return _placing(settings).root
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Every question with its votes; one without an annotation, or the other way round, is a ``BadRow``.
-
-    Raises:
-        UserError: a file is missing or broken.
-    """
+def readings(settings: SourceSettings) -> list[Reading]:
+    """Every question with its votes; one without an annotation, or the other way round, is a bad row."""
     questions = questions_of(Path(settings.location))
+    head = document_head(questions)
+    if head and "questions" not in head:
+        raise UserError(f"{questions}: has no 'questions'")
     annotations = _annotations_of(settings)
-    name = _placing(settings).name
-    partner = Partner(annotations, "annotations", "question_id") if annotations else None
+    votes = JoinedAnnotations(annotations, "annotations", "question_id") if annotations else None
     source, split = _source(questions, annotations), _split(questions)
-    rows = 0
+    subtype, stem, suffix = _image_names(questions)
 
-    def make(row: Mapping[str, Any], where: Value) -> Sample:
-        own = own_id(row, "question_id")
-        annotation = partner.find(own) if partner else {}
+    def names(row: RawRow) -> Sequence[str]:
+        image_id = own_id(row.fields, "image_id")
+        if not isinstance(image_id, int) or image_id < 0:
+            raise ValueError("'image_id' must be a whole number from 0")
+        digits = f"{image_id:012d}"
+        return f"{subtype}/{stem}_{digits}.{suffix}", f"{stem}_{digits}.{suffix}", f"{digits}.{suffix}"
+
+    def to_sample(row: RawRow, name_of: NameOf) -> Sample:
+        own = own_id(row.fields, "question_id")
+        annotation = votes.find(own) if votes else {}
         if annotation is None:
             raise ValueError(f"question_id {own!r} has no annotation in {annotations}")
-        if annotation and annotation.get("image_id", row.get("image_id")) != row.get("image_id"):
+        if annotation and annotation.get("image_id", row.fields.get("image_id")) != row.fields.get("image_id"):
             raise ValueError(f"question_id {own!r} is about another image in {annotations}")
-        answers = references(annotation.get("answers"))
-        held = {"question", *(["answers"] if annotation.get("answers") == list(answers) else [])}
+        answers, question = references(annotation.get("answers")), text(row.fields, "question")
         return sample(
-            {**annotation, **row},
-            question=text(row, "question"), answers=answers, own=own, image=name(row), settings=settings,
-            source=source, split=split, held=held,
+            {**annotation, **row.fields}, settings, question=question, answers=answers, image=name_of(row), own=own,
+            source=source, split=split, held={"question": question, "answers": list(answers)},
         )  # fmt: skip
 
-    for made in samples(iter_document(questions, "questions"), make):
-        yield made
-        rows += 1
-    for bad in partner.left_over() if partner else ():
-        yield BadRow(bad.where, bad.reason, rows)
-        rows += 1
+    return [
+        Reading(
+            iter_document(questions, "questions"),
+            to_sample,
+            names,
+            _FOLDERS,
+            near=questions.parent,
+            left_over=votes.left_over() if votes else (),
+        )
+    ]
 
 
 def questions_of(location: Path) -> Path:
     """The file of questions: the location, or the partner of a location that holds annotations.
 
     Raises:
-        UserError: there is none.
+        UserError: it does not exist.
     """
     head = document_head(location)
     if "questions" in head or "annotations" not in head:
@@ -117,7 +106,7 @@ def questions_of(location: Path) -> Path:
     found = _beside(location, names, "Questions")
     if found is None:
         raise UserError(
-            f"{location}: holds annotations, and {names[0]} is not beside it; give the file of questions as"
+            f"{location}: has annotations, and {names[0]} is not beside it; give the file of questions as"
             " location, and this one as `annotations:`"
         )
     return found
@@ -153,8 +142,8 @@ def _beside(location: Path, names: Sequence[str], folder: str) -> Path | None:
     return next((path for path in tried if path.is_file()), None)
 
 
-def _placing(settings: SourceSettings) -> Placing:
-    questions = questions_of(Path(settings.location))
+def _image_names(questions: Path) -> tuple[str, str, str]:
+    """Folder, beginning and suffix of the images' file names."""
     head = document_head(questions)
     kind, subtype = str(head.get("data_type", "mscoco")), str(head.get("data_subtype", ""))
     if not _SUBTYPE.fullmatch(subtype):
@@ -162,16 +151,7 @@ def _placing(settings: SourceSettings) -> Placing:
     subtype = subtype.replace("test-dev", "test")
     drawn = _SCENES.fullmatch(kind)
     stem, suffix = (f"{kind}_{subtype}", "png") if drawn else (f"COCO_{subtype}", "jpg")
-
-    def names(row: Mapping[str, Any]) -> Sequence[str]:
-        image_id = own_id(row, "image_id")
-        if not isinstance(image_id, int) or image_id < 0:
-            raise ValueError("'image_id' must be a whole number from 0")
-        digits = f"{image_id:012d}"
-        return f"{subtype}/{stem}_{digits}.{suffix}", f"{stem}_{digits}.{suffix}", f"{digits}.{suffix}"
-
-    return place(settings.model_copy(update={"location": str(questions)}), iter_document(questions, "questions"),
-                 names, _FOLDERS)  # fmt: skip
+    return subtype, stem, suffix
 
 
 def _split(questions: Path) -> str:
@@ -183,8 +163,18 @@ def _source(questions: Path, annotations: Path | None) -> str:
     """``ok_vqa``, ``vqa_v2`` or ``vqa_v1``, by what the files say."""
     head = document_head(questions)
     first = next(iter(iter_document(annotations, "annotations")), None) if annotations else None
-    vote = as_object(as_object(first.value).get("answers")) if isinstance(first, Value) else {}
+    vote = as_object(as_object(first.value).get("answers")) if isinstance(first, RawRow) else {}
     info = as_object(head.get("info"))
     if "raw_answer" in vote or re.search("ok-?vqa", f"{info.get('description')} {info.get('url')}", re.IGNORECASE):
         return "ok_vqa"
     return "vqa_v2" if str(info.get("version", "")).startswith("2") or questions.name.startswith("v2_") else "vqa_v1"
+
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json,"
+    " annotations: vqa/v2_mscoco_val2014_annotations.json}",
+    looks_like=looks_like,
+    readings=readings,
+    other_files=other_files,
+)

@@ -10,7 +10,6 @@ read too. Nothing is unpacked under a name of the shard. Source: https://github.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import tarfile
 import zlib
@@ -18,13 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import Probe, files_of, given_root, of_split
-from curate.readers.tables import CAPTION_QUESTION, samples_of
+from curate.readers.base import Layout, Reading, given_or_own_folder
+from curate.readers.columns import Columns
+from curate.readers.fields import CAPTION_QUESTION
+from curate.readers.files import files_of, of_split
+from curate.readers.json import RawRow
+from curate.readers.probe import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample, parse_json
+from winnow.records import BadRow, parse_json
 
-EXAMPLE = "{location: 'shards/train-{000000..000041}.tar'}"
 SUFFIXES = (".tar", ".tgz", ".gz", ".bz2", ".xz")
 _IMAGES = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jp2", "avif", "ppm", "heic", "jfif")
 _MAX_MEMBER = 256 << 20
@@ -45,32 +47,16 @@ def _is_packed(path: Path) -> bool:
     return path.name.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
 
 
-def image_root(settings: SourceSettings) -> Path:
-    """The folder of the shards; the images are in them."""
-    location = Path(settings.location)
-    return given_root(settings) or (location if location.is_dir() else location.parent)
-
-
-def iter_samples(settings: SourceSettings) -> Iterator[Sample | BadRow]:
-    """Samples of all shards in order.
-
-    A shard that ends too early or is damaged costs its last sample and the rest of the shard: a ``BadRow`` says so.
-
-    Raises:
-        UserError: no such shard.
-    """
+def readings(settings: SourceSettings) -> Iterator[Reading]:
+    """All shards. One that ends too early or is damaged costs its last sample and its rest: a bad row says so."""
     shards = of_split(_shards(settings.location), settings.split)
     if not shards:
         raise UserError(f"{settings.location}: no tar file there")
-    position = 0
     for path, split in shards:
-        rows = samples_of(_rows(path), settings.model_copy(update={"split": split}))
-        for row in rows:
-            yield dataclasses.replace(row, position=position) if isinstance(row, BadRow) else row
-            position += 1
+        yield Reading(_rows(path), Columns(settings.model_copy(update={"split": split})).sample)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
+def _rows(path: Path) -> Iterator[RawRow | BadRow]:
     """Samples of a shard as rows of columns."""
     for key, members in _groups(path):
         where = f"{path}: {key}"
@@ -78,7 +64,7 @@ def _rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]] | BadRow]:
             yield BadRow(where, members, 0)
             continue
         try:
-            yield where, 0, _columns(key, members)
+            yield RawRow(_columns(key, members), where, 0)
         except ValueError as error:
             yield BadRow(where, str(error), 0)
 
@@ -87,7 +73,7 @@ def _columns(key: str, members: Group) -> dict[str, Any]:
     """Columns of one sample, as ``table`` knows them.
 
     Raises:
-        ValueError: a text is not UTF-8, or the JSON is none.
+        ValueError: a text is not UTF-8, or the JSON is not valid.
     """
     columns: dict[str, Any] = {"id": key}
     images = []
@@ -187,3 +173,12 @@ def _shards(location: str) -> list[Path]:
     if Path(location).is_file():
         return [Path(location)]
     return [path for path in files_of(location, SUFFIXES) if path.suffix == ".tar" or _is_packed(path)]
+
+
+LAYOUT = Layout(
+    __doc__,
+    example="{location: 'shards/train-{000000..000041}.tar'}",
+    looks_like=looks_like,
+    readings=readings,
+    image_root=given_or_own_folder,
+)

@@ -40,7 +40,7 @@ def test_each_mutated_file_is_one_row_with_a_class_or_a_image(tmp_path, format):
 
 MEMORY = """
 import json, resource, sys
-from curate.decode import decode
+from winnow.images import decode
 from tests.curate.hostile import bombs
 from tests.curate.make_images import encoded, noise
 decode(encoded(noise(), "WEBP"), max_bytes=10**6, max_pixels=80_000_000)

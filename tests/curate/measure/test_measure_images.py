@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import duckdb
 import imagehash
@@ -12,11 +13,11 @@ import pytest
 from PIL import Image
 
 import curate.measure.row
-from curate import signals
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
 from curate.recipe import ClipSettings, MeasureSettings
-from curate.signals.clip_input import clip_pixels
+from curate.signals import SIGNALS
+from curate.signals.clip import clip_pixels
 from tests.curate.make_images import clip_folder, encoded, noise, shape, write
 from winnow.errors import UserError
 from winnow.records import Sample, Turn
@@ -182,9 +183,12 @@ def test_a_new_version_recomputes_that_signal_only(root, tmp_path, monkeypatch):
     out = tmp_path / "out"
     measure_images(PATHS, root, out, PLAIN)
     before = rows(out)
-    monkeypatch.setitem(signals.SIGNAL_VERSIONS, "entropy", 99)
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda image: {"entropy": -1.0})
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "hashes", lambda image: pytest.fail("not asked for"))
+
+    def change(name, **changes):
+        monkeypatch.setitem(SIGNALS, name, replace(SIGNALS[name], **changes))
+
+    change("entropy", version=99, compute=lambda image: {"entropy": -1.0})
+    change("hashes", compute=lambda image: pytest.fail("not asked for"))
     (root / "3.png").unlink()  # 9.png still has its bytes
     report = measure_images([path for path in PATHS if path != "3.png"], root, out, PLAIN)
     assert report.images == 0
@@ -193,7 +197,7 @@ def test_a_new_version_recomputes_that_signal_only(root, tmp_path, monkeypatch):
     for path, row in after.items():
         changed = {name for name in row if row[name] != before[path][name]}
         assert changed == ({"entropy"} if before[path]["width"] and before[path]["phash"] is not None else set()), path
-    monkeypatch.setitem(signals.IMAGE_SIGNALS, "entropy", lambda image: pytest.fail("measured twice"))
+    change("entropy", compute=lambda image: pytest.fail("measured twice"))
     assert measure_images(PATHS, root, out, PLAIN).decodes == 0
 
 
@@ -294,8 +298,8 @@ import sys
 from pathlib import Path
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
-from curate.sample import Sample, Turn
-from curate.settings import MeasureSettings
+from winnow.records import Sample, Turn
+from curate.recipe import MeasureSettings
 if __name__ == "__main__":
     root, out, workers = sys.argv[1:]
     paths = [f"{number}.png" for number in range(120)] + ["none.png"]

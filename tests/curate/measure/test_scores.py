@@ -4,10 +4,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from curate.measure.images import measure_images
-from curate.measure.texts import write_scores
+from curate.measure.scores import write_scores
 from curate.recipe import ClipSettings, MeasureSettings, PromptSet
 from curate.rules.columns import known_columns
-from curate.signals.zero_shot import SHIPPED, head_scores, prompt_scores
+from curate.signals.clip import SHIPPED, head_scores, prompt_scores
 from tests.curate import sets
 from tests.curate.make_images import clip_folder, noise, write
 from winnow.errors import UserError
@@ -153,6 +153,6 @@ def test_a_prompt_set_added_later_decides_without_a_decode(tmp_path, clip, monke
     keys = pq.read_table(tmp_path / "out" / "samples.parquet", columns=["image_keys"])["image_keys"].to_pylist()
     worst = [max(scores[key] for key in one) for one in keys]
     assert [row["reason"] for row in decided] == ["cat" if value > 0.5 else None for value in worst]
-    assert outcome.space.scores.is_file()
+    assert outcome.workspace.scores.is_file()
     pipeline.decide_again(sets.recipe(tmp_path, signals=signals), "recipe.yaml")
-    assert not outcome.space.scores.exists()
+    assert not outcome.workspace.scores.exists()

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from finetune.model.adapter import build_learner, load_weights, set_trained
-from finetune.model.load import load_base, parts_of_checkpoint
+from finetune.model.load import load_base
 from finetune.model.parts import find_parts, lora_targets
 from finetune.training.trainer import only_positions
 from tests.finetune.toys import llava_config
 from winnow.errors import UserError
+from winnow.models import empty_model
 
 
 def bare(name: str):
@@ -264,7 +265,7 @@ def test_adapter_weights_survive_saving(adapted, tmp_path):
 
 def test_model_that_does_not_load(tmp_path):
     with pytest.raises(UserError, match="does not load"):
-        parts_of_checkpoint(str(tmp_path))
+        empty_model(str(tmp_path))
 
 
 def test_language_model_is_refused(processor):

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from typer.testing import CliRunner
 
-from winnow.demo.make_dataset import make_dataset
-from winnow.demo.scoring import ranking
-from winnow.demo.truth import RULES, app, compare
+from winnow.demo.dataset import make_dataset
+from winnow.demo.truth import RULES, app, compare, ranking
 from winnow.errors import UserError
 from winnow.records import read_jsonl
 from winnow.run import write_manifest
@@ -33,7 +32,7 @@ def truth(raw: Path) -> list[dict]:
 def fired(rule: str, *, values: dict | None = None, twin: str | None = None) -> dict:
     return {
         "rule": rule, "action": "drop", "expression": "", "values": json.dumps(values or {}),
-        "threshold": "", "kept_twin": twin,
+        "threshold": "", "related_row": twin,
     }  # fmt: skip
 
 

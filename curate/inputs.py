@@ -1,0 +1,116 @@
+"""What a curation is made from: checked before the work begins, and as digests that show if a result is current."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.readers import open_source, other_files
+from curate.readers.files import files_of
+from curate.readers.ingest import HOW_TO_FETCH
+from curate.recipe import CurateRecipe, SourceSettings
+from curate.workspace import Workspace
+from winnow.corrections import read_corrections
+from winnow.errors import UserError
+from winnow.files import digest_of, sha256_file
+from winnow.run import file_stats, package_versions
+from winnow.tables import read_batches
+
+_LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
+
+
+def all_sources(recipe: CurateRecipe) -> list[SourceSettings]:
+    """Sources and evaluation sets."""
+    return [*recipe.sources, *(recipe.contamination.against if recipe.contamination else [])]
+
+
+def check_inputs(recipe: CurateRecipe) -> None:
+    """Find out what is missing or unreadable before hours are spent on measuring.
+
+    Raises:
+        UserError: a source or evaluation set does not exist or has no known layout; a linear head, a file
+            of losses or a line of corrections cannot be read.
+    """
+    for source in all_sources(recipe):
+        open_source(source)
+    if recipe.corrections:
+        read_corrections(recipe.corrections)
+    for name, path in recipe.signals.heads.items():
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `signals: heads:` names it for {name!r}")
+    for path in recipe.losses:
+        try:
+            columns = pq.read_schema(path).names
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{path}: not readable as losses.parquet of a training run ({error})") from error
+        absent = [name for name in _LOSS_COLUMNS if name not in columns]
+        if absent:
+            raise UserError(f"{path}: not readable as losses.parquet of a training run (no column {absent[0]!r})")
+
+
+def resolved(recipe: CurateRecipe) -> dict[str, Any]:
+    """The recipe as JSON without what changes no result; rules as a list, because their order matters."""
+    whole = recipe.model_dump(mode="json", exclude={"signals": {"workers", "engine"}, "remote": set(HOW_TO_FETCH)})
+    return {**whole, "rules": [{"name": name, **rule} for name, rule in whole["rules"].items()]}
+
+
+def input_digests(recipe: CurateRecipe) -> dict[str, str]:
+    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, linear heads."""
+    sources = {source.location: _source_digest(source) for source in all_sources(recipe)}
+    beside = {str(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
+    return {**sources, **beside, **decision_inputs(recipe)}
+
+
+def decision_inputs(recipe: CurateRecipe) -> dict[str, str]:
+    """Digests of what every decision reads again: corrections, losses and linear heads."""
+    corrections = sorted(recipe.corrections.glob("*.jsonl")) if recipe.corrections else []
+    paths = [*corrections, *recipe.losses, *recipe.signals.heads.values()]
+    return {str(path): sha256_file(path) for path in paths if path.is_file()}
+
+
+def measured_from(recipe: CurateRecipe) -> str:
+    """Digest of the part of a recipe that measuring depends on; prompt sets and heads only read what it stored."""
+    sources, signals = [_read_from(source) for source in recipe.sources], resolved(recipe)["signals"]
+    signals = {name: value for name, value in signals.items() if name not in ("prompts", "heads")}
+    against = [_read_from(source) for source in all_sources(recipe)[len(sources) :]]
+    remote = [resolved(recipe)["remote"]] if recipe.remote else []
+    return digest_of([sources, signals, against, *remote])
+
+
+def _read_from(source: SourceSettings) -> dict[str, Any]:
+    return source.model_dump(mode="json", exclude={"license"})
+
+
+def image_files_digest(workspace: Workspace, root: Path) -> str:
+    """Digest of name, size and time of every image file of a set: changes when one of them does."""
+    digest = hashlib.sha256()
+    for batch in read_batches(workspace.paths, ["path"]):
+        for path in batch.column("path").to_pylist():
+            digest.update(repr(file_stats(root / path)).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _source_digest(source: SourceSettings) -> str:
+    """Of a file its bytes; of a folder or pattern names and sizes; of the hub its commit; of a package its version."""
+    if source.location.startswith("hub:"):
+        from curate.readers.layouts.hub import local_folder, revision
+
+        folder = local_folder(source.location)
+        return digest_of([source.location, _names_and_sizes(folder) if folder else revision(source.location)])
+    path = Path(source.location)
+    if path.is_file():
+        return sha256_file(path)
+    if path.is_dir():
+        return digest_of(_names_and_sizes(path))
+    if matching := files_of(source.location, ()):
+        return digest_of([[str(file), file.stat().st_size] for file in matching])
+    return digest_of([source.location, package_versions()])
+
+
+def _names_and_sizes(folder: Path) -> list[list[Any]]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [[str(file.relative_to(folder)), file.stat().st_size] for file in files]

@@ -1,0 +1,90 @@
+"""A first look at a location before its layout is known: what every ``looks_like`` decides on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curate.readers.fields import as_object
+from curate.readers.json import document_head
+from curate.readers.tables import iter_rows
+from winnow.errors import UserError
+from winnow.records import BadRow
+
+_START = 4096
+_NAMES = 10_000
+_ROWS_PROBED = 100
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A look at a location, of bounded size whatever lies there.
+
+    Attributes:
+        location: as the user wrote it.
+        path: the same as a path; need not exist (``hub:…``, a package's name).
+        is_folder, is_file: what is there.
+        names: of a folder, the names in it (the first 10,000).
+        start: of a file, its first 4 KiB.
+        document: of a file that is one JSON object, its keys; scalars whole, of arrays the first
+            element, of objects the first 16 members.
+        first: the first readable row of a table, JSON array or JSONL file; of a document on one
+            line, which may be JSONL of one row, itself; else empty.
+        trouble: why no row could be read, if the file is broken.
+    """
+
+    location: str
+    path: Path
+    is_folder: bool = False
+    is_file: bool = False
+    names: frozenset[str] = frozenset()
+    start: bytes = b""
+    document: Mapping[str, Any] = field(default_factory=dict)
+    first: Mapping[str, Any] = field(default_factory=dict)
+    trouble: str = ""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is a file that begins as JSON or JSONL does."""
+        return self.start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+    def element(self, key: str) -> Mapping[str, Any]:
+        """The first element of the document's list ``key`` if that is an object, else empty."""
+        return as_object(self.document.get(key))
+
+    def member(self) -> Mapping[str, Any]:
+        """The value of the document's first key if that is an object, else empty."""
+        return as_object(next(iter(self.document.values()), None))
+
+
+def take_probe(location: str) -> Probe:
+    """Look at a location; never raises for what is there."""
+    path = Path(location)
+    try:
+        if path.is_dir():
+            names = frozenset(entry.name for entry in itertools.islice(path.iterdir(), _NAMES))
+            return Probe(location, path, is_folder=True, names=names)
+        if not path.is_file():
+            return Probe(location, path)
+        with path.open("rb") as handle:
+            start = handle.read(_START)
+        document = document_head(path)
+    except (OSError, ValueError) as error:  # no permission, or a name that no file can have
+        return Probe(location, path, trouble=str(error))
+    try:
+        first, trouble = _first(path, start, document), ""
+    except UserError as error:
+        first, trouble = {}, str(error).removeprefix(f"{path}: ")
+    return Probe(location, path, False, True, frozenset(), start, document, first, trouble)
+
+
+def _first(path: Path, start: bytes, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    if document:
+        return document if b"\n" not in start.strip() else {}
+    if b"\0" in start and not start.startswith(b"PAR1"):  # an archive or the like, without lines
+        return {}
+    rows = itertools.islice(iter_rows(path), _ROWS_PROBED)
+    return next((row.fields for row in rows if not isinstance(row, BadRow)), {})

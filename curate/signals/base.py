@@ -1,0 +1,88 @@
+"""What a signal is, and the decoded image that the classical ones read."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Some columns that are measured together.
+
+    Attributes:
+        version: raise it when the numbers change; stored values of another version are then remeasured.
+        columns: name → range, unit and meaning.
+        compute: the columns of a decoded image; None for signals of models and of texts.
+        types: Arrow types of the columns that are not float64.
+    """
+
+    name: str
+    version: int
+    columns: Mapping[str, str]
+    compute: Callable[[Pixels], Mapping[str, Any]] | None = None
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+    def fields(self) -> list[tuple[str, pa.DataType]]:
+        """Its columns with their Arrow types."""
+        return [(name, self.types.get(name, pa.float64())) for name in self.columns]
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """One decoded image and views of it, each made once.
+
+    Attributes:
+        rgb: the image as seen, 8-bit RGB.
+        original: the image in the file's own mode, neither rotated nor blended; ``rgb`` if that is the same.
+    """
+
+    rgb: Image.Image
+    original: Image.Image
+
+    @functools.cached_property
+    def grey(self) -> Image.Image:
+        """Luminance, Pillow's mode L: ITU-R 601, (299 R + 587 G + 114 B) / 1000."""
+        return self.rgb.convert("L")
+
+    @functools.cached_property
+    def levels(self) -> NDArray[np.uint8]:
+        """(height, width) luminance, 0–255."""
+        return levels_of(self.grey)
+
+    @functools.cached_property
+    def histogram(self) -> NDArray[np.int64]:
+        """(256,) number of pixels of each luminance level."""
+        return np.asarray(self.grey.histogram(), dtype=np.int64)
+
+
+def levels_of(grey: Image.Image) -> NDArray[np.uint8]:
+    """(height, width) view of an 8-bit grey image's own memory; a copy where Pillow cannot share it."""
+    if hasattr(grey, "__arrow_c_array__"):
+        try:
+            shared: NDArray[np.uint8] = pa.array(grey).to_numpy().reshape(grey.height, grey.width)
+            return shared
+        except ValueError:  # a large image lies in several blocks
+            pass
+    return np.asarray(grey)
+
+
+def words_of(rgb: Image.Image) -> NDArray[np.uint32]:
+    """(height, width) pixels of an RGB image: red in the lowest byte, then green, blue and an unused byte.
+
+    A view of the image's own memory; a copy where Pillow cannot share it.
+    """
+    if hasattr(rgb, "__arrow_c_array__"):
+        try:
+            shared: NDArray[np.uint32] = pa.array(rgb).flatten().to_numpy().view("<u4").reshape(rgb.height, rgb.width)
+            return shared
+        except ValueError:  # a large image lies in several blocks
+            pass
+    return np.asarray(rgb.convert("RGBX")).view("<u4")[:, :, 0]

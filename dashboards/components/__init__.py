@@ -1,0 +1,1 @@
+"""Pieces of pages. They draw; what they draw comes from ``dashboards.data``."""

@@ -1,0 +1,83 @@
+"""Cards: scores, counts, and training rows with their decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import streamlit as st
+
+from dashboards.components.format import (
+    amount,
+    as_label,
+    corrected_text,
+    difference,
+    difference_interval,
+    interval,
+)
+from dashboards.components.navigation import open_sample_alone
+from dashboards.data.catalog import Folder
+from dashboards.data.curated import Case
+from dashboards.data.scores import Change, Score
+from dashboards.images import thumb_url
+
+DECISION_WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}
+_DECISION_COLOURS: dict[str, Literal["green", "red", "orange"]] = {"keep": "green", "drop": "red", "flag": "orange"}
+
+
+def score_card(score: Score, change: Change | None) -> None:
+    """One score with its interval, and the paired change with its own."""
+    between = interval(score.low, score.high, score.unit)
+    with st.container(border=True, height="stretch", gap="xxsmall"):
+        st.metric(
+            as_label(score.title) + " · " + as_label(score.task),
+            amount(score.value, score.unit),
+            difference(change.difference, change.unit) if change else None,
+            delta_color="normal" if change and _is_certain(change) else "off",
+            help="Change against the run compared with, on the rows of both; grey when its interval includes zero.",
+        )
+        st.text(f"95% interval {between}" if between else "no interval recorded")
+        if score.corrected:
+            st.text(corrected_text(score.corrected, score.unit))
+        answered = "" if score.coverage is None else f", {100 * score.coverage:.1f}% answered"
+        st.caption(f"{score.n:,} rows{answered}")
+        if change and change.low is not None and change.high is not None:
+            st.caption(f"change {difference_interval(change.low, change.high, change.unit)} (95%)")
+
+
+def _is_certain(change: Change) -> bool:
+    return change.low is not None and change.high is not None and not change.low <= 0 <= change.high
+
+
+def count_card(label: str, value: str, *lines: str) -> None:
+    """A count, and what it is part of."""
+    with st.container(border=True, height="stretch", gap="xxsmall"):
+        st.metric(label, value)
+        for line in lines:
+            st.text(line)
+
+
+def decision_badge(decision: str) -> None:
+    """What curation did with a row, as a badge."""
+    st.badge(DECISION_WORDS.get(decision, "undecided"), color=_DECISION_COLOURS.get(decision, "gray"))
+
+
+def row_cards(folder: Folder, cases: Sequence[Case], key: str, notes: Sequence[str] = (), columns: int = 6) -> None:
+    """Training rows in a grid: image, question, answer, decision.
+
+    Args:
+        notes: a line for each card, such as its value.
+    """
+    with st.grid(columns, gap="small"):
+        for number, case in enumerate(cases):
+            with st.container(border=True, gap="xxsmall"):
+                st.image(thumb_url(folder, case.sample_id, case.image_keys, "tile"), width="stretch", alt="")
+                if notes:
+                    st.caption(notes[number])
+                with st.container(horizontal=True, gap="xxsmall"):
+                    decision_badge(case.decision)
+                    if case.reason:
+                        st.badge(as_label(case.reason), color="gray")
+                st.text(f"{case.question}\n{case.answer}")
+                if st.button("Open", key=f"{key}_{number}", type="tertiary"):
+                    open_sample_alone(case.sample_id)

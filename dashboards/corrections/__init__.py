@@ -1,1 +1,0 @@
-"""Reviewers' decisions on their way to disk, and what becomes of them. Knows no Streamlit."""

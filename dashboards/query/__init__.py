@@ -1,1 +1,0 @@
-"""Questions to the folders on disk. No streamlit here: plain functions over files."""

@@ -1,1 +1,0 @@
-"""Pieces of pages. They draw; what they draw comes from ``dashboards.query``."""

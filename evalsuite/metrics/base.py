@@ -1,0 +1,290 @@
+"""What a metric is: one ``Metric`` object holds everything that the rest of Winnow knows about it.
+
+Scoring, reports, comparisons, slices, ``evalsuite explain`` and the dashboards read these objects (or what
+``scores.json`` and ``predictions.parquet`` carry of them). None of them knows a metric by its name, so a
+new metric is one object in one file, listed in ``evalsuite.metrics.METRICS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.metrics.normalize import NormalizerName
+from evalsuite.metrics.tokenizers import TokenizerName
+from evalsuite.statistics import Estimate, Floats, mean_of_sums, mean_sums
+from winnow.recipe import StrictModel
+
+Row = dict[str, Any]  # a row of ``predictions.parquet``
+Unit = Literal["%", "points", ""]
+RIGHT_FROM = 0.5  # a graded score, like VQA accuracy, counts as right from here on
+SHORT_ANSWERS = {
+    "predictions": "one short answer a question.",
+    "references": "a list of accepted answers for each.",
+}  # inputs of a ``HubModule``
+
+
+class MetricOptions(StrictModel):
+    """What a task file can set of a metric; each metric lists the options it takes.
+
+    Attributes:
+        variant: the rule, of metrics that have several. ``multiple_choice``, ``mmmu``, ``pope`` and ``mme``
+            score the answer as the task's extraction reads it; a variant reads the raw reply by its own rule
+            instead.
+        normalizer: how answers are normalised before they are compared.
+        unanimous: see ``evalsuite.metrics.vqa_accuracy``.
+        tokenize: tokeniser of captions, see ``evalsuite.metrics.tokenizers``.
+    """
+
+    variant: str | None = None
+    normalizer: NormalizerName = "official"
+    unanimous: Literal["normalize", "raw"] = "normalize"
+    tokenize: TokenizerName = "ptb"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The rows of one task, ready to score.
+
+    Attributes:
+        ids: sample ids.
+        texts: extracted answers, None where the status is not ok.
+        references: accepted answers of each row.
+        raws: raw replies of rows whose status is ok or unparsed, None for the others: what variants
+            that read by their own rule read.
+        choices: options of each row, empty where it has none.
+        slices: slice name → value of each row.
+        images: what image each row is about, as text.
+    """
+
+    ids: Sequence[str]
+    texts: Sequence[str | None]
+    references: Sequence[Sequence[str]]
+    raws: Sequence[str | None] = ()
+    choices: Sequence[Sequence[str]] = ()
+    slices: Sequence[Mapping[str, str]] = ()
+    images: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One number of a metric on all rows of a task.
+
+    Attributes:
+        per_row: (rows,) score of every row, NaN where the metric does not apply. A row without an answer
+            scores 0: silence never pays.
+        sums: (rows, k); the number for any set of rows is ``estimate`` of the sum over them.
+        estimate: (m, k) → (m,).
+        variant: what exactly was computed, for the report.
+        binary: every row is right or wrong, so that McNemar's test applies.
+    """
+
+    per_row: Floats
+    sums: Floats
+    estimate: Estimate
+    variant: str
+    binary: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """What one number of a metric means.
+
+    Attributes:
+        title: its name for people.
+        unit: ``%``: a share from 0 to 1, shown × 100; ``points``: a sum, shown with one decimal; ``""``: shown
+            with two decimals.
+        top: the value of a perfect score, or None if there is none.
+        best_row: the highest score of a single row.
+        right_from: a row is right from this score on; None: the number does not say whether a row is right.
+        mean_of_rows: the number for a set of rows is the mean of its rows' scores.
+    """
+
+    title: str
+    unit: Unit = "%"
+    top: float | None = 1.0
+    best_row: float = 1.0
+    right_from: float | None = None
+    mean_of_rows: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricColumn(Scores, Quantity):
+    """One metric column of ``predictions.parquet`` and its entry in ``scores.json``.
+
+    Attributes:
+        name: of the column.
+        right: (rows,) 1 for a right row, 0 for a wrong one, NaN where the column does not judge the row or
+            the row has no answer.
+    """
+
+    name: str
+    right: Floats
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One rule applied to one reply.
+
+    Attributes:
+        rule: whose rule.
+        text: the reply after normalising, or None if it was not read.
+        matched: what it was found equal to, with how often; '' for nothing.
+        score: 0 to 1, or None where the rule scores no single row.
+    """
+
+    rule: str
+    text: str | None
+    matched: str
+    score: float | None
+
+
+ReadRow = Callable[[Row, MetricOptions, str], Reading]  # the row, the options, the name of the rule
+OtherTool = Callable[[Row, MetricOptions], Reading]
+
+
+@dataclass(frozen=True)
+class HubModule:
+    """A metric as a Hugging Face ``evaluate`` module; see ``evalsuite.hf_modules``.
+
+    Attributes:
+        name: of the module.
+        about: one sentence.
+        citation, url: of the metric's source.
+        score: the function. With ``whole_set`` it takes the columns as mappings from row to value and returns
+            a dataclass with ``per_sample``; else it scores one row.
+        columns: inputs and what they are: ``predictions``, ``references`` and more.
+        lists: those of the columns whose every entry is a list of texts.
+        options: further arguments of ``score``.
+        example: a doctest; ``metric`` is the loaded module.
+        gives: what it returns.
+    """
+
+    name: str
+    about: str
+    citation: str
+    url: str
+    score: Callable[..., Any]
+    columns: Mapping[str, str]
+    example: str
+    gives: str = "the mean and per_sample, in the order given."
+    options: Mapping[str, str] = field(default_factory=dict)
+    whole_set: bool = False
+    lists: tuple[str, ...] = ("references",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        name: as task files write it.
+        about: one sentence, with the source.
+        numbers: suffix of the column → what the number means; a metric with one number has the suffix ''.
+        score: the numbers of a task's rows by suffix; a number that does not apply to the rows is left out.
+        options: the fields of ``MetricOptions`` it takes.
+        variants: values of the option ``variant``.
+        reads_raw: whether a variant reads the raw reply instead of the extracted answer.
+        read_row: how its rule reads one reply, for ``evalsuite explain``.
+        other_tools: how the benchmark's own code and other tools would read the same reply.
+        modules: the metric as Hugging Face modules.
+    """
+
+    name: str
+    about: str
+    numbers: Mapping[str, Quantity]
+    score: Callable[[Answers, MetricOptions], dict[str, Scores]]
+    options: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    reads_raw: bool = False
+    read_row: ReadRow | None = None
+    other_tools: tuple[OtherTool, ...] = ()
+    modules: tuple[HubModule, ...] = ()
+
+    def columns(self, key: str, answers: Answers, options: MetricOptions) -> list[MetricColumn]:
+        """The metric's columns under the name ``key`` that the task gives it.
+
+        Raises:
+            UserError: a row has no references, or lacks what the metric needs.
+        """
+        given = answers.raws if self.reads_raw and options.variant else answers.texts
+        answered = np.array([text is not None for text in given], dtype=bool)
+        columns = []
+        for suffix, scores in self.score(answers, options).items():
+            number = self.numbers[suffix]
+            right = np.full(len(answered), np.nan)
+            if number.right_from is not None:
+                judged = answered & np.isfinite(scores.per_row)
+                right[judged] = scores.per_row[judged] >= number.right_from
+            facts = {**vars(number), "title": number.title + self._label(key)}
+            columns.append(MetricColumn(name=key + suffix, right=right, **facts, **vars(scores)))
+        return columns
+
+    def _label(self, key: str) -> str:
+        """What tells a second column of the same metric from the first: ``pope_official`` → `` (official)``."""
+        if key == self.name:
+            return ""
+        return f" ({key.removeprefix(f'{self.name}_').replace('_', ' ')})"
+
+
+def mean_scores(values: Sequence[float] | Floats, variant: str, *, binary: bool = False) -> Scores:
+    """Scores whose total is the mean of the rows."""
+    per_row = np.array(values, dtype=np.float64)
+    return Scores(per_row=per_row, sums=mean_sums(per_row), estimate=mean_of_sums, variant=variant, binary=binary)
+
+
+def score_each(answers: Answers, score: Callable[[str, Sequence[str]], float]) -> list[float]:
+    """``score`` of every extracted answer against its references; 0 for a row without an answer."""
+    pairs = zip(answers.texts, answers.references, strict=True)
+    return [0.0 if text is None else score(text, references) for text, references in pairs]
+
+
+def rule_of(options: MetricOptions) -> str:
+    """By which rule replies were read, for metrics whose variants read the raw reply."""
+    return f"read by the rule {options.variant}" if options.variant else "read by the task's extraction"
+
+
+def count_matches(text: str, references: Sequence[str], normalize: Callable[[str], str]) -> str:
+    """``3 of 10``: how many references equal the normalised text; '' for none."""
+    same = sum(normalize(reference) == text for reference in references)
+    return f"{same} of {len(references)}" if same else ""
+
+
+def read_best(row: Row, rule: str, score: Callable[[str, list[str]], float], shown: Callable[[str], str]) -> Reading:
+    """The reading of a score that is the best over the references; ``shown`` is the text it compares."""
+    text = row["extracted"]
+    if text is None:
+        return Reading(rule, None, "", 0.0)
+    scores = [score(text, [reference]) for reference in row["references"]]
+    best = max(scores)
+    return Reading(rule, shown(text), row["references"][scores.index(best)] if best else "", best)
+
+
+def other_tool(name: str, read_row: ReadRow, **options: Any) -> OtherTool:
+    """Another tool's rule: one of ours on the whole reply, which those tools do not extract from."""
+
+    def read(row: Row, given: MetricOptions) -> Reading:
+        return read_row({**row, "extracted": row["raw"] or ""}, given.model_copy(update=options), name)
+
+    return read
+
+
+def divide(a: Floats, b: Floats) -> Floats:
+    """a / b, 0 where b is 0."""
+    result: Floats = np.divide(a, b, out=np.zeros_like(a, dtype=np.float64), where=b > 0)
+    return result
+
+
+def ratio_of_sums(numerator: int, denominator: int) -> Estimate:
+    """Estimate that divides one sum by another."""
+    return lambda sums: divide(sums[:, numerator], sums[:, denominator])
+
+
+def in_part(values: Floats, mask: NDArray[np.bool_], variant: str) -> Scores:
+    """The mean of the rows that ``mask`` picks; the others are NaN."""
+    sums = np.stack([values * mask, mask.astype(np.float64)], axis=1)
+    return Scores(per_row=np.where(mask, values, np.nan), sums=sums, estimate=mean_of_sums, variant=variant)

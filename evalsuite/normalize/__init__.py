@@ -1,1 +1,0 @@
-"""Text made comparable before it is compared."""

@@ -1,0 +1,199 @@
+"""Sentences about scores that both reports and the terminal use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evalsuite.report.numbers import between, number, probability, share
+
+_IDF_NOTE = "CIDEr-D of a slice uses the document frequencies of the whole task."
+
+
+def how_to_read(scores: Mapping[str, Any]) -> list[str]:
+    """What the numbers mean, one fact a sentence."""
+    return [
+        "A row without an answer (unparsed, refused, truncated, failed) scores 0 and is never read as text; "
+        "coverage is the share of rows with an answer, and “of answered” is the score on those alone.",
+        f"Intervals hold {round(100 * scores['level'])} % of 2,000 bootstrap resamples of whole images, because "
+        "questions about one image are not independent. Where every row is right, or every row wrong, the bound is "
+        "Clopper and Pearson's with images as trials.",
+        "Scores are × 100, except CIDEr-D, which goes to 10.",
+    ]
+
+
+def partial_sentence(scores: Mapping[str, Any]) -> str:
+    """That a run was stopped, or ''."""
+    partial = scores["partial"]
+    if not partial:
+        return ""
+    return (
+        f"Partial: the run was stopped after {partial['rows']:,} of {partial['of']:,} rows. "
+        "Run it again to ask the rest."
+    )
+
+
+def skipped_sentence(entry: Mapping[str, Any] | None) -> str:
+    """What the task's source held that was not asked, or ''."""
+    if not entry:
+        return ""
+    parts = []
+    if entry["bad"]:
+        parts.append(f"{entry['bad']:,} rows of the source could not be read")
+    if entry["without_answer"]:
+        parts.append(f"{entry['without_answer']:,} rows have no question or no reference")
+    return f"Not asked: {'; '.join(parts)}." if parts else ""
+
+
+def intersection_sentence(task: Mapping[str, Any]) -> str:
+    """On which rows runs are compared."""
+    text = f"Compared on the {task['n']:,} rows that all runs hold"
+    parts = [
+        (task["only_in_a"], "only in the baseline"),
+        (task["only_in_b"], "only in this run"),
+        (task["elsewhere"], "that another run lacks"),
+        (task["changed"], "with another question, image or reference"),
+        (task["failed"], "that a request failed for"),
+    ]
+    left_out = [f"{count:,} {what}" for count, what in parts if count]
+    text += f"; left out: {', '.join(left_out)}." if left_out else "; nothing is left out."
+    return f"{text} Answered: A {share(task['coverage']['a'])}, B {share(task['coverage']['b'])}."
+
+
+def wins_sentence(task: Mapping[str, Any]) -> str:
+    """Rows won, lost and wrong on both sides."""
+    return (
+        f"On {_headline(task)['title']}, {task['better']:,} rows are better, {task['worse']:,} worse, and "
+        f"{task['both_wrong']:,} score 0 in both."
+    )
+
+
+def finding_sentences(task: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
+    """What is known about training images among the rows, and about reviewers' corrections."""
+    return [sentence for sentence in (_overlap_sentence(task, scores), _corrected_sentence(task)) if sentence]
+
+
+def _overlap_sentence(task: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    entry, facts, name, metric = task.get("contamination"), scores["contamination"], task["headline"], _headline(task)
+    if not entry or not facts:
+        return ""
+    clean, touched = entry["clean"], entry["touched"]
+    if not touched["n"]:
+        return f"No row shows an image that {facts['training_set']} kept for training."
+    text = (
+        f"{touched['n']:,} rows show an image that {facts['training_set']} kept for training: {metric['title']} is "
+        f"{number(metric['unit'], touched[name]['value'])} on them"
+    )
+    if not clean["n"]:
+        return f"{text}; no row is clean."
+    found, unit = entry["difference"][name], metric["unit"]
+    return (
+        f"{text} and {number(unit, clean[name]['value'])} on the {clean['n']:,} clean ones, a difference of "
+        f"{number(unit, found['value'], sign=True)} ({between(unit, found, sign=True)})."
+    )
+
+
+def _corrected_sentence(task: Mapping[str, Any]) -> str:
+    entry, metric = task.get("corrected"), _headline(task)
+    if not entry:
+        return ""
+    counted = ", ".join(f"{count:,} {status}" for status, count in entry["counts"].items())
+    if not entry["metrics"]:
+        return f"Reviewers left no row to score ({counted})."
+    corrected, unit = entry["metrics"][task["headline"]], metric["unit"]
+    return (
+        f"With reviewers' corrections ({counted}) {metric['title']} is {number(unit, corrected['value'])} "
+        f"({between(unit, corrected)}) on {entry['n']:,} rows, {number(unit, metric['value'])} without."
+    )
+
+
+def batch_sentence(found: Mapping[str, Any]) -> str:
+    """Whether the batch size changed answers."""
+    failed = f"; {found['failed']:,} could not be asked" if found["failed"] else ""
+    return (
+        f"Batch check: {found['differ']:,} of {found['rows']:,} answers differ between batches of 1 and of "
+        f"{found['batch_size']:,}{failed}."
+    )
+
+
+def slices_sentence(name: str, task: Mapping[str, Any]) -> str:
+    """What a list of slices was made from."""
+    return (
+        f"{name}: {task['tried']:,} slices of at least {task['min_rows']:,} rows and {task['min_images']:,} images out "
+        f"of {', '.join(task['columns'])}; errors on {task['title']} overall {100 * task['error']:.1f} %"
+    )
+
+
+def _headline(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry of the task's headline metric."""
+    entry: Mapping[str, Any] = task["metrics"][task["headline"]]
+    return entry
+
+
+def verdict(task: Mapping[str, Any], tests: int = 1) -> str:
+    """One sentence about the difference in the headline metric.
+
+    Args:
+        tests: how many tasks and runs were compared, for which p is adjusted.
+    """
+    entry = _headline(task)
+    sentence = _verdict(entry)
+    if entry["p"] is None:
+        return sentence
+    family = f", {probability(entry['p_holm'])} after Holm over {tests} tests" if tests > 1 else ""
+    least = entry["smallest_detectable"]
+    power = f" A true difference of {number(entry['unit'], least)} would be found 4 times in 5." if least else ""
+    return f"{sentence} p {_equals(entry['p'])} ({entry['test']}){family}.{power}"
+
+
+def _equals(p: float | None) -> str:
+    shown = probability(p)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    title, unit = entry["title"], entry["unit"]
+    difference = f"{number(unit, entry['difference'], sign=True)} ({between(unit, entry, sign=True)})"
+    if entry["ci_low"] is None:
+        return f"{title} changed by {difference}; too few images for an interval."
+    if entry["ci_low"] > 0:
+        return f"{title} rose by {difference}; the interval excludes zero."
+    if entry["ci_high"] < 0:
+        return f"{title} fell by {difference}; the interval excludes zero."
+    return f"{title} changed by {difference}; the interval holds zero, so no difference is shown."
+
+
+def slice_note(task: Mapping[str, Any]) -> str:
+    """What must be known about a task's scores by slice; '' if nothing."""
+    return _IDF_NOTE if any("idf" in entry["variant"] for entry in task["metrics"].values()) else ""
+
+
+def finding_rows(task: Mapping[str, Any]) -> list[list[str]]:
+    """Header and one row a metric: the score, and those of the parts and of the corrected rows that exist.
+
+    Empty if there is nothing beside the score.
+    """
+    overlap, corrected = task.get("contamination"), task.get("corrected")
+    columns: list[tuple[str, Mapping[str, Any]]] = [(_heading("all", task), task["metrics"])]
+    if overlap and overlap["touched"]["n"]:
+        columns += [(_heading(name, overlap[name]), overlap[name]) for name in ("clean", "touched")]
+        columns.append(("touched − clean", overlap["difference"]))
+    if corrected and corrected["metrics"]:
+        columns.append((_heading("corrected", corrected), corrected["metrics"]))
+    if len(columns) == 1:
+        return []
+    rows = [["metric", *(name for name, _ in columns)]]
+    for metric, facts in task["metrics"].items():
+        cells, unit = [], facts["unit"]
+        for name, entries in columns:
+            sign = "−" in name
+            shown = number(unit, entries[metric]["value"], sign=sign)
+            cells.append(f"{shown} ({between(unit, entries[metric], sign=sign)})")
+        rows.append([facts["title"], *cells])
+    return rows
+
+
+def _heading(name: str, part: Mapping[str, Any]) -> str:
+    """``clean (9,304 rows, 98.2 % answered)``."""
+    answered = "" if part["coverage"] is None else f", {share(part['coverage'])} answered"
+    return f"{name} ({part['n']:,} rows{answered})"

@@ -1,0 +1,136 @@
+"""Replies and predictions on disk: Parquet parts while a run goes on, ``predictions.parquet`` when it is done.
+
+How long each answer took is in ``timings.parquet``, because that differs from run to run and everything in
+``predictions.parquet`` is reproducible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evalsuite.backends import Reply
+from winnow.errors import UserError
+from winnow.files import atomic_path, digest_of
+
+PARTS = "parts"
+PREDICTIONS = "predictions.parquet"
+TIMINGS = "timings.parquet"
+
+_REPLY_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()), ("raw", pa.string()), ("finish_reason", pa.string()), ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()), ("seconds", pa.float64()), ("error", pa.string()),
+    ]
+)  # fmt: skip
+# Every prediction row has these; metric and slice columns follow.
+BASE_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()), ("image_keys", pa.list_(pa.string())), ("images", pa.list_(pa.string())),
+        ("task", pa.string()), ("question", pa.string()), ("prompt", pa.string()), ("raw", pa.string()),
+        ("extracted", pa.string()), ("status", pa.string()), ("references", pa.list_(pa.string())),
+        ("finish_reason", pa.string()), ("input_tokens", pa.int64()), ("output_tokens", pa.int64()),
+        ("error", pa.string()), ("request_key", pa.string()), ("content_hash", pa.string()),
+        ("choices", pa.list_(pa.string())),
+    ]
+)  # fmt: skip
+_TIMING_SCHEMA = pa.schema(
+    [("sample_id", pa.string()), ("task", pa.string()), ("seconds", pa.float64()), ("request_key", pa.string())]
+)
+
+
+def write_part(folder: Path, replies: Sequence[Reply]) -> None:
+    """Atomically write the replies of one unit, named by their keys."""
+    path = folder / PARTS / f"part-{digest_of([reply.key for reply in replies])[:20]}.parquet"
+    table = pa.Table.from_pylist([asdict(reply) for reply in replies], schema=_REPLY_SCHEMA)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def stored_replies(folder: Path) -> dict[str, Reply]:
+    """Replies by key, of the parts and of a finished run; requests that failed are not among them."""
+    found: list[dict[str, Any]] = []
+    if (folder / PREDICTIONS).is_file():
+        names = [field.name for field in fields(Reply) if field.name not in ("key", "seconds")]
+        seconds = {row["request_key"]: row["seconds"] for row in read_timings(folder)}
+        for row in _read(folder / PREDICTIONS, [*names, "request_key"]):
+            key = row.pop("request_key")
+            found.append({"key": key, "seconds": seconds.get(key, 0.0), **row})
+    for part in sorted((folder / PARTS).glob("part-*.parquet")):
+        found += _read(part, None)
+    return {row["key"]: Reply(**row) for row in found if row["key"] and row["finish_reason"] != "error"}
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """``sample_id, task, seconds, request_key`` of every row; empty if the file is missing."""
+    return _read(folder / TIMINGS, None)
+
+
+def write_timings(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Atomically write ``timings.parquet`` from rows that have ``seconds``."""
+    table = pa.Table.from_pylist([{name: row[name] for name in _TIMING_SCHEMA.names} for row in rows], _TIMING_SCHEMA)
+    with atomic_path(folder / TIMINGS) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _read(path: Path, columns: list[str] | None) -> list[dict[str, Any]]:
+    """Rows of a file; empty if it is damaged or of another version, because they can be asked again."""
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
+    except (pa.ArrowInvalid, OSError, KeyError):
+        return []
+    return rows
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete the parts; their replies are in ``predictions.parquet``."""
+    for part in (folder / PARTS).glob("*.parquet"):
+        part.unlink()
+    if (folder / PARTS).is_dir():
+        (folder / PARTS).rmdir()
+
+
+def write_predictions(folder: Path, tables: Iterable[pa.Table]) -> Path:
+    """Atomically write the tables, one after the other, as one file with the union of their columns."""
+    listed = list(tables)
+    names: dict[str, pa.DataType] = {}
+    for table in listed:
+        names.update({field.name: field.type for field in table.schema})
+    base = [name for name in BASE_SCHEMA.names if name in names]
+    rest = sorted((name for name in names if name not in base), key=lambda name: (name.startswith("slice_"), 0))
+    schema = pa.schema([(name, names[name]) for name in [*base, *rest]])
+    whole = pa.concat_tables([_with_columns(table, schema) for table in listed])
+    with atomic_path(folder / PREDICTIONS) as temporary:
+        pq.write_table(whole, temporary, compression="zstd")
+    return folder / PREDICTIONS
+
+
+def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        table.column(field.name) if field.name in table.schema.names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def read_predictions(folder: Path) -> pa.Table:
+    """The predictions of a finished evaluation.
+
+    Raises:
+        UserError: the file is missing, or does not hold predictions.
+    """
+    path = folder / PREDICTIONS
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; finish the run with `evalsuite run`")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    if lost := [name for name in BASE_SCHEMA.names if name not in table.schema.names]:
+        raise UserError(f"{path}: lacks the columns {', '.join(lost)}; it was written by another version")
+    return table

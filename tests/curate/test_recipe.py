@@ -1,0 +1,26 @@
+"""What a curation recipe accepts, and what it says about keys that have been renamed."""
+
+import pytest
+
+from curate.recipe import CurateRecipe
+from winnow.errors import UserError
+from winnow.recipe import parse_recipe
+
+SOURCES = [{"location": "rows.jsonl"}]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("confirm", "max_mean_diff"),
+        ("confirm_cell", "max_cell_diff"),
+        ("confirm_contrast", "max_contrast_diff"),
+    ],
+)
+@pytest.mark.parametrize("section", [{"duplicates": {}}, {"contamination": {"against": SOURCES}}])
+def test_a_renamed_key_of_a_match_is_refused_with_its_new_name(section, old, new):
+    (name, values), *_ = section.items()
+    recipe = {"name": "set", "sources": SOURCES, name: {**values, old: 3.0}}
+    with pytest.raises(UserError, match=f"key '{name}.{old}' is called '{new}' now"):
+        parse_recipe(recipe, CurateRecipe, "r.yaml")
+    parse_recipe({**recipe, name: {**values, new: 3.0}}, CurateRecipe, "r.yaml")

@@ -1,0 +1,253 @@
+"""Servers: every failure is a status, what may work is tried again, nothing is asked twice, nothing leaks."""
+
+import base64
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from unruly import SLOW, served_recipe, served_task, unruly_server
+
+from evalsuite.backends import server
+from evalsuite.runs.run import run_recipe
+from winnow.errors import UserError
+
+WAYS = ["fine", "busy", "limited", "reset", "slow", "html",
+        "empty", "filtered", "declined", "endless", "mute", "long", "dead"]  # fmt: skip
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_FIRST_WAIT", 0.02)
+
+
+def rows_of(out: Path) -> dict[str, dict]:
+    return {row["question"]: row for row in pq.read_table(out / "predictions.parquet").to_pylist()}
+
+
+def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    out = tmp_path / "out"
+    task = served_task(tmp_path / "data", WAYS)
+    with unruly_server() as server:
+        path = served_recipe(tmp_path / "r.yaml", server.url, task, out, timeout=SLOW / 3)
+        _, scores, worked = run_recipe(path)
+        assert worked
+        rows = rows_of(out)
+        for way in ("fine", "busy", "limited", "reset", "slow", "html"):
+            assert (rows[way]["status"], rows[way]["raw"], rows[way]["accuracy"]) == ("ok", "red", 1.0), way
+        assert {way: rows[way]["status"] for way in WAYS[6:]} == {
+            "empty": "failed", "filtered": "refused", "declined": "refused", "endless": "truncated",
+            "mute": "unparsed", "long": "failed", "dead": "failed",
+        }  # fmt: skip
+        assert all(rows[way]["accuracy"] == 0.0 and rows[way]["extracted"] is None for way in WAYS[6:])
+        assert rows["declined"]["raw"] == "red is not for me"
+        assert rows["dead"]["error"] == "HTTP 500: out of memory (4 tries)"
+        assert rows["empty"]["error"].startswith("the answer holds no choices")
+        assert rows["fine"]["input_tokens"] == 7 and rows["fine"]["output_tokens"] == 2
+        tried = dict(server.tries)
+        assert tried == {
+            "fine": 1, "busy": 3, "limited": 2, "reset": 2, "slow": 2, "html": 2, "empty": 4, "filtered": 1,
+            "declined": 1, "endless": 1, "mute": 1, "long": 1, "dead": 4,
+        }  # fmt: skip
+        first, second = (moment for question, moment in server.times if question == "limited")
+        assert second - first >= 1.0, "Retry-After"
+        task_scores = scores["tasks"]["served"]
+        assert task_scores["statuses"] == {"ok": 6, "unparsed": 1, "refused": 2, "truncated": 1, "failed": 3}
+        assert task_scores["coverage"] == 6 / 13
+        kept = json.loads((out / "manifest.json").read_text())
+        assert kept["ask_again"] == {"unparsed": 1, "refused": 2, "truncated": 1, "failed": 3}
+        assert kept["server_model"] == "unruly-1"
+
+        before = {name: (out / name).read_bytes() for name in ("predictions.parquet", "scores.json", "report.html")}
+        server.asked.clear()
+        assert run_recipe(path)[2] is True
+        assert sorted(set(server.questions)) == sorted(WAYS[6:]), "what is no answer is never kept"
+        said = capsys.readouterr().err
+        assert "without an answer are asked again: 3 failed, 2 refused, 1 truncated, 1 unparsed" in said
+        assert {name: (out / name).read_bytes() for name in before} == before
+    assert run_recipe(path)[2] is False, "without the server the finished run stays as it is"
+    assert "because the server does not answer" in capsys.readouterr().err
+    assert {name: (out / name).read_bytes() for name in before} == before
+    for file in out.rglob("*"):
+        assert not file.is_file() or b"sk-secret" not in file.read_bytes(), f"the key is in {file.name}"
+
+
+def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
+    from evalsuite.backends.select import select_backend
+    from evalsuite.recipe import EvalRecipe
+    from evalsuite.runs.requests import ask, build_requests, hash_images
+    from evalsuite.store import stored_replies
+    from evalsuite.tasks.load import load_task
+    from evalsuite.tasks.spec import load_spec
+    from winnow.recipe import load_recipe
+
+    task_file = served_task(tmp_path / "data", ["fine", "endless", "filtered", "mute"])
+    with unruly_server() as server:
+        path = served_recipe(tmp_path / "r.yaml", server.url, task_file, tmp_path / "out")
+        recipe = load_recipe(path, EvalRecipe)
+        backend, task = select_backend(recipe), load_task(load_spec(str(task_file)), limit=None, seed=0)
+        asked = build_requests(task, hash_images(task), backend.renderer(), backend.identity)
+        replies: dict = {}
+        ask(recipe.folder, backend, asked, replies)
+    assert len(replies) == 4
+    assert [reply.raw for reply in stored_replies(recipe.folder).values()] == ["red"]
+
+
+def test_request_says_what_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-mine")
+    task = served_task(tmp_path / "data", ["what colour is it?"])
+    with unruly_server() as server:
+        extra_body = {"top_k": 1, "chat_template_kwargs": {"enable_thinking": False}}
+        path = served_recipe(
+            tmp_path / "r.yaml", server.url, task, tmp_path / "out", api_key_env="MY_KEY", extra_body=extra_body
+        )
+        run_recipe(path)
+        (body,), (headers,) = server.asked, server.headers_seen
+    assert headers["authorization"] == "Bearer sk-mine"
+    uri = body["messages"][0]["content"][0]["image_url"]["url"]
+    sent = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    assert sent == (tmp_path / "data" / "images" / "red.png").read_bytes(), "readable images go as they are"
+    assert body["messages"][0]["content"][1] == {"type": "text", "text": "what colour is it?"}
+    settings = {key: value for key, value in body.items() if key != "messages"}
+    assert settings == {
+        "model": "unruly-1", "max_tokens": 6, "temperature": 0.0, "seed": 0, "stop": ["."], **extra_body,
+    }  # fmt: skip
+
+
+def test_finished_run_needs_no_server_and_another_port_asks_nothing(tmp_path: Path) -> None:
+    task = served_task(tmp_path / "data", ["one", "two"])
+    out = tmp_path / "out"
+    with unruly_server() as server:
+        path = served_recipe(tmp_path / "r.yaml", server.url, task, out)
+        run_recipe(path)
+    assert run_recipe(path)[2] is False, "nobody is there, and nobody is needed"
+    before = (out / "predictions.parquet").read_bytes()
+    with unruly_server() as server:
+        moved = served_recipe(tmp_path / "r.yaml", server.url, task, out)
+        assert run_recipe(moved)[2] is True and server.asked == []
+        assert (out / "predictions.parquet").read_bytes() == before
+        server.models[0]["root"] = "other-weights"
+        run_recipe(moved)
+        assert len(server.asked) == 2, "other weights under the same name are another model"
+
+
+@pytest.mark.parametrize(
+    ("questions", "sentence"),
+    [
+        (["locked"] * 3, r"HTTP 401: Incorrect API key provided: \[key\]"),
+        (["dead"] * 60, "20 rows one after the other"),
+    ],
+)
+def test_hopeless_servers_stop_the_run(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, questions: list[str], sentence: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    task = served_task(tmp_path / "data", [f"{text} {number}" for number, text in enumerate(questions)])
+    with unruly_server() as server:
+        with pytest.raises(UserError, match=sentence):
+            run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out", max_attempts=2))
+        assert len(server.asked) < 60
+
+
+def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
+    with unruly_server() as server:
+        url = server.url
+    task = served_task(tmp_path / "data", ["one"])
+    with pytest.raises(UserError, match="start the server"):
+        run_recipe(served_recipe(tmp_path / "r.yaml", url, task, tmp_path / "out"))
+    with unruly_server() as server:
+        server.models.append({"id": "second"})
+        with pytest.raises(UserError, match="serves unruly-1, second; name one"):
+            run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out"))
+        run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out", model="second"))
+        assert server.asked[0]["model"] == "second"
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_asks_only_what_is_missing(tmp_path: Path, way: signal.Signals) -> None:
+    questions = [f"question {number}" for number in range(700)]
+    task, out = served_task(tmp_path / "data", questions), tmp_path / "out"
+    with unruly_server() as server:
+        server.hang_after = 400
+        path = served_recipe(tmp_path / "r.yaml", server.url, task, out, max_concurrency=8, timeout=600)
+        client = subprocess.Popen(
+            [sys.executable, "-m", "evalsuite", "run", str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        deadline = time.monotonic() + 240
+        while len(server.asked) < 408 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        client.send_signal(way)
+        said, _ = client.communicate(timeout=240)
+        assert not (out / "manifest.json").exists()
+        kept = {key for part in (out / "parts").iterdir() for key in pq.read_table(part)["key"].to_pylist()}
+        if way is signal.SIGKILL:
+            assert client.returncode == -signal.SIGKILL and len(kept) >= 256
+            assert not (out / "scores.json").exists()
+        else:
+            assert client.returncode == 130 and "Run again to finish" in said
+            assert len(kept) == 400
+            scores = json.loads((out / "scores.json").read_text())
+            assert scores["partial"] == {"rows": 400, "of": 700}
+            assert scores["tasks"]["served"]["metrics"]["accuracy"]["value"] == 1.0
+            assert "**Partial: the run was stopped after 400 of 700 rows" in (out / "report.md").read_text()
+            assert 'role="alert"' in (out / "report.html").read_text()
+        server.hang_after = None
+        server.asked.clear()
+        _, scores, _ = run_recipe(path)
+        assert len(server.asked) == 700 - len(kept) and scores["partial"] is None
+        calm = served_recipe(
+            tmp_path / "calm.yaml", server.url, task, tmp_path / "calm", max_concurrency=8, timeout=600
+        )
+        run_recipe(calm)
+    for name in ("predictions.parquet", "scores.json", "report.md", "report.html"):
+        assert (out / name).read_bytes() == (tmp_path / "calm" / name).read_bytes(), name
+
+
+def test_concurrency_grows_up_to_its_limit(tmp_path: Path) -> None:
+    task = served_task(tmp_path / "data", [f"question {number}" for number in range(60)])
+    with unruly_server() as server:
+        run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out", max_concurrency=3))
+        assert 1 <= server.most_at_a_time <= 3
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/v1", "http://user:key@host/v1", "http://h/v1?key=1"])
+def test_addresses_are_checked(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match=r"server\.url"):
+        run_recipe(served_recipe(tmp_path / "r.yaml", url, tmp_path / "t.yaml", tmp_path / "out"))
+
+
+def test_images_that_servers_cannot_read_are_encoded_anew(tmp_path: Path) -> None:
+    from evalsuite.backends.images import Unreadable, data_uri, encode
+
+    def opened(uri: str) -> Image.Image:
+        return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+    Image.new("CMYK", (30, 20), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
+    shown = opened(data_uri(str(tmp_path / "print.jpg"), "a", 10_000_000))
+    assert (shown.format, shown.mode, shown.size) == ("PNG", "RGB", (30, 20)) and shown.getpixel((5, 5))[0] > 200
+    turned = Image.new("RGB", (30, 20))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    assert opened(data_uri(str(tmp_path / "turned.jpg"), "b", 10_000_000)).size == (20, 30), (
+        "EXIF orientation is applied"
+    )
+    noise = Image.effect_noise((400, 300), 90).convert("RGB")
+    small = opened(encode(noise, 20_000))
+    assert small.format == "JPEG" and small.size[0] < 400
+    (tmp_path / "no.png").write_bytes(b"no image")
+    with pytest.raises(Unreadable, match=r"no\.png: not_an_image"):
+        data_uri(str(tmp_path / "no.png"), "c", 10_000_000)

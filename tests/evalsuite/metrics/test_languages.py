@@ -1,0 +1,73 @@
+"""Captions and answers in languages that put no blanks between words."""
+
+import sys
+
+import pytest
+
+from evalsuite.metrics import bleu, cider, exact_match, rouge_l, tokenizers, vqa_accuracy
+from evalsuite.metrics.normalize import evalai, official
+from evalsuite.metrics.tokenizers import TOKENIZERS, TokenizerName, caption_tokens, tokenizer_label
+from winnow.errors import UserError
+
+
+def test_chinese_is_one_token_to_ptb_and_characters_to_zh() -> None:
+    assert caption_tokens("ptb")("一只红色的狗") == ["一只红色的狗"]
+    assert caption_tokens("zh")("一只红色的狗 Dog") == [*"一只红色的狗", "dog"]
+    assert caption_tokens("char")("ab 狗") == ["a", "b", "狗"]
+
+
+def test_scores_follow_the_tokeniser() -> None:
+    predictions, references = {"a": "一只红色的狗"}, {"a": ["一只黑色的狗"]}
+    assert rouge_l(predictions, references).corpus == 0.0
+    assert rouge_l(predictions, references, tokenize="zh").corpus == pytest.approx(5 / 6)
+    assert bleu(predictions, references, tokenize="char").corpus[0] == pytest.approx(5 / 6)
+    # three characters have no 4-gram
+    assert cider({**predictions, "b": "两只猫"}, {**references, "b": ["两只猫"]}, tokenize="zh").per_sample[
+        "b"
+    ] == pytest.approx(7.5)
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(UserError, match="unknown tokenizer 'jieba'; known: ptb, 13a"):
+        caption_tokens("jieba")  # type: ignore[arg-type]
+    for name in TOKENIZERS:
+        try:
+            assert caption_tokens(name)("a dog")
+        except UserError as error:
+            assert f'tokenizer {name!r} needs: pip install "sacrebleu[' in str(error)
+    assert tokenizer_label("zh") == "sacrebleu zh tokens" and tokenizer_label("ptb") == "COCO tokens"
+
+
+WORDS = {
+    "ja-mecab": ("赤い犬が公園を走っています。", "赤い 犬 が 公園 を 走っ て い ます 。"),
+    "ko-mecab": ("빨간 개가 공원에서 달린다.", "빨간 개 가 공원 에서 달린다 ."),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_japanese_and_korean_are_cut_into_words(name: TokenizerName) -> None:
+    caption, expected = WORDS[name]
+    pytest.importorskip({"ja-mecab": "MeCab", "ko-mecab": "mecab_ko"}[name])
+    assert list(caption_tokens(name)(caption)) == expected.split()
+    other = WORDS["ko-mecab" if name == "ja-mecab" else "ja-mecab"][0]
+    predictions, references = {"a": caption, "b": caption}, {"a": [caption], "b": [other]}
+    found = cider(predictions, references, tokenize=name)
+    assert found.per_sample["a"] == pytest.approx(10.0) and found.per_sample["b"] < 1
+    assert bleu(predictions, references, tokenize=name).per_sample["a"] == pytest.approx([1.0] * 4, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "extra", "needs"), [("ja-mecab", "ja", "MeCab"), ("ko-mecab", "ko", "mecab_ko")])
+def test_a_missing_dictionary_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: TokenizerName, extra: str, needs: str
+) -> None:
+    tokenizers._from_sacrebleu.cache_clear()
+    monkeypatch.setitem(sys.modules, needs, None)
+    monkeypatch.delitem(sys.modules, f"sacrebleu.tokenizers.tokenizer_{name.replace('-', '_')}", raising=False)
+    with pytest.raises(UserError, match=rf'tokenizer \'{name}\' needs: pip install "sacrebleu\[{extra}\]"'):
+        bleu({"a": "x"}, {"a": ["x"]}, tokenize=name)
+
+
+@pytest.mark.parametrize("text", ["红色的狗", "赤い犬", "หมาแดง", "красная собака", "كلب أحمر", "빨간 개", "一只狗。"])
+def test_normalisation_leaves_other_scripts_whole(text: str) -> None:
+    assert official(text) == evalai(text) == text
+    assert exact_match(text, [text]) == 1.0 and vqa_accuracy(text, [text] * 4 + ["x"] * 6) == 1.0

@@ -1,0 +1,50 @@
+"""Model libraries fetch no code and say no more than they must."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from winnow.models import first_line, offline_if_local
+
+_KERNELS = """
+def get_kernel(*arguments, **options):
+    raise SystemExit("fetched code")
+"""
+
+
+def test_no_kernel_comes_from_the_hub(tmp_path):
+    (tmp_path / "kernels.py").write_text(_KERNELS)
+    code = """
+from winnow.models import prepare_libraries
+prepare_libraries()
+import bitsandbytes
+try:
+    from kernels import get_kernel
+except ImportError:
+    print("blocked")
+"""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd())]),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "blocked\n" and "gemm_4bit" not in done.stderr, done.stderr
+
+
+def test_only_models_in_a_folder_are_offline(tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    offline_if_local("someone/model")
+    assert "HF_HUB_OFFLINE" not in os.environ
+    offline_if_local(str(tmp_path))
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(ValueError("a\nb"), "a"), (KeyError(), "KeyError"), (OSError(" "), "OSError")]
+)
+def test_first_line(error, line):
+    assert first_line(error) == line

@@ -1,0 +1,81 @@
+"""The wheel works outside of the repository: what is in it, its commands, and the demo on a slice."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+PACKAGES = {"winnow", "curate", "finetune", "evalsuite", "dashboards"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def run(command, **options):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=1500, check=False, **options)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy, so that no earlier build of the checkout is packed again."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
+        copy = shutil.copytree if (REPO / name).is_dir() else shutil.copy2
+        copy(REPO / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation", "--no-index"]
+    run([*command, "--quiet", "--wheel-dir", out])
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A folder with the installed wheel, in front of this environment's packages."""
+    site = tmp_path_factory.mktemp("site")
+    run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel])
+    return site
+
+
+@pytest.fixture
+def winnow(installed, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "2"}
+    return lambda *arguments: run([installed / "bin/winnow", *arguments], cwd=tmp_path, env=environment)
+
+
+def test_the_wheel_holds_five_packages_and_what_they_read(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == PACKAGES
+    data = {".yaml", ".jinja", ".css", ".js", ".html", ".safetensors", ".json"}
+    tracked = run(["git", "ls-files", *sorted(PACKAGES)], cwd=REPO).splitlines()
+    expected = {name for name in tracked if Path(name).suffix in {".py", *data}}
+    assert expected <= set(names)
+    assert {f"{stage}/recipes/demo.yaml" for stage in ("curate", "finetune")} <= expected
+    assert {"winnow/demo/clip/open_clip_model.safetensors", "evalsuite/tasks/easy_vqa.yaml"} <= expected
+
+
+def test_the_commands_are_those_of_the_wheel(winnow, installed):
+    (metadata,) = installed.glob("winnow_vlm-*.dist-info")
+    assert winnow("--version").strip() == f"winnow {metadata.stem.split('-')[1]}"
+    report = winnow("doctor")
+    assert "(installed package)" in report and "commit" not in report
+
+
+def test_the_demo_runs_in_an_empty_folder(winnow, tmp_path):
+    printed = winnow("demo", "--images", 40, "--steps", 2, "--questions", 8)
+    for path in (
+        "data/curated/demo/README.md",
+        "data/runs/demo/report.md",
+        "data/evals/demo-base/report.html",
+        "data/evals/demo-tuned/report.html",
+    ):
+        assert (tmp_path / path).is_file() and path in printed
+    assert "winnow dashboards --data data" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    again = winnow("demo", "--images", 40, "--steps", 2, "--questions", 8)
+    assert "is up to date, nothing to do" in again
