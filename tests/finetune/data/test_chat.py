@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.data import chat
-from finetune.data.chat import TrainingConversation
-from tests.finetune.toys import CHATML, build_processor
+from finetune.data.chat import TrainingConversation, can_join, join_rows
+from tests.finetune.toys import CHATML, build_processor, record
 from winnow.errors import UserError
-from winnow.records import Turn
+from winnow.records import Turn, from_record
 
 TRIMMING = CHATML.replace("b['text']", "b['text'] | trim")
 # Writes something into old turns that is not there when they are last, as reasoning models do.
@@ -109,3 +109,25 @@ def test_control_tokens(processor):
     tokens = chat.control_tokens(processor)
     assert {"<|im_start|>", "<|im_end|>", "<pad>"} <= tokens
     assert "<image>" not in tokens  # the marker, which has its own check
+
+
+@pytest.mark.parametrize(
+    ("question", "image", "expected"),
+    [
+        ("<image>\nwhat?", "a.png", True),
+        ("what?", "a.png", True),
+        ("what is in <image>?", "a.png", False),
+        ("<image><image> same?", ["a.png", "b.png"], True),
+        ("<image> or <image>?", ["a.png", "b.png"], False),
+        ("what?", None, False),
+    ],
+)
+def test_can_join(question, image, expected):
+    assert can_join(from_record(record(0, image, question, "yes"))) is expected
+
+
+def test_joined_questions_lose_their_markers():
+    samples = [from_record(record(n, "a.png", f"<image>\nquestion {n}", f"answer {n}")) for n in range(2)]
+    joined = join_rows(samples, [4, 7])
+    assert [turn.value for turn in joined.turns] == ["question 0", "answer 0", "question 1", "answer 1"]
+    assert joined.rows == (4, 7) and joined.images == ("a.png",)

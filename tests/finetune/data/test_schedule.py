@@ -7,13 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from finetune.data.chat import can_join, join_rows
 from finetune.data.rows import open_rows
 from finetune.data.schedule import AcceptedRows, RowPool, Schedule
-from finetune.data.stage_rows import passes_filter
 from finetune.recipe import TrainRecipe
 from tests.finetune.toys import record, write_rows
-from winnow.records import from_record
 
 
 def rows_of(tmp_path, records):
@@ -103,36 +100,3 @@ def test_drawn_answers_follow_the_votes(tmp_path):
     drawn = Counter(made[i].turns[1].value for i in range(400))
     assert set(drawn) == {"red", "blue"}
     assert 60 < drawn["blue"] < 140
-
-
-@pytest.mark.parametrize(
-    ("question", "image", "expected"),
-    [
-        ("<image>\nwhat?", "a.png", True),
-        ("what?", "a.png", True),
-        ("what is in <image>?", "a.png", False),
-        ("<image><image> same?", ["a.png", "b.png"], True),
-        ("<image> or <image>?", ["a.png", "b.png"], False),
-        ("what?", None, False),
-    ],
-)
-def test_can_join(question, image, expected):
-    assert can_join(from_record(record(0, image, question, "yes"))) is expected
-
-
-def test_joined_questions_lose_their_markers():
-    samples = [from_record(record(n, "a.png", f"<image>\nquestion {n}", f"answer {n}")) for n in range(2)]
-    joined = join_rows(samples, [4, 7])
-    assert [turn.value for turn in joined.turns] == ["question 0", "answer 0", "question 1", "answer 1"]
-    assert joined.rows == (4, 7) and joined.images == ("a.png",)
-
-
-def test_filter():
-    from winnow.errors import UserError
-
-    sample = from_record(record(0, "a.png", "q", "yes", meta={"kind": "shape"}))
-    assert passes_filter(sample, "mine", {"source": "toy", "meta.kind": ["shape", "colour"], "data": "mine"})
-    assert not passes_filter(sample, "", {"source": "toy", "meta.kind": "colour"})
-    assert not passes_filter(sample, "other", {"data": "mine"})
-    with pytest.raises(UserError, match="unknown field 'kind'"):
-        passes_filter(sample, "", {"kind": "shape"})

@@ -1,3 +1,7 @@
+"""Which rows a stage uses: its filter, and the balance of answers."""
+
+from __future__ import annotations
+
 import json
 from collections import Counter
 from pathlib import Path
@@ -6,8 +10,11 @@ import numpy as np
 import pytest
 
 from finetune.data.rows import Rows, open_rows
-from finetune.data.stage_rows import answer_balance
+from finetune.data.stage_rows import answer_balance, passes_filter
 from finetune.recipe import TrainRecipe
+from tests.finetune.toys import record
+from winnow.errors import UserError
+from winnow.records import from_record
 
 
 @pytest.fixture
@@ -37,3 +44,12 @@ def test_only_chosen_rows_count(rows: Rows) -> None:
     chosen = np.array([0, 1, 9, 13])  # two 'no', one 'yes', one 'car'
     keep = answer_balance(rows, chosen, seed=0)
     assert keep.tolist()[2:] == [True, True] and keep[:2].sum() == 1
+
+
+def test_filter():
+    sample = from_record(record(0, "a.png", "q", "yes", meta={"kind": "shape"}))
+    assert passes_filter(sample, "mine", {"source": "toy", "meta.kind": ["shape", "colour"], "data": "mine"})
+    assert not passes_filter(sample, "", {"source": "toy", "meta.kind": "colour"})
+    assert not passes_filter(sample, "other", {"data": "mine"})
+    with pytest.raises(UserError, match="unknown field 'kind'"):
+        passes_filter(sample, "", {"kind": "shape"})
