@@ -77,8 +77,10 @@ def imports_back_up(graph: grimp.ImportGraph, top: str) -> list[tuple[str, str]]
         for importer in inside:
             for imported in graph.find_modules_directly_imported_by(importer):
                 within = imported.startswith(f"{top}.") and imported not in inside
-                if within and not graph.find_children(imported) and any(
-                    other in inside for other in graph.find_modules_directly_imported_by(imported)
+                if (
+                    within
+                    and not graph.find_children(imported)
+                    and any(other in inside for other in graph.find_modules_directly_imported_by(imported))
                 ):
                     found.add((importer, imported))
     return sorted(found)

@@ -48,7 +48,7 @@ def _comparison(view: View) -> None:
     with st.spinner("Comparing row by row"):
         found = flips(view.run, view.base, task) if task else None
     if found is None or task is None:
-        st.caption("The two runs share no row of a task that is right or wrong.")
+        st.caption("No row of this task is right or wrong in both runs.")
         return
     _numbers(found)
     left, right = st.columns([2, 3], gap="large")

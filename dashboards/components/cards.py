@@ -41,6 +41,8 @@ def score_card(score: Score, change: Change | None) -> None:
             st.text(corrected_text(score.corrected, score.unit))
         answered = "" if score.coverage is None else f", {100 * score.coverage:.1f}% answered"
         st.caption(f"{score.n:,} rows{answered}")
+        if score.unit != "%" and score.top is not None:
+            st.caption(f"a perfect score is {amount(score.top, score.unit)}")
         if change and change.low is not None and change.high is not None:
             st.caption(f"change {difference_interval(change.low, change.high, change.unit)} (95%)")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import glob
 import hashlib
 import json
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from dashboards.data.engine import Connection, connect
+from dashboards.data.engine import Connection, cached, connect
 from winnow.errors import UserError
 from winnow.run import MANIFEST, read_manifest
 
@@ -63,7 +62,6 @@ class Folder:
 class Catalog:
     """All result folders, newest first within a kind."""
 
-    root: Path
     folders: tuple[Folder, ...]
 
     def finished(self, kind: Kind) -> list[Folder]:
@@ -83,7 +81,7 @@ def scan(root: Path) -> Catalog:
     """List ``root/curated/*``, ``root/runs/*`` and ``root/evals/*``. Reads manifests, no tables."""
     paths = [(kind, path) for kind in get_args(Kind) for path in _subfolders(root / kind)]
     paths.sort(key=lambda item: (-_modified(item[1]), item[1].name))
-    return Catalog(root, tuple(_folder(kind, path) for kind, path in paths))
+    return Catalog(tuple(_folder(kind, path) for kind, path in paths))
 
 
 def find_folder(root: Path, kind: Kind, name: str) -> Folder | None:
@@ -125,7 +123,7 @@ def _folder(kind: Kind, path: Path) -> Folder:
     return Folder(kind, path.name, path, fingerprint, _problem(kind, path, fingerprint))
 
 
-@functools.lru_cache(maxsize=256)
+@cached(256)
 def _problem(kind: Kind, path: Path, fingerprint: str) -> str:
     try:
         loaded = read_manifest(path, finish_with=MAKE[kind])
@@ -156,9 +154,9 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
-@functools.lru_cache(maxsize=256)
+@cached(256)
 def _json_object(path: Path, fingerprint: str) -> Mapping[str, Any]:
-    """Read once per ``fingerprint``; the argument is the cache key, not input."""
+    """Read once per ``fingerprint``, which is only part of the cache key."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

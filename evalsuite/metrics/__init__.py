@@ -1,4 +1,4 @@
-"""Metrics: one ``Metric`` object each, listed in ``METRICS``, and the plain functions behind them.
+"""Metrics: one ``Metric`` object each, found in ``METRICS``, and the plain functions behind them.
 
 Caption metrics (``bleu``, ``rouge_l``, ``cider``) take ``predictions: Mapping[id, str]`` and
 ``references: Mapping[id, Sequence[str]]`` and return an object with ``.corpus`` and ``.per_sample``.
@@ -8,30 +8,23 @@ Caption metrics (``bleu``, ``rouge_l``, ``cider``) take ``predictions: Mapping[i
 only as Java programs.
 """
 
+from evalsuite.metrics import caption, mme_subtasks, multiple_choice, short_answer, vqa, yes_no
 from evalsuite.metrics.base import Answers, Metric, MetricColumn, MetricOptions, Reading
-from evalsuite.metrics.caption import BLEU, CIDER, ROUGE_L, BleuScores, CaptionScores, bleu, cider, rouge_l
-from evalsuite.metrics.mme_subtasks import MME, MmeScores, mme
-from evalsuite.metrics.multiple_choice import MMMU, MULTIPLE_CHOICE, mmmu_open, multiple_choice_accuracy, parse_choice
+from evalsuite.metrics.caption import BleuScores, CaptionScores, bleu, cider, rouge_l
+from evalsuite.metrics.mme_subtasks import MmeScores, mme
+from evalsuite.metrics.multiple_choice import mmmu_open, multiple_choice_accuracy, parse_choice
 from evalsuite.metrics.ptb_tokenizer import ptb_tokenize
-from evalsuite.metrics.short_answer import ANLS, GQA, RELAXED_ACCURACY, anls, gqa_accuracy, relaxed_accuracy
-from evalsuite.metrics.vqa import ACCURACY, VQA_ACCURACY, exact_match, vqa_accuracy
-from evalsuite.metrics.yes_no import (
-    POPE,
-    UNANSWERABLE,
-    UnanswerableScores,
-    YesNoScores,
-    parse_yes_no,
-    pope,
-    unanswerable,
-)
+from evalsuite.metrics.short_answer import anls, gqa_accuracy, relaxed_accuracy
+from evalsuite.metrics.vqa import exact_match, vqa_accuracy
+from evalsuite.metrics.yes_no import UnanswerableScores, YesNoScores, parse_yes_no, pope, unanswerable
 
+# Every ``Metric`` of these modules, by name.
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for metric in (
-        ACCURACY, VQA_ACCURACY, ANLS, RELAXED_ACCURACY, GQA, MULTIPLE_CHOICE, MMMU, POPE, MME, UNANSWERABLE, BLEU,
-        ROUGE_L, CIDER,
-    )
-}  # fmt: skip
+    for module in (vqa, short_answer, multiple_choice, yes_no, mme_subtasks, caption)
+    for metric in vars(module).values()
+    if isinstance(metric, Metric)
+}
 
 __all__ = [
     "METRICS",

@@ -1,8 +1,8 @@
 """What a metric is: one ``Metric`` object holds everything that the rest of Winnow knows about it.
 
 Scoring, reports, comparisons, slices, ``evalsuite explain`` and the dashboards read these objects (or what
-``scores.json`` and ``predictions.parquet`` carry of them). None of them knows a metric by its name, so a
-new metric is one object in one file, listed in ``evalsuite.metrics.METRICS``.
+``scores.json`` and ``predictions.parquet`` carry of them). None of them knows a metric by its name, so a new
+metric is one object: defined in one of the modules that ``evalsuite.metrics.METRICS`` collects from, it is there.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from curate.duplicates.fingerprints import ImageFingerprints
+from curate.duplicates.fingerprints import compare as compare_fingerprints
 from curate.duplicates.hamming import pairs_within
 from curate.recipe import MatchSettings
 from studies.curation_pays.sets import RawSet, TrainingSet
@@ -98,7 +99,7 @@ def _pairs(connection: duckdb.DuckDBPyConnection, folder: str) -> Cases:
     fingerprints = ImageFingerprints.of(*hashes, pixels, np.array(sides))
     widest = MatchSettings(radius=16)
     near = np.unique(np.concatenate([pairs_within(hash_, 16) for hash_ in hashes]), axis=0)
-    confirmed = compare(fingerprints, near[:, 0], fingerprints, near[:, 1], widest).confirmed(widest)
+    confirmed = compare_fingerprints(fingerprints, near[:, 0], fingerprints, near[:, 1], widest).confirmed(widest)
     near = near[confirmed]
     distance = np.min([np.bitwise_count(hash_[near[:, 0]] ^ hash_[near[:, 1]]) for hash_ in hashes], axis=0)
     packaged = image_paths("train")

@@ -31,9 +31,9 @@ def main() -> None:
     with serving(options.data) as address, chromium() as browser:
         for page in options.pages:
             target = options.out / f"dashboard-{page}{'-dark' if options.dark else ''}.png"
-            picture = _small(_shot(browser, address, page, dark=options.dark, height=options.height))
-            target.write_bytes(picture)
-            print(f"{target}: {len(picture):,} bytes")
+            shot = _small(_shot(browser, address, page, dark=options.dark, height=options.height))
+            target.write_bytes(shot)
+            print(f"{target}: {len(shot):,} bytes")
 
 
 def _shot(browser: Browser, address: str, page: str, *, dark: bool, height: int) -> bytes:
@@ -59,9 +59,9 @@ def _shot(browser: Browser, address: str, page: str, *, dark: bool, height: int)
     return taken
 
 
-def _small(picture: bytes) -> bytes:
+def _small(shot: bytes) -> bytes:
     """The image as a PNG below the limit: with a palette, and smaller if need be."""
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = Image.open(io.BytesIO(shot)).convert("RGB")
     while True:
         buffer = io.BytesIO()
         image.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)

@@ -105,13 +105,14 @@ def test_scores_are_shown_in_their_own_unit(evaluated: Path, monkeypatch: pytest
     assert (first.metric, first.title, first.unit, first.top) == (
         stored["headline"], entry["title"], entry["unit"], entry["top"],
     )  # fmt: skip
-    shown = metrics(open_page(evaluated, monkeypatch, "overview", run=name, base="no comparison"))
+    app = open_page(evaluated, monkeypatch, "overview", run=name, base="no comparison")
+    shown = metrics(app)
     (label,) = [label for label in shown if label.endswith(f"· {name.replace('_', ' ')}")]
     expected = {"%": f"{100 * entry['value']:.1f}%", "points": f"{entry['value']:g}", "": f"{entry['value']:.2f}"}
     assert shown[label] == expected[entry["unit"]]
     assert shown["Answers wrong"] == ("0" if name in CAPTIONS else "2")
     if name == "mme":  # half of the questions, and no image with both right
-        assert entry["value"] == 50 and shown[label] == "50"
+        assert entry["value"] == 50 and shown[label] == "50" and "a perfect score is 2000" in captions(app)
 
 
 def test_points_are_never_percent() -> None:

@@ -43,8 +43,8 @@ def test_the_pages_show_the_funnel(small: Path, folder: Folder, monkeypatch: pyt
     kept = counts["keep"] + counts["flag"]
     app = open_page(small, monkeypatch, page)
     share = f"{100 * kept / counts['rows']:.1f}%"
-    said = f"{counts['rows']:,} rows in → {kept:,} kept ({share}), {counts['flag']:,} of them flagged"
-    assert said in captions(app)
+    expected = f"{counts['rows']:,} rows in → {kept:,} kept ({share}), {counts['flag']:,} of them flagged"
+    assert expected in captions(app)
 
 
 def test_cases_of_a_rule_are_as_many_as_curation_counted(
@@ -58,11 +58,11 @@ def test_cases_of_a_rule_are_as_many_as_curation_counted(
 
 
 def test_why_is_what_the_command_says(small: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = explain_row(folder.path, "t/train/blurred")
+    explained = explain_row(folder.path, "t/train/blurred")
     app = open_page(small, monkeypatch, "curation", why="t/train/blurred")
     (table,) = [frame.value for frame in app.dataframe if "Fires when" in frame.value]
-    assert list(table["Fired"]) == [one.fired for one in said.rules]
-    assert f"because of {said.decision['reason']}" in texts(app)
+    assert list(table["Fired"]) == [rule.fired for rule in explained.rules]
+    assert f"because of {explained.decision['reason']}" in texts(app)
 
 
 def test_failures_are_the_evaluations_wrong_answers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,8 @@ def _press(app: AppTest, key: str) -> AppTest:
 @pytest.mark.parametrize("page", PAGES)
 def test_an_empty_data_folder_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     app = open_page(tmp_path, monkeypatch, page)
-    said = [element.value for element in (*app.code, *app.caption, *app.markdown)]
-    assert any("make " in text or "press G" in text for text in said), said
+    shown = [element.value for element in (*app.code, *app.caption, *app.markdown)]
+    assert any("make " in text or "press G" in text for text in shown), shown
 
 
 def test_every_verdict_is_one_line_on_disk(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,8 +138,8 @@ def _with_rules(root: Path, rules: dict[str, dict[str, str]]) -> None:
 
 @pytest.mark.parametrize("page", ["thresholds", "curation", "sample", "overview"])
 def test_the_text_of_a_rule_is_text(both: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
-    said = HOSTILE.replace("'", "''")
-    _with_rules(both, {"blurry": {"when": f"sharpness < 40 AND source <> '{said}'", "action": "drop"}})
+    quoted = HOSTILE.replace("'", "''")
+    _with_rules(both, {"blurry": {"when": f"sharpness < 40 AND source <> '{quoted}'", "action": "drop"}})
     app = open_page(both, monkeypatch, page, id="t/train/blurred", why="t/train/blurred", set="small")
     assert not [text for text in _markdown_of(app) if any(mark in text for mark in _MARKS)]
     if page in ("thresholds", "curation"):
@@ -160,9 +160,9 @@ def test_a_rule_that_is_no_condition_is_refused_and_run_nowhere(
     for page in ("thresholds", "curation"):
         app = open_page(both, monkeypatch, page, set="small", why="t/train/blurred")
         assert not app.exception and not app.slider
-        said = texts(app)
-        assert any("rule" in text and "blurry" in text for text in said), said
-        assert not any("root:" in text for text in said)
+        shown = texts(app)
+        assert any("rule" in text and "blurry" in text for text in shown), shown
+        assert not any("root:" in text for text in shown)
     assert {path for path in both.rglob("*") if "cache" not in path.parts} == before
 
 

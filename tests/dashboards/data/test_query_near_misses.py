@@ -16,8 +16,8 @@ from dashboards.data.engine import Connection, connect
 from dashboards.data.filters import FilterSpec, View, near_miss_sql
 
 _NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_SAID = "a an the The one two 2 dog dogs dog. buses bus house houses red, not yes TWO ! é"
-_WORDS = st.lists(st.sampled_from(_SAID.split()), max_size=4).map(" ".join)
+_VOCABULARY = "a an the The one two 2 dog dogs dog. buses bus house houses red, not yes TWO ! é"
+_WORDS = st.lists(st.sampled_from(_VOCABULARY.split()), max_size=4).map(" ".join)
 
 
 def _plain(text: str) -> str:
@@ -29,8 +29,8 @@ def _singular(text: str) -> str:
     return " ".join(re.sub(r"(?<=[^es])[es]+$", "", word) for word in text.split())
 
 
-def _near(said: str, references: list[str]) -> str:
-    text, listed = _plain(said), [_plain(reference) for reference in references]
+def _near(answer: str, references: list[str]) -> str:
+    text, listed = _plain(answer), [_plain(reference) for reference in references]
     if not text:
         return ""
     if text in listed:
@@ -46,16 +46,16 @@ def lookup(tmp_path_factory: pytest.TempPathFactory) -> Connection:
     return connect(tmp_path_factory.mktemp("none"))
 
 
-def _ask(lookup: Connection, said: str | None, references: list[str], status: str = "ok", right: bool = False) -> str:
+def _ask(lookup: Connection, answer: str | None, references: list[str], status: str = "ok", right: bool = False) -> str:
     sql = f"""SELECT {near_miss_sql("correct")} FROM (
         SELECT ? AS extracted, '' AS raw, ?::VARCHAR[] AS "references", ? AS status, ? AS correct)"""
-    row = lookup.cursor().execute(sql, [said, references, status, right]).fetchone()
+    row = lookup.cursor().execute(sql, [answer, references, status, right]).fetchone()
     assert row
     return str(row[0])
 
 
 @pytest.mark.parametrize(
-    ("said", "references", "near"),
+    ("answer", "references", "near"),
     [
         ("Two dogs.", ["2 dogs"], "spelling"),
         ("the cat", ["a cat"], "spelling"),
@@ -69,8 +69,8 @@ def _ask(lookup: Connection, said: str | None, references: list[str], status: st
         ("x", [], ""),
     ],
 )
-def test_ways_of_being_near(lookup: Connection, said: str, references: list[str], near: str) -> None:
-    assert _ask(lookup, said, references) == near == _near(said, references)
+def test_ways_of_being_near(lookup: Connection, answer: str, references: list[str], near: str) -> None:
+    assert _ask(lookup, answer, references) == near == _near(answer, references)
 
 
 _shared = connect(Path(__file__).parent)  # hypothesis takes no fixture that changes
@@ -78,8 +78,8 @@ _shared = connect(Path(__file__).parent)  # hypothesis takes no fixture that cha
 
 @given(_WORDS, st.lists(_WORDS, max_size=3))
 @settings(max_examples=60, deadline=None)
-def test_the_sql_is_the_rule(said: str, references: list[str]) -> None:
-    assert _ask(_shared, said, references) == _near(said, references)
+def test_the_sql_is_the_rule(answer: str, references: list[str]) -> None:
+    assert _ask(_shared, answer, references) == _near(answer, references)
 
 
 def test_right_and_refused_answers_are_not_near(lookup: Connection) -> None:
