@@ -8,10 +8,11 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from finetune.data.preflight import forecast
-from finetune.data.rows import capped
-from finetune.training.run import train
+from finetune.data.image_cost import image_costs
+from finetune.data.rows import capped_size
+from finetune.training.run import START, train
 from winnow.errors import UserError
+from winnow.run import Stages
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_what_peft_swift_and_llama_factory_look_for(run):
 
 
 def test_the_start_is_recorded_before_the_first_step(run):
-    start = json.loads((run / "run.json").read_text())
+    start = Stages(run).get(START)
     assert start["packages"]["torch"] and start["recipe"]["name"] == "h" and set(start["inputs"]) == {"model", "data"}
     assert {(group["part"], group["state"]) for group in start["modules"]} >= {
         ("decoder", "4-bit"),
@@ -75,31 +76,31 @@ def test_an_unknown_reporter(recipe_of):
         train(recipe_of(report_to=["nothing"]))
 
 
-def test_forecast_and_memory(run):
-    lines = json.loads((run / "forecast.json").read_text())
+def test_image_costs_and_memory(run):
+    lines = json.loads((run / "image_costs.json").read_text())
     assert lines[0]["max_pixels"] is None and lines[0]["image_max"] == 4 and lines[0]["memory"] > 0
     assert lines[0]["longest"] >= lines[0]["image_max"]
 
 
-def test_forecast_by_cap():
+def test_image_costs_by_cap():
     """A made-up processor: one token per 100 pixels."""
     sizes = {(2000, 1000): 3, (100, 100): 7}
-    lines = forecast(sizes, lambda size: size[0] * size[1] // 100, 50, None)
+    lines = image_costs(sizes, lambda size: size[0] * size[1] // 100, 50, None)
     assert lines[0] == {"max_pixels": None, "image_mean": 6070.0, "image_max": 20000, "longest": 20050}
     assert [line["max_pixels"] for line in lines[1:]] == [1024 * 1024, 768 * 768, 512 * 512, 336 * 336]
     assert all(line["image_max"] <= line["max_pixels"] // 100 for line in lines[1:])
     many = {(n, n): 1 for n in range(10, 400)}
     asked = set()
-    forecast(many, lambda size: asked.add(size) or 1, 0, 10_000)
+    image_costs(many, lambda size: asked.add(size) or 1, 0, 10_000)
     assert len(asked) < 120
-    assert forecast({}, len, 5, None)[0]["longest"] == 5
+    assert image_costs({}, len, 5, None)[0]["longest"] == 5
 
 
 @pytest.mark.parametrize(("size", "cap"), [((2000, 1000), 500_000), ((7, 1000), 100), ((50, 40), 2000), ((3, 3), 1)])
 def test_capped_sizes(size, cap):
-    width, height = capped(size, cap)
+    width, height = capped_size(size, cap)
     assert 1 <= width * height <= cap
-    assert capped(size, None) == size
+    assert capped_size(size, None) == size
     if size[0] * size[1] <= cap:
         assert (width, height) == size
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import CHATML, build_processor
 
 from finetune.data import chat
-from finetune.data.chat import Conversation
+from finetune.data.chat import TrainingConversation
+from tests.finetune.toys import CHATML, build_processor
 from winnow.errors import UserError
 from winnow.records import Turn
 
@@ -22,14 +22,16 @@ DROPPING = CHATML.replace("{% for m in messages %}", "{% for m in messages if m[
 SHOUTING = CHATML.replace("b['text']", "b['text'] | upper")
 
 
-def conversation(*pairs: tuple[str, str], images: tuple[str, ...] = (), system: str | None = None) -> Conversation:
+def conversation(
+    *pairs: tuple[str, str], images: tuple[str, ...] = (), system: str | None = None
+) -> TrainingConversation:
     turns = [Turn("system", system)] if system else []
     for question, answer in pairs:
         turns += [Turn("user", question), Turn("assistant", answer)]
-    return Conversation(tuple(turns), images, tuple(range(len(pairs))))
+    return TrainingConversation(tuple(turns), images, tuple(range(len(pairs))))
 
 
-def trained(template: str, talk: Conversation) -> list[str]:
+def trained(template: str, talk: TrainingConversation) -> list[str]:
     found = chat.render_with_spans(build_processor(template), talk)
     return [found.text[slice(*span)] for span in found.spans]
 
@@ -74,8 +76,8 @@ def test_both_ways_to_find_spans_agree(pairs):
     messages = chat.to_messages(conversation(*pairs))
     text = chat.render(made, messages)
     answers = [answer for _, answer in pairs]
-    fast = chat._all_at_once(made, messages, text, answers)
-    assert fast == chat._one_by_one(made, messages, text, answers)
+    fast = chat._spans_from_one_render(made, messages, text, answers)
+    assert fast == chat._spans_one_by_one(made, messages, text, answers)
     assert [text[slice(*span)] for span in fast] == answers
 
 

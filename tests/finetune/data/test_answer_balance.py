@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finetune.data.rows import Rows, open_rows
-from finetune.data.schedule import balanced
+from finetune.data.stage_rows import answer_balance
 from finetune.recipe import TrainRecipe
 
 
@@ -22,18 +22,18 @@ def rows(tmp_path: Path) -> Rows:
 
 
 def test_no_answer_is_more_frequent_than_the_runner_up(rows: Rows) -> None:
-    keep = balanced(rows, np.arange(18), seed=0)
+    keep = answer_balance(rows, np.arange(18), seed=0)
     kept = Counter((rows[int(row)].question.lower().split()[0], rows[int(row)].answer) for row in np.flatnonzero(keep))
     assert kept == {("is", "no"): 4, ("is", "yes"): 4, ("what", "car"): 5}
 
 
 def test_the_draw_depends_on_the_seed_alone(rows: Rows) -> None:
-    first = balanced(rows, np.arange(18), seed=0)
-    assert (first == balanced(rows, np.arange(18), seed=0)).all()
-    assert any((first != balanced(rows, np.arange(18), seed=seed)).any() for seed in range(1, 6))
+    first = answer_balance(rows, np.arange(18), seed=0)
+    assert (first == answer_balance(rows, np.arange(18), seed=0)).all()
+    assert any((first != answer_balance(rows, np.arange(18), seed=seed)).any() for seed in range(1, 6))
 
 
 def test_only_chosen_rows_count(rows: Rows) -> None:
     chosen = np.array([0, 1, 9, 13])  # two 'no', one 'yes', one 'car'
-    keep = balanced(rows, chosen, seed=0)
+    keep = answer_balance(rows, chosen, seed=0)
     assert keep.tolist()[2:] == [True, True] and keep[:2].sum() == 1
