@@ -33,7 +33,6 @@ def run(tmp_path_factory, tiny_model, toy_data):
     ))  # fmt: skip
 
 
-@pytest.mark.slow
 def test_card_names_the_origin_of_the_data(run):
     text = (run / "adapter" / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])

@@ -20,6 +20,8 @@ from finetune.training import run as training
 from finetune.training.run import train
 from winnow.errors import UserError
 
+pytestmark = pytest.mark.slow  # they train
+
 SAME = ("step", "stage", "epoch", "loss", "grad_norm", "learning_rate")
 
 
@@ -57,7 +59,6 @@ def die_after(monkeypatch, step: int):
     monkeypatch.setattr(trainer.SampleLossTrainer, "_save_checkpoint", save_then_die)
 
 
-@pytest.mark.slow
 def test_four_steps_equal_two_and_two_resumed(recipe_of, tmp_path, monkeypatch):
     whole = train(recipe_of(out=tmp_path / "whole"))
     with monkeypatch.context() as patch:
@@ -80,7 +81,6 @@ def start(recipe: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "finetune", "train", str(recipe)], env=environment)
 
 
-@pytest.mark.slow
 def test_kill_9_and_the_same_command_again(recipe_of, tmp_path):
     stages = [
         {"name": "align", "train": ["projector"], "filter": {"source": "captions"}, "max_steps": 3},
@@ -99,7 +99,6 @@ def test_kill_9_and_the_same_command_again(recipe_of, tmp_path):
     assert_same_result(whole, tmp_path / "killed")
 
 
-@pytest.mark.slow
 def test_a_checkpoint_cut_short_is_not_resumed_from(recipe_of, tmp_path, monkeypatch):
     whole = train(recipe_of(out=tmp_path / "whole"))
     with monkeypatch.context() as patch:
@@ -129,7 +128,6 @@ def spied(monkeypatch):
     return seen
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
