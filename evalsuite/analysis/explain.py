@@ -9,8 +9,7 @@ from pathlib import Path
 from evalsuite.analysis.results import load_evaluation, score_rows
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Reading, Row
-from evalsuite.tasks.metrics import MetricSettings, variants_of
-from evalsuite.tasks.spec import TaskSpec
+from evalsuite.tasks.spec import MetricSettings, TaskSpec, variants_of
 from winnow.errors import UserError
 
 

@@ -15,8 +15,7 @@ from evalsuite.metrics.base import Answers, MetricColumn, Row
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
 from evalsuite.store import BASE_SCHEMA, read_predictions
 from evalsuite.tasks.extract import STATUSES, read_answer
-from evalsuite.tasks.metrics import score
-from evalsuite.tasks.spec import TaskSpec
+from evalsuite.tasks.spec import TaskSpec, score
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from winnow.conversations import IMAGE_MARKER
 
 FinishReason = Literal["stop", "length", "content_filter", "error"]
 
@@ -93,3 +95,23 @@ class Backend:
     replies: Callable[[Sequence[Request], Callable[[str], bool], int | None], Iterator[list[Reply]]]
     repeatable: bool
     reachable: bool = True
+
+
+def messages(prompt: str, images: int, system: str | None) -> list[dict[str, Any]]:
+    """Chat-template messages with image and text blocks.
+
+    Markers in ``prompt`` become images where they stand; without markers the images come first.
+    """
+    pieces = prompt.split(IMAGE_MARKER)
+    if len(pieces) == 1:
+        pieces = [""] * images + pieces
+    blocks: list[dict[str, Any]] = []
+    for number, piece in enumerate(pieces):
+        if number:
+            blocks.append({"type": "image"})
+        if piece.strip():
+            blocks.append({"type": "text", "text": piece.strip()})
+    chat = [{"role": "user", "content": blocks}]
+    if system:
+        chat.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+    return chat

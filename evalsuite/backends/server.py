@@ -12,8 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop, no_answer
-from evalsuite.backends.chat import messages
+from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop, messages, no_answer
 from evalsuite.backends.errors import Malformed, RetryDecision, read_completion, retry_decision
 from evalsuite.backends.images import Unreadable, data_uri
 from evalsuite.backends.limiter import ConcurrencyLimiter, first_window

@@ -11,8 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop
-from evalsuite.backends.chat import control_token_in, render
+from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop, messages
 from evalsuite.backends.greedy import (
     Prepared,
     Unit,
@@ -25,6 +24,7 @@ from evalsuite.backends.greedy import (
 )
 from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
 from evalsuite.recipe import EvalRecipe, ModelSettings
+from winnow.conversations import IMAGE_MARKER
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -282,7 +282,6 @@ def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
     def replies(
         requests: Sequence[Request], known: Callable[[str], bool], batch_size: int | None
     ) -> Iterator[list[Reply]]:
-
         share = settings.share_prefix and batch_size is None
         size = batch_size or recipe.batch_size
         return generate_replies(loaded(), requests, batch_size=size, share_prefix=share, known=known)
@@ -297,3 +296,21 @@ def _label(model: ModelSettings) -> str:
     if model.quantization != "none":
         parts.append(f"({model.quantization}{', merged' if model.adapter and model.merge_adapter != 'none' else ''})")
     return " ".join(parts)
+
+
+def render(processor: Any, prompt: str, images: int, system: str | None) -> str:
+    """The chat as text, ending where the answer begins."""
+    text: str = processor.apply_chat_template(
+        messages(prompt, images, system), tokenize=False, add_generation_prompt=True
+    )
+    return text
+
+
+def control_token_in(prompt: str, tokenizer: Any) -> str | None:
+    """A token with a meaning to the model (``<|im_end|>`` …) that stands in the text of a row, or None.
+
+    Such a row would not be asked what it says: the token could end the turn or claim an image.
+    """
+    text = prompt.replace(IMAGE_MARKER, "")
+    special = {*tokenizer.all_special_tokens, getattr(tokenizer, "image_token", None) or IMAGE_MARKER}
+    return next((token for token in sorted(special) if token in text), None)

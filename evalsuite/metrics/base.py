@@ -7,20 +7,21 @@ metric is one object in a module of this package, where ``evalsuite.metrics.METR
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.metrics.normalize import NormalizerName
-from evalsuite.metrics.tokenizers import TokenizerName
 from evalsuite.statistics import Estimate, Floats, mean_of_sums, mean_sums
+from winnow.errors import UserError
 from winnow.recipe import StrictModel
 
 Row = dict[str, Any]  # a row of ``predictions.parquet``
 Unit = Literal["%", "points", ""]
+NormalizerName = Literal["official", "evalai", "none"]
+TokenizerName = Literal["ptb", "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab"]
 RIGHT_FROM = 0.5  # a graded score, like VQA accuracy, counts as right from here on
 SHORT_ANSWERS = {
     "predictions": "one short answer a question.",
@@ -288,3 +289,52 @@ def in_part(values: Floats, mask: NDArray[np.bool_], variant: str) -> Scores:
     """The mean of the rows that ``mask`` picks; the others are NaN."""
     sums = np.stack([values * mask, mask.astype(np.float64)], axis=1)
     return Scores(per_row=np.where(mask, values, np.nan), sums=sums, estimate=mean_of_sums, variant=variant)
+
+
+# ---- checks of what metrics are given ------------------------------------------------------------
+
+
+def check_answers(answers: Sequence[str], what: str = "answers") -> None:
+    """Raise UserError unless ``answers`` is a non-empty list of texts."""
+    if isinstance(answers, str) or not answers:
+        raise UserError(f"{what} must be a non-empty list of texts")
+
+
+def check_captions(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what the metrics of whole sets cannot score.
+
+    Raises:
+        UserError: nothing to score, ids on one side only, or a prediction without any reference.
+    """
+    if not predictions:
+        raise UserError("there is no prediction to score")
+    if lost := predictions.keys() - references.keys():
+        raise UserError(f"id {min(map(str, lost))!r}: {len(lost):,} predictions have no references")
+    if lost := references.keys() - predictions.keys():
+        raise UserError(f"id {min(map(str, lost))!r}: {len(lost):,} references have no prediction; leave them out")
+    for sample_id, texts in references.items():
+        if isinstance(texts, str) or not texts:
+            raise UserError(f"id {sample_id!r}: references must be a non-empty list of texts")
+
+
+def check_pairs(predictions: Mapping[str, str], labels: Mapping[str, str], known: Sequence[str]) -> None:
+    """Refuse predictions without a label, or with an unknown one; case does not matter.
+
+    Raises:
+        UserError: nothing to score, an id without a label, or an unknown label.
+    """
+    if not predictions:
+        raise UserError("there is no prediction to score")
+    spelled = {label.lower() for label in known}
+    for key in predictions:
+        if key not in labels:
+            raise UserError(f"id {key!r}: the prediction has no reference")
+        if labels[key].strip().lower() not in spelled:
+            raise UserError(f"id {key!r}: {labels[key]!r} is none of {', '.join(known)}")
+
+
+def check_variant(variant: str, known: Iterable[str], what: str = "variant") -> None:
+    """Raise UserError, naming the known ones, unless ``variant`` is known."""
+    known = list(known)
+    if variant not in known:
+        raise UserError(f"unknown {what} {variant!r}; known: {', '.join(known)}")

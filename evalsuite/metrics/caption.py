@@ -20,11 +20,12 @@ from evalsuite.metrics.base import (
     Reading,
     Row,
     Scores,
+    TokenizerName,
+    check_captions,
     mean_scores,
 )
-from evalsuite.metrics.checks import check_captions
 from evalsuite.metrics.ngrams import ORDER, SCALE, bleu_counts, bleu_of, build_corpus, cider_of
-from evalsuite.metrics.tokenizers import Tokenize, TokenizerName, caption_tokens, tokenizer_label
+from evalsuite.metrics.tokenizers import Tokenize, caption_tokens, tokenizer_label
 from evalsuite.statistics import Estimate, Floats
 
 _BETA_SQUARED = 1.2**2  # ROUGE-L's weight of recall

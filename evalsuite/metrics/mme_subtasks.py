@@ -16,11 +16,11 @@ from evalsuite.metrics.base import (
     MetricOptions,
     Quantity,
     Scores,
+    check_pairs,
     divide,
     other_tool,
     rule_of,
 )
-from evalsuite.metrics.checks import check_pairs
 from evalsuite.metrics.yes_no import (
     YES_NO_VARIANTS,
     YesNoVariant,

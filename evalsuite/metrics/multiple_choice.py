@@ -24,12 +24,13 @@ from evalsuite.metrics.base import (
     Reading,
     Row,
     Scores,
+    check_answers,
+    check_variant,
     in_part,
     mean_scores,
     other_tool,
     rule_of,
 )
-from evalsuite.metrics.checks import check_answers, check_variant
 
 ChoiceVariant = Literal["mmmu", "mmmu-official", "lenient", "scienceqa", "lmms-eval"]
 CHOICE_VARIANTS: tuple[ChoiceVariant, ...] = ("mmmu", "mmmu-official", "lenient", "scienceqa", "lmms-eval")

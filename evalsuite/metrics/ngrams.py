@@ -13,8 +13,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.metrics.checks import check_captions
-from evalsuite.metrics.tokenizers import TokenizerName, counted_words
+from evalsuite.metrics.base import TokenizerName, check_captions
+from evalsuite.metrics.tokenizers import counted_words
 from evalsuite.statistics import Floats
 
 ORDER = 4

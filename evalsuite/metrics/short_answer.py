@@ -19,12 +19,13 @@ from evalsuite.metrics.base import (
     Reading,
     Row,
     Scores,
+    check_answers,
+    check_variant,
     mean_scores,
     other_tool,
     read_best,
     score_each,
 )
-from evalsuite.metrics.checks import check_answers, check_variant
 
 
 def anls(prediction: str, answers: Sequence[str], *, threshold: float = 0.5) -> float:

@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
-from typing import Literal
 
-from evalsuite.metrics.checks import check_variant
+from evalsuite.metrics.base import TokenizerName, check_variant
 from evalsuite.metrics.ptb_tokenizer import ptb_tokenize, words
 from winnow.errors import UserError
 
 Tokenize = Callable[[str], Sequence[str]]
-TokenizerName = Literal["ptb", "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab"]
 _SACREBLEU = {
     "13a": "Tokenizer13a", "intl": "TokenizerV14International", "zh": "TokenizerZh", "char": "TokenizerChar",
     "ja-mecab": "TokenizerJaMecab", "ko-mecab": "TokenizerKoMecab",

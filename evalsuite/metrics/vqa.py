@@ -15,18 +15,20 @@ from evalsuite.metrics.base import (
     HubModule,
     Metric,
     MetricOptions,
+    NormalizerName,
     OtherTool,
     Quantity,
     Reading,
     Row,
     Scores,
+    check_answers,
+    check_variant,
     count_matches,
     mean_scores,
     other_tool,
     score_each,
 )
-from evalsuite.metrics.checks import check_answers, check_variant
-from evalsuite.metrics.normalize import NORMALIZERS, NormalizerName, one_line, vlmevalkit
+from evalsuite.metrics.normalize import NORMALIZERS, one_line, vlmevalkit
 
 _ENOUGH = 3  # matching people for full marks
 

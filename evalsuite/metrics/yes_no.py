@@ -20,13 +20,15 @@ from evalsuite.metrics.base import (
     Reading,
     Row,
     Scores,
+    check_captions,
+    check_pairs,
+    check_variant,
     divide,
     mean_scores,
     other_tool,
     ratio_of_sums,
     rule_of,
 )
-from evalsuite.metrics.checks import check_captions, check_pairs, check_variant
 from evalsuite.metrics.normalize import evalai, vlmevalkit_marks
 from evalsuite.statistics import Floats
 from winnow.errors import UserError

@@ -31,7 +31,7 @@ from evalsuite.report.sentences import (
     slices_sentence,
     wins_sentence,
 )
-from evalsuite.tasks.metrics import option_values
+from evalsuite.tasks.spec import option_values
 
 # Columns of a comparison that a terminal has room for; a sentence below gives rows and coverage.
 _COMPARED = [

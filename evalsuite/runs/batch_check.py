@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.backends import Backend, Reply, Request
-from evalsuite.backends.select import select_backend
 from evalsuite.recipe import EvalRecipe
-from evalsuite.runs.requests import build_requests, distinct_requests, hash_images
+from evalsuite.runs.requests import build_requests, distinct_requests, hash_images, select_backend
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.spec import load_spec
 from winnow.errors import UserError

@@ -26,7 +26,8 @@ from evalsuite.analysis.results import (
 )
 from evalsuite.analysis.slices import MIN_ROWS, NOTED_Q, rank_slices
 from evalsuite.metrics.base import Row
-from evalsuite.report import write_reports
+from evalsuite.report.html import html_report
+from evalsuite.report.markdown import markdown_report
 from evalsuite.statistics import LEVEL
 from evalsuite.store import (
     BASE_SCHEMA,
@@ -107,7 +108,8 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     write_timings(folder, (row for listed in unscored.rows.values() for row in listed))
     write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
     roots = {task: Path(root) for task, root in extra["image_root"].items()}
-    write_reports(folder, scores, results, roots, extra["skipped"])
+    write_text(folder / "report.md", markdown_report(scores, extra["skipped"]))
+    write_text(folder / "report.html", html_report(scores, results, roots, extra["skipped"]))
     if unscored.partial:
         return scores
     remove_parts(folder)

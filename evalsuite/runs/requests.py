@@ -17,6 +17,7 @@ from typing import Any
 
 from evalsuite.backends import Backend, Render, Reply, Request, no_answer
 from evalsuite.backends.images import TaskImage, identify
+from evalsuite.recipe import EvalRecipe
 from evalsuite.store import stored_replies, write_part
 from evalsuite.tasks.extract import STATUSES, Extraction, Status, read_answer
 from evalsuite.tasks.load import Task, TaskRow
@@ -166,3 +167,19 @@ def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
         "choices": list(entry.row.choices),
         **{f"slice_{key}": value for key, value in entry.row.slices.items()},
     }
+
+
+def select_backend(recipe: EvalRecipe) -> Backend:
+    """The backend of a recipe; no weights are loaded yet.
+
+    Raises:
+        UserError: no such checkpoint or adapter, or the server cannot be reached or named.
+    """
+    if recipe.server is not None:
+        from evalsuite.backends.server import server_backend
+
+        return server_backend(recipe, recipe.server)
+    from evalsuite.backends.transformers import local_backend
+
+    assert recipe.model is not None
+    return local_backend(recipe, recipe.model)

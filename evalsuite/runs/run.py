@@ -13,7 +13,6 @@ from evalsuite.analysis.corrected import corrections_digest
 from evalsuite.analysis.overlap import flag_overlap, touched_images
 from evalsuite.analysis.results import FINISH, STAGE
 from evalsuite.backends import Backend, Reply
-from evalsuite.backends.select import select_backend
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
@@ -24,6 +23,7 @@ from evalsuite.runs.requests import (
     build_requests,
     distinct_requests,
     hash_images,
+    select_backend,
     to_row,
     without_answer,
 )

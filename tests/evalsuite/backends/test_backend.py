@@ -6,10 +6,9 @@ import pytest
 from tiny import build_data, build_model
 
 from evalsuite.backends import Request
-from evalsuite.backends.chat import render
 from evalsuite.backends.greedy import Unit, first_logits, plan_plain, plan_shared, prepare
 from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
-from evalsuite.backends.transformers import generate_replies, prefetch, prefix_can_be_shared
+from evalsuite.backends.transformers import generate_replies, prefetch, prefix_can_be_shared, render
 from evalsuite.recipe import ModelSettings
 from winnow.models import outside_decoder
 

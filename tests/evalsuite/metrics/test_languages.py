@@ -5,8 +5,9 @@ import sys
 import pytest
 
 from evalsuite.metrics import bleu, cider, exact_match, rouge_l, tokenizers, vqa_accuracy
+from evalsuite.metrics.base import TokenizerName
 from evalsuite.metrics.normalize import evalai, official
-from evalsuite.metrics.tokenizers import TOKENIZERS, TokenizerName, caption_tokens, tokenizer_label
+from evalsuite.metrics.tokenizers import TOKENIZERS, caption_tokens, tokenizer_label
 from winnow.errors import UserError
 
 

@@ -8,8 +8,17 @@ import pytest
 
 from evalsuite.metrics import METRICS
 from evalsuite.tasks.extract import Extraction, read_answer
-from evalsuite.tasks.metrics import MetricSettings, variants_of, with_variant
-from evalsuite.tasks.spec import BinnedSlice, filled, load_spec, options_of, side_by_side, slices_of
+from evalsuite.tasks.spec import (
+    BinnedSlice,
+    MetricSettings,
+    filled,
+    load_spec,
+    options_of,
+    side_by_side,
+    slices_of,
+    variants_of,
+    with_variant,
+)
 from evalsuite.verify_java import captions_in, find_jar, generated_captions
 from winnow.errors import UserError
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from tiny import build_tokenizer
 
-from evalsuite.backends.chat import control_token_in, messages
+from evalsuite.backends import messages
 from evalsuite.backends.greedy import cut_at_stop
+from evalsuite.backends.transformers import control_token_in
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.spec import load_spec, shipped_tasks
 from winnow.errors import UserError
