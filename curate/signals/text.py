@@ -113,7 +113,7 @@ def _same(answer: str, question: str) -> bool:
 
 _LONGEST = 5
 _QUOTES = re.compile(r"['’`]")
-_WORD = re.compile(r"[a-z]+|\d+")
+_ANSWER_WORD = re.compile(r"[a-z]+|\d+")
 
 _YES_NO = re.compile(
     r"""(?:so\ |and\ |but\ |now\ )?
@@ -162,7 +162,7 @@ def is_mismatch(question: str, answer: str) -> bool | None:
     wanted = _wanted(asked)
     if wanted is None:
         return None
-    words = _WORD.findall(_QUOTES.sub("", answer.casefold()))
+    words = _ANSWER_WORD.findall(_QUOTES.sub("", answer.casefold()))
     if not words or len(words) > _LONGEST:
         return False
     given = " ".join(words)
