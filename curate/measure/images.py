@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from curate.measure.engines import Pool, open_pool
 from curate.measure.index import MeasuredImages, MeasuredPaths
 from curate.measure.models import Models, signals_wanted
+from curate.measure.pool import Pool, open_pool
 from curate.measure.remeasure import remeasure
 from curate.measure.row import MeasuredImage, MeasurePlan, PathRow, crashed_file, crashed_path, identify, measure
 from curate.measure.store import Store, image_schema

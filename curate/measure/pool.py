@@ -1,4 +1,7 @@
-"""Worker processes on this machine: batches in, results out in the same order, and no batch is lost."""
+"""Worker processes on this machine: batches in, results out in the same order, and no batch is lost.
+
+Where work on images runs: processes of this machine, or a Ray cluster. The results are the same.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from multiprocessing.process import parent_process
 from types import TracebackType
-from typing import TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from winnow.errors import UserError
 
@@ -174,3 +178,32 @@ def _start_worker() -> None:
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
     os._exit(1)
+
+
+class Pool(Protocol):
+    """What every engine does."""
+
+    def map(
+        self,
+        function: Callable[[list[Item]], list[Result]],
+        batches: Iterable[list[Item]],
+        crashed: Callable[[Item], Result],
+    ) -> Iterator[list[Result]]:
+        """Results of each batch, in order; ``crashed(item)`` stands for an item that kills its process."""
+        ...
+
+
+def open_pool(engine: Literal["local", "ray"], workers: int | None) -> AbstractContextManager[Pool]:
+    """Workers, for a ``with`` statement.
+
+    Args:
+        workers: processes at most; None is one for each CPU (here at least two), or all of a cluster's.
+
+    Raises:
+        UserError: Ray is asked for and not installed, or cannot be reached.
+    """
+    if engine == "ray":
+        from curate.measure.ray import RayPool
+
+        return RayPool(workers)
+    return LocalPool(workers or default_workers())

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from curate.measure.engines import Pool
 from curate.measure.models import Models
+from curate.measure.pool import Pool
 from curate.measure.row import MeasurePlan, PathRow, crashed_file, measure
 from curate.measure.store import PATHS, Store, image_schema
 from curate.signals import PIXEL_SIGNALS, SIGNALS
