@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
-from curate.measure.pool import Item, Result, become_worker
+from curate.measure.pool import _PREFETCH, Item, Result, become_worker
 from winnow.errors import UserError
 
-_PREFETCH = 4
 _CONNECT_SECONDS = 10
 
 
