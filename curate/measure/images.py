@@ -19,11 +19,10 @@ from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
-from curate.measure.index import MeasuredImages, MeasuredPaths
 from curate.measure.models import Models, signals_wanted
 from curate.measure.pool import Pool, open_pool
 from curate.measure.row import MeasuredImage, MeasurePlan, PathRow, crashed_file, crashed_path, identify, measure
-from curate.measure.store import PATHS, Store, image_schema
+from curate.measure.store import PATHS, MeasuredImages, MeasuredPaths, Store, image_schema
 from curate.recipe import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
