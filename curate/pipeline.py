@@ -25,8 +25,8 @@ from curate.inputs import (
     measured_from,
     resolved,
 )
+from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
-from curate.measure.scores import write_scores
 from curate.measure.texts import measure_text
 from curate.readers.ingest import VERSION, all_fetched, read_sources
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
