@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from curate.readers import open_source, other_files
 from curate.readers.ingest import HOW_TO_FETCH
-from curate.readers.probe import files_of
+from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
 from curate.workspace import Workspace
 from winnow.corrections import read_corrections

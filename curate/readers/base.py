@@ -17,7 +17,7 @@ from pathlib import Path
 
 from curate.readers.images import is_encoded, with_embedded
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex

@@ -22,7 +22,7 @@ from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
 from curate.readers.columns import COLUMN_NAMES, Columns, source_name
 from curate.readers.fields import CAPTION_QUESTION
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe, split_of
+from curate.readers.location import Probe, split_of
 from curate.readers.tables import iter_rows
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

@@ -21,7 +21,7 @@ from curate.readers.base import Layout, Reading, given_or_own_folder
 from curate.readers.columns import Columns
 from curate.readers.fields import CAPTION_QUESTION
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe, files_of, of_split
+from curate.readers.location import Probe, files_of, of_split
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, parse_json
