@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from curate.licenses import license_fields
+from curate.exports.export import license_fields
 from curate.recipe import CurateRecipe
 from curate.report.examples import Examples, examples
 from curate.rules.decide import CheckedRule
