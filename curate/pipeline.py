@@ -31,8 +31,7 @@ from curate.measure.texts import measure_text
 from curate.readers.ingest import VERSION, all_fetched, read_sources
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
-from curate.report.counts import count_rows, write_contamination_report
-from curate.report.results import write_results
+from curate.report.results import count_rows, write_contamination_report, write_results
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import CheckedRule, check_rules, decide
 from curate.signals import SIGNALS
@@ -49,7 +48,7 @@ class Outcome:
 
     Attributes:
         workspace: where it lies.
-        counts: of ``curate.report.counts.count_rows``.
+        counts: of ``curate.report.results.count_rows``.
         seconds: wall time of the stages that ran; empty if everything was up to date.
     """
 
