@@ -1,6 +1,6 @@
 """Embeddings on disk, looked up by path or text: memory holds an index of about 30 bytes an entry, no vectors.
 
-Scores of prompt sets and linear heads for every image, from the embeddings in the ``signals`` folder.
+``write_scores`` reads prompt sets and linear heads off them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Decode once, measure everything: one row per unique image.
 
 ``measure_images`` writes ``part-*.parquet`` and ``paths.parquet``. It resumes, and ends with the same bytes
-whatever the number of workers.
-
-Stored rows whose signals have another version, model or cap than wanted: only those signals are measured again.
+whatever the number of workers. Of stored rows whose signals have another version, model or cap than wanted, those
+signals alone are measured again.
 """
 
 from __future__ import annotations
@@ -29,10 +28,124 @@ from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.progress import Bar, track
 
-_REMEASURED_A_TASK = 16
+_PATHS_A_TASK, _IMAGES_A_TASK = 64, 16
+Item = TypeVar("Item")
 
 
-def remeasure(store: Store, wanted: dict[str, Any], plan: MeasurePlan, models: Callable[[], Models], pool: Pool) -> int:
+@dataclass(frozen=True)
+class MeasureReport:
+    """What one call of ``measure_images`` did.
+
+    Attributes:
+        paths: distinct paths asked for.
+        images: unique images measured in this call.
+        known: distinct paths that were measured before and have not changed.
+        decodes: images decoded in this call.
+        errors: preflight class → number of paths, over all paths asked for.
+    """
+
+    paths: int
+    images: int
+    known: int
+    decodes: int
+    errors: Mapping[str, int]
+
+
+def measure_images(
+    paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *, pool: Pool | None = None
+) -> MeasureReport:
+    """Measure every image that is not yet in ``out`` (the ``signals`` folder).
+
+    A path whose file has kept its size and time is not opened. Files are read and hashed, and
+    images whose bytes are new are decoded, once. Work is written in blocks of ``shard_size`` paths; a
+    killed run continues after the last whole block and ends with the same bytes. Of parts whose signals
+    have another version or model than wanted, those signals alone are measured again.
+
+    Args:
+        paths: relative to ``image_root``, in input order; repetitions are fine.
+        out: folder of ``part-*.parquet`` and ``paths.parquet``.
+        pool: worker processes to use; None starts ``settings.workers`` and ends them.
+
+    Raises:
+        UserError: no such root, a model cannot be loaded, or ``out`` cannot be written.
+    """
+    if not image_root.is_dir():
+        raise UserError(f"{image_root}: no such folder of images")
+    store = Store(out)
+    wanted = signals_wanted(settings)
+    models = functools.cache(functools.partial(Models.load, settings))
+    names = tuple(name for name in PIXEL_SIGNALS if wanted[name] is not None)
+    plan = MeasurePlan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False)
+    with contextlib.ExitStack() as stack:
+        pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))
+        decodes = _remeasure(store, wanted, plan, models, pool)
+        images, known = MeasuredImages(store.parts()), MeasuredPaths(store)
+        asked, errors = HashIndex(), Counter[str]()
+        measured = unchanged = 0
+        bar = stack.enter_context(Bar("measure images", len(paths) if isinstance(paths, Sized) else None))
+
+        def new_paths() -> Iterator[str]:
+            nonlocal unchanged
+            for path in paths:
+                bar.advance()
+                if asked.add(path, 0) is not None:
+                    continue
+                error = known.unchanged(path, plan.root, settings.max_bytes)
+                if error is None:
+                    yield path
+                else:
+                    unchanged += 1
+                    errors.update([error] if error else [])
+
+        for block in batched(new_paths(), settings.shard_size):
+            rows, path_rows = _measure_block(block, plan, models(), images, pool)
+            store.write_block(rows, image_schema(models().clip_width, wanted), path_rows)
+            for row in path_rows:
+                known.add(row)
+                errors.update([row.error] if row.error else [])
+            decodes += sum(row["bytes"] > 0 for row in rows)
+            measured += len(rows)
+        store.finish(known.superseded())
+    return MeasureReport(len(asked), measured, unchanged, decodes, dict(sorted(errors.items())))
+
+
+def _measure_block(
+    paths: list[str], plan: MeasurePlan, models: Models, images: MeasuredImages, pool: Pool
+) -> tuple[list[dict[str, Any]], list[PathRow]]:
+    """A row for each image whose bytes are new, which is added to ``images``, and a row for each path."""
+    plan = replace(plan, clip=models.clip.input if models.clip else None, nsfw=models.nsfw is not None)
+    tasks = batched(paths, _PATHS_A_TASK)
+    located = list(itertools.chain.from_iterable(pool.map(functools.partial(identify, plan), tasks, crashed_path)))
+    new = {row.image_key: row for row in reversed(located) if row.image_key and row.image_key not in images}
+    files = [row for row in located if row.image_key and new.get(row.image_key) is row]
+    rows = list(models.complete(_measured(files, plan, pool)))
+    for row in rows:
+        images.add(row)
+    return rows, [_with_class(row, images) for row in located]
+
+
+def _measured(files: Iterable[PathRow], plan: MeasurePlan, pool: Pool) -> Iterator[MeasuredImage]:
+    tasks = batched(files, _IMAGES_A_TASK)
+    return itertools.chain.from_iterable(pool.map(functools.partial(measure, plan), tasks, crashed_file))
+
+
+def _with_class(row: PathRow, images: MeasuredImages) -> PathRow:
+    if row.image_key is None:
+        return row
+    error, detail = images.path_error(row.path, row.image_key)
+    return replace(row, error=error, error_detail=detail)
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _remeasure(
+    store: Store, wanted: dict[str, Any], plan: MeasurePlan, models: Callable[[], Models], pool: Pool
+) -> int:
     """Bring stored parts up to date with ``wanted``: only signals of another version, model or cap are measured.
 
     Each part is replaced as a whole, so that a killed run continues with the next one.
@@ -87,9 +200,7 @@ def _measured_rows(
     rows: list[dict[str, Any]], store: Store, plan: MeasurePlan, models: Models | None, pool: Pool
 ) -> Iterator[dict[str, Any]]:
     files = [PathRow(row["path"], row["image_key"], size=row["bytes"]) for row in rows]
-    tasks = [files[start : start + _REMEASURED_A_TASK] for start in range(0, len(files), _REMEASURED_A_TASK)]
-    found = pool.map(functools.partial(measure, plan), tasks, crashed_file)
-    measured = itertools.chain.from_iterable(found)
+    measured = _measured(files, plan, pool)
     complete = models.complete(measured) if models else (image.row for image in measured)
     for file, row in zip(files, complete, strict=True):
         if row.get("error") != "missing":
@@ -100,122 +211,3 @@ def _measured_rows(
         elsewhere = [replace(file, path=path) for path in others["path"].to_pylist() if path != file.path]
         alive = [image for image in measure(plan, elsewhere) if image.row.get("error") != "missing"][:1]
         yield from (models.complete(alive) if models and alive else [image.row for image in alive] or [row])
-
-
-_PATHS_A_TASK, _IMAGES_A_TASK = 64, 16
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class MeasureReport:
-    """What one call of ``measure_images`` did.
-
-    Attributes:
-        paths: distinct paths asked for.
-        images: unique images measured in this call.
-        known: distinct paths that were measured before and have not changed.
-        decodes: images decoded in this call.
-        errors: preflight class → number of paths, over all paths asked for.
-    """
-
-    paths: int
-    images: int
-    known: int
-    decodes: int
-    errors: Mapping[str, int]
-
-
-def measure_images(
-    paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *, pool: Pool | None = None
-) -> MeasureReport:
-    """Measure every image that is not yet in ``out`` (the ``signals`` folder).
-
-    A path whose file has kept its size and time is not opened. Files are read and hashed, and
-    images whose bytes are new are decoded, once. Work is written in blocks of ``shard_size`` paths; a
-    killed run continues after the last whole block and ends with the same bytes. Of parts whose signals
-    have another version or model than wanted, those signals alone are measured again.
-
-    Args:
-        paths: relative to ``image_root``, in input order; repetitions are fine.
-        out: folder of ``part-*.parquet`` and ``paths.parquet``.
-        pool: worker processes to use; None starts ``settings.workers`` and ends them.
-
-    Raises:
-        UserError: no such root, a model cannot be loaded, or ``out`` cannot be written.
-    """
-    if not image_root.is_dir():
-        raise UserError(f"{image_root}: no such folder of images")
-    store = Store(out)
-    wanted = signals_wanted(settings)
-    models = functools.cache(functools.partial(Models.load, settings))
-    names = tuple(name for name in PIXEL_SIGNALS if wanted[name] is not None)
-    plan = MeasurePlan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False)
-    with contextlib.ExitStack() as stack:
-        pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))
-        decodes = remeasure(store, wanted, plan, models, pool)
-        images, known = MeasuredImages(store.parts()), MeasuredPaths(store)
-        asked, errors = HashIndex(), Counter[str]()
-        measured = unchanged = 0
-        bar = stack.enter_context(Bar("measure images", len(paths) if isinstance(paths, Sized) else None))
-
-        def new_paths() -> Iterator[str]:
-            nonlocal unchanged
-            for path in paths:
-                bar.advance()
-                if asked.add(path, 0) is not None:
-                    continue
-                error = known.unchanged(path, plan.root, settings.max_bytes)
-                if error is None:
-                    yield path
-                else:
-                    unchanged += 1
-                    errors.update([error] if error else [])
-
-        for block in batched(new_paths(), settings.shard_size):
-            rows, path_rows = _measure_block(block, plan, models(), images, pool)
-            store.write_block(rows, image_schema(models().clip_width, wanted), path_rows)
-            for row in path_rows:
-                known.add(row)
-                errors.update([row.error] if row.error else [])
-            decodes += sum(row["bytes"] > 0 for row in rows)
-            measured += len(rows)
-        store.finish(known.superseded())
-    return MeasureReport(len(asked), measured, unchanged, decodes, dict(sorted(errors.items())))
-
-
-def _measure_block(
-    paths: list[str], plan: MeasurePlan, models: Models, images: MeasuredImages, pool: Pool
-) -> tuple[list[dict[str, Any]], list[PathRow]]:
-    """A row for each image whose bytes are new, which is added to ``images``, and a row for each path."""
-    plan = replace(plan, clip=models.clip.input if models.clip else None, nsfw=models.nsfw is not None)
-    located = _identified(paths, plan, pool)
-    new = {row.image_key: row for row in reversed(located) if row.image_key and row.image_key not in images}
-    files = [row for row in located if row.image_key and new.get(row.image_key) is row]
-    rows = list(models.complete(_measured(files, plan, pool)))
-    for row in rows:
-        images.add(row)
-    return rows, [_with_class(row, images) for row in located]
-
-
-def _identified(block: list[str], plan: MeasurePlan, pool: Pool) -> list[PathRow]:
-    tasks = batched(block, _PATHS_A_TASK)
-    return list(itertools.chain.from_iterable(pool.map(functools.partial(identify, plan), tasks, crashed_path)))
-
-
-def _measured(files: Iterable[PathRow], plan: MeasurePlan, pool: Pool) -> Iterator[MeasuredImage]:
-    tasks = batched(files, _IMAGES_A_TASK)
-    return itertools.chain.from_iterable(pool.map(functools.partial(measure, plan), tasks, crashed_file))
-
-
-def _with_class(row: PathRow, images: MeasuredImages) -> PathRow:
-    if row.image_key is None:
-        return row
-    error, detail = images.path_error(row.path, row.image_key)
-    return replace(row, error=error, error_detail=detail)
-
-
-def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of ``size`` items, the last one shorter."""
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch

@@ -4,7 +4,8 @@
 ends; its metadata holds the number of the next part. ``journal/<n>.parquet``: the paths of block n of an
 unfinished run; block n is done when this file exists. ``.cache/``: what only makes the next run faster.
 
-What earlier runs measured, in about 60 bytes an image, so that no file is opened and no image decoded twice.
+``MeasuredImages`` and ``MeasuredPaths`` know what earlier runs measured, in about 60 bytes an image, so that no file is
+opened and no image decoded twice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A first look at a location before its layout is known: what every ``looks_like`` decides on.
+"""What a location of a recipe stands for: one file, a folder, or a pattern with braces or wildcards.
 
-The files that a location stands for: one file, a folder, or a pattern with braces or wildcards.
+A ``Probe`` is a first look at it before its layout is known: what every ``looks_like`` decides on.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """What the next stage and people read: the kept rows, every row with its decision, and the ledger.
 
-What a curation did, in numbers: for the manifest, the card and the terminal.
-
-Also ``contamination.parquet`` and ``contamination.json``: what evaluation sets share with the data, and whether
-it was dropped.
+Also ``contamination.parquet`` and ``contamination.json``: what evaluation sets share with the data, and whether it was
+dropped; and the counts of all that, for the manifest, the card and the terminal.
 """
 
 from __future__ import annotations
