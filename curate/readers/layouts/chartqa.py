@@ -66,4 +66,4 @@ def _files(location: Path) -> list[Path]:
     return [path for path in named if path.is_file()]
 
 
-LAYOUT = Layout(__doc__, example="{location: ChartQA Dataset/val}", looks_like=looks_like, readings=readings)
+LAYOUT = Layout(__doc__, "{location: ChartQA Dataset/val}", looks_like, readings)

@@ -104,6 +104,4 @@ class _Captions:
             database.execute("INSERT INTO captions (image, line, place) VALUES (?, ?, ?)", stored)
 
 
-LAYOUT = Layout(
-    __doc__, example="{location: annotations/captions_val2014.json}", looks_like=looks_like, readings=readings
-)
+LAYOUT = Layout(__doc__, "{location: annotations/captions_val2014.json}", looks_like, readings)

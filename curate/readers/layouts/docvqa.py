@@ -58,8 +58,5 @@ def _names(row: RawRow) -> Sequence[str]:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: docvqa/val_v1.0_withQT.json, image_root: docvqa/spdocvqa_images}",
-    looks_like=looks_like,
-    readings=readings,
+    __doc__, "{location: docvqa/val_v1.0_withQT.json, image_root: docvqa/spdocvqa_images}", looks_like, readings
 )

@@ -79,10 +79,4 @@ def question_type(answer: str) -> str:
     return "color" if answer in _COLOURS else "shape"
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: easy_vqa, split: train}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=image_root,
-)
+LAYOUT = Layout(__doc__, "{location: easy_vqa, split: train}", looks_like, readings, image_root=image_root)

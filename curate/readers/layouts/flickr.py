@@ -121,7 +121,7 @@ def _wanted(path: Path, split: str) -> Callable[[str], bool]:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: flickr30k/results_20130124.token, image_root: flickr30k/flickr30k-images}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: flickr30k/results_20130124.token, image_root: flickr30k/flickr30k-images}",
+    looks_like,
+    readings,
 )

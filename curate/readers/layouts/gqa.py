@@ -70,9 +70,4 @@ def _files(location: Path) -> list[Path]:
     return [path for _, _, path in found]
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: gqa/val_balanced_questions.json, image_root: gqa/images}",
-    looks_like=looks_like,
-    readings=readings,
-)
+LAYOUT = Layout(__doc__, "{location: gqa/val_balanced_questions.json, image_root: gqa/images}", looks_like, readings)

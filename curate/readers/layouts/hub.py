@@ -132,8 +132,8 @@ def _sentence(error: BaseException) -> str:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: 'hub:HuggingFaceM4/ChartQA::test', streaming: true}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: 'hub:HuggingFaceM4/ChartQA::test', streaming: true}",
+    looks_like,
+    readings,
     image_root=image_root,
 )

@@ -141,11 +141,4 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(_IMAGES) and not name.startswith(".")
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: my-images}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=given_or_own_folder,
-    generic=True,
-)
+LAYOUT = Layout(__doc__, "{location: my-images}", looks_like, readings, image_root=given_or_own_folder, generic=True)

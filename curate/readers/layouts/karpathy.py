@@ -72,7 +72,7 @@ def _captions(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: karpathy/dataset_flickr30k.json, split: test, image_root: flickr30k-images}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: karpathy/dataset_flickr30k.json, split: test, image_root: flickr30k-images}",
+    looks_like,
+    readings,
 )

@@ -94,9 +94,5 @@ def _image(folder: Path, text: Path) -> Path:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: MME_Benchmark_release_version/MME_Benchmark}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=image_root,
+    __doc__, "{location: MME_Benchmark_release_version/MME_Benchmark}", looks_like, readings, image_root=image_root
 )

@@ -130,10 +130,4 @@ def _has_columns(path: Path) -> bool:
         return False
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: MMMU, split: validation}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=given_or_own_folder,
-)
+LAYOUT = Layout(__doc__, "{location: MMMU, split: validation}", looks_like, readings, image_root=given_or_own_folder)

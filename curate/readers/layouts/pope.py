@@ -67,8 +67,5 @@ def _files(location: Path) -> list[Path]:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: pope/output/coco/coco_pope_adversarial.json, image_root: coco/val2014}",
-    looks_like=looks_like,
-    readings=readings,
+    __doc__, "{location: pope/output/coco/coco_pope_adversarial.json, image_root: coco/val2014}", looks_like, readings
 )

@@ -119,9 +119,5 @@ def _listed(path: Path, split: str) -> HashIndex:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: scienceqa/problems.json, split: val}",
-    looks_like=looks_like,
-    readings=readings,
-    other_files=other_files,
+    __doc__, "{location: scienceqa/problems.json, split: val}", looks_like, readings, other_files=other_files
 )

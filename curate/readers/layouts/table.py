@@ -38,9 +38,5 @@ def _files(location: str) -> list[Path]:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: 'data/train-*.parquet', columns: {answer: label}}",
-    looks_like=looks_like,
-    readings=readings,
-    generic=True,
+    __doc__, "{location: 'data/train-*.parquet', columns: {answer: label}}", looks_like, readings, generic=True
 )

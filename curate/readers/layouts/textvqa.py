@@ -74,8 +74,8 @@ def _names(row: RawRow) -> Sequence[str]:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: textvqa/TextVQA_0.5.1_val.json, ocr: textvqa/TextVQA_Rosetta_OCR_v0.2_val.json}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: textvqa/TextVQA_0.5.1_val.json, ocr: textvqa/TextVQA_Rosetta_OCR_v0.2_val.json}",
+    looks_like,
+    readings,
     other_files=other_files,
 )

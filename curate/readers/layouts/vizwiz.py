@@ -47,9 +47,4 @@ def readings(settings: SourceSettings) -> list[Reading]:
     return [Reading(iter_json(path), to_sample, names, folders)]
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}",
-    looks_like=looks_like,
-    readings=readings,
-)
+LAYOUT = Layout(__doc__, "{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}", looks_like, readings)

@@ -172,9 +172,8 @@ def _source(questions: Path, annotations: Path | None) -> str:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json,"
-    " annotations: vqa/v2_mscoco_val2014_annotations.json}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json, annotations: vqa/v2_mscoco_val2014_annotations.json}",
+    looks_like,
+    readings,
     other_files=other_files,
 )

@@ -175,9 +175,5 @@ def _shards(location: str) -> list[Path]:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: 'shards/train-{000000..000041}.tar'}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=given_or_own_folder,
+    __doc__, "{location: 'shards/train-{000000..000041}.tar'}", looks_like, readings, image_root=given_or_own_folder
 )
