@@ -47,7 +47,6 @@ class Outcome:
     """What a run left.
 
     Attributes:
-        workspace: where it lies.
         counts: of ``curate.report.results.count_rows``.
         seconds: wall time of the stages that ran; empty if everything was up to date.
     """
@@ -116,9 +115,6 @@ class ImageSet:
 
     Attributes:
         name: of the evaluation set; empty for the curated set.
-        sources: what it is read from.
-        signals: what is measured of it.
-        workspace: where its files lie.
     """
 
     name: str
@@ -137,12 +133,8 @@ class Curation:
     """A recipe at work in its folder. The methods are its steps, in order; a step that is done is skipped.
 
     Attributes:
-        recipe: what to make.
-        recipe_name: how the card calls it.
         rules: the recipe's rules with the built-in ones, checked.
         inputs: digests of everything that it is made from.
-        workspace: where its files lie.
-        stages: what is done, and how long it took.
     """
 
     recipe: CurateRecipe

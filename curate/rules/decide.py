@@ -61,13 +61,7 @@ _SECONDS, _ROWS_A_SECOND = 60, 2000
 
 @dataclass(frozen=True)
 class CheckedRule:
-    """A rule whose condition is known to be safe.
-
-    Attributes:
-        name: as in the recipe.
-        action: drop or flag.
-        expression: its condition.
-    """
+    """A rule whose condition is known to be safe."""
 
     name: str
     action: str
