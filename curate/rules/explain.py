@@ -85,7 +85,7 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         repeats = connection.execute(_REPEATS, [sample_id]).fetchall()
         rival = connection.execute(
             "SELECT conflict_with FROM duplicates WHERE position = ?", [samples[0]["position"]]
-        ).fetchone()
+        ).fetchall()
         matches: list[dict[str, Any]] = []
         if workspace.contamination.is_file():
             matches = _rows(connection, query.format(parquet([workspace.contamination])), sample_id)
@@ -99,7 +99,7 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         duplicates=recipe.duplicates,
         stands_for=[str(row[0]) for row in repeats[:_LISTED]],
         repeats=len(repeats),
-        rival=rival[0] if rival else None,
+        rival=rival[0][0] if rival else None,
         corrections=_corrections(workspace, recipe.corrections, sample_id),
     )
 

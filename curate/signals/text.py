@@ -122,7 +122,7 @@ _YES_NO = re.compile(
     re.VERBOSE,
 )
 _NUMBER = re.compile(r"(?:about |approximately |roughly )?(?:how many|what number of|what is the number of)\b")
-_COLOUR = re.compile(r"(?:what|which) (?:is the |are the )?colou?rs?\b")
+_COLOR = re.compile(r"(?:what|which) (?:is the |are the )?colou?rs?\b")
 _PICK = re.compile(r"\bor\b|[,;] (?:in |on |at |to )?(?:which|what|who|where|when|why|how)\b")
 _POLITE = re.compile(r"^(?:can|could|would|will) you (?:please )?(?!see\b|find\b|spot\b|tell if\b|tell whether\b)")
 
@@ -172,7 +172,7 @@ def is_mismatch(question: str, answer: str) -> bool | None:
 def _wanted(asked: str) -> re.Pattern[str] | None:
     if _NUMBER.match(asked):
         return _QUANTITY
-    if _COLOUR.match(asked):
+    if _COLOR.match(asked):
         return _HUES
     if _YES_NO.match(asked) and not _PICK.search(asked) and not _POLITE.match(asked):
         return _AFFIRMATIVE
