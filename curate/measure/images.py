@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from curate.measure.models import Models, signals_wanted
-from curate.measure.pool import Pool, open_pool
+from curate.measure.pool import Pool, batched, open_pool
 from curate.measure.row import MeasuredImage, MeasurePlan, PathRow, crashed_file, crashed_path, identify, measure
 from curate.measure.store import PATHS, MeasuredImages, MeasuredPaths, Store, image_schema
 from curate.recipe import MeasureSettings
@@ -29,7 +29,6 @@ from winnow.hash_index import HashIndex
 from winnow.progress import Bar, track
 
 _PATHS_A_TASK, _IMAGES_A_TASK = 64, 16
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -134,13 +133,6 @@ def _with_class(row: PathRow, images: MeasuredImages) -> PathRow:
         return row
     error, detail = images.path_error(row.path, row.image_key)
     return replace(row, error=error, error_detail=detail)
-
-
-def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of ``size`` items, the last one shorter."""
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
 
 
 def _remeasure(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import collections
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -48,6 +49,13 @@ def open_pool(engine: Literal["local", "ray"], workers: int | None) -> Pool:
 def cpu_count() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
 
 
 class Pool(abc.ABC):

@@ -54,17 +54,7 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
 
 def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
     """One row of ``decisions.parquet`` as a person reads it."""
-    rules = [
-        {
-            "rule": fired["rule"],
-            "action": fired["action"],
-            "expression": fired["expression"],
-            "values": json.loads(fired["values"] or "{}"),
-            "threshold": fired["threshold"],
-            "related_row": fired["related_row"],
-        }
-        for fired in row["rules"]
-    ]
+    rules = [{**fired, "values": json.loads(fired["values"] or "{}")} for fired in row["rules"]]
     reasons = [fired for fired in rules if fired["rule"] == row["reason"]] or rules
     return {
         "sample_id": row["sample_id"],
