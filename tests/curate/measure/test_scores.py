@@ -117,8 +117,8 @@ def test_a_head_that_does_not_fit_is_a_sentence(measured, tmp_path, tensors):
     [
         ({"prompts": {"cats": "shipped"}}, "shipped are nsfw_clip and violence"),
         ({"prompts": {"nsfw_clip": "shipped"}, "clip": None}, "set `clip:` too"),
-        ({"prompts": {"a b": PROMPTS}}, "a name of its own"),
-        ({"prompts": {"cats": PROMPTS}, "heads": {"cats": "x"}}, "a name of its own"),
+        ({"prompts": {"a b": PROMPTS}}, "a unique name"),
+        ({"prompts": {"cats": PROMPTS}, "heads": {"cats": "x"}}, "a unique name"),
         ({"prompts": {"cats": {"positive": [], "negative": ["a"]}}}, "at least 1 item"),
     ],
 )

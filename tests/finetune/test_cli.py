@@ -52,7 +52,7 @@ def test_preview(recipe_of, tmp_path, capsys):
     from finetune.report.preview import preview
 
     page = tmp_path / "page.html"
-    recipe = recipe_of(join_turns=3)
+    recipe = recipe_of(questions_per_image=3)
     preview(recipe, per_source=1, page=page, rejects=tmp_path / "rejects.jsonl")
     printed = capsys.readouterr().out
     assert "<image>×5" in printed and "stop token: yes" in printed
@@ -79,9 +79,9 @@ def test_preview(recipe_of, tmp_path, capsys):
 
 
 def test_html_is_escaped():
-    from finetune.report.preview import Shown, as_html
+    from finetune.report.preview import TokenPreview, as_html
 
-    page = as_html("<b>", [Shown(("<script>",), "s", (("<img onerror=x>", True, 1),), True)])
+    page = as_html("<b>", [TokenPreview(("<script>",), "s", (("<img onerror=x>", True, 1),), True)])
     assert "<script>" not in page and "<img" not in page and "&lt;img onerror=x&gt;" in page
 
 
