@@ -20,6 +20,7 @@ def test_help_needs_no_heavy_library():
     assert "exact resume" in run("--help").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -39,6 +40,7 @@ def test_bad_input_ends_with_one_sentence(recipe_of, tmp_path, changes, words):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_names_what_a_run_would_end_with(recipe_of, tmp_path):
     """A reporter is checked before hours of work, and libraries say nothing of their own."""
     path = tmp_path / "recipe.yaml"
@@ -85,6 +87,7 @@ def test_html_is_escaped():
     assert "<script>" not in page and "<img" not in page and "&lt;img onerror=x&gt;" in page
 
 
+@pytest.mark.slow
 def test_max_reject_on_the_command_line(recipe_of, toy_data, tmp_path, capsys):
     """One row in 43 has no answer: 1% is too strict, 5% is not; exit code 2 names the reasons."""
     import json

@@ -39,6 +39,7 @@ def wanted(run):
     )
 
 
+@pytest.mark.slow
 def test_prompts_are_kept_with_the_tokens_of_training(run, toy_data):
     """Rows that no stage used are too few here, so trained ones are kept; their prompt is training's prefix."""
     prompts = read_prompts(run, 99)
@@ -51,6 +52,7 @@ def test_prompts_are_kept_with_the_tokens_of_training(run, toy_data):
         assert processor.tokenizer.decode(ids[answer]) == f"{prompt.answer}<|im_end|>"
 
 
+@pytest.mark.slow
 def test_merge_takes_the_closer_base_and_proves_it_in_a_new_process(run, tmp_path):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -66,6 +68,7 @@ def test_merge_takes_the_closer_base_and_proves_it_in_a_new_process(run, tmp_pat
     assert AutoProcessor.from_pretrained(tmp_path / "merged").chat_template
 
 
+@pytest.mark.slow
 def test_merging_into_the_original_weights_differs_more(run, wanted):
     recipe, processor, prompts = open_run(run), load_processor(str(run / "adapter")), read_prompts(run, 4)
     errors = {
@@ -98,6 +101,7 @@ def test_a_failed_comparison_is_an_error_and_written_down(run, tmp_path, monkeyp
     assert json.loads((tmp_path / "bad" / "merge.json").read_text())["passed"] is False
 
 
+@pytest.mark.slow
 def test_parity_with_a_folder(run, tmp_path, tiny_model):
     """The untouched base model is not what was trained."""
     with pytest.raises(UserError, match="does not answer like"):
@@ -146,6 +150,7 @@ def url():
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_parity_with_a_server(run, wanted, url, tmp_path):
     prompts = read_prompts(run, 4)
     Server.asked = []

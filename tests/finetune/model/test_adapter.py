@@ -221,6 +221,7 @@ def gradients(model, labels, inputs):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_the_middle_leaves_gradients_alone(adapted, batch):
     """On CPUs with AVX512-BF16, bitsandbytes would repack its weights and lose autograd."""
     labels, inputs = batch

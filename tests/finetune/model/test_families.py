@@ -67,6 +67,7 @@ def test_plan_leaves_no_run_folder(checkpoints, recipe_of, tmp_path, capsys):
         dry_run(recipe_of(model=str(tmp_path / "nothing")), tmp_path / "plan")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", models.CONFIGS)
 def test_a_tiny_model_of_the_family_trains(family, recipe_of, tmp_path):
     """Loaded in 4-bit, LoRA in both towers, projector: every loss is finite and every part saved."""

@@ -24,6 +24,7 @@ def launch(recipe_path: Path, *, processes: int = 2) -> subprocess.CompletedProc
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_processes_equal_one(recipe_of, toy_data, tmp_path):
     """DDP over gloo: two processes with batch 2 against one with batch 2 × accumulation 2.

@@ -20,6 +20,8 @@ from finetune.training import run as training
 from finetune.training.run import train
 from winnow.errors import UserError
 
+pytestmark = pytest.mark.slow  # they train
+
 SAME = ("step", "stage", "epoch", "loss", "grad_norm", "learning_rate")
 
 

@@ -133,6 +133,7 @@ def test_curated_parquet(rows, tmp_path):
         open_rows(TrainRecipe(name="t", model="m", data=path))
 
 
+@pytest.mark.slow
 def test_stages_with_evaluations(recipe_of, toy_data):
     """Loss of each set before training and after every stage; forgetting against the best so far; replay; report."""
     stages = [
@@ -155,6 +156,7 @@ def test_stages_with_evaluations(recipe_of, toy_data):
     assert "data:image/png;base64," in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_evaluation_changes_no_weight(recipe_of, toy_data, tmp_path):
     from safetensors.torch import load_file
 
