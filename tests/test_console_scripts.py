@@ -1,4 +1,4 @@
-"""What holds for all four console scripts: quick help, and one clear sentence for bad input."""
+"""What holds for all console scripts: quick help of one look, and one clear sentence for bad input."""
 
 import subprocess
 import sys
@@ -17,26 +17,53 @@ BAD_CALLS = [
     ["evalsuite", "run", "no-such.yaml"],
     ["evalsuite", "compare", "no-such-a", "no-such-b"],
     ["dashboards", "--data", "no-such-folder"],
+    ["winnow", "doctor", "no-such.yaml"],
+    ["winnow", "curate", "run", "no-such.yaml"],
 ]
+# A wrong command line, and what the error says about it.
+WRONG_CALLS = [
+    (["curate", "no-such"], "no such command 'no-such'"),
+    (["curate", "run", "x.yaml", "--worker", "2"], "no such option: --worker; did you mean --workers?"),
+    (["curate", "run"], "missing argument 'RECIPE'"),
+    (["finetune", "trian", "x.yaml"], "no such command 'trian'; did you mean 'train'?"),
+    (["finetune", "train", "x.yaml", "--fersh"], "no such option: --fersh; did you mean --fresh?"),
+    (["evalsuite", "slices", "x", "--top", "many"], "invalid value for '--top'"),
+    (["evalsuite", "no-such"], "no such command 'no-such'"),
+    (["dashboards", "--prt", "1"], "no such option: --prt; did you mean --port?"),
+    (["winnow", "no-such"], "no such command 'no-such'"),
+    (["winnow", "curate", "no-such"], "no such command 'no-such'"),
+]
+SCRIPTS = ["winnow", "curate", "finetune", "evalsuite", "dashboards"]
 
 
 def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("package", ["curate", "finetune", "evalsuite", "dashboards"])
+@pytest.mark.parametrize("package", SCRIPTS)
 def test_help_loads_nothing_heavy(package: str) -> None:
     code = f"import sys; import {package}.cli; print(','.join(name for name in {HEAVY!r} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("package", ["curate", "finetune", "evalsuite", "dashboards"])
-def test_help_names_what_the_stage_does(package: str, tmp_path: Path) -> None:
-    done = call(package, "--help", cwd=tmp_path)
+@pytest.mark.parametrize("package", SCRIPTS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_says_what_the_command_does_with_an_example(package: str, flag: str, tmp_path: Path) -> None:
+    done = call(package, flag, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert package in done.stdout.lower()
+    assert done.stdout.startswith(f"Usage: python -m {package} ")
+    assert f"Example: {package}" in done.stdout
+    assert "╭" not in done.stdout  # no boxes, which break when lines are copied
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG_CALLS, ids=str)
+def test_a_wrong_command_line_is_one_line_that_names_the_help(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = call(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {words}") and line.endswith("--help`")
 
 
 @pytest.mark.parametrize("arguments", BAD_CALLS, ids=" ".join)

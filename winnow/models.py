@@ -1,7 +1,6 @@
-"""Loading vision-language models: quiet imports, processors, the architecture without weights, the parts outside the
-decoder.
+"""What loading a vision-language model takes: quiet imports, its processor, its architecture without weights, NF4.
 
-Nothing is fetched that nobody asked for, and no code of a checkpoint is run.
+Nothing is downloaded but the checkpoint that was asked for, and no code of a checkpoint is run.
 """
 
 from __future__ import annotations

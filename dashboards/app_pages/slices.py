@@ -18,7 +18,7 @@ from dashboards.data.catalog import scan
 from dashboards.data.comparison import MIN_IMAGES, MIN_ROWS, rank_slices, terms
 from dashboards.data.filters import View
 from dashboards.settings import data_root
-from evalsuite.statistics import Slice
+from evalsuite.statistics import RankedSlice
 
 PAGE = Page(4, "Slices", ":material/pie_chart:", "Model")
 
@@ -70,7 +70,7 @@ def _ranking(view: View) -> None:
         open_failures(replace(view.spec, task=task, where=terms(shown[chosen[0]]), outcome="Wrong"))
 
 
-def _table(slices: tuple[Slice, ...]) -> pd.DataFrame:
+def _table(slices: tuple[RankedSlice, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Slice": [slice_name(ranked) for ranked in slices],

@@ -16,7 +16,7 @@ from dashboards.data.curated import Funnel, Step
 from dashboards.data.scores import Score
 from dashboards.data.thresholds import Histogram, Threshold
 from dashboards.data.training import EpochLoss, LossPoint
-from evalsuite.statistics import Slice
+from evalsuite.statistics import RankedSlice
 
 _INK = "#808b99"  # readable on light and on dark
 _ROW = 26  # pixels per run within a metric
@@ -165,7 +165,7 @@ def epoch_chart(losses: Sequence[EpochLoss]) -> alt.Chart:
     return chart
 
 
-def excess_chart(slices: tuple[Slice, ...]) -> alt.LayerChart | alt.FacetChart:
+def excess_chart(slices: tuple[RankedSlice, ...]) -> alt.LayerChart | alt.FacetChart:
     """Dot and interval of the excess errors of each slice; sure ones in colour."""
     frame = pd.DataFrame(
         {
@@ -194,18 +194,18 @@ def excess_chart(slices: tuple[Slice, ...]) -> alt.LayerChart | alt.FacetChart:
     return alt.layer(zero, interval, dot).properties(height=26 * len(slices) + 70)
 
 
-def slice_name(ranked: Slice) -> str:
+def slice_name(ranked: RankedSlice) -> str:
     """``question type = color and reference = red``."""
     return " and ".join(f"{name.replace('_', ' ')} = {value}" for name, value in ranked.where)
 
 
-def excess_ends(ranked: Slice) -> tuple[float, float]:
+def excess_ends(ranked: RankedSlice) -> tuple[float, float]:
     """The interval; slices of one image have none, and are never listed."""
     excess = ranked.excess
     return (excess.excess, excess.excess) if excess.low is None or excess.high is None else (excess.low, excess.high)
 
 
-def _finding(ranked: Slice) -> str:
+def _finding(ranked: RankedSlice) -> str:
     if ranked.q >= 0.05:
         return "not sure"
     return "worse" if ranked.excess.excess > 0 else "better"

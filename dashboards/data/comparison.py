@@ -19,11 +19,11 @@ from dashboards.data.predictions import NO_VERDICT, NOT_ASKED, WRONG, open_predi
 from evalsuite import statistics
 from evalsuite.statistics import (
     LEVEL,
-    Difference,
     McNemar,
+    PairedDifference,
     Property,
+    RankedSlice,
     Ranking,
-    Slice,
     benjamini_hochberg,
     mcnemar,
     mean_sums,
@@ -68,7 +68,7 @@ def slice_columns(run: Folder, rows: NDArray[np.bool_]) -> dict[str, Property]:
     return {name: chosen(coded(found[name]), rows) for name in known}
 
 
-def terms(ranked: Slice) -> tuple[str, ...]:
+def terms(ranked: RankedSlice) -> tuple[str, ...]:
     """A slice as ``FilterSpec.where`` has it."""
     return tuple(f"{name}={value}" for name, value in ranked.where)
 
@@ -142,7 +142,7 @@ def flips(run: Folder, base: Folder, task: str) -> Flips | None:
 def _slice_changes(
     columns: dict[str, Property], before: NDArray[np.float64], now: NDArray[np.float64], images: NDArray[np.int64]
 ) -> tuple[SliceChange, ...]:
-    found: list[tuple[str, int, float, float, Difference]] = []
+    found: list[tuple[str, int, float, float, PairedDifference]] = []
     for name, known in columns.items():
         counts = np.bincount(known.codes, minlength=len(known.values))
         for code in np.argsort(-counts, kind="stable")[:_MOST_COMPARED_VALUES]:
@@ -189,7 +189,9 @@ def reviewed_rows(run: Folder, base: Folder, ids: tuple[str, ...]) -> Sequence[R
     return [ReviewedRow(**row | {"references": tuple(row["references"] or ())}) for row in rows]
 
 
-def mean_difference(before: NDArray[np.float64], now: NDArray[np.float64], images: NDArray[np.int64]) -> Difference:
+def mean_difference(
+    before: NDArray[np.float64], now: NDArray[np.float64], images: NDArray[np.int64]
+) -> PairedDifference:
     """Mean of ``now`` minus mean of ``before``.
 
     Args:
@@ -203,7 +205,7 @@ def mean_difference(before: NDArray[np.float64], now: NDArray[np.float64], image
     return closed_form(now - before, images, rows)
 
 
-def closed_form(change: NDArray[np.float64], images: NDArray[np.int64], rows: NDArray[np.int64]) -> Difference:
+def closed_form(change: NDArray[np.float64], images: NDArray[np.int64], rows: NDArray[np.int64]) -> PairedDifference:
     """The mean of ``change`` as a ratio of sums over images, by linearisation (e.g. Wolter 2007, ch. 6).
 
     se² = m / (m − 1) · Σ over images (Σ of the image's changes − its rows × mean)² / rows²; interval and
@@ -220,4 +222,4 @@ def closed_form(change: NDArray[np.float64], images: NDArray[np.int64], rows: ND
     se = float(np.sqrt((residuals**2).sum() * clusters / (clusters - 1))) / n
     margin = float(ndtri((1 + LEVEL) / 2)) * se
     p = float(2 * ndtr(-abs(mean) / se)) if se else float(mean == 0)
-    return Difference(mean, mean - margin, mean + margin, p, n, clusters, se)
+    return PairedDifference(mean, mean - margin, mean + margin, p, n, clusters, se)

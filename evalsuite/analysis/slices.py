@@ -18,7 +18,7 @@ from evalsuite import statistics
 from evalsuite.analysis.overlap import stored_signals
 from evalsuite.analysis.results import SLICE, TaskResult, load_evaluation, load_manifest, score_rows
 from evalsuite.metrics.base import Row
-from evalsuite.statistics import Floats, Slice, property_of
+from evalsuite.statistics import Floats, RankedSlice, property_of
 from winnow.errors import UserError
 from winnow.records import majority
 
@@ -163,7 +163,7 @@ def errors_of(result: TaskResult) -> Floats:
     return 1.0 - np.clip(result.headline.per_row / result.headline.best_row, 0.0, 1.0)
 
 
-def _entry(ranked: Slice, known: dict[str, list[str]], answered: NDArray[np.bool_]) -> dict[str, Any]:
+def _entry(ranked: RankedSlice, known: dict[str, list[str]], answered: NDArray[np.bool_]) -> dict[str, Any]:
     found = ranked.excess
     mask = np.logical_and.reduce([np.array(known[name]) == value for name, value in ranked.where])
     return {

@@ -144,7 +144,7 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
             model = model.to(dtype)
     if not getattr(model, "is_quantized", False):
         model = model.to(device)  # type: ignore[arg-type]
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return Loaded(model, processor, device, _end_tokens(model, processor.tokenizer))
 
 

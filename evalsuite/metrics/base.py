@@ -67,7 +67,7 @@ class Answers:
     raws: Sequence[str | None] = ()
     choices: Sequence[Sequence[str]] = ()
     slices: Sequence[Mapping[str, str]] = ()
-    images: Sequence[str] = field(default=())
+    images: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Caption metrics: BLEU, ROUGE-L and CIDEr-D as the COCO caption evaluation computes them, without Java.
 
-Constants and order of operations are those of pycocoevalcap 1.2.
+They equal pycocoevalcap 1.2 in constants and order of operations.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evalsuite.metrics.base import (
     Answers,
@@ -24,15 +23,12 @@ from evalsuite.metrics.base import (
     mean_scores,
 )
 from evalsuite.metrics.checks import check_captions
-from evalsuite.metrics.ngrams import ORDER, Corpus, Ints, build_corpus, find
+from evalsuite.metrics.ngrams import ORDER, SCALE, bleu_counts, bleu_of, build_corpus, cider_of
 from evalsuite.metrics.tokenizers import Tokenize, TokenizerName, caption_tokens, tokenizer_label
 from evalsuite.statistics import Estimate, Floats
 
-_TINY, _SMALL = 1e-15, 1e-9  # BLEU's, against division by zero
 _BETA_SQUARED = 1.2**2  # ROUGE-L's weight of recall
-_SIGMA, _SCALE = 6.0, 10.0  # CIDEr-D's length penalty and scale
 FEW_IMAGES = 100  # below, CIDEr-D's idf weights, and with them the score, mean little
-Numbers = NDArray[np.int64] | NDArray[np.float64]
 _COCO = "https://github.com/tylin/coco-caption"
 
 
@@ -65,23 +61,6 @@ class BleuScores:
 # ---- BLEU ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class BleuCounts:
-    """Counts of each image; the BLEU of their sums is corpus BLEU.
-
-    Attributes:
-        correct: (images, 4) clipped matches per order.
-        guess: (images, 4) n-grams in the prediction per order.
-        length: (images,) words in the prediction.
-        reference_length: (images,) words in the reference closest in length, the shorter one on a tie.
-    """
-
-    correct: Ints
-    guess: Ints
-    length: Ints
-    reference_length: Ints
-
-
 def bleu(
     predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, tokenize: TokenizerName = "ptb"
 ) -> BleuScores:
@@ -106,42 +85,6 @@ def bleu(
         counts.reference_length.sum(keepdims=True),
     )
     return BleuScores(whole[0].tolist(), dict(zip(corpus.ids, each.tolist(), strict=True)))
-
-
-def bleu_counts(corpus: Corpus) -> BleuCounts:
-    """Matches and lengths of every image."""
-    n = corpus.images
-    length = corpus.lengths[:n]
-    correct = np.zeros((n, ORDER), np.int64)
-    for order, counts in enumerate(corpus.counts):
-        is_prediction = counts.caption < n
-        key = corpus.image[counts.caption] * counts.distinct + counts.ngram
-        allowed_keys, slot = np.unique(key[~is_prediction], return_inverse=True)
-        allowed = np.zeros(len(allowed_keys), np.int64)
-        np.maximum.at(allowed, slot, counts.count[~is_prediction])
-        position, found = find(allowed_keys, key[is_prediction])
-        matched = np.minimum(allowed[position], counts.count[is_prediction]) if len(allowed) else np.zeros(0, np.int64)
-        np.add.at(correct[:, order], counts.caption[is_prediction][found], matched[found] if len(allowed) else matched)
-    guess = np.maximum(0, length[:, None] - np.arange(ORDER))
-    return BleuCounts(correct, guess, length, _closest(corpus))
-
-
-def _closest(corpus: Corpus) -> Ints:
-    n = corpus.images
-    image, length = corpus.image[n:], corpus.lengths[n:]
-    order = np.lexsort((length, np.abs(length - corpus.lengths[image]), image))
-    first = np.searchsorted(image[order], np.arange(n))
-    return length[order][first]
-
-
-def bleu_of(correct: Numbers, guess: Numbers, length: Numbers, reference_length: Numbers) -> Floats:
-    """BLEU-1 to BLEU-4 (rows, 4) from counts (rows, 4) and lengths (rows,)."""
-    precision = (correct.astype(np.float64) + _TINY) / (guess.astype(np.float64) + _SMALL)
-    scores: Floats = np.cumprod(precision, axis=1) ** (1.0 / np.arange(1, ORDER + 1))
-    ratio = (length.astype(np.float64) + _TINY) / (reference_length.astype(np.float64) + _SMALL)
-    with np.errstate(over="ignore"):
-        penalty = np.where(ratio < 1, np.exp(1 - 1 / ratio), 1.0)
-    return scores * penalty[:, None]
 
 
 # ---- ROUGE-L ---------------------------------------------------------------------------------------
@@ -222,42 +165,6 @@ def cider(
     return CaptionScores(float(scores.mean()), dict(zip(corpus.ids, scores.tolist(), strict=True)))
 
 
-def cider_of(corpus: Corpus) -> Floats:
-    """CIDEr-D of every image."""
-    n = corpus.images
-    image = corpus.image[n:]
-    similarity = np.zeros(len(image))
-    for counts in corpus.counts:
-        if not counts.distinct:
-            continue
-        weight = counts.count * _idf(corpus, counts.caption, counts.ngram, counts.distinct)[counts.ngram]
-        norm = np.sqrt(np.bincount(counts.caption, weight**2, minlength=len(corpus.image)))
-        is_prediction = counts.caption < n
-        key = corpus.image[counts.caption] * counts.distinct + counts.ngram
-        keys, weights = key[is_prediction], weight[is_prediction]
-        position, found = find(keys, key[~is_prediction])
-        of_reference, reference = weight[~is_prediction][found], counts.caption[~is_prediction][found] - n
-        clipped = np.minimum(weights[position[found]], of_reference) * of_reference if len(keys) else of_reference[:0]
-        dot = np.bincount(reference, clipped, minlength=len(image)).astype(np.float64)  # integers when empty
-        norms = norm[image] * norm[n:]
-        similarity += np.divide(dot, norms, out=dot.copy(), where=norms != 0)
-    bigrams = np.maximum(0, corpus.lengths - 1)
-    difference = (bigrams[image] - bigrams[n:]).astype(np.float64)
-    similarity *= np.exp(-(difference**2) / (2 * _SIGMA**2))
-    per_image: Floats = np.bincount(image, similarity / ORDER, minlength=n) / np.bincount(image, minlength=n)
-    return per_image * _SCALE
-
-
-def _idf(corpus: Corpus, caption: Ints, ngram: Ints, distinct: int) -> Floats:
-    """log(images) - log(images with the n-gram in a reference, at least 1), for every n-gram."""
-    in_reference = caption >= corpus.images
-    pairs = np.sort(corpus.image[caption[in_reference]] * distinct + ngram[in_reference])
-    pairs = pairs[np.diff(pairs, prepend=-1) != 0]
-    frequency = np.bincount(pairs % distinct, minlength=distinct)
-    weights: Floats = np.log(float(corpus.images)) - np.log(np.maximum(1.0, frequency))
-    return weights
-
-
 # ---- as metrics ------------------------------------------------------------------------------------
 
 
@@ -297,7 +204,7 @@ def _score_rouge_l(answers: Answers, options: MetricOptions) -> dict[str, Scores
 def _score_cider(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
     corpus = build_corpus(*_as_mappings(answers), options.tokenize)
     label = tokenizer_label(options.tokenize)
-    variant = f"CIDEr-D × 10, idf from the references of all {corpus.images:,} rows, {label}"
+    variant = f"CIDEr-D × 10, idf from the references of all {corpus.images:,} rows (in slices too), {label}"
     if corpus.images < FEW_IMAGES:
         variant += "; too few rows for a stable idf"
     return {"": mean_scores(cider_of(corpus), variant)}
@@ -363,7 +270,7 @@ ROUGE_L = Metric(
 CIDER = Metric(
     name="cider",
     about="Weighted n-gram similarity of captions, 0 to 10 (Vedantam et al. 2015).",
-    numbers={"": Quantity(title="CIDEr-D", unit="", top=_SCALE, best_row=_SCALE)},
+    numbers={"": Quantity(title="CIDEr-D", unit="", top=SCALE, best_row=SCALE)},
     score=_score_cider,
     options=("tokenize",),
     read_row=_read_caption,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.report.numbers import between, cell, latex_rows, number, probability, share, table
-from evalsuite.report.sentences import intersection_sentence, verdict, wins_sentence
+from evalsuite.report.sentences import difference_sentence, intersection_sentence, wins_sentence
 from winnow.errors import UserError
 from winnow.files import write_text
 
@@ -104,7 +104,7 @@ def comparison_markdown(found: Mapping[str, Any]) -> str:
     for run in found["runs"]:
         lines += [f"## B: {cell(run['run'])}", ""]
         for name, task in run["tasks"].items():
-            lines += [f"### {cell(name)}", "", verdict(task, found["tests"])]
+            lines += [f"### {cell(name)}", "", difference_sentence(task, found["tests"])]
             lines += [intersection_sentence(task), wins_sentence(task), "", *comparison_table(task), ""]
             if rows := changed_slices(task):
                 lines += ["Slices that changed (Benjamini–Hochberg q < 0.05):", ""]

@@ -26,10 +26,10 @@ from evalsuite.report.compared import (
 from evalsuite.report.numbers import between, number, share
 from evalsuite.report.sentences import (
     batch_sentence,
+    difference_sentence,
     finding_sentences,
     intersection_sentence,
     slices_sentence,
-    verdict,
     wins_sentence,
 )
 
@@ -51,7 +51,7 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         console.print(_score_table(name, task, against))
         console.print(Text(f"  {_statuses(task)}", style="dim"))
         if against:
-            console.print(Text(f"  {verdict(against, comparison['tests'])}", style="bold"))
+            console.print(Text(f"  {difference_sentence(against, comparison['tests'])}", style="bold"))
             console.print(Text(f"  {intersection_sentence(against)}", style="dim"))
         for sentence in finding_sentences(task, scores):
             console.print(Text(f"  {sentence}"))
@@ -74,7 +74,7 @@ def print_comparison(found: Mapping[str, Any], console: Console | None = None) -
                 table.add_row(*(Text(cells[place]) for place in _COMPARED))
             console.print()
             console.print(table)
-            console.print(Text(f"  {verdict(task, found['tests'])}", style="bold"))
+            console.print(Text(f"  {difference_sentence(task, found['tests'])}", style="bold"))
             console.print(Text(f"  {intersection_sentence(task)}", style="dim"))
             console.print(Text(f"  {wins_sentence(task)}", style="dim"))
             if rows := changed_slices(task):

@@ -15,68 +15,11 @@ from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, compariso
 from evalsuite.report.gallery import Card, cards, worst_rows
 from evalsuite.report.sentences import finding_rows
 
-_LEFT, _RIGHT, _ROW, _AXIS = 190, 90, 30, 26
-_WIDTH = 760
-
-
-@dataclass(frozen=True)
-class Point:
-    """A value with its interval; ``kind`` is the style class (``now`` or ``before``)."""
-
-    kind: str
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One labelled line of a plot; ``shown`` is the number written at its right end."""
-
-    label: str
-    points: Sequence[Point]
-    shown: str
-
-
-def interval_plot(lines: Sequence[Line], top: float, ticks: Sequence[tuple[float, str]], name: str) -> Markup:
-    """Dots with whiskers on a common axis from 0 to ``top``.
-
-    Args:
-        ticks: (value, label) of the axis.
-        name: what a screen reader says.
-    """
-    height = len(lines) * _ROW + _AXIS
-    span = _WIDTH - _LEFT - _RIGHT
-
-    def x(value: float) -> str:
-        return f"{_LEFT + span * min(max(value / top, 0.0), 1.0):.1f}"
-
-    parts = [f'<svg class="plot" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(name)}">']
-    for value, label in ticks:
-        parts.append(f'<line class="grid" x1="{x(value)}" x2="{x(value)}" y1="4" y2="{height - _AXIS + 4}"/>')
-        parts.append(f'<text class="tick" x="{x(value)}" y="{height - 6}" text-anchor="middle">{escape(label)}</text>')
-    for number, line in enumerate(lines):
-        middle = number * _ROW + _ROW / 2 + 2
-        parts.append(f'<text class="label" x="0" y="{middle + 4}">{escape(_short(line.label))}</text>')
-        for place, point in enumerate(line.points):
-            y = middle + (place - (len(line.points) - 1) / 2) * 9
-            if point.low is not None and point.high is not None:
-                parts.append(
-                    f'<line class="whisker {point.kind}" x1="{x(point.low)}" x2="{x(point.high)}" y1="{y}" y2="{y}"/>'
-                )
-            parts.append(f'<circle class="dot {point.kind}" cx="{x(point.value)}" cy="{y}" r="4.5"/>')
-        parts.append(f'<text class="shown" x="{_WIDTH}" y="{middle + 4}" text-anchor="end">{escape(line.shown)}</text>')
-    parts.append("</svg>")
-    return Markup("".join(parts))  # every text in it was escaped above
-
-
-def _short(label: str, limit: int = 26) -> str:
-    return label if len(label) <= limit else label[: limit - 1] + "…"
-
-
 _HERE = Path(__file__).parent
 _WORST = 24
 _CHANGED = 8
+_LEFT, _RIGHT, _ROW, _AXIS = 190, 90, 30, 26
+_WIDTH = 760  # pixels of the plots
 
 
 def html_report(
@@ -131,13 +74,12 @@ def _task(
         "skipped": sentences.skipped_sentence(skipped),
         "plots": _metric_plots(entry, against),
         "slices": _slice_plots(entry, against, headline),
-        "slice_note": sentences.slice_note(entry),
         "against": against,
         "findings": sentences.finding_sentences(entry, scores),
         "finding_rows": finding_rows(entry),
         "slices_sentence": sentences.slices_sentence(name, entry["worst_slices"]),
         "worst_slices": [slice_cells(found) for found in entry["worst_slices"]["slices"]],
-        "verdict": sentences.verdict(against, comparison["tests"]) if against else "",
+        "difference": sentences.difference_sentence(against, comparison["tests"]) if against else "",
         "wins": sentences.wins_sentence(against) if against else "",
         "intersection": sentences.intersection_sentence(against) if against else "",
         "changed": _changed(result, against, root) if against else [],
@@ -205,3 +147,58 @@ def _changed(result: TaskResult, against: Mapping[str, Any], root: Path) -> list
         if shown:
             found.append({"label": label, "count": against[label], "cards": shown})
     return found
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value with its interval; ``kind`` is the style class (``now`` or ``before``)."""
+
+    kind: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One labelled line of a plot; ``shown`` is the number written at its right end."""
+
+    label: str
+    points: Sequence[Point]
+    shown: str
+
+
+def interval_plot(lines: Sequence[Line], top: float, ticks: Sequence[tuple[float, str]], name: str) -> Markup:
+    """Dots with whiskers on a common axis from 0 to ``top``.
+
+    Args:
+        ticks: (value, label) of the axis.
+        name: what a screen reader says.
+    """
+    height = len(lines) * _ROW + _AXIS
+    span = _WIDTH - _LEFT - _RIGHT
+
+    def x(value: float) -> str:
+        return f"{_LEFT + span * min(max(value / top, 0.0), 1.0):.1f}"
+
+    parts = [f'<svg class="plot" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(name)}">']
+    for value, label in ticks:
+        parts.append(f'<line class="grid" x1="{x(value)}" x2="{x(value)}" y1="4" y2="{height - _AXIS + 4}"/>')
+        parts.append(f'<text class="tick" x="{x(value)}" y="{height - 6}" text-anchor="middle">{escape(label)}</text>')
+    for number, line in enumerate(lines):
+        middle = number * _ROW + _ROW / 2 + 2
+        parts.append(f'<text class="label" x="0" y="{middle + 4}">{escape(_short(line.label))}</text>')
+        for place, point in enumerate(line.points):
+            y = middle + (place - (len(line.points) - 1) / 2) * 9
+            if point.low is not None and point.high is not None:
+                parts.append(
+                    f'<line class="whisker {point.kind}" x1="{x(point.low)}" x2="{x(point.high)}" y1="{y}" y2="{y}"/>'
+                )
+            parts.append(f'<circle class="dot {point.kind}" cx="{x(point.value)}" cy="{y}" r="4.5"/>')
+        parts.append(f'<text class="shown" x="{_WIDTH}" y="{middle + 4}" text-anchor="end">{escape(line.shown)}</text>')
+    parts.append("</svg>")
+    return Markup("".join(parts))  # every text in it was escaped above
+
+
+def _short(label: str, limit: int = 26) -> str:
+    return label if len(label) <= limit else label[: limit - 1] + "…"

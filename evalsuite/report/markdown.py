@@ -9,15 +9,14 @@ from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cell
 from evalsuite.report.numbers import between, cell, number, share, table
 from evalsuite.report.sentences import (
     batch_sentence,
+    difference_sentence,
     finding_rows,
     finding_sentences,
     how_to_read,
     intersection_sentence,
     partial_sentence,
     skipped_sentence,
-    slice_note,
     slices_sentence,
-    verdict,
     wins_sentence,
 )
 
@@ -41,10 +40,8 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
                 *_slices(task, values),
                 "",
             ]
-        if slices and (note := slice_note(task)):
-            lines += [note, ""]
         if worst := task["worst_slices"]["slices"]:
-            lines += ["### Where errors gather", "", cell(slices_sentence(name, task["worst_slices"])) + ".", ""]
+            lines += ["### Slices with excess errors", "", cell(slices_sentence(name, task["worst_slices"])) + ".", ""]
             lines += [
                 *table(FOUND_HEADER, [slice_cells(entry) for entry in worst], right=set(range(1, len(FOUND_HEADER)))),
                 "",
@@ -98,7 +95,7 @@ def _comparison(scores: Mapping[str, Any]) -> list[str]:
     comparison = scores["comparison"]
     lines = ["## Against the baseline", "", f"A, the baseline: `{cell(comparison['baseline'])}`. B: this run.", ""]
     for name, task in comparison["tasks"].items():
-        lines += [f"### {cell(name)}", "", verdict(task, comparison["tests"])]
+        lines += [f"### {cell(name)}", "", difference_sentence(task, comparison["tests"])]
         lines += [intersection_sentence(task), wins_sentence(task), "", *comparison_table(task), ""]
     return lines
 

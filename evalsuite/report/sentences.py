@@ -7,23 +7,29 @@ from typing import Any
 
 from evalsuite.report.numbers import between, number, probability, share
 
-_IDF_NOTE = "CIDEr-D of a slice uses the document frequencies of the whole task."
-
 
 def how_to_read(scores: Mapping[str, Any]) -> list[str]:
-    """What the numbers mean, one fact a sentence."""
+    """What the numbers mean, as a list of sentences."""
     return [
         "A row without an answer (unparsed, refused, truncated, failed) scores 0 and is never read as text; "
         "coverage is the share of rows with an answer, and “of answered” is the score on those alone.",
         f"Intervals hold {round(100 * scores['level'])} % of 2,000 bootstrap resamples of whole images, because "
         "questions about one image are not independent. Where every row is right, or every row wrong, the bound is "
         "Clopper and Pearson's with images as trials.",
-        "Scores are × 100, except CIDEr-D, which goes to 10.",
+        _scale_sentence(scores),
     ]
 
 
+def _scale_sentence(scores: Mapping[str, Any]) -> str:
+    """How scores are shown: shares × 100, and up to where the others go."""
+    entries = [entry for task in scores["tasks"].values() for entry in task["metrics"].values()]
+    tops = {entry["title"]: entry["top"] for entry in entries if entry["unit"] != "%" and entry["top"] is not None}
+    others = ", ".join(f"{title}, which goes to {top:g}" for title, top in tops.items())
+    return f"Scores are × 100, except {others}." if others else "Scores are × 100."
+
+
 def partial_sentence(scores: Mapping[str, Any]) -> str:
-    """That a run was stopped, or ''."""
+    """A warning that the run was stopped; '' for a finished one."""
     partial = scores["partial"]
     if not partial:
         return ""
@@ -34,7 +40,7 @@ def partial_sentence(scores: Mapping[str, Any]) -> str:
 
 
 def skipped_sentence(entry: Mapping[str, Any] | None) -> str:
-    """What the task's source held that was not asked, or ''."""
+    """Rows of the task's source that were not asked; '' if all were."""
     if not entry:
         return ""
     parts = []
@@ -53,7 +59,7 @@ def intersection_sentence(task: Mapping[str, Any]) -> str:
         (task["only_in_b"], "only in this run"),
         (task["elsewhere"], "that another run lacks"),
         (task["changed"], "with another question, image or reference"),
-        (task["failed"], "that a request failed for"),
+        (task["failed"], "whose request failed"),
     ]
     left_out = [f"{count:,} {what}" for count, what in parts if count]
     text += f"; left out: {', '.join(left_out)}." if left_out else "; nothing is left out."
@@ -69,7 +75,7 @@ def wins_sentence(task: Mapping[str, Any]) -> str:
 
 
 def finding_sentences(task: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
-    """What is known about training images among the rows, and about reviewers' corrections."""
+    """Scores on rows with training images, and with reviewers' corrections."""
     return [sentence for sentence in (_overlap_sentence(task, scores), _corrected_sentence(task)) if sentence]
 
 
@@ -117,7 +123,7 @@ def batch_sentence(found: Mapping[str, Any]) -> str:
 
 
 def slices_sentence(name: str, task: Mapping[str, Any]) -> str:
-    """What a list of slices was made from."""
+    """From what a list of slices was made."""
     return (
         f"{name}: {task['tried']:,} slices of at least {task['min_rows']:,} rows and {task['min_images']:,} images out "
         f"of {', '.join(task['columns'])}; errors on {task['title']} overall {100 * task['error']:.1f} %"
@@ -130,14 +136,14 @@ def _headline(task: Mapping[str, Any]) -> Mapping[str, Any]:
     return entry
 
 
-def verdict(task: Mapping[str, Any], tests: int = 1) -> str:
-    """One sentence about the difference in the headline metric.
+def difference_sentence(task: Mapping[str, Any], tests: int = 1) -> str:
+    """The difference in the headline metric, with its p-value and the power of the test.
 
     Args:
         tests: how many tasks and runs were compared, for which p is adjusted.
     """
     entry = _headline(task)
-    sentence = _verdict(entry)
+    sentence = _change_sentence(entry)
     if entry["p"] is None:
         return sentence
     family = f", {probability(entry['p_holm'])} after Holm over {tests} tests" if tests > 1 else ""
@@ -151,7 +157,7 @@ def _equals(p: float | None) -> str:
     return shown if shown.startswith("<") else f"= {shown}"
 
 
-def _verdict(entry: Mapping[str, Any]) -> str:
+def _change_sentence(entry: Mapping[str, Any]) -> str:
     title, unit = entry["title"], entry["unit"]
     difference = f"{number(unit, entry['difference'], sign=True)} ({between(unit, entry, sign=True)})"
     if entry["ci_low"] is None:
@@ -161,11 +167,6 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     if entry["ci_high"] < 0:
         return f"{title} fell by {difference}; the interval excludes zero."
     return f"{title} changed by {difference}; the interval holds zero, so no difference is shown."
-
-
-def slice_note(task: Mapping[str, Any]) -> str:
-    """What must be known about a task's scores by slice; '' if nothing."""
-    return _IDF_NOTE if any("idf" in entry["variant"] for entry in task["metrics"].values()) else ""
 
 
 def finding_rows(task: Mapping[str, Any]) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """Intervals, tests and rankings for scores of samples that share images."""
 
-from evalsuite.statistics.ranking import Excess, Property, Ranking, Slice, excess_errors, property_of, rank_slices
+from evalsuite.statistics.ranking import Excess, Property, RankedSlice, Ranking, excess_errors, property_of, rank_slices
 from evalsuite.statistics.resampling import (
     LEVEL,
     REPLICATES,
@@ -18,8 +18,8 @@ from evalsuite.statistics.resampling import (
 )
 from evalsuite.statistics.significance import (
     POWER,
-    Difference,
     McNemar,
+    PairedDifference,
     benjamini_hochberg,
     holm,
     mcnemar,
@@ -31,16 +31,16 @@ __all__ = [
     "LEVEL",
     "POWER",
     "REPLICATES",
-    "Difference",
     "Estimate",
     "Excess",
     "Floats",
     "Interval",
     "Ints",
     "McNemar",
+    "PairedDifference",
     "Property",
+    "RankedSlice",
     "Ranking",
-    "Slice",
     "benjamini_hochberg",
     "cluster_codes",
     "exact_when_unanimous",

@@ -88,7 +88,7 @@ class Property:
 
 
 @dataclass(frozen=True)
-class Slice:
+class RankedSlice:
     """Rows that share the values ``where``; ``q`` is Benjamini-Hochberg's over all slices tried."""
 
     where: Where
@@ -100,7 +100,7 @@ class Slice:
 class Ranking:
     """Slices, most excess errors first; how many were tried; rows and error rate of all."""
 
-    slices: tuple[Slice, ...]
+    slices: tuple[RankedSlice, ...]
     tried: int
     rows: int
     rate: float
@@ -139,7 +139,7 @@ def rank_slices(
             tested.append((where, excess_errors(errors, mask, clusters)))
     p = [1.0 if excess.p is None else excess.p for _, excess in tested]
     q = benjamini_hochberg([*p, *[1.0] * (tried - len(p))])
-    slices = [Slice(where, excess, float(entry)) for (where, excess), entry in zip(tested, q, strict=False)]
+    slices = [RankedSlice(where, excess, float(entry)) for (where, excess), entry in zip(tested, q, strict=False)]
     slices.sort(key=lambda entry: (-entry.excess.excess, entry.where))
     return Ranking(tuple(slices), tried, len(errors), float(errors.mean()))
 

@@ -23,7 +23,7 @@ POWER = 0.8
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """B minus A on the same rows.
 
     Attributes:
@@ -64,7 +64,7 @@ class McNemar:
 def paired_difference(
     a: Floats, b: Floats, clusters: ArrayLike | None, estimate: Estimate = mean_of_sums, *, seed: int = 0,
     replicates: int = REPLICATES, level: float = LEVEL,
-) -> Difference:  # fmt: skip
+) -> PairedDifference:  # fmt: skip
     """Estimate of B minus estimate of A, resampling the same clusters for both.
 
     Args:
@@ -85,7 +85,7 @@ def paired_difference(
         p = min(1.0, 2 * (tail + 1) / (replicates + 1))
         usable = resampled[np.isfinite(resampled)]
         se = float(usable.std(ddof=1)) if len(usable) > 1 else None
-    return Difference(value, low, high, p, len(a), len(per_cluster), se)
+    return PairedDifference(value, low, high, p, len(a), len(per_cluster), se)
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:

@@ -18,6 +18,9 @@ from evalsuite.tasks.extract import Extraction
 from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_mapping, load_recipe, parse_recipe
 
+_SHIPPED = Path(__file__).parent
+_PLACE = re.compile(r"\{(\w+)\}")  # {question} in a prompt
+
 
 class BinnedSlice(StrictModel):
     """A slice by a number, in ranges.
@@ -40,70 +43,6 @@ class BinnedSlice(StrictModel):
         return value
 
 
-_PLACE = re.compile(r"\{(\w+)\}")
-
-
-def filled(prompt: str, values: Mapping[str, Any]) -> str:
-    """The prompt with ``{key}`` replaced by that value, lists joined by commas; unknown keys stay as they are."""
-
-    def value(place: re.Match[str]) -> str:
-        found = values.get(place[1])
-        if found is None:
-            return place[0]
-        return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
-
-    return _PLACE.sub(value, prompt)
-
-
-def places(prompt: str) -> set[str]:
-    """Keys that the prompt asks for."""
-    return set(_PLACE.findall(prompt))
-
-
-def slices_of(meta: Mapping[str, Any], slices: Sequence[str | BinnedSlice]) -> dict[str, str]:
-    """Slice name → value as text; slices that the row has no value for are left out."""
-    found: dict[str, str] = {}
-    for wanted in slices:
-        value = _at(meta, wanted if isinstance(wanted, str) else wanted.key)
-        if isinstance(wanted, str):
-            if value is not None and not isinstance(value, list | dict):
-                found[slice_name(wanted)] = str(value)
-        elif isinstance(value, list | dict):
-            found[wanted.name] = _range(len(value), wanted.bins)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[wanted.name] = _range(value, wanted.bins)
-    return found
-
-
-def slice_name(wanted: str | BinnedSlice) -> str:
-    """What the slice is called; of a key with dots the last part."""
-    return wanted.rpartition(".")[2] if isinstance(wanted, str) else wanted.name
-
-
-def _at(meta: Mapping[str, Any], key: str) -> Any:
-    value: Any = meta
-    for part in (key,) if key in meta else key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _range(value: float, bins: Sequence[int]) -> str:
-    for low, high in zip([None, *bins], bins, strict=False):
-        if value <= high:
-            return str(high) if low is None or high == low + 1 else f"{low + 1}-{high}"
-    return f"{bins[-1] + 1}+"
-
-
-def options_of(meta: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
-    """Texts of a row's options, given as a list or as the text of a list (MMMU); empty without the key."""
-    value = meta.get(key) if key else None
-    listed = list_literal(value) if isinstance(value, str) else value
-    return tuple(str(option) for option in listed) if isinstance(listed, list | tuple) else ()
-
-
-_SHIPPED = Path(__file__).parent
-
-
 class Generation(StrictModel):
     """Limits of an answer. Decoding is greedy.
 
@@ -121,11 +60,14 @@ class TaskSpec(StrictModel):
 
     Attributes:
         name: short, unique in a run.
+        description: one line for ``evalsuite tasks`` and the reports.
         source: as in a curation recipe: location, layout, image_root, columns …
         remote: as in a curation recipe: images behind URLs are fetched, once, into ``data/cache/tasks``;
             ``{}`` takes the defaults. Without this key no image is fetched.
         system: a system message, if any.
         prompt: what is asked; ``{question}`` stands for the row's question, ``{key}`` for its ``meta``.
+        generation: the limits of an answer.
+        extraction: how an answer is read from a reply.
         options: key of a row's ``meta`` with its options, for multiple choice.
         metrics: column name → settings. The first one is the headline.
         slices: keys of a row's ``meta`` by which scores are broken down, ``images`` (their
@@ -238,3 +180,61 @@ def side_by_side(spec: TaskSpec, variants: Sequence[str]) -> TaskSpec:
         if name in spec.metrics:
             metrics[f"{name}_{value.replace('-', '_')}"] = with_variant(spec.metrics[name], value)
     return spec.model_copy(update={"metrics": metrics})
+
+
+def filled(prompt: str, values: Mapping[str, Any]) -> str:
+    """The prompt with ``{key}`` replaced by that value, lists joined by commas; unknown keys stay as they are."""
+
+    def value(place: re.Match[str]) -> str:
+        found = values.get(place[1])
+        if found is None:
+            return place[0]
+        return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
+
+    return _PLACE.sub(value, prompt)
+
+
+def places(prompt: str) -> set[str]:
+    """Keys that the prompt asks for."""
+    return set(_PLACE.findall(prompt))
+
+
+def slices_of(meta: Mapping[str, Any], slices: Sequence[str | BinnedSlice]) -> dict[str, str]:
+    """Slice name → value as text; slices that the row has no value for are left out."""
+    found: dict[str, str] = {}
+    for wanted in slices:
+        value = _at(meta, wanted if isinstance(wanted, str) else wanted.key)
+        if isinstance(wanted, str):
+            if value is not None and not isinstance(value, list | dict):
+                found[slice_name(wanted)] = str(value)
+        elif isinstance(value, list | dict):
+            found[wanted.name] = _range(len(value), wanted.bins)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[wanted.name] = _range(value, wanted.bins)
+    return found
+
+
+def slice_name(wanted: str | BinnedSlice) -> str:
+    """What the slice is called; of a key with dots the last part."""
+    return wanted.rpartition(".")[2] if isinstance(wanted, str) else wanted.name
+
+
+def _at(meta: Mapping[str, Any], key: str) -> Any:
+    value: Any = meta
+    for part in (key,) if key in meta else key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _range(value: float, bins: Sequence[int]) -> str:
+    for low, high in zip([None, *bins], bins, strict=False):
+        if value <= high:
+            return str(high) if low is None or high == low + 1 else f"{low + 1}-{high}"
+    return f"{bins[-1] + 1}+"
+
+
+def options_of(meta: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
+    """Texts of a row's options, given as a list or as the text of a list (MMMU); empty without the key."""
+    value = meta.get(key) if key else None
+    listed = list_literal(value) if isinstance(value, str) else value
+    return tuple(str(option) for option in listed) if isinstance(listed, list | tuple) else ()

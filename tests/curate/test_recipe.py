@@ -21,6 +21,6 @@ SOURCES = [{"location": "rows.jsonl"}]
 def test_a_renamed_key_of_a_match_is_refused_with_its_new_name(section, old, new):
     (name, values), *_ = section.items()
     recipe = {"name": "set", "sources": SOURCES, name: {**values, old: 3.0}}
-    with pytest.raises(UserError, match=f"key '{name}.{old}' is called '{new}' now"):
+    with pytest.raises(UserError, match=f"key '{name}.{old}' is now called '{new}'"):
         parse_recipe(recipe, CurateRecipe, "r.yaml")
     parse_recipe({**recipe, name: {**values, new: 3.0}}, CurateRecipe, "r.yaml")

@@ -93,9 +93,9 @@ def build_data(folder: Path, images: int = 6, questions: int = 5) -> Path:
     rows = []
     for number in range(images):
         colour = names[number % len(names)]
-        picture = Image.new("RGB", (20 + number, 20), COLOURS[colour])
-        picture.putpixel((number, 3), (255, 255, 0))
-        picture.save(folder / "images" / f"{number}.png")
+        image = Image.new("RGB", (20 + number, 20), COLOURS[colour])
+        image.putpixel((number, 3), (255, 255, 0))
+        image.save(folder / "images" / f"{number}.png")
         for which in range(questions):
             answer = colour if which in (0, 2, 4) else ("yes" if colour == "red" else "no")
             kind = "yes_no" if which in (1, 3) else "color"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from winnow.models import first_line, offline_if_local
+from winnow.errors import UserError
+from winnow.models import empty_model, first_line, load_processor, offline_if_local
 
 _KERNELS = """
 def get_kernel(*arguments, **options):
@@ -48,3 +49,18 @@ def test_only_models_in_a_folder_are_offline(tmp_path, monkeypatch):
 )
 def test_first_line(error, line):
     assert first_line(error) == line
+
+
+@pytest.mark.parametrize("model", ["./none", "/no/where", "a/b/c"])
+def test_a_missing_folder_is_not_looked_for_on_the_hub(model, monkeypatch):
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(UserError, match="no such folder"):
+        load_processor(model)
+
+
+def test_a_folder_without_a_model_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="its processor does not load"):
+        load_processor(str(tmp_path))
+    with pytest.raises(UserError, match="does not load"):
+        empty_model(str(tmp_path))

@@ -1,4 +1,4 @@
-from typing import Self
+from typing import ClassVar, Self
 
 import pytest
 from pydantic import Field, model_validator
@@ -59,3 +59,19 @@ def test_files_that_are_no_recipe(tmp_path, text, said):
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match="no such recipe"):
         load_recipe(tmp_path / "none.yaml", Recipe)
+
+
+class Renamed(StrictModel):
+    RENAMED: ClassVar[dict[str, str]] = {"old_radius": "radius"}
+    radius: int = 4
+
+
+class Outer(StrictModel):
+    part: Renamed = Renamed()
+
+
+def test_a_former_key_is_refused_with_its_present_name():
+    with pytest.raises(UserError, match=r"r\.yaml: key 'part\.old_radius' is now called 'radius'"):
+        parse_recipe({"part": {"old_radius": 3}}, Outer, "r.yaml")
+    with pytest.raises(UserError, match="unknown key 'old_radius'"):
+        parse_recipe({"old_radius": 3}, Outer, "r.yaml")

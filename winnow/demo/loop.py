@@ -73,8 +73,10 @@ def run_demo(
 
 
 def check_packages(parts: Sequence[str]) -> None:
-    """Raises:
-    UserError: packages that these parts of the demo need are missing; it names the commands that install them.
+    """Check that the packages that these parts of the demo need are installed.
+
+    Raises:
+        UserError: some are missing; it names the commands that install them.
     """
     needed = {*parts, *(["train"] if "eval" in parts else [])}
     missing = [name for name, (part, _) in _PACKAGES.items() if part in needed and not importlib.util.find_spec(name)]

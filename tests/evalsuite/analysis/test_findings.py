@@ -53,7 +53,7 @@ def curated_set(folder: Path, kept: dict[str, Path], dropped: dict[str, Path]) -
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
+def images(tmp_path: Path) -> dict[str, Path]:
     """Test images 0 to 5, and for training: 0 itself, 1 as JPEG, 2 (dropped), and a stranger."""
     files = {f"test-{n}": tmp_path / f"test-{n}.png" for n in range(6)}
     for n, file in enumerate(files.values()):
@@ -64,10 +64,10 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
     return files
 
 
-def test_touched_are_equal_bytes_and_equal_looks_of_kept_rows(tmp_path: Path, pictures: dict[str, Path]) -> None:
-    kept = {name: pictures[name] for name in ("copy.png", "again.jpg", "far.png")}
-    folder = curated_set(tmp_path / "curated", kept, {"gone.png": pictures["gone.png"]})
-    test = {sha256_file(pictures[f"test-{n}"]): str(pictures[f"test-{n}"]) for n in range(6)}
+def test_touched_are_equal_bytes_and_equal_looks_of_kept_rows(tmp_path: Path, images: dict[str, Path]) -> None:
+    kept = {name: images[name] for name in ("copy.png", "again.jpg", "far.png")}
+    folder = curated_set(tmp_path / "curated", kept, {"gone.png": images["gone.png"]})
+    test = {sha256_file(images[f"test-{n}"]): str(images[f"test-{n}"]) for n in range(6)}
     keys = list(test)
     assert touched_images(folder, test) == {keys[0]: "bytes", keys[1]: "look"}
     (folder / "manifest.json").write_text('{"stage": "evalsuite"}')

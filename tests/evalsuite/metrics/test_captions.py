@@ -100,7 +100,7 @@ def test_corner_cases_are_those_of_the_original() -> None:
 
 def test_reference_length_is_the_closest_and_the_shorter_on_a_tie() -> None:
     counted = build_corpus({"a": "x x x"}, {"a": ["x x x x", "x x"]})
-    from evalsuite.metrics.caption import bleu_counts
+    from evalsuite.metrics.ngrams import bleu_counts
 
     assert bleu_counts(counted).reference_length.tolist() == [2]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from evalsuite.metrics.caption import bleu_of
+from evalsuite.metrics.ngrams import bleu_of
 from evalsuite.statistics import (
     Interval,
     cluster_codes,

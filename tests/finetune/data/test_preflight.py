@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toys import build_processor, record, write_rows
 
-from finetune.data.chat import join
+from finetune.data.chat import join_rows
 from finetune.data.collate import Collator
 from finetune.data.preflight import check_rows
 from finetune.data.rows import open_rows
 from finetune.recipe import TrainRecipe
+from tests.finetune.toys import build_processor, record, write_rows
 from winnow.errors import UserError
 
 
@@ -79,7 +79,7 @@ def test_every_reason(folder):
     assert reasons[LATE_SYSTEM["id"]] == "roles_do_not_alternate"
     details = [line["detail"].split()[1] for line in rejects if line["reason"] == "image"]
     assert details == ["missing", "outside_root", "empty", "truncated", "not_an_image"]
-    assert [records[row]["id"] for row in result.table.row] == [row["id"] for row in GOOD]
+    assert [records[row]["id"] for row in result.accepted.row] == [row["id"] for row in GOOD]
     assert sum(result.rejected.values()) == len(rejects) == len(records) - len(GOOD)
 
 
@@ -92,21 +92,21 @@ def test_unreadable_lines_cost_themselves(folder):
         rejects=folder / "rejects.jsonl",
     )  # fmt: skip
     assert result.rejected == {"unreadable_row": 3}
-    assert len(result.table.row) == len(GOOD)
+    assert len(result.accepted.row) == len(GOOD)
 
 
 def test_token_counts_are_those_of_the_collator(folder):
     rows, result, _ = checked(folder, GOOD)
     collator = Collator(build_processor(), folder)
-    counted = [int(collator([join([rows[row]], [row])])["attention_mask"].sum()) for row in result.table.row]
-    assert result.table.tokens.tolist() == counted
-    assert result.table.image_tokens.tolist() == [4, 0, 4, 4]  # five features, one placeholder is text
+    counted = [int(collator([join_rows([rows[row]], [row])])["attention_mask"].sum()) for row in result.accepted.row]
+    assert result.accepted.tokens.tolist() == counted
+    assert result.accepted.image_tokens.tolist() == [4, 0, 4, 4]  # five features, one placeholder is text
 
 
 def test_only_rows_about_the_same_images_can_be_joined(folder):
     again = talk(50, ("user", "blue?"), ("assistant", "no"))
     _, result, _ = checked(folder, [*GOOD, again])
-    first, text_only, long, inside, last = result.table.group
+    first, text_only, long, inside, last = result.accepted.group
     assert first == last >= 0
     assert {text_only, long, inside} == {-1}
 
@@ -141,7 +141,7 @@ def test_several_processes_find_the_same(folder):
     one, two = checked(folder, records, workers=1), checked(folder, records, workers=2)
     assert one[2] == two[2] and len(one[2]) == 1
     assert all(np.array_equal(left, right) for left, right in zip(
-        vars(one[1].table).values(), vars(two[1].table).values(), strict=True))  # fmt: skip
+        vars(one[1].accepted).values(), vars(two[1].accepted).values(), strict=True))  # fmt: skip
 
 
 @pytest.mark.parametrize(

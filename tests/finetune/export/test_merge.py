@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
-from finetune.export.merge import compare, load_adapter, merge, merged, open_run, parse_into
-from finetune.export.outcome import Outcome, outcome
+from finetune.export.merge import load_adapter, merge, merged_model, open_run, parse_into
 from finetune.export.parity import parity
+from finetune.export.reference_outputs import ReferenceOutputs, compare, reference_outputs
 from finetune.model.load import load_processor
 from finetune.training.prompts import read_prompts
 from finetune.training.run import train
@@ -26,7 +26,7 @@ def run(tmp_path_factory, tiny_model, toy_data):
         TrainRecipe(
             name="m", out=tmp_path_factory.mktemp("merge") / "run", model=str(tiny_model), data=toy_data, lora_rank=8,
             learning_rate=2e-2, batch_size=4, max_steps=6, num_workers=0, max_length=128, vision="lora",
-            stages=[{"where": {"source": "toy"}}],
+            stages=[{"filter": {"source": "toy"}}],
         )
     )  # fmt: skip
 
@@ -34,9 +34,12 @@ def run(tmp_path_factory, tiny_model, toy_data):
 @pytest.fixture(scope="module")
 def wanted(run):
     recipe = open_run(run)
-    return outcome(load_adapter(recipe, run), load_processor(str(run / "adapter")), read_prompts(run, 4), None)
+    return reference_outputs(
+        load_adapter(recipe, run), load_processor(str(run / "adapter")), read_prompts(run, 4), None
+    )
 
 
+@pytest.mark.slow
 def test_prompts_are_kept_with_the_tokens_of_training(run, toy_data):
     """Rows that no stage used are too few here, so trained ones are kept; their prompt is training's prefix."""
     prompts = read_prompts(run, 99)
@@ -49,6 +52,7 @@ def test_prompts_are_kept_with_the_tokens_of_training(run, toy_data):
         assert processor.tokenizer.decode(ids[answer]) == f"{prompt.answer}<|im_end|>"
 
 
+@pytest.mark.slow
 def test_merge_takes_the_closer_base_and_proves_it_in_a_new_process(run, tmp_path):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -64,10 +68,13 @@ def test_merge_takes_the_closer_base_and_proves_it_in_a_new_process(run, tmp_pat
     assert AutoProcessor.from_pretrained(tmp_path / "merged").chat_template
 
 
+@pytest.mark.slow
 def test_merging_into_the_original_weights_differs_more(run, wanted):
     recipe, processor, prompts = open_run(run), load_processor(str(run / "adapter")), read_prompts(run, 4)
     errors = {
-        into: compare(wanted, outcome(merged(recipe, run, into), processor, prompts, None), prompts).error
+        into: compare(
+            wanted, reference_outputs(merged_model(recipe, run, into), processor, prompts, None), prompts
+        ).error
         for into in ("dequantized", "original")
     }
     assert errors["dequantized"] < 0.02 and errors["dequantized"] < errors["original"]
@@ -76,7 +83,7 @@ def test_merging_into_the_original_weights_differs_more(run, wanted):
 def test_a_failed_comparison_is_an_error_and_written_down(run, tmp_path, monkeypatch):
     from finetune.export import merge as module
 
-    broken = lambda folder, prompts, cap: Outcome(  # noqa: E731
+    broken = lambda folder, prompts, cap: ReferenceOutputs(  # noqa: E731
         torch.zeros(1, 1).expand(module.outcome_shape), ["?"] * len(prompts), [prompt.tokens for prompt in prompts]
     )
     original = module.outcome
@@ -94,6 +101,7 @@ def test_a_failed_comparison_is_an_error_and_written_down(run, tmp_path, monkeyp
     assert json.loads((tmp_path / "bad" / "merge.json").read_text())["passed"] is False
 
 
+@pytest.mark.slow
 def test_parity_with_a_folder(run, tmp_path, tiny_model):
     """The untouched base model is not what was trained."""
     with pytest.raises(UserError, match="does not answer like"):
@@ -142,6 +150,7 @@ def url():
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_parity_with_a_server(run, wanted, url, tmp_path):
     prompts = read_prompts(run, 4)
     Server.asked = []
@@ -177,14 +186,16 @@ def test_compare():
             self.tokens = ids
 
     prompts = [Kept(ids) for ids in tokens]
-    one = Outcome(torch.cat([torch.eye(3), torch.ones(2, 3)]), ["a", "b"], tokens)
+    one = ReferenceOutputs(torch.cat([torch.eye(3), torch.ones(2, 3)]), ["a", "b"], tokens)
     assert compare(one, one, prompts).passed
     other = compare(
-        Outcome(torch.eye(4), ["a", "b"], tokens), Outcome(torch.eye(4).flip(0), ["a", "c"], tokens), prompts
+        ReferenceOutputs(torch.eye(4), ["a", "b"], tokens),
+        ReferenceOutputs(torch.eye(4).flip(0), ["a", "c"], tokens),
+        prompts,
     )
     assert (other.agreement, other.passed, other.tokens, other.answers) == (0.0, False, 4, 0.5)
     assert other.error == pytest.approx(2**0.5)
-    assert not compare(one, Outcome(one.logits, ["a", "b"], [[1, 2], [4]]), prompts).passed  # another template
+    assert not compare(one, ReferenceOutputs(one.logits, ["a", "b"], [[1, 2], [4]]), prompts).passed  # another template
 
 
 def test_refusals(run, tmp_path):
@@ -194,7 +205,7 @@ def test_refusals(run, tmp_path):
         merge(run, tmp_path / "full", into=None, count=1)
     with pytest.raises(UserError, match="finetune train RECIPE"):
         merge(tmp_path, tmp_path / "new", into=None, count=1)
-    with pytest.raises(UserError, match=r"rounding the sum .* loses most of what was learnt"):
+    with pytest.raises(UserError, match=r"rounding the sum .* loses most of what was learned"):
         parse_into("4bit")
     with pytest.raises(UserError, match="give dequantized or original"):
         parse_into("elsewhere")

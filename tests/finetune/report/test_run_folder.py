@@ -8,10 +8,9 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from finetune.data.preflight import forecast
-from finetune.data.rows import capped
-from finetune.training.run import train
+from finetune.training.run import START, train
 from winnow.errors import UserError
+from winnow.run import Stages
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def test_what_peft_swift_and_llama_factory_look_for(run):
 
 
 def test_the_start_is_recorded_before_the_first_step(run):
-    start = json.loads((run / "run.json").read_text())
+    start = Stages(run).get(START)
     assert start["packages"]["torch"] and start["recipe"]["name"] == "h" and set(start["inputs"]) == {"model", "data"}
     assert {(group["part"], group["state"]) for group in start["modules"]} >= {
         ("decoder", "4-bit"),
@@ -75,45 +74,7 @@ def test_an_unknown_reporter(recipe_of):
         train(recipe_of(report_to=["nothing"]))
 
 
-def test_forecast_and_memory(run):
-    lines = json.loads((run / "forecast.json").read_text())
+def test_image_costs_and_memory(run):
+    lines = json.loads((run / "image_costs.json").read_text())
     assert lines[0]["max_pixels"] is None and lines[0]["image_max"] == 4 and lines[0]["memory"] > 0
     assert lines[0]["longest"] >= lines[0]["image_max"]
-
-
-def test_forecast_by_cap():
-    """A made-up processor: one token per 100 pixels."""
-    sizes = {(2000, 1000): 3, (100, 100): 7}
-    lines = forecast(sizes, lambda size: size[0] * size[1] // 100, 50, None)
-    assert lines[0] == {"max_pixels": None, "image_mean": 6070.0, "image_max": 20000, "longest": 20050}
-    assert [line["max_pixels"] for line in lines[1:]] == [1024 * 1024, 768 * 768, 512 * 512, 336 * 336]
-    assert all(line["image_max"] <= line["max_pixels"] // 100 for line in lines[1:])
-    many = {(n, n): 1 for n in range(10, 400)}
-    asked = set()
-    forecast(many, lambda size: asked.add(size) or 1, 0, 10_000)
-    assert len(asked) < 120
-    assert forecast({}, len, 5, None)[0]["longest"] == 5
-
-
-@pytest.mark.parametrize(("size", "cap"), [((2000, 1000), 500_000), ((7, 1000), 100), ((50, 40), 2000), ((3, 3), 1)])
-def test_capped_sizes(size, cap):
-    width, height = capped(size, cap)
-    assert 1 <= width * height <= cap
-    assert capped(size, None) == size
-    if size[0] * size[1] <= cap:
-        assert (width, height) == size
-
-
-def test_memory_that_runs_out_names_the_way_out(recipe_of, monkeypatch):
-    import torch
-
-    from finetune.training.trainer import SampleLossTrainer
-
-    def too_much(*_, **__):
-        raise torch.OutOfMemoryError("no")
-
-    monkeypatch.setattr(SampleLossTrainer, "compute_loss", too_much)
-    with pytest.raises(
-        UserError, match=r"longest batch \([\d,]+ tokens\) does not fit .*batch_size: 1 and gradient_acc"
-    ):
-        train(recipe_of())

@@ -20,6 +20,7 @@ def test_help_needs_no_heavy_library():
     assert "exact resume" in run("--help").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -39,6 +40,7 @@ def test_bad_input_ends_with_one_sentence(recipe_of, tmp_path, changes, words):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_names_what_a_run_would_end_with(recipe_of, tmp_path):
     """A reporter is checked before hours of work, and libraries say nothing of their own."""
     path = tmp_path / "recipe.yaml"
@@ -52,7 +54,7 @@ def test_preview(recipe_of, tmp_path, capsys):
     from finetune.report.preview import preview
 
     page = tmp_path / "page.html"
-    recipe = recipe_of(join_turns=3)
+    recipe = recipe_of(questions_per_image=3)
     preview(recipe, per_source=1, page=page, rejects=tmp_path / "rejects.jsonl")
     printed = capsys.readouterr().out
     assert "<image>×5" in printed and "stop token: yes" in printed
@@ -79,12 +81,13 @@ def test_preview(recipe_of, tmp_path, capsys):
 
 
 def test_html_is_escaped():
-    from finetune.report.preview import Shown, as_html
+    from finetune.report.preview import TokenPreview, as_html
 
-    page = as_html("<b>", [Shown(("<script>",), "s", (("<img onerror=x>", True, 1),), True)])
+    page = as_html("<b>", [TokenPreview(("<script>",), "s", (("<img onerror=x>", True, 1),), True)])
     assert "<script>" not in page and "<img" not in page and "&lt;img onerror=x&gt;" in page
 
 
+@pytest.mark.slow
 def test_max_reject_on_the_command_line(recipe_of, toy_data, tmp_path, capsys):
     """One row in 43 has no answer: 1% is too strict, 5% is not; exit code 2 names the reasons."""
     import json

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import families
 import pytest
 import torch
 from PIL import Image
-from test_finetune_chat import NO_STOP, conversation
-from toys import build_processor
 
-from finetune.data.chat import plain
+from finetune.data.chat import normalized_text
 from finetune.data.collate import Collator, check_masks
+from tests.finetune import families
+from tests.finetune.data.test_chat import NO_STOP, conversation
+from tests.finetune.toys import build_processor
 from winnow.errors import UserError
 
 
@@ -46,11 +46,11 @@ def test_labels_decode_to_the_answers(family, root):
     for (images, turns), talk in TALKS.items():
         batch = collator([talk])
         stop = collator.processor.tokenizer.eos_token
-        assert list(map(plain, decoded(collator, batch, 0))) == [
-            plain(f"a red square {turn}{stop}") for turn in range(turns)
+        assert list(map(normalized_text, decoded(collator, batch, 0))) == [
+            normalized_text(f"a red square {turn}{stop}") for turn in range(turns)
         ], (images, turns)
         untrained = batch["input_ids"][0][batch["owners"][0] < 0]
-        rest = plain(collator.processor.tokenizer.decode(untrained))
+        rest = normalized_text(collator.processor.tokenizer.decode(untrained))
         assert "aredsquare" not in rest and "whatcolor" in rest
     check = check_masks(collator, TALKS.values())
     assert check.stops and 0 < check.trained < check.tokens
@@ -106,10 +106,10 @@ def test_same_prompt_tokens_as_the_library(root):
 
 def test_paligemma_by_suffix(root):
     """No chat template: the answer and its stop token are the suffix, nothing else is trained."""
-    from finetune.data.chat import by_suffix
+    from finetune.data.chat import uses_prompt_suffix
 
     processor = families.paligemma()
-    assert by_suffix(processor) and not by_suffix(families.gemma3())
+    assert uses_prompt_suffix(processor) and not uses_prompt_suffix(families.gemma3())
     collator = Collator(processor, root)
     talks = [TALKS[1, 1], conversation(("<image>\nwhat color?", "blue"), images=("b.png",))]
     batch = collator(talks)
@@ -125,11 +125,10 @@ def test_paligemma_by_suffix(root):
 def test_paligemma_takes_single_questions_only(root, tmp_path):
     import json
 
-    from toys import record, write_rows
-
     from finetune.data.preflight import check_rows
     from finetune.data.rows import open_rows
     from finetune.recipe import TrainRecipe
+    from tests.finetune.toys import record, write_rows
 
     long = record(1, "a.png", "q", "a")
     long["conversations"] *= 2
@@ -142,9 +141,9 @@ def test_paligemma_takes_single_questions_only(root, tmp_path):
         rejects=tmp_path / "rejects.jsonl",
     )  # fmt: skip
     reasons = [json.loads(line)["reason"] for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
-    assert reasons == ["not_one_question_and_answer"] * 2 and found.table.row.tolist() == [0]
+    assert reasons == ["not_one_question_and_answer"] * 2 and found.accepted.row.tolist() == [0]
     counted = Collator(families.paligemma(), root)([conversation(("<image>what color?", "red"), images=("a.png",))])
-    assert found.table.tokens.tolist() == [int(counted["attention_mask"].sum())]
+    assert found.accepted.tokens.tolist() == [int(counted["attention_mask"].sum())]
 
 
 def test_a_pixel_cap_shrinks_images_and_nothing_else(root):

@@ -20,6 +20,8 @@ from finetune.training import run as training
 from finetune.training.run import train
 from winnow.errors import UserError
 
+pytestmark = pytest.mark.slow  # they train
+
 SAME = ("step", "stage", "epoch", "loss", "grad_norm", "learning_rate")
 
 
@@ -81,7 +83,7 @@ def start(recipe: Path) -> subprocess.Popen:
 
 def test_kill_9_and_the_same_command_again(recipe_of, tmp_path):
     stages = [
-        {"name": "align", "train": ["projector"], "where": {"source": "captions"}, "max_steps": 3},
+        {"name": "align", "train": ["projector"], "filter": {"source": "captions"}, "max_steps": 3},
         {"name": "all", "max_steps": 7},
     ]
     whole = train(recipe_of(out=tmp_path / "whole", stages=stages))
@@ -115,14 +117,14 @@ def spied(monkeypatch):
     import copy
 
     seen = {}
-    load = training._load_learner
+    load = training.load_learner
 
     def spy(recipe, after=None):
         seen["learner"] = load(recipe, after)
         seen["before"] = {name: copy.deepcopy(p.data) for name, p in seen["learner"].model.named_parameters()}
         return seen["learner"]
 
-    monkeypatch.setattr(training, "_load_learner", spy)
+    monkeypatch.setattr(training, "load_learner", spy)
     return seen
 
 
@@ -148,7 +150,7 @@ def test_trained_parts_change_and_nothing_else(recipe_of, spied, deep_model, cha
     # Token embeddings and CLIP's class token of tokens that never occur stay; all else moves.
     assert changed <= trained
     assert all("embed" in name for name in trained - changed)
-    assert {learner.parts[name] for name in changed} == set(recipe.parts())
+    assert {learner.parameter_parts[name] for name in changed} == set(recipe.parts())
     assert not any("encoder.layers.2." in name or "post_layernorm" in name for name in changed)
     if changes.get("decoder") == "full":
         _is_whole_checkpoint(recipe, folder, learner.model)
@@ -183,7 +185,7 @@ def test_a_batch_of_text_leaves_the_tower_alone(recipe_of, spied, toy_data, tmp_
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     train(recipe_of(data=data, vision="full", max_steps=2))
     for name, parameter in spied["learner"].model.named_parameters():
-        if spied["learner"].parts.get(name) in ("vision", "projector"):
+        if spied["learner"].parameter_parts.get(name) in ("vision", "projector"):
             assert torch.equal(parameter, spied["before"][name])
 
 
@@ -209,13 +211,14 @@ def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, spied):
     assert dict(table["source"]) == {line["id"]: line["source"] for line in lines}
 
     from finetune.data.collate import Collator
+    from finetune.data.plan import input_digests, make_plan
     from finetune.data.rows import open_rows
     from finetune.model.load import load_processor
-    from finetune.training.plan import preflight, schedule_of
+    from winnow.run import Stages
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)
-    checked = preflight(recipe, rows, processor, resume=True)
-    schedule = schedule_of(recipe, rows, checked.table, 0, recipe.resolved_stages()[0])
+    inputs = input_digests(recipe, rows)
+    (schedule,) = make_plan(recipe, rows, processor, stages=Stages(recipe.folder), inputs=inputs).schedules
     collator = Collator(processor, rows.image_root)
     model = spied["learner"].model.eval()
     for position in range(len(schedule)):
@@ -236,11 +239,21 @@ def test_losses_are_those_of_a_naive_forward(recipe_of, toy_data, spied):
 def test_finished_run_returns_at_once_and_another_recipe_is_refused(recipe_of, monkeypatch):
     folder = train(recipe_of(max_steps=2))
     stamp = (folder / "manifest.json").stat().st_mtime_ns
-    monkeypatch.setattr(training, "_load_learner", None)  # any attempt to train would fail
+    monkeypatch.setattr(training, "load_learner", None)  # any attempt to train would fail
     assert train(recipe_of(max_steps=2)) == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == stamp
     with pytest.raises(UserError, match=r"differs in learning_rate \(0.005 there, 0.001 now\).*--fresh"):
         train(recipe_of(max_steps=2, learning_rate=1e-3))
+
+
+def test_a_folder_with_other_results_is_left_alone(recipe_of, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text('{"stage": "curate"}')
+    with pytest.raises(UserError, match="holds other results"):
+        train(recipe_of())
+    with pytest.raises(UserError, match="is not a run folder of `finetune train`, so --fresh does not delete it"):
+        train(recipe_of(), fresh=True)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
 
 
 def test_other_data_is_refused_and_fresh_replaces(recipe_of, toy_data, tmp_path):

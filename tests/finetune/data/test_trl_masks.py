@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from PIL import Image
-from test_finetune_chat import conversation
-from test_finetune_collate import TALKS
-from toys import GENERATION, build_processor
 
 from finetune.data.collate import Collator
+from tests.finetune.data.test_chat import conversation
+from tests.finetune.data.test_collate import TALKS
+from tests.finetune.toys import GENERATION, build_processor
 
 
 @pytest.fixture(scope="module")

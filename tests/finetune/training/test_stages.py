@@ -7,18 +7,18 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from toys import record, write_rows
 
 from finetune.data.rows import open_rows
-from finetune.data.schedule import Pool, Schedule, Table
+from finetune.data.schedule import AcceptedRows, RowPool, Schedule
+from finetune.data.stage_rows import schedule_of
 from finetune.recipe import TrainRecipe
-from finetune.training.plan import schedule_of
 from finetune.training.run import train
+from tests.finetune.toys import record, write_rows
 from winnow.errors import UserError
 
 
-def table_of(count: int, first: int = 0) -> Table:
-    return Table(np.arange(first, first + count), np.full(count, -1), np.full(count, 20), np.full(count, 5))
+def table_of(count: int, first: int = 0) -> AcceptedRows:
+    return AcceptedRows(np.arange(first, first + count), np.full(count, -1), np.full(count, 20), np.full(count, 5))
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def rows(tmp_path):
 
 def schedule(rows, **stage):
     recipe = TrainRecipe.model_validate({"name": "t", "model": "m", "data": rows, "batch_size": 2, "stages": [
-        {"where": {"source": "old"}}, stage]})  # fmt: skip
+        {"filter": {"source": "old"}}, stage]})  # fmt: skip
     opened = open_rows(recipe)
     return opened, schedule_of(recipe, opened, table_of(len(opened)), 1, recipe.resolved_stages()[1])
 
@@ -49,16 +49,16 @@ def sources(opened, made, epochs=1):
 
 
 def test_weights_are_shares_of_the_conversations(rows):
-    opened, made = schedule(rows, mix={"big": 1, "second": 3})
+    opened, made = schedule(rows, weights={"big": 1, "second": 3})
     assert made.per_epoch == 72
     assert sources(opened, made) == {"big": 18, "small": 54}
-    opened, made = schedule(rows, mix={"first": 1, "second": 1})
+    opened, made = schedule(rows, weights={"first": 1, "second": 1})
     assert sources(opened, made, epochs=2)["small"] == 78
 
 
 def test_a_pool_goes_round_evenly(rows):
     """Over as many epochs as it takes, every row of a pool comes equally often."""
-    _, made = schedule(rows, mix={"big": 1, "second": 1})
+    _, made = schedule(rows, weights={"big": 1, "second": 1})
     made.length = 5 * made.per_epoch
     counts = Counter(row for position in range(len(made)) for row in made[position].rows)
     assert sum(counts.values()) == 5 * 72
@@ -68,7 +68,7 @@ def test_a_pool_goes_round_evenly(rows):
 
 
 def test_replay_share(rows):
-    opened, made = schedule(rows, where={"source": ["big", "small"]}, replay=0.2)
+    opened, made = schedule(rows, filter={"source": ["big", "small"]}, replay=0.2)
     counts = sources(opened, made)
     assert counts["big"] == 60 and counts["small"] == 12
     assert abs(counts["old"] / sum(counts.values()) - 0.2) < 0.02
@@ -80,8 +80,15 @@ def test_replay_share(rows):
 
 def test_one_pool_is_the_plain_schedule(rows):
     opened = open_rows(TrainRecipe(name="t", model="m", data=rows))
-    options = {"seed": 3, "stage": 0, "join_turns": 1, "batch_size": 2, "max_length": 99, "sample_answers": False}
-    made = Schedule(opened, [Pool(table_of(50))], **options)
+    options = {
+        "seed": 3,
+        "stage": 0,
+        "questions_per_image": 1,
+        "batch_size": 2,
+        "max_length": 99,
+        "sample_answers": False,
+    }
+    made = Schedule(opened, [RowPool(table_of(50))], **options)
     order = [made[position].rows[0] for position in range(50)]
     rng = np.random.default_rng([3, 0, 0, 0])
     shuffled = rng.permutation(50)
@@ -94,8 +101,8 @@ def test_one_pool_is_the_plain_schedule(rows):
 
 
 def test_unknown_name_in_a_mixture(rows):
-    with pytest.raises(UserError, match=r"mix: no row of 'nobody'; known data sets and sources: \['big', 'first'"):
-        schedule(rows, mix={"nobody": 1})
+    with pytest.raises(UserError, match=r"weights: no row of 'nobody'; known data sets and sources: \['big', 'first'"):
+        schedule(rows, weights={"nobody": 1})
 
 
 def test_images_of_several_sets_have_one_root(rows):
@@ -122,15 +129,16 @@ def test_curated_parquet(rows, tmp_path):
     with pytest.raises(UserError, match="has no column 'decision'"):
         open_rows(TrainRecipe(name="t", model="m", data=path))
     path.write_bytes(b"no parquet")
-    with pytest.raises(UserError, match="is no Parquet file"):
+    with pytest.raises(UserError, match="is not a Parquet file"):
         open_rows(TrainRecipe(name="t", model="m", data=path))
 
 
+@pytest.mark.slow
 def test_stages_with_evaluations(recipe_of, toy_data):
     """Loss of each set before training and after every stage; forgetting against the best so far; replay; report."""
     stages = [
-        {"name": "captions", "where": {"source": "captions"}, "max_steps": 3, "train": ["projector"]},
-        {"name": "questions", "where": {"source": "toy"}, "max_steps": 3, "replay": 0.25, "vision": "lora"},
+        {"name": "captions", "filter": {"source": "captions"}, "max_steps": 3, "train": ["projector"]},
+        {"name": "questions", "filter": {"source": "toy"}, "max_steps": 3, "replay": 0.25, "vision": "lora"},
     ]
     folder = train(recipe_of(stages=stages, evaluate={"held": str(toy_data)}, max_steps=None))
     lines = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
@@ -148,6 +156,7 @@ def test_stages_with_evaluations(recipe_of, toy_data):
     assert "data:image/png;base64," in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_evaluation_changes_no_weight(recipe_of, toy_data, tmp_path):
     from safetensors.torch import load_file
 

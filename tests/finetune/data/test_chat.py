@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import CHATML, build_processor
 
 from finetune.data import chat
-from finetune.data.chat import Conversation
+from finetune.data.chat import TrainingConversation, can_join, join_rows
+from tests.finetune.toys import CHATML, build_processor, record
 from winnow.errors import UserError
-from winnow.records import Turn
+from winnow.records import Turn, from_record
 
 TRIMMING = CHATML.replace("b['text']", "b['text'] | trim")
 # Writes something into old turns that is not there when they are last, as reasoning models do.
@@ -22,14 +22,16 @@ DROPPING = CHATML.replace("{% for m in messages %}", "{% for m in messages if m[
 SHOUTING = CHATML.replace("b['text']", "b['text'] | upper")
 
 
-def conversation(*pairs: tuple[str, str], images: tuple[str, ...] = (), system: str | None = None) -> Conversation:
+def conversation(
+    *pairs: tuple[str, str], images: tuple[str, ...] = (), system: str | None = None
+) -> TrainingConversation:
     turns = [Turn("system", system)] if system else []
     for question, answer in pairs:
         turns += [Turn("user", question), Turn("assistant", answer)]
-    return Conversation(tuple(turns), images, tuple(range(len(pairs))))
+    return TrainingConversation(tuple(turns), images, tuple(range(len(pairs))))
 
 
-def trained(template: str, talk: Conversation) -> list[str]:
+def trained(template: str, talk: TrainingConversation) -> list[str]:
     found = chat.render_with_spans(build_processor(template), talk)
     return [found.text[slice(*span)] for span in found.spans]
 
@@ -74,8 +76,8 @@ def test_both_ways_to_find_spans_agree(pairs):
     messages = chat.to_messages(conversation(*pairs))
     text = chat.render(made, messages)
     answers = [answer for _, answer in pairs]
-    fast = chat._all_at_once(made, messages, text, answers)
-    assert fast == chat._one_by_one(made, messages, text, answers)
+    fast = chat._spans_from_one_render(made, messages, text, answers)
+    assert fast == chat._spans_one_by_one(made, messages, text, answers)
     assert [text[slice(*span)] for span in fast] == answers
 
 
@@ -107,3 +109,25 @@ def test_control_tokens(processor):
     tokens = chat.control_tokens(processor)
     assert {"<|im_start|>", "<|im_end|>", "<pad>"} <= tokens
     assert "<image>" not in tokens  # the marker, which has its own check
+
+
+@pytest.mark.parametrize(
+    ("question", "image", "expected"),
+    [
+        ("<image>\nwhat?", "a.png", True),
+        ("what?", "a.png", True),
+        ("what is in <image>?", "a.png", False),
+        ("<image><image> same?", ["a.png", "b.png"], True),
+        ("<image> or <image>?", ["a.png", "b.png"], False),
+        ("what?", None, False),
+    ],
+)
+def test_can_join(question, image, expected):
+    assert can_join(from_record(record(0, image, question, "yes"))) is expected
+
+
+def test_joined_questions_lose_their_markers():
+    samples = [from_record(record(n, "a.png", f"<image>\nquestion {n}", f"answer {n}")) for n in range(2)]
+    joined = join_rows(samples, [4, 7])
+    assert [turn.value for turn in joined.turns] == ["question 0", "answer 0", "question 1", "answer 1"]
+    assert joined.rows == (4, 7) and joined.images == ("a.png",)

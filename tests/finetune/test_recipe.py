@@ -26,6 +26,21 @@ def test_unknown_key_in_a_stage(tmp_path):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("join_turns: 3", r"key 'join_turns' is called 'questions_per_image' now"),
+        ("stages: [{where: {source: vqa}}]", r"key 'stages.0.where' is called 'filter' now"),
+        ("stages: [{mix: {vqa: 1}}]", r"key 'stages.0.mix' is called 'weights' now"),
+    ],
+)
+def test_a_renamed_key_is_refused_with_its_new_name(tmp_path, lines, words):
+    path = tmp_path / "r.yaml"
+    path.write_text(f"name: a\nmodel: m\ndata: d\n{lines}\n")
+    with pytest.raises(UserError, match=words):
+        load(path)
+
+
 def test_without_stages_there_is_one():
     (stage,) = TrainRecipe.model_validate({**BASE, "max_steps": 7, "learning_rate": 0.5}).resolved_stages()
     assert (stage.max_steps, stage.learning_rate, stage.rates["projector"]) == (7, 0.5, 0.5)
@@ -58,7 +73,7 @@ def test_a_stage_overrides_and_inherits():
         ({"name": "../x"}, "name"),
         ({"learning_rate": 0}, "learning_rate"),
         ({"learning_rate": "fast"}, "learning_rate: .*give a number or"),
-        ({"learning_rate": {"projector": 1}}, "needs decoder"),
+        ({"learning_rate": {"projector": 1}}, "need one for decoder"),
         ({"vision": "last2"}, "vision: .*give frozen, lora, full or"),
         ({"learning_rate": {"projektor": 1}}, "projektor.*did you mean projector"),
     ],

@@ -6,13 +6,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from toys import record, write_rows
 
-from finetune.data.chat import can_join, join
-from finetune.data.rows import matches, open_rows
-from finetune.data.schedule import Pool, Schedule, Table
+from finetune.data.rows import open_rows
+from finetune.data.schedule import AcceptedRows, RowPool, Schedule
 from finetune.recipe import TrainRecipe
-from winnow.records import from_record
+from tests.finetune.toys import record, write_rows
 
 
 def rows_of(tmp_path, records):
@@ -34,14 +32,21 @@ def setting(tmp_path):
         records.append(record(len(records), None, "text only", "yes"))
         group.append(-1)
     count = len(records)
-    table = Table(np.arange(count), np.array(group), rng.integers(20, 40, count), np.full(count, 10))
+    table = AcceptedRows(np.arange(count), np.array(group), rng.integers(20, 40, count), np.full(count, 10))
     return rows_of(tmp_path, records), table, image_of
 
 
 def schedule(setting, **changes):
     rows, table, _ = setting
-    options = {"seed": 1, "stage": 0, "join_turns": 3, "batch_size": 2, "max_length": 1000, "sample_answers": False}
-    return Schedule(rows, changes.pop("pools", [Pool(table)]), **{**options, **changes})
+    options = {
+        "seed": 1,
+        "stage": 0,
+        "questions_per_image": 3,
+        "batch_size": 2,
+        "max_length": 1000,
+        "sample_answers": False,
+    }
+    return Schedule(rows, changes.pop("pools", [RowPool(table)]), **{**options, **changes})
 
 
 def test_every_row_once_an_epoch_about_one_image(setting):
@@ -68,7 +73,7 @@ def test_epochs_differ_and_seeds_repeat(setting):
 
 def test_no_conversation_outgrows_max_length(setting):
     _, table, _ = setting
-    made = schedule(setting, join_turns=7, max_length=75)
+    made = schedule(setting, questions_per_image=7, max_length=75)
     text = dict(zip(table.row.tolist(), (table.tokens - table.image_tokens).tolist(), strict=True))
     sizes = [10 + sum(text[row] for row in made[i].rows) for i in range(len(made))]
     assert max(sizes) <= 75
@@ -77,7 +82,7 @@ def test_no_conversation_outgrows_max_length(setting):
 
 def test_batches_hold_similar_lengths(setting):
     """Against the same batches without grouping, less padding is needed."""
-    made = schedule(setting, join_turns=7)
+    made = schedule(setting, questions_per_image=7)
     sizes = np.array([len(made[i].rows) for i in range(len(made))])
     spread = lambda values: sum(np.ptp(values[i : i + 2]) for i in range(0, len(values) - 1, 2))  # noqa: E731
     shuffled = np.random.default_rng(0).permutation(sizes)
@@ -87,44 +92,11 @@ def test_batches_hold_similar_lengths(setting):
 def test_drawn_answers_follow_the_votes(tmp_path):
     row = record(0, "a.png", "q", "red", answers=["red", "red", "red", "blue"])
     rows = rows_of(tmp_path, [row])
-    table = Table(*(np.array([value]) for value in (0, 0, 10, 5)))
+    table = AcceptedRows(*(np.array([value]) for value in (0, 0, 10, 5)))
     made = Schedule(
-        rows, [Pool(table)], seed=0, stage=0, join_turns=1, batch_size=1, max_length=50, sample_answers=True
+        rows, [RowPool(table)], seed=0, stage=0, questions_per_image=1, batch_size=1, max_length=50, sample_answers=True
     )
     made.length = 400
     drawn = Counter(made[i].turns[1].value for i in range(400))
     assert set(drawn) == {"red", "blue"}
     assert 60 < drawn["blue"] < 140
-
-
-@pytest.mark.parametrize(
-    ("question", "image", "expected"),
-    [
-        ("<image>\nwhat?", "a.png", True),
-        ("what?", "a.png", True),
-        ("what is in <image>?", "a.png", False),
-        ("<image><image> same?", ["a.png", "b.png"], True),
-        ("<image> or <image>?", ["a.png", "b.png"], False),
-        ("what?", None, False),
-    ],
-)
-def test_can_join(question, image, expected):
-    assert can_join(from_record(record(0, image, question, "yes"))) is expected
-
-
-def test_joined_questions_lose_their_markers():
-    samples = [from_record(record(n, "a.png", f"<image>\nquestion {n}", f"answer {n}")) for n in range(2)]
-    joined = join(samples, [4, 7])
-    assert [turn.value for turn in joined.turns] == ["question 0", "answer 0", "question 1", "answer 1"]
-    assert joined.rows == (4, 7) and joined.images == ("a.png",)
-
-
-def test_where():
-    from winnow.errors import UserError
-
-    sample = from_record(record(0, "a.png", "q", "yes", meta={"kind": "shape"}))
-    assert matches(sample, "mine", {"source": "toy", "meta.kind": ["shape", "colour"], "data": "mine"})
-    assert not matches(sample, "", {"source": "toy", "meta.kind": "colour"})
-    assert not matches(sample, "other", {"data": "mine"})
-    with pytest.raises(UserError, match="unknown field 'kind'"):
-        matches(sample, "", {"kind": "shape"})

@@ -24,6 +24,7 @@ def launch(recipe_path: Path, *, processes: int = 2) -> subprocess.CompletedProc
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_processes_equal_one(recipe_of, toy_data, tmp_path):
     """DDP over gloo: two processes with batch 2 against one with batch 2 × accumulation 2.
@@ -58,10 +59,9 @@ def test_two_processes_equal_one(recipe_of, toy_data, tmp_path):
 
 def test_a_text_batch_gets_a_blank_image(processor, tiny_model, tmp_path):
     """One more row, no label: the vision tower runs, the loss is the same."""
-    from test_finetune_chat import conversation
-
-    from finetune.data.collate import OURS
+    from finetune.data.collate import EXTRA_KEYS
     from finetune.model.load import load_base
+    from tests.finetune.data.test_chat import conversation
 
     talks = [conversation(("red?", "yes")), conversation(("blue square?", "no"))]
     plain, filled = Collator(processor, tmp_path)(talks), Collator(processor, tmp_path, always_image=True)(talks)
@@ -72,7 +72,7 @@ def test_a_text_batch_gets_a_blank_image(processor, tiny_model, tmp_path):
     def loss(batch):
         labels = batch["labels"][:, 1:]
         with torch.no_grad():
-            logits = model(**{key: value for key, value in batch.items() if key not in OURS}).logits[:, :-1]
+            logits = model(**{key: value for key, value in batch.items() if key not in EXTRA_KEYS}).logits[:, :-1]
         return torch.nn.functional.cross_entropy(logits[labels != -100], labels[labels != -100])
 
     torch.testing.assert_close(loss(plain), loss(filled))

@@ -6,12 +6,12 @@ import re
 
 import pytest
 import torch
-from toys import llava_config
 
 from finetune.model.adapter import build_learner, load_weights, set_trained
 from finetune.model.load import load_base
 from finetune.model.parts import find_parts, lora_targets
 from finetune.training.trainer import only_positions
+from tests.finetune.toys import llava_config
 from winnow.errors import UserError
 from winnow.models import empty_model
 
@@ -107,14 +107,14 @@ def test_only_the_decoder_is_four_bit(tiny_model):
 def test_exactly_the_asked_parts_train(adapted, recipe_of, parts):
     learner = adapted()
     set_trained(learner, stage_of(recipe_of, stages=[{"train": parts}]))
-    assert {learner.parts[name] for name in learning(learner)} == set(parts)
-    assert learning(learner) == {name for name, part in learner.parts.items() if part in parts}
+    assert {learner.parameter_parts[name] for name in learning(learner)} == set(parts)
+    assert learning(learner) == {name for name, part in learner.parameter_parts.items() if part in parts}
     assert all(p.dtype == torch.float32 for p in learner.model.parameters() if p.requires_grad)
 
 
 def test_projector_alone_and_decoder_alone(adapted):
-    assert set(adapted(decoder="frozen").parts.values()) == {"projector"}
-    assert set(adapted(projector=False).parts.values()) == {"decoder"}
+    assert set(adapted(decoder="frozen").parameter_parts.values()) == {"projector"}
+    assert set(adapted(projector=False).parameter_parts.values()) == {"decoder"}
 
 
 @pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
@@ -174,7 +174,7 @@ def test_parts_have_their_own_learning_rates(adapted, recipe_of, tmp_path):
     for name, parameter in learner.model.named_parameters():
         if parameter.requires_grad:
             decoder = 4e-3 if "lora_B" in name else 1e-3
-            wanted = {"decoder": decoder, "projector": 2e-3, "vision": 3e-3}[learner.parts[name]]
+            wanted = {"decoder": decoder, "projector": 2e-3, "vision": 3e-3}[learner.parameter_parts[name]]
             assert rates[id(parameter)] == pytest.approx(wanted), name
 
 
@@ -201,9 +201,9 @@ def test_the_whole_decoder(adapted, recipe_of):
 @pytest.fixture
 def batch(processor, tmp_path):
     from PIL import Image
-    from test_finetune_chat import conversation
 
     from finetune.data.collate import Collator
+    from tests.finetune.data.test_chat import conversation
 
     Image.new("RGB", (16, 16), (250, 0, 0)).save(tmp_path / "a.png")
     talks = [conversation(("red?", "yes"), ("blue?", "no"), images=("a.png",)), conversation(("red?", "no"))]
@@ -221,6 +221,7 @@ def gradients(model, labels, inputs):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_the_middle_leaves_gradients_alone(adapted, batch):
     """On CPUs with AVX512-BF16, bitsandbytes would repack its weights and lose autograd."""
     labels, inputs = batch
@@ -254,13 +255,13 @@ def test_adapter_weights_survive_saving(adapted, tmp_path):
     learner, other = adapted(vision="lora"), adapted(vision="lora")
     with torch.no_grad():
         for name, parameter in learner.model.named_parameters():
-            if name in learner.parts:
+            if name in learner.parameter_parts:
                 parameter.normal_()
     learner.model.save_pretrained(tmp_path / "adapter")
     load_weights(other.model, tmp_path / "adapter")
     pairs = zip(learner.model.named_parameters(), other.model.named_parameters(), strict=True)
-    assert all(torch.equal(left, right) for (name, left), (_, right) in pairs if name in learner.parts)
-    assert set(learner.parts.values()) == {"decoder", "projector", "vision"}
+    assert all(torch.equal(left, right) for (name, left), (_, right) in pairs if name in learner.parameter_parts)
+    assert set(learner.parameter_parts.values()) == {"decoder", "projector", "vision"}
 
 
 def test_model_that_does_not_load(tmp_path):

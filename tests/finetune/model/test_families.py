@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import models
 import pytest
 
 from finetune.recipe import load
 from finetune.training.run import dry_run
+from tests.finetune import models
 from winnow.errors import UserError
 
 RECIPES = sorted(path for path in Path("finetune/recipes").glob("*.yaml") if path.stem != "demo")
@@ -37,7 +37,7 @@ def test_recipe_plans_on_its_family(path, checkpoints, toy_data, tmp_path, capsy
     if recipe.chat_template:  # written for LLaVA's own stop token, which the toy tokenizer does not have
         changes["chat_template"] = None
     toy = {"captions": "captions", "vqa": "toy"}
-    stages = [stage.model_copy(update={"where": {"source": toy[stage.where["source"]]}}) for stage in recipe.stages]
+    stages = [stage.model_copy(update={"filter": {"source": toy[stage.filter["source"]]}}) for stage in recipe.stages]
     groups = dry_run(recipe.model_copy(update={**changes, "stages": stages}), tmp_path)
     printed = capsys.readouterr().out
     assert f"name: {recipe.name}" in printed and "versions: " in printed and "digests: " in printed
@@ -67,6 +67,7 @@ def test_plan_leaves_no_run_folder(checkpoints, recipe_of, tmp_path, capsys):
         dry_run(recipe_of(model=str(tmp_path / "nothing")), tmp_path / "plan")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", models.CONFIGS)
 def test_a_tiny_model_of_the_family_trains(family, recipe_of, tmp_path):
     """Loaded in 4-bit, LoRA in both towers, projector: every loss is finite and every part saved."""
