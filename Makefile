@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 DEMO   := data/raw/demo
 VLM    := data/models/demo-vlm
+STAGES := winnow curate finetune evalsuite dashboards
+TEXTS  := git ls-files -z '*.py' '*.md' '*.toml' '*.yaml' '*.yml' '*.html' '*.jinja' '*.css' '*.js' Makefile
+JOBS   ?= 2
 
 export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview test lint bench proof clean
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test lint bench proof clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -85,14 +88,21 @@ demo-clip: $(VENV)/.installed  ## train the demo's CLIP again (minutes; replaces
 	$(PY) -m winnow.demo.train_clip --out winnow/demo/clip
 
 # ---- checks -----------------------------------------------------------------------------------
-lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts
+lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts, declared dependencies, spelling, ends of lines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry $(STAGES)
+	$(TEXTS) | xargs -0 -r $(BIN)/codespell
+	$(TEXTS) | xargs -0 -r $(BIN)/end-of-file-fixer
+	$(TEXTS) | xargs -0 -r $(BIN)/trailing-whitespace-fixer --markdown-linebreak-ext=md
 
-test: lint  ## everything that must hold before a commit lands: linters, then the tests
-	$(PY) -m pytest
+check: lint  ## what must hold before a commit: the linters and the fast tests
+	$(PY) -m pytest -n $(JOBS) -m "not slow and not browser"
+
+test: lint  ## what must hold before a push: the linters and all tests (JOBS=4: so many at a time)
+	$(PY) -m pytest -n $(JOBS)
 
 docs: $(VENV)/.installed-dev  ## build the documentation into build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

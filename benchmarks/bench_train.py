@@ -1,7 +1,7 @@
 """Seconds a training step: Winnow against a minimal hand-written loop, and against TRL's SFTTrainer if installed.
 
 The same tiny model, batches, masks and optimiser for all; the peers run alternately in this process. Ratios are of
-CPU time, which other processes on the machine change least; loading workers count for nobody.
+CPU time, which other processes on the machine change least; data loading workers are not counted.
 Joined conversations against one question per row: answers trained per second. Takes about two minutes.
 A toy's step is so short that everything around the model shows; ``--model data/models/demo-vlm`` takes a real one.
 
@@ -63,13 +63,13 @@ def make_rows(folder: Path, images: int) -> Path:
     return file
 
 
-def recipe_of(model: Path, data: Path, out: Path, steps: int, join_turns: int) -> Any:
+def recipe_of(model: Path, data: Path, out: Path, steps: int, questions_per_image: int) -> Any:
     from finetune.recipe import TrainRecipe
 
     return TrainRecipe(
         name="bench", out=out, model=str(model), data=data, quantization="none", lora_rank=LORA, lora_dropout=0.0,
-        projector=False, batch_size=BATCH, join_turns=join_turns, learning_rate=RATE, scheduler="constant", warmup=0,
-        max_steps=steps, num_workers=1, save_steps=10**6, max_length=512,
+        projector=False, batch_size=BATCH, questions_per_image=questions_per_image, learning_rate=RATE,
+        scheduler="constant", warmup=0, max_steps=steps, num_workers=1, save_steps=10**6, max_length=512,
     )  # fmt: skip
 
 
@@ -106,17 +106,18 @@ def by_hand(recipe: Any) -> float:
     from torch.utils.data import DataLoader
 
     from finetune.data.collate import IGNORED, Collator
+    from finetune.data.plan import input_digests, make_plan
     from finetune.data.rows import open_rows
     from finetune.model.load import load_processor
-    from finetune.training.plan import preflight, schedule_of
-    from finetune.training.run import _load_learner
+    from finetune.training.run import load_learner
+    from winnow.run import Stages
 
     rows, processor = open_rows(recipe), load_processor(recipe.model)
-    checked = preflight(recipe, rows, processor, resume=False)
-    schedule = schedule_of(recipe, rows, checked.table, 0, recipe.resolved_stages()[0])
+    inputs = input_digests(recipe, rows)
+    (schedule,) = make_plan(recipe, rows, processor, stages=Stages(recipe.folder), inputs=inputs).schedules
     dataset: Any = schedule  # a list is enough
     loader: Any = DataLoader(dataset, BATCH, collate_fn=Collator(processor, rows.image_root), num_workers=1)
-    model = _load_learner(recipe).model.train()
+    model = load_learner(recipe).model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0, fused=True)
     stamps = []

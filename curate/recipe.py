@@ -327,13 +327,16 @@ class CurateRecipe(StrictModel):
     """A whole recipe.
 
     Attributes:
-        name: names the result; the default of ``out`` is ``data/curated/<name>``.
+        name: names the result.
+        out: the folder of the result; null is ``data/curated/<name>``.
         seed: picks the card's examples.
         sources: datasets, read in this order.
         remote: how images behind URLs are fetched; null (the default) fetches none.
         signals: what is measured.
         rules: name → rule; the order decides which dropping rule is a row's reason. A rule named
             ``duplicate``, ``conflicting`` or ``contaminated`` replaces the one its section adds.
+        duplicates: when images and rows count as duplicates; null looks for none.
+        contamination: evaluation sets whose images must not be in the set; null compares with none.
         corrections: folder with reviewers' ``*.jsonl`` files; need not exist.
         losses: ``losses.parquet`` of earlier training runs, for ``train_loss`` and
             ``train_loss_first``.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 app = console.new_app(
     """Fine-tune a vision-language model on a curated set: QLoRA, loss on answers only, exact resume.
 
-    In this order: `finetune plan` checks recipe, data and model, `finetune preview` shows what is trained,
-    `finetune train` trains, `finetune merge` makes one checkpoint. Start from a copy of a recipe in
+    The usual order: `finetune plan` checks recipe, data and model, `finetune preview` shows what is trained,
+    `finetune train` trains, `finetune merge` writes a merged checkpoint. Start from a copy of a recipe in
     finetune/recipes/.
 
     Example: finetune plan my.yaml, then: finetune train my.yaml
@@ -45,28 +45,27 @@ def train(
 ) -> None:
     """Train, and write adapter, losses, metrics and a report.
 
-    Started again after a kill, the same command resumes from the last checkpoint and ends with the same
-    adapter. A finished run returns at once.
+    After a kill, the same command resumes from the last checkpoint and ends with the same adapter. A finished
+    run returns at once.
 
     Several GPUs: accelerate launch --config_file finetune/accelerate/ddp.yaml -m finetune train RECIPE;
-    fsdp2.yaml, zero2.yaml and zero3.yaml lie beside it.
+    the same folder has fsdp2.yaml, zero2.yaml and zero3.yaml.
 
     Example: finetune train finetune/recipes/demo.yaml
     """
-    # Read when torch starts its threads. By default they wait by spinning: next to any other busy
-    # process on a small machine, a training step takes ten times as long.
+    # Read when torch starts its threads, which wait by spinning otherwise: beside another busy
+    # process on a small machine, a training step then takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    asked = _load(recipe, max_reject)  # first, for what follows takes seconds to import
-    from finetune.training.run import train as run
+    from finetune.training.run import train as run_training
 
-    run(asked, fresh=fresh)
+    run_training(_load(recipe, max_reject), fresh=fresh)
 
 
 @app.command()
 def plan(recipe: RecipePath, max_reject: MaxReject = None) -> None:
-    """Say what would train and at what cost, without loading a weight.
+    """Show what would be trained and at what cost, without loading a weight.
 
-    Prints the resolved recipe, versions and digests, rows accepted and rejected, the table of module groups,
+    Prints the resolved recipe, versions and digests, rows accepted and rejected, the table of model parts,
     and tokens by pixel cap. Lower max_pixels or max_length if there are too many tokens.
 
     Example: finetune plan my.yaml
@@ -88,7 +87,7 @@ def preview(
 ) -> None:
     """Show which tokens would be trained, in colour.
 
-    Loads no weight. Green tokens are trained. Says for every source which share of the tokens that is and
+    Loads no weight. Green tokens are trained. For every source, a summary gives the share of trained tokens and
     whether answers end in a stop token.
 
     Example: finetune preview my.yaml --rows 3 --html preview.html

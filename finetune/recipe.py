@@ -1,31 +1,37 @@
-"""The training recipe: one flat, strict YAML, and the stages it resolves to.
-
-What a stage of training may set, and a stage with every value known.
-"""
+"""The training recipe: one flat, strict YAML file, and the stages that it resolves to."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from winnow.recipe import StrictModel, load_recipe
 
 Part = Literal["decoder", "projector", "vision"]
+Quantization = Literal["nf4", "int8", "none"]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 
 class LastBlocks(StrictModel):
-    """The last blocks of the vision tower, counted back from the one that feeds the projector."""
+    """The last blocks of the vision tower.
+
+    Attributes:
+        last_n: their number, counted back from the block whose output the projector reads.
+    """
 
     last_n: Count
 
 
 class PartRates(StrictModel):
-    """A learning rate for each part; a part left out takes the decoder's."""
+    """A learning rate for each part.
+
+    Attributes:
+        decoder, projector, vision: rate of the part; one that is left out takes the decoder's.
+    """
 
     decoder: Rate
     projector: Rate | None = None
@@ -33,7 +39,7 @@ class PartRates(StrictModel):
 
 
 def _one_of_the_modes(value: Any) -> Any:
-    # Without it, pydantic complains once for each form.
+    # Checked before pydantic does, which would report one error for each form of the union.
     if isinstance(value, str) and value not in ("frozen", "lora", "full"):
         raise ValueError("give frozen, lora, full or {last_n: k}")
     return value
@@ -41,7 +47,7 @@ def _one_of_the_modes(value: Any) -> Any:
 
 def _number_or_parts(value: Any) -> Any:
     if isinstance(value, dict) and value.keys() <= {"projector", "vision"}:
-        raise ValueError("a rate for each part needs decoder, which the parts left out take too")
+        raise ValueError("rates by part need one for decoder: the parts that are left out take it too")
     if isinstance(value, str):
         try:
             return float(value)  # YAML reads 1e-5 as text
@@ -55,20 +61,23 @@ LearningRate = Annotated[Rate | PartRates, BeforeValidator(_number_or_parts)]
 
 
 class StageOptions(StrictModel):
-    """What a stage may override; a key left out takes the recipe's own value.
+    """What a stage may override; a key that is left out takes the recipe's value.
 
     Attributes:
-        where: field → allowed value or values; a row is used when every field matches.
+        name: of the stage, in reports; its number by default.
+        filter: field → allowed value or values; a row is used when every field matches.
             Fields: ``source``, ``split``, ``data`` (name of a data set), ``id`` or ``meta.<key>``.
-        mix: data set or source → weight: its share of the stage's conversations. Rows of names
-            that are not listed are left out; a small set is repeated, a large one drawn from.
+        weights: data set or source → its share of the stage's conversations. Rows of names that
+            are not listed are left out; a small set is repeated, a large one is sampled.
         replay: share of the conversations that come from the rows of earlier stages.
         train: the parts that learn in this stage.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {"join_turns": "questions_per_image", "where": "filter", "mix": "weights"}
+
     name: str = ""
-    where: dict[str, str | list[str]] = Field(default_factory=dict)
-    mix: dict[str, Rate] = Field(default_factory=dict)
+    filter: dict[str, str | list[str]] = Field(default_factory=dict)
+    weights: dict[str, Rate] = Field(default_factory=dict)
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     train: list[Part] | None = None
     vision: Vision | None = None
@@ -79,16 +88,16 @@ class StageOptions(StrictModel):
     max_steps: Count | None = None
     batch_size: Count | None = None
     gradient_accumulation: Count | None = None
-    join_turns: Count | None = None
+    questions_per_image: Count | None = None
     balance_answers: bool | None = None
 
 
 class ResolvedStage(StrictModel):
-    """A stage with every value known; meanings as in ``StageOptions`` and ``finetune.recipe.TrainRecipe``."""
+    """A stage with every value filled in; the keys mean what they mean in ``StageOptions`` and ``TrainRecipe``."""
 
     name: str
-    where: dict[str, str | list[str]]
-    mix: dict[str, float]
+    filter: dict[str, str | list[str]]
+    weights: dict[str, float]
     replay: float
     train: list[Part]
     vision: Vision
@@ -99,7 +108,7 @@ class ResolvedStage(StrictModel):
     max_steps: int | None
     batch_size: int
     gradient_accumulation: int
-    join_turns: int
+    questions_per_image: int
     balance_answers: bool
 
     @property
@@ -115,44 +124,52 @@ class ResolvedStage(StrictModel):
         }
 
 
-Quantization = Literal["nf4", "int8", "none"]
-
-
 class TrainRecipe(StrictModel):
-    """One run: base model and data in, adapter out.
+    """A training run: base model and data in, adapter out.
 
     Attributes:
+        name: names the run folder; letters, digits, ``.``, ``-`` and ``_``.
+        out: the run folder; ``data/runs/<name>`` if it is not given.
+        seed: of the order of rows, of dropout and of new weights.
         model: folder or hub id of a checkpoint that AutoModelForImageTextToText loads.
         chat_template: Jinja file to use instead of the model's own template; saved with the adapter.
         data: a curated folder (it has a manifest), a JSONL file of records or a curated Parquet
             file; or several of them by name.
-        image_root: folder below which the images lie; a curated folder's manifest names its own.
+        image_root: folder that image paths are relative to; a curated folder's manifest names its own.
         evaluate: name → data as above. After each stage every set gets a loss and a forgetting figure.
         quantization: of the decoder's frozen weights: ``nf4`` (4-bit with double quantisation),
             ``int8`` (LLM.int8) or ``none``.
         compute_dtype: dtype of the frozen weights and of the matrix products.
         decoder: what learns in the language model: ``lora``, ``full`` (with its output head;
             needs quantization ``none``) or ``frozen``.
+        lora_rank, lora_alpha: rank of the LoRA matrices, and what their product is scaled with (alpha / rank).
+        lora_dropout: share of the inputs of LoRA that is zeroed in training.
         lora_targets: ``all-linear`` or short names such as ``q_proj``.
         lora_variant: ``rslora`` scales by alpha/sqrt(rank); ``dora`` also learns magnitudes; ``lora+``
             lets the B matrices learn 16 times as fast as the A matrices.
         vision: what learns in the vision tower: ``frozen``, ``lora``, ``full`` or ``{last_n: k}``,
             its last k blocks.
         projector: whether the parts between vision tower and decoder are trained.
-        learning_rate: one number, or ``{decoder: 2e-4, projector: 2e-5, vision: 2e-6}``.
+        learning_rate: a number, or ``{decoder: 2e-4, projector: 2e-5, vision: 2e-6}``.
         warmup: below 1 a share of the steps, from 1 on a number of steps.
-        epochs, max_steps: ``max_steps`` wins where both are given.
-        batch_size: conversations per forward and device.
-        join_turns: so many questions about one image become one conversation at most; 1 = off.
-        balance_answers: leave out rows until no answer to a question is more frequent than its
-            runner-up, so that the question alone does not tell the answer.
+        scheduler: how the learning rate changes after the warm-up.
+        epochs, max_steps: length of the training; ``max_steps`` wins where both are given.
+        batch_size: conversations per forward pass and device.
+        gradient_accumulation: forward passes per optimiser step.
+        questions_per_image: largest number of questions about an image that share a conversation;
+            1 gives every question its own.
+        balance_answers: leave out rows until no answer to a question is more frequent than the
+            second most frequent, so that the question alone does not give the answer away.
         answers: ``first`` trains on the assistant turn, ``sampled`` on a reference drawn
-            anew each epoch.
+            for each epoch.
         max_length: tokens per conversation, image tokens included; longer rows are rejected.
-        max_pixels: larger images are scaled down to so many pixels, their shape kept.
-        max_reject: largest share of rows that may be rejected before the run is refused.
+        max_pixels: larger images are scaled down to this area, their aspect ratio kept.
+        max_reject: largest share of rows that may be rejected; above it the run is refused.
+        gradient_checkpointing: compute activations again in the backward pass; slower, less memory.
+        num_workers: processes that load data.
         save_steps: optimiser steps between checkpoints.
         report_to: ``tensorboard``, ``wandb`` or any other reporter of transformers' Trainer.
+        stages: what follows on each other, each with its own rows and rates; empty is one stage.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -180,7 +197,7 @@ class TrainRecipe(StrictModel):
     max_steps: Count | None = None
     batch_size: Count = 4
     gradient_accumulation: Count = 1
-    join_turns: Count = 1
+    questions_per_image: Count = 1
     balance_answers: bool = False
     answers: Literal["first", "sampled"] = "first"
     max_length: Count = 2048
@@ -209,19 +226,19 @@ class TrainRecipe(StrictModel):
         modes = self.vision_modes()
         if "lora" in modes and len(modes) > 1:
             raise ValueError(
-                "vision: one run cannot mix lora with full or last_n; make it two runs and merge between them"
+                "vision: one run cannot mix lora with full or last_n; train two runs and merge between them"
             )
         if self.decoder == "full" and "lora" in modes:
             raise ValueError("vision: lora goes with decoder lora or frozen, not with decoder: full")
         return self
 
     def vision_modes(self) -> list[str]:
-        """The kinds of vision training that some stage asks for, without ``frozen``."""
+        """The vision modes of all stages, ``frozen`` left out."""
         asked = [self.vision if stage.vision is None else stage.vision for stage in self.stages or [StageOptions()]]
         return sorted({"last_n" if isinstance(mode, LastBlocks) else mode for mode in asked} - {"frozen"})
 
     def last_blocks(self) -> int:
-        """The largest ``last_n`` of any stage; 0 without one."""
+        """The largest ``last_n`` of all stages; 0 if no stage has any."""
         asked = [self.vision, *(stage.vision for stage in self.stages)]
         return max((mode.last_n for mode in asked if isinstance(mode, LastBlocks)), default=0)
 
@@ -238,7 +255,7 @@ class TrainRecipe(StrictModel):
         return self.out or Path("data/runs") / self.name
 
     def resolved_stages(self) -> list[ResolvedStage]:
-        """The stages with every value filled in; a recipe without stages has one."""
+        """The stages with every value filled in; a recipe without stages resolves to a single stage."""
         own = self.model_dump(include=set(StageOptions.model_fields) - {"name"})
         resolved = []
         for number, stage in enumerate(self.stages or [StageOptions()], start=1):

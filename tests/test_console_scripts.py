@@ -37,13 +37,13 @@ SCRIPTS = ["winnow", "curate", "finetune", "evalsuite", "dashboards"]
 
 
 def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("package", SCRIPTS)
 def test_help_loads_nothing_heavy(package: str) -> None:
     code = f"import sys; import {package}.cli; print(','.join(name for name in {HEAVY!r} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
 

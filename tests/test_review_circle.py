@@ -17,6 +17,7 @@ from tests.loop import run
 from winnow.corrections import read_corrections
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]

@@ -11,6 +11,8 @@ from rich.console import Console
 from evalsuite.report.console import print_scores
 from tests.loop import IMAGES, REPO, TASKS, run
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_input_row_has_a_decision(loop: Path) -> None:
     rows = pq.read_table(loop / "curated/demo/samples.parquet").to_pandas()

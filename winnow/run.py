@@ -21,7 +21,7 @@ from winnow.files import digest_of, sha256_file, write_json
 
 MANIFEST = "manifest.json"
 _PACKAGES = (
-    "winnow-vlm", "accelerate", "bitsandbytes", "duckdb", "imagehash", "numpy", "open_clip_torch",
+    "winnow-vlm", "accelerate", "bitsandbytes", "duckdb", "numpy", "open_clip_torch",
     "peft", "pillow", "pyarrow", "torch", "transformers",
 )  # fmt: skip
 

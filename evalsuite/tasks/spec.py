@@ -60,11 +60,14 @@ class TaskSpec(StrictModel):
 
     Attributes:
         name: short, unique in a run.
+        description: one line for ``evalsuite tasks`` and the reports.
         source: as in a curation recipe: location, layout, image_root, columns …
         remote: as in a curation recipe: images behind URLs are fetched, once, into ``data/cache/tasks``;
             ``{}`` takes the defaults. Without this key no image is fetched.
         system: a system message, if any.
         prompt: what is asked; ``{question}`` stands for the row's question, ``{key}`` for its ``meta``.
+        generation: the limits of an answer.
+        extraction: how an answer is read from a reply.
         options: key of a row's ``meta`` with its options, for multiple choice.
         metrics: column name → settings. The first one is the headline.
         slices: keys of a row's ``meta`` by which scores are broken down, ``images`` (their

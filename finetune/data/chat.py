@@ -1,12 +1,10 @@
-"""From a conversation to the rendered chat and the characters of it that are trained.
+"""Training conversations: formed from rows, rendered by the model's chat template, with the trained characters found.
 
-The assistant's text is found by a sentinel: the chat is rendered once more with each
-assistant turn replaced by a marker word. It needs no ``{% generation %}`` block, no table of
-templates, and never renders a partial chat, so templates that rewrite old turns are safe.
+The assistant's text is located by sentinels: the chat is rendered a second time with each answer
+replaced by a marker word. This needs no ``{% generation %}`` block and no table of templates, and
+it never renders a partial chat, so templates that rewrite earlier turns are safe.
 
-Models without a chat (PaliGemma): a prompt after the images, and the answer as its suffix.
-
-A training example: one row, or several questions about the same images in one conversation.
+Models without a chat template (PaliGemma) take a prompt after the images and the answer as its suffix.
 """
 
 from __future__ import annotations
@@ -27,14 +25,14 @@ from winnow.records import Sample, Turn
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """One training example.
+class TrainingConversation:
+    """A training example: one row, or several questions about the same images.
 
     Attributes:
         turns: system, user and assistant turns in order.
         images: paths relative to the image root, in order of their markers.
         rows: row number of each assistant turn's sample.
-        epoch: pass over the data in which it is used, from 0.
+        epoch: pass over the data that uses it, from 0.
     """
 
     turns: tuple[Turn, ...]
@@ -43,24 +41,26 @@ class Conversation:
     epoch: int = 0
 
 
-def with_drawn_answer(sample: Sample, rng: np.random.Generator) -> Sample:
-    """The sample with one of its references as its answer, if it may vary."""
-    return with_answer(sample, sample.answers[int(rng.integers(len(sample.answers)))]) if can_draw(sample) else sample
-
-
-def can_draw(sample: Sample) -> bool:
-    """Whether the row's one answer may be replaced by any of its references."""
+def can_sample_answer(sample: Sample) -> bool:
+    """Whether the sample has a single assistant turn, which any of its references may replace."""
     return bool(sample.answers) and sum(turn.role == "assistant" for turn in sample.conversations) == 1
 
 
+def with_sampled_answer(sample: Sample, rng: np.random.Generator) -> Sample:
+    """The sample with a randomly drawn reference as its answer; unchanged unless ``can_sample_answer``."""
+    if not can_sample_answer(sample):
+        return sample
+    return with_answer(sample, sample.answers[int(rng.integers(len(sample.answers)))])
+
+
 def with_answer(sample: Sample, answer: str) -> Sample:
-    """The sample with another text in its assistant turn."""
+    """The sample with ``answer`` as the text of its assistant turn."""
     turns = tuple(Turn("assistant", answer) if turn.role == "assistant" else turn for turn in sample.conversations)
     return replace(sample, conversations=turns)
 
 
 def can_join(sample: Sample) -> bool:
-    """Whether a row is one question and one answer about images that come first."""
+    """Whether a sample is one question and one answer, with its images before the question."""
     roles = [turn.role for turn in sample.conversations]
     if roles != ["user", "assistant"] or not sample.image:
         return False
@@ -69,35 +69,39 @@ def can_join(sample: Sample) -> bool:
     return marked == 0 or (marked == len(sample.image) and lead.startswith(IMAGE_MARKER * marked))
 
 
-def join(samples: list[Sample], rows: list[int], epoch: int = 0) -> Conversation:
-    """One conversation of several rows about the same images (see ``can_join``), or of one row."""
+def join_rows(samples: list[Sample], rows: list[int], epoch: int = 0) -> TrainingConversation:
+    """A conversation of one sample, or of several that share their images and each pass ``can_join``.
+
+    Args:
+        rows: row number of each sample.
+    """
     if len(samples) == 1:
         sample = samples[0]
         answers = sum(turn.role == "assistant" for turn in sample.conversations)
-        return Conversation(sample.conversations, sample.image, (rows[0],) * answers, epoch)
+        return TrainingConversation(sample.conversations, sample.image, (rows[0],) * answers, epoch)
     turns: list[Turn] = []
     for sample in samples:
         turns += [Turn("user", sample.question), sample.conversations[1]]
-    return Conversation(tuple(turns), samples[0].image, tuple(rows), epoch)
+    return TrainingConversation(tuple(turns), samples[0].image, tuple(rows), epoch)
 
 
 @lru_cache(maxsize=4)
-def by_suffix(processor: Any) -> bool:
-    """Whether the processor has no chat template but takes an answer as ``suffix``."""
+def uses_prompt_suffix(processor: Any) -> bool:
+    """Whether the processor has no chat template and takes the answer as ``suffix``."""
     has_template = getattr(processor, "chat_template", None) is not None
     return not has_template and "suffix" in inspect.signature(type(processor).__call__).parameters
 
 
-def suffix_problem(sample: Sample) -> str | None:
-    """Why a row cannot be a prompt and its suffix; None if it can."""
+def prompt_suffix_problem(sample: Sample) -> str | None:
+    """Why a sample cannot be a prompt with a suffix; None if it can."""
     roles = [turn.role for turn in sample.conversations]
-    return (
-        None if roles == ["user", "assistant"] else f"one question and one answer are possible, not {' '.join(roles)}"
-    )
+    if roles == ["user", "assistant"]:
+        return None
+    return f"the model takes one question and one answer, this row has: {' '.join(roles)}"
 
 
-def prompt_and_answer(conversation: Conversation) -> tuple[str, str]:
-    """Prompt (image markers first, where the model was trained to find them) and answer."""
+def prompt_and_suffix(conversation: TrainingConversation) -> tuple[str, str]:
+    """The prompt, with the image markers first as in the model's own training, and the answer."""
     question, answer = conversation.turns[-2].value, conversation.turns[-1].value
     words = " ".join(piece.strip() for piece in question.split(IMAGE_MARKER) if piece.strip())
     return IMAGE_MARKER * len(conversation.images) + words, answer
@@ -108,13 +112,13 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedChat:
     """A rendered chat.
 
     Attributes:
         text: the chat as the template writes it, image placeholders not yet expanded.
-        spans: per assistant turn the trained characters, [start, end), stop token included.
-        stops: per assistant turn whether a stop token ends its span.
+        spans: trained characters of each assistant turn, [start, end), stop token included.
+        stops: for each assistant turn, whether its span ends in a stop token.
     """
 
     text: str
@@ -122,10 +126,10 @@ class Rendered:
     stops: tuple[bool, ...]
 
 
-def to_messages(conversation: Conversation) -> list[Message]:
-    """The conversation as chat-template messages with text and image blocks.
+def to_messages(conversation: TrainingConversation) -> list[Message]:
+    """Chat-template messages with text and image blocks.
 
-    A marker becomes an image block where it stands; without markers the images come
+    Each image marker becomes an image block in its place; without markers the images come
     before the text of the first user turn.
     """
     marked = any(IMAGE_MARKER in turn.value for turn in conversation.turns if turn.role == "user")
@@ -152,7 +156,7 @@ def _blocks(turn: Turn) -> list[Message]:
 
 
 def render(processor: Any, messages: list[Message]) -> str:
-    """The chat as text, ending after the last turn.
+    """The chat as text, up to the end of the last turn.
 
     Raises:
         UserError: the processor has no chat template.
@@ -166,32 +170,34 @@ def render(processor: Any, messages: list[Message]) -> str:
     return text
 
 
-def chat_text(processor: Any, conversation: Conversation) -> str:
-    """The whole conversation as the model reads it, image placeholders not yet expanded.
+def chat_text(processor: Any, conversation: TrainingConversation) -> str:
+    """The conversation as the model reads it, image placeholders not yet expanded.
 
     Raises:
         UserError: the processor has no chat template.
     """
-    if by_suffix(processor):
-        return f"{''.join(prompt_and_answer(conversation))}{processor.tokenizer.eos_token}"
+    if uses_prompt_suffix(processor):
+        return f"{''.join(prompt_and_suffix(conversation))}{processor.tokenizer.eos_token}"
     return render(processor, to_messages(conversation))
 
 
-def render_with_spans(processor: Any, conversation: Conversation) -> Rendered:
+def render_with_spans(processor: Any, conversation: TrainingConversation) -> RenderedChat:
     """Render a conversation and find its trained characters.
 
     Raises:
-        UserError: the template drops or rewrites an answer, so that it cannot be located.
+        UserError: an answer cannot be located because the template drops or rewrites it.
     """
-    if by_suffix(processor):
+    if uses_prompt_suffix(processor):
         text = chat_text(processor, conversation)
-        return Rendered(text, ((len(prompt_and_answer(conversation)[0]), len(text)),), (True,))
+        return RenderedChat(text, ((len(prompt_and_suffix(conversation)[0]), len(text)),), (True,))
     messages = to_messages(conversation)
     text = render(processor, messages)
     answers = [turn.value for turn in conversation.turns if turn.role == "assistant"]
-    spans = _all_at_once(processor, messages, text, answers) or _one_by_one(processor, messages, text, answers)
+    spans = _spans_from_one_render(processor, messages, text, answers) or _spans_one_by_one(
+        processor, messages, text, answers
+    )
     extended = [_with_stop(processor, text, span) for span in spans]
-    return Rendered(text, tuple(span for span, _ in extended), tuple(stop for _, stop in extended))
+    return RenderedChat(text, tuple(span for span, _ in extended), tuple(stop for _, stop in extended))
 
 
 def _sentinel(number: int) -> str:
@@ -209,8 +215,8 @@ def _with_sentinels(messages: list[Message], wanted: Sequence[int]) -> list[Mess
     return replaced
 
 
-def _all_at_once(processor: Any, messages: list[Message], text: str, answers: list[str]) -> list[Span]:
-    """Spans from one render with all answers replaced; empty if it does not add up to ``text``."""
+def _spans_from_one_render(processor: Any, messages: list[Message], text: str, answers: list[str]) -> list[Span]:
+    """Spans found in one render with all answers replaced; empty if that render does not match ``text``."""
     marked = render(processor, _with_sentinels(messages, range(len(answers))))
     spans: list[Span] = []
     position = 0
@@ -219,7 +225,7 @@ def _all_at_once(processor: Any, messages: list[Message], text: str, answers: li
         if not found or not text.startswith(before, position):
             return []
         start = position + len(before)
-        # Some templates trim what they are given.
+        # Some templates strip the answer.
         kept = next((form for form in (answer, answer.strip()) if form and text.startswith(form, start)), None)
         if kept is None:
             return []
@@ -228,7 +234,8 @@ def _all_at_once(processor: Any, messages: list[Message], text: str, answers: li
     return spans if text[position:] == marked else []
 
 
-def _one_by_one(processor: Any, messages: list[Message], text: str, answers: list[str]) -> list[Span]:
+def _spans_one_by_one(processor: Any, messages: list[Message], text: str, answers: list[str]) -> list[Span]:
+    """Spans found in a render for each answer: templates that treat early turns differently need it."""
     spans: list[Span] = []
     for number, answer in enumerate(answers):
         before, found, tail = render(processor, _with_sentinels(messages, [number])).partition(_sentinel(number))
@@ -236,21 +243,21 @@ def _one_by_one(processor: Any, messages: list[Message], text: str, answers: lis
         if not found or not text.startswith(before) or not text.endswith(tail) or answer.strip() not in text[start:end]:
             raise UserError(
                 f"the chat template of {type(processor).__name__} does not show answer {number + 1} ({answer!r:.60}) "
-                "as it was written, so it cannot be trained on"
+                "as it was written, so it cannot be trained"
             )
         spans.append((start, end))
     return spans
 
 
 def _with_stop(processor: Any, text: str, span: Span) -> tuple[Span, bool]:
-    """Extend a span over the stop token that follows it, blanks between them included."""
+    """The span extended over a stop token that follows it, whitespace between them included; whether there is one."""
     match = stop_pattern(processor).match(text, span[1])
     return ((span[0], match.end()), True) if match else (span, False)
 
 
 @lru_cache(maxsize=4)
 def stop_pattern(processor: Any) -> re.Pattern[str]:
-    """Blanks, then any added token or the end-of-sequence token, but no image placeholder."""
+    """Matches whitespace and a stop token: the end-of-sequence token or an added one that is no image placeholder."""
     tokenizer = processor.tokenizer
     tokens = {token for token in tokenizer.get_added_vocab() if token.strip()} | {tokenizer.eos_token}
     tokens -= {getattr(processor, "image_token", None), None}
@@ -259,13 +266,13 @@ def stop_pattern(processor: Any) -> re.Pattern[str]:
 
 
 def control_tokens(processor: Any) -> frozenset[str]:
-    """Strings that must not occur in a row's text: they would become control tokens."""
+    """Strings that must not occur in a row's text, because they would be read as control tokens."""
     tokenizer = processor.tokenizer
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     special |= set(tokenizer.all_special_tokens) | {getattr(processor, "image_token", None) or IMAGE_MARKER}
     return frozenset(token for token in special if token.strip() and token != IMAGE_MARKER)
 
 
-def plain(text: str) -> str:
-    """Text for comparing: compatibility form, case folded, no blanks."""
+def normalized_text(text: str) -> str:
+    """Text for comparison: NFKC, case folded, without whitespace."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())

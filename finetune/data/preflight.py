@@ -1,42 +1,36 @@
-"""Before a weight is loaded: what can be trained, and a reason for everything that cannot.
-
-What images cost: tokens and memory under several caps on their pixels.
-"""
+"""Checks every row before a weight is loaded: what cannot be trained is written down with its reason."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from rich.table import Table
 
 from finetune.data.chat import (
-    Conversation,
-    by_suffix,
-    can_draw,
     can_join,
+    can_sample_answer,
     chat_text,
     control_tokens,
-    join,
-    prompt_and_answer,
-    suffix_problem,
+    join_rows,
+    prompt_suffix_problem,
+    uses_prompt_suffix,
     with_answer,
 )
-from finetune.data.rows import Rows, capped, open_image
-from finetune.data.schedule import Table as RowTable
+from finetune.data.image_cost import image_token_counter
+from finetune.data.rows import Rows, capped_size, open_image
+from finetune.data.schedule import AcceptedRows
 from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.progress import track
-from winnow.records import Sample, Turn
+from winnow.records import Sample
 
 _CHUNK = 512
 Problem = tuple[str, str, str]  # sample_id, reason, detail
@@ -44,13 +38,14 @@ Problem = tuple[str, str, str]  # sample_id, reason, detail
 
 @dataclass(frozen=True)
 class Preflight:
-    """The rows to train on, how many were rejected for which reason, and the sizes of the images.
+    """Result of the row check.
 
     Attributes:
-        sizes: (width, height) under the pixel cap → number of images; empty if it was not measured now.
+        rejected: reason → number of rows, most frequent first.
+        sizes: (width, height) under the pixel cap → number of images; empty if read from an earlier check.
     """
 
-    table: RowTable
+    accepted: AcceptedRows
     rejected: dict[str, int]
     sizes: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -59,17 +54,16 @@ def check_rows(
     rows: Rows, processor: Any, *, max_length: int, max_pixels: int | None, max_reject: float, sample_answers: bool,
     workers: int, rejects: Path, chosen: Sequence[int] | None = None,
 ) -> Preflight:  # fmt: skip
-    """Check every row: form, images, control tokens, length. Writes ``rejects`` (JSONL).
+    """Check the form, images, control tokens and length of every row; rejected rows go to ``rejects`` (JSONL).
 
     Args:
         max_pixels: larger images are counted as scaled down to this area.
-        sample_answers: training will draw from ``answers``, so all of them are checked.
+        sample_answers: training samples from ``answers``, so all of them are checked.
         workers: processes that open images.
         chosen: the rows to check; None: all.
 
     Raises:
-        UserError: an id occurs twice, no row is left, or more than ``max_reject`` of them
-            are rejected.
+        UserError: an id occurs twice, no row is left, or the share of rejected rows is above ``max_reject``.
     """
     problems: dict[int, Problem] = {}
     images: dict[int, tuple[str, ...]] = {}
@@ -85,10 +79,10 @@ def check_rows(
         if sample.id in seen:
             raise UserError(f"id {sample.id!r} occurs twice, in {rows.where(seen[sample.id])} and {rows.where(row)}")
         seen[sample.id] = row
-        can_vary = sample_answers and can_draw(sample)
-        drawn = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if can_vary else []
-        found = next(filter(None, (form_problem(form, forbidden) for form in (sample, *drawn))), None)
-        if not found and by_suffix(processor) and (detail := suffix_problem(sample)):
+        varies = sample_answers and can_sample_answer(sample)
+        variants = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if varies else []
+        found = next(filter(None, (form_problem(variant, forbidden) for variant in (sample, *variants))), None)
+        if not found and uses_prompt_suffix(processor) and (detail := prompt_suffix_problem(sample)):
             found = "not_one_question_and_answer", detail
         if found:
             problems[row] = (sample.id, *found)
@@ -99,8 +93,8 @@ def check_rows(
         if broken := next(((name, sizes[name]) for name in names if isinstance(sizes[name], str)), None):
             problems[row] = (rows[row].id, "image", f"{broken[0]}: {broken[1]}")
             del images[row]
-    sizes = {name: size if isinstance(size, str) else capped(size, max_pixels) for name, size in sizes.items()}
-    table, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
+    sizes = {name: size if isinstance(size, str) else capped_size(size, max_pixels) for name, size in sizes.items()}
+    accepted, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
     problems.update(too_long)
     lines = [
         json.dumps({"sample_id": problems[row][0], "row": row, "reason": problems[row][1], "detail": problems[row][2]})
@@ -110,15 +104,15 @@ def check_rows(
     counts = dict(Counter(reason for _, reason, _ in problems.values()).most_common())
     _refuse_too_many(len(wanted), counts, problems, max_reject)
     seen_sizes = Counter(size for name, size in sizes.items() if isinstance(size, tuple))
-    return Preflight(table, counts, dict(seen_sizes))
+    return Preflight(accepted, counts, dict(seen_sizes))
 
 
 def _refuse_too_many(total: int, counts: dict[str, int], problems: dict[int, Problem], max_reject: float) -> None:
     rejected = len(problems)
     if rejected == total or rejected > max_reject * total:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
-        of_usual = (row for row, (_, reason, _) in problems.items() if reason == next(iter(counts)))
-        row = next(of_usual, None)
+        most_frequent = next(iter(counts), None)
+        row = next((row for row, (_, reason, _) in problems.items() if reason == most_frequent), None)
         example = f" for example {problems[row][0] or f'row {row}'}: {problems[row][2]}." if row is not None else ""
         raise UserError(
             f"{rejected:,} of {total:,} rows cannot be trained ({reasons}), max_reject is {max_reject:.0%};{example}"
@@ -127,7 +121,7 @@ def _refuse_too_many(total: int, counts: dict[str, int], problems: dict[int, Pro
 
 
 def form_problem(sample: Sample, forbidden: frozenset[str]) -> tuple[str, str] | None:
-    """Reason and detail why a row's turns cannot be trained; None if they can.
+    """Reason and detail if the sample's turns cannot be trained, else None.
 
     Args:
         forbidden: control tokens, see ``finetune.data.chat.control_tokens``.
@@ -151,13 +145,13 @@ def form_problem(sample: Sample, forbidden: frozenset[str]) -> tuple[str, str] |
 
 
 def _image_sizes(root: Path, names: set[str], workers: int) -> dict[str, tuple[int, int] | str]:
-    """Open every image once: (width, height), or what is wrong with it."""
+    """Open every image once: name → (width, height), or what is wrong with it."""
     ordered = sorted(names)
-    look = partial(_image_size, root)
+    size_of = partial(_image_size, root)
     if workers < 2 or len(ordered) < _CHUNK:
-        return dict(zip(ordered, track(map(look, ordered), "opening images", len(ordered)), strict=True))
+        return dict(zip(ordered, track(map(size_of, ordered), "opening images", len(ordered)), strict=True))
     with ProcessPoolExecutor(workers) as pool:
-        found = pool.map(look, ordered, chunksize=64)
+        found = pool.map(size_of, ordered, chunksize=64)
         return dict(zip(ordered, track(found, "opening images", len(ordered)), strict=True))
 
 
@@ -170,10 +164,10 @@ def _image_size(root: Path, name: str) -> tuple[int, int] | str:
 
 def _measure(
     rows: Rows, accepted: list[int], sizes: dict[str, Any], processor: Any, max_length: int, sample_answers: bool
-) -> tuple[RowTable, dict[int, Problem]]:
-    """Token counts of every row; rows above ``max_length`` are returned as problems."""
-    image_cost = image_token_counter(processor)
-    joinable = not by_suffix(processor)
+) -> tuple[AcceptedRows, dict[int, Problem]]:
+    """Count the tokens of every row; rows above ``max_length`` are returned as problems."""
+    count_tokens = image_token_counter(processor)
+    joinable = not uses_prompt_suffix(processor)
     groups: dict[tuple[str, ...], int] = {}
     kept: list[tuple[int, int, int, int]] = []
     too_long: dict[int, Problem] = {}
@@ -182,10 +176,10 @@ def _measure(
         chunk = [(row, rows[row]) for row in accepted[start : start + _CHUNK]]
         if sample_answers:
             chunk = [(row, _with_longest_answer(sample)) for row, sample in chunk]
-        texts = [chat_text(processor, join([sample], [row])) for row, sample in chunk]
+        texts = [chat_text(processor, join_rows([sample], [row])) for row, sample in chunk]
         encoded = processor.tokenizer(texts, add_special_tokens=True)["input_ids"]
         for (row, sample), ids in zip(chunk, encoded, strict=True):
-            image_tokens = sum(image_cost(sizes[name]) for name in sample.image)
+            image_tokens = sum(count_tokens(sizes[name]) for name in sample.image)
             tokens = len(ids) + image_tokens
             if tokens > max_length:
                 too_long[row] = (sample.id, "too_long", f"{tokens} tokens, max_length is {max_length}")
@@ -193,84 +187,8 @@ def _measure(
             group = groups.setdefault(sample.image, len(groups)) if joinable and can_join(sample) else -1
             kept.append((row, group, tokens, image_tokens))
     columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
-    return RowTable(*columns), too_long
+    return AcceptedRows(*columns), too_long
 
 
 def _with_longest_answer(sample: Sample) -> Sample:
-    return with_answer(sample, max(sample.answers, key=len)) if can_draw(sample) else sample
-
-
-def image_token_counter(processor: Any) -> Callable[[tuple[int, int]], int]:
-    """Tokens that an image of (width, height) adds to a chat, measured once per size with a blank image."""
-
-    @cache
-    def count(size: tuple[int, int]) -> int:
-        talk = Conversation((Turn("user", "a"), Turn("assistant", "b")), ("",), (0,))
-        text = chat_text(processor, talk)
-        parts = {"text": [text]}
-        if by_suffix(processor):
-            prompt, answer = prompt_and_answer(talk)
-            parts = {"text": [prompt], "suffix": [answer]}
-        output = processor(**parts, images=[[Image.new("RGB", size)]], add_special_tokens=True)
-        return len(output["input_ids"][0]) - len(processor.tokenizer(text, add_special_tokens=True)["input_ids"])
-
-    return count
-
-
-Size = tuple[int, int]
-_CAPS = (None, 1024 * 1024, 768 * 768, 512 * 512, 336 * 336)
-_SIZES = 32
-
-
-def forecast(
-    sizes: Mapping[Size, int], cost: Callable[[Size], int], longest_text: int, max_pixels: int | None
-) -> list[dict[str, Any]]:
-    """One line a cap: tokens of images and of the longest conversation.
-
-    Args:
-        sizes: (width, height) → number of images; of many different sizes 32 over the range of areas are taken.
-        cost: tokens of an image of such a size.
-        longest_text: text tokens of the longest row.
-        max_pixels: the recipe's own cap; it becomes a line, looser caps are left out.
-    """
-    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
-    if not ordered:
-        return [{"max_pixels": None, "image_mean": 0.0, "image_max": 0, "longest": longest_text}]
-    step = max(1, (len(ordered) - 1) / (_SIZES - 1))
-    taken = {ordered[round(place * step)] for place in range(int((len(ordered) - 1) / step) + 1)} | {ordered[-1]}
-    largest = ordered[-1][0] * ordered[-1][1]
-    limit = largest if max_pixels is None else min(max_pixels, largest)
-    caps = [max_pixels, *(cap for cap in _CAPS if cap is not None and cap < limit)]
-    lines = []
-    for cap in caps:
-        tokens = {size: cost(capped(size, cap)) for size in taken}
-        weight = sum(sizes[size] for size in taken)
-        mean = sum(tokens[size] * sizes[size] for size in taken) / weight
-        most = max(tokens.values())
-        lines.append(
-            {"max_pixels": cap, "image_mean": round(mean, 1), "image_max": most, "longest": longest_text + most}
-        )
-    return lines
-
-
-def as_table(lines: Sequence[dict[str, Any]], batch_size: int) -> Table:
-    """The forecast for the terminal; the first line is the recipe as it is."""
-    table = Table("max_pixels", "tokens an image", "at most", "longest row", "longest batch", title="what images cost",
-                  title_justify="left")  # fmt: skip
-    with_memory = any("memory" in line for line in lines)
-    if with_memory:
-        table.add_column("memory, about")
-    for line in lines:
-        cap = "none" if line["max_pixels"] is None else f"{line['max_pixels']:,}"
-        cells = [cap, f"{line['image_mean']:,.0f}", f"{line['image_max']:,}", f"{line['longest']:,}",
-                 f"{line['longest'] * batch_size:,}"]  # fmt: skip
-        table.add_row(*cells, *([f"{line['memory'] / 2**30:.1f} GiB"] if with_memory else []))
-    for column in table.columns:
-        column.justify = "right"
-    return table
-
-
-def read_forecast(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``forecast.json``; empty without one."""
-    lines: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return lines
+    return with_answer(sample, max(sample.answers, key=len)) if can_sample_answer(sample) else sample

@@ -1,8 +1,7 @@
-"""The rows of a training set: read where they lie, one at a time, by number.
+"""The rows of a training set, read in place by number, and their images.
 
-Where the rows and the images of a data set lie: a curated folder, a JSONL file or a curated Parquet file.
-
-Opening a row's images as curation saw them: inside the image root, upright, RGB, under the same caps.
+Only byte offsets are kept in memory. Images are opened as curation opened them: inside the image
+root, upright, RGB, under the same caps.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ import numpy as np
 from curate.recipe import MeasureSettings
 from finetune.recipe import TrainRecipe
 from winnow.errors import UserError
-from winnow.images import decode
-from winnow.images import locate as locate_image
+from winnow.images import decode, locate
 from winnow.records import Sample, from_record, parse_json
 from winnow.run import MANIFEST, read_manifest
 
@@ -31,35 +29,33 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def locate(data: Path, image_root: Path | None) -> tuple[Path, Path]:
-    """JSONL file and image root of one data set.
+def locate_data(data: Path, image_root: Path | None) -> tuple[Path, Path]:
+    """JSONL file and image root of a data set: a curated folder, a JSONL file or a curated Parquet file.
 
     Raises:
         UserError: no such data, an unfinished curated folder, no such image root.
     """
     if data.is_file():
-        beside = data.parent / MANIFEST
-        known = (
-            read_manifest(data.parent, finish_with="curate run RECIPE").get("image_root") if beside.is_file() else None
-        )
-        path, root = data, image_root or Path(known or data.parent)
+        curated = (data.parent / MANIFEST).is_file()
+        manifest = read_manifest(data.parent, finish_with="curate run RECIPE") if curated else {}
+        path, root = data, image_root or Path(manifest.get("image_root") or data.parent)
         if data.suffix == ".parquet":
             path = _kept_lines(data)
     else:
         manifest = read_manifest(data, finish_with="curate run RECIPE")
         path, root = data / "samples.jsonl", image_root or Path(manifest.get("image_root", data))
         if not path.is_file():
-            raise UserError(f"{path}: no such file; {data / MANIFEST} is no manifest of `curate run`")
+            raise UserError(f"{path}: no such file; {data} is not a folder that `curate run` made")
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; set image_root to the folder below which the images lie")
+        raise UserError(f"{root}: no such folder; set image_root to the folder that the image paths are relative to")
     return path, root.resolve()
 
 
 def _kept_lines(parquet: Path) -> Path:
-    """The records of a curated set's Parquet that were not dropped, as a JSONL file for this process.
+    """Writes the records of a curated Parquet file that were not dropped to a temporary JSONL file.
 
     Raises:
-        UserError: no Parquet, or not with the columns ``record`` and ``decision``.
+        UserError: not a Parquet file, or without the columns ``record`` and ``decision``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -76,12 +72,12 @@ def _kept_lines(parquet: Path) -> Path:
                 kept = batch.filter(pa.compute.not_equal(batch["decision"], "drop"))
                 lines.writelines(f"{record}\n" for record in kept["record"].to_pylist())
     except pa.ArrowInvalid as error:
-        raise UserError(f"{parquet}: is no Parquet file ({error})") from error
+        raise UserError(f"{parquet}: is not a Parquet file ({error})") from error
     return folder / "rows.jsonl"
 
 
 def line_offsets(path: Path) -> np.ndarray:
-    """Start of each non-empty line, int64, in bytes."""
+    """Byte offset of each non-empty line, int64 (lines,)."""
     offsets, position = [], 0
     with path.open("rb") as lines:
         for line in lines:
@@ -93,14 +89,14 @@ def line_offsets(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DataSet:
-    """One file of rows.
+    """A file of rows.
 
     Attributes:
-        name: its name in the recipe; empty if it is the only one.
+        name: its name in the recipe; empty if the recipe gives a single path.
         given: the file or folder that the recipe names.
-        path: JSONL file, the same rows.
-        prefix: its image root relative to the common one; empty if that is it.
-        offsets: start of each non-empty line, int64, in bytes.
+        path: the same rows as a JSONL file.
+        prefix: its image root relative to the common image root; empty if they are the same.
+        offsets: byte offset of each non-empty line, int64 (lines,).
     """
 
     name: str
@@ -112,12 +108,12 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Rows:
-    """Records by row number, counted through all data sets; only their byte offsets are in memory.
+    """Samples by row number, counted across all data sets.
 
     Attributes:
         sets: the data sets in the recipe's order.
-        image_root: folder below which all rows' images lie.
-        starts: number of each set's first row, and the number of all rows at the end.
+        image_root: folder that all image paths are relative to.
+        starts: number of the first row of each set, then the number of rows; int64 (sets + 1,).
     """
 
     sets: tuple[DataSet, ...]
@@ -128,16 +124,16 @@ class Rows:
         return int(self.starts[-1])
 
     def _place(self, row: int) -> tuple[DataSet, int]:
-        """Data set of a row, and its number there."""
+        """The data set of a row, and the row's number in that set."""
         number = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.sets[number], row - int(self.starts[number])
 
     def set_of(self, row: int) -> str:
-        """Name of the data set that row ``row`` belongs to."""
+        """Name of the data set that the row belongs to."""
         return self._place(row)[0].name
 
     def where(self, row: int) -> str:
-        """File and row for an error."""
+        """File and row number, for error messages."""
         chosen, number = self._place(row)
         return f"{chosen.given} row {number + 1}"
 
@@ -145,7 +141,7 @@ class Rows:
         """The sample of row ``row``; its image paths are relative to ``image_root``.
 
         Raises:
-            UserError: the line is no JSON object or no sample.
+            UserError: the line is not a JSON object, or the object is not a sample.
         """
         chosen, number = self._place(row)
         with chosen.path.open("rb") as handle:
@@ -164,7 +160,7 @@ class Rows:
 
 
 def _below(prefix: str, name: str) -> str:
-    """``prefix/name``; an absolute name stays what it is and is refused when it is opened."""
+    """``prefix/name``; an absolute name stays as it is and is refused when it is opened."""
     return name if name.startswith("/") else f"{prefix}/{name}"
 
 
@@ -179,7 +175,7 @@ def open_rows(recipe: TrainRecipe) -> Rows:
 
 
 def open_sets(data: Mapping[str, Path], image_root: Path | None) -> Rows:
-    """Rows of curated folders, JSONL files and curated Parquet files, one after the other.
+    """Rows of curated folders, JSONL files and curated Parquet files, in this order.
 
     Args:
         data: name → folder or file.
@@ -188,74 +184,51 @@ def open_sets(data: Mapping[str, Path], image_root: Path | None) -> Rows:
     Raises:
         UserError: as ``open_rows``.
     """
-    located = [(name, path, *locate(path, image_root)) for name, path in data.items()]
+    located = [(name, path, *locate_data(path, image_root)) for name, path in data.items()]
     if not located:
-        raise UserError("data: names no data set")
+        raise UserError("data: name at least one data set")
     roots = [root for *_, root in located]
     common = Path(os.path.commonpath(roots))
     sets = []
     for name, given, path, root in located:
         prefix = root.relative_to(common).as_posix()
         sets.append(DataSet(name, given, path, "" if prefix == "." else prefix, line_offsets(path)))
-    starts = np.cumsum([0, *(len(part.offsets) for part in sets)])
-    for part in sets:
-        if not len(part.offsets):
-            raise UserError(f"{part.given}: holds no rows to train on")
+    starts = np.cumsum([0, *(len(data_set.offsets) for data_set in sets)])
+    for data_set in sets:
+        if not len(data_set.offsets):
+            raise UserError(f"{data_set.given}: holds no rows")
     return Rows(tuple(sets), common, starts)
-
-
-def matches(sample: Sample, data: str, where: Mapping[str, str | list[str]]) -> bool:
-    """Whether every field of ``where`` has one of its allowed values.
-
-    Args:
-        data: name of the data set that the sample belongs to.
-
-    Raises:
-        UserError: a field that is not ``id``, ``source``, ``split``, ``data`` or ``meta.<key>``.
-    """
-    for field, allowed in where.items():
-        if field in ("id", "source", "split"):
-            value = getattr(sample, field)
-        elif field == "data":
-            value = data
-        elif field.startswith("meta."):
-            value = sample.meta.get(field.removeprefix("meta."))
-        else:
-            raise UserError(f"where: unknown field {field!r}; known: id, source, split, data, meta.<key>")
-        if str(value) not in ([allowed] if isinstance(allowed, str) else allowed):
-            return False
-    return True
 
 
 _CAPS = MeasureSettings()
 
 
 def open_image(root: Path, name: str, max_pixels: int | None = None) -> Image:
-    """Decode an image below ``root``; of an animation the first frame.
+    """Decode an image below ``root``, upright and in RGB; the first frame of an animation.
 
     Args:
         root: the image root, resolved.
-        max_pixels: a larger image is scaled down to this area, see ``capped``.
+        max_pixels: a larger image is scaled down to this area, see ``capped_size``.
 
     Raises:
-        ValueError: the class of ``winnow.images.CLASSES`` and the decoder's words.
+        ValueError: a class of ``winnow.images.CLASSES`` with its detail.
     """
-    located = locate_image(name, str(root), max_bytes=_CAPS.max_bytes)
+    located = locate(name, str(root), max_bytes=_CAPS.max_bytes)
     if located.file is None:
         raise ValueError(f"{located.error} ({located.detail})")
     image, facts = decode(Path(located.file).read_bytes(), max_bytes=_CAPS.max_bytes, max_pixels=_CAPS.max_pixels)
     if image is None:
         raise ValueError(f"{facts.error} ({facts.error_detail})")
-    size = capped(image.size, max_pixels)
+    size = capped_size(image.size, max_pixels)
     return image if size == image.size else image.resize(size)
 
 
-def capped(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
-    """The (width, height) that is left under a cap on the area; the shape is kept, sides are at least 1."""
+def capped_size(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
+    """(width, height) scaled down to an area of at most ``max_pixels``, aspect ratio kept, sides at least 1."""
     width, height = size
     if max_pixels is None or width * height <= max_pixels:
         return size
     scale = math.sqrt(max_pixels / (width * height))
     width, height = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
-    height = max(1, min(height, max_pixels // width))  # of a strip, one side is 1 and the other still too long
+    height = max(1, min(height, max_pixels // width))  # a thin strip: one side is 1, the other still too long
     return min(width, max_pixels // height), height

@@ -1,31 +1,27 @@
-"""Which rows form which conversation, epoch by epoch: a pure function of seed, stage and epoch.
-
-Take away what a question alone gives away: the language prior of a VQA set.
-"""
+"""Which rows share a conversation, and the order of conversations: a pure function of seed, stage and epoch."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from finetune.data.chat import Conversation, join, with_drawn_answer
+from finetune.data.chat import TrainingConversation, join_rows, with_sampled_answer
 from finetune.data.rows import Rows
 
 _WINDOW = 16
 
 
 @dataclass(frozen=True)
-class Table:
-    """What pre-flight found out about each accepted row; arrays of equal length.
+class AcceptedRows:
+    """The rows that pre-flight accepted; int64 arrays of shape (rows,).
 
     Attributes:
-        row: row number in the file.
-        group: rows with the same number share their images and may be joined; -1 stays alone.
-        tokens: length of the row as a conversation of its own, image tokens included.
-        image_tokens: the image tokens among them.
+        row: row number, see ``finetune.data.rows.Rows``.
+        group: rows of a group share their images and may share a conversation; -1: always on its own.
+        tokens: tokens of the row as a conversation of its own, image tokens included.
+        image_tokens: image tokens among them.
     """
 
     row: np.ndarray
@@ -33,72 +29,74 @@ class Table:
     tokens: np.ndarray
     image_tokens: np.ndarray
 
-    def select(self, mask: np.ndarray) -> Table:
-        """The rows where ``mask`` is true."""
-        return Table(self.row[mask], self.group[mask], self.tokens[mask], self.image_tokens[mask])
+    def select(self, mask: np.ndarray) -> AcceptedRows:
+        """The rows where ``mask``, bool (rows,), is true."""
+        return AcceptedRows(self.row[mask], self.group[mask], self.tokens[mask], self.image_tokens[mask])
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Rows that share one weight in a stage.
+class RowPool:
+    """Rows of a stage that are sampled with the same weight.
 
     Attributes:
-        weight: share of an epoch's conversations relative to the other pools'; None: all of them, once.
-        replay: share of the whole epoch that comes from this pool; 0 unless it holds earlier stages' rows.
+        weight: share of an epoch's conversations relative to the other pools; None: each conversation once.
+        replay: share of the whole epoch that comes from this pool; 0 unless it holds rows of earlier stages.
     """
 
-    table: Table
+    rows: AcceptedRows
     weight: float | None = None
     replay: float = 0.0
 
 
 class Schedule:
-    """Every conversation of a stage in training order, as a map-style dataset.
+    """The conversations of a stage in training order, as a map-style dataset.
 
-    An epoch uses each row once, unless pools have weights: then a pool gives its share of the
-    conversations, going through its own in an order drawn anew each time it is through.
-    Which questions about an image share a conversation and
-    the order of conversations are drawn anew each epoch; their number stays the same, so
-    that position ``i`` is known without its predecessors: a resumed run skips to it.
+    An epoch uses each row once, unless pools have weights: then each pool contributes its share of
+    the conversations and is reshuffled whenever it is used up. Every epoch draws again which
+    questions about an image share a conversation, and the order of the conversations. Their number
+    is the same in every epoch, so position ``i`` is known without its predecessors and a resumed run
+    skips straight to it.
+
     Conversations of similar length share a batch, which saves padding: the shuffled order is
-    sorted by length inside windows of 16 batches, whose batches are shuffled again.
+    sorted by length within windows of 16 batches, and the batches of a window are shuffled.
 
     Attributes:
-        length: how many conversations the stage uses; ``per_epoch`` until it is set.
-        per_epoch: conversations in one epoch.
-        size_of: tokens of each conversation, about (the questions of an image count evenly).
+        length: conversations that the stage uses; ``per_epoch`` until it is set.
+        per_epoch: conversations of an epoch.
+        members: row numbers, sorted by group.
+        size_of: estimated tokens of each conversation; an image's questions are taken as equally long.
     """
 
     def __init__(
-        self, rows: Rows, pools: Sequence[Pool], *, seed: int, stage: int, join_turns: int, batch_size: int,
+        self, rows: Rows, pools: Sequence[RowPool], *, seed: int, stage: int, questions_per_image: int, batch_size: int,
         max_length: int, sample_answers: bool,
     ) -> None:  # fmt: skip
         self.rows, self.seed, self.stage = rows, seed, stage
         self.batch_size, self.sample_answers = batch_size, sample_answers
-        table, pool = _stacked(pools)
-        group = np.where(table.group < 0, -1 - np.arange(len(table.group)), table.group)
-        order = np.lexsort((table.row, group))
-        self.members = table.row[order]
+        stacked, pool = _stacked(pools)
+        group = np.where(stacked.group < 0, -1 - np.arange(len(stacked.group)), stacked.group)
+        order = np.lexsort((stacked.row, group))
+        self.members = stacked.row[order]
         _, self.starts = np.unique(group[order], return_index=True)
         self.ends = np.append(self.starts[1:], len(order))
         count = self.ends - self.starts
-        text = (table.tokens - table.image_tokens)[order]
-        image = table.image_tokens[order][self.starts]
+        text = (stacked.tokens - stacked.image_tokens)[order]
+        image = stacked.image_tokens[order][self.starts]
         room = (max_length - image) // np.maximum(np.maximum.reduceat(text, self.starts), 1)
-        self.chunks = -(-count // np.clip(room, 1, join_turns))
+        self.chunks = -(-count // np.clip(room, 1, questions_per_image))
         self.group_of = np.repeat(np.arange(len(self.starts)), self.chunks)
         self.chunk_of = np.concatenate([np.arange(chunks) for chunks in self.chunks])
         self.size_of = (image + np.add.reduceat(text, self.starts) / self.chunks)[self.group_of]
         of_pool = pool[order][self.starts][self.group_of]
         self._pools = [np.flatnonzero(of_pool == number) for number in range(len(pools))]
-        self.quotas = _quotas([len(places) for places in self._pools], pools)
+        self.quotas = _quotas([len(members) for members in self._pools], pools)
         self.per_epoch = self.length = sum(self.quotas)
         self._drawn: tuple[int, np.ndarray] = (-1, self.group_of)
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, position: int) -> Conversation:
+    def __getitem__(self, position: int) -> TrainingConversation:
         if not 0 <= position < self.length:
             raise IndexError(position)
         epoch, offset = divmod(position, self.per_epoch)
@@ -109,18 +107,18 @@ class Schedule:
 
     @property
     def used(self) -> np.ndarray:
-        """Numbers of the conversations that an epoch draws from; ``size_of`` and ``conversation`` take them."""
+        """Numbers of the conversations that epochs draw from; ``size_of`` and ``conversation`` are indexed by them."""
         return np.concatenate(self._pools)
 
-    def conversation(self, number: int, epoch: int = 0) -> Conversation:
-        """A conversation by its number, as an epoch forms it."""
+    def conversation(self, number: int, epoch: int = 0) -> TrainingConversation:
+        """The conversation with this number, as the epoch forms it."""
         return self._conversation(epoch, int(self.group_of[number]), int(self.chunk_of[number]))
 
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.stage, *place])
 
     def _order(self, epoch: int) -> np.ndarray:
-        """An epoch's conversations in order."""
+        """Numbers of an epoch's conversations in training order."""
         rng = self._rng(epoch, 0)
         chosen = np.sort(np.concatenate([self._draw(epoch, number) for number in range(len(self._pools))]))
         shuffled = chosen[rng.permutation(self.per_epoch)]
@@ -135,41 +133,43 @@ class Schedule:
         return np.concatenate(ordered)
 
     def _draw(self, epoch: int, number: int) -> np.ndarray:
-        """The conversations that a pool gives to an epoch: it goes round, reshuffled in every round."""
-        places, quota = self._pools[number], self.quotas[number]
-        if quota == len(places):
-            return places
+        """Conversations that a pool contributes to an epoch; the pool is reshuffled whenever it is used up."""
+        members, quota = self._pools[number], self.quotas[number]
+        if quota == len(members):
+            return members
         wanted = np.arange(epoch * quota, (epoch + 1) * quota)
-        rounds = {int(turn): self._rng(int(turn), 3, number).permutation(places) for turn in set(wanted // len(places))}
-        return np.array([rounds[place // len(places)][place % len(places)] for place in wanted.tolist()])
+        rounds = {int(n): self._rng(int(n), 3, number).permutation(members) for n in set(wanted // len(members))}
+        return np.array([rounds[place // len(members)][place % len(members)] for place in wanted.tolist()])
 
-    def _conversation(self, epoch: int, group: int, chunk: int) -> Conversation:
+    def _conversation(self, epoch: int, group: int, chunk: int) -> TrainingConversation:
         rng = self._rng(epoch, 1, group)
         members = rng.permutation(self.members[self.starts[group] : self.ends[group]])
         picked = [int(row) for row in np.array_split(members, self.chunks[group])[chunk]]
         samples = [self.rows[row] for row in picked]
         if self.sample_answers:
             samples = [
-                with_drawn_answer(sample, self._rng(epoch, 2, row)) for sample, row in zip(samples, picked, strict=True)
+                with_sampled_answer(sample, self._rng(epoch, 2, row))
+                for sample, row in zip(samples, picked, strict=True)
             ]
-        return join(samples, picked, epoch)
+        return join_rows(samples, picked, epoch)
 
 
-def _stacked(pools: Sequence[Pool]) -> tuple[Table, np.ndarray]:
-    """All pools' rows in one table, and the pool of each; rows of different pools are never joined."""
-    tables, last = [], 0
+def _stacked(pools: Sequence[RowPool]) -> tuple[AcceptedRows, np.ndarray]:
+    """The rows of all pools, and the number of each row's pool; groups do not span pools."""
+    parts, last = [], 0
     for pool in pools:
-        group = np.where(pool.table.group < 0, -1, pool.table.group + last)
+        group = np.where(pool.rows.group < 0, -1, pool.rows.group + last)
         last = max(last, int(group.max(initial=-1)) + 1)
-        tables.append((pool.table.row, group, pool.table.tokens, pool.table.image_tokens))
-    number = np.repeat(np.arange(len(pools)), [len(pool.table.row) for pool in pools])
-    return Table(*(np.concatenate(column) for column in zip(*tables, strict=True))), number
+        parts.append((pool.rows.row, group, pool.rows.tokens, pool.rows.image_tokens))
+    number = np.repeat(np.arange(len(pools)), [len(pool.rows.row) for pool in pools])
+    return AcceptedRows(*(np.concatenate(column) for column in zip(*parts, strict=True))), number
 
 
-def _quotas(sizes: Sequence[int], pools: Sequence[Pool]) -> list[int]:
-    """Conversations that each pool gives to an epoch.
+def _quotas(sizes: Sequence[int], pools: Sequence[RowPool]) -> list[int]:
+    """Number of conversations that each pool contributes to an epoch.
 
-    Pools with weights share as many conversations as they have together; a pool without one gives all it has.
+    Pools with weights share as many conversations as they have together; a pool without a weight contributes all
+    of its own.
     """
     weighted = [pool.weight is not None for pool in pools]
     total = sum(size for size, has in zip(sizes, weighted, strict=True) if has)
@@ -183,33 +183,3 @@ def _quotas(sizes: Sequence[int], pools: Sequence[Pool]) -> list[int]:
         max(1, round(own * pool.replay / (1 - pool.replay))) if pool.replay else quota
         for quota, pool in zip(quotas, pools, strict=True)
     ]
-
-
-def balanced(rows: Rows, chosen: np.ndarray, seed: int) -> np.ndarray:
-    """Bool mask over ``chosen``: per question text, no answer is more frequent than the runner-up.
-
-    Where most answers to 'is there a …?' are 'no', a model first learns to say no without
-    looking; with yes and no equally often, only the image tells (the idea of VQA v2: Goyal
-    et al. 2017, arXiv:1612.00837). Which rows of the too frequent answer stay is drawn by
-    ``seed``. Questions with one answer only, and rows of several turns, stay as they are.
-
-    Args:
-        chosen: row numbers, int64 (n,).
-    """
-    numbers: defaultdict[str, list[int]] = defaultdict(list)
-    answers: list[str] = []
-    for place, row in enumerate(chosen):
-        sample = rows[int(row)]
-        single = sum(turn.role == "assistant" for turn in sample.conversations) == 1
-        answers.append(sample.answer.strip().casefold())
-        if single:
-            numbers[" ".join(sample.question.casefold().split())].append(place)
-    keep = np.ones(len(chosen), dtype=bool)
-    rng = np.random.default_rng(seed)
-    for question in sorted(numbers):
-        places = numbers[question]
-        ranked = Counter(answers[place] for place in places).most_common(2)
-        if len(ranked) == 2 and ranked[0][1] > ranked[1][1]:
-            frequent = np.array([place for place in places if answers[place] == ranked[0][0]])
-            keep[rng.choice(frequent, ranked[0][1] - ranked[1][1], replace=False)] = False
-    return keep

@@ -1,64 +1,43 @@
-"""Adapter + base → one checkpoint that computes what was trained, with the proof beside it."""
+"""Merges an adapter into its base and compares the full checkpoint with the adapter model."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from finetune.export.outcome import Outcome, fresh_outcome, outcome
+from finetune.export.reference_outputs import (
+    Parity,
+    compare,
+    outputs_in_new_process,
+    parity_sentence,
+    reference_outputs,
+)
 from finetune.recipe import TrainRecipe
-from finetune.training.prompts import Prompt, read_prompts
+from finetune.training.prompts import read_prompts
 from winnow.errors import UserError
 from winnow.files import write_json
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
 
 Into = Literal["dequantized", "original"]
-MAX_ERROR = 0.05
-MIN_AGREEMENT = 0.97
-MIN_ANSWERS = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """How close a model is to the adapter model.
-
-    Attributes:
-        prompts, tokens: how many were compared.
-        held_out: whether no stage was trained on them.
-        error: |other - adapter| / |adapter|, norms over all logits of the reference answers.
-        agreement: share of answer tokens with the same most likely token.
-        answers: share of prompts with the same greedy answer.
-        prompt_tokens: share of prompts with the same token ids.
-        passed: error ≤ 0.05, agreement ≥ 0.97, answers ≥ 0.9, every prompt the same.
-    """
-
-    prompts: int
-    tokens: int
-    held_out: bool
-    error: float
-    agreement: float
-    answers: float
-    prompt_tokens: float
-    passed: bool
 
 
 def parse_into(given: str | None) -> Into | None:
-    """The base to merge into.
+    """The base to merge into, from the command line; None: the closer base.
 
     Raises:
-        UserError: 4-bit layers, or a name that is none.
+        UserError: a quantised base, or an unknown name.
     """
     known: dict[str | None, Into | None] = {None: None, "dequantized": "dequantized", "original": "original"}
     if given in known:
         return known[given]
     if given in ("quantized", "4bit", "nf4", "int8", "8bit"):
         raise UserError(
-            f"--into {given}: rounding the sum of weight and LoRA to 4 or 8 bits again loses most of what was learnt; "
+            f"--into {given}: rounding the sum of weight and LoRA to 4 or 8 bits again loses most of what was learned; "
             "merge into dequantized and quantise the result with a calibrated exporter if it must be small"
         )
     raise UserError(f"--into {given}: unknown; give dequantized or original")
@@ -68,24 +47,27 @@ def open_run(run: Path) -> TrainRecipe:
     """The recipe of a finished run.
 
     Raises:
-        UserError: no finished run, or one of a version with other recipe keys.
+        UserError: the run is not finished, or its recipe has keys of another version.
     """
     manifest = read_manifest(run, finish_with="finetune train RECIPE")
     try:
         return parse_recipe(manifest["recipe"], TrainRecipe, where=str(run))
     except UserError as error:
-        raise UserError(f"{error}; the run is of another version of Winnow: train it anew with --fresh") from error
+        raise UserError(f"{error}; another version of Winnow made this run: train it again with --fresh") from error
 
 
 def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
     """Merge the adapter of a finished run into ``out``; reload it in a new process and compare.
 
-    Adding LoRA into 4-bit layers would round it away. Adding it to the original weights gives
-    another function than the one that was trained on the rounded ones, dequantising the base first
-    gives the same one. Without ``into`` both are measured and the closer one is taken.
+    Adding LoRA to 4-bit layers would round it away. Adding it to the original weights gives another
+    function than the one trained on the rounded weights; dequantising the base first gives the same
+    function. Without ``into`` both are measured and the closer one is taken.
+
+    Args:
+        count: how many of the kept prompts to compare on.
 
     Raises:
-        UserError: no finished run, nothing to merge, ``out`` is not empty, or the comparison fails.
+        UserError: the run is not finished or has nothing to merge, ``out`` is not empty, or the comparison fails.
     """
     recipe = open_run(run)
     if recipe.decoder == "full":
@@ -96,20 +78,20 @@ def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
 
     prompts = read_prompts(run, count)
     processor = load_processor(str(run / "adapter"))
-    wanted = outcome(load_adapter(recipe, run), processor, prompts, recipe.max_pixels)
+    wanted = reference_outputs(load_adapter(recipe, run), processor, prompts, recipe.max_pixels)
     candidates: list[Into] = ["original"] if recipe.quantization == "none" else ["dequantized", "original"]
     measured: dict[str, Parity] = {}
     if into is None and len(candidates) > 1:
         for candidate in candidates:
-            said = outcome(merged(recipe, run, candidate), processor, prompts, recipe.max_pixels)
-            measured[candidate] = compare(wanted, said, prompts)
+            outputs = reference_outputs(merged_model(recipe, run, candidate), processor, prompts, recipe.max_pixels)
+            measured[candidate] = compare(wanted, outputs, prompts)
     closest = min(candidates, key=lambda name: measured[name].error if measured else 0.0)
     chosen: Into = into or closest
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    merged(recipe, run, chosen).save_pretrained(partial)
+    merged_model(recipe, run, chosen).save_pretrained(partial)
     processor.save_pretrained(partial)
-    parity = compare(wanted, fresh_outcome(partial, prompts, recipe.max_pixels), prompts)
+    parity = compare(wanted, outputs_in_new_process(partial, prompts, recipe.max_pixels), prompts)
     verdict = {**asdict(parity), "run": str(run), "into": chosen,
                "candidates": {name: asdict(found) for name, found in measured.items()}}  # fmt: skip
     write_json(partial / "merge.json", verdict)
@@ -119,23 +101,14 @@ def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
     console = Console(stderr=True, highlight=False)
     for name, found in measured.items():
         console.print(f"into {name}: relative logit error {found.error:.4f}, same answer {found.answers:.0%}")
-    console.print(f"{out}: merged into the {chosen} base; {sentence(parity)}")
+    console.print(f"{out}: merged into the {chosen} base; {parity_sentence(parity)}")
     if not parity.passed:
         raise UserError(f"{out}: the merged model differs from the trained one; see {out / 'merge.json'}")
     return parity
 
 
-def sentence(parity: Parity) -> str:
-    """The comparison in words."""
-    kind = "held-out" if parity.held_out else "training"
-    return (
-        f"on {parity.prompts} {kind} rows relative logit error {parity.error:.4f}, same top token "
-        f"{parity.agreement:.1%}, same greedy answer {parity.answers:.0%}, same prompt {parity.prompt_tokens:.0%}"
-    )
-
-
 def load_adapter(recipe: TrainRecipe, run: Path) -> Any:
-    """The trained model as it was trained: quantised base with its adapter, for inference."""
+    """The model as it was trained, for inference: quantised base with its adapter."""
     from peft import PeftModel
 
     from finetune.model.load import load_base
@@ -146,8 +119,8 @@ def load_adapter(recipe: TrainRecipe, run: Path) -> Any:
     return PeftModel.from_pretrained(base, str(run / "adapter")).eval()
 
 
-def merged(recipe: TrainRecipe, run: Path, into: Into) -> Any:
-    """Base and adapter in one model of full precision, in memory."""
+def merged_model(recipe: TrainRecipe, run: Path, into: Into) -> Any:
+    """Base and adapter in a single model of full precision, in memory."""
     import torch
     from peft import PeftModel
 
@@ -158,18 +131,3 @@ def merged(recipe: TrainRecipe, run: Path, into: Into) -> Any:
     if quantization != "none":
         base = base.dequantize(getattr(torch, recipe.compute_dtype))
     return PeftModel.from_pretrained(base, str(run / "adapter")).merge_and_unload(safe_merge=True).eval()
-
-
-def compare(wanted: Outcome, got: Outcome, prompts: list[Prompt]) -> Parity:
-    """Parity of two outcomes on the same prompts."""
-    error = float((wanted.logits - got.logits).norm() / wanted.logits.norm())
-    agreement = float((wanted.logits.argmax(1) == got.logits.argmax(1)).double().mean())
-    answers = _share(wanted.answers, got.answers)
-    same = _share([prompt.tokens for prompt in prompts], got.prompt_tokens)
-    passed = error <= MAX_ERROR and agreement >= MIN_AGREEMENT and answers >= MIN_ANSWERS and same == 1.0
-    held_out = all(prompt.held_out for prompt in prompts)
-    return Parity(len(prompts), len(wanted.logits), held_out, error, agreement, answers, same, passed)
-
-
-def _share(left: list[Any], right: list[Any]) -> float:
-    return sum(one == other for one, other in zip(left, right, strict=True)) / max(len(left), 1)

@@ -1,4 +1,4 @@
-"""Does a server or a folder answer like the trained model? Prompt tokens and greedy answers, compared."""
+"""Compares a served model or a checkpoint folder with the trained model, by prompt tokens and greedy answers."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from typing import Any
 from rich.console import Console
 
 from finetune.data.rows import open_image
-from finetune.export.merge import MIN_ANSWERS, compare, load_adapter, open_run, sentence
-from finetune.export.outcome import fresh_outcome, outcome
+from finetune.export.merge import load_adapter, open_run
+from finetune.export.reference_outputs import (
+    MAX_NEW_TOKENS,
+    MIN_ANSWERS,
+    compare,
+    outputs_in_new_process,
+    parity_sentence,
+    reference_outputs,
+)
 from finetune.recipe import TrainRecipe
 from finetune.training.prompts import Prompt, read_prompts
 from winnow.errors import UserError
 from winnow.files import write_json, write_text
 
 ANSWERS = "parity_answers.json"
-_MAX_NEW = 32
 
 
 @dataclass(frozen=True, slots=True)
 class ServerParity:
-    """How close a server is to the adapter model.
+    """How close a served model is to the adapter model.
 
     Attributes:
         answers: share of prompts with the same greedy answer.
-        prompt_tokens: share of prompts for which the server counts as many tokens as training did;
-            None if it reports no usage.
-        differing: sample_id, the adapter's answer and the server's, where they differ.
-        passed: answers ≥ 0.9, and no prompt of another length.
+        prompt_tokens: share of prompts with as many tokens as in training; None if the server
+            reports no usage.
+        differing: sample_id, adapter's answer and server's answer where the two differ.
+        passed: answers ≥ 0.9, and every prompt has the same length.
     """
 
     url: str
@@ -45,10 +51,16 @@ class ServerParity:
 
 
 def parity(run: Path, target: str, *, model: str | None, count: int, out: Path | None) -> None:
-    """Compare ``target`` (URL of an OpenAI-compatible server, or a checkpoint folder) with a run's model.
+    """Compare ``target`` with a run's model.
+
+    Args:
+        target: URL of an OpenAI-compatible server, or a checkpoint folder.
+        model: name of the served model; None: the first that the server lists.
+        count: how many of the kept prompts to compare on.
+        out: JSON file for the verdict.
 
     Raises:
-        UserError: no finished run, nothing at ``target``, or it differs.
+        UserError: the run is not finished, ``target`` does not answer, or its answers differ.
     """
     recipe, prompts = open_run(run), read_prompts(run, count)
     console = Console(stderr=True, highlight=False)
@@ -65,9 +77,9 @@ def parity(run: Path, target: str, *, model: str | None, count: int, out: Path |
         from finetune.model.load import load_processor
 
         processor = load_processor(str(run / "adapter"))
-        wanted = outcome(load_adapter(recipe, run), processor, prompts, recipe.max_pixels)
-        measured = compare(wanted, fresh_outcome(folder, prompts, recipe.max_pixels), prompts)
-        console.print(f"{target}: {sentence(measured)}")
+        wanted = reference_outputs(load_adapter(recipe, run), processor, prompts, recipe.max_pixels)
+        measured = compare(wanted, outputs_in_new_process(folder, prompts, recipe.max_pixels), prompts)
+        console.print(f"{target}: {parity_sentence(measured)}")
         verdict, passed = {**asdict(measured), "folder": target}, measured.passed
     if out:
         write_json(out, verdict)
@@ -76,27 +88,28 @@ def parity(run: Path, target: str, *, model: str | None, count: int, out: Path |
 
 
 def greedy_answers(recipe: TrainRecipe, run: Path, prompts: list[Prompt]) -> list[str]:
-    """The adapter model's answers; computed once and kept in the run folder."""
+    """The adapter model's answers; computed once and stored in the run folder."""
     stored = run / ANSWERS
     if stored.is_file():
-        known = json.loads(stored.read_text(encoding="utf-8"))
-        if all(prompt.sample_id in known for prompt in prompts):
-            return [known[prompt.sample_id] for prompt in prompts]
+        answers = json.loads(stored.read_text(encoding="utf-8"))
+        if all(prompt.sample_id in answers for prompt in prompts):
+            return [answers[prompt.sample_id] for prompt in prompts]
     from finetune.model.load import load_processor
 
-    said = outcome(load_adapter(recipe, run), load_processor(str(run / "adapter")), prompts, recipe.max_pixels)
-    answers = {prompt.sample_id: answer for prompt, answer in zip(prompts, said.answers, strict=True)}
+    processor = load_processor(str(run / "adapter"))
+    outputs = reference_outputs(load_adapter(recipe, run), processor, prompts, recipe.max_pixels)
+    answers = {prompt.sample_id: answer for prompt, answer in zip(prompts, outputs.answers, strict=True)}
     write_text(stored, json.dumps(answers, ensure_ascii=False, indent=2) + "\n")
-    return said.answers
+    return outputs.answers
 
 
 def ask_server(
     url: str, model: str | None, prompts: list[Prompt], max_pixels: int | None
 ) -> tuple[str, list[tuple[str, int | None]]]:
-    """Name of the served model, and (answer, prompt tokens) of every prompt at temperature 0.
+    """Name of the served model, and its answer and number of prompt tokens for every prompt, at temperature 0.
 
     Raises:
-        UserError: no server there, or it refuses.
+        UserError: the server cannot be reached or refuses.
     """
     import os
 
@@ -108,7 +121,9 @@ def ask_server(
         answers = []
         for prompt in prompts:
             messages: Any = _messages(prompt, max_pixels)
-            reply = client.chat.completions.create(model=name, messages=messages, temperature=0, max_tokens=_MAX_NEW)
+            reply = client.chat.completions.create(
+                model=name, messages=messages, temperature=0, max_tokens=MAX_NEW_TOKENS
+            )
             text = (reply.choices[0].message.content or "").strip()
             answers.append((text, reply.usage.prompt_tokens if reply.usage else None))
     except (OpenAIError, IndexError) as error:
@@ -117,7 +132,7 @@ def ask_server(
 
 
 def _messages(prompt: Prompt, max_pixels: int | None) -> list[dict[str, Any]]:
-    """The prompt in OpenAI's form: text parts, and images as data URIs."""
+    """The prompt in OpenAI's format: text parts, and images as data URIs."""
     images = iter(prompt.images)
     converted = []
     for message in prompt.messages():
@@ -135,7 +150,7 @@ def _data_uri(root: Path, name: str, max_pixels: int | None) -> str:
     from io import BytesIO
 
     if max_pixels is None and (kind := mimetypes.guess_type(name)[0]) in ("image/png", "image/jpeg"):
-        open_image(root, name)  # the same checks as in training
+        open_image(root, name)  # the checks of training
         return f"data:{kind};base64,{base64.b64encode((root / name).read_bytes()).decode()}"
     buffer = BytesIO()
     open_image(root, name, max_pixels).save(buffer, "PNG")
@@ -145,10 +160,15 @@ def _data_uri(root: Path, name: str, max_pixels: int | None) -> str:
 def compare_server(
     url: str, asked: tuple[str, list[tuple[str, int | None]]], wanted: list[str], prompts: list[Prompt]
 ) -> ServerParity:
-    """Answers and prompt lengths of a server against the adapter's."""
+    """Compare a server's answers and prompt lengths with the adapter model's.
+
+    Args:
+        asked: see ``ask_server``.
+        wanted: the adapter model's answers.
+    """
     name, got = asked
     pairs = list(zip(prompts, wanted, got, strict=True))
-    differing = [(prompt.sample_id, mine, theirs) for prompt, mine, (theirs, _) in pairs if mine != theirs]
+    differing = [(prompt.sample_id, ours, theirs) for prompt, ours, (theirs, _) in pairs if ours != theirs]
     counted = [count == len(prompt.tokens) for prompt, _, (_, count) in pairs if count is not None]
     tokens = sum(counted) / len(counted) if counted else None
     answers = 1 - len(differing) / max(len(prompts), 1)

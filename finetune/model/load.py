@@ -1,12 +1,12 @@
-"""Loading a checkpoint for training: its processor, and its weights with the decoder in 4-bit."""
+"""Loads a checkpoint for training: its processor, and its weights with the decoder in 4-bit."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from finetune.processes import sharded
 from finetune.recipe import Quantization
-from finetune.training.processes import sharded
 from winnow import models
 from winnow.errors import UserError
 from winnow.models import empty_model, first_line, nf4_config, offline_if_local, outside_decoder, prepare_libraries
@@ -17,11 +17,11 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
 
     Args:
         chat_template: Jinja file that replaces its chat template.
-        max_pixels: cap on an image's area, told to processors that have such a cap themselves (Qwen),
-            so that whoever loads the adapter's processor keeps to it.
+        max_pixels: cap on an image's area; set on processors that have such a cap (Qwen), so that
+            programs that load the adapter's processor apply it too.
 
     Raises:
-        UserError: nothing loadable there, or no such template file.
+        UserError: the processor does not load, or there is no such template file.
     """
     processor = models.load_processor(model)
     if max_pixels is not None and getattr(processor.image_processor, "max_pixels", None) is not None:
@@ -34,10 +34,10 @@ def load_processor(model: str, chat_template: Path | None = None, max_pixels: in
 
 
 def fastest_attention(max_length: int) -> str | None:
-    """Attention kernel for training; None is the library's choice.
+    """``attn_implementation`` for training; None leaves the choice to transformers.
 
-    On CPUs the backward of torch's fused kernel takes twice the time of plain matrix products,
-    whose memory grows with the square of the length, so they are for short conversations.
+    On CPUs the backward pass of torch's fused kernel takes twice the time of plain matrix products.
+    Their memory grows with the square of the length, so they are used for short conversations only.
     """
     import torch
 
@@ -45,13 +45,14 @@ def fastest_attention(max_length: int) -> str | None:
 
 
 def load_base(model: str, *, quantization: Quantization, compute_dtype: str, attention: str | None = None) -> Any:
-    """Load a checkpoint with its decoder in 4-bit NF4 (double quantisation), 8-bit or full precision.
+    """Load a checkpoint with its decoder in 4-bit NF4 (double quantisation), 8-bit or ``compute_dtype``.
 
     Args:
+        compute_dtype: name of a torch dtype, of all other weights and of the matrix products.
         attention: ``attn_implementation`` of transformers; None is its default.
 
     Raises:
-        UserError: nothing loadable there, or no vision-language model.
+        UserError: the checkpoint does not load or is not a vision-language model.
     """
     offline_if_local(model)
     import torch
@@ -64,7 +65,7 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
         skipped = outside_decoder(empty_model(model))
         config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
     elif quantization == "nf4":
-        # FSDP and ZeRO-3 shard parameters of one dtype only, so 4-bit weights are stored as if they were of it.
+        # FSDP and ZeRO-3 shard parameters of a single dtype, so 4-bit weights are stored in that dtype.
         storage = {"bnb_4bit_quant_storage": dtype} if sharded() else {}
         config = nf4_config(empty_model(model), dtype, **storage)
     try:
@@ -78,12 +79,12 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
 
 
 def keep_trainable(model: Any) -> None:
-    """Forbid bitsandbytes to repack 4-bit weights for inference on CPUs with AVX512-BF16.
+    """Keep bitsandbytes from repacking 4-bit weights for inference on CPUs with AVX512-BF16.
 
-    A repacked layer takes a kernel without autograd: after one forward in eval mode,
-    training would go on with almost no gradients and without an error.
+    A repacked layer uses a kernel without autograd: after a single forward pass in eval mode,
+    training would continue with almost no gradients and without an error.
     """
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):

@@ -1,4 +1,4 @@
-"""See the mask before paying for it: the tokens of a few conversations, coloured by whether they are trained."""
+"""Shows which tokens of a few conversations would be trained, in the terminal and as HTML."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from finetune.data.chat import Conversation, render_with_spans
+from finetune.data.chat import TrainingConversation, render_with_spans
 from finetune.data.collate import Collator, first_of_each_source
 from finetune.data.preflight import check_rows
 from finetune.data.rows import Rows, open_rows
-from finetune.data.schedule import Schedule
+from finetune.data.stage_rows import schedule_of
+from finetune.model.load import load_processor
 from finetune.recipe import TrainRecipe
 from winnow.files import write_text
 
@@ -24,11 +25,11 @@ _STYLE = {True: "bold black on green3", False: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One conversation as tokens.
+class TokenPreview:
+    """A conversation as tokens.
 
     Attributes:
-        pieces: (text, trained, repetitions); a run of equal image tokens is one piece.
+        pieces: (text, trained, repetitions); equal tokens in a row, such as image tokens, are a single piece.
         stops: whether every answer ends in a trained stop token.
     """
 
@@ -44,23 +45,21 @@ class Shown:
 
     @property
     def trained(self) -> int:
-        """Number of tokens that the loss sees."""
+        """Number of trained tokens."""
         return sum(count for _, trained, count in self.pieces if trained)
 
 
 def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects: Path) -> None:
-    """Print (and with ``page`` write as HTML) the first conversations of every source and stage.
+    """Print the first conversations of every source and stage.
 
     Args:
         per_source: conversations of each source.
-        rejects: where pre-flight writes the rows that cannot be trained.
+        page: HTML file that is also written.
+        rejects: file for the rows that cannot be trained.
 
     Raises:
-        UserError: bad recipe, data or model.
+        UserError: the data or the model's processor cannot be used.
     """
-    from finetune.model.load import load_processor
-    from finetune.training.plan import schedule_of
-
     rows = open_rows(recipe)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
     checked = check_rows(
@@ -69,51 +68,51 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
     )  # fmt: skip
     collator = Collator(processor, rows.image_root, recipe.max_pixels)
     console = Console(highlight=False)
-    shown: list[Shown] = []
+    previews: list[TokenPreview] = []
     for number, stage in enumerate(recipe.resolved_stages()):
-        schedule: Schedule = schedule_of(recipe, rows, checked.table, number, stage)
+        schedule = schedule_of(recipe, rows, checked.accepted, number, stage)
         console.rule(f"{stage.name}: trains {' + '.join(stage.train)}", align="left")
         for conversation in first_of_each_source(rows, [schedule], per_source):
-            shown.append(tokens_of(collator, rows, conversation))
-            console.print(_as_text(shown[-1]))
-    console.print(_summary(shown))
+            previews.append(tokens_of(collator, rows, conversation))
+            console.print(_as_text(previews[-1]))
+    console.print(_summary(previews))
     if page:
-        write_text(page, as_html(recipe.name, shown))
+        write_text(page, as_html(recipe.name, previews))
         console.print(f"written: {page}")
 
 
-def tokens_of(collator: Collator, rows: Rows, conversation: Conversation) -> Shown:
-    """A conversation's tokens with their training mask, decoded one by one."""
+def tokens_of(collator: Collator, rows: Rows, conversation: TrainingConversation) -> TokenPreview:
+    """A conversation's tokens, decoded one by one, with their training mask."""
     batch = collator([conversation])
     chat = render_with_spans(collator.processor, conversation)
     tokenizer, ids = collator.processor.tokenizer, batch["input_ids"][0].tolist()
     trained = (batch["owners"][0] >= 0).tolist()
-    tokens = ((_spelled(tokenizer, token), learns) for token, learns in zip(ids, trained, strict=True))
-    pieces = tuple((text, learns, len(list(run))) for (text, learns), run in groupby(tokens))
+    tokens = ((_decoded(tokenizer, token), learns) for token, learns in zip(ids, trained, strict=True))
+    pieces = tuple((text, learns, len(list(equal))) for (text, learns), equal in groupby(tokens))
     samples = [rows[row] for row in dict.fromkeys(conversation.rows)]
-    return Shown(tuple(sample.id for sample in samples), samples[0].source, pieces, all(chat.stops))
+    return TokenPreview(tuple(sample.id for sample in samples), samples[0].source, pieces, all(chat.stops))
 
 
-def _spelled(tokenizer: Any, token: int) -> str:
+def _decoded(tokenizer: Any, token: int) -> str:
     text: str = tokenizer.decode([token], skip_special_tokens=False)
     return text or tokenizer.convert_ids_to_tokens(token)
 
 
-def _with_repeats(shown: Shown) -> Iterator[tuple[str, bool]]:
-    for text, trained, count in shown.pieces:
+def _with_repeats(preview: TokenPreview) -> Iterator[tuple[str, bool]]:
+    for text, trained, count in preview.pieces:
         yield (text * count if count < 3 else f"{text}×{count}"), trained
 
 
-def _as_text(shown: Shown) -> Text:
-    text = Text(f"{', '.join(shown.sample_ids)}\n", style="bold")
-    for piece, trained in _with_repeats(shown):
+def _as_text(preview: TokenPreview) -> Text:
+    text = Text(f"{', '.join(preview.sample_ids)}\n", style="bold")
+    for piece, trained in _with_repeats(preview):
         text.append(piece.replace("\n", "⏎\n"), style=_STYLE[trained])
     return text.append("\n", style="")
 
 
-def _summary(shown: Iterable[Shown]) -> Text:
+def _summary(previews: Iterable[TokenPreview]) -> Text:
     text = Text("\ntrained tokens\n", style="bold")
-    ordered = sorted(shown, key=lambda item: item.source)
+    ordered = sorted(previews, key=lambda item: item.source)
     for source, group in groupby(ordered, key=lambda item: item.source):
         items = list(group)
         trained, tokens = sum(item.trained for item in items), sum(item.tokens for item in items)
@@ -124,10 +123,10 @@ def _summary(shown: Iterable[Shown]) -> Text:
     return text
 
 
-def as_html(title: str, shown: Iterable[Shown]) -> str:
+def as_html(title: str, previews: Iterable[TokenPreview]) -> str:
     """A self-contained page; all text of the data is escaped."""
     parts = []
-    for item in shown:
+    for item in previews:
         spans = "".join(
             f'<span class="{"t" if trained else "f"}">{html.escape(piece)}</span>'
             for piece, trained in _with_repeats(item)

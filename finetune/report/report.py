@@ -1,9 +1,4 @@
-"""The run's report: what was trained, how the loss went, what was forgotten.
-
-The loss curve as an image beside the adapter.
-
-The model card beside the adapter: what it is, what it learnt from, how to load it.
-"""
+"""What a run leaves for people to read: its report, its loss curves and the adapter's model card."""
 
 from __future__ import annotations
 
@@ -16,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from finetune.data.preflight import read_forecast
-from finetune.model.adapter import Group
+from finetune.data.image_cost import IMAGE_COSTS, read_image_costs
+from finetune.data.plan import TrainingPlan
+from finetune.model.adapter import ModuleGroup
 from finetune.recipe import ResolvedStage, TrainRecipe
-from finetune.training.evaluation import Evaluation
-from finetune.training.plan import Plan
 from winnow.files import atomic_path, sha256_file, write_text
 from winnow.run import MANIFEST, git_commit, package_versions
+from winnow.text import cell, table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,22 +27,26 @@ _Section = tuple[str, list[str], list[list[str]]]  # title, header, rows
 
 
 def write_report(
-    recipe: TrainRecipe, plan: Plan, groups: Sequence[Group], metrics: Sequence[dict[str, Any]],
-    evaluations: Sequence[Evaluation],
+    recipe: TrainRecipe, plan: TrainingPlan, groups: Sequence[ModuleGroup], metrics: Sequence[dict[str, Any]],
+    evaluations: Sequence[dict[str, Any]],
 ) -> None:  # fmt: skip
-    """Write ``report.md`` and a self-contained ``report.html`` into the run folder."""
+    """Write ``report.md`` and a self-contained ``report.html`` into the run folder.
+
+    Args:
+        metrics, evaluations: lines of ``metrics.jsonl`` and ``evaluations.jsonl``.
+    """
     folder = recipe.folder
     sections = [_stages(recipe, plan, metrics), _modules(groups), _data(plan)]
     if evaluations:
         sections.append(_evaluations(recipe, evaluations))
-    if forecast := read_forecast(folder / "forecast.json"):
-        sections.append(_forecast(forecast))
+    if costs := read_image_costs(folder / IMAGE_COSTS):
+        sections.append(_image_costs(costs))
     curves = [("training loss", "loss_curve.png"), ("training loss by source", "source_curves.png")]
     write_text(folder / "report.md", _markdown(recipe, sections, curves))
     write_text(folder / "report.html", _html(recipe, sections, curves, folder))
 
 
-def _stages(recipe: TrainRecipe, plan: Plan, metrics: Sequence[dict[str, Any]]) -> _Section:
+def _stages(recipe: TrainRecipe, plan: TrainingPlan, metrics: Sequence[dict[str, Any]]) -> _Section:
     rows = []
     for number, (stage, schedule) in enumerate(zip(recipe.resolved_stages(), plan.schedules, strict=True)):
         lines = [line for line in metrics if line["stage"] == number]
@@ -58,60 +57,52 @@ def _stages(recipe: TrainRecipe, plan: Plan, metrics: Sequence[dict[str, Any]]) 
 
 
 def _minutes(metrics: Sequence[dict[str, Any]], stage: int) -> float:
-    before = max((line["seconds"] for line in metrics if line["stage"] < stage), default=0.0)
-    return (max(line["seconds"] for line in metrics if line["stage"] == stage) - before) / 60
+    before: float = max((line["seconds"] for line in metrics if line["stage"] < stage), default=0.0)
+    end: float = max(line["seconds"] for line in metrics if line["stage"] == stage)
+    return (end - before) / 60
 
 
-def _modules(groups: Sequence[Group]) -> _Section:
+def _modules(groups: Sequence[ModuleGroup]) -> _Section:
     rows = [[group.part, group.state, f"{group.tensors:,}", f"{group.parameters:,}"] for group in groups]
     return "Modules", ["part", "state", "tensors", "parameters"], rows
 
 
-def _data(plan: Plan) -> _Section:
-    rows = [["accepted", f"{len(plan.checked.table.row):,}"]]
+def _data(plan: TrainingPlan) -> _Section:
+    rows = [["accepted", f"{len(plan.checked.accepted.row):,}"]]
     rows += [[f"rejected: {reason}", f"{count:,}"] for reason, count in plan.checked.rejected.items()]
     rows.append(["trained tokens in checked conversations", f"{plan.masks.trained / max(plan.masks.tokens, 1):.1%}"])
     rows.append(["answers end in a stop token", "yes" if plan.masks.stops else "no"])
     return "Data", ["rows", "count"], rows
 
 
-def _evaluations(recipe: TrainRecipe, evaluations: Sequence[Evaluation]) -> _Section:
+def _evaluations(recipe: TrainRecipe, evaluations: Sequence[dict[str, Any]]) -> _Section:
     names = ["before training", *(f"after {stage.name}" for stage in recipe.resolved_stages())]
     rows = [
-        [entry.name, names[entry.stage + 1], f"{entry.loss:.4f}",
-         "" if entry.forgetting is None else f"{entry.forgetting:+.4f}", f"{entry.rows:,}"]
-        for entry in sorted(evaluations, key=lambda entry: (entry.name, entry.stage))
+        [line["name"], names[line["stage"] + 1], f"{line['loss']:.4f}",
+         "" if line["forgetting"] is None else f"{line['forgetting']:+.4f}", f"{line['rows']:,}"]
+        for line in sorted(evaluations, key=lambda line: (line["name"], line["stage"]))
     ]  # fmt: skip
-    return (
-        "Evaluation sets (forgetting: loss above the best so far)",
-        ["set", "when", "loss", "forgetting", "rows"],
-        rows,
-    )
+    title = "Evaluation sets (forgetting: loss above the best so far)"
+    return title, ["set", "when", "loss", "forgetting", "rows"], rows
 
 
-def _forecast(lines: Sequence[dict[str, Any]]) -> _Section:
+def _image_costs(lines: Sequence[dict[str, Any]]) -> _Section:
     rows = [
         ["none" if line["max_pixels"] is None else f"{line['max_pixels']:,}", f"{line['image_mean']:,.0f}",
          f"{line['image_max']:,}", f"{line['longest']:,}",
          f"{line['memory'] / 2**30:.1f} GiB" if "memory" in line else ""]
         for line in lines
     ]  # fmt: skip
-    header = ["max_pixels", "tokens an image", "at most", "longest row", "memory of the longest batch, about"]
+    header = ["max_pixels", "tokens per image", "at most", "longest row", "memory of the longest batch, about"]
     return "What images cost", header, rows
 
 
 def _markdown(recipe: TrainRecipe, sections: Sequence[_Section], curves: Sequence[tuple[str, str]]) -> str:
-    parts = [f"# {_cell(recipe.name)}", f"Base model: `{recipe.model}`."]
+    parts = [f"# {cell(recipe.name)}", f"Base model: `{recipe.model}`."]
     for title, header, rows in sections:
-        lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
-        parts += [f"## {title}", "\n".join(lines)]
+        parts += [f"## {title}", table(header, [[cell(value) for value in row] for row in rows])]
     parts += [f"![{title}]({file})" for title, file in curves]
     return "\n\n".join(parts) + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def _html(recipe: TrainRecipe, sections: Sequence[_Section], curves: Sequence[tuple[str, str]], folder: Path) -> str:
@@ -120,8 +111,8 @@ def _html(recipe: TrainRecipe, sections: Sequence[_Section], curves: Sequence[tu
         data = base64.b64encode((folder / file).read_bytes()).decode()
         parts.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">')
     for title, header, rows in sections:
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+        body = "".join(f"<tr>{''.join(f'<td>{html.escape(value)}</td>' for value in row)}</tr>" for row in rows)
         parts.append(f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{body}</table>")
     page = _PAGE.replace("TITLE", html.escape(recipe.name)).replace("MODEL", html.escape(recipe.model))
     return page.replace("BODY", "\n".join(parts))
@@ -138,30 +129,24 @@ BODY
 
 
 def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average without the bias of a zero start (Adam's correction)."""
-    average, seen, result = 0.0, 0.0, []
+    """Exponential moving average, with Adam's correction for the bias of its start at zero."""
+    average, total, result = 0.0, 0.0, []
     for value in values:
         average = weight * average + (1 - weight) * value
-        seen = weight * seen + (1 - weight)
-        result.append(average / seen)
+        total = weight * total + (1 - weight)
+        result.append(average / total)
     return result
 
 
 def draw_loss_curve(metrics: Sequence[dict[str, Any]], stages: Sequence[str], title: str, target: Path) -> None:
-    """Draw the logged losses, raw and smoothed, one colour a stage, over all steps.
+    """Draw the logged losses over all steps, raw and smoothed, a colour for each stage.
 
     Args:
         metrics: lines of ``metrics.jsonl``.
         stages: names of the stages, in order.
         target: the PNG to write.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=140, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _loss_axes(title)
     colours = ["#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626"]
     first = 0
     for number, name in enumerate(stages):
@@ -175,13 +160,9 @@ def draw_loss_curve(metrics: Sequence[dict[str, Any]], stages: Sequence[str], ti
         if first:
             axes.axvline(first, color="#9ca3af", linewidth=0.9, linestyle=":")
         first = steps[-1]
-    axes.set(xlabel="optimiser step", ylabel="loss, nats per trained token", title=title)
     axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with atomic_path(target) as temporary:
-        figure.savefig(temporary, format="png")
+    _save(figure, target)
 
 
 def draw_source_curves(losses: pa.Table, title: str, target: Path) -> None:
@@ -191,6 +172,19 @@ def draw_source_curves(losses: pa.Table, title: str, target: Path) -> None:
         losses: ``source_losses.parquet``: stage, step, source, loss per trained token.
         target: the PNG to write.
     """
+    figure, axes = _loss_axes(title)
+    frame = losses.to_pandas()
+    last = frame.groupby("stage")["step"].max().sort_index()
+    frame["place"] = frame["step"] + frame["stage"].map(last.cumsum() - last)
+    for name, part in frame.groupby("source"):
+        values = smoothed(part["loss"].tolist())
+        axes.plot(part["place"], values, linewidth=1.8, label=f"{name or '(no source)'}: {values[-1]:.3f}")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize="small")
+    _save(figure, target)
+
+
+def _loss_axes(title: str) -> tuple[Any, Any]:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -198,23 +192,19 @@ def draw_source_curves(losses: pa.Table, title: str, target: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), dpi=140, layout="constrained")
     axes = figure.add_subplot()
-    frame = losses.to_pandas()
-    last = frame.groupby("stage")["step"].max().sort_index()
-    frame["place"] = frame["step"] + frame["stage"].map(last.cumsum() - last)
-    for name, part in frame.groupby("source"):
-        values = smoothed(part["loss"].tolist())
-        axes.plot(part["place"], values, linewidth=1.8, label=f"{name or '(no source)'}: {values[-1]:.3f}")
     axes.set(xlabel="optimiser step", ylabel="loss, nats per trained token", title=title)
-    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
+    return figure, axes
+
+
+def _save(figure: Any, target: Path) -> None:
     with atomic_path(target) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def write_card(recipe: TrainRecipe, plan: Plan, groups: list[Group], target: Path) -> None:
-    """Write ``README.md`` with the front matter of the hub and the data's provenance from its manifest."""
+def write_card(recipe: TrainRecipe, plan: TrainingPlan, groups: list[ModuleGroup], target: Path) -> None:
+    """Write the model card: front matter for the hub, the data's provenance, training and use."""
     front: dict[str, Any] = {"base_model": recipe.model, "pipeline_tag": "image-text-to-text"}
     if recipe.decoder == "full":
         front |= {"library_name": "transformers", "tags": ["winnow", "full-fine-tuning"]}
@@ -232,7 +222,7 @@ def write_card(recipe: TrainRecipe, plan: Plan, groups: list[Group], target: Pat
 ---
 # {recipe.name}
 
-{_kind(recipe)} of `{recipe.model}`, made with Winnow. {trained:,} parameters were trained; the loss was taken on
+{_kind(recipe)} of `{recipe.model}`, made with Winnow. {trained:,} parameters were trained; the loss was computed on
 answers and their stop tokens only.
 
 ## Data
@@ -258,8 +248,8 @@ model = {loads}("PATH/TO/THIS/FOLDER")
 processor = AutoProcessor.from_pretrained("PATH/TO/THIS/FOLDER")
 ```
 
-An adapter of a 4-bit base answers most like it did in training on that base, or merged into the dequantised base:
-`finetune merge RUN --out DIR`.
+An adapter trained on a 4-bit base is closest to its training when it runs on that base or is merged into the
+dequantised base: `finetune merge RUN --out DIR`.
 """
     write_text(target, text)
 
@@ -274,21 +264,21 @@ def _kind(recipe: TrainRecipe) -> str:
     return "A QLoRA adapter" if recipe.quantization == "nf4" else "A LoRA adapter"
 
 
-def _provenance(plan: Plan) -> str:
+def _provenance(plan: TrainingPlan) -> str:
     lines = []
-    for part in plan.rows.sets:
-        folder = part.given if part.given.is_dir() else part.given.parent
+    for data_set in plan.rows.sets:
+        folder = data_set.given if data_set.given.is_dir() else data_set.given.parent
         manifest = folder / MANIFEST
-        lines.append(f"- `{part.given}`: {len(part.offsets):,} rows, sha256 `{sha256_file(part.path)}`")
+        lines.append(f"- `{data_set.given}`: {len(data_set.offsets):,} rows, sha256 `{sha256_file(data_set.path)}`")
         if manifest.is_file():
             lines += _curation(json.loads(manifest.read_text(encoding="utf-8")))
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in plan.checked.rejected.items()) or "none"
-    accepted = len(plan.checked.table.row)
+    accepted = len(plan.checked.accepted.row)
     return "\n".join([*lines, f"- rows that could be trained: {accepted:,}; rejected: {rejected}"])
 
 
 def _curation(manifest: dict[str, Any]) -> list[str]:
-    """What a curated set's manifest says about its origin."""
+    """The origin of a curated set, from its manifest."""
     counts = manifest.get("counts", {})
     kept = ", ".join(f"{name} {counts[name]:,}" for name in ("rows", "keep", "flag", "drop") if name in counts)
     lines = [

@@ -1,4 +1,4 @@
-"""Loss of evaluation sets before the first stage and after each, and what was forgotten in between."""
+"""The loss of evaluation sets before the first stage and after each stage, and how much was forgotten."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.console import Console
 from finetune.data.collate import Collator
 from finetune.data.preflight import check_rows
 from finetune.data.rows import open_sets
-from finetune.data.schedule import Pool, Schedule
+from finetune.data.schedule import RowPool, Schedule
+from finetune.processes import start_processes
 from finetune.recipe import TrainRecipe
-from finetune.training.processes import start_processes
 from winnow.errors import UserError
 from winnow.files import write_text
 
@@ -28,7 +28,7 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Conversations to measure, and the collator for their images."""
+    """The conversations of an evaluation set and the collator for their images."""
 
     name: str
     schedule: Schedule
@@ -36,14 +36,14 @@ class EvaluationSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A set's loss at one moment.
+class EvaluationLoss:
+    """The loss of an evaluation set before training or after a stage.
 
     Attributes:
-        stage: after which stage, from 0; -1 before the first.
+        stage: the stage it was measured after, from 0; -1: before training.
         loss: mean nats per answer token.
-        forgetting: loss minus the lowest loss of earlier moments; above 0: something was
-            forgotten. None at the first moment.
+        forgetting: loss minus the lowest earlier loss, positive if something was forgotten; None for
+            the first measurement.
     """
 
     stage: int
@@ -55,11 +55,10 @@ class Evaluation:
 
 
 def evaluation_sets(recipe: TrainRecipe, processor: Any, collator: Collator, folder: Path) -> list[EvaluationSet]:
-    """Check and draw 200 rows of every set; what cannot be measured goes to
-    ``rejects-<name>.jsonl`` in ``folder``.
+    """Draw 200 rows of every set and check them; rejected rows go to ``rejects-<name>.jsonl`` in ``folder``.
 
     Raises:
-        UserError: no such data, or no row of a set can be measured.
+        UserError: a set does not exist, or none of its rows can be used.
     """
     sets = []
     for name, path in recipe.evaluate.items():
@@ -71,8 +70,8 @@ def evaluation_sets(recipe: TrainRecipe, processor: Any, collator: Collator, fol
             rejects=folder / f"rejects-{name}.jsonl",
         )  # fmt: skip
         schedule = Schedule(
-            rows, [Pool(checked.table)], seed=recipe.seed, stage=0, join_turns=1, batch_size=recipe.batch_size,
-            max_length=recipe.max_length, sample_answers=False,
+            rows, [RowPool(checked.accepted)], seed=recipe.seed, stage=0, questions_per_image=1,
+            batch_size=recipe.batch_size, max_length=recipe.max_length, sample_answers=False,
         )  # fmt: skip
         own = Collator(processor, rows.image_root, recipe.max_pixels, collator.always_image)
         sets.append(EvaluationSet(name, schedule, own))
@@ -80,33 +79,33 @@ def evaluation_sets(recipe: TrainRecipe, processor: Any, collator: Collator, fol
 
 
 def evaluate_sets(trainer: SampleLossTrainer, recipe: TrainRecipe, sets: list[EvaluationSet], stage: int) -> None:
-    """Measure every set and add a line for each to ``evaluations.jsonl``; done once per stage."""
+    """Measure every set and write its line to ``evaluations.jsonl``, replacing lines of this or a later stage."""
     path, state = recipe.folder / EVALUATIONS, start_processes()
-    known = [entry for entry in read_evaluations(path) if entry.stage < stage]
-    found = []
+    earlier = [entry for entry in read_evaluations(path) if entry.stage < stage]
+    measured = []
     for part in sets:
         rows, loss, tokens = trainer.measure(part.schedule, part.collator)
-        before = [entry.loss for entry in known if entry.name == part.name]
-        found.append(Evaluation(stage, part.name, loss, tokens, rows, loss - min(before) if before else None))
-    if not found or not state.is_main_process:
+        before = [entry.loss for entry in earlier if entry.name == part.name]
+        measured.append(EvaluationLoss(stage, part.name, loss, tokens, rows, loss - min(before) if before else None))
+    if not measured or not state.is_main_process:
         return
-    write_text(path, "".join(json.dumps(asdict(entry)) + "\n" for entry in [*known, *found]))
+    write_text(path, "".join(json.dumps(asdict(entry)) + "\n" for entry in [*earlier, *measured]))
     console = Console(stderr=True, highlight=False)
     moment = "before training" if stage < 0 else f"after {recipe.resolved_stages()[stage].name}"
-    for entry in found:
+    for entry in measured:
         change = "" if entry.forgetting is None else f", {entry.forgetting:+.4f} against its best so far"
         console.print(f"{moment}: {entry.name}: loss {entry.loss:.4f} on {entry.rows:,} rows{change}")
 
 
-def read_evaluations(path: Path) -> list[Evaluation]:
-    """The lines of an ``evaluations.jsonl``; empty without one.
+def read_evaluations(path: Path) -> list[EvaluationLoss]:
+    """The lines of an ``evaluations.jsonl``; empty if there is no such file.
 
     Raises:
-        UserError: a line is of another form.
+        UserError: a line has other fields.
     """
     if not path.is_file():
         return []
     try:
-        return [Evaluation(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [EvaluationLoss(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: not written by `finetune train` ({error}); start anew with --fresh") from error
+        raise UserError(f"{path}: not written by `finetune train` ({error}); start again with --fresh") from error

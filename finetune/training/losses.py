@@ -1,4 +1,4 @@
-"""Loss per sample and epoch, from the forward that trains; kept across kills and resumes."""
+"""Loss per sample and epoch, taken from the forward pass that trains, and kept across kills and resumes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _PART = pa.schema(
 )
 
 
-class Sink(Protocol):
-    """Where the losses of a batch go."""
+class LossSink(Protocol):
+    """Receives the losses of each batch."""
 
     def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
-        """Losses of one batch; ``losses`` in mean nats per trained token, arrays of shape (answers,)."""
+        """Losses of a batch in mean nats per trained token; arrays of shape (answers,)."""
 
 
 class LossStore:
-    """Collects losses in memory; ``flush`` writes them beside each checkpoint.
+    """Collects losses in memory and writes them beside each checkpoint.
 
-    A part file is named by stage, process and last step, so that resuming from a checkpoint
-    knows which parts lie after it.
+    A part file is named by stage, last step and process, so that a run resumed from a checkpoint
+    knows which parts come after it.
     """
 
     def __init__(self, folder: Path, stage: int, process: int) -> None:
@@ -40,7 +40,7 @@ class LossStore:
         self._parts.append((rows, epochs, losses, tokens, np.full(len(rows), step, dtype=np.int32)))
 
     def flush(self, step: int) -> None:
-        """Write what came since the last flush as the part that ends at ``step``."""
+        """Write the losses since the last flush as the part that ends at ``step``."""
         if not self._parts:
             return
         columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
@@ -49,45 +49,46 @@ class LossStore:
         self._parts = []
 
     def forget_after(self, step: int) -> None:
-        """Remove this stage's parts that end after ``step``: their steps will run again."""
+        """Remove this stage's parts that end after ``step``, as their steps will run again."""
         for path in self.folder.glob(f"{self.stage:02d}-*-*.parquet"):
             if int(path.stem.split("-")[1]) > step:
                 path.unlink(missing_ok=True)
 
 
-class Tally:
-    """Losses of an evaluation: row → (mean, tokens) of each of its answers.
+class LossTally:
+    """Collects the losses of an evaluation, counting each row once: batches may be padded with earlier rows.
 
-    The last batches may be filled up with rows that were there before: each row counts once.
+    Attributes:
+        by_row: row number → (mean loss, tokens) of each of its answers.
     """
 
     def __init__(self) -> None:
-        self.seen: dict[int, list[tuple[float, int]]] = {}
+        self.by_row: dict[int, list[tuple[float, int]]] = {}
 
     def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
         """See ``Sink``."""
         batch: dict[int, list[tuple[float, int]]] = {}
         for row, loss, count in zip(rows.tolist(), losses.tolist(), tokens.tolist(), strict=True):
             batch.setdefault(row, []).append((loss, count))
-        self.seen = {**batch, **self.seen}
+        self.by_row = {**batch, **self.by_row}
 
 
 def read_parts(folder: Path) -> pa.Table:
-    """All parts: row, epoch, loss, tokens, step, stage, and ``total`` (loss times tokens)."""
+    """The losses of all part files: row, epoch, loss, tokens, step, stage, and ``total`` (loss times tokens)."""
     tables = []
     for path in sorted(folder.glob("*.parquet")):
         part = pq.read_table(path)
         tables.append(part.append_column("stage", pa.array([int(path.stem[:2])] * len(part), pa.int32())))
-    part = pa.concat_tables(tables)
-    return part.append_column("total", pa.compute.multiply(part["loss"], part["tokens"].cast(pa.float64())))
+    losses = pa.concat_tables(tables)
+    return losses.append_column("total", pa.compute.multiply(losses["loss"], losses["tokens"].cast(pa.float64())))
 
 
-def collect(part: pa.Table, rows: Rows, target: Path) -> int:
-    """Write ``losses.parquet`` from all parts, one line per sample, stage and epoch; returns the lines.
+def write_sample_losses(losses: pa.Table, rows: Rows, target: Path) -> int:
+    """Write ``losses.parquet``, a line for each sample, stage and epoch; returns the number of lines.
 
-    A sample of several answers gets the mean over all its tokens.
+    The loss of a sample with several answers is the mean over all their tokens.
     """
-    summed = part.group_by(["stage", "epoch", "row"]).aggregate([("total", "sum"), ("tokens", "sum")])
+    summed = losses.group_by(["stage", "epoch", "row"]).aggregate([("total", "sum"), ("tokens", "sum")])
     summed = summed.sort_by([("stage", "ascending"), ("epoch", "ascending"), ("row", "ascending")])
     samples = {row: rows[row] for row in summed["row"].unique().to_pylist()}
     used = [samples[row] for row in summed["row"].to_pylist()]
@@ -106,10 +107,11 @@ def collect(part: pa.Table, rows: Rows, target: Path) -> int:
     return len(table)
 
 
-def by_source(part: pa.Table, rows: Rows, target: Path) -> pa.Table:
-    """Write ``source_losses.parquet``: loss per trained token of each source at each step; returns it."""
-    known = {row: rows[row].source for row in part["row"].unique().to_pylist()}
-    named = part.append_column("source", pa.array([known[row] for row in part["row"].to_pylist()], pa.string()))
+def write_source_losses(losses: pa.Table, rows: Rows, target: Path) -> pa.Table:
+    """Write ``source_losses.parquet``, the loss per trained token of each source at each step; returns the table."""
+    source_of = {row: rows[row].source for row in losses["row"].unique().to_pylist()}
+    sources = pa.array([source_of[row] for row in losses["row"].to_pylist()], pa.string())
+    named = losses.append_column("source", sources)
     keys = ["stage", "step", "source"]
     summed = named.group_by(keys).aggregate([("total", "sum"), ("tokens", "sum")])
     summed = summed.sort_by([(key, "ascending") for key in keys])

@@ -1,8 +1,9 @@
-"""The longest batch first: memory runs out before training or not at all."""
+"""Runs the longest batch before training: if memory runs out, it does so at once and not after hours."""
 
 from __future__ import annotations
 
 import gc
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from finetune.data.preflight import as_table, read_forecast
+from finetune.data.image_cost import IMAGE_COSTS, image_cost_table, read_image_costs
 from finetune.data.schedule import Schedule
+from finetune.processes import start_processes
 from finetune.recipe import TrainRecipe
-from finetune.training.losses import Tally
-from finetune.training.processes import start_processes
+from finetune.training.losses import LossTally
 from winnow.errors import UserError
 from winnow.files import write_json
 
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What a forward and backward of the longest batch took, in bytes.
+class BatchMemory:
+    """Memory for the forward and backward pass of the longest batch, in bytes.
 
     Attributes:
         tokens: tokens of that batch, padding included.
-        before, peak: allocated before it and at most (CPU: resident set).
-        total: what the device has.
+        before, peak: allocated before it, and at most during it (on CPUs: resident set).
+        total: memory of the device.
     """
 
     tokens: int
@@ -39,15 +40,15 @@ class Memory:
     total: int
 
     def at(self, tokens: float) -> float:
-        """Expected peak for another number of tokens, in bytes: activations grow with tokens."""
+        """Expected peak in bytes for another number of tokens, as activations grow linearly with tokens."""
         return self.before + (self.peak - self.before) * tokens / self.tokens
 
 
-def probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -> None:
-    """Run the longest batch once without learning from it; print and save the forecast of memory.
+def memory_probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -> None:
+    """Run the longest batch without an optimiser step; print its memory and add estimates to the image costs.
 
     Raises:
-        UserError: it does not fit, with what to change.
+        UserError: the batch does not fit into memory; the message says what to change.
     """
     import torch
 
@@ -58,7 +59,7 @@ def probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -
     tokens = batch["input_ids"].numel()
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    kept, trainer.losses, seen = trainer.losses, Tally(), trainer.tokens_seen
+    losses, trainer.losses, tokens_seen = trainer.losses, LossTally(), trainer.tokens_seen
     before = _allocated(reset=True)
     try:
         model.train()
@@ -70,23 +71,23 @@ def probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -
             f"the longest batch ({tokens:,} tokens) does not fit into memory: {_advice(recipe, stage.batch_size)}"
         ) from error
     finally:
-        trainer.losses, trainer.tokens_seen = kept, seen
+        trainer.losses, trainer.tokens_seen = losses, tokens_seen
         model.zero_grad(set_to_none=True)
-    memory = Memory(tokens, before, _allocated(), _total())
+    memory = BatchMemory(tokens, before, _allocated(), _total())
     del batch, loss
     gc.collect()
     if state.is_main_process:
         _report(recipe, memory, stage.batch_size)
 
 
-def _report(recipe: TrainRecipe, memory: Memory, batch_size: int) -> None:
+def _report(recipe: TrainRecipe, memory: BatchMemory, batch_size: int) -> None:
     console = Console(stderr=True, highlight=False)
-    path = recipe.folder / "forecast.json"
-    forecast = read_forecast(path)
-    for line in forecast:
+    path = recipe.folder / IMAGE_COSTS
+    costs = read_image_costs(path)
+    for line in costs:
         line["memory"] = round(memory.at(line["longest"] * batch_size))
-    write_json(path, forecast)
-    console.print(as_table(forecast, batch_size))
+    write_json(path, costs)
+    console.print(image_cost_table(costs, batch_size))
     console.print(
         f"longest batch: {memory.tokens:,} tokens, {memory.peak / 2**30:.1f} of {memory.total / 2**30:.1f} GiB"
     )
@@ -103,7 +104,7 @@ def _advice(recipe: TrainRecipe, batch_size: int) -> str:
 
 
 def _allocated(*, reset: bool = False) -> int:
-    """Peak bytes in use; with ``reset`` the bytes now, from which the next peak counts."""
+    """Peak bytes in use; with ``reset``, the bytes in use now, and the peak starts again from there."""
     import torch
 
     if torch.cuda.is_available():
@@ -117,7 +118,7 @@ def _allocated(*, reset: bool = False) -> int:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if reset:
-        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to the present size
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to the current size
     return _field(status.read_text(), "VmRSS" if reset else "VmHWM")
 
 
@@ -127,8 +128,7 @@ def _field(text: str, name: str) -> int:
 
 
 def _total() -> int:
-    import os
-
+    """Bytes of memory that the device has."""
     import torch
 
     if torch.cuda.is_available():

@@ -1,7 +1,4 @@
-"""What one sees while training: a live line or bar, and ``metrics.jsonl``.
-
-``metrics.jsonl``: one line a logged step.
-"""
+"""Progress of a training: a bar in a terminal, lines in a log, and a line of ``metrics.jsonl`` for each logged step."""
 
 from __future__ import annotations
 
@@ -19,9 +16,11 @@ from transformers import TrainerCallback
 from finetune.training.trainer import SampleLossTrainer
 from winnow.errors import UserError
 
+_SECONDS_BETWEEN_LINES = 10.0
+
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``; empty if there is none. A last line cut short by a kill is left out."""
+    """The lines of a ``metrics.jsonl``, without a last line cut short by a kill; empty if there is no such file."""
     if not path.is_file():
         return []
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
@@ -29,39 +28,41 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def stop_on_nan(loss: float, step: int) -> None:
-    """Refuse to go on with a loss that is no number.
+    """Stop training with a loss that is not finite.
 
     Raises:
-        UserError: the loss is nan or infinite.
+        UserError: the loss is NaN or infinite.
     """
     if not math.isfinite(loss):
         raise UserError(f"the loss became {loss} at step {step}; lower learning_rate or use compute_dtype: float32")
 
 
-_SECONDS_BETWEEN_LINES = 10.0
-
-
 def check_reporters(names: list[str]) -> None:
-    """Make sure that every name of ``report_to`` is a reporter that can be used here.
+    """Check that every name of ``report_to`` is a reporter that works here.
 
     Raises:
-        UserError: it is not known to transformers, or its package is not installed.
+        UserError: transformers does not know the reporter, or its package is not installed.
     """
-    from transformers.integrations import get_reporting_integration_callbacks
+    from transformers.integrations import integration_utils
 
+    callbacks_of: Any = integration_utils.get_reporting_integration_callbacks
     for name in names:
         try:
-            for callback in get_reporting_integration_callbacks([name]):
+            for callback in callbacks_of([name]):
                 callback()
         except (ValueError, RuntimeError, ImportError) as error:
             raise UserError(f"report_to: {name}: {' '.join(str(error).split())}") from error
 
 
 class Monitor(TrainerCallback):
-    """Writes a metrics line per logged step and shows loss, tokens per second and time left.
+    """Writes a line of metrics per logged step and shows loss, tokens per second and time left.
 
     Attributes:
-        trainer: set after construction; the source of the token count.
+        metrics: the ``metrics.jsonl`` to append to.
+        steps: optimiser steps of the stage.
+        per_epoch: optimiser steps of an epoch.
+        before: seconds that earlier starts and stages took.
+        trainer: set after construction; counts the tokens.
     """
 
     trainer: SampleLossTrainer
@@ -80,20 +81,20 @@ class Monitor(TrainerCallback):
         self._task = self._progress.add_task(label, total=steps, loss="-", rate="-")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clocks."""
+        """Start the clock and the bar."""
         self._started = self._last = self._shown = time.monotonic()
         self._first_step = state.global_step
         self._progress.update(self._task, completed=state.global_step)
         self._progress.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Advance the bar; a checkpoint also ends a logging interval, so that resuming shifts none."""
+        """Advance the bar; log at every checkpoint, so that a resumed run logs at the same steps."""
         self._progress.update(self._task, completed=state.global_step)
         if control.should_save:
             control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Write one line of metrics."""
+        """Write a line of metrics."""
         if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
         stop_on_nan(logs["loss"], state.global_step)

@@ -1,4 +1,4 @@
-"""Prompts kept from training time, for comparing whatever is made from the adapter with it."""
+"""Prompts stored at training time, on which merged and served models are compared with the adapter model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from finetune.data.chat import Conversation, Message, by_suffix, prompt_and_answer, to_messages
-from finetune.data.collate import OURS, Collator
+from finetune.data.chat import Message, TrainingConversation, prompt_and_suffix, to_messages, uses_prompt_suffix
+from finetune.data.collate import EXTRA_KEYS, Collator
+from finetune.data.plan import TrainingPlan
 from finetune.data.rows import Rows, open_image, open_sets
 from finetune.recipe import TrainRecipe
-from finetune.training.plan import Plan
 from winnow.conversations import Role
 from winnow.errors import UserError
 from winnow.files import write_text
@@ -28,11 +28,11 @@ class Prompt:
     """A question as the model was, or would have been, trained on it.
 
     Attributes:
-        turns: (role, text) up to and including the question; markers stand where the images are.
-        images: paths below ``root``.
+        turns: (role, text) up to and including the question, with image markers.
+        root, images: image root, and image paths relative to it.
         answer: the reference answer.
-        tokens: token ids of the prompt, image tokens included, up to where the answer begins.
-        held_out: no stage trained on the row.
+        tokens: token ids of the prompt, image tokens included, up to the answer.
+        held_out: whether no stage trained on the row.
     """
 
     sample_id: str
@@ -48,13 +48,13 @@ class Prompt:
 
     def messages(self) -> list[Message]:
         """Chat-template messages with text and image blocks."""
-        return to_messages(Conversation(self._turns(), tuple(self.images), ()))
+        return to_messages(TrainingConversation(self._turns(), tuple(self.images), ()))
 
     def inputs(self, processor: Any, max_pixels: int | None) -> Any:
-        """The processor's tensors for the prompt, as at inference; batch of one."""
+        """The processor's tensors for the prompt, as at inference; a batch of 1."""
         images = [open_image(Path(self.root), name, max_pixels) for name in self.images]
-        if by_suffix(processor):
-            text, _ = prompt_and_answer(self._with_answer())
+        if uses_prompt_suffix(processor):
+            text, _ = prompt_and_suffix(self._with_answer())
             return processor(text=[text], images=[images] if images else None, return_tensors="pt")
         text = processor.apply_chat_template(self.messages(), tokenize=False, add_generation_prompt=True)
         bos = processor.tokenizer.bos_token
@@ -64,22 +64,22 @@ class Prompt:
         )
 
     def answered(self, processor: Any, max_pixels: int | None) -> tuple[dict[str, Any], Any]:
-        """The collator's tensors with the reference answer, as in training, and a bool mask (tokens,) of it."""
+        """The collator's tensors with the reference answer, as in training, and the answer's bool mask (tokens,)."""
         batch = Collator(processor, Path(self.root), max_pixels)([self._with_answer()])
         last = batch["owners"][0] == batch["owners"].max()
-        return {key: value for key, value in batch.items() if key not in OURS}, last
+        return {key: value for key, value in batch.items() if key not in EXTRA_KEYS}, last
 
-    def _with_answer(self) -> Conversation:
+    def _with_answer(self) -> TrainingConversation:
         turns = (*self._turns(), Turn("assistant", self.answer))
         answers = sum(turn.role == "assistant" for turn in turns)
-        return Conversation(turns, tuple(self.images), tuple(range(answers)))
+        return TrainingConversation(turns, tuple(self.images), tuple(range(answers)))
 
 
-def store_prompts(recipe: TrainRecipe, plan: Plan, processor: Any, folder: Path) -> bool:
-    """Write ``parity.jsonl``: rows of the evaluation sets, else rows that no stage trains on, else trained ones.
+def store_prompts(recipe: TrainRecipe, plan: TrainingPlan, processor: Any, folder: Path) -> bool:
+    """Write ``parity.jsonl``: rows that no stage trains on, else rows of the evaluation sets, else trained rows.
 
     Returns:
-        Whether every prompt has the tokens at inference that it has before the answer in training.
+        Whether the tokens of every prompt are the same at inference as in training.
     """
     rows, chosen, held_out = _held_out(recipe, plan)
     lines, same = [], True
@@ -93,21 +93,22 @@ def store_prompts(recipe: TrainRecipe, plan: Plan, processor: Any, folder: Path)
     return same
 
 
-def _held_out(recipe: TrainRecipe, plan: Plan) -> tuple[Rows, list[int], bool]:
+def _held_out(recipe: TrainRecipe, plan: TrainingPlan) -> tuple[Rows, list[int], bool]:
+    """Rows, the chosen row numbers, and whether no stage trains on them."""
     rng = np.random.default_rng(recipe.seed)
-    accepted = plan.checked.table.row
+    accepted = plan.checked.accepted.row
     trained = np.unique(np.concatenate([schedule.members for schedule in plan.schedules]))
     rest = np.setdiff1d(accepted, trained)
-    pool, known = (rest, True) if len(rest) >= KEPT else (trained, False)
-    if known or not recipe.evaluate:
-        return plan.rows, sorted(rng.permutation(pool)[:KEPT].tolist()), known
+    candidates, held_out = (rest, True) if len(rest) >= KEPT else (trained, False)
+    if held_out or not recipe.evaluate:
+        return plan.rows, sorted(rng.permutation(candidates)[:KEPT].tolist()), held_out
     rows = open_sets(recipe.evaluate, None)
-    usable = [row for row in rng.permutation(len(rows))[: 4 * KEPT].tolist() if _opens(rows, row)]
+    usable = [row for row in rng.permutation(len(rows))[: 4 * KEPT].tolist() if _usable(rows, row)]
     return rows, sorted(usable[:KEPT]), True
 
 
-def _opens(rows: Rows, row: int) -> bool:
-    """Whether an evaluation row can be asked: readable, with an answer at its end and whole images."""
+def _usable(rows: Rows, row: int) -> bool:
+    """Whether a row of an evaluation set is readable, ends in an answer and has intact images."""
     try:
         sample = rows[row]
         for name in sample.image:
@@ -126,10 +127,10 @@ def read_prompts(run: Path, count: int) -> list[Prompt]:
     """The first ``count`` prompts of a run.
 
     Raises:
-        UserError: the run kept none.
+        UserError: the run has no prompts stored.
     """
     path = run / PROMPTS
     if not path.is_file():
-        raise UserError(f"{path}: no such file; train the run anew with --fresh to compare with it")
+        raise UserError(f"{path}: no such file; train the run again with --fresh to compare with it")
     lines = path.read_text(encoding="utf-8").splitlines()
     return [Prompt(**json.loads(line)) for line in lines[:count]]

@@ -1,11 +1,4 @@
-"""A run from recipe to adapter: check, load, train stage by stage, save; resumes where it was killed.
-
-The end of a run: its adapter, losses, curves, report and, last, the manifest.
-
-What a run is made from: its recipe and the digests of model and data.
-
-``finetune plan``: everything that a run prints at its start, without a weight.
-"""
+"""A training run: check the data, load the model, train stage by stage, save; a killed run resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -20,99 +13,185 @@ from typing import Any
 from rich.console import Console
 
 from finetune.data.collate import Collator
-from finetune.data.preflight import as_table as forecast_table
-from finetune.data.preflight import read_forecast
-from finetune.data.rows import Rows, open_rows
-from finetune.model.adapter import Group, Learner, as_table, build_learner, module_groups
-from finetune.model.load import load_processor
+from finetune.data.image_cost import IMAGE_COSTS, image_cost_table, read_image_costs
+from finetune.data.plan import TrainingPlan, input_digests, make_plan, print_plan
+from finetune.data.rows import open_rows
+from finetune.model.adapter import Learner, ModuleGroup, build_learner, load_weights, module_groups, module_table
+from finetune.model.load import fastest_attention, load_base, load_processor
+from finetune.processes import sharded, start_processes, world_size
 from finetune.recipe import TrainRecipe
-from finetune.report.report import write_card, write_report
+from finetune.report.report import draw_loss_curve, draw_source_curves, write_card, write_report
 from finetune.training.evaluation import EVALUATIONS, evaluation_sets, read_evaluations
-from finetune.training.losses import by_source, collect, read_parts
-from finetune.training.monitor import read_metrics
-from finetune.training.plan import Plan, checked_plan, print_plan
-from finetune.training.processes import sharded, start_processes, world_size
+from finetune.training.losses import read_parts, write_sample_losses, write_source_losses
 from finetune.training.prompts import PROMPTS, store_prompts
 from finetune.training.stage import done_folder, is_done, run_stage
 from winnow.errors import UserError
-from winnow.files import digest_of, sha256_file, write_json
 from winnow.models import empty_model, prepare_libraries
-from winnow.run import MANIFEST, is_current, package_versions, write_manifest
+from winnow.run import MANIFEST, Stages, is_current, package_versions, write_manifest
 
-IDENTITY = "run.json"
-
-
-def input_digests(recipe: TrainRecipe, rows: Rows) -> dict[str, str]:
-    """Hex digests of the model, the rows and the template file, by recipe key.
-
-    A local model is hashed file by file; a hub id stands for itself. Data sets with names have
-    keys of their own (``data.<name>``, ``evaluate.<name>``).
-    """
-    folder = Path(recipe.model)
-    if folder.is_dir():
-        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
-        model = digest_of({path.name: sha256_file(path) for path in files})
-    else:
-        model = digest_of(recipe.model)
-    digests = {"model": model}
-    for part in rows.sets:
-        file = part.given if part.given.is_file() else part.path
-        digests[f"data.{part.name}" if part.name else "data"] = sha256_file(file)
-    for name, path in recipe.evaluate.items():
-        file = path if path.is_file() else path / "samples.jsonl"
-        if file.is_file():
-            digests[f"evaluate.{name}"] = sha256_file(file)
-    if recipe.chat_template is not None and recipe.chat_template.is_file():
-        digests["chat_template"] = sha256_file(recipe.chat_template)
-    return digests
+START = "start"  # of a run folder's Stages: recipe, inputs, packages and modules of the run, set before the first step
 
 
-def is_ours(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> bool:
-    """Whether an earlier start of this very run left something in ``folder``.
+def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
+    """Train a recipe and return the run folder; a run that is up to date returns at once.
+
+    Under ``torchrun`` or ``accelerate launch`` every process calls this; the main process writes.
+
+    Args:
+        fresh: delete an earlier run in the same folder first.
 
     Raises:
-        UserError: the folder holds a run of another recipe or of other inputs.
+        UserError: the recipe, data or model cannot be used, or the folder holds another run.
     """
-    path = folder / IDENTITY
-    if not path.is_file():
-        return False
-    known = json.loads(path.read_text(encoding="utf-8"))
-    # A run of an older version knows fewer keys: those had the value that is now the default.
-    before = {**TrainRecipe(name="x", model="x", data=Path("x")).model_dump(mode="json"), **known["recipe"]}
+    clock = {"start": time.monotonic()}
+    rows, folder = open_rows(recipe), recipe.folder  # reports a wrong path before any library loads
+    prepare_libraries()  # before anything imports bitsandbytes
+    state = start_processes()
+    console = Console(stderr=True, highlight=False, quiet=not state.is_main_process)
+    resolved, inputs = recipe.model_dump(mode="json"), input_digests(recipe, rows)
+    with state.main_process_first():
+        if fresh and state.is_main_process:
+            _remove_run(folder)
+        current = is_current(folder, recipe=resolved, inputs=inputs)
+        if not current:
+            _refuse_other_run(folder, resolved, inputs)
+    if current:
+        console.print(f"{folder} is up to date; `--fresh` trains it again")
+        return folder
+
+    if recipe.report_to:  # reports an unknown one before hours of work
+        from finetune.training.monitor import check_reporters
+
+        check_reporters(recipe.report_to)
+    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
+    with state.main_process_first():
+        stages = Stages(folder)
+        plan = make_plan(recipe, rows, processor, stages=stages, inputs=inputs)
+        collator = Collator(processor, rows.image_root, recipe.max_pixels, always_image=world_size() > 1)
+        evaluation = evaluation_sets(recipe, processor, collator, folder)
+    clock["check"] = time.monotonic()
+    print_plan(console, recipe, plan, inputs)
+    learner = load_learner(recipe)
+    groups = module_groups(learner)
+    console.print(module_table(recipe.model, groups))
+    if state.is_main_process:
+        modules = [asdict(group) for group in groups]
+        stages.set(START, {"recipe": resolved, "inputs": inputs, "packages": package_versions(), "modules": modules})
+        if not store_prompts(recipe, plan, processor, folder):
+            console.print(
+                "[yellow]warning:[/] with add_generation_prompt the chat template puts other tokens before an answer "
+                "than in training; answers at inference may suffer"
+            )
+    state.wait_for_everyone()
+    clock["load"] = time.monotonic()
+    for number, schedule in enumerate(plan.schedules):
+        if number and sharded() and not is_done(recipe, number):
+            learner = load_learner(recipe, after=done_folder(recipe, number - 1))
+        run_stage(recipe, number, schedule, learner, collator, evaluation)
+    clock["train"] = time.monotonic()
+    if state.is_main_process:
+        save_run(recipe, plan, processor, inputs, groups, clock)
+        minutes = (clock["train"] - clock["load"]) / 60
+        console.print(f"trained in {minutes:.1f} min: {folder}/adapter, losses.parquet, report.html, loss_curve.png")
+        console.print(f"next: evalsuite run on {folder}/adapter, or `finetune merge {folder} --out DIR`")
+    state.wait_for_everyone()
+    return folder
+
+
+def dry_run(recipe: TrainRecipe, folder: Path) -> list[ModuleGroup]:
+    """Check data and model without loading a weight and print what would be trained; returns the module groups.
+
+    Args:
+        folder: for the files that a run stores; nothing is written to the run folder.
+
+    Raises:
+        UserError: the recipe, data or model cannot be used.
+    """
+    prepare_libraries()  # before anything imports bitsandbytes
+    from finetune.training.monitor import check_reporters
+
+    console = Console(highlight=False)
+    check_reporters(recipe.report_to)
+    rows = open_rows(recipe)
+    inputs = input_digests(recipe, rows)
+    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
+    in_folder = recipe.model_copy(update={"out": folder})
+    plan = make_plan(in_folder, rows, processor, stages=Stages(folder), inputs=inputs)
+    print_plan(console, recipe, plan, inputs)
+    learner = build_learner(empty_model(recipe.model), recipe)
+    groups = module_groups(learner, quantization=recipe.quantization)
+    console.print(module_table(recipe.model, groups))
+    console.print(image_cost_table(read_image_costs(folder / IMAGE_COSTS), recipe.batch_size))
+    return groups
+
+
+def load_learner(recipe: TrainRecipe, after: Path | None = None) -> Learner:
+    """The base model, ready to train.
+
+    Args:
+        after: folder with the weights of an earlier stage. A sharded model cannot be wrapped a
+            second time, so its stages load the model again.
+    """
+    from transformers import set_seed
+
+    base = load_base(
+        recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype,
+        attention=fastest_attention(recipe.max_length),
+    )  # fmt: skip
+    set_seed(recipe.seed)
+    learner = build_learner(base, recipe)
+    if after is not None:
+        load_weights(learner.model, after)
+    return learner
+
+
+def _remove_run(folder: Path) -> None:
+    """Delete an earlier run, but no other folder."""
+    if folder.is_dir() and any(folder.iterdir()):
+        if Stages(folder).get(START) is None:
+            raise UserError(f"{folder}: is not a run folder of `finetune train`, so --fresh does not delete it")
+        shutil.rmtree(folder)
+
+
+def _refuse_other_run(folder: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> None:
+    """Raise unless ``folder`` is free or holds an unfinished run of this recipe on these inputs."""
+    start = Stages(folder).get(START)
+    if start is None:
+        if (folder / MANIFEST).exists() or (folder / "checkpoints").exists():
+            raise UserError(f"{folder}: holds other results; give this run another name, or remove that folder")
+        return
+    # A run of an older version lacks new keys, whose value was today's default.
+    before = {**TrainRecipe(name="x", model="x", data=Path("x")).model_dump(mode="json"), **start["recipe"]}
     changed = [f"{key} ({before[key]!r} there, {value!r} now)" for key, value in recipe.items() if before[key] != value]
-    changed += [f"the files of {key}" for key, value in inputs.items() if known["inputs"].get(key) != value]
+    changed += [f"the files of {key}" for key, value in inputs.items() if start["inputs"].get(key) != value]
     if changed:
         raise UserError(
             f"{folder} holds a run that differs in {', '.join(changed)}; give this one another name, "
             "or replace that run with --fresh"
         )
-    return True
 
 
-def claim(
-    folder: Path, recipe: dict[str, Any], inputs: dict[str, str], *, packages: dict[str, str], modules: list[Any]
-) -> None:
-    """Write down whose folder this is, and what was printed at the start, before the first checkpoint."""
-    write_json(folder / IDENTITY, {"recipe": recipe, "inputs": inputs, "packages": packages, "modules": modules})
-
-
-def finish(
-    recipe: TrainRecipe, plan: Plan, processor: Any, inputs: dict[str, str], groups: list[Group],
+def save_run(
+    recipe: TrainRecipe, plan: TrainingPlan, processor: Any, inputs: dict[str, str], groups: list[ModuleGroup],
     clock: dict[str, float],
 ) -> None:  # fmt: skip
-    """Write adapter, losses, curves, report and, last, the manifest; then drop the checkpoints."""
-    from finetune.report.report import draw_loss_curve, draw_source_curves
+    """Write adapter, losses, curves, report and, last, the manifest; then remove the checkpoints.
+
+    Args:
+        clock: step → monotonic time at its end, in order.
+    """
+    from finetune.training.monitor import read_metrics
 
     folder, rows = recipe.folder, plan.rows
     adapter = _save_adapter(recipe, processor, plan, groups)
-    parts = read_parts(folder / "checkpoints" / "losses")
-    scored = collect(parts, rows, folder / "losses.parquet")
-    sources = by_source(parts, rows, folder / "source_losses.parquet")
+    losses = read_parts(folder / "checkpoints" / "losses")
+    scored = write_sample_losses(losses, rows, folder / "losses.parquet")
+    sources = write_source_losses(losses, rows, folder / "source_losses.parquet")
     metrics = read_metrics(folder / "metrics.jsonl")
     stages = [stage.name for stage in recipe.resolved_stages()]
     draw_loss_curve(metrics, stages, f"{recipe.name}: training loss", folder / "loss_curve.png")
     draw_source_curves(sources, f"{recipe.name}: training loss by source", folder / "source_curves.png")
-    evaluations = read_evaluations(folder / EVALUATIONS)
+    evaluations = [asdict(entry) for entry in read_evaluations(folder / EVALUATIONS)]
     write_report(recipe, plan, groups, metrics, evaluations)
     names = ["losses.parquet", "source_losses.parquet", "metrics.jsonl", "loss_curve.png", "source_curves.png",
              "rejects.jsonl", PROMPTS, "report.md", "report.html", *([EVALUATIONS] if evaluations else [])]  # fmt: skip
@@ -126,7 +205,7 @@ def finish(
         outputs=outputs,
         counts={
             "rows": len(rows),
-            "accepted": len(plan.checked.table.row),
+            "accepted": len(plan.checked.accepted.row),
             "rejected": plan.checked.rejected,
             "losses": scored,
             "steps": metrics[-1]["step"] if metrics else 0,
@@ -141,15 +220,15 @@ def finish(
             "processes": world_size(),
             "masks": asdict(plan.masks),
             "modules": [asdict(group) for group in groups],
-            "evaluations": [asdict(entry) for entry in evaluations],
-            "forecast": json.loads((folder / "forecast.json").read_text(encoding="utf-8")),
+            "evaluations": evaluations,
+            "image_costs": json.loads((folder / IMAGE_COSTS).read_text(encoding="utf-8")),
         },
     )
     shutil.rmtree(folder / "checkpoints")
 
 
-def _save_adapter(recipe: TrainRecipe, processor: Any, plan: Plan, groups: list[Group]) -> Path:
-    """The last stage's weights as the run's ``adapter/``; of ``decoder: full`` the whole model."""
+def _save_adapter(recipe: TrainRecipe, processor: Any, plan: TrainingPlan, groups: list[ModuleGroup]) -> Path:
+    """The last stage's weights as the run's ``adapter/``; with ``decoder: full`` the whole model."""
     import torch
     from transformers import AutoModelForImageTextToText
 
@@ -168,128 +247,3 @@ def _save_adapter(recipe: TrainRecipe, processor: Any, plan: Plan, groups: list[
     shutil.rmtree(adapter, ignore_errors=True)
     partial.rename(adapter)
     return adapter
-
-
-def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
-    """Run a recipe to its end and return the run folder; an up-to-date run returns at once.
-
-    Under ``torchrun`` or ``accelerate launch`` every process runs this; the first one writes.
-
-    Args:
-        fresh: delete an earlier run in the same folder first.
-
-    Raises:
-        UserError: bad recipe, data or model, or the folder holds another run.
-    """
-    clock = {"start": time.monotonic()}
-    rows, folder = open_rows(recipe), recipe.folder  # a wrong path is named before any library loads
-
-    from finetune.model.load import load_processor
-
-    prepare_libraries()  # before anything imports bitsandbytes
-    state = start_processes()
-    console = Console(stderr=True, highlight=False, quiet=not state.is_main_process)
-    resolved, inputs = recipe.model_dump(mode="json"), input_digests(recipe, rows)
-    with state.main_process_first():
-        if fresh and state.is_main_process:
-            _remove_run(folder)
-        current = is_current(folder, recipe=resolved, inputs=inputs)
-        resumed = not current and is_ours(folder, resolved, inputs)
-    if current:
-        console.print(f"{folder} is up to date; `--fresh` trains it anew")
-        return folder
-
-    if recipe.report_to:  # a wrong one is named before hours of work
-        from finetune.training.monitor import check_reporters
-
-        check_reporters(recipe.report_to)
-    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
-    with state.main_process_first():
-        plan = checked_plan(recipe, rows, processor, resume=resumed or not state.is_main_process)
-        collator = Collator(processor, rows.image_root, recipe.max_pixels, always_image=world_size() > 1)
-        evaluation = evaluation_sets(recipe, processor, collator, folder)
-    clock["check"] = time.monotonic()
-    print_plan(console, recipe, plan, inputs)
-    learner = _load_learner(recipe)
-    groups = module_groups(learner)
-    console.print(as_table(recipe.model, groups))
-    if state.is_main_process:
-        claim(folder, resolved, inputs, packages=package_versions(), modules=[asdict(group) for group in groups])
-        if not store_prompts(recipe, plan, processor, folder):
-            console.print(
-                "[yellow]warning:[/] the chat template asks for an answer with other tokens than stand before it in "
-                "training (add_generation_prompt); answers at inference may suffer"
-            )
-    state.wait_for_everyone()
-    clock["load"] = time.monotonic()
-    for number, schedule in enumerate(plan.schedules):
-        if number and sharded() and not is_done(recipe, number):
-            learner = _load_learner(recipe, after=done_folder(recipe, number - 1))
-        run_stage(recipe, number, schedule, learner, collator, evaluation)
-    clock["train"] = time.monotonic()
-    if state.is_main_process:
-        finish(recipe, plan, processor, inputs, groups, clock)
-        _print_end(console, folder, clock)
-    state.wait_for_everyone()
-    return folder
-
-
-def _remove_run(folder: Path) -> None:
-    """Delete an earlier run, but no folder that is none."""
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / IDENTITY).is_file():
-            raise UserError(f"{folder}: is no run folder of `finetune train`, so --fresh does not delete it")
-        shutil.rmtree(folder)
-
-
-def _load_learner(recipe: TrainRecipe, after: Path | None = None) -> Learner:
-    """The base model, ready to train; with the weights that a former stage left in ``after``.
-
-    A sharded model cannot be wrapped a second time, so its stages load it anew.
-    """
-    from transformers import set_seed
-
-    from finetune.model.adapter import load_weights
-    from finetune.model.load import fastest_attention, load_base
-
-    base = load_base(
-        recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype,
-        attention=fastest_attention(recipe.max_length),
-    )  # fmt: skip
-    set_seed(recipe.seed)
-    learner = build_learner(base, recipe)
-    if after is not None:
-        load_weights(learner.model, after)
-    return learner
-
-
-def _print_end(console: Console, folder: Path, clock: dict[str, float]) -> None:
-    minutes = (clock["train"] - clock["load"]) / 60
-    console.print(f"trained in {minutes:.1f} min: {folder}/adapter, losses.parquet, report.html, loss_curve.png")
-    console.print(f"next: evalsuite run on {folder}/adapter, or `finetune merge {folder} --out DIR`")
-
-
-def dry_run(recipe: TrainRecipe, folder: Path) -> list[Group]:
-    """Check data and model and print what would train; returns the module groups.
-
-    Args:
-        folder: for the files that a run keeps; nothing is written to the run folder itself.
-
-    Raises:
-        UserError: bad recipe, data or model.
-    """
-    prepare_libraries()  # before anything imports bitsandbytes
-    from finetune.training.monitor import check_reporters
-
-    console = Console(highlight=False)
-    check_reporters(recipe.report_to)
-    rows = open_rows(recipe)
-    inputs = input_digests(recipe, rows)
-    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
-    plan = checked_plan(recipe.model_copy(update={"out": folder}), rows, processor, resume=False)
-    print_plan(console, recipe, plan, inputs)
-    learner = build_learner(empty_model(recipe.model), recipe)
-    groups = module_groups(learner, quantization=recipe.quantization)
-    console.print(as_table(recipe.model, groups))
-    console.print(forecast_table(read_forecast(folder / "forecast.json"), recipe.batch_size))
-    return groups

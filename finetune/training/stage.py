@@ -1,4 +1,4 @@
-"""One stage of a run: trained from its last complete checkpoint, or skipped because it is done."""
+"""Trains a stage of a run from its last complete checkpoint, or skips it if it is done."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from typing import Any
 
 from finetune.data.collate import Collator
 from finetune.data.schedule import Schedule
+from finetune.data.stage_rows import conversations_per_step
 from finetune.model.adapter import Learner, load_weights, set_trained
+from finetune.processes import sharded, start_processes
 from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.training.evaluation import EvaluationSet, evaluate_sets
 from finetune.training.losses import LossStore
-from finetune.training.monitor import read_metrics
-from finetune.training.plan import per_step
-from finetune.training.processes import sharded, start_processes
 from winnow.files import write_text
 
-LORA_PLUS_RATIO = 16.0  # where the paper advises to start
+LORA_PLUS_RATIO = 16.0  # the starting point that the LoRA+ paper recommends
 
 
 def is_done(recipe: TrainRecipe, number: int) -> bool:
@@ -28,7 +27,7 @@ def is_done(recipe: TrainRecipe, number: int) -> bool:
 
 
 def done_folder(recipe: TrainRecipe, number: int) -> Path:
-    """Where a stage's final weights lie until the run is finished."""
+    """Folder of a stage's final weights until the run is finished."""
     return recipe.folder / "checkpoints" / f"stage-{number}" / "done"
 
 
@@ -36,12 +35,18 @@ def run_stage(
     recipe: TrainRecipe, number: int, schedule: Schedule, learner: Learner, collator: Collator,
     evaluation: list[EvaluationSet],
 ) -> None:  # fmt: skip
-    """Train one stage, from its last complete checkpoint if there is one; skip it if it is done."""
+    """Train a stage, from its last complete checkpoint if there is one; load its weights if it is done.
+
+    Args:
+        number: position of the stage in the recipe, from 0.
+        learner: holds the weights of the stage before, and afterwards those of this stage.
+        evaluation: sets that are measured after the stage, and before the first one.
+    """
     from transformers import set_seed
     from transformers.trainer_callback import PrinterCallback
 
-    from finetune.training.memory import probe
-    from finetune.training.monitor import Monitor
+    from finetune.training.memory import memory_probe
+    from finetune.training.monitor import Monitor, read_metrics
     from finetune.training.trainer import SampleLossTrainer, last_complete
 
     stage = recipe.resolved_stages()[number]
@@ -63,7 +68,7 @@ def run_stage(
     arguments = _arguments(recipe, stage, schedule, folder)
     monitor = Monitor(
         metrics, stage=number, label=stage.name, steps=arguments.max_steps,
-        per_epoch=schedule.per_epoch / per_step(stage), before=kept[-1]["seconds"] if kept else 0.0,
+        per_epoch=schedule.per_epoch / conversations_per_step(stage), before=kept[-1]["seconds"] if kept else 0.0,
     )  # fmt: skip
     trainer = SampleLossTrainer(
         learner=learner, stage=stage, losses=losses, args=arguments,
@@ -75,7 +80,7 @@ def run_stage(
     if not sharded():
         if number == 0 and not checkpoint:
             evaluate_sets(trainer, recipe, evaluation, -1)
-        probe(trainer, recipe, schedule)
+        memory_probe(trainer, recipe, schedule)
     set_seed(recipe.seed + number)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -95,7 +100,7 @@ def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, fo
     import torch
     from transformers import TrainingArguments
 
-    on_gpu, steps = torch.cuda.is_available(), -(-len(schedule) // per_step(stage))
+    on_gpu, steps = torch.cuda.is_available(), -(-len(schedule) // conversations_per_step(stage))
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(recipe.folder / "tensorboard" / stage.name.replace("/", "_"))
     return TrainingArguments(
         output_dir=str(folder),

@@ -1,4 +1,4 @@
-"""transformers.Trainer with our loss: over trained tokens only, remembered per sample."""
+"""transformers' Trainer with a loss over trained tokens only, recorded per sample."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from transformers import Trainer
 from finetune.data.collate import IGNORED
 from finetune.data.schedule import Schedule
 from finetune.model.adapter import Learner, load_weights
+from finetune.processes import sharded
 from finetune.recipe import ResolvedStage
-from finetune.training.losses import LossStore, Sink, Tally
-from finetune.training.processes import sharded
+from finetune.training.losses import LossSink, LossStore, LossTally
 from winnow.files import write_json
 from winnow.progress import track
 
@@ -25,28 +25,35 @@ COMPLETE = "complete.json"
 
 
 class SampleLossTrainer(Trainer):
-    """Trainer that normalises over trained tokens and keeps each sample's loss."""
+    """Trainer that normalises the loss over trained tokens and records it per sample.
+
+    Attributes:
+        losses: receives the losses of each batch; an evaluation replaces it for its duration.
+        tokens_seen: tokens of all batches so far, padding not counted.
+    """
 
     def __init__(
         self, *, learner: Learner, stage: ResolvedStage, losses: LossStore, b_ratio: float = 1.0, **arguments: Any
     ) -> None:
         super().__init__(model=learner.model, **arguments)
         self.learner, self.stage, self.b_ratio = learner, stage, b_ratio
-        self.store, self.losses = losses, cast(Sink, losses)
+        self.store, self.losses = losses, cast(LossSink, losses)
         self.tokens_seen = 0
-        # Asked for once: each walks through all modules, which a step of a small model feels.
+        # Kept, as each walks through all modules, which slows the steps of a small model.
         self.head = learner.model.get_output_embeddings()
         self.size = learner.model.num_parameters(exclude_embeddings=True)
-        # num_items_in_batch is counted for us, and the loss needs no further scaling.
+        # Makes Trainer count num_items_in_batch and leave the loss unscaled.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW with a learning rate for each part, LoRA's B matrices by ``b_ratio`` faster (LoRA+: Hayou et al.
-        2024, arXiv:2402.12354)."""
+        """AdamW with a learning rate for each part; that of LoRA's B matrices is ``b_ratio`` times as high.
+
+        LoRA+: Hayou et al. 2024, arXiv:2402.12354.
+        """
         if self.optimizer is None:
             groups: dict[float, list[Any]] = {}
             for name, parameter in (model or cast(torch.nn.Module, self.model)).named_parameters():
-                part = self.learner.parts.get(name.removeprefix("module."))
+                part = self.learner.parameter_parts.get(name.removeprefix("module."))
                 if parameter.requires_grad and part is not None:
                     rate = self.stage.rates[part] * (self.b_ratio if ".lora_B." in name else 1.0)
                     groups.setdefault(rate, []).append(parameter)
@@ -57,7 +64,7 @@ class SampleLossTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Sum of the trained tokens' losses divided by their number in the whole optimiser step."""
+        """Sum of the trained tokens' losses, divided by the number of trained tokens in the optimiser step."""
         labels, owners = inputs.pop("labels"), inputs.pop("owners")
         rows, epochs = inputs.pop("rows"), inputs.pop("epochs")
         trained = labels[:, 1:] != IGNORED
@@ -65,7 +72,7 @@ class SampleLossTrainer(Trainer):
             outputs = model(**inputs, use_cache=False)
         logits = outputs.logits if outputs.logits.ndim == 2 else outputs.logits[:, :-1][trained]
         losses = functional.cross_entropy(logits.float(), labels[:, 1:][trained], reduction="none")
-        self._remember(losses.detach(), owners[:, 1:][trained], rows, epochs)
+        self._record(losses.detach(), owners[:, 1:][trained], rows, epochs)
         self.tokens_seen += int(inputs["attention_mask"].sum())
         count = trained.sum() if num_items_in_batch is None else num_items_in_batch
         loss = losses.sum() / count
@@ -73,7 +80,7 @@ class SampleLossTrainer(Trainer):
             loss = loss * self.accelerator.num_processes  # the gradients are averaged over processes
         return (loss, outputs) if return_outputs else loss
 
-    def _remember(self, losses: torch.Tensor, owners: torch.Tensor, rows: torch.Tensor, epochs: torch.Tensor) -> None:
+    def _record(self, losses: torch.Tensor, owners: torch.Tensor, rows: torch.Tensor, epochs: torch.Tensor) -> None:
         tokens = torch.zeros(len(rows), dtype=torch.float64, device=losses.device)
         sums = tokens.clone().index_add_(0, owners, losses.double())
         tokens.index_add_(0, owners, torch.ones_like(losses, dtype=torch.float64))
@@ -82,29 +89,29 @@ class SampleLossTrainer(Trainer):
         self.losses.add(rows.cpu().numpy(), epochs.int().cpu().numpy(), means, tokens.int().cpu().numpy(), step)
 
     def measure(self, schedule: Schedule, collator: Any) -> tuple[int, float, int]:
-        """Rows, loss (mean nats per answer token) and answer tokens of a set, over all processes."""
-        tally, seen = Tally(), self.tokens_seen
-        kept, self.losses, own = self.losses, cast(Sink, tally), self.data_collator
+        """Number of rows, loss (mean nats per answer token) and answer tokens of a set, over all processes."""
+        tally, tokens_seen = LossTally(), self.tokens_seen
+        losses, self.losses, own = self.losses, cast(LossSink, tally), self.data_collator
         self.data_collator = collator
         try:
             loader = self.get_eval_dataloader(cast(Any, schedule))
             model = (self.model_wrapped if sharded() else self.learner.model).eval()
-            # Not by Trainer.evaluate: it marks the model as prepared, and DDP would then never be set up.
+            # Not with Trainer.evaluate, which marks the model as prepared, so that DDP is never set up.
             with torch.no_grad(), self.accelerator.autocast():
                 for batch in track(loader, "measuring", len(loader)):
                     self.compute_loss(model, self._prepare_inputs(batch))
         finally:
-            self.losses, self.data_collator, self.tokens_seen = kept, own, seen
+            self.losses, self.data_collator, self.tokens_seen = losses, own, tokens_seen
         sums: dict[int, list[tuple[float, int]]] = {}
-        for part in gather_object([tally.seen]):
+        for part in gather_object([tally.by_row]):
             sums.update(part)
         tokens = sum(count for answers in sums.values() for _, count in answers)
         total = sum(loss * count for answers in sums.values() for loss, count in answers)
         return len(sums), total / max(tokens, 1), tokens
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Trainer's estimate for forward and backward of a batch, with the model's size counted once."""
-        return 6 * int(inputs["input_ids"].numel()) * self.size
+        """Trainer's estimate for the forward and backward pass of a batch, without counting parameters every time."""
+        return 6 * int(inputs["input_ids"].numel()) * int(self.size)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.is_fsdp_enabled:
@@ -122,14 +129,14 @@ class SampleLossTrainer(Trainer):
 
 @contextlib.contextmanager
 def only_positions(head: Any, trained: torch.Tensor) -> Iterator[None]:
-    """Let the output head see only the hidden states that predict a trained token.
+    """Pass the output head only the hidden states that predict a trained token.
 
     With short answers this saves most of the head's work and memory: logits become
     (trained tokens, vocabulary) instead of (batch, tokens, vocabulary).
 
     Args:
-        head: the output layer; None leaves the logits whole.
-        trained: bool (batch, tokens - 1); true where the *next* token is trained.
+        head: the output layer; None leaves the logits as they are.
+        trained: bool (batch, tokens - 1), true where the *next* token is trained.
     """
     if head is None:
         yield
@@ -142,6 +149,6 @@ def only_positions(head: Any, trained: torch.Tensor) -> Iterator[None]:
 
 
 def last_complete(folder: Path) -> Path | None:
-    """The newest checkpoint below ``folder`` that was written to its end."""
+    """The newest checkpoint in ``folder`` that was written completely."""
     found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)

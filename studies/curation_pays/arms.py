@@ -73,7 +73,7 @@ def _run_arm(plan: Plan, lab: Lab) -> Arm:
         "seed": plan.seed,
         "max_steps": settings.training.steps,
         "batch_size": settings.training.batch_size,
-        "join_turns": settings.training.join_turns,
+        "questions_per_image": settings.training.questions_per_image,
         "max_reject": 1.0,  # uncurated sets have broken files; rows that cannot be read are left out
         "save_steps": max(10, settings.training.steps // 4),
     }

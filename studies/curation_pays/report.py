@@ -118,8 +118,8 @@ def _photos(report: dict[str, Any], out: str) -> str:
         f" curve for ranking blurred photographs before sharp images:\n\n{markdown(blur_rows(photos['blur']))}\n\nShare"
         " of copies found (re-encoded as JPEG or WebP, or resized) and number of pairs of different images joined:\n\n"
         f"{markdown(copy_rows(photos['copies']))}\n\n"
-        f'<img src="{out}/blur.png" width="32%" alt="Area under the ROC curve by strength of the blur"> '
-        f'<img src="{out}/copies.png" width="66%" alt="Copies found and images joined by radius">'
+        f"![Area under the ROC curve by strength of the blur]({out}/blur.png)\n\n"
+        f"![Copies found and images joined by radius]({out}/copies.png)"
     )
 
 

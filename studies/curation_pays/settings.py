@@ -22,12 +22,12 @@ class Training(StrictModel):
     Attributes:
         steps: optimiser steps.
         batch_size: conversations per step.
-        join_turns: questions about one image in one conversation.
+        questions_per_image: questions about one image in one conversation.
     """
 
     steps: Count
     batch_size: Count = 4
-    join_turns: Count = 12
+    questions_per_image: Count = 12
 
 
 class Regime(StrictModel):

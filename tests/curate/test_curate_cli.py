@@ -35,6 +35,7 @@ def done(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_run_and_decide_print_the_funnel(done, capsys, monkeypatch):
     code, out, _ = curate(capsys, monkeypatch, "run", done / "recipe.yaml")
     assert code == 0
@@ -179,6 +180,7 @@ def test_help_teaches_and_loads_nothing_heavy():
         assert word in done.stdout
 
 
+@pytest.mark.slow
 def test_text_of_the_dataset_stays_text(tmp_path, capsys, monkeypatch):
     """Neither rich markup in the terminal, nor Markdown or HTML in the card."""
     evil = "[red]x[/] <img src=x onerror=alert(1)> | **b** `c` [l](http://x)!"

@@ -56,6 +56,7 @@ def results(out: Path):
     return {name: digest for name, digest in digests(out).items() if not name.endswith("manifest.json")}
 
 
+@pytest.mark.slow
 def test_files_that_may_not_grow(expected, tmp_path):
     """The kernel's limit on the size of a file: writes fail at another place for each limit."""
     folder = prepare(tmp_path)
@@ -86,6 +87,7 @@ cp -r out/. copy/
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_and_one_that_is_read_only(expected, tmp_path):
     """A file system in memory of our own, in a mount namespace of our own."""
     probe = ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o size=64k none {tmp_path}"]
@@ -114,6 +116,7 @@ def test_a_disk_that_fills_up_and_one_that_is_read_only(expected, tmp_path):
     assert (folder / "copy/manifest.json").is_file(), "what was finished is untouched"
 
 
+@pytest.mark.slow
 def test_two_at_once(expected, tmp_path):
     folder = prepare(tmp_path)
     (folder / "out/work").mkdir(parents=True)

@@ -180,6 +180,7 @@ def copied(done, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_deciding_again_opens_no_image(done, tmp_path, monkeypatch):
     folder = copied(done, tmp_path)
     monkeypatch.setattr(decode, "decode", None)
@@ -227,6 +228,7 @@ def test_a_changed_image_is_measured_again(tmp_path):
     assert outcome.counts["drop"] == 5
 
 
+@pytest.mark.slow
 def test_corrections_are_applied_and_reported(done, tmp_path):
     folder = copied(done, tmp_path)
     table = {row["sample_id"]: row for row in pq.read_table(folder / "out/samples.parquet").to_pylist()}
@@ -328,6 +330,7 @@ def undisturbed(tmp_path_factory):
     return digests(folder / "out"), time.monotonic() - begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.75])
 def test_kill_9_then_the_same_bytes(undisturbed, tmp_path, share):
     expected, seconds = undisturbed
@@ -345,6 +348,7 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches kill -9."""
 
 
+@pytest.mark.slow
 def test_stopping_at_every_single_write(undisturbed, tmp_path, monkeypatch):
     """Stop when the first file has appeared and the second is about to, and so on, each time going on from there."""
     expected, _ = undisturbed

@@ -9,7 +9,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 from PIL import Image
-from toys import COLOURS, build_processor, llava_config, record, write_rows
+
+from tests.finetune.toys import COLOURS, build_processor, llava_config, record, write_rows
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +76,7 @@ def recipe_of(tiny_model, toy_data, tmp_path):
     def make(**changes):
         values = {
             "name": "toy", "out": tmp_path / "run", "model": str(tiny_model), "data": toy_data, "lora_rank": 4,
-            "lora_dropout": 0.1, "learning_rate": 5e-3, "batch_size": 2, "join_turns": 2, "max_steps": 4,
+            "lora_dropout": 0.1, "learning_rate": 5e-3, "batch_size": 2, "questions_per_image": 2, "max_steps": 4,
             "num_workers": 0, "save_steps": 2, "max_length": 128,
         }  # fmt: skip
         return TrainRecipe.model_validate({**values, **changes})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toys import CHATML, build_tokenizer
+from tests.finetune.toys import CHATML, build_tokenizer
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<pad>")
 INST = (
@@ -155,7 +155,7 @@ GOOD = {
 
 
 def llava_1_5():
-    from toys import build_processor
+    from tests.finetune.toys import build_processor
 
     return build_processor()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import families
+from tests.finetune import families
 
 _TEXT = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -47,7 +47,7 @@ def qwen3_vl(words):
 
 
 def llava_1_5(words):
-    from toys import llava_config
+    from tests.finetune.toys import llava_config
 
     return llava_config(words)
 

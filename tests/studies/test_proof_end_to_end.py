@@ -15,6 +15,8 @@ from studies.curation_pays.__main__ import PARTS
 from studies.curation_pays.report import read_parts, update_page
 from tests.loop import REPO
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "images": 60, "rule_images": 60, "kinds": ["color", "shape"],
     "asked": ["color", "shape"], "questions": 60, "seeds": [0], "strength": 4,
@@ -41,7 +43,7 @@ def project(loop, tmp_path_factory):
 def prove(project, *options, program=("-m", "studies.curation_pays")):
     command = [sys.executable, *program, "settings.yaml", "--out", "results", *options]
     return subprocess.run(
-        command, cwd=project, capture_output=True, text=True, timeout=900, env={**os.environ, "PYTHONPATH": str(REPO)}
+        command, cwd=project, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}
     )
 
 

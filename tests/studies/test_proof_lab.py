@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from studies.curation_pays import sets
-from studies.curation_pays.lab import Lab
+from studies.curation_pays.lab import Lab, run_stage
 from studies.curation_pays.report import chance, gains
 from studies.curation_pays.sets import RawSet, write_exam
 from studies.curation_pays.settings import StudySettings
@@ -42,6 +42,12 @@ def test_the_first_error_ends_it(tmp_path):
     with pytest.raises(UserError, match="no such set"):
         Lab(SETTINGS, tmp_path, 2).map("numbers", work, list(range(50)))
     assert len(begun) < 50
+
+
+def test_a_failed_stage_ends_with_the_end_of_its_log(tmp_path):
+    recipe = {"name": "x", "sources": [{"location": "no-such-file.jsonl"}]}
+    with pytest.raises(UserError, match=r"(?s)no-such-file\.jsonl.*`curate run .*out\.yaml` failed with exit code 2"):
+        run_stage("curate", "run", recipe, tmp_path / "sets" / "out")
 
 
 def test_other_sets_get_another_folder(tmp_path):

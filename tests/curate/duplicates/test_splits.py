@@ -42,6 +42,7 @@ def alike(keys, value):
     return [image(key, phash=value, dhash=value, thumbnail=bytes([value % 256]) * 768) for key in keys]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(st.lists(st.integers(0, 11), max_size=3), min_size=1, max_size=25),

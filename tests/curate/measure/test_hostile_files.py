@@ -79,6 +79,7 @@ if os.environ.get("CRASH_ON"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("death", ["SIGSEGV", "SIGKILL"])
 def test_a_image_that_kills_its_worker_costs_itself(tmp_path, monkeypatch, death):
     for number in range(40):

@@ -118,6 +118,7 @@ def test_each_unique_image_is_decoded_once(root, tmp_path, monkeypatch, clip):
     assert len(seen) == 14
 
 
+@pytest.mark.slow
 def test_models_see_each_image(root, tmp_path, clip):
     from curate.signals.clip import load_clip
     from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
@@ -133,6 +134,7 @@ def test_models_see_each_image(root, tmp_path, clip):
     assert found["cut.png"]["clip_embedding"] is None and found["cut.png"]["nsfw"] is None
 
 
+@pytest.mark.slow
 def test_same_bytes_whatever_the_workers(root, tmp_path, clip):
     trees = []
     for workers in (1, 2):
@@ -245,6 +247,7 @@ def samples_of(paths):
     yield Sample("s/none", (), (Turn("user", "q"), Turn("assistant", "a")))
 
 
+@pytest.mark.slow
 def test_text_rows_and_alignment(root, tmp_path, clip):
     from curate.signals.clip import load_clip
 
@@ -272,6 +275,7 @@ def test_text_rows_and_alignment(root, tmp_path, clip):
     assert (found["s/0"]["turns"], found["s/0"]["agreement"]) == (4, 2 / 3)
 
 
+@pytest.mark.slow
 def test_each_distinct_text_is_embedded_once_ever(root, tmp_path, clip, monkeypatch):
     from curate.signals.clip import Clip
 
@@ -336,6 +340,7 @@ def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(tmp_path, wor
     assert {path.name.partition(".")[0].partition("-")[0] for path in whole.iterdir()} == {"", "part", "paths", "text"}
 
 
+@pytest.mark.slow
 def test_models_resume_with_the_same_bytes(root, tmp_path, clip, monkeypatch):
     from curate.measure.embeddings import TextEmbeddings
     from curate.measure.store import Store

@@ -61,6 +61,7 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch):
         open_pool("ray", 2)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_cannot_be_reached(pool, monkeypatch):
     pool._ray.shutdown()
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")

@@ -41,6 +41,7 @@ def embeddings(out):
     return {row["image_key"]: row["clip_embedding"] for row in rows}
 
 
+@pytest.mark.slow
 def test_scores_equal_the_definition(measured, clip, tmp_path):
     from curate.signals.clip import load_clip
 
@@ -132,6 +133,7 @@ def test_a_score_may_not_hide_another_column():
         known_columns(("width",))
 
 
+@pytest.mark.slow
 def test_a_prompt_set_added_later_decides_without_a_decode(tmp_path, clip, monkeypatch):
     from curate import pipeline
     from winnow import images as decode

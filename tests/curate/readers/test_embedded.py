@@ -212,6 +212,7 @@ CELLS = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(CELLS)
 def test_any_cell_is_images_or_a_value_error(value):
     try:

@@ -86,7 +86,7 @@ def test_retry_after_is_waited_for_by_the_whole_host(tmp_path, server):
 
 
 def test_a_stalled_connection_is_given_up_and_tried_again(tmp_path, server):
-    assert one(tmp_path, server, "/stalls", timeout=0.3) == content_path(BIG)
+    assert one(tmp_path, server, "/stalls", timeout=1.0) == content_path(BIG)
 
 
 @pytest.mark.parametrize(

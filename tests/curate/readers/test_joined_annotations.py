@@ -17,6 +17,7 @@ def write(path, own_ids):
     return rows
 
 
+@pytest.mark.slow
 @settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
 @given(st.lists(IDS, max_size=14), st.lists(IDS | st.none(), max_size=14), st.integers(1, 40))
 def test_every_row_is_found_once_whatever_the_order(tmp_path, asked, answered, chunk):

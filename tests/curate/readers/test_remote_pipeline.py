@@ -68,6 +68,7 @@ def test_a_finished_run_asks_for_nothing(tmp_path, server):
     assert not server.asked
 
 
+@pytest.mark.slow
 def test_kill_9_and_the_next_run_fetches_what_is_missing(tmp_path, server):
     server.delay = 0.2
     write_lines(tmp_path / "rows.jsonl", [row(n, server.url(path)) for n, path in enumerate(IMAGES)])

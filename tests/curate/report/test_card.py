@@ -62,6 +62,7 @@ def test_another_licence_measures_nothing_again(tmp_path, monkeypatch):
     assert card_of(tmp_path).data.license == "apache-2.0"
 
 
+@pytest.mark.slow
 def test_thumbnails_come_with_a_run_and_not_with_a_decision(tmp_path, monkeypatch):
     make(tmp_path)
     pipeline.run(full(tmp_path), "recipe.yaml")

@@ -84,6 +84,7 @@ def test_thresholds_are_read_from_conditions(condition, cuts):
     assert parse_expression(condition, column_types(), "rule 'r'").cuts == cuts
 
 
+@pytest.mark.slow
 def test_images_and_page(tmp_path):
     make(tmp_path)
     pipeline.run(full(tmp_path), "recipe.yaml")
@@ -104,6 +105,7 @@ def test_images_and_page(tmp_path):
     assert not (tmp_path / "out/plots/gone.png").exists()
 
 
+@pytest.mark.slow
 def test_text_of_the_dataset_stays_text():
     counts = {"rows": 1, "keep": 1, "flag": 0, "drop": 0, "images": 1, "rules": []}
     made = plots._page("</script><script>alert(1)</script>", counts, {"a": {"title": "</script>"}})

@@ -121,6 +121,7 @@ def test_reviewers_override_rules_which_stay_on_record(tmp_path):
     assert json.loads(found["dropped"]["rules"][0]["values"]) == {"corrections": ["c1"]}
 
 
+@pytest.mark.slow
 def test_decisions_are_in_input_order_for_many_rows(tmp_path):
     rows = [sample(f"{number:05d}", ["a" if number % 3 else "b"]) for number in range(40_000)]
     space = store(tmp_path, rows, [image("a"), image("b", width=5)])
@@ -171,6 +172,7 @@ def test_rules_of_sections_can_be_replaced():
     assert all_rules(recipe)["duplicate"].action == "flag"
 
 
+@pytest.mark.slow
 def test_every_known_column_has_a_meaning_and_can_be_asked(tmp_path):
     of_texts = {name for name, column in known_columns().items() if column.table == "text"}
     assert of_texts == {field.name for field in TEXT} - {"sample_id", "clip_alignments"}

@@ -35,6 +35,7 @@ def done(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_kept_row_is_explained_as_fully(done):
     found = explain_row(done / "out", "set/train/1")
     assert found.decision["decision"] == "keep"
@@ -55,6 +56,7 @@ def test_rivals_and_disagreeing_reviewers(done):
     assert [became for _, became in found.corrections] == ["conflict", "conflict"]
 
 
+@pytest.mark.slow
 def test_every_decision_is_what_the_rules_say(done):
     """The same rules, evaluated one row at a time."""
     for row in pq.read_table(done / "out/decisions.parquet").to_pylist():

@@ -22,6 +22,7 @@ def folder(small: Path) -> Folder:
     return found
 
 
+@pytest.mark.slow
 def test_the_funnel_is_the_manifests(folder: Folder) -> None:
     """Rows, kept, flagged, and of each rule: rows on which it fired, rows that it dropped."""
     counts = json.loads((folder.path / "manifest.json").read_text())["counts"]
@@ -80,6 +81,7 @@ def test_failures_are_the_evaluations_wrong_answers(data: Path, monkeypatch: pyt
     assert shown["Rows compared"] == f"{n}"
 
 
+@pytest.mark.slow
 def test_slices_and_flips_are_the_commands(loop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real evaluation: what `evalsuite slices` and `evalsuite compare` print is what the pages show."""
     run, base = (loop / "evals" / name for name in ("demo-tuned", "demo-base"))

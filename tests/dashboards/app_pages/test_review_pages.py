@@ -93,6 +93,7 @@ def test_curation_explains_a_row(small: Path, monkeypatch: pytest.MonkeyPatch) -
     assert any("did you mean" in text for text in texts(app)) and not app.exception
 
 
+@pytest.mark.slow
 def test_thresholds_show_counts_and_a_patch(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(small, monkeypatch, "thresholds")
     decisions = pd.read_parquet(small / "curated/small/decisions.parquet")

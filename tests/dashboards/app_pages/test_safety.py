@@ -211,6 +211,7 @@ def both(small: Path, data: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what",
     ["a table is gone", "tables are garbage", "the manifest is cut", "the manifest is of another make", "no recipe",

@@ -31,6 +31,7 @@ def rows_of(out: Path) -> dict[str, dict]:
     return {row["question"]: row for row in pq.read_table(out / "predictions.parquet").to_pylist()}
 
 
+@pytest.mark.slow
 def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
     tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +173,7 @@ def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
         assert server.asked[0]["model"] == "second"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_stopped_run_asks_only_what_is_missing(tmp_path: Path, way: signal.Signals) -> None:
     questions = [f"question {number}" for number in range(700)]
@@ -185,12 +187,11 @@ def test_stopped_run_asks_only_what_is_missing(tmp_path: Path, way: signal.Signa
             stderr=subprocess.STDOUT,
             text=True,
         )
-        deadline = time.monotonic() + 240
-        while len(server.asked) < 408 and time.monotonic() < deadline:
+        while client.poll() is None and not (len(server.asked) == 408 and list((out / "parts").glob("*.parquet"))):
             time.sleep(0.05)
-        time.sleep(0.2)
+        time.sleep(1)  # the 408th question was sent when 400 answers had come: let the last of them be noted
         client.send_signal(way)
-        said, _ = client.communicate(timeout=240)
+        said, _ = client.communicate()
         assert not (out / "manifest.json").exists()
         kept = {key for part in (out / "parts").iterdir() for key in pq.read_table(part)["key"].to_pylist()}
         if way is signal.SIGKILL:

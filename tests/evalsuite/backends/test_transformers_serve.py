@@ -48,6 +48,7 @@ def address(tiny_vlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         server.wait()
 
 
+@pytest.mark.slow
 def test_transformers_serve_answers_like_the_checkpoint(
     tmp_path: Path, tiny_vlm: Path, tiny_task: Path, address: str
 ) -> None:

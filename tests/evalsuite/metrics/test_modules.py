@@ -32,6 +32,7 @@ print("loaded", len(sys.argv) - 1)
 """
 
 
+@pytest.mark.slow
 def test_every_module_loads_offline_and_its_example_runs(tmp_path: Path) -> None:
     offline = {"HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     homes = {name: str(tmp_path / name) for name in ("HF_HOME", "HF_MODULES_CACHE")}

@@ -1,0 +1,212 @@
+"""Merging gives the function that was trained, and says so with figures."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import torch
+
+from finetune.export.merge import load_adapter, merge, merged_model, open_run, parse_into
+from finetune.export.parity import parity
+from finetune.export.reference_outputs import ReferenceOutputs, compare, reference_outputs
+from finetune.model.load import load_processor
+from finetune.training.prompts import read_prompts
+from finetune.training.run import train
+from winnow.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_model, toy_data):
+    from finetune.recipe import TrainRecipe
+
+    return train(
+        TrainRecipe(
+            name="m", out=tmp_path_factory.mktemp("merge") / "run", model=str(tiny_model), data=toy_data, lora_rank=8,
+            learning_rate=2e-2, batch_size=4, max_steps=6, num_workers=0, max_length=128, vision="lora",
+            stages=[{"filter": {"source": "toy"}}],
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wanted(run):
+    recipe = open_run(run)
+    return reference_outputs(
+        load_adapter(recipe, run), load_processor(str(run / "adapter")), read_prompts(run, 4), None
+    )
+
+
+@pytest.mark.slow
+def test_prompts_are_kept_with_the_tokens_of_training(run, toy_data):
+    """Rows that no stage used are too few here, so trained ones are kept; their prompt is training's prefix."""
+    prompts = read_prompts(run, 99)
+    assert len(prompts) == 16 and not any(prompt.held_out for prompt in prompts)
+    processor = load_processor(str(run / "adapter"))
+    for prompt in prompts[:3]:
+        batch, answer = prompt.answered(processor, None)
+        ids = batch["input_ids"][0]
+        assert ids[: len(prompt.tokens)].tolist() == prompt.tokens
+        assert processor.tokenizer.decode(ids[answer]) == f"{prompt.answer}<|im_end|>"
+
+
+@pytest.mark.slow
+def test_merge_takes_the_closer_base_and_proves_it_in_a_new_process(run, tmp_path):
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    found = merge(run, tmp_path / "merged", into=None, count=4)
+    assert found.passed and found.error < 0.02 and found.prompt_tokens == 1.0
+    verdict = json.loads((tmp_path / "merged" / "merge.json").read_text())
+    candidates = verdict["candidates"]
+    assert verdict["into"] == "dequantized"  # the function that was trained, not the weights before rounding
+    assert candidates["dequantized"]["error"] < candidates["original"]["error"]
+    assert "quantization_config" not in json.loads((tmp_path / "merged" / "config.json").read_text())
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")
+    assert not any("lora" in name for name, _ in model.named_parameters())
+    assert AutoProcessor.from_pretrained(tmp_path / "merged").chat_template
+
+
+@pytest.mark.slow
+def test_merging_into_the_original_weights_differs_more(run, wanted):
+    recipe, processor, prompts = open_run(run), load_processor(str(run / "adapter")), read_prompts(run, 4)
+    errors = {
+        into: compare(
+            wanted, reference_outputs(merged_model(recipe, run, into), processor, prompts, None), prompts
+        ).error
+        for into in ("dequantized", "original")
+    }
+    assert errors["dequantized"] < 0.02 and errors["dequantized"] < errors["original"]
+
+
+def test_a_failed_comparison_is_an_error_and_written_down(run, tmp_path, monkeypatch):
+    from finetune.export import merge as module
+
+    broken = lambda folder, prompts, cap: ReferenceOutputs(  # noqa: E731
+        torch.zeros(1, 1).expand(module.outcome_shape), ["?"] * len(prompts), [prompt.tokens for prompt in prompts]
+    )
+    original = module.outcome
+
+    def remember(*arguments):
+        said = original(*arguments)
+        module.outcome_shape = said.logits.shape
+        return said
+
+    monkeypatch.setattr(module, "outcome", remember)
+    monkeypatch.setattr(module, "outcome_shape", None, raising=False)
+    monkeypatch.setattr(module, "fresh_outcome", broken)
+    with pytest.raises(UserError, match="differs from the trained one"):
+        merge(run, tmp_path / "bad", into="original", count=2)
+    assert json.loads((tmp_path / "bad" / "merge.json").read_text())["passed"] is False
+
+
+@pytest.mark.slow
+def test_parity_with_a_folder(run, tmp_path, tiny_model):
+    """The untouched base model is not what was trained."""
+    with pytest.raises(UserError, match="does not answer like"):
+        parity(run, str(tiny_model), model=None, count=3, out=tmp_path / "verdict.json")
+    assert json.loads((tmp_path / "verdict.json").read_text())["passed"] is False
+    with pytest.raises(UserError, match="neither a URL nor a checkpoint folder"):
+        parity(run, str(tmp_path), model=None, count=3, out=None)
+
+
+class Server(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that says what the test tells it to."""
+
+    answers: dict = {}  # noqa: RUF012
+    asked: list = []  # noqa: RUF012
+
+    def do_GET(self):
+        self._reply({"object": "list", "data": [{"id": "tuned", "object": "model", "created": 0, "owned_by": "x"}]})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(body)
+        text, tokens = self.answers[len(self.asked) - 1]
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1}
+        self._reply({"id": "1", "object": "chat.completion", "created": 0, "model": "tuned", "choices": [choice],
+                     "usage": usage})  # fmt: skip
+
+    def _reply(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def url():
+    server = HTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+@pytest.mark.slow
+def test_parity_with_a_server(run, wanted, url, tmp_path):
+    prompts = read_prompts(run, 4)
+    Server.asked = []
+    Server.answers = [
+        (f" {answer}\n", len(prompt.tokens)) for answer, prompt in zip(wanted.answers, prompts, strict=True)
+    ]
+    parity(run, url, model=None, count=4, out=tmp_path / "same.json")
+    verdict = json.loads((tmp_path / "same.json").read_text())
+    assert verdict["passed"] and verdict["answers"] == verdict["prompt_tokens"] == 1.0
+    sent = Server.asked[0]
+    assert sent["temperature"] == 0 and sent["model"] == "tuned"
+    kinds = [part["type"] for part in sent["messages"][0]["content"]]
+    assert kinds == ["image_url", "text"]
+    assert sent["messages"][0]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
+    Server.asked = []
+    Server.answers = [(answer, len(prompt.tokens) + 7) for answer, prompt in zip(wanted.answers, prompts, strict=True)]
+    with pytest.raises(UserError, match="does not answer like"):
+        parity(run, url, model=None, count=4, out=None)
+
+
+def test_no_server(run):
+    with pytest.raises(UserError, match="does not answer"):
+        parity(run, "http://127.0.0.1:9/v1", model="x", count=1, out=None)
+
+
+def test_compare():
+    tokens = [[1, 2], [3]]
+
+    class Kept:
+        held_out = True
+
+        def __init__(self, ids):
+            self.tokens = ids
+
+    prompts = [Kept(ids) for ids in tokens]
+    one = ReferenceOutputs(torch.cat([torch.eye(3), torch.ones(2, 3)]), ["a", "b"], tokens)
+    assert compare(one, one, prompts).passed
+    other = compare(
+        ReferenceOutputs(torch.eye(4), ["a", "b"], tokens),
+        ReferenceOutputs(torch.eye(4).flip(0), ["a", "c"], tokens),
+        prompts,
+    )
+    assert (other.agreement, other.passed, other.tokens, other.answers) == (0.0, False, 4, 0.5)
+    assert other.error == pytest.approx(2**0.5)
+    assert not compare(one, ReferenceOutputs(one.logits, ["a", "b"], [[1, 2], [4]]), prompts).passed  # another template
+
+
+def test_refusals(run, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(UserError, match="is not empty"):
+        merge(run, tmp_path / "full", into=None, count=1)
+    with pytest.raises(UserError, match="finetune train RECIPE"):
+        merge(tmp_path, tmp_path / "new", into=None, count=1)
+    with pytest.raises(UserError, match=r"rounding the sum .* loses most of what was learned"):
+        parse_into("4bit")
+    with pytest.raises(UserError, match="give dequantized or original"):
+        parse_into("elsewhere")
+    assert parse_into(None) is None and parse_into("original") == "original"
