@@ -37,23 +37,6 @@ def stop_on_nan(loss: float, step: int) -> None:
         raise UserError(f"the loss became {loss} at step {step}; lower learning_rate or use compute_dtype: float32")
 
 
-def check_reporters(names: list[str]) -> None:
-    """Check that every name of ``report_to`` is a reporter that works here.
-
-    Raises:
-        UserError: transformers does not know the reporter, or its package is not installed.
-    """
-    from transformers.integrations import integration_utils
-
-    callbacks_of: Any = integration_utils.get_reporting_integration_callbacks
-    for name in names:
-        try:
-            for callback in callbacks_of([name]):
-                callback()
-        except (ValueError, RuntimeError, ImportError) as error:
-            raise UserError(f"report_to: {name}: {' '.join(str(error).split())}") from error
-
-
 class Monitor(TrainerCallback):
     """Writes a line of metrics per logged step and shows loss, tokens per second and time left.
 
