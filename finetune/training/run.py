@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from finetune.data.collate import Collator
-from finetune.data.image_cost import IMAGE_COSTS, image_cost_table, read_image_costs
 from finetune.data.plan import TrainingPlan, input_digests, make_plan, print_plan
+from finetune.data.preflight import IMAGE_COSTS, image_cost_table, read_image_costs
 from finetune.data.rows import open_rows
 from finetune.model.adapter import Learner, ModuleGroup, build_learner, load_weights, module_groups, module_table
 from finetune.model.load import fastest_attention, load_base, load_processor
@@ -196,7 +196,7 @@ def save_run(
     Args:
         clock: step → monotonic time at its end, in order.
     """
-    from finetune.training.monitor import read_metrics
+    from finetune.training.trainer import read_metrics
 
     folder, rows = recipe.folder, plan.rows
     adapter = _save_adapter(recipe, processor, plan, groups)
