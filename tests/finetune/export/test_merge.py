@@ -80,6 +80,7 @@ def test_merging_into_the_original_weights_differs_more(run, wanted):
 
 
 def test_a_failed_comparison_is_an_error_and_written_down(run, tmp_path, monkeypatch):
+    from finetune.export import merge as module
 
     def other_outputs(folder, prompts, max_pixels):
         logits = -module.reference_outputs(
