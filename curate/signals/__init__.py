@@ -1,7 +1,7 @@
 """One decoded image, or one text, in; numbers out. Pure: no thresholds, no files.
 
-Each module lists its signals in ``SIGNALS``; a module in this folder is found by itself. Raise a signal's version when its numbers change: stored values of the
-old version are then remeasured.
+Each module lists its signals in ``SIGNALS``; a module in this folder is found by itself. Raise a signal's version when
+its numbers change: stored values of the old version are then remeasured.
 """
 
 from __future__ import annotations
