@@ -82,12 +82,12 @@ def test_merging_into_the_original_weights_differs_more(run, wanted):
 def test_a_failed_comparison_is_an_error_and_written_down(run, tmp_path, monkeypatch):
 
     def other_outputs(folder, prompts, max_pixels):
-        logits = -module.reference_outputs(
+        logits = -reference_outputs(
             merged_model(open_run(run), run, "original"), load_processor(str(run / "adapter")), prompts, max_pixels
         ).logits
         return ReferenceOutputs(logits, ["?"] * len(prompts), [prompt.tokens for prompt in prompts])
 
-    monkeypatch.setattr(module, "outputs_in_new_process", other_outputs)
+    monkeypatch.setattr("finetune.export.merge.outputs_in_new_process", other_outputs)
     with pytest.raises(UserError, match="differs from the trained one"):
         merge(run, tmp_path / "bad", into="original", count=2)
     assert json.loads((tmp_path / "bad" / "merge.json").read_text())["passed"] is False
