@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -291,7 +291,6 @@ class SplitSettings(StrictModel):
 
 
 FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
-FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
 # Formats that hold the images themselves; the others can name them where they lie.
 SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
 
