@@ -85,7 +85,7 @@ demo-truth: $(VENV)/.installed  ## recall and precision of the demo's curation p
 	$(PY) -m winnow.demo.truth --curated data/curated/demo
 
 demo-clip: $(VENV)/.installed  ## train the demo's CLIP again (minutes; replaces winnow/demo/clip)
-	$(PY) -m winnow.demo.train_clip --out winnow/demo/clip
+	$(PY) -m winnow.demo.train clip --out winnow/demo/clip
 
 # ---- checks -----------------------------------------------------------------------------------
 lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts, declared dependencies, spelling, ends of lines

@@ -23,7 +23,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))  # the code beside the pages, not an installed one
@@ -237,7 +236,7 @@ def default_text(field: Any) -> str:
     """The default as YAML; a field without one is required."""
     if field.is_required():
         return "required"
-    value = field.default if field.default is not PydanticUndefined else field.default_factory()
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "its defaults"
     if isinstance(value, tuple):

@@ -17,13 +17,21 @@ Rate = Annotated[float, Field(gt=0)]
 
 
 class LastBlocks(StrictModel):
-    """The last blocks of the vision tower, counted back from the block whose output the projector reads."""
+    """The last blocks of the vision tower.
+
+    Attributes:
+        last_n: their number, counted back from the block whose output the projector reads.
+    """
 
     last_n: Count
 
 
 class PartRates(StrictModel):
-    """A learning rate for each part; a part that is left out takes the decoder's."""
+    """A learning rate for each part.
+
+    Attributes:
+        decoder, projector, vision: rate of the part; one that is left out takes the decoder's.
+    """
 
     decoder: Rate
     projector: Rate | None = None
@@ -56,6 +64,7 @@ class StageOptions(StrictModel):
     """What a stage may override; a key that is left out takes the recipe's value.
 
     Attributes:
+        name: of the stage, in reports; its number by default.
         filter: field → allowed value or values; a row is used when every field matches.
             Fields: ``source``, ``split``, ``data`` (name of a data set), ``id`` or ``meta.<key>``.
         weights: data set or source → its share of the stage's conversations. Rows of names that
@@ -121,6 +130,7 @@ class TrainRecipe(StrictModel):
     Attributes:
         name: names the run folder; letters, digits, ``.``, ``-`` and ``_``.
         out: the run folder; ``data/runs/<name>`` if it is not given.
+        seed: of the order of rows, of dropout and of new weights.
         model: folder or hub id of a checkpoint that AutoModelForImageTextToText loads.
         chat_template: Jinja file to use instead of the model's own template; saved with the adapter.
         data: a curated folder (it has a manifest), a JSONL file of records or a curated Parquet
@@ -132,6 +142,8 @@ class TrainRecipe(StrictModel):
         compute_dtype: dtype of the frozen weights and of the matrix products.
         decoder: what learns in the language model: ``lora``, ``full`` (with its output head;
             needs quantization ``none``) or ``frozen``.
+        lora_rank, lora_alpha: rank of the LoRA matrices, and what their product is scaled with (alpha / rank).
+        lora_dropout: share of the inputs of LoRA that is zeroed in training.
         lora_targets: ``all-linear`` or short names such as ``q_proj``.
         lora_variant: ``rslora`` scales by alpha/sqrt(rank); ``dora`` also learns magnitudes; ``lora+``
             lets the B matrices learn 16 times as fast as the A matrices.
@@ -140,8 +152,10 @@ class TrainRecipe(StrictModel):
         projector: whether the parts between vision tower and decoder are trained.
         learning_rate: a number, or ``{decoder: 2e-4, projector: 2e-5, vision: 2e-6}``.
         warmup: below 1 a share of the steps, from 1 on a number of steps.
-        epochs, max_steps: ``max_steps`` wins where both are given.
+        scheduler: how the learning rate changes after the warm-up.
+        epochs, max_steps: length of the training; ``max_steps`` wins where both are given.
         batch_size: conversations per forward pass and device.
+        gradient_accumulation: forward passes per optimiser step.
         questions_per_image: largest number of questions about an image that share a conversation;
             1 gives every question its own.
         balance_answers: leave out rows until no answer to a question is more frequent than the
@@ -151,9 +165,11 @@ class TrainRecipe(StrictModel):
         max_length: tokens per conversation, image tokens included; longer rows are rejected.
         max_pixels: larger images are scaled down to this area, their aspect ratio kept.
         max_reject: largest share of rows that may be rejected; above it the run is refused.
+        gradient_checkpointing: compute activations again in the backward pass; slower, less memory.
         num_workers: processes that load data.
         save_steps: optimiser steps between checkpoints.
         report_to: ``tensorboard``, ``wandb`` or any other reporter of transformers' Trainer.
+        stages: what follows on each other, each with its own rows and rates; empty is one stage.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]

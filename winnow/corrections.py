@@ -80,12 +80,12 @@ class Applied:
 
     Attributes:
         record: the corrected record; the given one where nothing was applied.
-        forced: ``keep`` or ``drop`` when a reviewer decided, ``flag`` for an ambiguous row.
+        override: ``keep`` or ``drop`` when a reviewer decided, ``flag`` for an ambiguous row.
         status: correction_id → ``applied``, ``stale``, ``conflict`` or ``noted`` (tags, evaluation only).
     """
 
     record: dict[str, Any]
-    forced: Literal["keep", "drop", "flag"] | None = None
+    override: Literal["keep", "drop", "flag"] | None = None
     status: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -180,7 +180,7 @@ def apply(record: Mapping[str, Any], hash_now: str, resolved: Resolved) -> Appli
     """
     status = {line.correction_id: "conflict" for line in resolved.conflicts}
     changed = json.loads(json.dumps(dict(record)))
-    forced: Literal["keep", "drop", "flag"] | None = None
+    override: Literal["keep", "drop", "flag"] | None = None
     for line in resolved.agreed:
         if line.content_hash != hash_now:
             status[line.correction_id] = "stale"
@@ -191,10 +191,10 @@ def apply(record: Mapping[str, Any], hash_now: str, resolved: Resolved) -> Appli
         elif line.action == "edit_question":
             _edit_question(changed, line)
         elif line.action == "keep" or line.action == "drop":
-            forced = line.action
+            override = line.action
         elif line.action == "ambiguous":
-            forced = forced or "flag"
-    return Applied(changed, forced, status)
+            override = override or "flag"
+    return Applied(changed, override, status)
 
 
 def _remember(record: dict[str, Any], key: str, value: Any) -> None:

@@ -33,6 +33,7 @@ EXTRAS = {
     "ray": "`engine: ray`: measuring on a cluster",
     "peers": "the tools that `make bench` compares with",
     "dev": "tests and linters",
+    "docs": "`make docs`",
 }
 # Bytes a weight takes while a model is loaded; 4-bit with its double-quantised scales (QLoRA, section 3).
 _BYTES = {"nf4": 0.53, "int8": 1.0, "none": 2.0}

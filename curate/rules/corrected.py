@@ -89,8 +89,8 @@ def _apply_corrections(row: dict[str, Any], resolved: Mapping[str, Resolved], st
             record = applied.record
             sample = from_record(record, where=row["sample_id"])
             row.update({**row_of(sample), "sample_id": row["sample_id"]})
-        if applied.forced:
-            row["forced"] = applied.forced
+        if applied.override:
+            row["forced"] = applied.override
             row["forced_by"] = json.dumps({"corrections": sorted(applied.status)})
     row["question_key"], row["answer_key"] = question_key(record), answer_key(record)
     return row

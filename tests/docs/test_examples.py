@@ -152,6 +152,7 @@ def check_part(part: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # the tutorials in a row
 @pytest.mark.parametrize("chain", CHAINS)
 def test_examples_run(chain: str, tmp_path: Path, environment: dict[str, str]) -> None:
     with Shell(tmp_path, environment) as shell:

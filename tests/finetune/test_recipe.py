@@ -29,9 +29,9 @@ def test_unknown_key_in_a_stage(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("join_turns: 3", r"key 'join_turns' is called 'questions_per_image' now"),
-        ("stages: [{where: {source: vqa}}]", r"key 'stages.0.where' is called 'filter' now"),
-        ("stages: [{mix: {vqa: 1}}]", r"key 'stages.0.mix' is called 'weights' now"),
+        ("join_turns: 3", r"key 'join_turns' is now called 'questions_per_image'"),
+        ("stages: [{where: {source: vqa}}]", r"key 'stages.0.where' is now called 'filter'"),
+        ("stages: [{mix: {vqa: 1}}]", r"key 'stages.0.mix' is now called 'weights'"),
     ],
 )
 def test_a_renamed_key_is_refused_with_its_new_name(tmp_path, lines, words):

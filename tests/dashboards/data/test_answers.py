@@ -105,6 +105,7 @@ def _in_slice(row: dict, term: str) -> bool:
     return f"slice_{name}" not in row or row[f"slice_{name}"] == value
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=specs)
 def test_rows_of_a_view(spec: FilterSpec, tuned: Folder, base: Folder, frames: pd.DataFrame) -> None:

@@ -76,6 +76,7 @@ def test_ways_of_being_near(lookup: Connection, answer: str, references: list[st
 _shared = connect(Path(__file__).parent)  # hypothesis takes no fixture that changes
 
 
+@pytest.mark.slow
 @given(_WORDS, st.lists(_WORDS, max_size=3))
 @settings(max_examples=60, deadline=None)
 def test_the_sql_is_the_rule(answer: str, references: list[str]) -> None:

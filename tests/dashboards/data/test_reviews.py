@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dashboards.data.reviews import agreements, decisions_of
-from tests.dashboards.data.test_corrections_log import correction
+from tests.dashboards.data.test_corrections import correction
 from winnow.corrections import Action
 
 

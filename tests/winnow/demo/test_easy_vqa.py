@@ -3,8 +3,19 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.demo.captions import PHRASINGS, REQUESTS, caption
-from winnow.demo.easy_vqa import COLOURS, SHAPES, Facts, answers_of, by_image, facts, load_questions, question_type
+from winnow.demo.easy_vqa import (
+    COLOURS,
+    PHRASINGS,
+    REQUESTS,
+    SHAPES,
+    Facts,
+    answers_of,
+    by_image,
+    caption,
+    facts,
+    load_questions,
+    question_type,
+)
 
 QUESTIONS = sorted({question.text for question in load_questions("train", None)})
 

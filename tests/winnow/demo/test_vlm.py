@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
 from tests.winnow.demo.tiny_clip import TINY_CLIP, write_clip
-from winnow.demo import clip_tower, smollm2
+from winnow.demo import clip_tower, vlm
 from winnow.demo.vlm import build_model, load_projector, save_checkpoint, widen_vocabulary
 from winnow.errors import UserError
 
@@ -114,7 +114,7 @@ def test_vocabulary_holds_the_image_token_and_is_padded(model, processor):
 
 
 def test_new_embedding_rows_are_the_mean_of_the_old():
-    model = LlamaForCausalLM(smollm2.tiny_config(10))
+    model = LlamaForCausalLM(vlm.tiny_config(10))
     old = model.get_input_embeddings().weight.detach().clone()
     widen_vocabulary(model, 11)
     new = model.get_input_embeddings().weight
@@ -162,7 +162,7 @@ def test_generation_depends_on_the_image_and_not_on_padding(folder, processor):
 
 
 def test_template_is_smollm2s_own_but_for_the_default_system_text(processor):
-    theirs = GGUFReader(smollm2.gguf_path()).fields["tokenizer.chat_template"].contents()
+    theirs = GGUFReader(vlm.gguf_path()).fields["tokenizer.chat_template"].contents()
     default = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
     chat = [
         {"role": "user", "content": " What is\n<b>this</b>? "},
