@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.duplicates import find_duplicates
+from curate.duplicates.rows import find_duplicates
 from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema
 from curate.recipe import DuplicateSettings

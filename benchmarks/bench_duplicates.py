@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.duplicates import pairs_between, pairs_within
 from curate.duplicates.clusters import build_star_clusters
 from curate.duplicates.fingerprints import ImageFingerprints
+from curate.duplicates.hamming import pairs_between, pairs_within
 from curate.duplicates.matching import DuplicateIndex
 from curate.recipe import MatchSettings
 

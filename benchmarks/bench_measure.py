@@ -30,8 +30,8 @@ import skimage
 import sklearn.datasets
 from PIL import Image
 
-from curate.measure.images import batched, measure_images
-from curate.measure.pool import LocalPool, cpu_count
+from curate.measure.images import measure_images
+from curate.measure.pool import LocalPool, batched, cpu_count
 from curate.recipe import MeasureSettings
 
 _ROUNDS = 3

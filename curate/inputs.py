@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.readers import open_source, other_files
-from curate.readers.files import files_of
 from curate.readers.ingest import HOW_TO_FETCH
+from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
 from curate.workspace import Workspace
 from winnow.corrections import read_corrections

@@ -25,14 +25,13 @@ from curate.inputs import (
     measured_from,
     resolved,
 )
+from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
-from curate.measure.scores import write_scores
 from curate.measure.texts import measure_text
 from curate.readers.ingest import VERSION, all_fetched, read_sources
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
-from curate.report.counts import count_rows, write_contamination_report
-from curate.report.results import write_results
+from curate.report.results import count_rows, write_contamination_report, write_results
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import CheckedRule, check_rules, decide
 from curate.signals import SIGNALS
@@ -48,8 +47,7 @@ class Outcome:
     """What a run left.
 
     Attributes:
-        workspace: where it lies.
-        counts: of ``curate.report.counts.count_rows``.
+        counts: of ``curate.report.results.count_rows``.
         seconds: wall time of the stages that ran; empty if everything was up to date.
     """
 
@@ -117,9 +115,6 @@ class ImageSet:
 
     Attributes:
         name: of the evaluation set; empty for the curated set.
-        sources: what it is read from.
-        signals: what is measured of it.
-        workspace: where its files lie.
     """
 
     name: str
@@ -138,12 +133,8 @@ class Curation:
     """A recipe at work in its folder. The methods are its steps, in order; a step that is done is skipped.
 
     Attributes:
-        recipe: what to make.
-        recipe_name: how the card calls it.
         rules: the recipe's rules with the built-in ones, checked.
         inputs: digests of everything that it is made from.
-        workspace: where its files lie.
-        stages: what is done, and how long it took.
     """
 
     recipe: CurateRecipe

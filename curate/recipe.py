@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from curate.signals.clip import SHIPPED
+from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
 from winnow.run import MANIFEST, read_manifest
 
@@ -141,8 +142,8 @@ class MeasureSettings(StrictModel):
     cleanvision: bool = False
     prompts: dict[str, PromptSet | Literal["shipped"]] = Field(default_factory=dict)
     heads: dict[str, Path] = Field(default_factory=dict)
-    max_bytes: int = Field(default=100_000_000, gt=0)
-    max_pixels: int = Field(default=80_000_000, gt=0, le=_PILLOW_PIXEL_LIMIT)
+    max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
+    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, gt=0, le=_PILLOW_PIXEL_LIMIT)
     workers: int | None = Field(default=None, ge=1)
     engine: Literal["local", "ray"] = "local"
     shard_size: int = Field(default=2048, ge=1)
@@ -290,7 +291,6 @@ class SplitSettings(StrictModel):
 
 
 FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
-FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
 # Formats that hold the images themselves; the others can name them where they lie.
 SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
 

@@ -27,120 +27,50 @@ _LOCK = "lock"
 _OWN = {MANIFEST, _LOCK, "plots", "exports"}
 
 
+class _Path:
+    """A file or folder of a workspace, by its path in the curated folder."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, workspace: Workspace, _: object) -> Path:
+        return workspace.folder / self._path
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A curated folder: results at the top, intermediate tables under ``work/``."""
 
     folder: Path
 
-    @property
-    def work(self) -> Path:
-        """Intermediate tables; safe to delete, the next run makes them again."""
-        return self.folder / "work"
-
-    @property
-    def rows(self) -> Path:
-        """Every input row as it was read."""
-        return self.work / "rows.parquet"
-
-    @property
-    def corrected(self) -> Path:
-        """Every input row after corrections, with its image keys."""
-        return self.work / "corrected.parquet"
-
-    @property
-    def signals(self) -> Path:
-        """The folder of image and text signals."""
-        return self.folder / "signals"
-
-    @property
-    def paths(self) -> Path:
-        """Image path → image key, or what is wrong with the file."""
-        return self.signals / "paths.parquet"
-
-    @property
-    def text(self) -> Path:
-        """Text signals by sample_id."""
-        return self.signals / "text.parquet"
-
-    @property
-    def scores(self) -> Path:
-        """Scores of prompt sets and heads by image_key, if the recipe has any."""
-        return self.signals / "scores.parquet"
-
-    @property
-    def duplicate_images(self) -> Path:
-        """Near-identical images: member, representative, distances."""
-        return self.folder / "duplicates.parquet"
-
-    @property
-    def duplicate_rows(self) -> Path:
-        """Rows that repeat or contradict another one."""
-        return self.work / "duplicate_rows.parquet"
-
-    @property
-    def splits(self) -> Path:
-        """The split of every row, if the recipe asks for splits."""
-        return self.work / "splits.parquet"
-
-    @property
-    def contamination_rows(self) -> Path:
-        """Rows that also occur in an evaluation set, before anything is decided."""
-        return self.work / "contamination_rows.parquet"
-
-    @property
-    def contamination_counts(self) -> Path:
-        """Per evaluation set: how large it is, and how many of its images were found."""
-        return self.work / "contamination_counts.json"
-
-    @property
-    def contamination(self) -> Path:
-        """Rows that also occur in an evaluation set, how they match, and what was decided about them."""
-        return self.folder / "contamination.parquet"
-
-    @property
-    def contamination_report(self) -> Path:
-        """The same, counted per evaluation set."""
-        return self.folder / "contamination.json"
-
-    @property
-    def corrections(self) -> Path:
-        """What became of each reviewer's line."""
-        return self.folder / "corrections.json"
-
-    @property
-    def decisions(self) -> Path:
-        """One decision per row."""
-        return self.folder / "decisions.parquet"
-
-    @property
-    def samples_table(self) -> Path:
-        """Every input row with its decision."""
-        return self.folder / "samples.parquet"
-
-    @property
-    def samples(self) -> Path:
-        """The curated set: kept and flagged rows as JSONL."""
-        return self.folder / "samples.jsonl"
+    work = _Path("work")  # intermediate tables; safe to delete, the next run makes them again
+    rows = _Path("work/rows.parquet")  # every input row as it was read
+    corrected = _Path("work/corrected.parquet")  # every input row after corrections, with its image keys
+    signals = _Path("signals")  # the folder of image and text signals
+    paths = _Path("signals/paths.parquet")  # image path → image key, or what is wrong with the file
+    text = _Path("signals/text.parquet")  # text signals by sample_id
+    scores = _Path("signals/scores.parquet")  # scores of prompt sets and heads by image_key, if the recipe has any
+    duplicate_images = _Path("duplicates.parquet")  # near-identical images: member, representative, distances
+    duplicate_rows = _Path("work/duplicate_rows.parquet")  # rows that repeat or contradict another one
+    splits = _Path("work/splits.parquet")  # the split of every row, if the recipe asks for splits
+    # Rows that also occur in an evaluation set, before anything is decided.
+    contamination_rows = _Path("work/contamination_rows.parquet")
+    # Per evaluation set: how large it is, and how many of its images were found.
+    contamination_counts = _Path("work/contamination_counts.json")
+    # Rows that also occur in an evaluation set, how they match, and what was decided about them.
+    contamination = _Path("contamination.parquet")
+    contamination_report = _Path("contamination.json")  # the same, counted per evaluation set
+    corrections = _Path("corrections.json")  # what became of each reviewer's line
+    decisions = _Path("decisions.parquet")  # one decision per row
+    samples_table = _Path("samples.parquet")  # every input row with its decision
+    samples = _Path("samples.jsonl")  # the curated set: kept and flagged rows as JSONL
+    ledger = _Path("ledger.jsonl")  # dropped and flagged rows with their rules, as JSONL
+    card = _Path("README.md")  # the dataset card
+    manifest = _Path(MANIFEST)  # written last; without it there is no result
 
     def samples_of(self, split: str) -> Path:
         """The rows of the curated set that are in one split, as JSONL."""
         return self.folder / f"samples-{split}.jsonl"
-
-    @property
-    def ledger(self) -> Path:
-        """Dropped and flagged rows with their rules, as JSONL."""
-        return self.folder / "ledger.jsonl"
-
-    @property
-    def card(self) -> Path:
-        """The dataset card."""
-        return self.folder / "README.md"
-
-    @property
-    def manifest(self) -> Path:
-        """Written last; without it there is no result."""
-        return self.folder / MANIFEST
 
     def against(self, name: str) -> Workspace:
         """The evaluation set ``name``, read and measured."""

@@ -59,6 +59,10 @@ def unavailable_class(path: str) -> tuple[str, str] | None:
     return (kind, what) if colon and kind in UNAVAILABLE else None
 
 
+# The caps of decoding where nothing else is set.
+DEFAULT_MAX_BYTES = 100_000_000
+DEFAULT_MAX_PIXELS = 80_000_000
+
 # Formats with a decoder that runs in this process (EPS would start another program) and a header that gives the
 # size that decoding allocates (an ICO's header does not bind the PNG inside it). JPEG includes multi-image JPEG,
 # which Pillow calls MPO.

@@ -34,6 +34,16 @@ def prepare_libraries() -> None:
     transformers_logging.set_verbosity_error()
 
 
+def check_model_name(model: str) -> None:
+    """Check that ``model`` is a folder or may be an id of the hub; imports no model library.
+
+    Raises:
+        UserError: it is written like a path, and there is no such folder.
+    """
+    if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
+        raise UserError(f"model {model}: no such folder (a model of the hub is named owner/name)")
+
+
 def offline_if_local(model: str) -> None:
     """Keep the libraries from asking the hub about a model that is a folder, unless ``HF_HUB_OFFLINE`` is set."""
     if Path(model).is_dir():
@@ -54,8 +64,7 @@ def load_processor(model: str, *, revision: str | None = None, **options: Any) -
     Raises:
         UserError: there is no such folder, or the processor does not load.
     """
-    if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
-        raise UserError(f"model {model}: no such folder (a model of the hub is named owner/name)")
+    check_model_name(model)
     offline_if_local(model)
     prepare_libraries()
     from transformers import AutoProcessor

@@ -6,8 +6,3 @@ of them, ``clusters`` groups what was found; ``stored`` keeps fingerprints and p
 speed with FAISS and imagededup, ``python -m benchmarks.curves_duplicates`` shows recall and precision behind the
 default thresholds.
 """
-
-from curate.duplicates.hamming import pairs_between, pairs_within
-from curate.duplicates.rows import DUPLICATE_IMAGES, DUPLICATE_ROWS, find_duplicates
-
-__all__ = ["DUPLICATE_IMAGES", "DUPLICATE_ROWS", "find_duplicates", "pairs_between", "pairs_within"]

@@ -122,7 +122,7 @@ def search_matches(
             blocks.append(confirmed(fingerprints, i, j, settings))
         pairs = [np.stack([values[left], values[right]], axis=1) for left, right in dense]
         dense_buckets.append(np.unique(np.concatenate([known, *pairs]), axis=0))
-    i, j = _joined(blocks)
+    i, j = (np.concatenate(side) for side in zip(*blocks, strict=True))
     cells = np.unique(np.minimum(i, j) * len(fingerprints) + np.maximum(i, j))
     pairs_found = np.stack(np.divmod(cells, max(len(fingerprints), 1)), axis=1)
     return SearchResult(len(fingerprints), pairs_found, tuple(dense_buckets))
@@ -176,10 +176,6 @@ def _near_groups(values: Hashes, touched: Indices, radius: int) -> Iterator[Pair
         left = touched[i]
         once = (left < right) | ((left > right) & ~is_touched[right])
         yield left[once], right[once]
-
-
-def _joined(pairs: list[Pairs]) -> Pairs:
-    return np.concatenate([i for i, _ in pairs]), np.concatenate([j for _, j in pairs])
 
 
 class DuplicateIndex:

@@ -19,7 +19,6 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from curate.exports.rows import Format, Row, Target, Unfit, copy_images
@@ -63,22 +62,19 @@ def winnow_record(row: Row, paths: list[str], copied: bool) -> dict[str, Any]:
 
 def swift_record(row: Row, paths: list[str], copied: bool) -> dict[str, Any]:
     """A row for ms-swift."""
-    messages = conversation(row.sample).messages()
-    return {"id": row.sample.id, "messages": messages, "images": paths, "channel": row.sample.source}
+    return {"id": row.sample.id, "messages": messages(row.sample), "images": paths, "channel": row.sample.source}
 
 
 def trl_record(row: Row, paths: list[str], copied: bool) -> dict[str, Any]:
     """A row for TRL's SFTTrainer."""
-    turns = conversation(row.sample).messages()
-    messages = [{"role": turn["role"], "content": blocks(turn["content"])} for turn in turns]
-    return {"id": row.sample.id, "messages": messages, "images": paths}
+    turns = [{"role": turn["role"], "content": blocks(turn["content"])} for turn in messages(row.sample)]
+    return {"id": row.sample.id, "messages": turns, "images": paths}
 
 
 def llama_factory_record(row: Row, paths: list[str], copied: bool) -> dict[str, Any]:
     """A row for LLaMA-Factory."""
-    found = conversation(row.sample)
-    messages = found.messages(with_system=False)
-    return {"id": row.sample.id, "messages": messages, "system": found.system, "images": paths}
+    system, turns = conversation(row.sample)
+    return {"id": row.sample.id, "messages": turns, "system": system, "images": paths}
 
 
 DATASET_INFO = "dataset_info.json"
@@ -130,27 +126,11 @@ FORMATS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A conversation as trainers want it.
+def conversation(sample: Sample) -> tuple[str, list[dict[str, str]]]:
+    """The system turn ('' without one) and the others, as ``{"role": …, "content": …}``, as trainers want them.
 
-    Attributes:
-        system: the system turn, '' without one.
-        turns: (role, text), user and assistant alternating, user first and assistant last; the text has an
-            ``<image>`` for each image.
-    """
-
-    system: str
-    turns: tuple[tuple[str, str], ...]
-
-    def messages(self, *, with_system: bool = True) -> list[dict[str, str]]:
-        """As ``{"role": …, "content": …}``."""
-        first = [("system", self.system)] if self.system and with_system else []
-        return [{"role": role, "content": text} for role, text in (*first, *self.turns)]
-
-
-def conversation(sample: Sample) -> Conversation:
-    """The turns of a sample with markers placed; images without any marker come before the first question.
+    User and assistant alternate, user first and assistant last. There is an ``<image>`` for each image; images without
+    any marker come before the first question.
 
     Raises:
         Unfit: turns do not alternate between user and assistant after an optional system turn, or the number of
@@ -168,7 +148,13 @@ def conversation(sample: Sample) -> Conversation:
         turns[0] = ("user", f"{IMAGE_MARKER}\n" * len(sample.image) + turns[0][1])
     elif markers != len(sample.image) or IMAGE_MARKER in system:
         raise Unfit(f"{markers} <image> markers in the turns for {len(sample.image)} images")
-    return Conversation(system, tuple(turns))
+    return system, [{"role": role, "content": text} for role, text in turns]
+
+
+def messages(sample: Sample) -> list[dict[str, str]]:
+    """The turns of ``conversation``, the system turn first if there is one."""
+    system, turns = conversation(sample)
+    return [{"role": "system", "content": system}, *turns] if system else turns
 
 
 def blocks(text: str) -> list[dict[str, Any]]:

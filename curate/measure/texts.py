@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
 from curate.measure.models import clip_model, clip_name
+from curate.measure.pool import batched
 from curate.recipe import MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals import text as text_signals
@@ -55,8 +55,7 @@ def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings
         aligner = stack.enter_context(Aligner(out, settings)) if settings.clip else None
 
         def tables() -> Iterator[pa.Table]:
-            iterator = iter(samples)
-            while block := list(itertools.islice(iterator, _BLOCK)):
+            for block in batched(samples, _BLOCK):
                 rows = [_facts(sample) for sample in block]
                 if aligner is not None:
                     for row, cosines in zip(rows, aligner.alignments(block), strict=True):

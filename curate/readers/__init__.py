@@ -22,7 +22,7 @@ from pathlib import Path
 
 from curate.readers import layouts
 from curate.readers.base import Layout, locate_images, read
-from curate.readers.probe import Probe, take_probe
+from curate.readers.location import Probe, take_probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample

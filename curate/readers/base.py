@@ -17,7 +17,7 @@ from pathlib import Path
 
 from curate.readers.images import is_encoded, with_embedded
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
@@ -228,19 +228,17 @@ def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) ->
     for index, reading in enumerate(layout.readings(settings)):
         name_of = functools.partial(_name, reading, choice[index] if index < len(choice) else 0)
         for row in itertools.chain(reading.rows, reading.left_over):
-            made = _sample_or_bad(reading, row, name_of, position)
+            made: Sample | BadRow | None
+            if isinstance(row, BadRow):
+                made = dataclasses.replace(row, position=position)
+            else:
+                try:
+                    made = reading.to_sample(row, name_of)
+                except ValueError as error:
+                    made = BadRow(row.where, str(error), position)
             if made is not None:
                 yield made
             position += 1
-
-
-def _sample_or_bad(reading: Reading, row: RawRow | BadRow, name_of: NameOf, position: int) -> Sample | BadRow | None:
-    if isinstance(row, BadRow):
-        return BadRow(row.where, row.reason, position)
-    try:
-        return reading.to_sample(row, name_of)
-    except ValueError as error:
-        return BadRow(row.where, str(error), position)
 
 
 def _name(reading: Reading, number: int, row: RawRow) -> str:

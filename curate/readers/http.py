@@ -16,8 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from curate.readers.address import checked_socket, mirrored
-from curate.readers.download import FetchError, PartialDownload, attempt, parsed
+from curate.readers.download import FetchError, PartialDownload, attempt, checked_socket, mirrored, parsed
 from curate.readers.images import ImageStore, content_path
 from curate.recipe import MeasureSettings, RemoteSettings
 from winnow.errors import UserError

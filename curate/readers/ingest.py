@@ -156,15 +156,6 @@ ROWS = pa.schema(
 _BATCH = 4096
 
 
-def open_sources(settings: Sequence[SourceSettings]) -> Opened:
-    """Open every source, in recipe order.
-
-    Raises:
-        UserError: a source does not exist or has no known layout.
-    """
-    return tuple((source, open_source(source)) for source in settings)
-
-
 def write_rows(
     sources: Opened,
     target: Path,
@@ -201,13 +192,7 @@ def write_rows(
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    batch: list[dict[str, Any]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == _BATCH:
-            yield pa.RecordBatch.from_pylist(batch, ROWS)
-            batch = []
-    if batch:
+    while batch := list(itertools.islice(rows, _BATCH)):
         yield pa.RecordBatch.from_pylist(batch, ROWS)
 
 
@@ -284,7 +269,7 @@ def read_sources(
     Raises:
         UserError: bad input, or something cannot be written.
     """
-    opened = open_sources(sources)
+    opened = [(source, open_source(source)) for source in sources]
     wanted = remote and remote.model_dump(mode="json", exclude=set(HOW_TO_FETCH))
     key = [
         VERSION,

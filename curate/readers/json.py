@@ -254,22 +254,14 @@ def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
         try:
             for key in text.entries():
                 kind = text.peek()
-                if kind == "[":
-                    found[key] = []
-                    for number, _ in enumerate(text.entries()):
-                        if number == 0:
-                            found[key].append(text.value())
-                        else:
-                            text.value()
-                        if text.tell() > _HEAD_BYTES:
-                            return found
-                elif kind == "{":
-                    found[key] = {}
+                if kind in _CLOSING:
+                    found[key] = [] if kind == "[" else {}
                     for number, name in enumerate(text.entries()):
-                        if number < _HEAD_MEMBERS:
-                            found[key][name] = text.value()
-                        else:
-                            text.value()
+                        value = text.value()
+                        if kind == "[" and number == 0:
+                            found[key].append(value)
+                        elif kind == "{" and number < _HEAD_MEMBERS:
+                            found[key][name] = value
                         if text.tell() > _HEAD_BYTES:
                             return found
                 else:

@@ -91,11 +91,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     )
 
 
-def _bar(part: int, whole: int, colour: str) -> Text:
+def _bar(part: int, whole: int, color: str) -> Text:
     cells = part / whole * _BAR if whole else 0
     full, rest = int(cells), cells - int(cells)
     end = "" if part == 0 else "▏▎▍▌▋▊▉█"[int(rest * 8)] if rest > 0 or not full else ""
-    return Text("█" * full + end, style=colour)
+    return Text("█" * full + end, style=color)
 
 
 def show_explanation(found: RowExplanation) -> None:

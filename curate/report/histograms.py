@@ -119,9 +119,9 @@ def _histogram(connection: duckdb.DuckDBPyConnection, name: str, about: str, cut
         low -= 0.5
     rows = connection.execute(
         f"""
-        SELECT least(floor(({_value(name)} - ?) / ?)::BIGINT, ?) AS bin, decision, count(*)
+        SELECT least(floor(("{name}"::DOUBLE - ?) / ?)::BIGINT, ?) AS bin, decision, count(*)
         FROM facts JOIN decided USING (position)
-        WHERE {_value(name)} BETWEEN ? AND ? GROUP BY 1, 2 ORDER BY 1, 2
+        WHERE "{name}"::DOUBLE BETWEEN ? AND ? GROUP BY 1, 2 ORDER BY 1, 2
         """,
         [low, width, math.ceil((high - low) / width) - 1, low, high],
     ).fetchall()
@@ -132,7 +132,3 @@ def _histogram(connection: duckdb.DuckDBPyConnection, name: str, about: str, cut
         for number, decision, count in rows
     ]
     return Histogram(name, about, bars, cuts, missing, total - missing - inside)
-
-
-def _value(name: str) -> str:
-    return f'"{name}"::DOUBLE'

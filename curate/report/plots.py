@@ -18,8 +18,8 @@ from winnow.progress import Bar
 
 Chart = dict[str, Any]  # a Vega-Lite specification
 
-COLOURS = {"keep": "#3f7f93", "flag": "#e0a526", "drop": "#c8553d"}
-_PARTS = {"left": "#b9d2d9", "out": COLOURS["drop"], "kept": COLOURS["keep"]}
+COLORS = {"keep": "#3f7f93", "flag": "#e0a526", "drop": "#c8553d"}
+_PARTS = {"left": "#b9d2d9", "out": COLORS["drop"], "kept": COLORS["keep"]}
 _GREY, _INK = "#7d838d", "#23272e"
 _WIDTH, _HEIGHT = 440, 180
 _LABEL_ROWS = 5  # labels of thresholds step down, so that near ones do not write over each other
@@ -84,7 +84,7 @@ def histogram(found: Histogram) -> Chart:
             "color": {
                 "field": "decision",
                 "type": "nominal",
-                "scale": _scale(COLOURS),
+                "scale": _scale(COLORS),
                 "legend": {"title": None, "orient": "right"},
             },
             "tooltip": [
@@ -105,7 +105,7 @@ def _stacked(found: Histogram) -> list[dict[str, Any]]:
     """Bars with the height at which each begins and ends: kept rows below, dropped ones on top."""
     tops: dict[float, int] = {}
     values = []
-    for bar in sorted(found.bars, key=lambda bar: list(COLOURS).index(bar.decision)):
+    for bar in sorted(found.bars, key=lambda bar: list(COLORS).index(bar.decision)):
         low = tops.get(bar.start, 0)
         tops[bar.start] = low + bar.rows
         place = {"start": bar.start, "end": bar.end, "low": low, "high": low + bar.rows}
@@ -154,8 +154,8 @@ def _step(name: str, start: int, end: int, part: str, note: str) -> dict[str, An
     return {"step": name, "from": start, "to": end, "part": part, "rows": end - start, "note": note}
 
 
-def _scale(colours: dict[str, str]) -> dict[str, list[str]]:
-    return {"domain": list(colours), "range": list(colours.values())}
+def _scale(colors: dict[str, str]) -> dict[str, list[str]]:
+    return {"domain": list(colors), "range": list(colors.values())}
 
 
 def _tip(field: str, title: str | None = None, number: str | None = None) -> dict[str, Any]:

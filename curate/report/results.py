@@ -1,4 +1,8 @@
-"""What the next stage and people read: the kept rows, every row with its decision, and the ledger."""
+"""What the next stage and people read: the kept rows, every row with its decision, and the ledger.
+
+Also ``contamination.parquet`` and ``contamination.json``: what evaluation sets share with the data, and whether it was
+dropped; and the counts of all that, for the manifest, the card and the terminal.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.duplicates.contamination import CONTAMINATION
+from curate.rules.decide import CheckedRule
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path
-from winnow.tables import read_batches, write_parquet
+from winnow.files import atomic_path, write_json
+from winnow.tables import database, literal, parquet, query_batches, read_batches, row_count, write_parquet
 
 _COLUMNS = [
     "position", "sample_id", "source", "split", "images", "image_keys", "question", "answer", "answers",
@@ -47,17 +54,7 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
 
 def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
     """One row of ``decisions.parquet`` as a person reads it."""
-    rules = [
-        {
-            "rule": fired["rule"],
-            "action": fired["action"],
-            "expression": fired["expression"],
-            "values": json.loads(fired["values"] or "{}"),
-            "threshold": fired["threshold"],
-            "related_row": fired["related_row"],
-        }
-        for fired in row["rules"]
-    ]
+    rules = [{**fired, "values": json.loads(fired["values"] or "{}")} for fired in row["rules"]]
     reasons = [fired for fired in rules if fired["rule"] == row["reason"]] or rules
     return {
         "sample_id": row["sample_id"],
@@ -115,3 +112,141 @@ def _write_lines(path: Path, lines: Iterator[str]) -> None:
             handle.writelines(f"{line}\n" for line in lines)
     except OSError as error:
         raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
+
+
+REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])
+_COUNTED = {
+    "rows": "count(DISTINCT sample_id)",
+    "rows_with_same_question": "count(DISTINCT sample_id) FILTER (WHERE same_question)",
+    "rows_by_question_alone": "count(DISTINCT sample_id) FILTER (WHERE match = 'question')",
+    "rows_dropped": "count(DISTINCT sample_id) FILTER (WHERE dropped)",
+    "images": "count(DISTINCT image_key)",
+    "images_by_bytes": "count(DISTINCT image_key) FILTER (WHERE match = 'bytes')",
+}
+
+
+def write_contamination_report(workspace: Workspace) -> list[Path]:
+    """Join the matches with the decisions; returns the files, none where no evaluation set was given.
+
+    ``contamination.parquet`` has one row for each training row, benchmark and image: how they match (``bytes``,
+    ``look``, ``question``), distances of the thumbnails (0-255) and of the hashes (bits of 64), the evaluation
+    row, whether it asks the same, and whether and by which rule the training row was dropped.
+    ``contamination.json`` counts them per benchmark.
+    """
+    found = [workspace.contamination, workspace.contamination_report]
+    if not workspace.contamination_rows.is_file():
+        for path in found:
+            path.unlink(missing_ok=True)
+        return []
+    with database(workspace.work) as connection:
+        joined = f"""
+            SELECT c.* EXCLUDE (file_row_number), d.decision = 'drop' AS dropped, d.reason
+            FROM read_parquet({literal(str(workspace.contamination_rows))}, file_row_number = true) c
+            JOIN {parquet([workspace.decisions])} d ON d.sample_id = c.sample_id ORDER BY c.file_row_number
+        """
+        batches = query_batches(connection, joined)
+        write_parquet(workspace.contamination, batches, REPORT)
+        write_json(workspace.contamination_report, {"benchmarks": _benchmarks(connection, workspace)})
+    return found
+
+
+def read_contamination_report(workspace: Workspace) -> list[dict[str, Any]]:
+    """The counts of each benchmark, in the recipe's order."""
+    if not workspace.contamination_report.is_file():
+        return []
+    made: list[dict[str, Any]] = json.loads(workspace.contamination_report.read_text(encoding="utf-8"))["benchmarks"]
+    return made
+
+
+def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[dict[str, Any]]:
+    table = parquet([workspace.contamination])
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in _COUNTED.items())
+    made = []
+    for counts in json.loads(workspace.contamination_counts.read_text(encoding="utf-8")):
+        name = [counts["benchmark"]]
+        values = connection.execute(f"SELECT {columns} FROM {table} WHERE benchmark = ?", name).fetchall()[0]
+        images = f"(SELECT DISTINCT image_key, hamming, distance FROM {table} WHERE benchmark = ? AND match = 'look')"
+        hamming = connection.execute(f"SELECT hamming, count(*) FROM {images} GROUP BY 1 ORDER BY 1", name).fetchall()
+        distance = connection.execute(
+            f"SELECT ceil(distance)::INTEGER, count(*) FROM {images} GROUP BY 1 ORDER BY 1", name
+        ).fetchall()
+        made.append(
+            {
+                **counts,
+                **dict(zip(_COUNTED, values, strict=True)),
+                "look_images_by_hamming": {str(bits): count for bits, count in hamming},
+                "look_images_by_distance_up_to": {str(upper): count for upper, count in distance},
+            }
+        )
+    return made
+
+
+def count_rows(workspace: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
+    """Rows by decision, by rule and by source, as the manifest holds them.
+
+    ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
+    the funnel) and ``alone`` (rows on which no other rule fired).
+    """
+    decided = parquet([workspace.decisions])
+    with database(workspace.work) as connection:
+        decisions = dict(connection.execute(f"SELECT decision, count(*) FROM {decided} GROUP BY 1").fetchall())
+        reasons = dict(connection.execute(f"SELECT reason, count(*) FROM {decided} GROUP BY 1").fetchall())
+        fired = {
+            name: (count, alone)
+            for name, count, alone in connection.execute(f"""
+                SELECT fired.rule, count(*), count(*) FILTER (WHERE alone)
+                FROM (SELECT unnest(rules) AS fired, len(rules) = 1 AS alone FROM {decided}) GROUP BY 1
+            """).fetchall()
+        }
+        sources = connection.execute(f"""
+            SELECT s.source, count(*), count(*) FILTER (WHERE d.decision = 'keep'),
+                   count(*) FILTER (WHERE d.decision = 'flag'), count(*) FILTER (WHERE d.decision = 'drop')
+            FROM {parquet([workspace.corrected])} s JOIN {decided} d USING (position)
+            GROUP BY 1 ORDER BY min(s.position)
+        """).fetchall()
+    actions = {rule.name: rule.action for rule in rules}
+    if "correction" in fired:
+        actions["correction"] = "drop"
+    corrections = json.loads(workspace.corrections.read_text(encoding="utf-8"))["counts"]
+    return {
+        "rows": sum(decisions.values()),
+        "keep": decisions.get("keep", 0),
+        "flag": decisions.get("flag", 0),
+        "drop": decisions.get("drop", 0),
+        "paths": row_count(workspace.paths),
+        "images": sum(row_count(part) for part in workspace.image_parts()),
+        "rules": [
+            {
+                "rule": name,
+                "action": action,
+                "fired": fired.get(name, (0, 0))[0],
+                "reason": reasons.get(name, 0),
+                "alone": fired.get(name, (0, 0))[1],
+            }
+            for name, action in actions.items()
+        ],
+        "sources": [
+            {"source": name, "rows": rows, "keep": keep, "flag": flag, "drop": drop}
+            for name, rows, keep, flag, drop in sources
+        ],
+        "splits": _splits(workspace),
+        "contamination": read_contamination_report(workspace),
+        "corrections": corrections,
+    }
+
+
+def _splits(workspace: Workspace) -> list[dict[str, Any]]:
+    """Per source: its kept rows, in all and in each split; [] for a set that is not split."""
+    if not workspace.splits.is_file():
+        return []
+    with database(workspace.work) as connection:
+        found = connection.execute(f"""
+            SELECT s.source, p.assigned_split, count(*)
+            FROM {parquet([workspace.corrected])} s JOIN {parquet([workspace.splits])} p USING (position)
+            JOIN {parquet([workspace.decisions])} d USING (position)
+            WHERE d.decision <> 'drop' GROUP BY 1, 2 ORDER BY min(s.position), 2
+        """).fetchall()
+    by_source: dict[str, dict[str, int]] = {}
+    for source, split, count in found:
+        by_source.setdefault(source, {})[split] = count
+    return [{"source": name, "total": sum(rows.values()), "rows": rows} for name, rows in by_source.items()]

@@ -61,13 +61,7 @@ _SECONDS, _ROWS_A_SECOND = 60, 2000
 
 @dataclass(frozen=True)
 class CheckedRule:
-    """A rule whose condition is known to be safe.
-
-    Attributes:
-        name: as in the recipe.
-        action: drop or flag.
-        expression: its condition.
-    """
+    """A rule whose condition is known to be safe."""
 
     name: str
     action: str
@@ -144,14 +138,11 @@ def decide(workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[
         create_views(rows, workspace)
         try:
             with time_limit(connection, _SECONDS + count / _ROWS_A_SECOND):
-                fired = _fired_sql(rules, several=_several_images(connection))
+                most_images = connection.execute("SELECT coalesce(max(image_no), 0) FROM facts").fetchall()[0][0]
+                fired = _fired_sql(rules, several=most_images > 1)
                 write_parquet(workspace.decisions, decision_blocks(rows, connection, fired, rules, count), DECISIONS)
         except duckdb.Error as error:
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
-
-
-def _several_images(connection: duckdb.DuckDBPyConnection) -> bool:
-    return bool(connection.execute("SELECT coalesce(max(image_no), 0) > 1 FROM facts").fetchall()[0][0])
 
 
 def _fired_sql(rules: Sequence[CheckedRule], *, several: bool) -> str:

@@ -30,7 +30,6 @@ class RuleOutcome:
     """One rule on one sample.
 
     Attributes:
-        rule: the rule.
         fired: whether it fired on any of the sample's images.
         values: column → value, of the image on which it fired, else of the first.
     """
@@ -47,7 +46,6 @@ class RowExplanation:
     Attributes:
         sample: its row of ``samples.parquet``.
         decision: its row of ``decisions.parquet``.
-        rules: all rules in order.
         contamination: its rows of ``contamination.parquet``.
         duplicates: what counted as near-identical, if the recipe sought duplicates.
         stands_for: rows that were found to repeat it, the first of them; ``repeats`` counts all.
@@ -84,11 +82,10 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         decisions = _rows(connection, query.format(parquet([workspace.decisions])), sample_id)
         columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
         create_facts(connection, columns, f"r.position = {int(samples[0]['position'])}")
-        position = {"position": int(samples[0]["position"])}
         repeats = connection.execute(_REPEATS, [sample_id]).fetchall()
         rival = connection.execute(
-            "SELECT conflict_with FROM duplicates WHERE position = $position", position
-        ).fetchone()
+            "SELECT conflict_with FROM duplicates WHERE position = ?", [samples[0]["position"]]
+        ).fetchall()
         matches: list[dict[str, Any]] = []
         if workspace.contamination.is_file():
             matches = _rows(connection, query.format(parquet([workspace.contamination])), sample_id)
@@ -102,7 +99,7 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         duplicates=recipe.duplicates,
         stands_for=[str(row[0]) for row in repeats[:_LISTED]],
         repeats=len(repeats),
-        rival=rival[0] if rival else None,
+        rival=rival[0][0] if rival else None,
         corrections=_corrections(workspace, recipe.corrections, sample_id),
     )
 
@@ -117,9 +114,8 @@ def _corrections(workspace: Workspace, folder: Path | None, sample_id: str) -> l
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, value: str) -> list[dict[str, Any]]:
-    found = connection.execute(query, [value])
-    names = [column[0] for column in found.description or []]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    rows: list[dict[str, Any]] = connection.sql(query, params=[value]).to_arrow_table().to_pylist()
+    return rows
 
 
 def _outcome(connection: duckdb.DuckDBPyConnection, rule: CheckedRule) -> RuleOutcome:

@@ -1,22 +1,27 @@
 """One decoded image, or one text, in; numbers out. Pure: no thresholds, no files.
 
-Each module lists its signals in ``SIGNALS``. Raise a signal's version when its numbers change: stored values of the
-old version are then remeasured.
+Each module lists its signals in ``SIGNALS``; a module in this folder is found by itself. Raise a signal's version when
+its numbers change: stored values of the old version are then remeasured.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
 from PIL import Image
 
-from curate.signals import cleanvision, clip, hashes, nsfw, pixels, text
 from curate.signals.base import Pixels, Signal
 
-# In the order of the stored columns.
+# Stored columns come in this order; modules that are not named follow, in the order of the alphabet.
+_FIRST = ("hashes", "pixels", "cleanvision", "clip", "nsfw", "text")
+_MODULES = [*_FIRST, *sorted({found.name for found in pkgutil.iter_modules(__path__)} - set(_FIRST))]
 SIGNALS: dict[str, Signal] = {
-    signal.name: signal for module in (hashes, pixels, cleanvision, clip, nsfw, text) for signal in module.SIGNALS
+    signal.name: signal
+    for module in _MODULES
+    for signal in getattr(importlib.import_module(f"curate.signals.{module}"), "SIGNALS", ())
 }
 # Those that are computed from the decoded image alone.
 PIXEL_SIGNALS = tuple(name for name, signal in SIGNALS.items() if signal.compute is not None)

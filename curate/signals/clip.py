@@ -131,11 +131,6 @@ class Clip:
             return _as_half(self._model.encode_text(tokens, normalize=True))
 
 
-def alignment(image_embeddings: Half, text_embedding: Half) -> float:
-    """Cosine of a text with the worst fitting of (n, width) images."""
-    return float((image_embeddings.astype(np.float32) @ text_embedding.astype(np.float32)).min())
-
-
 def model_name(model: str, pretrained: str | None) -> str:
     """A name that changes when the weights do, without loading them: digests of a local folder's two files."""
     folder = Path(model)

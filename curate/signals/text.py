@@ -113,7 +113,7 @@ def _same(answer: str, question: str) -> bool:
 
 _LONGEST = 5
 _QUOTES = re.compile(r"['’`]")
-_WORD = re.compile(r"[a-z]+|\d+")
+_ANSWER_WORD = re.compile(r"[a-z]+|\d+")
 
 _YES_NO = re.compile(
     r"""(?:so\ |and\ |but\ |now\ )?
@@ -122,7 +122,7 @@ _YES_NO = re.compile(
     re.VERBOSE,
 )
 _NUMBER = re.compile(r"(?:about |approximately |roughly )?(?:how many|what number of|what is the number of)\b")
-_COLOUR = re.compile(r"(?:what|which) (?:is the |are the )?colou?rs?\b")
+_COLOR = re.compile(r"(?:what|which) (?:is the |are the )?colou?rs?\b")
 _PICK = re.compile(r"\bor\b|[,;] (?:in |on |at |to )?(?:which|what|who|where|when|why|how)\b")
 _POLITE = re.compile(r"^(?:can|could|would|will) you (?:please )?(?!see\b|find\b|spot\b|tell if\b|tell whether\b)")
 
@@ -162,7 +162,7 @@ def is_mismatch(question: str, answer: str) -> bool | None:
     wanted = _wanted(asked)
     if wanted is None:
         return None
-    words = _WORD.findall(_QUOTES.sub("", answer.casefold()))
+    words = _ANSWER_WORD.findall(_QUOTES.sub("", answer.casefold()))
     if not words or len(words) > _LONGEST:
         return False
     given = " ".join(words)
@@ -172,7 +172,7 @@ def is_mismatch(question: str, answer: str) -> bool | None:
 def _wanted(asked: str) -> re.Pattern[str] | None:
     if _NUMBER.match(asked):
         return _QUANTITY
-    if _COLOUR.match(asked):
+    if _COLOR.match(asked):
         return _HUES
     if _YES_NO.match(asked) and not _PICK.search(asked) and not _POLITE.match(asked):
         return _AFFIRMATIVE

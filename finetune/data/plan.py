@@ -14,11 +14,9 @@ import yaml
 from rich.console import Console
 
 from finetune.data.collate import Collator, MaskCheck, check_masks, first_of_each_source
-from finetune.data.image_cost import IMAGE_COSTS, image_costs, image_token_counter
-from finetune.data.preflight import Preflight, check_rows
+from finetune.data.preflight import IMAGE_COSTS, Preflight, check_rows, image_costs, image_token_counter
 from finetune.data.rows import Rows
-from finetune.data.schedule import AcceptedRows, Schedule
-from finetune.data.stage_rows import schedule_of
+from finetune.data.schedule import AcceptedRows, Schedule, schedule_of
 from finetune.recipe import TrainRecipe
 from winnow.files import atomic_path, digest_of, sha256_file, write_json
 from winnow.run import MANIFEST, Stages, package_versions

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curate.recipe import MeasureSettings
 from finetune.recipe import TrainRecipe
 from winnow.errors import UserError
-from winnow.images import decode, locate
+from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, locate
 from winnow.records import Sample, from_record, parse_json
 from winnow.run import MANIFEST, read_manifest
 
@@ -200,9 +199,6 @@ def open_sets(data: Mapping[str, Path], image_root: Path | None) -> Rows:
     return Rows(tuple(sets), common, starts)
 
 
-_CAPS = MeasureSettings()
-
-
 def open_image(root: Path, name: str, max_pixels: int | None = None) -> Image:
     """Decode an image below ``root``, upright and in RGB; the first frame of an animation.
 
@@ -213,10 +209,10 @@ def open_image(root: Path, name: str, max_pixels: int | None = None) -> Image:
     Raises:
         ValueError: a class of ``winnow.images.CLASSES`` with its detail.
     """
-    located = locate(name, str(root), max_bytes=_CAPS.max_bytes)
+    located = locate(name, str(root), max_bytes=DEFAULT_MAX_BYTES)
     if located.file is None:
         raise ValueError(f"{located.error} ({located.detail})")
-    image, facts = decode(Path(located.file).read_bytes(), max_bytes=_CAPS.max_bytes, max_pixels=_CAPS.max_pixels)
+    image, facts = decode(Path(located.file).read_bytes(), max_bytes=DEFAULT_MAX_BYTES, max_pixels=DEFAULT_MAX_PIXELS)
     if image is None:
         raise ValueError(f"{facts.error} ({facts.error_detail})")
     size = capped_size(image.size, max_pixels)

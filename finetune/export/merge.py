@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from finetune.export.reference_outputs import (
+from finetune.export.parity import (
     Parity,
     compare,
+    load_adapter,
+    open_run,
     outputs_in_new_process,
     parity_sentence,
     reference_outputs,
@@ -20,8 +22,6 @@ from finetune.recipe import TrainRecipe
 from finetune.training.prompts import read_prompts
 from winnow.errors import UserError
 from winnow.files import write_json
-from winnow.recipe import parse_recipe
-from winnow.run import read_manifest
 
 Into = Literal["dequantized", "original"]
 
@@ -41,19 +41,6 @@ def parse_into(given: str | None) -> Into | None:
             "merge into dequantized and quantise the result with a calibrated exporter if it must be small"
         )
     raise UserError(f"--into {given}: unknown; give dequantized or original")
-
-
-def open_run(run: Path) -> TrainRecipe:
-    """The recipe of a finished run.
-
-    Raises:
-        UserError: the run is not finished, or its recipe has keys of another version.
-    """
-    manifest = read_manifest(run, finish_with="finetune train RECIPE")
-    try:
-        return parse_recipe(manifest["recipe"], TrainRecipe, where=str(run))
-    except UserError as error:
-        raise UserError(f"{error}; another version of Winnow made this run: train it again with --fresh") from error
 
 
 def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
@@ -105,18 +92,6 @@ def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
     if not parity.passed:
         raise UserError(f"{out}: the merged model differs from the trained one; see {out / 'merge.json'}")
     return parity
-
-
-def load_adapter(recipe: TrainRecipe, run: Path) -> Any:
-    """The model as it was trained, for inference: quantised base with its adapter."""
-    from peft import PeftModel
-
-    from finetune.model.load import load_base
-
-    if recipe.decoder == "full":
-        return load_base(str(run / "adapter"), quantization="none", compute_dtype=recipe.compute_dtype).eval()
-    base = load_base(recipe.model, quantization=recipe.quantization, compute_dtype=recipe.compute_dtype)
-    return PeftModel.from_pretrained(base, str(run / "adapter")).eval()
 
 
 def merged_model(recipe: TrainRecipe, run: Path, into: Into) -> Any:

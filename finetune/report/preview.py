@@ -16,7 +16,7 @@ from finetune.data.chat import TrainingConversation, render_with_spans
 from finetune.data.collate import Collator, first_of_each_source
 from finetune.data.preflight import check_rows
 from finetune.data.rows import Rows, open_rows
-from finetune.data.stage_rows import schedule_of
+from finetune.data.schedule import schedule_of
 from finetune.model.load import load_processor
 from finetune.recipe import TrainRecipe
 from winnow.files import write_text

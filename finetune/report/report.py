@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from finetune.data.image_cost import IMAGE_COSTS, read_image_costs
 from finetune.data.plan import TrainingPlan
+from finetune.data.preflight import IMAGE_COSTS, read_image_costs
 from finetune.model.adapter import ModuleGroup
 from finetune.recipe import ResolvedStage, TrainRecipe
 from winnow.files import atomic_path, sha256_file, write_text

@@ -36,7 +36,7 @@ class LossStore:
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
-        """See ``Sink``."""
+        """See ``LossSink``."""
         self._parts.append((rows, epochs, losses, tokens, np.full(len(rows), step, dtype=np.int32)))
 
     def flush(self, step: int) -> None:
@@ -66,7 +66,7 @@ class LossTally:
         self.by_row: dict[int, list[tuple[float, int]]] = {}
 
     def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
-        """See ``Sink``."""
+        """See ``LossSink``."""
         batch: dict[int, list[tuple[float, int]]] = {}
         for row, loss, count in zip(rows.tolist(), losses.tolist(), tokens.tolist(), strict=True):
             batch.setdefault(row, []).append((loss, count))

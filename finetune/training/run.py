@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from finetune.data.collate import Collator
-from finetune.data.image_cost import IMAGE_COSTS, image_cost_table, read_image_costs
 from finetune.data.plan import TrainingPlan, input_digests, make_plan, print_plan
+from finetune.data.preflight import IMAGE_COSTS, image_cost_table, read_image_costs
 from finetune.data.rows import open_rows
 from finetune.model.adapter import Learner, ModuleGroup, build_learner, load_weights, module_groups, module_table
 from finetune.model.load import fastest_attention, load_base, load_processor
@@ -26,7 +26,7 @@ from finetune.training.losses import read_parts, write_sample_losses, write_sour
 from finetune.training.prompts import PROMPTS, store_prompts
 from finetune.training.stage import done_folder, is_done, run_stage
 from winnow.errors import UserError
-from winnow.models import empty_model, prepare_libraries
+from winnow.models import check_model_name, empty_model, prepare_libraries
 from winnow.run import MANIFEST, Stages, is_current, package_versions, write_manifest
 
 START = "start"  # of a run folder's Stages: recipe, inputs, packages and modules of the run, set before the first step
@@ -44,7 +44,8 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
         UserError: the recipe, data or model cannot be used, or the folder holds another run.
     """
     clock = {"start": time.monotonic()}
-    rows, folder = open_rows(recipe), recipe.folder  # reports a wrong path before any library loads
+    check_model_name(recipe.model)
+    rows, folder = open_rows(recipe), recipe.folder  # wrong paths are reported before any model library loads
     prepare_libraries()  # before anything imports bitsandbytes
     state = start_processes()
     console = Console(stderr=True, highlight=False, quiet=not state.is_main_process)
@@ -59,10 +60,7 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
         console.print(f"{folder} is up to date; `--fresh` trains it again")
         return folder
 
-    if recipe.report_to:  # reports an unknown one before hours of work
-        from finetune.training.monitor import check_reporters
-
-        check_reporters(recipe.report_to)
+    check_reporters(recipe.report_to)  # before hours of work
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
     with state.main_process_first():
         stages = Stages(folder)
@@ -107,12 +105,11 @@ def dry_run(recipe: TrainRecipe, folder: Path) -> list[ModuleGroup]:
     Raises:
         UserError: the recipe, data or model cannot be used.
     """
+    check_model_name(recipe.model)
+    rows = open_rows(recipe)
     prepare_libraries()  # before anything imports bitsandbytes
-    from finetune.training.monitor import check_reporters
-
     console = Console(highlight=False)
     check_reporters(recipe.report_to)
-    rows = open_rows(recipe)
     inputs = input_digests(recipe, rows)
     processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
     in_folder = recipe.model_copy(update={"out": folder})
@@ -123,6 +120,25 @@ def dry_run(recipe: TrainRecipe, folder: Path) -> list[ModuleGroup]:
     console.print(module_table(recipe.model, groups))
     console.print(image_cost_table(read_image_costs(folder / IMAGE_COSTS), recipe.batch_size))
     return groups
+
+
+def check_reporters(names: list[str]) -> None:
+    """Check that every name of ``report_to`` is a reporter that works here.
+
+    Raises:
+        UserError: transformers does not know the reporter, or its package is not installed.
+    """
+    if not names:
+        return
+    from transformers.integrations import integration_utils
+
+    callbacks_of: Any = integration_utils.get_reporting_integration_callbacks
+    for name in names:
+        try:
+            for callback in callbacks_of([name]):
+                callback()
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise UserError(f"report_to: {name}: {' '.join(str(error).split())}") from error
 
 
 def load_learner(recipe: TrainRecipe, after: Path | None = None) -> Learner:
@@ -180,7 +196,7 @@ def save_run(
     Args:
         clock: step → monotonic time at its end, in order.
     """
-    from finetune.training.monitor import read_metrics
+    from finetune.training.trainer import read_metrics
 
     folder, rows = recipe.folder, plan.rows
     adapter = _save_adapter(recipe, processor, plan, groups)

@@ -1,23 +1,35 @@
-"""Trains a stage of a run from its last complete checkpoint, or skips it if it is done."""
+"""Trains a stage of a run from its last complete checkpoint, or skips it if it is done.
+
+Before the first step it runs the longest batch: if memory runs out, it does so at once and not after hours.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
 
 from finetune.data.collate import Collator
-from finetune.data.schedule import Schedule
-from finetune.data.stage_rows import conversations_per_step
+from finetune.data.preflight import IMAGE_COSTS, image_cost_table, read_image_costs
+from finetune.data.schedule import Schedule, conversations_per_step
 from finetune.model.adapter import Learner, load_weights, set_trained
 from finetune.processes import sharded, start_processes
 from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.training.evaluation import EvaluationSet, evaluate_sets
-from finetune.training.losses import LossStore
-from winnow.files import write_text
+from finetune.training.losses import LossStore, LossTally
+from winnow.errors import UserError
+from winnow.files import write_json, write_text
 
+if TYPE_CHECKING:
+    from finetune.training.trainer import SampleLossTrainer
 LORA_PLUS_RATIO = 16.0  # the starting point that the LoRA+ paper recommends
 
 
@@ -45,9 +57,7 @@ def run_stage(
     from transformers import set_seed
     from transformers.trainer_callback import PrinterCallback
 
-    from finetune.training.memory import memory_probe
-    from finetune.training.monitor import Monitor, read_metrics
-    from finetune.training.trainer import SampleLossTrainer, last_complete
+    from finetune.training.trainer import Monitor, SampleLossTrainer, last_complete, read_metrics
 
     stage = recipe.resolved_stages()[number]
     folder, state = recipe.folder / "checkpoints" / f"stage-{number}", start_processes()
@@ -129,3 +139,116 @@ def _arguments(recipe: TrainRecipe, stage: ResolvedStage, schedule: Schedule, fo
         disable_tqdm=True,
         report_to=recipe.report_to,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMemory:
+    """Memory for the forward and backward pass of the longest batch, in bytes.
+
+    Attributes:
+        tokens: tokens of that batch, padding included.
+        before, peak: allocated before it, and at most during it (on CPUs: resident set).
+        total: memory of the device.
+    """
+
+    tokens: int
+    before: int
+    peak: int
+    total: int
+
+    def at(self, tokens: float) -> float:
+        """Expected peak in bytes for another number of tokens, as activations grow linearly with tokens."""
+        return self.before + (self.peak - self.before) * tokens / self.tokens
+
+
+def memory_probe(trainer: SampleLossTrainer, recipe: TrainRecipe, schedule: Schedule) -> None:
+    """Run the longest batch without an optimiser step; print its memory and add estimates to the image costs.
+
+    Raises:
+        UserError: the batch does not fit into memory; the message says what to change.
+    """
+    import torch
+
+    stage, state, model = trainer.stage, start_processes(), trainer.learner.model
+    longest = np.argsort(-schedule.size_of[schedule.used], kind="stable")[: stage.batch_size]
+    collate: Any = trainer.data_collator
+    batch = collate([schedule.conversation(int(schedule.used[place])) for place in longest])
+    tokens = batch["input_ids"].numel()
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    losses, trainer.losses, tokens_seen = trainer.losses, LossTally(), trainer.tokens_seen
+    before = _allocated(reset=True)
+    try:
+        model.train()
+        with trainer.accelerator.autocast():
+            loss = trainer.compute_loss(model, trainer._prepare_inputs(batch))
+        loss.backward()
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the longest batch ({tokens:,} tokens) does not fit into memory: {_advice(recipe, stage.batch_size)}"
+        ) from error
+    finally:
+        trainer.losses, trainer.tokens_seen = losses, tokens_seen
+        model.zero_grad(set_to_none=True)
+    memory = BatchMemory(tokens, before, _allocated(), _total())
+    del batch, loss
+    gc.collect()
+    if state.is_main_process:
+        _report(recipe, memory, stage.batch_size)
+
+
+def _report(recipe: TrainRecipe, memory: BatchMemory, batch_size: int) -> None:
+    console = Console(stderr=True, highlight=False)
+    path = recipe.folder / IMAGE_COSTS
+    costs = read_image_costs(path)
+    for line in costs:
+        line["memory"] = round(memory.at(line["longest"] * batch_size))
+    write_json(path, costs)
+    console.print(image_cost_table(costs, batch_size))
+    console.print(
+        f"longest batch: {memory.tokens:,} tokens, {memory.peak / 2**30:.1f} of {memory.total / 2**30:.1f} GiB"
+    )
+    if memory.peak > 0.9 * memory.total:
+        console.print(f"[yellow]warning:[/] memory is nearly full; {_advice(recipe, batch_size)}")
+
+
+def _advice(recipe: TrainRecipe, batch_size: int) -> str:
+    if batch_size > 1:
+        return f"set batch_size: {batch_size // 2} and gradient_accumulation: {recipe.gradient_accumulation * 2}"
+    if not recipe.gradient_checkpointing:
+        return "set gradient_checkpointing: true"
+    return "lower max_pixels or max_length (`finetune plan` shows what they save)"
+
+
+def _allocated(*, reset: bool = False) -> int:
+    """Peak bytes in use; with ``reset``, the bytes in use now, and the peak starts again from there."""
+    import torch
+
+    if torch.cuda.is_available():
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+            return torch.cuda.memory_allocated()
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to the current size
+    return _field(status.read_text(), "VmRSS" if reset else "VmHWM")
+
+
+def _field(text: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _total() -> int:
+    """Bytes of memory that the device has."""
+    import torch
+
+    if torch.cuda.is_available():
+        total: Any = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        return int(total)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

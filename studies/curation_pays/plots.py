@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, safe for colour-blind readers.
-COLOURS = {"dirty": "#D55E00", "curated": "#0072B2", "clean": "#009E73"}
+COLORS = {"dirty": "#D55E00", "curated": "#0072B2", "clean": "#009E73"}
 _TOOLS = ("#0072B2", "#D55E00", "#E69F00")
 
 
@@ -32,15 +32,15 @@ def draw_main(regimes: list[tuple[str, dict[str, Any]]], path: Path) -> None:
     """One panel per regime: accuracy of each training set with its interval, and each training as a dash."""
     figure, axes = plt.subplots(1, len(regimes), figsize=(3.4 * len(regimes), 3.4), squeeze=False)
     for axis, (label, compared) in zip(axes[0], regimes, strict=True):
-        for at, version in enumerate(COLOURS):
+        for at, version in enumerate(COLORS):
             one = compared["accuracy"][version]
             height = 100 * one["accuracy"]
             bounds = [[height - 100 * one["low"]], [100 * one["high"] - height]]
-            axis.errorbar(at, height, bounds, fmt="o", color=COLOURS[version], capsize=6, markersize=8)
+            axis.errorbar(at, height, bounds, fmt="o", color=COLORS[version], capsize=6, markersize=8)
             axis.plot(
-                [at + 0.15] * len(one["seeds"]), [100 * seed for seed in one["seeds"]], "_", color=COLOURS[version]
+                [at + 0.15] * len(one["seeds"]), [100 * seed for seed in one["seeds"]], "_", color=COLORS[version]
             )
-        axis.set_xticks(range(len(COLOURS)), list(COLOURS))
+        axis.set_xticks(range(len(COLORS)), list(COLORS))
         axis.set(xlim=(-0.5, 2.5))
         axis.set_title(
             label.replace(", questions", ",\nquestions").replace(", all questions", ",\nall questions"), fontsize=9
@@ -58,11 +58,11 @@ def draw_sweep(found: dict[str, Any], path: Path) -> None:
     for axis, defect in zip(axes[0], defects, strict=True):
         entries = sorted((one for one in sweep if one["defect"] == defect), key=lambda one: one["rate"])
         rates = [100 * one["rate"] for one in entries]
-        for version in COLOURS:
+        for version in COLORS:
             shown = [one["accuracy"][version] for one in entries]
-            axis.plot(rates, [100 * one["accuracy"] for one in shown], "o-", color=COLOURS[version], label=version)
+            axis.plot(rates, [100 * one["accuracy"] for one in shown], "o-", color=COLORS[version], label=version)
             low, high = ([100 * one[bound] for one in shown] for bound in ("low", "high"))
-            axis.fill_between(rates, low, high, color=COLOURS[version], alpha=0.12, linewidth=0)
+            axis.fill_between(rates, low, high, color=COLORS[version], alpha=0.12, linewidth=0)
         axis.set(title=defect.replace("_", " "), xlabel="rate, %")
         _grid(axis)
     axes[0][0].set_ylabel("accuracy, %")
@@ -75,8 +75,8 @@ def draw_curves(rules: dict[str, Any], path: Path) -> None:
     curves = rules["curves"]
     figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.3), sharey=True, squeeze=False)
     for axis, (name, one) in zip(axes[0], curves.items(), strict=True):
-        axis.step(one["threshold"], one["recall"], where="post", color=COLOURS["curated"], label="recall")
-        axis.step(one["threshold"], one["precision"], where="post", color=COLOURS["dirty"], label="precision")
+        axis.step(one["threshold"], one["recall"], where="post", color=COLORS["curated"], label="recall")
+        axis.step(one["threshold"], one["precision"], where="post", color=COLORS["dirty"], label="precision")
         axis.axvline(one["default"]["threshold"], color="black", linestyle=":", label="default")
         axis.set(title=f"{name}, by {one['unit']}", xlabel="threshold", ylim=(0, 1.05))
         _grid(axis)
@@ -88,10 +88,10 @@ def draw_blur(blur: dict[str, Any], path: Path) -> None:
     """Area under the ROC curve over the strength of the blur."""
     figure, axis = plt.subplots(figsize=(5, 3.4))
     sigmas = [float(one) for one in blur["sigmas"]]
-    for tool, colour in (("winnow", _TOOLS[0]), ("cleanvision", _TOOLS[1])):
+    for tool, color in (("winnow", _TOOLS[0]), ("cleanvision", _TOOLS[1])):
         for against, style in (("photographs", "-"), ("all sharp images", "--")):
             areas = [one[tool][against]["roc_auc"] for one in blur["sigmas"].values()]
-            axis.plot(sigmas, areas, style, marker="o", color=colour, label=f"{tool}, against {against}")
+            axis.plot(sigmas, areas, style, marker="o", color=color, label=f"{tool}, against {against}")
     axis.set(xlabel="σ of the blur, pixels of 256", ylabel="area under the ROC curve", ylim=(0.2, 1.02))
     axis.legend(fontsize="x-small", loc="lower right")
     _grid(axis)
@@ -102,9 +102,9 @@ def draw_copies(copies: dict[str, Any], path: Path) -> None:
     """Copies found and pairs of different images joined, over the radius."""
     figure, axes = plt.subplots(2, len(copies), figsize=(3 * len(copies), 5), sharex=True, sharey="row", squeeze=False)
     for (found, joined), (kind, one) in zip(axes.T, copies.items(), strict=True):
-        for (tool, rates), colour in zip(sorted(one["tools"].items(), reverse=True), _TOOLS, strict=True):
-            found.plot(rates["found_by_radius"], "o-", markersize=3, color=colour, label=tool)
-            joined.plot(rates["joined_by_radius"], "o-", markersize=3, color=colour)
+        for (tool, rates), color in zip(sorted(one["tools"].items(), reverse=True), _TOOLS, strict=True):
+            found.plot(rates["found_by_radius"], "o-", markersize=3, color=color, label=tool)
+            joined.plot(rates["joined_by_radius"], "o-", markersize=3, color=color)
         found.set(title=kind, ylim=(0, 1.05))
         joined.set_yscale("symlog", linthresh=1)
         joined.set_xlabel("radius, bits")

@@ -14,7 +14,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import references, sample, split_in, text
 from curate.readers.json import RawRow, iter_json
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import Sample
 
@@ -66,4 +66,4 @@ def _files(location: Path) -> list[Path]:
     return [path for path in named if path.is_file()]
 
 
-LAYOUT = Layout(__doc__, example="{location: ChartQA Dataset/val}", looks_like=looks_like, readings=readings)
+LAYOUT = Layout(__doc__, "{location: ChartQA Dataset/val}", looks_like, readings)

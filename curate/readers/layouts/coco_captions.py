@@ -18,7 +18,7 @@ from typing import Any
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import CAPTION_QUESTION, own_id, sample, split_in, text
 from curate.readers.json import RawRow, document_head, iter_document
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import BadRow, Sample
 
@@ -104,6 +104,4 @@ class _Captions:
             database.execute("INSERT INTO captions (image, line, place) VALUES (?, ?, ?)", stored)
 
 
-LAYOUT = Layout(
-    __doc__, example="{location: annotations/captions_val2014.json}", looks_like=looks_like, readings=readings
-)
+LAYOUT = Layout(__doc__, "{location: annotations/captions_val2014.json}", looks_like, readings)

@@ -13,7 +13,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import conversation
 from curate.readers.json import RawRow, iter_json
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import Sample
 
@@ -35,9 +35,4 @@ def readings(settings: SourceSettings) -> list[Reading]:
     return [Reading(iter_json(path), to_sample)]
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: llava_v1_5_mix665k.json, image_root: llava/images}",
-    looks_like=looks_like,
-    readings=readings,
-)
+LAYOUT = Layout(__doc__, "{location: llava_v1_5_mix665k.json, image_root: llava/images}", looks_like, readings)

@@ -15,7 +15,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import own_id, references, sample, split_in, text
 from curate.readers.json import RawRow, document_head, iter_document
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import Sample
 
@@ -58,8 +58,5 @@ def _names(row: RawRow) -> Sequence[str]:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: docvqa/val_v1.0_withQT.json, image_root: docvqa/spdocvqa_images}",
-    looks_like=looks_like,
-    readings=readings,
+    __doc__, "{location: docvqa/val_v1.0_withQT.json, image_root: docvqa/spdocvqa_images}", looks_like, readings
 )

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.json import RawRow, iter_json
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample, Turn
 
 SPLITS = ("train", "test")
-_COLOURS = {"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"}
+_COLORS = {"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"}
 
 
 def looks_like(probe: Probe) -> bool:
@@ -76,13 +76,7 @@ def question_type(answer: str) -> str:
     """``yes_no``, ``color`` or ``shape``: what the answer says the question asked for."""
     if answer in ("yes", "no"):
         return "yes_no"
-    return "color" if answer in _COLOURS else "shape"
+    return "color" if answer in _COLORS else "shape"
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: easy_vqa, split: train}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=image_root,
-)
+LAYOUT = Layout(__doc__, "{location: easy_vqa, split: train}", looks_like, readings, image_root=image_root)

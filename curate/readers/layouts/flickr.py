@@ -18,7 +18,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import CAPTION_QUESTION
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
@@ -121,7 +121,7 @@ def _wanted(path: Path, split: str) -> Callable[[str], bool]:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: flickr30k/results_20130124.token, image_root: flickr30k/flickr30k-images}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: flickr30k/results_20130124.token, image_root: flickr30k/flickr30k-images}",
+    looks_like,
+    readings,
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import as_object, own_id, references, sample, split_in, text
 from curate.readers.json import RawRow, iter_document
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
@@ -70,9 +70,4 @@ def _files(location: Path) -> list[Path]:
     return [path for _, _, path in found]
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: gqa/val_balanced_questions.json, image_root: gqa/images}",
-    looks_like=looks_like,
-    readings=readings,
-)
+LAYOUT = Layout(__doc__, "{location: gqa/val_balanced_questions.json, image_root: gqa/images}", looks_like, readings)

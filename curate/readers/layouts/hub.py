@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from curate.readers.base import Layout, Reading, given_root
 from curate.readers.columns import Columns
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 
@@ -132,8 +132,8 @@ def _sentence(error: BaseException) -> str:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: 'hub:HuggingFaceM4/ChartQA::test', streaming: true}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: 'hub:HuggingFaceM4/ChartQA::test', streaming: true}",
+    looks_like,
+    readings,
     image_root=image_root,
 )

@@ -21,9 +21,8 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
 from curate.readers.columns import COLUMN_NAMES, Columns, source_name
 from curate.readers.fields import CAPTION_QUESTION
-from curate.readers.files import split_of
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe
+from curate.readers.location import Probe, split_of
 from curate.readers.tables import iter_rows
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
@@ -142,11 +141,4 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(_IMAGES) and not name.startswith(".")
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: my-images}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=given_or_own_folder,
-    generic=True,
-)
+LAYOUT = Layout(__doc__, "{location: my-images}", looks_like, readings, image_root=given_or_own_folder, generic=True)

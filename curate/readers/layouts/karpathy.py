@@ -16,7 +16,7 @@ from typing import Any
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import CAPTION_QUESTION, sample, text
 from curate.readers.json import RawRow, document_head, iter_document
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.readers.tables import iter_rows, list_literal
 from curate.recipe import SourceSettings
 from winnow.records import BadRow, Sample
@@ -72,7 +72,7 @@ def _captions(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: karpathy/dataset_flickr30k.json, split: test, image_root: flickr30k-images}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: karpathy/dataset_flickr30k.json, split: test, image_root: flickr30k-images}",
+    looks_like,
+    readings,
 )

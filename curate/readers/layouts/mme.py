@@ -15,7 +15,7 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading, given_root
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import Sample, Turn, full_id, json_lines
 
@@ -94,9 +94,5 @@ def _image(folder: Path, text: Path) -> Path:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: MME_Benchmark_release_version/MME_Benchmark}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=image_root,
+    __doc__, "{location: MME_Benchmark_release_version/MME_Benchmark}", looks_like, readings, image_root=image_root
 )

@@ -20,9 +20,8 @@ from typing import Any
 from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
 from curate.readers.columns import numbered_images
 from curate.readers.fields import lettered
-from curate.readers.files import files_of, of_split
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe
+from curate.readers.location import Probe, files_of, of_split
 from curate.readers.tables import ImageCell, image_cell, iter_rows, json_value, list_literal
 from curate.recipe import SourceSettings
 from winnow.conversations import IMAGE_MARKER
@@ -131,10 +130,4 @@ def _has_columns(path: Path) -> bool:
         return False
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: MMMU, split: validation}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=given_or_own_folder,
-)
+LAYOUT = Layout(__doc__, "{location: MMMU, split: validation}", looks_like, readings, image_root=given_or_own_folder)

@@ -17,7 +17,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import own_id, references, sample, text
 from curate.readers.json import RawRow, iter_json
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import Sample
 
@@ -67,8 +67,5 @@ def _files(location: Path) -> list[Path]:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: pope/output/coco/coco_pope_adversarial.json, image_root: coco/val2014}",
-    looks_like=looks_like,
-    readings=readings,
+    __doc__, "{location: pope/output/coco/coco_pope_adversarial.json, image_root: coco/val2014}", looks_like, readings
 )

@@ -18,7 +18,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import OPTION_LETTERS, lettered, sample, text
 from curate.readers.json import RawRow, document_head, iter_document
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
@@ -119,9 +119,5 @@ def _listed(path: Path, split: str) -> HashIndex:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: scienceqa/problems.json, split: val}",
-    looks_like=looks_like,
-    readings=readings,
-    other_files=other_files,
+    __doc__, "{location: scienceqa/problems.json, split: val}", looks_like, readings, other_files=other_files
 )

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from curate.readers.base import Layout, Reading
 from curate.readers.columns import Columns
-from curate.readers.files import files_of, of_split
-from curate.readers.probe import Probe
+from curate.readers.location import Probe, files_of, of_split
 from curate.readers.tables import iter_rows
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
@@ -39,9 +38,5 @@ def _files(location: str) -> list[Path]:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: 'data/train-*.parquet', columns: {answer: label}}",
-    looks_like=looks_like,
-    readings=readings,
-    generic=True,
+    __doc__, "{location: 'data/train-*.parquet', columns: {answer: label}}", looks_like, readings, generic=True
 )

@@ -16,7 +16,7 @@ from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import own_id, references, sample, split_in, text
 from curate.readers.joined import JoinedAnnotations
 from curate.readers.json import RawRow, iter_document
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
@@ -74,8 +74,8 @@ def _names(row: RawRow) -> Sequence[str]:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: textvqa/TextVQA_0.5.1_val.json, ocr: textvqa/TextVQA_Rosetta_OCR_v0.2_val.json}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: textvqa/TextVQA_0.5.1_val.json, ocr: textvqa/TextVQA_Rosetta_OCR_v0.2_val.json}",
+    looks_like,
+    readings,
     other_files=other_files,
 )

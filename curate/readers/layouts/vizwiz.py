@@ -13,7 +13,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import references, sample, split_in, text
 from curate.readers.json import RawRow, iter_json
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import Sample
 
@@ -47,9 +47,4 @@ def readings(settings: SourceSettings) -> list[Reading]:
     return [Reading(iter_json(path), to_sample, names, folders)]
 
 
-LAYOUT = Layout(
-    __doc__,
-    example="{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}",
-    looks_like=looks_like,
-    readings=readings,
-)
+LAYOUT = Layout(__doc__, "{location: vizwiz/Annotations/val.json, image_root: vizwiz/val}", looks_like, readings)

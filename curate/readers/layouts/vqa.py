@@ -18,7 +18,7 @@ from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import as_object, own_id, references, sample, split_in, text
 from curate.readers.joined import JoinedAnnotations
 from curate.readers.json import RawRow, document_head, iter_document
-from curate.readers.probe import Probe
+from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
@@ -172,9 +172,8 @@ def _source(questions: Path, annotations: Path | None) -> str:
 
 LAYOUT = Layout(
     __doc__,
-    example="{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json,"
-    " annotations: vqa/v2_mscoco_val2014_annotations.json}",
-    looks_like=looks_like,
-    readings=readings,
+    "{location: vqa/v2_OpenEnded_mscoco_val2014_questions.json, annotations: vqa/v2_mscoco_val2014_annotations.json}",
+    looks_like,
+    readings,
     other_files=other_files,
 )

@@ -20,9 +20,8 @@ from typing import Any
 from curate.readers.base import Layout, Reading, given_or_own_folder
 from curate.readers.columns import Columns
 from curate.readers.fields import CAPTION_QUESTION
-from curate.readers.files import files_of, of_split
 from curate.readers.json import RawRow
-from curate.readers.probe import Probe
+from curate.readers.location import Probe, files_of, of_split
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, parse_json
@@ -176,9 +175,5 @@ def _shards(location: str) -> list[Path]:
 
 
 LAYOUT = Layout(
-    __doc__,
-    example="{location: 'shards/train-{000000..000041}.tar'}",
-    looks_like=looks_like,
-    readings=readings,
-    image_root=given_or_own_folder,
+    __doc__, "{location: 'shards/train-{000000..000041}.tar'}", looks_like, readings, image_root=given_or_own_folder
 )

@@ -10,7 +10,7 @@ from curate.duplicates.contamination import find_contamination
 from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.recipe import ContaminationSettings, Rule, SourceSettings, benchmark_name
 from curate.report.console import describe_match
-from curate.report.counts import read_contamination_report, write_contamination_report
+from curate.report.results import read_contamination_report, write_contamination_report
 from curate.rules.decide import check_rules, decide
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_duplicate_rows import near

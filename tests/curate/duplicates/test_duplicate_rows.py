@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curate.duplicates import find_duplicates
+from curate.duplicates.rows import find_duplicates
 from curate.recipe import DuplicateSettings
 from tests.curate.stored import image, sample, store
 

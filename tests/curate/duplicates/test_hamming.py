@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.duplicates import hamming, pairs_between, pairs_within
+from curate.duplicates import hamming
 from curate.duplicates import hamming as groups
 from curate.duplicates import hamming as plan
+from curate.duplicates.hamming import pairs_between, pairs_within
 
 
 def brute_within(hashes, radius):

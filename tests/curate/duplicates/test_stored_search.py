@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.duplicates import find_duplicates, matching
+from curate.duplicates import matching
 from curate.duplicates.fingerprints import ImageFingerprints
 from curate.duplicates.matching import search_matches
+from curate.duplicates.rows import find_duplicates
 from curate.duplicates.splits import assign_splits
 from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ import yaml
 from curate.exports import packed, rows
 from curate.exports.export import FORMATS, export
 from curate.exports.rows import open_curated
-from curate.recipe import FORMAT_NAMES, ExportSettings
+from curate.recipe import ExportSettings, FormatName
 from tests.curate.exports.made import exported, make
 from winnow.errors import UserError
 from winnow.run import read_manifest
@@ -30,7 +31,7 @@ def whole(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("to", FORMAT_NAMES)
+@pytest.mark.parametrize("to", FORMATS)
 def test_stopped_at_every_write_then_the_same(curated, tmp_path, monkeypatch, to):
     """Stop before the first file takes its place, then before the second, and so on; go on from there each time."""
     place = tmp_path / "out"
@@ -64,7 +65,7 @@ def test_stopped_at_every_write_then_the_same(curated, tmp_path, monkeypatch, to
 
 
 def test_every_format_of_the_recipe_is_written():
-    assert FORMATS.keys() == set(FORMAT_NAMES)
+    assert FORMATS.keys() == set(get_args(FormatName))
 
 
 def test_done_once_is_done(curated):
@@ -117,7 +118,7 @@ def test_another_export_at_work(curated, tmp_path, monkeypatch):
 
 
 def test_cards_are_valid_and_manifests_whole(curated):
-    for to in FORMAT_NAMES:
+    for to in FORMATS:
         folder, done = exported(curated, to)
         front = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
         assert front["pretty_name"] == "set"

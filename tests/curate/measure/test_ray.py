@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from curate.measure.engines import open_pool
 from curate.measure.images import measure_images
+from curate.measure.pool import open_pool
 from curate.recipe import MeasureSettings
 from tests.curate.make_images import noise, write
 from tests.curate.measure.test_pool import batches, endless, fragile, squares

@@ -3,8 +3,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
-from curate.measure.scores import write_scores
 from curate.recipe import ClipSettings, MeasureSettings, PromptSet
 from curate.rules.columns import known_columns
 from curate.signals.clip import SHIPPED, head_scores, prompt_scores

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from curate import pipeline
-from curate.licenses import license_fields
+from curate.exports.export import license_fields
 from tests.curate import sets
 from tests.curate.test_pipeline import full, make
 from winnow import images

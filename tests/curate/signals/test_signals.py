@@ -212,7 +212,7 @@ def test_clip_embeddings_equal_open_clips(tmp_path):
     import open_clip
     import torch
 
-    from curate.signals.clip import alignment, load_clip, model_name
+    from curate.signals.clip import load_clip, model_name
 
     folder = clip_folder(tmp_path / "clip", resize_mode="shortest")
     ours = load_clip(str(folder), None)
@@ -228,7 +228,6 @@ def test_clip_embeddings_equal_open_clips(tmp_path):
     assert images.shape == (3, ours.width)
     assert np.allclose(images, theirs, atol=1e-3)
     assert np.allclose(embedded, their_texts, atol=1e-3)
-    assert alignment(images, embedded[0]) == pytest.approx((theirs @ their_texts[0]).min(), abs=2e-3)
     assert ours.name == model_name(str(folder), None)
     other = clip_folder(tmp_path / "other", resize_mode="shortest", seed=1)
     assert model_name(str(other), None) != ours.name

@@ -50,6 +50,7 @@ def test_empty_and_echoed_answers():
     assert facts(("user", "<image>\nWhat is it?"), ("assistant", "what is it"))["echoed_answer"]
     assert not facts(("user", "What is it?"), ("assistant", "it"))["echoed_answer"]
     assert not facts(("user", "?"), ("assistant", "!"))["echoed_answer"]
+    assert facts(("user", "这是什么颜色"), ("assistant", "这是什么颜色"))["echoed_answer"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.data.image_cost import image_costs
+from finetune.data.preflight import image_costs
 from finetune.data.rows import capped_size
 
 

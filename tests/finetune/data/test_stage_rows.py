@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from finetune.data.rows import Rows, open_rows
-from finetune.data.stage_rows import answer_balance, passes_filter
+from finetune.data.schedule import answer_balance, passes_filter
 from finetune.recipe import TrainRecipe
 from tests.finetune.toys import record
 from winnow.errors import UserError

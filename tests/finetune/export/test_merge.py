@@ -9,9 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
-from finetune.export.merge import load_adapter, merge, merged_model, open_run, parse_into
-from finetune.export.parity import parity
-from finetune.export.reference_outputs import ReferenceOutputs, compare, reference_outputs
+from finetune.export.merge import merge, merged_model, parse_into
+from finetune.export.parity import ReferenceOutputs, compare, load_adapter, open_run, parity, reference_outputs
 from finetune.model.load import load_processor
 from finetune.training.prompts import read_prompts
 from finetune.training.run import train
@@ -81,21 +80,14 @@ def test_merging_into_the_original_weights_differs_more(run, wanted):
 
 
 def test_a_failed_comparison_is_an_error_and_written_down(run, tmp_path, monkeypatch):
-    from finetune.export import merge as module
 
-    broken = lambda folder, prompts, cap: ReferenceOutputs(  # noqa: E731
-        torch.zeros(1, 1).expand(module.outcome_shape), ["?"] * len(prompts), [prompt.tokens for prompt in prompts]
-    )
-    original = module.outcome
+    def other_outputs(folder, prompts, max_pixels):
+        logits = -reference_outputs(
+            merged_model(open_run(run), run, "original"), load_processor(str(run / "adapter")), prompts, max_pixels
+        ).logits
+        return ReferenceOutputs(logits, ["?"] * len(prompts), [prompt.tokens for prompt in prompts])
 
-    def remember(*arguments):
-        said = original(*arguments)
-        module.outcome_shape = said.logits.shape
-        return said
-
-    monkeypatch.setattr(module, "outcome", remember)
-    monkeypatch.setattr(module, "outcome_shape", None, raising=False)
-    monkeypatch.setattr(module, "fresh_outcome", broken)
+    monkeypatch.setattr("finetune.export.merge.outputs_in_new_process", other_outputs)
     with pytest.raises(UserError, match="differs from the trained one"):
         merge(run, tmp_path / "bad", into="original", count=2)
     assert json.loads((tmp_path / "bad" / "merge.json").read_text())["passed"] is False

@@ -164,7 +164,8 @@ def _is_whole_checkpoint(recipe, folder, model):
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from finetune.export.merge import load_adapter, merge
+    from finetune.export.merge import merge
+    from finetune.export.parity import load_adapter
 
     plain = dict(AutoModelForImageTextToText.from_pretrained(folder / "adapter").named_parameters())
     ours = dict(load_adapter(recipe, folder).named_parameters())

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from finetune.data.rows import open_rows
-from finetune.data.schedule import AcceptedRows, RowPool, Schedule
-from finetune.data.stage_rows import schedule_of
+from finetune.data.schedule import AcceptedRows, RowPool, Schedule, schedule_of
 from finetune.recipe import TrainRecipe
 from finetune.training.run import train
 from tests.finetune.toys import record, write_rows

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.readers import open_source
-from curate.readers.files import expanded, files_of
 from curate.readers.images import content_path
+from curate.readers.location import expanded, files_of
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene
