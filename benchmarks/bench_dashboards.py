@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 from streamlit.logger import set_log_level
 
 from benchmarks.million import write_folders
+from dashboards.components import charts, provenance, review  # noqa: F401 - libraries that a server has loaded
 from dashboards.data.answers import answers_at, answers_of_all, count_outcomes, filter_values, matching_rows
 from dashboards.data.catalog import scan
 from dashboards.data.comparison import flips, rank_slices
@@ -36,7 +37,6 @@ from dashboards.data.predictions import pair, row_index
 from dashboards.data.scores import changes, headline, scores
 from dashboards.data.thresholds import load_facts, preview, thresholds
 from dashboards.data.training import highest_losses, row_losses
-from dashboards.preload import import_all
 from dashboards.settings import DATA_VARIABLE
 from tests.dashboards.browser import chromium, chromium_path, serving, settled
 
@@ -62,7 +62,6 @@ def main() -> None:
             f"{options.rows:,} predictions in each of two runs, {options.rows:,} curated rows; milliseconds\n"
             f"{'':<48}{'cold':>8}{'cpu':>8}{'warm':>8}{'cpu':>8}"
         )
-        import_all()
         bench_queries(root)
         bench_pages(root)
         print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")

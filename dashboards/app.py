@@ -11,9 +11,9 @@ from pathlib import Path
 import streamlit as st
 
 from dashboards import app_pages
+from dashboards.components.cards import problem
 from dashboards.components.filters import choose_runs
 from dashboards.components.navigation import Page
-from dashboards.components.notices import problem
 from dashboards.components.review import keyboard_help, name_box
 from dashboards.data.catalog import scan
 from dashboards.settings import data_root

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from pathlib import Path
 
 import streamlit as st
@@ -11,8 +13,21 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.images import routes
-from dashboards.preload import preload
 from dashboards.settings import allowed_hosts, data_root
+
+# What pages draw and count with, and the rules of the metrics, which the sample page explains. Imported in the
+# background: the first page of a session would otherwise wait for two seconds of a processor.
+_PRELOADED = (
+    "pandas",
+    "altair",
+    "scipy.special",
+    "dashboards.components.charts",
+    "dashboards.components.provenance",
+    "dashboards.components.review",
+    "dashboards.data.scores",
+    "evalsuite.analysis.explain",
+)
+
 
 # The page may load from and talk to this server only, whatever text a data set contains.
 # Streamlit's own bundle needs inline styles, and WebAssembly and eval for its charts.
@@ -42,7 +57,12 @@ class SafeHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-preload()
+def _preload() -> None:
+    for name in _PRELOADED:
+        importlib.import_module(name)
+
+
+threading.Thread(target=_preload, name="preload", daemon=True).start()
 app = st.App(
     Path(__file__).with_name("app.py"),
     routes=routes(data_root()),

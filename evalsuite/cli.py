@@ -237,7 +237,7 @@ def verify_java(
 
     Example: evalsuite verify-java data/raw/demo/test_captions.jsonl
     """
-    from evalsuite.metrics.verify_java import verify
+    from evalsuite.verify_java import verify
 
     raise typer.Exit(verify(files or [], generated, show))
 

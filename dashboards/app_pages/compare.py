@@ -7,13 +7,12 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import count_card
+from dashboards.components.cards import broken_folders, count_card, nothing_yet
 from dashboards.components.charts import change_chart, term_name
 from dashboards.components.commands import compare_runs, same_in_terminal
 from dashboards.components.filters import chosen_view
 from dashboards.components.format import difference, difference_interval
 from dashboards.components.navigation import Page, open_failures
-from dashboards.components.notices import broken_folders, nothing_yet
 from dashboards.data.answers import filter_values
 from dashboards.data.catalog import scan
 from dashboards.data.comparison import MIN_ROWS, Flips, flips, reviewed_rows

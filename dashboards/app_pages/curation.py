@@ -7,12 +7,11 @@ import streamlit as st
 
 from curate.rules.explain import RowExplanation
 from dashboards.components import commands
-from dashboards.components.cards import decision_badge, row_cards
+from dashboards.components.cards import decision_badge, problem, row_cards
 from dashboards.components.charts import funnel_panel
 from dashboards.components.commands import same_in_terminal
 from dashboards.components.filters import PAGE_SIZE, choose_folder, first_page, pager
 from dashboards.components.navigation import Page
-from dashboards.components.notices import problem
 from dashboards.components.provenance import values_text
 from dashboards.data.catalog import Folder, scan
 from dashboards.data.curated import Funnel, cases_of_rule, explanation_of, funnel

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboards.components.cards import problem
 from dashboards.components.filters import choose_folder, first_page, pager
 from dashboards.components.navigation import Page, open_sample_alone
-from dashboards.components.notices import problem
 from dashboards.components.review import reviewer
 from dashboards.data.catalog import Folder, scan
-from dashboards.data.corrections import ReviewTarget, append, decide
 from dashboards.data.duplicates import ORDERS, Group, Member, page_of_groups
-from dashboards.data.reviews import read_decisions
+from dashboards.data.reviews import ReviewTarget, append, decide, read_decisions
 from dashboards.images import thumb_url
 from dashboards.settings import corrections_folder, data_root
 from winnow.errors import UserError

@@ -8,11 +8,11 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboards.components import commands
+from dashboards.components.cards import broken_folders, nothing_yet
 from dashboards.components.commands import same_in_terminal
 from dashboards.components.filters import PAGE_SIZE, chosen_view, filter_bar, outcome_bar, pager
 from dashboards.components.gallery import gallery
 from dashboards.components.navigation import Page, open_sample
-from dashboards.components.notices import broken_folders, nothing_yet
 from dashboards.data.answers import answers_at, count_outcomes, matching_rows
 from dashboards.data.catalog import scan
 from dashboards.data.filters import BEFORE, OUTCOMES, Outcome, View

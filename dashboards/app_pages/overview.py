@@ -8,12 +8,11 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import count_card, score_card
+from dashboards.components.cards import broken_folders, count_card, nothing_yet, problem, score_card
 from dashboards.components.charts import funnel_panel, loss_chart, scores_chart
 from dashboards.components.filters import chosen_view
 from dashboards.components.format import score_with_interval
 from dashboards.components.navigation import Page, own_filters
-from dashboards.components.notices import broken_folders, nothing_yet, problem
 from dashboards.data.answers import count_outcomes
 from dashboards.data.catalog import Catalog, Folder, scan
 from dashboards.data.curated import funnel

@@ -9,19 +9,19 @@ import pandas as pd
 import streamlit as st
 
 from dashboards.components import commands
+from dashboards.components.cards import problem
 from dashboards.components.commands import same_in_terminal
 from dashboards.components.filters import chosen_view
 from dashboards.components.format import votes
 from dashboards.components.navigation import Page, carried_filters, open_sample, sample_nav
-from dashboards.components.notices import problem
 from dashboards.components.provenance import copies, curated_decision, leaks, nearest_panel
 from dashboards.components.review import review_bar
 from dashboards.data.answers import Answer, RunAnswer, answers_of_all
 from dashboards.data.catalog import Catalog, Folder, scan
-from dashboards.data.corrections import review_target
 from dashboards.data.curated import RowDecision, row_decisions
 from dashboards.data.duplicates import matches_of
 from dashboards.data.filters import NEAR_MISS_HELP, View
+from dashboards.data.reviews import review_target
 from dashboards.data.scores import metric_explanations, titles
 from dashboards.images import thumb_url
 from dashboards.settings import data_root

@@ -8,11 +8,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboards.components import commands
+from dashboards.components.cards import broken_folders, nothing_yet
 from dashboards.components.charts import excess_chart, excess_ends, slice_name
 from dashboards.components.commands import same_in_terminal
 from dashboards.components.filters import chosen_view
 from dashboards.components.navigation import Page, open_failures
-from dashboards.components.notices import broken_folders, nothing_yet
 from dashboards.data.answers import filter_values
 from dashboards.data.catalog import scan
 from dashboards.data.comparison import MIN_IMAGES, MIN_ROWS, rank_slices, terms

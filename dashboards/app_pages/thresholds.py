@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import count_card, row_cards
+from dashboards.components.cards import count_card, problem, row_cards
 from dashboards.components.charts import histogram_chart
 from dashboards.components.commands import try_thresholds
 from dashboards.components.filters import choose_folder
 from dashboards.components.navigation import Page
-from dashboards.components.notices import problem
 from dashboards.data.catalog import Folder, scan
 from dashboards.data.thresholds import Preview, Threshold, histogram, preview, rows_near, threshold_values, thresholds
 from dashboards.settings import data_root

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboards.components.notices import broken_folders, nothing_yet
+from dashboards.components.cards import broken_folders, nothing_yet
 from dashboards.data.answers import filter_values
 from dashboards.data.catalog import Catalog, Folder, Kind
 from dashboards.data.filters import (

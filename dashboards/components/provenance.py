@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import DECISION_WORDS, decision_badge
+from dashboards.components.cards import DECISION_WORDS, decision_badge, problem
 from dashboards.components.format import as_label
 from dashboards.components.navigation import open_sample_alone
-from dashboards.components.notices import problem
 from dashboards.data.catalog import Folder
 from dashboards.data.curated import FiredRule, RowDecision
 from dashboards.data.duplicates import Match, Matches

@@ -12,10 +12,21 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
+from dashboards.components.cards import problem
 from dashboards.components.format import as_label
-from dashboards.components.notices import problem
-from dashboards.data.corrections import ReviewTarget, append, decide, tags_of, undo
-from dashboards.data.reviews import Decision, last_of, new_text, of_sample, read_decisions, tags_by
+from dashboards.data.reviews import (
+    Decision,
+    ReviewTarget,
+    append,
+    decide,
+    last_of,
+    new_text,
+    of_sample,
+    read_decisions,
+    tags_by,
+    tags_of,
+    undo,
+)
 from dashboards.settings import corrections_folder
 from winnow.corrections import Action, Correction
 from winnow.errors import UserError

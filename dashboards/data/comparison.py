@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dashboards.data.catalog import Folder
-from dashboards.data.categorical import chosen, coded, commonest
-from dashboards.data.engine import cached, fetch, fetch_table, quoted
+from dashboards.data.engine import cached, coded, fetch, fetch_table, quoted
 from dashboards.data.predictions import NO_VERDICT, NOT_ASKED, WRONG, open_predictions, pair, row_index
 from evalsuite import statistics
 from evalsuite.statistics import (
@@ -223,3 +222,19 @@ def closed_form(change: NDArray[np.float64], images: NDArray[np.int64], rows: ND
     margin = float(ndtri((1 + LEVEL) / 2)) * se
     p = float(2 * ndtr(-abs(mean) / se)) if se else float(mean == 0)
     return PairedDifference(mean, mean - margin, mean + margin, p, n, clusters, se)
+
+
+def commonest(known: Property, most: int) -> Property:
+    """The same with all but the ``most`` frequent values as no value ('')."""
+    counts = np.bincount(known.codes, minlength=len(known.values))
+    kept = set(np.argsort(-counts, kind="stable")[:most].tolist())
+    return Property(tuple(value if code in kept else "" for code, value in enumerate(known.values)), known.codes)
+
+
+def chosen(known: Property, mask: np.ndarray) -> Property:
+    """The rows in ``mask`` only, with the values that they still have."""
+    codes = known.codes[mask]
+    old = np.flatnonzero(np.bincount(codes, minlength=len(known.values)))
+    new = np.zeros(len(known.values), dtype=np.int64)
+    new[old] = np.arange(len(old))
+    return Property(tuple(known.values[code] for code in old), new[codes])

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from curate.rules.explain import RowExplanation, explain_row
 from dashboards.data.catalog import MAKE, Folder, manifest_of
-from dashboards.data.categorical import coded, read_columns
-from dashboards.data.engine import cached, fetch
+from dashboards.data.engine import cached, coded, fetch, read_columns
 from evalsuite.statistics import Property
 from winnow.errors import UserError
 

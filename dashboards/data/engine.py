@@ -1,7 +1,8 @@
 """Reads result tables: DuckDB in a sandbox that opens Parquet below the data folder, and a cache for what queries give.
 
 Nothing below ``dashboards.data`` knows Streamlit: queries are plain functions, and ``cached`` remembers
-their results for all sessions of the server.
+their results for all sessions of the server. Texts become categories: a million strings cost seconds as Python
+objects and milliseconds as codes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from typing import Any, ParamSpec, TypeVar
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from evalsuite.statistics import Property
 from winnow.errors import UserError
 
 Connection = duckdb.DuckDBPyConnection
@@ -128,3 +132,36 @@ def quoted(column: str) -> str:
 def _unreadable(error: duckdb.Error) -> UserError:
     reason = str(error).splitlines()[0]
     return UserError(f"a result table cannot be read: {reason}; remake the folder that holds it")
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Columns of a Parquet file, or single fields of nested ones (``rules.list.element.rule``).
+
+    Raises:
+        UserError: the file is missing, broken, or lacks one of them.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            # Nested columns cannot be read as dictionaries.
+            texts = [leaf.path for leaf in file.schema if leaf.path == leaf.name and leaf.physical_type == "BYTE_ARRAY"]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            table = file.read(columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); remake its folder") from error
+    if lost := {name.partition(".")[0] for name in columns}.difference(table.column_names):
+        raise UserError(f"{path}: lacks the columns {', '.join(sorted(lost))}; remake its folder")
+    return table
+
+
+def coded(column: pa.ChunkedArray) -> Property:
+    """A column of texts as codes (rows,) and their values, in order of first occurrence; null becomes ''."""
+    if not len(column):
+        return Property((), np.empty(0, dtype=np.int64))
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    found = column.unify_dictionaries().combine_chunks()
+    values, indices = found.dictionary.to_pylist(), found.indices
+    if indices.null_count:
+        indices = pc.fill_null(indices, len(values))
+        values.append("")
+    return Property(tuple(values), indices.to_numpy().astype(np.int64))

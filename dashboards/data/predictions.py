@@ -14,8 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dashboards.data.catalog import MAKE, Folder, scores_of
-from dashboards.data.categorical import coded
-from dashboards.data.engine import cached, columns_of, fetch_table, quoted
+from dashboards.data.engine import cached, coded, columns_of, fetch_table, quoted
 from evalsuite.statistics import Property
 from winnow.errors import UserError
 from winnow.tables import literal

@@ -22,9 +22,8 @@ from curate.rules.expression import parse_expression
 from curate.views import create_views
 from curate.workspace import Workspace
 from dashboards.data.catalog import MAKE, Folder, manifest_of
-from dashboards.data.categorical import coded, read_columns
 from dashboards.data.curated import Case, cases_at, fired_rules
-from dashboards.data.engine import cached
+from dashboards.data.engine import cached, coded, read_columns
 from evalsuite.statistics import Property
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe

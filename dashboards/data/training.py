@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dashboards.data.catalog import Folder, manifest_of
-from dashboards.data.categorical import coded
-from dashboards.data.engine import cached, fetch, fetch_table
+from dashboards.data.engine import cached, coded, fetch, fetch_table
 from evalsuite.statistics import Property
 
 LOSSES = "losses.parquet"

@@ -9,7 +9,7 @@ from pathlib import Path
 from evalsuite.analysis.results import load_evaluation, score_rows
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Reading, Row
-from evalsuite.metrics.settings import MetricSettings, variants_of
+from evalsuite.tasks.metrics import MetricSettings, variants_of
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from evalsuite.metrics.base import Answers, MetricColumn, Row
-from evalsuite.metrics.settings import score
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
 from evalsuite.store import BASE_SCHEMA, read_predictions
 from evalsuite.tasks.extract import STATUSES, read_answer
+from evalsuite.tasks.metrics import score
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe

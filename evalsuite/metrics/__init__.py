@@ -1,4 +1,6 @@
-"""Metrics: one ``Metric`` object each, found in ``METRICS``, and the plain functions behind them.
+"""Metrics: one ``Metric`` object each, collected in ``METRICS``, and the plain functions behind them.
+
+``METRICS`` holds every ``Metric`` that a module of this package defines, by name. A new metric is a new module.
 
 Caption metrics (``bleu``, ``rouge_l``, ``cider``) take ``predictions: Mapping[id, str]`` and
 ``references: Mapping[id, Sequence[str]]`` and return an object with ``.corpus`` and ``.per_sample``.
@@ -8,7 +10,9 @@ Caption metrics (``bleu``, ``rouge_l``, ``cider``) take ``predictions: Mapping[i
 only as Java programs.
 """
 
-from evalsuite.metrics import caption, mme_subtasks, multiple_choice, short_answer, vqa, yes_no
+import pkgutil
+from importlib import import_module
+
 from evalsuite.metrics.base import Answers, Metric, MetricColumn, MetricOptions, Reading
 from evalsuite.metrics.caption import BleuScores, CaptionScores, bleu, cider, rouge_l
 from evalsuite.metrics.mme_subtasks import MmeScores, mme
@@ -18,13 +22,9 @@ from evalsuite.metrics.short_answer import anls, gqa_accuracy, relaxed_accuracy
 from evalsuite.metrics.vqa import exact_match, vqa_accuracy
 from evalsuite.metrics.yes_no import UnanswerableScores, YesNoScores, parse_yes_no, pope, unanswerable
 
-# Every ``Metric`` of these modules, by name.
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for module in (vqa, short_answer, multiple_choice, yes_no, mme_subtasks, caption)
-    for metric in vars(module).values()
-    if isinstance(metric, Metric)
-}
+_MODULES = [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+_FOUND = [value for module in _MODULES for value in vars(module).values() if isinstance(value, Metric)]
+METRICS: dict[str, Metric] = {metric.name: metric for metric in sorted(_FOUND, key=lambda metric: metric.name)}
 
 __all__ = [
     "METRICS",

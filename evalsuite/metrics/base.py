@@ -2,7 +2,7 @@
 
 Scoring, reports, comparisons, slices, ``evalsuite explain`` and the dashboards read these objects (or what
 ``scores.json`` and ``predictions.parquet`` carry of them). None of them knows a metric by its name, so a new
-metric is one object: defined in one of the modules that ``evalsuite.metrics.METRICS`` collects from, it is there.
+metric is one object in a module of this package, where ``evalsuite.metrics.METRICS`` finds it.
 """
 
 from __future__ import annotations

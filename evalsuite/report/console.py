@@ -14,7 +14,6 @@ from rich.text import Text
 from evalsuite.analysis.explain import RowExplanation
 from evalsuite.analysis.results import SLICE
 from evalsuite.metrics.base import Metric, Row
-from evalsuite.metrics.settings import option_values
 from evalsuite.report.compared import (
     COMPARISON_HEADER,
     FOUND_HEADER,
@@ -32,6 +31,7 @@ from evalsuite.report.sentences import (
     slices_sentence,
     wins_sentence,
 )
+from evalsuite.tasks.metrics import option_values
 
 # Columns of a comparison that a terminal has room for; a sentence below gives rows and coverage.
 _COMPARED = [

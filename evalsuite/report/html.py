@@ -111,7 +111,6 @@ def _slice_plots(task: Mapping[str, Any], against: Mapping[str, Any] | None, hea
         lines = [
             _line(metric["unit"], value, entry[headline], before.get(value, {}).get(headline))
             for value, entry in values.items()
-            for value, entry in values.items()
         ]
         label = column.removeprefix("slice_").replace("_", " ")
         plot = _plot(lines, _top(metric), f"{metric['title']} by {label}")

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 from curate.readers.tables import list_literal
 from curate.recipe import RemoteSettings, SourceSettings
 from evalsuite.metrics import METRICS
-from evalsuite.metrics.settings import MetricSettings, with_variant
 from evalsuite.tasks.extract import Extraction
+from evalsuite.tasks.metrics import MetricSettings, with_variant
 from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_mapping, load_recipe, parse_recipe
 

@@ -13,15 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.data.corrections import TAGS_FILE, ReviewTarget, append, decide, file_name, tags_of, undo
 from dashboards.data.reviews import (
+    TAGS_FILE,
+    ReviewTarget,
+    append,
+    decide,
     decisions_of,
+    file_name,
     last_of,
     new_tags_in_last,
     of_sample,
     read_decisions,
     tag_counts,
     tags_by,
+    tags_of,
+    undo,
 )
 from winnow.corrections import Action, Correction, read_corrections
 from winnow.errors import UserError

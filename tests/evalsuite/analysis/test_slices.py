@@ -1,6 +1,7 @@
 """Slices: the ones that were planted are found, chance and small numbers are not."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,10 @@ def test_signals_of_a_curated_set_become_properties(tmp_path: Path) -> None:
         find_slices(run, only=None, curated=tmp_path / "nowhere", min_rows=30)
     with pytest.raises(UserError, match="holds no task 'other'"):
         find_slices(run, only="other", curated=None, min_rows=30)
+
+
+def test_report_draws_every_value_of_a_slice_once(tmp_path: Path) -> None:
+    rows = [made_row(number, "red", slice_shop="abc"[number % 3]) for number in range(9)]
+    page = (write_evaluation(tmp_path / "run", rows, slices=["shop"]) / "report.html").read_text()
+    plot = page.partition('aria-label="accuracy by shop"')[2].partition("</svg>")[0]
+    assert re.findall(r'class="label"[^>]*>([^<]*)<', plot) == ["a", "b", "c"]

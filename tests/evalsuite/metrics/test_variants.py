@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from evalsuite.metrics import METRICS
-from evalsuite.metrics.settings import MetricSettings, variants_of, with_variant
-from evalsuite.metrics.verify_java import captions_in, find_jar, generated_captions
 from evalsuite.tasks.extract import Extraction, read_answer
+from evalsuite.tasks.metrics import MetricSettings, variants_of, with_variant
 from evalsuite.tasks.spec import BinnedSlice, filled, load_spec, options_of, side_by_side, slices_of
+from evalsuite.verify_java import captions_in, find_jar, generated_captions
 from winnow.errors import UserError
 
 

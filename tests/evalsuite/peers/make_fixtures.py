@@ -21,7 +21,7 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer import ptbtokenizer
 
-from evalsuite.metrics.verify_java import find_jar, java_tokens
+from evalsuite.verify_java import find_jar, java_tokens
 
 HERE = Path(__file__).parent
 COMMAND = "python tests/evalsuite/peers/make_fixtures.py"
