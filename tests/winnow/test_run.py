@@ -11,10 +11,10 @@ from winnow.run import (
     Stages,
     file_stats,
     git_commit,
+    installed_version,
     is_current,
     read_manifest,
     whole_folder,
-    winnow_version,
     write_manifest,
 )
 
@@ -57,7 +57,7 @@ def test_the_manifest_names_winnows_own_code_not_the_users_repository(tmp_path, 
     finish(tmp_path)
     manifest = read_manifest(tmp_path, finish_with="")
     assert manifest["git_commit"] == own != users.stdout.strip()
-    assert manifest["winnow"] == winnow_version()
+    assert manifest["winnow"] == installed_version()
     assert manifest["more"] == 1 and manifest["seconds"] == {"all": 1.235}
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import typer
 import yaml
 
+from winnow.demo.vlm import CLIP_FOLDER
 from winnow.errors import UserError, did_you_mean
 from winnow.files import write_text
 
 PARTS = ("curate", "train", "eval")
-CLIP_FOLDER = Path(__file__).with_name("clip")
 # Recipes and tasks of the demo: name below the demo's recipes → file in Winnow's packages.
 _SHIPPED = {
     "curate": "curate/recipes/demo.yaml",
