@@ -27,7 +27,7 @@ from yarl import URL
 from curate.readers.images import suffix_of
 from curate.recipe import RemoteSettings
 from winnow.errors import UserError
-from winnow.http import TRANSIENT, retry_after
+from winnow.retry import TRANSIENT, retry_after
 
 REFUSED = "is not a public address"
 _CLASSES = {404: "remote_404", 410: "remote_404", **dict.fromkeys((401, 402, 403, 407, 451), "remote_denied")}

@@ -22,8 +22,8 @@ from curate.recipe import MeasureSettings, RemoteSettings
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.hash_index import HashIndex
-from winnow.http import backoff
 from winnow.images import unavailable
+from winnow.retry import backoff
 
 
 class FetchLog:

@@ -1,4 +1,4 @@
-"""What the next stage and people read: the kept rows, every row with its decision, and the ledger.
+"""Writes a curation's results: samples.jsonl (kept rows), samples.parquet (all rows), ledger.jsonl (dropped, flagged).
 
 Also ``contamination.parquet`` and ``contamination.json``: what evaluation sets share with the data, and whether it was
 dropped; and the counts of all that, for the manifest, the card and the terminal.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from winnow.http import TRANSIENT, retry_after
+from winnow.retry import TRANSIENT, retry_after
 
 _BUSY = {429, 503, 529}
 _LATER = TRANSIENT | {409}

@@ -19,7 +19,7 @@ from evalsuite.backends.limiter import ConcurrencyLimiter, first_window
 from evalsuite.recipe import EvalRecipe, ServerSettings
 from winnow.errors import UserError
 from winnow.files import digest_of
-from winnow.http import backoff
+from winnow.retry import backoff
 from winnow.run import MANIFEST, read_manifest
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from winnow.http import TRANSIENT, backoff, retry_after
+from winnow.retry import TRANSIENT, backoff, retry_after
 
 
 @pytest.mark.parametrize(
