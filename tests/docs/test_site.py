@@ -35,6 +35,7 @@ def pages(generate: ModuleType) -> dict[str, str]:
     return dict(generate.pages())
 
 
+@pytest.mark.slow
 def test_the_site_builds_strictly(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300)

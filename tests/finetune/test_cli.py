@@ -48,6 +48,7 @@ def _is_one_sentence(done: subprocess.CompletedProcess, words: str) -> None:
     assert words in done.stderr and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_load_ends_with_one_sentence(recipe_of, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**recipe_of().model_dump(mode="json"), "model": "nowhere/model"}))
@@ -59,6 +60,7 @@ def test_a_model_that_does_not_load_ends_with_one_sentence(recipe_of, tmp_path):
     ("command", "changes", "code"),
     [("plan", {"report_to": ["wandbb"]}, 2), ("preview", {}, 0), ("train", {"max_steps": 1}, 0)],
 )
+@pytest.mark.slow
 def test_libraries_print_nothing_of_their_own(recipe_of, tmp_path, command, changes, code):
     """bitsandbytes complains about the package kernels unless it is blocked before; a reporter is checked early."""
     path = tmp_path / "recipe.yaml"

@@ -8,6 +8,7 @@ from studies.curation_pays.photos import RADII, SIGMAS, blur_study, copy_study, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_our_radius_finds_what_was_stored_anew_and_joins_nothing(kind):
     images = KINDS[kind](8, np.random.default_rng(0))
     altered = {name: [alter(one) for one in images] for name, alter in {**RE_ENCODED, **EDITED}.items()}

@@ -42,6 +42,7 @@ def hold(path, held, release):
         release.wait(60)
 
 
+@pytest.mark.slow
 def test_a_lock_of_another_process_is_respected(tmp_path):
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()

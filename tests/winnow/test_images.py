@@ -187,6 +187,7 @@ SEEDS["palette"] = encoded(noise(6, 6).quantize(8), transparency=1)
 
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
+@pytest.mark.slow
 def test_mutated_files_never_raise(data):
     seed = bytearray(SEEDS[data.draw(st.sampled_from(sorted(SEEDS)))])
     for _ in range(data.draw(st.integers(1, 6))):

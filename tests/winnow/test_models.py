@@ -16,6 +16,7 @@ def get_kernel(*arguments, **options):
 """
 
 
+@pytest.mark.slow
 def test_no_kernel_comes_from_the_hub(tmp_path):
     (tmp_path / "kernels.py").write_text(_KERNELS)
     code = """

@@ -315,6 +315,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.slow
 def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(tmp_path, workers):
     root = tmp_path / "root"
     for number in range(120):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from curate.measure.pool import LocalPool, time_limit
 
 
@@ -23,6 +25,7 @@ def batches(count, size=3):
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
 
+@pytest.mark.slow
 def test_results_come_in_order_whatever_the_workers():
     expected = [squares(batch) for batch in batches(50)]
     for workers in (1, 2):
@@ -31,6 +34,7 @@ def test_results_come_in_order_whatever_the_workers():
             assert list(pool.map(squares, iter(()), lambda item: None)) == []
 
 
+@pytest.mark.slow
 def test_an_item_that_kills_its_process_costs_itself():
     with LocalPool(2) as pool:
         found = pool.map(functools.partial(fragile, 7), batches(40), lambda item: f"crash {item}")
@@ -47,6 +51,7 @@ def endless(numbers):
     return squares(numbers)
 
 
+@pytest.mark.slow
 def test_an_item_that_never_ends_costs_itself():
     with LocalPool(2) as pool:
         found = pool.map(endless, batches(20), lambda item: f"hang {item}")
@@ -54,6 +59,7 @@ def test_an_item_that_never_ends_costs_itself():
     assert results == ["hang 7" if number == 7 else number * number for number in range(20)]
 
 
+@pytest.mark.slow
 def test_a_time_limit_does_not_end_the_main_process():
     with time_limit(1):
         time.sleep(1.2)

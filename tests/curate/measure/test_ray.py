@@ -32,6 +32,7 @@ def test_an_item_that_kills_its_process_costs_itself(pool):
     assert results == ["crash 7" if number == 7 else number * number for number in range(20)]
 
 
+@pytest.mark.slow
 def test_an_item_that_never_ends_costs_itself(pool):
     found = pool.map(endless, batches(9), lambda item: f"hang {item}")
     results = [result for batch in found for result in batch]

@@ -156,6 +156,7 @@ def test_training_row_shows_every_rule_with_value_and_threshold(data: Path, monk
     assert rules["Values of this row"][0] == "sharpness 12.25, entropy 4.5" and rules["Threshold"][1] == "0.15"
 
 
+@pytest.mark.slow
 def test_unknown_sample_is_a_sentence(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(data, monkeypatch, "sample", id="no/such/id")
     assert any("knows this id" in text.value for text in app.markdown)

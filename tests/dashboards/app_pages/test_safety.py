@@ -152,6 +152,7 @@ def test_the_text_of_a_rule_is_text(both: Path, monkeypatch: pytest.MonkeyPatch,
     ["true; DROP TABLE facts", "sharpness < (SELECT 1 FROM read_text('/etc/passwd'))",
      "sharpness < 40 OR getenv('HOME') <> ''", "1 = 1) OR (COPY facts TO 'out.csv'"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_rule_that_is_no_condition_is_refused_and_run_nowhere(
     both: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:

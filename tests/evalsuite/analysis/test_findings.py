@@ -140,6 +140,7 @@ def test_corrected_score_stands_beside_the_score(tmp_path: Path) -> None:
     assert "accuracy is 75.0" in done.output, done.output
 
 
+@pytest.mark.slow
 def test_batch_check_says_what_differs(tmp_path: Path, tiny_vlm: Path, tiny_task: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(recipe_text("one", tmp_path / "out", tiny_vlm, tiny_task, "check_batch: 7\n"))

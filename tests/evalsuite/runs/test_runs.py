@@ -73,6 +73,7 @@ def test_run_writes_everything_and_repeats_nothing(tmp_path: Path, tiny_vlm: Pat
     assert (out / "manifest.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     tmp_path: Path, tiny_vlm: Path, tiny_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "calm" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_interrupted_run_leaves_partial_scores_and_is_finished_later(
     tmp_path: Path, tiny_vlm: Path, tiny_task: Path
 ) -> None:

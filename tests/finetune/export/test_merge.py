@@ -163,6 +163,7 @@ def test_parity_with_a_server(run, wanted, url, tmp_path):
         parity(run, url, model=None, count=4, out=None)
 
 
+@pytest.mark.slow
 def test_no_server(run):
     with pytest.raises(UserError, match="does not answer"):
         parity(run, "http://127.0.0.1:9/v1", model="x", count=1, out=None)

@@ -161,6 +161,7 @@ def test_generation_depends_on_the_image_and_not_on_padding(folder, processor):
     assert not torch.allclose(*logits)
 
 
+@pytest.mark.slow
 def test_template_is_smollm2s_own_but_for_the_default_system_text(processor):
     theirs = GGUFReader(vlm.gguf_path()).fields["tokenizer.chat_template"].contents()
     default = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
