@@ -25,6 +25,8 @@ from evalsuite.metrics.yes_no import UnanswerableScores, YesNoScores, parse_yes_
 _MODULES = [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
 _FOUND = [value for module in _MODULES for value in vars(module).values() if isinstance(value, Metric)]
 METRICS: dict[str, Metric] = {metric.name: metric for metric in sorted(_FOUND, key=lambda metric: metric.name)}
+if len(METRICS) < len({id(metric) for metric in _FOUND}):
+    raise ImportError("evalsuite/metrics: two metrics have the same name")
 
 __all__ = [
     "METRICS",
