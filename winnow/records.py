@@ -63,6 +63,7 @@ class Sample:
         form: the original spelling.
         embedded: bytes of the images that the dataset itself carries, by path; ``curate.readers.images``
             writes them to files.
+        unclaimed: fields of the row that its reader knows no role for and keeps in ``meta`` alone.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
     form: Form = Form()
     embedded: Mapping[str, bytes] = field(default_factory=dict)
+    unclaimed: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:
