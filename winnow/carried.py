@@ -147,10 +147,10 @@ def _rejected(
 def _objects(record: Mapping[str, Any], turns: Sequence[ReadTurn]) -> bool:
     """Whether ``objects`` is what the markers of a grounding row stand for."""
     value = record.get("objects")
-    grounding = isinstance(value, dict) and not {"ref", "bbox"}.isdisjoint(value)
-    if grounding and not all(isinstance(value.get(key), list | None) for key in ("ref", "bbox")):
+    lists = [value[key] for key in ("ref", "bbox") if key in value] if isinstance(value, dict) else []
+    if not all(isinstance(items, list | None) for items in lists):
         raise ValueError("'objects' needs lists as 'ref' and 'bbox'")
     marked = next((marker for marker in _GROUNDED for read in turns if marker in read.turn.value), None)
-    if marked and not grounding and value not in (None, "", [], {}):
+    if marked and not lists and value not in (None, "", [], {}):
         raise ValueError(f"{marked} needs 'objects' to be an object with 'ref' and 'bbox'")
-    return grounding
+    return bool(lists)
