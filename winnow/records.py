@@ -64,6 +64,7 @@ class Sample:
         embedded: bytes of the images that the dataset itself carries, by path; ``curate.readers.images``
             writes them to files.
         unclaimed: fields of the row that its reader knows no role for and keeps in ``meta`` alone.
+        notes: what its reader has added to the row or assumed about it: keys of ``curate.readers.facts.NOTES``.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Sample:
     form: Form = Form()
     embedded: Mapping[str, bytes] = field(default_factory=dict)
     unclaimed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:
