@@ -64,7 +64,8 @@ class Sample:
         embedded: bytes of the images that the dataset itself carries, by path; ``curate.readers.images``
             writes them to files.
         unclaimed: fields of the row that its reader knows no role for and keeps in ``meta`` alone.
-        notes: what its reader has added to the row or assumed about it: keys of ``curate.readers.facts.NOTES``.
+        notes: what the reader assumed although the row does not say so, one clause each; a dataset has few different
+            ones, to be counted and shown.
     """
 
     id: str

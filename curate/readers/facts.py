@@ -16,11 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from winnow.images import is_url
 from winnow.records import BadRow, Sample
 
-# What a reader, or the writing of records, does to a row: the key that it leaves in ``Sample.notes``, and its meaning.
-NOTES: dict[str, str] = {
-    "question_added": "had no question; the prompt for captions was added (`caption_prompt:` changes it)",
-}
 _MAX_NAMES = 1000  # field names of a source; JSON rows may have keys without end
+_MAX_NOTES = 50
 _EXAMPLE = 60  # characters
 _IMAGE_ENDINGS = (
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2",
@@ -45,16 +42,16 @@ class UnclaimedField(BaseModel):
 
 
 class RowNote(BaseModel):
-    """What was done to some rows.
+    """What a reader assumed about some rows, or did to them.
 
     Attributes:
-        kind: a key of ``NOTES``.
+        note: one clause.
         rows: how many.
         example: id of the first one.
     """
 
     model_config = ConfigDict(frozen=True)
-    kind: str
+    note: str
     rows: int
     example: str
 
@@ -69,7 +66,7 @@ class SourceFacts(BaseModel):
         bad_rows: that could not be read.
         first_bad: where and why the first of them could not be read, '' for none.
         fields: filled fields without a role, those of most rows first.
-        notes: what was done to rows.
+        notes: what was assumed about rows, or done to them.
         remarks: one sentence each about the source as a whole, such as an encoding that was assumed.
     """
 
@@ -108,9 +105,10 @@ class Counting:
             if is_filled(value) and (name in self._fields or len(self._fields) < _MAX_NAMES):
                 rows, images, example = self._fields.get(name, (0, 0, ""))
                 self._fields[name] = (rows + 1, images + _names_an_image(value), example or shortened(value))
-        for kind in row.notes:
-            rows, first = self._notes.get(kind, (0, row.id))
-            self._notes[kind] = (rows + 1, first)
+        for note in row.notes:
+            if note in self._notes or len(self._notes) < _MAX_NOTES:
+                rows, first = self._notes.get(note, (0, row.id))
+                self._notes[note] = (rows + 1, first)
 
     def facts(self) -> SourceFacts:
         """What was counted so far."""
@@ -126,7 +124,7 @@ class Counting:
                 "bad_rows": self._bad_rows,
                 "first_bad": self._first_bad,
                 "fields": sorted(fields, key=lambda field: -field.rows),
-                "notes": [RowNote(kind=kind, rows=rows, example=first) for kind, (rows, first) in self._notes.items()],
+                "notes": [RowNote(note=note, rows=rows, example=first) for note, (rows, first) in self._notes.items()],
             }
         )
 

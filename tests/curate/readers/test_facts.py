@@ -41,8 +41,8 @@ def test_fields_are_counted_where_they_are_filled():
 def test_notes_are_counted_with_the_first_row():
     counting = Counting("t.csv", "table")
     for number in range(3):
-        counting.add(dataclasses.replace(sample(number), notes=("question_added",) if number else ()))
-    assert [(each.kind, each.rows, each.example) for each in counting.facts().notes] == [("question_added", 2, "s/1")]
+        counting.add(dataclasses.replace(sample(number), notes=("has no question",) if number else ()))
+    assert [(each.note, each.rows, each.example) for each in counting.facts().notes] == [("has no question", 2, "s/1")]
 
 
 def test_examples_are_short_and_safe_whatever_a_field_holds():
