@@ -22,6 +22,7 @@ import pyarrow as pa
 from curate.readers import OpenedSource, open_source
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.images import Fetcher, ImageStore, store_images
+from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
@@ -206,6 +207,7 @@ def _rows(
     seen = HashIndex()
     for position, (number, row) in enumerate(read):
         settings, _ = sources[number]
+        row = row if isinstance(row, BadRow) else storable(row)
         found[number].add(row)
         made = _bad_row(row, settings) if isinstance(row, BadRow) else row_of(row)
         first = seen.add(made["sample_id"], position)
