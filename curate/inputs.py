@@ -60,7 +60,7 @@ def resolved(recipe: CurateRecipe) -> dict[str, Any]:
 
 def input_digests(recipe: CurateRecipe) -> dict[str, str]:
     """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, linear heads."""
-    sources = {source.location: _source_digest(source) for source in all_sources(recipe)}
+    sources = {source.location: source_digest(source) for source in all_sources(recipe)}
     beside = {str(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
     return {**sources, **beside, **decision_inputs(recipe)}
 
@@ -94,7 +94,7 @@ def image_files_digest(workspace: Workspace, root: Path) -> str:
     return digest.hexdigest()
 
 
-def _source_digest(source: SourceSettings) -> str:
+def source_digest(source: SourceSettings) -> str:
     """Of a file its bytes; of a folder or pattern names and sizes; of the hub its commit; of a package its version."""
     if source.location.startswith("hub:"):
         from curate.readers.layouts.hub import local_folder, revision

@@ -23,10 +23,19 @@ from winnow.hash_index import HashIndex
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a conversation; ``value`` is kept character for character."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: who speaks, as training masks it.
+        value: the text, kept character for character.
+        name: the record's own name of the role where it says more (``tool_call``, ``observation`` …); else ''.
+        loss: whether the turn is trained; None leaves it to its role.
+    """
 
     role: Role
     value: str
+    name: str = ""
+    loss: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +176,7 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     return Sample(
         id=full_id(digest_of(dict(record))[:16] if own_id in (None, "") else str(own_id), source, split),
         image=tuple(paths),
-        conversations=tuple(Turn(role, text) for role, text in spelled.turns),
+        conversations=_turns(spelled),
         answers=tuple(answers or ()),
         source=source,
         split=split,
@@ -183,12 +192,28 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     )
 
 
+def _turns(spelled: SpelledTurns) -> tuple[Turn, ...]:
+    first = len(spelled.turns) - len(spelled.role_names)
+    names = ("",) * first + spelled.role_names if spelled.role_names else ("",) * len(spelled.turns)
+    rows: list[Mapping[str, Any]] = [{}] * first + list(spelled.rows) if spelled.rows else [{}] * len(names)
+    return tuple(
+        Turn(role, text, name if name in _TOOL_ROLES else "", row.get("loss"))
+        for (role, text), name, row in zip(spelled.turns, names, rows, strict=True)
+    )
+
+
+_TOOL_ROLES = frozenset({"tool_call", "tool_response", "function_call", "observation", "tool"})
+
+
 def to_record(sample: Sample) -> dict[str, Any]:
     """The sample in Winnow's own form (``id``, ``image``, ``conversations`` …), JSON-able."""
     record: dict[str, Any] = {"id": sample.id}
     if sample.image:
         record["image"] = sample.image[0] if len(sample.image) == 1 else list(sample.image)
-    record["conversations"] = [{"from": turn.role, "value": turn.value} for turn in sample.conversations]
+    record["conversations"] = [
+        {"from": turn.name or turn.role, "value": turn.value, **({} if turn.loss is None else {"loss": turn.loss})}
+        for turn in sample.conversations
+    ]
     if sample.answers:
         record["answers"] = list(sample.answers)
     record.update({"source": sample.source, "split": sample.split, "meta": dict(sample.meta)})
