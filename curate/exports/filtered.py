@@ -9,7 +9,6 @@ import codecs
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from winnow.files import atomic_path
 from winnow.records import json_lines
 
 Changes = Mapping[int, Mapping[str, Any]]  # position of a row → the values that it now has, by column
-_COMMA = re.compile(rb"\s*,")
+_GAP = b" \t\r\n,"
 
 
 def write_filtered(source: FileRows, target: Path, kept: Iterable[int], changes: Changes) -> None:
@@ -78,20 +77,22 @@ def _copy_json(source: FileRows, target: Path, kept: Iterator[int], changes: Cha
         text.skip_blanks()
         end = text.tell() + 1  # behind the bracket
         out.write(again.read(end))
-        has_rows = False
+        gap_of_first: bytes | None = b""
         for position, _ in enumerate(text.entries()):
             value_begins = text.tell()
             text.value()
             begins, end = end, text.tell()
-            if position != wanted:
+            if position and position != wanted:
                 continue
             again.seek(begins)
-            before, value = again.read(value_begins - begins), again.read(end - value_begins)
-            # Before a row stand a comma and blanks, for a member also its name; the first row has no comma.
-            out.write(before if has_rows else _COMMA.sub(b"", before, count=1) if position else before)
-            out.write(_as_json(changes[position]) if position in changes else value)
-            has_rows = True
-            wanted = next(kept, None)
+            before = again.read(value_begins - begins)  # blanks and a comma, and the name of a member
+            gap = before[: len(before) - len(before.lstrip(_GAP))]
+            if position == 0:
+                gap_of_first = gap  # has no comma
+            if position == wanted:
+                out.write((gap if gap_of_first is None else gap_of_first) + before[len(gap) :])
+                out.write(_as_json(changes[position]) if position in changes else again.read(end - value_begins))
+                gap_of_first, wanted = None, next(kept, None)
         again.seek(end)
         while block := again.read(1 << 20):
             out.write(block)

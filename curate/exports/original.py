@@ -144,12 +144,12 @@ def corrected(fields: Mapping[str, Any], sample: Sample, now: Sample, before: Ma
     changed = dict(fields)
     for names in (["question"], ["answers", "answer"]):
         replaced = [(name, before[name]) for name in names if name in before]
-        places = [(column, name) for column in fields for name, old in replaced if _is(fields[column], old)]
+        places = {column: name for name, old in reversed(replaced) for column in fields if _is(fields[column], old)}
         if replaced and len(places) != 1:
             raise Unfit(
-                f"a reviewer has changed its {replaced[0][0]}, and no single field of the row holds the old one"
+                f"a reviewer has changed its {names[-1]}, and no single field of the row holds the old one"
             )
-        changed.update({column: _like(fields[column], texts[name]) for column, name in places})
+        changed.update({column: _like(fields[column], texts[name]) for column, name in places.items()})
     return changed
 
 
