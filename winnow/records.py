@@ -73,6 +73,8 @@ class Sample:
         embedded: bytes of the images that the dataset itself carries, by path; ``curate.readers.images``
             writes them to files.
         unclaimed: fields of the row that its reader knows no role for and keeps in ``meta`` alone.
+        notes: what the reader assumed although the row does not say so, one clause each; a dataset has few different
+            ones, to be counted and shown.
     """
 
     id: str
@@ -85,6 +87,7 @@ class Sample:
     form: Form = Form()
     embedded: Mapping[str, bytes] = field(default_factory=dict)
     unclaimed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:
