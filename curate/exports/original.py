@@ -25,7 +25,7 @@ from curate.readers.json import FileRows, RawRow, iter_document
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.records import Sample, from_record, to_original
+from winnow.records import Sample, to_original
 
 
 @dataclasses.dataclass
@@ -131,24 +131,18 @@ def corrected(fields: Mapping[str, Any], sample: Sample, now: Sample, before: Ma
     Raises:
         Unfit: no field, or more than one, holds a replaced text.
     """
-    if sample.form.keys:
-        turns = tuple(
-            dataclasses.replace(turn, value=new.value)
-            for turn, new in zip(sample.conversations, now.conversations, strict=True)
-        )
-        changed = to_original(dataclasses.replace(sample, conversations=turns, answers=now.answers))
-        if from_record(changed).conversations == now.conversations:
-            return changed
-        raise Unfit("a reviewer's correction has no place in the original row")
+    if sample.form.record is not None:
+        try:
+            return to_original(dataclasses.replace(sample, conversations=now.conversations, answers=now.answers))
+        except UserError as error:
+            raise Unfit(str(error).removeprefix(f"{sample.id}: ")) from None
     texts = {"question": now.question, "answer": now.answer, "answers": list(now.answers)}
     changed = dict(fields)
     for names in (["question"], ["answers", "answer"]):
         replaced = [(name, before[name]) for name in names if name in before]
         places = {column: name for name, old in reversed(replaced) for column in fields if _is(fields[column], old)}
         if replaced and len(places) != 1:
-            raise Unfit(
-                f"a reviewer has changed its {names[-1]}, and no single field of the row holds the old one"
-            )
+            raise Unfit(f"a reviewer has changed its {names[-1]}, and no single field of the row holds the old one")
         changed.update({column: _like(fields[column], texts[name]) for column, name in places.items()})
     return changed
 
