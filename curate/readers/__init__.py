@@ -38,7 +38,6 @@ def _all_layouts() -> dict[str, Layout]:
 LAYOUTS = _all_layouts()
 _INSIDE = 20  # files of a folder that an error message looks at
 _OTHER_TABLES = (".jsonl", ".csv", ".tsv")
-_PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")
 _READABLE = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar")
 
 
@@ -93,11 +92,11 @@ def detect(location: str) -> str:
         inside = _inside(probe.path)
         hint = f"it holds {', '.join(inside)}: give one of these" if inside else "give a file in it"
         raise UserError(f"{location}: a folder of no known layout; {hint} (`curate sources` lists the layouts)")
-    if probe.start.startswith(_PACKED):
-        raise UserError(f"{location}: is packed; unpack it and give the file or folder inside")
+    if probe.trouble:
+        raise UserError(f"{location}: {probe.trouble}")
     if probe.is_file:
         keys = ", ".join(list(probe.first or probe.document)[:12])
-        why = probe.trouble or (f"its fields are {keys}" if keys else "it holds no row that could be read")
+        why = f"its fields are {keys}" if keys else "it holds no row that could be read"
         raise UserError(f"{location}: no known layout; {why} (`curate sources` lists the layouts)")
     raise UserError(f"{location}: no such file or folder")
 

@@ -15,11 +15,10 @@ from typing import Any
 
 from curate.readers.fields import as_object
 from curate.readers.json import document_head
-from curate.readers.tables import iter_rows
+from curate.readers.rows import is_json, iter_rows, text_start
 from winnow.errors import UserError
 from winnow.records import BadRow
 
-_START = 4096
 _NAMES = 10_000
 _ROWS_PROBED = 100
 
@@ -33,11 +32,10 @@ class Probe:
         path: the same as a path; need not exist (``hub:…``, a package's name).
         is_folder, is_file: what is there.
         names: of a folder, the names in it (the first 10,000).
-        start: of a file, its first 4 KiB.
+        start: of a file, its first 4 KiB; of a text as UTF-8.
         document: of a file that is one JSON object, its keys; scalars whole, of arrays the first
             element, of objects the first 16 members.
-        first: the first readable row of a table, JSON array or JSONL file; of a document on one
-            line, which may be JSONL of one row, itself; else empty.
+        first: the first readable row of a table or JSON file; of several tables, of the first; else empty.
         trouble: why no row could be read, if the file is broken.
     """
 
@@ -54,7 +52,7 @@ class Probe:
     @property
     def is_json(self) -> bool:
         """Whether it is a file that begins as JSON or JSONL does."""
-        return self.start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+        return is_json(self.start)
 
     def element(self, key: str) -> Mapping[str, Any]:
         """The first element of the document's list ``key`` if that is an object, else empty."""
@@ -74,23 +72,20 @@ def take_probe(location: str) -> Probe:
             return Probe(location, path, is_folder=True, names=names)
         if not path.is_file():
             return Probe(location, path)
-        with path.open("rb") as handle:
-            start = handle.read(_START)
+        start = text_start(path)
         document = document_head(path)
+    except UserError as error:
+        return Probe(location, path, is_file=True, trouble=str(error).removeprefix(f"{path}: "))
     except (OSError, ValueError) as error:  # no permission, or a name that no file can have
         return Probe(location, path, trouble=str(error))
     try:
-        first, trouble = _first(path, start, document), ""
+        first, trouble = _first(path), ""
     except UserError as error:
         first, trouble = {}, str(error).removeprefix(f"{path}: ")
     return Probe(location, path, False, True, frozenset(), start, document, first, trouble)
 
 
-def _first(path: Path, start: bytes, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    if document:
-        return document if b"\n" not in start.strip() else {}
-    if b"\0" in start and not start.startswith(b"PAR1"):  # an archive or the like, without lines
-        return {}
+def _first(path: Path) -> Mapping[str, Any]:
     rows = itertools.islice(iter_rows(path), _ROWS_PROBED)
     return next((row.fields for row in rows if not isinstance(row, BadRow)), {})
 

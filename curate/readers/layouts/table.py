@@ -12,7 +12,7 @@ from pathlib import Path
 from curate.readers.base import Layout, Reading
 from curate.readers.columns import Columns
 from curate.readers.location import Probe, files_of, of_split
-from curate.readers.tables import iter_rows
+from curate.readers.rows import iter_rows
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 

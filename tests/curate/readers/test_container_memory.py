@@ -76,8 +76,8 @@ def peak_of(path, store):
 
 @pytest.mark.parametrize("make", [shard, parquet, coco, flickr, metadata], ids=lambda make: make.__name__)
 def test_memory_is_flat_in_rows(tmp_path, make, monkeypatch):
-    monkeypatch.setattr("curate.readers.json.CHUNK", 1 << 14)
-    monkeypatch.setattr("curate.readers.tables._BATCH_BYTES", 1 << 18)
+    monkeypatch.setattr("curate.readers.json_text.CHUNK", 1 << 14)
+    monkeypatch.setattr("curate.readers.arrow._BATCH_BYTES", 1 << 18)
     few, many = make(tmp_path / "few", FEW), make(tmp_path / "many", MANY)
     peak_of(few, tmp_path / "store")  # imports
     (rows_few, small), (rows_many, large) = peak_of(few, tmp_path / "store"), peak_of(many, tmp_path / "store")
