@@ -14,15 +14,18 @@ Each file in ``layouts/`` with a constant ``LAYOUT`` is a layout, by the name of
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers import layouts
-from curate.readers.base import Layout, locate_images, read
-from curate.readers.location import Probe, take_probe
+from curate.readers.base import Layout, ReadRow, locate_images, read
+from curate.readers.location import Probe, table_files, take_probe
+from curate.readers.rows import notes_on
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample
@@ -37,8 +40,7 @@ def _all_layouts() -> dict[str, Layout]:
 
 LAYOUTS = _all_layouts()
 _INSIDE = 20  # files of a folder that an error message looks at
-_OTHER_TABLES = (".jsonl", ".csv", ".tsv")
-_READABLE = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar")
+_READABLE = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".gz", ".tar")
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,14 @@ class OpenedSource:
         layout: key of ``LAYOUTS``.
         image_root: folder that image paths are relative to.
         rows: call it to stream the rows from the start, as often as you like.
+        notes: one sentence each about the source as a whole that its user should know, such as an encoding that was
+            assumed.
     """
 
     layout: str
     image_root: Path
     rows: Callable[[], Iterator[Sample | BadRow]]
+    notes: tuple[str, ...] = ()
 
 
 def open_source(settings: SourceSettings) -> OpenedSource:
@@ -62,12 +67,43 @@ def open_source(settings: SourceSettings) -> OpenedSource:
     Raises:
         UserError: nothing there, an unknown layout name, or no known layout.
     """
+    name = layout_of(settings)
+    images = locate_images(LAYOUTS[name], settings)
+    return OpenedSource(
+        name,
+        images.root,
+        lambda: (found.row for found in read(LAYOUTS[name], settings, images)),
+        tuple(_notes(settings)),
+    )
+
+
+def _notes(settings: SourceSettings) -> Iterator[str]:
+    """What is assumed in reading the files of a source, of the first 20."""
+    for file, _ in itertools.islice(table_files(settings.location, settings.split), _INSIDE):
+        with contextlib.suppress(UserError):  # a broken file is reported where it is read
+            yield from notes_on(file)
+
+
+def read_with_raw(settings: SourceSettings) -> Iterator[ReadRow]:
+    """The rows of ``open_source``, each with what it was read from.
+
+    Raises:
+        UserError: as ``open_source``.
+    """
+    layout = LAYOUTS[layout_of(settings)]
+    return read(layout, settings, locate_images(layout, settings))
+
+
+def layout_of(settings: SourceSettings) -> str:
+    """The layout that a source names, or that its content has.
+
+    Raises:
+        UserError: no such layout, or none fits.
+    """
     name = settings.layout or detect(settings.location)
     if name not in LAYOUTS:
         raise UserError(f"{settings.location}: unknown layout {name!r}; known: {', '.join(LAYOUTS)}")
-    layout = LAYOUTS[name]
-    images = locate_images(layout, settings)
-    return OpenedSource(name, images.root, lambda: read(layout, settings, images))
+    return name
 
 
 def detect(location: str) -> str:
@@ -80,8 +116,8 @@ def detect(location: str) -> str:
     if probe.trouble and not probe.is_file:  # a name that no file can have, or no permission
         raise UserError(f"{location}: {probe.trouble}")
     found = _candidates(probe)
-    if found[:1] == ["table"] and any(name.endswith(_OTHER_TABLES) for name in probe.names):
-        found = []  # a folder of several sets, one of them in Parquet
+    if found == ["table"] and probe.is_folder and not _is_plain(table_files(location, "")[0][0]):
+        found = []
     if len(found) == 1:
         return found[0]
     if found:
@@ -115,6 +151,11 @@ def _candidates(probe: Probe) -> list[str]:
     """Layouts that recognise a location; a generic one only if no other does."""
     found = [name for name, layout in LAYOUTS.items() if not layout.generic and layout.looks_like(probe)]
     return found or [name for name, layout in LAYOUTS.items() if layout.generic and layout.looks_like(probe)][:1]
+
+
+def _is_plain(file: Path) -> bool:
+    """Whether a table in a folder is of no published layout, which says better what its columns mean."""
+    return _candidates(take_probe(str(file)))[:1] in (["table"], ["conversations"])
 
 
 def _inside(folder: Path) -> list[str]:

@@ -118,9 +118,8 @@ def _class_names(feature: Any) -> list[str]:
         return []
     if feature.get("_type") in ("Sequence", "List", "LargeList"):
         return _class_names(feature.get("feature"))
-    names = feature.get("names")
-    is_class = feature.get("_type") == "ClassLabel" and isinstance(names, list)
-    return names if is_class and all(isinstance(name, str) for name in names) else []
+    names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _named(value: Any, names: list[str]) -> Any:

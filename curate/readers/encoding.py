@@ -1,7 +1,7 @@
 """Text files as UTF-8, whatever they are encoded in and whether gzip packed them.
 
-UTF-16 is known by its byte order mark or its zeros. A file whose letters beyond ASCII are mostly not UTF-8 is read in the
-encoding that charset-normalizer finds likeliest; ``encoding_of`` names it, so that it can be said.
+UTF-16 is known by its byte order mark or its zeros. A file whose letters beyond ASCII are mostly not UTF-8 is read in
+the encoding that charset-normalizer finds likeliest; ``encoding_of`` names it, so that the user can be told.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO
 
 from winnow.errors import UserError
 
-GZIP = b"\x1f\x8b"
+_GZIP = b"\x1f\x8b"
 _START = 4096
 _CHUNK = 1 << 16
 _ZEROS = 0.01  # a larger share of the first bytes: no text
@@ -27,6 +27,7 @@ _RUNS = 1000  # of these are judged
 _SAMPLE, _BEFORE = 1 << 16, 200  # bytes that are shown to charset-normalizer
 _BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _USUAL = "cp1252"  # Western Windows, which holds Latin-1's letters
+_ALIKE, _SAME_CHAOS = ("cp1250", "cp1254"), 0.05
 _LEGACY = (_USUAL, "cp1250", "cp1251", "cp1254", "cp932", "gb18030", "big5", "cp949", "euc_jp", "koi8_r")
 
 
@@ -53,6 +54,16 @@ def encoding_of(path: Path) -> str:
     """
     stat = path.stat()
     return _encoding(path, stat.st_size, stat.st_mtime_ns)
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether gzip packed the file, whatever its name.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as handle:
+        return handle.read(len(_GZIP)) == _GZIP
 
 
 class _Recoded(io.RawIOBase):
@@ -93,7 +104,7 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._handle = gzip.open(path)
+        self._handle = gzip.GzipFile(path)
 
     def readable(self) -> bool:
         return True
@@ -110,11 +121,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def _unpacked(path: Path) -> io.BufferedReader:
-    handle = path.open("rb")
-    if handle.peek(2)[:2] != GZIP:
-        return handle
-    handle.close()
-    return io.BufferedReader(_Unpacked(path), _CHUNK)
+    return io.BufferedReader(_Unpacked(path), _CHUNK) if is_gzip(path) else path.open("rb")
 
 
 @lru_cache(maxsize=1024)
@@ -130,9 +137,9 @@ def _encoding(path: Path, size: int, modified: int) -> str:
 
 
 def _unmarked_utf16(start: bytes) -> str:
-    """UTF-16 without its mark, of mostly Western letters: every second byte is zero, no other is."""
+    """UTF-16 without its mark, of mostly Western letters: of every two bytes one is zero."""
     for name, zeros, letters in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
-        if b"\0" not in start[letters::2] and start[zeros::2].count(0) > len(start) * 0.4:
+        if start[zeros::2].count(0) > max(len(start) * 0.4, 20 * start[letters::2].count(0)):
             return name
     return ""
 
@@ -169,6 +176,7 @@ def _likeliest(sample: bytes) -> str:
     best = matches.best()
     if best is None or _USUAL in best.could_be_from_charset:
         return _USUAL
-    if best.encoding in ("cp1250", "cp1254") and not best.coherence and any(one.encoding == _USUAL for one in matches):
-        return _USUAL  # no language was recognised, so the commoner one
-    return str(best.encoding)
+    usual = next((match for match in matches if match.encoding == _USUAL), None)
+    # Of two that fit alike, or where no language is recognised, the commoner one.
+    alike = usual is not None and (not best.coherence or usual.chaos - best.chaos <= _SAME_CHAOS)
+    return _USUAL if alike and best.encoding in _ALIKE else str(best.encoding)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from curate.readers.encoding import open_utf8
+from curate.readers.encoding import encoding_of, is_gzip, open_utf8
 from curate.readers.json_text import CLOSING, JsonText
 from winnow.errors import UserError
 from winnow.records import SURROGATE, BadRow, numbered_lines, parse_json
@@ -63,7 +63,27 @@ class RawRow:
         return self.value
 
 
-def iter_json(path: Path) -> Iterator[RawRow | BadRow]:
+@dataclass(frozen=True)
+class FileRows(Iterator[RawRow | BadRow]):
+    """The rows of one file in their order; an export finds them there again by ``RawRow.position``.
+
+    Attributes:
+        document: the file is one JSON object, and its rows are what it holds under ``key``, or its own members.
+        copyable: the rows can be copied out of the file one by one, because it is Parquet, CSV, or a list or lines of
+            JSON in UTF-8, and not packed.
+    """
+
+    path: Path
+    rows: Iterator[RawRow | BadRow]
+    document: bool = False
+    key: str | None = None
+    copyable: bool = True
+
+    def __next__(self) -> RawRow | BadRow:
+        return next(self.rows)
+
+
+def iter_json(path: Path) -> FileRows:
     """Rows of a JSON array, of JSONL, of one object that holds them (see ``rows_inside``), or of objects one by one.
 
     Objects one by one may span lines and be separated by commas or nothing. A bad line of a JSONL file costs that
@@ -73,7 +93,18 @@ def iter_json(path: Path) -> Iterator[RawRow | BadRow]:
         UserError: the file is missing, broken (names the byte), or an object that holds several lists of rows.
     """
     _check_is_file(path)
-    return _rows(path)
+    copyable = encoding_of(path) == "utf-8" and not is_gzip(path)
+    with open_utf8(path) as handle:
+        if _first_character(handle) == b"[":
+            return FileRows(path, _list(path), copyable=copyable)
+    keys = rows_inside(path)
+    if keys is not None:
+        key = keys[0] if len(keys) == 1 else None
+        rows = _rows_of_document(path, keys)
+        return FileRows(path, rows, document=True, key=key, copyable=copyable and len(keys) < 2)
+    if _is_lines(path):
+        return FileRows(path, _lines(path), copyable=copyable)
+    return FileRows(path, _values(path), copyable=False)
 
 
 def rows_inside(path: Path) -> tuple[str, ...] | None:
@@ -105,14 +136,15 @@ def rows_inside(path: Path) -> tuple[str, ...] | None:
     return lists or None
 
 
-def iter_document(path: Path, key: str | None = None) -> Iterator[RawRow | BadRow]:
+def iter_document(path: Path, key: str | None = None) -> FileRows:
     """What one JSON object holds: the elements or members of ``document[key]``, or its own members.
 
     Raises:
         UserError: no such file, not an object, no such key, or broken (names the byte).
     """
     _check_is_file(path)
-    return _document(path, key)
+    copyable = encoding_of(path) == "utf-8" and not is_gzip(path)
+    return FileRows(path, _document(path, key), document=True, key=key, copyable=copyable)
 
 
 def read_at(path: Path, offset: int) -> Any:
@@ -199,19 +231,9 @@ def _first_character(handle: io.BufferedReader) -> bytes:
     return handle.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
 
 
-def _rows(path: Path) -> Iterator[RawRow | BadRow]:
+def _list(path: Path) -> Iterator[RawRow | BadRow]:
     with open_utf8(path) as handle:
-        first = _first_character(handle)
-        if first == b"[":
-            yield from _entries(path, handle, None)
-            return
-    keys = rows_inside(path)
-    if keys is not None:
-        yield from _rows_of_document(path, keys)
-    elif _is_lines(path):
-        yield from _lines(path)
-    else:
-        yield from _values(path)
+        yield from _entries(path, handle, None)
 
 
 def _rows_of_document(path: Path, keys: tuple[str, ...]) -> Iterator[RawRow | BadRow]:

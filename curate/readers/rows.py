@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 from curate.readers import arrow, delimited, xlsx
-from curate.readers.encoding import encoding_of, open_utf8
-from curate.readers.json import RawRow, iter_json, rows_inside
+from curate.readers.encoding import encoding_of, is_gzip, open_utf8
+from curate.readers.json import FileRows, RawRow, iter_json, rows_inside
 from curate.readers.unreadable import what_it_is
 from winnow.errors import UserError
 from winnow.records import BadRow
 
 _START = 4096
 _ZIP = b"PK\x03\x04"
-# Endings of the files that together may make one table, in a folder or a pattern.
-TABLES = (".parquet", ".arrow", ".feather", ".csv", ".tsv", ".jsonl", ".xlsx")
 
 
-def iter_rows(path: Path) -> Iterator[RawRow | BadRow]:
+def iter_rows(path: Path) -> FileRows:
     """Rows of any table, each an object of columns.
 
     Raises:
@@ -29,23 +28,27 @@ def iter_rows(path: Path) -> Iterator[RawRow | BadRow]:
     with path.open("rb") as handle:
         start = handle.read(_START)
     if start.startswith(arrow.PARQUET):
-        yield from arrow.parquet_rows(path)
-    elif start.startswith((arrow.ARROW_FILE, arrow.ARROW_STREAM)):
-        yield from arrow.arrow_rows(path)
-    elif start.startswith(_ZIP) and xlsx.is_workbook(path):
-        yield from xlsx.xlsx_rows(path)
-    elif trouble := what_it_is(start):
+        return FileRows(path, arrow.parquet_rows(path))
+    if start.startswith((arrow.ARROW_FILE, arrow.ARROW_STREAM)):
+        return FileRows(path, arrow.arrow_rows(path), copyable=False)
+    if start.startswith(_ZIP) and xlsx.is_workbook(path):
+        return FileRows(path, xlsx.xlsx_rows(path), copyable=False)
+    if trouble := what_it_is(start):
         raise UserError(f"{path}: {trouble}")
-    elif not encoding_of(path):
+    if not encoding_of(path):
         raise UserError(f"{path}: is neither a table nor a text; give a CSV, JSON, Parquet, Arrow or xlsx file")
-    elif is_json(text_start(path)):
-        for row in iter_json(path):
-            if isinstance(row, RawRow) and not isinstance(row.value, dict):
-                yield BadRow(row.where, "not a JSON object", row.position)
-            else:
-                yield row
-    else:
-        yield from delimited.csv_rows(path)
+    if is_json(text_start(path)):
+        found = iter_json(path)
+        return dataclasses.replace(found, rows=_objects(found.rows))
+    return FileRows(path, delimited.csv_rows(path), copyable=not is_gzip(path))
+
+
+def _objects(rows: Iterator[RawRow | BadRow]) -> Iterator[RawRow | BadRow]:
+    for row in rows:
+        if isinstance(row, RawRow) and not isinstance(row.value, dict):
+            yield BadRow(row.where, "not a JSON object", row.position)
+        else:
+            yield row
 
 
 def text_start(path: Path) -> bytes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+_PICKLE = "is a Python pickle, which can run code and is never read; export it as Parquet or JSON"
 # First bytes → what it is and what to do.
 _STARTS = {
     b"version https://git-lfs.github.com/spec/": (
         "is a Git LFS pointer, not the file itself; run `git lfs pull` where it was cloned, or download it again"
     ),
-    b"\xd0\xcf\x11\xe0": (
-        "is an old .xls or a workbook with a password; save it as .xlsx or CSV without a password"
-    ),
+    b"\xd0\xcf\x11\xe0": "is an old .xls or a workbook with a password; save it as .xlsx or CSV without a password",
     b"PK\x03\x04": "is a zip file; unpack it and give the file or folder inside",
     b"PK\x05\x06": "is an empty zip file",
     b"BZh": "is packed with bzip2; unpack it (`bunzip2`) or pack it with gzip, which is read",
@@ -22,10 +21,7 @@ _STARTS = {
     b"SQLite format 3": "is an SQLite database; export its table as CSV",
     b"\x89HDF": "is an HDF5 file; export its table as Parquet or CSV",
     b"\x93NUMPY": "is a NumPy array; export it as Parquet or CSV",
-    **{
-        bytes([0x80, protocol]): "is a Python pickle, which can run code and is never read; export it as Parquet or JSON"
-        for protocol in range(2, 6)
-    },
+    **{bytes([0x80, protocol]): _PICKLE for protocol in range(2, 6)},
 }
 _PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
