@@ -16,6 +16,7 @@ from typing import Any
 
 from curate.readers.encoding import encoding_of, is_gzip, open_utf8
 from curate.readers.json_text import CLOSING, JsonText
+from winnow.conversations import holds_conversation
 from winnow.errors import UserError
 from winnow.records import SURROGATE, BadRow, numbered_lines, parse_json
 
@@ -24,7 +25,6 @@ _HEAD_BYTES = 64 << 20
 _HEAD_KEYS = 64
 _HEAD_MEMBERS = 16
 _SKIPPED = 1 << 20
-_CONVERSATIONS = frozenset({"conversations", "messages"})
 _ITSELF = frozenset(
     {
         "id", "image", "images", "file_name", "question", "query", "prompt", "instruction", "answer", "answers",
@@ -123,7 +123,7 @@ def rows_inside(path: Path) -> tuple[str, ...] | None:
             f"{path}: holds columns, not rows; write it with pandas: df.to_json(path, orient='records', lines=True)"
         )
     scalars = {name for name, value in head.items() if not _holds_objects(value)}
-    if not head or scalars & _ITSELF or head.keys() & _CONVERSATIONS:
+    if not head or scalars & _ITSELF or holds_conversation(head):
         return None
     lists = tuple(name for name, value in head.items() if _holds_objects(value))
     if len(lists) > 1 and not all(name.lower() in _SPLITS for name in lists):
