@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers import layouts
-from curate.readers.base import Layout, ReadRow, locate_images, read
+from curate.readers.base import ImageNames, Layout, ReadRow, locate_images, read
 from curate.readers.location import Probe, table_files, take_probe
 from curate.readers.rows import notes_on
 from curate.recipe import SourceSettings
@@ -73,12 +73,13 @@ def open_source(settings: SourceSettings) -> OpenedSource:
         name,
         images.root,
         lambda: (found.row for found in read(LAYOUTS[name], settings, images)),
-        tuple(_notes(settings)),
+        tuple(_notes(settings, images)),
     )
 
 
-def _notes(settings: SourceSettings) -> Iterator[str]:
-    """What is assumed in reading the files of a source, of the first 20."""
+def _notes(settings: SourceSettings, images: ImageNames) -> Iterator[str]:
+    """What is assumed in reading the files of a source, of the first 20, and where its images are."""
+    yield from images.notes
     for file, _ in itertools.islice(table_files(settings.location, settings.split), _INSIDE):
         with contextlib.suppress(UserError):  # a broken file is reported where it is read
             yield from notes_on(file)
