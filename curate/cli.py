@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from winnow import console
+
+if TYPE_CHECKING:
+    from curate.pipeline import Outcome
 
 app = console.new_app(
     """Turn raw image-text data into a curated training set, with a reason for every row.
 
     `curate run` measures every image in one decode and writes the set. After a rule has changed,
     `curate decide` writes it again from the stored signals, in seconds.
+
+    Exit codes: 0 done, 1 no row was kept, 2 wrong input or command line, 130 interrupted.
 
     Example: curate run my.yaml, then: curate explain ID --curated data/curated/my
     """
@@ -45,12 +50,11 @@ def run(
     """
     from curate.pipeline import run as run_pipeline
     from curate.recipe import read_recipe
-    from curate.report.console import show_summary
 
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
         print(f"{outcome.workspace.folder}: is up to date, nothing to do")
-    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
+    _show_outcome(outcome, recipe)
 
 
 @app.command()
@@ -70,10 +74,9 @@ def decide(
     """
     from curate.pipeline import decide_again
     from curate.recipe import read_recipe
-    from curate.report.console import show_summary
 
     outcome = decide_again(read_recipe(recipe), str(recipe), into)
-    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
+    _show_outcome(outcome, recipe)
 
 
 @app.command()
@@ -236,6 +239,17 @@ def signals() -> None:
     from curate.report.console import columns_table
 
     Console().print(columns_table())
+
+
+def _show_outcome(outcome: Outcome, recipe: Path) -> None:
+    """Print what a run left; that nothing is kept is an error with exit code 1."""
+    from curate.report.console import show_nothing_kept, show_summary
+    from curate.report.nothing_kept import why_nothing_is_kept
+
+    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
+    if cause := why_nothing_is_kept(outcome.counts):
+        show_nothing_kept(cause, outcome.counts["rows"])
+        raise typer.Exit(1)
 
 
 def _folder(curated: Path) -> Path:

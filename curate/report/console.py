@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +15,9 @@ from rich.text import Text
 
 from curate.exports.export import Exported
 from curate.readers import LAYOUTS
+from curate.readers.facts import SourceFacts, shortened
 from curate.readers.inspect import Inspection
+from curate.readers.unclaimed import unused_fields, warnings
 from curate.report.diff import CurationDiff, Example
 from curate.rules.columns import known_columns
 from curate.rules.explain import RowExplanation
@@ -60,6 +64,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         )
     screen.print()
     screen.print(table)
+    for found in counts["image_errors"][:_IMAGE_ERRORS_SHOWN]:
+        detail = f": {found['detail']}" if found["detail"] else ""
+        line = f"{found['images']:,} images {found['error']}{detail} (such as {shortened(found['example'])})"
+        screen.print(Text(line, style="yellow"))
+    show_reading(screen, [SourceFacts.model_validate(each) for each in counts["read"]])
     screen.print(
         f"\nkept {counts['keep']:,}, flagged {counts['flag']:,} (kept too), dropped {counts['drop']:,} of {rows:,} rows"
         f" about {counts['images']:,} different images",
@@ -82,13 +91,55 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         screen.print(f"reviewers' corrections: {statuses}", highlight=False)
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05)
     screen.print(f"{sum(seconds.values()):.1f} s: {times}" if times else "", style="dim", highlight=False)
-    screen.print(f"\n[bold]{workspace.folder}/[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet")
-    dropped = "ID" if counts["drop"] == 0 else "SAMPLE_ID"
+    folder = escape(shlex.quote(str(workspace.folder)))
+    data = workspace.folder.parents[1] if workspace.folder.parent.name == "curated" else None
+    name = escape(f"{workspace.folder}/")
     screen.print(
-        f"next: `curate explain {dropped} --curated {workspace.folder}`; edit a threshold, then"
-        f" `curate decide {recipe}` (decodes nothing)",
-        highlight=False,
+        f"\n[bold]{name}[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet", highlight=False
     )
+    for command, what in (
+        (f"curate explain ID|IMAGE|TEXT --curated {folder}", "why a row was kept or dropped"),
+        (f"curate decide {escape(shlex.quote(recipe))}", "after a rule was edited; decodes nothing"),
+        *([(f"dashboards --data {escape(shlex.quote(str(data)))}", "the rows in a browser")] if data else []),
+    ):
+        screen.print(f"next: {command}  [dim]{what}[/]", highlight=False, soft_wrap=True)
+
+
+def show_nothing_kept(cause: str, rows: int) -> None:
+    """Print the error of a curation that kept no row, in red where the terminal has colours."""
+    line = Text(f"error: kept none of {rows:,} rows: {cause}", style="bold red")
+    Console(stderr=True).print(line, soft_wrap=True)
+
+
+_FIELDS_SHOWN, _WARNINGS_SHOWN, _IMAGE_ERRORS_SHOWN = 8, 8, 4
+
+
+def show_reading(screen: Console, read: Sequence[SourceFacts]) -> None:
+    """Print what reading has assumed, and the fields that nothing uses, with what to write to use them."""
+    found = [(facts, unused) for facts in read for unused in unused_fields(facts)]
+    told = [warning for facts in read for warning in warnings(facts)]
+    if told:
+        screen.print()
+    for warning in told[:_WARNINGS_SHOWN]:
+        screen.print(Text(f"note: {warning}", style="yellow"))
+    if len(told) > _WARNINGS_SHOWN:
+        screen.print(f"… and {len(told) - _WARNINGS_SHOWN:,} more notes", style="dim")
+    if not found:
+        return
+    several = len(read) > 1
+    table = _table(
+        "field", *(["source"] if several else []), "filled in", "for example", "to use it", numbers="filled in"
+    )
+    for facts, unused in found[:_FIELDS_SHOWN]:
+        field = unused.field
+        cells = [shortened(field.name), *([Path(facts.location).name] if several else [])]
+        cells += [f"{field.rows:,} of {facts.rows:,}", field.example, unused.remedy]
+        table.add_row(*map(Text, cells))
+    screen.print(Text("\nfields that nothing uses, kept under `meta`:", style="yellow"))
+    screen.print(table)
+    if len(found) > _FIELDS_SHOWN:
+        names = ", ".join(shortened(unused.field.name) for _, unused in found[_FIELDS_SHOWN:][:_NAMES_SHOWN])
+        screen.print(Text(f"… and {len(found) - _FIELDS_SHOWN:,} more: {names}", style="dim"))
 
 
 def _bar(part: int, whole: int, color: str) -> Text:
@@ -215,6 +266,15 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
         console.print(Text(f"\nrow {number}", style="bold"))
         line = json.dumps(to_record(sample), ensure_ascii=False)
         console.print(Text(line if len(line) <= _LONGEST_ROW else line[:_LONGEST_ROW] + " …"))
+    show_reading(console, [found.facts])
+    _show_problems(found, console)
+    where = escape(shlex.quote(shortened(found.location)))
+    console.print(
+        f"\nnext: `curate init {where} -o my.yaml` writes a recipe; `curate run my.yaml` curates", highlight=False
+    )
+
+
+def _show_problems(found: Inspection, console: Console) -> None:
     console.print(Text("\nwhat is wrong", style="bold"))
     if not (found.row_problems or found.image_problems):
         console.print(f"nothing found ({found.images_checked:,} images decoded)")

@@ -182,11 +182,21 @@ def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> 
     return made
 
 
+# Paths of one class whose details differ only in the name of the file are counted together.
+_IMAGE_ERRORS = """
+    SELECT error, replace(replace(coalesce(error_detail, ''), path, '…'), parse_filename(path), '…') AS detail,
+           count(*) AS images, min(path) AS example
+    FROM {paths} WHERE error IS NOT NULL AND error NOT IN ('wrong_extension', 'animated')
+    GROUP BY 1, 2 ORDER BY images DESC, example LIMIT 20
+"""
+
+
 def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[SourceFacts]) -> dict[str, Any]:
     """Rows by decision, by rule and by source, and what was found while reading, as the manifest holds them.
 
     ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
-    the funnel) and ``alone`` (rows on which no other rule fired).
+    the funnel) and ``alone`` (rows on which no other rule fired). ``image_errors``: image paths that cannot be used,
+    by class and detail, the 20 most frequent.
     """
     decided = parquet([workspace.decisions])
     with database(workspace.work) as connection:
@@ -205,6 +215,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
             FROM {parquet([workspace.corrected])} s JOIN {decided} d USING (position)
             GROUP BY 1 ORDER BY min(s.position)
         """).fetchall()
+        errors = connection.sql(_IMAGE_ERRORS.format(paths=parquet([workspace.paths]))).to_arrow_table().to_pylist()
     actions = {rule.name: rule.action for rule in rules}
     if "correction" in fired:
         actions["correction"] = "drop"
@@ -216,6 +227,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
         "drop": decisions.get("drop", 0),
         "paths": row_count(workspace.paths),
         "images": sum(row_count(part) for part in workspace.image_parts()),
+        "image_errors": errors,
         "rules": [
             {
                 "rule": name,
