@@ -8,6 +8,7 @@ from pathlib import Path
 
 from curate.readers.columns import COLUMN_NAMES
 from curate.readers.facts import SourceFacts, UnclaimedField, shortened
+from winnow.text import visible
 
 # Fields that usually change what a row means. Of the others, those that most rows fill are told.
 _USUAL = re.compile(
@@ -44,23 +45,24 @@ def unused_fields(facts: SourceFacts) -> list[Unused]:
 
 
 def warnings(facts: SourceFacts) -> list[str]:
-    """One sentence each: what was assumed about the source or its rows, and images that nothing reads."""
+    """One line each: what was assumed about the source or its rows, and images that nothing reads."""
     source = facts.location if facts.location.startswith("hub:") else Path(facts.location).name or facts.location
-    found = [f"{source}: {remark}" for remark in facts.remarks]
+    notes = (f"{each.note} ({each.rows:,} of {facts.rows:,} rows, such as {each.example})" for each in facts.notes)
+    return [visible(f"{source}: {line}") for line in (*facts.remarks, *_without_images(facts), *notes)]
+
+
+def _without_images(facts: SourceFacts) -> list[str]:
+    """Says of rows without any image which column may hold them."""
+    if facts.with_image or not facts.rows:
+        return []
     paths = [field for field in facts.fields if field.looks_like_images > _DECISIVE * facts.rows]
-    if facts.rows and not facts.with_image and paths:
-        names = " and ".join(f"`{field.name}`" for field in paths[:3])
-        found.append(
-            f"{source}: no row has an image, although {names} looks like paths of images"
-            f" ({paths[0].example}); {_remedy(paths[0], facts)}"
-        )
-    return [
-        *found,
-        *(
-            f"{source}: {each.note} ({each.rows:,} of {facts.rows:,} rows, such as {each.example})"
-            for each in facts.notes
-        ),
-    ]
+    if paths:
+        names = " and ".join(f"`{shortened(field.name)}`" for field in paths[:3])
+        looks = f"although {names} looks like paths of images ({paths[0].example}); {_remedy(paths[0], facts)}"
+        return [f"no row has an image, {looks}"]
+    if facts.layout in _READ_BY_COLUMNS:
+        return ["no row has an image; if a column holds images, write columns: {image: <column>}"]
+    return []
 
 
 def _remedy(field: UnclaimedField, facts: SourceFacts) -> str:

@@ -23,7 +23,7 @@ from curate.rules.columns import known_columns
 from curate.rules.explain import RowExplanation
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
-from winnow.text import share
+from winnow.text import share, visible
 
 _BAR = 24
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
@@ -67,7 +67,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     for found in counts["image_errors"][:_IMAGE_ERRORS_SHOWN]:
         detail = f": {found['detail']}" if found["detail"] else ""
         line = f"{found['images']:,} images {found['error']}{detail} (such as {shortened(found['example'])})"
-        screen.print(Text(line, style="yellow"))
+        screen.print(Text(visible(line), style="yellow"))
     show_reading(screen, [SourceFacts.model_validate(each) for each in counts["read"]])
     screen.print(
         f"\nkept {counts['keep']:,}, flagged {counts['flag']:,} (kept too), dropped {counts['drop']:,} of {rows:,} rows"
@@ -107,7 +107,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
 
 def show_nothing_kept(cause: str, rows: int) -> None:
     """Print the error of a curation that kept no row, in red where the terminal has colours."""
-    line = Text(f"error: kept none of {rows:,} rows: {cause}", style="bold red")
+    line = Text(visible(f"error: kept none of {rows:,} rows: {cause}"), style="bold red")
     Console(stderr=True).print(line, soft_wrap=True)
 
 
