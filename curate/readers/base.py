@@ -263,7 +263,4 @@ def _relative(sample: Sample, root: str) -> Sample:
     """Absolute paths below ``root`` made relative; others stay, and preflight refuses them."""
     prefix = root.rstrip("/") + "/"
     paths = tuple(path.removeprefix(prefix) if path.startswith(prefix) else path for path in sample.image)
-    form = sample.form
-    image = list(sample.image) if form.image_is_list else sample.image[0]
-    form = dataclasses.replace(form, verbatim={form.image_key: image, **form.verbatim})
-    return dataclasses.replace(sample, image=paths, form=form)
+    return dataclasses.replace(sample, image=paths)
