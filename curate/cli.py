@@ -81,20 +81,33 @@ def decide(
 
 @app.command()
 def explain(
-    sample_id: Annotated[str, typer.Argument(metavar="SAMPLE_ID", help="Id of a row, e.g. easy_vqa/train/12.")],
+    row: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROW",
+            help="Its id, e.g. easy_vqa/train/12, the name or path of its image, or words of its question.",
+        ),
+    ],
     curated: Annotated[Path, typer.Option(help="A curated folder, or the recipe that made it.")],
 ) -> None:
     """Explain why a row was kept, flagged or dropped.
 
     Shows every rule in order with its values, fired or not; which row is kept in its place and how much their
-    images differ; and which evaluation set holds its image.
+    images differ; and which evaluation set holds its image. Where several rows fit, it lists them: give the id of one.
 
-    Example: curate explain easy_vqa/train/12 --curated data/curated/demo
+    Example: curate explain easy_vqa/train/12 --curated data/curated/demo, or:
+    curate explain "how many dogs" --curated data/curated/demo
     """
-    from curate.report.console import show_explanation
+    from curate.report.console import show_explanation, show_found_rows
     from curate.rules.explain import explain_row
+    from curate.rules.find_row import find_rows
 
-    show_explanation(explain_row(_folder(curated), sample_id))
+    folder = _folder(curated)
+    found = find_rows(folder, row)
+    if found.count == 1:
+        show_explanation(explain_row(folder, found.rows[0].sample_id))
+    else:
+        show_found_rows(found, folder)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from curate.readers.unclaimed import unused_fields, warnings
 from curate.report.diff import CurationDiff, Example
 from curate.rules.columns import known_columns
 from curate.rules.explain import RowExplanation
+from curate.rules.find_row import FoundRows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
 from winnow.text import share, visible
@@ -149,6 +150,25 @@ def _bar(part: int, whole: int, color: str) -> Text:
     return Text("█" * full + end, style=color)
 
 
+def show_found_rows(found: FoundRows, folder: Path) -> None:
+    """Print rows of which one may be meant, and how to choose it."""
+    screen = Console()
+    table = _table("id", "decision", "image", "question")
+    for row in found.rows:
+        question = row.question if len(row.question) <= _LONGEST_QUESTION else f"{row.question[:_LONGEST_QUESTION]}…"
+        cells = (Text(visible(", ".join(row.images[:2])) or "–"), Text(visible(question)))
+        table.add_row(Text(visible(row.sample_id)), Text(row.decision, style=_STYLES[row.decision]), *cells)
+    screen.print(table)
+    more = f", {len(found.rows)} of them above" if found.count > len(found.rows) else ""
+    example = escape(visible(shlex.quote(found.rows[0].sample_id)))
+    screen.print(
+        f"\n{found.count:,} rows fit{more}; choose one by its id:"
+        f" curate explain {example} --curated {escape(shlex.quote(str(folder)))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def show_explanation(found: RowExplanation) -> None:
     """Print an explanation."""
     screen = Console()
@@ -157,11 +177,12 @@ def show_explanation(found: RowExplanation) -> None:
     reason = f" by [bold]{escape(decision['reason'])}[/]" if decision["reason"] else ""
     split = f"  in {escape(sample[ASSIGNED_SPLIT])}" if sample.get(ASSIGNED_SPLIT) else ""
     screen.print(
-        f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}", highlight=False
+        f"[bold]{escape(visible(sample['sample_id']))}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}",
+        highlight=False,
     )
     for name in ("images", "question", "answer"):
         value = ", ".join(sample[name]) if isinstance(sample[name], list) else sample[name]
-        screen.print(f"  {name:<9} {escape(value) or '–'}", highlight=False, style="dim")
+        screen.print(f"  {name:<9} {escape(visible(value)) or '–'}", highlight=False, style="dim")
     table = _table("", "rule", "action", "fires when", "values")
     for outcome in found.rules:
         style = _STYLES[outcome.rule.action] if outcome.fired else "dim"
@@ -173,7 +194,7 @@ def show_explanation(found: RowExplanation) -> None:
             outcome.rule.expression.text,
             values,
         )
-        table.add_row(*(escape(cell) for cell in cells), style=style)
+        table.add_row(*(escape(visible(cell)) for cell in cells), style=style)
     screen.print(table)
     for fired in decision["rules"]:
         if fired["related_row"]:
@@ -251,7 +272,7 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-_LONGEST_ROW = 600
+_LONGEST_ROW, _LONGEST_QUESTION = 600, 120
 _NAMES_SHOWN = 8
 
 

@@ -53,12 +53,15 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
     return [workspace.samples_table, workspace.samples, *parts, workspace.ledger]
 
 
-def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
-    """One row of ``decisions.parquet`` as a person reads it."""
+def _ledger_entry(row: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """One row of ``decisions.parquet`` as a person reads it, with the image, question and answer that it is about."""
     rules = [{**fired, "values": json.loads(fired["values"] or "{}")} for fired in row["rules"]]
     reasons = [fired for fired in rules if fired["rule"] == row["reason"]] or rules
     return {
         "sample_id": row["sample_id"],
+        "image": about["images"][0] if len(about["images"]) == 1 else about["images"] or None,
+        "question": about["question"],
+        "answer": about["answer"],
         "decision": row["decision"],
         "reason": row["reason"],
         "related_row": reasons[0]["related_row"] if reasons else None,
@@ -101,10 +104,11 @@ def _kept_lines(workspace: Workspace, split: str | None = None) -> Iterator[str]
 
 
 def _ledger_lines(workspace: Workspace) -> Iterator[str]:
-    for decisions in read_batches(workspace.decisions):
-        marked = decisions.filter(pc.not_equal(decisions.column("decision"), "keep"))
-        for row in marked.to_pylist():
-            yield json.dumps(ledger_entry(row), ensure_ascii=False)
+    for rows, decisions, _ in _aligned(workspace):
+        marked = pc.not_equal(decisions.column("decision"), "keep")
+        about = rows.select(["images", "question", "answer"]).filter(marked)
+        for row, of in zip(decisions.filter(marked).to_pylist(), about.to_pylist(), strict=True):
+            yield json.dumps(_ledger_entry(row, of), ensure_ascii=False)
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:
