@@ -61,7 +61,7 @@ def _parquet_rows(path: Path) -> Iterator[RawRow]:
     position = 0
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
-            for batch in table.iter_batches(batch_size=_batch_rows(table)):
+            for batch in table.iter_batches(batch_size=batch_rows(table)):
                 for values in batch.to_pylist():
                     yield RawRow(values, f"{path}: row {position + 1}", position)
                     position += 1
@@ -69,7 +69,7 @@ def _parquet_rows(path: Path) -> Iterator[RawRow]:
         raise UserError(f"{path}: not readable as Parquet after row {position} ({error})") from error
 
 
-def _batch_rows(table: Any) -> int:
+def batch_rows(table: Any) -> int:
     """Number of rows that hold about 8 MiB, because a row may hold an image."""
     meta = table.metadata
     size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
