@@ -30,6 +30,15 @@ from winnow.text import cell, escaped, share, table
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
+# Without these, `datasets` takes the types of the first 10 MB and refuses any later row that differs: one of another
+# source, with other keys in ``meta``, with several images. Its type ``json`` came with version 4.7.
+_FEATURES = [
+    *({"name": name, "dtype": "string"} for name in ("id", "source", "split")),
+    *({"name": name, "dtype": "json"} for name in ("image", "conversations", "meta")),
+    {"name": "answers", "list": "string"},
+]
+
+
 def write_card(
     workspace: Workspace,
     recipe: CurateRecipe,
@@ -77,6 +86,7 @@ def front_matter(recipe: CurateRecipe, kept: int) -> dict[str, Any]:
         "task_categories": ["visual-question-answering"],
         "size_categories": [next((name for limit, name in _SIZES if kept < limit), "n>10M")],
         "configs": [{"config_name": "default", "data_files": files or [{"split": "train", "path": "samples.jsonl"}]}],
+        "dataset_info": {"features": _FEATURES},
     }
 
 
