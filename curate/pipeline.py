@@ -149,7 +149,10 @@ class Curation:
         folder = self.workspace.folder
         if not is_current(folder, recipe=resolved(self.recipe), inputs=self.inputs) or not self._exports_are_complete():
             return False
-        if not read_manifest(folder, finish_with="").get("card_is_complete"):
+        made = read_manifest(folder, finish_with="")
+        if made.get("readers") != VERSION:
+            return False
+        if not made.get("card_is_complete"):
             return False  # `decide` wrote the card and opened no image for it
         if self.stages.get("measured") is None or not all_fetched(self.stages, [each.label for each in self._sets()]):
             return False
@@ -250,6 +253,7 @@ class Curation:
                 },
                 "exports": exported,
                 "card_is_complete": shown.complete,
+                "readers": VERSION,
             },
         )
         return counts
