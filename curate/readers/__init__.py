@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers import layouts
-from curate.readers.base import Layout, locate_images, read
+from curate.readers.base import Layout, ReadRow, locate_images, read
 from curate.readers.location import Probe, take_probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
@@ -63,12 +63,31 @@ def open_source(settings: SourceSettings) -> OpenedSource:
     Raises:
         UserError: nothing there, an unknown layout name, or no known layout.
     """
+    name = layout_of(settings)
+    images = locate_images(LAYOUTS[name], settings)
+    return OpenedSource(name, images.root, lambda: (found.row for found in read(LAYOUTS[name], settings, images)))
+
+
+def read_with_raw(settings: SourceSettings) -> Iterator[ReadRow]:
+    """The rows of ``open_source``, each with what it was read from.
+
+    Raises:
+        UserError: as ``open_source``.
+    """
+    layout = LAYOUTS[layout_of(settings)]
+    return read(layout, settings, locate_images(layout, settings))
+
+
+def layout_of(settings: SourceSettings) -> str:
+    """The layout that a source names, or that its content has.
+
+    Raises:
+        UserError: no such layout, or none fits.
+    """
     name = settings.layout or detect(settings.location)
     if name not in LAYOUTS:
         raise UserError(f"{settings.location}: unknown layout {name!r}; known: {', '.join(LAYOUTS)}")
-    layout = LAYOUTS[name]
-    images = locate_images(layout, settings)
-    return OpenedSource(name, images.root, lambda: read(layout, settings, images))
+    return name
 
 
 def detect(location: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers.images import is_encoded, with_embedded
+from curate.readers.joined import JoinedAnnotations
 from curate.readers.json import RawRow
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
@@ -42,6 +43,7 @@ class Reading:
         folders: names of folders that images may lie in, beside the file or below its folder.
         near: the folder to look for images in; None is that of the source's location.
         left_over: what a second file holds that no row has asked for; read after all rows.
+        joined: the second file, if ``left_over`` is of it.
     """
 
     rows: Iterable[RawRow | BadRow]
@@ -50,6 +52,7 @@ class Reading:
     folders: Sequence[str] = ("images",)
     near: Path | None = None
     left_over: Iterable[BadRow] = ()
+    joined: JoinedAnnotations | None = None
 
 
 def _no_files(settings: SourceSettings) -> list[Path]:
@@ -126,7 +129,7 @@ def _root_of_samples(layout: Layout, settings: SourceSettings) -> Path:
     """The folder below which most images of the first samples exist."""
     near = next(iter(layout.readings(settings)))
     rows = itertools.islice(_samples(layout, settings, ()), _ROWS_TRIED)
-    return _best(_roots(settings, near), [[_plain_paths(row)] for row in rows if isinstance(row, Sample)])[0]
+    return _best(_roots(settings, near), [[_plain_paths(made.row)] for made in rows if isinstance(made.row, Sample)])[0]
 
 
 def _plain_paths(sample: Sample) -> tuple[str, ...]:
@@ -194,7 +197,16 @@ def given_or_own_folder(settings: SourceSettings) -> Path:
     return given_root(settings) or folder_of(settings)
 
 
-def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterator[Sample | BadRow]:
+@dataclass(frozen=True, slots=True)
+class ReadRow:
+    """A row that was read, and what it was read from."""
+
+    reading: Reading
+    raw: RawRow | BadRow
+    row: Sample | BadRow
+
+
+def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterator[ReadRow]:
     """All rows, with image paths relative to the root, images in the row moved to ``embedded``, and final ids.
 
     Ids that were derived from content get ``-2``, ``-3`` … on repetition: equal rows without ids are duplicates, not a
@@ -206,9 +218,10 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
     absolute_root = str(images.root.absolute())
     repeats = HashIndex()
     source, split = settings.source or "", settings.split
-    for position, row in enumerate(_samples(layout, settings, images.choice)):
+    for position, made in enumerate(_samples(layout, settings, images.choice)):
+        row = made.row
         if isinstance(row, BadRow):
-            yield dataclasses.replace(row, source=source, split=split)
+            yield ReadRow(made.reading, made.raw, dataclasses.replace(row, source=source, split=split))
             continue
         source, split = row.source, row.split
         sample = with_embedded(row, settings.location, position)
@@ -220,10 +233,10 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
             before = repeats.get(sample.id) or 0
             repeats.put(sample.id, before + 1)
             sample = dataclasses.replace(sample, id=f"{sample.id}-{before + 1}") if before else sample
-        yield sample
+        yield ReadRow(made.reading, made.raw, sample)
 
 
-def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) -> Iterator[Sample | BadRow]:
+def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) -> Iterator[ReadRow]:
     position = 0
     for index, reading in enumerate(layout.readings(settings)):
         name_of = functools.partial(_name, reading, choice[index] if index < len(choice) else 0)
@@ -237,7 +250,7 @@ def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) ->
                 except ValueError as error:
                     made = BadRow(row.where, str(error), position)
             if made is not None:
-                yield made
+                yield ReadRow(reading, row, made)
             position += 1
 
 

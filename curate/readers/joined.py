@@ -21,7 +21,7 @@ class JoinedAnnotations:
     """
 
     def __init__(self, path: Path, key: str, field: str) -> None:
-        self.path, self._key, self._field = path, key, field
+        self.path, self.key, self.field = path, key, field
         self._rows = iter_document(path, key)
         self._next: RawRow | BadRow | None = None
         self._read_to = -1  # offset of the last row that was read in step
@@ -30,7 +30,7 @@ class JoinedAnnotations:
 
     def find(self, own: str | int) -> dict[str, Any] | None:
         """The row with that id, or None."""
-        if self._last.get(self._field) == own:  # several questions about one image
+        if self._last.get(self.field) == own:  # several questions about one image
             return self._last
         found = self._in_step(own) if self._index is None else None
         if found is None:
@@ -41,7 +41,7 @@ class JoinedAnnotations:
 
     def _in_step(self, own: str | int) -> dict[str, Any] | None:
         self._next = self._next or next(self._rows, None)
-        if not isinstance(self._next, RawRow) or _id_of(self._next, self._field) != own:
+        if not isinstance(self._next, RawRow) or _id_of(self._next, self.field) != own:
             return None
         found: dict[str, Any] = self._next.value
         self._read_to, self._next = self._next.offset, None
@@ -50,7 +50,7 @@ class JoinedAnnotations:
     def _looked_up(self, own: str | int, index: HashIndex) -> dict[str, Any] | None:
         stored = index.get(str(own))
         value = read_at(self.path, stored >> 1) if stored is not None else None
-        if stored is None or not isinstance(value, dict) or value.get(self._field) != own:
+        if stored is None or not isinstance(value, dict) or value.get(self.field) != own:
             return None
         index.put(str(own), stored | _USED)
         return value
@@ -63,23 +63,23 @@ class JoinedAnnotations:
             for row in self._rows:
                 yield self._unused(row)
             return
-        for row in iter_document(self.path, self._key):
-            own = None if isinstance(row, BadRow) else _id_of(row, self._field)
+        for row in iter_document(self.path, self.key):
+            own = None if isinstance(row, BadRow) else _id_of(row, self.field)
             if isinstance(row, BadRow) or own is None or self._index.get(str(own)) != (row.offset << 1) | _USED:
                 yield self._unused(row)
 
     def _offsets(self) -> HashIndex:
         index = HashIndex()
-        for row in iter_document(self.path, self._key):
-            if isinstance(row, RawRow) and (own := _id_of(row, self._field)) is not None:
+        for row in iter_document(self.path, self.key):
+            if isinstance(row, RawRow) and (own := _id_of(row, self.field)) is not None:
                 index.add(str(own), row.offset << 1 | (_USED if row.offset <= self._read_to else 0))
         return index
 
     def _unused(self, row: RawRow | BadRow) -> BadRow:
         if isinstance(row, BadRow):
             return row
-        own = _id_of(row, self._field)
-        about = f"{self._field} {own!r} belongs to no row" if own is not None else f"no {self._field!r}"
+        own = _id_of(row, self.field)
+        about = f"{self.field} {own!r} belongs to no row" if own is not None else f"no {self.field!r}"
         return BadRow(row.where, f"{about}, or was there before", row.position)
 
 

@@ -193,7 +193,24 @@ class RawRow:
         return self.value
 
 
-def iter_json(path: Path) -> Iterator[RawRow | BadRow]:
+@dataclass(frozen=True)
+class FileRows(Iterator[RawRow | BadRow]):
+    """The rows of one file in their order; an export finds them there again by ``RawRow.position``.
+
+    Attributes:
+        document: the file is one JSON object, and its rows are what it holds under ``key``, or its own members.
+    """
+
+    path: Path
+    rows: Iterator[RawRow | BadRow]
+    document: bool = False
+    key: str | None = None
+
+    def __next__(self) -> RawRow | BadRow:
+        return next(self.rows)
+
+
+def iter_json(path: Path) -> FileRows:
     """Values of a JSON array or of a JSONL file; the first character decides which it is.
 
     A bad line of a JSONL file costs that line. After a syntax error inside an array, nothing shows
@@ -203,17 +220,17 @@ def iter_json(path: Path) -> Iterator[RawRow | BadRow]:
         UserError: the file is missing, or an array is broken (names the byte).
     """
     _check_is_file(path)
-    return _array_or_lines(path)
+    return FileRows(path, _array_or_lines(path))
 
 
-def iter_document(path: Path, key: str | None = None) -> Iterator[RawRow | BadRow]:
+def iter_document(path: Path, key: str | None = None) -> FileRows:
     """What one JSON object holds: the elements or members of ``document[key]``, or its own members.
 
     Raises:
         UserError: no such file, not an object, no such key, or broken (names the byte).
     """
     _check_is_file(path)
-    return _document(path, key)
+    return FileRows(path, _document(path, key), document=True, key=key)
 
 
 def read_at(path: Path, offset: int) -> Any:

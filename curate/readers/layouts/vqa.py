@@ -87,6 +87,7 @@ def readings(settings: SourceSettings) -> list[Reading]:
             _FOLDERS,
             near=questions.parent,
             left_over=votes.left_over() if votes else (),
+            joined=votes,
         )
     ]
 
