@@ -11,13 +11,14 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from curate.readers.base import is_file
 from curate.readers.images import is_encoded, suffix_of
 from curate.readers.json import RawRow
-from curate.readers.tables import is_empty, list_literal
+from curate.readers.tables import ImageCell, image_cell, is_empty, list_literal
 from winnow.images import is_url
 from winnow.records import BadRow
 
@@ -51,16 +52,80 @@ def numbered_images(names: Iterable[str]) -> list[str]:
     return sorted(found, key=lambda name: (found[name], name))
 
 
+@dataclass(frozen=True)
+class RowImages:
+    """The images of a row.
+
+    Attributes:
+        cell: what the best column holds.
+        columns: names of the columns that hold them, in whatever form.
+        kept: for ``meta``: the other forms, and the name that the table has for bytes.
+        notes: as in a sample.
+    """
+
+    cell: ImageCell = field(default_factory=ImageCell)
+    columns: frozenset[str] = frozenset()
+    kept: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
 class ImageColumns:
-    """Finds the image columns of one table by its first 50 rows; later rows are looked at until one is found."""
+    """Finds the image columns of one table by its first 50 rows; later rows are looked at until one is found.
+
+    Args:
+        read: gives the rows from the start.
+        roots: folders that paths may be relative to.
+    """
 
     def __init__(self, read: Callable[[], Iterable[RawRow | BadRow]], roots: Sequence[Path]) -> None:
         self._read, self._roots = read, roots
-        self._filled, self._likely, self._there = Counter[str](), Counter[str](), Counter[str]()
+        self._filled, self._likely, self._there, self._paths = (Counter[str]() for _ in range(4))
         self._first_rows_seen = False
 
-    def of(self, row: Mapping[str, Any]) -> list[str]:
-        """The image columns of a row, the best first; those of one kind with it are other images, not other forms."""
+    def of_row(self, row: Mapping[str, Any], where: str) -> RowImages:
+        """The images of a row, and the columns that they are in.
+
+        Where one column has a path and another the bytes or the URL of the same image, what exists is taken.
+
+        Raises:
+            ValueError: the column does not hold images.
+        """
+        numbered = numbered_images(row)
+        if numbered and not {"image", "images"} & {plain_name(name) for name in row}:
+            return RowImages(image_cell([row[name] for name in numbered], where), frozenset(numbered))
+        ranked = self._found(row)
+        filled = [name for name in ranked if not is_empty(row[name])]
+        if not filled:
+            return RowImages(columns=frozenset(ranked[:1]), notes=() if ranked else self._doubts(row))
+        best = filled[0]
+        if len(filled) > 1 and not self.is_there(row[best]):
+            best = next((name for name in filled if self.is_there(row[name])), best)
+        return self._chosen(row, best, [name for name in filled if kind_of(row[name]) != kind_of(row[best])], where)
+
+    def _chosen(self, row: Mapping[str, Any], best: str, forms: list[str], where: str) -> RowImages:
+        cell = image_cell(row[best], where)
+        kept = {name: row[name] for name in forms if kind_of(row[name]) != "bytes"}
+        names = list(cell.names) or [path_in(row[name]) for name in kept if kind_of(row[name]) == "path"]
+        if names:
+            kept.setdefault("image_path", names[0] if len(cell.paths) == 1 else names)
+        notes = [
+            f"{name!r} holds the bytes of images that are files too, and is not kept" for name in set(forms) - set(kept)
+        ]
+        if plain_name(best) not in _HINTS:
+            notes.append(f"the images are in column {best!r}, as its content shows")
+        return RowImages(cell, frozenset({best, *forms}), kept, tuple(notes))
+
+    def _doubts(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """What to say of a row of a table without an image column, if one of its columns looks like paths."""
+        name = next((name for name in row if 2 * self._paths[name] > self._filled[name]), None)
+        if name is None:
+            return ()
+        return (
+            f"no column holds images, but {name!r} looks like paths; if they are, set `columns: {{image: {name}}}`",
+        )
+
+    def _found(self, row: Mapping[str, Any]) -> list[str]:
+        """The image columns of a row, the best first."""
         if not self._first_rows_seen:
             self._first_rows_seen = True
             self._look_at_first_rows()
@@ -86,14 +151,14 @@ class ImageColumns:
                 self._filled[name] += 1
                 self._there[name] += there
                 self._likely[name] += there or is_likely(cell)
+                self._paths[name] += looks_like_path(cell)
 
     def _ranked(self, row: Mapping[str, Any]) -> list[str]:
         likely = [name for name in row if 2 * self._likely[name] > self._filled[name] or self._is_named_so(name)]
 
         def rank(name: str) -> tuple[bool, bool, int, int]:
             hint = _HINTS.get(plain_name(name), len(_HINTS))
-            there = self._there[name]
-            return not there, not self._likely[name], hint, -there
+            return not self._there[name], not self._likely[name], hint, -self._there[name]
 
         return sorted(likely, key=rank)
 
@@ -111,11 +176,12 @@ class ImageColumns:
         if _holds_bytes(item):
             return True
         path = path_in(item)
-        if not 0 < len(path) <= _LONGEST_PATH or is_url(path) or "\n" in path:
+        if not 0 < len(path) <= _LONGEST_PATH or is_url(path) or "\n" in path or "\0" in path:
             return False
         return any(
-            is_file(root, path) and (_ENDING.search(path) is not None or _begins_as_image(root / path))
+            is_file(root, inside) and (ends_as_image(path) or _begins_as_image(root / inside))
             for root in self._roots
+            for inside in [path.removeprefix(f"{root.absolute()}/")]
         )
 
 
@@ -136,6 +202,14 @@ def ends_as_image(path: str) -> bool:
 def looks_like_path(cell: Any) -> bool:
     """Whether a text may be the path of a file, of whatever kind: it has a folder and no blanks."""
     return isinstance(cell, str) and re.fullmatch(r"[^\s:]{0,200}[/\\][^\s/\\:]{1,200}", cell) is not None
+
+
+def kind_of(cell: Any) -> str:
+    """``bytes``, ``url`` or ``path``: the form of the first image in a cell."""
+    item = next(iter(_items(cell)), None)
+    if _holds_bytes(item):
+        return "bytes"
+    return "url" if is_url(path_in(item)) else "path"
 
 
 def path_in(item: Any) -> str:

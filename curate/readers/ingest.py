@@ -247,7 +247,7 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
 
 
 # Raise it when readers make other rows from the same input.
-VERSION = 3
+VERSION = 4
 # Settings that change how images are fetched, but not which ones arrive.
 HOW_TO_FETCH = frozenset(
     {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}

@@ -90,8 +90,8 @@ def option_columns(names: Iterable[str]) -> dict[str, str]:
                 kind = f"{prefix} {'letters' if label.isalpha() else 'numbers'}"
                 families.setdefault(kind, {}).setdefault(label.lstrip("0") or "0", name)
     for family in families.values():
-        for sequence in (OPTION_LETTERS, [str(number) for number in range(26)], [str(number) for number in range(1, 27)]):
-            run = list(itertools.takewhile(lambda label, family=family: label in family, sequence))  # type: ignore[misc]
+        for sequence in (OPTION_LETTERS, map(str, range(26)), map(str, range(1, 27))):
+            run = list(itertools.takewhile(family.__contains__, sequence))
             if len(run) > 1:
                 return {family[label]: label for label in run}
     return {}
@@ -266,14 +266,14 @@ def _numbered(options: Options, answer: Any, number: int, numbers: Numbering) ->
     return options.letters[position] if 0 <= position < len(options.texts) else _says(options, answer) or ""
 
 
-def _says(options: Options, answer: Any) -> str | None:
-    """The text of the option that says the same as ``answer``."""
-    wanted = _plain(str(answer))
-    return next((text for text in options.texts if _plain(text) == wanted), None)
+def _says(options: Options, answer: Any, end: str = "") -> str | None:
+    """The text of the option that says the same as ``answer``, whatever letters of ``end`` they end with."""
+    wanted = _plain(str(answer)).rstrip(end)
+    return next((text for text in options.texts if _plain(text).rstrip(end) == wanted), None)
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).rstrip(".")
+    return " ".join(text.casefold().split())
 
 
 def _spelled(options: Options, answer: str) -> str:
@@ -282,8 +282,7 @@ def _spelled(options: Options, answer: str) -> str:
         return answer
     if answer in options.labels:
         return letters[options.labels.index(answer)]
-    said = _says(options, answer)
-    if said is not None:
+    if _says(options, answer) is not None:
         return answer
     if (found := _LETTER.fullmatch(answer)) and found[1].upper() in letters:
         return found[1].upper()
@@ -291,6 +290,7 @@ def _spelled(options: Options, answer: str) -> str:
     if own and own[1].upper() in letters:
         letter = own[1].upper()
         return letter if _plain(own[2]) == _plain(options.texts[letters.index(letter)]) else answer
+    if _says(options, answer, ".") is not None:
+        return answer
     several = re.findall("[A-Z]", answer.replace("and", "")) if _SEVERAL.fullmatch(answer) else []
     return answer if several and set(several) <= set(letters) and len(set(several)) == len(several) else ""
-

@@ -6,6 +6,7 @@ The location is one file, or several of one table: a folder of Parquet files, or
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +30,9 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
         raise UserError(f"{settings.location}: no such file")
     near = Path(settings.location).parent
     for file, split in of_split(files, settings.split):
-        columns = Columns(settings.model_copy(update={"split": split}))
-        yield Reading(iter_rows(file), columns.sample, near=near)
+        read = functools.partial(iter_rows, file)
+        columns = Columns(settings.model_copy(update={"split": split}), read, near=near)
+        yield Reading(read(), columns.sample, near=near)
 
 
 def _files(location: str) -> list[Path]:
