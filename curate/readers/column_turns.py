@@ -88,9 +88,9 @@ def _turns(cell: Any, role: Any, where: str, images: list[str]) -> tuple[Turn, .
 
 
 def _history(cell: Any, where: str) -> tuple[Turn, ...]:
-    pairs = list_literal(cell) if isinstance(cell, str) and cell.strip() else cell
-    if is_empty(pairs) or pairs == "":
+    if is_empty(cell) or (isinstance(cell, str) and not cell.strip()):
         return ()
+    pairs = list_literal(cell) if isinstance(cell, str) else cell
     if is_turns(pairs):
         return _turns(pairs, "user", where, [])
     if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):

@@ -96,7 +96,7 @@ class ImageColumns:
         ranked = self._found(row)
         filled = [name for name in ranked if not is_empty(row[name])]
         if not filled:
-            return RowImages(columns=frozenset(ranked[:1]), notes=() if ranked else self._doubts(row))
+            return RowImages(columns=frozenset(filter(is_named_so, row)), notes=() if ranked else self._doubts(row))
         best = filled[0]
         if len(filled) > 1 and not self.is_there(row[best]):
             best = next((name for name in filled if self.is_there(row[name])), best)
@@ -154,18 +154,14 @@ class ImageColumns:
                 self._paths[name] += looks_like_path(cell)
 
     def _ranked(self, row: Mapping[str, Any]) -> list[str]:
-        likely = [name for name in row if 2 * self._likely[name] > self._filled[name] or self._is_named_so(name)]
+        filled = [name for name in row if self._filled[name]]
+        likely = [name for name in filled if 2 * self._likely[name] > self._filled[name] or is_named_so(name)]
 
         def rank(name: str) -> tuple[bool, bool, int, int]:
             hint = _HINTS.get(plain_name(name), len(_HINTS))
             return not self._there[name], not self._likely[name], hint, -self._there[name]
 
         return sorted(likely, key=rank)
-
-    def _is_named_so(self, name: str) -> bool:
-        """Whether a name alone is enough, as a column of images without an ending that are all missing needs."""
-        plain = plain_name(name)
-        return self._filled[name] > 0 and plain in _HINTS and plain not in _OF_ANYTHING
 
     def is_there(self, cell: Any) -> bool:
         """Whether all images of a cell are bytes, or files below one of the roots."""
@@ -183,6 +179,12 @@ class ImageColumns:
             for root in self._roots
             for inside in [path.removeprefix(f"{root.absolute()}/")]
         )
+
+
+def is_named_so(name: str) -> bool:
+    """Whether a name alone is enough, as it must be for images without an ending that are all missing."""
+    plain = plain_name(name)
+    return plain in _HINTS and plain not in _OF_ANYTHING
 
 
 def is_likely(cell: Any) -> bool:

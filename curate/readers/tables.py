@@ -257,14 +257,12 @@ def references(value: Any) -> tuple[tuple[str, ...], Any]:
     Raises:
         ValueError: something else.
     """
-    listed = list_literal(value) if isinstance(value, str) and value.startswith("[") else value
-    if listed is None:  # no list after all
+    listed = list_literal(value) if isinstance(value, str) and value.startswith("[") else None
+    items = listed if listed is not None else value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(items, list) or any(isinstance(item, list) for item in items):
         return texts(value)
-    items = listed.tolist() if hasattr(listed, "tolist") else listed
-    if isinstance(items, list) and not any(isinstance(item, list) for item in items):
-        plain = all(isinstance(item, str) for item in items) and not isinstance(value, str)
-        return tuple(text for item in items for text in texts(item)[0]), None if plain else value
-    return texts(items)[0], value if isinstance(value, str) else texts(value)[1]
+    plain = all(isinstance(item, str) for item in items) and listed is None
+    return tuple(text for item in items for text in texts(item)[0]), None if plain else value
 
 
 def _text_in(item: dict[str, Any]) -> Any:
