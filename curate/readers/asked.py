@@ -70,8 +70,7 @@ def asked(
     answer_role = next((role for role in ("chosen", "answer") if not is_empty(cells.get(role))), "answer")
     answer = cells.get(answer_role)
     if is_turns(question) or is_turns(answer):
-        used = frozenset({"question", answer_role} if _adds_to(answer, question) else {answer_role})
-        return Asked(question if "question" in used else "", "" if is_empty(answer) else answer, roles=used)
+        return Asked(question, "" if is_empty(answer) else answer, roles=frozenset({"question", "input", answer_role}))
     if isinstance(question, str) and question.strip():
         if options is not None:
             return _chosen(question, answer_role, cells, options, numbers)
@@ -81,14 +80,6 @@ def asked(
     if is_empty(answer) and not is_empty(cells.get("caption")):
         raise ValueError("text without an image or a question")
     raise ValueError("no question")
-
-
-def _adds_to(answer: Any, question: Any) -> bool:
-    """Whether a question is no part of an answer that is the whole conversation, or is its first turn."""
-    first = answer[0] if isinstance(answer, list) and is_turns(answer) else answer
-    if not is_turns(first) or first.get("role", first.get("from")) in ("assistant", "gpt"):
-        return True
-    return is_turns(question) or question in (first.get("content"), first.get("value"))
 
 
 def _answered(question: str, role: str, cells: Mapping[str, Any]) -> Asked:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers.images import is_encoded, with_embedded
-from curate.readers.joined import JoinedAnnotations
 from curate.readers.json import RawRow
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
@@ -30,6 +29,22 @@ NameOf = Callable[[RawRow], str]
 
 
 @dataclass(frozen=True)
+class SecondList:
+    """Another list of JSON objects that belong to the rows: votes on questions, captions of images.
+
+    Attributes:
+        path, key: the file, and the key of its document that holds the list.
+        field: of these objects, holds the id of their row.
+        row_field: of the row, holds that id.
+    """
+
+    path: Path
+    key: str
+    field: str
+    row_field: str
+
+
+@dataclass(frozen=True, eq=False)
 class Reading:
     """One file, or one split, of a source, to be read once from its start.
 
@@ -43,7 +58,7 @@ class Reading:
         folders: names of folders that images may lie in, beside the file or below its folder.
         near: the folder to look for images in; None is that of the source's location.
         left_over: what a second file holds that no row has asked for; read after all rows.
-        joined: the second file, if ``left_over`` is of it.
+        second: the list that ``left_over`` is of.
     """
 
     rows: Iterable[RawRow | BadRow]
@@ -52,7 +67,7 @@ class Reading:
     folders: Sequence[str] = ("images",)
     near: Path | None = None
     left_over: Iterable[BadRow] = ()
-    joined: JoinedAnnotations | None = None
+    second: SecondList | None = None
 
 
 def _no_files(settings: SourceSettings) -> list[Path]:
@@ -273,7 +288,4 @@ def _relative(sample: Sample, root: str) -> Sample:
     """Absolute paths below ``root`` made relative; others stay, and preflight refuses them."""
     prefix = root.rstrip("/") + "/"
     paths = tuple(path.removeprefix(prefix) if path.startswith(prefix) else path for path in sample.image)
-    form = sample.form
-    image = list(sample.image) if form.image_is_list else sample.image[0]
-    form = dataclasses.replace(form, verbatim={form.image_key: image, **form.verbatim})
-    return dataclasses.replace(sample, image=paths, form=form)
+    return dataclasses.replace(sample, image=paths)

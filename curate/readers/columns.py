@@ -3,9 +3,9 @@
 Columns are found by name (``COLUMN_NAMES``, the first that is there; letter case, blanks and ``_`` do not count) or
 named in the recipe: ``columns: {image: pic, answers: refs}``; ``none`` leaves a role without a column. The column of
 the images is found by its content (``image_column``), and ``image_1``, ``image_2`` … are several. What a row asks and
-answers is in ``asked``, its turns in ``column_turns``, multiple choice in ``options``. A row with ``conversations`` or
-``messages`` is read as in ``winnow.records.from_record``. Everything else goes to ``meta`` and is named in
-``Sample.unclaimed``.
+answers is in ``asked``, its turns in ``column_turns``, multiple choice in ``options``. A row that holds a whole
+conversation is read as in ``winnow.records.from_record``. Everything else goes to ``meta`` and, unless it is one of
+``winnow.carried.CARRIED``, is named in ``Sample.unclaimed``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from curate.readers.asked import asked
 from curate.readers.base import possible_roots
 from curate.readers.column_turns import column_turns
 from curate.readers.fields import caption_prompt, conversation
-from curate.readers.image_column import NAMES, ImageColumns, RowImages, path_in, plain_name
+from curate.readers.image_column import NAMES, ImageColumns, RowImages, plain_name
 from curate.readers.images import is_encoded
 from curate.readers.json import RawRow
 from curate.readers.options import Numbering, Options, numbering, option_columns, options_of_columns, read_options
-from curate.readers.tables import image_cell, is_empty, json_value, list_literal, literal
+from curate.readers.tables import image_cell, is_empty, json_value, list_literal
 from curate.recipe import SourceSettings
+from winnow.carried import read_carried
+from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.records import BadRow, Form, Sample, full_id
@@ -53,7 +55,6 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "system": ("system", "system_prompt"),
     "history": ("history",),
     "chosen": ("chosen", "chosen_response"),
-    "rejected": ("rejected", "rejected_response"),
     "caption": (
         "caption", "captions", "sentence", "sentences", "description", "text", "comment", "alt_text", "alt",
     ),
@@ -61,16 +62,12 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "source": ("source", "dataset"),
 }  # fmt: skip
-CONVERSATIONS = frozenset({"conversations", "messages"})
 _BY_PLAIN_NAME = {role: [plain_name(name) for name in names] for role, names in COLUMN_NAMES.items()}
 _ASKS = ("question", "answer", "answers", "chosen", "caption", "label")
 _CAPTION_NUMBER = re.compile(r"(?:caption|sentence)s?[\s_-]?(\d+)", re.IGNORECASE)
 _INSTRUCTIONS = frozenset({"instruction", "prompt"})
 _SEVERAL = frozenset({"captions", "sentences"})
 _IS_INDEX = re.compile(r"idx|index|label|cop$|id$")
-_MEDIA = {"video": "videos", "videos": "videos", "audio": "audios", "audios": "audios"}
-_KEPT = {"objects": "objects", "tools": "tools", "rejectedimages": "rejected_images"}
-_FLAGS = frozenset({"label", "ktotag"})
 _KEY_SETS = 1000
 
 
@@ -125,7 +122,7 @@ class Columns:
             ValueError: a later row lacks what a sample needs.
         """
         values = row.fields
-        if not CONVERSATIONS.isdisjoint(values):
+        if holds_conversation(values):
             return self._conversation(values, row.where)
         return self._of_columns(values, row.where)
 
@@ -133,8 +130,6 @@ class Columns:
         """A row that holds a whole conversation; its image may be bytes."""
         images = self._images_of(values, where)
         record = {name: json_value(value) for name, value in values.items() if name not in images.columns}
-        for name in CONVERSATIONS & record.keys():
-            record[name] = literal(record[name]) if isinstance(record[name], str) else record[name]
         paths = images.cell.paths
         if paths:
             record["image"] = list(paths) if len(paths) > 1 else paths[0]
@@ -151,23 +146,17 @@ class Columns:
             cells, options, self._numbering, has_image=bool(images.cell.paths), prompt=caption_prompt(self._settings),
             bare=self._bare,
         )  # fmt: skip
-        made = column_turns(cells, found.question, found.answer, where)
-        claimed = images.columns | roles.names({"id", "split", "source", "system", "history", "rejected", *found.roles})
-        meta: dict[str, Any] = {}
-        unclaimed = []
-        for name, value in values.items():
-            if name in claimed:
-                continue
-            if carried := _carried(name, value):
-                meta.update(carried)
-                continue
-            meta[name] = json_value(value)
-            if not is_empty(value) and name not in roles.options and name != roles.columns.get("options"):
-                unclaimed.append(name)
+        turns = column_turns(cells, found.question, found.answer)
+        claimed = images.columns | roles.names({"id", "split", "source", "system", "history", *found.roles})
+        rest = {name: json_value(value) for name, value in values.items() if name not in claimed}
+        carried, carried_names = read_carried(rest, turns, {}, {})
+        meta = {name: value for name, value in rest.items() if name not in carried_names}
+        known = {*roles.options, roles.columns.get("options")} if options is not None else set()
+        unclaimed = tuple(name for name, value in meta.items() if not is_empty(value) and name not in known)
         meta |= {roles.columns[role]: json_value(value) for role, value in found.kept.items() if role in roles.columns}
         if "options" in found.meta and meta.get("options", found.meta["options"]) != found.meta["options"]:
             meta["original_options"] = meta["options"]
-        meta = {**json_value(images.kept), **meta, **found.meta, **made.meta}
+        meta = {**json_value(images.kept), **meta, **found.meta, **carried}
         source = str(cells.get("source") or source_name(self._settings))
         split = str(cells.get("split") or self._settings.split)
         own = values[roles.columns["id"]] if "id" in roles.columns else None
@@ -176,15 +165,15 @@ class Columns:
             meta.setdefault(roles.columns["id"], json_value(own))  # keeps its type
         return Sample(
             id=full_id(_digest(values, images.cell.embedded) if derived else str(own), source, split),
-            image=images.cell.paths or made.images,
-            conversations=made.turns,
+            image=images.cell.paths or tuple(path for path in joined_media(turns).get(IMAGE_MARKER, ()) if path),
+            conversations=tuple(read.turn for read in turns),
             answers=found.answers,
             source=source,
             split=split,
             meta=meta,
             form=Form(derived_id=derived),
             embedded=images.cell.embedded,
-            unclaimed=tuple(unclaimed),
+            unclaimed=unclaimed,
             notes=(*found.notes, *images.notes),
         )
 
@@ -300,19 +289,6 @@ def _options(values: Mapping[str, Any], roles: Roles) -> Options | None:
     if roles.options:
         return options_of_columns(values, roles.options)
     return read_options(values[roles.columns["options"]]) if "options" in roles.columns else None
-
-
-def _carried(name: str, value: Any) -> dict[str, Any]:
-    """What ``meta`` holds of media, tools, objects and preference flags: under one key each, however it is spelled."""
-    plain = plain_name(name)
-    if plain in _FLAGS and isinstance(value, bool):
-        return {"label": value}
-    if is_empty(value):
-        return {}
-    if plain in _KEPT:
-        return {_KEPT[plain]: json_value(value)}
-    paths = [path_in(item) for item in (value if isinstance(value, list) else [value])] if plain in _MEDIA else []
-    return {_MEDIA[plain]: paths} if paths and all(paths) else {}
 
 
 def source_name(settings: SourceSettings) -> str:

