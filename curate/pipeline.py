@@ -33,7 +33,7 @@ from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSe
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
 from curate.rules.corrected import write_corrected
-from curate.rules.decide import CheckedRule, check_rules, decide
+from curate.rules.decide import CheckedRule, check_on_rows, check_rules, decide
 from curate.signals import SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use
@@ -76,6 +76,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
             return Outcome(workspace, read_manifest(workspace.folder, finish_with="")["counts"], {})
         workspace.manifest.unlink(missing_ok=True)
         curation.read()
+        check_on_rows(workspace.rows, rules, recipe.signals.scores)
         curation.measure(workers)
         return curation.finish(decode_examples=True)
 

@@ -183,12 +183,29 @@ class Rule(StrictModel):
     """One rule of the policy.
 
     Attributes:
-        when: boolean SQL expression over the columns that ``curate signals`` lists.
+        when: boolean SQL expression over the columns that ``curate signals`` lists; it takes the rows for which it
+            is true.
+        keep: in place of ``when``, the rows to keep; it takes the others: ``top 30% BY column``, ``top 1000 BY
+            column``, ``at most 3 BY column, …`` (of each group; which ones is decided by a digest of the id, or by
+            ``ORDER BY column DESC``).
         action: ``drop`` removes the row; ``flag`` keeps and marks it.
     """
 
-    when: str
+    when: str | None = None
+    keep: str | None = None
     action: Literal["drop", "flag"]
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Rule:
+        if (self.when is None) == (self.keep is None):
+            raise ValueError("a rule needs one of 'when' and 'keep'")
+        return self
+
+    @property
+    def condition(self) -> str:
+        """In words: ``when sharpness < 35`` or ``keep top 30% BY sharpness``."""
+        kind, text = ("keep", self.keep) if self.when is None else ("when", self.when)
+        return f"{kind} {' '.join((text or '').split())}"
 
 
 class MatchSettings(StrictModel):

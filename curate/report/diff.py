@@ -125,7 +125,7 @@ def diff(a: Path, b: Path, limit: int = 3) -> CurationDiff:
 
 def _rules(folder: Path) -> dict[str, str]:
     recipe, _ = read_finished(folder)
-    return {name: f"{rule.action} when {' '.join(rule.when.split())}" for name, rule in all_rules(recipe).items()}
+    return {name: f"{rule.action} {rule.condition}" for name, rule in all_rules(recipe).items()}
 
 
 def _changes(was: dict[str, str], now: dict[str, str]) -> list[RuleChange]:

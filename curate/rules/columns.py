@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import duckdb
 
 from curate.measure.store import image_schema
 from curate.measure.texts import TEXT_SCHEMA
+from curate.rules.expression import quoted
+from curate.rules.meta import is_meta, read_types, value_sql
+from curate.rules.setwide import asked_column, constant_sql
 from curate.signals import describe
 from curate.signals.clip import ZERO_SHOT
 from winnow.errors import UserError
@@ -81,7 +84,17 @@ def known_columns(scores: tuple[str, ...] = ()) -> dict[str, Column]:
     return found
 
 
+# Beside the columns: what a rule may also use.
+FORMS = {
+    "meta.<key>": "a field of the rows that has no column, typed by its values; meta.a.b, meta.\"a b\", len(meta.list)",
+    "quantile(column, 0.05)": "of the column over the whole set, as in `sharpness < quantile(sharpness, 0.05)`",
+    "keep: top 30% BY column": "in place of `when:`; takes all but the best rows (or `top 1000 BY column`)",
+    "keep: at most 3 BY column, …": "in place of `when:`; takes what is too much of a group, judged last; add"
+                                    " `ORDER BY column DESC` to keep the best ones",
+}  # fmt: skip
 _ROW_COLUMNS = {
+    "path": Column("rows", "i.path", "VARCHAR", "of the image, below the image root"),
+    "image_key": Column("rows", "i.image_key", "VARCHAR", "SHA-256 of the image's bytes; null if it cannot be read"),
     "sample_id": Column("rows", "r.sample_id", "VARCHAR", "id of the row"),
     "source": Column("rows", "r.source", "VARCHAR", "name of its dataset"),
     "split": Column("rows", "r.split", "VARCHAR", "train, val, …"),
@@ -135,16 +148,44 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
     """Create the table ``facts``: position, image_no (from 1, 0 for text-only rows) and the given columns.
 
     Args:
-        columns: names of ``known_columns``.
+        columns: names of ``known_columns``, keys of ``meta`` and set-wide columns (``curate.rules.setwide``).
         where: condition on the view ``rows`` (alias r); ours, never the user's.
+
+    Raises:
+        UserError: no row has a key of ``meta``, or two columns differ in case only.
     """
+    names = list(columns)
+    by_case: dict[str, str] = {}
+    for name in names:
+        if by_case.setdefault(name.lower(), name) != name:
+            raise UserError(f"rules: {by_case[name.lower()]} and {name} differ in case only; rules can use one of them")
+    wanted = _columns(connection, names)
+    connection.execute(f"CREATE TABLE facts AS {_facts_sql(wanted, where)}")
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str, Column]:
     scores = connection.table("scores").columns[1:]
-    known = known_columns(tuple(name for name in scores if name not in ZERO_SHOT.columns))
-    wanted = {name: known[name] for name in columns}
+    known = dict(known_columns(tuple(name for name in scores if name not in ZERO_SHOT.columns)))
+    asked = {name: asked_column(name) for name in names if name not in known and not is_meta(name)}
+    keys = {name for name in (*names, *asked.values()) if name and is_meta(name)}
+    types = read_types(connection, sorted(keys))
+    known |= {name: Column("rows", value_sql(name, kind), kind, "") for name, kind in types.items()}
+    for name, column in asked.items():
+        if column:
+            values = {"sample_id": known["sample_id"], "value": _as_double(known[column])}
+            sql, kind = constant_sql(connection, name, _facts_sql(values, "r.bad_row IS NULL"))
+            known[name] = Column("rows", sql, kind, "")
+    return {name: known[name] for name in names}
+
+
+def _as_double(column: Column) -> Column:
+    return replace(column, sql=f"TRY_CAST({column.sql} AS DOUBLE)", type="DOUBLE")
+
+
+def _facts_sql(wanted: Mapping[str, Column], where: str) -> str:
     tables = {column.table for column in wanted.values()} - {"rows"}
-    selected = "".join(f', {column.sql} AS "{name}"' for name, column in wanted.items())
-    connection.execute(f"""
-        CREATE TABLE facts AS
+    selected = "".join(f", {column.sql} AS {quoted(name)}" for name, column in wanted.items())
+    return f"""
         SELECT r.position, coalesce(i.image_no, 0) AS image_no{selected}
         FROM rows r
         LEFT JOIN (
@@ -154,4 +195,4 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
         ) i ON i.position = r.position
         {" ".join(join for table, join in _JOINS.items() if table in tables)}
         WHERE {where}
-    """)
+    """

@@ -21,12 +21,15 @@ import pyarrow.compute as pc
 
 from curate.recipe import DuplicateSettings, Rule
 from curate.rules.columns import column_types, create_facts
-from curate.rules.expression import Expression, parse_expression
+from curate.rules.expression import Expression, check_types, parse_expression, quoted
+from curate.rules.keep import Cap, parse_keep
+from curate.rules.meta import is_meta, read_types
 from curate.rules.order import JUDGED_LATE, facts_sql, judge, prepare
+from curate.rules.setwide import asked_column
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.errors import UserError
-from winnow.tables import connect, database, literal, row_count, write_parquet
+from winnow.tables import connect, database, literal, parquet, row_count, write_parquet
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
@@ -67,6 +70,12 @@ class CheckedRule:
     name: str
     action: str
     expression: Expression
+    cap: Cap | None = None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns whose values are put on record when it fires."""
+        return (*self.expression.columns, *([self.cap.filled] if self.cap else []))
 
     @property
     def related_column(self) -> str | None:
@@ -86,26 +95,55 @@ def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list
         scores: columns that the recipe's prompt sets and heads add.
     """
     types = column_types(scores)
-    return [
-        CheckedRule(name, rule.action, parse_expression(rule.when, types, f"rule {name!r}"))
-        for name, rule in rules.items()
-    ]
+    checked = []
+    for name, rule in rules.items():
+        where = f"rule {name!r}"
+        if rule.when is not None:
+            checked.append(CheckedRule(name, rule.action, parse_expression(rule.when, types, where)))
+        else:
+            expression, cap = parse_keep(rule.keep or "", types, where)
+            checked.append(CheckedRule(name, rule.action, expression, cap))
+    return checked
+
+
+def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, ...] = ()) -> None:
+    """Check the keys of ``meta`` that rules use against the rows of a set, before its images are measured.
+
+    Args:
+        rows: a Parquet file with the columns ``record`` and ``bad_row``.
+
+    Raises:
+        UserError: no row has such a key, or its values do not fit the condition.
+    """
+    names = {name for rule in rules for name in rule.expression.columns}
+    keys = {column for name in names for column in (name, asked_column(name)) if column and is_meta(column)}
+    if not keys:
+        return
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(f"CREATE VIEW rows AS SELECT record, bad_row FROM {parquet([rows])}")
+        types = column_types(scores) | read_types(connection, sorted(keys))
+    for rule in rules:
+        if not rule.cap:
+            texts = {name: "VARCHAR" for name in rule.expression.columns if name.startswith("last of ")}
+            check_types(rule.expression, types | texts, f"rule {rule.name!r}")
 
 
 def open_facts(
-    workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = (), *, judged_late: bool = False
+    workspace: Workspace,
+    rules: Sequence[CheckedRule],
+    losses: Sequence[Path] = (),
+    duplicates: DuplicateSettings | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A locked connection with the table ``facts``: the columns that the rules ask for.
 
     Args:
-        judged_late: leave out the columns that depend on what other rules drop (``curate.rules.order``).
+        duplicates: with them, the columns that depend on what other rules drop are left out (``curate.rules.order``).
     """
     connection = connect(workspace.work)
     create_views(connection, workspace, losses)
     columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
-    create_facts(connection, [name for name in columns if not (judged_late and name in JUDGED_LATE)])
-    if judged_late:
-        prepare(connection, workspace)
+    create_facts(connection, [name for name in columns if not (duplicates and name in JUDGED_LATE)])
+    prepare(connection, workspace, rules, duplicates)
     lock(connection)
     return connection
 
@@ -150,10 +188,11 @@ def decide(
         duplicates: how rows are compared; writes ``workspace.duplicate_rows`` too. None: no row is a duplicate.
     """
     count = row_count(workspace.corrected)
-    with open_facts(workspace, rules, losses, judged_late=duplicates is not None) as connection:
+    late = duplicates is not None or any(rule.cap for rule in rules)
+    with open_facts(workspace, rules, losses, duplicates) as connection:
         try:
             with time_limit(connection, _SECONDS + count / _ROWS_A_SECOND), database(workspace.work) as rows:
-                layers = judge(connection, workspace, rules, duplicates) if duplicates else []
+                layers = judge(connection, workspace, rules, duplicates) if late else []
                 create_views(rows, workspace)
                 most_images = connection.execute("SELECT coalesce(max(image_no), 0) FROM facts").fetchall()[0][0]
                 fired = _fired_sql(rules, facts_sql(layers), several=most_images > 1)
@@ -169,8 +208,8 @@ def _fired_sql(rules: Sequence[CheckedRule], facts: str, *, several: bool) -> st
     """
     tests = [f"coalesce({rule.expression.sql}, false)" for rule in rules]
     values = [
-        "to_json({" + ", ".join(f"{literal(name)}: \"{name}\"" for name in rule.expression.columns) + "})"
-        if rule.expression.columns
+        "to_json({" + ", ".join(f"{literal(name)}: {quoted(name)}" for name in rule.shown) + "})"
+        if rule.shown
         else "'{}'"
         for rule in rules
     ]  # fmt: skip
@@ -178,10 +217,13 @@ def _fired_sql(rules: Sequence[CheckedRule], facts: str, *, several: bool) -> st
         f"{test} AS f{k}, CASE WHEN {test} THEN {value}::VARCHAR END AS v{k}"
         for k, (test, value) in enumerate(zip(tests, values, strict=True))
     )
+    capped = [(k, rule.cap) for k, rule in enumerate(rules) if rule.cap]
+    inner += "".join(f", {quoted(cap.filled)}[1] AS r{k}" for k, cap in capped)
     any_fires = f"FROM {facts} WHERE position >= $start AND position < $end AND ({' OR '.join(tests)})"
     if not several:  # a row of facts is a sample: nothing to group
         return f"SELECT position, {inner} {any_fires}"
     outer = ", ".join(f"bool_or(f{k}) AS f{k}, arg_min(v{k}, image_no) AS v{k}" for k in range(len(rules)))
+    outer += "".join(f", any_value(r{k}) AS r{k}" for k, _ in capped)
     return f"""
         SELECT position, {outer}
         FROM (SELECT position, image_no, {inner} {any_fires}) GROUP BY position
@@ -205,12 +247,15 @@ def decision_blocks(
     """
     rows.execute("CREATE TABLE evaluations AS SELECT sample_id, evaluation FROM contaminations")
     query = _block_sql(rules, fired)
+    thresholds = [_threshold(facts, rule) for rule in rules]
 
     def block(start: int) -> pa.Table:
         bounds = {"start": start, "end": start + _ROWS_A_BLOCK}
         facts.register("base", rows.sql(_BASE, params=bounds).to_arrow_table())
         found = facts.sql(query, params=bounds).to_arrow_table().combine_chunks()
-        return found.append_column("rules", _fired_lists(found, rules)).select(DECISIONS.names).cast(DECISIONS)
+        return (
+            found.append_column("rules", _fired_lists(found, rules, thresholds)).select(DECISIONS.names).cast(DECISIONS)
+        )
 
     with ThreadPoolExecutor(1) as thread:
         ready: Future[pa.Table] | None = None
@@ -223,11 +268,22 @@ def decision_blocks(
             yield ready.result()
 
 
+def _threshold(facts: duckdb.DuckDBPyConnection, rule: CheckedRule) -> str | None:
+    """The rule's comparisons, with the numbers that were computed for the whole set."""
+    found = []
+    for name in rule.expression.constants:
+        rows = facts.execute(f"SELECT {quoted(name)} FROM facts LIMIT 1").fetchall()
+        value = rows[0][0] if rows else None
+        found.append(f"{name} = {'null' if value is None else format(value, '.6g')}")
+    return "; ".join([*rule.expression.thresholds, *found]) or None
+
+
 def _block_sql(rules: Sequence[CheckedRule], fired: str) -> str:
     """Query: the rows of a block (table ``base``) with their decision, and which rules fired with which values."""
     drops = [(k, rule) for k, rule in enumerate(rules) if rule.action == "drop"]
     reason = "".join(f"WHEN f{k} THEN {literal(rule.name)} " for k, rule in drops)
     flags = "".join(f", coalesce(f{k}, false) AS f{k}, v{k}" for k in range(len(rules)))
+    flags += "".join(f", r{k}" for k, rule in enumerate(rules) if rule.cap)
     any_fired = " OR ".join(f"f{k}" for k in range(len(rules))) or "false"
     return f"""
         SELECT *,
@@ -242,7 +298,7 @@ def _block_sql(rules: Sequence[CheckedRule], fired: str) -> str:
     """
 
 
-def _fired_lists(block: pa.Table, rules: Sequence[CheckedRule]) -> pa.ListArray:
+def _fired_lists(block: pa.Table, rules: Sequence[CheckedRule], thresholds: Sequence[str | None]) -> pa.ListArray:
     """The fired rules of each row, in recipe order, a reviewer's decision last."""
     columns = {name: block[name].combine_chunks() for name in block.column_names}
     override = columns["override"]
@@ -268,8 +324,8 @@ def _fired_lists(block: pa.Table, rules: Sequence[CheckedRule]) -> pa.ListArray:
             action,
             constant([*(rule.expression.text for rule in rules), _REVIEWED]),
             of_row([*(f"v{k}" for k in range(len(rules))), "override_by"]),
-            constant([*(rule.threshold for rule in rules), None]),
-            of_row([*(rule.related_column for rule in rules), None]),
+            constant([*thresholds, None]),
+            of_row([*(f"r{k}" if rule.cap else rule.related_column for k, rule in enumerate(rules)), None]),
         ],
         fields=list(_FIRED),
     )

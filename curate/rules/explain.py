@@ -12,6 +12,7 @@ import duckdb
 from curate.recipe import DuplicateSettings, all_rules, read_finished
 from curate.rules.columns import create_facts
 from curate.rules.decide import CheckedRule, check_rules, lock
+from curate.rules.expression import quoted
 from curate.rules.find_row import near_ids
 from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
@@ -90,7 +91,7 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         if workspace.contamination.is_file():
             matches = _rows(connection, query.format(parquet([workspace.contamination])), sample_id)
         lock(connection)
-        outcomes = [_outcome(connection, rule) for rule in rules]
+        outcomes = [_outcome(connection, rule, decisions[0]["rules"]) for rule in rules]
     return RowExplanation(
         sample=samples[0],
         decision=decisions[0],
@@ -118,9 +119,12 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str, value: str) -> list
     return rows
 
 
-def _outcome(connection: duckdb.DuckDBPyConnection, rule: CheckedRule) -> RuleOutcome:
+def _outcome(connection: duckdb.DuckDBPyConnection, rule: CheckedRule, recorded: list[dict[str, Any]]) -> RuleOutcome:
+    if rule.cap:  # depends on which other rows are left: as it was decided
+        values = [json.loads(fired["values"]) for fired in recorded if fired["rule"] == rule.name]
+        return RuleOutcome(rule, bool(values), values[0] if values else {})
     fires = f"coalesce({rule.expression.sql}, false)"
-    columns = "".join(f', "{name}"' for name in rule.expression.columns)
+    columns = "".join(f", {quoted(name)}" for name in rule.expression.columns)
     row = connection.execute(f"SELECT {fires}{columns} FROM facts ORDER BY 1 DESC, image_no LIMIT 1").fetchone()
     if row is None:
         return RuleOutcome(rule, False, {})

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from curate.rules.meta import column_name, is_meta
 from curate.rules.written import written_comparisons
 from winnow.errors import UserError, did_you_mean
 
@@ -40,6 +41,7 @@ _FUNCTIONS = {
     "starts_with", "prefix", "suffix", "ends_with", "regexp_matches", "regexp_full_match", "list_contains", "len",
 }  # fmt: skip
 _LONGEST = 10_000
+_NUMBERS = {"DOUBLE", "INTEGER", "BIGINT", "UBIGINT", "BOOLEAN"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Expression:
         thresholds: its comparisons as they are written, e.g. ``sharpness < 35``; what a person wants to tune.
         comparisons: the same as SQL that is known to be safe; of ``IN`` and ``BETWEEN`` without a ``NOT`` before them.
         cuts: (column, number) for each column that it compares with a number.
+        constants: those of the columns that have one value for the whole set, as ``quantile(sharpness, 0.05)`` has.
     """
 
     text: str
@@ -61,6 +64,7 @@ class Expression:
     thresholds: tuple[str, ...]
     comparisons: tuple[str, ...]
     cuts: tuple[tuple[str, float], ...] = ()
+    constants: tuple[str, ...] = ()
 
 
 def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expression:
@@ -75,27 +79,158 @@ def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expre
         UserError: no single expression, an unknown column (near ones are named), a function or
             construct that is not allowed, or a result that is not true or false.
     """
+    try:
+        with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
+            return _checked(connection, text, columns, where)
+    except (RecursionError, duckdb.Error) as error:
+        raise UserError(f"{where}: too deeply nested, or no condition (got {text!r:.120})") from error
+
+
+def parse_column(text: str, columns: Mapping[str, str], where: str) -> str:
+    """The name of the one column that ``text`` is.
+
+    Raises:
+        UserError: it is something else, or the column is unknown.
+    """
     with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
-        tree = _tree(connection, text, where)
-        nodes = list(_nodes(tree))
-        for node in nodes:
-            _check_node(node, where)
-        names = [".".join(node["column_names"]) for node in nodes if node["class"] == "COLUMN_REF"]
-        for name in names:
-            if name not in columns:
-                hint = did_you_mean(name, columns)
-                raise UserError(f"{where}: unknown column {name!r}; {hint} (`curate signals` explains them)")
-        comparisons = [node for node in nodes if node["class"] in ("COMPARISON", "BETWEEN") or _is_in(node)]
-        expression = Expression(
-            text=" ".join(text.split()),
-            sql=_sql(connection, tree),
-            columns=tuple(dict.fromkeys(names)),
-            thresholds=written_comparisons(text),
-            comparisons=tuple(_sql(connection, node) for node in comparisons),
-            cuts=tuple(cut for node in comparisons for cut in _cuts(connection, node)),
-        )
-        _check_type(connection, expression, columns, where)
+        tree = _named(_tree(connection, text, where), where)
+    if tree["class"] != "COLUMN_REF":
+        raise UserError(f"{where}: {text!r:.120} is not the name of a column")
+    name: str = tree["column_names"][0]
+    _check_known(name, columns, where)
+    return name
+
+
+def check_number(column: str, columns: Mapping[str, str], where: str) -> None:
+    """Raise UserError if the values of a column are no numbers."""
+    if columns.get(column, "DOUBLE") not in _NUMBERS:
+        raise UserError(f"{where}: {column} is {columns[column]}, not a number")
+
+
+def check_types(expression: Expression, columns: Mapping[str, str], where: str) -> None:
+    """Raise UserError if a condition does not fit the types of its columns, or is not true or false.
+
+    A condition on keys of ``meta`` whose types are not in ``columns`` yet passes.
+    """
+    types = dict.fromkeys(expression.constants, "DOUBLE") | dict(columns)
+    if any(name not in types for name in expression.columns):
+        return
+    nulls = ", ".join(f"NULL::{types[name]} AS {quoted(name)}" for name in expression.columns) or "NULL AS nothing"
+    try:
+        with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
+            described = connection.execute(
+                f"DESCRIBE SELECT {expression.sql} AS fires FROM (SELECT {nulls})"
+            ).fetchone()
+    except duckdb.Error as error:
+        raise UserError(f"{where}: {str(error).splitlines()[0]} (in {expression.text!r:.120})") from error
+    if described is None or described[1] != "BOOLEAN":
+        kind = described[1] if described else "nothing"
+        raise UserError(f"{where}: must be true or false, but {expression.text!r:.120} is of type {kind}")
+
+
+def quoted(name: str) -> str:
+    """A name of a column in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _checked(connection: duckdb.DuckDBPyConnection, text: str, columns: Mapping[str, str], where: str) -> Expression:
+    tree = _named(_tree(connection, text, where), where)
+    nodes = list(_nodes(tree))
+    for node in nodes:
+        _check_node(node, where)
+    names = tuple(dict.fromkeys(node["column_names"][0] for node in nodes if node["class"] == "COLUMN_REF"))
+    constants = tuple(name for name in names if name.startswith("quantile("))
+    for name in names:
+        if name in constants:
+            column = name.removeprefix("quantile(").rpartition(", ")[0]
+            _check_known(column, columns, where)
+            check_number(column, columns, where)
+        else:
+            _check_known(name, columns, where)
+    comparisons = [node for node in nodes if node["class"] in ("COMPARISON", "BETWEEN") or _is_in(node)]
+    cuts = tuple(cut for node in comparisons for cut in _cuts(connection, node))
+    numeric = {name for name in names if name in constants or (columns.get(name, "BOOLEAN") in _NUMBERS - {"BOOLEAN"})}
+    for node in comparisons:
+        _read_as_numbers(connection, node, numeric)
+    expression = Expression(
+        text=" ".join(text.split()),
+        sql=_sql(connection, tree),
+        columns=names,
+        thresholds=written_comparisons(text),
+        comparisons=tuple(_sql(connection, node) for node in comparisons),
+        cuts=cuts,
+        constants=constants,
+    )
+    check_types(expression, columns, where)
     return expression
+
+
+def _check_known(name: str, columns: Mapping[str, str], where: str) -> None:
+    if name not in columns and not is_meta(name):
+        hint = did_you_mean(name, columns)
+        raise UserError(
+            f"{where}: unknown column {name!r}; {hint} (`curate signals` explains them;"
+            f" a field of your rows is meta.{name if name != 'meta' else '<key>'})"
+        )
+
+
+def _named(tree: Any, where: str) -> Any:
+    """The tree with one name for each column: also for a key of ``meta``, and for the quantile of a column."""
+    if isinstance(tree, list):
+        return [_named(item, where) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if tree.get("class") == "FUNCTION" and tree["function_name"].lower() == "quantile":
+        return {**_COLUMN, "column_names": [_quantile(tree, where)]}
+    if tree.get("class") == "COLUMN_REF":
+        parts = tree["column_names"]
+        return {**tree, "column_names": [column_name(parts) if parts[0] == "meta" else ".".join(parts)]}
+    return {key: _named(value, where) for key, value in tree.items()}
+
+
+_COLUMN = {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0}
+
+
+def _quantile(node: Mapping[str, Any], where: str) -> str:
+    found = [_named(part, where) for part in _arguments(node)]
+    if len(found) == 2 and found[0]["class"] == "COLUMN_REF" and not node.get("distinct") and not node.get("filter"):
+        with duckdb.connect(":memory:") as connection:
+            share = _number(connection, found[1])
+        if share is not None and 0 <= share <= 1:
+            return f"quantile({found[0]['column_names'][0]}, {share!r})"
+    raise UserError(f"{where}: quantile takes a column and a share from 0 to 1, as in quantile(sharpness, 0.05)")
+
+
+def _arguments(node: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of a function; DuckDB 2 wraps each with its name."""
+    if "arguments" in node:
+        return [argument["expression"] for argument in node["arguments"]]
+    return list(node["children"])
+
+
+def _read_as_numbers(connection: duckdb.DuckDBPyConnection, node: dict[str, Any], numeric: set[str]) -> None:
+    """In a comparison with numbers, make the keys of ``meta`` numbers: null where they are none."""
+    places: list[tuple[Any, Any]] = [(node, key) for key in ("left", "right", "input", "lower", "upper") if key in node]
+    places += [(node["children"], number) for number in range(len(node.get("children", [])))]
+    sides = [holder[key] for holder, key in places]
+    if not any(_is_number(connection, side, numeric) for side in sides):
+        return
+    for (holder, key), side in zip(places, sides, strict=True):
+        if side["class"] == "COLUMN_REF" and is_meta(side["column_names"][0]):
+            cast = _serialized(connection, "SELECT TRY_CAST(x AS DOUBLE)")["statements"][0]["node"]["select_list"][0]
+            holder[key] = {**cast, "child": side}
+
+
+def _is_number(connection: duckdb.DuckDBPyConnection, side: dict[str, Any], numeric: set[str]) -> bool:
+    if side["class"] == "COLUMN_REF":
+        return side["column_names"][0] in numeric
+    if any(part["class"] == "COLUMN_REF" for part in _nodes(side)):
+        return False
+    try:
+        kind = connection.execute(f"SELECT typeof({_sql(connection, side)})").fetchall()[0][0]
+    except duckdb.Error:
+        return False
+    return str(kind).startswith(("INTEGER", "BIGINT", "HUGEINT", "DECIMAL", "DOUBLE", "FLOAT"))
 
 
 def _tree(connection: duckdb.DuckDBPyConnection, text: str, where: str) -> dict[str, Any]:
@@ -169,7 +304,7 @@ def _check_node(node: Mapping[str, Any], where: str) -> None:
     if kind == "FUNCTION":
         name = node["function_name"].lower()
         if name not in _FUNCTIONS or node.get("schema") or node.get("catalog"):
-            allowed = ", ".join(sorted(name for name in _FUNCTIONS if name.isidentifier()))
+            allowed = ", ".join(sorted({"quantile", *(name for name in _FUNCTIONS if name.isidentifier())}))
             raise UserError(f"{where}: function {name!r} is not allowed in a condition; allowed: {allowed}")
 
 
@@ -210,16 +345,3 @@ def _number(connection: duckdb.DuckDBPyConnection, node: dict[str, Any]) -> floa
 
 def _is_in(node: Mapping[str, Any]) -> bool:
     return node["class"] == "OPERATOR" and node["type"] in ("COMPARE_IN", "COMPARE_NOT_IN")
-
-
-def _check_type(
-    connection: duckdb.DuckDBPyConnection, expression: Expression, columns: Mapping[str, str], where: str
-) -> None:
-    nulls = ", ".join(f'NULL::{columns[name]} AS "{name}"' for name in expression.columns) or "NULL AS nothing"
-    try:
-        described = connection.execute(f"DESCRIBE SELECT {expression.sql} AS fires FROM (SELECT {nulls})").fetchone()
-    except duckdb.Error as error:
-        raise UserError(f"{where}: {str(error).splitlines()[0]} (in {expression.text!r:.120})") from error
-    if described is None or described[1] != "BOOLEAN":
-        kind = described[1] if described else "nothing"
-        raise UserError(f"{where}: must be true or false, but {expression.text!r:.120} is of type {kind}")

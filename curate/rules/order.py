@@ -2,8 +2,9 @@
 
 First the rules that look at a row alone. Among the rows that these leave, contradictions are found; then the rules
 that ask whether a row is ``conflicting`` are judged. Among the rows that are left, the one to keep of each group of
-duplicates is chosen; then the rules that ask whether a row is a ``duplicate`` are judged. The reason of a row is
-still the first dropping rule of the recipe that fires.
+duplicates is chosen; then the rules that ask whether a row is a ``duplicate`` are judged. Rules that keep so many
+rows of a group come last, among themselves in the recipe's order: what they keep stays. The reason of a row is still
+the first dropping rule of the recipe that fires.
 
 A row that a reviewer drops or keeps counts as dropped or kept, whatever the rules say.
 """
@@ -18,6 +19,8 @@ import duckdb
 
 from curate.duplicates.kept import choose_kept, find_conflicts, load_comparable
 from curate.recipe import DuplicateSettings
+from curate.rules.expression import quoted
+from curate.rules.keep import Cap
 from curate.workspace import Workspace
 from winnow.tables import read_batches
 
@@ -26,59 +29,122 @@ if TYPE_CHECKING:
 
 _CONFLICTING, _DUPLICATE = {"conflicting"}, {"duplicate", "duplicate_distance"}
 JUDGED_LATE = _CONFLICTING | _DUPLICATE  # columns that depend on what other rules drop
-_NOT_FORCED = "position NOT IN (SELECT position FROM forced WHERE forced = 'keep')"
+_NAMED = 3  # rows that fill a group, as the ledger names them
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Columns that join the facts when they are known: SQL of the columns (alias l), and the table that has them."""
+    """Columns that join the facts when they are known.
 
-    columns: str
+    Attributes:
+        table: has them, and ``position``.
+        flags: true where the table has the row, else false; values: as they are there, else null.
+    """
+
     table: str
+    flags: tuple[str, ...]
+    values: tuple[str, ...] = ()
 
 
 def facts_sql(layers: Sequence[Layer]) -> str:
     """The facts with the columns of some layers, as a subquery."""
-    columns = "".join(f", {layer.columns.format(l=f'l{number}')}" for number, layer in enumerate(layers))
+    columns = [
+        f", l{number}.position IS NOT NULL AS {quoted(name)}"
+        for number, layer in enumerate(layers)
+        for name in layer.flags
+    ]
+    columns += [f", l{number}.{quoted(name)}" for number, layer in enumerate(layers) for name in layer.values]
     joins = " ".join(
         f"LEFT JOIN {layer.table} l{number} ON l{number}.position = f.position" for number, layer in enumerate(layers)
     )
-    return f"(SELECT f.*{columns} FROM facts f {joins})"
+    return f"(SELECT f.*{''.join(columns)} FROM facts f {joins})"
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+def prepare(
+    connection: duckdb.DuckDBPyConnection,
+    workspace: Workspace,
+    rules: Sequence[CheckedRule],
+    duplicates: DuplicateSettings | None,
+) -> None:
     """Create the tables that ``judge`` needs, before the connection is locked."""
     connection.execute("CREATE TABLE forced AS SELECT position, forced FROM rows WHERE forced IN ('keep', 'drop')")
-    load_comparable(connection, workspace)
+    if any(rule.cap for rule in rules):
+        connection.execute("CREATE TABLE ids AS SELECT position, sample_id FROM rows")
+    if duplicates:
+        load_comparable(connection, workspace)
 
 
 def judge(
     facts: duckdb.DuckDBPyConnection,
     workspace: Workspace,
     rules: Sequence[CheckedRule],
-    duplicates: DuplicateSettings,
+    duplicates: DuplicateSettings | None,
 ) -> list[Layer]:
-    """Judge all rules that drop, in order, and write ``workspace.duplicate_rows``.
+    """Judge all rules that drop, in order; with ``duplicates``, write ``workspace.duplicate_rows``.
 
     Returns:
-        The columns that rules about duplicates and contradictions ask for.
+        The columns that rules about other rows ask for.
     """
-    drops = [rule for rule in rules if rule.action == "drop"]
-    last = [rule for rule in drops if _asks(rule, _DUPLICATE)]
-    second = [rule for rule in drops if _asks(rule, _CONFLICTING) and rule not in last]
+    drops = [rule for rule in rules if rule.action == "drop" and not rule.cap]
+    last = [rule for rule in drops if duplicates and _asks(rule, _DUPLICATE)]
+    second = [rule for rule in drops if duplicates and _asks(rule, _CONFLICTING) and rule not in last]
     facts.execute("CREATE TABLE dropped AS SELECT position FROM forced WHERE forced = 'drop'")
     _drop(facts, [rule for rule in drops if rule not in last and rule not in second], [])
-    find_conflicts(facts)
-    layers = [Layer("{l}.position IS NOT NULL AS conflicting", "conflicts")]
-    _drop(facts, second, layers)
-    choose_kept(facts, workspace, duplicates)
-    facts.execute("CREATE TABLE repeated (position BIGINT, distance DOUBLE)")
+    layers: list[Layer] = []
+    if duplicates:
+        find_conflicts(facts)
+        layers.append(Layer("conflicts", ("conflicting",)))
+        _drop(facts, second, layers)
+        choose_kept(facts, workspace, duplicates)
+        _load_repeated(facts, workspace)
+        layers.append(Layer("repeated", ("duplicate",), ("duplicate_distance",)))
+        _drop(facts, last, layers)
+    for number, rule in enumerate(rules):
+        if rule.cap:
+            facts.execute(_surplus(f"surplus{number}", rule.cap))
+            layers.append(Layer(f"surplus{number}", (rule.cap.name,), (rule.cap.filled,)))
+            _drop(facts, [rule] if rule.action == "drop" else [], layers)
+    return layers
+
+
+def _load_repeated(facts: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+    facts.execute("CREATE TABLE repeated (position BIGINT, duplicate_distance DOUBLE)")
     for batch in read_batches(workspace.duplicate_rows, ["position", "duplicate_of", "distance"]):
         facts.register("batch", batch)
         facts.execute("INSERT INTO repeated SELECT position, distance FROM batch WHERE duplicate_of IS NOT NULL")
-    facts.unregister("batch")
-    repeated = "{l}.position IS NOT NULL AS duplicate, {l}.distance AS duplicate_distance"
-    return [*layers, Layer(repeated, "repeated")]
+        facts.unregister("batch")
+
+
+def _surplus(table: str, cap: Cap) -> str:
+    """Statement that creates a table: the rows that are too many of their group, and the first of those that stay.
+
+    Only rows that are not dropped count; a row without a value in one of the columns is of no group. Several images
+    of a row are one value. The rows that a reviewer keeps come first. With ``order``, a row takes its worst image.
+    """
+    columns = [quoted(name) for name in cap.group]
+    groups = ", ".join(f"list(DISTINCT {name} ORDER BY {name}) AS g{n}" for n, name in enumerate(columns))
+    complete = " AND ".join(f"bool_and({name} IS NOT NULL)" for name in columns)
+    keys = ", ".join(f"g{n}" for n in range(len(columns)))
+    order = f"{'min' if cap.descending else 'max'}({quoted(cap.order)})" if cap.order else "NULL"
+    way = "DESC" if cap.descending else "ASC"
+    return f"""
+        CREATE TABLE {table} AS
+        WITH one AS (
+            SELECT position, {groups}, {order} AS best FROM facts
+            WHERE position NOT IN (SELECT position FROM dropped) GROUP BY position HAVING {complete}
+        ), placed AS (
+            SELECT {keys}, o.position, i.sample_id, row_number() OVER (
+                PARTITION BY {keys}
+                ORDER BY f.position IS NULL, best {way} NULLS LAST, md5(i.sample_id), i.sample_id
+            ) AS place
+            FROM one o JOIN ids i ON i.position = o.position
+            LEFT JOIN (SELECT position FROM forced WHERE forced = 'keep') f ON f.position = o.position
+        ), filled AS (
+            SELECT {keys}, list(sample_id ORDER BY place) FILTER (place <= {min(cap.most, _NAMED)}) AS names
+            FROM placed GROUP BY ALL
+        )
+        SELECT position, names AS {quoted(cap.filled)} FROM placed JOIN filled USING ({keys}) WHERE place > {cap.most}
+    """
 
 
 def _asks(rule: CheckedRule, columns: set[str]) -> bool:
@@ -86,11 +152,12 @@ def _asks(rule: CheckedRule, columns: set[str]) -> bool:
 
 
 def _drop(facts: duckdb.DuckDBPyConnection, rules: Sequence[CheckedRule], layers: Sequence[Layer]) -> None:
-    """Add the rows on which any of these rules fires to the table ``dropped``."""
+    """Add the rows on which any of these rules fires to the table ``dropped``, but for those that a reviewer keeps."""
     if not rules:
         return
     tests = " OR ".join(f"coalesce({rule.expression.sql}, false)" for rule in rules)
     facts.execute(f"""
-        INSERT INTO dropped SELECT DISTINCT position FROM {facts_sql(layers)}
-        WHERE ({tests}) AND {_NOT_FORCED} AND position NOT IN (SELECT position FROM dropped)
+        INSERT INTO dropped SELECT DISTINCT position FROM {facts_sql(layers)} WHERE ({tests})
+        AND position NOT IN (SELECT position FROM forced WHERE forced = 'keep')
+        AND position NOT IN (SELECT position FROM dropped)
     """)
