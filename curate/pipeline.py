@@ -28,7 +28,7 @@ from curate.inputs import (
 from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
-from curate.readers.ingest import VERSION, all_fetched, read_sources
+from curate.readers.ingest import VERSION, all_fetched, facts_of, read_sources
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
@@ -224,7 +224,7 @@ class Curation:
         outputs: list[Path] = []
         stages.run("write", lambda: outputs.extend(write_results(workspace, splits)))
         outputs += write_contamination_report(workspace)
-        counts = count_rows(workspace, self.rules)
+        counts = count_rows(workspace, self.rules, facts_of(stages))
         shown = write_card(
             workspace, recipe, self.recipe_name, self.rules, counts, root, decode_examples=decode_examples
         )

@@ -50,11 +50,14 @@ class OpenedSource:
         layout: key of ``LAYOUTS``.
         image_root: folder that image paths are relative to.
         rows: call it to stream the rows from the start, as often as you like.
+        notes: one sentence each about the source as a whole that its user should know, such as an encoding that was
+            assumed.
     """
 
     layout: str
     image_root: Path
     rows: Callable[[], Iterator[Sample | BadRow]]
+    notes: tuple[str, ...] = ()
 
 
 def open_source(settings: SourceSettings) -> OpenedSource:

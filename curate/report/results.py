@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.duplicates.contamination import CONTAMINATION
+from curate.readers.facts import SourceFacts
 from curate.rules.decide import CheckedRule
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError, disk_problem
@@ -181,8 +182,8 @@ def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> 
     return made
 
 
-def count_rows(workspace: Workspace, rules: list[CheckedRule]) -> dict[str, Any]:
-    """Rows by decision, by rule and by source, as the manifest holds them.
+def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[SourceFacts]) -> dict[str, Any]:
+    """Rows by decision, by rule and by source, and what was found while reading, as the manifest holds them.
 
     ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
     the funnel) and ``alone`` (rows on which no other rule fired).
@@ -232,6 +233,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule]) -> dict[str, Any]
         "splits": _splits(workspace),
         "contamination": read_contamination_report(workspace),
         "corrections": corrections,
+        "read": [facts.model_dump(mode="json") for facts in read],
     }
 
 
