@@ -146,8 +146,9 @@ def _rejected(
         and not last.turn.name
         and not last.extra
         and last.turn.loss in (None, True)
+        and not images
     ):
-        return {"rejected": last.turn.value, "rejected_images": images}
+        return {"rejected": last.turn.value}
     return {"rejected_messages": as_rows(side), "rejected_images": images}
 
 

@@ -361,11 +361,10 @@ def joined_media(turns: Iterable[ReadTurn]) -> Media:
 
 
 def with_video_markers(turns: Iterable[ReadTurn]) -> tuple[ReadTurn, ...]:
-    """The turns with ``<video>`` for ``<image>``, as LLaVA marks videos."""
+    """The turns with ``<video>`` for ``<image>`` in those of the user, as LLaVA marks videos."""
     return tuple(
-        read._replace(
-            turn=replace(read.turn, value=read.turn.value.replace(IMAGE_MARKER, VIDEO_MARKER)),
-            media={VIDEO_MARKER if marker == IMAGE_MARKER else marker: files for marker, files in read.media.items()},
-        )
+        read._replace(turn=replace(read.turn, value=read.turn.value.replace(IMAGE_MARKER, VIDEO_MARKER)))
+        if read.turn.role == "user"
+        else read
         for read in turns
     )
