@@ -93,7 +93,7 @@ def _root_of_files(source: SourceSettings, curated: Curated) -> Path:
 
 
 def _file(rows: Iterable[Any], source: SourceSettings) -> FileRows:
-    if not isinstance(rows, FileRows):
+    if not isinstance(rows, FileRows) or not rows.copyable:
         raise UserError(
             f"{source.location}: rows of the layout `{layout_of(source)}` cannot be written back; `--to original` does"
             " JSON, JSONL, CSV, TSV and Parquet files (use `--to jsonl` or another format, which take any source)"
@@ -148,9 +148,7 @@ def corrected(fields: Mapping[str, Any], sample: Sample, now: Sample, before: Ma
         replaced = [(name, before[name]) for name in names if name in before]
         places = {column: name for name, old in reversed(replaced) for column in fields if _is(fields[column], old)}
         if replaced and len(places) != 1:
-            raise Unfit(
-                f"a reviewer has changed its {names[-1]}, and no single field of the row holds the old one"
-            )
+            raise Unfit(f"a reviewer has changed its {names[-1]}, and no single field of the row holds the old one")
         changed.update({column: _like(fields[column], texts[name]) for column, name in places.items()})
     return changed
 
