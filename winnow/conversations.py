@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 from winnow.parts import IMAGE_MARKER as IMAGE_MARKER
 from winnow.parts import MEDIA_MARKERS as MEDIA_MARKERS
 from winnow.parts import VIDEO_MARKER as VIDEO_MARKER
-from winnow.parts import Media, json_text, pieces
+from winnow.parts import Media, json_text, pieces, with_plain_markers
 
 Role = Literal["user", "assistant", "system"]
 ROLES: dict[str, Role] = {
@@ -243,19 +243,19 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
     if role_key not in row:
         pair = [next((key for key in keys if key in row), "") for keys in (_ASKED, _ANSWERED)]
         if all(pair):
-            rest = {key: value for key, value in row.items() if key not in pair and value is not None}
-            for key in pair:
-                turn = {"role": key, "content": row[key]}
-                for read in _row(turn, (), named):
-                    yield read._replace(place=(*place, key) if place else (), extra=rest)
-                rest = {}
+            yield from _pair(row, pair, place, named)
             return
-    name = row.get(role_key)
-    name = name.lower().replace("-", "_") if isinstance(name, str) else None
-    role = ROLES.get(name or "") or NAMED_ROLES.get(name or "")
-    if name is None or role is None:
+    name = name if isinstance(name := row.get(role_key), str) else ""
+    value_key = "value" if "value" in row else "content" if "content" in row else "text"
+    media: Media = {}
+    if len(row) == 2 and name in ROLES and isinstance(text := row.get(value_key), str):  # nearly all rows are so
+        text = with_plain_markers(text, media, named=named, tags=ROLES[name] == "user")
+        yield ReadTurn(Turn(ROLES[name], text), (*place, value_key) if place else (), media=media)
+        return
+    name = name.lower().replace("-", "_")
+    role = ROLES.get(name) or NAMED_ROLES.get(name)
+    if role is None:
         raise ValueError(f"needs {role_key!r}, one of {', '.join((*ROLES, *NAMED_ROLES))}")
-    value_key = next((key for key in ("value", "content", "text") if key in row), "value")
     content, calls = row.get(value_key), _calls(row)
     if name in NAMED_ROLES and isinstance(content, dict | list) and not _are_parts(content):
         content = json_text(content)
@@ -264,7 +264,6 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
         if value is not None and key not in (role_key, value_key, "tool_calls", "function_call")
     }  # fmt: skip
     loss = _loss(extra, role)
-    media: Media = {}
     own_name = name if name in NAMED_ROLES else ""
     texts = [] if content is None and calls else pieces(content, media, named=named, tags=role == "user")
     if calls and texts and not texts[-1][1]:
@@ -276,6 +275,17 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
     for number, (text, call) in enumerate(calls):
         own = {**call, **(extra if not texts and not number else {})}
         yield ReadTurn(Turn("assistant", text, "tool_call", loss), (), own)
+
+
+def _pair(
+    row: Mapping[str, Any], keys: list[str], place: tuple[str | int, ...], named: Mapping[str, str]
+) -> Iterator[ReadTurn]:
+    """The question and the answer of one object; its other fields go with the question."""
+    rest = {key: value for key, value in row.items() if key not in keys and value is not None}
+    for key in keys:
+        for read in _row({"role": key, "content": row[key]}, (), named):
+            yield read._replace(place=(*place, key) if place else (), extra=rest)
+        rest = {}
 
 
 def _loss(extra: dict[str, Any], role: Role) -> bool | None:

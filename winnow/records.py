@@ -192,9 +192,10 @@ def _read_spelled(record: Mapping[str, Any]) -> _Read:
     images, image_keys = _images(record, media.get(IMAGE_MARKER, []), named)
     carried, carried_keys = read_carried(record, turns, media, named)
     videos = carried.get("videos", [])
-    asked = joined_media(read for read in turns if read.turn.role == "user")
-    if not images and videos and VIDEO_MARKER not in asked and len(asked.get(IMAGE_MARKER, [])) == len(videos):
-        turns = with_video_markers(turns)
+    if videos and not images:  # LLaVA marks a video as an image
+        asked = joined_media(read for read in turns if read.turn.role == "user")
+        if VIDEO_MARKER not in asked and len(asked.get(IMAGE_MARKER, [])) == len(videos):
+            turns = with_video_markers(turns)
     return _Read(turns, images, carried, {*used, *image_keys, *carried_keys})
 
 
