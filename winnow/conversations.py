@@ -136,16 +136,16 @@ def read_conversation(record: Mapping[str, Any], named: Mapping[str, str]) -> Co
         ValueError: the record has no conversation, an unknown role, or a value of the wrong type.
     """
     turns, used = _spelled(record, named)
+    if not turns:
+        raise ValueError("needs a non-empty list 'conversations' or 'messages'")
     system = next((key for key in _SYSTEMS if record.get(key) not in (None, "")), "")
     if system and not isinstance(record[system], str):
         raise ValueError(f"{system!r} must be a text")
-    if system and (not turns or turns[0].turn.role != "system"):
+    if system and turns[0].turn.role != "system":
         turns = (ReadTurn(Turn("system", record[system]), (system,)), *turns)
         used |= {system}
     elif system and turns[0].turn.value == record[system]:
         used |= {system}
-    if not turns:
-        raise ValueError("needs a non-empty list 'conversations' or 'messages'")
     return Conversation(turns, used)
 
 
