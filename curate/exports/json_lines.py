@@ -8,10 +8,9 @@ also ``train-preference.jsonl`` and ``train-kto.jsonl``.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,17 +27,20 @@ def write_lines(
     target: Target,
     record_of: RecordOf,
     *,
+    kinds: Sequence[str] = ("",),
     names: str = "{split}{-kind}.jsonl",
     copied: ImagesOf = copy_images,
 ) -> list[Part]:
     """Write a file for each kind and split; rows for which ``record_of`` raises ``Unfit`` are rejected.
 
     Args:
-        names: of the files. ``{-kind}`` and ``{-split}`` are left out where there is one only, ``{-kind}`` for ``sft``
-            too. With the suffix ``.json`` a file is a JSON list instead of lines.
+        kinds: that rows may be of; without any row, an empty file of the first is written for each split.
+        names: of the files. ``{-kind}`` and ``{-split}`` are left out where there is one only, ``{-kind}`` for the
+            first kind too. With the suffix ``.json`` a file is a JSON list instead of lines.
         copied: puts the images of a row into the export, if they are wanted there.
     """
-    before, between, after = ("[\n", ",\n", "\n]\n") if names.endswith(".json") else ("", "\n", "\n")
+    before, between, after = ("[\n", ",\n", "\n]\n") if names.endswith(".json") else ("", "", "")
+    line_end = "" if between else "\n"
     splits = target.curated.splits
     handles: dict[tuple[str, str], IO[str]] = {}
     with contextlib.ExitStack() as stack:
@@ -58,21 +60,22 @@ def write_lines(
             is_first = (kind, row.split) not in handles
             if is_first:
                 handles[kind, row.split] = opened(kind, row.split)
-            handles[kind, row.split].write((before if is_first else between) + json.dumps(record, ensure_ascii=False))
-        kinds = sorted({kind for kind, _ in handles}, key=lambda kind: (kind != "sft", kind)) or [""]
-        for kind, split in itertools.product(kinds, splits):
-            handle = handles.get((kind, split))
-            if handle is None:
-                opened(kind, split).write(before + after if before else "")
-            else:
-                handle.write(after)
-                handle.flush()
-                os.fsync(handle.fileno())
+            text = json.dumps(record, ensure_ascii=False)
+            handles[kind, row.split].write(f"{before if is_first else between}{text}{line_end}")
+        if not handles:
+            for split in splits:
+                handles[kinds[0], split] = opened(kinds[0], split)
+                handles[kinds[0], split].write(before)
+        for handle in handles.values():
+            handle.write(after)
+            handle.flush()
+            os.fsync(handle.fileno())
     parts = []
-    for kind in kinds:
-        kind_suffix = f"-{kind}" if len(kinds) > 1 and kind != "sft" else ""
+    found = sorted({kind for kind, _ in handles}, key=kinds.index)
+    for kind in found:
+        kind_suffix = f"-{kind}" if len(found) > 1 and kind != kinds[0] else ""
         pattern = names.replace("{-kind}", kind_suffix).replace("{-split}", "-{split}" if len(splits) > 1 else "")
-        files = {split: pattern.format(split=split, kind=kind) for split in splits}
+        files = {split: pattern.format(split=split, kind=kind) for split in splits if (kind, split) in handles}
         for split, name in files.items():
             (target.folder / name).parent.mkdir(exist_ok=True)
             _unfinished(target, kind, split).replace(target.folder / name)

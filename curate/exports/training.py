@@ -18,6 +18,7 @@ from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
 from winnow.records import Turn, parse_json
 
 Kind = Literal["sft", "preference", "kto"]
+KINDS: tuple[Kind, ...] = ("sft", "preference", "kto")
 CALLS = frozenset({"tool_call", "function_call"})
 RESULTS = frozenset(
     {"tool_response", "tool", "observation", "observations", "function_response", "function", "ipython"}
