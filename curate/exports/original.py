@@ -8,6 +8,7 @@ folders of images, datasets of the hub) are refused before anything is written.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -25,7 +26,7 @@ from curate.readers.json import FileRows, RawRow, iter_document
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.records import Sample, to_original
+from winnow.records import Sample, from_record, to_original
 
 
 @dataclasses.dataclass
@@ -92,7 +93,7 @@ def _root_of_files(source: SourceSettings, curated: Curated) -> Path:
 
 
 def _file(rows: Iterable[Any], source: SourceSettings) -> FileRows:
-    if not isinstance(rows, FileRows):
+    if not isinstance(rows, FileRows) or not rows.copyable:
         raise UserError(
             f"{source.location}: rows of the layout `{layout_of(source)}` cannot be written back; `--to original` does"
             " JSON, JSONL, CSV, TSV and Parquet files (use `--to jsonl` or another format, which take any source)"
@@ -132,10 +133,15 @@ def corrected(fields: Mapping[str, Any], sample: Sample, now: Sample, before: Ma
         Unfit: no field, or more than one, holds a replaced text.
     """
     if sample.form.record is not None:
-        try:
-            return to_original(dataclasses.replace(sample, conversations=now.conversations, answers=now.answers))
-        except UserError as error:
-            raise Unfit(str(error).removeprefix(f"{sample.id}: ")) from None
+        turns = tuple(
+            dataclasses.replace(turn, value=new.value)
+            for turn, new in zip(sample.conversations, now.conversations, strict=True)
+        )
+        with contextlib.suppress(UserError):
+            changed = to_original(dataclasses.replace(sample, conversations=turns, answers=now.answers))
+            if from_record(changed).conversations == now.conversations:
+                return changed
+        raise Unfit("a reviewer's correction has no place in the original row")
     texts = {"question": now.question, "answer": now.answer, "answers": list(now.answers)}
     changed = dict(fields)
     for names in (["question"], ["answers", "answer"]):

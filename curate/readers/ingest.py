@@ -19,8 +19,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.readers import OpenedSource, open_source
+from curate.readers import OpenedSource, open_source, other_files
+from curate.readers.base import archives_of
+from curate.readers.facts import Counting, SourceFacts
 from curate.readers.images import Fetcher, ImageStore, store_images
+from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
@@ -73,25 +76,25 @@ def absolute(folder: Path) -> str:
 
 def rebased_rows(
     sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
-) -> Iterator[tuple[SourceSettings, Sample | BadRow]]:
-    """Rows of all sources, images as files, their paths below ``root``.
+) -> Iterator[tuple[int, Sample | BadRow]]:
+    """Rows of all sources, images as files, their paths below ``root``; each with the number of its source.
 
     Raises:
         AnotherFolderError: an image is in none of ``folders``, for which ``root`` was chosen.
     """
     stored = absolute(store.folder)
-    for settings, source in sources:
+    for number, (_, source) in enumerate(sources):
         own = absolute(source.image_root)
         prefixes = {folder: os.path.relpath(folder, root) for folder in (own, stored)}
         for row in store_images(source.rows(), store, max_bytes=max_bytes, fetcher=fetcher):
             if isinstance(row, BadRow):
-                yield settings, row
+                yield number, row
                 continue
             lies_in = [_folder_of(path, row, own, stored) for path in row.image]
             for folder in lies_in:
                 if folder is not None and folder not in folders:
                     raise AnotherFolderError(folder)
-            yield settings, _below(row, [prefixes[folder] if folder else "." for folder in lies_in])
+            yield number, _below(row, [prefixes[folder] if folder else "." for folder in lies_in])
 
 
 def _below(sample: Sample, prefixes: Sequence[str]) -> Sample:
@@ -164,7 +167,7 @@ def write_rows(
     max_bytes: int,
     fetcher: Fetcher | None = None,
     label: str = "read sources",
-) -> Path:
+) -> tuple[Path, tuple[SourceFacts, ...]]:
     """Stream every row of every source to ``target`` (schema ``ROWS``), and embedded and remote images to ``store``.
 
     A row that cannot be read keeps its place, with an id made from its position and the reason in ``bad_row``.
@@ -174,7 +177,8 @@ def write_rows(
         fetcher: fetches remote images; None leaves them where they are.
 
     Returns:
-        The folder that all image paths are relative to: the narrowest that holds every folder with an image.
+        The folder that all image paths are relative to: the narrowest that holds every folder with an image. And what
+        was found in each source.
 
     Raises:
         UserError: two rows have the same id, or an image or the table cannot be written.
@@ -182,13 +186,15 @@ def write_rows(
     folders = first_folders(sources, store, fetcher)
     while True:
         root = common(folders or {absolute(source.image_root) for _, source in sources})
-        rows = _rows(sources, store, root, folders, max_bytes, fetcher)
+        found = [Counting(settings.location, source.layout, source.notes) for settings, source in sources]
+        rows = _rows(sources, rebased_rows(sources, store, root, folders, max_bytes, fetcher), found)
         try:
             write_parquet(target, _batches(track(rows, label)), ROWS)
-        except AnotherFolderError as found:  # no first row had an image there: read again
-            folders = folders | {found.folder}
+        except AnotherFolderError as other:  # no first row had an image there: read again
+            folders = folders | {other.folder}
         else:
-            return root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+            root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+            return root, tuple(each.facts() for each in found)
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
@@ -197,10 +203,13 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
 
 
 def _rows(
-    sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
+    sources: Opened, read: Iterator[tuple[int, Sample | BadRow]], found: Sequence[Counting]
 ) -> Iterator[dict[str, Any]]:
     seen = HashIndex()
-    for position, (settings, row) in enumerate(rebased_rows(sources, store, root, folders, max_bytes, fetcher)):
+    for position, (number, read_row) in enumerate(read):
+        row = storable(read_row)
+        settings, _ = sources[number]
+        found[number].add(row)
         made = _bad_row(row, settings) if isinstance(row, BadRow) else row_of(row)
         first = seen.add(made["sample_id"], position)
         if first is not None:
@@ -247,7 +256,7 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
 
 
 # Raise it when readers make other rows from the same input.
-VERSION = 3
+VERSION = 4
 # Settings that change how images are fetched, but not which ones arrive.
 HOW_TO_FETCH = frozenset(
     {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}
@@ -276,6 +285,7 @@ def read_sources(
         [str(source.image_root) for _, source in opened],
         [[source.model_dump(mode="json", exclude={"license"}), inputs[source.location]] for source in sources],
         [settings.max_bytes, wanted and settings.max_pixels, wanted],
+        [inputs.get(str(path)) for source in sources for path in (*other_files(source), *archives_of(source))],
     ]
     counts: Counter[str] = Counter()
 
@@ -289,8 +299,11 @@ def read_sources(
                 images = RemoteImages(store, remote, settings, counts)
                 fetcher = stack.enter_context(images)
             title = f"{label}read{' and fetch' if remote else ''}"
-            root = write_rows(opened, workspace.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title)
+            root, facts = write_rows(
+                opened, workspace.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title
+            )
         stages.set(f"{label}root", str(root))
+        stages.set(f"{label}facts", [each.model_dump(mode="json") for each in facts])
         stages.set(f"{label}unfetched", counts["remote_unavailable"])
 
     stages.run_if_stale(f"{label}read", key, [workspace.rows], read)
@@ -299,6 +312,11 @@ def read_sources(
     if counts["remote_unavailable"]:
         stages.set(f"{label}read", None)
     return Path(stages.get(f"{label}root"))
+
+
+def facts_of(stages: Stages, label: str = "") -> list[SourceFacts]:
+    """What ``read_sources`` has found in each source of a set."""
+    return [SourceFacts.model_validate(each) for each in stages.get(f"{label}facts") or []]
 
 
 def all_fetched(stages: Stages, labels: Sequence[str]) -> bool:
