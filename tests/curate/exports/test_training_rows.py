@@ -106,6 +106,24 @@ def test_records_and_tables_keep_everything(curated):
     assert rows["boxes"]["meta"]["objects"] == ROWS["boxes"]["objects"]
 
 
+@pytest.mark.parametrize("to", ["parquet", "imagefolder"])
+def test_containers_keep_names_losses_and_meta(curated, tmp_path, to):
+    import datasets
+
+    folder, _ = exported(curated, to)
+    loaded = datasets.load_dataset(to, data_dir=str(folder), split="train", cache_dir=str(tmp_path))
+    rows = {row["id"].rpartition("/")[2]: row for row in loaded}
+    assert [turn["loss"] for turn in rows["loss"]["messages"]] == [None, False, None, True]
+    assert [turn["role"] for turn in rows["tools"]["messages"]] == ["user", "tool_call", "tool_response", "assistant"]
+    assert json.loads(rows["boxes"]["meta"])["objects"] == ROWS["boxes"]["objects"]
+    assert json.loads(rows["rejected"]["meta"])["rejected"] == "cubes"
+    without = {"video", "frames", "sound", "other"} if to == "imagefolder" else set()
+    assert set(rejects(folder)) == without
+    assert set(rows) == ROWS.keys() - without
+    if without:
+        assert rejects(folder)["sound"] == "an image folder holds images of rows only, and this one has audios"
+
+
 def test_ms_swift(curated):
     folder, _ = exported(curated, "ms-swift")
     files = read(folder)
