@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.exports.rows import Format, Part, Row, Shard, Target, copy_images, read_image, shards, suffix_of
+from curate.exports.training import media_of
 from winnow.files import atomic_path
 from winnow.records import to_record
 
@@ -166,7 +167,7 @@ def write_imagefolder(rows: Iterable[Row], target: Target) -> list[Part]:
             waiting[split].clear()
 
         for row in rows:
-            if other := next((key for key in _OTHER_FILES if row.sample.meta.get(key)), None):
+            if other := next((key for key in _OTHER_FILES if media_of(row.sample.meta.get(key), str)), None):
                 target.reject(row.sample.id, f"an image folder holds images of rows only, and this one has {other}")
                 continue
             names = copy_images(row, target.folder / row.split)

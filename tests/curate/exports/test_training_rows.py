@@ -13,15 +13,10 @@ import pytest
 
 from curate import pipeline
 from tests.curate import sets
-from tests.curate.exports.made import exported
+from tests.curate.exports.made import exported, talk
 
 CALL = '{"name": "look", "arguments": {"at": [1, 2]}}'
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
-
-
-def talk(*turns):
-    """Messages from (role, text) pairs; a third element holds more keys."""
-    return [{"role": role, "content": text, **(more[0] if more else {})} for role, text, *more in turns]
 
 
 ASKED = [("user", "<image>What?"), ("assistant", "discs")]
