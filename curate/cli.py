@@ -141,7 +141,11 @@ def export(
     curated: CuratedArgument,
     to: Annotated[
         str,
-        typer.Option(metavar="FORMAT", help="jsonl, parquet, webdataset, imagefolder, ms-swift, llama-factory or trl."),
+        typer.Option(
+            metavar="FORMAT",
+            help="jsonl, parquet, webdataset, imagefolder, ms-swift, llama-factory, trl, llava, openai-messages,"
+            " evalscope, or original: the files that it was made from, without the dropped rows.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="The folder to write. [default: exports/FORMAT in the curated folder]")
@@ -150,8 +154,8 @@ def export(
         str | None,
         typer.Option(
             metavar="path|copy",
-            help="Refer to the image files by path, or copy them into the export. parquet, webdataset and"
-            " imagefolder always hold them.",
+            help="Refer to the image files by path, or copy them into the export (openai-messages and evalscope:"
+            " into the rows, as data URIs). parquet, webdataset and imagefolder always hold them.",
         ),
     ] = None,
     shard_megabytes: Annotated[

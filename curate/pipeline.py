@@ -264,6 +264,8 @@ class Curation:
             root=self._root(curated),
             licenses=tuple(dict.fromkeys(source.license for source in recipe.sources if source.license)),
             splits=tuple(recipe.splits.shares) if recipe.splits else (ONE_SPLIT,),
+            sources=tuple(recipe.sources),
+            inputs=self.inputs,
         )
         for settings in recipe.exports:
             self.stages.run(f"export {settings.to}", functools.partial(export, rows, settings))

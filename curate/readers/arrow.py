@@ -29,9 +29,7 @@ def parquet_rows(path: Path) -> Iterator[RawRow]:
     try:
         # Without buffering ahead, memory is bounded by a few of the file's pages, however large its row groups.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
-            meta = table.metadata
-            size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
-            batches = table.iter_batches(batch_size=_rows_at_once(meta.num_rows, size))
+            batches = table.iter_batches(batch_size=batch_rows(table))
             for values in _values(batches, table.schema_arrow):
                 yield RawRow(values, f"{path}: row {position + 1}", position)
                 position += 1
@@ -137,6 +135,13 @@ def _in_parts(batches: Iterable[Any]) -> Iterator[Any]:
             part = batch.slice(begin, size)
             part.validate(full=True)
             yield part
+
+
+def batch_rows(table: Any) -> int:
+    """Number of rows of a Parquet file that hold about 8 MiB."""
+    meta = table.metadata
+    size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
+    return _rows_at_once(meta.num_rows, size)
 
 
 def _rows_at_once(rows: int, size: int) -> int:

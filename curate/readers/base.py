@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers.images import is_encoded, with_embedded
-from curate.readers.joined import JoinedAnnotations
 from curate.readers.json import RawRow
 from curate.readers.location import Probe
 from curate.readers.packed_images import ENDINGS, PackedImages, archives_in, with_packed
@@ -31,6 +30,22 @@ NameOf = Callable[[RawRow], str]
 
 
 @dataclass(frozen=True)
+class SecondList:
+    """Another list of JSON objects that belong to the rows: votes on questions, captions of images.
+
+    Attributes:
+        path, key: the file, and the key of its document that holds the list.
+        field: of these objects, holds the id of their row.
+        row_field: of the row, holds that id.
+    """
+
+    path: Path
+    key: str
+    field: str
+    row_field: str
+
+
+@dataclass(frozen=True, eq=False)
 class Reading:
     """One file, or one split, of a source, to be read once from its start.
 
@@ -44,7 +59,7 @@ class Reading:
         folders: names of folders that images may lie in, beside the file or below its folder.
         near: the folder to look for images in; None is that of the source's location.
         left_over: what a second file holds that no row has asked for; read after all rows.
-        joined: the second file, if ``left_over`` is of it.
+        second: the list that ``left_over`` is of.
     """
 
     rows: Iterable[RawRow | BadRow]
@@ -53,7 +68,7 @@ class Reading:
     folders: Sequence[str] = ("images",)
     near: Path | None = None
     left_over: Iterable[BadRow] = ()
-    joined: JoinedAnnotations | None = None
+    second: SecondList | None = None
 
 
 def _no_files(settings: SourceSettings) -> list[Path]:
