@@ -206,9 +206,9 @@ def _rows(
     sources: Opened, read: Iterator[tuple[int, Sample | BadRow]], found: Sequence[Counting]
 ) -> Iterator[dict[str, Any]]:
     seen = HashIndex()
-    for position, (number, row) in enumerate(read):
+    for position, (number, read_row) in enumerate(read):
+        row = storable(read_row)
         settings, _ = sources[number]
-        row = row if isinstance(row, BadRow) else storable(row)
         found[number].add(row)
         made = _bad_row(row, settings) if isinstance(row, BadRow) else row_of(row)
         first = seen.add(made["sample_id"], position)
