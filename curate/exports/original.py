@@ -146,9 +146,7 @@ def corrected(fields: Mapping[str, Any], sample: Sample, now: Sample, before: Ma
         replaced = [(name, before[name]) for name in names if name in before]
         places = {column: name for name, old in reversed(replaced) for column in fields if _is(fields[column], old)}
         if replaced and len(places) != 1:
-            raise Unfit(
-                f"a reviewer has changed its {names[-1]}, and no single field of the row holds the old one"
-            )
+            raise Unfit(f"a reviewer has changed its {names[-1]}, and no single field of the row holds the old one")
         changed.update({column: _like(fields[column], texts[name]) for column, name in places.items()})
     return changed
 

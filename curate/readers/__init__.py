@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers import layouts
-from curate.readers.base import Layout, ReadRow, locate_images, read
+from curate.readers.base import Layout, ReadRow, links_within, locate_images, read
 from curate.readers.location import Probe, take_probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
@@ -49,6 +49,7 @@ class OpenedSource:
     Attributes:
         layout: key of ``LAYOUTS``.
         image_root: folder that image paths are relative to.
+        links_within: resolved folder that links below ``image_root`` may lead into.
         rows: call it to stream the rows from the start, as often as you like.
         notes: one sentence each about the source as a whole that its user should know, such as an encoding that was
             assumed.
@@ -56,6 +57,7 @@ class OpenedSource:
 
     layout: str
     image_root: Path
+    links_within: Path
     rows: Callable[[], Iterator[Sample | BadRow]]
     notes: tuple[str, ...] = ()
 
@@ -68,7 +70,8 @@ def open_source(settings: SourceSettings) -> OpenedSource:
     """
     name = layout_of(settings)
     images = locate_images(LAYOUTS[name], settings)
-    return OpenedSource(name, images.root, lambda: (found.row for found in read(LAYOUTS[name], settings, images)))
+    bound = links_within(images.root, settings)
+    return OpenedSource(name, images.root, bound, lambda: (made.row for made in read(LAYOUTS[name], settings, images)))
 
 
 def read_with_raw(settings: SourceSettings) -> Iterator[ReadRow]:

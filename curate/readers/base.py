@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from curate.readers.images import is_encoded, with_embedded
 from curate.readers.json import RawRow
 from curate.readers.location import Probe
+from curate.readers.spelling import Root
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
@@ -177,14 +177,10 @@ def _best(roots: Sequence[Path], first: Sequence[Sequence[tuple[str, ...]]]) -> 
     ways = range(max(map(len, first), default=1))
 
     def hits(root: Path, way: int) -> int:
-        return sum(is_file(root, path) for paths in first if way < len(paths) for path in paths[way])
+        found = Root(root)
+        return sum(found.holds(found.spelled(path)) for paths in first if way < len(paths) for path in paths[way])
 
     return max(((root, way) for root in roots for way in ways), key=lambda found: hits(*found))
-
-
-def is_file(root: Path, path: str) -> bool:
-    """Whether a dataset's relative path is a file below ``root``; never raises, whatever it holds."""
-    return not path.startswith("/") and os.path.isfile(f"{root}/{path}")  # noqa: PTH113 (pathlib raises for long names)
 
 
 def given_root(settings: SourceSettings) -> Path | None:
@@ -199,6 +195,18 @@ def given_root(settings: SourceSettings) -> Path | None:
     if not given.is_dir():
         raise UserError(f"image_root {given}: no such folder")
     return given
+
+
+def links_within(root: Path, settings: SourceSettings) -> Path:
+    """The folder that links below an image root may lead into: the root itself, unless the recipe follows all links.
+
+    In a Hugging Face cache, whose ``snapshots`` are links into ``blobs``, it is the folder that holds both.
+    """
+    root = root.resolve()
+    if settings.follow_links:
+        return Path(root.anchor)
+    caches = (folder.parent for folder in root.parents if folder.name == "snapshots")
+    return next((cache for cache in caches if (cache / "blobs").is_dir()), root)
 
 
 def folder_of(settings: SourceSettings) -> Path:
@@ -230,7 +238,7 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
     Raises:
         UserError: a file is missing or broken.
     """
-    absolute_root = str(images.root.absolute())
+    root = Root(images.root)
     repeats = HashIndex()
     source, split = settings.source or "", settings.split
     for position, made in enumerate(_samples(layout, settings, images.choice)):
@@ -240,8 +248,9 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
             continue
         source, split = row.source, row.split
         sample = with_embedded(row, settings.location, position)
-        if any(path.startswith("/") for path in sample.image):
-            sample = _relative(sample, absolute_root)
+        spelled = tuple(path if path in sample.embedded else root.spelled(path) for path in sample.image)
+        if spelled != sample.image:
+            sample = dataclasses.replace(sample, image=spelled)
         if settings.ids == "position":
             sample = dataclasses.replace(sample, id=f"{sample.id}#{position}")
         elif sample.form.derived_id:
@@ -272,10 +281,3 @@ def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) ->
 def _name(reading: Reading, number: int, row: RawRow) -> str:
     offered = reading.names(row) if reading.names is not None else ()
     return offered[number] if number < len(offered) else ""
-
-
-def _relative(sample: Sample, root: str) -> Sample:
-    """Absolute paths below ``root`` made relative; others stay, and preflight refuses them."""
-    prefix = root.rstrip("/") + "/"
-    paths = tuple(path.removeprefix(prefix) if path.startswith(prefix) else path for path in sample.image)
-    return dataclasses.replace(sample, image=paths)
