@@ -22,12 +22,12 @@ from curate.measure.models import Models, signals_wanted
 from curate.measure.pool import Pool, batched, open_pool
 from curate.measure.row import MeasuredImage, MeasurePlan, PathRow, crashed_file, crashed_path, identify, measure
 from curate.measure.store import PATHS, MeasuredImages, MeasuredPaths, Store, image_schema
-from curate.readers.missing import NearFiles
 from curate.recipe import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.images import LINKED_OUT
+from winnow.near_files import NearFiles
 from winnow.progress import Bar, track
 
 _PATHS_A_TASK, _IMAGES_A_TASK = 64, 16

@@ -1,7 +1,7 @@
 """Paths of images that a dataset spells otherwise than the file system: as Windows, a URL or another Unicode form does.
 
 Only what names the same file below the image root is read. A path with another ending, folder or letter case could be
-another file: it stays missing, and ``curate.readers.missing`` says what is near it.
+another file: it stays missing, and ``winnow.near_files`` says what is near it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from urllib.parse import unquote
 from winnow.images import is_url
 
 _ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^/|^\./|^file:", re.IGNORECASE)
+
+
+def is_file(root: str | os.PathLike[str], path: str) -> bool:
+    """Whether a dataset's relative path is a file below ``root``; never raises, whatever it holds."""
+    return not path.startswith("/") and os.path.isfile(f"{os.fspath(root)}/{path}")  # noqa: PTH113 (pathlib raises for long names)
 
 
 class Root:
@@ -31,8 +36,8 @@ class Root:
         self._own_name = f"{absolute.name}/"
 
     def holds(self, path: str) -> bool:
-        """Whether a relative path is a file below the root; never raises, whatever it holds."""
-        return bool(path) and not path.startswith("/") and os.path.isfile(f"{self.folder}/{path}")  # noqa: PTH113 (pathlib raises for long names)
+        """Whether a relative path is a file below the root."""
+        return is_file(self.folder, path)
 
     def spelled(self, path: str) -> str:
         """The path relative to the root as its file is spelled; a path for which there is no file, as it is.

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from curate import pipeline
 from curate.readers import open_source
 from curate.readers.inspect import inspect_location
-from curate.readers.missing import KINDS, NearFiles
 from curate.readers.spelling import Root
 from curate.recipe import SourceSettings
 from tests.curate import sets
 from winnow.images import locate
+from winnow.near_files import KINDS, NearFiles
 
 ACCENT = "é.jpg"  # one code point, as Linux and Windows write it
 
