@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import is_file
 from curate.readers.images import is_encoded
 from curate.readers.json import RawRow
+from curate.readers.spelling import is_file
 from curate.readers.tables import ImageCell, image_cell, is_empty, list_literal
-from winnow.images import is_url, suffix_of
+from winnow.images import IMAGE_SUFFIXES, is_url, suffix_of
 from winnow.records import BadRow
 
 # Names that image columns have; those in ``_OF_ANYTHING`` also have other contents.
@@ -29,10 +29,6 @@ NAMES = (
     "image_url", "url", "jpg", "png",
 )  # fmt: skip
 _OF_ANYTHING = frozenset({"filename", "filenames", "filepath", "path", "base64", "url", "jpg", "png"})
-_ENDING = re.compile(
-    r"\.(jpe?g|jpe|jfif|png|apng|gif|webp|bmp|dib|tiff?|jp2|j2k|jpx|jxl|avif|heic|heif|p[bgpn]m|mpo|ico|tga|svg)",
-    re.IGNORECASE,
-)
 _NUMBERED = re.compile(r"(?:image|img)[\s_-]?(?:(?:path|file|url)[\s_-]?)?(\d+)", re.IGNORECASE)
 _LONGEST_PATH = 1024
 _ROWS, _BYTES = 50, 64 << 20
@@ -198,7 +194,7 @@ def ends_as_image(path: str) -> bool:
     if not path or len(path) > _LONGEST_PATH or "\n" in path:
         return False
     path = re.split(r"[?#]", path, maxsplit=1)[0] if is_url(path) else path
-    return _ENDING.fullmatch(path[path.rfind(".") :].strip()) is not None if "." in path else False
+    return path[path.rfind(".") :].strip().lower() in IMAGE_SUFFIXES if "." in path else False
 
 
 def looks_like_path(cell: Any) -> bool:

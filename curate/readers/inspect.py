@@ -194,7 +194,7 @@ def _image_problems(images: list[tuple[str, bytes | None]], source: OpenedSource
     for path, embedded in track(images, "check images", len(images)):
         error, detail, data = None, None, embedded
         if data is None:
-            located = locate(path, root, max_bytes=caps.max_bytes)
+            located = locate(path, root, max_bytes=caps.max_bytes, links_within=str(source.links_within))
             error, detail = located.error, located.detail
             data = Path(located.file).read_bytes() if located.file is not None else None
         if data is not None:
