@@ -211,7 +211,8 @@ class Curation:
 
     def decide(self) -> None:
         """Run the rules."""
-        self.stages.run("decide", lambda: decide(self.workspace, self.rules, self.recipe.losses))
+        recipe = self.recipe
+        self.stages.run("decide", lambda: decide(self.workspace, self.rules, recipe.losses, recipe.duplicates))
         self.stages.set("images", self._image_digests())
 
     def publish(self, *, decode_examples: bool) -> dict[str, Any]:
@@ -352,12 +353,13 @@ class Curation:
         workspace, settings = self.workspace, self.recipe.duplicates
         if settings is None:
             workspace.duplicate_images.unlink(missing_ok=True)
+            workspace.comparable_rows.unlink(missing_ok=True)
             workspace.duplicate_rows.unlink(missing_ok=True)
             return
         self.stages.run_if_stale(
             "duplicates",
             [self._known(), settings.model_dump(mode="json")],
-            [workspace.duplicate_images, workspace.duplicate_rows],
+            [workspace.duplicate_images, workspace.comparable_rows],
             lambda: find_duplicates(workspace, settings),
         )
 

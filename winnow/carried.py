@@ -29,7 +29,7 @@ CARRIED: dict[str, str] = {
     "original_answer": "the answer as the source has it, where the trained one differs",
 }
 _REJECTED = ("rejected_messages", "rejected_response", "rejected")
-_GROUNDED = ("<bbox>", "<ref-object>")
+_GROUNDED = {"<ref-object>": "ref", "<bbox>": "bbox"}  # the lists of `objects` by marker
 
 
 def read_carried(
@@ -68,6 +68,13 @@ def read_carried(
     if any(turn.extra for turn in turns):
         found["turn_fields"] = [dict(turn.extra) for turn in turns]
     return {key: value for key, value in found.items() if value not in (None, "", [], {})}, used
+
+
+def objects_of(meta: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What a sample's ``<ref-object>`` and ``<bbox>`` stand for, in order, by marker."""
+    objects = meta.get("objects")
+    lists = {key: objects.get(key) if isinstance(objects, dict) else None for key in _GROUNDED.values()}
+    return {marker: found if isinstance(found := lists[key], list) else [] for marker, key in _GROUNDED.items()}
 
 
 def listed_files(record: Mapping[str, Any], key: str, kind: str) -> list[Any]:
@@ -147,10 +154,10 @@ def _rejected(
 def _objects(record: Mapping[str, Any], turns: Sequence[ReadTurn]) -> bool:
     """Whether ``objects`` is what the markers of a grounding row stand for."""
     value = record.get("objects")
-    grounding = isinstance(value, dict) and not {"ref", "bbox"}.isdisjoint(value)
-    if grounding and not all(isinstance(value.get(key), list | None) for key in ("ref", "bbox")):
+    lists = [value[key] for key in _GROUNDED.values() if key in value] if isinstance(value, dict) else []
+    if not all(isinstance(items, list | None) for items in lists):
         raise ValueError("'objects' needs lists as 'ref' and 'bbox'")
     marked = next((marker for marker in _GROUNDED for read in turns if marker in read.turn.value), None)
-    if marked and not grounding and value not in (None, "", [], {}):
+    if marked and not lists and value not in (None, "", [], {}):
         raise ValueError(f"{marked} needs 'objects' to be an object with 'ref' and 'bbox'")
-    return grounding
+    return bool(lists)

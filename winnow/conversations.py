@@ -84,12 +84,13 @@ _LOSSES = ("loss", "loss_weight", "weight")
 
 
 def holds_conversation(record: Mapping[str, Any]) -> bool:
-    """Whether a record has its turns in a list, or the sides of a preference or completion.
+    """Whether a record has its turns in a list, or the sides of a preference or of a completion.
 
     ``query`` and ``response`` alone are columns of a table too.
     """
     return (
-        any(_is_list(record.get(key)) for key in (*_LISTS, "texts"))
+        not record.keys().isdisjoint(("conversations", "messages"))
+        or any(_is_list(record.get(key)) for key in (*_LISTS, "texts"))
         or is_preference(record)
         or all(record.get(key) for key in ("prompt", "completion"))
     )
@@ -119,7 +120,8 @@ def own_turns(record: Mapping[str, Any]) -> tuple[ReadTurn, ...]:
         known = isinstance(name, str) and (name in NAMED_ROLES or name in ROLES)
         if not known or not isinstance(value, str) or not isinstance(loss, bool | None):
             return ()
-        turn = Turn(NAMED_ROLES.get(name) or ROLES[name], value, name if name in NAMED_ROLES else "", loss)
+        role = NAMED_ROLES.get(str(name)) or ROLES[str(name)]
+        turn = Turn(role, value, str(name) if name in NAMED_ROLES else "", loss)
         found.append(ReadTurn(turn, ("conversations", number, "value")))
     return tuple(found)
 
@@ -181,7 +183,7 @@ def is_preference(record: Mapping[str, Any]) -> bool:
     return all(isinstance(record.get(key), str | dict | list) and record[key] for key in ("chosen", "rejected"))
 
 
-def common(first: tuple[ReadTurn, ...], second: tuple[ReadTurn, ...]) -> int:
+def common(first: Iterable[ReadTurn], second: Iterable[ReadTurn]) -> int:
     """With how many equal turns both begin."""
     shared = 0
     for (one, *_), (other, *_) in zip(first, second, strict=False):
@@ -295,15 +297,16 @@ def _calls(row: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """OpenAI's ``tool_calls`` as (JSON text of name and arguments, other fields)."""
     calls = row.get("tool_calls") or ([{"function": row["function_call"]}] if row.get("function_call") else [])
     found = []
-    for call in calls if isinstance(calls, list) else [None]:
-        function = call.get("function", call) if isinstance(call, dict) else None
+    for call in calls if isinstance(calls, list) else [calls]:
+        call = call if isinstance(call, dict) else {}
+        function = call.get("function", call)
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise ValueError("needs objects with a 'function' in 'tool_calls'")
         arguments = function.get("arguments", {})
         if isinstance(arguments, str):
             with contextlib.suppress(ValueError, RecursionError):
                 arguments = json.loads(arguments)
-        rest = {} if function is call else {key: value for key, value in call.items() if key != "function"}
+        rest = {key: value for key, value in call.items() if key != "function"} if "function" in call else {}
         found.append((json_text({"name": function["name"], "arguments": arguments}), rest))
     return found
 

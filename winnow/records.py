@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from winnow.carried import listed_files, placed, read_carried
+from winnow.carried import listed_files, objects_of, placed, read_carried
 from winnow.conversations import ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
 from winnow.conversations import Turn as Turn
 from winnow.errors import UserError
@@ -337,15 +337,20 @@ def record_or_bad(record: Any, position: int, *, source: str, split: str, where:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield number (from 1) and bytes of each line; an overlong line is cut after 64 MiB and one byte."""
+    """Number (from 1) and bytes of each line of a file, as ``numbered_lines`` gives them."""
     with path.open("rb") as handle:
-        number = 1
-        while line := handle.readline(_MAX_LINE + 1):
-            rest = line
-            while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
-                rest = handle.readline(_MAX_LINE + 1)
-            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            number += 1
+        yield from numbered_lines(handle)
+
+
+def numbered_lines(handle: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and bytes of each line; an overlong line is cut after 64 MiB and one byte."""
+    number = 1
+    while line := handle.readline(_MAX_LINE + 1):
+        rest = line
+        while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
+            rest = handle.readline(_MAX_LINE + 1)
+        yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        number += 1
 
 
 def read_jsonl(path: Path) -> Iterator[Sample]:
@@ -413,18 +418,15 @@ def answer_key(record: Mapping[str, Any]) -> str:
     return "\n".join(normalized(turn) for turn in turns or [majority(record.get("answers", []))])
 
 
-_GROUNDED = re.compile("<ref-object>|<bbox>")
+_OBJECT = re.compile("<ref-object>|<bbox>")
 
 
 def _grounded_turns(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Turns as (speaker, text), with the markers of objects replaced by what they stand for."""
     turns = [(turn["from"], turn["value"]) for turn in record.get("conversations", [])]
-    objects = record.get("meta", {}).get("objects")
-    if not isinstance(objects, dict):
-        return turns
-    refs, boxes = iter(objects.get("ref") or ()), iter(objects.get("bbox") or ())
+    objects = {marker: iter(found) for marker, found in objects_of(record.get("meta") or {}).items()}
 
     def named(found: re.Match[str]) -> str:
-        return f" {next(boxes if found[0] == '<bbox>' else refs, found[0])} "
+        return f" {next(objects[found[0]], found[0])} "
 
-    return [(speaker, _GROUNDED.sub(named, text)) for speaker, text in turns]
+    return [(speaker, _OBJECT.sub(named, text) if "<" in text else text) for speaker, text in turns]

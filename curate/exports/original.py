@@ -8,6 +8,7 @@ folders of images, datasets of the hub) are refused before anything is written.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -92,7 +93,7 @@ def _root_of_files(source: SourceSettings, curated: Curated) -> Path:
 
 
 def _file(rows: Iterable[Any], source: SourceSettings) -> FileRows:
-    if not isinstance(rows, FileRows):
+    if not isinstance(rows, FileRows) or not rows.copyable:
         raise UserError(
             f"{source.location}: rows of the layout `{layout_of(source)}` cannot be written back; `--to original` does"
             " JSON, JSONL, CSV, TSV and Parquet files (use `--to jsonl` or another format, which take any source)"
@@ -131,14 +132,15 @@ def corrected(fields: Mapping[str, Any], sample: Sample, now: Sample, before: Ma
     Raises:
         Unfit: no field, or more than one, holds a replaced text.
     """
-    if sample.form.keys:
+    if sample.form.record is not None:
         turns = tuple(
             dataclasses.replace(turn, value=new.value)
             for turn, new in zip(sample.conversations, now.conversations, strict=True)
         )
-        changed = to_original(dataclasses.replace(sample, conversations=turns, answers=now.answers))
-        if from_record(changed).conversations == now.conversations:
-            return changed
+        with contextlib.suppress(UserError):
+            changed = to_original(dataclasses.replace(sample, conversations=turns, answers=now.answers))
+            if from_record(changed).conversations == now.conversations:
+                return changed
         raise Unfit("a reviewer's correction has no place in the original row")
     texts = {"question": now.question, "answer": now.answer, "answers": list(now.answers)}
     changed = dict(fields)

@@ -19,7 +19,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.readers import OpenedSource, open_source
+from curate.readers import OpenedSource, open_source, other_files
+from curate.readers.base import archives_of
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.images import Fetcher, ImageStore, store_images
 from curate.readers.storable import storable
@@ -284,6 +285,7 @@ def read_sources(
         [str(source.image_root) for _, source in opened],
         [[source.model_dump(mode="json", exclude={"license"}), inputs[source.location]] for source in sources],
         [settings.max_bytes, wanted and settings.max_pixels, wanted],
+        [inputs.get(str(path)) for source in sources for path in (*other_files(source), *archives_of(source))],
     ]
     counts: Counter[str] = Counter()
 

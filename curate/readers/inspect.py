@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.measure.texts import conversation_facts
 from curate.readers import OpenedSource, open_source, other_files
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.fields import as_object
 from curate.readers.json import document_head
 from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, SourceSettings
-from curate.signals import text
 from winnow.hash_index import HashIndex, digest64
 from winnow.images import CLASSES, decode, locate, wrong_extension
 from winnow.progress import track
@@ -179,8 +179,7 @@ def _is_unanswered(sample: Sample) -> bool:
 
 
 def _faults(sample: Sample) -> list[str]:
-    turns = [(turn.role, turn.value) for turn in sample.conversations]
-    facts = text.conversation(turns, len(sample.image))
+    facts = conversation_facts(sample)
     found = [] if facts["markers_match"] else ["markers_mismatch"]
     if _is_unanswered(sample):
         return found
