@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate.readers.asked import asked
 from curate.readers.base import possible_roots
-from curate.readers.column_turns import column_turns
+from curate.readers.column_turns import column_turns, paired_turns
 from curate.readers.fields import caption_prompt, conversation
-from curate.readers.image_column import NAMES, ImageColumns, RowImages, plain_name
+from curate.readers.image_column import NAMES, ImageColumns, RowImages, named_images, plain_name
 from curate.readers.images import is_encoded
 from curate.readers.json import RawRow
 from curate.readers.options import Numbering, Options, numbering, option_columns, options_of_columns, read_options
-from curate.readers.tables import image_cell, is_empty, json_value, list_literal
+from curate.readers.tables import is_empty, json_value, list_literal
 from curate.recipe import SourceSettings
 from winnow.carried import read_carried
 from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
@@ -45,7 +45,8 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "answers": ("answers", "references", "gt_answers", "labels"),
     "choice": (
         "correct_choice_idx", "correct_choice", "correct_option", "answer_idx", "answer_index", "answer_id",
-        "correct_idx", "correct_index", "cop", "label", "gt", "gt_idx",
+        "correct_idx", "correct_index", "correct_answer_index", "correct_letter", "answer_letter", "correct", "gold",
+        "gold_index", "cop", "label", "gt", "gt_idx",
     ),
     "options": (
         "options", "choices", "option", "choice", "candidates", "endings", "answer_options", "answer_choices",
@@ -57,6 +58,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "chosen": ("chosen", "chosen_response"),
     "caption": (
         "caption", "captions", "sentence", "sentences", "description", "text", "comment", "alt_text", "alt",
+        "title",
     ),
     "label": ("label", "class", "class_name", "category", "cls", "fine_label"),
     "split": ("split",),
@@ -124,7 +126,7 @@ class Columns:
         values = row.fields
         if holds_conversation(values):
             return self._conversation(values, row.where)
-        return self._of_columns(values, row.where)
+        return self._of_columns(_with_pairs(values), row.where)
 
     def _conversation(self, values: Mapping[str, Any], where: str) -> Sample:
         """A row that holds a whole conversation; its image may be bytes."""
@@ -178,14 +180,12 @@ class Columns:
         )
 
     def _images_of(self, values: Mapping[str, Any], where: str) -> RowImages:
-        column = self._settings.columns.get("image")
-        if column == "none" and "none" not in values:
+        named = self._settings.columns.get("image")
+        if named == "none" and "none" not in values:
             return RowImages()
-        if column is None or column not in values:
+        if named is None:
             return self._images.of_row(values, where)
-        cell = image_cell(values[column], where)
-        kept = {"image_path": cell.names[0] if len(cell.paths) == 1 else list(cell.names)} if cell.names else {}
-        return RowImages(cell, frozenset({column}), kept)
+        return named_images(values, _listed(named), where)
 
     def _roles(self, names: tuple[str, ...]) -> Roles:
         if names not in self._roles_of:
@@ -227,7 +227,7 @@ class Columns:
                 yield options, answer
 
 
-def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, bare: bool = False) -> Roles:
+def find_roles(names: Iterable[str], wanted: Mapping[str, str | list[str]], *, where: str, bare: bool = False) -> Roles:
     """The roles that a table with these columns has a column for; the image's is found by content.
 
     Raises:
@@ -238,7 +238,7 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, b
     if unknown:
         raise UserError(f"columns: unknown role {unknown[0]!r}; roles are {', '.join(COLUMN_NAMES)}")
     given = {role: column for role, column in wanted.items() if column != "none" or "none" in names}
-    absent = [column for column in given.values() if column not in names]
+    absent = [column for columns in given.values() for column in _listed(columns) if column not in names]
     if absent:
         raise UserError(f"{where}: has no column {absent[0]!r}; its columns are {', '.join(names)}")
     by_plain = {plain_name(name): name for name in reversed(names)}
@@ -247,7 +247,7 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, b
         for role, options in _BY_PLAIN_NAME.items()
         if role not in wanted and role != "image" and any(option in by_plain for option in options)
     }
-    found.update(given)
+    found.update({role: column for role, column in given.items() if isinstance(column, str)})
     options = {} if {"options"} & {*found, *wanted} else option_columns(names)
     answered = {"answer", "answers", "chosen"} & found.keys() or (options or "options" in found)
     if (
@@ -268,6 +268,20 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, b
             " name it in the recipe, e.g. columns: {answer: <column>}"
         )
     return Roles(found, tuple(captions), options)
+
+
+def _with_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row; one with no question but a column of pairs of question and answer has these as its question."""
+    if any(plain_name(name) in _BY_PLAIN_NAME["question"] for name in values):
+        return values
+    turns = {name: found for name, cell in values.items() if (found := paired_turns(cell))}
+    for name in turns:
+        return {**{other: value for other, value in values.items() if other != name}, "question": turns[name]}
+    return values
+
+
+def _listed(columns: str | Sequence[str]) -> Sequence[str]:
+    return [columns] if isinstance(columns, str) else columns
 
 
 def _captions(values: Mapping[str, Any], roles: Roles) -> Any:
