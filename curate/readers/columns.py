@@ -28,7 +28,7 @@ from curate.readers.options import Numbering, Options, numbering, option_columns
 from curate.readers.tables import is_empty, json_value, list_literal
 from curate.recipe import SourceSettings
 from winnow.carried import read_carried
-from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
+from winnow.conversations import IMAGE_MARKER, ReadTurn, holds_conversation, joined_media
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.records import BadRow, Form, Sample, full_id
@@ -70,6 +70,12 @@ _CAPTION_NUMBER = re.compile(r"(?:caption|sentence)s?[\s_-]?(\d+)", re.IGNORECAS
 _INSTRUCTIONS = frozenset({"instruction", "prompt"})
 _SEVERAL = frozenset({"captions", "sentences"})
 _IS_INDEX = re.compile(r"idx|index|label|cop$|id$")
+_CARRIED_KEYS = frozenset(
+    {
+        "videos", "video", "audios", "audio", "objects", "tools", "channel", "label", "kto_tag", "rejected",
+        "rejected_response", "rejected_messages", "rejected_images",
+    }
+)  # fmt: skip
 _KEY_SETS = 1000
 
 
@@ -111,6 +117,7 @@ class Columns:
         bare: bool = False,
     ) -> None:
         self._settings, self._read, self._bare = settings, read, bare
+        self._source = source_name(settings)
         self._images = ImageColumns(read, possible_roots(settings, near))
         self._roles_of: dict[tuple[str, ...], Roles] = {}
         self._numbers = None if settings.answer_base is None else Numbering(settings.answer_base, proven=True)
@@ -123,10 +130,12 @@ class Columns:
                 missing.
             ValueError: a later row lacks what a sample needs.
         """
-        values = row.fields
+        values: Mapping[str, Any] = row.fields
         if holds_conversation(values):
             return self._conversation(values, row.where)
-        return self._of_columns(_with_pairs(values), row.where)
+        if "question" not in getattr(self._roles_of.get(tuple(values)), "columns", ()):
+            values = _with_pairs(values)
+        return self._of_columns(values, row.where)
 
     def _conversation(self, values: Mapping[str, Any], where: str) -> Sample:
         """A row that holds a whole conversation; its image may be bytes."""
@@ -135,7 +144,7 @@ class Columns:
         paths = images.cell.paths
         if paths:
             record["image"] = list(paths) if len(paths) > 1 else paths[0]
-        made = conversation(record, where, source=source_name(self._settings), split=self._settings.split)
+        made = conversation(record, where, source=self._source, split=self._settings.split)
         return dataclasses.replace(made, embedded=images.cell.embedded, notes=(*made.notes, *images.notes))
 
     def _of_columns(self, values: Mapping[str, Any], where: str) -> Sample:
@@ -151,7 +160,7 @@ class Columns:
         turns = column_turns(cells, found.question, found.answer)
         claimed = images.columns | roles.names({"id", "split", "source", "system", "history", *found.roles})
         rest = {name: json_value(value) for name, value in values.items() if name not in claimed}
-        carried, carried_names = read_carried(rest, turns, {}, {})
+        carried, carried_names = read_carried(rest, turns, {}, {}) if _may_carry(rest, turns) else ({}, frozenset())
         meta = {name: value for name, value in rest.items() if name not in carried_names}
         known = {*roles.options, roles.columns.get("options")} if options is not None else set()
         unclaimed = tuple(name for name, value in meta.items() if not is_empty(value) and name not in known)
@@ -159,7 +168,7 @@ class Columns:
         if "options" in found.meta and meta.get("options", found.meta["options"]) != found.meta["options"]:
             meta["original_options"] = meta["options"]
         meta = {**json_value(images.kept), **meta, **found.meta, **carried}
-        source = str(cells.get("source") or source_name(self._settings))
+        source = str(cells.get("source") or self._source)
         split = str(cells.get("split") or self._settings.split)
         own = values[roles.columns["id"]] if "id" in roles.columns else None
         derived = is_empty(own)
@@ -278,6 +287,11 @@ def _with_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in turns:
         return {**{other: value for other, value in values.items() if other != name}, "question": turns[name]}
     return values
+
+
+def _may_carry(row: Mapping[str, Any], turns: Sequence[ReadTurn]) -> bool:
+    """Whether ``read_carried`` may find something, which takes longer than all else that is done with a plain row."""
+    return not _CARRIED_KEYS.isdisjoint(row) or any(turn.extra for turn in turns)
 
 
 def _listed(columns: str | Sequence[str]) -> Sequence[str]:

@@ -8,6 +8,7 @@ these. A name that image columns usually have decides between columns that hold 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections import Counter
@@ -40,6 +41,7 @@ _ROWS, _BYTES, _KEY_SETS = 50, 64 << 20, 1000
 _PAIR = {"image", "images"}
 
 
+@functools.lru_cache(maxsize=4096)
 def plain_name(name: str) -> str:
     """A column's name without case, blanks, ``_``, ``-`` and ``.``: ``Image Path`` and ``imagePath`` are one."""
     return re.sub(r"[\s_.-]+", "", name.lower())
@@ -100,11 +102,19 @@ class ImageColumns:
         if not filled:
             return RowImages(columns=frozenset(filter(is_named_so, row)), notes=() if ranked else self._doubts(row))
         best = filled[0]
-        if len(filled) > 1 and not self.is_there(row[best]):
-            best = next((name for name in filled if self.is_there(row[name])), best)
-        kind = kind_of(row[best])
-        more = [name for name in filled if {plain_name(name), plain_name(best)} == _PAIR and kind_of(row[name]) == kind]
-        return _chosen(row, [best, *more], [name for name in filled if kind_of(row[name]) != kind], where)
+        if len(filled) == 1:
+            found = _chosen(row, filled, [], where)
+        else:
+            if not self.is_there(row[best]):
+                best = next((name for name in filled if self.is_there(row[name])), best)
+            kind = kind_of(row[best])
+            forms = [name for name in filled if kind_of(row[name]) != kind]
+            more = [name for name in filled if {plain_name(name), plain_name(best)} == _PAIR and name not in forms]
+            found = _chosen(row, [best, *more], forms, where)
+        if plain_name(best) in _HINTS:
+            return found
+        note = f"the images are in column {best!r}, as its content shows"
+        return dataclasses.replace(found, notes=(*found.notes, note))
 
     def added(self, sample: Sample, where: str) -> Sample:
         """A sample without images, with those that a field names which is in its ``meta`` alone.
@@ -207,17 +217,18 @@ def named_images(row: Mapping[str, Any], columns: Sequence[str], where: str) -> 
 
 def _chosen(row: Mapping[str, Any], columns: list[str], forms: list[str], where: str) -> RowImages:
     """The images of ``columns``, each once; ``forms`` hold them in another form."""
-    cell = image_cell([item for name in columns for item in _items(row[name])], where)
-    paths = tuple(dict.fromkeys(cell.paths)) if len(columns) > 1 else cell.paths
+    if len(columns) == 1:
+        cell = image_cell(row[columns[0]], where)
+    else:
+        cell = image_cell([item for name in columns for item in _items(row[name])], where)
+        cell = dataclasses.replace(cell, paths=tuple(dict.fromkeys(cell.paths)))
     kept = {name: row[name] for name in forms if kind_of(row[name]) != "bytes"}
     names = list(cell.names) or [path_in(row[name]) for name in kept if kind_of(row[name]) == "path"]
     if names:
-        kept.setdefault("image_path", names[0] if len(paths) == 1 else names)
+        kept.setdefault("image_path", names[0] if len(cell.paths) == 1 else names)
     twice = [name for name in forms if name not in kept]
     notes = [f"{name!r} holds the bytes of images that are files too, and is not kept" for name in twice]
-    if columns and plain_name(columns[0]) not in _HINTS:
-        notes.append(f"the images are in column {columns[0]!r}, as its content shows")
-    return RowImages(dataclasses.replace(cell, paths=paths), frozenset({*columns, *forms}), kept, tuple(notes))
+    return RowImages(cell, frozenset((*columns, *forms)), kept, tuple(notes))
 
 
 def is_named_so(name: str) -> bool:
