@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.readers import open_source, other_files
+from curate.readers.base import archives_of
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
@@ -61,10 +62,14 @@ def resolved(recipe: CurateRecipe) -> dict[str, Any]:
 
 
 def input_digests(recipe: CurateRecipe) -> dict[str, str]:
-    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, linear heads."""
+    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, linear heads.
+
+    Archives of images, like files of images, count by name, size and time.
+    """
     sources = {source.location: source_digest(source) for source in all_sources(recipe)}
     beside = {str(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
-    return {**sources, **beside, **decision_inputs(recipe)}
+    packed = {str(path): digest_of(file_stats(path)) for source in all_sources(recipe) for path in archives_of(source)}
+    return {**sources, **beside, **packed, **decision_inputs(recipe)}
 
 
 def decision_inputs(recipe: CurateRecipe) -> dict[str, str]:

@@ -28,7 +28,8 @@ from curate.inputs import (
 from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
-from curate.readers.ingest import VERSION, all_fetched, facts_of, read_sources
+from curate.readers.images import ImageStore
+from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, read_sources, write_rows
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
@@ -109,6 +110,26 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         return Curation(recipe, recipe_name, rules, inputs, workspace, stages).finish(decode_examples=False)
 
 
+def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, Any]:
+    """Measure and judge some rows in a folder that is thrown away; returns the counts.
+
+    Args:
+        sources: in place of the recipe's.
+    """
+    workspace = Workspace(folder)
+    rules = check_rules(all_rules(recipe), recipe.signals.scores)
+    curation = Curation(recipe, "", rules, {}, workspace, Stages(workspace.work))
+    root, facts = write_rows(
+        sources, workspace.rows, ImageStore(folder), max_bytes=recipe.signals.max_bytes, label="read sample"
+    )
+    curation.stages.set("root", str(root))
+    curation.measure()
+    curation.correct()
+    curation.compare()
+    curation.decide()
+    return count_rows(workspace, rules, facts)
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """A set of rows whose images are measured: the curated one, or an evaluation set that it is compared with.
@@ -149,7 +170,10 @@ class Curation:
         folder = self.workspace.folder
         if not is_current(folder, recipe=resolved(self.recipe), inputs=self.inputs) or not self._exports_are_complete():
             return False
-        if not read_manifest(folder, finish_with="").get("card_is_complete"):
+        made = read_manifest(folder, finish_with="")
+        if made.get("readers") != VERSION:
+            return False
+        if not made.get("card_is_complete"):
             return False  # `decide` wrote the card and opened no image for it
         if self.stages.get("measured") is None or not all_fetched(self.stages, [each.label for each in self._sets()]):
             return False
@@ -208,7 +232,8 @@ class Curation:
 
     def decide(self) -> None:
         """Run the rules."""
-        self.stages.run("decide", lambda: decide(self.workspace, self.rules, self.recipe.losses))
+        recipe = self.recipe
+        self.stages.run("decide", lambda: decide(self.workspace, self.rules, recipe.losses, recipe.duplicates))
         self.stages.set("images", self._image_digests())
 
     def publish(self, *, decode_examples: bool) -> dict[str, Any]:
@@ -250,6 +275,7 @@ class Curation:
                 },
                 "exports": exported,
                 "card_is_complete": shown.complete,
+                "readers": VERSION,
             },
         )
         return counts
@@ -348,12 +374,13 @@ class Curation:
         workspace, settings = self.workspace, self.recipe.duplicates
         if settings is None:
             workspace.duplicate_images.unlink(missing_ok=True)
+            workspace.comparable_rows.unlink(missing_ok=True)
             workspace.duplicate_rows.unlink(missing_ok=True)
             return
         self.stages.run_if_stale(
             "duplicates",
             [self._known(), settings.model_dump(mode="json")],
-            [workspace.duplicate_images, workspace.duplicate_rows],
+            [workspace.duplicate_images, workspace.comparable_rows],
             lambda: find_duplicates(workspace, settings),
         )
 

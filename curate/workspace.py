@@ -24,7 +24,8 @@ ASSIGNED_SPLIT = "assigned_split"  # column of samples.parquet
 UNFINISHED_IMAGES = "images/.unfinished"  # where the store of images writes before it renames
 _LOCK = "lock"
 # What belongs to one result only: its manifest, its lock, and what people have made from it.
-_OWN = {MANIFEST, _LOCK, "plots", "exports"}
+_RECIPE = "recipe.yaml"
+_OWN = {MANIFEST, _LOCK, _RECIPE, "plots", "exports"}
 
 
 class _Path:
@@ -43,6 +44,7 @@ class Workspace:
 
     folder: Path
 
+    recipe = _Path(_RECIPE)  # of `curate run LOCATION`, which has none of its user's
     work = _Path("work")  # intermediate tables; safe to delete, the next run makes them again
     rows = _Path("work/rows.parquet")  # every input row as it was read
     corrected = _Path("work/corrected.parquet")  # every input row after corrections, with its image keys
@@ -51,6 +53,7 @@ class Workspace:
     text = _Path("signals/text.parquet")  # text signals by sample_id
     scores = _Path("signals/scores.parquet")  # scores of prompt sets and heads by image_key, if the recipe has any
     duplicate_images = _Path("duplicates.parquet")  # near-identical images: member, representative, distances
+    comparable_rows = _Path("work/comparable_rows.parquet")  # rows that may repeat or contradict another one
     duplicate_rows = _Path("work/duplicate_rows.parquet")  # rows that repeat or contradict another one
     splits = _Path("work/splits.parquet")  # the split of every row, if the recipe asks for splits
     # Rows that also occur in an evaluation set, before anything is decided.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from winnow.carried import listed_files, objects_of, placed, read_carried
 from winnow.conversations import ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
@@ -337,15 +337,20 @@ def record_or_bad(record: Any, position: int, *, source: str, split: str, where:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield number (from 1) and bytes of each line; an overlong line is cut after 64 MiB and one byte."""
+    """Number (from 1) and bytes of each line of a file, as ``numbered_lines`` gives them."""
     with path.open("rb") as handle:
-        number = 1
-        while line := handle.readline(_MAX_LINE + 1):
-            rest = line
-            while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
-                rest = handle.readline(_MAX_LINE + 1)
-            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            number += 1
+        yield from numbered_lines(handle)
+
+
+def numbered_lines(handle: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and bytes of each line; an overlong line is cut after 64 MiB and one byte."""
+    number = 1
+    while line := handle.readline(_MAX_LINE + 1):
+        rest = line
+        while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
+            rest = handle.readline(_MAX_LINE + 1)
+        yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        number += 1
 
 
 def read_jsonl(path: Path) -> Iterator[Sample]:

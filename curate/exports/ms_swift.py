@@ -23,7 +23,7 @@ def swift_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[
     if not made.turns or any(turn.role != "assistant" for turn in made.turns):  # answers alone are for pre-training
         check_turns(made)
     messages = [{"role": "system", "content": made.system}] if made.system else []
-    messages += [_message(turn) for turn in made.turns]
+    messages += [_message(turn, weight) for turn, weight in zip(made.turns, made.weights, strict=True)]
     held = target.curated.meta_keys
     optional = {
         "videos": made.videos,
@@ -36,7 +36,7 @@ def swift_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[
         "messages": messages,
         "images": paths,
         **{name: value for name, value in optional.items() if name in held},
-        "channel": row.sample.source,
+        "channel": row.sample.meta.get("channel") or row.sample.source,
     }
     if made.kind == "sft":
         return "sft", record
@@ -49,9 +49,10 @@ def swift_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[
     return "preference-messages", {**record, **_rejected_side(made, messages, paths)}
 
 
-def _message(turn: Turn) -> dict[str, Any]:
+def _message(turn: Turn, weight: float | None) -> dict[str, Any]:
     role = "tool_call" if turn.name in CALLS else "tool_response" if turn.name in RESULTS else turn.role
-    return {"role": role, "content": turn.value, **({} if turn.loss is None else {"loss": turn.loss})}
+    losses = {"loss": turn.loss, "loss_scale": weight}
+    return {"role": role, "content": turn.value} | {key: value for key, value in losses.items() if value is not None}
 
 
 def _rejected_side(made: Training, messages: list[dict[str, Any]], paths: list[str]) -> dict[str, Any]:

@@ -20,10 +20,8 @@ from typing import Any
 from curate.exports.json_lines import write_lines
 from curate.exports.rows import Format, Row, Target, Unfit, read_image, suffix_of
 from curate.exports.training import (
-    AUDIO_MARKER,
     CALLS,
     RESULTS,
-    VIDEO_MARKER,
     Training,
     blocks,
     calls_of,
@@ -32,7 +30,7 @@ from curate.exports.training import (
     tool_definitions,
     training,
 )
-from winnow.conversations import IMAGE_MARKER
+from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
 from winnow.records import Turn
 
 _AUDIO = ("wav", "mp3")
@@ -40,7 +38,7 @@ _AUDIO = ("wav", "mp3")
 
 def openai_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:
     """A row as OpenAI's messages."""
-    made = training(row, paths)
+    made = training(row, paths, target.curated.media_path)
     check_plain(made, "OpenAI's form", "videos", "audios", "objects", "preference", "kto")
     check_turns(made)
     record: dict[str, Any] = {"messages": messages(made, made.turns)}

@@ -9,18 +9,20 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from curate.exports.rows import Row, Unfit
-from winnow.conversations import IMAGE_MARKER
+from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
 from winnow.records import Turn, parse_json
 
 Kind = Literal["sft", "preference", "kto"]
-VIDEO_MARKER, AUDIO_MARKER = "<video>", "<audio>"
 CALLS = frozenset({"tool_call", "function_call"})
-RESULTS = frozenset({"tool_response", "observation", "tool"})
+RESULTS = frozenset(
+    {"tool_response", "tool", "observation", "observations", "function_response", "function", "ipython"}
+)
+_WEIGHTS = ("loss_scale", "loss_weight", "weight")  # further fields of a turn that change how it is learned
 
 
 @dataclass(frozen=True)
@@ -30,26 +32,29 @@ class Training:
     Attributes:
         system: the system turn, '' without one.
         turns: the others, the chosen answer last.
-        images, videos, audios: paths or URLs, as many as there are markers in the turns.
+        images, videos, audios: paths or URLs, as many as there are markers in the turns; a video may be a list of
+            frames.
         objects: what ``<ref-object>`` and ``<bbox>`` in the turns stand for: ``{"ref": […], "bbox": […]}``; or None.
         tools: definitions as JSON text, '' without any.
         rejected: the text of the rejected last answer; None if there is none, or not only the answer differs.
         rejected_messages: the whole rejected conversation, where more than the last answer differs.
         rejected_images: images of the rejected side, where they differ.
         label: whether the conversation is a good one; None without a label.
+        weights: of the turns' losses; None for a turn without one.
     """
 
     system: str
     turns: tuple[Turn, ...]
     images: list[str]
-    videos: list[str]
-    audios: list[str]
+    videos: list[Any]
+    audios: list[Any]
     objects: Mapping[str, Any] | None = None
     tools: str = ""
     rejected: str | None = None
     rejected_messages: tuple[Mapping[str, Any], ...] = ()
     rejected_images: tuple[str, ...] = ()
     label: bool | None = None
+    weights: tuple[float | None, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -59,7 +64,7 @@ class Training:
         return "sft" if self.label is None else "kto"
 
 
-def training(row: Row, images: list[str], media_path: Any = str) -> Training:
+def training(row: Row, images: list[str], media_path: Callable[[str], str]) -> Training:
     """A row for a trainer; media without any marker come before the first question.
 
     Args:
@@ -72,8 +77,7 @@ def training(row: Row, images: list[str], media_path: Any = str) -> Training:
     meta = row.sample.meta
     turns = list(row.sample.conversations)
     system = turns.pop(0).value if turns and turns[0].role == "system" else ""
-    videos = [media_path(path) for path in _texts(meta.get("videos"))]
-    audios = [media_path(path) for path in _texts(meta.get("audios"))]
+    videos, audios = (_files(meta.get(key), media_path) for key in ("videos", "audios"))
     for marker, media in reversed(((IMAGE_MARKER, images), (VIDEO_MARKER, videos), (AUDIO_MARKER, audios))):
         turns = _with_markers(turns, marker, len(media), system)
     made = Training(
@@ -86,8 +90,9 @@ def training(row: Row, images: list[str], media_path: Any = str) -> Training:
         tools=_tools(meta.get("tools")),
         rejected=rejected if isinstance(rejected := meta.get("rejected"), str) else None,
         rejected_messages=_messages(meta.get("rejected_messages")),
-        rejected_images=tuple(media_path(path) for path in _texts(meta.get("rejected_images"))),
+        rejected_images=tuple(_files(meta.get("rejected_images"), media_path)),
         label=label if isinstance(label := meta.get("label"), bool) else None,
+        weights=_weights(meta.get("turn_fields"), len(turns)),
     )
     if made.kind == "preference" and made.label is not None:
         raise Unfit("it has a rejected answer and a label; a trainer takes one of them")
@@ -105,8 +110,21 @@ def _with_markers(turns: list[Turn], marker: str, wanted: int, system: str) -> l
     return turns
 
 
-def _texts(value: Any) -> list[str]:
-    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else []
+def _files(value: Any, media_path: Callable[[str], str]) -> list[Any]:
+    """Paths, or for a video given as frames the list of theirs."""
+    items = value if isinstance(value, list) else []
+    return [
+        media_path(item) if isinstance(item, str) else [media_path(frame) for frame in item if isinstance(frame, str)]
+        for item in items
+        if isinstance(item, str | list)
+    ]
+
+
+def _weights(fields: Any, turns: int) -> tuple[float | None, ...]:
+    """Weights of the last ``turns`` turns, from their further fields."""
+    listed = fields if isinstance(fields, list) and all(isinstance(one, dict) for one in fields) else []
+    found = [next((one[key] for key in _WEIGHTS if isinstance(one.get(key), int | float)), None) for one in listed]
+    return tuple(([None] * turns + found)[-turns:])
 
 
 def _messages(value: Any) -> tuple[Mapping[str, Any], ...]:
@@ -162,7 +180,8 @@ def check_plain(row: Training, tool: str, *cannot: str) -> None:
         "audios": row.audios,
         "objects": row.objects,
         "tools": row.tools or any(turn.name in CALLS | RESULTS for turn in row.turns),
-        "loss": any(turn.role == "assistant" and turn.loss is False for turn in row.turns),
+        "loss": any(turn.role == "assistant" and turn.loss is False for turn in row.turns)
+        or any(weight is not None for weight in row.weights),
         "preference": row.kind == "preference",
         "kto": row.kind == "kto",
     }
@@ -171,7 +190,7 @@ def check_plain(row: Training, tool: str, *cannot: str) -> None:
         "audios": "audios",
         "objects": "boxes of objects",
         "tools": "tools and their calls",
-        "loss": "answers that are not to be learned (`loss: false`)",
+        "loss": "answers that are not to be learned like the others (`loss: false`, or a weight)",
         "preference": "a rejected answer",
         "kto": "a label of a conversation",
     }

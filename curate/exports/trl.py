@@ -27,13 +27,13 @@ from curate.exports.training import (
     tool_definitions,
     training,
 )
-from winnow.conversations import IMAGE_MARKER
+from winnow.parts import IMAGE_MARKER
 from winnow.records import Turn
 
 
 def trl_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:
     """A row for TRL: its kind, and the record."""
-    made = training(row, paths)
+    made = training(row, paths, target.curated.media_path)
     check_plain(made, "TRL", "videos", "audios", "objects", "loss")
     check_turns(made)
     record: dict[str, Any] = {"id": row.sample.id}

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.base import is_file
-from curate.readers.images import is_encoded, suffix_of
+from curate.readers.images import is_encoded
 from curate.readers.json import RawRow
 from curate.readers.tables import ImageCell, image_cell, is_empty, list_literal, path_in
-from winnow.images import is_url
+from winnow.images import IMAGE_SUFFIXES, is_url, suffix_of
 from winnow.records import BadRow, Sample
 
 # Names that image columns have; those in ``_OF_ANYTHING`` also have other contents.
@@ -31,10 +31,7 @@ NAMES = (
     "image_url", "url", "jpg", "png",
 )  # fmt: skip
 _OF_ANYTHING = frozenset({"filename", "filenames", "filepath", "path", "base64", "url", "jpg", "png"})
-_ENDING = re.compile(
-    r"\.(jpe?g|jpe|jfif|png|apng|gif|webp|bmp|dib|tiff?|jp2|j2k|jpx|jxl|avif|heic|heif|p[bgpn]m|mpo|ico|tga|svg)",
-    re.IGNORECASE,
-)
+_ENDINGS = IMAGE_SUFFIXES.keys() - {".pdf", ".ps"}
 _NUMBERED = re.compile(r"(?:image|img)[\s_-]?(?:(?:path|file|url)[\s_-]?)?(\d+)", re.IGNORECASE)
 _LONGEST_PATH = 1024
 _ROWS, _BYTES, _KEY_SETS = 50, 64 << 20, 1000
@@ -248,7 +245,7 @@ def ends_as_image(path: str) -> bool:
     if not path or len(path) > _LONGEST_PATH or "\n" in path:
         return False
     path = re.split(r"[?#]", path, maxsplit=1)[0] if is_url(path) else path
-    return _ENDING.fullmatch(path[path.rfind(".") :].strip()) is not None if "." in path else False
+    return "." in path and path[path.rfind(".") :].strip().lower() in _ENDINGS
 
 
 def looks_like_path(cell: Any) -> bool:
