@@ -104,7 +104,7 @@ def timed(label: str, space: Workspace, settings: DuplicateSettings) -> list[byt
         f" stars and rows in {words[2]}; peak memory {_peak():,} MB",
         flush=True,
     )
-    return [path.read_bytes() for path in (space.duplicate_images, space.duplicate_rows)]
+    return [path.read_bytes() for path in (space.duplicate_images, space.comparable_rows)]
 
 
 def _peak() -> int:

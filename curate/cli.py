@@ -11,6 +11,7 @@ from winnow import console
 from winnow.errors import UserError
 
 if TYPE_CHECKING:
+    from curate.pipeline import Outcome
     from curate.recipe import SourceSettings
 
 app = console.new_app(
@@ -19,6 +20,8 @@ app = console.new_app(
     `curate inspect` shows what a file or folder holds. `curate run` measures every image in one decode and writes
     the set, with a policy for photographs and documents that it leaves beside the result as recipe.yaml. After a rule
     has changed there, `curate decide` writes the set again from the stored signals, in seconds.
+
+    Exit codes: 0 done, 1 no row was kept, 2 wrong input or command line, 130 interrupted.
 
     Example: curate run my-photos, then: curate decide data/curated/my-photos/recipe.yaml
     """
@@ -122,7 +125,6 @@ def run(
     """
     from curate.pipeline import run as run_pipeline
     from curate.recipe import read_recipe
-    from curate.report.console import show_summary
 
     options = {
         "layout": as_name, "image_root": image_root, "split": split, "annotations": annotations, "ocr": ocr, "ids": ids,
@@ -138,11 +140,13 @@ def run(
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
         print(f"{outcome.workspace.folder}: is up to date, nothing to do")
-    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
-    if not _is_recipe(target):
+    if _is_recipe(target):
+        _show_outcome(outcome, recipe)
+    else:
         from curate.kept_recipe import add_shares
 
         add_shares(outcome.workspace, outcome.counts)
+        _show_outcome(outcome, recipe)
         _show_policy(recipe)
 
 
@@ -202,28 +206,40 @@ def decide(
     """
     from curate.pipeline import decide_again
     from curate.recipe import read_recipe
-    from curate.report.console import show_summary
 
     outcome = decide_again(read_recipe(recipe), str(recipe), into)
-    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
+    _show_outcome(outcome, recipe)
 
 
 @app.command()
 def explain(
-    sample_id: Annotated[str, typer.Argument(metavar="SAMPLE_ID", help="Id of a row, e.g. easy_vqa/train/12.")],
+    row: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROW",
+            help="Its id, e.g. easy_vqa/train/12, the name or path of its image, or words of its question.",
+        ),
+    ],
     curated: Annotated[Path, typer.Option(help="A curated folder, or the recipe that made it.")],
 ) -> None:
     """Explain why a row was kept, flagged or dropped.
 
     Shows every rule in order with its values, fired or not; which row is kept in its place and how much their
-    images differ; and which evaluation set holds its image.
+    images differ; and which evaluation set holds its image. Where several rows fit, it lists them: give the id of one.
 
-    Example: curate explain easy_vqa/train/12 --curated data/curated/demo
+    Example: curate explain easy_vqa/train/12 --curated data/curated/demo, or:
+    curate explain "how many dogs" --curated data/curated/demo
     """
-    from curate.report.console import show_explanation
+    from curate.report.console import show_explanation, show_found_rows
     from curate.rules.explain import explain_row
+    from curate.rules.find_row import find_rows
 
-    show_explanation(explain_row(_folder(curated), sample_id))
+    folder = _folder(curated)
+    found = find_rows(folder, row)
+    if found.count == 1:
+        show_explanation(explain_row(folder, found.rows[0].sample_id))
+    else:
+        show_found_rows(found, folder)
 
 
 @app.command()
@@ -273,7 +289,11 @@ def export(
     curated: CuratedArgument,
     to: Annotated[
         str,
-        typer.Option(metavar="FORMAT", help="jsonl, parquet, webdataset, imagefolder, ms-swift, llama-factory or trl."),
+        typer.Option(
+            metavar="FORMAT",
+            help="jsonl, parquet, webdataset, imagefolder, ms-swift, llama-factory, trl, llava, openai-messages,"
+            " evalscope, or original: the files that it was made from, without the dropped rows.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="The folder to write. [default: exports/FORMAT in the curated folder]")
@@ -282,8 +302,8 @@ def export(
         str | None,
         typer.Option(
             metavar="path|copy",
-            help="Refer to the image files by path, or copy them into the export. parquet, webdataset and"
-            " imagefolder always hold them.",
+            help="Refer to the image files by path, or copy them into the export (openai-messages and evalscope:"
+            " into the rows, as data URIs). parquet, webdataset and imagefolder always hold them.",
         ),
     ] = None,
     shard_megabytes: Annotated[
@@ -364,6 +384,17 @@ def signals() -> None:
     from curate.report.console import columns_table
 
     Console().print(columns_table())
+
+
+def _show_outcome(outcome: Outcome, recipe: Path) -> None:
+    """Print what a run left; that nothing is kept is an error with exit code 1."""
+    from curate.report.console import show_nothing_kept, show_summary
+    from curate.report.nothing_kept import why_nothing_is_kept
+
+    show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
+    if cause := why_nothing_is_kept(outcome.counts):
+        show_nothing_kept(cause, outcome.counts["rows"])
+        raise typer.Exit(1)
 
 
 def _folder(curated: Path) -> Path:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.readers import open_source, other_files
+from curate.readers.base import archives_of
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
@@ -17,6 +19,7 @@ from curate.workspace import Workspace
 from winnow.corrections import read_corrections
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
+from winnow.images import UNAVAILABLE
 from winnow.run import file_stats, package_versions
 from winnow.tables import read_batches
 
@@ -59,10 +62,14 @@ def resolved(recipe: CurateRecipe) -> dict[str, Any]:
 
 
 def input_digests(recipe: CurateRecipe) -> dict[str, str]:
-    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, linear heads."""
-    sources = {source.location: _source_digest(source) for source in all_sources(recipe)}
+    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, linear heads.
+
+    Archives of images, like files of images, count by name, size and time.
+    """
+    sources = {source.location: source_digest(source) for source in all_sources(recipe)}
     beside = {str(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
-    return {**sources, **beside, **decision_inputs(recipe)}
+    packed = {str(path): digest_of(file_stats(path)) for source in all_sources(recipe) for path in archives_of(source)}
+    return {**sources, **beside, **packed, **decision_inputs(recipe)}
 
 
 def decision_inputs(recipe: CurateRecipe) -> dict[str, str]:
@@ -86,15 +93,19 @@ def _read_from(source: SourceSettings) -> dict[str, Any]:
 
 
 def image_files_digest(workspace: Workspace, root: Path) -> str:
-    """Digest of name, size and time of every image file of a set: changes when one of them does."""
+    """Digest of name, size and time of every image file of a set: changes when one of them does.
+
+    Paths that preflight has refused, which lead out of the root or are no paths, are not looked at.
+    """
     digest = hashlib.sha256()
-    for batch in read_batches(workspace.paths, ["path"]):
-        for path in batch.column("path").to_pylist():
+    for batch in read_batches(workspace.paths, ["path", "error"]):
+        refused = pc.is_in(batch.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
+        for path in batch.filter(pc.invert(refused)).column("path").to_pylist():
             digest.update(repr(file_stats(root / path)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
-def _source_digest(source: SourceSettings) -> str:
+def source_digest(source: SourceSettings) -> str:
     """Of a file its bytes; of a folder or pattern names and sizes; of the hub its commit; of a package its version."""
     if source.location.startswith("hub:"):
         from curate.readers.layouts.hub import local_folder, revision

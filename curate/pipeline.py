@@ -170,7 +170,10 @@ class Curation:
         folder = self.workspace.folder
         if not is_current(folder, recipe=resolved(self.recipe), inputs=self.inputs) or not self._exports_are_complete():
             return False
-        if not read_manifest(folder, finish_with="").get("card_is_complete"):
+        made = read_manifest(folder, finish_with="")
+        if made.get("readers") != VERSION:
+            return False
+        if not made.get("card_is_complete"):
             return False  # `decide` wrote the card and opened no image for it
         if self.stages.get("measured") is None or not all_fetched(self.stages, [each.label for each in self._sets()]):
             return False
@@ -229,7 +232,8 @@ class Curation:
 
     def decide(self) -> None:
         """Run the rules."""
-        self.stages.run("decide", lambda: decide(self.workspace, self.rules, self.recipe.losses))
+        recipe = self.recipe
+        self.stages.run("decide", lambda: decide(self.workspace, self.rules, recipe.losses, recipe.duplicates))
         self.stages.set("images", self._image_digests())
 
     def publish(self, *, decode_examples: bool) -> dict[str, Any]:
@@ -271,6 +275,7 @@ class Curation:
                 },
                 "exports": exported,
                 "card_is_complete": shown.complete,
+                "readers": VERSION,
             },
         )
         return counts
@@ -285,6 +290,8 @@ class Curation:
             root=self._root(curated),
             licenses=tuple(dict.fromkeys(source.license for source in recipe.sources if source.license)),
             splits=tuple(recipe.splits.shares) if recipe.splits else (ONE_SPLIT,),
+            sources=tuple(recipe.sources),
+            inputs=self.inputs,
         )
         for settings in recipe.exports:
             self.stages.run(f"export {settings.to}", functools.partial(export, rows, settings))
@@ -367,12 +374,13 @@ class Curation:
         workspace, settings = self.workspace, self.recipe.duplicates
         if settings is None:
             workspace.duplicate_images.unlink(missing_ok=True)
+            workspace.comparable_rows.unlink(missing_ok=True)
             workspace.duplicate_rows.unlink(missing_ok=True)
             return
         self.stages.run_if_stale(
             "duplicates",
             [self._known(), settings.model_dump(mode="json")],
-            [workspace.duplicate_images, workspace.duplicate_rows],
+            [workspace.duplicate_images, workspace.comparable_rows],
             lambda: find_duplicates(workspace, settings),
         )
 

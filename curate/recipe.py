@@ -290,7 +290,10 @@ class SplitSettings(StrictModel):
         return shares
 
 
-FormatName = Literal["jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl"]
+FormatName = Literal[
+    "jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl", "llava", "openai-messages",
+    "evalscope", "original",
+]  # fmt: skip
 # Formats that hold the images themselves; the others can name them where they lie.
 SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
 
@@ -302,8 +305,9 @@ class ExportSettings(StrictModel):
         to: the format.
         out: the folder to write; null is ``exports/<format>`` in the curated folder.
         images: ``path`` leaves images where they lie and names them there, ``copy`` copies them into
-            the export; null is the format's default: ``copy`` for ``parquet``, ``webdataset`` and
-            ``imagefolder``, which always hold them, else ``path``.
+            the export (``openai-messages`` and ``evalscope``: into the rows, as data URIs); null is the format's
+            default: ``copy`` for ``parquet``, ``webdataset`` and ``imagefolder``, which always hold them, else
+            ``path``.
         shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
     """
 
@@ -316,6 +320,8 @@ class ExportSettings(StrictModel):
     def _images_fit_the_format(self) -> ExportSettings:
         if self.to in SELF_CONTAINED and self.images == "path":
             raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
+        if self.to == "original" and self.images == "copy":
+            raise ValueError("original leaves every row as it is, image paths too; leave out 'images: copy'")
         return self
 
     @property

@@ -53,6 +53,7 @@ class Workspace:
     text = _Path("signals/text.parquet")  # text signals by sample_id
     scores = _Path("signals/scores.parquet")  # scores of prompt sets and heads by image_key, if the recipe has any
     duplicate_images = _Path("duplicates.parquet")  # near-identical images: member, representative, distances
+    comparable_rows = _Path("work/comparable_rows.parquet")  # rows that may repeat or contradict another one
     duplicate_rows = _Path("work/duplicate_rows.parquet")  # rows that repeat or contradict another one
     splits = _Path("work/splits.parquet")  # the split of every row, if the recipe asks for splits
     # Rows that also occur in an evaluation set, before anything is decided.

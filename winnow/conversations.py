@@ -1,159 +1,371 @@
-"""The ways in which datasets spell a conversation: ``conversations``, ``messages``, or ``query``/``response``."""
+"""The ways in which datasets spell a conversation, read as turns.
+
+- ``conversations``, ``messages`` or ``conversation``: a list of ``from``/``value`` or ``role``/``content``, or of pairs
+  ``human``/``assistant``
+- ``texts``: a list of ``user``/``assistant`` (the_cauldron, FineVision)
+- ``query`` with ``response`` and ``history``, a list of pairs (ms-swift)
+- ``prompt`` with ``completion``; ``prompt`` or ``question`` with ``chosen`` and ``rejected``; ``chosen`` alone
+- ``chosen_messages`` (LLaMA-Factory)
+
+A text ``system`` beside them is the first turn, unless the turns begin with one of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
-from winnow.errors import UserError
+from winnow.parts import IMAGE_MARKER as IMAGE_MARKER
+from winnow.parts import MEDIA_MARKERS as MEDIA_MARKERS
+from winnow.parts import VIDEO_MARKER as VIDEO_MARKER
+from winnow.parts import Media, json_text, pieces
 
 Role = Literal["user", "assistant", "system"]
-# A tool's reply is read as the user's turn, a call of a tool as the assistant's, so that training masks them so.
 ROLES: dict[str, Role] = {
     "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
-    "system": "system", "observation": "user", "tool": "user", "tool_response": "user",
-    "function_call": "assistant", "tool_call": "assistant",
+    "chatgpt": "assistant", "model": "assistant", "system": "system",
 }  # fmt: skip
-IMAGE_MARKER = "<image>"
-_IMAGE_PARTS = ("image", "image_url")
+# A tool's reply is read as the user's turn, a call of a tool as the assistant's, so that training masks them so.
+NAMED_ROLES: dict[str, Role] = {
+    "tool_call": "assistant", "function_call": "assistant", "tool_response": "user", "tool": "user",
+    "observation": "user", "observations": "user", "function_response": "user", "function": "user",
+    "ipython": "user", "developer": "system",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class SpelledTurns:
-    """A record's turns and the way it spelled them.
+class Turn:
+    """One turn of a conversation.
 
     Attributes:
-        turns: (role, text) in order.
-        key: ``conversations``, ``messages`` or ``query``.
-        role_key, value_key, role_names: names inside the turns of a list.
-        rows: the turns as they were, where they hold more than role and text; else empty.
-        system_key: ``system`` if the first turn comes from that key beside the turns; else ''.
-        images: image paths that the parts of turns name.
-        used: keys of the record that the turns were read from.
+        role: who speaks, as training masks it.
+        value: the text, kept character for character.
+        name: the record's own name of the role where it says more (``tool_call``, ``observation`` …); else ''.
+        loss: whether the turn is trained; None leaves it to its role.
     """
 
-    turns: tuple[tuple[Role, str], ...]
-    key: str
-    role_key: str = ""
-    value_key: str = ""
-    role_names: tuple[str, ...] = ()
-    rows: tuple[Mapping[str, Any], ...] = ()
-    system_key: str = ""
-    images: tuple[str, ...] = ()
-    used: tuple[str, ...] = ()
+    role: Role
+    value: str
+    name: str = ""
+    loss: bool | None = None
 
 
-OWN_SPELLING = SpelledTurns((), "conversations", "from", "value")
+class ReadTurn(NamedTuple):
+    """A turn with what a record says about it beyond the turn itself.
+
+    Attributes:
+        place: keys and indices that lead to its text in the record, as it is or before files became markers; ()
+            if the text was put together.
+        extra: further fields of the turn.
+        media: what the markers of its text stand for.
+    """
+
+    turn: Turn
+    place: tuple[str | int, ...] = ()
+    extra: Mapping[str, Any] = {}
+    media: Mapping[str, list[Any]] = {}
 
 
-def read_turns(record: Mapping[str, Any], where: str) -> SpelledTurns:
-    """Read the conversation of a record.
+class Conversation(NamedTuple):
+    """The turns of a record, and the keys that they were read from."""
 
-    Known are ``conversations`` (``from``/``value``), ``messages`` (``role``/``content``, a text or a list
-    of parts) and ms-swift's older ``query``, ``response`` and ``history`` (a list of pairs), each with an
-    optional text ``system`` beside it.
+    turns: tuple[ReadTurn, ...]
+    used: frozenset[str]
+
+
+_LISTS = ("conversations", "messages", "conversation", "chosen_messages")
+_PROMPTS = ("prompt", "question", "query", "instruction")
+_ASKED, _ANSWERED = ("user", "human"), ("assistant", "gpt", "bot")
+_SYSTEMS = ("system", "system_prompt")
+_LOSSES = ("loss", "loss_weight", "weight")
+
+
+def holds_conversation(record: Mapping[str, Any]) -> bool:
+    """Whether a record has its turns in a list, or the sides of a preference or of a completion.
+
+    ``query`` and ``response`` alone are columns of a table too.
+    """
+    return (
+        not record.keys().isdisjoint(("conversations", "messages"))
+        or any(_is_list(record.get(key)) for key in (*_LISTS, "texts"))
+        or is_preference(record)
+        or all(record.get(key) for key in ("prompt", "completion"))
+    )
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a value is a list of objects, or the JSON text of one."""
+    if isinstance(value, str):
+        return value.lstrip()[:1] == "[" and value.lstrip()[1:].lstrip()[:1] == "{"
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+_OWN_KEYS = frozenset({"id", "conversations", "source", "split", "meta"})
+_OWN_TURN = frozenset({"from", "value", "loss"})
+
+
+def own_turns(record: Mapping[str, Any]) -> tuple[ReadTurn, ...]:
+    """The turns of a record in Winnow's own form, whose texts are as they are; () for any other record."""
+    rows = record.get("conversations")
+    if not (_OWN_KEYS <= record.keys() <= _OWN_KEYS | {"image", "answers"}) or not isinstance(rows, list):
+        return ()
+    found = []
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or not row.keys() <= _OWN_TURN:
+            return ()
+        name, value, loss = row.get("from"), row.get("value"), row.get("loss")
+        known = isinstance(name, str) and (name in NAMED_ROLES or name in ROLES)
+        if not known or not isinstance(value, str) or not isinstance(loss, bool | None):
+            return ()
+        role = NAMED_ROLES.get(str(name)) or ROLES[str(name)]
+        turn = Turn(role, value, str(name) if name in NAMED_ROLES else "", loss)
+        found.append(ReadTurn(turn, ("conversations", number, "value")))
+    return tuple(found)
+
+
+def read_conversation(record: Mapping[str, Any], named: Mapping[str, str]) -> Conversation:
+    """Read the turns of a record.
 
     Args:
-        where: file and line, for errors.
+        named: images by the marker that the record gives them; see ``winnow.parts.pieces``.
 
     Raises:
-        UserError: the record has no conversation, an unknown role, or a value of the wrong type.
+        ValueError: the record has no conversation, an unknown role, or a value of the wrong type.
     """
-    key = next((key for key in ("conversations", "messages") if key in record), "")
-    system = record.get("system")
-    opening: tuple[tuple[Role, str], ...] = (("system", system),) if isinstance(system, str) and system else ()
-    system_key = "system" if opening else ""
-    if not key and isinstance(record.get("query"), str):
-        pairs = _pairs(record, where)
-        used = tuple(name for name in (system_key, "history", "query", "response") if name in record)
-        return SpelledTurns((*opening, *pairs), "query", system_key=system_key, used=used)
-    rows = record.get(key)
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{where}: needs a non-empty list 'conversations' or 'messages'")
-    first = rows[0] if isinstance(rows[0], dict) else {}
-    role_key = "from" if "from" in first else "role"
-    value_key = "value" if "value" in first else "content"
-    turns: list[tuple[Role, str]] = []
-    names: list[str] = []
-    images: list[str] = []
-    for number, row in enumerate(rows, start=1):
-        name = row.get(role_key) if isinstance(row, dict) else None
-        value = row.get(value_key) if isinstance(row, dict) else None
-        if isinstance(value, list):
-            value = _joined(value, images)
-        if not isinstance(name, str) or name not in ROLES or not isinstance(value, str):
-            raise UserError(
-                f"{where}: turn {number} needs {role_key!r} (one of {', '.join(ROLES)}) and a text {value_key!r}"
-            )
-        names.append(name)
-        turns.append((ROLES[name], value))
-    plain = all(list(row) == [role_key, value_key] and isinstance(row[value_key], str) for row in rows)
-    return SpelledTurns(
-        (*opening, *turns), key, role_key, value_key, tuple(names), () if plain else tuple(rows), system_key,
-        tuple(images), (key, system_key) if system_key else (key,),
-    )  # fmt: skip
+    turns, used = _spelled(record, named)
+    system = next((key for key in _SYSTEMS if record.get(key) not in (None, "")), "")
+    if system and not isinstance(record[system], str):
+        raise ValueError(f"{system!r} must be a text")
+    if system and (not turns or turns[0].turn.role != "system"):
+        turns = (ReadTurn(Turn("system", record[system]), (system,)), *turns)
+        used |= {system}
+    elif system and turns[0].turn.value == record[system]:
+        used |= {system}
+    if not turns:
+        raise ValueError("needs a non-empty list 'conversations' or 'messages'")
+    return Conversation(turns, used)
 
 
-def spell_turns(texts: Sequence[tuple[str, str]], spelled: SpelledTurns, keys: Sequence[str]) -> dict[str, Any]:
-    """Spell (role, text) pairs as the record did: the inverse of ``read_turns``.
+def _spelled(record: Mapping[str, Any], named: Mapping[str, str]) -> tuple[tuple[ReadTurn, ...], frozenset[str]]:
+    turns: tuple[ReadTurn, ...] = ()
+    used: frozenset[str] = frozenset()
+    key = next((key for key in (*_LISTS, "texts") if _is_list(record.get(key))), "")
+    key = key or next((key for key in _LISTS if record.get(key)), "")
+    pairwise = is_preference(record)
+    if key:
+        turns, used = read_list(record[key], (key,), named), frozenset({key})
+    elif isinstance(record.get("query"), str) and not (pairwise and "response" in record):
+        turns, used = _query(record, named), frozenset({"query", "response", "history"})
+    elif pairwise or record.get("completion") is not None:
+        key = next((key for key in _PROMPTS if record.get(key)), "")
+        turns, used = read_side(record.get(key), (key,), "user", named), frozenset({key})
+        if not pairwise:
+            turns += read_side(record["completion"], ("completion",), "assistant", named)
+            used |= {"completion"}
+    if not pairwise:
+        return turns, used
+    chosen = read_side(record["chosen"], ("chosen",), "assistant", named)
+    shared = common(turns, chosen)
+    if shared == len(turns) or not chosen:
+        return (*turns, *chosen[shared:]), used | {"chosen"}
+    if chosen[0].turn.role != "assistant" and key in _PROMPTS:
+        return chosen, frozenset({"chosen"})  # the whole conversation; the prompt is another wording of its beginning
+    if turns[-1].turn.role == "assistant" or chosen[0].turn.role != "assistant":
+        raise ValueError("'chosen' is neither the last answer of the conversation nor its continuation")
+    return (*turns, *chosen), used | {"chosen"}
+
+
+def is_preference(record: Mapping[str, Any]) -> bool:
+    """Whether the record has a chosen and a rejected side."""
+    return all(isinstance(record.get(key), str | dict | list) and record[key] for key in ("chosen", "rejected"))
+
+
+def common(first: Iterable[ReadTurn], second: Iterable[ReadTurn]) -> int:
+    """With how many equal turns both begin."""
+    shared = 0
+    for (one, *_), (other, *_) in zip(first, second, strict=False):
+        if (one.role, one.value) != (other.role, other.value):
+            break
+        shared += 1
+    return shared
+
+
+def read_side(value: Any, place: tuple[str | int, ...], role: Role, named: Mapping[str, str]) -> tuple[ReadTurn, ...]:
+    """Turns of one side of a row: a text of ``role``, one turn, or a list of turns; () for null or nothing.
+
+    Raises:
+        ValueError: something else.
+    """
+    if value in (None, "", []):
+        return ()
+    if isinstance(value, str):
+        return tuple(read._replace(place=place) for read in _row({"role": role, "content": value}, (), named))
+    return read_list([value] if isinstance(value, dict) else value, place, named, single=isinstance(value, dict))
+
+
+def read_list(
+    rows: Any, place: tuple[str | int, ...], named: Mapping[str, str], *, single: bool = False
+) -> tuple[ReadTurn, ...]:
+    """Turns of a list, which may be written as JSON text.
 
     Args:
-        keys: all keys of the record.
+        place: keys that lead to the list, the last one for errors.
+        single: the list was made of the one turn that is at ``place``.
 
-    Returns:
-        Values of the keys that hold the conversation.
+    Raises:
+        ValueError: not a list of turns, an unknown role, a value of the wrong type.
     """
-    values: dict[str, Any] = {}
-    left = list(texts)
-    if spelled.system_key and left:
-        values[spelled.system_key] = left.pop(0)[1]
-    if spelled.key == "query":
-        if "response" in keys and left and left[-1][0] == "assistant":
-            values["response"] = left.pop()[1]
-        values["query"] = left.pop()[1] if left else ""
-        pairs = zip(left[::2], left[1::2], strict=False)
-        values["history"] = [[question, answer] for (_, question), (_, answer) in pairs]
-        return values
-    names = spelled.role_names or tuple(role for role, _ in left)
-    turns = [{spelled.role_key: name, spelled.value_key: text} for name, (_, text) in zip(names, left, strict=True)]
-    if spelled.rows:
-        turns = [
-            dict(row) if isinstance(row.get(spelled.value_key), list) else {**dict(row), **turn}
-            for row, turn in zip(spelled.rows, turns, strict=True)
-        ]
-    values[spelled.key] = turns
-    return values
+    if isinstance(rows, str):
+        try:
+            rows, place = json.loads(rows), ()
+        except (ValueError, RecursionError):
+            rows = None
+    if not isinstance(rows, list):
+        raise ValueError(f"{(place or ('conversations',))[-1]!r} must be a list of turns")
+    found: list[ReadTurn] = []
+    for number, row in enumerate(rows):
+        at = place if single else (*place, number) if place else ()
+        try:
+            found += _row(row, at, named)
+        except ValueError as error:
+            raise ValueError(f"turn {number + 1} {error}") from None
+    return tuple(found)
 
 
-def _pairs(record: Mapping[str, Any], where: str) -> tuple[tuple[Role, str], ...]:
+def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> Iterator[ReadTurn]:
+    """The turns of one object: usually one; two of a pair, several where it calls tools."""
+    if not isinstance(row, dict):
+        raise ValueError("is no object")
+    role_key = "from" if "from" in row else "role"
+    if role_key not in row:
+        pair = [next((key for key in keys if key in row), "") for keys in (_ASKED, _ANSWERED)]
+        if all(pair):
+            rest = {key: value for key, value in row.items() if key not in pair and value is not None}
+            for key in pair:
+                turn = {"role": key, "content": row[key]}
+                for read in _row(turn, (), named):
+                    yield read._replace(place=(*place, key) if place else (), extra=rest)
+                rest = {}
+            return
+    name = row.get(role_key)
+    name = name.lower().replace("-", "_") if isinstance(name, str) else None
+    role = ROLES.get(name or "") or NAMED_ROLES.get(name or "")
+    if name is None or role is None:
+        raise ValueError(f"needs {role_key!r}, one of {', '.join((*ROLES, *NAMED_ROLES))}")
+    value_key = next((key for key in ("value", "content", "text") if key in row), "value")
+    content, calls = row.get(value_key), _calls(row)
+    if name in NAMED_ROLES and isinstance(content, dict | list) and not _are_parts(content):
+        content = json_text(content)
+    extra = {
+        key: value for key, value in row.items()
+        if value is not None and key not in (role_key, value_key, "tool_calls", "function_call")
+    }  # fmt: skip
+    loss = _loss(extra, role)
+    media: Media = {}
+    own_name = name if name in NAMED_ROLES else ""
+    texts = [] if content is None and calls else pieces(content, media, named=named, tags=role == "user")
+    if calls and texts and not texts[-1][1]:
+        texts = texts[:-1]
+    whole = place and isinstance(row.get(value_key), str)
+    for number, (kind, text) in enumerate(texts):
+        spoken = Turn(NAMED_ROLES[kind] if kind else role, text, kind or own_name, loss)
+        yield ReadTurn(spoken, (*place, value_key) if whole else (), {} if number else extra, {} if number else media)
+    for number, (text, call) in enumerate(calls):
+        own = {**call, **(extra if not texts and not number else {})}
+        yield ReadTurn(Turn("assistant", text, "tool_call", loss), (), own)
+
+
+def _loss(extra: dict[str, Any], role: Role) -> bool | None:
+    """Takes what says whether the turn is trained; weights between 0 and 1 stay in ``extra``.
+
+    A weight of 0 on what is not the assistant's says nothing that its role does not.
+    """
+    for key in _LOSSES:
+        value = extra.get(key)
+        if value in (0, 1) and isinstance(value, int | float):
+            del extra[key]
+            return None if key != "loss" and not value and role != "assistant" else bool(value)
+        if key == "loss" and value is not None:
+            raise ValueError("needs true or false as 'loss'")
+    return None
+
+
+def _calls(row: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """OpenAI's ``tool_calls`` as (JSON text of name and arguments, other fields)."""
+    calls = row.get("tool_calls") or ([{"function": row["function_call"]}] if row.get("function_call") else [])
+    found = []
+    for call in calls if isinstance(calls, list) else [calls]:
+        call = call if isinstance(call, dict) else {}
+        function = call.get("function", call)
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise ValueError("needs objects with a 'function' in 'tool_calls'")
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            with contextlib.suppress(ValueError, RecursionError):
+                arguments = json.loads(arguments)
+        rest = {key: value for key, value in call.items() if key != "function"} if "function" in call else {}
+        found.append((json_text({"name": function["name"], "arguments": arguments}), rest))
+    return found
+
+
+def _are_parts(content: Any) -> bool:
+    parts = content if isinstance(content, list) else [content]
+    return bool(parts) and all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts)
+
+
+def _query(record: Mapping[str, Any], named: Mapping[str, str]) -> tuple[ReadTurn, ...]:
     history = record.get("history") or []
     if not isinstance(history, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in history
     ):
-        raise UserError(f"{where}: 'history' must be a list of pairs of texts")
-    turns: list[tuple[Role, str]] = []
-    for question, answer in history:
-        turns += [("user", question), ("assistant", answer)]
-    turns.append(("user", record["query"]))
+        raise ValueError("'history' must be a list of pairs of texts")
+    texts: list[tuple[str, Any, tuple[str | int, ...]]] = []
+    for number, (question, answer) in enumerate(history):
+        texts += [("user", question, ("history", number, 0)), ("assistant", answer, ("history", number, 1))]
+    texts.append(("user", record["query"], ("query",)))
     response = record.get("response")
     if not isinstance(response, str | None):
-        raise UserError(f"{where}: 'response' must be a text")
-    return (*turns, ("assistant", response)) if response is not None else tuple(turns)
+        raise ValueError("'response' must be a text")
+    if response is not None:
+        texts.append(("assistant", response, ("response",)))
+    return tuple(
+        read._replace(place=place)
+        for role, text, place in texts
+        for read in _row({"role": role, "content": text}, (), named)
+    )
 
 
-def _joined(parts: list[Any], images: list[str]) -> str | None:
-    """The text of a list of parts, with ``<image>`` for an image; None if a part is neither text nor image."""
-    texts: list[str] = []
-    for part in parts:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif kind in _IMAGE_PARTS:
-            texts.append(IMAGE_MARKER)
-            named = part.get(kind) or part.get("path") or part.get("url")
-            named = named.get("url") if isinstance(named, dict) else named
-            images += [named] if isinstance(named, str) and named else []
-        else:
-            return None
-    return "".join(texts)
+def as_rows(turns: Iterable[ReadTurn]) -> list[dict[str, Any]]:
+    """Turns as ``{"role", "content"}``, with ``loss`` and further fields where they have them."""
+    return [
+        {
+            **read.extra,
+            "role": read.turn.name or read.turn.role,
+            "content": read.turn.value,
+            **({} if read.turn.loss is None else {"loss": read.turn.loss}),
+        }
+        for read in turns
+    ]
+
+
+def joined_media(turns: Iterable[ReadTurn]) -> Media:
+    """What the markers of all turns stand for."""
+    joined: Media = {}
+    for read in turns:
+        for marker, files in read.media.items():
+            joined.setdefault(marker, []).extend(files)
+    return joined
+
+
+def with_video_markers(turns: Iterable[ReadTurn]) -> tuple[ReadTurn, ...]:
+    """The turns with ``<video>`` for ``<image>``, as LLaVA marks videos."""
+    return tuple(
+        read._replace(
+            turn=replace(read.turn, value=read.turn.value.replace(IMAGE_MARKER, VIDEO_MARKER)),
+            media={VIDEO_MARKER if marker == IMAGE_MARKER else marker: files for marker, files in read.media.items()},
+        )
+        for read in turns
+    )

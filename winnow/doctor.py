@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.errors import UserError
-from winnow.recipe import load_mapping, load_recipe
+from winnow.recipe import load_recipe
 from winnow.run import MANIFEST, git_commit, installed_version
+from winnow.strict_yaml import read_mapping
 
 if TYPE_CHECKING:
     from curate.recipe import CurateRecipe, SourceSettings
@@ -151,7 +152,7 @@ def recipe_needs(path: Path) -> tuple[str, list[Need]]:
     Raises:
         UserError: it is no recipe of any stage, or not a valid one.
     """
-    keys = load_mapping(path).keys()
+    keys = read_mapping(path).keys()
     if "sources" in keys:
         from curate.recipe import read_recipe
 

@@ -1,8 +1,8 @@
 """The one place where image files are found and their bytes become pixels.
 
-Every stage sees the same image: EXIF orientation applied, alpha composited on white, palettes, grey, 1-bit,
-16-bit and CMYK turned into 8-bit RGB, with one cap on bytes and one on pixels, both checked before anything
-is decoded. What is wrong with a file is a class (``CLASSES``), which becomes a row of the ledger.
+Every stage sees the same image: EXIF orientation applied and every mode turned into 8-bit RGB (``winnow.colours``),
+with one cap on bytes and one on pixels, both checked before anything is decoded. What is wrong with a file is a class
+(``CLASSES``), which becomes a row of the ledger.
 
 An image that a row names but that cannot be fetched is written in place of its path as ``<class>:<what>``
 (``unavailable``). The row keeps its id, question and answers, and ``locate`` gives its class, so that rules,
@@ -11,17 +11,24 @@ ledger and card treat it like a missing file.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import os
 import stat
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import cast
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.IcnsImagePlugin import IcnsFile
+from PIL.IcoImagePlugin import IcoFile
+
+from winnow.colours import WITHOUT_RANGE, to_rgb
 
 # Class → meaning, of images that are not files. Those of remote images begin with `remote_`.
 UNAVAILABLE: dict[str, str] = {
@@ -63,25 +70,72 @@ def unavailable_class(path: str) -> tuple[str, str] | None:
 DEFAULT_MAX_BYTES = 100_000_000
 DEFAULT_MAX_PIXELS = 80_000_000
 
-# Formats with a decoder that runs in this process (EPS would start another program) and a header that gives the
-# size that decoding allocates (an ICO's header does not bind the PNG inside it). JPEG includes multi-image JPEG,
-# which Pillow calls MPO.
 Image.init()
-_WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI")
-_FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
-_SIGNATURES = (
-    b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
-    b"qoif",
+# Formats that are recognised by how they begin and have a decoder in this process (EPS would start another program)
+# whose header gives the size that it allocates (`_pixels_inside` for the two that do not). JPEG includes
+# multi-image JPEG, which Pillow calls MPO. HEIF is decoded by pillow-heif, TGA is recognised by `_is_tga`.
+_WANTED = (
+    "JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI", "ICO", "CUR", "ICNS", "PSD",
+    "DDS", "PCX", "SGI", "SUN", "XBM", "XPM", "MSP",
 )  # fmt: skip
+_FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
+
+_NO_IMAGES = ("BUFR", "GRIB", "HDF5", "MPEG")
+# Ending → format, of all files that are meant as images, whether or not they can be decoded here.
+IMAGE_SUFFIXES: dict[str, str] = {
+    **{suffix: name for suffix, name in Image.registered_extensions().items() if name not in _NO_IMAGES},
+    **dict.fromkeys((".mpo", ".pjpeg", ".pjp"), "JPEG"), **dict.fromkeys((".avif", ".avifs"), "AVIF"),
+    **dict.fromkeys((".heic", ".heif", ".heics", ".hif"), "HEIF"), ".jxl": "JPEG XL",
+    ".jxr": "JPEG XR", ".exr": "EXR", ".hdr": "HDR", **dict.fromkeys((".svg", ".svgz"), "SVG"),
+    **dict.fromkeys((".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf"), "camera raw"),
+}  # fmt: skip
+_SAME = ({"JPEG", "MPO"}, {"BMP", "DIB"}, {"ICO", "CUR"}, {"HEIF", "AVIF"})
+
+_STARTS = {
+    b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"II*\0": ".tif", b"MM\0*": ".tif", b"II+\0": ".tif",
+    b"MM\0+": ".tif", b"\0\0\0\x0cjP": ".jp2", b"\xff\x4f\xff\x51": ".j2k", b"qoif": ".qoi", b"8BPS": ".psd",
+    b"DDS |\0\0\0": ".dds", b"icns": ".icns", b"\x01\xda\x00": ".sgi", b"\x01\xda\x01": ".sgi",
+    b"\x59\xa6\x6a\x95": ".ras", b"/* XPM */": ".xpm",
+}  # fmt: skip
+_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), ".avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), ".heic"),
+}
 _BMP_HEADERS = {length.to_bytes(4, "little") for length in (12, 16, 40, 52, 56, 64, 108, 124)}
-_HEIF_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}
+
+
+def suffix_of(data: bytes) -> str:
+    """The usual ending of an image by how its file begins (32 bytes are enough), e.g. ``.jpg``; '' if unknown."""
+    for start, suffix in _STARTS.items():
+        if data.startswith(start):
+            return suffix
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return ".webp"
+    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
+        return ".avif" if b"avif" in data[8:32] else _BRANDS[data[8:12]]
+    if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:
+        return ".bmp"
+    if data[:4] in (b"\0\0\1\0", b"\0\0\2\0") and 0 < int.from_bytes(data[4:6], "little") < 256 and data[9:10] == b"\0":
+        return ".ico" if data[2] == 1 else ".cur"
+    if data[:1] == b"P" and data[1:2] in b"123456fF" and data[2:3].isspace():
+        return ".ppm"
+    if (
+        len(data) > 3
+        and data[:1] == b"\n"
+        and data[1:2] in b"\0\2\3\4\5"
+        and data[2:3] in b"\0\1"
+        and data[3:4] in b"\1\2\4\x08"
+    ):
+        return ".pcx"
+    return ".xbm" if data[:8] == b"#define " and b"_width " in data[:64] else ""
+
+
 # What Pillow's decoders are known to raise on damaged input; they wrap little of it.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, EOFError,
     RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_PLAIN_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -127,7 +181,8 @@ class Decoded:
 
     Attributes:
         image: 8-bit RGB as seen, or None.
-        original: the same pixels in the file's own mode, neither turned nor blended with white.
+        original: the same pixels in the file's own mode, neither turned nor blended with white; as RGB where that
+            mode says nothing of black and white (``I``, ``F``, ``LAB``).
         facts: ``facts.error`` is set whenever the image is None, and to ``animated`` for an image with several
             frames, whose first one is given.
     """
@@ -154,14 +209,24 @@ def decode_whole(data: bytes, *, max_bytes: int, max_pixels: int) -> Decoded:
         return Decoded(None, None, replace(facts, error="empty"))
     if len(data) > max_bytes:
         return _undecoded(facts, "too_large_bytes", f"{len(data)} bytes, the cap is {max_bytes}")
+    found = _decoded(data, facts, max_pixels)
+    if found.facts.error == "truncated" and data.startswith(_PNG) and (bare := _without_texts(data)) != data:
+        return _decoded(bare, facts, max_pixels)  # texts or a profile that Pillow finds too long, or faulty
+    return found
+
+
+def _decoded(data: bytes, facts: ImageFacts, max_pixels: int) -> Decoded:
     try:
-        opened = Image.open(BytesIO(data), formats=_FORMATS)
+        inside = _pixels_inside(data)
+        if inside > max_pixels:
+            return _undecoded(facts, "too_large_pixels", f"holds {inside} pixels, the cap is {max_pixels}")
+        opened = _open(data)
     except _BOMB as error:
         return _undecoded(facts, "too_large_pixels", error)
     except UnidentifiedImageError:
-        return Decoded(None, None, _unidentified(data))
+        return Decoded(None, None, _unidentified(data, facts))
     except _DAMAGE as error:
-        return _undecoded(facts, "truncated" if _has_signature(data) else "not_an_image", error)
+        return _undecoded(facts, "truncated" if suffix_of(data) else "not_an_image", error)
     width, height = opened.size
     facts = replace(facts, format=opened.format, width=width, height=height, mode=opened.mode)
     if width * height > max_pixels:
@@ -177,36 +242,93 @@ def decode_whole(data: bytes, *, max_bytes: int, max_pixels: int) -> Decoded:
         return _undecoded(facts, "truncated", error)
     if image is None:
         return _undecoded(facts, "unreadable_mode", opened.mode)
+    original = image if opened.mode in WITHOUT_RANGE else opened
     orientation = _orientation(opened)
     if orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
     orientation = max(orientation, turned_by_pillow)  # one of them is 1
     facts = replace(facts, width=image.width, height=image.height, exif_orientation=orientation)
-    # A multi-image JPEG is a photograph with its own preview, not an animation.
-    if facts.frames != 1 and opened.format != "MPO":
+    if facts.frames != 1 and opened.format not in STILLS:
         facts = _failed(facts, "animated", f"{facts.frames} frames")
-    return Decoded(image, opened, facts)
+    return Decoded(image, original, facts)
 
 
-def to_rgb(image: Image.Image) -> Image.Image | None:
-    """8-bit RGB of a loaded image; transparent parts become white. None for modes without defined colours."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", image.size, (255, 255, 255))
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    if image.mode in _PLAIN_MODES:
-        return image.convert("RGB")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() >= 0 and values.max() <= 0xFFFF:
-            return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    return None
+def pixels_of(data: bytes) -> int:
+    """Pixels of an image by its header; 0 where that cannot be read, of which ``decode`` gives the class."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _pixels_inside(data) or math.prod(_open(data).size)
+    except Image.DecompressionBombError:
+        return 1 << 62
+    except _DAMAGE:
+        return 0
+
+
+def _open(data: bytes) -> Image.Image:
+    if suffix_of(data) == ".heic":
+        try:
+            # Not by its `register_heif_opener`, which would change what every library of this process opens.
+            from pillow_heif import HeifImageFile
+        except ImportError:
+            raise UnidentifiedImageError from None
+        return cast(Image.Image, HeifImageFile(BytesIO(data)))
+    if _is_tga(data):
+        return Image.open(BytesIO(data), formats=("TGA",))
+    return Image.open(BytesIO(data), formats=_FORMATS)
+
+
+def _is_tga(data: bytes) -> bool:
+    """Whether the bytes are a TGA file, which has no signature: its footer, or a header that fits the length."""
+    if len(data) < 18 or data[1] > 1 or data[2] not in (1, 2, 3, 9, 10, 11) or data[16] not in (8, 15, 16, 24, 32):
+        return False
+    if data[-18:] == b"TRUEVISION-XFILE.\0":
+        return True
+    width, height = struct.unpack_from("<HH", data, 12)
+    colours = struct.unpack_from("<H", data, 5)[0] * ((data[7] + 7) // 8) if data[1] else 0
+    pixels = width * height * ((data[16] + 7) // 8) if data[2] < 4 else 1
+    return bool(pixels) and len(data) - 18 - data[0] - colours - pixels >= 0 and (data[2] > 3 or data[17] & 0xC0 == 0)
+
+
+def _pixels_inside(data: bytes) -> int:
+    """Pixels of the image that Pillow takes of an ICO or ICNS, whose own header does not bind them; else 0."""
+    if data.startswith(b"\0\0\1\0"):
+        starts = [IcoFile(BytesIO(data)).entry[0].offset]
+    elif data.startswith(b"icns"):
+        icons = IcnsFile(BytesIO(data))
+        starts = [icons.dct[code][0] for code, _ in icons.SIZES[icons.bestsize()] if code in icons.dct]
+    else:
+        return 0
+    pixels = 0
+    for start in starts:
+        with contextlib.suppress(UnidentifiedImageError):  # older kinds of icon have at most 128 × 128 pixels
+            inner = Image.open(BytesIO(data[start:]), formats=("PNG", "JPEG2000", "DIB"))
+            pixels = max(pixels, inner.width * inner.height // (2 if inner.format == "DIB" else 1))
+    return pixels
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without its texts and its colour profile, which no pixel here depends on."""
+    kept, at = [_PNG], len(_PNG)
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in _TEXTS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
+
+
+# Formats whose other images are previews, layers or smaller versions of the first, not frames of an animation.
+STILLS = ("MPO", "HEIF", "PSD", "ICO", "ICNS", "CUR")
 
 
 def _frames(image: Image.Image, size: int) -> int:
+    if image.format == "PSD":
+        return 1
     if image.format == "GIF" and size > _GIF_COUNTED:
         return 2 if image.is_animated else 1  # type: ignore[attr-defined]
     return int(getattr(image, "n_frames", 1))
@@ -230,24 +352,35 @@ def _undecoded(facts: ImageFacts, error: str, detail: str | BaseException) -> De
     return Decoded(None, None, _failed(facts, error, detail))
 
 
-def _unidentified(data: bytes) -> ImageFacts:
-    facts = ImageFacts(len(data))
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return _failed(replace(facts, format="HEIF"), "not_an_image", "HEIF/HEIC, which Pillow cannot read")
-    if _has_signature(data):
+# How files that are not decoded here begin → format and class.
+_UNDECODED = {
+    b"%PDF-": ("PDF", "document"), b"%!PS": ("EPS", "vector_image"), b"\xc5\xd0\xd3\xc6": ("EPS", "vector_image"),
+    b"\xd7\xcd\xc6\x9a": ("WMF", "vector_image"), b"\xff\x0a": ("JPEG XL", "unsupported_format"),
+    b"\0\0\0\x0cJXL ": ("JPEG XL", "unsupported_format"), b"II\xbc": ("JPEG XR", "unsupported_format"),
+    b"\x76\x2f\x31\x01": ("EXR", "unsupported_format"), b"#?RADIANCE": ("HDR", "unsupported_format"),
+    b"SIMPLE  =": ("FITS", "unsupported_format"), b"Image type:": ("IM", "unsupported_format"),
+    b"BLP1": ("BLP", "unsupported_format"), b"BLP2": ("BLP", "unsupported_format"),
+}  # fmt: skip
+_CONVERT = {"document": "convert its pages to PNG", "vector_image": "convert it to PNG"}
+
+
+def _unidentified(data: bytes, facts: ImageFacts) -> ImageFacts:
+    start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
+    name, error = next((named for begin, named in _UNDECODED.items() if data.startswith(begin)), ("", ""))
+    if start.startswith(b"<") and b"<svg" in start and b"<html" not in start.lower():
+        name, error = "SVG", "vector_image"
+    elif data[:4] == b"\1\0\0\0" and data[40:44] == b" EMF":
+        name, error = "WMF", "vector_image"
+    facts = replace(facts, format=name or None)
+    if error:
+        return _failed(facts, error, f"{name}: {_CONVERT.get(error, 'convert it to PNG or JPEG')}")
+    suffix = suffix_of(data)
+    if suffix == ".heic":
+        hint = "HEIC: install the extra `heif` (pip install 'winnow-vlm[heif]')"
+        return _failed(replace(facts, format="HEIF"), "unsupported_format", hint)
+    if suffix:
         return _failed(facts, "truncated", "the header of the format is damaged")
     return _failed(facts, "not_an_image", f"begins with {data[:12]!r}")
-
-
-def _has_signature(data: bytes) -> bool:
-    """Whether the bytes begin like a known format; two-letter signatures need a plausible header too."""
-    if data.startswith(b"RIFF"):
-        return data[8:12] in (b"WEBP", b"")
-    if data.startswith(b"BM"):
-        return data[14:18] in _BMP_HEADERS
-    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
-        return True
-    return data.startswith(_SIGNATURES) or data[4:12] == b"ftypavif"
 
 
 # Class → meaning. Images of the classes `animated` and `wrong_extension` decode; the others do not.
@@ -259,17 +392,13 @@ CLASSES: dict[str, str] = {
     "wrong_extension": "decodes, but the name says another format",
     "animated": "decodes, but has more than one frame; the first is used",
     "too_large_pixels": "more pixels than the cap; not decoded",
-    "unreadable_mode": "pixels of a kind that has no defined colours (float, 32-bit, LAB)",
+    "unreadable_mode": "pixels of a kind that has no defined colours",
+    "unsupported_format": "an image of a format that is not decoded here; convert it to PNG or JPEG",
+    "vector_image": "a drawing without pixels (SVG, EPS, WMF); convert it to PNG",
+    "document": "a PDF, not an image; convert its pages to PNG",
     "outside_root": "the path leaves the image root (absolute, '..', or a link that points out)",
     **UNAVAILABLE,
 }
-
-_FORMAT_OF_SUFFIX = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".apng": "PNG", ".gif": "GIF",
-    ".webp": "WEBP", ".bmp": "BMP", ".dib": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".jp2": "JPEG2000",
-    ".j2k": "JPEG2000", ".jpx": "JPEG2000", ".avif": "AVIF", ".ico": "ICO", ".qoi": "QOI", ".ppm": "PPM",
-    ".pgm": "PPM", ".pbm": "PPM", ".pnm": "PPM", ".heic": "HEIF", ".heif": "HEIF", ".svg": "SVG", ".pdf": "PDF",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +466,7 @@ def _real_folder(folder: str) -> str:
 def wrong_extension(path: str, content_format: str) -> str | None:
     """What is wrong with the file's suffix, or None. Names without a known image suffix are accepted."""
     suffix = Path(path).suffix.lower()
-    named = _FORMAT_OF_SUFFIX.get(suffix)
-    if named is None or named == content_format or (named == "JPEG" and content_format == "MPO"):
+    named = IMAGE_SUFFIXES.get(suffix)
+    if named is None or named == content_format or any({named, content_format} <= same for same in _SAME):
         return None
     return f"named {suffix}, but the content is {content_format}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from winnow.errors import UserError, did_you_mean
+from winnow.strict_yaml import read_mapping
 
 
 class StrictModel(BaseModel):
@@ -29,26 +29,9 @@ def load_recipe(path: Path, model: type[Recipe]) -> Recipe:
     """Read a YAML file into ``model``.
 
     Raises:
-        UserError: the file is missing or not a YAML mapping, a key is unknown, or a value does not fit.
+        UserError: the file is no YAML mapping (``winnow.strict_yaml``), a key is unknown, or a value does not fit.
     """
-    return parse_recipe(load_mapping(path), model, where=str(path))
-
-
-def load_mapping(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file.
-
-    Raises:
-        UserError: the file is missing or not a YAML mapping.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such recipe; give the path of a YAML file")
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(loaded, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values, this file is not")
-    return loaded
+    return parse_recipe(read_mapping(path), model, where=str(path))
 
 
 def parse_recipe(values: dict[str, Any], model: type[Recipe], where: str) -> Recipe:

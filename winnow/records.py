@@ -6,6 +6,7 @@ written back in the form it had (``to_original``) or in Winnow's own (``to_recor
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import unicodedata
@@ -13,40 +14,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
-from winnow.conversations import IMAGE_MARKER, OWN_SPELLING, Role, SpelledTurns, read_turns, spell_turns
+from winnow.carried import listed_files, objects_of, placed, read_carried
+from winnow.conversations import ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
+from winnow.conversations import Turn as Turn
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.hash_index import HashIndex
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a conversation; ``value`` is kept character for character."""
-
-    role: Role
-    value: str
+from winnow.parts import IMAGE_MARKER, MEDIA_MARKERS, VIDEO_MARKER
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The original form of a record, with which ``to_original`` restores it.
+    """What a sample was read from.
 
     Attributes:
-        spelled: the names and shape of its turns.
-        image_key: its key for the images.
-        image_is_list: the images are a list of paths, even a single one.
-        keys: top-level keys in order; empty for a sample that was no JSON object.
-        verbatim: values that the sample's fields cannot restore (id with its type, null, ``meta``).
+        record: the JSON object, which ``to_original`` gives back; None for a sample that was none.
         derived_id: the record had no id; the sample's is a digest of its content.
     """
 
-    spelled: SpelledTurns = OWN_SPELLING
-    image_key: str = "image"
-    image_is_list: bool = False
-    keys: tuple[str, ...] = ()
-    verbatim: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] | None = None
     derived_id: bool = False
 
 
@@ -59,8 +47,9 @@ class Sample:
         image: paths relative to the dataset's image root, or URLs; empty for text-only rows.
         conversations: at least one turn.
         answers: all references with their repetition (ten votes stay ten).
-        meta: whatever the schema has no field for, unaltered.
-        form: the original spelling.
+        meta: whatever the schema has no field for; what changes the meaning of a row is under the keys of
+            ``winnow.carried.CARRIED``.
+        form: what it was read from.
         embedded: bytes of the images that the dataset itself carries, by path; ``curate.readers.images``
             writes them to files.
         unclaimed: fields of the row that its reader knows no role for and keeps in ``meta`` alone.
@@ -82,16 +71,16 @@ class Sample:
 
     @property
     def question(self) -> str:
-        """The first user turn without ``<image>`` markers, stripped; '' if there is none."""
+        """The first user turn without markers of files, stripped; '' if there is none."""
         for turn in self.conversations:
             if turn.role == "user":
-                return turn.value.replace(IMAGE_MARKER, "").strip()
+                return without_markers(turn.value).strip()
         return ""
 
     @property
     def answer(self) -> str:
-        """The first assistant turn, '' if there is none."""
-        return next((turn.value for turn in self.conversations if turn.role == "assistant"), "")
+        """The first assistant turn that is no call of a tool, '' if there is none."""
+        return next((turn.value for turn in self.conversations if turn.role == "assistant" and not turn.name), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,29 +115,22 @@ def full_id(own: str, source: str, split: str) -> str:
     return own if not prefix or own.startswith(f"{prefix}/") else f"{prefix}/{own}"
 
 
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_NUMBERED_MARKER = re.compile(r"<image_?\d+>")
+
+
 def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "", where: str = "record") -> Sample:
-    """Read one JSON object: Winnow's own form, LLaVA, ShareGPT or ms-swift.
+    """Read one JSON object: Winnow's own form, or any that ``winnow.conversations`` knows.
 
     Args:
-        record: the parsed object, with turns that ``winnow.conversations.read_turns`` knows; unknown keys
-            go to ``meta``.
+        record: the parsed object. Keys that are neither read nor carried go to ``meta`` as they are.
         source, split: used where the record does not name its own.
         where: file and line, for errors.
 
     Raises:
         UserError: the record has no conversation, an unknown role or a value of the wrong type.
     """
-    spelled = read_turns(record, where)
-    image_key = next(
-        (key for key in ("image", "images") if record.get(key)), "images" if "images" in record else "image"
-    )
-    image, answers, own_meta = record.get(image_key), record.get("answers"), record.get("meta")
-    listed = [image] if isinstance(image, str | dict) and image else image or list(spelled.images)
-    items = listed if isinstance(listed, list) else [""]
-    found = [item.get("path") if isinstance(item, dict) else item for item in items]
-    paths = [path for path in found if isinstance(path, str) and path]
-    if len(paths) < len(found):
-        raise UserError(f"{where}: {image_key!r} must be a path or a list of paths")
+    answers, own_meta = record.get("answers"), record.get("meta")
     if not isinstance(answers, list | None) or not all(isinstance(answer, str) for answer in answers or []):
         raise UserError(f"{where}: 'answers' must be a list of strings")
     if not isinstance(own_meta, dict | None):
@@ -157,33 +139,87 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     own_id = record.get("id")
     if not isinstance(source, str) or not isinstance(split, str) or not isinstance(own_id, str | int | float | None):
         raise UserError(f"{where}: 'id', 'source' and 'split' must be texts (an id may be a number)")
-    understood = {"id", image_key, "answers", "source", "split", "meta", *spelled.used}
-    meta = dict(own_meta or {})
-    meta.update({key: value for key, value in record.items() if key not in understood})
+    read = _read(record, where)
+    understood = {"id", "answers", "source", "split", "meta", *read.used}
+    rest = {key: value for key, value in record.items() if key not in understood}
+    meta = {**(own_meta or {}), **rest, **read.carried}
+    hidden = {
+        key: value
+        for key, value in (own_meta or {}).items()
+        if (key in rest or key in read.carried) and meta[key] != value
+    }
+    if hidden:
+        meta["meta"] = hidden
     if own_id is not None and not isinstance(own_id, str):
         meta.setdefault("id", own_id)  # keeps its type
-    kept = {"id": own_id, "meta": own_meta}
-    restored = (image_key, "answers", "source", "split", *spelled.used)
-    kept.update({key: record[key] for key in restored if not record.get(key, True)})
-    if listed != paths:
-        kept[image_key] = image
     return Sample(
         id=full_id(digest_of(dict(record))[:16] if own_id in (None, "") else str(own_id), source, split),
-        image=tuple(paths),
-        conversations=tuple(Turn(role, text) for role, text in spelled.turns),
+        image=tuple(read.images),
+        conversations=tuple(turn for turn, *_ in read.turns),
         answers=tuple(answers or ()),
         source=source,
         split=split,
         meta=meta,
-        form=Form(
-            spelled,
-            image_key,
-            isinstance(image, list),
-            tuple(record),
-            {key: value for key, value in kept.items() if key in record},
-            own_id in (None, ""),
-        ),
+        form=Form(record, own_id in (None, "")),
+        unclaimed=tuple(key for key, value in rest.items() if value not in _EMPTY),
     )
+
+
+class _Read(NamedTuple):
+    """Turns, images and carried meanings of a record, and the keys that they were read from."""
+
+    turns: tuple[ReadTurn, ...]
+    images: list[str]
+    carried: dict[str, Any]
+    used: set[str]
+
+
+def _read(record: Mapping[str, Any], where: str) -> _Read:
+    try:
+        return _read_spelled(record)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _read_spelled(record: Mapping[str, Any]) -> _Read:
+    if turns := own_turns(record):
+        return _Read(turns, listed_files(record, "image", "image"), {}, {"conversations", "image"})
+    named = _named_images(record)
+    turns, used = read_conversation(record, named)
+    media = joined_media(turns)
+    images, image_keys = _images(record, media.get(IMAGE_MARKER, []), named)
+    carried, carried_keys = read_carried(record, turns, media, named)
+    videos = carried.get("videos", [])
+    if not images and videos and VIDEO_MARKER not in media and len(media.get(IMAGE_MARKER, [])) == len(videos):
+        turns = with_video_markers(turns)
+    return _Read(turns, images, carried, {*used, *image_keys, *carried_keys})
+
+
+def _named_images(record: Mapping[str, Any]) -> Mapping[str, str]:
+    """MiniCPM-V's images by marker: ``{"<image_00>": path}``."""
+    image = record.get("image")
+    if isinstance(image, dict) and image and all(map(_NUMBERED_MARKER.fullmatch, image)):
+        return image
+    return {}
+
+
+def _images(
+    record: Mapping[str, Any], marked: list[str | None], named: Mapping[str, str]
+) -> tuple[list[str], tuple[str, ...]]:
+    """Its images in order, and the keys that they were read from.
+
+    ``image`` and ``images`` are read together, unless one of them alone has as many as there are markers.
+    """
+    if named:
+        return placed(marked, listed_files({"image": list(named.values())}, "image", "image")), ("image",)
+    single, several = (listed_files(record, key, "image") for key in ("image", "images"))
+    if single and several:
+        more = [path for path in several if path not in single]
+        if len(marked) in (len(single), len(several)) and len(marked) != len(single) + len(more):
+            return (single, ("image",)) if len(marked) == len(single) else (several, ("images",))
+        single = single + more if set(single) - set(several) else several
+        several = []
+    return placed(marked, single or several), ("image", "images")
 
 
 def to_record(sample: Sample) -> dict[str, Any]:
@@ -191,7 +227,10 @@ def to_record(sample: Sample) -> dict[str, Any]:
     record: dict[str, Any] = {"id": sample.id}
     if sample.image:
         record["image"] = sample.image[0] if len(sample.image) == 1 else list(sample.image)
-    record["conversations"] = [{"from": turn.role, "value": turn.value} for turn in sample.conversations]
+    record["conversations"] = [
+        {"from": turn.name or turn.role, "value": turn.value, **({} if turn.loss is None else {"loss": turn.loss})}
+        for turn in sample.conversations
+    ]
     if sample.answers:
         record["answers"] = list(sample.answers)
     record.update({"source": sample.source, "split": sample.split, "meta": dict(sample.meta)})
@@ -199,24 +238,40 @@ def to_record(sample: Sample) -> dict[str, Any]:
 
 
 def to_original(sample: Sample) -> dict[str, Any]:
-    """The record in its original form: keys and their order, role names, types, unknown fields.
+    """The record that a sample was read from, value for value, with the sample's own texts and answers.
 
-    A sample read from a JSON object gives that object back, value for value. A sample from elsewhere
-    (a table, a package) has no such form and is written in Winnow's own.
+    A text or an answer that differs from what was read (a reviewer's correction) takes the place of that. A sample
+    from elsewhere (a table, a package) has no such record and is written in Winnow's own form.
+
+    Raises:
+        UserError: a turn differs whose text was put together of parts, or the number of turns differs.
     """
-    form = sample.form
-    if not form.keys:
+    if sample.form.record is None:
         return to_record(sample)
-    values: dict[str, Any] = {
-        **sample.meta,
-        **spell_turns([(turn.role, turn.value) for turn in sample.conversations], form.spelled, form.keys),
-        form.image_key: list(sample.image) if form.image_is_list or len(sample.image) != 1 else sample.image[0],
-        "answers": list(sample.answers),
-        "source": sample.source,
-        "split": sample.split,
-        **form.verbatim,
-    }
-    return {key: values[key] for key in form.keys}
+    record = dict(sample.form.record)
+    turns = _read(record, sample.id).turns
+    if len(turns) != len(sample.conversations):
+        raise UserError(f"{sample.id}: has {len(sample.conversations)} turns, its record {len(turns)}")
+    changed = [(turn, read) for turn, read in zip(sample.conversations, turns, strict=True) if turn != read.turn]
+    if changed:
+        record = copy.deepcopy(record)
+    for turn, read in changed:
+        _put(record, read, turn.value, sample.id)
+    if list(sample.answers) != (record.get("answers") or []):
+        record["answers"] = list(sample.answers)
+    return record
+
+
+def _put(record: dict[str, Any], read: ReadTurn, text: str, sample_id: str) -> None:
+    """Write a text in the place that a turn was read from."""
+    holder: Any = record
+    for step in read.place[:-1]:
+        holder = holder[step]
+    if not read.place or holder[read.place[-1]] != read.turn.value:
+        raise UserError(
+            f"{sample_id}: a changed turn cannot be written back, because its text was put together of parts"
+        )
+    holder[read.place[-1]] = text
 
 
 def to_line(sample: Sample) -> str:
@@ -282,15 +337,20 @@ def record_or_bad(record: Any, position: int, *, source: str, split: str, where:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield number (from 1) and bytes of each line; an overlong line is cut after 64 MiB and one byte."""
+    """Number (from 1) and bytes of each line of a file, as ``numbered_lines`` gives them."""
     with path.open("rb") as handle:
-        number = 1
-        while line := handle.readline(_MAX_LINE + 1):
-            rest = line
-            while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
-                rest = handle.readline(_MAX_LINE + 1)
-            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            number += 1
+        yield from numbered_lines(handle)
+
+
+def numbered_lines(handle: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and bytes of each line; an overlong line is cut after 64 MiB and one byte."""
+    number = 1
+    while line := handle.readline(_MAX_LINE + 1):
+        rest = line
+        while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
+            rest = handle.readline(_MAX_LINE + 1)
+        yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        number += 1
 
 
 def read_jsonl(path: Path) -> Iterator[Sample]:
@@ -334,16 +394,39 @@ def normalized(text: str) -> str:
     return " ".join(_PUNCTUATION.sub(" ", folded).split()) or folded.strip()
 
 
+def without_markers(text: str, instead: str = "") -> str:
+    """A text with ``<image>``, ``<video>`` and ``<audio>`` replaced."""
+    if "<" in text:
+        for marker in MEDIA_MARKERS:
+            text = text.replace(marker, instead)
+    return text
+
+
 def question_key(record: Mapping[str, Any]) -> str:
-    """All user turns of a record in Winnow's form, normalised, joined by line breaks."""
+    """All user turns of a record in Winnow's form, normalised, joined by line breaks.
+
+    ``<ref-object>`` and ``<bbox>`` count as what they stand for.
+    """
     return "\n".join(
-        normalized(turn["value"].replace(IMAGE_MARKER, " "))
-        for turn in record.get("conversations", [])
-        if turn["from"] == "user"
+        normalized(without_markers(text, " ")) for speaker, text in _grounded_turns(record) if speaker == "user"
     )
 
 
 def answer_key(record: Mapping[str, Any]) -> str:
     """All assistant turns, normalised, joined by line breaks; without any, the most frequent reference."""
-    turns = [turn["value"] for turn in record.get("conversations", []) if turn["from"] == "assistant"]
+    turns = [text for speaker, text in _grounded_turns(record) if speaker == "assistant"]
     return "\n".join(normalized(turn) for turn in turns or [majority(record.get("answers", []))])
+
+
+_OBJECT = re.compile("<ref-object>|<bbox>")
+
+
+def _grounded_turns(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Turns as (speaker, text), with the markers of objects replaced by what they stand for."""
+    turns = [(turn["from"], turn["value"]) for turn in record.get("conversations", [])]
+    objects = {marker: iter(found) for marker, found in objects_of(record.get("meta") or {}).items()}
+
+    def named(found: re.Match[str]) -> str:
+        return f" {next(objects[found[0]], found[0])} "
+
+    return [(speaker, _OBJECT.sub(named, text) if "<" in text else text) for speaker, text in turns]

@@ -1,4 +1,4 @@
-"""Text for Markdown reports: cells, tables, shares."""
+"""Text for people: Markdown cells and tables, shares, and text of a dataset on a terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ def cell(text: str, *, code: bool = False) -> str:
     """One table cell: escaped, one line, cut at 120 characters unless it is code."""
     flat = " ".join(text.split())
     short = flat if len(flat) <= _LONGEST or code else flat[: _LONGEST - 1] + "…"
-    escaped = html.escape(short, quote=False).replace("|", "&#124;").replace("`", "&#96;")
-    if code:
-        return f"<code>{escaped}</code>"
-    return "".join(f"\\{character}" if character in "\\*_[]!#~" else character for character in escaped).replace(
-        "&\\#", "&#"
-    )
+    return f"<code>{_as_html(short)}</code>" if code else escaped(short)
+
+
+def escaped(text: str) -> str:
+    """Text on one line, of which nothing becomes Markdown or HTML."""
+    marked = "".join(f"\\{each}" if each in "\\*_[]!#~" else each for each in _as_html(" ".join(text.split())))
+    return marked.replace("&\\#", "&#")
+
+
+def _as_html(text: str) -> str:
+    return html.escape(text, quote=False).replace("|", "&#124;").replace("`", "&#96;")
+
+
+def visible(text: str) -> str:
+    """Text with control characters written out, so that a terminal shows them and obeys none; line breaks stay."""
+    return "".join(each if each.isprintable() or each == "\n" else f"\\x{ord(each):02x}" for each in text)
 
 
 def table(headings: list[str], rows: list[list[str]], *, numbers_from: int | None = None) -> str:

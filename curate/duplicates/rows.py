@@ -10,10 +10,8 @@ from __future__ import annotations
 import duckdb
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from curate.duplicates.clusters import build_star_clusters
-from curate.duplicates.fingerprints import ImageFingerprints, compare
 from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.stored import number_images, read_stored
 from curate.recipe import DuplicateSettings
@@ -30,14 +28,17 @@ DUPLICATE_IMAGES = pa.schema(
         ("hamming", pa.int32()),
     ]
 )
-DUPLICATE_ROWS = pa.schema(
+COMPARABLE_ROWS = pa.schema(
     [
         ("position", pa.int64()),
-        ("duplicate_group", pa.string()),
-        ("duplicate_of", pa.string()),
-        ("conflict_with", pa.string()),
-        ("distance", pa.float64()),
-        ("hamming", pa.int32()),
+        ("id", pa.string()),
+        ("numbers", pa.list_(pa.int64())),
+        ("stars", pa.list_(pa.int64())),
+        ("star", pa.string()),
+        ("grouped", pa.bool_()),
+        ("asked", pa.string()),
+        ("answer", pa.string()),
+        ("place", pa.int64()),
     ]
 )
 _ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
@@ -74,58 +75,35 @@ _IMAGES = """
 _ROWS = """
     CREATE TABLE comparable AS
     WITH starred AS (
-        SELECT s.*, coalesce(m.representative, s.number) AS star FROM shown s LEFT JOIN members m ON m.member = s.number
+        SELECT s.*, coalesce(m.representative, s.number) AS star,
+               m.member IS NOT NULL OR s.number IN (SELECT representative FROM members) AS has_copies
+        FROM shown s LEFT JOIN members m ON m.member = s.number
     )
-    SELECT r.position, r.sample_id AS id, len(r.answers) AS votes, p.pixels, p.numbers, p.stars,
+    SELECT r.position, r.sample_id AS id, len(r.answers) AS votes, p.pixels, p.numbers, p.stars, p.has_copies,
            md5_number(concat(p.stars::VARCHAR, r.question_key)) AS asked,
            md5_number(coalesce(r.answer_key, '')) AS answer
     FROM (
-        SELECT position, [number] AS numbers, [star] AS stars, pixels FROM starred WHERE images = 1
+        SELECT position, [number] AS numbers, [star] AS stars, pixels, has_copies FROM starred WHERE images = 1
         UNION ALL
-        SELECT position, list(number ORDER BY image_no), list(star ORDER BY image_no), min(pixels)
+        SELECT position, list(number ORDER BY image_no), list(star ORDER BY image_no), min(pixels), bool_or(has_copies)
         FROM starred WHERE images > 1 GROUP BY position HAVING count(*) = any_value(images)
     ) p JOIN rows r ON r.position = p.position
 """
-# first: the row to keep of those with the same question and answer; rival: the best row with another answer.
-_RELATED = """
-    CREATE TABLE related AS
-    WITH ordered AS (
-        SELECT position, numbers, stars, asked, answer, row_number() OVER best AS place,
-               first_value(position) OVER best AS head, first_value(answer) OVER best AS head_answer
-        FROM comparable WINDOW best AS (PARTITION BY asked ORDER BY {order}, id)
-    )
-    SELECT p.position, p.numbers, p.stars, f.first,
-           CASE WHEN p.answer = p.head_answer THEN o.other ELSE p.head END AS rival
-    FROM ordered p
-    JOIN (SELECT asked, answer, arg_min(position, place) AS first FROM ordered GROUP BY ALL) f
-        ON f.asked = p.asked AND f.answer = p.answer
-    LEFT JOIN (
-        SELECT asked, arg_min(position, place) AS other FROM ordered WHERE answer <> head_answer GROUP BY asked
-    ) o ON o.asked = p.asked
-"""
-# Scope image: a row is a duplicate when none of its images is the representative of its star.
-_RELATED_BY_IMAGE = """
-    CREATE OR REPLACE TABLE related AS
-    SELECT t.position, t.numbers, t.stars, t.rival,
-           CASE WHEN list_has_any(t.numbers, t.stars) THEN t.first ELSE coalesce(k.position, t.first) END AS first
-    FROM related t LEFT JOIN (
-        SELECT stars, position FROM comparable WHERE numbers = stars
-        QUALIFY row_number() OVER (PARTITION BY stars ORDER BY {order}, id) = 1
-    ) k ON k.stars = t.stars
-"""
-_FOUND = """
-    SELECT t.position, g.image_key AS star, t.numbers, k.id AS first_id, k.numbers AS first_numbers, c.id AS rival_id
-    FROM related t
-    JOIN numbered g ON g.number = t.stars[1]
-    LEFT JOIN comparable k ON k.position = t.first AND t.first <> t.position
-    LEFT JOIN comparable c ON c.position = t.rival
-    WHERE k.position IS NOT NULL OR c.position IS NOT NULL OR t.stars[1] IN (SELECT representative FROM members)
-    ORDER BY t.position
+# Those of them that may repeat or contradict another one, best first by place.
+_COMPARABLE = """
+    SELECT position, id, numbers, stars, star, stars[1] IN (SELECT representative FROM members) AS grouped,
+           asked::VARCHAR AS asked, answer::VARCHAR AS answer, row_number() OVER (ORDER BY {order}, id) AS place
+    FROM comparable JOIN (SELECT number, image_key AS star FROM numbered) n ON n.number = stars[1]
+    WHERE has_copies OR asked IN (SELECT asked FROM comparable GROUP BY asked HAVING count(*) > 1)
+    ORDER BY position
 """
 
 
 def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
-    """Write ``workspace.duplicate_images`` (images that belong to a star) and ``workspace.duplicate_rows``.
+    """Write ``workspace.duplicate_images`` (images that belong to a star) and ``workspace.comparable_rows``.
+
+    The latter are the rows that may repeat or contradict another one; which of them stays is chosen when other
+    rules have been judged, in ``curate.duplicates.kept``.
 
     Raises:
         UserError: a file cannot be written.
@@ -139,11 +117,8 @@ def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
         _group_images(connection, DuplicateIndex(stored.fingerprints, settings, stored.search(settings)), order)
         write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
         connection.execute(_ROWS)
-        connection.execute(_RELATED.format(order=order))
-        if settings.scope == "image":
-            connection.execute(_RELATED_BY_IMAGE.format(order=order))
-        found = (_confirmed_rows(batch, stored.fingerprints, settings) for batch in query_batches(connection, _FOUND))
-        write_parquet(workspace.duplicate_rows, found, DUPLICATE_ROWS)
+        rows = query_batches(connection, _COMPARABLE.format(order=order))
+        write_parquet(workspace.comparable_rows, rows, COMPARABLE_ROWS)
 
 
 def _group_images(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex, order: str) -> None:
@@ -155,42 +130,3 @@ def _group_images(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex, 
     columns = {"member": stars.member, "representative": stars.representative, "hamming": stars.bits}
     distances = {"distance": stars.mean, "cell_distance": stars.cell}
     connection.register("members", pa.table({**columns, **distances}))
-
-
-def _confirmed_rows(
-    batch: pa.RecordBatch, fingerprints: ImageFingerprints, settings: DuplicateSettings
-) -> pa.RecordBatch:
-    """Compare each duplicate row with the row kept in its place, image by image.
-
-    Both were confirmed against the representative, which may be a third image: a row whose images differ too
-    much from the kept row's is not a duplicate.
-    """
-    rows = batch.to_pylist()
-    pairs = [
-        (number, i, j)
-        for number, row in enumerate(rows)
-        if row["first_id"] is not None
-        for i, j in zip(row["numbers"], row["first_numbers"], strict=True)
-    ]
-    number, i, j = np.array(pairs, np.int64).reshape(-1, 3).T
-    difference = compare(fingerprints, i, fingerprints, j, settings)
-    mean, hamming = _worst(difference.mean, number, len(rows)), _worst(difference.bits.astype(float), number, len(rows))
-    same = _worst((~difference.similar).astype(float), number, len(rows)) == 0
-    made = [
-        {
-            "position": row["position"],
-            "duplicate_group": row["star"],
-            "duplicate_of": row["first_id"] if same[k] else None,
-            "conflict_with": row["rival_id"],
-            "distance": mean[k] if row["first_id"] is not None and same[k] else None,
-            "hamming": int(hamming[k]) if row["first_id"] is not None and same[k] else None,
-        }
-        for k, row in enumerate(rows)
-    ]
-    return pa.RecordBatch.from_pylist(made, DUPLICATE_ROWS)
-
-
-def _worst(values: NDArray[np.float64], row: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    worst = np.zeros(count)
-    np.maximum.at(worst, row, values)
-    return worst

@@ -20,8 +20,18 @@ from typing import Any
 import filelock
 import yaml
 
-from curate.exports import json_lines, packed
-from curate.exports.rows import Curated, Row, Target
+from curate.exports import (
+    evalscope,
+    json_lines,
+    llama_factory,
+    llava,
+    ms_swift,
+    openai_messages,
+    original,
+    packed,
+    trl,
+)
+from curate.exports.rows import Curated, Format, Part, Row, Target
 from curate.recipe import ExportSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
@@ -29,36 +39,35 @@ from winnow.files import atomic_path, digest_of, locked, sha256_file, write_text
 from winnow.progress import Bar
 from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manifest
 
-VERSION = 1  # raise it when a format writes something else from the same rows
+VERSION = 2  # raise it when a format writes something else from the same rows
 REJECTS = "rejects.jsonl"
-FORMATS = {**json_lines.FORMATS, **packed.FORMATS}
+_MODULES = (json_lines, packed, ms_swift, llama_factory, trl, llava, openai_messages, evalscope, original)
+FORMATS: dict[str, Format] = {name: form for module in _MODULES for name, form in module.FORMATS.items()}
 _STATE, _LOCK = "state.json", ".lock"  # of an unfinished export
 
 
-def write_readme(folder: Path, curated: Curated, settings: ExportSettings, counts: dict[str, Any]) -> None:
+def write_readme(
+    folder: Path, curated: Curated, settings: ExportSettings, counts: dict[str, Any], parts: Sequence[Part]
+) -> None:
     """Write the card of an export into ``folder``."""
-    first = curated.splits[0]
     here = settings.out or curated.folder / "exports" / settings.to
-    form = FORMATS[settings.to]
     front: dict[str, Any] = {
         "pretty_name": curated.name,
         "task_categories": ["visual-question-answering"],
         **license_fields(curated.licenses),
     }
-    names = {split: _file_name(form.files, split, curated.splits) for split in curated.splits if form.files}
-    if names:
-        paths = [{"split": split, "path": name} for split, name in names.items()]
-        front["configs"] = [{"config_name": "default", "data_files": paths}]
-    load = form.load.format(
-        root="this folder" if settings.copies else f"`{curated.root}`",
-        here=here,
-        first=f"{here}/{_as_braces(sorted(path.name for path in folder.glob(names[first]))) if names else ''}",
-        name=curated.name,
-        split=first,
-        variable=f"ROOT_IMAGE_DIR={here} " if settings.copies else "",
-    )
+    if parts:
+        front["configs"] = [
+            {
+                "config_name": part.kind if len(parts) > 1 else "default",
+                "data_files": [{"split": split, "path": path} for split, path in part.files.items()],
+            }
+            for part in parts
+        ]
     splits = ", ".join(f"{split} {number:,}" for split, number in counts["splits"].items())
     rejected = f" {counts['rejected']:,} rows do not fit: `rejects.jsonl` says why." if counts["rejected"] else ""
+    loads = (_how_to_load(settings, curated, here, folder, part) for part in parts or [Part("", {})])
+    how = "\n\n".join(dict.fromkeys(loads))
     text = f"""---
 {yaml.safe_dump(front, sort_keys=False)}---
 # {curated.name}, as {settings.to}
@@ -66,13 +75,26 @@ def write_readme(folder: Path, curated: Curated, settings: ExportSettings, count
 {counts["rows"]:,} rows ({splits}) with {counts["images"]:,} images.{rejected}
 Curated by Winnow; the card with rules, funnel and examples lies in `{curated.folder}`.
 
-{load}
+{how}
 """
     write_text(folder / "README.md", text)
 
 
-def _file_name(pattern: str, split: str, splits: tuple[str, ...]) -> str:
-    return pattern.replace("{-split}", f"-{split}" if len(splits) > 1 else "").replace("{split}", split)
+def _how_to_load(settings: ExportSettings, curated: Curated, here: Path, folder: Path, part: Part) -> str:
+    load = FORMATS[settings.to].load
+    text = load.get(part.kind, load.get("", ""))
+    pattern = next(iter(part.files.values()), "")
+    files = sorted(str(path.relative_to(folder)) for path in folder.glob(pattern)) if pattern else []
+    return text.format(
+        root="this folder" if settings.copies else f"`{curated.root}`",
+        image_root=here if settings.copies else curated.root,
+        here=here,
+        first=f"{here}/{_as_braces(files)}",
+        folder=(here / pattern).parent,
+        name=curated.name,
+        stem=pattern.rpartition("/")[2].split(".")[0],
+        variable=f"ROOT_IMAGE_DIR={here} " if settings.copies else "",
+    )
 
 
 def _as_braces(names: list[str]) -> str:
@@ -115,8 +137,8 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
     _check_replaceable(out)
     started = time.monotonic()
     with _unfinished(out, digest_of([recipe, made_from])) as folder:
-        counts, outputs = _write(curated, settings, folder)
-        write_readme(folder, curated, settings, counts)
+        counts, outputs, parts = _write(curated, settings, folder)
+        write_readme(folder, curated, settings, counts, parts)
         write_manifest(
             folder,
             stage="export",
@@ -132,8 +154,11 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
     return Exported(out, counts, True)
 
 
-def _write(curated: Curated, settings: ExportSettings, folder: Path) -> tuple[dict[str, Any], list[Path]]:
-    """Run the format's writer; returns counts and the files that name or hold rows."""
+def _write(
+    curated: Curated, settings: ExportSettings, folder: Path
+) -> tuple[dict[str, Any], list[Path], Sequence[Part]]:
+    """Run the format's writer; returns counts, the files that name or hold rows, and those that are loaded together."""
+    form = FORMATS[settings.to]
     rows: Counter[str] = Counter()
     images = refused = 0
     last = ""
@@ -146,22 +171,22 @@ def _write(curated: Curated, settings: ExportSettings, folder: Path) -> tuple[di
 
         def counted(bar: Bar) -> Iterator[Row]:
             nonlocal images
-            for row in curated.rows(reject):
+            for row in curated.rows(reject, images=form.images):
                 if row is not None:
                     yield row  # when the writer asks for the next row, it has written or rejected this one
                     if last != row.sample.id:
                         rows[row.split] += 1
-                        images += len(row.files)
+                        images += len(row.sample.image)
                 bar.advance()
 
         size = settings.shard_megabytes * 1_000_000
-        target = Target(folder, curated.name, curated.splits, settings.copies, size, reject)
+        target = Target(folder, curated, settings.copies, size, reject)
         with Bar(f"export {settings.to}", len(curated)) as bar:
-            FORMATS[settings.to].write(counted(bar), target)
+            parts = form.write(counted(bar), target)
     splits = {split: rows[split] for split in curated.splits}
     counts = {"rows": rows.total(), "images": images, "splits": splits, "rejected": refused}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "images" not in path.parts]
-    return counts, [path for path in files if path.name not in (_STATE, _LOCK, MANIFEST, "README.md")]
+    return counts, [path for path in files if path.name not in (_STATE, _LOCK, MANIFEST, "README.md")], parts
 
 
 def _check_replaceable(out: Path) -> None:

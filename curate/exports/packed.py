@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.exports.rows import Format, Row, Shard, Target, copy_images, read_image, shards, suffix_of
+from curate.exports.rows import Format, Part, Row, Shard, Target, copy_images, read_image, shards, suffix_of
 from winnow.files import atomic_path
 from winnow.records import to_record
 
@@ -71,7 +71,7 @@ PARQUET_SCHEMA = pa.schema(
 )
 
 
-def write_parquet_shards(rows: Iterable[Row], target: Target) -> None:
+def write_parquet_shards(rows: Iterable[Row], target: Target) -> list[Part]:
     """Write ``<split>-<number>.parquet``; shards that are there already stay as they are."""
     for shard in shards(rows, target.shard_bytes, _parquet_size):
         path = target.folder / f"{shard.name}.parquet"
@@ -79,6 +79,7 @@ def write_parquet_shards(rows: Iterable[Row], target: Target) -> None:
             with atomic_path(path) as temporary, pq.ParquetWriter(temporary, PARQUET_SCHEMA, compression="zstd") as out:
                 for group in _row_groups(shard):
                     out.write_table(pa.Table.from_pylist(group, PARQUET_SCHEMA))
+    return [Part("", {split: f"{split}-*.parquet" for split in target.curated.splits})]
 
 
 def _row_groups(shard: Shard) -> Iterator[list[dict[str, Any]]]:
@@ -102,7 +103,7 @@ def _parquet_size(row: Row) -> int:
     return sum(row.sizes) + len(json.dumps(_columns(row), ensure_ascii=False))
 
 
-def write_webdataset(rows: Iterable[Row], target: Target) -> None:
+def write_webdataset(rows: Iterable[Row], target: Target) -> list[Part]:
     """Write ``<split>-<number>.tar``; shards that are there already stay as they are."""
     for shard in shards(rows, target.shard_bytes - tarfile.RECORDSIZE, _tar_size):
         path = target.folder / f"{shard.name}.tar"
@@ -110,6 +111,7 @@ def write_webdataset(rows: Iterable[Row], target: Target) -> None:
             with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
                 for row in shard.rows:
                     _add_row(tar, row)
+    return [Part("", {split: f"{split}-*.tar" for split in target.curated.splits})]
 
 
 def _add_row(tar: tarfile.TarFile, row: Row) -> None:
@@ -141,12 +143,12 @@ IMAGEFOLDER_SCHEMA = pa.schema([("images_file_names", _TEXTS), *_COLUMNS])
 _BATCH = 1000
 
 
-def write_imagefolder(rows: Iterable[Row], target: Target) -> None:
+def write_imagefolder(rows: Iterable[Row], target: Target) -> list[Part]:
     """Write ``<split>/metadata.parquet`` and ``<split>/images/``."""
-    waiting: dict[str, list[dict[str, Any]]] = {split: [] for split in target.splits}
+    waiting: dict[str, list[dict[str, Any]]] = {split: [] for split in target.curated.splits}
     with contextlib.ExitStack() as stack:
         writers = {}
-        for split in target.splits:
+        for split in target.curated.splits:
             path = stack.enter_context(atomic_path(target.folder / split / "metadata.parquet"))
             writers[split] = stack.enter_context(pq.ParquetWriter(path, IMAGEFOLDER_SCHEMA))
 
@@ -159,25 +161,25 @@ def write_imagefolder(rows: Iterable[Row], target: Target) -> None:
             waiting[row.split].append({"images_file_names": names, **_columns(row)})
             if len(waiting[row.split]) >= _BATCH:
                 flush(row.split)
-        for split in target.splits:
+        for split in target.curated.splits:
             flush(split)
+    return []
 
 
 FORMATS = {
     "parquet": Format(
         write_parquet_shards,
-        "{split}-*.parquet",
-        '```python\ndatasets.load_dataset("parquet", data_dir="{here}")\n```',
+        {"": '```python\ndatasets.load_dataset("parquet", data_dir="{here}")\n```'},
     ),
     "webdataset": Format(
         write_webdataset,
-        "{split}-*.tar",
-        "`<key>.jpg` (or `<key>.0.jpg`, `<key>.1.jpg` …) and `<key>.json`.\n\n"
-        '```python\nwebdataset.WebDataset("{first}", shardshuffle=False).decode("pil")\n```',
+        {
+            "": "`<key>.jpg` (or `<key>.0.jpg`, `<key>.1.jpg` …) and `<key>.json`.\n\n"
+            '```python\nwebdataset.WebDataset("{first}", shardshuffle=False).decode("pil")\n```'
+        },
     ),
     "imagefolder": Format(
         write_imagefolder,
-        "",
-        '```python\ndatasets.load_dataset("imagefolder", data_dir="{here}")\n```',
+        {"": '```python\ndatasets.load_dataset("imagefolder", data_dir="{here}")\n```'},
     ),
 }

@@ -6,9 +6,10 @@ against what was measured before they are written anywhere.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
+from curate.readers.base import folder_of
+from curate.recipe import SourceSettings
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError
 from winnow.files import atomic_path, sha256_bytes
 from winnow.images import locate
 from winnow.records import Sample, from_record
 from winnow.run import read_manifest
-from winnow.tables import read_batches
+from winnow.tables import database, parquet, read_batches
 
 ONE_SPLIT = "train"  # what a set that is not split is called
 _NO_CAP = 1 << 62
@@ -49,9 +52,9 @@ class Row:
     position: int
     sample: Sample
     split: str
-    files: tuple[str, ...]
-    sizes: tuple[int, ...]
-    keys: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 Reject = Callable[[str, str], None]  # sample_id, reason
@@ -67,6 +70,8 @@ class Curated:
         root: folder below which its images lie.
         licenses: of its sources, each once.
         splits: names of the splits; one if the set is not split.
+        sources: what it was made from, in order.
+        inputs: digests of these, by location, when they were read.
     """
 
     folder: Path
@@ -74,13 +79,38 @@ class Curated:
     root: Path
     licenses: tuple[str, ...] = ()
     splits: tuple[str, ...] = (ONE_SPLIT,)
+    sources: tuple[SourceSettings, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Rows of the table, dropped ones included."""
         return int(pq.read_metadata(Workspace(self.folder).samples_table).num_rows)
 
-    def rows(self, reject: Reject) -> Iterator[Row | None]:
+    @functools.cached_property
+    def meta_keys(self) -> frozenset[str]:
+        """Keys under ``meta`` of any kept row."""
+        table = parquet([Workspace(self.folder).samples_table])
+        keys = f"SELECT DISTINCT unnest(json_keys(record, '$.meta')) FROM {table} WHERE decision <> 'drop'"
+        with database(Workspace(self.folder).work) as connection:
+            return frozenset(key for (key,) in connection.execute(keys).fetchall())
+
+    @functools.cached_property
+    def _media_roots(self) -> list[str]:
+        """Folders that paths of videos and the like may be relative to."""
+        own = [Path(source.image_root) if source.image_root else folder_of(source) for source in self.sources]
+        return list(dict.fromkeys(str(folder.resolve()) for folder in (self.root, *own)))
+
+    def media_path(self, path: str) -> str:
+        """The absolute path of a video, an audio or an image that was not measured; as it is if none is found."""
+        found = (locate(path, root, max_bytes=_NO_CAP).file for root in self._media_roots)
+        return next((file for file in found if file), path)
+
+    def rows(self, reject: Reject, *, images: bool = True) -> Iterator[Row | None]:
         """Kept and flagged rows; None for a row that is not exported, so that progress can be counted.
+
+        Args:
+            images: locate the images and reject rows with one that could not be read; otherwise ``files``,
+                ``sizes`` and ``keys`` stay empty.
 
         Raises:
             UserError: an image that was measured is gone.
@@ -94,7 +124,7 @@ class Curated:
             kept = batch.filter(pc.not_equal(batch.column("decision"), "drop"))
             yield from [None] * (batch.num_rows - kept.num_rows)
             for values in kept.to_pylist():
-                yield self._row(values, root, reject)
+                yield self._row(values, root, reject) if images else self._bare(values)
 
     def _row(self, values: dict[str, Any], root: str, reject: Reject) -> Row | None:
         if None in values["image_keys"]:
@@ -107,14 +137,18 @@ class Curated:
                 raise UserError(
                     f"{self.root / path}: was measured and is now {found.error}; put it back or run the curation again"
                 )
-        sample = replace(from_record(json.loads(values["record"])), id=values["sample_id"])
-        return Row(
-            position=values["position"],
-            sample=sample,
-            split=values.get(ASSIGNED_SPLIT) or self.splits[0],
+        return replace(
+            self._bare(values),
             files=tuple(found.file for found in located if found.file),
             sizes=tuple(found.size for found in located),
             keys=tuple(values["image_keys"]),
+        )
+
+    def _bare(self, values: dict[str, Any]) -> Row:
+        return Row(
+            position=values["position"],
+            sample=replace(from_record(json.loads(values["record"])), id=values["sample_id"]),
+            split=values.get(ASSIGNED_SPLIT) or self.splits[0],
         )
 
 
@@ -134,6 +168,8 @@ def open_curated(folder: Path) -> Curated:
         root=Path(manifest["image_root"]),
         licenses=tuple(dict.fromkeys(source["license"] for source in recipe["sources"] if source.get("license"))),
         splits=tuple((recipe.get("splits") or {}).get("shares") or (ONE_SPLIT,)),
+        sources=tuple(SourceSettings.model_validate(source) for source in recipe["sources"]),
+        inputs=manifest["inputs"],
     )
 
 
@@ -190,19 +226,30 @@ class Target:
 
     Attributes:
         folder: an empty folder, or one that an interrupted run of the same export has begun to fill.
-        name: of the curated set.
-        splits: names of the splits; each becomes a file or a series of shards.
+        curated: the set; each of its splits becomes a file or a series of shards.
         copy: whether images are copied into the export; otherwise rows hold their absolute paths.
         shard_bytes: size at which a shard is closed; a single row may be larger.
         reject: called with each row that the format cannot hold.
     """
 
     folder: Path
-    name: str
-    splits: tuple[str, ...]
+    curated: Curated
     copy: bool
     shard_bytes: int
     reject: Reject
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files of an export that are loaded together.
+
+    Attributes:
+        kind: of their rows, for formats that keep kinds apart: ``sft``, ``preference`` or ``kto``.
+        files: split → name of its file, or a pattern of its shards.
+    """
+
+    kind: str
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -210,14 +257,16 @@ class Format:
     """One export format.
 
     Attributes:
-        write: writes all rows to the target's folder.
-        files: file names of a split, for the card; '' if loaders find them by folder.
-        load: Markdown that shows how to load it; ``export.write_readme`` fills in its placeholders.
+        write: writes all rows to the target's folder; returns what it has written, for the card. Empty if loaders
+            find the files by folder.
+        load: kind of a part → Markdown that shows how to load it, '' for all other kinds;
+            ``export.write_readme`` fills in the placeholders.
+        images: whether rows are exported with their images; otherwise an image that is not there costs no row.
     """
 
-    write: Callable[[Iterable[Row], Target], None]
-    files: str
-    load: str
+    write: Callable[[Iterable[Row], Target], Sequence[Part]]
+    load: Mapping[str, str]
+    images: bool = True
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
 from winnow.errors import UserError
 
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 
 
 def signals_wanted(settings: MeasureSettings) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from curate.measure.pool import batched
 from curate.recipe import MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals import text as text_signals
-from winnow.conversations import IMAGE_MARKER
+from winnow.carried import objects_of
 from winnow.progress import Bar
-from winnow.records import Sample
+from winnow.records import Sample, without_markers
 from winnow.tables import write_parquet
 
 TEXT = "text.parquet"
@@ -69,21 +69,31 @@ def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings
 
 
 def _facts(sample: Sample) -> dict[str, Any]:
-    turns = [(turn.role, turn.value) for turn in sample.conversations]
-    return {
-        "sample_id": sample.id,
-        **text_signals.conversation(turns, len(sample.image)),
-        **text_signals.votes(sample.answers),
-    }
+    return {"sample_id": sample.id, **conversation_facts(sample), **text_signals.votes(sample.answers)}
+
+
+def conversation_facts(sample: Sample) -> dict[str, Any]:
+    """The columns of ``curate.signals.text.conversation``."""
+    return text_signals.conversation(
+        [(turn.name or turn.role, turn.value) for turn in sample.conversations],
+        len(sample.image),
+        videos=_number(sample.meta.get("videos")),
+        audios=_number(sample.meta.get("audios")),
+        objects={marker: len(found) for marker, found in objects_of(sample.meta).items()},
+    )
+
+
+def _number(files: Any) -> int:
+    return len(files) if isinstance(files, list) else 0
 
 
 def turn_texts(sample: Sample) -> list[str]:
-    """For each assistant turn, the user turn before it and the answer as one text, without markers."""
+    """For each assistant turn that is no call of a tool, the user turn before it and itself as one text."""
     found, question = [], ""
     for turn in sample.conversations:
-        if turn.role == "user":
-            question = " ".join(turn.value.replace(IMAGE_MARKER, " ").split())
-        elif turn.role == "assistant":
+        if turn.role == "user" and not turn.name:
+            question = " ".join(without_markers(turn.value, " ").split())
+        elif turn.role == "assistant" and not turn.name:
             found.append(f"{question} {' '.join(turn.value.split())}".strip())
     return found
 

@@ -14,15 +14,18 @@ Each file in ``layouts/`` with a constant ``LAYOUT`` is a layout, by the name of
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers import layouts
-from curate.readers.base import Layout, ReadRow, locate_images, read
-from curate.readers.location import Probe, take_probe
+from curate.readers.base import ImageNames, Layout, ReadRow, locate_images, read
+from curate.readers.location import Probe, table_files, take_probe
+from curate.readers.rows import notes_on
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample
@@ -37,9 +40,7 @@ def _all_layouts() -> dict[str, Layout]:
 
 LAYOUTS = _all_layouts()
 _INSIDE = 20  # files of a folder that an error message looks at
-_OTHER_TABLES = (".jsonl", ".csv", ".tsv")
-_PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")
-_READABLE = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tar")
+_READABLE = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".gz", ".tar")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,20 @@ def open_source(settings: SourceSettings) -> OpenedSource:
     """
     name = layout_of(settings)
     images = locate_images(LAYOUTS[name], settings)
-    return OpenedSource(name, images.root, lambda: (found.row for found in read(LAYOUTS[name], settings, images)))
+    return OpenedSource(
+        name,
+        images.root,
+        lambda: (found.row for found in read(LAYOUTS[name], settings, images)),
+        tuple(_notes(settings, images)),
+    )
+
+
+def _notes(settings: SourceSettings, images: ImageNames) -> Iterator[str]:
+    """What is assumed in reading the files of a source, of the first 20, and where its images are."""
+    yield from images.notes
+    for file, _ in itertools.islice(table_files(settings.location, settings.split), _INSIDE):
+        with contextlib.suppress(UserError):  # a broken file is reported where it is read
+            yield from notes_on(file)
 
 
 def read_with_raw(settings: SourceSettings) -> Iterator[ReadRow]:
@@ -103,8 +117,8 @@ def detect(location: str) -> str:
     if probe.trouble and not probe.is_file:  # a name that no file can have, or no permission
         raise UserError(f"{location}: {probe.trouble}")
     found = _candidates(probe)
-    if found[:1] == ["table"] and any(name.endswith(_OTHER_TABLES) for name in probe.names):
-        found = []  # a folder of several sets, one of them in Parquet
+    if found == ["table"] and probe.is_folder and not _is_plain(table_files(location, "")[0][0]):
+        found = []
     if len(found) == 1:
         return found[0]
     if found:
@@ -115,11 +129,11 @@ def detect(location: str) -> str:
         inside = _inside(probe.path)
         hint = f"it holds {', '.join(inside)}: give one of these" if inside else "give a file in it"
         raise UserError(f"{location}: a folder of no known layout; {hint} (`curate sources` lists the layouts)")
-    if probe.start.startswith(_PACKED):
-        raise UserError(f"{location}: is packed; unpack it and give the file or folder inside")
+    if probe.trouble:
+        raise UserError(f"{location}: {probe.trouble}")
     if probe.is_file:
         keys = ", ".join(list(probe.first or probe.document)[:12])
-        why = probe.trouble or (f"its fields are {keys}" if keys else "it holds no row that could be read")
+        why = f"its fields are {keys}" if keys else "it holds no row that could be read"
         raise UserError(f"{location}: no known layout; {why} (`curate sources` lists the layouts)")
     raise UserError(f"{location}: no such file or folder")
 
@@ -138,6 +152,11 @@ def _candidates(probe: Probe) -> list[str]:
     """Layouts that recognise a location; a generic one only if no other does."""
     found = [name for name, layout in LAYOUTS.items() if not layout.generic and layout.looks_like(probe)]
     return found or [name for name, layout in LAYOUTS.items() if layout.generic and layout.looks_like(probe)][:1]
+
+
+def _is_plain(file: Path) -> bool:
+    """Whether a table in a folder is of no published layout, which says better what its columns mean."""
+    return _candidates(take_probe(str(file)))[:1] in (["table"], ["conversations"])
 
 
 def _inside(folder: Path) -> list[str]:

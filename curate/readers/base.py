@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers.images import is_encoded, with_embedded
-from curate.readers.joined import JoinedAnnotations
 from curate.readers.json import RawRow
 from curate.readers.location import Probe
+from curate.readers.packed_images import ENDINGS, PackedImages, archives_in, with_packed
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
@@ -30,6 +30,22 @@ NameOf = Callable[[RawRow], str]
 
 
 @dataclass(frozen=True)
+class SecondList:
+    """Another list of JSON objects that belong to the rows: votes on questions, captions of images.
+
+    Attributes:
+        path, key: the file, and the key of its document that holds the list.
+        field: of these objects, holds the id of their row.
+        row_field: of the row, holds that id.
+    """
+
+    path: Path
+    key: str
+    field: str
+    row_field: str
+
+
+@dataclass(frozen=True, eq=False)
 class Reading:
     """One file, or one split, of a source, to be read once from its start.
 
@@ -43,7 +59,7 @@ class Reading:
         folders: names of folders that images may lie in, beside the file or below its folder.
         near: the folder to look for images in; None is that of the source's location.
         left_over: what a second file holds that no row has asked for; read after all rows.
-        joined: the second file, if ``left_over`` is of it.
+        second: the list that ``left_over`` is of.
     """
 
     rows: Iterable[RawRow | BadRow]
@@ -52,7 +68,7 @@ class Reading:
     folders: Sequence[str] = ("images",)
     near: Path | None = None
     left_over: Iterable[BadRow] = ()
-    joined: JoinedAnnotations | None = None
+    second: SecondList | None = None
 
 
 def _no_files(settings: SourceSettings) -> list[Path]:
@@ -95,10 +111,14 @@ class ImageNames:
     Attributes:
         root: the folder that image paths are relative to.
         choice: of each reading with ``names``, which of them to take.
+        archives: may hold images that are no files below the root.
+        notes: which of them hold images of the first rows, or cannot be read.
     """
 
     root: Path
     choice: tuple[int, ...] = ()
+    archives: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def locate_images(layout: Layout, settings: SourceSettings) -> ImageNames:
@@ -106,30 +126,40 @@ def locate_images(layout: Layout, settings: SourceSettings) -> ImageNames:
 
     Tried as root, the earlier one wins a tie: the recipe's ``image_root`` alone if given, else the location's folder,
     ``folders`` in it, and ``folders`` beside it. The folder above is not tried: what a dataset names must not widen
-    what it may read.
+    what it may read. Images that are no files there may be in an archive; see ``archives_of``.
 
     Raises:
         UserError: the recipe's ``image_root`` does not exist, or a file is missing or broken.
     """
     if layout.image_root is not None:
         return ImageNames(layout.image_root(settings))
+    packed = PackedImages(archives_of(settings))
     root = given_root(settings)
     choices = []
     for reading in layout.readings(settings):
         if reading.names is None:
-            return ImageNames(root or _root_of_samples(layout, settings))
-        first = [offered for row in itertools.islice(reading.rows, _ROWS_TRIED) if (offered := _offered(reading, row))]
-        roots = [root] if root is not None else _roots(settings, reading)
-        root, choice = _best(roots, [[(name,) for name in offered] for offered in first])
+            rows = itertools.islice(_samples(layout, settings, ()), _ROWS_TRIED)
+            paths = [[_plain_paths(made.row)] for made in rows if isinstance(made.row, Sample)]
+        else:
+            offers = (_offered(reading, row) for row in itertools.islice(reading.rows, _ROWS_TRIED))
+            paths = [[(name,) for name in offered] for offered in offers if offered]
+        root, choice = _best([root] if root is not None else _roots(settings, reading), paths, packed)
         choices.append(choice)
-    return ImageNames(root or folder_of(settings), tuple(choices))
+        missing = (path for ways in paths for path in ways[choice] if not is_file(root, path))
+        if packed.archives and (first := next(filter(packed.holds, missing), None)) is not None:
+            packed.read(first)
+        if reading.names is None:
+            break
+    return ImageNames(root or folder_of(settings), tuple(choices), tuple(packed.archives), tuple(packed.notes()))
 
 
-def _root_of_samples(layout: Layout, settings: SourceSettings) -> Path:
-    """The folder below which most images of the first samples exist."""
-    near = next(iter(layout.readings(settings)))
-    rows = itertools.islice(_samples(layout, settings, ()), _ROWS_TRIED)
-    return _best(_roots(settings, near), [[_plain_paths(made.row)] for made in rows if isinstance(made.row, Sample)])[0]
+def archives_of(settings: SourceSettings) -> list[Path]:
+    """Archives that may hold a source's images: the recipe's ``image_root``, or those beside the location and in it."""
+    location, given = Path(settings.location), Path(settings.image_root or "")
+    if settings.image_root is not None and given.is_file():
+        return [given]
+    found = archives_in([folder_of(settings), *([given] if settings.image_root is not None else [])])
+    return [archive for archive in found if archive != location]
 
 
 def _plain_paths(sample: Sample) -> tuple[str, ...]:
@@ -153,18 +183,25 @@ def _offered(reading: Reading, row: RawRow | BadRow) -> Sequence[str]:
         return []
 
 
-def _best(roots: Sequence[Path], first: Sequence[Sequence[tuple[str, ...]]]) -> tuple[Path, int]:
+def _best(roots: Sequence[Path], first: Sequence[Sequence[tuple[str, ...]]], packed: PackedImages) -> tuple[Path, int]:
     """The root and the number of the way of naming by which most images exist; the first of equals.
 
     Args:
         first: for each row and way of naming, the paths of its images.
+        packed: considered if none exists as a file.
     """
-    ways = range(max(map(len, first), default=1))
+    tried = [(root, way) for root in roots for way in range(max(map(len, first), default=1))]
 
     def hits(root: Path, way: int) -> int:
         return sum(is_file(root, path) for paths in first if way < len(paths) for path in paths[way])
 
-    return max(((root, way) for root in roots for way in ways), key=lambda found: hits(*found))
+    def packed_hits(way: int) -> int:
+        return sum(packed.holds(path) for paths in first if way < len(paths) for path in paths[way])
+
+    best = max(tried, key=lambda found: hits(*found))
+    if packed.archives and not hits(*best):
+        best = max(tried, key=lambda found: packed_hits(found[1]))
+    return best
 
 
 def is_file(root: Path, path: str) -> bool:
@@ -173,7 +210,7 @@ def is_file(root: Path, path: str) -> bool:
 
 
 def given_root(settings: SourceSettings) -> Path | None:
-    """The folder that the recipe names, if it names one.
+    """The folder that the recipe names, if it names one; of an archive the folder that it lies in.
 
     Raises:
         UserError: it does not exist.
@@ -181,6 +218,8 @@ def given_root(settings: SourceSettings) -> Path | None:
     if settings.image_root is None:
         return None
     given = Path(settings.image_root)
+    if given.is_file() and given.suffix.lower() in ENDINGS:
+        return given.parent
     if not given.is_dir():
         raise UserError(f"image_root {given}: no such folder")
     return given
@@ -216,6 +255,7 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
         UserError: a file is missing or broken.
     """
     absolute_root = str(images.root.absolute())
+    packed = PackedImages(images.archives)
     repeats = HashIndex()
     source, split = settings.source or "", settings.split
     for position, made in enumerate(_samples(layout, settings, images.choice)):
@@ -227,6 +267,9 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
         sample = with_embedded(row, settings.location, position)
         if any(path.startswith("/") for path in sample.image):
             sample = _relative(sample, absolute_root)
+        if packed.archives:
+            missing = [path for path in _plain_paths(sample) if not is_file(images.root, path)]
+            sample = with_packed(sample, missing, packed) if missing else sample
         if settings.ids == "position":
             sample = dataclasses.replace(sample, id=f"{sample.id}#{position}")
         elif sample.form.derived_id:
@@ -263,7 +306,4 @@ def _relative(sample: Sample, root: str) -> Sample:
     """Absolute paths below ``root`` made relative; others stay, and preflight refuses them."""
     prefix = root.rstrip("/") + "/"
     paths = tuple(path.removeprefix(prefix) if path.startswith(prefix) else path for path in sample.image)
-    form = sample.form
-    image = list(sample.image) if form.image_is_list else sample.image[0]
-    form = dataclasses.replace(form, verbatim={form.image_key: image, **form.verbatim})
-    return dataclasses.replace(sample, image=paths, form=form)
+    return dataclasses.replace(sample, image=paths)

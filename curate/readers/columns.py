@@ -3,7 +3,7 @@
 Columns are found by name (``COLUMN_NAMES``, the first that is there; letter case does not count) or named in the
 recipe: ``columns: {image: pic, answers: refs}``. Columns without a role go to ``meta``. A table with captions and no
 question gets the question ``Describe the image.`` Without an image column, ``image_1``, ``image_2`` … are the images.
-A row with ``conversations`` or ``messages`` is read as in ``winnow.records.from_record``.
+A row that holds a whole conversation is read as in ``winnow.records.from_record``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from curate.readers.images import is_encoded
 from curate.readers.json import RawRow
 from curate.readers.tables import image_cell, json_value, texts
 from curate.recipe import SourceSettings
+from winnow.conversations import holds_conversation
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.records import Form, Sample, Turn, full_id, majority
@@ -37,7 +38,6 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "source": ("source", "dataset"),
 }  # fmt: skip
-CONVERSATIONS = frozenset({"conversations", "messages"})
 _NUMBERED_IMAGE = re.compile(r"(?:image|img)_?(\d+)", re.IGNORECASE)
 _KEY_SETS = 1000
 
@@ -57,7 +57,7 @@ class Columns:
             ValueError: a later row lacks what a sample needs.
         """
         values = row.fields
-        if not CONVERSATIONS.isdisjoint(values):
+        if holds_conversation(values):
             return _conversation(values, self._settings, row.where)
         return _sample(values, self._roles(tuple(values)), self._settings, row.where)
 

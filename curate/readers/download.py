@@ -13,20 +13,17 @@ import errno
 import ipaddress
 import re
 import socket
-import struct
-import warnings
 from collections.abc import Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from PIL import Image
 from yarl import URL
 
-from curate.readers.images import suffix_of
 from curate.recipe import RemoteSettings
 from winnow.errors import UserError
+from winnow.images import pixels_of, suffix_of
 from winnow.retry import TRANSIENT, retry_after
 
 REFUSED = "is not a public address"
@@ -145,10 +142,6 @@ def _unreachable(error: aiohttp.ClientConnectorError) -> FetchError:
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _ENOUGH = 32  # bytes that distinguish an image from a web page
-_FORMATS = {
-    ".jpg": "JPEG", ".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".jp2": "JPEG2000",
-    ".j2k": "JPEG2000", ".qoi": "QOI", ".avif": "AVIF", ".ppm": "PPM",
-}  # fmt: skip
 
 
 class PartialDownload:
@@ -245,27 +238,15 @@ class PartialDownload:
         if self._total is not None and self.size < self._total:
             raise FetchError("remote_unavailable", f"ended at {self.size:,} of {self._total:,} bytes", retry=True)
         self._check_start()
-        pixels = _pixels(self.path, suffix_of(self._start))
+        data = self.path.read_bytes()
+        pixels = pixels_of(data)
         if pixels > max_pixels:
             raise FetchError("remote_too_large", f"{pixels:,} pixels, the cap is {max_pixels:,}")
-        return self.path.read_bytes()
+        return data
 
     def _check_start(self) -> None:
         if not suffix_of(self._start):
             raise FetchError("remote_not_an_image", f"begins with {self._start[:12]!r}" if self._start else "0 bytes")
-
-
-def _pixels(path: Path, suffix: str) -> int:
-    """Pixels by the header; 0 where it cannot be read, which the decoder reports better."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=[_FORMATS[suffix]]) as image:
-                return image.width * image.height
-    except Image.DecompressionBombError:
-        return 1 << 62
-    except (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error):
-        return 0
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

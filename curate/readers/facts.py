@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from winnow.images import is_url
 from winnow.records import BadRow, Sample
+from winnow.text import visible
 
 _MAX_NAMES = 1000  # field names of a source; JSON rows may have keys without end
 _MAX_NOTES = 50
@@ -148,7 +149,7 @@ def shortened(value: Any) -> str:
         text = "".join(_pieces(value))
     else:
         text = str(value)
-    line = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in " ".join(text.split()))
+    line = visible(" ".join(text.split()))
     return line if len(line) <= _EXAMPLE else f"{line[: _EXAMPLE - 1]}…"
 
 

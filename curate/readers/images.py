@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from curate.workspace import UNFINISHED_IMAGES
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.images import is_url, unavailable
+from winnow.images import is_url, suffix_of, unavailable
 from winnow.records import BadRow, Sample
 
 _IN_FLIGHT = 1024  # rows that may wait for their images; they leave in the order they came
@@ -136,42 +136,12 @@ def _fetched(row: Sample | BadRow, futures: Mapping[str, Future[str]]) -> Sample
     )
 
 
-# How the base64 text of an image file begins: JPEG, PNG, GIF, RIFF, TIFF, JPEG 2000, AVIF.
-_BASE64_STARTS = (
-    "/9j/",
-    "iVBORw0KGgo",
-    "R0lGOD",
-    "UklGR",
-    "SUkqA",
-    "TU0AK",
-    "AAAADGpQ",
-    "AAAAIGZ0eXBhdmlm",
-    "AAAAHGZ0eX",
-)
-_FTYP_BRANDS = {
-    b"avif": ".avif", b"avis": ".avif", b"heic": ".heic", b"heix": ".heic", b"mif1": ".heic", b"hevc": ".heic",
-}  # fmt: skip
-_STARTS = {
-    b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif",
-    b"\0\0\0\x0cjP": ".jp2", b"\xff\x4f\xff\x51": ".j2k", b"qoif": ".qoi",
-}  # fmt: skip
 _SHORTEST = 64  # characters; no image file is smaller, and hardly a path begins like one
 _LONGEST_PATH = 4096
+_START = 44  # characters; those of the first 33 bytes
 _DATA_URI = re.compile(r"data:[\w.+/-]*(;[\w.+=-]*)*,", re.IGNORECASE)
 _BLANKS = str.maketrans("", "", " \t\r\n")
 _URL_SAFE = str.maketrans("-_", "+/")
-
-
-def suffix_of(data: bytes) -> str:
-    """The file suffix of an image by its first bytes, e.g. ``.jpg``; '' if unknown."""
-    for start, suffix in _STARTS.items():
-        if data.startswith(start):
-            return suffix
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return ".webp"
-    if data[4:8] == b"ftyp" and data[8:12] in _FTYP_BRANDS:
-        return _FTYP_BRANDS[data[8:12]]
-    return ".ppm" if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace() else ""
 
 
 def content_path(data: bytes) -> str:
@@ -183,11 +153,16 @@ def content_path(data: bytes) -> str:
 def is_encoded(text: str) -> bool:
     """Whether a text in an image field is a data URI or base64 rather than a path or URL.
 
-    Base64 is known by how the base64 of image files begins, or by being longer than any path.
+    Base64 is known by decoding to the beginning of an image file, or by being longer than any path.
     """
-    if text[:5].lower() == "data:":
+    if text[:5].lower() == "data:" or len(text) > _LONGEST_PATH:
         return True
-    return len(text) > _LONGEST_PATH or (len(text) >= _SHORTEST and text.lstrip()[:16].startswith(_BASE64_STARTS))
+    if len(text) < _SHORTEST:
+        return False
+    try:
+        return bool(suffix_of(base64.b64decode(text.lstrip()[:_START].translate(_URL_SAFE), validate=True)))
+    except ValueError:  # no base64, or not ASCII
+        return False
 
 
 def decoded(text: str) -> bytes:
@@ -233,11 +208,4 @@ def with_embedded(sample: Sample, location: str, position: int) -> Sample:
             path, image = embed(path, f"{location}: row {position + 1}")
             images.update(image)
         paths.append(path)
-    return _moved(sample, tuple(paths), images)
-
-
-def _moved(sample: Sample, paths: tuple[str, ...], images: Mapping[str, bytes]) -> Sample:
-    form = sample.form
-    before: Any = list(sample.image) if form.image_is_list else sample.image[0]
-    form = dataclasses.replace(form, verbatim={form.image_key: before, **form.verbatim})
-    return dataclasses.replace(sample, image=paths, embedded=images, form=form)
+    return dataclasses.replace(sample, image=tuple(paths), embedded=images)

@@ -19,7 +19,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.readers import OpenedSource, open_source
+from curate.readers import OpenedSource, open_source, other_files
+from curate.readers.base import archives_of
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.images import Fetcher, ImageStore, store_images
 from curate.readers.storable import storable
@@ -205,9 +206,9 @@ def _rows(
     sources: Opened, read: Iterator[tuple[int, Sample | BadRow]], found: Sequence[Counting]
 ) -> Iterator[dict[str, Any]]:
     seen = HashIndex()
-    for position, (number, row) in enumerate(read):
+    for position, (number, read_row) in enumerate(read):
+        row = storable(read_row)
         settings, _ = sources[number]
-        row = row if isinstance(row, BadRow) else storable(row)
         found[number].add(row)
         made = _bad_row(row, settings) if isinstance(row, BadRow) else row_of(row)
         first = seen.add(made["sample_id"], position)
@@ -284,6 +285,7 @@ def read_sources(
         [str(source.image_root) for _, source in opened],
         [[source.model_dump(mode="json", exclude={"license"}), inputs[source.location]] for source in sources],
         [settings.max_bytes, wanted and settings.max_pixels, wanted],
+        [inputs.get(str(path)) for source in sources for path in (*other_files(source), *archives_of(source))],
     ]
     counts: Counter[str] = Counter()
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.measure.texts import conversation_facts
 from curate.readers import OpenedSource, open_source, other_files
+from curate.readers.facts import Counting, SourceFacts
 from curate.readers.fields import as_object
 from curate.readers.json import document_head
+from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, SourceSettings
-from curate.signals import text
 from winnow.hash_index import HashIndex, digest64
 from winnow.images import CLASSES, decode, locate, wrong_extension
 from winnow.progress import track
@@ -64,6 +66,7 @@ class Inspection:
         images_checked: how many images were decoded (the same every time).
         row_problems, image_problems: the most frequent first.
         examples: the first rows.
+        facts: fields that nothing uses, and what reading has assumed.
     """
 
     location: str
@@ -84,6 +87,7 @@ class Inspection:
     row_problems: tuple[Problem, ...]
     image_problems: tuple[Problem, ...]
     examples: tuple[Sample, ...]
+    facts: SourceFacts
 
 
 class _Problems:
@@ -129,7 +133,9 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
     fewest, most = 1 << 62, 0
     ids, images = HashIndex(), HashIndex()
     chosen: list[tuple[int, str, bytes | None]] = []  # a heap of the smallest digests, negated
-    for row in track(source.rows(), f"read {settings.location}"):
+    counting = Counting(settings.location, source.layout, source.notes)
+    for row in map(storable, track(source.rows(), f"read {settings.location}")):
+        counting.add(row)
         if isinstance(row, BadRow):
             counts["bad"] += 1
             problems.add_bad_row(row)
@@ -157,6 +163,7 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
         counts["rows"], counts["bad"], counts["unanswered"], counts["text_only"], counts["several"],
         (min(fewest, most), most), len(images), splits, kinds, len(checked), problems.all(),
         _image_problems(checked, source), tuple(examples),
+        counting.facts(),
     )  # fmt: skip
 
 
@@ -172,8 +179,7 @@ def _is_unanswered(sample: Sample) -> bool:
 
 
 def _faults(sample: Sample) -> list[str]:
-    turns = [(turn.role, turn.value) for turn in sample.conversations]
-    facts = text.conversation(turns, len(sample.image))
+    facts = conversation_facts(sample)
     found = [] if facts["markers_match"] else ["markers_mismatch"]
     if _is_unanswered(sample):
         return found

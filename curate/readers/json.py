@@ -1,167 +1,37 @@
-"""JSON and JSONL files as a stream of raw rows; memory does not grow with the file.
-
-A window of decoded text moves over the file and the standard library's parser takes one row at a time. The library
-ijson was measured in its place and not taken: it changes half surrogate pairs to ``?`` without a word, refuses a whole
-file because of one integer above 64 bits, has no byte offsets (which joining two files needs), and its memory grows
-with the square of the nesting depth (3.8 GB for 40 kB of brackets). It is 1.8 times slower on VQA and GQA annotations
-and 1.4 times faster on long texts.
-"""
+"""JSON and JSONL files as a stream of raw rows; memory does not grow with the file."""
 
 from __future__ import annotations
 
 import codecs
+import dataclasses
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from curate.readers.encoding import encoding_of, is_gzip, open_utf8
+from curate.readers.json_text import CLOSING, JsonText
+from winnow.conversations import holds_conversation
 from winnow.errors import UserError
-from winnow.records import SURROGATE, BadRow, json_lines, parse_json
-
-CHUNK = 1 << 20
-_MAX_VALUE = 64 << 20
-_BLANKS = re.compile(r"[ \t\r\n]*")
-_UNFINISHED = "e+0"  # the longest rest of a number that may follow in the next chunk
-_CLOSING = {"[": "]", "{": "}"}
-_DECODER = json.JSONDecoder()
-
-
-class JsonText:
-    """Steps over arrays and objects and parses what they hold, one entry at a time.
-
-    Every method may raise ValueError: not JSON, not UTF-8, nested too deeply, or a value above 64 MiB.
-
-    Attributes:
-        buffer: the window.
-        last: where in it the last value began and ended.
-    """
-
-    def __init__(self, handle: IO[bytes], first_chunk: int | None = None) -> None:
-        self.buffer = ""
-        self.last = (0, 0)
-        self._handle = handle
-        self._chunk = first_chunk or CHUNK
-        self._decode = codecs.getincrementaldecoder("utf-8")("strict")
-        self._at = 0
-        self._ended = False
-        self._marked = 0  # characters of the window whose bytes are counted
-        self._bytes = handle.tell()  # of the file, up to there
-
-    def tell(self) -> int:
-        """Byte of the file where the next character stands."""
-        self._bytes += len(self.buffer[self._marked : self._at].encode("utf-8", "surrogatepass"))
-        self._marked = self._at
-        return self._bytes
-
-    def peek(self) -> str:
-        """The next character, '' at the end of the file."""
-        while self._at >= len(self.buffer):
-            if not self._more():
-                return ""
-        return self.buffer[self._at]
-
-    def skip_blanks(self) -> None:
-        while True:
-            blanks = _BLANKS.match(self.buffer, self._at)
-            self._at = blanks.end() if blanks else self._at
-            if self._at < len(self.buffer) or not self._more():
-                return
-
-    def entries(self) -> Iterator[str]:
-        """Go into the array or object that comes next; stops at each element or member.
-
-        Yields its name ('' in an array). Take it with ``value`` or ``skip`` before going on.
-        """
-        self.skip_blanks()
-        opening = self.peek()
-        if opening not in _CLOSING:
-            raise ValueError(f"expected a list or an object, found {opening!r}")
-        closing = _CLOSING[opening]
-        self._at += 1
-        self.skip_blanks()
-        if self.peek() == closing:
-            self._at += 1
-            return
-        while True:
-            yield self._name() if opening == "{" else ""
-            self.skip_blanks()
-            found = self.peek()
-            if found == closing:
-                self._at += 1
-                return
-            if found != ",":
-                what = "list" if opening == "[" else "object"
-                raise ValueError(f"expected a comma, found {found!r}" if found else f"the {what} does not end")
-            self._at += 1
-            self.skip_blanks()
-
-    def skip(self) -> None:
-        """Step over the next value without holding all of it."""
-        if self.peek() in _CLOSING:
-            for _ in self.entries():
-                self.value()
-        else:
-            self.value()
-
-    def value(self) -> Any:
-        """Parse the value that begins here; read on until it is whole."""
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self.buffer, self._at)
-            except RecursionError:
-                raise ValueError("nested too deeply") from None
-            except json.JSONDecodeError as error:
-                # Perhaps only its beginning is here. Doubling keeps re-parsing linear.
-                wanted = 2 * max(len(self.buffer) - self._at, self._chunk)
-                if self._ended or wanted > _MAX_VALUE or not self._more(wanted):
-                    self._at = min(error.pos, len(self.buffer))
-                    raise ValueError(error.msg) from None
-                continue
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if is_number and len(self.buffer) - end < len(_UNFINISHED) and not self._ended:
-                self._more()
-                continue
-            self.last = (self._at, end)
-            self._at = end
-            return value
-
-    def _name(self) -> str:
-        if self.peek() != '"':
-            raise ValueError(f"expected a name in quotes, found {self.peek()!r}")
-        name: str = self.value()
-        self.skip_blanks()
-        if self.peek() != ":":
-            raise ValueError(f"expected a colon, found {self.peek()!r}")
-        self._at += 1
-        self.skip_blanks()
-        return name
-
-    def _more(self, wanted: int | None = None) -> bool:
-        if self._ended:
-            return False
-        raw = self._handle.read(wanted or self._chunk)
-        self._ended = not raw
-        if self.tell() == 0 and not self.buffer and raw.startswith(codecs.BOM_UTF8):
-            raw = raw[len(codecs.BOM_UTF8) :]
-            self._bytes = len(codecs.BOM_UTF8)
-        try:
-            more = self._decode.decode(raw, final=not raw)
-        except UnicodeDecodeError:
-            self._at = self._marked = len(self.buffer)
-            raise ValueError("not UTF-8 in the megabyte that begins here") from None
-        self.buffer = self.buffer[self._at :] + more
-        self._at = self._marked = 0
-        return bool(raw)
-
+from winnow.records import SURROGATE, BadRow, numbered_lines, parse_json
 
 _SURROGATE = re.compile(SURROGATE.pattern.decode())
 _HEAD_BYTES = 64 << 20
 _HEAD_KEYS = 64
 _HEAD_MEMBERS = 16
+_SKIPPED = 1 << 20
+_ITSELF = frozenset(
+    {
+        "id", "image", "images", "file_name", "question", "query", "prompt", "instruction", "answer", "answers",
+        "response", "output", "caption", "text",
+    }
+)  # fmt: skip
+_SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "testing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,28 +69,71 @@ class FileRows(Iterator[RawRow | BadRow]):
 
     Attributes:
         document: the file is one JSON object, and its rows are what it holds under ``key``, or its own members.
+        copyable: the rows can be copied out of the file one by one, because it is Parquet, CSV, or a list or lines of
+            JSON in UTF-8, and not packed.
     """
 
     path: Path
     rows: Iterator[RawRow | BadRow]
     document: bool = False
     key: str | None = None
+    copyable: bool = True
 
     def __next__(self) -> RawRow | BadRow:
         return next(self.rows)
 
 
 def iter_json(path: Path) -> FileRows:
-    """Values of a JSON array or of a JSONL file; the first character decides which it is.
+    """Rows of a JSON array, of JSONL, of one object that holds them (see ``rows_inside``), or of objects one by one.
 
-    A bad line of a JSONL file costs that line. After a syntax error inside an array, nothing shows
-    where the next element begins, so the file counts as broken.
+    Objects one by one may span lines and be separated by commas or nothing. A bad line of a JSONL file costs that
+    line. After a syntax error anywhere else, nothing shows where the next row begins, so the file counts as broken.
 
     Raises:
-        UserError: the file is missing, or an array is broken (names the byte).
+        UserError: the file is missing, broken (names the byte), or an object that holds several lists of rows.
     """
     _check_is_file(path)
-    return FileRows(path, _array_or_lines(path))
+    copyable = encoding_of(path) == "utf-8" and not is_gzip(path)
+    with open_utf8(path) as handle:
+        if _first_character(handle) == b"[":
+            return FileRows(path, _list(path), copyable=copyable)
+    keys = rows_inside(path)
+    if keys is not None:
+        key = keys[0] if len(keys) == 1 else None
+        rows = _rows_of_document(path, keys)
+        return FileRows(path, rows, document=True, key=key, copyable=copyable and len(keys) < 2)
+    if _is_lines(path):
+        return FileRows(path, _lines(path), copyable=copyable)
+    return FileRows(path, _values(path), copyable=False)
+
+
+def rows_inside(path: Path) -> tuple[str, ...] | None:
+    """The keys of one JSON object under which its rows are; () for all members; None for a file of another kind.
+
+    Rows are the one list of objects (``{"info": …, "data": [...]}``), the lists of splits (``{"train": [...], "val":
+    [...]}``), or members that are all objects (``{"<id>": {…}, …}``). An object with a conversation, a question or an
+    answer is a row itself.
+
+    Raises:
+        UserError: the file is missing, or there are several lists of objects.
+    """
+    head = document_head(path)
+    if len(head) > 1 and (all(map(_is_column, head.values())) or all(map(_is_numbered, head.values()))):
+        raise UserError(
+            f"{path}: holds columns, not rows; write it with pandas: df.to_json(path, orient='records', lines=True)"
+        )
+    scalars = {name for name, value in head.items() if not _holds_objects(value)}
+    if not head or scalars & _ITSELF or holds_conversation(head):
+        return None
+    lists = tuple(name for name, value in head.items() if _holds_objects(value))
+    if len(lists) > 1 and not all(name.lower() in _SPLITS for name in lists):
+        raise UserError(
+            f"{path}: holds several lists of rows ({', '.join(lists[:8])}); write the wanted one to a file of its own,"
+            f" e.g. with jq: jq '.{lists[-1]}' {path.name} > rows.json"
+        )
+    if not lists and len(head) > 1 and all(isinstance(value, dict) for value in head.values()):
+        return ()
+    return lists or None
 
 
 def iter_document(path: Path, key: str | None = None) -> FileRows:
@@ -230,7 +143,8 @@ def iter_document(path: Path, key: str | None = None) -> FileRows:
         UserError: no such file, not an object, no such key, or broken (names the byte).
     """
     _check_is_file(path)
-    return FileRows(path, _document(path, key), document=True, key=key)
+    copyable = encoding_of(path) == "utf-8" and not is_gzip(path)
+    return FileRows(path, _document(path, key), document=True, key=key, copyable=copyable)
 
 
 def read_at(path: Path, offset: int) -> Any:
@@ -239,9 +153,13 @@ def read_at(path: Path, offset: int) -> Any:
     Raises:
         UserError: there is no JSON at that byte.
     """
-    with path.open("rb") as handle:
-        handle.seek(offset)
-        text = JsonText(handle, first_chunk=1 << 14)
+    with open_utf8(path) as handle:
+        if handle.seekable():
+            handle.seek(offset)
+        else:
+            for begin in range(0, offset, _SKIPPED):
+                handle.read(min(_SKIPPED, offset - begin))
+        text = JsonText(handle, first_chunk=1 << 14, at=offset)
         with _naming_byte(path, text):
             return text.value()
 
@@ -264,14 +182,14 @@ def document_head(path: Path) -> dict[str, Any]:
 def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
     """Cached by size and time, because recognising a layout, locating its images and reading it all need it."""
     found: dict[str, Any] = {}
-    with path.open("rb") as handle:
+    with open_utf8(path) as handle:
         if _first_character(handle) != b"{":
             return {}
         text = JsonText(handle)
         try:
             for key in text.entries():
                 kind = text.peek()
-                if kind in _CLOSING:
+                if kind in CLOSING:
                     found[key] = [] if kind == "[" else {}
                     for number, name in enumerate(text.entries()):
                         value = text.value()
@@ -296,42 +214,86 @@ def _check_is_file(path: Path) -> None:
         raise UserError(f"{path}: no such file")
 
 
-def _first_character(handle: IO[bytes]) -> bytes:
-    """The first byte that is not blank; the file is then read from its start again."""
-    start = handle.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
-    handle.seek(0)
-    return start[:1]
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
-def _array_or_lines(path: Path) -> Iterator[RawRow | BadRow]:
-    with path.open("rb") as handle:
-        if _first_character(handle) == b"[":
-            yield from _entries(path, handle, None)
-            return
-    yield from _lines(path)
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and not isinstance(value[0], dict | list)
+
+
+def _is_numbered(value: Any) -> bool:
+    return isinstance(value, dict) and next(iter(value), None) == "0" and not isinstance(value["0"], dict)
+
+
+def _first_character(handle: io.BufferedReader) -> bytes:
+    """The first byte that is not blank, '' for none; nothing is taken from the handle."""
+    return handle.peek(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+
+
+def _list(path: Path) -> Iterator[RawRow | BadRow]:
+    with open_utf8(path) as handle:
+        yield from _entries(path, handle, None)
+
+
+def _rows_of_document(path: Path, keys: tuple[str, ...]) -> Iterator[RawRow | BadRow]:
+    position = 0
+    for key in keys or (None,):
+        for row in iter_document(path, key):
+            own = {"key": row.key} if isinstance(row, RawRow) and row.key else {}
+            own |= {"split": key} if key is not None and len(keys) > 1 else {}
+            if own and isinstance(row, RawRow) and isinstance(row.value, Mapping):
+                row = dataclasses.replace(row, value={**own, **row.value})
+            yield dataclasses.replace(row, position=position)
+            position += 1
 
 
 def _document(path: Path, key: str | None) -> Iterator[RawRow | BadRow]:
-    with path.open("rb") as handle:
+    with open_utf8(path) as handle:
         if _first_character(handle) != b"{":
             raise UserError(f"{path}: is not one JSON object, so it cannot hold {key or 'members'!r}")
         yield from _entries(path, handle, key)
 
 
+def _is_lines(path: Path) -> bool:
+    """Whether the first value fills the first line; also if nothing can be read, which costs lines and not the file."""
+    with open_utf8(path) as handle:
+        text = JsonText(handle)
+        try:
+            text.skip_blanks()
+            text.value()
+            begin, end = text.last
+            return "\n" not in text.buffer[begin:end] and text.rest_of_line()[:1] not in (",", "{")
+        except ValueError:
+            return True
+
+
 def _lines(path: Path) -> Iterator[RawRow | BadRow]:
     position = 0
-    for number, line in json_lines(path):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            yield RawRow(parse_json(line), where, position)
-        except ValueError as error:
-            yield BadRow(where, f"not JSON ({error})", position)
-        position += 1
+    with open_utf8(path) as handle:
+        for number, line in numbered_lines(handle):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                yield RawRow(parse_json(line), where, position)
+            except ValueError as error:
+                yield BadRow(where, f"not JSON ({error})", position)
+            position += 1
 
 
-def _entries(path: Path, handle: IO[bytes], key: str | None) -> Iterator[RawRow | BadRow]:
+def _values(path: Path) -> Iterator[RawRow | BadRow]:
+    """Values one after another, with commas between them or without."""
+    with open_utf8(path) as handle:
+        text = JsonText(handle)
+        with _naming_byte(path, text):
+            position = 0
+            while text.next_follows():
+                yield _value(path, text, "", position)
+                position += 1
+
+
+def _entries(path: Path, handle: io.BufferedReader, key: str | None) -> Iterator[RawRow | BadRow]:
     """Elements or members of the document, or of what it holds under ``key``."""
     text = JsonText(handle)
     with _naming_byte(path, text):
@@ -345,14 +307,20 @@ def _entries(path: Path, handle: IO[bytes], key: str | None) -> Iterator[RawRow 
             if text.peek() not in ("[", "{"):
                 raise UserError(f"{path}: {key!r} holds neither a list nor an object")
         for position, name in enumerate(text.entries()):
-            where = f"{path}: {f'{name!r}' if name else f'row {position + 1}'}"
-            offset = text.tell()
-            value = text.value()
-            suspicious = _SURROGATE.search(text.buffer, *text.last) or not name.isascii()
-            if suspicious and _has_half_pair([name, value]):
-                yield BadRow(where, "holds half a surrogate pair, which is not text", position)
-            else:
-                yield RawRow(value, where, position, name, offset)
+            yield _value(path, text, name, position)
+        if key is None and text.next_follows():
+            raise ValueError("more follows what should be the whole file")
+
+
+def _value(path: Path, text: JsonText, name: str, position: int) -> RawRow | BadRow:
+    """The value that comes next."""
+    where = f"{path}: {f'{name!r}' if name else f'row {position + 1}'}"
+    offset = text.tell()
+    value = text.value()
+    suspicious = _SURROGATE.search(text.buffer, *text.last) or not name.isascii()
+    if suspicious and _has_half_pair([name, value]):
+        return BadRow(where, "holds half a surrogate pair, which is not text", position)
+    return RawRow(value, where, position, name, offset)
 
 
 def _has_half_pair(value: Any) -> bool:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.readers.arrow import saved_files
 from curate.readers.fields import as_object
 from curate.readers.json import document_head
-from curate.readers.tables import iter_rows
+from curate.readers.rows import is_json, iter_rows, text_start
 from winnow.errors import UserError
 from winnow.records import BadRow
 
-_START = 4096
 _NAMES = 10_000
 _ROWS_PROBED = 100
 
@@ -33,11 +33,10 @@ class Probe:
         path: the same as a path; need not exist (``hub:…``, a package's name).
         is_folder, is_file: what is there.
         names: of a folder, the names in it (the first 10,000).
-        start: of a file, its first 4 KiB.
+        start: of a file, its first 4 KiB; of a text as UTF-8.
         document: of a file that is one JSON object, its keys; scalars whole, of arrays the first
             element, of objects the first 16 members.
-        first: the first readable row of a table, JSON array or JSONL file; of a document on one
-            line, which may be JSONL of one row, itself; else empty.
+        first: the first readable row of a table or JSON file; of several tables, of the first; else empty.
         trouble: why no row could be read, if the file is broken.
     """
 
@@ -54,7 +53,7 @@ class Probe:
     @property
     def is_json(self) -> bool:
         """Whether it is a file that begins as JSON or JSONL does."""
-        return self.start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+        return is_json(self.start)
 
     def element(self, key: str) -> Mapping[str, Any]:
         """The first element of the document's list ``key`` if that is an object, else empty."""
@@ -74,38 +73,81 @@ def take_probe(location: str) -> Probe:
             return Probe(location, path, is_folder=True, names=names)
         if not path.is_file():
             return Probe(location, path)
-        with path.open("rb") as handle:
-            start = handle.read(_START)
+        start = text_start(path)
         document = document_head(path)
+    except UserError as error:
+        return Probe(location, path, is_file=True, trouble=str(error).removeprefix(f"{path}: "))
     except (OSError, ValueError) as error:  # no permission, or a name that no file can have
         return Probe(location, path, trouble=str(error))
     try:
-        first, trouble = _first(path, start, document), ""
+        first, trouble = _first(path), ""
     except UserError as error:
         first, trouble = {}, str(error).removeprefix(f"{path}: ")
     return Probe(location, path, False, True, frozenset(), start, document, first, trouble)
 
 
-def _first(path: Path, start: bytes, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    if document:
-        return document if b"\n" not in start.strip() else {}
-    if b"\0" in start and not start.startswith(b"PAR1"):  # an archive or the like, without lines
-        return {}
-    rows = itertools.islice(iter_rows(path), _ROWS_PROBED)
-    return next((row.fields for row in rows if not isinstance(row, BadRow)), {})
+def _first(path: Path) -> Mapping[str, Any]:
+    bad: BadRow | None = None
+    for row in itertools.islice(iter_rows(path), _ROWS_PROBED):
+        if not isinstance(row, BadRow):
+            return row.fields
+        bad = bad or row
+    if bad is not None:
+        raise UserError(f"{path}: none of the first rows can be read; {bad.where}: {bad.reason}")
+    return {}
+
+
+# Endings of the files that together may make one table; each may be packed with gzip.
+_TABLES = (".parquet", ".arrow", ".feather", ".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx")
+_PACKED_ROWS = re.compile(r"\.(tar|tgz|tar\.\w+)$")  # shards, which `webdataset` reads
+_COMPARED = 20
+
+
+def table_files(location: str, split: str) -> list[tuple[Path, str]]:
+    """The tables that a location stands for, each with its split; of ``split`` only, if their names tell the splits.
+
+    A file, a pattern, a folder that ``datasets`` saved, or a folder of tables of one kind that have most columns in
+    common; empty for anything else.
+
+    Raises:
+        UserError: a pattern stands for too many files, or a saved dataset is not whole.
+    """
+    folder = Path(location)
+    if not folder.is_dir():
+        return of_split([file for file in files_of(location, ()) if not _PACKED_ROWS.search(file.name)], split)
+    if saved := saved_files(folder):
+        named = [(file, name) for file, name in saved if not split or not name or name == split]
+        return [(file, split or name) for file, name in named]
+    files = [file for file in files_of(location, None) if _kind(file)]
+    return of_split(files, split) if len({_kind(file) for file in files}) == 1 and _alike(files) else []
+
+
+def _kind(file: Path) -> str:
+    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+    return suffix if suffix in _TABLES and not file.name.startswith((".", "~")) else ""
+
+
+def _alike(files: Sequence[Path]) -> bool:
+    """Whether the first files have most of their columns in common, or one is broken, which reading it will report."""
+    try:
+        found = [set(_first(file)) for file in files[:_COMPARED]]
+    except UserError:
+        return True
+    return len(set.intersection(*found)) * 2 >= len(set.union(*found))
 
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _SPLIT_IN_NAME = re.compile(r"(train|training|validation|valid|val|dev|test|testing)(?=[-_.]|$)", re.IGNORECASE)
+_SPLIT_OF_CACHE = re.compile(r"-(train|validation|test)(-\d+-of-\d+)?\.arrow$")
 _SAME_SPLIT = {"training": "train", "valid": "validation", "val": "validation", "testing": "test"}
 _MAX_FILES = 1_000_000
 
 
-def files_of(location: str, suffixes: Sequence[str]) -> list[Path]:
+def files_of(location: str, suffixes: Sequence[str] | None) -> list[Path]:
     """The files that a location stands for, sorted; empty if there are none.
 
-    A file is itself. A folder holds the files with one of ``suffixes`` in it and in its ``data`` folder.
+    A file is itself. A folder holds the files with one of ``suffixes``, None for any, in it and in its ``data`` folder.
     A pattern may have ``{000..012}`` (with leading zeros), ``{a,b}``, ``*``, ``**``, ``?`` and ``[]``.
 
     Raises:
@@ -115,7 +157,8 @@ def files_of(location: str, suffixes: Sequence[str]) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        return sorted(file for folder in (path, path / "data") for file in folder.glob("*") if file.suffix in suffixes)
+        inside = (file for folder in (path, path / "data") for file in folder.glob("*") if file.is_file())
+        return sorted(file for file in inside if suffixes is None or file.suffix in suffixes)
     if not any(sign in location for sign in "{*?["):
         return []
     found = [hit for pattern in expanded(location) for hit in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
@@ -142,8 +185,11 @@ def expanded(pattern: str) -> list[str]:
 
 
 def split_of(path: Path) -> str:
-    """The split that a file name begins with (``train-00000-of-00002.parquet``), else ''."""
-    found = _SPLIT_IN_NAME.match(path.name)
+    """The split that a file name begins with (``train-00000-of-00002.parquet``), else ''.
+
+    In Hugging Face's cache it stands at the end (``parquet-train-00000-of-00002.arrow``).
+    """
+    found = _SPLIT_IN_NAME.match(path.name) or _SPLIT_OF_CACHE.search(path.name)
     return _SAME_SPLIT.get(found[1].lower(), found[1].lower()) if found else ""
 
 

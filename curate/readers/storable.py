@@ -11,24 +11,26 @@ import json
 import math
 from typing import Any
 
-from winnow.records import Sample
+from winnow.records import BadRow, Sample
 
 MAX_DEPTH = 100  # DuckDB reads 128 levels, those of the record included
 _LOWEST, _HIGHEST = -(2**63), 2**64 - 1
 _NOTE = "has a value in `meta` that JSON readers cannot hold, kept there as its JSON text"
 
 
-def storable(sample: Sample) -> Sample:
-    """The sample with each value of ``meta`` as it is, or as its JSON text if a reader of JSON lines would refuse it.
+def storable(row: Sample | BadRow) -> Sample | BadRow:
+    """A row with each value of ``meta`` as it is, or as its JSON text if a reader of JSON lines would refuse it.
 
     Refused are whole numbers outside -2^63 … 2^64 - 1, NaN and infinity, more than 100 levels of nesting, halves of
-    surrogate pairs, and names in one object that differ only in case..
+    surrogate pairs, and names in one object that differ only in case.
     """
-    refused = [name for name, value in sample.meta.items() if not _is_plain(value, MAX_DEPTH)]
+    if isinstance(row, BadRow):
+        return row
+    refused = [name for name, value in row.meta.items() if not _is_plain(value, MAX_DEPTH)]
     if not refused:
-        return sample
-    meta = {name: json.dumps(value) if name in refused else value for name, value in sample.meta.items()}
-    return dataclasses.replace(sample, meta=meta, notes=(*sample.notes, _NOTE))
+        return row
+    meta = {name: json.dumps(value) if name in refused else value for name, value in row.meta.items()}
+    return dataclasses.replace(row, meta=meta, notes=(*row.notes, _NOTE))
 
 
 def _is_plain(value: Any, depth: int) -> bool:

@@ -1,4 +1,4 @@
-"""The rows of one table file (CSV, TSV, Parquet, JSON or JSONL) and what their cells hold.
+"""What the cells of a table hold.
 
 An image cell is a path, a URL, bytes, Hugging Face's ``{"bytes": …, "path": …}``, base64 or a data URI, or a list of
 these. An answer cell is one text or several. Everything else becomes JSON.
@@ -8,160 +8,13 @@ from __future__ import annotations
 
 import ast
 import base64
-import codecs
-import csv
 import datetime
 import decimal
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from curate.readers.images import embed, is_encoded
-from curate.readers.json import FileRows, RawRow, iter_json
-from winnow.errors import UserError
-from winnow.records import BadRow
-
-_MAX_FIELD = 64 << 20
-_MAX_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
-
-
-def iter_rows(path: Path) -> FileRows:
-    """Rows of any table, each an object of columns; the content decides how it is read, not the suffix.
-
-    Raises:
-        UserError: no such file, or it is not readable as a table.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    return FileRows(path, _rows(path))
-
-
-def _rows(path: Path) -> Iterator[RawRow | BadRow]:
-    with path.open("rb") as handle:
-        start = handle.read(4096)
-    if start[:4] == b"PAR1":
-        yield from _parquet_rows(path)
-    elif start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
-        for row in iter_json(path):
-            if isinstance(row, RawRow) and not isinstance(row.value, dict):
-                yield BadRow(row.where, "not a JSON object", row.position)
-            else:
-                yield row
-    else:
-        yield from _csv_rows(path)
-
-
-def _parquet_rows(path: Path) -> Iterator[RawRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # Without buffering ahead, memory is bounded by a few of the file's pages, however large its row groups.
-    position = 0
-    try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
-            for batch in table.iter_batches(batch_size=_batch_rows(table)):
-                for values in batch.to_pylist():
-                    yield RawRow(values, f"{path}: row {position + 1}", position)
-                    position += 1
-    except pa.ArrowException as error:
-        raise UserError(f"{path}: not readable as Parquet after row {position} ({error})") from error
-
-
-def _batch_rows(table: Any) -> int:
-    """Number of rows that hold about 8 MiB, because a row may hold an image."""
-    meta = table.metadata
-    size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
-    return max(1, min(_MAX_BATCH_ROWS, int(_BATCH_BYTES * max(meta.num_rows, 1) // max(size, 1))))
-
-
-@dataclass(frozen=True)
-class CsvForm:
-    """How a CSV file is written."""
-
-    encoding: str
-    delimiter: str
-
-
-def csv_form(path: Path) -> CsvForm:
-    """The form of a CSV file, by its beginning."""
-    with path.open("rb") as handle:
-        encoding = "utf-8-sig" if handle.read(3) == codecs.BOM_UTF8 else "utf-8"
-    with path.open(encoding=encoding, errors="surrogateescape", newline="") as text:
-        header = text.readline()
-    tab, semicolon, comma = (header.count(sign) for sign in "\t;,")
-    return CsvForm(encoding, "\t" if tab > comma else ";" if semicolon > comma else ",")
-
-
-@dataclass(frozen=True, slots=True)
-class CsvRecord:
-    """One record of a CSV file.
-
-    Attributes:
-        text: as the file has it, with its line break; what is not in the file's encoding as surrogates.
-        cells: its values; empty for a blank line, or if ``trouble`` says why they cannot be read.
-        line: of the file where it begins, from 1.
-    """
-
-    text: str
-    cells: tuple[str, ...]
-    line: int
-    trouble: str = ""
-
-
-def csv_records(path: Path, form: CsvForm) -> Iterator[CsvRecord]:
-    """The records of a CSV file, its header and blank lines included."""
-    csv.field_size_limit(_MAX_FIELD)
-    lines: list[str] = []
-
-    def noted(handle: Iterable[str]) -> Iterator[str]:
-        for line in handle:
-            lines.append(line)
-            yield line
-
-    with path.open(encoding=form.encoding, errors="surrogateescape", newline="") as handle:
-        reader = csv.reader(noted(handle), delimiter=form.delimiter)
-        while True:
-            lines.clear()
-            begins = reader.line_num + 1
-            cells: list[str] = []
-            trouble = ""
-            try:
-                cells = next(reader)
-                "".join(cells).encode()
-            except StopIteration:
-                return
-            except csv.Error as error:
-                trouble = f"not CSV ({error})"
-            except UnicodeEncodeError:
-                trouble = "not UTF-8"
-            yield CsvRecord("".join(lines), () if trouble else tuple(cells), begins, trouble)
-
-
-def _csv_rows(path: Path) -> Iterator[RawRow | BadRow]:
-    records = csv_records(path, csv_form(path))
-    header = next(records, None)
-    if header is None:
-        return
-    if header.trouble:
-        raise UserError(f"{path}: the first line is {header.trouble}")
-    names = header.cells
-    if len(set(names)) < len(names) or not any(name.strip() for name in names):
-        raise UserError(f"{path}: the first line must name the columns, each once")
-    position = 0
-    for record in records:
-        where = f"{path}:{record.line}"
-        if record.trouble:
-            yield BadRow(where, record.trouble, position)
-        elif not record.cells:
-            continue
-        elif len(record.cells) == len(names):
-            yield RawRow(dict(zip(names, record.cells, strict=True)), where, position)
-        else:
-            yield BadRow(where, f"has {len(record.cells)} cells, the header has {len(names)}", position)
-        position += 1
-
 
 _MAX_LITERAL = 100_000
 _MAX_IMAGES = 64 << 20  # characters of a list of base64 texts

@@ -17,15 +17,26 @@ import duckdb
 import yaml
 
 from curate.exports.export import license_fields
+from curate.readers.facts import SourceFacts, shortened
+from curate.readers.unclaimed import unused_fields, warnings
 from curate.recipe import CurateRecipe
 from curate.rules.decide import CheckedRule
 from curate.workspace import Workspace
 from winnow.files import atomic_path, write_text
 from winnow.images import locate
 from winnow.tables import database, literal, parquet
-from winnow.text import cell, share, table
+from winnow.text import cell, escaped, share, table
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
+
+
+# Without these, `datasets` takes the types of the first 10 MB and refuses any later row that differs: one of another
+# source, with other keys in ``meta``, with several images. Its type ``json`` came with version 4.7.
+_FEATURES = [
+    *({"name": name, "dtype": "string"} for name in ("id", "source", "split")),
+    *({"name": name, "dtype": "json"} for name in ("image", "conversations", "meta")),
+    {"name": "answers", "list": "string"},
+]
 
 
 def write_card(
@@ -51,6 +62,7 @@ def write_card(
         _head(recipe, counts),
         funnel_section(counts),
         sources_section(recipe, counts),
+        reading_section(counts),
         splits_section(recipe, counts),
         contamination_section(counts),
         corrections_section(json.loads(workspace.corrections.read_text(encoding="utf-8"))),
@@ -74,6 +86,7 @@ def front_matter(recipe: CurateRecipe, kept: int) -> dict[str, Any]:
         "task_categories": ["visual-question-answering"],
         "size_categories": [next((name for limit, name in _SIZES if kept < limit), "n>10M")],
         "configs": [{"config_name": "default", "data_files": files or [{"split": "train", "path": "samples.jsonl"}]}],
+        "dataset_info": {"features": _FEATURES},
     }
 
 
@@ -155,6 +168,34 @@ def sources_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
 {table(["source", "rows", "kept", "flagged", "dropped"], rows, numbers_from=1)}
 
 {table(["read from", "licence"], places)}"""
+
+
+def reading_section(counts: dict[str, Any]) -> str:
+    """Fields that nothing uses, what reading has assumed, and images that cannot be used."""
+    read = [SourceFacts.model_validate(each) for each in counts["read"]]
+    unused = [(facts, each.field, cell(each.remedy, code=True)) for facts in read for each in unused_fields(facts)]
+    fields = [
+        [
+            cell(shortened(field.name)),
+            cell(facts.location),
+            f"{field.rows:,} of {facts.rows:,}",
+            cell(field.example),
+            remedy,
+        ]
+        for facts, field, remedy in unused
+    ]
+    errors = [
+        [found["error"], f"{found['images']:,}", cell(found["detail"]), cell(found["example"])]
+        for found in counts["image_errors"]
+    ]
+    told = "\n".join(f"- {escaped(warning)}" for facts in read for warning in warnings(facts))
+    headings = ["field", "source", "filled in", "for example", "to use it"]
+    parts = [
+        told,
+        f"Fields that nothing uses, kept under `meta`:\n\n{table(headings, fields)}" if fields else "",
+        f"Images that cannot be used:\n\n{table(['class', 'images', 'detail', 'such as'], errors)}" if errors else "",
+    ]
+    return "\n\n".join(["## Reading", *filter(None, parts)]) if any(parts) else ""
 
 
 def splits_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:

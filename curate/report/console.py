@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,13 +15,16 @@ from rich.text import Text
 
 from curate.exports.export import Exported
 from curate.readers import LAYOUTS
+from curate.readers.facts import SourceFacts, shortened
 from curate.readers.inspect import Inspection
+from curate.readers.unclaimed import unused_fields, warnings
 from curate.report.diff import CurationDiff, Example
 from curate.rules.columns import known_columns
 from curate.rules.explain import RowExplanation
+from curate.rules.find_row import FoundRows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
-from winnow.text import share
+from winnow.text import share, visible
 
 _BAR = 24
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
@@ -60,6 +65,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         )
     screen.print()
     screen.print(table)
+    for found in counts["image_errors"][:_IMAGE_ERRORS_SHOWN]:
+        detail = f": {found['detail']}" if found["detail"] else ""
+        line = f"{found['images']:,} images {found['error']}{detail} (such as {shortened(found['example'])})"
+        screen.print(Text(visible(line), style="yellow"))
+    show_reading(screen, [SourceFacts.model_validate(each) for each in counts["read"]])
     screen.print(
         f"\nkept {counts['keep']:,}, flagged {counts['flag']:,} (kept too), dropped {counts['drop']:,} of {rows:,} rows"
         f" about {counts['images']:,} different images",
@@ -82,13 +92,55 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         screen.print(f"reviewers' corrections: {statuses}", highlight=False)
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05)
     screen.print(f"{sum(seconds.values()):.1f} s: {times}" if times else "", style="dim", highlight=False)
-    screen.print(f"\n[bold]{workspace.folder}/[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet")
-    dropped = "ID" if counts["drop"] == 0 else "SAMPLE_ID"
+    folder = escape(shlex.quote(str(workspace.folder)))
+    data = workspace.folder.parents[1] if workspace.folder.parent.name == "curated" else None
+    name = escape(f"{workspace.folder}/")
     screen.print(
-        f"next: `curate explain {dropped} --curated {workspace.folder}`; edit a threshold, then"
-        f" `curate decide {recipe}` (decodes nothing)",
-        highlight=False,
+        f"\n[bold]{name}[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet", highlight=False
     )
+    for command, what in (
+        (f"curate explain ID|IMAGE|TEXT --curated {folder}", "why a row was kept or dropped"),
+        (f"curate decide {escape(shlex.quote(recipe))}", "after a rule was edited; decodes nothing"),
+        *([(f"dashboards --data {escape(shlex.quote(str(data)))}", "the rows in a browser")] if data else []),
+    ):
+        screen.print(f"next: {command}  [dim]{what}[/]", highlight=False, soft_wrap=True)
+
+
+def show_nothing_kept(cause: str, rows: int) -> None:
+    """Print the error of a curation that kept no row, in red where the terminal has colours."""
+    line = Text(visible(f"error: kept none of {rows:,} rows: {cause}"), style="bold red")
+    Console(stderr=True).print(line, soft_wrap=True)
+
+
+_FIELDS_SHOWN, _WARNINGS_SHOWN, _IMAGE_ERRORS_SHOWN = 8, 8, 4
+
+
+def show_reading(screen: Console, read: Sequence[SourceFacts]) -> None:
+    """Print what reading has assumed, and the fields that nothing uses, with what to write to use them."""
+    found = [(facts, unused) for facts in read for unused in unused_fields(facts)]
+    told = [warning for facts in read for warning in warnings(facts)]
+    if told:
+        screen.print()
+    for warning in told[:_WARNINGS_SHOWN]:
+        screen.print(Text(f"note: {warning}", style="yellow"))
+    if len(told) > _WARNINGS_SHOWN:
+        screen.print(f"… and {len(told) - _WARNINGS_SHOWN:,} more notes", style="dim")
+    if not found:
+        return
+    several = len(read) > 1
+    table = _table(
+        "field", *(["source"] if several else []), "filled in", "for example", "to use it", numbers="filled in"
+    )
+    for facts, unused in found[:_FIELDS_SHOWN]:
+        field = unused.field
+        cells = [shortened(field.name), *([Path(facts.location).name] if several else [])]
+        cells += [f"{field.rows:,} of {facts.rows:,}", field.example, unused.remedy]
+        table.add_row(*map(Text, cells))
+    screen.print(Text("\nfields that nothing uses, kept under `meta`:", style="yellow"))
+    screen.print(table)
+    if len(found) > _FIELDS_SHOWN:
+        names = ", ".join(shortened(unused.field.name) for _, unused in found[_FIELDS_SHOWN:][:_NAMES_SHOWN])
+        screen.print(Text(f"… and {len(found) - _FIELDS_SHOWN:,} more: {names}", style="dim"))
 
 
 def _bar(part: int, whole: int, color: str) -> Text:
@@ -96,6 +148,25 @@ def _bar(part: int, whole: int, color: str) -> Text:
     full, rest = int(cells), cells - int(cells)
     end = "" if part == 0 else "▏▎▍▌▋▊▉█"[int(rest * 8)] if rest > 0 or not full else ""
     return Text("█" * full + end, style=color)
+
+
+def show_found_rows(found: FoundRows, folder: Path) -> None:
+    """Print rows of which one may be meant, and how to choose it."""
+    screen = Console()
+    table = _table("id", "decision", "image", "question")
+    for row in found.rows:
+        question = row.question if len(row.question) <= _LONGEST_QUESTION else f"{row.question[:_LONGEST_QUESTION]}…"
+        cells = (Text(visible(", ".join(row.images[:2])) or "–"), Text(visible(question)))
+        table.add_row(Text(visible(row.sample_id)), Text(row.decision, style=_STYLES[row.decision]), *cells)
+    screen.print(table)
+    more = f", {len(found.rows)} of them above" if found.count > len(found.rows) else ""
+    example = escape(visible(shlex.quote(found.rows[0].sample_id)))
+    screen.print(
+        f"\n{found.count:,} rows fit{more}; choose one by its id:"
+        f" curate explain {example} --curated {escape(shlex.quote(str(folder)))}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def show_explanation(found: RowExplanation) -> None:
@@ -106,11 +177,12 @@ def show_explanation(found: RowExplanation) -> None:
     reason = f" by [bold]{escape(decision['reason'])}[/]" if decision["reason"] else ""
     split = f"  in {escape(sample[ASSIGNED_SPLIT])}" if sample.get(ASSIGNED_SPLIT) else ""
     screen.print(
-        f"[bold]{escape(sample['sample_id'])}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}", highlight=False
+        f"[bold]{escape(visible(sample['sample_id']))}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}",
+        highlight=False,
     )
     for name in ("images", "question", "answer"):
         value = ", ".join(sample[name]) if isinstance(sample[name], list) else sample[name]
-        screen.print(f"  {name:<9} {escape(value) or '–'}", highlight=False, style="dim")
+        screen.print(f"  {name:<9} {escape(visible(value)) or '–'}", highlight=False, style="dim")
     table = _table("", "rule", "action", "fires when", "values")
     for outcome in found.rules:
         style = _STYLES[outcome.rule.action] if outcome.fired else "dim"
@@ -122,7 +194,7 @@ def show_explanation(found: RowExplanation) -> None:
             outcome.rule.expression.text,
             values,
         )
-        table.add_row(*(escape(cell) for cell in cells), style=style)
+        table.add_row(*(escape(visible(cell)) for cell in cells), style=style)
     screen.print(table)
     for fired in decision["rules"]:
         if fired["related_row"]:
@@ -200,7 +272,7 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-_LONGEST_ROW = 600
+_LONGEST_ROW, _LONGEST_QUESTION = 600, 120
 _NAMES_SHOWN = 8
 
 
@@ -215,6 +287,15 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
         console.print(Text(f"\nrow {number}", style="bold"))
         line = json.dumps(to_record(sample), ensure_ascii=False)
         console.print(Text(line if len(line) <= _LONGEST_ROW else line[:_LONGEST_ROW] + " …"))
+    show_reading(console, [found.facts])
+    _show_problems(found, console)
+    where = escape(shlex.quote(shortened(found.location)))
+    console.print(
+        f"\nnext: `curate init {where} -o my.yaml` writes a recipe; `curate run my.yaml` curates", highlight=False
+    )
+
+
+def _show_problems(found: Inspection, console: Console) -> None:
     console.print(Text("\nwhat is wrong", style="bold"))
     if not (found.row_problems or found.image_problems):
         console.print(f"nothing found ({found.images_checked:,} images decoded)")

@@ -53,12 +53,15 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
     return [workspace.samples_table, workspace.samples, *parts, workspace.ledger]
 
 
-def ledger_entry(row: dict[str, Any]) -> dict[str, Any]:
-    """One row of ``decisions.parquet`` as a person reads it."""
+def _ledger_entry(row: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """One row of ``decisions.parquet`` as a person reads it, with the image, question and answer that it is about."""
     rules = [{**fired, "values": json.loads(fired["values"] or "{}")} for fired in row["rules"]]
     reasons = [fired for fired in rules if fired["rule"] == row["reason"]] or rules
     return {
         "sample_id": row["sample_id"],
+        "image": about["images"][0] if len(about["images"]) == 1 else about["images"] or None,
+        "question": about["question"],
+        "answer": about["answer"],
         "decision": row["decision"],
         "reason": row["reason"],
         "related_row": reasons[0]["related_row"] if reasons else None,
@@ -101,10 +104,11 @@ def _kept_lines(workspace: Workspace, split: str | None = None) -> Iterator[str]
 
 
 def _ledger_lines(workspace: Workspace) -> Iterator[str]:
-    for decisions in read_batches(workspace.decisions):
-        marked = decisions.filter(pc.not_equal(decisions.column("decision"), "keep"))
-        for row in marked.to_pylist():
-            yield json.dumps(ledger_entry(row), ensure_ascii=False)
+    for rows, decisions, _ in _aligned(workspace):
+        marked = pc.not_equal(decisions.column("decision"), "keep")
+        about = rows.select(["images", "question", "answer"]).filter(marked)
+        for row, of in zip(decisions.filter(marked).to_pylist(), about.to_pylist(), strict=True):
+            yield json.dumps(_ledger_entry(row, of), ensure_ascii=False)
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:
@@ -182,11 +186,21 @@ def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> 
     return made
 
 
+# Paths of one class whose details differ only in the name of the file are counted together.
+_IMAGE_ERRORS = """
+    SELECT error, replace(replace(coalesce(error_detail, ''), path, '…'), parse_filename(path), '…') AS detail,
+           count(*) AS images, min(path) AS example
+    FROM {paths} WHERE error IS NOT NULL AND error NOT IN ('wrong_extension', 'animated')
+    GROUP BY 1, 2 ORDER BY images DESC, example LIMIT 20
+"""
+
+
 def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[SourceFacts]) -> dict[str, Any]:
     """Rows by decision, by rule and by source, and what was found while reading, as the manifest holds them.
 
     ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
-    the funnel) and ``alone`` (rows on which no other rule fired).
+    the funnel) and ``alone`` (rows on which no other rule fired). ``image_errors``: image paths that cannot be used,
+    by class and detail, the 20 most frequent.
     """
     decided = parquet([workspace.decisions])
     with database(workspace.work) as connection:
@@ -205,6 +219,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
             FROM {parquet([workspace.corrected])} s JOIN {decided} d USING (position)
             GROUP BY 1 ORDER BY min(s.position)
         """).fetchall()
+        errors = connection.sql(_IMAGE_ERRORS.format(paths=parquet([workspace.paths]))).to_arrow_table().to_pylist()
     actions = {rule.name: rule.action for rule in rules}
     if "correction" in fired:
         actions["correction"] = "drop"
@@ -216,6 +231,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
         "drop": decisions.get("drop", 0),
         "paths": row_count(workspace.paths),
         "images": sum(row_count(part) for part in workspace.image_parts()),
+        "image_errors": errors,
         "rules": [
             {
                 "rule": name,

@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.recipe import Rule
+from curate.recipe import DuplicateSettings, Rule
 from curate.rules.columns import column_types, create_facts
 from curate.rules.expression import Expression, parse_expression
+from curate.rules.order import JUDGED_LATE, facts_sql, judge, prepare
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.errors import UserError
@@ -92,12 +93,19 @@ def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list
 
 
 def open_facts(
-    workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()
+    workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = (), *, judged_late: bool = False
 ) -> duckdb.DuckDBPyConnection:
-    """A locked connection with the table ``facts``: the columns that the rules ask for."""
+    """A locked connection with the table ``facts``: the columns that the rules ask for.
+
+    Args:
+        judged_late: leave out the columns that depend on what other rules drop (``curate.rules.order``).
+    """
     connection = connect(workspace.work)
     create_views(connection, workspace, losses)
-    create_facts(connection, dict.fromkeys(name for rule in rules for name in rule.expression.columns))
+    columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
+    create_facts(connection, [name for name in columns if not (judged_late and name in JUDGED_LATE)])
+    if judged_late:
+        prepare(connection, workspace)
     lock(connection)
     return connection
 
@@ -126,29 +134,38 @@ def time_limit(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterato
         timer.cancel()
 
 
-def decide(workspace: Workspace, rules: Sequence[CheckedRule], losses: Sequence[Path] = ()) -> None:
+def decide(
+    workspace: Workspace,
+    rules: Sequence[CheckedRule],
+    losses: Sequence[Path] = (),
+    duplicates: DuplicateSettings | None = None,
+) -> None:
     """Write ``decisions.parquet``: every row with its decision and every rule that fired, in input order.
 
     A rule fires on a sample if it fires on any of its images; a condition that is null (a signal is
     missing) does not fire. The first dropping rule in order is the reason. A reviewer's keep or drop
     overrides the rules, which stay on record.
+
+    Args:
+        duplicates: how rows are compared; writes ``workspace.duplicate_rows`` too. None: no row is a duplicate.
     """
     count = row_count(workspace.corrected)
-    with database(workspace.work) as rows, open_facts(workspace, rules, losses) as connection:
-        create_views(rows, workspace)
+    with open_facts(workspace, rules, losses, judged_late=duplicates is not None) as connection:
         try:
-            with time_limit(connection, _SECONDS + count / _ROWS_A_SECOND):
+            with time_limit(connection, _SECONDS + count / _ROWS_A_SECOND), database(workspace.work) as rows:
+                layers = judge(connection, workspace, rules, duplicates) if duplicates else []
+                create_views(rows, workspace)
                 most_images = connection.execute("SELECT coalesce(max(image_no), 0) FROM facts").fetchall()[0][0]
-                fired = _fired_sql(rules, several=most_images > 1)
+                fired = _fired_sql(rules, facts_sql(layers), several=most_images > 1)
                 write_parquet(workspace.decisions, decision_blocks(rows, connection, fired, rules, count), DECISIONS)
         except duckdb.Error as error:
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
 
 
-def _fired_sql(rules: Sequence[CheckedRule], *, several: bool) -> str:
+def _fired_sql(rules: Sequence[CheckedRule], facts: str, *, several: bool) -> str:
     """For each sample with any fired rule, f<k> (fired) and v<k> (values, of the first such image).
 
-    Of the positions from parameter ``$start`` to ``$end`` - 1.
+    Of the positions from parameter ``$start`` to ``$end`` - 1 in the subquery ``facts``.
     """
     tests = [f"coalesce({rule.expression.sql}, false)" for rule in rules]
     values = [
@@ -161,7 +178,7 @@ def _fired_sql(rules: Sequence[CheckedRule], *, several: bool) -> str:
         f"{test} AS f{k}, CASE WHEN {test} THEN {value}::VARCHAR END AS v{k}"
         for k, (test, value) in enumerate(zip(tests, values, strict=True))
     )
-    any_fires = f"FROM facts WHERE position >= $start AND position < $end AND ({' OR '.join(tests)})"
+    any_fires = f"FROM {facts} WHERE position >= $start AND position < $end AND ({' OR '.join(tests)})"
     if not several:  # a row of facts is a sample: nothing to group
         return f"SELECT position, {inner} {any_fires}"
     outer = ", ".join(f"bool_or(f{k}) AS f{k}, arg_min(v{k}, image_no) AS v{k}" for k in range(len(rules)))

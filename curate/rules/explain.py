@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import duckdb
 from curate.recipe import DuplicateSettings, all_rules, read_finished
 from curate.rules.columns import create_facts
 from curate.rules.decide import CheckedRule, check_rules, lock
+from curate.rules.find_row import near_ids
 from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
 from winnow.corrections import Correction, read_corrections
@@ -78,7 +78,7 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         query = "SELECT * FROM {} WHERE sample_id = ?"
         samples = _rows(connection, query.format(parquet([workspace.samples_table])), sample_id)
         if not samples:
-            raise UserError(f"{folder}: no row {sample_id!r}; {_near(connection, sample_id)}")
+            raise UserError(f"{folder}: no row {sample_id!r}; {near_ids(connection, sample_id)}")
         decisions = _rows(connection, query.format(parquet([workspace.decisions])), sample_id)
         columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
         create_facts(connection, columns, f"r.position = {int(samples[0]['position'])}")
@@ -125,14 +125,3 @@ def _outcome(connection: duckdb.DuckDBPyConnection, rule: CheckedRule) -> RuleOu
     if row is None:
         return RuleOutcome(rule, False, {})
     return RuleOutcome(rule, bool(row[0]), dict(zip(rule.expression.columns, row[1:], strict=True)))
-
-
-def _near(connection: duckdb.DuckDBPyConnection, sample_id: str) -> str:
-    tail = sample_id.rsplit("/", 1)[-1]
-    rows = connection.execute(
-        "SELECT sample_id FROM rows ORDER BY jaro_winkler_similarity(sample_id, ?) DESC, position LIMIT 20", [sample_id]
-    ).fetchall()
-    ids = [str(row[0]) for row in rows]
-    near = difflib.get_close_matches(sample_id, ids, n=3, cutoff=0.5)
-    near = near or [found for found in ids if tail in found][:3] or ids[:3]
-    return f"did you mean {' or '.join(near)}?" if near else "it has no rows"

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from curate.rules.written import written_comparisons
 from winnow.errors import UserError, did_you_mean
 
 _CLASSES = {
@@ -49,7 +50,8 @@ class Expression:
         text: as the recipe has it, blanks collapsed.
         sql: what runs.
         columns: the columns it reads, in order of first mention.
-        thresholds: its comparisons, e.g. ``sharpness < 35``; what a person wants to tune.
+        thresholds: its comparisons as they are written, e.g. ``sharpness < 35``; what a person wants to tune.
+        comparisons: the same as SQL that is known to be safe; of ``IN`` and ``BETWEEN`` without a ``NOT`` before them.
         cuts: (column, number) for each column that it compares with a number.
     """
 
@@ -57,6 +59,7 @@ class Expression:
     sql: str
     columns: tuple[str, ...]
     thresholds: tuple[str, ...]
+    comparisons: tuple[str, ...]
     cuts: tuple[tuple[str, float], ...] = ()
 
 
@@ -87,7 +90,8 @@ def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expre
             text=" ".join(text.split()),
             sql=_sql(connection, tree),
             columns=tuple(dict.fromkeys(names)),
-            thresholds=tuple(_sql(connection, node) for node in comparisons),
+            thresholds=written_comparisons(text),
+            comparisons=tuple(_sql(connection, node) for node in comparisons),
             cuts=tuple(cut for node in comparisons for cut in _cuts(connection, node)),
         )
         _check_type(connection, expression, columns, where)

@@ -17,7 +17,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -53,38 +53,90 @@ _CONTROL = re.compile(
 )
 
 
-def conversation(turns: Sequence[tuple[str, str]], images: int) -> dict[str, Any]:
-    """Columns of a conversation of (role, value) pairs about ``images`` images."""
-    questions = [value for role, value in turns if role == "user"]
-    answers = [value for role, value in turns if role == "assistant"]
-    question = questions[0].replace(IMAGE_MARKER, " ") if questions else ""
-    roles = [role for role, _ in turns]
-    spoken = roles[next((at for at, role in enumerate(roles) if role != "system"), len(roles)) :]
+# Who speaks where a tool is called; any other name than user, assistant and system is the tool's.
+_CALLS = frozenset({"tool_call", "function_call"})
+_FILES = (IMAGE_MARKER, "<video>", "<audio>")
+_OBJECTS = ("<ref-object>", "<bbox>")
+
+
+def conversation(
+    turns: Sequence[tuple[str, str]],
+    images: int,
+    *,
+    videos: int = 0,
+    audios: int = 0,
+    objects: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Columns of a conversation.
+
+    Args:
+        turns: (speaker, value) pairs; the speaker is ``user``, ``assistant``, ``system``, or says that a tool is
+            called (``tool_call``, ``function_call``) or answers (any other name).
+        images, videos, audios: numbers of files that the row has.
+        objects: how many of ``<ref-object>`` and ``<bbox>`` the row can replace.
+    """
+    questions = [value for speaker, value in turns if speaker == "user"]
+    answers = [value for speaker, value in turns if speaker == "assistant"]
+    replies = [*answers, *(value for speaker, value in turns if speaker in _CALLS)]
+    question = _without_markers(questions[0]) if questions else ""
     values = [value for _, value in turns]
-    markers = sum(value.count(IMAGE_MARKER) for value in questions)
+    files = dict(zip(_FILES, (images, videos, audios), strict=True))
     return {
         "turns": len(turns),
         "question_words": len(question.split()),
         "answer_words": len(answers[0].split()) if answers else 0,
-        "empty_answer": not answers or not all(answer.strip() for answer in answers),
+        "empty_answer": not replies or not all(reply.strip() for reply in replies),
         "echoed_answer": any(
             role == "assistant" and before == "user" and _same(value, asked)
             for (before, asked), (role, value) in itertools.pairwise(turns)
         ),
         "refusal": any(is_refusal(answer) for answer in answers),
-        "markers_match": markers in (0, images),
-        "alternates": len(spoken) > 0 and len(spoken) % 2 == 0 and spoken == ["user", "assistant"] * (len(spoken) // 2),
-        "control_token": next((found[0] for value in values if (found := _CONTROL.search(value))), None),
+        "markers_match": _markers_match(turns, files, objects or {}),
+        "alternates": _alternates([speaker for speaker, _ in turns]),
+        "control_token": next((token for value in values if (token := _control_token(value, files))), None),
         "longest_turn_words": max((len(value.split()) for value in values), default=0),
         "longest_turn_chars": max(map(len, values), default=0),
         "answer_type_mismatch": _mismatch(turns),
     }
 
 
+def _without_markers(text: str) -> str:
+    for marker in _FILES:
+        text = text.replace(marker, " ")
+    return text
+
+
+def _markers_match(turns: Sequence[tuple[str, str]], files: Mapping[str, int], objects: Mapping[str, int]) -> bool:
+    asked = "\n".join(value for speaker, value in turns if speaker not in ("assistant", "system", *_CALLS))
+    whole = "\n".join(value for _, value in turns)
+    return all(asked.count(marker) in (0, number) for marker, number in files.items()) and all(
+        whole.count(marker) <= objects.get(marker, 0) for marker in _OBJECTS
+    )
+
+
+def _alternates(speakers: Sequence[str]) -> bool:
+    """Whether the user asks and the assistant answers, by turns; calls and answers of tools may come in a row."""
+    start = next((at for at, speaker in enumerate(speakers) if speaker != "system"), len(speakers))
+    sides: list[str] = []
+    before = ""
+    for speaker in speakers[start:]:
+        side = "assistant" if speaker == "assistant" or speaker in _CALLS else "user"
+        spoken = speaker in ("user", "assistant", "system") and before in ("user", "assistant", "system", "")
+        if speaker == "system" or spoken or not sides or side != sides[-1]:
+            sides.append(speaker if speaker == "system" else side)
+        before = speaker
+    return len(sides) > 0 and sides == ["user", "assistant"] * (len(sides) // 2)
+
+
+def _control_token(value: str, files: Mapping[str, int]) -> str | None:
+    """The first token of a chat template that is no marker of a file which the row has."""
+    return next((found[0] for found in _CONTROL.finditer(value) if not files.get(found[0])), None)
+
+
 def _mismatch(turns: Sequence[tuple[str, str]]) -> bool | None:
     """Whether any answer is of another kind than its question asks for; None if no question asks for a kind."""
     judged = [
-        is_mismatch(" ".join(asked.replace(IMAGE_MARKER, " ").split()), value)
+        is_mismatch(" ".join(_without_markers(asked).split()), value)
         for (before, asked), (role, value) in itertools.pairwise(turns)
         if (before, role) == ("user", "assistant")
     ]
@@ -108,7 +160,7 @@ def votes(answers: Sequence[str]) -> dict[str, float | None]:
 
 def _same(answer: str, question: str) -> bool:
     words = _WORD.findall(answer.casefold())
-    return bool(words) and words == _WORD.findall(question.replace(IMAGE_MARKER, " ").casefold())
+    return bool(words) and words == _WORD.findall(_without_markers(question).casefold())
 
 
 _LONGEST = 5
@@ -182,19 +234,21 @@ def _wanted(asked: str) -> re.Pattern[str] | None:
 SIGNALS = (
     Signal(
         "text",
-        2,
+        3,
         {
             "turns": "number of turns",
             "question_words": "words (split at white space) of the first user turn, markers removed",
             "answer_words": "words of the first assistant turn",
-            "empty_answer": "an assistant turn is blank, or there is none",
+            "empty_answer": "an assistant turn (or call of a tool) is blank, or there is none",
             "echoed_answer": "an assistant turn repeats the user turn before it (letters and digits compared,"
             " case folded)",
             "refusal": 'an assistant turn opens with a refusal ("I\'m sorry, but …", "As an AI …", "I cannot …")',
-            "markers_match": "as many <image> markers in user turns as images, or none at all",
-            "alternates": "after system turns, user and assistant take turns, user first, assistant last",
+            "markers_match": "as many <image> markers in user turns as images, or none at all; likewise <video> and"
+            " <audio>; no more <ref-object> and <bbox> than objects",
+            "alternates": "after system turns, user and assistant take turns, user first, assistant last; several"
+            " calls and answers of tools may follow one another",
             "control_token": "the first chat-template token that stands in a turn (<|im_start|>, [INST], </s>, …);"
-            " else null",
+            " else null; <video> and <audio> are none in a row that has videos or sounds",
             "longest_turn_words": "words of the longest turn",
             "longest_turn_chars": "characters of the longest turn",
             "answer_type_mismatch": "a short answer is of another kind than its question asks for (yes/no, number,"

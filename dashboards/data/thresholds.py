@@ -153,7 +153,7 @@ def thresholds(folder: Folder) -> list[Threshold]:
     """
     found = []
     for rule in read_rules(folder).checked:
-        compared = [match for text in rule.expression.thresholds if (match := _COMPARISON.fullmatch(text))]
+        compared = [match for text in rule.expression.comparisons if (match := _COMPARISON.fullmatch(text))]
         written = [float(match.group(1)) for match in _NUMBER.finditer(rule.expression.text)]
         if [float(match["number"]) for match in compared] != written:
             continue

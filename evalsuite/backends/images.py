@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.files import sha256_bytes
-from winnow.images import UNAVAILABLE, decode, is_url, locate, unavailable_class
+from winnow.images import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_PIXELS,
+    UNAVAILABLE,
+    decode,
+    is_url,
+    locate,
+    unavailable_class,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_BYTES = 100_000_000
-MAX_PIXELS = 80_000_000
 _READERS = 4
 _SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 _PLAIN_MODES = {"RGB", "L"}  # servers read others (CMYK, 16 bit, palettes, transparency) each in its own way
@@ -52,7 +58,7 @@ def _identify(path: str, root: str) -> TaskImage:
     if gone := unavailable_class(path):
         what = path if is_url(path) else gone[1]
         return TaskImage(path, None, None, f"image {what}: {UNAVAILABLE[gone[0]]}")
-    found = locate(path, root, max_bytes=MAX_BYTES)
+    found = locate(path, root, max_bytes=DEFAULT_MAX_BYTES)
     if found.file is None:
         return TaskImage(path, None, None, f"image {path}: {found.error}")
     try:
@@ -67,7 +73,7 @@ def _identify(path: str, root: str) -> TaskImage:
 def load_image(file: str) -> tuple[Image.Image | None, str | None]:
     """The decoded RGB image, or None and why."""
     try:
-        image, facts = decode(Path(file).read_bytes(), max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
+        image, facts = decode(Path(file).read_bytes(), max_bytes=DEFAULT_MAX_BYTES, max_pixels=DEFAULT_MAX_PIXELS)
     except OSError as error:
         return None, f"image {file}: {error.strerror}"
     return image, None if image is not None else f"image {file}: {facts.error}"
@@ -91,7 +97,7 @@ def data_uri(file: str, image_key: str, cap: int) -> str:
         data = Path(file).read_bytes()
     except OSError as error:
         raise Unreadable(f"image {file}: {error.strerror}") from error
-    image, facts = decode(data, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
+    image, facts = decode(data, max_bytes=DEFAULT_MAX_BYTES, max_pixels=DEFAULT_MAX_PIXELS)
     if image is None:
         raise Unreadable(f"image {file}: {facts.error}")
     upright = facts.exif_orientation in (None, 0, 1)

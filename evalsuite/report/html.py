@@ -14,11 +14,11 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from evalsuite.analysis.results import TaskResult
-from evalsuite.backends.images import MAX_BYTES, load_image
+from evalsuite.backends.images import load_image
 from evalsuite.report import numbers, sentences
 from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, comparison_cells, slice_cells
 from evalsuite.report.sentences import finding_rows
-from winnow.images import locate
+from winnow.images import DEFAULT_MAX_BYTES, locate
 
 _HERE = Path(__file__).parent
 _WORST = 24
@@ -288,7 +288,7 @@ def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, s
 
 def data_uri(path: str, root: Path) -> tuple[str | None, str]:
     """An image of at most 240 pixels a side as a PNG data URI, or None and why."""
-    found = locate(path, str(root.resolve()), max_bytes=MAX_BYTES)
+    found = locate(path, str(root.resolve()), max_bytes=DEFAULT_MAX_BYTES)
     if found.file is None:
         return None, found.error or "missing"
     image, error = load_image(found.file)

@@ -16,7 +16,8 @@ from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
 from evalsuite.tasks.extract import Extraction
 from winnow.errors import UserError, did_you_mean
-from winnow.recipe import StrictModel, load_mapping, load_recipe, parse_recipe
+from winnow.recipe import StrictModel, load_recipe, parse_recipe
+from winnow.strict_yaml import read_mapping
 
 
 class MetricSettings(MetricOptions):
@@ -223,13 +224,13 @@ def load_spec(name_or_path: str) -> TaskSpec:
 
 
 def _on_base(path: Path, shipped: Mapping[str, Path]) -> TaskSpec:
-    given = load_mapping(path)
+    given = read_mapping(path)
     base = given.pop("base", None)
     if base is None:
         return parse_recipe(given, TaskSpec, where=str(path))
     if base not in shipped:
         raise UserError(f"{path}: base {base!r} is no shipped task; shipped: {', '.join(shipped)}")
-    start = load_mapping(shipped[base])
+    start = read_mapping(shipped[base])
     source = given.get("source", {})
     if isinstance(source, dict):
         given["source"] = {**start["source"], **source}

@@ -24,10 +24,11 @@ from evalsuite.statistics.resampling import (
     resample,
 )
 from evalsuite.statistics.significance import mcnemar
-from studies.curation_pays.lab import Lab, read_recipe, run_stage
+from studies.curation_pays.lab import Lab, run_stage
 from studies.curation_pays.sets import TrainingSet
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
+from winnow.strict_yaml import read_mapping
 
 TRAIN = Path("finetune/recipes/demo.yaml")
 EVALUATE = Path("evalsuite/recipes/demo_tuned.yaml")
@@ -67,7 +68,7 @@ def run_arms(plans: Sequence[Plan], lab: Lab) -> list[Arm]:
 def _run_arm(plan: Plan, lab: Lab) -> Arm:
     """Train and evaluate unless both are done; a killed arm resumes where it stopped."""
     data, settings = plan.data, lab.settings
-    trained = read_recipe(TRAIN) | {
+    trained = read_mapping(TRAIN) | {
         "data": str(data.data),
         "image_root": data.image_root and str(data.image_root),
         "seed": plan.seed,
@@ -81,7 +82,7 @@ def _run_arm(plan: Plan, lab: Lab) -> Arm:
     run, scored = folder / "run", folder / "eval"
     recipe = {**trained, "name": folder.name, "out": str(run)}
     run_stage("finetune", "train", recipe, run, inputs=data.digest, threads=lab.threads)
-    evaluated = read_recipe(EVALUATE)
+    evaluated = read_mapping(EVALUATE)
     evaluated["model"] |= {"adapter": str(run / "adapter")}
     unused = {"baseline", "training_set", "corrections", "check_batch"}
     evaluated = {key: value for key, value in evaluated.items() if key not in unused}

@@ -116,8 +116,3 @@ def run_stage(
 
     out.parent.mkdir(parents=True, exist_ok=True)
     Stages(out.parent).run_if_stale(out.name, [stage, command, recipe, inputs], [out / MANIFEST], call)
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """A shipped recipe, to be changed where the study differs from it."""
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))

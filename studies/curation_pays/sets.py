@@ -9,13 +9,14 @@ from typing import Any
 
 import yaml
 
-from studies.curation_pays.lab import read_recipe, run_stage
+from studies.curation_pays.lab import run_stage
 from studies.curation_pays.settings import StudySettings
 from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
 from winnow.files import sha256_file, write_text
 from winnow.records import read_jsonl, to_line
 from winnow.run import read_manifest
+from winnow.strict_yaml import read_mapping
 
 RECIPE = Path("curate/recipes/demo.yaml")
 TEST = Path("data/raw/demo/test.jsonl")
@@ -62,7 +63,7 @@ def make_raw(folder: Path, shares: Shares, settings: StudySettings) -> RawSet:
 
 def demo_recipe(raw: RawSet) -> dict[str, Any]:
     """A curation recipe with the demo's rules and thresholds for this set."""
-    recipe = read_recipe(RECIPE)
+    recipe = read_mapping(RECIPE)
     recipe["rules"].pop("nsfw")  # easy-vqa has no such image, and the score takes time
     test = {**_source(raw, "test.jsonl"), "source": "easy_vqa", "split": "test"}
     return {
@@ -110,6 +111,6 @@ def write_exam(raw: RawSet, settings: StudySettings, folder: Path) -> None:
         rows = [rows[i] for i in sorted(chosen)]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "questions.jsonl", "".join(to_line(row) + "\n" for row in rows))
-    task = read_recipe(TASK)
+    task = read_mapping(TASK)
     task["source"] |= {"location": str(folder / "questions.jsonl"), "image_root": str(TEST.parent)}
     write_text(folder / "task.yaml", yaml.safe_dump(task, sort_keys=False))

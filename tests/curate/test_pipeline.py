@@ -128,6 +128,13 @@ def test_exports_and_ledger_are_complete(done):
     ]
     by_id = {entry["sample_id"]: entry for entry in ledger}
     assert by_id["set/train/2"]["related_row"] == "set/train/1"
+    by_table = {row["sample_id"]: row for row in table}
+    for entry in ledger:
+        row = by_table[entry["sample_id"]]
+        assert (entry["question"], entry["answer"]) == (row["question"], row["answer"])
+        shown = entry["image"] if isinstance(entry["image"], list | None) else [entry["image"]]
+        assert (shown or []) == row["images"]
+    assert by_id["set/train/2"]["image"] == "copy.jpg" and by_id["rows/bad-row-2"]["question"] == ""
     assert "rows.jsonl:3: not JSON" in by_id["rows/bad-row-2"]["rules"][0]["values"]["bad_row"]
     assert by_id["set/train/5"]["rules"][0]["values"] == {"error": "truncated"}
 

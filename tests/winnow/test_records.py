@@ -75,19 +75,20 @@ def test_own_form_reads_back_as_the_same_sample(record):
     assert to_record(again) == to_record(sample)
 
 
-def test_both_image_keys_survive():
-    record = {
-        "image": "a.png",
-        "images": ["b.png"],
-        "messages": [{"role": "user", "content": "?"}],
-        "conversations": None,
-    }
-    with pytest.raises(UserError):
-        from_record(record)
-    del record["conversations"]
+@pytest.mark.parametrize(
+    ("text", "single", "several", "images", "left"),
+    [
+        ("?", "a.png", ["b.png"], ("a.png", "b.png"), {}),
+        ("?", "a.png", ["a.png", "b.png"], ("a.png", "b.png"), {}),
+        ("<image><image>?", "a.png", ["b.png"], ("a.png", "b.png"), {}),
+        ("<image>?", "a.png", ["b.png", "c.png"], ("a.png",), {"images": ["b.png", "c.png"]}),
+        ("<image><image>?", "a.png", ["b.png", "c.png"], ("b.png", "c.png"), {"image": "a.png"}),
+    ],
+)
+def test_both_image_keys_are_read_as_the_markers_say(text, single, several, images, left):
+    record = {"image": single, "images": several, "messages": [{"role": "user", "content": text}]}
     sample = from_record(record)
-    assert sample.image == ("a.png",)
-    assert sample.meta == {"images": ["b.png"]}
+    assert (sample.image, sample.meta, sample.unclaimed) == (images, left, tuple(left))
     assert same(to_original(sample), record)
 
 

@@ -16,6 +16,7 @@ import yaml
 from winnow.demo.vlm import CLIP_FOLDER
 from winnow.errors import UserError, did_you_mean
 from winnow.files import write_text
+from winnow.strict_yaml import read_mapping
 
 PARTS = ("curate", "train", "eval")
 # Recipes and tasks of the demo: name below the demo's recipes → file in Winnow's packages.
@@ -110,7 +111,7 @@ def write_recipes(
         changes["tuned"]["check_batch"] = min(24, max(1, questions // 10))
     packages = Path(__file__).parents[2]
     for name, shipped in _SHIPPED.items():
-        values = yaml.safe_load((packages / shipped).read_text(encoding="utf-8"))
+        values = read_mapping(packages / shipped)
         moved = {**_moved(values, data), **changes.get(name, {})}
         head = f"# {shipped} with the paths of this demo.\n"
         write_text(files[name], head + yaml.safe_dump(moved, sort_keys=False, allow_unicode=True))

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.base import Layout, NameOf, Reading, SecondList
 from curate.readers.fields import CAPTION_QUESTION, own_id, sample, split_in, text
 from curate.readers.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
@@ -48,7 +48,9 @@ def readings(settings: SourceSettings) -> list[Reading]:
             image=name_of(row), own=own, source="coco_captions", split=split_in(path.name), held={}, extra=extra,
         )  # fmt: skip
 
-    return [Reading(iter_document(path, "images"), to_sample, _names, _FOLDERS, left_over=captions.left_over())]
+    second = SecondList(path, "annotations", "image_id", "id")
+    rows = iter_document(path, "images")
+    return [Reading(rows, to_sample, _names, _FOLDERS, left_over=captions.left_over(), second=second)]
 
 
 def _names(row: RawRow) -> Sequence[str]:

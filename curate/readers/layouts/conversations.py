@@ -1,9 +1,10 @@
-"""LLaVA, ShareGPT, ms-swift and Winnow's own records, as JSON arrays or JSONL.
+"""LLaVA, ShareGPT, ms-swift, LLaMA-Factory, Qwen-VL, MiniCPM-V, Cauldron and Winnow's own records, as JSON or JSONL.
 
-Each object has ``conversations`` (``from``/``value``), ``messages`` (``role``/``content``, a text or a
-list of parts) or ``query``, ``response`` and ``history``; and ``image`` or ``images``. A text ``system``
-beside them is the first turn. ``videos``, ``tools``, ``objects`` and whatever else a row has stay under
-``meta``. ``winnow.records.to_original`` gives every object back as it was.
+Each object has a whole conversation: ``conversations`` or ``messages``, whose turns are texts or lists of parts;
+``texts`` of the_cauldron; ``query``, ``response`` and ``history``; ``chosen`` and ``rejected`` after a ``prompt`` or
+``question``. Images are under ``image`` or ``images``, in the parts, or in ``<img>path</img>``. Videos, sounds, boxes,
+tools, rejected answers and labels are carried in ``meta`` (``winnow.carried``); what else a row has stays there too.
+``winnow.records.to_original`` gives every object back as it was.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from curate.readers.fields import conversation
 from curate.readers.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
+from winnow.conversations import holds_conversation
 from winnow.records import Sample
 
 
 def looks_like(probe: Probe) -> bool:
-    """JSON rows with ``conversations`` or ``messages``, or with ``query`` and ``response``; ``table`` reads Parquet."""
-    keys = probe.first.keys() if probe.is_json else set()
-    return bool({"conversations", "messages"} & keys) or {"query", "response"} <= keys
+    """JSON rows that hold a conversation, or ``query`` and ``response``; ``table`` reads Parquet and CSV."""
+    return probe.is_json and (holds_conversation(probe.first) or {"query", "response"} <= probe.first.keys())
 
 
 def readings(settings: SourceSettings) -> list[Reading]:

@@ -23,7 +23,7 @@ from curate.readers.columns import COLUMN_NAMES, Columns, source_name
 from curate.readers.fields import CAPTION_QUESTION
 from curate.readers.json import RawRow
 from curate.readers.location import Probe, split_of
-from curate.readers.tables import iter_rows
+from curate.readers.rows import iter_rows
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample, Turn, full_id

@@ -17,7 +17,8 @@ from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import CAPTION_QUESTION, sample, text
 from curate.readers.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
-from curate.readers.tables import iter_rows, list_literal
+from curate.readers.rows import iter_rows
+from curate.readers.tables import list_literal
 from curate.recipe import SourceSettings
 from winnow.records import BadRow, Sample
 

@@ -22,7 +22,8 @@ from curate.readers.columns import numbered_images
 from curate.readers.fields import lettered
 from curate.readers.json import RawRow
 from curate.readers.location import Probe, files_of, of_split
-from curate.readers.tables import ImageCell, image_cell, iter_rows, json_value, list_literal
+from curate.readers.rows import iter_rows
+from curate.readers.tables import ImageCell, image_cell, json_value, list_literal
 from curate.recipe import SourceSettings
 from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError

@@ -1,7 +1,9 @@
-"""Tables: CSV, TSV, Parquet, and JSON or JSONL of flat objects, one row a sample.
+"""Tables: CSV, TSV, xlsx, Parquet, Arrow, and JSON or JSONL of flat objects, one row a sample.
 
-The location is one file, or several of one table: a folder of Parquet files, or a pattern
-(``data/train-*.parquet``, ``part-{000..012}.csv``). ``curate.readers.columns`` tells which column is what.
+The location is one file, or several of one table: a pattern (``data/train-*.parquet``, ``part-{000..012}.csv``), a
+folder of files of one kind, or a folder that ``datasets`` wrote with ``save_to_disk``. CSV and JSON may be packed with
+gzip and need not be UTF-8; the rows of one JSON object may be a list in it. Of a workbook the first sheet is read.
+``curate.readers.columns`` tells which column is what.
 """
 
 from __future__ import annotations
@@ -11,30 +13,26 @@ from pathlib import Path
 
 from curate.readers.base import Layout, Reading
 from curate.readers.columns import Columns
-from curate.readers.location import Probe, files_of, of_split
-from curate.readers.tables import iter_rows
+from curate.readers.location import Probe, table_files
+from curate.readers.rows import iter_rows
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 
 
 def looks_like(probe: Probe) -> bool:
-    """A file of rows with named columns; or a folder or pattern of Parquet files."""
-    return bool(probe.first) if probe.is_file else bool(_files(probe.location))
+    """A file of rows with named columns; or a folder or pattern of such files."""
+    return bool(probe.first) if probe.is_file else bool(table_files(probe.location, ""))
 
 
 def readings(settings: SourceSettings) -> Iterator[Reading]:
     """Each file. A row without what a sample needs is a bad row."""
-    files = _files(settings.location)
+    files = table_files(settings.location, settings.split)
     if not files:
-        raise UserError(f"{settings.location}: no such file")
-    near = Path(settings.location).parent
-    for file, split in of_split(files, settings.split):
+        raise UserError(f"{settings.location}: no such file, or no tables of one kind with the same columns")
+    folder = Path(settings.location)
+    for file, split in files:
         columns = Columns(settings.model_copy(update={"split": split}))
-        yield Reading(iter_rows(file), columns.sample, near=near)
-
-
-def _files(location: str) -> list[Path]:
-    return [file for file in files_of(location, (".parquet",)) if file.suffix != ".tar"]
+        yield Reading(iter_rows(file), columns.sample, near=folder if folder.is_dir() else file.parent)
 
 
 LAYOUT = Layout(

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.base import Layout, NameOf, Reading, SecondList
 from curate.readers.fields import as_object, own_id, references, sample, split_in, text
 from curate.readers.joined import JoinedAnnotations
 from curate.readers.json import RawRow, document_head, iter_document
@@ -87,7 +87,7 @@ def readings(settings: SourceSettings) -> list[Reading]:
             _FOLDERS,
             near=questions.parent,
             left_over=votes.left_over() if votes else (),
-            joined=votes,
+            second=SecondList(annotations, "annotations", "question_id", "question_id") if annotations else None,
         )
     ]
 

@@ -42,13 +42,13 @@ def root(tmp_path):
     write(root / "page.jpg", b"<html>")
     write(root / "cut.png", encoded(noise(40, 40))[:900])
     write(root / "moving.gif", encoded(noise(), "GIF", save_all=True, append_images=[noise(seed=1)]))
-    write(root / "float.tif", encoded(Image.new("F", (4, 4)), "TIFF"))
+    write(root / "drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
     write(root / "long.png", encoded(noise(200, 60)))
     return root
 
 
 PATHS = [f"{number}.png" for number in range(10)] + [
-    "misnamed.jpg", "empty.png", "none.png", "page.jpg", "cut.png", "0.png", "moving.gif", "float.tif", "../x.png",
+    "misnamed.jpg", "empty.png", "none.png", "page.jpg", "cut.png", "0.png", "moving.gif", "drawing.svg", "../x.png",
     "long.png",
 ]  # fmt: skip
 CAPPED = PLAIN.model_copy(update={"max_pixels": 10_000, "max_bytes": 20_000})
@@ -75,7 +75,7 @@ def test_every_path_gets_its_class(root, tmp_path):
     assert list(classes) == list(dict.fromkeys(PATHS))
     assert {path: error for path, error in classes.items() if error} == {
         "misnamed.jpg": "wrong_extension", "empty.png": "empty", "none.png": "missing", "page.jpg": "not_an_image",
-        "cut.png": "truncated", "moving.gif": "animated", "float.tif": "unreadable_mode", "../x.png": "outside_root",
+        "cut.png": "truncated", "moving.gif": "animated", "drawing.svg": "vector_image", "../x.png": "outside_root",
         "long.png": "too_large_bytes",
     }  # fmt: skip
     assert report.errors == {error: 1 for error in classes.values() if error}

@@ -66,6 +66,28 @@ def test_datasets_reads_the_set_whatever_a_row_holds(tmp_path, text):
     assert rows.num_rows == 3 and rows[1]["id"] == "set/train/2"
 
 
+def test_datasets_reads_a_curated_folder_of_rows_that_differ_after_the_first_ten_megabytes(tmp_path):
+    from datasets import load_dataset
+
+    (tmp_path / "images").mkdir()
+    like = [sets.row(n, "a.png", meta={"x": n, "text": "y" * 500_000}) for n in range(24)]
+    unlike = [
+        sets.row(24, ["a.png", "b.png"], meta={"x": {"deep": [1]}, "X": "other case", "new": 1}),
+        sets.row(25, None, answers=["a", "b", "a"], meta={"x": "text"}),
+    ]
+    sets.write_lines(tmp_path / "rows.jsonl", [*like, *unlike])
+    folder = curate(sets.recipe(tmp_path, rules={}), "r").workspace.folder
+    rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.num_rows == 26 and rows[0]["meta"]["x"] == 0 and rows[0]["image"] == "a.png"
+    assert rows[24]["image"] == ["a.png", "b.png"]
+    assert rows[24]["meta"] == {"x": {"deep": [1]}, "X": "other case", "new": 1}
+    assert rows[25]["answers"] == ["a", "b", "a"] and rows[25]["image"] is None
+    assert rows[25]["conversations"][1]["value"] == "a cat"
+    columns = "{id: 'VARCHAR', image: 'JSON', conversations: 'JSON', answers: 'VARCHAR[]', meta: 'JSON'}"
+    query = f"SELECT meta ->> '$.x' FROM read_json('{folder}/samples.jsonl', columns = {columns})"
+    assert [row[0] for row in duckdb.sql(query).fetchall()] == [*map(str, range(24)), '{"deep":[1]}', "text"]
+
+
 def sample(**meta):
     return Sample("s/1", (), (Turn("user", "q"), Turn("assistant", "a")), meta=meta)
 

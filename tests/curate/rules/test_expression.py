@@ -24,11 +24,15 @@ def parse(text):
     [
         ("sharpness < 35 AND entropy > 3", ("sharpness", "entropy"), ("sharpness < 35", "entropy > 3")),
         ("error IS NOT NULL", ("error",), ()),
-        ("error IN ('empty', 'missing') OR refusal", ("error", "refusal"), ("\"error\" IN ('empty', 'missing')",)),
+        ("error IN ('empty', 'missing') OR refusal", ("error", "refusal"), ("error IN ('empty', 'missing')",)),
         ("sharpness BETWEEN 1 AND 2", ("sharpness",), ("sharpness BETWEEN 1 AND 2",)),
         ("NOT refusal", ("refusal",), ()),
-        ("question LIKE '%50\\%%' ESCAPE '\\'", ("question",), ()),
-        ("question ILIKE 'a%' OR question SIMILAR TO 'b.*' OR question GLOB 'c*'", ("question",), ()),
+        ("question LIKE '%50\\%%' ESCAPE '\\'", ("question",), ("question LIKE '%50\\%%' ESCAPE '\\'",)),
+        (
+            "question ILIKE 'a%' OR question SIMILAR TO 'b.*' OR question GLOB 'c*'",
+            ("question",),
+            ("question ILIKE 'a%'", "question SIMILAR TO 'b.*'", "question GLOB 'c*'"),
+        ),
         ("coalesce(sharpness, 0) / greatest(width, 1) < 0.5", ("sharpness", "width"), None),
         ("CASE WHEN width > 9 THEN sharpness < 2 ELSE false END", ("width", "sharpness"), None),
         ("sharpness::INTEGER % 2 = 0", ("sharpness",), None),

@@ -21,6 +21,43 @@ def test_counts():
 
 
 @pytest.mark.parametrize(
+    ("speakers", "alternates"),
+    [
+        ("user tool_call tool_response assistant", True),
+        ("user assistant tool_call tool_call tool_response tool_response assistant", True),
+        ("system user function_call observation assistant user assistant", True),
+        ("user function_call", True),
+        ("user tool_call tool_response", False),
+        ("user user tool_call tool_response assistant", False),
+        ("tool_call tool_response assistant", False),
+    ],
+)
+def test_calls_and_answers_of_tools_take_the_turn_of_their_side(speakers, alternates):
+    found = facts(*((speaker, "x") for speaker in speakers.split()))
+    assert (found["alternates"], found["empty_answer"]) == (alternates, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "match", "token"),
+    [
+        ("<video>What?", {"videos": 1}, True, None),
+        ("What?", {"videos": 1}, True, None),
+        ("<video>What?", {}, False, "<video>"),
+        ("<video><video>What?", {"videos": 1}, False, None),
+        ("<audio>What?", {"audios": 1}, True, None),
+        ("<image><audio><video>What?", {"images": 1, "audios": 1, "videos": 1}, True, None),
+        ("Find <ref-object> at <bbox>", {"objects": {"<ref-object>": 1, "<bbox>": 1}}, True, None),
+        ("Find <ref-object>", {"objects": {"<ref-object>": 3, "<bbox>": 1}}, True, None),
+        ("Find <bbox><bbox>", {"objects": {"<ref-object>": 3, "<bbox>": 1}}, False, None),
+        ("Find <bbox>", {}, False, None),
+    ],
+)
+def test_markers_of_files_and_objects(text, number, match, token):
+    found = conversation([("user", text), ("assistant", "a")], **{"images": 0, **number})
+    assert (found["markers_match"], found["control_token"]) == (match, token)
+
+
+@pytest.mark.parametrize(
     ("turns", "alternates"),
     [
         ("ua", True), ("sua", True), ("suaua", True), ("u", False), ("a", False), ("uua", False), ("uaa", False),

@@ -141,7 +141,7 @@ def test_query_and_history_are_turns_in_order():
         ("assistant", "Grey."),
     ]
     sample = from_record(SWIFT_2)
-    assert (sample.image, sample.meta) == (("cat.png",), {"videos": []})
+    assert (sample.image, sample.meta) == (("cat.png",), {})
     assert turns({"query": "What?"}) == [("user", "What?")]
 
 
@@ -167,9 +167,9 @@ def test_parts_become_text_with_markers_and_paths():
         ({"query": 1}, "non-empty list"),
         ({"query": "q", "response": 1}, "'response' must be a text"),
         ({"query": "q", "history": [["a"]]}, "pairs of texts"),
-        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "turn 1 needs 'role'"),
+        ({"messages": [{"role": "user", "content": [{"type": "smell"}]}]}, "turn 1 has a part of type 'smell'"),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "one of user, human"),
-        ({**PARTS, "images": [{"bytes": "x"}]}, "must be a path"),
+        ({**PARTS, "images": [{"size": 3}]}, "must be a path"),
     ],
 )
 def test_what_is_no_conversation_says_why(record, words):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.inputs import _source_digest
+from curate.inputs import source_digest
 from curate.readers import open_source
 from curate.readers.images import content_path
 from curate.recipe import SourceSettings
@@ -104,10 +104,10 @@ def test_no_code_of_a_dataset_is_run(tmp_path):
 
 def test_a_changed_folder_is_another_input(folder, tmp_path):
     settings = SourceSettings(location=f"hub:{folder}")
-    before = _source_digest(settings)
-    assert _source_digest(settings) == before
+    before = source_digest(settings)
+    assert source_digest(settings) == before
     (folder / "data" / "notes.txt").write_text("more")
-    assert _source_digest(settings) != before
+    assert source_digest(settings) != before
     (folder / "data" / "notes.txt").unlink()
 
 

@@ -1,0 +1,159 @@
+"""Which row of a group stays, and which rows contradict each other, once other rules have dropped some.
+
+A row that is dropped for another reason stands for nobody and contradicts nobody: else the best twin could be
+dropped as blurred and the rest as its duplicates. The functions run in a connection with the tables ``comparable``
+(of ``load_comparable``) and ``dropped`` (position).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.duplicates.fingerprints import ImageFingerprints, compare
+from curate.duplicates.stored import read_stored
+from curate.recipe import DuplicateSettings
+from curate.workspace import Workspace
+from winnow.tables import parquet, query_batches, write_parquet
+
+DUPLICATE_ROWS = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("duplicate_group", pa.string()),
+        ("duplicate_of", pa.string()),
+        ("conflict_with", pa.string()),
+        ("distance", pa.float64()),
+        ("hamming", pa.int32()),
+    ]
+)
+# The best row of each question, and the best of those that answer it otherwise.
+_CONFLICTS = """
+    CREATE TABLE conflicts AS
+    WITH standing AS (SELECT * FROM comparable WHERE position NOT IN (SELECT position FROM dropped)),
+    heads AS (SELECT asked, arg_min(answer, place) AS answer, arg_min(id, place) AS id FROM standing GROUP BY asked),
+    others AS (
+        SELECT s.asked, arg_min(s.id, s.place) AS id
+        FROM standing s JOIN heads h ON h.asked = s.asked WHERE s.answer <> h.answer GROUP BY s.asked
+    )
+    SELECT * FROM (
+        SELECT c.position, CASE WHEN c.answer = h.answer THEN o.id ELSE h.id END AS conflict_with
+        FROM comparable c JOIN heads h ON h.asked = c.asked LEFT JOIN others o ON o.asked = c.asked
+    ) WHERE conflict_with IS NOT NULL
+"""
+# rank: rows that are not dropped first, best first. shows_kept: in scope image, whether one of the row's images is
+# the kept one of its star: its representative, or if no row about that is left the image of the best row.
+_PLACED = """
+    CREATE TABLE placed AS
+    SELECT c.*, c.place + CASE WHEN d.position IS NULL THEN 0 ELSE 1::BIGINT << 40 END AS rank,
+           numbers AS kept, true AS shows_kept
+    FROM comparable c LEFT JOIN dropped d ON d.position = c.position
+"""
+_PLACED_BY_IMAGE = """
+    CREATE OR REPLACE TABLE placed AS
+    WITH shown AS (
+        SELECT position, rank, unnest(stars) AS star, unnest(numbers) AS number,
+               generate_subscripts(numbers, 1) AS image_no FROM placed
+    ), kept_images AS (
+        SELECT star, arg_min(number, rank + CASE WHEN number = star THEN 0 ELSE 1::BIGINT << 39 END) AS kept
+        FROM shown GROUP BY star
+    )
+    SELECT p.* REPLACE (k.kept AS kept, k.shows_kept AS shows_kept)
+    FROM placed p JOIN (
+        SELECT s.position, list(i.kept ORDER BY s.image_no) AS kept, bool_or(s.number = i.kept) AS shows_kept
+        FROM shown s JOIN kept_images i ON i.star = s.star GROUP BY s.position
+    ) k ON k.position = p.position
+"""
+# first: the row to keep of those with the same question and answer, or about the same images.
+_FIRSTS = """
+    CREATE TABLE firsts AS
+    WITH same AS (
+        SELECT asked, answer, arg_min(position, rank + CASE WHEN shows_kept THEN 0 ELSE 1::BIGINT << 41 END) AS first
+        FROM placed GROUP BY asked, answer
+    ), about AS (SELECT stars, arg_min(position, rank) AS first FROM placed WHERE numbers = kept GROUP BY stars)
+    SELECT p.position, CASE WHEN p.shows_kept THEN s.first ELSE coalesce(a.first, s.first) END AS first
+    FROM placed p JOIN same s ON s.asked = p.asked AND s.answer = p.answer LEFT JOIN about a ON a.stars = p.stars
+"""
+_FOUND = """
+    SELECT p.position, p.star, p.numbers, k.id AS first_id, k.numbers AS first_numbers, c.conflict_with
+    FROM placed p
+    JOIN firsts f ON f.position = p.position
+    LEFT JOIN placed k ON k.position = f.first AND f.first <> p.position
+    LEFT JOIN conflicts c ON c.position = p.position
+    WHERE k.position IS NOT NULL OR c.position IS NOT NULL OR p.grouped
+    ORDER BY p.position
+"""
+
+
+def load_comparable(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+    """Create the table ``comparable``, as ``curate.duplicates.rows.find_duplicates`` has left it."""
+    connection.execute(f"CREATE TABLE comparable AS SELECT * FROM {parquet([workspace.comparable_rows])}")
+
+
+def find_conflicts(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the table ``conflicts``: position, and the id of the best row left that answers the question otherwise."""
+    connection.execute(_CONFLICTS)
+
+
+def choose_kept(connection: duckdb.DuckDBPyConnection, workspace: Workspace, settings: DuplicateSettings) -> None:
+    """Write ``workspace.duplicate_rows``: rows that repeat or contradict another one, or whose image has copies.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    connection.execute(_PLACED)
+    if settings.scope == "image":
+        connection.execute(_PLACED_BY_IMAGE)
+    connection.execute(_FIRSTS)
+    write_parquet(workspace.duplicate_rows, _confirmed(connection, workspace, settings), DUPLICATE_ROWS)
+
+
+def _confirmed(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, settings: DuplicateSettings
+) -> Iterator[pa.RecordBatch]:
+    fingerprints = read_stored(workspace).fingerprints
+    for batch in query_batches(connection, _FOUND):
+        yield _confirmed_rows(batch, fingerprints, settings)
+
+
+def _confirmed_rows(
+    batch: pa.RecordBatch, fingerprints: ImageFingerprints, settings: DuplicateSettings
+) -> pa.RecordBatch:
+    """Compare each duplicate row with the row kept in its place, image by image.
+
+    Both were confirmed against the representative, which may be a third image: a row whose images differ too
+    much from the kept row's is not a duplicate.
+    """
+    rows = batch.to_pylist()
+    pairs = [
+        (number, i, j)
+        for number, row in enumerate(rows)
+        if row["first_id"] is not None
+        for i, j in zip(row["numbers"], row["first_numbers"], strict=True)
+    ]
+    number, i, j = np.array(pairs, np.int64).reshape(-1, 3).T
+    difference = compare(fingerprints, i, fingerprints, j, settings)
+    mean, hamming = _worst(difference.mean, number, len(rows)), _worst(difference.bits.astype(float), number, len(rows))
+    same = _worst((~difference.similar).astype(float), number, len(rows)) == 0
+    made: list[dict[str, Any]] = [
+        {
+            "position": row["position"],
+            "duplicate_group": row["star"],
+            "duplicate_of": row["first_id"] if same[k] else None,
+            "conflict_with": row["conflict_with"],
+            "distance": mean[k] if row["first_id"] is not None and same[k] else None,
+            "hamming": int(hamming[k]) if row["first_id"] is not None and same[k] else None,
+        }
+        for k, row in enumerate(rows)
+    ]
+    return pa.RecordBatch.from_pylist(made, DUPLICATE_ROWS)
+
+
+def _worst(values: NDArray[np.float64], row: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    worst = np.zeros(count)
+    np.maximum.at(worst, row, values)
+    return worst

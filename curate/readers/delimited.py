@@ -1,0 +1,110 @@
+"""CSV and TSV files as raw rows; the delimiter is the commonest of comma, semicolon, tab and bar in the first line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.readers.encoding import encoding_of, open_utf8
+from curate.readers.json import RawRow
+from winnow.errors import UserError
+from winnow.records import BadRow
+
+_MAX_FIELD = 64 << 20
+_MAX_HEADER = 1 << 20
+
+
+@dataclass(frozen=True)
+class CsvForm:
+    """How a CSV file is written."""
+
+    encoding: str
+    delimiter: str
+
+
+def csv_form(path: Path) -> CsvForm:
+    """The form of a CSV file, by its letters and its first line."""
+    with open_utf8(path) as handle:
+        header = handle.readline(_MAX_HEADER).decode("utf-8", "replace")
+    encoding = encoding_of(path)
+    if encoding == "utf-8" and header.startswith("\ufeff"):
+        encoding = "utf-8-sig"
+    return CsvForm(encoding, max(",;\t|", key=header.count))
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRecord:
+    """One record of a CSV file.
+
+    Attributes:
+        text: as the file has it, with its line break; what is not in the file's encoding as surrogates.
+        cells: its values; empty for a blank line, or if ``trouble`` says why they cannot be read.
+        line: of the file where it begins, from 1.
+    """
+
+    text: str
+    cells: tuple[str, ...]
+    line: int
+    trouble: str = ""
+
+
+def csv_records(path: Path, form: CsvForm) -> Iterator[CsvRecord]:
+    """The records of a CSV file, its header and blank lines included."""
+    csv.field_size_limit(_MAX_FIELD)
+    lines: list[str] = []
+
+    def noted(handle: Iterable[str]) -> Iterator[str]:
+        for line in handle:
+            lines.append(line)
+            yield line
+
+    with io.TextIOWrapper(open_utf8(path), encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
+        reader = csv.reader(noted(handle), delimiter=form.delimiter)
+        while True:
+            lines.clear()
+            begins = reader.line_num + 1
+            cells: list[str] = []
+            trouble = ""
+            try:
+                cells = next(reader)
+                "".join(cells).encode()
+            except StopIteration:
+                return
+            except csv.Error as error:
+                trouble = f"not CSV ({error})"
+            except UnicodeEncodeError:
+                trouble = f"not {form.encoding.upper()}"
+            yield CsvRecord("".join(lines), () if trouble else tuple(cells), begins, trouble)
+
+
+def csv_rows(path: Path) -> Iterator[RawRow | BadRow]:
+    """Each row as an object of texts by column.
+
+    Raises:
+        UserError: the first line does not name the columns.
+    """
+    records = csv_records(path, csv_form(path))
+    header = next(records, None)
+    if header is None or not any(name.strip() for name in header.cells):
+        why = header.trouble if header is not None and header.trouble else "empty"
+        raise UserError(f"{path}: the first line must name the columns; it is {why}")
+    names = header.cells
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise UserError(f"{path}: the first line must name each column once; {repeated[0]!r} is there twice")
+    position = 0
+    for record in records:
+        where = f"{path}:{record.line}"
+        if record.trouble:
+            yield BadRow(where, record.trouble, position)
+        elif not record.cells:
+            continue
+        elif len(record.cells) == len(names):
+            yield RawRow(dict(zip(names, record.cells, strict=True)), where, position)
+        else:
+            yield BadRow(where, f"has {len(record.cells)} cells, the header has {len(names)}", position)
+        position += 1

@@ -1,0 +1,40 @@
+"""Why a curation kept no row, in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from winnow.images import CLASSES, is_url
+
+
+def why_nothing_is_kept(counts: dict[str, Any]) -> str | None:
+    """The likeliest cause and what to do; None if a row was kept.
+
+    Args:
+        counts: of ``curate.report.results.count_rows``.
+    """
+    rows = counts["rows"]
+    if counts["keep"] + counts["flag"]:
+        return None
+    if not rows:
+        return "the sources hold no rows; look at one with `curate inspect`"
+    rule = max(counts["rules"], key=lambda each: each["reason"], default={"rule": "", "reason": 0})
+    if rule["rule"] == "bad_row":
+        first = next(each["first_bad"] for each in counts["read"] if each["first_bad"])
+        return f"{rule['reason']:,} of {rows:,} rows could not be read, the first: {first}"
+    took = f"rule {rule['rule']!r} took {rule['reason']:,} of {rows:,} rows"
+    images = counts["image_errors"][0] if counts["image_errors"] else None
+    if images and images["images"] > counts["paths"] / 2:
+        return (
+            f"{images['images']:,} of {counts['paths']:,} images are {images['error']!r}, such as {images['example']}"
+            f" ({images['detail'] or CLASSES[images['error']]}); {_what_to_do(images)}, then run it again"
+        )
+    return f"{took}; edit it and decide again, or see with `curate explain` what it fired on"
+
+
+def _what_to_do(images: dict[str, Any]) -> str:
+    if is_url(images["example"]):
+        return "add `remote: {}` to the recipe to fetch them"
+    if images["error"] in ("missing", "outside_root"):
+        return "set `image_root:` of the source to the folder that its image paths start from"
+    return "mend the files"

@@ -1,0 +1,49 @@
+"""A curation that kept no row is an error that names the likeliest cause."""
+
+import pytest
+
+from curate.pipeline import run as curate
+from curate.report.nothing_kept import why_nothing_is_kept
+from tests.curate import sets
+from tests.curate.test_curate_cli import curate as command
+
+DROP_ALL = {"unreadable": {"when": "error IS NOT NULL", "action": "drop"}}
+
+
+def made(folder, rows, **changes):
+    (folder / "images").mkdir(exist_ok=True)
+    sets.write_lines(folder / "rows.jsonl", rows)
+    return sets.write_recipe(folder, **changes), sets.recipe(folder, **changes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "rules", "says"),
+    [
+        ([sets.row(1, None), sets.row(2, None)], {"all": {"when": "true", "action": "drop"}}, "rule 'all' took 2 of 2"),
+        (
+            [sets.row(n, f"else/{n}.png") for n in range(3)],
+            DROP_ALL,
+            "3 of 3 images are 'missing', such as images/else/0.png (No such file or directory); set `image_root:`",
+        ),
+        (["{broken", "{too"], DROP_ALL, "2 of 2 rows could not be read, the first: "),
+    ],
+)
+def test_the_likeliest_cause_is_named(tmp_path, capsys, monkeypatch, rows, rules, says):
+    layout = [{"location": str(tmp_path / "rows.jsonl"), "image_root": str(tmp_path), "layout": "conversations"}]
+    rows = [
+        {**row, "image": f"images/{row['image']}"} if isinstance(row, dict) and "image" in row else row for row in rows
+    ]
+    path, _ = made(tmp_path, rows, rules=rules, sources=layout)
+    for _ in range(2):  # the second finds everything up to date
+        code, out, err = command(capsys, monkeypatch, "run", path)
+        assert code == 1 and f"kept none of {len(rows)} rows" in err and says in err
+    assert f"dropped {len(rows)} of {len(rows)} rows" in out
+    assert (tmp_path / "out/samples.jsonl").read_text() == ""
+    assert (tmp_path / "out/manifest.json").is_file()
+    assert command(capsys, monkeypatch, "decide", path)[0] == 1
+
+
+def test_one_kept_or_flagged_row_is_no_error(tmp_path):
+    rules = {"odd": {"when": "true", "action": "flag"}}
+    _, recipe = made(tmp_path, [sets.row(1, None)], rules=rules)
+    assert why_nothing_is_kept(curate(recipe, "r").counts) is None
