@@ -189,7 +189,8 @@ def _source_lines(settings: SourceSettings, found: Look) -> Iterator[str]:
 
 def yaml_line(value: Any) -> str:
     """A value as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=1 << 20)
+    readable = str(value).isprintable()
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=readable, sort_keys=False, width=1 << 20)
     return text.removesuffix("...\n").removesuffix("\n")
 
 
