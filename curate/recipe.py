@@ -34,8 +34,10 @@ class SourceSettings(StrictModel):
             A record that names its own source keeps it.
         split: second part of every id, e.g. ``train``; a record that names its own keeps it.
         image_root: folder that image paths are relative to; null: see the layout's module.
-        columns: for tables, role (``id image question answer answers caption split source``)
-            to column name, where the names are not recognised.
+        columns: for tables, role (a key of ``curate.readers.columns.COLUMN_NAMES``: ``id image question answer
+            answers options caption label`` …) to column name, where it is not recognised; ``none`` for no column.
+        caption_prompt: the question for captions that come without one; null is ``Describe the image.``
+        answer_base: for multiple choice, the number of the first option, 0 or 1; null tells it from all rows.
         annotations: for VQA and OK-VQA, the file of annotations, or ``none``; null looks for the
             published name beside the questions.
         ocr: for TextVQA, the file of OCR tokens, or ``none``; null looks beside the questions.
@@ -51,6 +53,8 @@ class SourceSettings(StrictModel):
     split: str = ""
     image_root: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
+    caption_prompt: str | None = Field(default=None, min_length=1)
+    answer_base: Literal[0, 1] | None = None
     annotations: str | None = None
     ocr: str | None = None
     streaming: bool = False

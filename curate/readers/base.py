@@ -174,6 +174,16 @@ def _roots(settings: SourceSettings, reading: Reading) -> list[Path]:
     return [folder, *(base / name for base in (folder, folder.parent) for name in reading.folders)]
 
 
+def possible_roots(settings: SourceSettings, near: Path | None = None) -> list[Path]:
+    """The folders that image paths may be relative to; see ``locate_images``.
+
+    Raises:
+        UserError: the recipe's ``image_root`` does not exist.
+    """
+    root = given_root(settings)
+    return [root] if root is not None else _roots(settings, Reading((), lambda row, name_of: None, near=near))
+
+
 def _offered(reading: Reading, row: RawRow | BadRow) -> Sequence[str]:
     if isinstance(row, BadRow) or reading.names is None:
         return []

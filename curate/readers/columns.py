@@ -1,71 +1,197 @@
 """Rows of named columns as samples.
 
-Columns are found by name (``COLUMN_NAMES``, the first that is there; letter case does not count) or named in the
-recipe: ``columns: {image: pic, answers: refs}``. Columns without a role go to ``meta``. A table with captions and no
-question gets the question ``Describe the image.`` Without an image column, ``image_1``, ``image_2`` … are the images.
-A row that holds a whole conversation is read as in ``winnow.records.from_record``.
+Columns are found by name (``COLUMN_NAMES``, the first that is there; letter case, blanks and ``_`` do not count) or
+named in the recipe: ``columns: {image: pic, answers: refs}``; ``none`` leaves a role without a column. The column of
+the images is found by its content (``image_column``), and ``image_1``, ``image_2`` … are several. What a row asks and
+answers is in ``asked``, its turns in ``column_turns``, multiple choice in ``options``. A row that holds a whole
+conversation is read as in ``winnow.records.from_record``. Everything else goes to ``meta`` and, unless it is one of
+``winnow.carried.CARRIED``, is named in ``Sample.unclaimed``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.readers.fields import CAPTION_QUESTION, conversation
+from curate.readers.asked import asked
+from curate.readers.base import possible_roots
+from curate.readers.column_turns import column_turns
+from curate.readers.fields import caption_prompt, conversation
+from curate.readers.image_column import NAMES, ImageColumns, RowImages, plain_name
 from curate.readers.images import is_encoded
 from curate.readers.json import RawRow
-from curate.readers.tables import image_cell, json_value, texts
+from curate.readers.options import Numbering, Options, numbering, option_columns, options_of_columns, read_options
+from curate.readers.tables import image_cell, is_empty, json_value, list_literal
 from curate.recipe import SourceSettings
-from winnow.conversations import holds_conversation
+from winnow.carried import read_carried
+from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
-from winnow.records import Form, Sample, Turn, full_id, majority
+from winnow.records import BadRow, Form, Sample, full_id
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "sample_id", "question_id", "qid", "uid", "key", "__key__"),
-    "image": (
-        "image", "images", "image_path", "image_paths", "img", "img_path", "image_file", "file_name", "file_names",
-        "filename", "image_name", "filepath", "path", "image_bytes", "image_base64", "img_base64", "base64",
-        "image_url", "url", "jpg", "png",
+    "image": NAMES,
+    "question": ("question", "query", "prompt", "instruction", "problem", "question_text", "user", "input"),
+    "input": ("input",),
+    "answer": (
+        "answer", "response", "output", "target", "targets", "gt_answer", "completion", "correct_answer",
+        "ground_truth", "solution", "answer_key", "assistant", "reply",
     ),
-    "question": ("question", "query", "prompt", "instruction"),
-    "answer": ("answer", "response", "output", "target", "gt_answer"),
     "answers": ("answers", "references", "gt_answers", "labels"),
-    "caption": ("caption", "captions", "sentence", "sentences", "description", "text", "comment"),
+    "choice": (
+        "correct_choice_idx", "correct_choice", "correct_option", "answer_idx", "answer_index", "answer_id",
+        "correct_idx", "correct_index", "cop", "label", "gt", "gt_idx",
+    ),
+    "options": (
+        "options", "choices", "option", "choice", "candidates", "endings", "answer_options", "answer_choices",
+        "multiple_choices", "option_list", "choice_list",
+    ),
+    "context": ("hint", "context", "passage"),
+    "system": ("system", "system_prompt"),
+    "history": ("history",),
+    "chosen": ("chosen", "chosen_response"),
+    "caption": (
+        "caption", "captions", "sentence", "sentences", "description", "text", "comment", "alt_text", "alt",
+    ),
+    "label": ("label", "class", "class_name", "category", "cls", "fine_label"),
     "split": ("split",),
     "source": ("source", "dataset"),
 }  # fmt: skip
-_NUMBERED_IMAGE = re.compile(r"(?:image|img)_?(\d+)", re.IGNORECASE)
+_BY_PLAIN_NAME = {role: [plain_name(name) for name in names] for role, names in COLUMN_NAMES.items()}
+_ASKS = ("question", "answer", "answers", "chosen", "caption", "label")
+_CAPTION_NUMBER = re.compile(r"(?:caption|sentence)s?[\s_-]?(\d+)", re.IGNORECASE)
+_INSTRUCTIONS = frozenset({"instruction", "prompt"})
+_SEVERAL = frozenset({"captions", "sentences"})
+_IS_INDEX = re.compile(r"idx|index|label|cop$|id$")
 _KEY_SETS = 1000
 
 
-class Columns:
-    """Makes samples of the rows of one table; objects of a JSONL file may differ in their keys."""
+@dataclass(frozen=True)
+class Roles:
+    """Which columns of a set of names have which role.
 
-    def __init__(self, settings: SourceSettings) -> None:
-        self._settings = settings
-        self._roles_of: dict[tuple[str, ...], dict[str, str]] = {}
+    Attributes:
+        columns: role to column.
+        captions: ``caption_0``, ``caption_1`` … in order.
+        options: columns that hold an option each, with their labels.
+    """
+
+    columns: Mapping[str, str]
+    captions: tuple[str, ...] = ()
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def names(self, used: Iterable[str]) -> set[str]:
+        """The columns of the roles that were used."""
+        found = {self.columns[role] for role in used if role in self.columns}
+        return found | ({*self.captions} if "caption" in used else set())
+
+
+class Columns:
+    """Makes samples of the rows of one table; objects of a JSONL file may differ in their keys.
+
+    Args:
+        read: gives the table's rows from the start, as often as it is called.
+        near: the folder that images lie near; None is that of the location.
+        bare: an image with no text at all is an unanswered caption, not a bad row.
+    """
+
+    def __init__(
+        self,
+        settings: SourceSettings,
+        read: Callable[[], Iterable[RawRow | BadRow]],
+        *,
+        near: Path | None = None,
+        bare: bool = False,
+    ) -> None:
+        self._settings, self._read, self._bare = settings, read, bare
+        self._images = ImageColumns(read, possible_roots(settings, near))
+        self._roles_of: dict[tuple[str, ...], Roles] = {}
+        self._numbers = None if settings.answer_base is None else Numbering(settings.answer_base, proven=True)
 
     def sample(self, row: RawRow, _: object = None) -> Sample:
         """A row as a sample; fits ``Reading.to_sample``, but the columns name the images.
 
         Raises:
-            UserError: the first row has no column for the answer, or a column that the recipe names is missing.
+            UserError: the first row has no column for a question or an answer, or a column that the recipe names is
+                missing.
             ValueError: a later row lacks what a sample needs.
         """
         values = row.fields
         if holds_conversation(values):
-            return _conversation(values, self._settings, row.where)
-        return _sample(values, self._roles(tuple(values)), self._settings, row.where)
+            return self._conversation(values, row.where)
+        return self._of_columns(values, row.where)
 
-    def _roles(self, names: tuple[str, ...]) -> dict[str, str]:
+    def _conversation(self, values: Mapping[str, Any], where: str) -> Sample:
+        """A row that holds a whole conversation; its image may be bytes."""
+        images = self._images_of(values, where)
+        record = {name: json_value(value) for name, value in values.items() if name not in images.columns}
+        paths = images.cell.paths
+        if paths:
+            record["image"] = list(paths) if len(paths) > 1 else paths[0]
+        made = conversation(record, where, source=source_name(self._settings), split=self._settings.split)
+        return dataclasses.replace(made, embedded=images.cell.embedded, notes=(*made.notes, *images.notes))
+
+    def _of_columns(self, values: Mapping[str, Any], where: str) -> Sample:
+        images = self._images_of(values, where)
+        roles = self._roles(tuple(values))
+        cells = {role: values[column] for role, column in roles.columns.items() if column not in images.columns}
+        cells["caption"] = _captions(values, roles)
+        options = _options(values, roles)
+        found = asked(
+            cells, options, self._numbering, has_image=bool(images.cell.paths), prompt=caption_prompt(self._settings),
+            bare=self._bare,
+        )  # fmt: skip
+        turns = column_turns(cells, found.question, found.answer)
+        claimed = images.columns | roles.names({"id", "split", "source", "system", "history", *found.roles})
+        rest = {name: json_value(value) for name, value in values.items() if name not in claimed}
+        carried, carried_names = read_carried(rest, turns, {}, {})
+        meta = {name: value for name, value in rest.items() if name not in carried_names}
+        known = {*roles.options, roles.columns.get("options")} if options is not None else set()
+        unclaimed = tuple(name for name, value in meta.items() if not is_empty(value) and name not in known)
+        meta |= {roles.columns[role]: json_value(value) for role, value in found.kept.items() if role in roles.columns}
+        if "options" in found.meta and meta.get("options", found.meta["options"]) != found.meta["options"]:
+            meta["original_options"] = meta["options"]
+        meta = {**json_value(images.kept), **meta, **found.meta, **carried}
+        source = str(cells.get("source") or source_name(self._settings))
+        split = str(cells.get("split") or self._settings.split)
+        own = values[roles.columns["id"]] if "id" in roles.columns else None
+        derived = is_empty(own)
+        if not derived and not isinstance(own, str):
+            meta.setdefault(roles.columns["id"], json_value(own))  # keeps its type
+        return Sample(
+            id=full_id(_digest(values, images.cell.embedded) if derived else str(own), source, split),
+            image=images.cell.paths or tuple(path for path in joined_media(turns).get(IMAGE_MARKER, ()) if path),
+            conversations=tuple(read.turn for read in turns),
+            answers=found.answers,
+            source=source,
+            split=split,
+            meta=meta,
+            form=Form(derived_id=derived),
+            embedded=images.cell.embedded,
+            unclaimed=unclaimed,
+            notes=(*found.notes, *images.notes),
+        )
+
+    def _images_of(self, values: Mapping[str, Any], where: str) -> RowImages:
+        column = self._settings.columns.get("image")
+        if column == "none" and "none" not in values:
+            return RowImages()
+        if column is None or column not in values:
+            return self._images.of_row(values, where)
+        cell = image_cell(values[column], where)
+        kept = {"image_path": cell.names[0] if len(cell.paths) == 1 else list(cell.names)} if cell.names else {}
+        return RowImages(cell, frozenset({column}), kept)
+
+    def _roles(self, names: tuple[str, ...]) -> Roles:
         if names not in self._roles_of:
             location = self._settings.location
             try:
-                found = find_columns(list(names), self._settings.columns, where=location)
+                found = find_roles(names, self._settings.columns, where=location, bare=self._bare)
             except UserError as error:
                 if not self._roles_of:
                     raise
@@ -75,88 +201,94 @@ class Columns:
             self._roles_of[names] = found
         return self._roles_of[names]
 
+    def _numbering(self) -> Numbering:
+        """How numbers name options, which takes reading the table until enough rows show it."""
+        if self._numbers is None:
+            named = [name for roles in self._roles_of.values() for name in roles.names(("answer", "choice"))]
+            is_index = bool(named) and all(_IS_INDEX.search(plain_name(name)) for name in named)
+            self._numbers = numbering(self._choices(), is_index=is_index)
+        return self._numbers
 
-def find_columns(names: list[str], wanted: Mapping[str, str], *, where: str) -> dict[str, str]:
-    """Role to column name, for the roles that the table has a column for.
+    def _choices(self) -> Iterator[tuple[Options, Any]]:
+        """Options and answers of all rows that have both."""
+        for row in self._read():
+            if isinstance(row, BadRow) or not isinstance(row.value, dict):
+                continue
+            try:
+                roles = self._roles(tuple(row.value))
+                options = _options(row.value, roles)
+            except ValueError:
+                continue
+            cells = (
+                row.value[roles.columns[role]] for role in ("answer", "choice", "answers") if role in roles.columns
+            )
+            answer = next((cell for cell in cells if not is_empty(cell)), None)
+            if options is not None and answer is not None:
+                yield options, answer
+
+
+def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, bare: bool = False) -> Roles:
+    """The roles that a table with these columns has a column for; the image's is found by content.
 
     Raises:
-        UserError: a named role or column does not exist, or none holds answers or captions.
+        UserError: a named role or column does not exist, or there is neither a question nor an answer.
     """
+    names = list(names)
     unknown = [role for role in wanted if role not in COLUMN_NAMES]
     if unknown:
         raise UserError(f"columns: unknown role {unknown[0]!r}; roles are {', '.join(COLUMN_NAMES)}")
-    absent = [column for column in wanted.values() if column not in names]
+    given = {role: column for role, column in wanted.items() if column != "none" or "none" in names}
+    absent = [column for column in given.values() if column not in names]
     if absent:
         raise UserError(f"{where}: has no column {absent[0]!r}; its columns are {', '.join(names)}")
-    by_lower = {name.lower(): name for name in reversed(names)}
+    by_plain = {plain_name(name): name for name in reversed(names)}
     found = {
-        role: next(by_lower[option] for option in options if option in by_lower)
-        for role, options in COLUMN_NAMES.items()
-        if role not in wanted and any(option in by_lower for option in options)
+        role: next(by_plain[option] for option in options if option in by_plain)
+        for role, options in _BY_PLAIN_NAME.items()
+        if role not in wanted and role != "image" and any(option in by_plain for option in options)
     }
-    found.update(wanted)
-    if not {"answer", "answers", "caption"} & found.keys():
+    found.update(given)
+    options = {} if {"options"} & {*found, *wanted} else option_columns(names)
+    answered = {"answer", "answers", "chosen"} & found.keys() or (options or "options" in found)
+    if (
+        not {"question"} & {*found, *wanted}
+        and "text" in by_plain
+        and (answered or {"questionid", "qid"} & by_plain.keys())
+    ):
+        found["question"] = by_plain["text"]
+    if found.get("caption") == found.get("question") or ("question" in found and answered):
+        found.pop("caption", None) if "caption" not in given else None
+    if "input" not in given and plain_name(found.get("question", "")) not in _INSTRUCTIONS:
+        found.pop("input", None)
+    numbered = {name: int(hit[1]) for name in names if (hit := _CAPTION_NUMBER.fullmatch(name.strip()))}
+    captions = sorted(numbered, key=numbered.__getitem__) if "caption" in found or "question" not in found else []
+    if not bare and not captions and not found.keys() & _ASKS:
         raise UserError(
-            f"{where}: no column with answers or captions among {', '.join(names)};"
+            f"{where}: no column with answers, captions or questions among {', '.join(names)};"
             " name it in the recipe, e.g. columns: {answer: <column>}"
         )
-    if "question" in found and {"answer", "answers"} & found.keys() and "caption" not in wanted:
-        found.pop("caption", None)
-    return found
+    return Roles(found, tuple(captions), options)
 
 
-def _conversation(values: Mapping[str, Any], settings: SourceSettings, where: str) -> Sample:
-    """A row that holds a whole conversation; its image may be bytes."""
-    by_lower = {name.lower(): name for name in reversed(list(values))}
-    wanted = [settings.columns["image"]] if "image" in settings.columns else COLUMN_NAMES["image"]
-    column = next((by_lower[name] for name in wanted if name in by_lower), None)
-    numbered = [] if column else numbered_images(values)
-    image = image_cell([values[name] for name in numbered] if numbered else values.get(column or ""), where)
-    record = {name: json_value(value) for name, value in values.items() if name not in (column, *numbered)}
-    if image.paths:
-        record["image"] = list(image.paths) if len(image.paths) > 1 else image.paths[0]
-    made = conversation(record, where, source=source_name(settings), split=settings.split)
-    return dataclasses.replace(made, embedded=image.embedded)
+def _captions(values: Mapping[str, Any], roles: Roles) -> Any:
+    """The caption cell, and those of numbered columns as a list; ``captions`` may be a list written as text."""
+    column = roles.columns.get("caption")
+    cell = values[column] if column is not None else None
+    if column is not None and plain_name(column) in _SEVERAL and isinstance(cell, str) and cell.startswith("["):
+        listed = list_literal(cell)
+        cell = listed if listed and all(isinstance(item, str) for item in listed) else cell
+    numbered = [values[name] for name in roles.captions if not is_empty(values[name])]
+    if not numbered:
+        return cell
+    return [*([] if is_empty(cell) else cell if isinstance(cell, list) else [cell]), *numbered]
 
 
-def _sample(values: Mapping[str, Any], roles: Mapping[str, str], settings: SourceSettings, where: str) -> Sample:
-    cell = {role: values[column] for role, column in roles.items()}
-    numbered = [] if "image" in roles else numbered_images(values)
-    claimed = {*roles.values(), *numbered}
-    meta = {name: json_value(value) for name, value in values.items() if name not in claimed}
-    image = image_cell([values[name] for name in numbered] if numbered else cell.get("image"), where)
-    references, raw = texts(cell.get("answers"))
-    captions, _ = texts(cell.get("caption"))
-    answer, answer_raw = texts(cell.get("answer"))
-    if raw is not None:
-        meta[roles["answers"]] = json_value(raw)
-    if answer_raw is not None:
-        meta[roles["answer"]] = json_value(answer_raw)
-    if image.names:
-        meta.setdefault("image_path", image.names[0] if len(image.paths) == 1 else list(image.names))
-    references = references or answer or captions
-    question = cell.get("question")
-    if not question and captions and not answer:
-        question = CAPTION_QUESTION
-    if not isinstance(question, str) or not question.strip():
-        raise ValueError("no question")
-    given = answer[0] if answer else majority(references)
-    source = str(cell.get("source") or source_name(settings))
-    split = str(cell.get("split") or settings.split)
-    own_id = cell.get("id")
-    if own_id not in (None, "") and not isinstance(own_id, str):
-        meta.setdefault(roles["id"], json_value(own_id))  # keeps its type
-    return Sample(
-        id=full_id(str(own_id) if own_id not in (None, "") else _digest(values, image.embedded), source, split),
-        image=image.paths,
-        conversations=(Turn("user", question), *((Turn("assistant", given),) if given else ())),
-        answers=references,
-        source=source,
-        split=split,
-        meta=meta,
-        form=Form(derived_id=own_id in (None, "")),
-        embedded=image.embedded,
-    )
+def _options(values: Mapping[str, Any], roles: Roles) -> Options | None:
+    if "question" not in roles.columns:
+        return None
+    if roles.options:
+        return options_of_columns(values, roles.options)
+    return read_options(values[roles.columns["options"]]) if "options" in roles.columns else None
 
 
 def source_name(settings: SourceSettings) -> str:
@@ -164,12 +296,6 @@ def source_name(settings: SourceSettings) -> str:
     if settings.source is not None:
         return settings.source
     return re.split(r"[{*?\[]", Path(settings.location).stem)[0].rstrip("-_.") or Path(settings.location).parent.name
-
-
-def numbered_images(names: Iterable[str]) -> list[str]:
-    """``image_1``, ``image_2`` … among column names, by number."""
-    found = {name: int(number[1]) for name in names if (number := _NUMBERED_IMAGE.fullmatch(name))}
-    return sorted(found, key=lambda name: (found[name], name))
 
 
 def _digest(values: Mapping[str, Any], embedded: Mapping[str, bytes]) -> str:

@@ -12,6 +12,7 @@ from winnow.files import digest_of
 from winnow.records import Form, Sample, Turn, from_record, full_id, majority
 
 CAPTION_QUESTION = "Describe the image."
+LABEL_QUESTION = "What is shown in the image?"
 OPTION_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SPLIT = re.compile(r"(?<![a-z])(train|val|test-?dev|test)(?:idation)?(?![a-z])")
 
@@ -66,6 +67,17 @@ def lettered(choices: Any) -> list[str]:
     if not all(isinstance(choice, str) for choice in choices):
         raise ValueError("'choices' must be texts")
     return [f"{letter}. {choice}" for letter, choice in zip(OPTION_LETTERS, choices, strict=False)]
+
+
+def caption_prompt(settings: SourceSettings) -> str:
+    """The question that a caption is asked for with: the recipe's, or ``Describe the image.``"""
+    return settings.caption_prompt or CAPTION_QUESTION
+
+
+def assumed_question(question: str, what: str) -> str:
+    """The note about rows that have no question of their own: ``what`` they have instead, and what they are asked."""
+    change = "; set `caption_prompt` to ask something else" if question != LABEL_QUESTION else ""
+    return f"{what} are asked for with {question!r}{change}"
 
 
 def split_in(*names: str) -> str:

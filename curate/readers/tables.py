@@ -10,7 +10,10 @@ import ast
 import base64
 import datetime
 import decimal
+import io
 import json
+import re
+import tokenize
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,42 +70,96 @@ def image_cell(value: Any, where: str) -> ImageCell:
     return ImageCell(tuple(paths), embedded, tuple(names))
 
 
-def texts(value: Any) -> tuple[tuple[str, ...], Any]:
-    """Texts of an answer cell, and the cell itself where its texts do not restore it.
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing: null, an empty text, list, object or bytes, or NaN (pandas' null)."""
+    return value is None or value != value or (isinstance(value, str | bytes | list | dict) and not value)
 
-    A cell is a text, a number, a list of these, a list of ``{"answer": …}``, or a list written
-    as JSON or as a Python literal (as pandas writes them to CSV).
+
+_TEXT_KEYS = ("answer", "caption", "raw", "text", "value", "content")
+
+
+def texts(value: Any) -> tuple[tuple[str, ...], Any]:
+    """Texts of an answer or caption, and the cell itself where its texts do not restore it.
+
+    A cell is a text, a number, an object with ``answer``, ``caption`` or ``text``, a list of these, or
+    ``{"text": […]}``. A list that holds a number is one answer, not several: its JSON. A text is never read as a list.
+
+    Raises:
+        ValueError: something else.
     """
-    if isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]"):
-        parsed = list_literal(value)
-        if parsed is not None:
-            return texts(parsed)[0], value
-    if value is None:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if is_empty(value):
         return (), None
+    if isinstance(value, dict) and (listed := next((value[key] for key in _TEXT_KEYS if key in value), None)):
+        return texts(listed)[0], value
     items = value if isinstance(value, list) else [value]
-    found = [item.get("answer") if isinstance(item, dict) else item for item in items]
+    if isinstance(value, list) and any(isinstance(item, int | float | list) for item in items):
+        return (json.dumps(json_value(value), ensure_ascii=False),), value
+    found = [_text_in(item) if isinstance(item, dict) else item for item in items]
+    found = [item for item in found if not is_empty(item)]
     if not all(isinstance(text, str | int | float) for text in found):
         raise ValueError("an answer is neither a text nor a number")
     plain = all(isinstance(item, str) for item in items)
-    return tuple(str(text) for text in found if text != ""), None if plain else value
+    return tuple(str(text) for text in found), None if plain else value
+
+
+def references(value: Any) -> tuple[tuple[str, ...], Any]:
+    """As ``texts``, of a cell that holds every reference: a list may be of numbers, or written as text.
+
+    Raises:
+        ValueError: something else.
+    """
+    listed = list_literal(value) if isinstance(value, str) and value.startswith("[") else None
+    items = listed if listed is not None else value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(items, list) or any(isinstance(item, list) for item in items):
+        return texts(value)
+    plain = all(isinstance(item, str) for item in items) and listed is None
+    return tuple(text for item in items for text in texts(item)[0]), None if plain else value
+
+
+def _text_in(item: dict[str, Any]) -> Any:
+    return next((item[key] for key in _TEXT_KEYS if key in item), None)
 
 
 def list_literal(text: str, longest: int = _MAX_LITERAL) -> list[Any] | None:
-    """The list that ``text`` spells as JSON or as a Python literal, or None."""
+    """The list that ``text`` spells, or None; see ``literal``."""
+    value = literal(text, longest)
+    return value if isinstance(value, list) else None
+
+
+def literal(text: str, longest: int = _MAX_LITERAL) -> Any:
+    """The value that ``text`` spells as JSON, as a Python literal, or as numpy prints an array; or None."""
     if len(text) > longest:
         return None
-    for parse in (json.loads, ast.literal_eval):
+    array = re.fullmatch(r"array\((\[.*\])(?:,\s*dtype=\w+)?\)", text.strip(), re.DOTALL)
+    text = array[1] if array else text
+    for parse in (json.loads, _printed_array, ast.literal_eval):
         try:
-            value = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
             continue
-        if isinstance(value, list):
-            return value
     return None
+
+
+def _printed_array(text: str) -> list[str]:
+    """The texts of ``['a' 'b']``, which Python would read as the one text ``ab``.
+
+    Raises:
+        ValueError: two texts do not stand side by side in it.
+    """
+    blank = (tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
+    found = [token for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline) if token.type not in blank]
+    inner = found[1:-1]
+    if len(inner) < 2 or [found[0].string, found[-1].string] != ["[", "]"]:
+        raise ValueError("not a printed array")
+    if any(token.type != tokenize.STRING for token in inner):
+        raise ValueError("not a printed array of texts")
+    return [str(ast.literal_eval(token.string)) for token in inner]
 
 
 def json_value(value: Any) -> Any:
     """``value`` with what JSON cannot hold written as text (dates as ISO, decimals, bytes as base64)."""
+    value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):
         return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading, SecondList
-from curate.readers.fields import CAPTION_QUESTION, own_id, sample, split_in, text
+from curate.readers.fields import caption_prompt, own_id, sample, split_in, text
 from curate.readers.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
@@ -44,8 +44,9 @@ def readings(settings: SourceSettings) -> list[Reading]:
         if any(caption.keys() - _PLAIN for caption in found):
             extra["annotations"] = found
         return sample(
-            row.fields, settings, question=CAPTION_QUESTION, answers=tuple(caption["caption"] for caption in found),
-            image=name_of(row), own=own, source="coco_captions", split=split_in(path.name), held={}, extra=extra,
+            row.fields, settings, question=caption_prompt(settings),
+            answers=tuple(caption["caption"] for caption in found), image=name_of(row), own=own,
+            source="coco_captions", split=split_in(path.name), held={}, extra=extra,
         )  # fmt: skip
 
     second = SecondList(path, "annotations", "image_id", "id")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
-from curate.readers.fields import CAPTION_QUESTION
+from curate.readers.fields import caption_prompt
 from curate.readers.json import RawRow
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
@@ -53,7 +53,7 @@ def readings(settings: SourceSettings) -> list[Reading]:
         return Sample(
             id=full_id(row.key, source, settings.split),
             image=(name_of(row),),
-            conversations=(Turn("user", CAPTION_QUESTION), Turn("assistant", majority(captions))),
+            conversations=(Turn("user", caption_prompt(settings)), Turn("assistant", majority(captions))),
             answers=captions,
             source=source,
             split=settings.split,

@@ -9,6 +9,7 @@ Source: https://huggingface.co/docs/datasets.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import datasets
 
 _PREFIX = "hub:"
+Classes = Mapping[str, "datasets.ClassLabel"]
 
 
 def looks_like(probe: Probe) -> bool:
@@ -61,9 +63,10 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
     location = settings.location
     repo, config, split = _parts(location)
     source = settings.source if settings.source is not None else repo.rstrip("/").rpartition("/")[2]
-    for name, rows in _splits(location, repo, config, split or settings.split, settings.streaming):
-        columns = Columns(settings.model_copy(update={"source": source, "split": settings.split or name}))
-        yield Reading(_rows(rows, location, f"{location} {name}".rstrip()), columns.sample)
+    for name, rows, classes in _splits(location, repo, config, split or settings.split, settings.streaming):
+        read = functools.partial(_rows, rows, classes, location, f"{location} {name}".rstrip())
+        columns = Columns(settings.model_copy(update={"source": source, "split": settings.split or name}), read)
+        yield Reading(read(), columns.sample)
 
 
 def _parts(location: str) -> tuple[str, str | None, str | None]:
@@ -77,7 +80,7 @@ def _parts(location: str) -> tuple[str, str | None, str | None]:
 
 def _splits(
     location: str, repo: str, config: str | None, split: str | None, streaming: bool
-) -> Iterator[tuple[str, Iterable[Mapping[str, Any]]]]:
+) -> Iterator[tuple[str, Iterable[Mapping[str, Any]], Classes]]:
     offline = None if Path(repo).is_dir() else why_offline()
     import datasets  # after that, by which it knows whether to use its cache only
     from datasets.exceptions import DatasetNotFoundError
@@ -97,11 +100,11 @@ def _splits(
     if not isinstance(loaded, datasets.DatasetDict | datasets.IterableDatasetDict):
         loaded = {split or "": loaded}
     for name, rows in loaded.items():
-        yield str(name), _as_stored(rows)
+        yield str(name), *_as_stored(rows)
 
 
-def _as_stored(rows: Any) -> Iterable[Mapping[str, Any]]:
-    """Rows with images as their bytes, not decoded, and classes by their names."""
+def _as_stored(rows: Any) -> tuple[Iterable[Mapping[str, Any]], Classes]:
+    """Rows with images as their bytes, not decoded; and the columns of classes."""
     import datasets
 
     features: Mapping[str, Any] = rows.features or {}
@@ -111,26 +114,22 @@ def _as_stored(rows: Any) -> Iterable[Mapping[str, Any]]:
             rows = rows.cast_column(name, datasets.Image(decode=False))
         elif isinstance(inner, datasets.Image):
             rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
-    classes = {name: kind for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)}
-    return _with_names(rows, classes) if classes else rows
+    return rows, {name: kind for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)}
 
 
-def _with_names(
-    rows: Iterable[Mapping[str, Any]], classes: Mapping[str, datasets.ClassLabel]
-) -> Iterator[Mapping[str, Any]]:
-    """Class numbers replaced by names; -1 stands for a hidden class and stays."""
-    for row in rows:
-        known = {name: kind for name, kind in classes.items() if isinstance(row[name], int) and row[name] >= 0}
-        yield {**row, **{name: kind.int2str(row[name]) for name, kind in known.items()}}
-
-
-def _rows(rows: Iterable[Mapping[str, Any]], location: str, where: str) -> Iterator[RawRow]:
-    """The rows; a connection or file that breaks off is a sentence."""
+def _rows(rows: Iterable[Mapping[str, Any]], classes: Classes, location: str, where: str) -> Iterator[RawRow]:
+    """The rows, with classes by their names; a connection or file that breaks off is a sentence."""
     try:
         for number, row in enumerate(rows):
-            yield RawRow(dict(row), f"{where}: row {number + 1}", number)
+            yield RawRow(_with_names(row, classes), f"{where}: row {number + 1}", number)
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{location}: breaks off ({_sentence(error)}); run again to resume") from error
+
+
+def _with_names(row: Mapping[str, Any], classes: Classes) -> dict[str, Any]:
+    """Class numbers replaced by names; -1 stands for a hidden class and stays."""
+    known = {name: kind for name, kind in classes.items() if isinstance(row[name], int) and row[name] >= 0}
+    return {**row, **{name: kind.int2str(row[name]) for name, kind in known.items()}}
 
 
 def _sentence(error: BaseException) -> str:

@@ -19,19 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
-from curate.readers.columns import COLUMN_NAMES, Columns, source_name
-from curate.readers.fields import CAPTION_QUESTION
+from curate.readers.columns import Columns, source_name
+from curate.readers.fields import LABEL_QUESTION, assumed_question, caption_prompt
 from curate.readers.json import RawRow
 from curate.readers.location import Probe, split_of
 from curate.readers.rows import iter_rows
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample, Turn, full_id
+from winnow.records import Sample, Turn, full_id
 
-LABEL_QUESTION = "What is shown in the image?"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".ppm", ".heic")
-_LABELS = ("label", "class", "class_name", "category")
 _TABLES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _LOOKED_AT = 2000
 
@@ -58,9 +56,11 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
         split = _split(path.parent, folder)
         if settings.split in splits and split != settings.split:
             continue
-        columns = Columns(settings.model_copy(update={"split": settings.split or split}))
+        read = functools.partial(iter_rows, path)
+        given = settings.model_copy(update={"split": settings.split or split})
+        columns = Columns(given, read, near=path.parent, bare=True)
         below = path.parent.relative_to(folder).as_posix()
-        yield Reading(_labelled(iter_rows(path)), functools.partial(_sample_of_metadata, columns, below))
+        yield Reading(read(), functools.partial(_sample_of_metadata, columns, below))
     if not tables:
         yield Reading(_images(folder, settings.split), functools.partial(_sample_of_image, settings))
 
@@ -72,22 +72,6 @@ def _sample_of_metadata(columns: Columns, below: str, row: RawRow, name_of: Name
         return sample
     paths = (path if path in sample.embedded else posixpath.join(below, path) for path in sample.image)
     return dataclasses.replace(sample, image=tuple(paths))
-
-
-def _labelled(rows: Iterator[RawRow | BadRow]) -> Iterator[RawRow | BadRow]:
-    """Rows that have a label and no text get a question and an answer; those with neither, an empty caption."""
-    texts = {name for role in ("answer", "answers", "caption") for name in COLUMN_NAMES[role]}
-    for row in rows:
-        if isinstance(row, BadRow):
-            yield row
-            continue
-        values = row.fields
-        lower = {name.lower(): name for name in values}
-        if texts.isdisjoint(lower) and not {"conversations", "messages"} & values.keys():
-            label = next((lower[name] for name in _LABELS if name in lower), None)
-            answer = str(values[label]) if label and values[label] is not None else ""
-            values = {**values, "question": LABEL_QUESTION if answer else CAPTION_QUESTION, "answer": answer}
-        yield dataclasses.replace(row, value=values)
 
 
 def _images(folder: Path, split: str) -> Iterator[RawRow]:
@@ -109,15 +93,17 @@ def _sample_of_image(settings: SourceSettings, row: RawRow, name_of: NameOf) -> 
     source, split = source_name(settings), _first_split(inside)
     folders = inside.parts[:-1]
     label = folders[-1] if len(folders) > (1 if split else 0) else ""
+    question, what = (LABEL_QUESTION, "classes") if label else (caption_prompt(settings), "images without a text")
     answer = (Turn("assistant", label),) if label else ()
     return Sample(
         id=full_id(inside.as_posix(), source, settings.split),
         image=(inside.as_posix(),),
-        conversations=(Turn("user", LABEL_QUESTION if label else CAPTION_QUESTION), *answer),
+        conversations=(Turn("user", question), *answer),
         answers=(label,) if label else (),
         source=source,
         split=settings.split or split,
         meta={"label": label} if label else {},
+        notes=(assumed_question(question, what),),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading
-from curate.readers.fields import CAPTION_QUESTION, sample, text
+from curate.readers.fields import caption_prompt, sample, text
 from curate.readers.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.readers.rows import iter_rows
@@ -44,7 +44,7 @@ def readings(settings: SourceSettings) -> list[Reading]:
             return None
         own = row.fields.get("cocoid") or text(row.fields, "filename")
         return sample(
-            row.fields, settings, question=CAPTION_QUESTION, answers=_captions(row.fields), image=name_of(row),
+            row.fields, settings, question=caption_prompt(settings), answers=_captions(row.fields), image=name_of(row),
             own=own, source=source,
             split=split, held={"raw": raw} if isinstance(raw, str) else {},
         )  # fmt: skip

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
-from curate.readers.columns import numbered_images
 from curate.readers.fields import lettered
+from curate.readers.image_column import numbered_images
 from curate.readers.json import RawRow
 from curate.readers.location import Probe, files_of, of_split
 from curate.readers.rows import iter_rows

@@ -8,6 +8,7 @@ gzip and need not be UTF-8; the rows of one JSON object may be a list in it. Of 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +32,10 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
         raise UserError(f"{settings.location}: no such file, or no tables of one kind with the same columns")
     folder = Path(settings.location)
     for file, split in files:
-        columns = Columns(settings.model_copy(update={"split": split}))
-        yield Reading(iter_rows(file), columns.sample, near=folder if folder.is_dir() else file.parent)
+        near = folder if folder.is_dir() else file.parent
+        read = functools.partial(iter_rows, file)
+        columns = Columns(settings.model_copy(update={"split": split}), read, near=near)
+        yield Reading(read(), columns.sample, near=near)
 
 
 LAYOUT = Layout(

@@ -10,6 +10,7 @@ read too. Nothing is unpacked under a name of the shard. Source: https://github.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tarfile
 import zlib
@@ -19,7 +20,6 @@ from typing import Any
 
 from curate.readers.base import Layout, Reading, given_or_own_folder
 from curate.readers.columns import Columns
-from curate.readers.fields import CAPTION_QUESTION
 from curate.readers.json import RawRow
 from curate.readers.location import Probe, files_of, of_split
 from curate.recipe import SourceSettings
@@ -52,7 +52,8 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
     if not shards:
         raise UserError(f"{settings.location}: no tar file there")
     for path, split in shards:
-        yield Reading(_rows(path), Columns(settings.model_copy(update={"split": split})).sample)
+        read = functools.partial(_rows, path)
+        yield Reading(read(), Columns(settings.model_copy(update={"split": split}), read, bare=True).sample)
 
 
 def _rows(path: Path) -> Iterator[RawRow | BadRow]:
@@ -94,16 +95,6 @@ def _columns(key: str, members: Group) -> dict[str, Any]:
     if images:
         named = next((name for name in ("image", "images") if name in columns), "image")
         columns[named] = images
-    return _with_class(columns)
-
-
-def _with_class(columns: dict[str, Any]) -> dict[str, Any]:
-    """A class is the answer of a sample that has no text at all."""
-    texts = {"text", "caption", "answer", "answers", "conversations", "messages", "response", "captions"}
-    if "cls" in columns and texts.isdisjoint(columns):
-        columns = {"question": "What is shown in the image?", "answer": str(columns["cls"]).strip(), **columns}
-    elif texts.isdisjoint(columns):
-        columns = {"question": CAPTION_QUESTION, "answer": "", **columns}
     return columns
 
 

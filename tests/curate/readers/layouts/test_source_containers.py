@@ -90,7 +90,7 @@ def test_nothing_of_a_hostile_shard_is_written(tmp_path):
 
 @pytest.mark.parametrize("cut", [512 + 700, 512 + 1024 + 100, 512 + 1024 + 512 + 10, 2 * (512 + 1024)])
 def test_a_truncated_shard_is_one_bad_row_that_says_so(tmp_path, cut):
-    whole = packed([("0.txt", b"x" * 1000), ("1.txt", b"y" * 1000)])
+    whole = packed([("0.question.txt", b"x" * 1000), ("1.question.txt", b"y" * 1000)])
     rows = list(opened(write(tmp_path / "a.tar", whole[:cut]), layout="webdataset").rows())
     assert "truncated" in rows[-1].reason
     assert isinstance(rows[-1], BadRow) and all(isinstance(row, Sample) for row in rows[:-1])
@@ -107,7 +107,7 @@ def test_mutated_shards_never_raise(tmp_path, data):
 
 
 def test_bad_members_cost_their_sample(tmp_path):
-    members = [("0.json", b"{"), ("1.txt", b"\xff"), ("2.txt", b"ok"), ("2.txt", b"again"), ("3.txt", b"fine")]
+    members = [("0.json", b"{"), ("1.txt", b"\xff"), ("2.txt", b"ok"), ("2.txt", b"again"), ("3.question.txt", b"fine")]
     rows = list(opened(write(tmp_path / "a.tar", packed(members))).rows())
     assert [type(row) for row in rows] == [BadRow, BadRow, BadRow, Sample]
 
@@ -179,7 +179,9 @@ def test_parquet_of_conversations_and_bytes(tmp_path):
 def test_a_folder_of_parquet_files_by_split(tmp_path):
     for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
         write(tmp_path / "data" / f"{name}.parquet", b"")
-        pq.write_table(pa.table({"id": [name], "caption": ["x"]}), tmp_path / "data" / f"{name}.parquet")
+        pq.write_table(
+            pa.table({"id": [name], "image": ["a.png"], "caption": ["x"]}), tmp_path / "data" / f"{name}.parquet"
+        )
     assert [row.split for row in opened(tmp_path).rows()] == ["test", "train", "train"]
     assert len(list(opened(tmp_path, split="train").rows())) == 2
     assert len(list(opened(tmp_path / "data" / "train-*.parquet").rows())) == 2

@@ -1,0 +1,70 @@
+"""The turns that the columns of a row make.
+
+``system`` is the first turn, ``history`` the turns before the question: pairs of question and answer, also written as
+text, or turns with roles. An ``instruction`` or ``prompt`` is followed by its ``input`` on a new line. This is what
+LLaMA-Factory's alpaca converter and ms-swift's AlpacaPreprocessor make; where they differ, it is what ms-swift makes:
+only ms-swift reads a history that is written as text, and one with half pairs. Without any text in ``output`` there is
+no answer, where both train an empty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from curate.readers.tables import is_empty, list_literal
+from winnow.conversations import ReadTurn, Role, Turn, read_side
+
+_NO_PAIRS = "the history is not a list of pairs of texts"
+
+
+def is_turns(cell: Any) -> bool:
+    """Whether a cell is a turn, or a list of turns."""
+    items = cell if isinstance(cell, list) else [cell]
+    return bool(items) and all(isinstance(item, dict) and not {"role", "from"}.isdisjoint(item) for item in items)
+
+
+def with_input(question: Any, given: Any) -> Any:
+    """An instruction and its input as one question: two lines if both hold text."""
+    if isinstance(question, str) and isinstance(given, str) and question and given:
+        return f"{question}\n{given}"
+    return given if is_empty(question) else question
+
+
+def column_turns(cells: Mapping[str, Any], question: Any, answer: Any) -> tuple[ReadTurn, ...]:
+    """The turns of a row.
+
+    Args:
+        cells: ``system`` and ``history``, if the row has them.
+        question, answer: text or turns; '' for no answer. An answer that begins with a user's turn is the whole
+            conversation.
+
+    Raises:
+        ValueError: the history is neither pairs nor turns, or a turn is not one.
+    """
+    turns = (*_side(cells.get("system"), "system"), *_history(cells.get("history")), *_side(question, "user"))
+    answered = _side(answer, "assistant")
+    if not answered or answered[0].turn.role == "assistant":
+        return turns + answered
+    return answered if answered[0].turn.role == "system" else (*_side(cells.get("system"), "system"), *answered)
+
+
+def _side(cell: Any, role: Role) -> tuple[ReadTurn, ...]:
+    if isinstance(cell, str) and cell:
+        return (ReadTurn(Turn(role, cell)),)
+    return read_side(cell, (), role, {}) if is_turns(cell) else ()
+
+
+def _history(cell: Any) -> tuple[ReadTurn, ...]:
+    if is_empty(cell) or (isinstance(cell, str) and not cell.strip()):
+        return ()
+    pairs = list_literal(cell) if isinstance(cell, str) else cell
+    if is_turns(pairs):
+        return read_side(pairs, (), "user", {})
+    if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise ValueError(_NO_PAIRS)
+    if not all(isinstance(text, str | None) for pair in pairs for text in pair):
+        raise ValueError(_NO_PAIRS)
+    roles: tuple[Role, Role] = ("user", "assistant")
+    spoken = ((role, text) for pair in pairs for role, text in zip(roles, pair, strict=True))
+    return tuple(ReadTurn(Turn(role, text)) for role, text in spoken if text is not None)

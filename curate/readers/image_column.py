@@ -1,0 +1,245 @@
+"""Which column of a table holds the images: found by what its cells hold, whatever its name.
+
+A cell holds images if it has bytes that begin as an image file does, an object with such bytes or a path, a data URI or
+base64, a path or URL that ends as image files do, a path without such an ending where an image lies, or a list of
+these. A name that image columns usually have decides between columns that hold images.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curate.readers.base import is_file
+from curate.readers.images import is_encoded
+from curate.readers.json import RawRow
+from curate.readers.tables import ImageCell, image_cell, is_empty, list_literal
+from winnow.images import is_url, suffix_of
+from winnow.records import BadRow
+
+# Names that image columns have; those in ``_OF_ANYTHING`` also have other contents.
+NAMES = (
+    "image", "images", "image_path", "image_paths", "img", "img_path", "image_file", "file_name", "file_names",
+    "filename", "image_name", "filepath", "path", "image_bytes", "image_base64", "img_base64", "base64",
+    "image_url", "url", "jpg", "png",
+)  # fmt: skip
+_OF_ANYTHING = frozenset({"filename", "filenames", "filepath", "path", "base64", "url", "jpg", "png"})
+_ENDING = re.compile(
+    r"\.(jpe?g|jpe|jfif|png|apng|gif|webp|bmp|dib|tiff?|jp2|j2k|jpx|jxl|avif|heic|heif|p[bgpn]m|mpo|ico|tga|svg)",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(r"(?:image|img)[\s_-]?(?:(?:path|file|url)[\s_-]?)?(\d+)", re.IGNORECASE)
+_LONGEST_PATH = 1024
+_ROWS, _BYTES = 50, 64 << 20
+
+
+def plain_name(name: str) -> str:
+    """A column's name without case, blanks, ``_``, ``-`` and ``.``: ``Image Path`` and ``imagePath`` are one."""
+    return re.sub(r"[\s_.-]+", "", name.lower())
+
+
+_HINTS = {plain_name(name): rank for rank, name in enumerate(NAMES)}
+
+
+def numbered_images(names: Iterable[str]) -> list[str]:
+    """``image_1``, ``image_2`` … among column names, by number."""
+    found = {name: int(number[1]) for name in names if (number := _NUMBERED.fullmatch(name.strip()))}
+    return sorted(found, key=lambda name: (found[name], name))
+
+
+@dataclass(frozen=True)
+class RowImages:
+    """The images of a row.
+
+    Attributes:
+        cell: what the best column holds.
+        columns: names of the columns that hold them, in whatever form.
+        kept: for ``meta``: the other forms, and the name that the table has for bytes.
+        notes: as in a sample.
+    """
+
+    cell: ImageCell = field(default_factory=ImageCell)
+    columns: frozenset[str] = frozenset()
+    kept: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class ImageColumns:
+    """Finds the image columns of one table by its first 50 rows; later rows are looked at until one is found.
+
+    Args:
+        read: gives the rows from the start.
+        roots: folders that paths may be relative to.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[RawRow | BadRow]], roots: Sequence[Path]) -> None:
+        self._read, self._roots = read, roots
+        self._filled, self._likely, self._there, self._paths = (Counter[str]() for _ in range(4))
+        self._first_rows_seen = False
+
+    def of_row(self, row: Mapping[str, Any], where: str) -> RowImages:
+        """The images of a row, and the columns that they are in.
+
+        Where one column has a path and another the bytes or the URL of the same image, what exists is taken.
+
+        Raises:
+            ValueError: the column does not hold images.
+        """
+        numbered = numbered_images(row)
+        if numbered and not {"image", "images"} & {plain_name(name) for name in row}:
+            return RowImages(image_cell([row[name] for name in numbered], where), frozenset(numbered))
+        ranked = self._found(row)
+        filled = [name for name in ranked if not is_empty(row[name])]
+        if not filled:
+            return RowImages(columns=frozenset(filter(is_named_so, row)), notes=() if ranked else self._doubts(row))
+        best = filled[0]
+        if len(filled) > 1 and not self.is_there(row[best]):
+            best = next((name for name in filled if self.is_there(row[name])), best)
+        return self._chosen(row, best, [name for name in filled if kind_of(row[name]) != kind_of(row[best])], where)
+
+    def _chosen(self, row: Mapping[str, Any], best: str, forms: list[str], where: str) -> RowImages:
+        cell = image_cell(row[best], where)
+        kept = {name: row[name] for name in forms if kind_of(row[name]) != "bytes"}
+        names = list(cell.names) or [path_in(row[name]) for name in kept if kind_of(row[name]) == "path"]
+        if names:
+            kept.setdefault("image_path", names[0] if len(cell.paths) == 1 else names)
+        notes = [
+            f"{name!r} holds the bytes of images that are files too, and is not kept" for name in set(forms) - set(kept)
+        ]
+        if plain_name(best) not in _HINTS:
+            notes.append(f"the images are in column {best!r}, as its content shows")
+        return RowImages(cell, frozenset({best, *forms}), kept, tuple(notes))
+
+    def _doubts(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """What to say of a row of a table without an image column, if one of its columns looks like paths."""
+        name = next((name for name in row if 2 * self._paths[name] > self._filled[name]), None)
+        if name is None:
+            return ()
+        return (
+            f"no column holds images, but {name!r} looks like paths; if they are, set `columns: {{image: {name}}}`",
+        )
+
+    def _found(self, row: Mapping[str, Any]) -> list[str]:
+        """The image columns of a row, the best first."""
+        if not self._first_rows_seen:
+            self._first_rows_seen = True
+            self._look_at_first_rows()
+        found = self._ranked(row)
+        if not found:
+            self._look(row)
+            found = self._ranked(row)
+        return found
+
+    def _look_at_first_rows(self) -> None:
+        size = 0
+        for raw in itertools.islice(self._read(), _ROWS):
+            if isinstance(raw, RawRow) and isinstance(raw.value, dict):
+                self._look(raw.value)
+                size += sum(len(cell) for cell in raw.value.values() if isinstance(cell, str | bytes))
+                if size > _BYTES:
+                    return
+
+    def _look(self, row: Mapping[str, Any]) -> None:
+        for name, cell in row.items():
+            if not is_empty(cell):
+                there = self.is_there(cell)
+                self._filled[name] += 1
+                self._there[name] += there
+                self._likely[name] += there or is_likely(cell)
+                self._paths[name] += looks_like_path(cell)
+
+    def _ranked(self, row: Mapping[str, Any]) -> list[str]:
+        filled = [name for name in row if self._filled[name]]
+        likely = [name for name in filled if 2 * self._likely[name] > self._filled[name] or is_named_so(name)]
+
+        def rank(name: str) -> tuple[bool, bool, int, int]:
+            hint = _HINTS.get(plain_name(name), len(_HINTS))
+            return not self._there[name], not self._likely[name], hint, -self._there[name]
+
+        return sorted(likely, key=rank)
+
+    def is_there(self, cell: Any) -> bool:
+        """Whether all images of a cell are bytes, or files below one of the roots."""
+        items = _items(cell)
+        return bool(items) and all(self._has(item) for item in items)
+
+    def _has(self, item: Any) -> bool:
+        if _holds_bytes(item):
+            return True
+        path = path_in(item)
+        if not 0 < len(path) <= _LONGEST_PATH or is_url(path) or "\n" in path or "\0" in path:
+            return False
+        return any(
+            is_file(root, inside) and (ends_as_image(path) or _begins_as_image(root / inside))
+            for root in self._roots
+            for inside in [path.removeprefix(f"{root.absolute()}/")]
+        )
+
+
+def is_named_so(name: str) -> bool:
+    """Whether a name alone is enough, as it must be for images without an ending that are all missing."""
+    plain = plain_name(name)
+    return plain in _HINTS and plain not in _OF_ANYTHING
+
+
+def is_likely(cell: Any) -> bool:
+    """Whether all items of a cell look like images: by their bytes, or by their ending."""
+    items = _items(cell)
+    return bool(items) and all(_holds_bytes(item) or ends_as_image(path_in(item)) for item in items)
+
+
+def ends_as_image(path: str) -> bool:
+    """Whether a path or URL ends as image files do."""
+    if not path or len(path) > _LONGEST_PATH or "\n" in path:
+        return False
+    path = re.split(r"[?#]", path, maxsplit=1)[0] if is_url(path) else path
+    return _ENDING.fullmatch(path[path.rfind(".") :].strip()) is not None if "." in path else False
+
+
+def looks_like_path(cell: Any) -> bool:
+    """Whether a text may be the path of a file, of whatever kind: it has a folder and no blanks."""
+    return isinstance(cell, str) and re.fullmatch(r"[^\s:]{0,200}[/\\][^\s/\\:]{1,200}", cell) is not None
+
+
+def kind_of(cell: Any) -> str:
+    """``bytes``, ``url`` or ``path``: the form of the first image in a cell."""
+    item = next(iter(_items(cell)), None)
+    if _holds_bytes(item):
+        return "bytes"
+    return "url" if is_url(path_in(item)) else "path"
+
+
+def path_in(item: Any) -> str:
+    """The path or URL that an item of an image cell names, '' for none."""
+    if isinstance(item, dict):
+        item = next((item[key] for key in ("path", "url", "image_url", "file_name") if item.get(key)), "")
+        item = item.get("url") if isinstance(item, dict) else item
+    return item if isinstance(item, str) else ""
+
+
+def _items(cell: Any) -> list[Any]:
+    if isinstance(cell, str) and cell.startswith("[") and cell.rstrip().endswith("]"):
+        cell = list_literal(cell) or cell
+    return [item for item in cell if not is_empty(item)] if isinstance(cell, list) else [cell]
+
+
+def _holds_bytes(item: Any) -> bool:
+    data = item.get("bytes") if isinstance(item, dict) else item
+    if isinstance(data, bytes):
+        return suffix_of(data) != ""
+    if not isinstance(data, str):
+        return False
+    return data[:11].lower() == "data:image/" or (data[:5].lower() != "data:" and is_encoded(data[:_LONGEST_PATH]))
+
+
+def _begins_as_image(path: Path) -> bool:
+    try:
+        with path.open("rb") as handle:
+            return suffix_of(handle.read(32)) != ""
+    except OSError:
+        return False
