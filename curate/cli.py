@@ -42,7 +42,7 @@ AsOption = Annotated[
 RootOption = Annotated[str | None, typer.Option(help="Folder that its image paths are relative to.")]
 ColumnsOption = Annotated[
     list[str] | None,
-    typer.Option("--columns", metavar="ROLE=FIELD", help="What a field is, e.g. answer=label; repeatable, or with commas."),
+    typer.Option("--columns", metavar="ROLE=FIELD", help="What a field is, e.g. answer=label,image=pic; repeatable."),
 ]
 SplitOption = Annotated[str | None, typer.Option(help="The split to read, where the location holds several.")]
 AnnotationsOption = Annotated[
@@ -164,8 +164,8 @@ def run(
 
 def _show_policy(recipe: Path) -> None:
     """What a newcomer does next with the recipe that was written."""
-    print(f"policy: {recipe} has the rules, with what each took; it is yours to edit")
-    print("off, because they need a download or an extra: clip, nsfw; the recipe says how to switch them on")
+    print(f"policy: {recipe}, with what each rule took; yours to edit")
+    print("off: clip, nsfw (need a download or an extra); the recipe says how to switch them on")
 
 
 @app.command()

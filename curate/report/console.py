@@ -290,9 +290,7 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
     show_reading(console, [found.facts])
     _show_problems(found, console)
     where = escape(shlex.quote(shortened(found.location)))
-    console.print(
-        f"\nnext: `curate init {where} -o my.yaml` writes a recipe; `curate run my.yaml` curates", highlight=False
-    )
+    console.print(f"\nnext: curate run {where}  with the same options; any key named above is one", highlight=False)
 
 
 def _show_problems(found: Inspection, console: Console) -> None:
