@@ -251,7 +251,7 @@ def default_text(field: Any) -> str:
 
 def signals_page() -> str:
     """Every column that a rule may use, and where each signal's numbers come from."""
-    from curate.rules.columns import known_columns
+    from curate.rules.columns import FORMS, known_columns
 
     kinds = {
         "path": "the file", "image": "the image", "score": "CLIP prompt sets and heads", "text": "the conversation",
@@ -270,6 +270,8 @@ def signals_page() -> str:
             if column.table == kind
         ]
         parts += [f"## From {title}", table(["column", "type", "range, unit, meaning"], rows)]
+    forms = [(f"`{form}`", as_markdown(about)) for form, about in FORMS.items()]
+    parts += ["## From other rows, and fields of your own", table(["form", "meaning"], forms)]
     parts += [
         "## Formulas",
         "A signal is measured once for each different image. When its version changes, it alone is remeasured.",

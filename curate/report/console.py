@@ -20,7 +20,7 @@ from curate.readers.inspect import Inspection
 from curate.readers.unclaimed import unused_fields, warnings
 from curate.recipe import SourceSettings
 from curate.report.diff import CurationDiff, Example
-from curate.rules.columns import known_columns
+from curate.rules.columns import FORMS, known_columns
 from curate.rules.explain import RowExplanation
 from curate.rules.find_row import FoundRows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
@@ -390,4 +390,7 @@ def columns_table() -> Table:
     table = _table("column", "type", "of", "meaning", title="Columns that rules may use")
     for name, column in known_columns().items():
         table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
+    table.add_section()
+    for form, about in FORMS.items():
+        table.add_row(f"[bold]{escape(form)}[/]", "", "the set" if "meta" not in form else "rows", escape(about))
     return table
