@@ -170,11 +170,13 @@ def _columns(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dic
     keys = {name for name in (*names, *asked.values()) if name and is_meta(name)}
     types = read_types(connection, sorted(keys))
     known |= {name: Column("rows", value_sql(name, kind), kind, "") for name, kind in types.items()}
-    for name, column in asked.items():
-        if column:
-            values = {"sample_id": known["sample_id"], "value": _as_double(known[column])}
-            sql, kind = constant_sql(connection, name, _facts_sql(values, "r.bad_row IS NULL"))
+    for column in {column for column in asked.values() if column}:
+        values = {"sample_id": known["sample_id"], "value": _as_double(known[column])}
+        connection.execute(f"CREATE OR REPLACE TABLE known_values AS {_facts_sql(values, 'r.bad_row IS NULL')}")
+        for name in [name for name in asked if asked[name] == column]:
+            sql, kind = constant_sql(connection, name, "known_values")
             known[name] = Column("rows", sql, kind, "")
+    connection.execute("DROP TABLE IF EXISTS known_values")
     return {name: known[name] for name in names}
 
 

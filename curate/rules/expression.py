@@ -184,6 +184,8 @@ def _named(tree: Any, where: str) -> Any:
         return {**_COLUMN, "column_names": [_quantile(tree, where)]}
     if tree.get("class") == "COLUMN_REF":
         parts = tree["column_names"]
+        if parts[0].startswith("quantile("):  # in quotes: only the function makes such a name
+            raise UserError(f"{where}: unknown column {parts[0]!r:.120}; write quantile(column, share) without quotes")
         return {**tree, "column_names": [column_name(parts) if parts[0] == "meta" else ".".join(parts)]}
     return {key: _named(value, where) for key, value in tree.items()}
 

@@ -28,9 +28,9 @@ def constant_sql(connection: duckdb.DuckDBPyConnection, name: str, values: str) 
     """The value of a set-wide column as SQL, and its type.
 
     Args:
-        values: query of the rows (position, sample_id, value), the value as DOUBLE.
+        values: table of the rows (position, sample_id, value), the value as DOUBLE.
     """
-    known = f"(SELECT * FROM ({values}) WHERE value IS NOT NULL AND NOT isnan(value))"
+    known = f"(SELECT * FROM {values} WHERE value IS NOT NULL AND NOT isnan(value))"
     if found := _QUANTILE.fullmatch(name):
         return _number(_quantile(connection, known, float(found["share"]))), "DOUBLE"
     found = _TOP.fullmatch(name)
