@@ -268,25 +268,8 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str | list[str]], *, w
         if role not in wanted and role != "image" and any(option in by_plain for option in options)
     }
     found.update({role: column for role, column in given.items() if isinstance(column, str)})
-    options = {} if {"options"} & {*found, *wanted} else option_columns(names)
-    answered = {"answer", "answers", "chosen"} & found.keys() or (options or "options" in found)
-    if (
-        not {"question"} & {*found, *wanted}
-        and "text" in by_plain
-        and (answered or {"questionid", "qid"} & by_plain.keys())
-    ):
-        found["question"] = by_plain["text"]
-    if found.get("caption") == found.get("question") or ("question" in found and answered):
-        found.pop("caption", None) if "caption" not in given else None
-    if (
-        "question" in found
-        and not answered
-        and plain_name(found.get("label", "")) == "label"
-        and "answer" not in wanted
-    ):
-        found["answer"] = found["label"]
-    if "input" not in given and plain_name(found.get("question", "")) not in _INSTRUCTIONS:
-        found.pop("input", None)
+    options = {} if "options" in {*found, *wanted} else option_columns(names)
+    _settle(found, by_plain, wanted, has_options=bool(options) or "options" in found)
     numbered = {name: int(hit[1]) for name in names if (hit := _CAPTION_NUMBER.fullmatch(name.strip()))}
     captions = sorted(numbered, key=numbered.__getitem__) if "caption" in found or "question" not in found else []
     if not bare and not captions and not found.keys() & _ASKS:
@@ -295,6 +278,24 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str | list[str]], *, w
             " name it in the recipe, e.g. columns: {answer: <column>}"
         )
     return Roles(found, tuple(captions), options)
+
+
+def _settle(
+    found: dict[str, str], by_plain: Mapping[str, str], wanted: Mapping[str, Any], *, has_options: bool
+) -> None:
+    """Decide the roles of columns whose meaning depends on what else there is, where the recipe does not."""
+    answered = has_options or not {"answer", "answers", "chosen"}.isdisjoint(found)
+    asks = answered or not {"questionid", "qid"}.isdisjoint(by_plain)
+    if "text" in by_plain and asks and "question" not in {*found, *wanted}:
+        found["question"] = by_plain["text"]
+    if "question" not in found:
+        return
+    if "caption" not in wanted and (answered or found.get("caption") == found["question"]):
+        found.pop("caption", None)
+    if not answered and "answer" not in wanted and plain_name(found.get("label", "")) == "label":
+        found["answer"] = found["label"]
+    if "input" not in wanted and plain_name(found["question"]) not in _INSTRUCTIONS:
+        found.pop("input", None)
 
 
 def _with_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
