@@ -45,6 +45,8 @@ class SourceSettings(StrictModel):
         streaming: for ``hub:`` locations, read while downloading instead of downloading first.
         ids: ``own`` keeps the dataset's ids; ``position`` appends ``#<row>`` to each, for
             datasets that repeat ids.
+        follow_links: also read images behind links that leave ``image_root``. Links of a Hugging Face cache into its
+            own ``blobs``, and a link at ``image_root`` itself, are followed in any case.
         license: of the dataset, e.g. ``cc-by-4.0``; goes to the card and the manifest.
     """
 
@@ -60,6 +62,7 @@ class SourceSettings(StrictModel):
     ocr: str | None = None
     streaming: bool = False
     ids: Literal["own", "position"] = "own"
+    follow_links: bool = False
     license: str | None = None
 
     @field_validator("columns")
