@@ -28,7 +28,8 @@ from curate.inputs import (
 from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
-from curate.readers.ingest import VERSION, all_fetched, facts_of, read_sources
+from curate.readers.images import ImageStore
+from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, read_sources, write_rows
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
@@ -107,6 +108,26 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         workspace.manifest.unlink(missing_ok=True)
         inputs = {**measured, **decision_inputs(recipe)}
         return Curation(recipe, recipe_name, rules, inputs, workspace, stages).finish(decode_examples=False)
+
+
+def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, Any]:
+    """Measure and judge some rows in a folder that is thrown away; returns the counts.
+
+    Args:
+        sources: in place of the recipe's.
+    """
+    workspace = Workspace(folder)
+    rules = check_rules(all_rules(recipe), recipe.signals.scores)
+    curation = Curation(recipe, "", rules, {}, workspace, Stages(workspace.work))
+    root, facts = write_rows(
+        sources, workspace.rows, ImageStore(folder), max_bytes=recipe.signals.max_bytes, label="read sample"
+    )
+    curation.stages.set("root", str(root))
+    curation.measure()
+    curation.correct()
+    curation.compare()
+    curation.decide()
+    return count_rows(workspace, rules, facts)
 
 
 @dataclass(frozen=True)
