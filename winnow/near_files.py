@@ -9,12 +9,11 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from winnow.images import IMAGE_SUFFIXES, is_text
+from winnow.images import IMAGE_SUFFIXES, LINKED_OUT, is_text
 
 # Kind of hint → meaning.
 KINDS = {
@@ -41,16 +40,6 @@ class Hint:
     text: str
 
 
-@dataclass(frozen=True)
-class HintCount:
-    """How many missing images have a hint of one kind, with one of them."""
-
-    kind: str
-    count: int
-    path: str
-    hint: str
-
-
 class NearFiles:
     """The names of the files below an image root (the first 500,000), listed when first asked."""
 
@@ -72,6 +61,11 @@ class NearFiles:
             if count >= _MOST_FILES:
                 break
         return found
+
+    def hint(self, path: str, error: str | None, detail: str | None) -> Hint | None:
+        """The hint for a path that ``winnow.images.locate`` refused with this class and detail."""
+        sought = error in ("missing", "outside_root") and detail != LINKED_OUT
+        return self.nearest(path) if sought else None
 
     def nearest(self, path: str) -> Hint | None:
         """The hint for a path that leads to no file; None if nothing of its name is near."""
@@ -97,16 +91,6 @@ class NearFiles:
             return Hint("other_folder", f"found as {name} in {folder or '.'}/")
         root = os.path.relpath(self._root / found.removesuffix(f"/{wanted}"))
         return Hint("other_folder", f"found as {name} in {folder}/; set `image_root: {root}`")
-
-    def count(self, paths: Iterable[str]) -> list[HintCount]:
-        """Hints of missing paths, counted by kind, the most frequent first."""
-        counted: dict[str, HintCount] = {}
-        for path in paths:
-            hint = self.nearest(path)
-            if hint is not None:
-                before = counted.get(hint.kind) or HintCount(hint.kind, 0, path, hint.text)
-                counted[hint.kind] = HintCount(hint.kind, before.count + 1, before.path, before.hint)
-        return sorted(counted.values(), key=lambda each: -each.count)
 
 
 def _may_be_image(name: str) -> bool:

@@ -13,7 +13,7 @@ from curate.readers.inspect import inspect_location
 from curate.readers.spelling import Root
 from curate.recipe import SourceSettings
 from tests.curate import sets
-from winnow.images import locate
+from winnow.images import CLASSES, locate
 from winnow.near_files import KINDS, NearFiles
 
 ACCENT = "é.jpg"  # one code point, as Linux and Windows write it
@@ -104,12 +104,15 @@ def test_nothing_near_has_no_hint(root):
     assert [near.nearest(path) for path in ("z.jpg", "", "/", "..", "a\0.jpg")] == [None] * 5
 
 
-def test_hints_are_counted_by_kind(root):
-    counts = NearFiles(root).count(["a.jpeg", "b c.jpg", "x/b c.jpg", "z.jpg"])
-    assert [(each.kind, each.count, each.path) for each in counts] == [
-        ("other_folder", 2, "b c.jpg"),
-        ("other_ending", 1, "a.jpeg"),
-    ]
+def test_inspect_counts_missing_images_by_what_is_near_them(root, tmp_path):
+    location = written(tmp_path, ["a.jpeg", "b c.jpg", "x/b c.jpg", "z.jpg", "a.jpg", "/old/a.jpg"])
+    problems = inspect_location(SourceSettings(location=location, image_root=str(root))).image_problems
+    assert {(problem.name, problem.count, problem.meaning) for problem in problems} == {
+        ("missing", 2, f"lies {KINDS['other_folder']}"),
+        ("missing", 1, f"lies {KINDS['other_ending']}"),
+        ("missing", 1, CLASSES["missing"]),
+        ("outside_root", 1, f"lies {KINDS['other_root']}"),
+    }
 
 
 def written(folder, images):
