@@ -78,18 +78,20 @@ class NearFiles:
         found = max(options, key=lambda option: _likeness(option, wanted))
         folder, name = posixpath.split(found)
         if name != posixpath.basename(wanted):
-            same_ending = _folded(posixpath.splitext(name)[1]) == _folded(posixpath.splitext(wanted)[1])
-            kind = "other_case" if same_ending else "other_ending"
-            case = "; letter case counts" if kind == "other_case" else ""
-            return Hint(kind, f"found as {name} in {folder or '.'}/{case}")
+            ending = posixpath.splitext(name)[1]
+            if _folded(ending) != _folded(posixpath.splitext(wanted)[1]):
+                named = f"with the ending {ending}" if ending else "without an ending"
+                return Hint("other_ending", f"found {named} in {folder or '.'}/")
+            return Hint("other_case", f"found in another letter case in {folder or '.'}/")
         if elsewhere or wanted.endswith(f"/{found}"):
             before = plain[: -len(found)] if wanted.endswith(found) else posixpath.dirname(plain)
             return Hint("other_root", f"found as {found} below the image root; {before!r} is not there")
         if _folded(found) == _folded(wanted):
-            return Hint("other_case", f"found as {name} in {folder}/; letter case counts")
+            return Hint("other_case", f"found in another letter case in {folder}/")
         if not found.endswith(f"/{wanted}"):
             return Hint("other_folder", f"found as {name} in {folder or '.'}/")
-        root = os.path.relpath(self._root / found.removesuffix(f"/{wanted}"))
+        root = self._root / found.removesuffix(f"/{wanted}")
+        root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
         return Hint("other_folder", f"found as {name} in {folder}/; set `image_root: {root}`")
 
 

@@ -79,9 +79,9 @@ def test_no_text_leaves_the_root(path):
 @pytest.mark.parametrize(
     ("path", "kind", "text"),
     [
-        ("a.jpeg", "other_ending", "found as a.jpg in ./"),
-        ("sub/deep/d.png", "other_case", "found as d.PNG in sub/deep/; letter case counts"),
-        ("SUB/b c.jpg", "other_case", "found as b c.jpg in sub/; letter case counts"),
+        ("a.jpeg", "other_ending", "found with the ending .jpg in ./"),
+        ("sub/deep/d.png", "other_case", "found in another letter case in sub/deep/"),
+        ("SUB/b c.jpg", "other_case", "found in another letter case in sub/"),
         ("b c.jpg", "other_folder", "found as b c.jpg in sub/; set `image_root: photos/sub`"),
         ("deep/d.PNG", "other_folder", "found as d.PNG in sub/deep/; set `image_root: photos/sub`"),
         ("old/b c.jpg", "other_folder", "found as b c.jpg in sub/"),
@@ -132,7 +132,10 @@ def test_spelling_is_mended_and_the_rest_has_a_class_and_a_hint(root, tmp_path):
     rows, paths = curated(tmp_path, location=location, image_root=str(root))
     assert rows[0]["images"] == ["sub/b c.jpg"]
     assert paths["sub/b c.jpg"]["error"] is None
-    assert (paths["a.jpeg"]["error"], paths["a.jpeg"]["error_detail"]) == ("missing", "found as a.jpg in ./")
+    assert (paths["a.jpeg"]["error"], paths["a.jpeg"]["error_detail"]) == (
+        "missing",
+        "found with the ending .jpg in ./",
+    )
     assert paths["s3://bucket/a.jpg"]["error"] == "remote_scheme"
     assert "~/" in paths["~/a.jpg"]["error_detail"]
     assert [paths[path]["error"] for path in ("a\0.jpg", "/etc/hostname")] == ["outside_root"] * 2
