@@ -119,7 +119,7 @@ def _meaning(sample: Sample) -> list[Any]:
 
 
 def _reason(line: dict[str, Any]) -> str:
-    rule = next((rule for rule in line.get("rules", []) if rule.get("rule") == "bad_row"), {})
+    rule: dict[str, Any] = next((rule for rule in line.get("rules", []) if rule.get("rule") == "bad_row"), {})
     return str((rule.get("values") or {}).get("bad_row") or line.get("reason")).partition(": ")[2]
 
 

@@ -30,7 +30,7 @@ _ROW_FAULTS = {
     "refusal": "an answer is a refusal",
     "markers_mismatch": "<image> markers do not match the images",
     "not_alternating": "user and assistant do not take turns",
-    "repeated_id": "the id occurred before; set `ids: position` in the recipe",
+    "repeated_id": "the id occurred before; set `ids: position` in the recipe, or --ids position",
 }
 
 

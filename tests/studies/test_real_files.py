@@ -1,6 +1,5 @@
 """The study of published files, on files made here."""
 
-import dataclasses
 import json
 from pathlib import Path
 
