@@ -34,8 +34,9 @@ from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, read_s
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
+from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
-from curate.rules.decide import CheckedRule, check_on_rows, check_rules, decide
+from curate.rules.decide import check_on_rows, check_rules, decide
 from curate.signals import SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use

@@ -20,7 +20,7 @@ from curate.exports.export import license_fields
 from curate.readers.facts import SourceFacts, shortened
 from curate.readers.unclaimed import unused_fields, warnings
 from curate.recipe import CurateRecipe
-from curate.rules.decide import CheckedRule
+from curate.rules.checked import CheckedRule
 from curate.workspace import Workspace
 from winnow.files import atomic_path, write_text
 from winnow.images import locate

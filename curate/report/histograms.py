@@ -9,8 +9,8 @@ from pathlib import Path
 
 import duckdb
 
+from curate.rules.checked import CheckedRule
 from curate.rules.columns import create_facts, known_columns
-from curate.rules.decide import CheckedRule
 from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
 from winnow.tables import database, parquet

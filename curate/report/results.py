@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from curate.duplicates.contamination import CONTAMINATION
 from curate.readers.facts import SourceFacts
-from curate.rules.decide import CheckedRule
+from curate.rules.checked import CheckedRule
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, write_json

@@ -11,7 +11,6 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -20,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.recipe import DuplicateSettings, Rule
+from curate.rules.checked import CheckedRule
 from curate.rules.columns import column_types, create_facts
-from curate.rules.expression import Expression, check_types, parse_expression, quoted
-from curate.rules.keep import Cap, parse_keep
+from curate.rules.expression import check_types, parse_expression, quoted
+from curate.rules.keep import parse_keep
 from curate.rules.meta import is_meta, read_types
 from curate.rules.order import JUDGED_LATE, facts_sql, judge, prepare
 from curate.rules.setwide import asked_column
@@ -48,8 +48,6 @@ DECISIONS = pa.schema(
     ]
 )
 _ROWS_A_BLOCK = 1 << 17  # rows whose decisions are in memory at once
-# Column that a rule asks about → column that names the related row.
-_RELATED = {"duplicate": "duplicate_of", "conflicting": "conflict_with", "contaminated": "evaluation"}
 _REVIEWED = "a reviewer decided"
 # What a decision reports beside the rules.
 _BASE = """
@@ -61,31 +59,6 @@ _BASE = """
 """
 # Rules take seconds for a million rows; what takes longer is stopped.
 _SECONDS, _ROWS_A_SECOND = 60, 2000
-
-
-@dataclass(frozen=True)
-class CheckedRule:
-    """A rule whose condition is known to be safe."""
-
-    name: str
-    action: str
-    expression: Expression
-    cap: Cap | None = None
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """The columns whose values are put on record when it fires."""
-        return (*self.expression.columns, *([self.cap.filled] if self.cap else []))
-
-    @property
-    def related_column(self) -> str | None:
-        """The column that names the row which made it fire, such as the kept one of two duplicates."""
-        return next((_RELATED[column] for column in self.expression.columns if column in _RELATED), None)
-
-    @property
-    def threshold(self) -> str | None:
-        """Its comparisons as one text."""
-        return "; ".join(self.expression.thresholds) or None
 
 
 def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list[CheckedRule]:

@@ -10,8 +10,9 @@ from typing import Any
 import duckdb
 
 from curate.recipe import DuplicateSettings, all_rules, read_finished
+from curate.rules.checked import CheckedRule
 from curate.rules.columns import create_facts
-from curate.rules.decide import CheckedRule, check_rules, lock
+from curate.rules.decide import check_rules, lock
 from curate.rules.expression import quoted
 from curate.rules.find_row import near_ids
 from curate.views import create_views

@@ -13,19 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from curate.duplicates.kept import choose_kept, find_conflicts, load_comparable
 from curate.recipe import DuplicateSettings
+from curate.rules.checked import CheckedRule
 from curate.rules.expression import quoted
 from curate.rules.keep import Cap
 from curate.workspace import Workspace
 from winnow.tables import read_batches
-
-if TYPE_CHECKING:
-    from curate.rules.decide import CheckedRule
 
 _CONFLICTING, _DUPLICATE = {"conflicting"}, {"duplicate", "duplicate_distance"}
 JUDGED_LATE = _CONFLICTING | _DUPLICATE  # columns that depend on what other rules drop

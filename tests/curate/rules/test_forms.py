@@ -256,7 +256,7 @@ def test_a_rule_has_one_condition(given, said):
         ("top 1.5 BY width", "a share above 0%"),
         ("top 101% BY width", "a share above 0%"),
         ("top 3 BY question", "question is VARCHAR, not a number"),
-        ("top 3 BY widht", "unknown column 'widht'; did you mean width"),
+        ("top 3 BY widths", "unknown column 'widths'; did you mean width"),
         ("at most 0 BY source", "give 1 or more"),
         ("at most 3 BY lower(source)", "is not the name of a column"),
         ("at most 3 BY source ORDER BY (SELECT 1)", "is not allowed|not the name of a column"),
