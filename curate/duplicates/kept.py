@@ -43,7 +43,8 @@ _CONFLICTS = """
         FROM standing s JOIN heads h ON h.asked = s.asked WHERE s.answered <> h.answered GROUP BY s.asked
     )
     SELECT * FROM (
-        SELECT c.position, CASE WHEN c.answered = h.answered THEN o.id ELSE h.id END AS conflict_with, true AS conflicting
+        SELECT c.position, CASE WHEN c.answered = h.answered THEN o.id ELSE h.id END AS conflict_with,
+               true AS conflicting
         FROM comparable c JOIN heads h ON h.asked = c.asked LEFT JOIN others o ON o.asked = c.asked
     ) WHERE conflict_with IS NOT NULL
 """

@@ -275,7 +275,7 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str | list[str]], *, w
     if not bare and not captions and not found.keys() & _ASKS:
         raise UserError(
             f"{where}: no column with answers, captions or questions among {', '.join(names)};"
-            " name it in the recipe, e.g. columns: {answer: <column>}"
+            " name it in the recipe, e.g. columns: {answer: <column>}, or with --columns answer=<column>"
         )
     return Roles(found, tuple(captions), options)
 

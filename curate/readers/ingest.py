@@ -238,7 +238,7 @@ def _rows(
         if first is not None:
             raise UserError(
                 f"{settings.location}: id {made['sample_id']!r} occurs twice: rows {first} and {position} (from 0,"
-                " over all sources); give the source another `source` or `split`, or set `ids: position`"
+                " over all sources); give the source another `source` or `split`, or set `ids: position` (--ids)"
             )
         yield {"position": position, **made}
 
