@@ -37,7 +37,8 @@ class SourceSettings(StrictModel):
         columns: for tables, role (a key of ``curate.readers.columns.COLUMN_NAMES``: ``id image question answer
             answers options caption label`` …) to column name, where it is not recognised; ``none`` for no column. The
             image may be in several: ``image: [left, right]``.
-        caption_prompt: the question for captions that come without one; null is ``Describe the image.``
+        caption_prompt: the question for captions that come without one; null is ``Describe the image.``, and
+            captions of videos or sounds are bad rows.
         answer_base: for multiple choice, the number of the first option, 0 or 1; null tells it from all rows.
         annotations: for VQA and OK-VQA, the file of annotations, or ``none``; null looks for the
             published name beside the questions.

@@ -112,7 +112,7 @@ def _chosen(
     """A multiple choice."""
     role = next((name for name in (role, "choice", "answers") if not is_empty(cells.get(name))), role)
     answer = cells.get(role)
-    counted = as_number(answer) is not None
+    counted = as_number(answer) is not None and str(answer) not in options.labels
     count = numbers() if counted else Numbering()
     try:
         if role == "answers":

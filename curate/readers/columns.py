@@ -81,6 +81,7 @@ _CARRIED_KEYS = frozenset(
         "rejected_response", "rejected_messages", "rejected_images",
     }
 )  # fmt: skip
+_MEDIA = frozenset({"video", "videos", "audio", "audios"})
 _KEY_SETS = 1000
 
 
@@ -165,8 +166,9 @@ class Columns:
         cells["caption"] = _captions(values, roles)
         options = _options(values, roles)
         found = asked(
-            cells, options, self._numbering, has_image=bool(images.cell.paths), prompt=caption_prompt(self._settings),
-            bare=self._bare,
+            cells, options, self._numbering,
+            has_image=bool(images.cell.paths) or self._asks_about_media(values),
+            prompt=caption_prompt(self._settings), bare=self._bare,
         )  # fmt: skip
         turns = column_turns(cells, found.question, found.answer)
         claimed = images.columns | roles.names({"id", "split", "source", "system", "history", *found.roles})
@@ -198,6 +200,11 @@ class Columns:
             unclaimed=unclaimed,
             notes=(*found.notes, *images.notes),
         )
+
+    def _asks_about_media(self, values: Mapping[str, Any]) -> bool:
+        """Whether a caption is one of a video or sound: the recipe must say what to ask, as this is no image."""
+        media = (name for name, cell in values.items() if plain_name(name) in _MEDIA and not is_empty(cell))
+        return self._settings.caption_prompt is not None and any(media)
 
     def _images_of(self, values: Mapping[str, Any], where: str) -> RowImages:
         named = self._settings.columns.get("image")

@@ -33,6 +33,8 @@ NAMES = (
 _OF_ANYTHING = frozenset({"filename", "filenames", "filepath", "path", "base64", "url", "jpg", "png"})
 _ENDINGS = IMAGE_SUFFIXES.keys() - {".pdf", ".ps"}
 _NUMBERED = re.compile(r"(?:image|img)[\s_-]?(?:(?:path|file|url)[\s_-]?)?(\d+)", re.IGNORECASE)
+# Beside these, a `url` is that of an image even without an ending; beside a text alone it is that of the page.
+_OF_CRAWLED_IMAGES = frozenset({"caption", "captions", "alt", "alttext", "width", "imagewidth", "similarity"})
 _LONGEST_PATH = 1024
 _ROWS, _BYTES, _KEY_SETS = 50, 64 << 20, 1000
 _PAIR = {"image", "images"}
@@ -177,7 +179,14 @@ class ImageColumns:
 
     def _ranked(self, row: Mapping[str, Any]) -> list[str]:
         filled = [name for name in row if self._filled[name]]
-        likely = [name for name in filled if 2 * self._likely[name] > self._filled[name] or is_named_so(name)]
+        crawled = not _OF_CRAWLED_IMAGES.isdisjoint(map(plain_name, row))
+        likely = [
+            name
+            for name in filled
+            if 2 * self._likely[name] > self._filled[name]
+            or is_named_so(name)
+            or (crawled and plain_name(name) == "url")
+        ]
 
         def rank(name: str) -> tuple[bool, bool, int, int]:
             hint = _HINTS.get(plain_name(name), len(_HINTS))

@@ -59,7 +59,7 @@ def test_a_file_without_an_ending_is_an_image_by_its_content(tmp_path):
 
 def test_a_column_with_a_usual_name_that_holds_no_images_loses(tmp_path):
     write(tmp_path / "photos" / "a.png", PNG)
-    row = {"url": "https://example.org/page", "path": "shelf 3", "scan": "photos/a.png", "caption": "x"}
+    row = {"url": "https://example.org/page", "path": "shelf 3", "scan": "photos/a.png", "question": "q"}
     (sample,) = table(tmp_path, row)
     assert sample.image == ("photos/a.png",)
     assert sample.unclaimed == ("url", "path")
@@ -73,6 +73,16 @@ def test_what_exists_wins_and_a_usual_name_decides_between_equals(tmp_path):
     assert (equal.image, equal.unclaimed) == (("a.png",), ("mask",))
     (neither,) = table(tmp_path, {"mask": "m.png", "image": "gone.png", "caption": "x"})
     assert neither.image == ("gone.png",)
+
+
+def test_urls_of_crawled_images_need_no_ending(tmp_path):
+    laion, page = table(
+        tmp_path,
+        {"URL": "https://example.org/i?id=3", "TEXT": "discs", "WIDTH": 64},
+        {"url": "https://example.org/page", "text": "words", "question": "q", "answer": "a"},
+    )
+    assert laion.image == ("https://example.org/i?id=3",) and laion.answer == "discs"
+    assert page.image == () and page.unclaimed == ("url", "text")
 
 
 def test_image_and_images_are_one_list(tmp_path):

@@ -67,6 +67,15 @@ def test_the_question_for_captions_is_said_and_can_be_changed(tmp_path):
     assert (own.question, own.answer, own.notes) == ("What is it?", "a disc", ())
 
 
+def test_captions_of_videos_need_a_question_from_the_recipe(tmp_path):
+    row = {"video": "v.mp4", "caption": "a ball falls"}
+    (bad,) = table(tmp_path, row)
+    assert isinstance(bad, BadRow)
+    (asked,) = table(tmp_path, row, caption_prompt="<video>Describe the video.")
+    assert (asked.conversations[0].value, asked.answer) == ("<video>Describe the video.", "a ball falls")
+    assert asked.meta == {"videos": ["v.mp4"]}
+
+
 def test_the_question_for_captions_in_published_layouts(tmp_path):
     coco = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"id": 1, "image_id": 1, "caption": "x"}]}
     (tmp_path / "coco.json").write_text(json.dumps(coco))
