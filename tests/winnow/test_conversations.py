@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.carried import CARRIED
-from winnow.conversations import NAMED_ROLES, ROLES
+from winnow.conversations import NAMED_ROLES, ROLES, holds_conversation
 from winnow.errors import UserError
 from winnow.records import Sample, Turn, answer_key, from_record, question_key, to_line, to_original
 
@@ -222,6 +222,45 @@ def test_texts_of_the_cauldron():
     assert turns(record) == [("user", "q"), ("assistant", "a"), ("user", "q2"), ("assistant", "a2")]
     assert sample.meta == {"relevance_ratings": [5, 4], "turn_fields": [{"source": "s1"}, {}, {}, {}]}
     assert (sample.source, sample.unclaimed) == ("vqav2", ("relevance_ratings",))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"conversation": [{"system": "s", "input": "q", "output": "a"}, {"input": "q2", "output": "a2"}]},
+        {"system": "s", "conversation": [{"human": "q", "assistant": "a"}, {"human": "q2", "assistant": "a2"}]},
+        {"system": "s", "conversations": [["q", "a"], ["q2", "a2"]]},
+        {"system": "s", "qa_pairs": [{"question": "q", "answer": "a"}, {"question": "q2", "answer": "a2"}]},
+        {"system": "s", "query": "q2", "response": "a2", "history": [["q", "a"]]},
+    ],
+)
+def test_pairs(record):
+    talk = [("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "q2"), ("assistant", "a2")]
+    sample = from_record(record)
+    assert (turns(record), sample.meta, to_original(sample)) == (talk, {}, record)
+    new = (*sample.conversations[:4], Turn("assistant", "new"))
+    assert to_original(Sample("x", (), new, form=sample.form)) == json.loads(json.dumps(record).replace("a2", "new"))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"texts": ["a", "b"], "question": "q"},
+        {"conversation": "two people talk", "answer": "a"},
+        {"qa_pairs": [{"image": "a.jpg", "question": "q", "answer": "a"}]},
+        {"dialog": [{"name": "cup"}], "answer": "a"},
+        {"qas": [{"question": "q", "answers": [{"text": "a"}]}]},
+        {"chosen": 1, "rejected": 2},
+        {"prompt": "q"},
+    ],
+)
+def test_lists_of_other_things_are_no_conversation(record):
+    assert not holds_conversation(record)
+
+
+def test_cells_of_a_table_that_are_json_text():
+    record = {"messages": [ASKED], "videos": '["v.mp4"]', "objects": '{"ref": ["dog"]}'}
+    assert meta(record) == {"videos": ["v.mp4"], "objects": {"ref": ["dog"]}}
 
 
 def test_a_video_that_llava_marks_as_image():
