@@ -211,6 +211,23 @@ def test_numbered_markers_of_minicpm():
     assert sample.conversations[0].value == "<image> or <image>, not <image_07>?"
 
 
+@pytest.mark.parametrize(
+    ("text", "plain", "images"),
+    [
+        ("<|image_2|> or <|image_1|>?", "<image> or <image>?", ("b", "a", "c")),
+        ("<image_1><image_3>?", "<image><image>?", ("a", "c", "b")),
+        ("<image_00> <image_02>", "<image> <image>", ("a", "c", "b")),
+        ("<image 1> and <image 1>", "<image> and <image>", ("a", "a", "b", "c")),
+        ("<image_9>?", "<image_9>?", ("a", "b", "c")),
+        ("<ImageHere><ImageHere><ImageHere>", "<image><image><image>", ("a", "b", "c")),
+    ],
+)
+def test_markers_that_count_through_a_list(text, plain, images):
+    record = {"messages": [{"role": "user", "content": text}], "images": ["a", "b", "c"]}
+    sample = from_record(record)
+    assert (sample.conversations[0].value, sample.image, to_original(sample)) == (plain, images, record)
+
+
 def test_texts_of_the_cauldron():
     record = {
         "images": ["a.jpg"],
