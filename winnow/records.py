@@ -414,13 +414,14 @@ def without_markers(text: str, instead: str = "") -> str:
 
 
 def question_key(record: Mapping[str, Any]) -> str:
-    """All user turns of a record in Winnow's form, normalised, joined by line breaks.
+    """All user turns of a record in Winnow's form, normalised, joined by line breaks, and its videos and sounds.
 
     ``<ref-object>`` and ``<bbox>`` count as what they stand for.
     """
-    return "\n".join(
-        normalized(without_markers(text, " ")) for speaker, text in _grounded_turns(record) if speaker == "user"
-    )
+    asked = [normalized(without_markers(text, " ")) for speaker, text in _grounded_turns(record) if speaker == "user"]
+    meta = record.get("meta") or {}
+    files = (meta[key] for key in ("videos", "audios") if isinstance(meta.get(key), list))
+    return "\n".join([*asked, *(str(file) for listed in files for file in listed)])
 
 
 def answer_key(record: Mapping[str, Any]) -> str:

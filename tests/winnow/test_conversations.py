@@ -416,6 +416,12 @@ def test_questions_about_different_objects_differ():
     assert keys([], None) == ("find ref object", "bbox")
 
 
+def test_the_same_question_about_another_video_is_another_question():
+    talk = [{"from": "user", "value": "<video>What happens?"}]
+    keys = {question_key({"conversations": talk, "meta": {"videos": [name]}}) for name in ("a.mp4", "b.mp4")}
+    assert keys == {"what happens\na.mp4", "what happens\nb.mp4"}
+
+
 def test_a_changed_text_is_written_in_its_place():
     for record in (
         {"texts": [{"user": "q", "assistant": "a"}], "images": ["i"]},
