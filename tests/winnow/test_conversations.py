@@ -524,3 +524,38 @@ def test_nothing_of_a_record_is_lost(talk, beside):
 def test_carried_keys_are_documented():
     page = (Path(__file__).parents[2] / "docs/reference/files.md").read_text(encoding="utf-8")
     assert [key for key in CARRIED if f"| `{key}` |" not in page] == []
+
+
+KEYS = st.sampled_from(
+    ["messages", "conversations", "texts", "qa_pairs", "query", "history", "response", "prompt", "completion", "chosen",
+     "rejected", "rejected_messages", "rejected_response", "rejected_images", "image", "images", "videos", "audio",
+     "objects", "tools", "system", "kto_tag", "answers", "meta", "id", "source", "channel"]
+)  # fmt: skip
+INNER = st.sampled_from(
+    ["role", "from", "content", "value", "type", "text", "image", "path", "url", "bytes", "tool_calls", "function",
+     "name", "loss", "user", "assistant", "ref", "bbox", "<image_00>", "source", "data", "input"]
+)  # fmt: skip
+WORDS = st.sampled_from(["user", "assistant", "tool_call", "text", "image", "video", "<image_1> <bbox>", "[{", '["a"]'])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(INNER, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+TURN_OF_ANYTHING = st.fixed_dictionaries({"role": ROLE, "content": ANYTHING}, optional={"tool_calls": ANYTHING})
+SOME = st.lists(TURN_OF_ANYTHING, max_size=2)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(KEYS, ANYTHING, max_size=5), st.sampled_from(["messages", "rejected"]), SOME)
+def test_whatever_a_record_holds_it_is_read_or_refused_with_a_sentence(record, key, some):
+    record = {**record, key: some}
+    try:
+        sample = from_record(record, where="f:1")
+    except UserError as error:
+        assert str(error).startswith("f:1: ")
+        return
+    assert repr(to_original(sample)) == repr(record)
+    from_record(json.loads(to_line(sample)))
