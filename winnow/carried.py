@@ -5,6 +5,8 @@ An export that has a place for one writes it there under its own name; one that 
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +65,7 @@ def read_carried(
     found["label"] = record.get(label)
     used.add(label or "kto_tag")
     if _objects(record, turns):
-        found["objects"] = record.get("objects")
+        found["objects"] = _objects_in(record)
         used.add("objects")
     if any(turn.extra for turn in turns):
         found["turn_fields"] = [dict(turn.extra) for turn in turns]
@@ -86,6 +88,9 @@ def listed_files(record: Mapping[str, Any], key: str, kind: str) -> list[Any]:
     value = record.get(key)
     if value in (None, "", [], {}):
         return []
+    if isinstance(value, str) and value[:2] == '["':  # a list in a cell of a table
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
     files = [file_of(item, kind) for item in (value if isinstance(value, list) else [value])]
     if None in files and len(files) > 1:
         raise ValueError(f"{key!r} must be a path or a list of paths")
@@ -152,9 +157,18 @@ def _rejected(
     return {"rejected_messages": as_rows(side), "rejected_images": images}
 
 
+def _objects_in(record: Mapping[str, Any]) -> Any:
+    """The value of ``objects``, parsed if it is the JSON text of an object."""
+    value = record.get("objects")
+    if isinstance(value, str) and value[:1] == "{":
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
 def _objects(record: Mapping[str, Any], turns: Sequence[ReadTurn]) -> bool:
     """Whether ``objects`` is what the markers of a grounding row stand for."""
-    value = record.get("objects")
+    value = _objects_in(record)
     lists = [value[key] for key in _GROUNDED.values() if key in value] if isinstance(value, dict) else []
     if not all(isinstance(items, list | None) for items in lists):
         raise ValueError("'objects' needs lists as 'ref' and 'bbox'")

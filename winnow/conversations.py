@@ -1,8 +1,8 @@
 """The ways in which datasets spell a conversation, read as turns.
 
-- ``conversations``, ``messages`` or ``conversation``: a list of ``from``/``value`` or ``role``/``content``, or of pairs
-  ``human``/``assistant``
-- ``texts``: a list of ``user``/``assistant`` (the_cauldron, FineVision)
+- ``conversations``, ``messages`` or ``conversation``: a list of ``from``/``value`` or ``role``/``content``; or of
+  pairs, which are lists of two texts or ``human``/``assistant``, ``input``/``output`` and the like (XTuner)
+- ``texts``: a list of ``user``/``assistant`` (the_cauldron, FineVision); ``qa_pairs`` and ``dialog`` likewise
 - ``query`` with ``response`` and ``history``, a list of pairs (ms-swift)
 - ``prompt`` with ``completion``; ``prompt`` or ``question`` with ``chosen`` and ``rejected``; ``chosen`` alone
 - ``chosen_messages`` (LLaMA-Factory)
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -26,7 +27,7 @@ from winnow.parts import Media, json_text, pieces, with_plain_markers
 Role = Literal["user", "assistant", "system"]
 ROLES: dict[str, Role] = {
     "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
-    "chatgpt": "assistant", "model": "assistant", "system": "system",
+    "prompter": "user", "chatgpt": "assistant", "model": "assistant", "ai": "assistant", "system": "system",
 }  # fmt: skip
 # A tool's reply is read as the user's turn, a call of a tool as the assistant's, so that training masks them so.
 NAMED_ROLES: dict[str, Role] = {
@@ -77,8 +78,10 @@ class Conversation(NamedTuple):
 
 
 _LISTS = ("conversations", "messages", "conversation", "chosen_messages")
+_OTHER_LISTS = ("texts", "dialog", "dialogue", "qa_pairs")  # if they hold turns
 _PROMPTS = ("prompt", "question", "query", "instruction")
-_ASKED, _ANSWERED = ("user", "human"), ("assistant", "gpt", "bot")
+_ASKED = ("user", "human", "question", "input", "query", "prompt")
+_ANSWERED = ("assistant", "gpt", "bot", "answer", "output", "response")
 _SYSTEMS = ("system", "system_prompt")
 _LOSSES = ("loss", "loss_weight", "weight")
 
@@ -90,17 +93,31 @@ def holds_conversation(record: Mapping[str, Any]) -> bool:
     """
     return (
         not record.keys().isdisjoint(("conversations", "messages"))
-        or any(_is_list(record.get(key)) for key in (*_LISTS, "texts"))
+        or any(are_turns(record.get(key)) for key in (*_LISTS, *_OTHER_LISTS))
         or is_preference(record)
         or all(record.get(key) for key in ("prompt", "completion"))
     )
 
 
-def _is_list(value: Any) -> bool:
-    """Whether a value is a list of objects, or the JSON text of one."""
+def are_turns(value: Any) -> bool:
+    """Whether a value is a list of turns or of pairs, by its first element, or looks like the JSON text of one."""
     if isinstance(value, str):
-        return value.lstrip()[:1] == "[" and value.lstrip()[1:].lstrip()[:1] == "{"
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+        return re.match(r"\s*\[\s*\{", value) is not None
+    first = value[0] if isinstance(value, list) and value else None
+    if not isinstance(first, dict):
+        return _is_pair(first)
+    return "from" in first or "role" in first or all(_keys_of_pair(first))
+
+
+def _is_pair(row: Any) -> bool:
+    return isinstance(row, list) and len(row) == 2 and all(isinstance(text, str) for text in row)
+
+
+def _keys_of_pair(row: Mapping[str, Any]) -> list[str]:
+    """The keys of question and answer, '' for one that is not there; a row with its own image is no pair."""
+    if any("image" in key or "img" in key for key in row):
+        return ["", ""]
+    return [next((key for key in keys if isinstance(row.get(key), str | list)), "") for keys in (_ASKED, _ANSWERED)]
 
 
 _OWN_KEYS = frozenset({"id", "conversations", "source", "split", "meta"})
@@ -152,7 +169,7 @@ def read_conversation(record: Mapping[str, Any], named: Mapping[str, str]) -> Co
 def _spelled(record: Mapping[str, Any], named: Mapping[str, str]) -> tuple[tuple[ReadTurn, ...], frozenset[str]]:
     turns: tuple[ReadTurn, ...] = ()
     used: frozenset[str] = frozenset()
-    key = next((key for key in (*_LISTS, "texts") if _is_list(record.get(key))), "")
+    key = next((key for key in (*_LISTS, *_OTHER_LISTS) if are_turns(record.get(key))), "")
     key = key or next((key for key in _LISTS if record.get(key)), "")
     pairwise = is_preference(record)
     if key:
@@ -236,12 +253,17 @@ def read_list(
 
 
 def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> Iterator[ReadTurn]:
-    """The turns of one object: usually one; two of a pair, several where it calls tools."""
+    """The turns of one element: usually one; two of a pair, several where it calls tools."""
+    if _is_pair(row):
+        for number, speaker in enumerate(("user", "assistant")):
+            for read in _row({"role": speaker, "content": row[number]}, (), named):
+                yield read._replace(place=(*place, number) if place else ())
+        return
     if not isinstance(row, dict):
         raise ValueError("is no object")
     role_key = "from" if "from" in row else "role"
     if role_key not in row:
-        pair = [next((key for key in keys if key in row), "") for keys in (_ASKED, _ANSWERED)]
+        pair = _keys_of_pair(row)
         if all(pair):
             yield from _pair(row, pair, place, named)
             return
@@ -280,10 +302,11 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
 def _pair(
     row: Mapping[str, Any], keys: list[str], place: tuple[str | int, ...], named: Mapping[str, str]
 ) -> Iterator[ReadTurn]:
-    """The question and the answer of one object; its other fields go with the question."""
-    rest = {key: value for key, value in row.items() if key not in keys and value is not None}
-    for key in keys:
-        for read in _row({"role": key, "content": row[key]}, (), named):
+    """Question and answer of one object, after its system text; its other fields go with the first of them."""
+    keys = ["system", *keys] if isinstance(row.get("system"), str) and row["system"] else keys
+    rest = {key: value for key, value in row.items() if key not in keys and value not in (None, "")}
+    for role, key in zip(("system", "user", "assistant")[-len(keys) :], keys, strict=True):
+        for read in _row({"role": role, "content": row[key]}, (), named):
             yield read._replace(place=(*place, key) if place else (), extra=rest)
         rest = {}
 

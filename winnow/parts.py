@@ -23,7 +23,11 @@ _FILE_PARTS = {
     "audio": AUDIO_MARKER, "audio_url": AUDIO_MARKER, "input_audio": AUDIO_MARKER,
 }  # fmt: skip
 _REASONING = frozenset({"reasoning", "thinking"})
-_MARKED = re.compile(r"<(?P<tag>img|video|audio)>(?P<path>[^<>\n]+)</(?P=tag)>|<(?:image|video|audio)>|<image_?\d+>")
+_MARKED = re.compile(
+    r"<(?P<tag>img|video|audio)>(?P<path>[^<>\n]+)</(?P=tag)>|<(?:image|video|audio|ImageHere)>"
+    r"|<\|?image[ _]?\d+\|?>"
+)
+_INTERNLM = "<ImageHere>"  # InternLM-XComposer's marker
 _TAGS = {"img": IMAGE_MARKER, "video": VIDEO_MARKER, "audio": AUDIO_MARKER}
 
 
@@ -32,8 +36,8 @@ def pieces(content: Any, media: Media, *, named: Mapping[str, str], tags: bool) 
 
     Args:
         media: gets what the markers of the texts stand for.
-        named: files by the marker that the record gives them (MiniCPM-V's ``<image_00>``).
-        tags: whether ``<img>path</img>`` is an image.
+        named: files by the marker that stands for them (MiniCPM-V's ``<image_00>``).
+        tags: whether ``<img>path</img>`` and ``<ImageHere>`` are images.
 
     Raises:
         ValueError: neither a text nor a list of known parts.
@@ -65,6 +69,8 @@ def with_plain_markers(text: str, media: Media, *, named: Mapping[str, str], tag
             marker, file = _TAGS[found["tag"]], found["path"]
         elif found[0] in MEDIA_MARKERS:
             marker, file = found[0], None
+        elif found[0] == _INTERNLM and tags:
+            marker, file = IMAGE_MARKER, None
         elif found[0] in named:
             marker, file = IMAGE_MARKER, named[found[0]]
         else:

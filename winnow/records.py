@@ -116,7 +116,8 @@ def full_id(own: str, source: str, split: str) -> str:
 
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
-_NUMBERED_MARKER = re.compile(r"<image_?\d+>")
+_NUMBERED_MARKER = re.compile(r"<\|?image[ _]?(\d{1,4})\|?>")
+_NUMBERED_FORMS = ("<image_{}>", "<image{}>", "<image {}>", "<|image_{}|>")
 
 
 def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "", where: str = "record") -> Sample:
@@ -200,11 +201,17 @@ def _read_spelled(record: Mapping[str, Any]) -> _Read:
 
 
 def _named_images(record: Mapping[str, Any]) -> Mapping[str, str]:
-    """MiniCPM-V's images by marker: ``{"<image_00>": path}``."""
+    """Images by marker: MiniCPM-V's ``{"<image_00>": path}``, or a list that ``<|image_1|>`` counts through."""
     image = record.get("image")
-    if isinstance(image, dict) and image and all(map(_NUMBERED_MARKER.fullmatch, image)):
-        return image
-    return {}
+    if isinstance(image, dict):
+        return image if image and all(map(_NUMBERED_MARKER.fullmatch, image)) else {}
+    files = record.get("images") or image
+    if not isinstance(files, list) or not (numbers := set(_NUMBERED_MARKER.findall(str(record)))):
+        return {}
+    start = 0 if any(int(number) == 0 for number in numbers) else 1
+    paths = {number: file for number, file in enumerate(files, start) if isinstance(file, str)}
+    known = [number for number in numbers if int(number) in paths]
+    return {form.format(number): paths[int(number)] for number in known for form in _NUMBERED_FORMS}
 
 
 def _images(
@@ -214,7 +221,7 @@ def _images(
 
     ``image`` and ``images`` are read together, unless one of them alone has as many as there are markers.
     """
-    if named:
+    if isinstance(record.get("image"), dict) and named:
         return placed(marked, listed_files({"image": list(named.values())}, "image", "image")), ("image",)
     single, several = (listed_files(record, key, "image") for key in ("image", "images"))
     if single and several:
@@ -407,13 +414,14 @@ def without_markers(text: str, instead: str = "") -> str:
 
 
 def question_key(record: Mapping[str, Any]) -> str:
-    """All user turns of a record in Winnow's form, normalised, joined by line breaks.
+    """All user turns of a record in Winnow's form, normalised, joined by line breaks, and its videos and sounds.
 
     ``<ref-object>`` and ``<bbox>`` count as what they stand for.
     """
-    return "\n".join(
-        normalized(without_markers(text, " ")) for speaker, text in _grounded_turns(record) if speaker == "user"
-    )
+    asked = [normalized(without_markers(text, " ")) for speaker, text in _grounded_turns(record) if speaker == "user"]
+    meta = record.get("meta") or {}
+    files = (meta[key] for key in ("videos", "audios") if isinstance(meta.get(key), list))
+    return "\n".join([*asked, *(str(file) for listed in files for file in listed)])
 
 
 def answer_key(record: Mapping[str, Any]) -> str:

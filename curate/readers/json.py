@@ -16,7 +16,7 @@ from typing import Any
 
 from curate.readers.encoding import encoding_of, is_gzip, open_utf8
 from curate.readers.json_text import CLOSING, JsonText
-from winnow.conversations import holds_conversation
+from winnow.conversations import are_turns, holds_conversation
 from winnow.errors import UserError
 from winnow.records import SURROGATE, BadRow, numbered_lines, parse_json
 
@@ -123,7 +123,7 @@ def rows_inside(path: Path) -> tuple[str, ...] | None:
             f"{path}: holds columns, not rows; write it with pandas: df.to_json(path, orient='records', lines=True)"
         )
     scalars = {name for name, value in head.items() if not _holds_objects(value)}
-    if not head or scalars & _ITSELF or holds_conversation(head):
+    if not head or scalars & _ITSELF or holds_conversation(head) or are_turns(head.get("prompt")):
         return None
     lists = tuple(name for name, value in head.items() if _holds_objects(value))
     if len(lists) > 1 and not all(name.lower() in _SPLITS for name in lists):

@@ -52,7 +52,7 @@ class Task:
 
     Attributes:
         bad_rows: rows of the source that are no sample, as ``place: reason``.
-        unscorable: ids of rows without any reference; they are not asked.
+        unscorable: ids of rows that are not asked: without any reference, or about a video or sound.
     """
 
     spec: TaskSpec
@@ -132,7 +132,8 @@ def _behind_urls(row: TaskRow) -> bool:
 def _row(sample: Sample, spec: TaskSpec) -> TaskRow | None:
     asked = next((turn.value for turn in sample.conversations if turn.role == "user"), "")
     references = sample.answers or ((sample.answer,) if sample.answer else ())
-    if not sample.question or not references:
+    unseen = any(sample.meta.get(key) for key in ("videos", "audios"))
+    if not sample.question or not references or unseen:
         return None
     record = to_record(sample)
     in_place = sample.image and asked.count(IMAGE_MARKER) == len(sample.image)

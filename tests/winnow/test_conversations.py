@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.carried import CARRIED
-from winnow.conversations import NAMED_ROLES, ROLES
+from winnow.conversations import NAMED_ROLES, ROLES, holds_conversation
 from winnow.errors import UserError
 from winnow.records import Sample, Turn, answer_key, from_record, question_key, to_line, to_original
 
@@ -211,6 +211,23 @@ def test_numbered_markers_of_minicpm():
     assert sample.conversations[0].value == "<image> or <image>, not <image_07>?"
 
 
+@pytest.mark.parametrize(
+    ("text", "plain", "images"),
+    [
+        ("<|image_2|> or <|image_1|>?", "<image> or <image>?", ("b", "a", "c")),
+        ("<image_1><image_3>?", "<image><image>?", ("a", "c", "b")),
+        ("<image_00> <image_02>", "<image> <image>", ("a", "c", "b")),
+        ("<image 1> and <image 1>", "<image> and <image>", ("a", "a", "b", "c")),
+        ("<image_9>?", "<image_9>?", ("a", "b", "c")),
+        ("<ImageHere><ImageHere><ImageHere>", "<image><image><image>", ("a", "b", "c")),
+    ],
+)
+def test_markers_that_count_through_a_list(text, plain, images):
+    record = {"messages": [{"role": "user", "content": text}], "images": ["a", "b", "c"]}
+    sample = from_record(record)
+    assert (sample.conversations[0].value, sample.image, to_original(sample)) == (plain, images, record)
+
+
 def test_texts_of_the_cauldron():
     record = {
         "images": ["a.jpg"],
@@ -222,6 +239,45 @@ def test_texts_of_the_cauldron():
     assert turns(record) == [("user", "q"), ("assistant", "a"), ("user", "q2"), ("assistant", "a2")]
     assert sample.meta == {"relevance_ratings": [5, 4], "turn_fields": [{"source": "s1"}, {}, {}, {}]}
     assert (sample.source, sample.unclaimed) == ("vqav2", ("relevance_ratings",))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"conversation": [{"system": "s", "input": "q", "output": "a"}, {"input": "q2", "output": "a2"}]},
+        {"system": "s", "conversation": [{"human": "q", "assistant": "a"}, {"human": "q2", "assistant": "a2"}]},
+        {"system": "s", "conversations": [["q", "a"], ["q2", "a2"]]},
+        {"system": "s", "qa_pairs": [{"question": "q", "answer": "a"}, {"question": "q2", "answer": "a2"}]},
+        {"system": "s", "query": "q2", "response": "a2", "history": [["q", "a"]]},
+    ],
+)
+def test_pairs(record):
+    talk = [("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "q2"), ("assistant", "a2")]
+    sample = from_record(record)
+    assert (turns(record), sample.meta, to_original(sample)) == (talk, {}, record)
+    new = (*sample.conversations[:4], Turn("assistant", "new"))
+    assert to_original(Sample("x", (), new, form=sample.form)) == json.loads(json.dumps(record).replace("a2", "new"))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"texts": ["a", "b"], "question": "q"},
+        {"conversation": "two people talk", "answer": "a"},
+        {"qa_pairs": [{"image": "a.jpg", "question": "q", "answer": "a"}]},
+        {"dialog": [{"name": "cup"}], "answer": "a"},
+        {"qas": [{"question": "q", "answers": [{"text": "a"}]}]},
+        {"chosen": 1, "rejected": 2},
+        {"prompt": "q"},
+    ],
+)
+def test_lists_of_other_things_are_no_conversation(record):
+    assert not holds_conversation(record)
+
+
+def test_cells_of_a_table_that_are_json_text():
+    record = {"messages": [ASKED], "videos": '["v.mp4"]', "objects": '{"ref": ["dog"]}'}
+    assert meta(record) == {"videos": ["v.mp4"], "objects": {"ref": ["dog"]}}
 
 
 def test_a_video_that_llava_marks_as_image():
@@ -360,6 +416,12 @@ def test_questions_about_different_objects_differ():
     assert keys([], None) == ("find ref object", "bbox")
 
 
+def test_the_same_question_about_another_video_is_another_question():
+    talk = [{"from": "user", "value": "<video>What happens?"}]
+    keys = {question_key({"conversations": talk, "meta": {"videos": [name]}}) for name in ("a.mp4", "b.mp4")}
+    assert keys == {"what happens\na.mp4", "what happens\nb.mp4"}
+
+
 def test_a_changed_text_is_written_in_its_place():
     for record in (
         {"texts": [{"user": "q", "assistant": "a"}], "images": ["i"]},
@@ -462,3 +524,38 @@ def test_nothing_of_a_record_is_lost(talk, beside):
 def test_carried_keys_are_documented():
     page = (Path(__file__).parents[2] / "docs/reference/files.md").read_text(encoding="utf-8")
     assert [key for key in CARRIED if f"| `{key}` |" not in page] == []
+
+
+KEYS = st.sampled_from(
+    ["messages", "conversations", "texts", "qa_pairs", "query", "history", "response", "prompt", "completion", "chosen",
+     "rejected", "rejected_messages", "rejected_response", "rejected_images", "image", "images", "videos", "audio",
+     "objects", "tools", "system", "kto_tag", "answers", "meta", "id", "source", "channel"]
+)  # fmt: skip
+INNER = st.sampled_from(
+    ["role", "from", "content", "value", "type", "text", "image", "path", "url", "bytes", "tool_calls", "function",
+     "name", "loss", "user", "assistant", "ref", "bbox", "<image_00>", "source", "data", "input"]
+)  # fmt: skip
+WORDS = st.sampled_from(["user", "assistant", "tool_call", "text", "image", "video", "<image_1> <bbox>", "[{", '["a"]'])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(INNER, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+TURN_OF_ANYTHING = st.fixed_dictionaries({"role": ROLE, "content": ANYTHING}, optional={"tool_calls": ANYTHING})
+SOME = st.lists(TURN_OF_ANYTHING, max_size=2)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(KEYS, ANYTHING, max_size=5), st.sampled_from(["messages", "rejected"]), SOME)
+def test_whatever_a_record_holds_it_is_read_or_refused_with_a_sentence(record, key, some):
+    record = {**record, key: some}
+    try:
+        sample = from_record(record, where="f:1")
+    except UserError as error:
+        assert str(error).startswith("f:1: ")
+        return
+    assert repr(to_original(sample)) == repr(record)
+    from_record(json.loads(to_line(sample)))

@@ -32,6 +32,8 @@ def test_a_task_of_ones_own_reads_llava_records(tmp_path: Path) -> None:
         {"id": 2, "conversations": [{"from": "human", "value": "no image?"}, {"from": "gpt", "value": "yes"}]},
         {"id": 3, "conversations": [{"from": "human", "value": "no answer?"}]},
         {"id": 4, "conversations": "broken"},
+        {"id": 5, "video": "v.mp4",
+         "conversations": [{"from": "human", "value": "<video>what?"}, {"from": "gpt", "value": "a"}]},
     ]  # fmt: skip
     data = write(tmp_path / "d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     text = (
@@ -42,7 +44,7 @@ def test_a_task_of_ones_own_reads_llava_records(tmp_path: Path) -> None:
     assert (first.references, first.slices, first.images) == (("dog", "a dog"), {"kind": "x"}, ("a.png",))
     assert first.prompt == "Q: <image>\nwhat? A:" and first.question == "what?"
     assert (second.references, second.images) == (("yes",), ())
-    assert len(task.unscorable) == 1 and len(task.bad_rows) == 1
+    assert [sample_id.rpartition("/")[2] for sample_id in task.unscorable] == ["3", "5"] and len(task.bad_rows) == 1
 
 
 def test_a_prompt_that_asks_for_what_no_row_has_is_refused(tmp_path: Path) -> None:
