@@ -258,6 +258,8 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, b
         found["question"] = by_plain["text"]
     if found.get("caption") == found.get("question") or ("question" in found and answered):
         found.pop("caption", None) if "caption" not in given else None
+    if "question" in found and "label" not in given and plain_name(found.get("label", "")) != "label":
+        found.pop("label", None)  # a category beside a question answers nothing
     if "input" not in given and plain_name(found.get("question", "")) not in _INSTRUCTIONS:
         found.pop("input", None)
     numbered = {name: int(hit[1]) for name in names if (hit := _CAPTION_NUMBER.fullmatch(name.strip()))}
