@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from winnow import console
+from winnow.errors import UserError
 
 if TYPE_CHECKING:
     from curate.pipeline import Outcome
+    from curate.recipe import SourceSettings
 
 app = console.new_app(
     """Turn raw image-text data into a curated training set, with a reason for every row.
 
-    `curate run` measures every image in one decode and writes the set. After a rule has changed,
-    `curate decide` writes it again from the stored signals, in seconds.
+    `curate inspect` shows what a file or folder holds. `curate run` measures every image in one decode and writes
+    the set, with a policy for photographs and documents that it leaves beside the result as recipe.yaml. After a rule
+    has changed there, `curate decide` writes the set again from the stored signals, in seconds.
 
     Exit codes: 0 done, 1 no row was kept, 2 wrong input or command line, 130 interrupted.
 
-    Example: curate run my.yaml, then: curate explain ID --curated data/curated/my
+    Example: curate run my-photos, then: curate decide data/curated/my-photos/recipe.yaml
     """
 )
 CuratedArgument = Annotated[
@@ -29,9 +32,92 @@ CuratedArgument = Annotated[
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file, e.g. curate/recipes/photos.yaml.")]
 
 
+LocationArgument = Annotated[
+    str, typer.Argument(metavar="LOCATION", help="A file, a folder, a pattern, a data package's name, or hub:REPO.")
+]
+# How a location is read: the keys of an entry of `sources:`.
+AsOption = Annotated[
+    str | None, typer.Option("--as", metavar="LAYOUT", help="Read it as this layout instead of detecting it.")
+]
+RootOption = Annotated[str | None, typer.Option(help="Folder that its image paths are relative to.")]
+ColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option("--columns", metavar="ROLE=FIELD", help="What a field is, e.g. answer=label,image=pic; repeatable."),
+]
+SplitOption = Annotated[str | None, typer.Option(help="The split to read, where the location holds several.")]
+AnnotationsOption = Annotated[
+    str | None, typer.Option(metavar="FILE|none", help="VQA's second file, if it is not beside the questions.")
+]
+OcrOption = Annotated[
+    str | None, typer.Option(metavar="FILE|none", help="TextVQA's OCR tokens, if they are not beside the questions.")
+]
+CaptionPromptOption = Annotated[
+    str | None, typer.Option(help="The question of captions that come without one. [default: Describe the image.]")
+]
+AnswerBaseOption = Annotated[
+    int | None,
+    typer.Option(metavar="0|1", help="Number of the first option of multiple choice. [default: from all rows]"),
+]
+FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Also read what links out of the image root.")]
+StreamingOption = Annotated[bool, typer.Option("--streaming", help="Read hub:REPO while it is downloaded.")]
+IdsOption = Annotated[
+    str | None, typer.Option(metavar="own|position", help="position: number the rows of a dataset that repeats ids.")
+]
+
+
+def _source(location: str, columns: list[str] | None, **given: Any) -> SourceSettings:
+    """The options of a command line as an entry of ``sources:``."""
+    from curate.recipe import SourceSettings
+    from winnow.recipe import parse_recipe
+
+    values = {key: value for key, value in given.items() if value is not None and value is not False}
+    if columns:
+        values["columns"] = dict(_pairs(columns))
+    return parse_recipe({"location": location, **values}, SourceSettings, where=location)
+
+
+def _pairs(given: list[str]) -> list[tuple[str, str]]:
+    """``role=field`` of each option; several in one option are separated by commas."""
+    pairs = []
+    for option in given:
+        parts = option.split(",")
+        for part in parts if all("=" in part for part in parts) else [option]:
+            role, equals, field = part.partition("=")
+            if not (role and equals and field):
+                raise UserError(f"--columns {option}: is not ROLE=FIELD, e.g. --columns answer=label")
+            pairs.append((role.strip(), field))
+    return pairs
+
+
+def _is_recipe(target: str) -> bool:
+    return target.endswith((".yaml", ".yml"))
+
+
 @app.command()
 def run(
-    recipe: RecipeArgument,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|LOCATION", help="A recipe (.yaml), or what `curate inspect` takes: a file, a folder, hub:…"
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", "-o", help="Of a location's result: data/curated/NAME, or a folder. [default: from the location]"
+        ),
+    ] = None,
+    as_name: AsOption = None,
+    image_root: RootOption = None,
+    columns: ColumnsOption = None,
+    split: SplitOption = None,
+    annotations: AnnotationsOption = None,
+    ocr: OcrOption = None,
+    ids: IdsOption = None,
+    caption_prompt: CaptionPromptOption = None,
+    answer_base: AnswerBaseOption = None,
+    follow_links: FollowLinksOption = False,
+    streaming: StreamingOption = False,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that decode images; does not change the result. [default: CPUs]"),
@@ -39,22 +125,85 @@ def run(
 ) -> None:
     """Curate a dataset: read, measure, compare, decide, write.
 
-    Reads VQA, TextVQA, VizWiz, GQA, DocVQA, ChartQA, COCO, LLaVA and more as published: see `curate sources`.
+    Reads folders of images, tables, VQA, TextVQA, GQA, DocVQA, COCO, LLaVA and more as published: see `curate sources`.
+    A LOCATION is curated with the shipped policy, offline, into data/curated/<name>/. Its recipe is left there as
+    recipe.yaml, with what each rule took: edit it and run or decide it. A RECIPE says all of it itself.
     Images inside tables, shards or hub datasets become files below images/ of the result. Images behind URLs are
     downloaded there if the recipe has `remote: {}`; a run that resumes downloads only what is missing.
-    Writes data/curated/<name>/ (or `out:` of the recipe) with samples.jsonl, decisions.parquet, ledger.jsonl,
-    a dataset card and a manifest. It may be killed at any point: run it again to resume. If nothing has changed,
-    it does nothing.
+    Writes samples.jsonl, decisions.parquet, ledger.jsonl, a dataset card and a manifest. It may be killed at any point:
+    run it again to resume. If nothing has changed, it does nothing.
 
-    Example: curate run my.yaml --workers 8
+    Example: curate run my-photos, or: curate run my.yaml --workers 8
     """
     from curate.pipeline import run as run_pipeline
     from curate.recipe import read_recipe
 
+    source = _source(
+        target, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr, ids=ids,
+        caption_prompt=caption_prompt, answer_base=answer_base, follow_links=follow_links, streaming=streaming,
+    )  # fmt: skip
+    if _is_recipe(target):
+        if name or source.model_dump(exclude_defaults=True).keys() > {"location"}:
+            raise UserError(f"{target}: is a recipe, and options of a location do not apply to it; write them into it")
+        recipe = Path(target)
+    else:
+        from curate.kept_recipe import recipe_of
+
+        recipe = recipe_of(source, name)
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
         print(f"{outcome.workspace.folder}: is up to date, nothing to do")
+    if not _is_recipe(target):
+        from curate.kept_recipe import add_shares
+
+        add_shares(outcome.workspace, outcome.counts)
     _show_outcome(outcome, recipe)
+    if not _is_recipe(target):
+        _show_policy(recipe)
+
+
+def _show_policy(recipe: Path) -> None:
+    """What a newcomer does next with the recipe that was written."""
+    print(f"policy: {recipe}, with what each rule took; yours to edit")
+    print("off: clip, nsfw (need a download or an extra); the recipe says how to switch them on")
+
+
+@app.command()
+def init(
+    location: LocationArgument,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="The recipe. [default: the location's name]")
+    ] = None,
+    as_name: AsOption = None,
+    image_root: RootOption = None,
+    columns: ColumnsOption = None,
+    split: SplitOption = None,
+    annotations: AnnotationsOption = None,
+    ocr: OcrOption = None,
+    ids: IdsOption = None,
+    caption_prompt: CaptionPromptOption = None,
+    answer_base: AnswerBaseOption = None,
+    follow_links: FollowLinksOption = False,
+    streaming: StreamingOption = False,
+) -> None:
+    """Write a recipe for a location and curate nothing.
+
+    The recipe has the layout, image root, splits and fields that were found, and the rules of the shipped policy with
+    the rows that each would take of a sample of 200. An existing file is not overwritten.
+
+    Example: curate init my-data/train.csv -o my.yaml
+    """
+    from curate.init import init as write_recipe
+    from curate.init import name_of
+
+    source = _source(
+        location, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr,
+        ids=ids, caption_prompt=caption_prompt, answer_base=answer_base, follow_links=follow_links, streaming=streaming,
+    )  # fmt: skip
+    target = out or Path(f"{name_of(location)}.yaml")
+    found = write_recipe(source, target)
+    print(f"{target}: {found.facts.rows:,} rows read as {found.opened.layout}, images in {found.opened.image_root}")
+    print(f"next: edit {target}, then `curate run {target}`")
 
 
 @app.command()
@@ -198,17 +347,18 @@ def export(
 
 @app.command()
 def inspect(
-    location: Annotated[
-        str, typer.Argument(metavar="LOCATION", help="A file, a folder, a data package's name, or hub:REPO.")
-    ],
-    as_name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Read it as this layout instead of detecting it.")
-    ] = None,
-    image_root: Annotated[str | None, typer.Option(help="Folder that its image paths are relative to.")] = None,
-    annotations: Annotated[
-        str | None, typer.Option(help="VQA's second file, if it is not beside the questions; or none.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="The split to read, where the location holds several.")] = "",
+    location: LocationArgument,
+    as_name: AsOption = None,
+    image_root: RootOption = None,
+    columns: ColumnsOption = None,
+    split: SplitOption = None,
+    annotations: AnnotationsOption = None,
+    ocr: OcrOption = None,
+    ids: IdsOption = None,
+    caption_prompt: CaptionPromptOption = None,
+    answer_base: AnswerBaseOption = None,
+    follow_links: FollowLinksOption = False,
+    streaming: StreamingOption = False,
 ) -> None:
     """Show what a dataset holds before it is curated.
 
@@ -218,13 +368,13 @@ def inspect(
     Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
     """
     from curate.readers.inspect import inspect_location
-    from curate.recipe import SourceSettings
     from curate.report.console import show_inspection
 
-    settings = SourceSettings(
-        location=location, layout=as_name, image_root=image_root, annotations=annotations, split=split
-    )
-    show_inspection(inspect_location(settings))
+    source = _source(
+        location, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr,
+        ids=ids, caption_prompt=caption_prompt, answer_base=answer_base, follow_links=follow_links, streaming=streaming,
+    )  # fmt: skip
+    show_inspection(inspect_location(source))
 
 
 @app.command()

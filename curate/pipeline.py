@@ -27,8 +27,10 @@ from curate.inputs import (
 )
 from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
+from curate.measure.models import check_models
 from curate.measure.texts import measure_text
-from curate.readers.ingest import VERSION, all_fetched, facts_of, read_sources
+from curate.readers.images import ImageStore
+from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, read_sources, write_rows
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
@@ -74,6 +76,8 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work))
         if curation.is_up_to_date():
             return Outcome(workspace, read_manifest(workspace.folder, finish_with="")["counts"], {})
+        if curation.stages.get("measured") != measured_from(recipe):
+            check_models(recipe.signals)
         workspace.manifest.unlink(missing_ok=True)
         curation.read()
         curation.measure(workers)
@@ -107,6 +111,26 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         workspace.manifest.unlink(missing_ok=True)
         inputs = {**measured, **decision_inputs(recipe)}
         return Curation(recipe, recipe_name, rules, inputs, workspace, stages).finish(decode_examples=False)
+
+
+def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, Any]:
+    """Measure and judge some rows in a folder that is thrown away; returns the counts.
+
+    Args:
+        sources: in place of the recipe's.
+    """
+    workspace = Workspace(folder)
+    rules = check_rules(all_rules(recipe), recipe.signals.scores)
+    curation = Curation(recipe, "", rules, {}, workspace, Stages(workspace.work))
+    root, facts = write_rows(
+        sources, workspace.rows, ImageStore(folder), max_bytes=recipe.signals.max_bytes, label="read sample"
+    )
+    curation.stages.set("root", str(root))
+    curation.measure()
+    curation.correct()
+    curation.compare()
+    curation.decide()
+    return count_rows(workspace, rules, facts)
 
 
 @dataclass(frozen=True)

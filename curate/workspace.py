@@ -24,7 +24,8 @@ ASSIGNED_SPLIT = "assigned_split"  # column of samples.parquet
 UNFINISHED_IMAGES = "images/.unfinished"  # where the store of images writes before it renames
 _LOCK = "lock"
 # What belongs to one result only: its manifest, its lock, and what people have made from it.
-_OWN = {MANIFEST, _LOCK, "plots", "exports"}
+_RECIPE = "recipe.yaml"
+_OWN = {MANIFEST, _LOCK, _RECIPE, "plots", "exports"}
 
 
 class _Path:
@@ -43,6 +44,7 @@ class Workspace:
 
     folder: Path
 
+    recipe = _Path(_RECIPE)  # of `curate run LOCATION`, which has none of its user's
     work = _Path("work")  # intermediate tables; safe to delete, the next run makes them again
     rows = _Path("work/rows.parquet")  # every input row as it was read
     corrected = _Path("work/corrected.parquet")  # every input row after corrections, with its image keys

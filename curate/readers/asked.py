@@ -83,13 +83,12 @@ def asked(
 
 
 def _answered(question: str, role: str, cells: Mapping[str, Any]) -> Asked:
-    """A question with its answer, references, a label in words (as ChartQA on the hub has), or captions."""
+    """A question with its answer, references, or captions."""
     answer, answer_raw = texts(cells.get(role))
-    several = "label" if not answer and is_empty(cells.get("answers")) and _in_words(cells.get("label")) else "answers"
-    listed, listed_raw = references(cells.get(several))
+    listed, listed_raw = references(cells.get("answers"))
     captions = () if answer or listed else _captions(cells)
-    kept = {name: raw for name, raw in ((role, answer_raw), (several, listed_raw)) if raw is not None}
-    used = {"question", "input", role, "answers", several} | ({"caption"} if captions else set())
+    kept = {name: raw for name, raw in ((role, answer_raw), ("answers", listed_raw)) if raw is not None}
+    used = {"question", "input", role, "answers"} | ({"caption"} if captions else set())
     text, context = _with_context(question, cells)
     meta = {"original_question": question} if context else {}
     if not is_empty(cells.get("input")) and text != cells["input"]:
@@ -98,12 +97,6 @@ def _answered(question: str, role: str, cells: Mapping[str, Any]) -> Asked:
         text, majority(answer or listed or captions), listed or answer or captions, frozenset(used | context),
         {**kept, **{name: cells[name] for name in context}}, meta,
     )  # fmt: skip
-
-
-def _in_words(label: Any) -> bool:
-    """Whether a label is one or more texts: the number of a class, or a preference, answers no question."""
-    words = label if isinstance(label, list) else [label]
-    return bool(words) and all(isinstance(word, str) and word.strip() for word in words)
 
 
 def _with_context(question: str, cells: Mapping[str, Any]) -> tuple[str, set[str]]:

@@ -18,6 +18,7 @@ from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, SourceSettings
 from winnow.hash_index import HashIndex, digest64
 from winnow.images import CLASSES, decode, locate, wrong_extension
+from winnow.near_files import KINDS, NearFiles
 from winnow.progress import track
 from winnow.records import BadRow, Sample
 
@@ -29,7 +30,7 @@ _ROW_FAULTS = {
     "refusal": "an answer is a refusal",
     "markers_mismatch": "<image> markers do not match the images",
     "not_alternating": "user and assistant do not take turns",
-    "repeated_id": "the id occurred before; set `ids: position` in the recipe",
+    "repeated_id": "the id occurred before; set `ids: position` in the recipe, or --ids position",
 }
 
 
@@ -55,6 +56,7 @@ class Inspection:
     """The result of inspecting a location.
 
     Attributes:
+        settings: what was inspected.
         also_read: files beside the location, such as VQA's annotations.
         license: as the file itself states it, '' for most.
         rows, bad_rows: readable and unreadable rows.
@@ -69,7 +71,7 @@ class Inspection:
         facts: fields that nothing uses, and what reading has assumed.
     """
 
-    location: str
+    settings: SourceSettings
     layout: str
     image_root: Path
     also_read: tuple[Path, ...]
@@ -110,7 +112,7 @@ class _Problems:
 
     def all(self) -> tuple[Problem, ...]:
         found = [
-            Problem("bad row" if key.startswith("bad row") else key, count, meaning, tuple(examples))
+            Problem("bad row" if key.startswith("bad row") else key.split(":")[0], count, meaning, tuple(examples))
             for key, (count, meaning, examples) in self._found.items()
         ]
         return tuple(sorted(found, key=lambda problem: -problem.count))
@@ -159,7 +161,7 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
                 change(chosen, (-digest, path, row.embedded.get(path)))
     checked = sorted((path, data) for _, path, data in chosen)
     return Inspection(
-        settings.location, source.layout, source.image_root, tuple(other_files(settings)), _license(settings.location),
+        settings, source.layout, source.image_root, tuple(other_files(settings)), _license(settings.location),
         counts["rows"], counts["bad"], counts["unanswered"], counts["text_only"], counts["several"],
         (min(fewest, most), most), len(images), splits, kinds, len(checked), problems.all(),
         _image_problems(checked, source), tuple(examples),
@@ -190,11 +192,11 @@ def _faults(sample: Sample) -> list[str]:
 def _image_problems(images: list[tuple[str, bytes | None]], source: OpenedSource) -> tuple[Problem, ...]:
     caps = MeasureSettings()
     root = str(source.image_root.resolve())
-    problems = _Problems()
+    problems, near = _Problems(), NearFiles(source.image_root)
     for path, embedded in track(images, "check images", len(images)):
         error, detail, data = None, None, embedded
         if data is None:
-            located = locate(path, root, max_bytes=caps.max_bytes)
+            located = locate(path, root, max_bytes=caps.max_bytes, links_within=str(source.links_within))
             error, detail = located.error, located.detail
             data = Path(located.file).read_bytes() if located.file is not None else None
         if data is not None:
@@ -203,5 +205,8 @@ def _image_problems(images: list[tuple[str, bytes | None]], source: OpenedSource
             if facts.format and (misnamed := wrong_extension(path, facts.format)):
                 error, detail = error or "wrong_extension", detail or misnamed
         if error is not None:
-            problems.add(error, CLASSES[error], f"{path}: {detail}" if detail else path)
+            hint = near.hint(path, error, detail)
+            meaning, detail = (f"lies {KINDS[hint.kind]}", hint.text) if hint else (CLASSES[error], detail)
+            key = f"{error}: {hint.kind}" if hint else error
+            problems.add(error, meaning, f"{path}: {detail}" if detail else path, key)
     return problems.all()

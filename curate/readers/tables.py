@@ -12,6 +12,7 @@ import datetime
 import decimal
 import io
 import json
+import math
 import re
 import tokenize
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ def image_cell(value: Any, where: str) -> ImageCell:
             continue
         data = item
         if isinstance(item, dict):
-            data = item.get("bytes") or item.get("path") or ""
+            data = item.get("bytes") or path_in(item)
             if item.get("bytes") and isinstance(item.get("path"), str):
                 names.append(item["path"])
         if isinstance(data, bytes) or (isinstance(data, str) and is_encoded(data)):
@@ -70,9 +71,21 @@ def image_cell(value: Any, where: str) -> ImageCell:
     return ImageCell(tuple(paths), embedded, tuple(names))
 
 
+def path_in(item: Any) -> str:
+    """The path or URL that an item of an image cell names, '' for none."""
+    if isinstance(item, dict):
+        item = next((item[key] for key in ("path", "url", "image_url", "file_name") if item.get(key)), "")
+        item = item.get("url") if isinstance(item, dict) else item
+    return item if isinstance(item, str) else ""
+
+
 def is_empty(value: Any) -> bool:
     """Whether a cell holds nothing: null, an empty text, list, object or bytes, or NaN (pandas' null)."""
-    return value is None or value != value or (isinstance(value, str | bytes | list | dict) and not value)
+    return value is None or (isinstance(value, str | bytes | list | dict) and not value) or _is_nan(value)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 _TEXT_KEYS = ("answer", "caption", "raw", "text", "value", "content")

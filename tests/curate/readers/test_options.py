@@ -29,7 +29,7 @@ def table(tmp_path, rows, name="t.jsonl", **options):
         "array(['cat', 'dog'], dtype=object)", {"A": "cat", "B": "dog", "C": None}, '{"B": "dog", "A": "cat"}',
         {"text": ["cat", "dog"], "label": ["A", "B"]}, [{"label": "A", "text": "cat"}, {"label": "B", "text": "dog"}],
         [{"A": "cat"}, {"B": "dog"}], ["A. cat", "B. dog"], ["(A) cat", "(B) dog"], "A. cat\nB. dog", "(A) cat (B) dog",
-        "A: cat, B: dog", ["cat", "dog", None, float("nan"), ""],
+        "A: cat, B: dog", "cat|dog", "cat; dog", ["cat", "dog", None, float("nan"), ""],
     ],
 )  # fmt: skip
 def test_options_are_read_however_they_are_spelled(cell):
@@ -107,6 +107,9 @@ def test_numbers_that_are_what_an_option_says():
     assert named_option(counts, 3, Numbering(None, True)) == "3"
     assert numbering([(counts, 1), (counts, 3)], is_index=True) == Numbering(0, False)
     assert numbering([(counts, 0), (PETS, 2)]) == Numbering(0, True)
+    assert numbering([(counts, 3)]) == Numbering(0, False)  # a number is no text
+    for numbers, answer in ((read_options([2, 3, 4]), 3), (counts, "3")):
+        assert numbering([(numbers, answer)]) == Numbering(None, True)
 
 
 WORDS = st.text("abcdefgh ", min_size=2, max_size=8).map(lambda text: " ".join(text.split())).filter(bool)
@@ -184,6 +187,10 @@ def test_published_spellings(tmp_path):
     copa = {"question": "q", "choice1": "x", "choice2": "y", "label": 0}
     found = [table(tmp_path, [row])[0] for row in (aokvqa, arc, medmcqa, mmbench, copa)]
     assert [sample.answer for sample in found] == ["A", "B", "A", "B", "A"]
+    (winogrande,) = table(tmp_path, [{"question": "q", "option1": "x", "option2": "y", "correct_answer": "option2"}])
+    assert (winogrande.answer, winogrande.meta["original_answer"]) == ("B", "option2")
+    (swift,) = table(tmp_path, [{"query": "q", "response": "B", "options": ["x", "y"]}])
+    assert swift.question == "q\nA. x\nB. y"
     assert [len(sample.meta["options"]) for sample in found] == [2, 2, 4, 2, 2]
     assert found[0].unclaimed == ("direct_answers",)
     assert found[1].meta["original_answer"] == "2"
@@ -206,3 +213,13 @@ def test_a_recipe_may_leave_the_options_out(tmp_path):
     assert "columns: {options: none}" in bad.reason
     (sample,) = table(tmp_path, [row], columns={"options": "none"})
     assert (sample.question, sample.answer, sample.unclaimed) == ("q", row["answer"], ("options",))
+
+
+def test_numbers_are_read_by_all_files_of_a_table(tmp_path):
+    row = {"question": "q", "choices": ["cat", "dog", "bird"]}
+    for name, answers in (("train-0", [1, 2]), ("train-1", [0, 1])):
+        lines = (json.dumps({**row, "answer": answer}) for answer in answers)
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    samples = list(open_source(SourceSettings(location=str(tmp_path / "train-*.jsonl"))).rows())
+    assert [sample.answer for sample in samples] == ["B", "C", "A", "B"]
+    assert not any(sample.notes for sample in samples)

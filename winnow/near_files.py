@@ -1,0 +1,120 @@
+"""What is near an image that is missing: the same name with another ending, in another folder or letter case.
+
+Such a file may be the image that the row means, or another one, so it is named in a message and not read.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from winnow.images import IMAGE_SUFFIXES, LINKED_OUT, is_text
+
+# Kind of hint → meaning.
+KINDS = {
+    "other_folder": "in another folder than the row names",
+    "other_ending": "with another ending than the row names",
+    "other_case": "in another letter case than the row names",
+    "other_root": "below the image root, but the row names a place elsewhere",
+}
+_MOST_FILES = 500_000  # that the index holds
+_SAME_NAME = 20  # files of one name that are compared
+_PLACE = re.compile(r"^(file:/*|[A-Za-z]:/|~/|/+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A file near a missing one.
+
+    Attributes:
+        kind: a key of ``KINDS``.
+        text: one clause: where it is and, if a setting helps, which.
+    """
+
+    kind: str
+    text: str
+
+
+class NearFiles:
+    """The names of the files below an image root (the first 500,000), listed when first asked."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        count = 0
+        for folder, folders, names in os.walk(self._root):
+            folders.sort()
+            below = Path(folder).relative_to(self._root).as_posix()
+            for name in sorted(filter(_may_be_image, names)):
+                alike = found.setdefault(_stem(name), [])
+                if len(alike) < _SAME_NAME:
+                    alike.append(posixpath.normpath(f"{below}/{name}"))
+            count += len(names)
+            if count >= _MOST_FILES:
+                break
+        return found
+
+    def hint(self, path: str, error: str | None, detail: str | None) -> Hint | None:
+        """The hint for a path that ``winnow.images.locate`` refused with this class and detail."""
+        sought = error in ("missing", "outside_root") and detail != LINKED_OUT
+        return self.nearest(path) if sought else None
+
+    def nearest(self, path: str) -> Hint | None:
+        """The hint for a path that leads to no file; None if nothing of its name is near."""
+        plain = path.replace("\\", "/")
+        wanted = _PLACE.sub("", plain)
+        elsewhere = wanted != plain
+        options = self._by_stem.get(_stem(posixpath.basename(wanted)), [])
+        if not options:
+            return None
+        found = max(options, key=lambda option: _likeness(option, wanted))
+        folder, name = posixpath.split(found)
+        if name != posixpath.basename(wanted):
+            ending = posixpath.splitext(name)[1]
+            if _folded(ending) != _folded(posixpath.splitext(wanted)[1]):
+                named = f"with the ending {ending}" if ending else "without an ending"
+                return Hint("other_ending", f"found {named} in {folder or '.'}/")
+            return Hint("other_case", f"found in another letter case in {folder or '.'}/")
+        if elsewhere or wanted.endswith(f"/{found}"):
+            before = plain[: -len(found)] if wanted.endswith(found) else posixpath.dirname(plain)
+            return Hint("other_root", f"found as {found} below the image root; {before!r} is not there")
+        if _folded(found) == _folded(wanted):
+            return Hint("other_case", f"found in another letter case in {folder}/")
+        if not found.endswith(f"/{wanted}"):
+            return Hint("other_folder", f"found as {name} in {folder or '.'}/")
+        root = self._root / found.removesuffix(f"/{wanted}")
+        root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+        return Hint("other_folder", f"found as {name} in {folder}/; set `image_root: {root}`")
+
+
+def _may_be_image(name: str) -> bool:
+    suffix = posixpath.splitext(name)[1].lower()
+    return (suffix in IMAGE_SUFFIXES or not suffix) and (name.isascii() or is_text(name))
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _stem(name: str) -> str:
+    return _folded(posixpath.splitext(name)[0])
+
+
+def _likeness(option: str, wanted: str) -> tuple[int, int, int]:
+    """Compares two files: the likelier has the same name, then more folders in common, then is nearer the root."""
+    parts, others = option.split("/"), wanted.split("/")
+    same_name = 2 * (parts[-1] == others[-1]) + (_folded(parts[-1]) == _folded(others[-1]))
+    common = 0
+    for one, other in zip(reversed(parts[:-1]), reversed(others[:-1]), strict=False):
+        if _folded(one) != _folded(other):
+            break
+        common += 1
+    return same_name, common, -len(parts)
