@@ -166,4 +166,5 @@ def _inside(folder: Path) -> list[str]:
     """Files and folders below a folder whose layout is known, as ``name (layout)``."""
     below = sorted(path for path in folder.iterdir() if path.is_dir() or path.suffix in _READABLE)
     found = ((path, _candidates(take_probe(str(path)))) for path in below[:_INSIDE])
-    return [f"{path.name} ({names[0]})" for path, names in found if names]
+    more = [f"{len(below) - _INSIDE:,} more"] if len(below) > _INSIDE else []
+    return [*(f"{path.name} ({names[0]})" for path, names in found if names), *more]

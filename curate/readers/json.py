@@ -31,6 +31,7 @@ _ITSELF = frozenset(
         "response", "output", "caption", "text",
     }
 )  # fmt: skip
+_TURN = frozenset({"role", "from"})
 _SPLITS = frozenset({"train", "training", "validation", "valid", "val", "dev", "test", "testing"})
 
 
@@ -215,7 +216,8 @@ def _check_is_file(path: Path) -> None:
 
 
 def _holds_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    """Whether it is a list of objects that are no turns of a conversation."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and not _TURN & value[0].keys()
 
 
 def _is_column(value: Any) -> bool:

@@ -138,7 +138,9 @@ def _alike(files: Sequence[Path]) -> bool:
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
-_SPLIT_IN_NAME = re.compile(r"(train|training|validation|valid|val|dev|test|testing)(?=[-_.]|$)", re.IGNORECASE)
+_SPLIT_IN_NAME = re.compile(
+    r"(train|training|validation|valid|val|dev|test|testing)(?:[-_]?set)?(?=[-_.]|$)", re.IGNORECASE
+)
 _SPLIT_OF_CACHE = re.compile(r"-(train|validation|test)(-\d+-of-\d+)?\.arrow$")
 _SAME_SPLIT = {"training": "train", "valid": "validation", "val": "validation", "testing": "test"}
 _MAX_FILES = 1_000_000

@@ -5,8 +5,8 @@ With ``metadata.jsonl``, ``.csv`` or ``.parquet`` anywhere below the folder: a r
 those of ``table``. Without metadata: every image below the folder is a row; files without an ending are images
 if they begin as one. ``1.txt`` or ``1.caption`` beside ``1.jpg`` is its caption, and ``1.json`` holds its caption
 and more, as img2dataset writes it. Where there is no such file, an image's own folder is its label
-(``train/dog/1.png`` is a dog), unless that is the location or a split; kohya's ``10_dog`` (10 repeats) is ``dog``.
-A metadata folder or path part named ``train``, ``validation``, ``test`` … is the split.
+(``train/dog/1.png`` is a dog), unless that is the location, a split, or a name such as ``images``; kohya's ``10_dog``
+(10 repeats) is ``dog``. A metadata folder or path part named ``train``, ``validation``, ``test`` … is the split.
 Sources: https://huggingface.co/docs/datasets/image_dataset, https://github.com/rom1504/img2dataset,
 https://github.com/kohya-ss/sd-scripts.
 """
@@ -45,6 +45,12 @@ _OTHERS = frozenset(
      ".tar", ".py", ".log"}
 )  # fmt: skip
 _SHARD = re.compile(r"(\d+)(_stats\.json|\.parquet)")  # img2dataset's, beside the folder of that number
+_NO_CLASS = frozenset(
+    {
+        "data", "dataset", "files", "frames", "image", "images", "img", "imgs", "jpeg", "jpegimages", "jpg", "photos",
+        "pictures", "pics", "png", "raw",
+    }
+)  # fmt: skip
 _REPEATS = re.compile(r"\d+_(?=\D)")
 _LOOKED_AT = 2000
 
@@ -114,9 +120,10 @@ def _images(folder: Path, settings: SourceSettings) -> Iterator[RawRow | BadRow]
     """Every image below ``folder``, in the order of the paths."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    inner = {split_of(path) for path in folder.iterdir() if path.is_dir()}
+    below = (Path(where, name) for where, folders, _ in os.walk(folder) for name in folders)
+    inner = {split for path in itertools.islice(below, _LOOKED_AT) if (split := split_of(path))}
     for row in _walk(folder, settings):
-        if isinstance(row, BadRow) or settings.split not in inner or settings.split == _first_split(row.value.inside):
+        if isinstance(row, BadRow) or settings.split not in inner or settings.split == _split_in(row.value.inside):
             yield row
 
 
@@ -147,8 +154,9 @@ def _in_folder(where: Path, folder: Path, names: Collection[str]) -> Iterator[Ra
         yield RawRow(_File(path.relative_to(folder), beside), str(path), 0)
 
 
-def _first_split(inside: Path) -> str:
-    return split_of(Path(inside.parts[0])) if len(inside.parts) > 1 else ""
+def _split_in(inside: Path) -> str:
+    """The split that one of its folders names."""
+    return next((split for part in inside.parts[:-1] if (split := split_of(Path(part)))), "")
 
 
 def _sample_of_image(settings: SourceSettings, sidecars: Sidecars, row: RawRow, name_of: NameOf) -> Sample:
@@ -159,10 +167,10 @@ def _sample_of_image(settings: SourceSettings, sidecars: Sidecars, row: RawRow, 
     """
     file: _File = row.value
     inside = file.inside
-    source, split = source_name(settings), _first_split(inside)
+    source, split = source_name(settings), _split_in(inside)
     text = sidecars.text(inside, file.beside)
-    folders = inside.parts[:-1]
-    named = folders[-1] if len(folders) > (1 if split else 0) and text is None else ""
+    own = inside.parts[-2] if len(inside.parts) > 1 else ""
+    named = "" if text is not None or split_of(Path(own)) or own.lower() in _NO_CLASS else own
     label = _REPEATS.sub("", named, count=1) if _REPEATS.match(named) else named
     answer = label if text is None else text.caption
     kind = "classes" if label else "captions" if answer else "images without a text"
@@ -191,8 +199,7 @@ def _tables(folder: Path) -> Iterator[Path]:
 
 
 def _split(folder: Path, root: Path) -> str:
-    parts = folder.relative_to(root).parts if folder.is_relative_to(root) else ()
-    return next((split for part in parts if (split := split_of(Path(part)))), "")
+    return _split_in(folder.relative_to(root) / "metadata") if folder.is_relative_to(root) else ""
 
 
 def _is_image(file: Path) -> bool:

@@ -3,7 +3,8 @@
 ``<category>/<name>.txt`` holds lines ``question<tab>Yes``, the image is ``<name>.jpg`` or ``.png`` beside
 it (code_reasoning, color, count, OCR …) or, for artwork, celebrity, landmark, posters and scene, in
 ``<category>/images/`` with the texts in ``<category>/questions_answers_YN/``. The location is the folder of
-the categories, or one category. Ids are ``mme/<category>/<name>/<line>``.
+the categories, the release with that folder (``MME_Benchmark``) in it, or one category. Ids are
+``mme/<category>/<name>/<line>``.
 Source: https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models.
 """
 
@@ -28,8 +29,9 @@ def looks_like(probe: Probe) -> bool:
     """A folder whose texts are questions with Yes or No behind a tab."""
     if not probe.is_folder:
         return False
-    folders = sorted(path for path in probe.path.iterdir() if path.is_dir())
-    for folder in [probe.path, *folders[:_LOOKED_AT]]:
+    root = _root(probe.path)
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    for folder in [root, *folders[:_LOOKED_AT]]:
         for path in _texts(folder)[:1]:
             with path.open("rb") as handle:
                 answer = handle.readline(4096).decode("utf-8", "replace").strip().rpartition("\t")
@@ -40,12 +42,12 @@ def looks_like(probe: Probe) -> bool:
 
 def image_root(settings: SourceSettings) -> Path:
     """The folder of the categories."""
-    return given_root(settings) or Path(settings.location)
+    return given_root(settings) or _root(Path(settings.location))
 
 
 def readings(settings: SourceSettings) -> Iterator[Reading]:
     """Every file of questions, by category and name."""
-    for folder in _categories(Path(settings.location)):
+    for folder in _categories(_root(Path(settings.location))):
         for path in _texts(folder):
             image = _image(folder, path).relative_to(image_root(settings)).as_posix()
             yield Reading(_lines(path), functools.partial(_sample, settings, folder.name, path.stem, image))
@@ -71,6 +73,11 @@ def _sample(settings: SourceSettings, category: str, name: str, image: str, row:
         split=settings.split,
         meta={"category": category, "question_type": category},
     )
+
+
+def _root(location: Path) -> Path:
+    """The folder of the categories in a release, which also holds a tool; else the location itself."""
+    return inner if (inner := location / "MME_Benchmark").is_dir() else location
 
 
 def _categories(location: Path) -> list[Path]:

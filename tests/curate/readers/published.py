@@ -1,6 +1,16 @@
-"""Small files in the exact layout in which the datasets are published, field for field."""
+"""Small files in the exact layout in which the datasets are published, field for field.
+
+Where a form was looked up, the function or constant names the place; the values are shortened or made up.
+"""
 
 import json
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.curate.make_images import encoded, shape, write
+from tests.curate.sets import scene
 
 
 def save(path, value, **options):
@@ -70,6 +80,11 @@ def vqa_v2(folder, subtype="val2014", questions=VQA_QUESTIONS, annotations=VQA_A
 
 
 def ok_vqa(folder):
+    """Fields of an annotation and its answers as the loaders of the published files declare them.
+
+    ``lmms-lab`` and ``Multimodal-Fatima`` on the hub: ``answers`` of ``answer, raw_answer, answer_confidence,
+    answer_id``, ``answer_type``, ``question_type`` and ``confidence``; ``question_types`` names the codes.
+    """
     question = {"image_id": 297147, "question": "What sport can you use this for?", "question_id": 2971475}
     words = ["race"] * 4 + ["motocross"] * 2 + ["ride"] * 4
     annotation = {
@@ -173,6 +188,7 @@ def vizwiz(folder, split="val", rows=(VIZWIZ_ROW,)):
     return save(folder / "Annotations" / f"{split}.json", list(rows))
 
 
+# As a row of val_balanced_questions.json is quoted in the README of VQA-MHUG and AiR-D users, key by key in its order.
 GQA_ROW = {
     "semantic": [
         {"operation": "select", "dependencies": [], "argument": "sky (2486325)"},
@@ -207,6 +223,7 @@ DOCVQA_ROW = {
     "answers": ["1/8/93"],
     "data_split": "val",
 }
+# The example in mmpretrain/datasets/infographic_vqa.py (open-mmlab/mmpretrain).
 INFOGRAPHIC_ROW = {
     "questionId": 98313,
     "question": "Which social platform has heavy female audience?",
@@ -247,6 +264,7 @@ def chartqa(folder, split="val"):
     return folder / split
 
 
+# The README of lupantech/ScienceQA, "Download the Dataset"; `pid_splits.json` as its models/run_gpt3.py reads it.
 SCIENCEQA = {
     "1": {
         "question": "Which of these states is farthest north?",
@@ -306,3 +324,137 @@ def pope(folder, category="adversarial"):
             for number, (thing, label) in enumerate([("snowboard", "yes"), ("car", "no")], start=1)
         ],
     )
+
+
+def coco_image(number):
+    """An entry of ``images``: the keys of https://cocodataset.org/#format-data, in the order of the published file."""
+    name = f"COCO_val2014_{number:012}.jpg"
+    return {"license": 3, "file_name": name, "coco_url": f"http://images.cocodataset.org/val2014/{name}",
+            "height": 360, "width": 640, "date_captured": "2013-11-14 11:18:45", "flickr_url": "http://farm.x/1.jpg",
+            "id": number}  # fmt: skip
+
+
+def coco_captions(folder, images=None, annotations=None):
+    whole = {
+        "info": {"description": "COCO 2014 Dataset", "url": "http://cocodataset.org", "version": "1.0", "year": 2014,
+                 "contributor": "COCO Consortium", "date_created": "2017/09/01"},
+        "images": [coco_image(391895)] if images is None else images,
+        "licenses": [{"url": "http://creativecommons.org/licenses/by-nc-sa/2.0/", "id": 1, "name": "A licence"}],
+        "annotations": [{"image_id": 391895, "id": 770337, "caption": "A man with a red helmet on a small moped. "}]
+        if annotations is None else annotations,
+    }  # fmt: skip
+    return save(folder / "annotations" / "captions_val2014.json", whole)
+
+
+def flickr_tokens(folder):
+    lines = "1000092795.jpg#0\tTwo young guys with shaggy hair .\n1000092795.jpg#1\tTwo young , White males .\n"
+    return write(folder / "results_20130124.token", lines.encode())
+
+
+def karpathy_flickr30k(folder):
+    sentence = {"tokens": ["a", "dog"], "raw": "A dog.", "imgid": 0, "sentid": 0}
+    image = {"sentids": [0], "imgid": 0, "sentences": [sentence], "split": "test", "filename": "1000092795.jpg"}
+    return save(folder / "dataset_flickr30k.json", {"images": [image], "dataset": "flickr30k"})
+
+
+def mme(folder):
+    """Two categories: folders as playground/data/eval/MME/convert_answer_to_mme.py of haotian-liu/LLaVA walks them."""
+    code, art = folder / "code_reasoning", folder / "artwork"
+    write(code / "0001.png", shape())
+    write(code / "0001.txt", b"Is a c++ code shown? Please answer yes or no.\tYes\nIs it python?\tNo\n")
+    write(art / "images" / "10002.jpg", encoded(scene(1), "JPEG"))
+    write(art / "questions_answers_YN" / "10002.txt", b"Does this artwork exist in water?\tNo\r\n")
+    return folder
+
+
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def mmmu_row(**changes):
+    """The features of the dataset card of MMMU/MMMU; ``options`` and ``img_type`` are lists written as text."""
+    images = {f"image_{number}": None for number in range(1, 8)}
+    return {
+        "id": "validation_Accounting_1", "question": "<image 1> Which is it, <image 2>?", "explanation": "",
+        "options": "['$6', '<image 2>', \"it's\"]", **images,
+        "image_1": {"bytes": encoded(scene(1), "JPEG"), "path": None},
+        "image_2": {"bytes": encoded(scene(2)), "path": "2.png"}, "img_type": "['Tables']", "answer": "B",
+        "topic_difficulty": "Medium", "question_type": "multiple-choice", "subfield": "Managerial Accounting",
+        **changes,
+    }  # fmt: skip
+
+
+def mmmu(folder, rows=None, name="validation-00000-of-00001.parquet"):
+    path = folder / "Accounting" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    schema = pa.schema([(name, _IMAGE if name.startswith("image_") else pa.string()) for name in mmmu_row()])
+    pq.write_table(pa.Table.from_pylist(rows or [mmmu_row()], schema), path)
+    return folder
+
+
+# docs/Finetune_Custom_Data.md of haotian-liu/LLaVA; rows of text alone have no `image`.
+LLAVA_ROWS = [
+    {
+        "id": "000000033471",
+        "image": "coco/train2017/000000033471.jpg",
+        "conversations": [
+            {"from": "human", "value": "<image>\nWhat are the colors of the bus in the image?"},
+            {"from": "gpt", "value": "The bus in the image is white and red."},
+        ],
+    },
+    {
+        "id": "wgByO4Y_0",
+        "conversations": [{"from": "human", "value": "What is 2 + 2?"}, {"from": "gpt", "value": "4"}],
+    },
+]
+# playground/data/coco2014_val_qa_eval/qa90_questions.jsonl and coco2014_val_gpt4_qa_30x3.jsonl of the same repository.
+LLAVA_QUESTION = {
+    "question_id": 0,
+    "image": "000000441147.jpg",
+    "text": "What color are the suitcases?",
+    "category": "conv",
+}
+LLAVA_ANSWERED = {
+    "id": "000000525439", "image": "COCO_val2014_000000525439.jpg", "instruction": "Where is the skateboard?",
+    "output": "It lies upside down.", "type": "conv",
+}  # fmt: skip
+# docs/source_en/Customization/Custom-dataset.md of modelscope/ms-swift: "Multimodal", "Grounding", "DPO", "KTO".
+MS_SWIFT_ROWS = [
+    {
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "<image>Find the <ref-object> in the image"},
+            {"role": "assistant", "content": "<bbox><bbox>"},
+        ],
+        "images": ["x.jpg"],
+        "objects": {"ref": ["sheep"], "bbox": [[90.9, 160.8, 135, 212.8], [360.9, 480.8, 495, 532.8]]},
+    },
+    {
+        "messages": [
+            {"role": "user", "content": "<image>What is this?"},
+            {"role": "assistant", "content": "This is a kitten."},
+        ],
+        "images": ["kitten.png"],
+        "rejected_response": "This is a puppy.",
+    },
+    {
+        "messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": "I don't know"}],
+        "label": False,
+    },
+]
+
+
+def chartqa_of_the_hub(folder):
+    """The features of the dataset card of HuggingFaceM4/ChartQA, laid out as its repository is."""
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "query": datasets.Value("string"),
+            "label": datasets.List(datasets.Value("string")),
+            "human_or_machine": datasets.ClassLabel(names=["human", "machine"]),
+        }
+    )
+    row = {"image": {"bytes": encoded(scene(1)), "path": None}, "query": "How many food items are shown?"}
+    path = folder / "data" / "test-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True)
+    datasets.Dataset.from_list([{**row, "label": ["14"], "human_or_machine": 0}], features=features).to_parquet(path)
+    return folder

@@ -21,7 +21,7 @@ from winnow.records import Sample
 FEW, MANY = 100, 800
 IMAGE = b"\xff\xd8\xff" + bytes(20_000)
 PER_ROW = 60  # bytes a row, for ids that were derived from content
-PER_LINE = 400  # bytes a line of a workbook, of which openpyxl keeps the emptied XML elements
+PER_LINE = 800  # bytes a line of a workbook, of which openpyxl keeps the emptied XML elements and its buffers
 
 
 def shard(folder, rows):

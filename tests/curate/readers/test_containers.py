@@ -3,6 +3,7 @@
 import gzip
 import json
 import zipfile
+from pathlib import Path
 
 import datasets
 import openpyxl
@@ -17,6 +18,7 @@ from curate.exports.filtered import write_filtered
 from curate.readers import open_source
 from curate.readers.images import content_path
 from curate.readers.json import iter_json
+from curate.readers.location import split_of
 from curate.readers.rows import iter_rows, notes_on
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, noise, write
@@ -329,3 +331,21 @@ def test_json_is_written_back_or_known_not_to_be_copyable(tmp_path, shape):
         assert [row.value for row in iter_json(tmp_path / "b.json")] == ROWS[1:]
     packed = write(tmp_path / "a.json.gz", gzip.compress(path.read_bytes()))
     assert not iter_json(packed).copyable
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train-00000-of-00002.parquet", "train"), ("trainset.json", "train"), ("test_set.csv", "test"),
+        ("val.jsonl", "validation"), ("trainer.json", ""), ("cache-test-00001-of-00002.arrow", "test"), ("x.csv", ""),
+    ],
+)  # fmt: skip
+def test_a_file_name_tells_its_split(name, split):
+    assert split_of(Path(name)) == split
+
+
+def test_a_folder_of_many_files_names_some_and_counts_the_others(tmp_path):
+    for number in range(30):
+        write(tmp_path / f"{number:03}.json", b'{"company": "x", "total": 1, "text": "y"}')
+    with pytest.raises(UserError, match=r"000\.json \(table\), .*, 10 more: give one of these"):
+        opened(tmp_path)

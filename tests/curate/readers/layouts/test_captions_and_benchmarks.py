@@ -2,14 +2,13 @@
 
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from curate.readers import open_source
 from curate.readers.images import content_path
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, shape, write
+from tests.curate.readers import published
 from tests.curate.sets import scene
 from winnow.records import BadRow, Sample
 
@@ -20,29 +19,8 @@ def opened(location, **options):
     return open_source(SourceSettings(location=str(location), **options))
 
 
-def coco(folder, images, annotations):
-    path = folder / "annotations" / "captions_val2014.json"
-    path.parent.mkdir(parents=True)
-    whole = {
-        "info": {"description": "COCO 2014 Dataset", "url": "http://cocodataset.org", "version": "1.0", "year": 2014,
-                 "contributor": "COCO Consortium", "date_created": "2017/09/01"},
-        "images": images,
-        "licenses": [{"url": "http://creativecommons.org/licenses/by-nc-sa/2.0/", "id": 1, "name": "A licence"}],
-        "annotations": annotations,
-    }  # fmt: skip
-    path.write_text(json.dumps(whole))
-    return path
-
-
-def coco_image(number):
-    name = f"COCO_val2014_{number:012}.jpg"
-    return {"license": 3, "file_name": name, "coco_url": f"http://images.cocodataset.org/val2014/{name}",
-            "height": 360, "width": 640, "date_captured": "2013-11-14 11:18:45", "flickr_url": "http://farm.x/1.jpg",
-            "id": number}  # fmt: skip
-
-
 def test_coco_captions_are_one_row_an_image_with_every_caption(tmp_path):
-    images = [coco_image(391895), coco_image(60623), coco_image(7)]
+    images = [published.coco_image(391895), published.coco_image(60623), published.coco_image(7)]
     annotations = [
         {"image_id": 60623, "id": 10, "caption": "A young girl."},
         {"image_id": 391895, "id": 770337, "caption": "A man with a red helmet on a small moped. "},
@@ -52,7 +30,7 @@ def test_coco_captions_are_one_row_an_image_with_every_caption(tmp_path):
         {"image_id": 7, "id": 13},
     ]
     write(tmp_path / "val2014" / "COCO_val2014_000000391895.jpg", shape())
-    source = opened(coco(tmp_path, images, annotations))
+    source = opened(published.coco_captions(tmp_path, images, annotations))
     first, second, third, *bad = source.rows()
     assert (source.layout, source.image_root) == ("coco_captions", tmp_path / "val2014")
     assert first.id == "coco_captions/val/391895"
@@ -67,7 +45,7 @@ def test_coco_captions_are_one_row_an_image_with_every_caption(tmp_path):
 
 
 def test_coco_test_images_have_no_captions(tmp_path):
-    path = coco(tmp_path, [coco_image(1)], [])
+    path = published.coco_captions(tmp_path, [published.coco_image(1)], [])
     whole = json.loads(path.read_text())
     del whole["annotations"]
     path.write_text(json.dumps(whole))
@@ -182,34 +160,15 @@ def test_mme_in_both_flavours(tmp_path):
     assert [row.id for row in opened(code).rows()] == ["mme/code_reasoning/0001/0", "mme/code_reasoning/0001/1"]
 
 
-def mmmu_row(**changes):
-    images = {f"image_{number}": None for number in range(1, 8)}
-    return {
-        "id": "validation_Accounting_1", "question": "<image 1> Which is it, <image 2>?", "explanation": "",
-        "options": "['$6', '<image 2>', \"it's\"]", **images, "image_1": {"bytes": JPEG, "path": None},
-        "image_2": {"bytes": PNG, "path": "2.png"}, "img_type": "['Tables']", "answer": "B",
-        "topic_difficulty": "Medium", "question_type": "multiple-choice", "subfield": "Managerial Accounting",
-        **changes,
-    }  # fmt: skip
-
-
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-MMMU = pa.schema([(name, IMAGE if name.startswith("image_") else pa.string()) for name in mmmu_row()])
-
-
 def test_mmmu_markers_options_and_open_questions(tmp_path):
     rows = [
-        mmmu_row(),
-        mmmu_row(id="validation_Accounting_2", question="How much?", options="[]", answer="['1', '2']"),
-        mmmu_row(id="validation_Accounting_3", question="Look: <image 3>", answer="?"),
-        mmmu_row(id="validation_Accounting_4", answer="?"),
+        published.mmmu_row(),
+        published.mmmu_row(id="validation_Accounting_2", question="How much?", options="[]", answer="['1', '2']"),
+        published.mmmu_row(id="validation_Accounting_3", question="Look: <image 3>", answer="?"),
+        published.mmmu_row(id="validation_Accounting_4", answer="?"),
     ]
-    path = tmp_path / "Accounting" / "validation-00000-of-00001.parquet"
-    path.parent.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows, MMMU), path)
-    pq.write_table(
-        pa.Table.from_pylist([mmmu_row(id="dev_Accounting_1")], MMMU), path.with_name("dev-00000-of-00001.parquet")
-    )
+    published.mmmu(tmp_path, rows)
+    published.mmmu(tmp_path, [published.mmmu_row(id="dev_Accounting_1")], "dev-00000-of-00001.parquet")
     one, two = content_path(JPEG), content_path(PNG)
     source = opened(tmp_path, split="validation")
     first, second, bad, fourth = source.rows()

@@ -202,3 +202,14 @@ def test_braces_have_a_limit_and_patterns_match_files_only(tmp_path):
         expanded("{0..9999}{0..9999}")
     (tmp_path / "x.tar").mkdir()
     assert files_of(str(tmp_path / "*.tar"), (".tar",)) == []
+
+
+def test_folders_that_say_no_class_are_no_labels(tmp_path):
+    for name in ("data/images/test/1.jpg", "data/images/train/2.jpg", "img/3.jpg", "img/cat/4.jpg"):
+        write(tmp_path / name, JPEG)
+    rows = {row.image[0]: (row.answer, row.split) for row in opened(tmp_path).rows()}
+    assert rows == {
+        "data/images/test/1.jpg": ("", "test"), "data/images/train/2.jpg": ("", "train"), "img/3.jpg": ("", ""),
+        "img/cat/4.jpg": ("cat", ""),
+    }  # fmt: skip
+    assert [row.image[0] for row in opened(tmp_path, split="test").rows()] == ["data/images/test/1.jpg"]
