@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.exports.filtered import write_filtered
+from curate.exports.filtered import Change, write_filtered
 from curate.exports.rows import Curated, Format, Part, Row, Target, Unfit
 from curate.inputs import source_digest
 from curate.readers import LAYOUTS, layout_of, read_with_raw
@@ -34,7 +34,7 @@ class _Kept:
     """Rows of one file that go to one split: their positions in it, and those that a reviewer has changed."""
 
     positions: array[int] = dataclasses.field(default_factory=lambda: array("q"))
-    changes: dict[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    changes: dict[int, Change] = dataclasses.field(default_factory=dict)
 
 
 def write_original(rows: Iterable[Row], target: Target) -> list[Part]:
@@ -117,7 +117,8 @@ def _keep(found: ReadRow, row: Row, kept: _Kept, source: SourceSettings) -> None
         raise _changed(source)
     before = row.sample.meta.get("before_correction")
     if isinstance(before, dict):
-        kept.changes[found.raw.position] = corrected(found.raw.fields, found.row, row.sample, before)
+        fields = found.raw.fields
+        kept.changes[found.raw.position] = Change(fields, corrected(fields, found.row, row.sample, before))
     kept.positions.append(found.raw.position)
 
 

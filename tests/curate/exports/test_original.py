@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import gzip
 import io
 import json
 
@@ -80,6 +81,43 @@ def test_a_csv_keeps_its_dialect_and_encoding(tmp_path, delimiter, mark):
     path.write_bytes((mark + head + kept[0] + dropped + "\r\n" + bad + kept[1]).encode())
     folder, _ = exported(curated(tmp_path, path), "original")
     assert (folder / "set.csv").read_bytes() == (mark + head + "".join(kept)).encode()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-be"])
+def test_a_csv_keeps_another_encoding(tmp_path, encoding):
+    head, *rows = [
+        "image,question,answer",
+        "a.png,Größe des Cafés?,groß",
+        "a.png,drop me,x",
+        "b.png,Où est-il déjà?,là",
+    ]
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path = tmp_path / "set.csv"
+    path.write_bytes((mark + "\r\n".join([head, *rows])).encode(encoding))
+    folder, _ = exported(curated(tmp_path, path), "original")
+    expected = (mark + "\r\n".join([head, rows[0], rows[2]])).encode(encoding)
+    assert (folder / "set.csv").read_bytes() == expected
+
+
+def test_a_packed_file_is_refused(tmp_path):
+    path = tmp_path / "set.jsonl"
+    path.write_bytes(gzip.compress(json.dumps(llava(1, "q")).encode()))
+    with pytest.raises(UserError, match=r"layout `conversations` cannot be written back"):
+        exported(curated(tmp_path, path), "original")
+
+
+def test_corrections_of_parquet_leave_classes_alone(tmp_path):
+    features = {"kind": {"_type": "ClassLabel", "names": ["x", "y"]}, "answer": {"_type": "Value", "dtype": "string"}}
+    table = pa.table(
+        {"id": ["p0", "p1"], "image": ["a.png"] * 2, "question": ["q", "r"], "answer": ["cat", "dog"], "kind": [1, 0]}
+    )
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path = tmp_path / "set.parquet"
+    pq.write_table(table, path)
+    changed = corrections(tmp_path, curated(tmp_path, path), p1=("relabel", "fox"))
+    folder, _ = exported(curated(tmp_path, path, **changed), "original")
+    expected = table.set_column(3, "answer", pa.array(["cat", "fox"]))
+    assert pq.read_table(folder / "set.parquet").equals(expected, check_metadata=True)
 
 
 def test_parquet_keeps_schema_metadata_and_values(tmp_path):
