@@ -42,7 +42,7 @@ AsOption = Annotated[
 RootOption = Annotated[str | None, typer.Option(help="Folder that its image paths are relative to.")]
 ColumnsOption = Annotated[
     list[str] | None,
-    typer.Option("--columns", metavar="ROLE=FIELD", help="What a field is, e.g. answer=label; repeatable, or a,b."),
+    typer.Option("--columns", metavar="ROLE=FIELD", help="What a field is, e.g. answer=label,image=pic; repeatable."),
 ]
 SplitOption = Annotated[str | None, typer.Option(help="The split to read, where the location holds several.")]
 AnnotationsOption = Annotated[
@@ -51,6 +51,15 @@ AnnotationsOption = Annotated[
 OcrOption = Annotated[
     str | None, typer.Option(metavar="FILE|none", help="TextVQA's OCR tokens, if they are not beside the questions.")
 ]
+CaptionPromptOption = Annotated[
+    str | None, typer.Option(help="The question of captions that come without one. [default: Describe the image.]")
+]
+AnswerBaseOption = Annotated[
+    int | None,
+    typer.Option(metavar="0|1", help="Number of the first option of multiple choice. [default: from all rows]"),
+]
+FollowLinksOption = Annotated[bool, typer.Option("--follow-links", help="Also read what links out of the image root.")]
+StreamingOption = Annotated[bool, typer.Option("--streaming", help="Read hub:REPO while it is downloaded.")]
 IdsOption = Annotated[
     str | None, typer.Option(metavar="own|position", help="position: number the rows of a dataset that repeats ids.")
 ]
@@ -105,6 +114,10 @@ def run(
     annotations: AnnotationsOption = None,
     ocr: OcrOption = None,
     ids: IdsOption = None,
+    caption_prompt: CaptionPromptOption = None,
+    answer_base: AnswerBaseOption = None,
+    follow_links: FollowLinksOption = False,
+    streaming: StreamingOption = False,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that decode images; does not change the result. [default: CPUs]"),
@@ -120,23 +133,23 @@ def run(
     Writes samples.jsonl, decisions.parquet, ledger.jsonl, a dataset card and a manifest. It may be killed at any point:
     run it again to resume. If nothing has changed, it does nothing.
 
-    Example: curate run my-photos
-    Example: curate run my.yaml --workers 8
+    Example: curate run my-photos, or: curate run my.yaml --workers 8
     """
     from curate.pipeline import run as run_pipeline
     from curate.recipe import read_recipe
 
-    options = {
-        "layout": as_name, "image_root": image_root, "split": split, "annotations": annotations, "ocr": ocr, "ids": ids,
-    }  # fmt: skip
+    source = _source(
+        target, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr, ids=ids,
+        caption_prompt=caption_prompt, answer_base=answer_base, follow_links=follow_links, streaming=streaming,
+    )  # fmt: skip
     if _is_recipe(target):
-        if columns or name or any(value is not None for value in options.values()):
+        if name or source.model_dump(exclude_defaults=True).keys() > {"location"}:
             raise UserError(f"{target}: is a recipe, and options of a location do not apply to it; write them into it")
         recipe = Path(target)
     else:
         from curate.kept_recipe import recipe_of
 
-        recipe = recipe_of(_source(target, columns, **options), name)
+        recipe = recipe_of(source, name)
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
         print(f"{outcome.workspace.folder}: is up to date, nothing to do")
@@ -151,8 +164,8 @@ def run(
 
 def _show_policy(recipe: Path) -> None:
     """What a newcomer does next with the recipe that was written."""
-    print(f"policy: {recipe} has the rules, with what each took; it is yours to edit")
-    print("off, because they need a download or an extra: clip, nsfw; the recipe says how to switch them on")
+    print(f"policy: {recipe}, with what each rule took; yours to edit")
+    print("off: clip, nsfw (need a download or an extra); the recipe says how to switch them on")
 
 
 @app.command()
@@ -168,6 +181,10 @@ def init(
     annotations: AnnotationsOption = None,
     ocr: OcrOption = None,
     ids: IdsOption = None,
+    caption_prompt: CaptionPromptOption = None,
+    answer_base: AnswerBaseOption = None,
+    follow_links: FollowLinksOption = False,
+    streaming: StreamingOption = False,
 ) -> None:
     """Write a recipe for a location and curate nothing.
 
@@ -179,11 +196,12 @@ def init(
     from curate.init import init as write_recipe
     from curate.init import name_of
 
-    settings = _source(
-        location, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr, ids=ids
-    )
+    source = _source(
+        location, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr,
+        ids=ids, caption_prompt=caption_prompt, answer_base=answer_base, follow_links=follow_links, streaming=streaming,
+    )  # fmt: skip
     target = out or Path(f"{name_of(location)}.yaml")
-    found = write_recipe(settings, target)
+    found = write_recipe(source, target)
     print(f"{target}: {found.facts.rows:,} rows read as {found.opened.layout}, images in {found.opened.image_root}")
     print(f"next: edit {target}, then `curate run {target}`")
 
@@ -337,6 +355,10 @@ def inspect(
     annotations: AnnotationsOption = None,
     ocr: OcrOption = None,
     ids: IdsOption = None,
+    caption_prompt: CaptionPromptOption = None,
+    answer_base: AnswerBaseOption = None,
+    follow_links: FollowLinksOption = False,
+    streaming: StreamingOption = False,
 ) -> None:
     """Show what a dataset holds before it is curated.
 
@@ -348,10 +370,11 @@ def inspect(
     from curate.readers.inspect import inspect_location
     from curate.report.console import show_inspection
 
-    settings = _source(
-        location, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr, ids=ids
-    )
-    show_inspection(inspect_location(settings))
+    source = _source(
+        location, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr,
+        ids=ids, caption_prompt=caption_prompt, answer_base=answer_base, follow_links=follow_links, streaming=streaming,
+    )  # fmt: skip
+    show_inspection(inspect_location(source))
 
 
 @app.command()

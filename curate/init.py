@@ -22,8 +22,9 @@ import yaml
 from curate.pipeline import try_rules
 from curate.readers import OpenedSource, open_source
 from curate.readers.base import folder_of
-from curate.readers.facts import Counting, SourceFacts
+from curate.readers.facts import Counting, SourceFacts, shortened
 from curate.readers.location import split_of
+from curate.readers.unclaimed import unused_fields, warnings
 from curate.recipe import CurateRecipe, SourceSettings
 from winnow.errors import UserError
 from winnow.files import write_text
@@ -176,12 +177,16 @@ def _source_lines(settings: SourceSettings, found: Look) -> Iterator[str]:
         ordered = sorted(found.splits.items(), key=lambda item: -item[1])[:_SPLITS_SHOWN]
         shown = ", ".join(f"{name or '(none)'} {count:,}" for name, count in ordered)
         yield f"    # splits: {_printable(shown)}; `split:` reads one of them"
-    if facts.fields:
-        yield "    # Fields without a role stay under `meta`. `columns: {answer: FIELD}` gives one a role:"
-        for field in facts.fields[:_FIELDS_SHOWN]:
-            yield f"    #   {_printable(field.name)}: {field.rows:,} rows, e.g. {field.example}"
-        if more := len(facts.fields) - _FIELDS_SHOWN:
-            yield f"    #   and {more:,} more" if more > 0 else ""
+    yield from (f"    # {_printable(line)}" for line in warnings(facts))
+    if unused := unused_fields(facts):
+        yield "    # Fields that nothing uses are kept under `meta`:"
+        for each in unused[:_FIELDS_SHOWN]:
+            field = each.field
+            yield _printable(
+                f"    #   {shortened(field.name)}: {field.rows:,} rows, e.g. {field.example}; {each.remedy}"
+            )
+        if len(unused) > _FIELDS_SHOWN:
+            yield f"    #   and {len(unused) - _FIELDS_SHOWN:,} more; `curate inspect` lists them"
     for key, about in (("split", "second part of every id, e.g. train"), ("license", "goes to the card")):
         if key not in given:
             yield f"    # {key}:{' ' * (30 - len(key))}# {about}"
@@ -189,8 +194,9 @@ def _source_lines(settings: SourceSettings, found: Look) -> Iterator[str]:
 
 def yaml_line(value: Any) -> str:
     """A value as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=1 << 20)
-    return text.removesuffix("...\n").strip()
+    readable = str(value).isprintable()
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=readable, sort_keys=False, width=1 << 20)
+    return text.removesuffix("...\n").removesuffix("\n")
 
 
 def _printable(text: str) -> str:

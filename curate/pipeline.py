@@ -27,6 +27,7 @@ from curate.inputs import (
 )
 from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
+from curate.measure.models import check_models
 from curate.measure.texts import measure_text
 from curate.readers.images import ImageStore
 from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, read_sources, write_rows
@@ -75,6 +76,8 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work))
         if curation.is_up_to_date():
             return Outcome(workspace, read_manifest(workspace.folder, finish_with="")["counts"], {})
+        if curation.stages.get("measured") != measured_from(recipe):
+            check_models(recipe.signals)
         workspace.manifest.unlink(missing_ok=True)
         curation.read()
         curation.measure(workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from curate.measure.row import MeasuredImage
 from curate.recipe import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS
-from curate.signals.clip import Clip, ClipUnavailable, load_clip, model_name
+from curate.signals.clip import Clip, ClipNotLoaded, ClipUnavailable, load_clip, model_name
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
 from winnow.errors import UserError
+from winnow.hub import cache_folder, why_offline
 
 DECODE_VERSION = 2
 
@@ -43,13 +45,52 @@ def clip_name(settings: MeasureSettings) -> str | None:
 
 
 def clip_model(settings: MeasureSettings) -> Clip | None:
-    """Load CLIP if the settings name one."""
+    """Load CLIP if the settings name one.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
     if settings.clip is None:
         return None
+    model = settings.clip.model
+    offline = None if Path(model).is_dir() else why_offline()
     try:
-        return load_clip(settings.clip.model, settings.clip.pretrained)
+        return load_clip(model, settings.clip.pretrained)
+    except ClipNotLoaded as error:
+        if offline is None:
+            raise UserError(f"{error}; write `clip: null` to go on without it, or name another model") from error
+        raise UserError(
+            f"clip model {model!r} is not in the cache ({cache_folder()}), and {offline}: write `clip: null` to go on"
+            " without it, name a local folder (`clip: {model: FOLDER}`), set HF_ENDPOINT to a mirror of the hub, or"
+            " copy the cache of another machine here and set HF_HUB_OFFLINE=1"
+        ) from error
     except ClipUnavailable as error:
         raise UserError(str(error)) from error
+
+
+def nsfw_model(settings: MeasureSettings) -> Any:
+    """Load the NSFW scorer if the settings name one; else None.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return load_nsfw() if settings.nsfw else None
+    except NsfwUnavailable as error:
+        raise UserError(str(error)) from error
+
+
+def check_models(settings: MeasureSettings) -> None:
+    """Find out whether the models can be had, before hours of reading; one that must be downloaded is downloaded.
+
+    Raises:
+        UserError: one cannot be loaded.
+    """
+    nsfw_model(settings)
+    if settings.clip is not None and Path(settings.clip.model).is_dir():
+        clip_name(settings)
+    else:
+        clip_model(settings)
 
 
 @dataclass(frozen=True)
@@ -67,11 +108,7 @@ class Models:
         Raises:
             UserError: a model cannot be loaded.
         """
-        try:
-            nsfw = load_nsfw() if settings.nsfw else None
-        except NsfwUnavailable as error:
-            raise UserError(str(error)) from error
-        return cls(clip_model(settings), nsfw, settings.batch_size)
+        return cls(clip_model(settings), nsfw_model(settings), settings.batch_size)
 
     @property
     def clip_width(self) -> int | None:

