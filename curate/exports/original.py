@@ -93,15 +93,16 @@ def _root_of_files(source: SourceSettings, curated: Curated) -> Path:
 
 
 def _file(rows: Iterable[Any], source: SourceSettings) -> FileRows:
-    if not isinstance(rows, FileRows) or not rows.copyable:
+    """The file of a reading, if its rows can be copied out of it."""
+    if not isinstance(rows, FileRows):
         raise UserError(
             f"{source.location}: rows of the layout `{layout_of(source)}` cannot be written back; `--to original` does"
             " JSON, JSONL, CSV, TSV and Parquet files (use `--to jsonl` or another format, which take any source)"
         )
     if not rows.copyable:
         raise UserError(
-            f"{rows.path}: cannot be written back, because it is packed, a workbook, Arrow, or JSON of another shape or"
-            " encoding than a list or lines in UTF-8; use `--to jsonl` or another format"
+            f"{rows.path}: rows cannot be copied out of it, because it is packed, Arrow, a workbook, or JSON that is not"
+            " a list, lines or UTF-8; convert it and curate that, or use `--to jsonl` or another format"
         )
     return rows
 

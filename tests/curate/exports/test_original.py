@@ -103,7 +103,7 @@ def test_a_csv_keeps_another_encoding(tmp_path, encoding):
 def test_a_packed_file_is_refused(tmp_path):
     path = tmp_path / "set.jsonl"
     path.write_bytes(gzip.compress(json.dumps(llava(1, "q")).encode()))
-    with pytest.raises(UserError, match=r"layout `conversations` cannot be written back"):
+    with pytest.raises(UserError, match=r"set\.jsonl: rows cannot be copied out of it, because it is packed"):
         exported(curated(tmp_path, path), "original")
 
 
