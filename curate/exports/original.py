@@ -101,8 +101,8 @@ def _file(rows: Iterable[Any], source: SourceSettings) -> FileRows:
         )
     if not rows.copyable:
         raise UserError(
-            f"{rows.path}: rows cannot be copied out of it, because it is packed, Arrow, a workbook, or JSON that is not"
-            " a list, lines or UTF-8; convert it and curate that, or use `--to jsonl` or another format"
+            f"{rows.path}: rows cannot be copied out of it, because it is packed, Arrow, a workbook, or JSON that is"
+            " not a list, lines or UTF-8; convert it and curate that, or use `--to jsonl` or another format"
         )
     return rows
 
