@@ -65,14 +65,20 @@ def write_readme(
             for part in parts
         ]
     splits = ", ".join(f"{split} {number:,}" for split, number in counts["splits"].items())
-    rejected = f" {counts['rejected']:,} rows do not fit: `rejects.jsonl` says why." if counts["rejected"] else ""
+    sentences = [f"{counts['rows']:,} rows ({splits}) with {counts['images']:,} images."]
+    if dropped := len(curated) - counts["rows"] - counts["rejected"]:
+        sentences.append(f"{dropped:,} rows were dropped.")
+    if counts["corrected"]:
+        sentences.append(f"{counts['corrected']:,} rows have texts that reviewers have corrected.")
+    if counts["rejected"]:
+        sentences.append(f"{counts['rejected']:,} rows do not fit: `rejects.jsonl` says why.")
     loads = (_how_to_load(settings, curated, here, folder, part) for part in parts or [Part("", {})])
     how = "\n\n".join(dict.fromkeys(loads))
     text = f"""---
 {yaml.safe_dump(front, sort_keys=False)}---
 # {curated.name}, as {settings.to}
 
-{counts["rows"]:,} rows ({splits}) with {counts["images"]:,} images.{rejected}
+{" ".join(sentences)}
 Curated by Winnow; the card with rules, funnel and examples lies in `{curated.folder}`.
 
 {how}
@@ -111,7 +117,8 @@ class Exported:
 
     Attributes:
         folder: where it lies.
-        counts: ``rows``, ``images`` (counted once a row), ``splits`` (rows of each) and ``rejected``.
+        counts: ``rows``, ``images`` (counted once a row), ``splits`` (rows of each), ``corrected`` (by reviewers)
+            and ``rejected``.
         fresh: False if it was there already, made from the same rows.
     """
 
@@ -160,7 +167,7 @@ def _write(
     """Run the format's writer; returns counts, the files that name or hold rows, and those that are loaded together."""
     form = FORMATS[settings.to]
     rows: Counter[str] = Counter()
-    images = refused = 0
+    images = refused = corrected = 0
     last = ""
     with atomic_path(folder / REJECTS) as rejects, rejects.open("w", encoding="utf-8") as listed:
 
@@ -170,13 +177,14 @@ def _write(
             refused, last = refused + 1, sample_id
 
         def counted(bar: Bar) -> Iterator[Row]:
-            nonlocal images
+            nonlocal images, corrected
             for row in curated.rows(reject, images=form.images):
                 if row is not None:
                     yield row  # when the writer asks for the next row, it has written or rejected this one
                     if last != row.sample.id:
                         rows[row.split] += 1
                         images += len(row.sample.image)
+                        corrected += "before_correction" in row.sample.meta
                 bar.advance()
 
         size = settings.shard_megabytes * 1_000_000
@@ -184,7 +192,7 @@ def _write(
         with Bar(f"export {settings.to}", len(curated)) as bar:
             parts = form.write(counted(bar), target)
     splits = {split: rows[split] for split in curated.splits}
-    counts = {"rows": rows.total(), "images": images, "splits": splits, "rejected": refused}
+    counts = {"rows": rows.total(), "images": images, "splits": splits, "corrected": corrected, "rejected": refused}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "images" not in path.parts]
     return counts, [path for path in files if path.name not in (_STATE, _LOCK, MANIFEST, "README.md")], parts
 

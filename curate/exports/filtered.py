@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from curate.readers.delimited import csv_form, csv_records
 from curate.readers.json import FileRows
@@ -20,7 +20,15 @@ from winnow.errors import UserError
 from winnow.files import atomic_path
 from winnow.records import json_lines
 
-Changes = Mapping[int, Mapping[str, Any]]  # position of a row → the values that it now has, by column
+
+class Change(NamedTuple):
+    """A row as it was read, and as a reviewer has corrected it."""
+
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+Changes = Mapping[int, Change]  # by the position of the row
 _GAP = b" \t\r\n,"
 
 
@@ -56,7 +64,7 @@ def _copy_lines(source: FileRows, target: Path, kept: Iterator[int], changes: Ch
             if position != wanted:
                 continue
             end = line[len(line.rstrip(b"\r\n")) :]
-            out.write(_as_json(changes[position]) + end if position in changes else line)
+            out.write(_as_json(changes[position].after) + end if position in changes else line)
             wanted = next(kept, None)
 
 
@@ -92,7 +100,7 @@ def _copy_json(source: FileRows, target: Path, kept: Iterator[int], changes: Cha
                 gap_of_first = gap  # has no comma
             if position == wanted:
                 out.write((gap if gap_of_first is None else gap_of_first) + before[len(gap) :])
-                out.write(_as_json(changes[position]) if position in changes else again.read(end - value_begins))
+                out.write(_as_json(changes[position].after) if position in changes else again.read(end - value_begins))
                 gap_of_first, wanted = None, next(kept, None)
         again.seek(end)
         while block := again.read(1 << 20):
@@ -109,9 +117,13 @@ def _copy_csv(source: FileRows, target: Path, kept: Iterator[int], changes: Chan
     header = next(records, None)
     rows = (record for record in records if record.cells or record.trouble)
     wanted = next(kept, None)
-    with target.open("w", encoding=form.encoding, errors="surrogateescape", newline="") as out:
+    with source.path.open("rb") as handle:
+        big_endian = handle.read(2) == codecs.BOM_UTF16_BE
+    encoding = "utf-16-be" if big_endian else form.encoding
+    with target.open("w", encoding=encoding, errors="surrogateescape", newline="") as out:
         if header is None:
             return
+        out.write("\ufeff" if big_endian else "")
         out.write(header.text)
         for position, record in enumerate(rows):
             if position != wanted:
@@ -120,7 +132,7 @@ def _copy_csv(source: FileRows, target: Path, kept: Iterator[int], changes: Chan
             if position in changes:
                 line = io.StringIO()
                 csv.writer(line, delimiter=form.delimiter, lineterminator=text[len(text.rstrip("\r\n")) :]).writerow(
-                    [changes[position][name] for name in header.cells]
+                    [changes[position].after[name] for name in header.cells]
                 )
                 text = line.getvalue()
             out.write(text)
@@ -166,10 +178,12 @@ def _changed(batch: Any, corrected: Changes) -> Any:
 
     columns = []
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        values = column.to_pylist()
-        new = [corrected[n][field.name] if n in corrected else value for n, value in enumerate(values)]
+        new = {
+            n: after[field.name] for n, (before, after) in corrected.items() if before[field.name] != after[field.name]
+        }
+        values = [new.get(n, value) for n, value in enumerate(column.to_pylist())] if new else []
         try:
-            columns.append(column if new == values else pa.array(new, type=field.type))
+            columns.append(pa.array(values, type=field.type) if new else column)
         except (pa.ArrowException, TypeError) as error:
             raise UserError(f"a correction does not fit the column {field.name!r} ({error})") from error
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)

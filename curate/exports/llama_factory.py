@@ -12,7 +12,16 @@ from typing import Any
 
 from curate.exports.json_lines import write_lines
 from curate.exports.rows import Format, Part, Row, Target
-from curate.exports.training import CALLS, KINDS, RESULTS, check_plain, check_turns, rejected_text, training
+from curate.exports.training import (
+    CALLS,
+    KINDS,
+    RESULTS,
+    check_plain,
+    check_turns,
+    rejected_text,
+    tool_definitions,
+    training,
+)
 from winnow.files import write_json
 from winnow.records import Turn
 
@@ -35,6 +44,7 @@ def llama_factory_record(row: Row, paths: list[str], target: Target) -> tuple[st
     made = training(row, paths, target.curated.media_path)
     check_plain(made, "LLaMA-Factory", "objects", "loss")
     check_turns(made, one_by_one=True)
+    tool_definitions(made, "LLaMA-Factory")
     messages = [_message(turn) for turn in made.turns]
     record: dict[str, Any] = {"id": row.sample.id, "messages": messages, "system": made.system, "images": paths}
     optional = {"videos": made.videos, "audios": made.audios, "tools": made.tools}

@@ -13,7 +13,16 @@ from typing import Any
 
 from curate.exports.json_lines import write_lines
 from curate.exports.rows import Format, Row, Target, Unfit
-from curate.exports.training import CALLS, KINDS, RESULTS, Training, check_turns, split_chosen, training
+from curate.exports.training import (
+    CALLS,
+    KINDS,
+    RESULTS,
+    Training,
+    check_turns,
+    split_chosen,
+    tool_definitions,
+    training,
+)
 from winnow.records import Turn
 
 
@@ -24,6 +33,7 @@ def swift_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[
         check_turns(made)
     messages = [{"role": "system", "content": made.system}] if made.system else []
     messages += [_message(turn, weight) for turn, weight in zip(made.turns, made.weights, strict=True)]
+    tool_definitions(made, "ms-swift")
     held = target.curated.meta_keys
     optional = {
         "videos": made.videos,

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.exports.filtered import write_filtered
+from curate.exports.filtered import Change, write_filtered
 from curate.exports.rows import Curated, Format, Part, Row, Target, Unfit
 from curate.inputs import source_digest
 from curate.readers import LAYOUTS, layout_of, read_with_raw
@@ -34,7 +34,7 @@ class _Kept:
     """Rows of one file that go to one split: their positions in it, and those that a reviewer has changed."""
 
     positions: array[int] = dataclasses.field(default_factory=lambda: array("q"))
-    changes: dict[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    changes: dict[int, Change] = dataclasses.field(default_factory=dict)
 
 
 def write_original(rows: Iterable[Row], target: Target) -> list[Part]:
@@ -93,15 +93,16 @@ def _root_of_files(source: SourceSettings, curated: Curated) -> Path:
 
 
 def _file(rows: Iterable[Any], source: SourceSettings) -> FileRows:
-    if not isinstance(rows, FileRows) or not rows.copyable:
+    """The file of a reading, if its rows can be copied out of it."""
+    if not isinstance(rows, FileRows):
         raise UserError(
             f"{source.location}: rows of the layout `{layout_of(source)}` cannot be written back; `--to original` does"
             " JSON, JSONL, CSV, TSV and Parquet files (use `--to jsonl` or another format, which take any source)"
         )
     if not rows.copyable:
         raise UserError(
-            f"{rows.path}: cannot be written back, because it is packed, a workbook, Arrow, or JSON of another shape or"
-            " encoding than a list or lines in UTF-8; use `--to jsonl` or another format"
+            f"{rows.path}: rows cannot be copied out of it, because it is packed, Arrow, a workbook, or JSON that is"
+            " not a list, lines or UTF-8; convert it and curate that, or use `--to jsonl` or another format"
         )
     return rows
 
@@ -122,7 +123,8 @@ def _keep(found: ReadRow, row: Row, kept: _Kept, source: SourceSettings) -> None
         raise _changed(source)
     before = row.sample.meta.get("before_correction")
     if isinstance(before, dict):
-        kept.changes[found.raw.position] = corrected(found.raw.fields, found.row, row.sample, before)
+        fields = found.raw.fields
+        kept.changes[found.raw.position] = Change(fields, corrected(fields, found.row, row.sample, before))
     kept.positions.append(found.raw.position)
 
 

@@ -143,7 +143,9 @@ def _objects(value: Any, turns: Sequence[Turn]) -> Mapping[str, Any] | None:
 
 
 def _tools(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if isinstance(value, list) else ""
+    """JSON text; '' for what is no definition of tools, as in a table with a column of that name."""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+    return text if isinstance(text, str) and text.lstrip()[:1] in ("[", "{") else ""
 
 
 def check_turns(row: Training, *, one_by_one: bool = False) -> None:

@@ -67,7 +67,7 @@ def llama_factory_reads(row, info, media_dir):
 def test_jsonl_is_the_curated_set(curated):
     folder, done = exported(curated, "jsonl")
     assert (folder / "samples.jsonl").read_bytes() == (curated / "samples.jsonl").read_bytes()
-    assert done.counts == {"rows": 11, "images": 10, "splits": {"train": 11}, "rejected": 0}
+    assert done.counts == {"rows": 11, "images": 10, "splits": {"train": 11}, "corrected": 0, "rejected": 0}
     assert (folder / "rejects.jsonl").read_text() == ""
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import gzip
 import io
 import json
 
@@ -50,6 +51,7 @@ def test_a_json_list_stays_one_with_its_layout(tmp_path, indent):
     folder, done = exported(curated(tmp_path, path), "original")
     assert (folder / "set.json").read_text() == json.dumps([rows[1], rows[3]], indent=indent) + "\n"
     assert done.counts["rows"] == 2
+    assert "2 rows (train 2) with 2 images. 2 rows were dropped." in (folder / "README.md").read_text()
 
 
 def test_lines_are_copied_byte_for_byte(tmp_path):
@@ -80,6 +82,43 @@ def test_a_csv_keeps_its_dialect_and_encoding(tmp_path, delimiter, mark):
     path.write_bytes((mark + head + kept[0] + dropped + "\r\n" + bad + kept[1]).encode())
     folder, _ = exported(curated(tmp_path, path), "original")
     assert (folder / "set.csv").read_bytes() == (mark + head + "".join(kept)).encode()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-be"])
+def test_a_csv_keeps_another_encoding(tmp_path, encoding):
+    head, *rows = [
+        "image,question,answer",
+        "a.png,Größe des Cafés?,groß",
+        "a.png,drop me,x",
+        "b.png,Où est-il déjà?,là",
+    ]
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path = tmp_path / "set.csv"
+    path.write_bytes((mark + "\r\n".join([head, *rows])).encode(encoding))
+    folder, _ = exported(curated(tmp_path, path), "original")
+    expected = (mark + "\r\n".join([head, rows[0], rows[2]])).encode(encoding)
+    assert (folder / "set.csv").read_bytes() == expected
+
+
+def test_a_packed_file_is_refused(tmp_path):
+    path = tmp_path / "set.jsonl"
+    path.write_bytes(gzip.compress(json.dumps(llava(1, "q")).encode()))
+    with pytest.raises(UserError, match=r"set\.jsonl: rows cannot be copied out of it, because it is packed"):
+        exported(curated(tmp_path, path), "original")
+
+
+def test_corrections_of_parquet_leave_classes_alone(tmp_path):
+    features = {"kind": {"_type": "ClassLabel", "names": ["x", "y"]}, "answer": {"_type": "Value", "dtype": "string"}}
+    table = pa.table(
+        {"id": ["p0", "p1"], "image": ["a.png"] * 2, "question": ["q", "r"], "answer": ["cat", "dog"], "kind": [1, 0]}
+    )
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path = tmp_path / "set.parquet"
+    pq.write_table(table, path)
+    changed = corrections(tmp_path, curated(tmp_path, path), p1=("relabel", "fox"))
+    folder, _ = exported(curated(tmp_path, path, **changed), "original")
+    expected = table.set_column(3, "answer", pa.array(["cat", "fox"]))
+    assert pq.read_table(folder / "set.parquet").equals(expected, check_metadata=True)
 
 
 def test_parquet_keeps_schema_metadata_and_values(tmp_path):
@@ -209,6 +248,7 @@ def test_corrections_are_written_in_the_form_of_the_row(tmp_path):
     rows[0]["conversations"][1]["value"] = "a cat"
     rows[2]["conversations"][0]["value"] = "<image>\nWho?"
     assert json.loads((folder / "set.json").read_text()) == rows
+    assert "2 rows have texts that reviewers have corrected." in (folder / "README.md").read_text()
 
 
 def test_corrections_of_a_table_go_to_the_column_with_the_old_text(tmp_path):

@@ -65,7 +65,7 @@ def loaded(python, tmp_path_factory):
 def test_llama_factory(loaded):
     found, folder = loaded
     rows = {row["id"].rpartition("/")[2]: row for part in found["llama_factory"].values() for row in part}
-    rejected = {"boxes", "other", "loss", "first", "parallel", "unbalanced", "unboxed", "equal"}
+    rejected = {"boxes", "other", "loss", "first", "parallel", "unbalanced", "unboxed", "equal", "untold"}
     assert set(rows) == {*ROWS, "choice"} - rejected
     assert all(row["_prompt"] and row["_response"] for row in rows.values()), "an abnormal row has neither"
     image = str(folder / "images/a.png")
@@ -101,7 +101,9 @@ def test_ms_swift(loaded):
             for key in ("videos", "audios", "objects", "rejected_response", "rejected_messages", "label"):
                 assert (row.get(key) or None) == (own.get(key) or None), key
             assert [image["path"] for image in row.get("rejected_images") or []] == own.get("rejected_images", [])
-    assert sum(len(rows) for rows in written.values()) == len(ROWS) + 1 - len({"unbalanced", "unboxed", "equal"})
+    assert sum(len(rows) for rows in written.values()) == len(ROWS) + 1 - len(
+        {"unbalanced", "unboxed", "equal", "untold"}
+    )
 
 
 @pytest.mark.slow

@@ -50,6 +50,8 @@ ROWS = {
     "unbalanced": {"messages": talk(("user", "<image><video>What?"), ("assistant", "x")), "images": ["a.png"]},
     "unboxed": {"messages": talk(("user", "<image>Find"), ("assistant", "<bbox><bbox>")), "images": ["a.png"],
                 "objects": {"ref": [], "bbox": [[1, 2, 3, 4]]}},
+    "untold": {"messages": talk(*ASKED), "images": ["a.png"], "tools": '[{"name": '},
+    "hammer": {"messages": talk(*ASKED), "images": ["a.png"], "meta": {"tools": "hammer and tongs"}},
     "equal": {"messages": talk(*ASKED), "images": ["a.png"], "rejected_response": "discs"},
 }  # fmt: skip
 
@@ -125,7 +127,7 @@ def test_ms_swift(curated):
     images = str(curated.parent / "images")
     assert {name: set(rows) for name, rows in files.items()} == {
         "train.jsonl": {"plain", "system", "video", "frames", "sound", "boxes", "loss", "first", "tools", "parallel",
-                        "strange", "several", "text"},
+                        "strange", "several", "text", "hammer"},
         "train-preference.jsonl": {"rejected"},
         "train-preference-messages.jsonl": {"other"},
         "train-kto.jsonl": {"good", "poor"},
@@ -149,6 +151,8 @@ def test_ms_swift(curated):
     assert found["unbalanced"] == "1 <video> markers in the turns for 0 videos"
     assert found["unboxed"] == "2 <bbox> markers in the turns for 1 in objects.bbox"
     assert found["equal"] == "the rejected answer is the chosen one"
+    assert found["untold"] == "ms-swift needs `tools` as a JSON list"
+    assert sft["hammer"]["tools"] is None
 
 
 def test_llama_factory(curated):
@@ -177,7 +181,7 @@ def test_llama_factory(curated):
     assert sft["tools"]["messages"][1]["content"] == CALL
     assert sft["frames"]["videos"] == [["f1.png", "f2.png"]]
     found = rejects(folder)
-    assert set(found) == {"boxes", "other", "loss", "first", "parallel", "unbalanced", "unboxed", "equal"}
+    assert set(found) == {"boxes", "other", "loss", "first", "parallel", "unbalanced", "unboxed", "equal", "untold"}
     assert found["boxes"] == "LLaMA-Factory has no place for boxes of objects"
     assert found["loss"].startswith("LLaMA-Factory has no place for answers that are not to be learned")
     assert found["other"].endswith("more than the last answer differs")
@@ -192,7 +196,7 @@ def test_trl_loads_every_kind(curated, tmp_path):
     folder, _ = exported(curated, "trl")
     files = read(folder)
     assert {name: set(rows) for name, rows in files.items()} == {
-        "train.jsonl": {"plain", "system", "tools", "parallel", "several", "text"},
+        "train.jsonl": {"plain", "system", "tools", "parallel", "several", "text", "hammer"},
         "train-completion.jsonl": {"loss"},
         "train-preference.jsonl": {"rejected"},
         "train-kto.jsonl": {"good", "poor"},
@@ -234,7 +238,7 @@ def test_trl_loads_every_kind(curated, tmp_path):
 def test_llava(curated):
     folder, _ = exported(curated, "llava")
     (rows,) = read(folder).values()
-    assert set(rows) == {"plain", "several", "text"}
+    assert set(rows) == {"plain", "several", "text", "hammer"}
     assert rows["plain"] == {
         "id": "plain",
         "image": "a.png",
@@ -258,7 +262,7 @@ def test_openai_takes_the_messages(curated, tmp_path, images):
             message.validate_python(one)
         pydantic.TypeAdapter(list[ChatCompletionToolParam]).validate_python(line.get("tools", []))
     kept = [name for name in ROWS if name not in rejects(folder)]
-    assert kept == ["plain", "system", "loss", "first", "tools", "parallel", "several", "text"]
+    assert kept == ["plain", "system", "loss", "first", "tools", "parallel", "several", "text", "hammer"]
     found = dict(zip(kept, lines, strict=True))
     url = found["plain"]["messages"][0]["content"][0]["image_url"]["url"]
     if images == "path":
@@ -278,7 +282,7 @@ def test_openai_takes_the_messages(curated, tmp_path, images):
 def test_evalscope(curated):
     folder, _ = exported(curated, "evalscope")
     (rows,) = read(folder).values()
-    assert set(rows) == {"plain", "system", "video", "sound", "loss", "first", "several", "text"}
+    assert set(rows) == {"plain", "system", "video", "sound", "loss", "first", "several", "text", "hammer"}
     image = {"type": "image_url", "image_url": {"url": str(curated.parent / "images/a.png")}}
     assert rows["system"]["messages"] == [
         {"role": "system", "content": "Be brief."},
