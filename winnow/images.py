@@ -461,7 +461,7 @@ class Located:
     detail: str | None = None
 
 
-LINKED_OUT = "a link on the way points out of the image root; `follow_links: true` in the recipe allows it"
+LINKED_OUT = "a link on the way points out of the image root; `follow_links: true` (or `--follow-links`) reads it"
 
 
 def locate(path: str, root: str, *, max_bytes: int, links_within: str | None = None) -> Located:

@@ -23,7 +23,7 @@ KINDS = {
     "other_root": "below the image root, but the row names a place elsewhere",
     "outside": "where the row says, which is outside the image root",
 }
-_MOST_FILES = 500_000  # that the index holds
+_MOST_FILES = 200_000  # that the index holds
 _SAME_NAME = 20  # files of one name that are compared
 _PLACE = re.compile(r"^(file:/*|[A-Za-z]:/|~/|/+)", re.IGNORECASE)
 
@@ -42,7 +42,7 @@ class Hint:
 
 
 class NearFiles:
-    """The names of the files below an image root (the first 500,000), listed when first asked."""
+    """The names of the files below an image root (the first 200,000), listed when first asked."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
