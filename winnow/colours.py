@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, features
 
 WITHOUT_RANGE = ("I", "F", "LAB")  # modes whose values are not those that libraries expect of a grey or colour
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _PLAIN_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 
 
@@ -32,12 +33,17 @@ def to_rgb(image: Image.Image) -> Image.Image | None:
 
 
 def _grey(image: Image.Image) -> Image.Image | None:
-    values = np.asarray(image).astype(np.float64)
+    tags = getattr(image, "tag_v2", {})  # of a TIFF, some of which Pillow leaves to its caller
+    stored = np.asarray(image)
+    unsigned = stored.dtype == np.int32 and tags.get(_BITS, (0,))[0] == 32 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1
+    values = (stored.view(np.uint32) if unsigned else stored).astype(np.float64)
     finite = np.isfinite(values)
     if not finite.any():
         return None
     low, high = float(values[finite].min()), float(values[finite].max())
     black, white = _range(image, low, high)
+    if tags.get(_PHOTOMETRIC) == 0:
+        black, white = white, black
     scaled = np.where(finite, (values - black) / (white - black), 0.0)
     grey = (scaled.clip(0, 1) * 255 + 0.5).astype(np.uint8)
     transparent = image.info.get("transparency")

@@ -245,7 +245,7 @@ def _decoded(data: bytes, facts: ImageFacts, max_pixels: int) -> Decoded:
     except UnidentifiedImageError:
         return Decoded(None, None, _unidentified(data, facts))
     except _DAMAGE as error:
-        return _undecoded(facts, "truncated" if suffix_of(data) else "not_an_image", error)
+        return _undecoded(facts, _class_of(error) if suffix_of(data) else "not_an_image", error)
     width, height = opened.size
     facts = replace(facts, format=opened.format, width=width, height=height, mode=opened.mode)
     if width * height > max_pixels:
@@ -258,7 +258,7 @@ def _decoded(data: bytes, facts: ImageFacts, max_pixels: int) -> Decoded:
     except _BOMB as error:
         return _undecoded(facts, "too_large_pixels", error)
     except _DAMAGE as error:
-        return _undecoded(facts, "truncated", error)
+        return _undecoded(facts, _class_of(error), error)
     if image is None:
         return _undecoded(facts, "unreadable_mode", opened.mode)
     original = image if opened.mode in WITHOUT_RANGE else opened
@@ -383,6 +383,29 @@ _UNDECODED = {
 _CONVERT = {"document": "convert its pages to PNG", "vector_image": "convert it to PNG"}
 
 
+# What decoders say of a sound file of a kind that they do not read.
+_UNREAD = re.compile(
+    r"unknown pixel mode|un(supported|implemented)|not (supported|implemented)|cannot handle", re.IGNORECASE
+)
+
+
+def _class_of(error: BaseException | str) -> str:
+    return "unsupported_format" if _UNREAD.search(str(error)) else "truncated"
+
+
+def _refusal(data: bytes, suffix: str) -> str:
+    """Why Pillow does not open a file that begins as an image, which ``Image.open`` does not say."""
+    if suffix == ".psd" and data[22:24] in (b"\0\x10", b"\0\x20"):
+        return f"not supported: {data[23]} bits a channel"
+    opener = Image.OPEN.get(IMAGE_SUFFIXES[suffix])
+    try:
+        if opener is not None:
+            opener[0](BytesIO(data), "")
+    except _DAMAGE as error:
+        return str(error) if _UNREAD.search(str(error)) else "the header of the format is damaged"
+    return "the header of the format is damaged"
+
+
 def _unidentified(data: bytes, facts: ImageFacts) -> ImageFacts:
     start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     name, error = next((named for begin, named in _UNDECODED.items() if data.startswith(begin)), ("", ""))
@@ -398,7 +421,8 @@ def _unidentified(data: bytes, facts: ImageFacts) -> ImageFacts:
         hint = "HEIC: install the extra `heif` (pip install 'winnow-vlm[heif]')"
         return _failed(replace(facts, format="HEIF"), "unsupported_format", hint)
     if suffix:
-        return _failed(facts, "truncated", "the header of the format is damaged")
+        why = _refusal(data, suffix)
+        return _failed(facts, _class_of(why), why)
     return _failed(facts, "not_an_image", f"begins with {data[:12]!r}")
 
 
@@ -412,7 +436,7 @@ CLASSES: dict[str, str] = {
     "animated": "decodes, but has more than one frame; the first is used",
     "too_large_pixels": "more pixels than the cap; not decoded",
     "unreadable_mode": "pixels of a kind that has no defined colours",
-    "unsupported_format": "an image of a format that is not decoded here; convert it to PNG or JPEG",
+    "unsupported_format": "an image of a format or depth that is not decoded here; convert it to PNG or JPEG",
     "vector_image": "a drawing without pixels (SVG, EPS, WMF); convert it to PNG",
     "document": "a PDF, not an image; convert its pages to PNG",
     **UNAVAILABLE,
@@ -437,7 +461,7 @@ class Located:
     detail: str | None = None
 
 
-LINKED_OUT = "a link on the way points out of the image root; `follow_links: true` in the recipe allows it"
+LINKED_OUT = "a link on the way points out of the image root; `follow_links: true` (or `--follow-links`) reads it"
 
 
 def locate(path: str, root: str, *, max_bytes: int, links_within: str | None = None) -> Located:

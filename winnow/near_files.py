@@ -21,8 +21,9 @@ KINDS = {
     "other_ending": "with another ending than the row names",
     "other_case": "in another letter case than the row names",
     "other_root": "below the image root, but the row names a place elsewhere",
+    "outside": "where the row says, which is outside the image root",
 }
-_MOST_FILES = 500_000  # that the index holds
+_MOST_FILES = 200_000  # that the index holds
 _SAME_NAME = 20  # files of one name that are compared
 _PLACE = re.compile(r"^(file:/*|[A-Za-z]:/|~/|/+)", re.IGNORECASE)
 
@@ -41,7 +42,7 @@ class Hint:
 
 
 class NearFiles:
-    """The names of the files below an image root (the first 500,000), listed when first asked."""
+    """The names of the files below an image root (the first 200,000), listed when first asked."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -70,6 +71,8 @@ class NearFiles:
     def nearest(self, path: str) -> Hint | None:
         """The hint for a path that leads to no file; None if nothing of its name is near."""
         plain = path.replace("\\", "/")
+        if (outside := self._outside(plain)) is not None:
+            return outside
         wanted = _PLACE.sub("", plain)
         elsewhere = wanted != plain
         options = self._by_stem.get(_stem(posixpath.basename(wanted)), [])
@@ -90,9 +93,22 @@ class NearFiles:
             return Hint("other_case", f"found in another letter case in {folder}/")
         if not found.endswith(f"/{wanted}"):
             return Hint("other_folder", f"found as {name} in {folder or '.'}/")
-        root = self._root / found.removesuffix(f"/{wanted}")
-        root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
-        return Hint("other_folder", f"found as {name} in {folder}/; set `image_root: {root}`")
+        return Hint(
+            "other_folder", f"found as {name} in {folder}/; {_set(self._root / found.removesuffix(f'/{wanted}'))}"
+        )
+
+    def _outside(self, path: str) -> Hint | None:
+        """Whether the file is there, but the path leaves the root."""
+        climbs = path.startswith("../")
+        if not (climbs or path.startswith("/")) or not os.path.isfile(f"{self._root}/{path}" if climbs else path):  # noqa: PTH113 (pathlib raises for long names)
+            return None
+        folder = f"{self._root.absolute()}/{path[: path.rfind('../') + 3]}" if climbs else posixpath.dirname(path)
+        return Hint("outside", f"it is there, but outside the image root; {_set(Path(posixpath.normpath(folder)))}")
+
+
+def _set(root: Path) -> str:
+    """The setting that makes ``root`` the image root."""
+    return f"set `image_root: {root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root}`"
 
 
 def _may_be_image(name: str) -> bool:

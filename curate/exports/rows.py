@@ -10,17 +10,16 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
 from curate.readers.base import folder_of
 from curate.recipe import SourceSettings
 from curate.workspace import ASSIGNED_SPLIT, Workspace
+from winnow import images
 from winnow.errors import UserError
 from winnow.files import atomic_path, sha256_bytes
 from winnow.images import locate
@@ -173,9 +172,6 @@ def open_curated(folder: Path) -> Curated:
     )
 
 
-_SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tiff", "JPEG2000": "jp2"}
-
-
 def read_image(row: Row, number: int) -> bytes:
     """The bytes of a row's image.
 
@@ -189,13 +185,8 @@ def read_image(row: Row, number: int) -> bytes:
 
 
 def suffix_of(data: bytes) -> str:
-    """``jpg``, ``png`` … by content, because loaders choose a decoder by it; ``img`` if it is not readable."""
-    try:
-        with Image.open(BytesIO(data)) as opened:
-            name = opened.format or "img"
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-        name = "img"  # a recipe without a rule for unreadable files keeps them
-    return _SUFFIXES.get(name, name.lower())
+    """``jpg``, ``png`` … by how the file begins, because loaders choose a decoder by it; ``img`` if unknown."""
+    return images.suffix_of(data)[1:] or "img"  # a recipe without a rule for unreadable files keeps them
 
 
 def copy_images(row: Row, folder: Path) -> list[str]:

@@ -29,7 +29,7 @@ from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.hash_index import HashIndex
-from winnow.images import locate, wrong_extension
+from winnow.images import STILLS, locate, wrong_extension
 from winnow.tables import ROWS_A_GROUP, write_parquet
 
 PATHS, CACHE, JOURNAL = "paths.parquet", ".cache", "journal"
@@ -173,6 +173,8 @@ class Store:
         return dict(json.loads(kept))
 
 
+_CONVERTIBLE = ("unsupported_format", "vector_image", "document")  # whose detail says what to do
+_DETAILS = 1000  # that are remembered
 _STILL_DECODES = ("animated", "wrong_extension")
 
 
@@ -181,10 +183,10 @@ class MeasuredImages:
 
     def __init__(self, parts: Iterable[Path]) -> None:
         self._index = HashIndex()
-        self._facts: list[tuple[str | None, str | None]] = []  # the few distinct (error, format)
+        self._facts: list[tuple[str | None, str | None, str | None]] = []  # the few distinct (error, format, detail)
         self._fact_of = array("H")
         for part in parts:
-            columns = pq.read_table(part, columns=["image_key", "error", "format", "frames"])
+            columns = pq.read_table(part, columns=["image_key", "error", "error_detail", "format", "frames"])
             for row in columns.to_pylist():
                 self.add(row)
 
@@ -195,8 +197,9 @@ class MeasuredImages:
         """Remember a measured row."""
         error, format_ = row.get("error"), row.get("format")
         if error == "wrong_extension":  # a fault of the path, not of the image
-            error = "animated" if (row.get("frames") or 1) > 1 and format_ != "MPO" else None
-        fact = (error, format_)
+            error = "animated" if (row.get("frames") or 1) > 1 and format_ not in STILLS else None
+        detail = row.get("error_detail") if error in _CONVERTIBLE and len(self._facts) < _DETAILS else None
+        fact = (error, format_, detail)
         if fact not in self._facts:
             self._facts.append(fact)
         self._index.add(_short(row["image_key"]), len(self._fact_of))
@@ -205,9 +208,9 @@ class MeasuredImages:
     def path_error(self, path: str, key: str) -> tuple[str | None, str | None]:
         """Class and detail of a path that leads to the image ``key``."""
         number = self._index.get(_short(key))
-        error, format_ = self._facts[self._fact_of[number]] if number is not None else (None, None)
+        error, format_, detail = self._facts[self._fact_of[number]] if number is not None else (None, None, None)
         if error is not None and error not in _STILL_DECODES:
-            return error, None
+            return error, detail
         misnamed = wrong_extension(path, format_ or "") if format_ else None
         return ("wrong_extension", misnamed) if misnamed else (error, None)
 

@@ -272,7 +272,7 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
     Raises:
         UserError: a file is missing or broken.
     """
-    root, packed = Root(images.root), PackedImages(images.archives)
+    root, packed = Root(images.root, folder_of(settings)), PackedImages(images.archives)
     repeats = HashIndex()
     source, split = settings.source or "", settings.split
     for position, made in enumerate(_samples(layout, settings, images.choice)):

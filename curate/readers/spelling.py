@@ -7,6 +7,7 @@ another file: it stays missing, and ``winnow.near_files`` says what is near it.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import unicodedata
 from pathlib import Path
@@ -14,12 +15,14 @@ from urllib.parse import unquote
 
 from winnow.images import is_url
 
-_ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^/|^\./|^file:", re.IGNORECASE)
+_ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^[\s/]|\s$|^\./|\.\./|^file:", re.IGNORECASE)
 
 
 def is_file(root: str | os.PathLike[str], path: str) -> bool:
     """Whether a dataset's relative path is a file below ``root``; never raises, whatever it holds."""
-    return not path.startswith("/") and os.path.isfile(f"{os.fspath(root)}/{path}")  # noqa: PTH113 (pathlib raises for long names)
+    if path.startswith("/") or ".." in path.split("/"):
+        return False
+    return os.path.isfile(f"{os.fspath(root)}/{path}")  # noqa: PTH113 (pathlib raises for long names)
 
 
 class Root:
@@ -29,8 +32,10 @@ class Root:
         folder: as text, neither resolved nor with a slash at its end.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], near: Path | None = None) -> None:
+        """``near`` is the folder of the file that names the images, which paths with ``..`` are relative to."""
         self.folder = os.fspath(folder)
+        self._near = near.absolute() if near is not None else None
         absolute = Path(folder).absolute()
         self._prefixes = tuple({f"{str(each).rstrip('/')}/" for each in (absolute, absolute.resolve())})
         self._own_name = f"{absolute.name}/"
@@ -57,12 +62,15 @@ class Root:
         plain = path
         if path[:5].lower() == "file:":
             plain = unquote(re.sub(r"^file:(//(localhost)?(?=/))?(//)?", "", path, flags=re.IGNORECASE))
-        found = dict.fromkeys([path, plain, plain.replace("\\", "/")])
+        found = dict.fromkeys([path, plain, plain.replace("\\", "/"), plain.strip()])
         found.update(dict.fromkeys([unquote(option) for option in found]))
+        if self._near is not None:
+            climbing = [option for option in found if ".." in option.split("/")]
+            found.update(dict.fromkeys([posixpath.normpath(f"{self._near}/{option}") for option in climbing]))
         for prefix in self._prefixes:
             found.update(dict.fromkeys([option.removeprefix(prefix) for option in found]))
         found.update(dict.fromkeys([option.removeprefix("./") for option in found]))
         found.update(dict.fromkeys([option.removeprefix(self._own_name) for option in found]))
         for form in ("NFC", "NFD"):
             found.update(dict.fromkeys([unicodedata.normalize(form, option) for option in found]))
-        return {option: None for option in found if ".." not in option.split("/")}
+        return found

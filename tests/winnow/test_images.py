@@ -94,11 +94,33 @@ STEPS = np.arange(12).reshape(3, 4)
         (STEPS.astype(np.int32) * 100_000, STEPS / 11 * 255),
         (STEPS.astype(np.int32) + 70_000, STEPS / 11 * 255),
         (STEPS.astype(np.int16) * 100 - 600, STEPS / 11 * 255),
+        (STEPS.astype(np.uint32) * 300_000_000, STEPS / 11 * 255),  # beyond what a signed number holds
     ],
 )
 def test_greys_of_every_depth_are_scaled(values, expected):
     found = pixels(tiff(values, photometric="minisblack"))
     assert np.abs(found - expected[:, :, None]).max() <= 0.5
+
+
+@pytest.mark.parametrize("type", ["u1", "u2", "f4"])
+def test_greys_of_which_zero_is_white(type):
+    white = {"u1": 255, "u2": 65535, "f4": 1}[type]
+    found = pixels(tiff((STEPS / 11 * white).astype(type), photometric="miniswhite"))
+    assert np.abs(found[:, :, 0] - (255 - STEPS / 11 * 255)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        tiff((STEPS / 11).astype("f8"), photometric="minisblack"),
+        tiff(np.zeros((4, 4, 3), "f4"), photometric="rgb"),
+        tiff(np.zeros((4, 4), "c8")),
+        raw_psd(3, np.zeros((3, 4, 4)))[:22] + b"\0\x10" + raw_psd(3, np.zeros((3, 4, 8)))[24:],
+    ],
+)
+def test_a_sound_file_of_a_kind_that_is_not_read_is_not_called_truncated(data):
+    image, facts = decode(data, **CAPS)
+    assert (image, facts.error) == (None, "unsupported_format"), facts
 
 
 def test_greys_without_a_range():

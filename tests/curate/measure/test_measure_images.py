@@ -78,6 +78,8 @@ def test_every_path_gets_its_class(root, tmp_path):
         "cut.png": "truncated", "moving.gif": "animated", "drawing.svg": "vector_image", "../x.png": "outside_root",
         "long.png": "too_large_bytes",
     }  # fmt: skip
+    details = {path: row["error_detail"] for path, row in rows(tmp_path / "out", "paths.parquet").items()}
+    assert details["drawing.svg"] == "SVG: convert it to PNG"
     assert report.errors == {error: 1 for error in classes.values() if error}
     assert (report.paths, report.known) == (19, 0)
     pixels = measure_images(["long.png"], root, tmp_path / "other", PLAIN.model_copy(update={"max_pixels": 10_000}))

@@ -44,6 +44,10 @@ def root(tmp_path):
         ("file://localhost{root}/a.jpg", "a.jpg"),
         ("file:///photos/a.jpg", "file:///photos/a.jpg"),
         ("{root}/a.jpg", "a.jpg"),
+        (" a.jpg\r", "a.jpg"),
+        ("../photos/sub/b c.jpg", "sub/b c.jpg"),  # relative to the file that names it
+        ("sub/../../photos/a.jpg", "a.jpg"),
+        ("../elsewhere/a.jpg", "../elsewhere/a.jpg"),
         ("{root}/none.jpg", "none.jpg"),
         (ACCENT, unicodedata.normalize("NFD", ACCENT)),
         ("a.JPG", "a.JPG"),
@@ -59,7 +63,16 @@ def root(tmp_path):
     ],
 )
 def test_only_spelling_is_mended(root, path, found):
-    assert Root(root).spelled(path.format(root=root)) == found.format(root=root)
+    near = root.parent / "rows"
+    assert Root(root, near).spelled(path.format(root=root)) == found.format(root=root)
+
+
+def test_paths_that_climb_are_read_once_the_root_holds_them(root, tmp_path):
+    location = written(tmp_path / "annotations", ["../photos/a.jpg"])
+    (problem,) = inspect_location(SourceSettings(location=location)).image_problems
+    assert f"set `image_root: {tmp_path}`" in problem.examples[0]
+    (sample,) = open_source(SourceSettings(location=location, image_root=str(tmp_path))).rows()
+    assert sample.image == ("photos/a.jpg",)
 
 
 def test_a_root_behind_a_link_is_known_by_both_names(root, tmp_path):
@@ -89,12 +102,18 @@ def test_no_text_leaves_the_root(path):
         ("C:\\data\\sub\\b c.jpg", "other_root", "found as sub/b c.jpg below the image root; 'C:/data/' is not there"),
         ("~/sub/b c.jpg", "other_root", "found as sub/b c.jpg below the image root; '~/' is not there"),
         ("file:///x/a.jpg", "other_root", "found as a.jpg below the image root; 'file:///x/' is not there"),
+        ("../elsewhere/a.jpg", "outside", "it is there, but outside the image root; set `image_root: .`"),
+        (
+            "{root}/../elsewhere/a.jpg",
+            "outside",
+            "it is there, but outside the image root; set `image_root: elsewhere`",
+        ),
         ("/srv/a.jpg", "other_root", "found as a.jpg below the image root; '/srv/' is not there"),
     ],
 )
 def test_a_missing_image_has_the_nearest_hint(root, path, kind, text, monkeypatch):
     monkeypatch.chdir(root.parent)
-    hint = NearFiles(Path("photos")).nearest(path)
+    hint = NearFiles(Path("photos")).nearest(path.replace("{root}", str(root)))
     assert (hint.kind, hint.text) == (kind, text)
     assert kind in KINDS
 
