@@ -68,7 +68,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     screen.print(table)
     for found in counts["image_errors"][:_IMAGE_ERRORS_SHOWN]:
         detail = f": {found['detail']}" if found["detail"] else ""
-        line = f"{found['images']:,} images {found['error']}{detail} (such as {shortened(found['example'])})"
+        line = f"images: {found['images']:,} {found['error']}, such as {shortened(found['example'])}{detail}"
         screen.print(Text(visible(line), style="yellow"))
     show_reading(screen, [SourceFacts.model_validate(each) for each in counts["read"]])
     screen.print(
