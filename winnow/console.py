@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from winnow.errors import UserError, disk_problem
+from winnow.text import visible
 
 # typer exports neither of these bases, and the package they come from depends on its version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -59,7 +60,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None, *, name: str |
 
 
 def _fail(sentence: str) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
+    print(f"error: {visible(sentence)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -185,7 +185,7 @@ def reading_section(counts: dict[str, Any]) -> str:
         for facts, field, remedy in unused
     ]
     errors = [
-        [found["error"], f"{found['images']:,}", cell(found["detail"]), cell(found["example"])]
+        [found["error"], f"{found['images']:,}", cell(found["example"]), cell(found["detail"] or "")]
         for found in counts["image_errors"]
     ]
     told = "\n".join(f"- {escaped(warning)}" for facts in read for warning in warnings(facts))
@@ -193,7 +193,7 @@ def reading_section(counts: dict[str, Any]) -> str:
     parts = [
         told,
         f"Fields that nothing uses, kept under `meta`:\n\n{table(headings, fields)}" if fields else "",
-        f"Images that cannot be used:\n\n{table(['class', 'images', 'detail', 'such as'], errors)}" if errors else "",
+        f"Images that cannot be used:\n\n{table(['class', 'images', 'such as', 'detail'], errors)}" if errors else "",
     ]
     return "\n\n".join(["## Reading", *filter(None, parts)]) if any(parts) else ""
 

@@ -68,7 +68,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     screen.print(table)
     for found in counts["image_errors"][:_IMAGE_ERRORS_SHOWN]:
         detail = f": {found['detail']}" if found["detail"] else ""
-        line = f"{found['images']:,} images {found['error']}{detail} (such as {shortened(found['example'])})"
+        line = f"images: {found['images']:,} {found['error']}, such as {shortened(found['example'])}{detail}"
         screen.print(Text(visible(line), style="yellow"))
     show_reading(screen, [SourceFacts.model_validate(each) for each in counts["read"]])
     screen.print(
@@ -207,7 +207,9 @@ def show_explanation(found: RowExplanation) -> None:
     screen.print(table)
     for fired in decision["rules"]:
         if fired["related_row"]:
-            screen.print(f"{escape(fired['rule'])}: see [bold]{escape(fired['related_row'])}[/]", highlight=False)
+            screen.print(
+                f"{escape(fired['rule'])}: see [bold]{escape(visible(fired['related_row']))}[/]", highlight=False
+            )
         if fired["rule"] == "correction":
             screen.print(f"a reviewer decided: {escape(str(json.loads(fired['values'])))}", highlight=False)
     if decision["duplicate_distance"] is not None and found.duplicates:
@@ -219,7 +221,8 @@ def show_explanation(found: RowExplanation) -> None:
         )
     for match in found.contamination:
         screen.print(
-            escape(f"{match['benchmark']}: {describe_match(match)}; see {match['evaluation']}"), highlight=False
+            escape(visible(f"{match['benchmark']}: {describe_match(match)}; see {match['evaluation']}")),
+            highlight=False,
         )
     if found.stands_for:
         more = f" and {found.repeats - len(found.stands_for):,} more" if found.repeats > len(found.stands_for) else ""
@@ -229,7 +232,7 @@ def show_explanation(found: RowExplanation) -> None:
     for line, became in found.corrections:
         new = f" → {line.new}" if line.new else ""
         text = f"{line.reviewer} on {line.at:%Y-%m-%d}: {line.action}{new} ({became}, {line.correction_id})"
-        screen.print(escape(text), highlight=False)
+        screen.print(escape(visible(text)), highlight=False)
 
 
 def show_diff(found: CurationDiff) -> None:
@@ -249,7 +252,7 @@ def show_diff(found: CurationDiff) -> None:
     if found.transitions:
         table = _table("rows", "was", "now", "for example", numbers="rows")
         for way in found.transitions:
-            examples = "; ".join(escape(_example(example)) for example in way.examples)
+            examples = "; ".join(escape(visible(_example(example))) for example in way.examples)
             table.add_row(f"{way.rows:,}", _decision(way.was, way.was_by), _decision(way.now, way.now_by), examples)
         screen.print()
         screen.print(table)
@@ -290,11 +293,11 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
     console = console or Console()
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(found):
-        table.add_row(Text(name, style="dim"), Text(str(value)))
+        table.add_row(Text(name, style="dim"), Text(visible(str(value))))
     console.print(table)
     for number, sample in enumerate(found.examples, start=1):
         console.print(Text(f"\nrow {number}", style="bold"))
-        line = json.dumps(to_record(sample), ensure_ascii=False)
+        line = visible(json.dumps(to_record(sample), ensure_ascii=False))
         console.print(Text(line if len(line) <= _LONGEST_ROW else line[:_LONGEST_ROW] + " …"))
     show_reading(console, [found.facts])
     _show_problems(found, console)
@@ -329,7 +332,9 @@ def _show_problems(found: Inspection, console: Console) -> None:
     for problems, total in ((found.row_problems, read), (found.image_problems, found.images_checked)):
         for problem in problems:
             count = f"{problem.count:,} of {total:,}"
-            wrong.add_row(problem.name, count, Text(problem.meaning), Text("\n".join(problem.examples)))
+            wrong.add_row(
+                problem.name, count, Text(visible(problem.meaning)), Text(visible("\n".join(problem.examples)))
+            )
     console.print(wrong)
     if found.images > found.images_checked:
         console.print(f"images: {found.images_checked:,} of {found.images:,} were decoded")

@@ -18,18 +18,23 @@ def why_nothing_is_kept(counts: dict[str, Any]) -> str | None:
         return None
     if not rows:
         return "the sources hold no rows; look at one with `curate inspect`"
-    rule = max(counts["rules"], key=lambda each: each["reason"], default={"rule": "", "reason": 0})
+    rule = max(counts["rules"], key=lambda each: int(each["reason"]))
     if rule["rule"] == "bad_row":
         first = next(each["first_bad"] for each in counts["read"] if each["first_bad"])
         return f"{rule['reason']:,} of {rows:,} rows could not be read, the first: {first}"
-    took = f"rule {rule['rule']!r} took {rule['reason']:,} of {rows:,} rows"
-    images = counts["image_errors"][0] if counts["image_errors"] else None
-    if images and images["images"] > counts["paths"] / 2:
+    errors = counts["image_errors"]
+    if errors and "error" in rule["columns"]:
+        first = errors[0]
+        same = sum(each["images"] for each in errors if each["error"] == first["error"])
+        detail = first["detail"] or CLASSES[first["error"]]
         return (
-            f"{images['images']:,} of {counts['paths']:,} images are {images['error']!r}, such as {images['example']}"
-            f" ({images['detail'] or CLASSES[images['error']]}); {_what_to_do(images)}, then run it again"
+            f"{same:,} of {counts['paths']:,} images are {first['error']!r}, such as {first['example']} ({detail});"
+            f" {_what_to_do(first)}, then run it again"
         )
-    return f"{took}; edit it and decide again, or see with `curate explain` what it fired on"
+    return (
+        f"rule {rule['rule']!r} took {rule['reason']:,} of them; edit it and decide again, or see with `curate explain`"
+        " what it fired on"
+    )
 
 
 def _what_to_do(images: dict[str, Any]) -> str:

@@ -186,12 +186,14 @@ def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> 
     return made
 
 
-# Paths of one class whose details differ only in the name of the file are counted together.
-_IMAGE_ERRORS = """
-    SELECT error, replace(replace(coalesce(error_detail, ''), path, '…'), parse_filename(path), '…') AS detail,
-           count(*) AS images, min(path) AS example
+# Paths of one class are counted together if their details differ only in names and numbers, but not in a setting that
+# they name, as "found as a.jpg in img/; set `image_root: img`".
+_IMAGE_ERRORS = r"""
+    SELECT error, arg_min(error_detail, path) AS detail, count(*) AS images, min(path) AS example
     FROM {paths} WHERE error IS NOT NULL AND error NOT IN ('wrong_extension', 'animated')
-    GROUP BY 1, 2 ORDER BY images DESC, example LIMIT 20
+    GROUP BY error, regexp_replace(
+        regexp_replace(coalesce(error_detail, ''), 'found as [^;]*', 'found'), '\d+|[''][^'']*['']', '…', 'g'
+    ) ORDER BY images DESC, example LIMIT 20
 """
 
 
@@ -221,6 +223,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
         """).fetchall()
         errors = connection.sql(_IMAGE_ERRORS.format(paths=parquet([workspace.paths]))).to_arrow_table().to_pylist()
     actions = {rule.name: rule.action for rule in rules}
+    columns = {rule.name: list(rule.expression.columns) for rule in rules}
     if "correction" in fired:
         actions["correction"] = "drop"
     corrections = json.loads(workspace.corrections.read_text(encoding="utf-8"))["counts"]
@@ -236,6 +239,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
             {
                 "rule": name,
                 "action": action,
+                "columns": columns.get(name, []),
                 "fired": fired.get(name, (0, 0))[0],
                 "reason": reasons.get(name, 0),
                 "alone": fired.get(name, (0, 0))[1],

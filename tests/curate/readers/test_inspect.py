@@ -144,8 +144,20 @@ def test_the_last_lines_are_commands_that_read_it_alike(tmp_path):
         location=str(tmp_path / "my rows.jsonl"), layout="conversations", image_root=str(tmp_path)
     )
     printed = io.StringIO()
-    show_inspection(inspect_location(settings), Console(file=printed, width=60))
+    show_inspection(inspect_location(settings), Console(file=printed, width=200))
     *_, run, init = printed.getvalue().splitlines()
     given = f"'{tmp_path}/my rows.jsonl' --as conversations --image-root {tmp_path}"
     assert run.startswith(f"next: curate run {given}  ") and init.startswith(f"next: curate init {given}  ")
     assert "extra" in printed.getvalue() and "rules may use meta.extra" in printed.getvalue()
+
+
+def test_text_of_the_dataset_cannot_steer_a_terminal(tmp_path):
+    rows = [
+        row(0, "no\x1b[2Jne.png", "\x9b31m a", extra="\x1b[1m"),
+        {"id": 1, "role\x1b[0m": "x", "conversations": "\x1b[5m"},
+    ]
+    write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    printed = io.StringIO()
+    show_inspection(inspected(tmp_path / "rows.jsonl"), Console(file=printed, width=120))
+    assert all(each.isprintable() or each == "\n" for each in printed.getvalue())
+    assert "no\\x1b[2Jne.png" in printed.getvalue()

@@ -6,6 +6,7 @@ from curate.pipeline import run as curate
 from curate.report.nothing_kept import why_nothing_is_kept
 from tests.curate import sets
 from tests.curate.test_curate_cli import curate as command
+from winnow.run import read_manifest
 
 DROP_ALL = {"unreadable": {"when": "error IS NOT NULL", "action": "drop"}}
 
@@ -19,11 +20,15 @@ def made(folder, rows, **changes):
 @pytest.mark.parametrize(
     ("rows", "rules", "says"),
     [
-        ([sets.row(1, None), sets.row(2, None)], {"all": {"when": "true", "action": "drop"}}, "rule 'all' took 2 of 2"),
+        (
+            [sets.row(1, None), sets.row(2, None)],
+            {"all": {"when": "true", "action": "drop"}},
+            "rule 'all' took 2 of them",
+        ),
         (
             [sets.row(n, f"else/{n}.png") for n in range(3)],
             DROP_ALL,
-            "3 of 3 images are 'missing', such as images/else/0.png (No such file or directory); set `image_root:`",
+            "3 of 3 images are 'missing', such as images/else/0.png (found as 0.png in images/far/); set `image_root:`",
         ),
         (["{broken", "{too"], DROP_ALL, "2 of 2 rows could not be read, the first: "),
     ],
@@ -34,10 +39,14 @@ def test_the_likeliest_cause_is_named(tmp_path, capsys, monkeypatch, rows, rules
         {**row, "image": f"images/{row['image']}"} if isinstance(row, dict) and "image" in row else row for row in rows
     ]
     path, _ = made(tmp_path, rows, rules=rules, sources=layout)
+    for name in "01":
+        sets.save(tmp_path / f"images/far/{name}.png", sets.scene(1))
     for _ in range(2):  # the second finds everything up to date
         code, out, err = command(capsys, monkeypatch, "run", path)
         assert code == 1 and f"kept none of {len(rows)} rows" in err and says in err
     assert f"dropped {len(rows)} of {len(rows)} rows" in out
+    found = read_manifest(tmp_path / "out", finish_with="")["counts"]["image_errors"]
+    assert [(each["error"], each["images"]) for each in found] in ([], [("missing", 2), ("missing", 1)])
     assert (tmp_path / "out/samples.jsonl").read_text() == ""
     assert (tmp_path / "out/manifest.json").is_file()
     assert command(capsys, monkeypatch, "decide", path)[0] == 1
