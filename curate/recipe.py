@@ -35,7 +35,8 @@ class SourceSettings(StrictModel):
         split: second part of every id, e.g. ``train``; a record that names its own keeps it.
         image_root: folder that image paths are relative to; null: see the layout's module.
         columns: for tables, role (a key of ``curate.readers.columns.COLUMN_NAMES``: ``id image question answer
-            answers options caption label`` …) to column name, where it is not recognised; ``none`` for no column.
+            answers options caption label`` …) to column name, where it is not recognised; ``none`` for no column. The
+            image may be in several: ``image: [left, right]``.
         caption_prompt: the question for captions that come without one; null is ``Describe the image.``
         answer_base: for multiple choice, the number of the first option, 0 or 1; null tells it from all rows.
         annotations: for VQA and OK-VQA, the file of annotations, or ``none``; null looks for the
@@ -44,6 +45,8 @@ class SourceSettings(StrictModel):
         streaming: for ``hub:`` locations, read while downloading instead of downloading first.
         ids: ``own`` keeps the dataset's ids; ``position`` appends ``#<row>`` to each, for
             datasets that repeat ids.
+        follow_links: also read images behind links that leave ``image_root``. Links of a Hugging Face cache into its
+            own ``blobs``, and a link at ``image_root`` itself, are followed in any case.
         license: of the dataset, e.g. ``cc-by-4.0``; goes to the card and the manifest.
     """
 
@@ -52,14 +55,23 @@ class SourceSettings(StrictModel):
     source: str | None = None
     split: str = ""
     image_root: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str | list[str]] = Field(default_factory=dict)
     caption_prompt: str | None = Field(default=None, min_length=1)
     answer_base: Literal[0, 1] | None = None
     annotations: str | None = None
     ocr: str | None = None
     streaming: bool = False
     ids: Literal["own", "position"] = "own"
+    follow_links: bool = False
     license: str | None = None
+
+    @field_validator("columns")
+    @classmethod
+    def _one_column_for_a_role(cls, columns: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+        for role, names in columns.items():
+            if role != "image" and not isinstance(names, str):
+                raise ValueError(f"{role!r} needs one column; only the image may be in several")
+        return columns
 
 
 class RemoteSettings(StrictModel):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from winnow.conversations import ReadTurn, as_rows, common, joined_media, read_side
-from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER, Media, file_of
+from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER, Media, file_of, json_text
 
 CARRIED: dict[str, str] = {
     "videos": "paths or URLs of videos, in the order of the `<video>` markers; an item may be a list of frames",
@@ -21,7 +21,7 @@ CARRIED: dict[str, str] = {
     " the last answer differs",
     "rejected_images": "paths or URLs of the images of the rejected conversation, where they are others",
     "label": "`true` for a wanted conversation, `false` for an unwanted one (KTO)",
-    "tools": "the tools that may be called: a list of definitions, or its JSON text",
+    "tools": "the tools that may be called: the JSON text of a list of definitions",
     "channel": "ms-swift's name of the group whose loss is logged apart",
     "turn_fields": "for each turn, an object of what its source has beside role, text and loss",
     "options": "the texts of a multiple-choice question, in order",
@@ -55,7 +55,7 @@ def read_carried(
     for key, kinds in (("tools", str | list), ("channel", str)):
         if record.get(key) and not isinstance(record[key], kinds):
             raise ValueError(f"{key!r} must be a text{' or a list' if key == 'tools' else ''}")
-        found[key] = record.get(key)
+        found[key] = json_text(record[key]) if record.get(key) else None
         used.add(key)
     label = next((key for key in ("kto_tag", "label") if isinstance(record.get(key), bool)), "")
     if not label and record.get("kto_tag") is not None:
@@ -146,8 +146,9 @@ def _rejected(
         and not last.turn.name
         and not last.extra
         and last.turn.loss in (None, True)
+        and not images
     ):
-        return {"rejected": last.turn.value, "rejected_images": images}
+        return {"rejected": last.turn.value}
     return {"rejected_messages": as_rows(side), "rejected_images": images}
 
 

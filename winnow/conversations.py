@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 from winnow.parts import IMAGE_MARKER as IMAGE_MARKER
 from winnow.parts import MEDIA_MARKERS as MEDIA_MARKERS
 from winnow.parts import VIDEO_MARKER as VIDEO_MARKER
-from winnow.parts import Media, json_text, pieces
+from winnow.parts import Media, json_text, pieces, with_plain_markers
 
 Role = Literal["user", "assistant", "system"]
 ROLES: dict[str, Role] = {
@@ -136,16 +136,16 @@ def read_conversation(record: Mapping[str, Any], named: Mapping[str, str]) -> Co
         ValueError: the record has no conversation, an unknown role, or a value of the wrong type.
     """
     turns, used = _spelled(record, named)
+    if not turns:
+        raise ValueError("needs a non-empty list 'conversations' or 'messages'")
     system = next((key for key in _SYSTEMS if record.get(key) not in (None, "")), "")
     if system and not isinstance(record[system], str):
         raise ValueError(f"{system!r} must be a text")
-    if system and (not turns or turns[0].turn.role != "system"):
+    if system and turns[0].turn.role != "system":
         turns = (ReadTurn(Turn("system", record[system]), (system,)), *turns)
         used |= {system}
     elif system and turns[0].turn.value == record[system]:
         used |= {system}
-    if not turns:
-        raise ValueError("needs a non-empty list 'conversations' or 'messages'")
     return Conversation(turns, used)
 
 
@@ -243,19 +243,19 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
     if role_key not in row:
         pair = [next((key for key in keys if key in row), "") for keys in (_ASKED, _ANSWERED)]
         if all(pair):
-            rest = {key: value for key, value in row.items() if key not in pair and value is not None}
-            for key in pair:
-                turn = {"role": key, "content": row[key]}
-                for read in _row(turn, (), named):
-                    yield read._replace(place=(*place, key) if place else (), extra=rest)
-                rest = {}
+            yield from _pair(row, pair, place, named)
             return
-    name = row.get(role_key)
-    name = name.lower().replace("-", "_") if isinstance(name, str) else None
-    role = ROLES.get(name or "") or NAMED_ROLES.get(name or "")
-    if name is None or role is None:
+    name = name if isinstance(name := row.get(role_key), str) else ""
+    value_key = "value" if "value" in row else "content" if "content" in row else "text"
+    media: Media = {}
+    if len(row) == 2 and name in ROLES and isinstance(text := row.get(value_key), str):  # nearly all rows are so
+        text = with_plain_markers(text, media, named=named, tags=ROLES[name] == "user")
+        yield ReadTurn(Turn(ROLES[name], text), (*place, value_key) if place else (), media=media)
+        return
+    name = name.lower().replace("-", "_")
+    role = ROLES.get(name) or NAMED_ROLES.get(name)
+    if role is None:
         raise ValueError(f"needs {role_key!r}, one of {', '.join((*ROLES, *NAMED_ROLES))}")
-    value_key = next((key for key in ("value", "content", "text") if key in row), "value")
     content, calls = row.get(value_key), _calls(row)
     if name in NAMED_ROLES and isinstance(content, dict | list) and not _are_parts(content):
         content = json_text(content)
@@ -264,7 +264,6 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
         if value is not None and key not in (role_key, value_key, "tool_calls", "function_call")
     }  # fmt: skip
     loss = _loss(extra, role)
-    media: Media = {}
     own_name = name if name in NAMED_ROLES else ""
     texts = [] if content is None and calls else pieces(content, media, named=named, tags=role == "user")
     if calls and texts and not texts[-1][1]:
@@ -276,6 +275,17 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
     for number, (text, call) in enumerate(calls):
         own = {**call, **(extra if not texts and not number else {})}
         yield ReadTurn(Turn("assistant", text, "tool_call", loss), (), own)
+
+
+def _pair(
+    row: Mapping[str, Any], keys: list[str], place: tuple[str | int, ...], named: Mapping[str, str]
+) -> Iterator[ReadTurn]:
+    """The question and the answer of one object; its other fields go with the question."""
+    rest = {key: value for key, value in row.items() if key not in keys and value is not None}
+    for key in keys:
+        for read in _row({"role": key, "content": row[key]}, (), named):
+            yield read._replace(place=(*place, key) if place else (), extra=rest)
+        rest = {}
 
 
 def _loss(extra: dict[str, Any], role: Role) -> bool | None:
@@ -361,11 +371,10 @@ def joined_media(turns: Iterable[ReadTurn]) -> Media:
 
 
 def with_video_markers(turns: Iterable[ReadTurn]) -> tuple[ReadTurn, ...]:
-    """The turns with ``<video>`` for ``<image>``, as LLaVA marks videos."""
+    """The turns with ``<video>`` for ``<image>`` in those of the user, as LLaVA marks videos."""
     return tuple(
-        read._replace(
-            turn=replace(read.turn, value=read.turn.value.replace(IMAGE_MARKER, VIDEO_MARKER)),
-            media={VIDEO_MARKER if marker == IMAGE_MARKER else marker: files for marker, files in read.media.items()},
-        )
+        read._replace(turn=replace(read.turn, value=read.turn.value.replace(IMAGE_MARKER, VIDEO_MARKER)))
+        if read.turn.role == "user"
+        else read
         for read in turns
     )

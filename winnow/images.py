@@ -15,6 +15,7 @@ import contextlib
 import functools
 import math
 import os
+import re
 import stat
 import struct
 import warnings
@@ -34,6 +35,8 @@ from winnow.colours import WITHOUT_RANGE, to_rgb
 UNAVAILABLE: dict[str, str] = {
     "bad_base64": "the image is given as base64 text that cannot be decoded",
     "too_large_bytes": "more bytes than the cap; not read",
+    "outside_root": "the path leaves the image root (absolute, '..', or a link that points out)",
+    "remote_scheme": "on a storage that is not read here (s3://, gs:// …); download it first",
     "remote_off": "the image is a URL; `remote: {}` in the recipe fetches such images",
     "remote_bad_url": "not a URL that can be fetched",
     "remote_private": "the address is private, loopback or link-local; `remote: {allow_private: true}` allows it",
@@ -46,11 +49,21 @@ UNAVAILABLE: dict[str, str] = {
     "remote_unavailable": "no whole answer in any attempt; the next run tries again",
 }
 _PROTOCOLS = ("http://", "https://")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 
 
 def is_url(path: str) -> bool:
     """Whether an image field holds a web address."""
     return path[:8].lower().startswith(_PROTOCOLS)
+
+
+def is_text(path: str) -> bool:
+    """Whether a file's name is UTF-8; no record, table or page can hold another."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unavailable(kind: str, what: str) -> str:
@@ -59,11 +72,17 @@ def unavailable(kind: str, what: str) -> str:
 
 
 def unavailable_class(path: str) -> tuple[str, str] | None:
-    """Class and detail if ``path`` is in the notation of ``unavailable`` or a URL not fetched, else None."""
+    """Class and detail if ``path`` is in the notation of ``unavailable`` or an address not fetched, else None."""
+    kind, colon, what = path.partition(":")
+    if not colon:
+        return None
+    if kind in UNAVAILABLE:
+        return kind, what
     if is_url(path):
         return "remote_off", UNAVAILABLE["remote_off"]
-    kind, colon, what = path.partition(":")
-    return (kind, what) if colon and kind in UNAVAILABLE else None
+    if what.startswith("//") and _SCHEME.fullmatch(kind) and kind.lower() != "file":
+        return "remote_scheme", f"on {kind}://, which is not read here; download it first"
+    return None
 
 
 # The caps of decoding where nothing else is set.
@@ -396,7 +415,6 @@ CLASSES: dict[str, str] = {
     "unsupported_format": "an image of a format that is not decoded here; convert it to PNG or JPEG",
     "vector_image": "a drawing without pixels (SVG, EPS, WMF); convert it to PNG",
     "document": "a PDF, not an image; convert its pages to PNG",
-    "outside_root": "the path leaves the image root (absolute, '..', or a link that points out)",
     **UNAVAILABLE,
 }
 
@@ -419,7 +437,10 @@ class Located:
     detail: str | None = None
 
 
-def locate(path: str, root: str, *, max_bytes: int) -> Located:
+LINKED_OUT = "a link on the way points out of the image root; `follow_links: true` in the recipe allows it"
+
+
+def locate(path: str, root: str, *, max_bytes: int, links_within: str | None = None) -> Located:
     """Find an image file without reading it, and without following a path or a link out of ``root``.
 
     Classes given here: outside_root, missing, not_an_image (folders, devices), too_large_bytes, and those of
@@ -428,6 +449,7 @@ def locate(path: str, root: str, *, max_bytes: int) -> Located:
     Args:
         path: relative to ``root``, or in the notation of ``unavailable``.
         root: a resolved folder.
+        links_within: a resolved folder that links below ``root`` may lead into; None is ``root`` itself.
     """
     gone = unavailable_class(path)
     if gone is not None:
@@ -439,8 +461,10 @@ def locate(path: str, root: str, *, max_bytes: int) -> Located:
         status = os.lstat(file)
         linked = stat.S_ISLNK(status.st_mode)
         real = os.path.realpath(file) if linked else f"{_real_folder(os.path.dirname(file))}/"  # noqa: PTH120 (speed)
-        if os.path.commonpath([real, root]) != root:
-            return Located(None, error="outside_root", detail="a link on the way points out of the image root")
+        if os.path.commonpath([real, root]) != root and (
+            links_within is None or os.path.commonpath([real, links_within]) != links_within
+        ):
+            return Located(None, error="outside_root", detail=LINKED_OUT)
         if linked:
             status = Path(file).stat()
     except (OSError, ValueError) as error:

@@ -122,7 +122,7 @@ def file_of(value: Any, kind: str) -> Any:
     if isinstance(value, dict):
         data = value.get("bytes") or value.get("data")
         if isinstance(data, str):
-            media_type = value.get("media_type") or f"{kind}/{value['format']}" if value.get("format") else ""
+            media_type = value.get("media_type") or (f"{kind}/{value['format']}" if value.get("format") else "")
             return data if data[:5].lower() == "data:" else f"data:{media_type};base64,{data}"
         named = value.get("path") or value.get("url")
         if isinstance(named, str) or (data is None and named is None and {"path", "url", "bytes"} & value.keys()):

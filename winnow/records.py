@@ -123,7 +123,8 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     """Read one JSON object: Winnow's own form, or any that ``winnow.conversations`` knows.
 
     Args:
-        record: the parsed object. Keys that are neither read nor carried go to ``meta`` as they are.
+        record: the parsed object. Keys that are neither read nor carried go to ``meta`` as they are; what they or
+            carried keys replace there is kept in ``meta.meta``.
         source, split: used where the record does not name its own.
         where: file and line, for errors.
 
@@ -145,8 +146,9 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     meta = {**(own_meta or {}), **rest, **read.carried}
     hidden = {
         key: value
-        for key, value in (own_meta or {}).items()
-        if (key in rest or key in read.carried) and meta[key] != value
+        for held, above in ((own_meta or {}, {**rest, **read.carried}), (rest, read.carried))
+        for key, value in held.items()
+        if key in above and above[key] != value
     }
     if hidden:
         meta["meta"] = hidden
@@ -190,8 +192,10 @@ def _read_spelled(record: Mapping[str, Any]) -> _Read:
     images, image_keys = _images(record, media.get(IMAGE_MARKER, []), named)
     carried, carried_keys = read_carried(record, turns, media, named)
     videos = carried.get("videos", [])
-    if not images and videos and VIDEO_MARKER not in media and len(media.get(IMAGE_MARKER, [])) == len(videos):
-        turns = with_video_markers(turns)
+    if videos and not images:  # LLaVA marks a video as an image
+        asked = joined_media(read for read in turns if read.turn.role == "user")
+        if VIDEO_MARKER not in asked and len(asked.get(IMAGE_MARKER, [])) == len(videos):
+            turns = with_video_markers(turns)
     return _Read(turns, images, carried, {*used, *image_keys, *carried_keys})
 
 

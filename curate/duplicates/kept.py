@@ -35,13 +35,16 @@ DUPLICATE_ROWS = pa.schema(
 _CONFLICTS = """
     CREATE TABLE conflicts AS
     WITH standing AS (SELECT * FROM comparable WHERE position NOT IN (SELECT position FROM dropped)),
-    heads AS (SELECT asked, arg_min(answer, place) AS answer, arg_min(id, place) AS id FROM standing GROUP BY asked),
+    heads AS (
+        SELECT asked, arg_min(answered, place) AS answered, arg_min(id, place) AS id FROM standing GROUP BY asked
+    ),
     others AS (
         SELECT s.asked, arg_min(s.id, s.place) AS id
-        FROM standing s JOIN heads h ON h.asked = s.asked WHERE s.answer <> h.answer GROUP BY s.asked
+        FROM standing s JOIN heads h ON h.asked = s.asked WHERE s.answered <> h.answered GROUP BY s.asked
     )
     SELECT * FROM (
-        SELECT c.position, CASE WHEN c.answer = h.answer THEN o.id ELSE h.id END AS conflict_with
+        SELECT c.position, CASE WHEN c.answered = h.answered THEN o.id ELSE h.id END AS conflict_with,
+               true AS conflicting
         FROM comparable c JOIN heads h ON h.asked = c.asked LEFT JOIN others o ON o.asked = c.asked
     ) WHERE conflict_with IS NOT NULL
 """
@@ -72,11 +75,11 @@ _PLACED_BY_IMAGE = """
 _FIRSTS = """
     CREATE TABLE firsts AS
     WITH same AS (
-        SELECT asked, answer, arg_min(position, rank + CASE WHEN shows_kept THEN 0 ELSE 1::BIGINT << 41 END) AS first
-        FROM placed GROUP BY asked, answer
+        SELECT answered, arg_min(position, rank + CASE WHEN shows_kept THEN 0 ELSE 1::BIGINT << 41 END) AS first
+        FROM placed GROUP BY answered
     ), about AS (SELECT stars, arg_min(position, rank) AS first FROM placed WHERE numbers = kept GROUP BY stars)
     SELECT p.position, CASE WHEN p.shows_kept THEN s.first ELSE coalesce(a.first, s.first) END AS first
-    FROM placed p JOIN same s ON s.asked = p.asked AND s.answer = p.answer LEFT JOIN about a ON a.stars = p.stars
+    FROM placed p JOIN same s ON s.answered = p.answered LEFT JOIN about a ON a.stars = p.stars
 """
 _FOUND = """
     SELECT p.position, p.star, p.numbers, k.id AS first_id, k.numbers AS first_numbers, c.conflict_with

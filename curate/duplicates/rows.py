@@ -36,8 +36,8 @@ COMPARABLE_ROWS = pa.schema(
         ("stars", pa.list_(pa.int64())),
         ("star", pa.string()),
         ("grouped", pa.bool_()),
-        ("asked", pa.string()),
-        ("answer", pa.string()),
+        ("asked", pa.int64()),
+        ("answered", pa.int64()),
         ("place", pa.int64()),
     ]
 )
@@ -89,13 +89,18 @@ _ROWS = """
         FROM starred WHERE images > 1 GROUP BY position HAVING count(*) = any_value(images)
     ) p JOIN rows r ON r.position = p.position
 """
-# Those of them that may repeat or contradict another one, best first by place.
+# Those of them that may repeat or contradict another one. Numbers stand for what is asked, and for question and answer.
 _COMPARABLE = """
-    SELECT position, id, numbers, stars, star, stars[1] IN (SELECT representative FROM members) AS grouped,
-           asked::VARCHAR AS asked, answer::VARCHAR AS answer, row_number() OVER (ORDER BY {order}, id) AS place
-    FROM comparable JOIN (SELECT number, image_key AS star FROM numbered) n ON n.number = stars[1]
-    WHERE has_copies OR asked IN (SELECT asked FROM comparable GROUP BY asked HAVING count(*) > 1)
-    ORDER BY position
+    SELECT c.position, c.id, c.numbers, c.stars, n.star, m.representative IS NOT NULL AS grouped,
+           a.first AS asked, b.first AS answered, row_number() OVER (ORDER BY {order}, c.id) AS place
+    FROM comparable c
+    JOIN (SELECT asked, min(position) AS first, count(*) AS rows FROM comparable GROUP BY asked) a ON a.asked = c.asked
+    JOIN (SELECT asked, answer, min(position) AS first FROM comparable GROUP BY ALL) b
+        ON b.asked = c.asked AND b.answer = c.answer
+    JOIN (SELECT number, image_key AS star FROM numbered) n ON n.number = c.stars[1]
+    LEFT JOIN (SELECT DISTINCT representative FROM members) m ON m.representative = c.stars[1]
+    WHERE c.has_copies OR a.rows > 1
+    ORDER BY c.position
 """
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 from typing import Any
 
 from curate.exports.json_lines import write_lines
@@ -31,6 +32,7 @@ def evalscope_record(row: Row, paths: list[str], target: Target) -> tuple[str, d
     if choice:
         return "mcq", choice
     prompt, (answer,) = split_chosen(made)
+    prompt = tuple(replace(turn, loss=None) for turn in prompt)  # nothing is learned here
     record = {"id": row.sample.id, "messages": messages(made, prompt), "answer": answer.value}
     return "vqa", record | ({"answers": list(row.sample.answers)} if len(row.sample.answers) > 1 else {})
 
@@ -57,7 +59,13 @@ evalscope eval --datasets %s --dataset-args '{{"%s": {{"local_path": "{folder}",
 
 FORMATS = {
     "evalscope": Format(
-        functools.partial(write_lines, record_of=evalscope_record, names="{kind}/{split}.jsonl", copied=data_uris),
+        functools.partial(
+            write_lines,
+            record_of=evalscope_record,
+            kinds=("vqa", "mcq"),
+            names="{kind}/{split}.jsonl",
+            copied=data_uris,
+        ),
         {"vqa": _LOAD % ("general_vqa", "general_vqa"), "mcq": _LOAD % ("general_vmcq", "general_vmcq")},
     )
 }

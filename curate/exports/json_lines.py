@@ -8,12 +8,12 @@ also ``train-preference.jsonl`` and ``train-kto.jsonl``.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from curate.exports.rows import Format, Part, Row, Target, Unfit, copy_images
 from winnow.records import to_record
@@ -28,24 +28,29 @@ def write_lines(
     target: Target,
     record_of: RecordOf,
     *,
+    kinds: Sequence[str] = ("",),
     names: str = "{split}{-kind}.jsonl",
     copied: ImagesOf = copy_images,
+    in_order: bool = False,
 ) -> list[Part]:
     """Write a file for each kind and split; rows for which ``record_of`` raises ``Unfit`` are rejected.
 
     Args:
-        names: of the files. ``{-kind}`` and ``{-split}`` are left out where there is one only, ``{-kind}`` for ``sft``
-            too. With the suffix ``.json`` a file is a JSON list instead of lines.
+        kinds: that rows may be of; without any row, an empty file of the first is written for each split.
+        names: of the files. ``{-kind}`` and ``{-split}`` are left out where there is one only, ``{-kind}`` for the
+            first kind too. With the suffix ``.json`` a file is a JSON list instead of lines.
         copied: puts the images of a row into the export, if they are wanted there.
+        in_order: never move a row to the front (see ``_File``).
     """
-    before, between, after = ("[\n", ",\n", "\n]\n") if names.endswith(".json") else ("", "\n", "\n")
     splits = target.curated.splits
-    handles: dict[tuple[str, str], IO[str]] = {}
+    files: dict[tuple[str, str], _File] = {}
     with contextlib.ExitStack() as stack:
 
-        def opened(kind: str, split: str) -> IO[str]:
-            path = _unfinished(target, kind, split)
-            return stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
+        def file_of(kind: str, split: str) -> _File:
+            if (kind, split) not in files:
+                path = target.folder / f".{kind}-{split}.tmp"  # its name depends on which other kinds there are
+                files[kind, split] = stack.enter_context(_File(path, names.endswith(".json"), in_order))
+            return files[kind, split]
 
         for row in rows:
             try:
@@ -54,40 +59,94 @@ def write_lines(
                     kind, record = record_of(row, copied(row, target.folder), target)
             except Unfit as why:
                 target.reject(row.sample.id, str(why))
-                continue
-            is_first = (kind, row.split) not in handles
-            if is_first:
-                handles[kind, row.split] = opened(kind, row.split)
-            handles[kind, row.split].write((before if is_first else between) + json.dumps(record, ensure_ascii=False))
-        kinds = sorted({kind for kind, _ in handles}, key=lambda kind: (kind != "sft", kind)) or [""]
-        for kind, split in itertools.product(kinds, splits):
-            handle = handles.get((kind, split))
-            if handle is None:
-                opened(kind, split).write(before + after if before else "")
             else:
-                handle.write(after)
-                handle.flush()
-                os.fsync(handle.fileno())
+                file_of(kind, row.split).add(record)
+        if not files:
+            for split in splits:
+                file_of(kinds[0], split)
     parts = []
-    for kind in kinds:
-        kind_suffix = f"-{kind}" if len(kinds) > 1 and kind != "sft" else ""
+    found = sorted({kind for kind, _ in files}, key=kinds.index)
+    for kind in found:
+        kind_suffix = f"-{kind}" if len(found) > 1 and kind != kinds[0] else ""
         pattern = names.replace("{-kind}", kind_suffix).replace("{-split}", "-{split}" if len(splits) > 1 else "")
-        files = {split: pattern.format(split=split, kind=kind) for split in splits}
-        for split, name in files.items():
+        named = {split: pattern.format(split=split, kind=kind) for split in splits if (kind, split) in files}
+        for split, name in named.items():
             (target.folder / name).parent.mkdir(exist_ok=True)
-            _unfinished(target, kind, split).replace(target.folder / name)
-        parts.append(Part(kind, files))
+            files[kind, split].path.replace(target.folder / name)
+        parts.append(Part(kind, named))
     return parts
 
 
-def _unfinished(target: Target, kind: str, split: str) -> Path:
-    """Where rows are written until it is known which kinds there are."""
-    return target.folder / f".{kind}-{split}.tmp"
+_INFERRED_FROM = 8 << 20  # `datasets` takes columns and their types from the first 10 MiB of a file, and then insists
+_DEPTH = 3  # of nesting that is looked at: columns, turns, their fields
+_MOST_IN_FRONT = 64
+
+
+class _File:
+    """A file of records; complete when its block ends.
+
+    Records keep their order, except that the first one with a value where none of the first 8 MiB has one goes to the
+    front: a set that begins with much text would otherwise be refused because of its first image.
+    """
+
+    def __init__(self, path: Path, as_list: bool, in_order: bool) -> None:
+        self.path = path
+        self._as_list, self._in_order = as_list, in_order
+        self._filled: set[tuple[str, ...]] = set()
+        self._front: list[str] = []
+        self._is_empty = True
+
+    def __enter__(self) -> _File:
+        self._handle = self.path.open("w", encoding="utf-8", newline="\n")
+        return self
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Write a record."""
+        text = json.dumps(record, ensure_ascii=False)
+        if self._as_list:
+            self._handle.write(f"{'[' if self._is_empty else ','}\n{text}")
+            self._is_empty = False
+            return
+        filled = set() if self._in_order else set(_filled(record))
+        if filled <= self._filled:
+            self._handle.write(f"{text}\n")
+            return
+        self._filled |= filled
+        if self._handle.tell() > _INFERRED_FROM and len(self._front) < _MOST_IN_FRONT:
+            self._front.append(f"{text}\n")
+        else:
+            self._handle.write(f"{text}\n")
+
+    def __exit__(self, *raised: object) -> None:
+        if self._as_list:
+            self._handle.write("[]\n" if self._is_empty else "\n]\n")
+        self._handle.close()
+        if self._front:
+            whole = self.path.with_suffix(".whole.tmp")
+            with whole.open("w", encoding="utf-8", newline="\n") as out, self.path.open(encoding="utf-8") as rest:
+                out.writelines(self._front)
+                shutil.copyfileobj(rest, out, 1 << 20)
+            whole.replace(self.path)
+        with self.path.open("rb") as written:
+            os.fsync(written.fileno())
+
+
+def _filled(value: Any, depth: int = _DEPTH) -> Iterator[tuple[str, ...]]:
+    """Places in a record that hold more than null and empty lists, as keys that lead there."""
+    if value is None or value == [] or depth < 0:
+        return
+    yield ()
+    items = (
+        value.items() if isinstance(value, dict) else (("", item) for item in value) if isinstance(value, list) else ()
+    )
+    for key, item in items:
+        for place in _filled(item, depth - 1):
+            yield (key, *place)
 
 
 def write_jsonl(rows: Iterable[Row], target: Target) -> list[Part]:
     """Write Winnow's own records to ``samples.jsonl``, or to ``samples-<split>.jsonl`` if there are several splits."""
-    return write_lines(rows, target, winnow_record, names="samples{-split}.jsonl")
+    return write_lines(rows, target, winnow_record, names="samples{-split}.jsonl", in_order=True)
 
 
 def winnow_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from curate.exports.json_lines import write_lines
 from curate.exports.rows import Format, Part, Row, Target
-from curate.exports.training import CALLS, RESULTS, check_plain, check_turns, rejected_text, training
+from curate.exports.training import CALLS, KINDS, RESULTS, check_plain, check_turns, rejected_text, training
 from winnow.files import write_json
 from winnow.records import Turn
 
@@ -54,7 +54,7 @@ def _message(turn: Turn) -> dict[str, str]:
 
 def write_llama_factory(rows: Iterable[Row], target: Target) -> list[Part]:
     """Write the files, and ``dataset_info.json`` with a dataset ``<name>_<file>`` for each."""
-    parts = write_lines(rows, target, llama_factory_record)
+    parts = write_lines(rows, target, llama_factory_record, kinds=KINDS)
     optional = [name for name in _OPTIONAL if name in target.curated.meta_keys]
     datasets = {}
     for part in parts:

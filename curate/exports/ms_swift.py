@@ -13,7 +13,7 @@ from typing import Any
 
 from curate.exports.json_lines import write_lines
 from curate.exports.rows import Format, Row, Target, Unfit
-from curate.exports.training import CALLS, RESULTS, Training, check_turns, split_chosen, training
+from curate.exports.training import CALLS, KINDS, RESULTS, Training, check_turns, split_chosen, training
 from winnow.records import Turn
 
 
@@ -72,7 +72,7 @@ def _rejected_side(made: Training, messages: list[dict[str, Any]], paths: list[s
 
 FORMATS = {
     "ms-swift": Format(
-        functools.partial(write_lines, record_of=swift_record),
+        functools.partial(write_lines, record_of=swift_record, kinds=(*KINDS, "preference-messages")),
         {
             "": "```bash\n{variable}swift sft --dataset {first} …\n```",
             "preference": "```bash\n{variable}swift rlhf --rlhf_type dpo --dataset {first} …\n```",

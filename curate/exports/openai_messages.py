@@ -90,8 +90,10 @@ def media_parts(row: Training) -> dict[str, Iterator[dict[str, Any]]]:
     """Marker → its parts, in order.
 
     Raises:
-        Unfit: an audio is neither WAV nor MP3.
+        Unfit: an audio is neither WAV nor MP3, or a video is given as frames.
     """
+    if any(not isinstance(path, str) for path in row.videos):
+        raise Unfit("a video must be a file; this one is given as frames")
     audios = [(path, path.rpartition(".")[2].lower()) for path in row.audios]
     for path, kind in audios:
         if kind not in _AUDIO:

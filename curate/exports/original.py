@@ -98,6 +98,11 @@ def _file(rows: Iterable[Any], source: SourceSettings) -> FileRows:
             f"{source.location}: rows of the layout `{layout_of(source)}` cannot be written back; `--to original` does"
             " JSON, JSONL, CSV, TSV and Parquet files (use `--to jsonl` or another format, which take any source)"
         )
+    if not rows.copyable:
+        raise UserError(
+            f"{rows.path}: cannot be written back, because it is packed, a workbook, Arrow, or JSON of another shape or"
+            " encoding than a list or lines in UTF-8; use `--to jsonl` or another format"
+        )
     return rows
 
 

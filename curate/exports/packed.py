@@ -26,13 +26,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.exports.rows import Format, Part, Row, Shard, Target, copy_images, read_image, shards, suffix_of
+from curate.exports.training import media_of
 from winnow.files import atomic_path
 from winnow.records import to_record
 
 _TEXTS = pa.list_(pa.string())
 _COLUMNS = [
     ("id", pa.string()),
-    ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+    ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), ("loss", pa.bool_())]))),
     ("answers", _TEXTS),
     ("source", pa.string()),
     ("split", pa.string()),
@@ -41,11 +42,16 @@ _COLUMNS = [
 
 
 def _columns(row: Row) -> dict[str, Any]:
-    """A record as flat columns (``_COLUMNS``). ``meta`` is JSON text, because its shape differs from row to row."""
+    """A record as flat columns (``_COLUMNS``). ``meta`` is JSON text, because its shape differs from row to row.
+
+    ``role`` is the source's own where that says more (``tool_call``), and ``loss`` null where it says nothing.
+    """
     sample = row.sample
     return {
         "id": sample.id,
-        "messages": [{"role": turn.role, "content": turn.value} for turn in sample.conversations],
+        "messages": [
+            {"role": turn.name or turn.role, "content": turn.value, "loss": turn.loss} for turn in sample.conversations
+        ],
         "answers": list(sample.answers),
         "source": sample.source,
         "split": sample.split,
@@ -59,7 +65,10 @@ _TEXT = {"dtype": "string", "_type": "Value"}
 _FEATURES = {
     "images": {"feature": {"_type": "Image"}, "_type": "List"},
     "id": _TEXT,
-    "messages": {"feature": {"role": _TEXT, "content": _TEXT}, "_type": "List"},
+    "messages": {
+        "feature": {"role": _TEXT, "content": _TEXT, "loss": {"dtype": "bool", "_type": "Value"}},
+        "_type": "List",
+    },
     "answers": {"feature": _TEXT, "_type": "List"},
     "source": _TEXT,
     "split": _TEXT,
@@ -141,10 +150,11 @@ def _tar_size(row: Row) -> int:
 
 IMAGEFOLDER_SCHEMA = pa.schema([("images_file_names", _TEXTS), *_COLUMNS])
 _BATCH = 1000
+_OTHER_FILES = ("videos", "audios", "rejected_images")
 
 
 def write_imagefolder(rows: Iterable[Row], target: Target) -> list[Part]:
-    """Write ``<split>/metadata.parquet`` and ``<split>/images/``."""
+    """Write ``<split>/metadata.parquet`` and ``<split>/images/``; rows with other files are rejected."""
     waiting: dict[str, list[dict[str, Any]]] = {split: [] for split in target.curated.splits}
     with contextlib.ExitStack() as stack:
         writers = {}
@@ -157,6 +167,9 @@ def write_imagefolder(rows: Iterable[Row], target: Target) -> list[Part]:
             waiting[split].clear()
 
         for row in rows:
+            if other := next((key for key in _OTHER_FILES if media_of(row.sample.meta.get(key), str)), None):
+                target.reject(row.sample.id, f"an image folder holds images of rows only, and this one has {other}")
+                continue
             names = copy_images(row, target.folder / row.split)
             waiting[row.split].append({"images_file_names": names, **_columns(row)})
             if len(waiting[row.split]) >= _BATCH:

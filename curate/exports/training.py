@@ -18,6 +18,7 @@ from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
 from winnow.records import Turn, parse_json
 
 Kind = Literal["sft", "preference", "kto"]
+KINDS: tuple[Kind, ...] = ("sft", "preference", "kto")
 CALLS = frozenset({"tool_call", "function_call"})
 RESULTS = frozenset(
     {"tool_response", "tool", "observation", "observations", "function_response", "function", "ipython"}
@@ -77,7 +78,7 @@ def training(row: Row, images: list[str], media_path: Callable[[str], str]) -> T
     meta = row.sample.meta
     turns = list(row.sample.conversations)
     system = turns.pop(0).value if turns and turns[0].role == "system" else ""
-    videos, audios = (_files(meta.get(key), media_path) for key in ("videos", "audios"))
+    videos, audios = (media_of(meta.get(key), media_path) for key in ("videos", "audios"))
     for marker, media in reversed(((IMAGE_MARKER, images), (VIDEO_MARKER, videos), (AUDIO_MARKER, audios))):
         turns = _with_markers(turns, marker, len(media), system)
     made = Training(
@@ -90,7 +91,7 @@ def training(row: Row, images: list[str], media_path: Callable[[str], str]) -> T
         tools=_tools(meta.get("tools")),
         rejected=rejected if isinstance(rejected := meta.get("rejected"), str) else None,
         rejected_messages=_messages(meta.get("rejected_messages")),
-        rejected_images=tuple(_files(meta.get("rejected_images"), media_path)),
+        rejected_images=tuple(media_of(meta.get("rejected_images"), media_path)),
         label=label if isinstance(label := meta.get("label"), bool) else None,
         weights=_weights(meta.get("turn_fields"), len(turns)),
     )
@@ -110,7 +111,7 @@ def _with_markers(turns: list[Turn], marker: str, wanted: int, system: str) -> l
     return turns
 
 
-def _files(value: Any, media_path: Callable[[str], str]) -> list[Any]:
+def media_of(value: Any, media_path: Callable[[str], str]) -> list[Any]:
     """Paths, or for a video given as frames the list of theirs."""
     items = value if isinstance(value, list) else []
     return [

@@ -2,8 +2,9 @@
 
 It wants no ``<image>`` in text: an image is a block ``{"type": "image"}`` where it stands, as many as ``images`` has.
 The column ``images``, even if empty, makes TRL treat the set as one with images. Content is typed in every row,
-because an Arrow column has one type. Rows are for SFTTrainer (``messages``), DPOTrainer (``prompt``, ``chosen``,
-``rejected``) or KTOTrainer (``prompt``, ``completion``, ``label``).
+because an Arrow column has one type. Rows are for SFTTrainer (``messages``, or ``prompt`` and ``completion`` where only
+the last answer is to be learned), DPOTrainer (``prompt``, ``chosen``, ``rejected``) or KTOTrainer (``prompt``,
+``completion``, ``label``).
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from curate.exports.json_lines import write_lines
 from curate.exports.rows import Format, Row, Target
 from curate.exports.training import (
     CALLS,
+    KINDS,
     RESULTS,
     blocks,
     calls_of,
@@ -34,23 +37,30 @@ from winnow.records import Turn
 def trl_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:
     """A row for TRL: its kind, and the record."""
     made = training(row, paths, target.curated.media_path)
-    check_plain(made, "TRL", "videos", "audios", "objects", "loss")
+    check_plain(made, "TRL", "videos", "audios", "objects")
     check_turns(made)
     record: dict[str, Any] = {"id": row.sample.id}
     system = [_message("system", made.system)] if made.system else []
-    if made.kind == "sft":
+    prompt, chosen = split_chosen(made)
+    kind: str = made.kind
+    if kind == "sft" and all(turn.loss is False for turn in prompt if turn.role == "assistant") and len(prompt) > 1:
+        kind = "completion"  # only the last answer is learned
+        prompt = tuple(replace(turn, loss=None) for turn in prompt)
+    check_plain(replace(made, turns=prompt + chosen), "TRL", "loss")
+    if kind == "sft":
         record["messages"] = system + _messages(made.turns)
     else:
-        prompt, chosen = split_chosen(made)
         record["prompt"] = system + _messages(prompt)
-        if made.kind == "preference":
+        if kind == "completion":
+            record["completion"] = _messages(chosen)
+        elif kind == "preference":
             record |= {"chosen": _messages(chosen), "rejected": [_message("assistant", rejected_text(made, "TRL"))]}
         else:
             record |= {"completion": _messages(chosen), "label": made.label}
     record["images"] = paths
     if "tools" in target.curated.meta_keys:
         record["tools"] = tool_definitions(made, "TRL")
-    return made.kind, record
+    return kind, record
 
 
 def _message(role: str, text: str) -> dict[str, Any]:
@@ -82,7 +92,7 @@ rows = rows.cast_column("images", datasets.List(datasets.Image()))
 
 FORMATS = {
     "trl": Format(
-        functools.partial(write_lines, record_of=trl_record),
+        functools.partial(write_lines, record_of=trl_record, kinds=(*KINDS, "completion")),
         {"": _LOAD % "SFTTrainer", "preference": _LOAD % "DPOTrainer", "kto": _LOAD % "KTOTrainer"},
     )
 }

@@ -26,6 +26,8 @@ from curate.recipe import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
+from winnow.images import LINKED_OUT
+from winnow.near_files import NearFiles
 from winnow.progress import Bar, track
 
 _PATHS_A_TASK, _IMAGES_A_TASK = 64, 16
@@ -78,7 +80,7 @@ def measure_images(
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))
         decodes = _remeasure(store, wanted, plan, models, pool)
-        images, known = MeasuredImages(store.parts()), MeasuredPaths(store)
+        images, known, near = MeasuredImages(store.parts()), MeasuredPaths(store), NearFiles(image_root)
         asked, errors = HashIndex(), Counter[str]()
         measured = unchanged = 0
         bar = stack.enter_context(Bar("measure images", len(paths) if isinstance(paths, Sized) else None))
@@ -98,6 +100,7 @@ def measure_images(
 
         for block in batched(new_paths(), settings.shard_size):
             rows, path_rows = _measure_block(block, plan, models(), images, pool)
+            path_rows = [_with_hint(row, near) for row in path_rows]
             store.write_block(rows, image_schema(models().clip_width, wanted), path_rows)
             for row in path_rows:
                 known.add(row)
@@ -133,6 +136,14 @@ def _with_class(row: PathRow, images: MeasuredImages) -> PathRow:
         return row
     error, detail = images.path_error(row.path, row.image_key)
     return replace(row, error=error, error_detail=detail)
+
+
+def _with_hint(row: PathRow, near: NearFiles) -> PathRow:
+    """A missing image's row, with what is near it."""
+    hint = (
+        near.nearest(row.path) if row.error in ("missing", "outside_root") and row.error_detail != LINKED_OUT else None
+    )
+    return replace(row, error_detail=hint.text) if hint else row
 
 
 def _remeasure(

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.readers import layouts
-from curate.readers.base import ImageNames, Layout, ReadRow, locate_images, read
+from curate.readers.base import ImageNames, Layout, ReadRow, links_within, locate_images, read
 from curate.readers.location import Probe, table_files, take_probe
 from curate.readers.rows import notes_on
 from curate.recipe import SourceSettings
@@ -50,6 +50,7 @@ class OpenedSource:
     Attributes:
         layout: key of ``LAYOUTS``.
         image_root: folder that image paths are relative to.
+        links_within: resolved folder that links below ``image_root`` may lead into.
         rows: call it to stream the rows from the start, as often as you like.
         notes: one sentence each about the source as a whole that its user should know, such as an encoding that was
             assumed.
@@ -57,6 +58,7 @@ class OpenedSource:
 
     layout: str
     image_root: Path
+    links_within: Path
     rows: Callable[[], Iterator[Sample | BadRow]]
     notes: tuple[str, ...] = ()
 
@@ -72,6 +74,7 @@ def open_source(settings: SourceSettings) -> OpenedSource:
     return OpenedSource(
         name,
         images.root,
+        links_within(images.root, settings),
         lambda: (found.row for found in read(LAYOUTS[name], settings, images)),
         tuple(_notes(settings, images)),
     )

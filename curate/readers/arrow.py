@@ -29,7 +29,8 @@ def parquet_rows(path: Path) -> Iterator[RawRow]:
     try:
         # Without buffering ahead, memory is bounded by a few of the file's pages, however large its row groups.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
-            for values in _values(table.iter_batches(batch_size=batch_rows(table)), table.schema_arrow):
+            batches = table.iter_batches(batch_size=batch_rows(table))
+            for values in _values(batches, table.schema_arrow):
                 yield RawRow(values, f"{path}: row {position + 1}", position)
                 position += 1
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -126,13 +127,6 @@ def _named(value: Any, names: list[str]) -> Any:
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 
-def batch_rows(table: Any) -> int:
-    """How many rows of an open ``ParquetFile`` hold about 8 MiB."""
-    meta = table.metadata
-    size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
-    return _rows_at_once(meta.num_rows, size)
-
-
 def _in_parts(batches: Iterable[Any]) -> Iterator[Any]:
     """Batches cut to about 8 MiB, and checked: what an untrusted file says of its lengths is not to be relied on."""
     for batch in batches:
@@ -141,6 +135,13 @@ def _in_parts(batches: Iterable[Any]) -> Iterator[Any]:
             part = batch.slice(begin, size)
             part.validate(full=True)
             yield part
+
+
+def batch_rows(table: Any) -> int:
+    """Number of rows of a Parquet file that hold about 8 MiB."""
+    meta = table.metadata
+    size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
+    return _rows_at_once(meta.num_rows, size)
 
 
 def _rows_at_once(rows: int, size: int) -> int:

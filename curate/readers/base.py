@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from curate.readers.images import is_encoded, with_embedded
 from curate.readers.json import RawRow
 from curate.readers.location import Probe
 from curate.readers.packed_images import ENDINGS, PackedImages, archives_in, with_packed
+from curate.readers.spelling import Root, is_file
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
@@ -203,7 +203,8 @@ def _best(roots: Sequence[Path], first: Sequence[Sequence[tuple[str, ...]]], pac
     tried = [(root, way) for root in roots for way in range(max(map(len, first), default=1))]
 
     def hits(root: Path, way: int) -> int:
-        return sum(is_file(root, path) for paths in first if way < len(paths) for path in paths[way])
+        found = Root(root)
+        return sum(found.holds(found.spelled(path)) for paths in first if way < len(paths) for path in paths[way])
 
     def packed_hits(way: int) -> int:
         return sum(packed.holds(path) for paths in first if way < len(paths) for path in paths[way])
@@ -212,11 +213,6 @@ def _best(roots: Sequence[Path], first: Sequence[Sequence[tuple[str, ...]]], pac
     if packed.archives and not hits(*best):
         best = max(tried, key=lambda found: packed_hits(found[1]))
     return best
-
-
-def is_file(root: Path, path: str) -> bool:
-    """Whether a dataset's relative path is a file below ``root``; never raises, whatever it holds."""
-    return not path.startswith("/") and os.path.isfile(f"{root}/{path}")  # noqa: PTH113 (pathlib raises for long names)
 
 
 def given_root(settings: SourceSettings) -> Path | None:
@@ -233,6 +229,18 @@ def given_root(settings: SourceSettings) -> Path | None:
     if not given.is_dir():
         raise UserError(f"image_root {given}: no such folder")
     return given
+
+
+def links_within(root: Path, settings: SourceSettings) -> Path:
+    """The folder that links below an image root may lead into: the root itself, unless the recipe follows all links.
+
+    In a Hugging Face cache, whose ``snapshots`` are links into ``blobs``, it is the folder that holds both.
+    """
+    root = root.resolve()
+    if settings.follow_links:
+        return Path(root.anchor)
+    caches = (folder.parent for folder in root.parents if folder.name == "snapshots")
+    return next((cache for cache in caches if (cache / "blobs").is_dir()), root)
 
 
 def folder_of(settings: SourceSettings) -> Path:
@@ -264,8 +272,7 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
     Raises:
         UserError: a file is missing or broken.
     """
-    absolute_root = str(images.root.absolute())
-    packed = PackedImages(images.archives)
+    root, packed = Root(images.root), PackedImages(images.archives)
     repeats = HashIndex()
     source, split = settings.source or "", settings.split
     for position, made in enumerate(_samples(layout, settings, images.choice)):
@@ -275,8 +282,9 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
             continue
         source, split = row.source, row.split
         sample = with_embedded(row, settings.location, position)
-        if any(path.startswith("/") for path in sample.image):
-            sample = _relative(sample, absolute_root)
+        spelled = tuple(path if path in sample.embedded else root.spelled(path) for path in sample.image)
+        if spelled != sample.image:
+            sample = dataclasses.replace(sample, image=spelled)
         if packed.archives:
             missing = [path for path in _plain_paths(sample) if not is_file(images.root, path)]
             sample = with_packed(sample, missing, packed) if missing else sample
@@ -310,10 +318,3 @@ def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) ->
 def _name(reading: Reading, number: int, row: RawRow) -> str:
     offered = reading.names(row) if reading.names is not None else ()
     return offered[number] if number < len(offered) else ""
-
-
-def _relative(sample: Sample, root: str) -> Sample:
-    """Absolute paths below ``root`` made relative; others stay, and preflight refuses them."""
-    prefix = root.rstrip("/") + "/"
-    paths = tuple(path.removeprefix(prefix) if path.startswith(prefix) else path for path in sample.image)
-    return dataclasses.replace(sample, image=paths)

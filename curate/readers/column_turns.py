@@ -15,6 +15,10 @@ from typing import Any
 from curate.readers.tables import is_empty, list_literal
 from winnow.conversations import ReadTurn, Role, Turn, read_side
 
+_PAIR = {
+    "user": ("question", "query", "user", "human", "q"),
+    "assistant": ("answer", "response", "assistant", "gpt", "a"),
+}
 _NO_PAIRS = "the history is not a list of pairs of texts"
 
 
@@ -22,6 +26,20 @@ def is_turns(cell: Any) -> bool:
     """Whether a cell is a turn, or a list of turns."""
     items = cell if isinstance(cell, list) else [cell]
     return bool(items) and all(isinstance(item, dict) and not {"role", "from"}.isdisjoint(item) for item in items)
+
+
+def paired_turns(cell: Any) -> list[dict[str, str]]:
+    """``[{"question": …, "answer": …}]``, or one such object, as a list of turns; empty for anything else."""
+    turns = []
+    for pair in cell if isinstance(cell, list) else [cell]:
+        if not isinstance(pair, dict):
+            return []
+        for role, keys in _PAIR.items():
+            text = next((pair[key] for key in keys if key in pair), None)
+            if not isinstance(text, str):
+                return []
+            turns.append({"role": role, "content": text})
+    return turns
 
 
 def with_input(question: Any, given: Any) -> Any:

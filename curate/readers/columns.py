@@ -12,23 +12,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate.readers.asked import asked
 from curate.readers.base import possible_roots
-from curate.readers.column_turns import column_turns
+from curate.readers.column_turns import column_turns, paired_turns
 from curate.readers.fields import caption_prompt, conversation
-from curate.readers.image_column import NAMES, ImageColumns, RowImages, plain_name
+from curate.readers.image_column import NAMES, ImageColumns, RowImages, named_images, plain_name
 from curate.readers.images import is_encoded
 from curate.readers.json import RawRow
 from curate.readers.options import Numbering, Options, numbering, option_columns, options_of_columns, read_options
-from curate.readers.tables import image_cell, is_empty, json_value, list_literal
+from curate.readers.tables import is_empty, json_value, list_literal
 from curate.recipe import SourceSettings
 from winnow.carried import read_carried
-from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
+from winnow.conversations import IMAGE_MARKER, ReadTurn, holds_conversation, joined_media
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.records import BadRow, Form, Sample, full_id
@@ -45,7 +45,8 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "answers": ("answers", "references", "gt_answers", "labels"),
     "choice": (
         "correct_choice_idx", "correct_choice", "correct_option", "answer_idx", "answer_index", "answer_id",
-        "correct_idx", "correct_index", "cop", "label", "gt", "gt_idx",
+        "correct_idx", "correct_index", "correct_answer_index", "correct_letter", "answer_letter", "correct", "gold",
+        "gold_index", "cop", "label", "gt", "gt_idx",
     ),
     "options": (
         "options", "choices", "option", "choice", "candidates", "endings", "answer_options", "answer_choices",
@@ -57,6 +58,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "chosen": ("chosen", "chosen_response"),
     "caption": (
         "caption", "captions", "sentence", "sentences", "description", "text", "comment", "alt_text", "alt",
+        "title",
     ),
     "label": ("label", "class", "class_name", "category", "cls", "fine_label"),
     "split": ("split",),
@@ -68,6 +70,12 @@ _CAPTION_NUMBER = re.compile(r"(?:caption|sentence)s?[\s_-]?(\d+)", re.IGNORECAS
 _INSTRUCTIONS = frozenset({"instruction", "prompt"})
 _SEVERAL = frozenset({"captions", "sentences"})
 _IS_INDEX = re.compile(r"idx|index|label|cop$|id$")
+_CARRIED_KEYS = frozenset(
+    {
+        "videos", "video", "audios", "audio", "objects", "tools", "channel", "label", "kto_tag", "rejected",
+        "rejected_response", "rejected_messages", "rejected_images",
+    }
+)  # fmt: skip
 _KEY_SETS = 1000
 
 
@@ -109,6 +117,7 @@ class Columns:
         bare: bool = False,
     ) -> None:
         self._settings, self._read, self._bare = settings, read, bare
+        self._source = source_name(settings)
         self._images = ImageColumns(read, possible_roots(settings, near))
         self._roles_of: dict[tuple[str, ...], Roles] = {}
         self._numbers = None if settings.answer_base is None else Numbering(settings.answer_base, proven=True)
@@ -121,9 +130,11 @@ class Columns:
                 missing.
             ValueError: a later row lacks what a sample needs.
         """
-        values = row.fields
+        values: Mapping[str, Any] = row.fields
         if holds_conversation(values):
             return self._conversation(values, row.where)
+        if "question" not in getattr(self._roles_of.get(tuple(values)), "columns", ()):
+            values = _with_pairs(values)
         return self._of_columns(values, row.where)
 
     def _conversation(self, values: Mapping[str, Any], where: str) -> Sample:
@@ -133,7 +144,7 @@ class Columns:
         paths = images.cell.paths
         if paths:
             record["image"] = list(paths) if len(paths) > 1 else paths[0]
-        made = conversation(record, where, source=source_name(self._settings), split=self._settings.split)
+        made = conversation(record, where, source=self._source, split=self._settings.split)
         return dataclasses.replace(made, embedded=images.cell.embedded, notes=(*made.notes, *images.notes))
 
     def _of_columns(self, values: Mapping[str, Any], where: str) -> Sample:
@@ -149,7 +160,7 @@ class Columns:
         turns = column_turns(cells, found.question, found.answer)
         claimed = images.columns | roles.names({"id", "split", "source", "system", "history", *found.roles})
         rest = {name: json_value(value) for name, value in values.items() if name not in claimed}
-        carried, carried_names = read_carried(rest, turns, {}, {})
+        carried, carried_names = read_carried(rest, turns, {}, {}) if _may_carry(rest, turns) else ({}, frozenset())
         meta = {name: value for name, value in rest.items() if name not in carried_names}
         known = {*roles.options, roles.columns.get("options")} if options is not None else set()
         unclaimed = tuple(name for name, value in meta.items() if not is_empty(value) and name not in known)
@@ -157,7 +168,7 @@ class Columns:
         if "options" in found.meta and meta.get("options", found.meta["options"]) != found.meta["options"]:
             meta["original_options"] = meta["options"]
         meta = {**json_value(images.kept), **meta, **found.meta, **carried}
-        source = str(cells.get("source") or source_name(self._settings))
+        source = str(cells.get("source") or self._source)
         split = str(cells.get("split") or self._settings.split)
         own = values[roles.columns["id"]] if "id" in roles.columns else None
         derived = is_empty(own)
@@ -178,14 +189,12 @@ class Columns:
         )
 
     def _images_of(self, values: Mapping[str, Any], where: str) -> RowImages:
-        column = self._settings.columns.get("image")
-        if column == "none" and "none" not in values:
+        named = self._settings.columns.get("image")
+        if named == "none" and "none" not in values:
             return RowImages()
-        if column is None or column not in values:
+        if named is None:
             return self._images.of_row(values, where)
-        cell = image_cell(values[column], where)
-        kept = {"image_path": cell.names[0] if len(cell.paths) == 1 else list(cell.names)} if cell.names else {}
-        return RowImages(cell, frozenset({column}), kept)
+        return named_images(values, _listed(named), where)
 
     def _roles(self, names: tuple[str, ...]) -> Roles:
         if names not in self._roles_of:
@@ -227,7 +236,7 @@ class Columns:
                 yield options, answer
 
 
-def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, bare: bool = False) -> Roles:
+def find_roles(names: Iterable[str], wanted: Mapping[str, str | list[str]], *, where: str, bare: bool = False) -> Roles:
     """The roles that a table with these columns has a column for; the image's is found by content.
 
     Raises:
@@ -238,7 +247,7 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, b
     if unknown:
         raise UserError(f"columns: unknown role {unknown[0]!r}; roles are {', '.join(COLUMN_NAMES)}")
     given = {role: column for role, column in wanted.items() if column != "none" or "none" in names}
-    absent = [column for column in given.values() if column not in names]
+    absent = [column for columns in given.values() for column in _listed(columns) if column not in names]
     if absent:
         raise UserError(f"{where}: has no column {absent[0]!r}; its columns are {', '.join(names)}")
     by_plain = {plain_name(name): name for name in reversed(names)}
@@ -247,7 +256,7 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, b
         for role, options in _BY_PLAIN_NAME.items()
         if role not in wanted and role != "image" and any(option in by_plain for option in options)
     }
-    found.update(given)
+    found.update({role: column for role, column in given.items() if isinstance(column, str)})
     options = {} if {"options"} & {*found, *wanted} else option_columns(names)
     answered = {"answer", "answers", "chosen"} & found.keys() or (options or "options" in found)
     if (
@@ -268,6 +277,25 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str], *, where: str, b
             " name it in the recipe, e.g. columns: {answer: <column>}, or with --columns answer=<column>"
         )
     return Roles(found, tuple(captions), options)
+
+
+def _with_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row; one with no question but a column of pairs of question and answer has these as its question."""
+    if any(plain_name(name) in _BY_PLAIN_NAME["question"] for name in values):
+        return values
+    turns = {name: found for name, cell in values.items() if (found := paired_turns(cell))}
+    for name in turns:
+        return {**{other: value for other, value in values.items() if other != name}, "question": turns[name]}
+    return values
+
+
+def _may_carry(row: Mapping[str, Any], turns: Sequence[ReadTurn]) -> bool:
+    """Whether ``read_carried`` may find something, which takes longer than all else that is done with a plain row."""
+    return not _CARRIED_KEYS.isdisjoint(row) or any(turn.extra for turn in turns)
+
+
+def _listed(columns: str | Sequence[str]) -> Sequence[str]:
+    return [columns] if isinstance(columns, str) else columns
 
 
 def _captions(values: Mapping[str, Any], roles: Roles) -> Any:

@@ -7,6 +7,8 @@ these. A name that image columns usually have decides between columns that hold 
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 import re
 from collections import Counter
@@ -15,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.readers.base import is_file
 from curate.readers.images import is_encoded
 from curate.readers.json import RawRow
-from curate.readers.tables import ImageCell, image_cell, is_empty, list_literal
-from winnow.images import is_url, suffix_of
-from winnow.records import BadRow
+from curate.readers.spelling import is_file
+from curate.readers.tables import ImageCell, image_cell, is_empty, list_literal, path_in
+from winnow.images import IMAGE_SUFFIXES, is_url, suffix_of
+from winnow.records import BadRow, Sample
 
 # Names that image columns have; those in ``_OF_ANYTHING`` also have other contents.
 NAMES = (
@@ -29,15 +31,14 @@ NAMES = (
     "image_url", "url", "jpg", "png",
 )  # fmt: skip
 _OF_ANYTHING = frozenset({"filename", "filenames", "filepath", "path", "base64", "url", "jpg", "png"})
-_ENDING = re.compile(
-    r"\.(jpe?g|jpe|jfif|png|apng|gif|webp|bmp|dib|tiff?|jp2|j2k|jpx|jxl|avif|heic|heif|p[bgpn]m|mpo|ico|tga|svg)",
-    re.IGNORECASE,
-)
+_ENDINGS = IMAGE_SUFFIXES.keys() - {".pdf", ".ps"}
 _NUMBERED = re.compile(r"(?:image|img)[\s_-]?(?:(?:path|file|url)[\s_-]?)?(\d+)", re.IGNORECASE)
 _LONGEST_PATH = 1024
-_ROWS, _BYTES = 50, 64 << 20
+_ROWS, _BYTES, _KEY_SETS = 50, 64 << 20, 1000
+_PAIR = {"image", "images"}
 
 
+@functools.lru_cache(maxsize=4096)
 def plain_name(name: str) -> str:
     """A column's name without case, blanks, ``_``, ``-`` and ``.``: ``Image Path`` and ``imagePath`` are one."""
     return re.sub(r"[\s_.-]+", "", name.lower())
@@ -81,6 +82,7 @@ class ImageColumns:
         self._read, self._roots = read, roots
         self._filled, self._likely, self._there, self._paths = (Counter[str]() for _ in range(4))
         self._first_rows_seen = False
+        self._known: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
 
     def of_row(self, row: Mapping[str, Any], where: str) -> RowImages:
         """The images of a row, and the columns that they are in.
@@ -90,30 +92,44 @@ class ImageColumns:
         Raises:
             ValueError: the column does not hold images.
         """
-        numbered = numbered_images(row)
-        if numbered and not {"image", "images"} & {plain_name(name) for name in row}:
+        numbered, ranked = self._found(row)
+        if numbered:
             return RowImages(image_cell([row[name] for name in numbered], where), frozenset(numbered))
-        ranked = self._found(row)
         filled = [name for name in ranked if not is_empty(row[name])]
         if not filled:
             return RowImages(columns=frozenset(filter(is_named_so, row)), notes=() if ranked else self._doubts(row))
         best = filled[0]
-        if len(filled) > 1 and not self.is_there(row[best]):
-            best = next((name for name in filled if self.is_there(row[name])), best)
-        return self._chosen(row, best, [name for name in filled if kind_of(row[name]) != kind_of(row[best])], where)
+        if len(filled) == 1:
+            found = _chosen(row, filled, [], where)
+        else:
+            if not self.is_there(row[best]):
+                best = next((name for name in filled if self.is_there(row[name])), best)
+            kind = kind_of(row[best])
+            forms = [name for name in filled if kind_of(row[name]) != kind]
+            more = [name for name in filled if {plain_name(name), plain_name(best)} == _PAIR and name not in forms]
+            found = _chosen(row, [best, *more], forms, where)
+        if plain_name(best) in _HINTS:
+            return found
+        note = f"the images are in column {best!r}, as its content shows"
+        return dataclasses.replace(found, notes=(*found.notes, note))
 
-    def _chosen(self, row: Mapping[str, Any], best: str, forms: list[str], where: str) -> RowImages:
-        cell = image_cell(row[best], where)
-        kept = {name: row[name] for name in forms if kind_of(row[name]) != "bytes"}
-        names = list(cell.names) or [path_in(row[name]) for name in kept if kind_of(row[name]) == "path"]
-        if names:
-            kept.setdefault("image_path", names[0] if len(cell.paths) == 1 else names)
-        notes = [
-            f"{name!r} holds the bytes of images that are files too, and is not kept" for name in set(forms) - set(kept)
-        ]
-        if plain_name(best) not in _HINTS:
-            notes.append(f"the images are in column {best!r}, as its content shows")
-        return RowImages(cell, frozenset({best, *forms}), kept, tuple(notes))
+    def added(self, sample: Sample, where: str) -> Sample:
+        """A sample without images, with those that a field names which is in its ``meta`` alone.
+
+        Raises:
+            ValueError: the field does not hold images.
+        """
+        found = self.of_row({name: sample.meta[name] for name in sample.unclaimed if name in sample.meta}, where)
+        if not found.cell.paths:
+            return sample if not found.notes else dataclasses.replace(sample, notes=(*sample.notes, *found.notes))
+        return dataclasses.replace(
+            sample,
+            image=found.cell.paths,
+            embedded=found.cell.embedded,
+            meta={name: value for name, value in sample.meta.items() if name not in found.columns} | found.kept,
+            unclaimed=tuple(name for name in sample.unclaimed if name not in found.columns),
+            notes=(*sample.notes, *found.notes),
+        )
 
     def _doubts(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """What to say of a row of a table without an image column, if one of its columns looks like paths."""
@@ -124,16 +140,22 @@ class ImageColumns:
             f"no column holds images, but {name!r} looks like paths; if they are, set `columns: {{image: {name}}}`",
         )
 
-    def _found(self, row: Mapping[str, Any]) -> list[str]:
-        """The image columns of a row, the best first."""
+    def _found(self, row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """The numbered image columns of a row, or its image columns with the best first."""
         if not self._first_rows_seen:
             self._first_rows_seen = True
             self._look_at_first_rows()
-        found = self._ranked(row)
-        if not found:
+        names = tuple(row)
+        if names in self._known:
+            return self._known[names]
+        numbered = [] if _PAIR & {plain_name(name) for name in row} else numbered_images(row)
+        ranked = self._ranked(row)
+        if not ranked:
             self._look(row)
-            found = self._ranked(row)
-        return found
+            ranked = self._ranked(row)
+        if (numbered or ranked) and len(self._known) < _KEY_SETS:
+            self._known[names] = numbered, ranked
+        return numbered, ranked
 
     def _look_at_first_rows(self) -> None:
         size = 0
@@ -181,6 +203,31 @@ class ImageColumns:
         )
 
 
+def named_images(row: Mapping[str, Any], columns: Sequence[str], where: str) -> RowImages:
+    """The images in the columns that a recipe names, in this order.
+
+    Raises:
+        ValueError: they do not hold images.
+    """
+    return _chosen(row, [name for name in columns if name in row], [], where)
+
+
+def _chosen(row: Mapping[str, Any], columns: list[str], forms: list[str], where: str) -> RowImages:
+    """The images of ``columns``, each once; ``forms`` hold them in another form."""
+    if len(columns) == 1:
+        cell = image_cell(row[columns[0]], where)
+    else:
+        cell = image_cell([item for name in columns for item in _items(row[name])], where)
+        cell = dataclasses.replace(cell, paths=tuple(dict.fromkeys(cell.paths)))
+    kept = {name: row[name] for name in forms if kind_of(row[name]) != "bytes"}
+    names = list(cell.names) or [path_in(row[name]) for name in kept if kind_of(row[name]) == "path"]
+    if names:
+        kept.setdefault("image_path", names[0] if len(cell.paths) == 1 else names)
+    twice = [name for name in forms if name not in kept]
+    notes = [f"{name!r} holds the bytes of images that are files too, and is not kept" for name in twice]
+    return RowImages(cell, frozenset((*columns, *forms)), kept, tuple(notes))
+
+
 def is_named_so(name: str) -> bool:
     """Whether a name alone is enough, as it must be for images without an ending that are all missing."""
     plain = plain_name(name)
@@ -198,7 +245,7 @@ def ends_as_image(path: str) -> bool:
     if not path or len(path) > _LONGEST_PATH or "\n" in path:
         return False
     path = re.split(r"[?#]", path, maxsplit=1)[0] if is_url(path) else path
-    return _ENDING.fullmatch(path[path.rfind(".") :].strip()) is not None if "." in path else False
+    return "." in path and path[path.rfind(".") :].strip().lower() in _ENDINGS
 
 
 def looks_like_path(cell: Any) -> bool:
@@ -212,14 +259,6 @@ def kind_of(cell: Any) -> str:
     if _holds_bytes(item):
         return "bytes"
     return "url" if is_url(path_in(item)) else "path"
-
-
-def path_in(item: Any) -> str:
-    """The path or URL that an item of an image cell names, '' for none."""
-    if isinstance(item, dict):
-        item = next((item[key] for key in ("path", "url", "image_url", "file_name") if item.get(key)), "")
-        item = item.get("url") if isinstance(item, dict) else item
-    return item if isinstance(item, str) else ""
 
 
 def _items(cell: Any) -> list[Any]:

@@ -1,7 +1,7 @@
 """The first step of a curation: the rows of all sources in one table, their images as files below a common root.
 
 Rows keep the order of the input and have unique ids. Image paths are relative to the narrowest folder that holds the
-images of all sources.
+images of all sources, and what links that are followed lead to: no later step needs to know of links.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.images import is_url, unavailable_class
+from winnow.images import LINKED_OUT, is_url, locate, unavailable, unavailable_class
 from winnow.progress import track
 from winnow.records import BadRow, Sample, full_id, to_record
 from winnow.run import Stages
@@ -70,8 +70,8 @@ def common(folders: Iterable[str]) -> Path:
 
 
 def absolute(folder: Path) -> str:
-    """An absolute path, by which folders are compared here."""
-    return str(folder.absolute())
+    """The path without links, by which folders are compared here."""
+    return str(folder.resolve())
 
 
 def rebased_rows(
@@ -94,7 +94,30 @@ def rebased_rows(
             for folder in lies_in:
                 if folder is not None and folder not in folders:
                     raise AnotherFolderError(folder)
+            if str(source.links_within) != own or str(root) != own:
+                row = _contained(row, lies_in, own, source.links_within, root)
+                lies_in = [_folder_of(path, row, own, stored) for path in row.image]
             yield number, _below(row, [prefixes[folder] if folder else "." for folder in lies_in])
+
+
+def _contained(sample: Sample, lies_in: Sequence[str | None], own: str, links_within: Path, root: Path) -> Sample:
+    """The sample with links out of ``own`` marked as ``outside_root``: below ``root``, they would no longer leave it.
+
+    Raises:
+        AnotherFolderError: a link that may be followed leads out of ``root``.
+    """
+    paths = []
+    for path, folder in zip(sample.image, lies_in, strict=True):
+        if folder == own:
+            found = locate(path, own, max_bytes=sys.maxsize, links_within=str(links_within))
+            if found.detail == LINKED_OUT:
+                path = unavailable("outside_root", path)
+            elif found.file is not None and str(links_within) != own:
+                real = Path(found.file).resolve()
+                if not real.is_relative_to(root):
+                    raise AnotherFolderError(str(real.parent))
+        paths.append(path)
+    return dataclasses.replace(sample, image=tuple(paths)) if tuple(paths) != sample.image else sample
 
 
 def _below(sample: Sample, prefixes: Sequence[str]) -> Sample:
@@ -138,7 +161,7 @@ def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fet
         else:
             if folders == {absolute(source.image_root)}:
                 root = source.image_root
-            return dataclasses.replace(source, image_root=root, rows=rows.__iter__)
+            return dataclasses.replace(source, image_root=root, links_within=root.resolve(), rows=rows.__iter__)
 
 
 ROWS = pa.schema(
@@ -256,7 +279,7 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
 
 
 # Raise it when readers make other rows from the same input.
-VERSION = 4
+VERSION = 5
 # Settings that change how images are fetched, but not which ones arrive.
 HOW_TO_FETCH = frozenset(
     {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}

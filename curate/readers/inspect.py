@@ -55,6 +55,7 @@ class Inspection:
     """The result of inspecting a location.
 
     Attributes:
+        settings: what was inspected.
         also_read: files beside the location, such as VQA's annotations.
         license: as the file itself states it, '' for most.
         rows, bad_rows: readable and unreadable rows.
@@ -69,7 +70,7 @@ class Inspection:
         facts: fields that nothing uses, and what reading has assumed.
     """
 
-    location: str
+    settings: SourceSettings
     layout: str
     image_root: Path
     also_read: tuple[Path, ...]
@@ -159,7 +160,7 @@ def inspect_location(settings: SourceSettings, *, check_images: int = 200) -> In
                 change(chosen, (-digest, path, row.embedded.get(path)))
     checked = sorted((path, data) for _, path, data in chosen)
     return Inspection(
-        settings.location, source.layout, source.image_root, tuple(other_files(settings)), _license(settings.location),
+        settings, source.layout, source.image_root, tuple(other_files(settings)), _license(settings.location),
         counts["rows"], counts["bad"], counts["unanswered"], counts["text_only"], counts["several"],
         (min(fewest, most), most), len(images), splits, kinds, len(checked), problems.all(),
         _image_problems(checked, source), tuple(examples),
@@ -194,7 +195,7 @@ def _image_problems(images: list[tuple[str, bytes | None]], source: OpenedSource
     for path, embedded in track(images, "check images", len(images)):
         error, detail, data = None, None, embedded
         if data is None:
-            located = locate(path, root, max_bytes=caps.max_bytes)
+            located = locate(path, root, max_bytes=caps.max_bytes, links_within=str(source.links_within))
             error, detail = located.error, located.detail
             data = Path(located.file).read_bytes() if located.file is not None else None
         if data is not None:

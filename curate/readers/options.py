@@ -1,10 +1,10 @@
 """Multiple choice: the options of a row however they are spelled, how a question shows them, which one an answer names.
 
 Options are a list (of texts, numbers or ``{"label": …, "text": …}``), ``{"A": "cat", "B": "dog"}``,
-``{"text": […], "label": […]}``, any of these written as text, lines ``A. cat``, or a column for each (``A``, ``B`` …,
-``option_a``, ``choice1``). An answer is a letter (``B``, ``(b)``, ``B.``, ``B. dog``, ``A, C``), a number, or the text
-of an option. Whether numbers count from 0 or 1, or are themselves what an option says, only many rows can show:
-``numbering``.
+``{"text": […], "label": […]}``, any of these written as text, lines ``A. cat``, ``cat|dog``, or a column for each
+(``A``, ``B`` …, ``option_a``, ``choice1``). An answer is a letter (``B``, ``(b)``, ``B.``, ``B. dog``, ``A, C``), a
+number, the name of an option's column, or an option's text. Whether numbers count from 0 or 1, or are themselves what
+an option says, only many rows can show: ``numbering``.
 """
 
 from __future__ import annotations
@@ -37,10 +37,14 @@ class Options:
     Attributes:
         texts: what they say.
         labels: the row's own names of them, as many; empty if it has none.
+        columns: the columns that hold one each, if there are such.
+        are_numbers: the row has them as numbers, not as texts.
     """
 
     texts: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    are_numbers: bool = False
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -103,11 +107,12 @@ def options_of_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> Op
     Raises:
         ValueError: a cell is neither a text nor a number.
     """
-    filled = [(label, _text(row[name])) for name, label in columns.items() if not is_empty(row.get(name))]
+    filled = [name for name in columns if not is_empty(row.get(name))]
     if not filled:
         return None
-    labels = tuple(label for label, _ in filled)
-    return Options(tuple(text for _, text in filled), labels if all(label.isalpha() for label in labels) else ())
+    labels = tuple(columns[name] for name in filled)
+    texts = tuple(_text(row[name]) for name in filled)
+    return Options(texts, labels if all(label.isalpha() for label in labels) else (), tuple(filled))
 
 
 def read_options(value: Any) -> Options | None:
@@ -133,6 +138,8 @@ def read_options(value: Any) -> Options | None:
     if len(pairs) > len(OPTION_LETTERS):
         raise ValueError(f"more than {len(OPTION_LETTERS)} options")
     texts, labels = tuple(text for _, text in pairs), tuple(label for label, _ in pairs)
+    if isinstance(value, list | tuple) and all(isinstance(item, int | float) for item in value):
+        return Options(texts, are_numbers=True)
     return Options(texts, labels) if all(labels) and len(set(labels)) == len(labels) else _without_letters(texts)
 
 
@@ -155,7 +162,10 @@ def _parsed(text: str) -> Any:
     if len(starts) > 1 and starts[0].start() == 0 and [hit[1] for hit in starts] == list(OPTION_LETTERS[: len(starts)]):
         ends = [hit.start() for hit in starts[1:]] + [len(text)]
         return {hit[1]: text[hit.end() : end].strip(" ,;|") for hit, end in zip(starts, ends, strict=True)}
-    raise ValueError(f"the options are not a list: {text[:60]!r}")
+    mark = next((mark for mark in "|;" if mark in text), None)
+    if mark is not None:
+        return [part for part in text.split(mark) if part.strip()]
+    raise ValueError(f"the options are not a list: {text[:60]!r}; `columns: {{options: none}}` leaves them out")
 
 
 def _of_object(value: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -211,9 +221,11 @@ def numbering(rows: Iterable[tuple[Options, Any]], *, is_index: bool = False) ->
         if number is None or str(answer) in options.labels:
             continue
         numbers += 1
-        in_range, said = 0 <= number <= len(options.texts), _says(options, answer) is not None
+        in_range = 0 <= number <= len(options.texts)
+        said = _says(options, answer) is not None
+        either = said and (options.are_numbers or isinstance(answer, str))
         zeros, tops = zeros + (number == 0), tops + (number == len(options.texts))
-        positions, sayings = positions + (in_range and not said), sayings + (said and not in_range)
+        positions, sayings = positions + (in_range and not either), sayings + (said and not in_range)
         if numbers >= _ENOUGH and (zeros != tops or positions != sayings):
             break
     if numbers and not is_index and sayings >= positions:
@@ -280,8 +292,9 @@ def _spelled(options: Options, answer: str) -> str:
     letters = options.letters
     if answer in letters:
         return answer
-    if answer in options.labels:
-        return letters[options.labels.index(answer)]
+    for names in (options.labels, options.columns):
+        if answer in names:
+            return letters[names.index(answer)]
     if _says(options, answer) is not None:
         return answer
     if (found := _LETTER.fullmatch(answer)) and found[1].upper() in letters:

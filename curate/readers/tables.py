@@ -54,7 +54,7 @@ def image_cell(value: Any, where: str) -> ImageCell:
             continue
         data = item
         if isinstance(item, dict):
-            data = item.get("bytes") or item.get("path") or ""
+            data = item.get("bytes") or path_in(item)
             if item.get("bytes") and isinstance(item.get("path"), str):
                 names.append(item["path"])
         if isinstance(data, bytes) or (isinstance(data, str) and is_encoded(data)):
@@ -68,6 +68,14 @@ def image_cell(value: Any, where: str) -> ImageCell:
             raise ValueError("the image is neither a path or URL nor bytes or base64")
         paths.append(path)
     return ImageCell(tuple(paths), embedded, tuple(names))
+
+
+def path_in(item: Any) -> str:
+    """The path or URL that an item of an image cell names, '' for none."""
+    if isinstance(item, dict):
+        item = next((item[key] for key in ("path", "url", "image_url", "file_name") if item.get(key)), "")
+        item = item.get("url") if isinstance(item, dict) else item
+    return item if isinstance(item, str) else ""
 
 
 def is_empty(value: Any) -> bool:

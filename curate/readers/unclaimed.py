@@ -17,6 +17,22 @@ _USUAL = re.compile(
 )
 _READ_BY_COLUMNS = frozenset({"table", "hub", "webdataset", "image_folder"})
 _DECISIVE = 0.5  # share of the rows
+# Roles that a column's name alone suggests.
+_ROLES = frozenset(
+    {
+        "image",
+        "question",
+        "input",
+        "answer",
+        "answers",
+        "options",
+        "context",
+        "system",
+        "history",
+        "rejected",
+        "caption",
+    }
+)
 # Names beside those of ``COLUMN_NAMES`` that a role may go by.
 _MORE_NAMES = {
     "input": "question", "problem": "question", "user": "question", "human": "question", "text_input": "question",
@@ -48,7 +64,8 @@ def warnings(facts: SourceFacts) -> list[str]:
     """One line each: what was assumed about the source or its rows, and images that nothing reads."""
     source = facts.location if facts.location.startswith("hub:") else Path(facts.location).name or facts.location
     notes = (f"{each.note} ({each.rows:,} of {facts.rows:,} rows, such as {each.example})" for each in facts.notes)
-    return [visible(f"{source}: {line}") for line in (*facts.remarks, *_without_images(facts), *notes)]
+    remarks = (remark.removeprefix(f"{facts.location}: ").removeprefix(f"{source}: ") for remark in facts.remarks)
+    return [visible(f"{source}: {line}") for line in (*remarks, *_without_images(facts), *notes)]
 
 
 def _without_images(facts: SourceFacts) -> list[str]:
@@ -78,7 +95,8 @@ def _role(field: UnclaimedField) -> str | None:
     if field.looks_like_images > _DECISIVE * field.rows:
         return "image"
     plain = field.name.lower().strip()
-    return _MORE_NAMES.get(plain) or next((role for role, names in COLUMN_NAMES.items() if plain in names), None)
+    known = (role for role, names in COLUMN_NAMES.items() if role in _ROLES and plain in names)
+    return _MORE_NAMES.get(plain) or next(known, None)
 
 
 def _yaml(name: str) -> str:

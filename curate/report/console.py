@@ -18,6 +18,7 @@ from curate.readers import LAYOUTS
 from curate.readers.facts import SourceFacts, shortened
 from curate.readers.inspect import Inspection
 from curate.readers.unclaimed import unused_fields, warnings
+from curate.recipe import SourceSettings
 from curate.report.diff import CurationDiff, Example
 from curate.rules.columns import known_columns
 from curate.rules.explain import RowExplanation
@@ -92,18 +93,26 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         screen.print(f"reviewers' corrections: {statuses}", highlight=False)
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05)
     screen.print(f"{sum(seconds.values()):.1f} s: {times}" if times else "", style="dim", highlight=False)
-    folder = escape(shlex.quote(str(workspace.folder)))
     data = workspace.folder.parents[1] if workspace.folder.parent.name == "curated" else None
     name = escape(f"{workspace.folder}/")
     screen.print(
         f"\n[bold]{name}[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet", highlight=False
     )
-    for command, what in (
-        (f"curate explain ID|IMAGE|TEXT --curated {folder}", "why a row was kept or dropped"),
-        (f"curate decide {escape(shlex.quote(recipe))}", "after a rule was edited; decodes nothing"),
-        *([(f"dashboards --data {escape(shlex.quote(str(data)))}", "the rows in a browser")] if data else []),
-    ):
-        screen.print(f"next: {command}  [dim]{what}[/]", highlight=False, soft_wrap=True)
+    _show_next(
+        screen,
+        (
+            f"curate explain ID|IMAGE|TEXT --curated {shlex.quote(str(workspace.folder))}",
+            "why a row was kept or dropped",
+        ),
+        (f"curate decide {shlex.quote(recipe)}", "after a rule was edited; decodes nothing"),
+        *([(f"dashboards --data {shlex.quote(str(data))}", "the rows in a browser")] if data else []),
+    )
+
+
+def _show_next(screen: Console, *commands: tuple[str, str]) -> None:
+    """Print what to do next: commands that can be copied, each with what it does."""
+    for command, what in commands:
+        screen.print(Text.assemble("next: ", visible(command), (f"  {what}", "dim")), soft_wrap=True)
 
 
 def show_nothing_kept(cause: str, rows: int) -> None:
@@ -289,8 +298,25 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
         console.print(Text(line if len(line) <= _LONGEST_ROW else line[:_LONGEST_ROW] + " …"))
     show_reading(console, [found.facts])
     _show_problems(found, console)
-    where = escape(shlex.quote(shortened(found.location)))
-    console.print(f"\nnext: curate run {where}  with the same options; any key named above is one", highlight=False)
+    location = _as_arguments(found.settings)
+    console.print()
+    _show_next(
+        console,
+        (f"curate run {location}", "curates it with the shipped policy"),
+        (f"curate init {location}", "writes only the recipe, to edit"),
+    )
+
+
+def _as_arguments(settings: SourceSettings) -> str:
+    """A source as `curate run`, `init` and `inspect` take it, for a shell."""
+    given = settings.model_dump(exclude_defaults=True)
+    arguments = [given.pop("location")]
+    for role, column in given.pop("columns", {}).items():
+        arguments += ["--columns", f"{role}={column}"]
+    for key, value in given.items():
+        option = "--as" if key == "layout" else f"--{key.replace('_', '-')}"
+        arguments += [option] if value is True else [option, str(value)]
+    return shlex.join(arguments)
 
 
 def _show_problems(found: Inspection, console: Console) -> None:
@@ -312,7 +338,7 @@ def _show_problems(found: Inspection, console: Console) -> None:
 def _facts(found: Inspection) -> list[tuple[str, Any]]:
     fewest, most = found.votes
     return [
-        ("location", found.location),
+        ("location", found.settings.location),
         ("layout", found.layout),
         ("image root", found.image_root),
         *([("also reads", ", ".join(map(str, found.also_read)))] if found.also_read else []),

@@ -31,7 +31,7 @@ class TrainingConversation:
     Attributes:
         turns: system, user and assistant turns in order.
         images: paths relative to the image root, in order of their markers.
-        rows: row number of each assistant turn's sample.
+        rows: row number of the sample of each turn that is trained.
         epoch: pass over the data that uses it, from 0.
     """
 
@@ -39,6 +39,11 @@ class TrainingConversation:
     images: tuple[str, ...]
     rows: tuple[int, ...]
     epoch: int = 0
+
+
+def is_trained(turn: Turn) -> bool:
+    """Whether a turn is the assistant's and not marked with ``loss: false``."""
+    return turn.role == "assistant" and turn.loss is not False
 
 
 def can_sample_answer(sample: Sample) -> bool:
@@ -77,7 +82,7 @@ def join_rows(samples: list[Sample], rows: list[int], epoch: int = 0) -> Trainin
     """
     if len(samples) == 1:
         sample = samples[0]
-        answers = sum(turn.role == "assistant" for turn in sample.conversations)
+        answers = sum(map(is_trained, sample.conversations))
         return TrainingConversation(sample.conversations, sample.image, (rows[0],) * answers, epoch)
     turns: list[Turn] = []
     for sample in samples:
@@ -117,8 +122,8 @@ class RenderedChat:
 
     Attributes:
         text: the chat as the template writes it, image placeholders not yet expanded.
-        spans: trained characters of each assistant turn, [start, end), stop token included.
-        stops: for each assistant turn, whether its span ends in a stop token.
+        spans: trained characters of each turn that is trained, [start, end), stop token included.
+        stops: for each of them, whether its span ends in a stop token.
     """
 
     text: str
@@ -192,11 +197,13 @@ def render_with_spans(processor: Any, conversation: TrainingConversation) -> Ren
         return RenderedChat(text, ((len(prompt_and_suffix(conversation)[0]), len(text)),), (True,))
     messages = to_messages(conversation)
     text = render(processor, messages)
-    answers = [turn.value for turn in conversation.turns if turn.role == "assistant"]
+    turns = [turn for turn in conversation.turns if turn.role == "assistant"]
+    answers = [turn.value for turn in turns]
     spans = _spans_from_one_render(processor, messages, text, answers) or _spans_one_by_one(
         processor, messages, text, answers
     )
-    extended = [_with_stop(processor, text, span) for span in spans]
+    trained = (span for span, turn in zip(spans, turns, strict=True) if is_trained(turn))
+    extended = [_with_stop(processor, text, span) for span in trained]
     return RenderedChat(text, tuple(span for span, _ in extended), tuple(stop for _, stop in extended))
 
 

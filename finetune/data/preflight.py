@@ -24,6 +24,7 @@ from finetune.data.chat import (
     can_sample_answer,
     chat_text,
     control_tokens,
+    is_trained,
     join_rows,
     prompt_and_suffix,
     prompt_suffix_problem,
@@ -32,6 +33,7 @@ from finetune.data.chat import (
 )
 from finetune.data.rows import Rows, capped_size, open_image
 from finetune.data.schedule import AcceptedRows
+from winnow.carried import objects_of
 from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import write_text
@@ -211,8 +213,10 @@ def form_problem(sample: Sample, forbidden: frozenset[str]) -> tuple[str, str] |
     """
     turns = sample.conversations[1:] if sample.conversations[0].role == "system" else sample.conversations
     roles = [turn.role for turn in turns]
-    if "assistant" not in roles:
-        return "no_answer", "no assistant turn"
+    if not any(map(is_trained, turns)):
+        return "no_answer", "every answer has loss: false" if "assistant" in roles else "no assistant turn"
+    if unfit := _untrainable(sample):
+        return unfit
     if len(roles) % 2 or roles != ["user", "assistant"] * (len(roles) // 2):
         return "roles_do_not_alternate", " ".join(turn.role for turn in sample.conversations)
     if not all(turn.value.strip() for turn in turns if turn.role == "assistant"):
@@ -224,6 +228,23 @@ def form_problem(sample: Sample, forbidden: frozenset[str]) -> tuple[str, str] |
     text = "\n".join(turn.value for turn in sample.conversations).replace(IMAGE_MARKER, "")
     if found := next((token for token in sorted(forbidden) if token in text), None):
         return "control_token", found
+    return None
+
+
+def _untrainable(sample: Sample) -> tuple[str, str] | None:
+    """Reason and detail if training would lose what the row means."""
+    if any(turn.loss and turn.role != "assistant" for turn in sample.conversations):
+        return "trained_question", "a turn that is not the assistant's has loss: true"
+    if named := next((turn.name for turn in sample.conversations if turn.name and turn.role != "system"), None):
+        return "tool_turn", f"has a turn {named}"
+    if sample.meta.get("label") is False:
+        return "unwanted_answer", "label: false marks the answer as one to avoid"
+    if kind := next((kind for kind in ("videos", "audios") if sample.meta.get(kind)), None):
+        return "not_only_images", f"has {kind}"
+    objects = objects_of(sample.meta)
+    marked = (marker for marker in objects for turn in sample.conversations if marker in turn.value)
+    if any(objects.values()) and (marker := next(marked, None)):
+        return "unresolved_marker", f"{marker} stands for one of meta.objects"
     return None
 
 

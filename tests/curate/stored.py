@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.duplicates.kept import choose_kept, find_conflicts, load_comparable
 from curate.measure.store import image_schema
 from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.rules.corrected import CORRECTED
@@ -83,3 +85,12 @@ def store(folder: Path, samples, images, errors=None) -> Workspace:
         target.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(table, schema), target)
     return space
+
+
+def choose(space: Workspace, settings, dropped=()) -> None:
+    """Write the duplicate rows of a workspace in which other rules drop the rows at these positions."""
+    with duckdb.connect() as connection:
+        load_comparable(connection, space)
+        connection.register("dropped", pa.table({"position": pa.array(list(dropped), pa.int64())}))
+        find_conflicts(connection)
+        choose_kept(connection, space, settings)

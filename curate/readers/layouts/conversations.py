@@ -2,17 +2,20 @@
 
 Each object has a whole conversation: ``conversations`` or ``messages``, whose turns are texts or lists of parts;
 ``texts`` of the_cauldron; ``query``, ``response`` and ``history``; ``chosen`` and ``rejected`` after a ``prompt`` or
-``question``. Images are under ``image`` or ``images``, in the parts, or in ``<img>path</img>``. Videos, sounds, boxes,
-tools, rejected answers and labels are carried in ``meta`` (``winnow.carried``); what else a row has stays there too.
-``winnow.records.to_original`` gives every object back as it was.
+``question``. Images are under ``image`` or ``images``, else under a key whose values name some; in the parts; or in
+``<img>path</img>``. Videos, sounds, boxes, tools, rejected answers and labels are carried in ``meta``
+(``winnow.carried``); what else a row has stays there too. ``winnow.records.to_original`` gives every object back as it
+was.
 """
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
-from curate.readers.base import Layout, NameOf, Reading
+from curate.readers.base import Layout, NameOf, Reading, possible_roots
 from curate.readers.fields import conversation
+from curate.readers.image_column import ImageColumns
 from curate.readers.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
@@ -21,8 +24,10 @@ from winnow.records import Sample
 
 
 def looks_like(probe: Probe) -> bool:
-    """JSON rows that hold a conversation, or ``query`` and ``response``; ``table`` reads Parquet and CSV."""
-    return probe.is_json and (holds_conversation(probe.first) or {"query", "response"} <= probe.first.keys())
+    """JSON rows that hold a conversation, or ``query`` and ``response``; ``table`` reads options, Parquet and CSV."""
+    keys = probe.first.keys()
+    has_answer = {"query", "response"} <= keys and {"options", "choices"}.isdisjoint(keys)
+    return probe.is_json and (holds_conversation(probe.first) or has_answer)
 
 
 def readings(settings: SourceSettings) -> list[Reading]:
@@ -30,8 +35,11 @@ def readings(settings: SourceSettings) -> list[Reading]:
     path = Path(settings.location)
     source = path.stem if settings.source is None else settings.source
 
+    images = ImageColumns(functools.partial(iter_json, path), possible_roots(settings))
+
     def to_sample(row: RawRow, name_of: NameOf) -> Sample:
-        return conversation(row.fields, row.where, source=source, split=settings.split)
+        made = conversation(row.fields, row.where, source=source, split=settings.split)
+        return made if made.image else images.added(made, row.where)
 
     return [Reading(iter_json(path), to_sample)]
 

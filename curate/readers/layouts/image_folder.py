@@ -1,36 +1,51 @@
-"""Image folders as Hugging Face's ``datasets`` reads them.
+"""Image folders as Hugging Face's ``datasets``, kohya's scripts and img2dataset write them.
 
 With ``metadata.jsonl``, ``.csv`` or ``.parquet`` anywhere below the folder: a row each, its image in
 ``file_name`` (a list in ``file_names``), relative to the metadata's own folder; the other columns are
-those of ``table``. Without metadata: every image below the folder is a row, and its own folder is its
-label (``train/dog/1.png`` is a dog), unless that is the location or a split. A metadata folder or path
-part named ``train``, ``validation``, ``test`` … is the split.
-Source: https://huggingface.co/docs/datasets/image_dataset.
+those of ``table``. Without metadata: every image below the folder is a row; files without an ending are images
+if they begin as one. ``1.txt`` or ``1.caption`` beside ``1.jpg`` is its caption, and ``1.json`` holds its caption
+and more, as img2dataset writes it. Where there is no such file, an image's own folder is its label
+(``train/dog/1.png`` is a dog), unless that is the location or a split; kohya's ``10_dog`` (10 repeats) is ``dog``.
+A metadata folder or path part named ``train``, ``validation``, ``test`` … is the split.
+Sources: https://huggingface.co/docs/datasets/image_dataset, https://github.com/rom1504/img2dataset,
+https://github.com/kohya-ss/sd-scripts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import os
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
-from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
+from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder, links_within
 from curate.readers.columns import Columns, source_name
 from curate.readers.fields import LABEL_QUESTION, assumed_question, caption_prompt
 from curate.readers.json import RawRow
 from curate.readers.location import Probe, split_of
 from curate.readers.rows import iter_rows
+from curate.readers.sidecars import ENDINGS, Sidecars
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.records import Sample, Turn, full_id
+from winnow.images import IMAGE_SUFFIXES, LINKED_OUT, is_text, suffix_of
+from winnow.records import BadRow, Sample, Turn, full_id
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
-_IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".ppm", ".heic")
 _TABLES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
+# Endings of files that lie between images and are not looked into.
+_OTHERS = frozenset(
+    {*_TABLES, *ENDINGS, ".md", ".xml", ".yaml", ".yml", ".html", ".npy", ".npz", ".pt", ".safetensors", ".zip",
+     ".tar", ".py", ".log"}
+)  # fmt: skip
+_SHARD = re.compile(r"(\d+)(_stats\.json|\.parquet)")  # img2dataset's, beside the folder of that number
+_REPEATS = re.compile(r"\d+_(?=\D)")
 _LOOKED_AT = 2000
 
 
@@ -40,17 +55,29 @@ def looks_like(probe: Probe) -> bool:
         return probe.path.name in METADATA and bool({"file_name", "file_names"} & probe.first.keys())
     if not probe.is_folder:
         return False
-    if any(name.endswith(_TABLES) and name not in METADATA for name in probe.names):
+    stems = {name.rpartition(".")[0] for name in probe.names if Path(name).suffix.lower() in IMAGE_SUFFIXES}
+    if any(_is_table(name, stems, probe.path) for name in probe.names):
         return False
-    names = (name for _, _, found in os.walk(probe.path) for name in found)
-    return any(name in METADATA or _is_image(name) for name in itertools.islice(names, _LOOKED_AT))
+    files = (Path(where, name) for where, _, found in os.walk(probe.path) for name in found)
+    return any(file.name in METADATA or _is_image(file) for file in itertools.islice(files, _LOOKED_AT))
+
+
+def _is_table(name: str, stems: Collection[str], folder: Path) -> bool:
+    """Whether a file is a table about the images: neither metadata, nor about one image, nor of img2dataset."""
+    if not name.endswith(_TABLES) or name in METADATA:
+        return False
+    if (shard := _SHARD.fullmatch(name)) and (folder / shard[1]).is_dir():
+        return False
+    stem, _, ending = name.rpartition(".")
+    beside = stem in stems or any((folder / f"{stem}{suffix}").is_file() for suffix in IMAGE_SUFFIXES)
+    return not (ending == "json" and beside)
 
 
 def readings(settings: SourceSettings) -> Iterator[Reading]:
     """Every metadata file, or every image; of ``settings.split`` only, where folders tell the splits."""
     folder = given_or_own_folder(settings)
     location = Path(settings.location)
-    tables = [location] if location.is_file() else sorted(_walk(folder, METADATA))
+    tables = [location] if location.is_file() else sorted(_tables(folder))
     splits = {split for path in tables if (split := _split(path.parent, folder))}
     for path in tables:
         split = _split(path.parent, folder)
@@ -62,7 +89,8 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
         below = path.parent.relative_to(folder).as_posix()
         yield Reading(read(), functools.partial(_sample_of_metadata, columns, below))
     if not tables:
-        yield Reading(_images(folder, settings.split), functools.partial(_sample_of_image, settings))
+        beside = Sidecars(folder, links_within(folder, settings))
+        yield Reading(_images(folder, settings), functools.partial(_sample_of_image, settings, beside))
 
 
 def _sample_of_metadata(columns: Columns, below: str, row: RawRow, name_of: NameOf) -> Sample:
@@ -74,48 +102,92 @@ def _sample_of_metadata(columns: Columns, below: str, row: RawRow, name_of: Name
     return dataclasses.replace(sample, image=tuple(paths))
 
 
-def _images(folder: Path, split: str) -> Iterator[RawRow]:
-    """Every image below ``folder``, as path relative to it, in the order of the paths."""
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An image: its path relative to the folder, and the endings of the texts that lie beside it."""
+
+    inside: Path
+    beside: tuple[str, ...]
+
+
+def _images(folder: Path, settings: SourceSettings) -> Iterator[RawRow | BadRow]:
+    """Every image below ``folder``, in the order of the paths."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
     inner = {split_of(path) for path in folder.iterdir() if path.is_dir()}
-    for path in _walk(folder, None):
-        inside = path.relative_to(folder)
-        if split not in inner or split == _first_split(inside):
-            yield RawRow(inside, str(path), 0)
+    for row in _walk(folder, settings):
+        if isinstance(row, BadRow) or settings.split not in inner or settings.split == _first_split(row.value.inside):
+            yield row
+
+
+def _walk(folder: Path, settings: SourceSettings) -> Iterator[RawRow | BadRow]:
+    """Holds one folder's names at a time."""
+    bound, seen = links_within(folder, settings), set[Path]()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        linked = {name: Path(where, name).resolve() for name in folders if Path(where, name).is_symlink()}
+        left_out = {name for name, real in linked.items() if not real.is_relative_to(bound)}
+        for name in sorted(left_out):
+            yield BadRow(f"{where}/{name}", LINKED_OUT, 0)
+        # A folder that a link leads to is read once, and not where it is read without the link too.
+        again = {name for name, real in linked.items() if real in seen or real.is_relative_to(folder.resolve())}
+        seen.update(linked.values())
+        folders[:] = sorted(name for name in folders if name[0] != "." and name not in left_out | again)
+        yield from _in_folder(Path(where), folder, set(names))
+
+
+def _in_folder(where: Path, folder: Path, names: Collection[str]) -> Iterator[RawRow | BadRow]:
+    for name in sorted(names):
+        if name.startswith(".") or not _is_image(where / name):
+            continue
+        path = where / name
+        if not is_text(str(path)):
+            yield BadRow(str(path).encode(errors="replace").decode(), "the file's name is not UTF-8", 0)
+            continue
+        beside = tuple(ending for ending in ENDINGS if f"{path.stem}{ending}" in names)
+        yield RawRow(_File(path.relative_to(folder), beside), str(path), 0)
 
 
 def _first_split(inside: Path) -> str:
     return split_of(Path(inside.parts[0])) if len(inside.parts) > 1 else ""
 
 
-def _sample_of_image(settings: SourceSettings, row: RawRow, name_of: NameOf) -> Sample:
-    """An image, labelled by the folder that it lies in."""
-    inside: Path = row.value
+def _sample_of_image(settings: SourceSettings, sidecars: Sidecars, row: RawRow, name_of: NameOf) -> Sample:
+    """An image with the text beside it, or labelled by the folder that it lies in.
+
+    Raises:
+        ValueError: a text beside it cannot be read.
+    """
+    file: _File = row.value
+    inside = file.inside
     source, split = source_name(settings), _first_split(inside)
+    text = sidecars.text(inside, file.beside)
     folders = inside.parts[:-1]
-    label = folders[-1] if len(folders) > (1 if split else 0) else ""
-    question, what = (LABEL_QUESTION, "classes") if label else (caption_prompt(settings), "images without a text")
-    answer = (Turn("assistant", label),) if label else ()
+    named = folders[-1] if len(folders) > (1 if split else 0) and text is None else ""
+    label = _REPEATS.sub("", named, count=1) if _REPEATS.match(named) else named
+    answer = label if text is None else text.caption
+    kind = "classes" if label else "captions" if answer else "images without a text"
+    question = LABEL_QUESTION if label else caption_prompt(settings)
+    meta = {"label": label, **({"folder": named} if label != named else {})} if label else {}
     return Sample(
         id=full_id(inside.as_posix(), source, settings.split),
         image=(inside.as_posix(),),
-        conversations=(Turn("user", question), *answer),
-        answers=(label,) if label else (),
+        conversations=(Turn("user", question), *((Turn("assistant", answer),) if answer else ())),
+        answers=(answer,) if answer else (),
         source=source,
         split=settings.split or split,
-        meta={"label": label} if label else {},
-        notes=(assumed_question(question, what),),
+        meta=meta if text is None else dict(text.meta),
+        unclaimed=() if text is None else text.unclaimed,
+        notes=(assumed_question(question, kind),),
     )
 
 
-def _walk(folder: Path, names: tuple[str, ...] | None) -> Iterator[Path]:
-    """Files of these names, or all images, in order; holds one folder's names at a time."""
+def _tables(folder: Path) -> Iterator[Path]:
+    """The metadata files below a folder."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name in names if names is not None else _is_image(name):
-                yield Path(where, name)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(where, name) for name in files if name in METADATA)
 
 
 def _split(folder: Path, root: Path) -> str:
@@ -123,8 +195,16 @@ def _split(folder: Path, root: Path) -> str:
     return next((split for part in parts if (split := split_of(Path(part)))), "")
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(_IMAGES) and not name.startswith(".")
+def _is_image(file: Path) -> bool:
+    """By its ending; without one that is known, by how it begins."""
+    suffix = file.suffix.lower()
+    if suffix in IMAGE_SUFFIXES or suffix in _OTHERS:
+        return suffix in IMAGE_SUFFIXES
+    try:
+        with file.open("rb") if file.is_file() else contextlib.nullcontext(BytesIO()) as handle:  # no pipe or device
+            return bool(suffix_of(handle.read(32)))
+    except OSError:
+        return False
 
 
 LAYOUT = Layout(__doc__, "{location: my-images}", looks_like, readings, image_root=given_or_own_folder, generic=True)

@@ -1,15 +1,12 @@
 """Which rows repeat or contradict another one, and which is kept."""
 
-import duckdb
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.duplicates.kept import choose_kept, find_conflicts, load_comparable
 from curate.duplicates.rows import find_duplicates
 from curate.recipe import DuplicateSettings
-from tests.curate.stored import image, sample, store
+from tests.curate.stored import choose, image, sample, store
 
 
 def near(key, twin, distance=2, **more):
@@ -28,12 +25,7 @@ LOOKALIKE = near("l", A)
 def found(tmp_path, samples, images, errors=None, dropped=(), **settings):
     space = store(tmp_path, samples, images, errors)
     find_duplicates(space, DuplicateSettings(**settings))
-    with duckdb.connect() as connection:
-        load_comparable(connection, space)
-        positions = [at for at, one in enumerate(samples) if one["sample_id"] in dropped]
-        connection.register("dropped", pa.table({"position": pa.array(positions, pa.int64())}))
-        find_conflicts(connection)
-        choose_kept(connection, space, DuplicateSettings(**settings))
+    choose(space, DuplicateSettings(**settings), [at for at, one in enumerate(samples) if one["sample_id"] in dropped])
     ids = [one["sample_id"] for one in samples]
     rows = {ids[row["position"]]: row for row in pq.read_table(space.duplicate_rows).to_pylist()}
     assert not (space.work / "thumbnails.u8").exists()

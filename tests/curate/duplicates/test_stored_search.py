@@ -17,7 +17,7 @@ from curate.measure.store import image_schema
 from curate.recipe import DuplicateSettings, MatchSettings, SplitSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_clusters import crowded_fingerprints
-from tests.curate.stored import image, sample, store
+from tests.curate.stored import choose, image, sample, store
 
 
 def first(fingerprints, count):
@@ -75,6 +75,7 @@ def write_parts(space: Workspace, images, cuts):
 
 def outputs(space):
     find_duplicates(space, DuplicateSettings())
+    choose(space, DuplicateSettings())
     assign_splits(space, SplitSettings(shares={"train": 0.5, "val": 0.5}), MatchSettings())
     return [path.read_bytes() for path in (space.duplicate_images, space.duplicate_rows, space.splits)]
 

@@ -16,6 +16,11 @@ def turns(*texts, system=None):
     return first + [{"from": roles[number % 2], "value": text} for number, text in enumerate(texts)]
 
 
+def talk(*turns):
+    """Messages from (role, text) pairs; a third element holds more keys."""
+    return [{"role": role, "content": text, **(more[0] if more else {})} for role, text, *more in turns]
+
+
 ROWS = [
     sets.row(1, "a.png", "What is it?", "a cat", answers=["a cat", "a cat", "cat"], meta={"n": 1}),
     sets.row(2, "b.jpg", conversations=turns("Look: <image>\nWho?", "Zoë", "And where?", "there")),

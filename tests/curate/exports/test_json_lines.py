@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.curate.exports.made import FITTING, ROWS, UNFIT, exported, make
+from curate import pipeline
+from tests.curate import sets
+from tests.curate.exports.made import FITTING, ROWS, UNFIT, exported, make, talk
 from winnow.records import read_jsonl
 
 
@@ -183,3 +185,24 @@ def test_datasets_reads_every_line_format(curated, tmp_path, to):
     )
     assert [row["id"] for row in rows] == FITTING
     assert len(rows) == done.counts["rows"]
+
+
+@pytest.mark.slow
+def test_a_set_that_begins_with_much_text_is_loaded(tmp_path):
+    """`datasets` infers the columns from the first 10 MiB; the first image, loss and boxes come after these."""
+    import datasets
+
+    sets.save(tmp_path / "images/a.png", sets.scene(1))
+    text = "word " * 2000
+    rows = [{"id": n, "messages": talk(("user", f"{n} {text}"), ("assistant", "x"))} for n in range(1200)]
+    asked = [("user", "<image>Find <ref-object>"), ("assistant", "<bbox>", {"loss": True})]
+    objects = {"ref": ["disc"], "bbox": [[1, 2, 3, 4]]}
+    rows += [{"id": n, "messages": talk(*asked), "images": ["a.png"], "objects": objects} for n in (1200, 1201)]
+    sets.write_lines(tmp_path / "rows.jsonl", rows)
+    pipeline.run(sets.recipe(tmp_path, rules={}), "recipe.yaml")
+    folder, _ = exported(tmp_path / "out", "ms-swift")
+    cache = str(tmp_path / "cache")
+    found = datasets.load_dataset("json", data_files=str(folder / "train.jsonl"), split="train", cache_dir=cache)
+    assert [int(one.rpartition("/")[2]) for one in found["id"]] == [1200, *range(1200), 1201]
+    assert found[-1]["objects"] == objects
+    assert (found[0]["messages"][1]["loss"], found[1]["images"], len(found[-1]["images"])) == (True, [], 1)

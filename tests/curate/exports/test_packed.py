@@ -122,8 +122,8 @@ def test_datasets_loads_images_and_every_column(curated, tmp_path, to):
         assert row["id"] == sample.id
         assert len(row["images"]) == len(images)
         assert all(image.size == (64, 64) for image in row["images"])
-        assert [(turn["role"], turn["content"]) for turn in row["messages"]] == [
-            (turn.role, turn.value) for turn in sample.conversations
+        assert [(turn["role"], turn["content"], turn["loss"]) for turn in row["messages"]] == [
+            (turn.name or turn.role, turn.value, turn.loss) for turn in sample.conversations
         ]
         assert row["answers"] == list(sample.answers)
         assert json.loads(row["meta"]) == dict(sample.meta)

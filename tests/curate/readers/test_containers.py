@@ -1,5 +1,6 @@
 """Tables in other containers: Arrow, saved datasets, workbooks, folders of files, JSON of other shapes."""
 
+import gzip
 import json
 import zipfile
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curate.exports.filtered import write_filtered
 from curate.readers import open_source
 from curate.readers.images import content_path
 from curate.readers.json import iter_json
@@ -306,3 +308,24 @@ def test_a_latin1_table_names_the_encoding_where_the_source_is_opened(tmp_path):
 def test_a_table_of_parquet_bytes_has_no_notes(tmp_path):
     pq.write_table(pa.table({"image": ["a.png"], "caption": ["b"]}), tmp_path / "a.parquet")
     assert opened(tmp_path / "a.parquet").notes == ()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
+def test_a_table_is_written_back_in_its_encoding(tmp_path, encoding):
+    lines = ["image;caption\r\n", "a.jpg;café\r\n", "b.jpg;thé\r\n"]
+    path = write(tmp_path / "a.csv", "".join(lines).encode(encoding))
+    write_filtered(iter_rows(path), tmp_path / "b.csv", [1], {})
+    assert (tmp_path / "b.csv").read_bytes() == (lines[0] + lines[2]).encode(encoding)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_json_is_written_back_or_known_not_to_be_copyable(tmp_path, shape):
+    path = tmp_path / "a.json"
+    path.write_text(SHAPES[shape], encoding="utf-8")
+    rows = iter_json(path)
+    assert rows.copyable == (not shape.startswith(("one after", "commas")))
+    if rows.copyable:
+        write_filtered(rows, tmp_path / "b.json", [1], {})
+        assert [row.value for row in iter_json(tmp_path / "b.json")] == ROWS[1:]
+    packed = write(tmp_path / "a.json.gz", gzip.compress(path.read_bytes()))
+    assert not iter_json(packed).copyable

@@ -15,6 +15,7 @@ from curate.readers.images import content_path
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene
+from winnow.records import to_original
 
 PNG = encoded(scene(1))
 
@@ -74,6 +75,23 @@ def test_what_exists_wins_and_a_usual_name_decides_between_equals(tmp_path):
     assert neither.image == ("gone.png",)
 
 
+def test_image_and_images_are_one_list(tmp_path):
+    rows = [({"image": "a.jpg", "images": ["b.jpg", "a.jpg"]}, "ab"), ({"images": ["a.jpg"], "image": "a.jpg"}, "a")]
+    for fields, wanted in rows:
+        (row,) = table(tmp_path, {**fields, "question": "q", "answer": "a"})
+        assert row.image == tuple(f"{name}.jpg" for name in wanted) and row.unclaimed == ()
+
+
+def test_a_recipe_may_name_several_columns(tmp_path):
+    row = {"left": "a.jpg", "right": "b.jpg", "question": "q", "answer": "a"}
+    (first,) = table(tmp_path, row)
+    assert (first.image, first.unclaimed) == (("a.jpg",), ("right",))
+    (both,) = table(tmp_path, row, columns={"image": ["right", "left"]})
+    assert (both.image, both.unclaimed) == (("b.jpg", "a.jpg"), ())
+    with pytest.raises(ValueError, match="'answer' needs one column"):
+        table(tmp_path, row, columns={"answer": ["a", "b"]})
+
+
 def test_a_missing_path_beside_bytes(tmp_path):
     write(tmp_path / "img" / "b.png", PNG)
     other = encoded(scene(2))
@@ -121,3 +139,11 @@ def test_what_is_no_image(text):
 @given(st.text(max_size=40) | st.binary(max_size=40) | st.lists(st.text(max_size=9), max_size=3) | st.integers())
 def test_any_cell_is_judged_without_an_error(cell):
     assert is_likely(cell) in (True, False) and looks_like_path(cell) in (True, False)
+
+
+def test_conversations_whose_images_have_another_key(tmp_path):
+    turns = [{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}]
+    record = {"id": "1", "img_path": "a.jpg", "conversations": turns, "score": 3}
+    (row,) = table(tmp_path, record)
+    assert (row.image, row.meta, row.unclaimed) == (("a.jpg",), {"score": 3}, ("score",))
+    assert to_original(row) == record

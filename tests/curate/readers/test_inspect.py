@@ -136,3 +136,16 @@ def shown(found):
     console = Console(file=io.StringIO(), width=200, color_system=None)
     show_inspection(found, console)
     return console.file.getvalue()
+
+
+def test_the_last_lines_are_commands_that_read_it_alike(tmp_path):
+    write(tmp_path / "my rows.jsonl", json.dumps(row(0, "good.png", extra=1)).encode())
+    settings = SourceSettings(
+        location=str(tmp_path / "my rows.jsonl"), layout="conversations", image_root=str(tmp_path)
+    )
+    printed = io.StringIO()
+    show_inspection(inspect_location(settings), Console(file=printed, width=60))
+    *_, run, init = printed.getvalue().splitlines()
+    given = f"'{tmp_path}/my rows.jsonl' --as conversations --image-root {tmp_path}"
+    assert run.startswith(f"next: curate run {given}  ") and init.startswith(f"next: curate init {given}  ")
+    assert "extra" in printed.getvalue() and "rules may use meta.extra" in printed.getvalue()

@@ -81,7 +81,7 @@ def test_the_same_from_parquet_and_csv(tmp_path):
     ],
 )  # fmt: skip
 def test_other_names_of_the_same(tmp_path, row, made):
-    (sample,) = table(tmp_path, row)
+    sample, _ = table(tmp_path, row, row)  # one object on one line may also be a document
     assert turns(sample) == made and sample.unclaimed == ()
 
 
@@ -145,3 +145,11 @@ def test_images_that_turns_name_themselves(tmp_path):
     parts = [{"type": "image", "image": "a.jpg"}, {"type": "text", "text": "q"}]
     (sample,) = table(tmp_path, {"prompt": [{"role": "user", "content": parts}], "completion": [GOOD]})
     assert (sample.image, turns(sample)[0]) == (("a.jpg",), ("user", "<image>q"))
+
+
+def test_questions_and_answers_in_one_column(tmp_path):
+    pairs = [{"question": "q1", "answer": "a1"}, {"question": "q2", "answer": "a2"}]
+    several, single = table(tmp_path, {"image": "a.jpg", "qa_pairs": pairs}, {"image": "b.jpg", "qa": pairs[1], "n": 1})
+    assert turns(several) == [("user", "q1"), ("assistant", "a1"), ("user", "q2"), ("assistant", "a2")]
+    assert turns(single) == [("user", "q2"), ("assistant", "a2")]
+    assert (several.unclaimed, single.unclaimed) == ((), ("n",))

@@ -29,7 +29,7 @@ def table(tmp_path, rows, name="t.jsonl", **options):
         "array(['cat', 'dog'], dtype=object)", {"A": "cat", "B": "dog", "C": None}, '{"B": "dog", "A": "cat"}',
         {"text": ["cat", "dog"], "label": ["A", "B"]}, [{"label": "A", "text": "cat"}, {"label": "B", "text": "dog"}],
         [{"A": "cat"}, {"B": "dog"}], ["A. cat", "B. dog"], ["(A) cat", "(B) dog"], "A. cat\nB. dog", "(A) cat (B) dog",
-        "A: cat, B: dog", ["cat", "dog", None, float("nan"), ""],
+        "A: cat, B: dog", "cat|dog", "cat; dog", ["cat", "dog", None, float("nan"), ""],
     ],
 )  # fmt: skip
 def test_options_are_read_however_they_are_spelled(cell):
@@ -107,6 +107,9 @@ def test_numbers_that_are_what_an_option_says():
     assert named_option(counts, 3, Numbering(None, True)) == "3"
     assert numbering([(counts, 1), (counts, 3)], is_index=True) == Numbering(0, False)
     assert numbering([(counts, 0), (PETS, 2)]) == Numbering(0, True)
+    assert numbering([(counts, 3)]) == Numbering(0, False)  # a number is no text
+    for numbers, answer in ((read_options([2, 3, 4]), 3), (counts, "3")):
+        assert numbering([(numbers, answer)]) == Numbering(None, True)
 
 
 WORDS = st.text("abcdefgh ", min_size=2, max_size=8).map(lambda text: " ".join(text.split())).filter(bool)
@@ -184,6 +187,10 @@ def test_published_spellings(tmp_path):
     copa = {"question": "q", "choice1": "x", "choice2": "y", "label": 0}
     found = [table(tmp_path, [row])[0] for row in (aokvqa, arc, medmcqa, mmbench, copa)]
     assert [sample.answer for sample in found] == ["A", "B", "A", "B", "A"]
+    (winogrande,) = table(tmp_path, [{"question": "q", "option1": "x", "option2": "y", "correct_answer": "option2"}])
+    assert (winogrande.answer, winogrande.meta["original_answer"]) == ("B", "option2")
+    (swift,) = table(tmp_path, [{"query": "q", "response": "B", "options": ["x", "y"]}])
+    assert swift.question == "q\nA. x\nB. y"
     assert [len(sample.meta["options"]) for sample in found] == [2, 2, 4, 2, 2]
     assert found[0].unclaimed == ("direct_answers",)
     assert found[1].meta["original_answer"] == "2"

@@ -141,10 +141,10 @@ def test_answers_of_squad(tmp_path):
 
 
 def test_the_second_column_of_a_role_is_named(tmp_path):
-    (row,) = table(tmp_path, {"image": "a.jpg", "images": ["b.jpg"], "question": "q", "answer": "a", "output": "b"})
+    (row,) = table(tmp_path, {"image": "a.jpg", "mask": "b.jpg", "question": "q", "answer": "a", "output": "b"})
     assert (row.image, row.answer) == (("a.jpg",), "a")
-    assert row.unclaimed == ("images", "output")
-    assert row.meta == {"images": ["b.jpg"], "output": "b"}
+    assert row.unclaimed == ("mask", "output")
+    assert row.meta == {"mask": "b.jpg", "output": "b"}
 
 
 def test_a_role_can_be_left_without_a_column(tmp_path):

@@ -328,7 +328,7 @@ def test_what_is_no_source_is_a_sentence(tmp_path):
         ("none", "no such file"),
         ("folder", "a folder of no known layout; give a file in it"),
         ("empty.json", "empty.json: is empty"),
-        ("object.json", "no column with answers or captions among a, b"),
+        ("object.json", "no column with answers, captions or questions among a, b"),
         ("broken.parquet", "Parquet"),
         ("packed.json", "is a zip file; unpack it"),
         ("x" * 300, "too long"),

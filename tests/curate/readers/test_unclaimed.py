@@ -45,7 +45,17 @@ def test_fields_that_change_a_meaning(name):
 
 
 def test_the_remedy_is_an_entry_of_the_recipe():
-    rows = [{"label": "cat", "pic": "a/b.png", "my pic": ["c.jpg"], "aesthetic": 4.5, "a b": 1, "it's": "d.gif"}]
+    rows = [
+        {
+            "label": "cat",
+            "pic": "a/b.png",
+            "my pic": ["c.jpg"],
+            "aesthetic": 4.5,
+            "a b": 1,
+            "it's": "d.gif",
+            "category": "y",
+        }
+    ]
     assert remedies(facts(rows)) == {
         "label": "columns: {answer: label}",
         "pic": "columns: {image: pic}",
@@ -53,9 +63,10 @@ def test_the_remedy_is_an_entry_of_the_recipe():
         "aesthetic": "not trained; rules may use meta.aesthetic",
         "a b": 'not trained; rules may use meta."a b"',
         "it's": "columns: {image: 'it''s'}",
+        "category": "not trained; rules may use meta.category",
     }
     assert set(remedies(facts(rows, "conversations")).values()) == {
-        *(f"not trained; rules may use meta.{name}" for name in ("label", "pic", "aesthetic")),
+        *(f"not trained; rules may use meta.{name}" for name in ("label", "pic", "aesthetic", "category")),
         *(f'not trained; rules may use meta."{name}"' for name in ("my pic", "a b", "it's")),
     }
 
@@ -69,7 +80,7 @@ def test_a_table_of_which_no_row_has_an_image_although_it_names_some():
 
 
 def test_notes_and_remarks_are_told():
-    found = facts([{}] * 3, remarks=["read as cp1252, which is not UTF-8"], notes=("has no question",))
+    found = facts([{}] * 3, remarks=["rows.csv: read as cp1252, which is not UTF-8"], notes=("has no question",))
     assert warnings(found) == [
         "rows.csv: read as cp1252, which is not UTF-8",
         "rows.csv: has no question (3 of 3 rows, such as s/0)",

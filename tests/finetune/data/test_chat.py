@@ -44,6 +44,15 @@ def test_answers_and_stop_tokens(template):
     assert trained(template, talk) == ["yes<|im_end|>", "yes<|im_end|>", "no<|im_end|>"]
 
 
+@pytest.mark.parametrize("template", [CHATML, REWRITING], ids=["chatml", "rewriting"])
+def test_an_answer_with_loss_false_is_read_but_not_trained(template):
+    turns = [("user", "red?"), ("assistant", "yes", False), ("user", "blue?"), ("assistant", "no", True)]
+    rows = [{"role": role, "content": text, **({"loss": loss[0]} if loss else {})} for role, text, *loss in turns]
+    talk = join_rows([from_record({"messages": rows})], [7])
+    assert trained(template, talk) == ["no<|im_end|>"]
+    assert talk.rows == (7,)
+
+
 def test_trimmed_answers():
     assert trained(TRIMMING, conversation(("red?", "  yes \n"))) == ["yes<|im_end|>"]
 

@@ -18,9 +18,10 @@ from tests.finetune.toys import build_processor, record, write_rows
 from winnow.errors import UserError
 
 
-def talk(number: int, *turns: tuple[str, str], image: str | None = "good.png") -> dict:
+def talk(number: int, *turns: tuple, image: str | None = "good.png") -> dict:
+    """A record of turns (role, text) or (role, text, loss)."""
     row = record(number, image, "q", "a")
-    return {**row, "conversations": [{"from": role, "value": value} for role, value in turns]}
+    return {**row, "conversations": [dict(zip(("from", "value", "loss"), turn, strict=False)) for turn in turns]}
 
 
 BAD = {
@@ -39,6 +40,22 @@ GOOD = [
     talk(22, ("system", "be brief"), ("user", "red?"), ("assistant", "yes"), ("user", "sure?"), ("assistant", "yes")),
     talk(23, ("user", "is <image> red?"), ("assistant", "yes"), image="grey.png"),
 ]
+
+
+def carrying(number: int, **meta: object) -> dict:
+    return {**talk(number, ("user", "red?"), ("assistant", "yes"), image=None), "meta": meta}
+
+
+LOST = {
+    "unwanted_answer": carrying(30, label=False),
+    "not_only_images": carrying(31, videos=["a.mp4"]),
+    "tool_turn": talk(32, ("user", "red?"), ("tool_call", "{}"), ("tool_response", "{}"), ("assistant", "yes")),
+    "unresolved_marker": {
+        **talk(33, ("user", "red?"), ("assistant", "<bbox>")), "meta": {"objects": {"bbox": [[1, 2, 3, 4]]}}
+    },
+    "no_answer": talk(34, ("user", "red?"), ("assistant", "yes", False)),
+    "trained_question": talk(35, ("user", "red?", True), ("assistant", "yes")),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -81,6 +98,12 @@ def test_every_reason(folder):
     assert details == ["missing", "outside_root", "empty", "truncated", "not_an_image"]
     assert [records[row]["id"] for row in result.accepted.row] == [row["id"] for row in GOOD]
     assert sum(result.rejected.values()) == len(rejects) == len(records) - len(GOOD)
+
+
+def test_rows_whose_meaning_would_be_lost_are_not_trained(folder):
+    _, result, rejects = checked(folder, [*LOST.values(), *GOOD])
+    assert [(line["sample_id"], line["reason"]) for line in rejects] == [(row["id"], why) for why, row in LOST.items()]
+    assert len(result.accepted.row) == len(GOOD)
 
 
 def test_unreadable_lines_cost_themselves(folder):

@@ -1,8 +1,12 @@
 """LLaVA, ShareGPT and ms-swift in every published spelling: read, and written back value for value."""
 
+import io
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from curate.readers import detect, open_source
 from curate.recipe import SourceSettings
@@ -175,3 +179,59 @@ def test_parts_become_text_with_markers_and_paths():
 def test_what_is_no_conversation_says_why(record, words):
     with pytest.raises(UserError, match=words):
         from_record(record)
+
+
+def png():
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(data, "PNG")
+    return data.getvalue()
+
+
+PARQUET = {
+    "the_cauldron": {
+        "images": [{"bytes": png(), "path": None}],
+        "texts": [{"user": "q", "assistant": "good", "source": "VQAv2"}],
+    },
+    "preference": {
+        "image": {"bytes": png(), "path": "x.png"}, "question": "q", "chosen": "good", "rejected": "bad",
+    },
+    "TRL": {
+        "images": [{"bytes": png(), "path": None}],
+        "prompt": [{"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "q"}]}],
+        "chosen": [{"role": "assistant", "content": [{"type": "text", "text": "good"}]}],
+        "rejected": [{"role": "assistant", "content": [{"type": "text", "text": "bad"}]}],
+    },
+    "bytes in parts": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image", "image": {"bytes": png(), "path": None}, "text": None},
+                    {"type": "text", "image": None, "text": "q"},
+                ],
+            },
+            {"role": "assistant", "content": [{"type": "text", "image": None, "text": "good"}]},
+        ]
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", PARQUET.values(), ids=PARQUET)
+def test_conversations_in_parquet_carry_their_images(tmp_path, row):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist([row]), path)
+    (sample,) = open_source(SourceSettings(location=str(path))).rows()
+    assert list(sample.embedded.values()) == [png()]
+    assert (tuple(sample.embedded), sample.answer) == (sample.image, "good")
+    assert sample.meta.get("rejected") == ("bad" if "rejected" in row else None)
+
+
+def test_one_csv_row_of_a_preference_and_one_of_messages(tmp_path):
+    for name, text, rejected in (
+        ("pairs", "image,question,chosen,rejected\na.png,q,good,bad\n", "bad"),
+        ("chats", 'image,messages\na.png,"[{""role"": ""user"", ""content"": ""q""}]"\n', None),
+    ):
+        path = tmp_path / f"{name}.csv"
+        path.write_text(text)
+        (sample,) = open_source(SourceSettings(location=str(path))).rows()
+        assert (sample.image, sample.question, sample.meta.get("rejected")) == (("a.png",), "q", rejected)

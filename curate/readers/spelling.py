@@ -1,0 +1,68 @@
+"""Paths of images that a dataset spells otherwise than the file system: as Windows, a URL or another Unicode form does.
+
+Only what names the same file below the image root is read. A path with another ending, folder or letter case could be
+another file: it stays missing, and ``winnow.near_files`` says what is near it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+from urllib.parse import unquote
+
+from winnow.images import is_url
+
+_ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^/|^\./|^file:", re.IGNORECASE)
+
+
+def is_file(root: str | os.PathLike[str], path: str) -> bool:
+    """Whether a dataset's relative path is a file below ``root``; never raises, whatever it holds."""
+    return not path.startswith("/") and os.path.isfile(f"{os.fspath(root)}/{path}")  # noqa: PTH113 (pathlib raises for long names)
+
+
+class Root:
+    """An image root, for looking up paths below it.
+
+    Attributes:
+        folder: as text, neither resolved nor with a slash at its end.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = os.fspath(folder)
+        absolute = Path(folder).absolute()
+        self._prefixes = tuple({f"{str(each).rstrip('/')}/" for each in (absolute, absolute.resolve())})
+        self._own_name = f"{absolute.name}/"
+
+    def holds(self, path: str) -> bool:
+        """Whether a relative path is a file below the root."""
+        return is_file(self.folder, path)
+
+    def spelled(self, path: str) -> str:
+        """The path relative to the root as its file is spelled; a path for which there is no file, as it is.
+
+        An absolute path below the root becomes relative, whether or not there is such a file.
+        """
+        for prefix in self._prefixes:
+            path = path.removeprefix(prefix)
+        if not path.startswith(self._own_name) and not _ODD.search(path):
+            return path
+        if self.holds(path) or is_url(path):
+            return path
+        return next((option for option in self._options(path) if self.holds(option)), path)
+
+    def _options(self, path: str) -> dict[str, None]:
+        """Ways to spell the path, the likeliest first."""
+        plain = path
+        if path[:5].lower() == "file:":
+            plain = unquote(re.sub(r"^file:(//(localhost)?(?=/))?(//)?", "", path, flags=re.IGNORECASE))
+        found = dict.fromkeys([path, plain, plain.replace("\\", "/")])
+        found.update(dict.fromkeys([unquote(option) for option in found]))
+        for prefix in self._prefixes:
+            found.update(dict.fromkeys([option.removeprefix(prefix) for option in found]))
+        found.update(dict.fromkeys([option.removeprefix("./") for option in found]))
+        found.update(dict.fromkeys([option.removeprefix(self._own_name) for option in found]))
+        for form in ("NFC", "NFD"):
+            found.update(dict.fromkeys([unicodedata.normalize(form, option) for option in found]))
+        return {option: None for option in found if ".." not in option.split("/")}
