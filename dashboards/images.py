@@ -25,7 +25,7 @@ from dashboards.data.catalog import Folder, find_folder, image_root
 from dashboards.data.engine import fetch
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.images import decode
+from winnow.images import decode, locate
 
 SIZES = {"tile": 320, "full": 1280}  # longest side in pixels
 REASONS = {
@@ -41,7 +41,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _IMMUTABLE = {"Cache-Control": "private, max-age=86400, immutable"}
 _SHORT = {"Cache-Control": "no-store"}
 _TABLES = {"curated": "samples.parquet", "evals": "predictions.parquet"}
-_EDITION = "2"  # of what ``render`` makes: thumbnails of another edition are not used
+_EDITION = "3"  # of what ``render`` makes: thumbnails of another edition are not used
 _MAGNIFIED_TO = 640  # pixels: tiny images grow by whole factors, so that a screen shows their pixels unsmoothed
 _LOSSLESS_BELOW = 256  # small images suffer from JPEG, and PNG is small enough
 _LIMITS = MeasureSettings()  # the same caps as curation
@@ -116,10 +116,7 @@ def image_bytes(folder: Folder, sample_id: str, image_key: str) -> bytes:
         NoImageError: the sample or image is not there, is too large, or its bytes changed.
     """
     try:
-        path = _path_of(folder, sample_id, image_key)
-        if path.stat().st_size > _LIMITS.max_bytes:
-            raise NoImageError("too_large")
-        data = path.read_bytes()
+        data = _path_of(folder, sample_id, image_key).read_bytes()
     except (UserError, OSError) as error:
         raise NoImageError("missing") from error
     if sha256_bytes(data) != image_key:
@@ -127,20 +124,19 @@ def image_bytes(folder: Folder, sample_id: str, image_key: str) -> bytes:
     return data
 
 
+_REASON_OF = {"outside_root": "outside", "too_large_bytes": "too_large"}
+
+
 def contained(root: Path, relative: str) -> Path:
     """The regular file ``relative`` below ``root``, symbolic links followed.
 
     Raises:
-        NoImageError: it lies outside the root.
-        OSError: it does not exist.
+        NoImageError: it lies outside the root, is too large, or does not exist.
     """
-    real_root = root.resolve(strict=True)
-    path = (real_root / relative).resolve(strict=True)
-    if not path.is_relative_to(real_root):
-        raise NoImageError("outside")
-    if not path.is_file():
-        raise NoImageError("missing")
-    return path
+    found = locate(relative, str(root.resolve()), max_bytes=_LIMITS.max_bytes)
+    if found.file is None:
+        raise NoImageError(_REASON_OF.get(found.error or "", "missing"))
+    return Path(found.file)
 
 
 def _path_of(folder: Folder, sample_id: str, image_key: str) -> Path:

@@ -9,12 +9,11 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from winnow.images import IMAGE_SUFFIXES, is_text
+from winnow.images import IMAGE_SUFFIXES, LINKED_OUT, is_text
 
 # Kind of hint → meaning.
 KINDS = {
@@ -41,16 +40,6 @@ class Hint:
     text: str
 
 
-@dataclass(frozen=True)
-class HintCount:
-    """How many missing images have a hint of one kind, with one of them."""
-
-    kind: str
-    count: int
-    path: str
-    hint: str
-
-
 class NearFiles:
     """The names of the files below an image root (the first 500,000), listed when first asked."""
 
@@ -73,6 +62,11 @@ class NearFiles:
                 break
         return found
 
+    def hint(self, path: str, error: str | None, detail: str | None) -> Hint | None:
+        """The hint for a path that ``winnow.images.locate`` refused with this class and detail."""
+        sought = error in ("missing", "outside_root") and detail != LINKED_OUT
+        return self.nearest(path) if sought else None
+
     def nearest(self, path: str) -> Hint | None:
         """The hint for a path that leads to no file; None if nothing of its name is near."""
         plain = path.replace("\\", "/")
@@ -84,29 +78,21 @@ class NearFiles:
         found = max(options, key=lambda option: _likeness(option, wanted))
         folder, name = posixpath.split(found)
         if name != posixpath.basename(wanted):
-            same_ending = _folded(posixpath.splitext(name)[1]) == _folded(posixpath.splitext(wanted)[1])
-            kind = "other_case" if same_ending else "other_ending"
-            case = "; letter case counts" if kind == "other_case" else ""
-            return Hint(kind, f"found as {name} in {folder or '.'}/{case}")
+            ending = posixpath.splitext(name)[1]
+            if _folded(ending) != _folded(posixpath.splitext(wanted)[1]):
+                named = f"with the ending {ending}" if ending else "without an ending"
+                return Hint("other_ending", f"found {named} in {folder or '.'}/")
+            return Hint("other_case", f"found in another letter case in {folder or '.'}/")
         if elsewhere or wanted.endswith(f"/{found}"):
             before = plain[: -len(found)] if wanted.endswith(found) else posixpath.dirname(plain)
             return Hint("other_root", f"found as {found} below the image root; {before!r} is not there")
         if _folded(found) == _folded(wanted):
-            return Hint("other_case", f"found as {name} in {folder}/; letter case counts")
+            return Hint("other_case", f"found in another letter case in {folder}/")
         if not found.endswith(f"/{wanted}"):
             return Hint("other_folder", f"found as {name} in {folder or '.'}/")
-        root = os.path.relpath(self._root / found.removesuffix(f"/{wanted}"))
+        root = self._root / found.removesuffix(f"/{wanted}")
+        root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
         return Hint("other_folder", f"found as {name} in {folder}/; set `image_root: {root}`")
-
-    def count(self, paths: Iterable[str]) -> list[HintCount]:
-        """Hints of missing paths, counted by kind, the most frequent first."""
-        counted: dict[str, HintCount] = {}
-        for path in paths:
-            hint = self.nearest(path)
-            if hint is not None:
-                before = counted.get(hint.kind) or HintCount(hint.kind, 0, path, hint.text)
-                counted[hint.kind] = HintCount(hint.kind, before.count + 1, before.path, before.hint)
-        return sorted(counted.values(), key=lambda each: -each.count)
 
 
 def _may_be_image(name: str) -> bool:

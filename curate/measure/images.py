@@ -26,7 +26,6 @@ from curate.recipe import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.images import LINKED_OUT
 from winnow.near_files import NearFiles
 from winnow.progress import Bar, track
 
@@ -140,9 +139,7 @@ def _with_class(row: PathRow, images: MeasuredImages) -> PathRow:
 
 def _with_hint(row: PathRow, near: NearFiles) -> PathRow:
     """A missing image's row, with what is near it."""
-    hint = (
-        near.nearest(row.path) if row.error in ("missing", "outside_root") and row.error_detail != LINKED_OUT else None
-    )
+    hint = near.hint(row.path, row.error, row.error_detail)
     return replace(row, error_detail=hint.text) if hint else row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -92,8 +93,11 @@ def _within_time(plan: MeasurePlan, file: PathRow) -> MeasuredImage:
 
 def _measure(plan: MeasurePlan, file: PathRow) -> MeasuredImage:
     row: dict[str, Any] = {"image_key": file.image_key, "path": file.path}
+    found = locate(file.path, plan.root, max_bytes=sys.maxsize)  # too many bytes are decoding's to refuse
+    if found.file is None:
+        return MeasuredImage({**row, "bytes": file.size, "error": "missing", "error_detail": found.detail})
     try:
-        data = Path(plan.root, file.path).read_bytes()
+        data = Path(found.file).read_bytes()
     except OSError as error:
         return MeasuredImage({**row, "bytes": file.size, "error": "missing", "error_detail": error.strerror})
     if sha256_bytes(data) != file.image_key:

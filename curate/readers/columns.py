@@ -10,7 +10,9 @@ conversation is read as in ``winnow.records.from_record``. Everything else goes 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +38,14 @@ from winnow.records import BadRow, Form, Sample, full_id
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "sample_id", "question_id", "qid", "uid", "key", "__key__"),
     "image": NAMES,
-    "question": ("question", "query", "prompt", "instruction", "problem", "question_text", "user", "input"),
+    "question": (
+        "question", "query", "prompt", "instruction", "problem", "question_text", "user",
+        "text_input", "input",
+    ),
     "input": ("input",),
     "answer": (
         "answer", "response", "output", "target", "targets", "gt_answer", "completion", "correct_answer",
-        "ground_truth", "solution", "answer_key", "assistant", "reply",
+        "ground_truth", "solution", "answer_key", "assistant", "reply", "text_output",
     ),
     "answers": ("answers", "references", "gt_answers", "labels"),
     "choice": (
@@ -120,7 +125,13 @@ class Columns:
         self._source = source_name(settings)
         self._images = ImageColumns(read, possible_roots(settings, near))
         self._roles_of: dict[tuple[str, ...], Roles] = {}
-        self._numbers = None if settings.answer_base is None else Numbering(settings.answer_base, proven=True)
+        self._numbering = functools.cache(self._numbers)
+
+    def of_split(self, split: str) -> Columns:
+        """The same for the rows of one split of the table."""
+        same = copy.copy(self)
+        same._settings = self._settings.model_copy(update={"split": split})
+        return same
 
     def sample(self, row: RawRow, _: object = None) -> Sample:
         """A row as a sample; fits ``Reading.to_sample``, but the columns name the images.
@@ -210,13 +221,13 @@ class Columns:
             self._roles_of[names] = found
         return self._roles_of[names]
 
-    def _numbering(self) -> Numbering:
+    def _numbers(self) -> Numbering:
         """How numbers name options, which takes reading the table until enough rows show it."""
-        if self._numbers is None:
-            named = [name for roles in self._roles_of.values() for name in roles.names(("answer", "choice"))]
-            is_index = bool(named) and all(_IS_INDEX.search(plain_name(name)) for name in named)
-            self._numbers = numbering(self._choices(), is_index=is_index)
-        return self._numbers
+        if self._settings.answer_base is not None:
+            return Numbering(self._settings.answer_base, proven=True)
+        named = [name for roles in self._roles_of.values() for name in roles.names(("answer", "choice"))]
+        is_index = bool(named) and all(_IS_INDEX.search(plain_name(name)) for name in named)
+        return numbering(self._choices(), is_index=is_index)
 
     def _choices(self) -> Iterator[tuple[Options, Any]]:
         """Options and answers of all rows that have both."""
@@ -257,18 +268,8 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str | list[str]], *, w
         if role not in wanted and role != "image" and any(option in by_plain for option in options)
     }
     found.update({role: column for role, column in given.items() if isinstance(column, str)})
-    options = {} if {"options"} & {*found, *wanted} else option_columns(names)
-    answered = {"answer", "answers", "chosen"} & found.keys() or (options or "options" in found)
-    if (
-        not {"question"} & {*found, *wanted}
-        and "text" in by_plain
-        and (answered or {"questionid", "qid"} & by_plain.keys())
-    ):
-        found["question"] = by_plain["text"]
-    if found.get("caption") == found.get("question") or ("question" in found and answered):
-        found.pop("caption", None) if "caption" not in given else None
-    if "input" not in given and plain_name(found.get("question", "")) not in _INSTRUCTIONS:
-        found.pop("input", None)
+    options = {} if "options" in {*found, *wanted} else option_columns(names)
+    _settle(found, by_plain, wanted, has_options=bool(options) or "options" in found)
     numbered = {name: int(hit[1]) for name in names if (hit := _CAPTION_NUMBER.fullmatch(name.strip()))}
     captions = sorted(numbered, key=numbered.__getitem__) if "caption" in found or "question" not in found else []
     if not bare and not captions and not found.keys() & _ASKS:
@@ -277,6 +278,24 @@ def find_roles(names: Iterable[str], wanted: Mapping[str, str | list[str]], *, w
             " name it in the recipe, e.g. columns: {answer: <column>}, or with --columns answer=<column>"
         )
     return Roles(found, tuple(captions), options)
+
+
+def _settle(
+    found: dict[str, str], by_plain: Mapping[str, str], wanted: Mapping[str, Any], *, has_options: bool
+) -> None:
+    """Decide the roles of columns whose meaning depends on what else there is, where the recipe does not."""
+    answered = has_options or not {"answer", "answers", "chosen"}.isdisjoint(found)
+    asks = answered or not {"questionid", "qid"}.isdisjoint(by_plain)
+    if "text" in by_plain and asks and "question" not in {*found, *wanted}:
+        found["question"] = by_plain["text"]
+    if "question" not in found:
+        return
+    if "caption" not in wanted and (answered or found.get("caption") == found["question"]):
+        found.pop("caption", None)
+    if not answered and "answer" not in wanted and plain_name(found.get("label", "")) == "label":
+        found["answer"] = found["label"]
+    if "input" not in wanted and plain_name(found["question"]) not in _INSTRUCTIONS:
+        found.pop("input", None)
 
 
 def _with_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -100,6 +100,7 @@ def sample(
     split: str,
     held: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Sample:
     """A row as a sample; without answers it has no assistant turn.
 
@@ -110,6 +111,7 @@ def sample(
         held: keys of ``row`` and what the sample holds in their place. Keys with another value, and all other
             keys, go to ``meta``.
         extra: more for ``meta``; the row's own keys win.
+        notes: what is assumed; see ``winnow.records.Sample``.
     """
     source = source if settings.source is None else settings.source
     split = settings.split or split
@@ -124,6 +126,7 @@ def sample(
         split=split,
         meta={**(extra or {}), **kept},
         form=Form(derived_id=own is None),
+        notes=notes,
     )
 
 

@@ -18,6 +18,7 @@ from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, SourceSettings
 from winnow.hash_index import HashIndex, digest64
 from winnow.images import CLASSES, decode, locate, wrong_extension
+from winnow.near_files import KINDS, NearFiles
 from winnow.progress import track
 from winnow.records import BadRow, Sample
 
@@ -111,7 +112,7 @@ class _Problems:
 
     def all(self) -> tuple[Problem, ...]:
         found = [
-            Problem("bad row" if key.startswith("bad row") else key, count, meaning, tuple(examples))
+            Problem("bad row" if key.startswith("bad row") else key.split(":")[0], count, meaning, tuple(examples))
             for key, (count, meaning, examples) in self._found.items()
         ]
         return tuple(sorted(found, key=lambda problem: -problem.count))
@@ -191,7 +192,7 @@ def _faults(sample: Sample) -> list[str]:
 def _image_problems(images: list[tuple[str, bytes | None]], source: OpenedSource) -> tuple[Problem, ...]:
     caps = MeasureSettings()
     root = str(source.image_root.resolve())
-    problems = _Problems()
+    problems, near = _Problems(), NearFiles(source.image_root)
     for path, embedded in track(images, "check images", len(images)):
         error, detail, data = None, None, embedded
         if data is None:
@@ -204,5 +205,8 @@ def _image_problems(images: list[tuple[str, bytes | None]], source: OpenedSource
             if facts.format and (misnamed := wrong_extension(path, facts.format)):
                 error, detail = error or "wrong_extension", detail or misnamed
         if error is not None:
-            problems.add(error, CLASSES[error], f"{path}: {detail}" if detail else path)
+            hint = near.hint(path, error, detail)
+            meaning, detail = (f"lies {KINDS[hint.kind]}", hint.text) if hint else (CLASSES[error], detail)
+            key = f"{error}: {hint.kind}" if hint else error
+            problems.add(error, meaning, f"{path}: {detail}" if detail else path, key)
     return problems.all()

@@ -12,6 +12,7 @@ import datetime
 import decimal
 import io
 import json
+import math
 import re
 import tokenize
 from dataclasses import dataclass, field
@@ -80,7 +81,11 @@ def path_in(item: Any) -> str:
 
 def is_empty(value: Any) -> bool:
     """Whether a cell holds nothing: null, an empty text, list, object or bytes, or NaN (pandas' null)."""
-    return value is None or value != value or (isinstance(value, str | bytes | list | dict) and not value)
+    return value is None or (isinstance(value, str | bytes | list | dict) and not value) or _is_nan(value)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 _TEXT_KEYS = ("answer", "caption", "raw", "text", "value", "content")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading, SecondList
-from curate.readers.fields import caption_prompt, own_id, sample, split_in, text
+from curate.readers.fields import assumed_question, caption_prompt, own_id, sample, split_in, text
 from curate.readers.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
@@ -43,10 +43,11 @@ def readings(settings: SourceSettings) -> list[Reading]:
         extra: dict[str, Any] = {"caption_ids": [caption.get("id") for caption in found]} if found else {}
         if any(caption.keys() - _PLAIN for caption in found):
             extra["annotations"] = found
+        prompt = caption_prompt(settings)
         return sample(
-            row.fields, settings, question=caption_prompt(settings),
-            answers=tuple(caption["caption"] for caption in found), image=name_of(row), own=own,
-            source="coco_captions", split=split_in(path.name), held={}, extra=extra,
+            row.fields, settings, question=prompt, answers=tuple(caption["caption"] for caption in found),
+            image=name_of(row), own=own, source="coco_captions", split=split_in(path.name), held={}, extra=extra,
+            notes=(assumed_question(prompt, "captions"),),
         )  # fmt: skip
 
     second = SecondList(path, "annotations", "image_id", "id")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
-from curate.readers.fields import caption_prompt
+from curate.readers.fields import assumed_question, caption_prompt
 from curate.readers.json import RawRow
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
@@ -50,14 +50,16 @@ def readings(settings: SourceSettings) -> list[Reading]:
 
     def to_sample(row: RawRow, name_of: NameOf) -> Sample:
         captions = row.value
+        prompt = caption_prompt(settings)
         return Sample(
             id=full_id(row.key, source, settings.split),
             image=(name_of(row),),
-            conversations=(Turn("user", caption_prompt(settings)), Turn("assistant", majority(captions))),
+            conversations=(Turn("user", prompt), Turn("assistant", majority(captions))),
             answers=captions,
             source=source,
             split=settings.split,
             form=Form(derived_id=True),  # an image whose lines are not together makes two rows, not a clash
+            notes=(assumed_question(prompt, "captions"),),
         )
 
     return [Reading(_rows(path, settings.split), to_sample, _names, _FOLDERS)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading
-from curate.readers.fields import caption_prompt, sample, text
+from curate.readers.fields import assumed_question, caption_prompt, sample, text
 from curate.readers.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.readers.rows import iter_rows
@@ -43,10 +43,12 @@ def readings(settings: SourceSettings) -> list[Reading]:
         if settings.split and split and split != settings.split:
             return None
         own = row.fields.get("cocoid") or text(row.fields, "filename")
+        prompt = caption_prompt(settings)
         return sample(
-            row.fields, settings, question=caption_prompt(settings), answers=_captions(row.fields), image=name_of(row),
+            row.fields, settings, question=prompt, answers=_captions(row.fields), image=name_of(row),
             own=own, source=source,
             split=split, held={"raw": raw} if isinstance(raw, str) else {},
+            notes=(assumed_question(prompt, "captions"),),
         )  # fmt: skip
 
     return [Reading(_rows(path), to_sample, _names, _FOLDERS)]

@@ -8,7 +8,7 @@ gzip and need not be UTF-8; the rows of one JSON object may be a list in it. Of 
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,11 +31,10 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
     if not files:
         raise UserError(f"{settings.location}: no such file, or no tables of one kind with the same columns")
     folder = Path(settings.location)
+    near = folder if folder.is_dir() else files[0][0].parent
+    columns = Columns(settings, lambda: itertools.chain.from_iterable(iter_rows(file) for file, _ in files), near=near)
     for file, split in files:
-        near = folder if folder.is_dir() else file.parent
-        read = functools.partial(iter_rows, file)
-        columns = Columns(settings.model_copy(update={"split": split}), read, near=near)
-        yield Reading(read(), columns.sample, near=near)
+        yield Reading(iter_rows(file), columns.of_split(split).sample, near=folder if folder.is_dir() else file.parent)
 
 
 LAYOUT = Layout(

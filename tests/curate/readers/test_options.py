@@ -213,3 +213,13 @@ def test_a_recipe_may_leave_the_options_out(tmp_path):
     assert "columns: {options: none}" in bad.reason
     (sample,) = table(tmp_path, [row], columns={"options": "none"})
     assert (sample.question, sample.answer, sample.unclaimed) == ("q", row["answer"], ("options",))
+
+
+def test_numbers_are_read_by_all_files_of_a_table(tmp_path):
+    row = {"question": "q", "choices": ["cat", "dog", "bird"]}
+    for name, answers in (("train-0", [1, 2]), ("train-1", [0, 1])):
+        lines = (json.dumps({**row, "answer": answer}) for answer in answers)
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    samples = list(open_source(SourceSettings(location=str(tmp_path / "train-*.jsonl"))).rows())
+    assert [sample.answer for sample in samples] == ["B", "C", "A", "B"]
+    assert not any(sample.notes for sample in samples)

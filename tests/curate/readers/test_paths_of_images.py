@@ -13,7 +13,7 @@ from curate.readers.inspect import inspect_location
 from curate.readers.spelling import Root
 from curate.recipe import SourceSettings
 from tests.curate import sets
-from winnow.images import locate
+from winnow.images import CLASSES, locate
 from winnow.near_files import KINDS, NearFiles
 
 ACCENT = "é.jpg"  # one code point, as Linux and Windows write it
@@ -79,9 +79,9 @@ def test_no_text_leaves_the_root(path):
 @pytest.mark.parametrize(
     ("path", "kind", "text"),
     [
-        ("a.jpeg", "other_ending", "found as a.jpg in ./"),
-        ("sub/deep/d.png", "other_case", "found as d.PNG in sub/deep/; letter case counts"),
-        ("SUB/b c.jpg", "other_case", "found as b c.jpg in sub/; letter case counts"),
+        ("a.jpeg", "other_ending", "found with the ending .jpg in ./"),
+        ("sub/deep/d.png", "other_case", "found in another letter case in sub/deep/"),
+        ("SUB/b c.jpg", "other_case", "found in another letter case in sub/"),
         ("b c.jpg", "other_folder", "found as b c.jpg in sub/; set `image_root: photos/sub`"),
         ("deep/d.PNG", "other_folder", "found as d.PNG in sub/deep/; set `image_root: photos/sub`"),
         ("old/b c.jpg", "other_folder", "found as b c.jpg in sub/"),
@@ -104,12 +104,15 @@ def test_nothing_near_has_no_hint(root):
     assert [near.nearest(path) for path in ("z.jpg", "", "/", "..", "a\0.jpg")] == [None] * 5
 
 
-def test_hints_are_counted_by_kind(root):
-    counts = NearFiles(root).count(["a.jpeg", "b c.jpg", "x/b c.jpg", "z.jpg"])
-    assert [(each.kind, each.count, each.path) for each in counts] == [
-        ("other_folder", 2, "b c.jpg"),
-        ("other_ending", 1, "a.jpeg"),
-    ]
+def test_inspect_counts_missing_images_by_what_is_near_them(root, tmp_path):
+    location = written(tmp_path, ["a.jpeg", "b c.jpg", "x/b c.jpg", "z.jpg", "a.jpg", "/old/a.jpg"])
+    problems = inspect_location(SourceSettings(location=location, image_root=str(root))).image_problems
+    assert {(problem.name, problem.count, problem.meaning) for problem in problems} == {
+        ("missing", 2, f"lies {KINDS['other_folder']}"),
+        ("missing", 1, f"lies {KINDS['other_ending']}"),
+        ("missing", 1, CLASSES["missing"]),
+        ("outside_root", 1, f"lies {KINDS['other_root']}"),
+    }
 
 
 def written(folder, images):
@@ -129,7 +132,10 @@ def test_spelling_is_mended_and_the_rest_has_a_class_and_a_hint(root, tmp_path):
     rows, paths = curated(tmp_path, location=location, image_root=str(root))
     assert rows[0]["images"] == ["sub/b c.jpg"]
     assert paths["sub/b c.jpg"]["error"] is None
-    assert (paths["a.jpeg"]["error"], paths["a.jpeg"]["error_detail"]) == ("missing", "found as a.jpg in ./")
+    assert (paths["a.jpeg"]["error"], paths["a.jpeg"]["error_detail"]) == (
+        "missing",
+        "found with the ending .jpg in ./",
+    )
     assert paths["s3://bucket/a.jpg"]["error"] == "remote_scheme"
     assert "~/" in paths["~/a.jpg"]["error_detail"]
     assert [paths[path]["error"] for path in ("a\0.jpg", "/etc/hostname")] == ["outside_root"] * 2

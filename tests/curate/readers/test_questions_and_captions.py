@@ -74,7 +74,8 @@ def test_the_question_for_captions_in_published_layouts(tmp_path):
     write(tmp_path / "images" / "1.png", encoded(scene(1)))
     for name in ("coco.json", "flickr.token", "images"):
         opened = open_source(SourceSettings(location=str(tmp_path / name), caption_prompt="Caption?"))
-        assert [row.question for row in opened.rows()] == ["Caption?"]
+        (row,) = opened.rows()
+        assert row.question == "Caption?" and "'Caption?'" in row.notes[0]
 
 
 def test_several_caption_columns_are_references(tmp_path):
@@ -102,6 +103,24 @@ def test_classes_are_answers_of_images_without_texts(tmp_path):
     assert (numbered.answer, numbered.meta["class"]) == ("3", 3)
     assert several.answer == "x, y"
     assert "'What is shown in the image?'" in labelled.notes[0]
+
+
+def test_a_label_beside_a_question_is_its_answer(tmp_path):
+    row = {"image": "a.jpg", "question": "q", "label": "cat", "category": "animals"}
+    (sample,) = table(tmp_path, row)
+    assert (sample.question, sample.answer, sample.unclaimed) == ("q", "cat", ("category",))
+
+
+def test_classes_by_their_names_in_parquet(tmp_path):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = {"image": [{"bytes": encoded(scene(number)), "path": None} for number in range(2)], "label": [1, 0]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "a.parquet")
+    opened = open_source(SourceSettings(location=str(tmp_path / "a.parquet")))
+    assert [(row.question, row.answer) for row in opened.rows()] == [
+        ("What is shown in the image?", "dog"), ("What is shown in the image?", "cat"),
+    ]  # fmt: skip
 
 
 def test_images_of_parquet_without_a_class(tmp_path):
