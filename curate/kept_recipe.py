@@ -32,12 +32,7 @@ def recipe_of(settings: SourceSettings, name: str | None) -> Path:
     """
     folder = _folder(name or name_of(settings.location))
     workspace = Workspace(folder)
-    location = Path(settings.location)
-    if location.is_dir() and folder.resolve().is_relative_to(location.resolve()):
-        raise UserError(
-            f"{folder}: lies in {settings.location}, so that its images would be read too; call curate in another"
-            " folder, or give a folder outside with --name"
-        )
+    _check_outside(folder, Path(settings.location))
     if workspace.recipe.is_file():
         kept = read_recipe(workspace.recipe).sources[0]
         if os.path.abspath(kept.location) != os.path.abspath(settings.location):  # noqa: PTH100 (of hub: names too)
@@ -56,6 +51,8 @@ def recipe_of(settings: SourceSettings, name: str | None) -> Path:
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: exists already and is not a result of {settings.location}; give another --name")
     found = look(settings, whole=False)
+    if found.opened.layout == "image_folder":  # reads all of its image root
+        _check_outside(folder, found.opened.image_root)
     out = None if folder.parent == Path("data/curated") else folder
     _write(workspace, recipe_text(workspace.recipe, folder.name, out, settings, found))
     return workspace.recipe
@@ -72,6 +69,15 @@ def add_shares(workspace: Workspace, counts: dict[str, Any]) -> None:
 
 def _folder(name: str) -> Path:
     return Path(name) if Path(name).name != name else Path("data/curated") / name
+
+
+def _check_outside(folder: Path, read: Path) -> None:
+    """A result in a folder that is read would be part of the next run's data."""
+    if read.is_dir() and folder.resolve().is_relative_to(read.resolve()):
+        raise UserError(
+            f"{folder}: lies in {read}, so that its images would be read too; call curate in another folder, or give"
+            " a folder outside with --name"
+        )
 
 
 def _is_edited(workspace: Workspace) -> bool:

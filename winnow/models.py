@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.errors import UserError
+from winnow.hub import why_offline
 
 
 def prepare_libraries() -> None:
@@ -45,9 +46,22 @@ def check_model_name(model: str) -> None:
 
 
 def offline_if_local(model: str) -> None:
-    """Keep the libraries from asking the hub about a model that is a folder, unless ``HF_HUB_OFFLINE`` is set."""
+    """Keep the libraries from asking the hub about a model that is a folder, or a hub that does not answer."""
     if Path(model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    else:
+        why_offline()
+
+
+def load_failed(model: str, what: str, error: Exception) -> UserError:
+    """The error about a model that does not load, with the ways out if that is for want of the hub.
+
+    Args:
+        what: which part of it, as a clause, e.g. ``does not load``.
+    """
+    offline = None if Path(model).is_dir() else why_offline()
+    ways = "give a local folder, set HF_ENDPOINT to a mirror, or copy another machine's cache and set HF_HUB_OFFLINE=1"
+    return UserError(f"model {model}: {what} ({first_line(error)})" + (f"; {offline}: {ways}" if offline else ""))
 
 
 def first_line(error: Exception) -> str:
@@ -72,7 +86,7 @@ def load_processor(model: str, *, revision: str | None = None, **options: Any) -
     try:
         return AutoProcessor.from_pretrained(model, revision=revision, trust_remote_code=False, **options)
     except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"model {model}: its processor does not load ({first_line(error)})") from error
+        raise load_failed(model, "its processor does not load", error) from error
 
 
 def empty_model(model: str, *, revision: str | None = None) -> Any:
@@ -91,7 +105,7 @@ def empty_model(model: str, *, revision: str | None = None) -> Any:
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(config)
     except (OSError, ValueError) as error:
-        raise UserError(f"model {model}: does not load ({first_line(error)})") from error
+        raise load_failed(model, "does not load", error) from error
 
 
 def outside_decoder(model: Any) -> list[str]:

@@ -53,7 +53,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     left = rows
     table.add_row("in", "", "", f"{rows:,}", "", _bar(rows, rows, "blue"), style="bold")
     for rule in counts["rules"]:
-        if rule["rule"] == "bad_row" and not rule["fired"]:
+        if not rule["fired"]:
             continue
         left -= rule["reason"]
         table.add_row(
@@ -66,6 +66,9 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         )
     screen.print()
     screen.print(table)
+    idle = [rule["rule"] for rule in counts["rules"] if not rule["fired"] and rule["rule"] != "bad_row"]
+    if idle:
+        screen.print(f"fired on no row: {', '.join(idle)}", style="dim", highlight=False)
     for found in counts["image_errors"][:_IMAGE_ERRORS_SHOWN]:
         detail = f": {found['detail']}" if found["detail"] else ""
         line = f"images: {found['images']:,} {found['error']}, such as {shortened(found['example'])}{detail}"

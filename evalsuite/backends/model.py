@@ -10,7 +10,7 @@ from evalsuite.recipe import ModelSettings
 from winnow import models
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
-from winnow.models import empty_model, first_line, nf4_config, offline_if_local, prepare_libraries
+from winnow.models import empty_model, first_line, load_failed, nf4_config, offline_if_local, prepare_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -135,7 +135,7 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
             **({"device_map": {"": str(device)}} if four_bit else {}),
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"model {settings.path}: does not load ({first_line(error)})") from error
+        raise load_failed(settings.path, "does not load", error) from error
     if four_bit:
         _spare_narrow_layers(model)
     if settings.adapter is not None:

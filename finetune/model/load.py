@@ -9,7 +9,7 @@ from finetune.processes import sharded
 from finetune.recipe import Quantization
 from winnow import models
 from winnow.errors import UserError
-from winnow.models import empty_model, first_line, nf4_config, offline_if_local, outside_decoder, prepare_libraries
+from winnow.models import empty_model, load_failed, nf4_config, offline_if_local, outside_decoder, prepare_libraries
 
 
 def load_processor(model: str, chat_template: Path | None = None, max_pixels: int | None = None) -> Any:
@@ -73,7 +73,7 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
             model, dtype=dtype, quantization_config=config, attn_implementation=attention, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"model {model}: does not load ({first_line(error)})") from error
+        raise load_failed(model, "does not load", error) from error
     keep_trainable(loaded)
     return loaded
 

