@@ -118,7 +118,8 @@ def table_files(location: str, split: str) -> list[tuple[Path, str]]:
     if saved := saved_files(folder):
         named = [(file, name) for file, name in saved if not split or not name or name == split]
         return [(file, split or name) for file, name in named]
-    files = [file for file in files_of(location, None) if _kind(file)]
+    inside = (file for base in (folder, folder / "data") for file in base.glob("*"))
+    files = sorted(file for file in inside if _kind(file) and file.is_file())
     return of_split(files, split) if len({_kind(file) for file in files}) == 1 and _alike(files) else []
 
 
@@ -146,10 +147,10 @@ _SAME_SPLIT = {"training": "train", "valid": "validation", "val": "validation", 
 _MAX_FILES = 1_000_000
 
 
-def files_of(location: str, suffixes: Sequence[str] | None) -> list[Path]:
+def files_of(location: str, suffixes: Sequence[str]) -> list[Path]:
     """The files that a location stands for, sorted; empty if there are none.
 
-    A file is itself. A folder holds the files with one of ``suffixes``, None for any, in it and in its ``data`` folder.
+    A file is itself. A folder holds the files with one of ``suffixes`` in it and in its ``data`` folder.
     A pattern may have ``{000..012}`` (with leading zeros), ``{a,b}``, ``*``, ``**``, ``?`` and ``[]``.
 
     Raises:
@@ -159,8 +160,7 @@ def files_of(location: str, suffixes: Sequence[str] | None) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        inside = (file for folder in (path, path / "data") for file in folder.glob("*") if file.is_file())
-        return sorted(file for file in inside if suffixes is None or file.suffix in suffixes)
+        return sorted(file for folder in (path, path / "data") for file in folder.glob("*") if file.suffix in suffixes)
     if not any(sign in location for sign in "{*?["):
         return []
     found = [hit for pattern in expanded(location) for hit in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
