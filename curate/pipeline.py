@@ -29,7 +29,7 @@ from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
 from curate.measure.models import check_models
 from curate.measure.texts import measure_text
-from curate.readers.images import ImageStore
+from curate.readers.images.store import ImageStore
 from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, read_sources, write_rows
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card

@@ -34,7 +34,7 @@ class SourceSettings(StrictModel):
             A record that names its own source keeps it.
         split: second part of every id, e.g. ``train``; a record that names its own keeps it.
         image_root: folder that image paths are relative to; null: see the layout's module.
-        columns: for tables, role (a key of ``curate.readers.columns.COLUMN_NAMES``: ``id image question answer
+        columns: for tables, role (a key of ``curate.readers.tables.columns.COLUMN_NAMES``: ``id image question answer
             answers options caption label`` …) to column name, where it is not recognised; ``none`` for no column. The
             image may be in several: ``image: [left, right]``.
         caption_prompt: the question for captions that come without one; null is ``Describe the image.``, and

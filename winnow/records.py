@@ -50,7 +50,7 @@ class Sample:
         meta: whatever the schema has no field for; what changes the meaning of a row is under the keys of
             ``winnow.carried.CARRIED``.
         form: what it was read from.
-        embedded: bytes of the images that the dataset itself carries, by path; ``curate.readers.images``
+        embedded: bytes of the images that the dataset itself carries, by path; ``curate.readers.images.store``
             writes them to files.
         unclaimed: fields of the row that its reader knows no role for and keeps in ``meta`` alone.
         notes: what the reader assumed although the row does not say so, one clause each; a dataset has few different

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curate.readers.delimited import csv_form, csv_records
-from curate.readers.json import FileRows
-from curate.readers.json_text import JsonText
+from curate.readers.files.delimited import csv_form, csv_records
+from curate.readers.files.json import FileRows
+from curate.readers.files.json_text import JsonText
 from winnow.errors import UserError
 from winnow.files import atomic_path
 from winnow.records import json_lines
@@ -143,7 +143,7 @@ def _copy_parquet(source: FileRows, target: Path, kept: Iterator[int], changes: 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from curate.readers.arrow import batch_rows
+    from curate.readers.files.arrow import batch_rows
 
     wanted = next(kept, None)
     with pq.ParquetFile(source.path, pre_buffer=False, buffer_size=1 << 20) as table:

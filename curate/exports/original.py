@@ -22,7 +22,7 @@ from curate.exports.rows import Curated, Format, Part, Row, Target, Unfit
 from curate.inputs import source_digest
 from curate.readers import LAYOUTS, layout_of, read_with_raw
 from curate.readers.base import ReadRow, SecondList
-from curate.readers.json import FileRows, RawRow, iter_document
+from curate.readers.files.json import FileRows, RawRow, iter_document
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from curate.readers import layouts
 from curate.readers.base import ImageNames, Layout, ReadRow, links_within, locate_images, read
+from curate.readers.files.rows import notes_on
 from curate.readers.location import Probe, table_files, take_probe
-from curate.readers.rows import notes_on
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample

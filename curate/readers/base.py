@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.readers.images import is_encoded, with_embedded
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
+from curate.readers.images.packed import ENDINGS, PackedImages, archives_in, with_packed
+from curate.readers.images.store import is_encoded, with_embedded
 from curate.readers.location import Probe
-from curate.readers.packed_images import ENDINGS, PackedImages, archives_in, with_packed
 from curate.readers.spelling import Root, is_file
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

@@ -22,7 +22,7 @@ import pyarrow as pa
 from curate.readers import OpenedSource, open_source, other_files
 from curate.readers.base import archives_of
 from curate.readers.facts import Counting, SourceFacts
-from curate.readers.images import Fetcher, ImageStore, store_images
+from curate.readers.images.store import Fetcher, ImageStore, store_images
 from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
 from curate.workspace import Workspace
@@ -317,7 +317,7 @@ def read_sources(
         with contextlib.ExitStack() as stack:
             fetcher: Fetcher | None = None
             if remote is not None:
-                from curate.readers.http import RemoteImages
+                from curate.readers.images.http import RemoteImages
 
                 images = RemoteImages(store, remote, settings, counts)
                 fetcher = stack.enter_context(images)

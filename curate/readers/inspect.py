@@ -13,7 +13,7 @@ from curate.measure.texts import conversation_facts
 from curate.readers import OpenedSource, open_source, other_files
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.fields import as_object
-from curate.readers.json import document_head
+from curate.readers.files.json import document_head
 from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, SourceSettings
 from winnow.hash_index import HashIndex, digest64

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.readers.arrow import saved_files
 from curate.readers.fields import as_object
-from curate.readers.json import document_head
-from curate.readers.rows import is_json, iter_rows, text_start
+from curate.readers.files.arrow import saved_files
+from curate.readers.files.json import document_head
+from curate.readers.files.rows import is_json, iter_rows, text_start
 from winnow.errors import UserError
 from winnow.records import BadRow
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.readers.columns import COLUMN_NAMES
 from curate.readers.facts import SourceFacts, UnclaimedField, shortened
+from curate.readers.tables.columns import COLUMN_NAMES
 from winnow.text import visible
 
 # Fields that usually change what a row means. Of the others, those that most rows fill are told.

@@ -111,7 +111,7 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
 
 def _opened(spec: TaskSpec) -> OpenedSource:
     from curate.readers import open_source
-    from curate.readers.images import ImageStore
+    from curate.readers.images.store import ImageStore
     from curate.readers.ingest import as_files
 
     source, caps = open_source(spec.source), MeasureSettings()
@@ -119,7 +119,7 @@ def _opened(spec: TaskSpec) -> OpenedSource:
     folder = IMAGES / quote(spec.name, safe="")
     if spec.remote is None:
         return as_files(source, folder, max_bytes=caps.max_bytes)
-    from curate.readers.http import RemoteImages
+    from curate.readers.images.http import RemoteImages
 
     with RemoteImages(ImageStore(folder), spec.remote, caps) as fetcher:
         return as_files(source, folder, max_bytes=caps.max_bytes, fetcher=fetcher)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from curate.readers.tables import list_literal
+from curate.readers.tables.cells import list_literal
 from curate.recipe import RemoteSettings, SourceSettings
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions

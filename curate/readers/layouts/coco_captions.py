@@ -17,7 +17,7 @@ from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading, SecondList
 from curate.readers.fields import assumed_question, caption_prompt, own_id, sample, split_in, text
-from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import BadRow, Sample

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading, possible_roots
 from curate.readers.fields import conversation
-from curate.readers.image_column import ImageColumns
-from curate.readers.json import RawRow, iter_json
+from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
+from curate.readers.tables.image_column import ImageColumns
 from curate.recipe import SourceSettings
 from winnow.conversations import holds_conversation
 from winnow.records import Sample

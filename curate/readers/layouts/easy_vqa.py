@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
-from curate.readers.json import RawRow, iter_json
+from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import assumed_question, caption_prompt
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

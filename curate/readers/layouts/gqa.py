@@ -16,7 +16,7 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import as_object, own_id, references, sample, split_in, text
-from curate.readers.json import RawRow, iter_document
+from curate.readers.files.json import RawRow, iter_document
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.readers.base import Layout, Reading, given_root
-from curate.readers.columns import Columns
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
 from curate.readers.location import Probe
+from curate.readers.tables.columns import Columns
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hub import why_offline

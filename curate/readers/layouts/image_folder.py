@@ -26,12 +26,12 @@ from io import BytesIO
 from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder, links_within
-from curate.readers.columns import Columns, source_name
 from curate.readers.fields import LABEL_QUESTION, assumed_question, caption_prompt
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
+from curate.readers.files.rows import iter_rows
+from curate.readers.images.sidecars import ENDINGS, Sidecars
 from curate.readers.location import Probe, split_of
-from curate.readers.rows import iter_rows
-from curate.readers.sidecars import ENDINGS, Sidecars
+from curate.readers.tables.columns import Columns, source_name
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.images import IMAGE_SUFFIXES, LINKED_OUT, is_text, suffix_of

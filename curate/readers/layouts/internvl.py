@@ -17,8 +17,8 @@ from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
 from curate.readers.fields import conversation
-from curate.readers.images import is_encoded
-from curate.readers.json import RawRow, iter_document, iter_json
+from curate.readers.files.json import RawRow, iter_document, iter_json
+from curate.readers.images.store import is_encoded
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

@@ -15,10 +15,10 @@ from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import assumed_question, caption_prompt, sample, text
-from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.files.json import RawRow, document_head, iter_document
+from curate.readers.files.rows import iter_rows
 from curate.readers.location import Probe
-from curate.readers.rows import iter_rows
-from curate.readers.tables import list_literal
+from curate.readers.tables.cells import list_literal
 from curate.recipe import SourceSettings
 from winnow.records import BadRow, Sample
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading, given_root
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import Sample, Turn, full_id, json_lines

@@ -19,11 +19,11 @@ from typing import Any
 
 from curate.readers.base import Layout, NameOf, Reading, given_or_own_folder
 from curate.readers.fields import lettered
-from curate.readers.image_column import numbered_images
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
+from curate.readers.files.rows import iter_rows
 from curate.readers.location import Probe, files_of, of_split
-from curate.readers.rows import iter_rows
-from curate.readers.tables import ImageCell, image_cell, json_value, list_literal
+from curate.readers.tables.cells import ImageCell, image_cell, json_value, list_literal
+from curate.readers.tables.image_column import numbered_images
 from curate.recipe import SourceSettings
 from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError

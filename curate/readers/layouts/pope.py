@@ -16,7 +16,7 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import own_id, references, sample, text
-from curate.readers.json import RawRow, iter_json
+from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.records import Sample

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import OPTION_LETTERS, lettered, sample, text
-from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

@@ -3,7 +3,7 @@
 The location is one file, or several of one table: a pattern (``data/train-*.parquet``, ``part-{000..012}.csv``), a
 folder of files of one kind, or a folder that ``datasets`` wrote with ``save_to_disk``. CSV and JSON may be packed with
 gzip and need not be UTF-8; the rows of one JSON object may be a list in it. Of a workbook the first sheet is read.
-``curate.readers.columns`` tells which column is what.
+``curate.readers.tables.columns`` tells which column is what.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.readers.base import Layout, Reading
-from curate.readers.columns import Columns
+from curate.readers.files.rows import iter_rows
 from curate.readers.location import Probe, table_files
-from curate.readers.rows import iter_rows
+from curate.readers.tables.columns import Columns
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 

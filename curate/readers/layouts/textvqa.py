@@ -14,8 +14,8 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import own_id, references, sample, split_in, text
-from curate.readers.joined import JoinedAnnotations
-from curate.readers.json import RawRow, iter_document
+from curate.readers.files.joined import JoinedAnnotations
+from curate.readers.files.json import RawRow, iter_document
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

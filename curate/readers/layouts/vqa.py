@@ -16,8 +16,8 @@ from pathlib import Path
 
 from curate.readers.base import Layout, NameOf, Reading, SecondList
 from curate.readers.fields import as_object, own_id, references, sample, split_in, text
-from curate.readers.joined import JoinedAnnotations
-from curate.readers.json import RawRow, document_head, iter_document
+from curate.readers.files.joined import JoinedAnnotations
+from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.base import Layout, Reading, given_or_own_folder
-from curate.readers.columns import Columns
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
 from curate.readers.location import Probe, files_of, of_split
+from curate.readers.tables.columns import Columns
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, parse_json

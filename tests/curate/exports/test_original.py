@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from curate import pipeline
 from curate.exports.filtered import write_filtered
-from curate.readers.json import iter_document, iter_json
-from curate.readers.rows import iter_rows
+from curate.readers.files.json import iter_document, iter_json
+from curate.readers.files.rows import iter_rows
 from curate.recipe import ExportSettings
 from tests.curate import sets
 from tests.curate.exports.made import exported

@@ -5,8 +5,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.readers.columns import COLUMN_NAMES, Columns
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
+from curate.readers.tables.columns import COLUMN_NAMES, Columns
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import to_line

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.readers import open_source
-from curate.readers.images import ImageStore, store_images
+from curate.readers.images.store import ImageStore, store_images
 from curate.recipe import SourceSettings
 from tests.curate.make_images import write
 from winnow.records import Sample
@@ -116,9 +116,9 @@ def peak_of(path, store):
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_memory_is_flat_in_rows(tmp_path, make, monkeypatch):
-    monkeypatch.setattr("curate.readers.json_text.CHUNK", 1 << 14)
-    monkeypatch.setattr("curate.readers.arrow._BATCH_BYTES", 1 << 18)
-    monkeypatch.setattr("curate.readers.encoding._CHUNK", 1 << 14)
+    monkeypatch.setattr("curate.readers.files.json_text.CHUNK", 1 << 14)
+    monkeypatch.setattr("curate.readers.files.arrow._BATCH_BYTES", 1 << 18)
+    monkeypatch.setattr("curate.readers.files.encoding._CHUNK", 1 << 14)
     few, many = make(tmp_path / "few", FEW), make(tmp_path / "many", MANY)
     peak_of(few, tmp_path / "store")  # imports
     (rows_few, small), (rows_many, large) = peak_of(few, tmp_path / "store"), peak_of(many, tmp_path / "store")

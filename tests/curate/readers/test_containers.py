@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from curate.exports.filtered import write_filtered
 from curate.readers import open_source
-from curate.readers.images import content_path
-from curate.readers.json import iter_json
+from curate.readers.files.json import iter_json
+from curate.readers.files.rows import iter_rows, notes_on
+from curate.readers.images.store import content_path
 from curate.readers.location import split_of
-from curate.readers.rows import iter_rows, notes_on
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, noise, write
 from winnow.errors import UserError
@@ -155,7 +155,7 @@ def test_two_far_corners_of_a_sheet_take_no_memory_and_a_bomb_is_refused(tmp_pat
     book.save(tmp_path / "far.xlsx")
     rows = list(iter_rows(tmp_path / "far.xlsx"))
     assert [row.value for row in rows] == [{"image": "a.png", "caption": ""}]
-    monkeypatch.setattr("curate.readers.xlsx._MAX_UNPACKED", 1000)
+    monkeypatch.setattr("curate.readers.files.xlsx._MAX_UNPACKED", 1000)
     with pytest.raises(UserError, match="unpacks to more than"):
         list(iter_rows(tmp_path / "far.xlsx"))
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from curate.pipeline import run
 from curate.readers import open_source
-from curate.readers.images import ImageStore, content_path, decoded, is_encoded, store_images
+from curate.readers.images.store import ImageStore, content_path, decoded, is_encoded, store_images
 from curate.readers.ingest import as_files
-from curate.readers.tables import image_cell
+from curate.readers.tables.cells import image_cell
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, noise
 from tests.curate.sets import recipe, row, save, scene

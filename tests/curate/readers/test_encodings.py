@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.readers.encoding import encoding_of, open_utf8
-from curate.readers.json import iter_json
-from curate.readers.rows import iter_rows, notes_on
+from curate.readers.files.encoding import encoding_of, open_utf8
+from curate.readers.files.json import iter_json
+from curate.readers.files.rows import iter_rows, notes_on
 from winnow.errors import UserError
 from winnow.records import BadRow
 

@@ -9,9 +9,9 @@ from concurrent.futures import wait
 
 import pytest
 
-from curate.readers.download import checked_socket, is_public, mirrored
-from curate.readers.http import FetchLog, RemoteImages
-from curate.readers.images import ImageStore, content_path, store_images
+from curate.readers.images.download import checked_socket, is_public, mirrored
+from curate.readers.images.http import FetchLog, RemoteImages
+from curate.readers.images.store import ImageStore, content_path, store_images
 from curate.recipe import MeasureSettings, RemoteSettings
 from tests.curate.readers.faulty import BIG, ETAG, IMAGES, FaultyServer
 from winnow.errors import UserError
@@ -168,7 +168,7 @@ def test_private_hosts_are_refused_before_anything_is_sent(tmp_path, server, hos
 
 def test_names_and_redirects_are_judged_by_the_address_that_is_connected_to(tmp_path, server, monkeypatch):
     """The first name is public when asked, the one that the redirect leads to is not."""
-    monkeypatch.setattr("curate.readers.download.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("curate.readers.images.download.is_public", lambda address: address == "127.0.0.1")
     hosts = ("127.0.0.2", "localhost.localdomain.invalid", "169.254.169.254", "0.0.0.0")
     for host in hosts:
         (found,), _ = fetched(tmp_path, [server.url(f"/to/{host}")], allow_private=False, attempts=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.readers import http
+from curate.readers.images import http
 from tests.curate.readers.faulty import IMAGES, FaultyServer
 from tests.curate.readers.test_fetching import fetched
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.readers import open_source
-from curate.readers.image_column import ends_as_image, is_likely, looks_like_path
-from curate.readers.images import content_path
+from curate.readers.images.store import content_path
+from curate.readers.tables.image_column import ends_as_image, is_likely, looks_like_path
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.readers.joined import JoinedAnnotations
+from curate.readers.files.joined import JoinedAnnotations
 
 IDS = st.integers(0, 12) | st.sampled_from(["a", "b", "7"])
 
@@ -28,7 +28,7 @@ def test_every_row_is_found_once_whatever_the_order(tmp_path, asked, answered, c
         if row["question_id"] is not None:
             first.setdefault(str(row["question_id"]), row)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.readers.json_text.CHUNK", chunk)
+        patch.setattr("curate.readers.files.json_text.CHUNK", chunk)
         partner = JoinedAnnotations(path, "annotations", "question_id")
         found = [partner.find(own) for own in asked]
         left = list(partner.left_over())

@@ -82,7 +82,7 @@ MAKERS = [vqa, out_of_step, textvqa, vizwiz, gqa, docvqa, chartqa, scienceqa, po
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_memory_is_flat_in_rows(tmp_path, make, monkeypatch):
-    monkeypatch.setattr("curate.readers.json_text.CHUNK", 1 << 14)
+    monkeypatch.setattr("curate.readers.files.json_text.CHUNK", 1 << 14)
     few, many = make(tmp_path / "few", FEW), make(tmp_path / "many", MANY)
     peak_of(few)  # imports
     for path in (few, many):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.readers import open_source
-from curate.readers.options import Numbering, Options, named_option, numbering, option_columns, read_options
+from curate.readers.tables.options import Numbering, Options, named_option, numbering, option_columns, read_options
 from curate.recipe import SourceSettings
 from winnow.records import BadRow
 

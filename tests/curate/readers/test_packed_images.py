@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from curate.pipeline import run
 from curate.readers import open_source
-from curate.readers.images import content_path
-from curate.readers.packed_images import PackedImages
+from curate.readers.images.packed import PackedImages
+from curate.readers.images.store import content_path
 from curate.recipe import SourceSettings, read_recipe
 from tests.curate.make_images import encoded, noise, write
 from tests.curate.readers import published
@@ -117,7 +117,7 @@ def test_caps_on_members_and_sizes(tmp_path, monkeypatch):
     bomb, good = opened(table(tmp_path, "bomb.png", "a.png")).rows()
     assert bomb.image[0].startswith("too_large_bytes:bomb.png of images.zip")
     assert good.embedded == {content_path(PNGS[0]): PNGS[0]}
-    monkeypatch.setattr("curate.readers.packed_images._MAX_MEMBERS", 1)
+    monkeypatch.setattr("curate.readers.images.packed._MAX_MEMBERS", 1)
     found = opened(table(tmp_path, "a.png"))
     assert "cannot be read (more than 1 files); unpack it" in found.notes[0]
     assert [row.image for row in found.rows()] == [("a.png",)]

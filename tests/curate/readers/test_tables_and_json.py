@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.readers import LAYOUTS, detect, open_source
-from curate.readers.json import iter_json, read_at
+from curate.readers.files.json import iter_json, read_at
 from curate.recipe import SourceSettings
 from tests.curate.make_images import shape, write
 from winnow.errors import UserError
@@ -153,7 +153,7 @@ def test_streamed_arrays_equal_json_loads(tmp_path, values, ascii_only, indent, 
     )
     readable = [is_text(value) for value in values]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.readers.json_text.CHUNK", chunk)
+        patch.setattr("curate.readers.files.json_text.CHUNK", chunk)
         if not all(readable) and not ascii_only:
             with pytest.raises(UserError, match="not UTF-8"):
                 list(iter_json(path))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from curate.readers import open_source
-from curate.readers.images import content_path
+from curate.readers.images.store import content_path
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, shape, write
 from tests.curate.readers import published

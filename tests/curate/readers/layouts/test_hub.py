@@ -15,7 +15,7 @@ import pytest
 
 from curate.inputs import source_digest
 from curate.readers import open_source
-from curate.readers.images import content_path
+from curate.readers.images.store import content_path
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded
 from tests.curate.sets import scene

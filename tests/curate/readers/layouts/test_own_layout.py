@@ -15,7 +15,7 @@ from pathlib import Path
 
 from curate.readers.base import Layout, Reading
 from curate.readers.fields import sample, text
-from curate.readers.json import iter_document
+from curate.readers.files.json import iter_document
 
 
 def looks_like(probe):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.readers import open_source
-from curate.readers.images import content_path
+from curate.readers.images.store import content_path
 from curate.readers.location import expanded, files_of
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded, write

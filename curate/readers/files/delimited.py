@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.readers.encoding import encoding_of, open_utf8
-from curate.readers.json import RawRow
+from curate.readers.files.encoding import encoding_of, open_utf8
+from curate.readers.files.json import RawRow
 from winnow.errors import UserError
 from winnow.records import BadRow
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from curate.readers.download import FetchError, PartialDownload, attempt, checked_socket, mirrored, parsed
-from curate.readers.images import ImageStore, content_path
+from curate.readers.images.download import FetchError, PartialDownload, attempt, checked_socket, mirrored, parsed
+from curate.readers.images.store import ImageStore, content_path
 from curate.recipe import MeasureSettings, RemoteSettings
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
@@ -113,7 +113,7 @@ class _Host:
 
 
 class RemoteImages:
-    """Fetches URLs into a store, as a context manager; ``curate.readers.images.Fetcher``.
+    """Fetches URLs into a store, as a context manager; ``curate.readers.images.store.Fetcher``.
 
     Attributes:
         counts: ``fetched``, ``known`` (from an earlier run) and class → number of failed URLs, of this run.

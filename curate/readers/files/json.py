@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from curate.readers.encoding import encoding_of, is_gzip, open_utf8
-from curate.readers.json_text import CLOSING, JsonText
+from curate.readers.files.encoding import encoding_of, is_gzip, open_utf8
+from curate.readers.files.json_text import CLOSING, JsonText
 from winnow.conversations import are_turns, holds_conversation
 from winnow.errors import UserError
 from winnow.records import SURROGATE, BadRow, numbered_lines, parse_json

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.readers.json import RawRow, iter_document, read_at
+from curate.readers.files.json import RawRow, iter_document, read_at
 from winnow.hash_index import HashIndex
 from winnow.records import BadRow
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curate.readers.tables import is_empty, list_literal
+from curate.readers.tables.cells import is_empty, list_literal
 from winnow.conversations import ReadTurn, Role, Turn, read_side
 
 _PAIR = {

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
 from winnow.errors import UserError
 from winnow.records import BadRow
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.readers.fields import OPTION_LETTERS
-from curate.readers.tables import is_empty, literal
+from curate.readers.tables.cells import is_empty, literal
 
 _COLUMN = re.compile(r"(|options?|choices?|opt|op|candidates?|endings?|alternatives?)[\s_.-]*([a-z]|\d{1,2})", re.I)
 _OWN_LETTER = re.compile(r"\s*[(\[]?([A-Za-z0-9]{1,2})[)\].:、]\s*(.*)", re.DOTALL)

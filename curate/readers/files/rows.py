@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.readers import arrow, delimited, xlsx
-from curate.readers.encoding import encoding_of, is_gzip, open_utf8
-from curate.readers.json import FileRows, RawRow, iter_json, rows_inside
-from curate.readers.unreadable import what_it_is
+from curate.readers.files import arrow, delimited, xlsx
+from curate.readers.files.encoding import encoding_of, is_gzip, open_utf8
+from curate.readers.files.json import FileRows, RawRow, iter_json, rows_inside
+from curate.readers.files.unreadable import what_it_is
 from winnow.errors import UserError
 from winnow.records import BadRow
 

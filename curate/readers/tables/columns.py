@@ -19,15 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.readers.asked import asked
 from curate.readers.base import possible_roots
-from curate.readers.column_turns import column_turns, paired_turns
 from curate.readers.fields import caption_prompt, conversation
-from curate.readers.image_column import NAMES, ImageColumns, RowImages, named_images, plain_name
-from curate.readers.images import is_encoded
-from curate.readers.json import RawRow
-from curate.readers.options import Numbering, Options, numbering, option_columns, options_of_columns, read_options
-from curate.readers.tables import is_empty, json_value, list_literal
+from curate.readers.files.json import RawRow
+from curate.readers.images.store import is_encoded
+from curate.readers.tables.asked import asked
+from curate.readers.tables.cells import is_empty, json_value, list_literal
+from curate.readers.tables.image_column import NAMES, ImageColumns, RowImages, named_images, plain_name
+from curate.readers.tables.options import (
+    Numbering,
+    Options,
+    numbering,
+    option_columns,
+    options_of_columns,
+    read_options,
+)
+from curate.readers.tables.turns import column_turns, paired_turns
 from curate.recipe import SourceSettings
 from winnow.carried import read_carried
 from winnow.conversations import IMAGE_MARKER, ReadTurn, holds_conversation, joined_media

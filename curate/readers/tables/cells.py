@@ -18,7 +18,7 @@ import tokenize
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.readers.images import embed, is_encoded
+from curate.readers.images.store import embed, is_encoded
 
 _MAX_LITERAL = 100_000
 _MAX_IMAGES = 64 << 20  # characters of a list of base64 texts

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.readers.column_turns import is_turns, with_input
 from curate.readers.fields import LABEL_QUESTION, assumed_question
-from curate.readers.options import Numbering, Options, as_number, named_option
-from curate.readers.tables import is_empty, json_value, references, texts
+from curate.readers.tables.cells import is_empty, json_value, references, texts
+from curate.readers.tables.options import Numbering, Options, as_number, named_option
+from curate.readers.tables.turns import is_turns, with_input
 from winnow.records import majority
 
 _ASSUMED_BASE = (
@@ -57,7 +57,7 @@ def asked(
     """Read the question and answer of a row.
 
     Args:
-        cells: the row's cells by role, those of ``curate.readers.columns.COLUMN_NAMES``.
+        cells: the row's cells by role, those of ``curate.readers.tables.columns.COLUMN_NAMES``.
         options: of a multiple choice.
         numbers: how the table's numbers name options.
         prompt: the question for a caption.

@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from curate.readers.images import content_path
+from curate.readers.images.store import content_path
 from winnow.images import unavailable
 from winnow.records import Sample
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.readers.images import is_encoded
-from curate.readers.json import RawRow
+from curate.readers.files.json import RawRow
+from curate.readers.images.store import is_encoded
 from curate.readers.spelling import is_file
-from curate.readers.tables import ImageCell, image_cell, is_empty, list_literal, path_in
+from curate.readers.tables.cells import ImageCell, image_cell, is_empty, list_literal, path_in
 from winnow.images import IMAGE_SUFFIXES, is_url, suffix_of
 from winnow.records import BadRow, Sample
 

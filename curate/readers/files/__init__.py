@@ -1,0 +1,1 @@
+"""Files of rows: each kind to raw rows, whatever its encoding."""
