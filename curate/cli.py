@@ -104,7 +104,9 @@ def run(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", "-o", help="Of a location's result: data/curated/NAME, or a folder. [default: from the location]"
+            "--name",
+            "-o",
+            help="Name or folder of a location's result: data/curated/NAME. [default: from the location]",
         ),
     ] = None,
     as_name: AsOption = None,
@@ -164,7 +166,7 @@ def run(
 
 def _show_policy(recipe: Path) -> None:
     """What a newcomer does next with the recipe that was written."""
-    print(f"policy: {recipe}, with what each rule took; yours to edit")
+    print(f"policy: {recipe}, with the rows that each rule fired on; edit it and decide again")
     print("off: clip, nsfw (need a download or an extra); the recipe says how to switch them on")
 
 

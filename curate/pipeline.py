@@ -110,6 +110,7 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         )
     measured = {source.location: stages.get("inputs")[source.location] for source in all_sources(recipe)}
     with sole_use(workspace):
+        check_on_rows(workspace.rows, rules, recipe.signals.scores)
         workspace.manifest.unlink(missing_ok=True)
         inputs = {**measured, **decision_inputs(recipe)}
         return Curation(recipe, recipe_name, rules, inputs, workspace, stages).finish(decode_examples=False)

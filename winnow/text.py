@@ -37,6 +37,11 @@ def table(headings: list[str], rows: list[list[str]], *, numbers_from: int | Non
     return "\n".join([f"| {head} |", f"|{rule.replace(' ', '')}|", *(f"| {line} |" for line in body)])
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``; the noun in the singular, with a regular plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def share(part: int, whole: int) -> str:
     """``part / whole`` as a percentage with one decimal; – where ``whole`` is 0."""
     return f"{part / whole:.1%}" if whole else "–"

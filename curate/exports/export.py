@@ -38,6 +38,7 @@ from winnow.errors import UserError
 from winnow.files import atomic_path, digest_of, locked, sha256_file, write_text
 from winnow.progress import Bar
 from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manifest
+from winnow.text import counted
 
 VERSION = 2  # raise it when a format writes something else from the same rows
 REJECTS = "rejects.jsonl"
@@ -65,9 +66,9 @@ def write_readme(
             for part in parts
         ]
     splits = ", ".join(f"{split} {number:,}" for split, number in counts["splits"].items())
-    sentences = [f"{counts['rows']:,} rows ({splits}) with {counts['images']:,} images."]
+    sentences = [f"{counted(counts['rows'], 'row')} ({splits}) with {counted(counts['images'], 'image')}."]
     if dropped := len(curated) - counts["rows"] - counts["rejected"]:
-        sentences.append(f"{dropped:,} rows were dropped.")
+        sentences.append(f"{counted(dropped, 'row')} dropped.")
     if counts["corrected"]:
         sentences.append(f"{counts['corrected']:,} rows have texts that reviewers have corrected.")
     if counts["rejected"]:

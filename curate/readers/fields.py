@@ -76,8 +76,8 @@ def caption_prompt(settings: SourceSettings) -> str:
 
 def assumed_question(question: str, what: str) -> str:
     """The note about rows that have no question of their own: ``what`` they have instead, and what they are asked."""
-    change = "; set `caption_prompt` to ask something else" if question != LABEL_QUESTION else ""
-    return f"{what} are asked for with {question!r}{change}"
+    change = "; `caption_prompt` (or --caption-prompt) changes it" if question != LABEL_QUESTION else ""
+    return f"{what} have no question and get {question!r}{change}"
 
 
 def split_in(*names: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +54,16 @@ class Unused:
     remedy: str
 
 
-def unused_fields(facts: SourceFacts) -> list[Unused]:
-    """Fields without a role that usually matter, then those that more than half of the rows fill."""
-    usual = [field for field in facts.fields if _USUAL.fullmatch(field.name.lower())]
-    filled = [field for field in facts.fields if field not in usual and field.rows > _DECISIVE * facts.rows]
+def unused_fields(facts: SourceFacts, used: Collection[str] = ()) -> list[Unused]:
+    """Fields without a role that usually matter, then those that more than half of the rows fill.
+
+    Args:
+        used: columns of the rules, such as ``meta.score`` or ``meta.scores.nsfw``; their fields are left out.
+    """
+    names = [f"{column}." for column in used]
+    fields = [field for field in facts.fields if not any(each.startswith(f"{_column(field)}.") for each in names)]
+    usual = [field for field in fields if _USUAL.fullmatch(field.name.lower())]
+    filled = [field for field in fields if field not in usual and field.rows > _DECISIVE * facts.rows]
     return [Unused(field, _remedy(field, facts)) for field in [*usual, *filled]]
 
 
@@ -86,8 +93,12 @@ def _remedy(field: UnclaimedField, facts: SourceFacts) -> str:
     role = _role(field) if facts.layout in _READ_BY_COLUMNS else None
     if role is not None:
         return f"columns: {{{role}: {_yaml(shortened(field.name))}}}"
+    return f"not trained; rules may use {_column(field)}"
+
+
+def _column(field: UnclaimedField) -> str:
     name = shortened(field.name)
-    return f"not trained; rules may use meta.{name if name.isidentifier() else _quoted(name)}"
+    return f"meta.{name if name.isidentifier() else _quoted(name)}"
 
 
 def _role(field: UnclaimedField) -> str | None:

@@ -25,7 +25,7 @@ from curate.workspace import Workspace
 from winnow.files import atomic_path, write_text
 from winnow.images import locate
 from winnow.tables import database, literal, parquet
-from winnow.text import cell, escaped, share, table
+from winnow.text import cell, counted, escaped, share, table
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
@@ -102,7 +102,7 @@ def _head(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
             f"# {recipe.name}",
             "",
             f"{kept:,} of {counts['rows']:,} rows kept ({share(kept, counts['rows'])}), {counts['flag']:,} flagged;",
-            f"{counts['drop']:,} dropped; {counts['images']:,} different images.",
+            f"{counts['drop']:,} dropped; {counted(counts['images'], 'different image')}.",
             "",
             "| file | content |",
             "|---|---|",
@@ -123,7 +123,7 @@ def _reproduce(recipe: CurateRecipe, recipe_name: str, root: Path) -> str:
     )
     return f"""## Make it again
 
-`curate run {recipe_name}` (image paths are relative to `{root}`). `curate explain SAMPLE_ID --curated {recipe.folder}`
+`curate run {recipe_name}` (image paths are relative to `{root}`). `curate explain ROW --curated {recipe.folder}`
 explains a decision.
 
 ```yaml
@@ -173,7 +173,10 @@ def sources_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
 def reading_section(counts: dict[str, Any]) -> str:
     """Fields that nothing uses, what reading has assumed, and images that cannot be used."""
     read = [SourceFacts.model_validate(each) for each in counts["read"]]
-    unused = [(facts, each.field, cell(each.remedy, code=True)) for facts in read for each in unused_fields(facts)]
+    used = {column for rule in counts["rules"] for column in rule["columns"]}
+    unused = [
+        (facts, each.field, cell(each.remedy, code=True)) for facts in read for each in unused_fields(facts, used)
+    ]
     fields = [
         [
             cell(shortened(field.name)),
@@ -188,7 +191,9 @@ def reading_section(counts: dict[str, Any]) -> str:
         [found["error"], f"{found['images']:,}", cell(found["example"]), cell(found["detail"] or "")]
         for found in counts["image_errors"]
     ]
-    told = "\n".join(f"- {escaped(warning)}" for facts in read for warning in warnings(facts))
+    bad = [f"{facts.bad_rows:,} unreadable, such as {facts.first_bad}" for facts in read if facts.bad_rows]
+    notes = [warning for facts in read for warning in warnings(facts)]
+    told = "\n".join(f"- {escaped(line)}" for line in (*(f"rows: {each}" for each in bad), *notes))
     headings = ["field", "source", "filled in", "for example", "to use it"]
     parts = [
         told,

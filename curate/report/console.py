@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from curate.rules.explain import RowExplanation
 from curate.rules.find_row import FoundRows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
-from winnow.text import share, visible
+from winnow.text import counted, share, visible
 
 _BAR = 24
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
@@ -71,18 +71,29 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         screen.print(f"fired on no row: {', '.join(idle)}", style="dim", highlight=False)
     for found in counts["image_errors"][:_IMAGE_ERRORS_SHOWN]:
         detail = f": {found['detail']}" if found["detail"] else ""
-        line = f"images: {found['images']:,} {found['error']}, such as {shortened(found['example'])}{detail}"
-        screen.print(Text(visible(line), style="yellow"))
-    show_reading(screen, [SourceFacts.model_validate(each) for each in counts["read"]])
+        line = f"images: {found['images']:,} {found['error']}, such as {found['example']}{detail}"
+        screen.print(Text(visible(line), style="yellow"), soft_wrap=True)
+    read = [SourceFacts.model_validate(each) for each in counts["read"]]
+    for facts in read:
+        if facts.bad_rows:
+            line = f"rows: {facts.bad_rows:,} unreadable, such as {facts.first_bad}"
+            screen.print(Text(visible(line), style="yellow"), soft_wrap=True)
+    for rule in counts["rules"]:
+        if rule["rule"] != "bad_row" and rule["reason"] > rows / 2:
+            line = (
+                f"rule {rule['rule']} dropped {rule['reason']:,} of {rows:,} rows; to keep them, set its action to flag"
+            )
+            screen.print(Text(visible(f"{line} in {recipe} and decide again"), style="yellow"), soft_wrap=True)
+    show_reading(screen, read, {column for rule in counts["rules"] for column in rule["columns"]})
     screen.print(
         f"\nkept {counts['keep']:,}, flagged {counts['flag']:,} (kept too), dropped {counts['drop']:,} of {rows:,} rows"
-        f" about {counts['images']:,} different images",
+        f" about {counted(counts['images'], 'different image')}",
         highlight=False,
     )
     for found in counts["contamination"]:
         screen.print(
-            f"{found['images']:,} images ({found['images_by_bytes']:,} of them byte for byte) are also in"
-            f" {escape(found['benchmark'])}; {found['rows']:,} rows, {found['rows_dropped']:,} of them dropped",
+            f"{counted(found['images'], 'image')} ({found['images_by_bytes']:,} byte for byte) also in"
+            f" {escape(found['benchmark'])}; {counted(found['rows'], 'row')}, {found['rows_dropped']:,} dropped",
             highlight=False,
         )
     if counts["splits"]:
@@ -104,18 +115,20 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     _show_next(
         screen,
         (
-            f"curate explain ID|IMAGE|TEXT --curated {shlex.quote(str(workspace.folder))}",
-            "why a row was kept or dropped",
+            f"curate explain ROW --curated {shlex.quote(str(workspace.folder))}",
+            "says why; ROW: id, image or words of a question",
         ),
-        (f"curate decide {shlex.quote(recipe)}", "after a rule was edited; decodes nothing"),
+        (f"curate decide {shlex.quote(recipe)}", "after an edit of its rules; opens no image"),
         *([(f"dashboards --data {shlex.quote(str(data))}", "the rows in a browser")] if data else []),
     )
 
 
 def _show_next(screen: Console, *commands: tuple[str, str]) -> None:
-    """Print what to do next: commands that can be copied, each with what it does."""
+    """Print what to do next: commands, each with what it does behind it, or below it where the line is too long."""
     for command, what in commands:
-        screen.print(Text.assemble("next: ", visible(command), (f"  {what}", "dim")), soft_wrap=True)
+        line = f"next: {visible(command)}"
+        gap = "  " if len(line) + 2 + len(what) <= screen.width else f"\n{' ' * 6}"
+        screen.print(Text.assemble(line, (gap + what, "dim")), soft_wrap=True)
 
 
 def show_nothing_kept(cause: str, rows: int) -> None:
@@ -127,9 +140,13 @@ def show_nothing_kept(cause: str, rows: int) -> None:
 _FIELDS_SHOWN, _WARNINGS_SHOWN, _IMAGE_ERRORS_SHOWN = 8, 8, 4
 
 
-def show_reading(screen: Console, read: Sequence[SourceFacts]) -> None:
-    """Print what reading has assumed, and the fields that nothing uses, with what to write to use them."""
-    found = [(facts, unused) for facts in read for unused in unused_fields(facts)]
+def show_reading(screen: Console, read: Sequence[SourceFacts], used: Collection[str] = ()) -> None:
+    """Print what reading has assumed, and the fields that nothing uses, with what to write to use them.
+
+    Args:
+        used: columns of the rules.
+    """
+    found = [(facts, unused) for facts in read for unused in unused_fields(facts, used)]
     told = [warning for facts in read for warning in warnings(facts)]
     if told:
         screen.print()
@@ -192,9 +209,13 @@ def show_explanation(found: RowExplanation) -> None:
         f"[bold]{escape(visible(sample['sample_id']))}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}",
         highlight=False,
     )
-    for name in ("images", "question", "answer"):
-        value = ", ".join(sample[name]) if isinstance(sample[name], list) else sample[name]
-        screen.print(f"  {name:<9} {escape(visible(value)) or '–'}", highlight=False, style="dim")
+    about = [("images", ", ".join(sample["images"])), ("question", sample["question"]), ("answer", sample["answer"])]
+    if found.image_names:
+        about.insert(1, ("called", ", ".join(found.image_names)))
+    for name, value in about:
+        screen.print(f"  {name:<9} {escape(visible(value)) or '–'}", highlight=False, style="dim", soft_wrap=True)
+    for line in found.image_errors:
+        screen.print(Text(visible(f"  {line}"), style="yellow"), soft_wrap=True)
     table = _table("", "rule", "action", "fires when", "values")
     for outcome in found.rules:
         style = _STYLES[outcome.rule.action] if outcome.fired else "dim"
@@ -306,6 +327,13 @@ def show_inspection(found: Inspection, console: Console | None = None) -> None:
     _show_problems(found, console)
     location = _as_arguments(found.settings)
     console.print()
+    if not found.rows:
+        _show_next(
+            console,
+            (f"curate inspect {location} --columns ROLE=FIELD", "says what a field is, e.g. answer=label"),
+            (f"curate inspect {location} --as LAYOUT", "reads another layout; `curate sources` lists them"),
+        )
+        return
     _show_next(
         console,
         (f"curate run {location}", "curates it with the shipped policy"),
@@ -328,7 +356,7 @@ def _as_arguments(settings: SourceSettings) -> str:
 def _show_problems(found: Inspection, console: Console) -> None:
     console.print(Text("\nwhat is wrong", style="bold"))
     if not (found.row_problems or found.image_problems):
-        console.print(f"nothing found ({found.images_checked:,} images decoded)")
+        console.print(f"nothing found ({counted(found.images_checked, 'image')} decoded)")
         return
     wrong = _table("what", "how many", "meaning", "examples", numbers="how many")
     read = found.rows + found.bad_rows
@@ -354,11 +382,11 @@ def _facts(found: Inspection) -> list[tuple[str, Any]]:
         ("rows", f"{found.rows:,}"),
         ("unreadable rows", f"{found.bad_rows:,}"),
         ("rows without answers", f"{found.unanswered:,}"),
-        ("references a row", f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"),
-        ("images", f"{found.images:,} distinct paths"),
-        ("rows without image", f"{found.text_only:,}"),
-        ("rows with several", f"{found.several_images:,}"),
-        ("splits", _counted(found.splits)),
+        *([("answers a row", f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}")] if most > 0 else []),
+        ("images", counted(found.images, "distinct path")),
+        ("rows without an image", f"{found.text_only:,}"),
+        ("rows with several images", f"{found.several_images:,}"),
+        *([("splits", _counted(found.splits))] if any(found.splits) else []),
         *([("question types", _counted(found.question_types))] if found.question_types else []),
     ]
 
@@ -385,12 +413,14 @@ def show_export(done: Exported) -> None:
     state = "" if done.fresh else "is up to date: "
     splits = ", ".join(f"{name} {rows:,}" for name, rows in done.counts["splits"].items())
     screen.print(
-        f"[bold]{done.folder}/[/]  {state}{done.counts['rows']:,} rows ({splits}),"
-        f" {done.counts['images']:,} images; README.md says how to load it",
+        f"[bold]{done.folder}/[/]  {state}{counted(done.counts['rows'], 'row')} ({splits}),"
+        f" {counted(done.counts['images'], 'image')}; README.md says how to load it",
         highlight=False,
+        soft_wrap=True,
     )
     if done.counts["rejected"]:
-        screen.print(f"{done.counts['rejected']:,} rows do not fit the format: {done.folder}/rejects.jsonl says why")
+        rejected = counted(done.counts["rejected"], "row")
+        screen.print(f"rejected by the format: {rejected}; {done.folder}/rejects.jsonl says why", soft_wrap=True)
 
 
 def columns_table() -> Table:

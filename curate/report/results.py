@@ -190,7 +190,8 @@ def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> 
 # they name, as "found as a.jpg in img/; set `image_root: img`".
 _IMAGE_ERRORS = r"""
     SELECT error, arg_min(error_detail, path) AS detail, count(*) AS images, min(path) AS example
-    FROM {paths} WHERE error IS NOT NULL AND error NOT IN ('wrong_extension', 'animated')
+    FROM {paths} SEMI JOIN (SELECT unnest(images) AS path FROM {rows}) USING (path)
+    WHERE error IS NOT NULL AND error NOT IN ('wrong_extension', 'animated')
     GROUP BY error, regexp_replace(
         regexp_replace(coalesce(error_detail, ''), 'found as [^;]*', 'found'), '\d+|[''][^'']*['']', '…', 'g'
     ) ORDER BY images DESC, example LIMIT 20
@@ -221,7 +222,8 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
             FROM {parquet([workspace.corrected])} s JOIN {decided} d USING (position)
             GROUP BY 1 ORDER BY min(s.position)
         """).fetchall()
-        errors = connection.sql(_IMAGE_ERRORS.format(paths=parquet([workspace.paths]))).to_arrow_table().to_pylist()
+        paths, rows_of = parquet([workspace.paths]), parquet([workspace.corrected])
+        errors = connection.sql(_IMAGE_ERRORS.format(paths=paths, rows=rows_of)).to_arrow_table().to_pylist()
     actions = {rule.name: rule.action for rule in rules}
     columns = {rule.name: list(rule.expression.columns) for rule in rules}
     if "correction" in fired:

@@ -88,17 +88,23 @@ def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, .
     Raises:
         UserError: no row has such a key, or its values do not fit the condition.
     """
-    names = {name for rule in rules for name in rule.expression.columns}
-    keys = {column for name in names for column in (name, asked_column(name)) if column and is_meta(column)}
-    if not keys:
+    keys = {rule.name: _keys_of_meta(rule) for rule in rules}
+    if not any(keys.values()):
         return
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"CREATE VIEW rows AS SELECT record, bad_row FROM {parquet([rows])}")
-        types = column_types(scores) | read_types(connection, sorted(keys))
+        types = column_types(scores)
+        for rule, names in keys.items():
+            types |= read_types(connection, sorted(names - types.keys()), f"rule {rule!r}: ")
     for rule in rules:
         if not rule.cap:
             texts = {name: "VARCHAR" for name in rule.expression.columns if name.startswith("last of ")}
             check_types(rule.expression, types | texts, f"rule {rule.name!r}")
+
+
+def _keys_of_meta(rule: CheckedRule) -> set[str]:
+    asked = (column for name in rule.expression.columns for column in (name, asked_column(name)))
+    return {column for column in asked if column and is_meta(column)}
 
 
 def open_facts(

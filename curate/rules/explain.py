@@ -19,11 +19,18 @@ from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
 from winnow.corrections import Correction, read_corrections
 from winnow.errors import UserError
+from winnow.images import CLASSES
 from winnow.tables import database, parquet
 
 _LISTED = 5
 _REPEATS = """
     SELECT r.sample_id FROM duplicates d JOIN rows r USING (position) WHERE d.duplicate_of = ? ORDER BY r.position
+"""
+
+
+_ERRORS = """
+    SELECT DISTINCT p.path, p.error, p.error_detail FROM paths p
+    JOIN (SELECT unnest(images) AS path FROM rows WHERE sample_id = ?) USING (path) WHERE p.error IS NOT NULL ORDER BY 1
 """
 
 
@@ -48,6 +55,8 @@ class RowExplanation:
     Attributes:
         sample: its row of ``samples.parquet``.
         decision: its row of ``decisions.parquet``.
+        image_names: of images that came inside the dataset: the names that they had there.
+        image_errors: one line for each image that cannot be used.
         contamination: its rows of ``contamination.parquet``.
         duplicates: what counted as near-identical, if the recipe sought duplicates.
         stands_for: rows that were found to repeat it, the first of them; ``repeats`` counts all.
@@ -58,6 +67,8 @@ class RowExplanation:
     sample: dict[str, Any]
     decision: dict[str, Any]
     rules: list[RuleOutcome]
+    image_names: list[str]
+    image_errors: list[str]
     contamination: list[dict[str, Any]]
     duplicates: DuplicateSettings | None
     stands_for: list[str]
@@ -88,6 +99,7 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         rival = connection.execute(
             "SELECT conflict_with FROM duplicates WHERE position = ?", [samples[0]["position"]]
         ).fetchall()
+        errors = connection.execute(_ERRORS, [sample_id]).fetchall()
         matches: list[dict[str, Any]] = []
         if workspace.contamination.is_file():
             matches = _rows(connection, query.format(parquet([workspace.contamination])), sample_id)
@@ -97,6 +109,8 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         sample=samples[0],
         decision=decisions[0],
         rules=outcomes,
+        image_names=_image_names(samples[0]["record"]),
+        image_errors=[f"{error:<9} {path}: {detail or CLASSES[error]}" for path, error, detail in errors],
         contamination=matches,
         duplicates=recipe.duplicates,
         stands_for=[str(row[0]) for row in repeats[:_LISTED]],
@@ -104,6 +118,12 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         rival=rival[0][0] if rival else None,
         corrections=_corrections(workspace, recipe.corrections, sample_id),
     )
+
+
+def _image_names(record: str | None) -> list[str]:
+    found = json.loads(record or "{}").get("meta", {}).get("image_path", [])
+    names = found if isinstance(found, list) else [found]
+    return [name for name in names if isinstance(name, str)]
 
 
 def _corrections(workspace: Workspace, folder: Path | None, sample_id: str) -> list[tuple[Correction, str]]:

@@ -84,5 +84,11 @@ def near_ids(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     ).fetchall()
     ids = [str(row[0]) for row in rows]
     near = difflib.get_close_matches(text, ids, n=3, cutoff=0.5)
-    near = near or [found for found in ids if tail in found][:3] or ids[:3]
-    return f"did you mean {' or '.join(near)}?" if near else "it has no rows"
+    near = near or [found for found in ids if tail.strip() and tail in found][:3]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return (
+        f"give an id such as {ids[0]}, the name or path of an image, or words of a question"
+        if ids
+        else "it has no rows"
+    )

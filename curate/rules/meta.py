@@ -32,13 +32,16 @@ def is_meta(name: str) -> bool:
     return name.startswith("meta.")
 
 
-def read_types(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str, str]:
+def read_types(connection: duckdb.DuckDBPyConnection, names: Sequence[str], where: str = "") -> dict[str, str]:
     """The DuckDB type of each of these columns, by the values in the view ``rows``.
+
+    Args:
+        where: what the message of an error begins with.
 
     Raises:
         UserError: no row has the key (near ones are named).
     """
-    return {name: _type(connection, name) for name in names}
+    return {name: _type(connection, name, where) for name in names}
 
 
 def value_sql(name: str, kind: str) -> str:
@@ -61,14 +64,14 @@ def _pointer(keys: Sequence[str]) -> str:
     return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in ("meta", *keys))
 
 
-def _type(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+def _type(connection: duckdb.DuckDBPyConnection, name: str, where: str) -> str:
     found = connection.execute(f"""
         SELECT json_type(value), bool_and(coalesce(regexp_full_match(value->>'$', '{_NUMBER}'), true))
         FROM (SELECT json_extract(record, {literal(_pointer(_keys(name)))}) AS value FROM rows WHERE bad_row IS NULL)
         WHERE value IS NOT NULL GROUP BY 1
     """).fetchall()
     if not found:
-        raise UserError(_unknown(connection, name))
+        raise UserError(where + _unknown(connection, name))
     numbers = dict(found)
     kinds = set(numbers) - {"NULL"}
     if kinds and kinds <= {"BIGINT"}:

@@ -150,7 +150,7 @@ def _shown(cells: Mapping[str, Any], prompt: str, bare: bool) -> Asked:
         note = assumed_question(LABEL_QUESTION, "classes")
         return Asked(LABEL_QUESTION, ", ".join(classes), (", ".join(classes),), frozenset({role}), kept, notes=(note,))
     if not bare:
-        raise ValueError("no question")
+        raise ValueError("no question, caption or label")
     return Asked(prompt, notes=(assumed_question(prompt, "images without a text"),))
 
 

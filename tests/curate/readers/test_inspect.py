@@ -81,7 +81,7 @@ def test_nothing_wrong_and_hostile_text_is_text(tmp_path):
     write(tmp_path / "good.png", noise())
     path = write(tmp_path / "rows.json", json.dumps([row(0, "good.png", "[bold red]x[/] \x1b[31m")]).encode())
     text = shown(inspected(path, layout="conversations"))
-    assert "nothing found (1 images decoded)" in text
+    assert "nothing found (1 image decoded)" in text
     assert "[bold red]x[/]" in text
     assert "\x1b[31m" not in text
 
@@ -111,7 +111,7 @@ def test_votes_and_question_types_are_shown(tmp_path):
     assert found.also_read == (tmp_path / "v2_mscoco_val2014_annotations.json",)
     assert "Creative Commons Attribution 4.0" in text
     assert "none of the above 3" in text
-    assert "references a row" in text
+    assert "answers a row" in text
 
 
 def test_kinds_of_bad_rows_are_capped(tmp_path):
@@ -132,8 +132,8 @@ def test_every_layout_is_listed_with_an_example():
         assert layout.title.split()[0] in text
 
 
-def shown(found):
-    console = Console(file=io.StringIO(), width=200, color_system=None)
+def shown(found, width=200):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
     show_inspection(found, console)
     return console.file.getvalue()
 
@@ -144,11 +144,26 @@ def test_the_last_lines_are_commands_that_read_it_alike(tmp_path):
         location=str(tmp_path / "my rows.jsonl"), layout="conversations", image_root=str(tmp_path)
     )
     printed = io.StringIO()
-    show_inspection(inspect_location(settings), Console(file=printed, width=200))
+    show_inspection(inspect_location(settings), Console(file=printed, width=500))
     *_, run, init = printed.getvalue().splitlines()
     given = f"'{tmp_path}/my rows.jsonl' --as conversations --image-root {tmp_path}"
     assert run.startswith(f"next: curate run {given}  ") and init.startswith(f"next: curate init {given}  ")
     assert "extra" in printed.getvalue() and "rules may use meta.extra" in printed.getvalue()
+
+
+def test_what_a_command_does_is_below_it_where_the_line_is_too_long(tmp_path):
+    write(tmp_path / "rows.jsonl", json.dumps(row(0, "good.png")).encode())
+    text = shown(inspected(tmp_path / "rows.jsonl", layout="conversations"), width=60)
+    (at,) = [number for number, line in enumerate(text.splitlines()) if line.startswith("next: curate run")]
+    assert text.splitlines()[at].endswith("--as conversations")
+    assert text.splitlines()[at + 1].strip() == "curates it with the shipped policy"
+
+
+def test_a_set_without_a_readable_row_is_not_to_be_curated(tmp_path):
+    path = write(tmp_path / "rows.csv", b"caption,score\nhello,1\nworld,2\n")
+    text = shown(inspected(path))
+    assert "2 of 2" in text and "curate run" not in text and "curate init" not in text
+    assert f"next: curate inspect {path} --columns ROLE=FIELD" in text
 
 
 def test_text_of_the_dataset_cannot_steer_a_terminal(tmp_path):

@@ -59,7 +59,7 @@ def test_the_question_for_captions_is_said_and_can_be_changed(tmp_path):
     row = {"image": "a.jpg", "caption": "a disc"}
     (said,) = table(tmp_path, row)
     assert said.notes == (
-        "captions are asked for with 'Describe the image.'; set `caption_prompt` to ask something else",
+        "captions have no question and get 'Describe the image.'; `caption_prompt` (or --caption-prompt) changes it",
     )
     (changed,) = table(tmp_path, row, caption_prompt="Write a caption.")
     assert changed.question == "Write a caption." and "'Write a caption.'" in changed.notes[0]

@@ -26,7 +26,7 @@ def test_inspect_takes_annotations_split_and_layout(tmp_path):
         raise curate("inspect", questions).exception
     shown = curate("inspect", questions, "--annotations", votes)
     assert shown.exit_code == 0
-    for words in ("vqa", "references a row", "10", "missing", "2 of 2"):
+    for words in ("vqa", "answers a row", "10", "missing", "2 of 2"):
         assert words in shown.stdout
     published.scienceqa(tmp_path / "s")
     assert "minival 1" in curate("inspect", tmp_path / "s", "--split", "minival").stdout

@@ -35,6 +35,15 @@ def test_what_usually_matters_is_listed_at_once_and_the_rest_where_most_rows_fil
     assert list(remedies(facts(rows))) == ["input", "note"]
 
 
+def test_a_field_that_a_rule_uses_is_used():
+    found = facts([{"score": 1, "scores": {"nsfw": 0.1}, "a b": 2, "scor": 3}] * 2)
+    for used, left in (
+        (["meta.score"], ["scores", "a b", "scor"]),
+        (["meta.scores.nsfw", 'meta."a b"', "sharpness"], ["score", "scor"]),
+    ):
+        assert [each.field.name for each in unused_fields(found, used)] == left
+
+
 @pytest.mark.parametrize(
     "name",
     ["input", "history", "system", "options", "choices", "A", "E", "objects", "bbox", "videos", "audios", "rejected",
@@ -95,7 +104,7 @@ def test_text_of_the_dataset_stays_text():
     screen = io.StringIO()
     show_reading(Console(file=screen, width=200, force_terminal=False), [found])
     assert "\x1b" not in screen.getvalue() and "[red]|`*_" in screen.getvalue() and "[bold]<i>" in screen.getvalue()
-    card = reading_section({"read": [found.model_dump(mode="json")], "image_errors": []})
+    card = reading_section({"read": [found.model_dump(mode="json")], "image_errors": [], "rules": []})
     assert "<b>" not in card and "<i>" not in card and "\x1b" not in card and "&lt;b&gt;\\[red\\]" in card
     rows = [line for line in card.splitlines() if line.startswith("|")]
     assert len(rows) == 4 and {line.count("|") for line in rows} == {6}

@@ -75,6 +75,14 @@ def test_what_is_printed(done, capsys, monkeypatch):
     assert "same image and question, another answer: set/train/4" in out
 
 
+def test_an_image_that_cannot_be_used_is_explained(tmp_path, capsys, monkeypatch):
+    sets.save(tmp_path / "images/far/0.png", sets.scene(0))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(0, "0.png")])
+    pipeline.run(sets.recipe(tmp_path), "r.yaml")
+    _, out, _ = curate(capsys, monkeypatch, "explain", "set/train/0", "--curated", tmp_path / "out")
+    assert "missing   0.png: found as 0.png in far/" in out
+
+
 def test_signals_of_another_version_are_told(done, tmp_path, capsys, monkeypatch):
     old = shutil.copytree(done / "out", tmp_path / "old")
     for part in old.glob("signals/part-*.parquet"):

@@ -77,12 +77,14 @@ def test_many_rows_are_counted_and_the_first_listed(done):
 
 
 @pytest.mark.parametrize("text", ["", " ", "%", "nothing like it", "[*]", "\x00"])
-def test_no_row_is_an_error_that_names_near_ids(done, text):
+def test_no_row_is_an_error_that_says_what_to_give(done, text):
     if text == "%":
         assert find_rows(done, text).count == 1
         return
-    with pytest.raises(UserError, match=r"no row .*; did you mean "):
+    with pytest.raises(UserError, match=r"no row .*; give an id such as set/train/\d+, the name or path of an image"):
         find_rows(done, text)
+    with pytest.raises(UserError, match=r"no row .*; did you mean set/train/1"):
+        find_rows(done, "set/trian/1")
 
 
 def test_the_command_explains_one_row_and_lists_several(done, capsys, monkeypatch):

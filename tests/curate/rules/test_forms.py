@@ -303,3 +303,22 @@ def test_a_misspelt_key_ends_a_run_before_it_measures(tmp_path):
     with pytest.raises(UserError, match=r"no row has meta\.esthetic; did you mean meta\.aesthetic"):
         pipeline.run(recipe, "r.yaml")
     assert not (tmp_path / "out/signals/paths.parquet").exists()
+
+
+def test_a_misspelt_key_leaves_an_earlier_result_as_it_is(tmp_path):
+    sets.save(tmp_path / "images/0.png", sets.scene(0))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(0, "0.png", meta={"aesthetic": 3})])
+    done = pipeline.run(sets.recipe(tmp_path), "r.yaml").workspace
+    before = done.manifest.read_bytes()
+    recipe = sets.recipe(tmp_path, rules={"ugly": {"when": "meta.esthetic < 4", "action": "drop"}})
+    with pytest.raises(UserError, match=r"rule 'ugly': no row has meta\.esthetic; did you mean meta\.aesthetic"):
+        pipeline.decide_again(recipe, "r.yaml")
+    assert done.manifest.read_bytes() == before
+
+
+def test_images_of_an_earlier_source_are_not_counted(tmp_path):
+    sets.save(tmp_path / "images/0.png", sets.scene(0))
+    for names in (["0.png", "gone.png"], ["0.png", "lost.png"]):
+        sets.write_lines(tmp_path / "rows.jsonl", [sets.row(at, name) for at, name in enumerate(names)])
+        counts = pipeline.run(sets.recipe(tmp_path), "r.yaml").counts
+        assert [(each["images"], each["example"]) for each in counts["image_errors"]] == [(1, names[1])]
