@@ -9,6 +9,7 @@ import typer
 
 from winnow import console
 from winnow.errors import UserError
+from winnow.text import counted
 
 if TYPE_CHECKING:
     from curate.pipeline import Outcome
@@ -204,7 +205,8 @@ def init(
     )  # fmt: skip
     target = out or Path(f"{name_of(location)}.yaml")
     found = write_recipe(source, target)
-    print(f"{target}: {found.facts.rows:,} rows read as {found.opened.layout}, images in {found.opened.image_root}")
+    rows = counted(found.facts.rows, "row")
+    print(f"{target}: {rows} read as {found.opened.layout}, images in {found.opened.image_root}")
     print(f"next: edit {target}, then `curate run {target}`")
 
 

@@ -33,6 +33,7 @@ from winnow.images import is_url
 from winnow.progress import track
 from winnow.recipe import parse_recipe
 from winnow.records import BadRow, Sample
+from winnow.text import counted
 
 POLICY = Path(__file__).parent / "recipes/default.yaml"
 SAMPLE = 200  # rows whose images are measured for the shares of the rules
@@ -169,7 +170,7 @@ def _source_lines(settings: SourceSettings, found: Look) -> Iterator[str]:
         given.setdefault("image_root", str(root))
     for number, (key, value) in enumerate(given.items()):
         yield f"  {'-' if number == 0 else ' '} {key}: {yaml_line(value)}"
-    rows = f"{facts.rows:,} rows" if found.complete else f"the first {facts.rows:,} rows"
+    rows = counted(facts.rows, "row") if found.complete else f"the first {facts.rows:,} rows"
     bad = f", {facts.bad_rows:,} more cannot be read, e.g. {_printable(facts.first_bad)}" if facts.bad_rows else ""
     images = f", images in {_printable(str(root))}" if found.by_path and "image_root" not in given else ""
     yield f"    # {rows}{images}{bad}"
@@ -183,7 +184,7 @@ def _source_lines(settings: SourceSettings, found: Look) -> Iterator[str]:
         for each in unused[:_FIELDS_SHOWN]:
             field = each.field
             yield _printable(
-                f"    #   {shortened(field.name)}: {field.rows:,} rows, e.g. {field.example}; {each.remedy}"
+                f"    #   {shortened(field.name)}: {counted(field.rows, 'row')}, e.g. {field.example}; {each.remedy}"
             )
         if len(unused) > _FIELDS_SHOWN:
             yield f"    #   and {len(unused) - _FIELDS_SHOWN:,} more; `curate inspect` lists them"

@@ -70,9 +70,9 @@ def write_readme(
     if dropped := len(curated) - counts["rows"] - counts["rejected"]:
         sentences.append(f"{counted(dropped, 'row')} dropped.")
     if counts["corrected"]:
-        sentences.append(f"{counts['corrected']:,} rows have texts that reviewers have corrected.")
+        sentences.append(f"Reviewers have corrected the texts of {counted(counts['corrected'], 'row')}.")
     if counts["rejected"]:
-        sentences.append(f"{counts['rejected']:,} rows do not fit: `rejects.jsonl` says why.")
+        sentences.append(f"The format cannot hold {counted(counts['rejected'], 'row')}: `rejects.jsonl` says why.")
     loads = (_how_to_load(settings, curated, here, folder, part) for part in parts or [Part("", {})])
     how = "\n\n".join(dict.fromkeys(loads))
     text = f"""---

@@ -79,7 +79,8 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
             line = f"rows: {facts.bad_rows:,} unreadable, such as {facts.first_bad}"
             screen.print(Text(visible(line), style="yellow"), soft_wrap=True)
     for rule in counts["rules"]:
-        if rule["rule"] != "bad_row" and rule["reason"] > rows / 2:
+        chosen = rule["rule"] not in ("bad_row", "correction") and "error" not in rule["columns"]
+        if chosen and rows / 2 < rule["reason"] < rows:
             line = (
                 f"rule {rule['rule']} dropped {rule['reason']:,} of {rows:,} rows; to keep them, set its action to flag"
             )
@@ -133,7 +134,7 @@ def _show_next(screen: Console, *commands: tuple[str, str]) -> None:
 
 def show_nothing_kept(cause: str, rows: int) -> None:
     """Print the error of a curation that kept no row, in red where the terminal has colours."""
-    line = Text(visible(f"error: kept none of {rows:,} rows: {cause}"), style="bold red")
+    line = Text(visible(f"error: kept none of {counted(rows, 'row')}: {cause}"), style="bold red")
     Console(stderr=True).print(line, soft_wrap=True)
 
 
@@ -214,8 +215,8 @@ def show_explanation(found: RowExplanation) -> None:
         about.insert(1, ("called", ", ".join(found.image_names)))
     for name, value in about:
         screen.print(f"  {name:<9} {escape(visible(value)) or '–'}", highlight=False, style="dim", soft_wrap=True)
-    for line in found.image_errors:
-        screen.print(Text(visible(f"  {line}"), style="yellow"), soft_wrap=True)
+    for error in found.image_errors:
+        screen.print(Text(visible(f"  {error}"), style="yellow"), soft_wrap=True)
     table = _table("", "rule", "action", "fires when", "values")
     for outcome in found.rules:
         style = _STYLES[outcome.rule.action] if outcome.fired else "dim"
@@ -305,6 +306,8 @@ def describe_match(match: dict[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

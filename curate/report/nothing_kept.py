@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from winnow.images import CLASSES, is_url
+from winnow.text import counted
 
 
 def why_nothing_is_kept(counts: dict[str, Any]) -> str | None:
@@ -21,14 +22,15 @@ def why_nothing_is_kept(counts: dict[str, Any]) -> str | None:
     rule = max(counts["rules"], key=lambda each: int(each["reason"]))
     if rule["rule"] == "bad_row":
         first = next(each["first_bad"] for each in counts["read"] if each["first_bad"])
-        return f"{rule['reason']:,} of {rows:,} rows could not be read, the first: {first}"
+        return f"{rule['reason']:,} of {counted(rows, 'row')} could not be read, the first: {first}"
     errors = counts["image_errors"]
     if errors and "error" in rule["columns"]:
         first = errors[0]
         same = sum(each["images"] for each in errors if each["error"] == first["error"])
         detail = first["detail"] or CLASSES[first["error"]]
+        images = counted(counts["paths"], "image")
         return (
-            f"{same:,} of {counts['paths']:,} images are {first['error']!r}, such as {first['example']} ({detail});"
+            f"{same:,} of {images}: {first['error']!r}, such as {first['example']} ({detail});"
             f" {_what_to_do(first)}, then run it again"
         )
     return (
@@ -41,5 +43,5 @@ def _what_to_do(images: dict[str, Any]) -> str:
     if is_url(images["example"]):
         return "add `remote: {}` to the recipe to fetch them"
     if images["error"] in ("missing", "outside_root"):
-        return "set `image_root:` of the source to the folder that its image paths start from"
+        return "set `image_root:` of the source (or --image-root) to the folder that its image paths start from"
     return "mend the files"

@@ -94,8 +94,8 @@ def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, .
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"CREATE VIEW rows AS SELECT record, bad_row FROM {parquet([rows])}")
         types = column_types(scores)
-        for rule, names in keys.items():
-            types |= read_types(connection, sorted(names - types.keys()), f"rule {rule!r}: ")
+        for name, used in keys.items():
+            types |= read_types(connection, sorted(used - types.keys()), f"rule {name!r}: ")
     for rule in rules:
         if not rule.cap:
             texts = {name: "VARCHAR" for name in rule.expression.columns if name.startswith("last of ")}

@@ -51,7 +51,7 @@ def test_a_json_list_stays_one_with_its_layout(tmp_path, indent):
     folder, done = exported(curated(tmp_path, path), "original")
     assert (folder / "set.json").read_text() == json.dumps([rows[1], rows[3]], indent=indent) + "\n"
     assert done.counts["rows"] == 2
-    assert "2 rows (train 2) with 2 images. 2 rows were dropped." in (folder / "README.md").read_text()
+    assert "2 rows (train 2) with 2 images. 2 rows dropped." in (folder / "README.md").read_text()
 
 
 def test_lines_are_copied_byte_for_byte(tmp_path):
@@ -248,7 +248,7 @@ def test_corrections_are_written_in_the_form_of_the_row(tmp_path):
     rows[0]["conversations"][1]["value"] = "a cat"
     rows[2]["conversations"][0]["value"] = "<image>\nWho?"
     assert json.loads((folder / "set.json").read_text()) == rows
-    assert "2 rows have texts that reviewers have corrected." in (folder / "README.md").read_text()
+    assert "Reviewers have corrected the texts of 2 rows." in (folder / "README.md").read_text()
 
 
 def test_corrections_of_a_table_go_to_the_column_with_the_old_text(tmp_path):

@@ -28,7 +28,7 @@ def made(folder, rows, **changes):
         (
             [sets.row(n, f"else/{n}.png") for n in range(3)],
             DROP_ALL,
-            "3 of 3 images are 'missing', such as images/else/0.png (found as 0.png in images/far/); set `image_root:`",
+            "3 of 3 images: 'missing', such as images/else/0.png (found as 0.png in images/far/); set `image_root:`",
         ),
         (["{broken", "{too"], DROP_ALL, "2 of 2 rows could not be read, the first: "),
     ],
@@ -56,3 +56,17 @@ def test_one_kept_or_flagged_row_is_no_error(tmp_path):
     rules = {"odd": {"when": "true", "action": "flag"}}
     _, recipe = made(tmp_path, [sets.row(1, None)], rules=rules)
     assert why_nothing_is_kept(curate(recipe, "r").counts) is None
+
+
+def test_a_rule_that_drops_most_rows_and_rows_that_cannot_be_read_are_named(tmp_path, capsys, monkeypatch):
+    rules = {
+        "long": {"when": "question <> 'q'", "action": "drop"},
+        "unreadable": {"when": "error IS NOT NULL", "action": "drop"},
+    }
+    rows = [sets.row(1, None, "q"), *(sets.row(n, None, f"What is {n}?") for n in range(2, 6)), "{broken"]
+    path, _ = made(tmp_path, rows, rules=rules)
+    code, out, _ = command(capsys, monkeypatch, "run", path)
+    assert code == 0
+    assert f"rule long dropped 4 of 6 rows; to keep them, set its action to flag in {path} and decide again" in out
+    assert f"rows: 1 unreadable, such as {tmp_path}/rows.jsonl:6: " in out
+    assert "- rows: 1 unreadable, such as" in (tmp_path / "out/README.md").read_text()
