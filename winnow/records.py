@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from winnow.carried import listed_files, objects_of, placed, read_carried
-from winnow.conversations import ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
+from winnow.conversations import NAMED_ROLES, ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
 from winnow.conversations import Turn as Turn
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.hash_index import HashIndex
-from winnow.parts import IMAGE_MARKER, MEDIA_MARKERS, VIDEO_MARKER
+from winnow.parts import IMAGE_MARKER, MEDIA_MARKERS, VIDEO_MARKER, json_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,9 +425,34 @@ def question_key(record: Mapping[str, Any]) -> str:
 
 
 def answer_key(record: Mapping[str, Any]) -> str:
-    """All assistant turns, normalised, joined by line breaks; without any, the most frequent reference."""
-    turns = [text for speaker, text in _grounded_turns(record) if speaker == "assistant"]
+    """All assistant turns and calls of tools, normalised, joined by line breaks; without any, the most frequent
+    reference.
+    """
+    turns = [text for speaker, text in _grounded_turns(record) if _role(speaker) == "assistant"]
     return "\n".join(normalized(turn) for turn in turns or [majority(record.get("answers", []))])
+
+
+def context_key(record: Mapping[str, Any]) -> str:
+    """What else two rows share if one repeats or contradicts the other; '' for a plain question and answer.
+
+    That is the system's turns, the tools and their results. Of a row with a rejected answer or a label it is these and
+    the answer too: such rows may prefer one answer here and another there.
+    """
+    meta = record.get("meta") or {}
+    shared = [
+        f"{speaker}\n{normalized(text)}"
+        for speaker, text in _grounded_turns(record)
+        if speaker != "user" and _role(speaker) != "assistant"
+    ]
+    shared += [json_text(meta["tools"])] if meta.get("tools") else []
+    judged = [meta[key] for key in ("rejected", "rejected_messages", "rejected_images") if meta.get(key)]
+    judged += [meta["label"]] if isinstance(meta.get("label"), bool) else []
+    shared += [json_text(judged), answer_key(record)] if judged else []
+    return "\n".join(shared)
+
+
+def _role(speaker: str) -> str:
+    return NAMED_ROLES.get(speaker, speaker)
 
 
 _OBJECT = re.compile("<ref-object>|<bbox>")
