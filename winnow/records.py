@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from winnow.carried import listed_files, objects_of, placed, read_carried
+from winnow.carried import listed_files, objects_of, placed, read_carried, unknown_turn_fields
 from winnow.conversations import NAMED_ROLES, ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
 from winnow.conversations import Turn as Turn
 from winnow.errors import UserError
@@ -115,6 +115,7 @@ def full_id(own: str, source: str, split: str) -> str:
     return own if not prefix or own.startswith(f"{prefix}/") else f"{prefix}/{own}"
 
 
+_NOT_USED = "turns have a field {!r}, which is kept under `meta.turn_fields` and used by no export"
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _NUMBERED_MARKER = re.compile(r"<\|?image[ _]?(\d{1,4})\|?>")
 _NUMBERED_FORMS = ("<image_{}>", "<image{}>", "<image {}>", "<|image_{}|>")
@@ -165,6 +166,7 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
         meta=meta,
         form=Form(record, own_id in (None, "")),
         unclaimed=tuple(key for key, value in rest.items() if value not in _EMPTY),
+        notes=tuple(_NOT_USED.format(name) for name in unknown_turn_fields(read.carried)),
     )
 
 

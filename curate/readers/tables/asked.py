@@ -147,7 +147,8 @@ def _shown(cells: Mapping[str, Any], prompt: str, bare: bool) -> Asked:
     if role:
         classes, raw = references(cells[role])
         kept = {} if raw is None else {role: raw}
-        note = assumed_question(LABEL_QUESTION, "classes")
+        numbers = all(as_number(name) is not None for name in classes)
+        note = assumed_question(LABEL_QUESTION, "numbers of classes without names" if numbers else "classes")
         return Asked(LABEL_QUESTION, ", ".join(classes), (", ".join(classes),), frozenset({role}), kept, notes=(note,))
     if not bare:
         raise ValueError("no question")

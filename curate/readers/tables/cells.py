@@ -108,6 +108,8 @@ def texts(value: Any) -> tuple[tuple[str, ...], Any]:
     items = value if isinstance(value, list) else [value]
     if isinstance(value, list) and any(isinstance(item, int | float | list) for item in items):
         return (json.dumps(json_value(value), ensure_ascii=False),), value
+    if any(isinstance(item, dict) and item and item.keys().isdisjoint(_TEXT_KEYS) for item in items):
+        raise ValueError(f"an answer is an object without any of {', '.join(_TEXT_KEYS)}")
     found = [_text_in(item) if isinstance(item, dict) else item for item in items]
     found = [item for item in found if not is_empty(item)]
     if not all(isinstance(text, str | int | float) for text in found):

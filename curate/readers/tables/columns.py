@@ -57,7 +57,8 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "answers": ("answers", "references", "gt_answers", "labels"),
     "choice": (
         "correct_choice_idx", "correct_choice", "correct_option", "answer_idx", "answer_index", "answer_id",
-        "correct_idx", "correct_index", "correct_answer_index", "correct_letter", "answer_letter", "correct", "gold",
+        "correct_idx", "correct_index", "correct_answer_index", "correct_answer_idx", "correct_option_index",
+        "correct_option_idx", "correct_choice_index", "correct_letter", "correct_label", "answer_letter", "correct", "gold",
         "gold_index", "cop", "label", "gt", "gt_idx",
     ),
     "options": (
@@ -70,7 +71,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "chosen": ("chosen", "chosen_response"),
     "caption": (
         "caption", "captions", "sentence", "sentences", "description", "text", "comment", "alt_text", "alt",
-        "title",
+        "title", "txt",
     ),
     "label": ("label", "class", "class_name", "category", "cls", "fine_label"),
     "split": ("split",),
@@ -302,6 +303,8 @@ def _settle(
     asks = answered or not {"questionid", "qid"}.isdisjoint(by_plain)
     if "text" in by_plain and asks and "question" not in {*found, *wanted}:
         found["question"] = by_plain["text"]
+    if "completions" in by_plain and found.get("answers") == by_plain.get("labels"):
+        found.pop("answers", None)  # they judge the completions
     if "question" not in found:
         return
     if "caption" not in wanted and (answered or found.get("caption") == found["question"]):
