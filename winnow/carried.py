@@ -59,7 +59,7 @@ def read_carried(
         listed = listed_files(record, key, key[:-1])
         listed += [file for file in listed_files(record, key[:-1], key[:-1]) if file not in listed]
         if len(listed) > 1 and all(isinstance(file, str) and _FRAME.search(file) for file in listed):
-            marked = len(media.get(marker) or media.get(IMAGE_MARKER, ()))
+            marked = len(media.get(marker) or media.get(IMAGE_MARKER) or [])
             listed = listed if marked == len(listed) else [listed]  # the frames of one video
         found[key] = placed(media.get(marker, ()), listed)
     found |= _rejected(record, turns, media, named, used)

@@ -208,7 +208,15 @@ def _named_images(record: Mapping[str, Any]) -> Mapping[str, str]:
     if isinstance(image, dict):
         return image if image and all(map(_NUMBERED_MARKER.fullmatch, image)) else {}
     files = record.get("images") or image
-    if not isinstance(files, list) or not (numbers := set(_NUMBERED_MARKER.findall(str(record)))):
+    return numbered_images(files, str(record)) if isinstance(files, list) else {}
+
+
+def numbered_images(files: Sequence[Any], text: str) -> dict[str, str]:
+    """Images by the marker of their number (``<image_1>``, ``<|image_2|>``), as far as the text has such markers.
+
+    They are counted from 0 if the text has a marker of that number.
+    """
+    if not (numbers := set(_NUMBERED_MARKER.findall(text))):
         return {}
     start = 0 if any(int(number) == 0 for number in numbers) else 1
     paths = {number: file for number, file in enumerate(files, start) if isinstance(file, str)}

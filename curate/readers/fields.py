@@ -132,7 +132,7 @@ def sample(
 
 
 def is_conversation(row: Mapping[str, Any]) -> bool:
-    """Whether ``conversation`` reads a row: it holds turns, or ``query`` and ``response`` that are no multiple choice."""
+    """Whether ``conversation`` reads a row: it holds turns, or ``query`` and ``response`` without options."""
     has_answer = {"query", "response"} <= row.keys() and {"options", "choices"}.isdisjoint(row)
     return has_answer or holds_conversation(row)
 

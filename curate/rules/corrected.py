@@ -93,9 +93,7 @@ def _apply_corrections(row: dict[str, Any], resolved: Mapping[str, Resolved], st
         if applied.override:
             row["forced"] = applied.override
             row["forced_by"] = json.dumps({"corrections": sorted(applied.status)})
-    row.update(
-        question_key=question_key(record), answer_key=answer_key(record), context_key=context_key(record)
-    )
+    row.update(question_key=question_key(record), answer_key=answer_key(record), context_key=context_key(record))
     return row
 
 

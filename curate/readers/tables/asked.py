@@ -79,7 +79,7 @@ def asked(
         return _shown(cells, prompt, bare)
     if is_empty(answer) and not is_empty(cells.get("caption")):
         raise ValueError("text without an image or a question")
-    raise ValueError("no question")
+    raise ValueError("no question" if is_empty(question) or isinstance(question, str) else "the question is no text")
 
 
 def _answered(question: str, role: str, cells: Mapping[str, Any]) -> Asked:

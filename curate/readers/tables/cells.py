@@ -174,11 +174,18 @@ def _printed_array(text: str) -> list[str]:
 
 def json_value(value: Any) -> Any:
     """``value`` with what JSON cannot hold written as text (dates as ISO, decimals, bytes as base64)."""
+    try:
+        return _json_value(value)
+    except RecursionError:
+        return value  # only JSON is nested so deeply, and it holds none of these
+
+
+def _json_value(value: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):
-        return {str(key): json_value(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_value(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -82,7 +82,9 @@ def test_another_answer_makes_both_conflicting_and_neither_a_duplicate(tmp_path)
 )
 def test_rows_of_different_preference_label_or_tools_are_neither_duplicates_nor_conflicting(tmp_path, one, other):
     for answer in ("a cat", "a bird"):
-        made = found(tmp_path / answer, [sample("1", ["a"], meta=one), sample("2", ["a"], answer=answer, meta=other)], [A])
+        made = found(
+            tmp_path / answer, [sample("1", ["a"], meta=one), sample("2", ["a"], answer=answer, meta=other)], [A]
+        )
         assert not twins(made) and not rivals(made)
 
 
