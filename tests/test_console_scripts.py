@@ -23,8 +23,8 @@ BAD_CALLS = [
 # A wrong command line, and what the error says about it.
 WRONG_CALLS = [
     (["curate", "no-such"], "no such command 'no-such'"),
-    (["curate", "run", "x.yaml", "--worker", "2"], "no such option: --worker; did you mean --workers?"),
-    (["curate", "run"], "missing argument 'RECIPE'"),
+    (["curate", "run", "x.yaml", "--worker", "2"], "no such option: --worker; did you mean --workers"),
+    (["curate", "run"], "missing argument 'RECIPE|LOCATION'"),
     (["finetune", "trian", "x.yaml"], "no such command 'trian'; did you mean 'train'?"),
     (["finetune", "train", "x.yaml", "--fersh"], "no such option: --fersh; did you mean --fresh?"),
     (["evalsuite", "slices", "x", "--top", "many"], "invalid value for '--top'"),

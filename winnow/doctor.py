@@ -30,6 +30,7 @@ _SHOWN = (
 EXTRAS = {
     "demo": "`winnow demo`: data, weights and scorers that packages carry",
     "nsfw": "`nsfw: opennsfw` in a curation",
+    "heif": "images in HEIC, as iPhones save them",
     "languages": "scores of Japanese and Korean captions",
     "ray": "`engine: ray`: measuring on a cluster",
     "peers": "the tools that `make bench` compares with",

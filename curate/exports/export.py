@@ -8,7 +8,9 @@ to load it; it is valid as a card on the Hugging Face hub.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import pkgutil
 import shutil
 import time
 from collections import Counter
@@ -20,17 +22,7 @@ from typing import Any
 import filelock
 import yaml
 
-from curate.exports import (
-    evalscope,
-    json_lines,
-    llama_factory,
-    llava,
-    ms_swift,
-    openai_messages,
-    original,
-    packed,
-    trl,
-)
+import curate.exports
 from curate.exports.rows import Curated, Format, Part, Row, Target
 from curate.recipe import ExportSettings
 from curate.workspace import Workspace
@@ -41,8 +33,18 @@ from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manife
 
 VERSION = 2  # raise it when a format writes something else from the same rows
 REJECTS = "rejects.jsonl"
-_MODULES = (json_lines, packed, ms_swift, llama_factory, trl, llava, openai_messages, evalscope, original)
-FORMATS: dict[str, Format] = {name: form for module in _MODULES for name, form in module.FORMATS.items()}
+
+
+def _all_formats() -> dict[str, Format]:
+    """The ``FORMATS`` of every file beside this one that has them."""
+    found: dict[str, Format] = {}
+    for _, name, _ in pkgutil.iter_modules(curate.exports.__path__, "curate.exports."):
+        if name != __name__:
+            found |= getattr(importlib.import_module(name), "FORMATS", {})
+    return found
+
+
+FORMATS = _all_formats()
 _STATE, _LOCK = "state.json", ".lock"  # of an unfinished export
 
 
