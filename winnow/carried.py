@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,11 @@ CARRIED: dict[str, str] = {
     "original_question": "the question as the source has it, where the trained one differs",
     "original_answer": "the answer as the source has it, where the trained one differs",
 }
+# Fields of a turn that say nothing about what is trained, and weights, which exports know.
+_TURN_FIELDS = frozenset(
+    {"id", "type", "name", "tool_call_id", "call_id", "index", "source", "loss_weight", "loss_scale", "weight"}
+)
+_FRAME = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 _REJECTED = ("rejected_messages", "rejected_response", "rejected")
 _GROUNDED = {"<ref-object>": "ref", "<bbox>": "bbox"}  # the lists of `objects` by marker
 
@@ -52,6 +58,9 @@ def read_carried(
     for key, marker in (("videos", VIDEO_MARKER), ("audios", AUDIO_MARKER)):
         listed = listed_files(record, key, key[:-1])
         listed += [file for file in listed_files(record, key[:-1], key[:-1]) if file not in listed]
+        if len(listed) > 1 and all(isinstance(file, str) and _FRAME.search(file) for file in listed):
+            marked = len(media.get(marker) or media.get(IMAGE_MARKER) or [])
+            listed = listed if marked == len(listed) else [listed]  # the frames of one video
         found[key] = placed(media.get(marker, ()), listed)
     found |= _rejected(record, turns, media, named, used)
     for key, kinds in (("tools", str | list), ("channel", str)):
@@ -70,6 +79,13 @@ def read_carried(
     if any(turn.extra for turn in turns):
         found["turn_fields"] = [dict(turn.extra) for turn in turns]
     return {key: value for key, value in found.items() if value not in (None, "", [], {})}, used
+
+
+def unknown_turn_fields(meta: Mapping[str, Any]) -> list[str]:
+    """Names of the fields of a sample's turns that nothing uses, sorted."""
+    fields = meta.get("turn_fields")
+    turns = (turn for turn in fields if isinstance(turn, dict)) if isinstance(fields, list) else ()
+    return sorted({name for turn in turns for name in turn} - _TURN_FIELDS)
 
 
 def objects_of(meta: Mapping[str, Any]) -> dict[str, list[Any]]:

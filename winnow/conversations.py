@@ -83,7 +83,8 @@ _PROMPTS = ("prompt", "question", "query", "instruction")
 _ASKED = ("user", "human", "question", "input", "query", "prompt")
 _ANSWERED = ("assistant", "gpt", "bot", "answer", "output", "response")
 _SYSTEMS = ("system", "system_prompt")
-_LOSSES = ("loss", "loss_weight", "weight")
+_LOSSES = ("loss", "loss_weight", "loss_scale", "weight", "train")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 
 
 def holds_conversation(record: Mapping[str, Any]) -> bool:
@@ -91,8 +92,10 @@ def holds_conversation(record: Mapping[str, Any]) -> bool:
 
     ``query`` and ``response`` alone are columns of a table too.
     """
+    listed = [record[key] for key in ("conversations", "messages") if key in record]
     return (
-        not record.keys().isdisjoint(("conversations", "messages"))
+        any(listed)
+        or (bool(listed) and not any(record.get(key) for key in _PROMPTS))
         or any(are_turns(record.get(key)) for key in (*_LISTS, *_OTHER_LISTS))
         or is_preference(record)
         or all(record.get(key) for key in ("prompt", "completion"))
@@ -180,6 +183,8 @@ def _spelled(record: Mapping[str, Any], named: Mapping[str, str]) -> tuple[tuple
         key = next((key for key in _PROMPTS if record.get(key)), "")
         turns, used = read_side(record.get(key), (key,), "user", named), frozenset({key})
         if not pairwise:
+            if not isinstance(record.get("label"), bool):  # TRL trains the completion alone
+                turns = tuple(read._replace(turn=_unlearned(read.turn)) for read in turns)
             turns += read_side(record["completion"], ("completion",), "assistant", named)
             used |= {"completion"}
     if not pairwise:
@@ -193,6 +198,10 @@ def _spelled(record: Mapping[str, Any], named: Mapping[str, str]) -> tuple[tuple
     if turns[-1].turn.role == "assistant" or chosen[0].turn.role != "assistant":
         raise ValueError("'chosen' is neither the last answer of the conversation nor its continuation")
     return (*turns, *chosen), used | {"chosen"}
+
+
+def _unlearned(turn: Turn) -> Turn:
+    return replace(turn, loss=False) if turn.role == "assistant" and turn.loss is None else turn
 
 
 def is_preference(record: Mapping[str, Any]) -> bool:
@@ -248,7 +257,8 @@ def read_list(
         try:
             found += _row(row, at, named)
         except ValueError as error:
-            raise ValueError(f"turn {number + 1} {error}") from None
+            inside = f" in {place[-1]!r}" if place and place[-1] not in _LISTS else ""
+            raise ValueError(f"turn {number + 1}{inside} {error}") from None
     return tuple(found)
 
 
@@ -287,10 +297,13 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
     }  # fmt: skip
     loss = _loss(extra, role)
     own_name = name if name in NAMED_ROLES else ""
+    thought = next((key for key in _THOUGHTS if isinstance(row.get(key), str) and row[key]), "")
+    if thought and role == "assistant" and not own_name and (isinstance(content, str) or (content is None and calls)):
+        content = [{"type": "reasoning", "text": extra.pop(thought)}, content or ""]
     texts = [] if content is None and calls else pieces(content, media, named=named, tags=role == "user")
     if calls and texts and not texts[-1][1]:
         texts = texts[:-1]
-    whole = place and isinstance(row.get(value_key), str)
+    whole = place and isinstance(content, str) and content is row.get(value_key)
     for number, (kind, text) in enumerate(texts):
         spoken = Turn(NAMED_ROLES[kind] if kind else role, text, kind or own_name, loss)
         yield ReadTurn(spoken, (*place, value_key) if whole else (), {} if number else extra, {} if number else media)

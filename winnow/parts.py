@@ -87,6 +87,7 @@ def _piece(part: Any, media: Media, *, named: Mapping[str, str], tags: bool) -> 
     if not isinstance(part, dict):
         raise ValueError("has a part that is no object")
     kind = part.get("type") or next((key for key in ("text", *_FILE_PARTS) if part.get(key) is not None), None)
+    kind = kind if isinstance(kind, str) else None
     if kind in _FILE_PARTS:
         marker = _FILE_PARTS[kind]
         media.setdefault(marker, []).append(_file_of(part, kind, marker.strip("<>")))
@@ -127,6 +128,8 @@ def file_of(value: Any, kind: str) -> Any:
         return value
     if isinstance(value, dict):
         data = value.get("bytes") or value.get("data")
+        if isinstance(data, str) and "." in data and data[:5].lower() != "data:":
+            return data  # no base64: a path or URL, as EvalScope has it
         if isinstance(data, str):
             media_type = value.get("media_type") or (f"{kind}/{value['format']}" if value.get("format") else "")
             return data if data[:5].lower() == "data:" else f"data:{media_type};base64,{data}"

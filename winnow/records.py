@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from winnow.carried import listed_files, objects_of, placed, read_carried
-from winnow.conversations import ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
+from winnow.carried import listed_files, objects_of, placed, read_carried, unknown_turn_fields
+from winnow.conversations import NAMED_ROLES, ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
 from winnow.conversations import Turn as Turn
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.hash_index import HashIndex
-from winnow.parts import IMAGE_MARKER, MEDIA_MARKERS, VIDEO_MARKER
+from winnow.parts import IMAGE_MARKER, MEDIA_MARKERS, VIDEO_MARKER, json_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,7 @@ def full_id(own: str, source: str, split: str) -> str:
     return own if not prefix or own.startswith(f"{prefix}/") else f"{prefix}/{own}"
 
 
+_NOT_USED = "turns have a field {!r}, which is kept under `meta.turn_fields` and used by no export"
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _NUMBERED_MARKER = re.compile(r"<\|?image[ _]?(\d{1,4})\|?>")
 _NUMBERED_FORMS = ("<image_{}>", "<image{}>", "<image {}>", "<|image_{}|>")
@@ -165,6 +166,7 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
         meta=meta,
         form=Form(record, own_id in (None, "")),
         unclaimed=tuple(key for key, value in rest.items() if value not in _EMPTY),
+        notes=tuple(_NOT_USED.format(name) for name in unknown_turn_fields(read.carried)),
     )
 
 
@@ -206,7 +208,15 @@ def _named_images(record: Mapping[str, Any]) -> Mapping[str, str]:
     if isinstance(image, dict):
         return image if image and all(map(_NUMBERED_MARKER.fullmatch, image)) else {}
     files = record.get("images") or image
-    if not isinstance(files, list) or not (numbers := set(_NUMBERED_MARKER.findall(str(record)))):
+    return numbered_images(files, str(record)) if isinstance(files, list) else {}
+
+
+def numbered_images(files: Sequence[Any], text: str) -> dict[str, str]:
+    """Images by the marker of their number (``<image_1>``, ``<|image_2|>``), as far as the text has such markers.
+
+    They are counted from 0 if the text has a marker of that number.
+    """
+    if not (numbers := set(_NUMBERED_MARKER.findall(text))):
         return {}
     start = 0 if any(int(number) == 0 for number in numbers) else 1
     paths = {number: file for number, file in enumerate(files, start) if isinstance(file, str)}
@@ -425,9 +435,34 @@ def question_key(record: Mapping[str, Any]) -> str:
 
 
 def answer_key(record: Mapping[str, Any]) -> str:
-    """All assistant turns, normalised, joined by line breaks; without any, the most frequent reference."""
-    turns = [text for speaker, text in _grounded_turns(record) if speaker == "assistant"]
+    """All assistant turns and calls of tools, normalised, joined by line breaks; without any, the most frequent
+    reference.
+    """
+    turns = [text for speaker, text in _grounded_turns(record) if _role(speaker) == "assistant"]
     return "\n".join(normalized(turn) for turn in turns or [majority(record.get("answers", []))])
+
+
+def context_key(record: Mapping[str, Any]) -> str:
+    """What else two rows share if one repeats or contradicts the other; '' for a plain question and answer.
+
+    That is the system's turns, the tools and their results. Of a row with a rejected answer or a label it is these and
+    the answer too: such rows may prefer one answer here and another there.
+    """
+    meta = record.get("meta") or {}
+    shared = [
+        f"{speaker}\n{normalized(text)}"
+        for speaker, text in _grounded_turns(record)
+        if speaker != "user" and _role(speaker) != "assistant"
+    ]
+    shared += [json_text(meta["tools"])] if meta.get("tools") else []
+    judged = [meta[key] for key in ("rejected", "rejected_messages", "rejected_images") if meta.get(key)]
+    judged += [meta["label"]] if isinstance(meta.get("label"), bool) else []
+    shared += [json_text(judged), answer_key(record)] if judged else []
+    return "\n".join(shared)
+
+
+def _role(speaker: str) -> str:
+    return NAMED_ROLES.get(speaker, speaker)
 
 
 _OBJECT = re.compile("<ref-object>|<bbox>")

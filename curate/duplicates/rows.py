@@ -80,7 +80,7 @@ _ROWS = """
         FROM shown s LEFT JOIN members m ON m.member = s.number
     )
     SELECT r.position, r.sample_id AS id, len(r.answers) AS votes, p.pixels, p.numbers, p.stars, p.has_copies,
-           md5_number(concat(p.stars::VARCHAR, r.question_key)) AS asked,
+           md5_number(concat_ws(chr(31), p.stars::VARCHAR, r.question_key, r.context_key)) AS asked,
            md5_number(coalesce(r.answer_key, '')) AS answer
     FROM (
         SELECT position, [number] AS numbers, [star] AS stars, pixels, has_copies FROM starred WHERE images = 1

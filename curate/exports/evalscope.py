@@ -39,16 +39,16 @@ def evalscope_record(row: Row, paths: list[str], target: Target) -> tuple[str, d
 
 def _multiple_choice(sample: Sample, row: Training) -> dict[str, Any] | None:
     """The record of a question with options; None if it has none, or more than a question and an answer."""
-    options, question = sample.meta.get("options"), sample.meta.get("original_question")
-    if not isinstance(options, list) or not isinstance(question, str) or row.system or len(row.turns) != 2:
+    options, turns = sample.meta.get("options"), row.turns
+    if not isinstance(options, list) or row.system or len(turns) != 2 or row.videos or row.audios:
         return None
-    answer = row.turns[1].value.strip()
+    shown = "".join(f"\n{letter}. {text}" for letter, text in zip(_LETTERS, options, strict=False))
+    answer = turns[1].value.strip()
     letter = _LETTERS[options.index(answer)] if answer in options[: len(_LETTERS)] else answer
-    if letter not in _LETTERS[: len(options)] or len(letter) != 1 or row.videos or row.audios:
+    if not turns[0].value.endswith(shown) or letter not in _LETTERS[: len(options)] or len(letter) != 1:
         return None
-    if IMAGE_MARKER not in question:
-        question = f"{IMAGE_MARKER} " * len(row.images) + question
     numbers = iter(range(1, len(row.images) + 1))
+    question = turns[0].value.removesuffix(shown).replace(f"{IMAGE_MARKER}\n", f"{IMAGE_MARKER} ")
     question = re.sub(IMAGE_MARKER, lambda _: f"<image {next(numbers)}>", question)
     return {"id": sample.id, "question": question, "options": options, "answer": letter, "images": row.images}
 

@@ -42,7 +42,7 @@ _TAGS = {
 def llama_factory_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:
     """A row for LLaMA-Factory: its kind, and the record."""
     made = training(row, paths, target.curated.media_path)
-    check_plain(made, "LLaMA-Factory", "objects", "loss")
+    check_plain(made, "LLaMA-Factory", "objects", "loss", "weights")
     check_turns(made, one_by_one=True)
     tool_definitions(made, "LLaMA-Factory")
     messages = [_message(turn) for turn in made.turns]

@@ -21,7 +21,7 @@ _ROLES = {"user": "human", "assistant": "gpt"}
 def llava_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:
     """A row for LLaVA."""
     made = training(row, paths if target.copy else list(row.sample.image), target.curated.media_path)
-    check_plain(made, "LLaVA", "videos", "audios", "objects", "tools", "loss", "preference", "kto")
+    check_plain(made, "LLaVA", "videos", "audios", "objects", "tools", "loss", "weights", "preference", "kto")
     check_turns(made, one_by_one=True)
     if made.system:
         raise Unfit("LLaVA has no place for a system turn")

@@ -39,7 +39,7 @@ _AUDIO = ("wav", "mp3")
 def openai_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:
     """A row as OpenAI's messages."""
     made = training(row, paths, target.curated.media_path)
-    check_plain(made, "OpenAI's form", "videos", "audios", "objects", "preference", "kto")
+    check_plain(made, "OpenAI's form", "videos", "audios", "objects", "weights", "preference", "kto")
     check_turns(made)
     record: dict[str, Any] = {"messages": messages(made, made.turns)}
     return "", record | ({"tools": tool_definitions(made, "OpenAI")} if made.tools else {})

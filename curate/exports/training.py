@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from curate.exports.rows import Row, Unfit
+from winnow.carried import objects_of
 from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
 from winnow.records import Turn, parse_json
 
@@ -133,13 +134,12 @@ def _messages(value: Any) -> tuple[Mapping[str, Any], ...]:
 
 
 def _objects(value: Any, turns: Sequence[Turn]) -> Mapping[str, Any] | None:
-    if not isinstance(value, dict) or not isinstance(value.get("bbox"), list):
-        return None
+    held = objects_of({"objects": value})
     for marker, key in (("<bbox>", "bbox"), ("<ref-object>", "ref")):
-        found, held = sum(turn.value.count(marker) for turn in turns), len(value.get(key) or [])
-        if found > held:
-            raise Unfit(f"{found} {marker} markers in the turns for {held} in objects.{key}")
-    return value
+        found = sum(turn.value.count(marker) for turn in turns)
+        if found > len(held[marker]):
+            raise Unfit(f"{found} {marker} markers in the turns for {len(held[marker])} in objects.{key}")
+    return {**value, "bbox": held["<bbox>"]} if isinstance(value, dict) and any(held.values()) else None
 
 
 def _tools(value: Any) -> str:
@@ -173,7 +173,7 @@ def check_plain(row: Training, tool: str, *cannot: str) -> None:
 
     Args:
         tool: its name, for the reason.
-        cannot: of ``videos audios objects tools loss preference kto``.
+        cannot: of ``videos audios objects tools loss weights preference kto``.
 
     Raises:
         Unfit: the row needs one of these.
@@ -183,7 +183,8 @@ def check_plain(row: Training, tool: str, *cannot: str) -> None:
         "audios": row.audios,
         "objects": row.objects,
         "tools": row.tools or any(turn.name in CALLS | RESULTS for turn in row.turns),
-        "loss": any(turn.role == "assistant" and turn.loss is False for turn in row.turns)
+        "loss": any(turn.role == "assistant" and turn.loss is False for turn in row.turns),
+        "weights": any(turn.role == "user" and turn.loss for turn in row.turns)
         or any(weight is not None for weight in row.weights),
         "preference": row.kind == "preference",
         "kto": row.kind == "kto",
@@ -193,7 +194,8 @@ def check_plain(row: Training, tool: str, *cannot: str) -> None:
         "audios": "audios",
         "objects": "boxes of objects",
         "tools": "tools and their calls",
-        "loss": "answers that are not to be learned like the others (`loss: false`, or a weight)",
+        "loss": "answers that are not to be learned (`loss: false`)",
+        "weights": "weights of turns, or users' turns that are to be learned",
         "preference": "a rejected answer",
         "kto": "a label of a conversation",
     }

@@ -46,7 +46,7 @@ def trl_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[st
     if kind == "sft" and all(turn.loss is False for turn in prompt if turn.role == "assistant") and len(prompt) > 1:
         kind = "completion"  # only the last answer is learned
         prompt = tuple(replace(turn, loss=None) for turn in prompt)
-    check_plain(replace(made, turns=prompt + chosen), "TRL", "loss")
+    check_plain(replace(made, turns=prompt + chosen), "TRL", "loss", "weights")
     if kind == "sft":
         record["messages"] = system + _messages(made.turns)
     else:

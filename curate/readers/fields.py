@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from curate.recipe import SourceSettings
+from winnow.conversations import holds_conversation
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.records import Form, Sample, Turn, from_record, full_id, majority
@@ -128,6 +129,12 @@ def sample(
         form=Form(derived_id=own is None),
         notes=notes,
     )
+
+
+def is_conversation(row: Mapping[str, Any]) -> bool:
+    """Whether ``conversation`` reads a row: it holds turns, or ``query`` and ``response`` without options."""
+    has_answer = {"query", "response"} <= row.keys() and {"options", "choices"}.isdisjoint(row)
+    return has_answer or holds_conversation(row)
 
 
 def conversation(record: Mapping[str, Any], where: str, *, source: str, split: str) -> Sample:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.readers.fields import as_object
+from curate.readers.fields import as_object, is_conversation
 from curate.readers.files.arrow import saved_files
 from curate.readers.files.json import document_head
 from curate.readers.files.rows import is_json, iter_rows, text_start
@@ -129,11 +129,17 @@ def _kind(file: Path) -> str:
 
 
 def _alike(files: Sequence[Path]) -> bool:
-    """Whether the first files have most of their columns in common, or one is broken, which reading it will report."""
+    """Whether the first files hold conversations or have most columns in common.
+
+    Also if one of them is broken, which reading it will report.
+    """
     try:
-        found = [set(_first(file)) for file in files[:_COMPARED]]
+        first = [_first(file) for file in files[:_COMPARED]]
     except UserError:
         return True
+    if all(map(is_conversation, first)):  # however each spells it
+        return True
+    found = [set(row) for row in first]
     return len(set.intersection(*found)) * 2 >= len(set.union(*found))
 
 

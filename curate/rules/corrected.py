@@ -17,7 +17,7 @@ from winnow import corrections
 from winnow.corrections import Correction, Resolved
 from winnow.files import write_json
 from winnow.progress import Bar
-from winnow.records import answer_key, from_record, question_key
+from winnow.records import answer_key, context_key, from_record, question_key
 from winnow.tables import database, parquet, query_batches, read_batches, row_count, write_parquet
 
 CORRECTED = pa.schema(
@@ -27,6 +27,7 @@ CORRECTED = pa.schema(
         ("content_hash", pa.string()),
         ("question_key", pa.string()),
         ("answer_key", pa.string()),
+        ("context_key", pa.string()),
         ("forced", pa.string()),
         ("forced_by", pa.string()),
     ]
@@ -92,7 +93,7 @@ def _apply_corrections(row: dict[str, Any], resolved: Mapping[str, Resolved], st
         if applied.override:
             row["forced"] = applied.override
             row["forced_by"] = json.dumps({"corrections": sorted(applied.status)})
-    row["question_key"], row["answer_key"] = question_key(record), answer_key(record)
+    row.update(question_key=question_key(record), answer_key=answer_key(record), context_key=context_key(record))
     return row
 
 

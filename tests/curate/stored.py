@@ -13,7 +13,7 @@ from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.rules.corrected import CORRECTED
 from curate.workspace import Workspace
 from winnow.corrections import content_hash
-from winnow.records import answer_key, question_key
+from winnow.records import answer_key, context_key, question_key
 
 
 def image(key, **more):
@@ -33,13 +33,14 @@ def image(key, **more):
     return {**values, **more}
 
 
-def sample(own_id, images, question="What is it?", answer="a cat", answers=(), **more):
-    """One row; ``images`` are keys."""
+def sample(own_id, images, question="What is it?", answer="a cat", answers=(), meta=None, before=(), **more):
+    """One row; ``images`` are keys, ``before`` turns before the question."""
     record = {
         "id": own_id,
         "image": [f"{key}.png" for key in images],
-        "conversations": [{"from": "user", "value": question}, {"from": "assistant", "value": answer}],
+        "conversations": [*before, {"from": "user", "value": question}, {"from": "assistant", "value": answer}],
         "answers": list(answers),
+        "meta": meta or {},
     }
     values = {
         "sample_id": own_id,
@@ -52,6 +53,7 @@ def sample(own_id, images, question="What is it?", answer="a cat", answers=(), *
         "record": json.dumps(record),
         "question_key": question_key(record),
         "answer_key": answer_key(record),
+        "context_key": context_key(record),
         "text": {"answer_words": len(answer.split())},
     }
     return {**values, **more}

@@ -68,6 +68,64 @@ def test_other_fields_of_turns_are_kept_beside_them():
     assert sample.meta == {"turn_fields": [{}, {"loss_scale": 2.0, "weight": 0.5, "name": "Ann"}]}
 
 
+def test_weights_between_are_kept_and_unknown_fields_of_turns_are_named():
+    answer = {"role": "assistant", "content": "a", "loss_scale": 0.5, "mask": 1, "id": 7}
+    sample = from_record({"messages": [{"role": "user", "content": "q"}, answer]})
+    assert sample.conversations[1].loss is None
+    assert sample.meta["turn_fields"] == [{}, {"loss_scale": 0.5, "mask": 1, "id": 7}]
+    assert sample.notes == ("turns have a field 'mask', which is kept under `meta.turn_fields` and used by no export",)
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "thinking"])
+def test_reasoning_beside_an_answer_is_its_beginning(field):
+    answer = {"role": "assistant", "content": "a", field: "hm"}
+    record = {"messages": [{"role": "user", "content": "q"}, answer]}
+    assert turns(record)[1] == ("assistant", "<think>\nhm\n</think>\n\na")
+    assert "turn_fields" not in meta(record)
+    call = {"role": "assistant", "content": None, field: "hm", "tool_calls": [{"function": {"name": "f"}}]}
+    names = [name for name, _ in turns({"messages": [{"role": "user", "content": "q"}, call]})]
+    assert names == ["user", "assistant", "tool_call"]
+
+
+def test_answers_in_the_prompt_of_a_completion_are_not_learned():
+    talk = [{"role": role, "content": text} for role, text in (("user", "q"), ("assistant", "a"), ("user", "again"))]
+    record = {"prompt": talk, "completion": [{"role": "assistant", "content": "b"}]}
+    assert [turn.loss for turn in from_record(record).conversations] == [None, False, None, None]
+    assert to_original(from_record(record)) == record
+    labelled = from_record({**record, "label": True})
+    assert [turn.loss for turn in labelled.conversations] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("marker", "files", "videos"),
+    [
+        ("<video>", {"video": ["1.jpg", "2.jpg"]}, [["1.jpg", "2.jpg"]]),
+        ("<image>", {"video": ["1.jpg", "2.jpg"]}, [["1.jpg", "2.jpg"]]),
+        ("<video><video>", {"videos": ["1.jpg", "2.jpg"]}, ["1.jpg", "2.jpg"]),
+        ("<video>", {"videos": ["1.mp4", "2.mp4"]}, ["1.mp4", "2.mp4"]),
+    ],
+)
+def test_images_listed_as_a_video_are_its_frames(marker, files, videos):
+    sample = from_record({"messages": [{"role": "user", "content": f"{marker}q"}, GOOD], **files})
+    assert sample.meta["videos"] == videos
+    assert sample.conversations[0].value == f"{marker.replace('image', 'video')}q"
+
+
+def test_the_path_of_a_sound_is_no_base64():
+    def sound(data):
+        part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+        return meta({"messages": [{"role": "user", "content": [part]}, GOOD]})["audios"]
+
+    assert sound("clips/s.wav") == ["clips/s.wav"]
+    assert sound("UklGRg==") == ["data:audio/wav;base64,UklGRg=="]
+
+
+def test_empty_turns_beside_a_question_are_no_conversation():
+    assert holds_conversation({"messages": []}), "which is what it is then refused for"
+    assert not holds_conversation({"conversations": None, "question": "q", "answer": "a"})
+    assert not holds_conversation({"messages": [], "instruction": "q", "output": "a"})
+
+
 def test_calls_of_openai():
     record = {
         "messages": [

@@ -79,7 +79,7 @@ def asked(
         return _shown(cells, prompt, bare)
     if is_empty(answer) and not is_empty(cells.get("caption")):
         raise ValueError("text without an image or a question")
-    raise ValueError("no question")
+    raise ValueError("no question" if is_empty(question) or isinstance(question, str) else "the question is no text")
 
 
 def _answered(question: str, role: str, cells: Mapping[str, Any]) -> Asked:
@@ -147,7 +147,8 @@ def _shown(cells: Mapping[str, Any], prompt: str, bare: bool) -> Asked:
     if role:
         classes, raw = references(cells[role])
         kept = {} if raw is None else {role: raw}
-        note = assumed_question(LABEL_QUESTION, "classes")
+        numbers = all(as_number(name) is not None for name in classes)
+        note = assumed_question(LABEL_QUESTION, "numbers of classes without names" if numbers else "classes")
         return Asked(LABEL_QUESTION, ", ".join(classes), (", ".join(classes),), frozenset({role}), kept, notes=(note,))
     if not bare:
         raise ValueError("no question, caption or label")

@@ -108,6 +108,8 @@ def texts(value: Any) -> tuple[tuple[str, ...], Any]:
     items = value if isinstance(value, list) else [value]
     if isinstance(value, list) and any(isinstance(item, int | float | list) for item in items):
         return (json.dumps(json_value(value), ensure_ascii=False),), value
+    if any(isinstance(item, dict) and item and item.keys().isdisjoint(_TEXT_KEYS) for item in items):
+        raise ValueError(f"an answer is an object without any of {', '.join(_TEXT_KEYS)}")
     found = [_text_in(item) if isinstance(item, dict) else item for item in items]
     found = [item for item in found if not is_empty(item)]
     if not all(isinstance(text, str | int | float) for text in found):
@@ -172,11 +174,18 @@ def _printed_array(text: str) -> list[str]:
 
 def json_value(value: Any) -> Any:
     """``value`` with what JSON cannot hold written as text (dates as ISO, decimals, bytes as base64)."""
+    try:
+        return _json_value(value)
+    except RecursionError:
+        return value  # only JSON is nested so deeply, and it holds none of these
+
+
+def _json_value(value: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):
-        return {str(key): json_value(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_value(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, bytes):

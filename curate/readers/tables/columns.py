@@ -36,11 +36,11 @@ from curate.readers.tables.options import (
 )
 from curate.readers.tables.turns import column_turns, paired_turns
 from curate.recipe import SourceSettings
-from winnow.carried import read_carried
+from winnow.carried import placed, read_carried
 from winnow.conversations import IMAGE_MARKER, ReadTurn, holds_conversation, joined_media
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
-from winnow.records import BadRow, Form, Sample, full_id
+from winnow.records import BadRow, Form, Sample, full_id, numbered_images
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "sample_id", "question_id", "qid", "uid", "key", "__key__"),
@@ -57,8 +57,9 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "answers": ("answers", "references", "gt_answers", "labels"),
     "choice": (
         "correct_choice_idx", "correct_choice", "correct_option", "answer_idx", "answer_index", "answer_id",
-        "correct_idx", "correct_index", "correct_answer_index", "correct_letter", "answer_letter", "correct", "gold",
-        "gold_index", "cop", "label", "gt", "gt_idx",
+        "correct_idx", "correct_index", "correct_answer_index", "correct_answer_idx", "correct_option_index",
+        "correct_option_idx", "correct_choice_index", "correct_letter", "correct_label",
+        "answer_letter", "correct", "gold", "gold_index", "cop", "label", "gt", "gt_idx",
     ),
     "options": (
         "options", "choices", "option", "choice", "candidates", "endings", "answer_options", "answer_choices",
@@ -70,7 +71,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "chosen": ("chosen", "chosen_response"),
     "caption": (
         "caption", "captions", "sentence", "sentences", "description", "text", "comment", "alt_text", "alt",
-        "title",
+        "title", "txt",
     ),
     "label": ("label", "class", "class_name", "category", "cls", "fine_label"),
     "split": ("split",),
@@ -177,10 +178,13 @@ class Columns:
             has_image=bool(images.cell.paths) or self._asks_about_media(values),
             prompt=caption_prompt(self._settings), bare=self._bare,
         )  # fmt: skip
-        turns = column_turns(cells, found.question, found.answer)
+        paths = images.cell.paths
+        asked_about = str([found.question, found.answer, cells.get("history")])
+        turns = column_turns(cells, found.question, found.answer, numbered_images(paths, asked_about) if paths else {})
+        media = joined_media(turns)
         claimed = images.columns | roles.names({"id", "split", "source", "system", "history", *found.roles})
         rest = {name: json_value(value) for name, value in values.items() if name not in claimed}
-        carried, carried_names = read_carried(rest, turns, {}, {}) if _may_carry(rest, turns) else ({}, frozenset())
+        carried, carried_names = read_carried(rest, turns, media, {}) if _may_carry(rest, turns) else ({}, frozenset())
         meta = {name: value for name, value in rest.items() if name not in carried_names}
         known = {*roles.options, roles.columns.get("options")} if options is not None else set()
         unclaimed = tuple(name for name, value in meta.items() if not is_empty(value) and name not in known)
@@ -188,6 +192,7 @@ class Columns:
         if "options" in found.meta and meta.get("options", found.meta["options"]) != found.meta["options"]:
             meta["original_options"] = meta["options"]
         meta = {**json_value(images.kept), **meta, **found.meta, **carried}
+        image = tuple(placed(media.get(IMAGE_MARKER, ()), list(paths)))
         source = str(cells.get("source") or self._source)
         split = str(cells.get("split") or self._settings.split)
         own = values[roles.columns["id"]] if "id" in roles.columns else None
@@ -196,7 +201,7 @@ class Columns:
             meta.setdefault(roles.columns["id"], json_value(own))  # keeps its type
         return Sample(
             id=full_id(_digest(values, images.cell.embedded) if derived else str(own), source, split),
-            image=images.cell.paths or tuple(path for path in joined_media(turns).get(IMAGE_MARKER, ()) if path),
+            image=image,
             conversations=tuple(read.turn for read in turns),
             answers=found.answers,
             source=source,
@@ -205,7 +210,7 @@ class Columns:
             form=Form(derived_id=derived),
             embedded=images.cell.embedded,
             unclaimed=unclaimed,
-            notes=(*found.notes, *images.notes),
+            notes=(*found.notes, *(images.notes if paths or not image else ())),
         )
 
     def _asks_about_media(self, values: Mapping[str, Any]) -> bool:
@@ -302,6 +307,8 @@ def _settle(
     asks = answered or not {"questionid", "qid"}.isdisjoint(by_plain)
     if "text" in by_plain and asks and "question" not in {*found, *wanted}:
         found["question"] = by_plain["text"]
+    if "completions" in by_plain and found.get("answers") == by_plain.get("labels"):
+        found.pop("answers", None)  # they judge the completions
     if "question" not in found:
         return
     if "caption" not in wanted and (answered or found.get("caption") == found["question"]):
@@ -324,7 +331,7 @@ def _with_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _may_carry(row: Mapping[str, Any], turns: Sequence[ReadTurn]) -> bool:
     """Whether ``read_carried`` may find something, which takes longer than all else that is done with a plain row."""
-    return not _CARRIED_KEYS.isdisjoint(row) or any(turn.extra for turn in turns)
+    return not _CARRIED_KEYS.isdisjoint(row) or any(turn.extra or turn.media for turn in turns)
 
 
 def _listed(columns: str | Sequence[str]) -> Sequence[str]:
@@ -366,9 +373,9 @@ def _digest(values: Mapping[str, Any], embedded: Mapping[str, bytes]) -> str:
     return digest_of([sorted(digests), json_value(dict(plain))] if embedded else json_value(dict(plain)))[:16]
 
 
-def _holds_bytes(value: Any) -> bool:
+def _holds_bytes(value: Any, *, in_list: bool = False) -> bool:
     if isinstance(value, dict):
         return isinstance(value.get("bytes"), bytes)
     if isinstance(value, list):
-        return any(_holds_bytes(item) for item in value)
+        return not in_list and any(_holds_bytes(item, in_list=True) for item in value)
     return isinstance(value, bytes) or (isinstance(value, str) and is_encoded(value))

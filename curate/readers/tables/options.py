@@ -301,8 +301,10 @@ def _spelled(options: Options, answer: str) -> str:
         return found[1].upper()
     own = _OWN_LETTER.fullmatch(answer)
     if own and own[1].upper() in letters:
-        letter = own[1].upper()
-        return letter if _plain(own[2]) == _plain(options.texts[letters.index(letter)]) else answer
+        letter, text = own[1].upper(), options.texts[letters.index(own[1].upper())]
+        if _plain(own[2]) == _plain(text):
+            return letter
+        return answer if _says(options, own[2]) is None else ""  # letter and text of two options
     if _says(options, answer, ".") is not None:
         return answer
     several = re.findall("[A-Z]", answer.replace("and", "")) if _SEVERAL.fullmatch(answer) else []

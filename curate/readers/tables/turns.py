@@ -49,40 +49,48 @@ def with_input(question: Any, given: Any) -> Any:
     return given if is_empty(question) else question
 
 
-def column_turns(cells: Mapping[str, Any], question: Any, answer: Any) -> tuple[ReadTurn, ...]:
+def column_turns(
+    cells: Mapping[str, Any], question: Any, answer: Any, named: Mapping[str, str]
+) -> tuple[ReadTurn, ...]:
     """The turns of a row.
 
     Args:
         cells: ``system`` and ``history``, if the row has them.
         question, answer: text or turns; '' for no answer. An answer that begins with a user's turn is the whole
             conversation.
+        named: images by the marker that the texts give them; see ``winnow.parts.pieces``.
 
     Raises:
         ValueError: the history is neither pairs nor turns, or a turn is not one.
     """
-    turns = (*_side(cells.get("system"), "system"), *_history(cells.get("history")), *_side(question, "user"))
-    answered = _side(answer, "assistant")
+    system = _side(cells.get("system"), "system", named)
+    turns = (*system, *_history(cells.get("history"), named), *_side(question, "user", named))
+    answered = _side(answer, "assistant", named)
     if not answered or answered[0].turn.role == "assistant":
         return turns + answered
-    return answered if answered[0].turn.role == "system" else (*_side(cells.get("system"), "system"), *answered)
+    return answered if answered[0].turn.role == "system" else (*system, *answered)
 
 
-def _side(cell: Any, role: Role) -> tuple[ReadTurn, ...]:
-    if isinstance(cell, str) and cell:
-        return (ReadTurn(Turn(role, cell)),)
-    return read_side(cell, (), role, {}) if is_turns(cell) else ()
+def _side(cell: Any, role: Role, named: Mapping[str, str]) -> tuple[ReadTurn, ...]:
+    if isinstance(cell, str):
+        return _spoken(cell, role, named) if cell else ()
+    return read_side(cell, (), role, named) if is_turns(cell) else ()
 
 
-def _history(cell: Any) -> tuple[ReadTurn, ...]:
+def _spoken(text: str, role: Role, named: Mapping[str, str]) -> tuple[ReadTurn, ...]:
+    return read_side(text, (), role, named) if "<" in text else (ReadTurn(Turn(role, text)),)
+
+
+def _history(cell: Any, named: Mapping[str, str]) -> tuple[ReadTurn, ...]:
     if is_empty(cell) or (isinstance(cell, str) and not cell.strip()):
         return ()
     pairs = list_literal(cell) if isinstance(cell, str) else cell
     if is_turns(pairs):
-        return read_side(pairs, (), "user", {})
+        return read_side(pairs, (), "user", named)
     if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise ValueError(_NO_PAIRS)
     if not all(isinstance(text, str | None) for pair in pairs for text in pair):
         raise ValueError(_NO_PAIRS)
     roles: tuple[Role, Role] = ("user", "assistant")
     spoken = ((role, text) for pair in pairs for role, text in zip(roles, pair, strict=True))
-    return tuple(ReadTurn(Turn(role, text)) for role, text in spoken if text is not None)
+    return tuple(read for role, text in spoken if text is not None for read in _spoken(text, role, named))

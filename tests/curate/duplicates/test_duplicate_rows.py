@@ -70,6 +70,49 @@ def test_another_answer_makes_both_conflicting_and_neither_a_duplicate(tmp_path)
     assert rivals(made) == {"1": "2", "2": "1"}
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"rejected": "a dog"}, {"rejected": "a cow"}),
+        ({"rejected": "a dog"}, {}),
+        ({"rejected_messages": [{"role": "assistant", "content": "x"}]}, {"rejected_images": ["b.png"]}),
+        ({"label": True}, {"label": False}),
+        ({"tools": "[1]"}, {"tools": "[2]"}),
+    ],
+)
+def test_rows_of_different_preference_label_or_tools_are_neither_duplicates_nor_conflicting(tmp_path, one, other):
+    for answer in ("a cat", "a bird"):
+        made = found(
+            tmp_path / answer, [sample("1", ["a"], meta=one), sample("2", ["a"], answer=answer, meta=other)], [A]
+        )
+        assert not twins(made) and not rivals(made)
+
+
+@pytest.mark.parametrize("meta", [{"rejected": "a dog"}, {"label": True}])
+def test_equal_preferences_are_duplicates_and_several_chosen_answers_no_conflict(tmp_path, meta):
+    rows = [sample("1", ["a"], meta=meta), sample("2", ["a"], meta=meta), sample("3", ["a"], answer="it", meta=meta)]
+    made = found(tmp_path, rows, [A])
+    assert twins(made) == {"2": "1"}
+    assert not rivals(made)
+
+
+def test_a_column_named_label_that_is_no_preference_separates_no_rows(tmp_path):
+    made = found(tmp_path, [sample("1", ["a"], meta={"label": 1}), sample("2", ["a"], meta={"label": 0})], [A])
+    assert twins(made) == {"2": "1"}
+
+
+def test_the_system_prompt_and_what_tools_return_belong_to_the_question(tmp_path):
+    def said(name, text):
+        return [{"from": name, "value": text}]
+
+    french, result = said("system", "Answer in French."), said("tool_response", "12 degrees")
+    rows = [sample("1", ["a"]), sample("2", ["a"], answer="un chat", before=french), sample("3", ["a"], before=result)]
+    made = found(tmp_path, rows, [A])
+    assert not twins(made) and not rivals(made)
+    calls = [sample(own, ["a"], before=said("tool_call", f"f({own})")) for own in ("1", "2")]
+    assert rivals(found(tmp_path / "calls", calls, [A])) == {"1": "2", "2": "1"}
+
+
 def test_a_repeated_answer_within_a_conflict(tmp_path):
     rows = [sample("1", ["a"], answer="cat"), sample("2", ["a"], answer="dog"), sample("3", ["a"], answer="cat")]
     made = found(tmp_path, rows, [A])

@@ -50,6 +50,11 @@ ROWS = {
     "unbalanced": {"messages": talk(("user", "<image><video>What?"), ("assistant", "x")), "images": ["a.png"]},
     "unboxed": {"messages": talk(("user", "<image>Find"), ("assistant", "<bbox><bbox>")), "images": ["a.png"],
                 "objects": {"ref": [], "bbox": [[1, 2, 3, 4]]}},
+    "no boxes": {"messages": talk(("user", "<image>Find"), ("assistant", "<bbox>")), "images": ["a.png"]},
+    "names": {"messages": talk(("user", "<image>Find <ref-object>"), ("assistant", "left")), "images": ["a.png"],
+              "objects": {"ref": ["disc"]}},
+    "asker": {"messages": talk(("user", "<image>q", {"loss": True}), ("assistant", "a")), "images": ["a.png"]},
+    "half": {"messages": talk(("user", "<image>q"), ("assistant", "a", {"loss_weight": 0.5})), "images": ["a.png"]},
     "untold": {"messages": talk(*ASKED), "images": ["a.png"], "tools": '[{"name": '},
     "hammer": {"messages": talk(*ASKED), "images": ["a.png"], "meta": {"tools": "hammer and tongs"}},
     "equal": {"messages": talk(*ASKED), "images": ["a.png"], "rejected_response": "discs"},
@@ -127,7 +132,7 @@ def test_ms_swift(curated):
     images = str(curated.parent / "images")
     assert {name: set(rows) for name, rows in files.items()} == {
         "train.jsonl": {"plain", "system", "video", "frames", "sound", "boxes", "loss", "first", "tools", "parallel",
-                        "strange", "several", "text", "hammer"},
+                        "strange", "several", "text", "hammer", "names", "asker", "half"},
         "train-preference.jsonl": {"rejected"},
         "train-preference-messages.jsonl": {"other"},
         "train-kto.jsonl": {"good", "poor"},
@@ -150,6 +155,10 @@ def test_ms_swift(curated):
     found = rejects(folder)
     assert found["unbalanced"] == "1 <video> markers in the turns for 0 videos"
     assert found["unboxed"] == "2 <bbox> markers in the turns for 1 in objects.bbox"
+    assert found["no boxes"] == "1 <bbox> markers in the turns for 0 in objects.bbox"
+    assert sft["names"]["objects"] == {"ref": ["disc"], "bbox": []}
+    assert sft["asker"]["messages"] == ROWS["asker"]["messages"]
+    assert sft["half"]["messages"][1]["loss_scale"] == 0.5
     assert found["equal"] == "the rejected answer is the chosen one"
     assert found["untold"] == "ms-swift needs `tools` as a JSON list"
     assert sft["hammer"]["tools"] is None
@@ -181,7 +190,10 @@ def test_llama_factory(curated):
     assert sft["tools"]["messages"][1]["content"] == CALL
     assert sft["frames"]["videos"] == [["f1.png", "f2.png"]]
     found = rejects(folder)
-    assert set(found) == {"boxes", "other", "loss", "first", "parallel", "unbalanced", "unboxed", "equal", "untold"}
+    assert set(found) == {"boxes", "other", "loss", "first", "parallel", "unbalanced", "unboxed", "equal", "untold",
+                          "no boxes", "names", "asker", "half"}  # fmt: skip
+    assert found["half"] == found["asker"]
+    assert found["half"] == "LLaMA-Factory has no place for weights of turns, or users' turns that are to be learned"
     assert found["boxes"] == "LLaMA-Factory has no place for boxes of objects"
     assert found["loss"].startswith("LLaMA-Factory has no place for answers that are not to be learned")
     assert found["other"].endswith("more than the last answer differs")
@@ -282,7 +294,8 @@ def test_openai_takes_the_messages(curated, tmp_path, images):
 def test_evalscope(curated):
     folder, _ = exported(curated, "evalscope")
     (rows,) = read(folder).values()
-    assert set(rows) == {"plain", "system", "video", "sound", "loss", "first", "several", "text", "hammer"}
+    assert set(rows) == {"plain", "system", "video", "sound", "loss", "first", "several", "text", "hammer", "asker",
+                         "half"}  # fmt: skip
     image = {"type": "image_url", "image_url": {"url": str(curated.parent / "images/a.png")}}
     assert rows["system"]["messages"] == [
         {"role": "system", "content": "Be brief."},
@@ -305,7 +318,8 @@ def test_multiple_choice_for_evalscope(tmp_path):
     carried = {"options": ["cat", "dog"], "original_question": "Which?"}
     rows = [
         sets.row(1, "a.png", "Which?\nA. cat\nB. dog", "B", meta=carried),
-        sets.row(2, "a.png", "Which?\nA. cat\nB. dog", "cat", meta={**carried, "original_question": "Is it <image>?"}),
+        sets.row(2, "a.png", "Is it <image>?\nA. cat\nB. dog", "cat", meta=carried),
+        sets.row(4, "a.png", "Context: It barks.\nWhich?\nA. cat\nB. dog", "B", meta=carried),
         sets.row(3, "a.png", "Which?\nA. cat\nB. dog", "C", meta=carried),
     ]
     sets.write_lines(tmp_path / "rows.jsonl", rows)
@@ -319,6 +333,7 @@ def test_multiple_choice_for_evalscope(tmp_path):
     }  # fmt: skip
     assert files["mcq/train.jsonl"]["2"]["question"] == "Is it <image 1>?"
     assert files["mcq/train.jsonl"]["2"]["answer"] == "A"
+    assert files["mcq/train.jsonl"]["4"]["question"] == "<image 1> Context: It barks.\nWhich?", "nothing is left out"
     assert set(files["vqa/train.jsonl"]) == {"3"}
     assert len(re.findall("general_vmcq|general_vqa", (folder / "README.md").read_text())) == 4
 

@@ -191,3 +191,43 @@ def test_an_answer_without_a_question_is_a_bad_row(tmp_path, row):
 def test_a_table_with_neither_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="no column with answers, captions or questions among image, ask, say"):
         table(tmp_path, {"image": "a.jpg", "ask": "q", "say": "a"})
+
+
+@pytest.mark.parametrize("cell", [{"red": 3, "blue": 1}, [{"colour": "red"}]])
+def test_objects_without_a_text_are_no_answers(tmp_path, cell):
+    (row,) = table(tmp_path, {"question": "q", "answers": cell})
+    assert row.reason.startswith("an answer is an object without any of answer, caption")
+
+
+def test_labels_of_completions_are_no_answers(tmp_path):
+    (row,) = table(tmp_path, {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]})
+    assert row.answers == () and row.unclaimed == ("completions", "labels")
+
+
+def test_numbers_of_classes_are_said(tmp_path):
+    for value, what in ((3, "numbers of classes without names"), ("cat", "classes")):
+        (row,) = table(tmp_path, {"image": "a.png", "label": value})
+        assert row.notes == (f"{what} are asked for with 'What is shown in the image?'",)
+
+
+def test_images_that_a_question_names_by_tag_or_number(tmp_path):
+    tag = {"question": "<img>b.png</img>q", "answer": "a"}
+    (row,) = table(tmp_path, tag)
+    assert (row.image, row.question, row.conversations[0].value) == (("b.png",), "q", "<image>q")
+    both = {"images": ["a.png", "b.png"], "question": "<image 2> or <image 1>?", "answer": "the first"}
+    (row,) = table(tmp_path, both)
+    assert (row.image, row.conversations[0].value) == (("b.png", "a.png"), "<image> or <image>?")
+
+
+def test_a_question_of_another_type_says_so(tmp_path):
+    (row,) = table(tmp_path, {"question": ["q", "r"], "answer": "a"})
+    assert row.reason == "the question is no text"
+
+
+def test_nesting_of_900_costs_no_row(tmp_path):
+    deep = []
+    for _ in range(899):
+        deep = [deep]
+    for image in ("a.png", "data:image/png;base64,iVBORw0KGgo="):
+        (row,) = table(tmp_path, {"image": image, "question": "q", "answer": "a", "deep": deep})
+        assert row.answer == "a" and "deep" in row.meta

@@ -134,6 +134,30 @@ def turns(record):
     return [(turn.role, turn.value) for turn in from_record(record).conversations]
 
 
+def test_questions_in_columns_among_conversations(tmp_path):
+    flat = [
+        {"question": "Which?", "options": ["cat", "dog"], "answer": "B"},
+        {"instruction": "Add.", "input": "1 1", "output": "2", "conversations": None},
+        {"question": "Where?", "options": ["cat"], "answer": "Z"},
+        {"colour": "red"},
+    ]
+    path = save_lines(tmp_path / "mix.jsonl", [LLAVA, *flat])
+    talk, choice, sums, strange, nothing = open_source(SourceSettings(location=str(path))).rows()
+    assert len(talk.conversations) == len(LLAVA["conversations"])
+    assert [turn.value for turn in choice.conversations] == ["Which?\nA. cat\nB. dog", "B"]
+    assert [turn.value for turn in sums.conversations] == ["Add.\n1 1", "2"]
+    assert strange.reason.startswith("the answer 'Z' names none of the options")
+    assert nothing.reason.startswith("no column with answers, captions or questions among colour")
+
+
+def test_a_folder_of_conversations_however_spelled_is_one_source(tmp_path):
+    save_lines(tmp_path / "a.jsonl", [{"query": "q", "response": "r", "history": [["h", "i"]], "system": "s"}])
+    save_lines(tmp_path / "b.jsonl", [{"messages": [{"role": "user", "content": "u"}], "rejected_response": "no"}])
+    one, other = open_source(SourceSettings(location=str(tmp_path))).rows()
+    assert [turn.value for turn in one.conversations] == ["s", "h", "i", "q", "r"]
+    assert other.meta == {"rejected": "no"}
+
+
 def test_query_and_history_are_turns_in_order():
     assert turns(SWIFT_2) == [
         ("system", "Be brief."),
