@@ -31,6 +31,12 @@ CARRIED: dict[str, str] = {
     "original_answer": "the answer as the source has it, where the trained one differs",
 }
 _REJECTED = ("rejected_messages", "rejected_response", "rejected")
+_KEYS = frozenset(
+    {
+        "videos", "video", "audios", "audio", "objects", "tools", "channel", "label", "kto_tag", "rejected_images",
+        *_REJECTED,
+    }
+)  # fmt: skip
 _GROUNDED = {"<ref-object>": "ref", "<bbox>": "bbox"}  # the lists of `objects` by marker
 
 
@@ -47,6 +53,8 @@ def read_carried(
     Raises:
         ValueError: a value is of the wrong type.
     """
+    if _KEYS.isdisjoint(record) and media.keys() <= {IMAGE_MARKER} and not any(turn.extra for turn in turns):
+        return {}, set()  # so nearly all records are
     found: dict[str, Any] = {}
     used = {"videos", "video", "audios", "audio"}
     for key, marker in (("videos", VIDEO_MARKER), ("audios", AUDIO_MARKER)):
@@ -86,7 +94,7 @@ def listed_files(record: Mapping[str, Any], key: str, kind: str) -> list[Any]:
         ValueError: it lists something else.
     """
     value = record.get(key)
-    if value in (None, "", [], {}):
+    if value is None or value in ("", [], {}):
         return []
     if isinstance(value, str) and value[:2] == '["':  # a list in a cell of a table
         with contextlib.suppress(ValueError, RecursionError):

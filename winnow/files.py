@@ -12,6 +12,8 @@ from typing import Any
 
 import filelock
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -69,5 +71,4 @@ def sha256_file(path: Path) -> str:
 
 def digest_of(value: Any) -> str:
     """Hex sha256 of a JSON value in canonical form (sorted keys, no blanks)."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return sha256_bytes(canonical.encode())
+    return sha256_bytes(_CANONICAL.encode(value).encode())

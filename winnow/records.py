@@ -106,12 +106,14 @@ class BadRow:
 
 def majority(answers: Sequence[str]) -> str:
     """The most frequent answer, ties by first occurrence; '' for none."""
-    return Counter(answers).most_common(1)[0][0] if answers else ""
+    if len(answers) < 2:
+        return answers[0] if answers else ""
+    return Counter(answers).most_common(1)[0][0]
 
 
 def full_id(own: str, source: str, split: str) -> str:
     """``source/split/own``, unless ``own`` already begins so."""
-    prefix = "/".join(part for part in (source, split) if part)
+    prefix = f"{source}/{split}" if source and split else source or split
     return own if not prefix or own.startswith(f"{prefix}/") else f"{prefix}/{own}"
 
 
@@ -145,20 +147,21 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     understood = {"id", "answers", "source", "split", "meta", *read.used}
     rest = {key: value for key, value in record.items() if key not in understood}
     meta = {**(own_meta or {}), **rest, **read.carried}
-    hidden = {
-        key: value
-        for held, above in ((own_meta or {}, {**rest, **read.carried}), (rest, read.carried))
-        for key, value in held.items()
-        if key in above and above[key] != value
-    }
-    if hidden:
-        meta["meta"] = hidden
+    if own_meta or read.carried:
+        hidden = {
+            key: value
+            for held, above in ((own_meta or {}, {**rest, **read.carried}), (rest, read.carried))
+            for key, value in held.items()
+            if key in above and above[key] != value
+        }
+        if hidden:
+            meta["meta"] = hidden
     if own_id is not None and not isinstance(own_id, str):
         meta.setdefault("id", own_id)  # keeps its type
     return Sample(
         id=full_id(digest_of(dict(record))[:16] if own_id in (None, "") else str(own_id), source, split),
         image=tuple(read.images),
-        conversations=tuple(turn for turn, *_ in read.turns),
+        conversations=tuple([turn.turn for turn in read.turns]),
         answers=tuple(answers or ()),
         source=source,
         split=split,
@@ -192,7 +195,7 @@ def _read_spelled(record: Mapping[str, Any]) -> _Read:
     media = joined_media(turns)
     images, image_keys = _images(record, media.get(IMAGE_MARKER, []), named)
     carried, carried_keys = read_carried(record, turns, media, named)
-    videos = carried.get("videos", [])
+    videos = carried.get("videos", ())
     if videos and not images:  # LLaVA marks a video as an image
         asked = joined_media(read for read in turns if read.turn.role == "user")
         if VIDEO_MARKER not in asked and len(asked.get(IMAGE_MARKER, [])) == len(videos):

@@ -9,8 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from curate.readers.fields import LABEL_QUESTION, assumed_question
 from curate.readers.tables.cells import is_empty, json_value, references, texts
@@ -24,8 +23,7 @@ _ASSUMED_BASE = (
 )
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A row's question and answer.
 
     Attributes:
@@ -40,8 +38,8 @@ class Asked:
     answer: Any = ""
     answers: tuple[str, ...] = ()
     roles: frozenset[str] = frozenset()
-    kept: Mapping[str, Any] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Any] = {}
+    meta: Mapping[str, Any] = {}
     notes: tuple[str, ...] = ()
 
 

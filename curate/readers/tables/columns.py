@@ -37,7 +37,7 @@ from curate.readers.tables.options import (
 from curate.readers.tables.turns import column_turns, paired_turns
 from curate.recipe import SourceSettings
 from winnow.carried import read_carried
-from winnow.conversations import IMAGE_MARKER, ReadTurn, holds_conversation, joined_media
+from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.records import BadRow, Form, Sample, full_id
@@ -82,12 +82,6 @@ _CAPTION_NUMBER = re.compile(r"(?:caption|sentence)s?[\s_-]?(\d+)", re.IGNORECAS
 _INSTRUCTIONS = frozenset({"instruction", "prompt"})
 _SEVERAL = frozenset({"captions", "sentences"})
 _IS_INDEX = re.compile(r"idx|index|label|cop$|id$")
-_CARRIED_KEYS = frozenset(
-    {
-        "videos", "video", "audios", "audio", "objects", "tools", "channel", "label", "kto_tag", "rejected",
-        "rejected_response", "rejected_messages", "rejected_images",
-    }
-)  # fmt: skip
 _MEDIA = frozenset({"video", "videos", "audio", "audios"})
 _KEY_SETS = 1000
 
@@ -180,7 +174,7 @@ class Columns:
         turns = column_turns(cells, found.question, found.answer)
         claimed = images.columns | roles.names({"id", "split", "source", "system", "history", *found.roles})
         rest = {name: json_value(value) for name, value in values.items() if name not in claimed}
-        carried, carried_names = read_carried(rest, turns, {}, {}) if _may_carry(rest, turns) else ({}, frozenset())
+        carried, carried_names = read_carried(rest, turns, {}, {})
         meta = {name: value for name, value in rest.items() if name not in carried_names}
         known = {*roles.options, roles.columns.get("options")} if options is not None else set()
         unclaimed = tuple(name for name, value in meta.items() if not is_empty(value) and name not in known)
@@ -320,11 +314,6 @@ def _with_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in turns:
         return {**{other: value for other, value in values.items() if other != name}, "question": turns[name]}
     return values
-
-
-def _may_carry(row: Mapping[str, Any], turns: Sequence[ReadTurn]) -> bool:
-    """Whether ``read_carried`` may find something, which takes longer than all else that is done with a plain row."""
-    return not _CARRIED_KEYS.isdisjoint(row) or any(turn.extra for turn in turns)
 
 
 def _listed(columns: str | Sequence[str]) -> Sequence[str]:
