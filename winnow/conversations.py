@@ -261,10 +261,12 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
         value_key = "value" if "value" in row else "content" if "content" in row else "text"
         name, text = row.get("from" if "from" in row else "role"), row.get(value_key)
         if isinstance(name, str) and isinstance(text, str) and (role := ROLES.get(name)) is not None:
+            place = (*place, value_key) if place else ()
+            if "<" not in text:
+                return (ReadTurn(Turn(role, text), place),)
             media: Media = {}
-            if "<" in text:
-                text = with_plain_markers(text, media, named=named, tags=role == "user")
-            return (ReadTurn(Turn(role, text), (*place, value_key) if place else (), {}, media),)
+            text = with_plain_markers(text, media, named=named, tags=role == "user")
+            return (ReadTurn(Turn(role, text), place, {}, media),)
     return _other_row(row, place, named)
 
 

@@ -104,10 +104,12 @@ def texts(value: Any) -> tuple[tuple[str, ...], Any]:
     """
     if type(value) is str:
         return ((value,) if value else ()), None
+    if type(value) is dict and value and type(text := _text_in(value)) is str and text:
+        return (text,), value
     value = value.tolist() if hasattr(value, "tolist") else value
     if is_empty(value):
         return (), None
-    if isinstance(value, dict) and (listed := next((value[key] for key in _TEXT_KEYS if key in value), None)):
+    if isinstance(value, dict) and (listed := _text_in(value)):
         return texts(listed)[0], value
     items = value if isinstance(value, list) else [value]
     if isinstance(value, list) and any(isinstance(item, int | float | list) for item in items):
@@ -137,7 +139,10 @@ def references(value: Any) -> tuple[tuple[str, ...], Any]:
 
 
 def _text_in(item: dict[str, Any]) -> Any:
-    return next((item[key] for key in _TEXT_KEYS if key in item), None)
+    for key in _TEXT_KEYS:
+        if key in item:
+            return item[key]
+    return None
 
 
 def list_literal(text: str, longest: int = _MAX_LITERAL) -> list[Any] | None:
@@ -182,9 +187,9 @@ def json_value(value: Any) -> Any:
         return value
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):
-        return {str(key): json_value(item) for key, item in value.items()}
+        return {str(key): item if type(item) in _IN_JSON else json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_value(item) for item in value]
+        return [item if type(item) in _IN_JSON else json_value(item) for item in value]
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, bytes):
