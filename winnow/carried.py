@@ -96,7 +96,10 @@ def listed_files(record: Mapping[str, Any], key: str, kind: str) -> list[Any]:
     value = record.get(key)
     if value is None or value in ("", [], {}):
         return []
-    if isinstance(value, str) and value[:2] == '["':  # a list in a cell of a table
+    if isinstance(value, str):
+        if value[:2] != '["':
+            return [value]
+        # a list in a cell of a table
         with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(value)
     files = [file_of(item, kind) for item in (value if isinstance(value, list) else [value])]
@@ -112,7 +115,7 @@ def placed(marked: Sequence[Any], listed: list[Any]) -> list[Any]:
         marked: for each marker the file that it names, None for the next of ``listed``.
         listed: files that the record lists beside its turns.
     """
-    if all(file is None for file in marked):
+    if marked.count(None) == len(marked):
         return listed
     rest = list(listed)
     for file in marked:

@@ -64,8 +64,7 @@ class Options:
         """The question with the options as lines, unless it shows all of them with their letters already."""
         flat = _plain(question)
         there = all(
-            _plain(text) in flat
-            and any(_plain(f"{letter}{mark}{text}") in flat for mark in (". ", ") ", ": ", "."))
+            _plain(text) in flat and any(_plain(f"{letter}{mark}{text}") in flat for mark in (". ", ") ", ": ", "."))
             for letter, text in zip(self.letters, self.texts, strict=True)
         )
         return question if there else "\n".join([question, *self.lines])
