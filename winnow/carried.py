@@ -37,6 +37,12 @@ _TURN_FIELDS = frozenset(
 )
 _FRAME = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 _REJECTED = ("rejected_messages", "rejected_response", "rejected")
+_KEYS = frozenset(
+    {
+        "videos", "video", "audios", "audio", "objects", "tools", "channel", "label", "kto_tag", "rejected_images",
+        *_REJECTED,
+    }
+)  # fmt: skip
 _GROUNDED = {"<ref-object>": "ref", "<bbox>": "bbox"}  # the lists of `objects` by marker
 
 
@@ -53,6 +59,8 @@ def read_carried(
     Raises:
         ValueError: a value is of the wrong type.
     """
+    if _KEYS.isdisjoint(record) and media.keys() <= {IMAGE_MARKER} and not any(turn.extra for turn in turns):
+        return {}, set()  # so nearly all records are
     found: dict[str, Any] = {}
     used = {"videos", "video", "audios", "audio"}
     for key, marker in (("videos", VIDEO_MARKER), ("audios", AUDIO_MARKER)):
@@ -102,9 +110,12 @@ def listed_files(record: Mapping[str, Any], key: str, kind: str) -> list[Any]:
         ValueError: it lists something else.
     """
     value = record.get(key)
-    if value in (None, "", [], {}):
+    if value is None or value in ("", [], {}):
         return []
-    if isinstance(value, str) and value[:2] == '["':  # a list in a cell of a table
+    if isinstance(value, str):
+        if value[:2] != '["':
+            return [value]
+        # a list in a cell of a table
         with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(value)
     files = [file_of(item, kind) for item in (value if isinstance(value, list) else [value])]
@@ -120,7 +131,7 @@ def placed(marked: Sequence[Any], listed: list[Any]) -> list[Any]:
         marked: for each marker the file that it names, None for the next of ``listed``.
         listed: files that the record lists beside its turns.
     """
-    if all(file is None for file in marked):
+    if marked.count(None) == len(marked):
         return listed
     rest = list(listed)
     for file in marked:

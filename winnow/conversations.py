@@ -79,6 +79,7 @@ class Conversation(NamedTuple):
 
 _LISTS = ("conversations", "messages", "conversation", "chosen_messages")
 _OTHER_LISTS = ("texts", "dialog", "dialogue", "qa_pairs")  # if they hold turns
+_TURN_KEYS = frozenset((*_LISTS, *_OTHER_LISTS))
 _PROMPTS = ("prompt", "question", "query", "instruction")
 _ASKED = ("user", "human", "question", "input", "query", "prompt")
 _ANSWERED = ("assistant", "gpt", "bot", "answer", "output", "response")
@@ -96,9 +97,9 @@ def holds_conversation(record: Mapping[str, Any]) -> bool:
     return (
         any(listed)
         or (bool(listed) and not any(record.get(key) for key in _PROMPTS))
-        or any(are_turns(record.get(key)) for key in (*_LISTS, *_OTHER_LISTS))
+        or any(are_turns(record[key]) for key in _TURN_KEYS.intersection(record))
         or is_preference(record)
-        or all(record.get(key) for key in ("prompt", "completion"))
+        or bool(record.get("completion") and record.get("prompt"))
     )
 
 
@@ -172,7 +173,7 @@ def read_conversation(record: Mapping[str, Any], named: Mapping[str, str]) -> Co
 def _spelled(record: Mapping[str, Any], named: Mapping[str, str]) -> tuple[tuple[ReadTurn, ...], frozenset[str]]:
     turns: tuple[ReadTurn, ...] = ()
     used: frozenset[str] = frozenset()
-    key = next((key for key in (*_LISTS, *_OTHER_LISTS) if are_turns(record.get(key))), "")
+    key = next((key for key in (*_LISTS, *_OTHER_LISTS) if key in record and are_turns(record[key])), "")
     key = key or next((key for key in _LISTS if record.get(key)), "")
     pairwise = is_preference(record)
     if key:
@@ -206,7 +207,9 @@ def _unlearned(turn: Turn) -> Turn:
 
 def is_preference(record: Mapping[str, Any]) -> bool:
     """Whether the record has a chosen and a rejected side."""
-    return all(isinstance(record.get(key), str | dict | list) and record[key] for key in ("chosen", "rejected"))
+    if "chosen" not in record or "rejected" not in record:
+        return False
+    return all(isinstance(record[key], str | dict | list) and record[key] for key in ("chosen", "rejected"))
 
 
 def common(first: Iterable[ReadTurn], second: Iterable[ReadTurn]) -> int:
@@ -262,8 +265,22 @@ def read_list(
     return tuple(found)
 
 
-def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> Iterator[ReadTurn]:
+def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> Iterable[ReadTurn]:
     """The turns of one element: usually one; two of a pair, several where it calls tools."""
+    if isinstance(row, dict) and len(row) == 2:  # a role and a text, as nearly all are
+        value_key = "value" if "value" in row else "content" if "content" in row else "text"
+        name, text = row.get("from" if "from" in row else "role"), row.get(value_key)
+        if isinstance(name, str) and isinstance(text, str) and (role := ROLES.get(name)) is not None:
+            place = (*place, value_key) if place else ()
+            if "<" not in text:
+                return (ReadTurn(Turn(role, text), place),)
+            media: Media = {}
+            text = with_plain_markers(text, media, named=named, tags=role == "user")
+            return (ReadTurn(Turn(role, text), place, {}, media),)
+    return _other_row(row, place, named)
+
+
+def _other_row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> Iterator[ReadTurn]:
     if _is_pair(row):
         for number, speaker in enumerate(("user", "assistant")):
             for read in _row({"role": speaker, "content": row[number]}, (), named):
@@ -280,10 +297,6 @@ def _row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str]) -> It
     name = name if isinstance(name := row.get(role_key), str) else ""
     value_key = "value" if "value" in row else "content" if "content" in row else "text"
     media: Media = {}
-    if len(row) == 2 and name in ROLES and isinstance(text := row.get(value_key), str):  # nearly all rows are so
-        text = with_plain_markers(text, media, named=named, tags=ROLES[name] == "user")
-        yield ReadTurn(Turn(ROLES[name], text), (*place, value_key) if place else (), media=media)
-        return
     name = name.lower().replace("-", "_")
     role = ROLES.get(name) or NAMED_ROLES.get(name)
     if role is None:
@@ -401,7 +414,7 @@ def joined_media(turns: Iterable[ReadTurn]) -> Media:
     """What the markers of all turns stand for."""
     joined: Media = {}
     for read in turns:
-        for marker, files in read.media.items():
+        for marker, files in read.media.items() if read.media else ():
             joined.setdefault(marker, []).extend(files)
     return joined
 

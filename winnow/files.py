@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def digest_of(value: Any) -> str:
-    """Hex sha256 of a JSON value in canonical form (sorted keys, no blanks)."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return sha256_bytes(canonical.encode())
+def digest_of(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Hex sha256 of a JSON value in canonical form (sorted keys, no blanks).
+
+    Args:
+        default: as of ``json.dumps``: makes a JSON value of one that is none.
+    """
+    return sha256_bytes(_canonical(default).encode(value).encode())
+
+
+@functools.cache
+def _canonical(default: Callable[[Any], Any] | None) -> json.JSONEncoder:
+    return json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=default)

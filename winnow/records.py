@@ -106,16 +106,19 @@ class BadRow:
 
 def majority(answers: Sequence[str]) -> str:
     """The most frequent answer, ties by first occurrence; '' for none."""
-    return Counter(answers).most_common(1)[0][0] if answers else ""
+    if len(answers) < 2:
+        return answers[0] if answers else ""
+    return Counter(answers).most_common(1)[0][0]
 
 
 def full_id(own: str, source: str, split: str) -> str:
     """``source/split/own``, unless ``own`` already begins so."""
-    prefix = "/".join(part for part in (source, split) if part)
+    prefix = f"{source}/{split}" if source and split else source or split
     return own if not prefix or own.startswith(f"{prefix}/") else f"{prefix}/{own}"
 
 
 _NOT_USED = "turns have a field {!r}, which is kept under `meta.turn_fields` and used by no export"
+_ID_TYPES = (str, int, float)
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _NUMBERED_MARKER = re.compile(r"<\|?image[ _]?(\d{1,4})\|?>")
 _NUMBERED_FORMS = ("<image_{}>", "<image{}>", "<image {}>", "<|image_{}|>")
@@ -134,32 +137,35 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
         UserError: the record has no conversation, an unknown role or a value of the wrong type.
     """
     answers, own_meta = record.get("answers"), record.get("meta")
-    if not isinstance(answers, list | None) or not all(isinstance(answer, str) for answer in answers or []):
+    listed = answers is None or isinstance(answers, list)
+    if not listed or (answers and not all(isinstance(answer, str) for answer in answers)):
         raise UserError(f"{where}: 'answers' must be a list of strings")
-    if not isinstance(own_meta, dict | None):
+    if own_meta is not None and not isinstance(own_meta, dict):
         raise UserError(f"{where}: 'meta' must be an object")
     source, split = record.get("source") or source, record.get("split") or split
     own_id = record.get("id")
-    if not isinstance(source, str) or not isinstance(split, str) or not isinstance(own_id, str | int | float | None):
+    known_id = own_id is None or isinstance(own_id, _ID_TYPES)
+    if not isinstance(source, str) or not isinstance(split, str) or not known_id:
         raise UserError(f"{where}: 'id', 'source' and 'split' must be texts (an id may be a number)")
     read = _read(record, where)
     understood = {"id", "answers", "source", "split", "meta", *read.used}
     rest = {key: value for key, value in record.items() if key not in understood}
     meta = {**(own_meta or {}), **rest, **read.carried}
-    hidden = {
-        key: value
-        for held, above in ((own_meta or {}, {**rest, **read.carried}), (rest, read.carried))
-        for key, value in held.items()
-        if key in above and above[key] != value
-    }
-    if hidden:
-        meta["meta"] = hidden
+    if own_meta or read.carried:
+        hidden = {
+            key: value
+            for held, above in ((own_meta or {}, {**rest, **read.carried}), (rest, read.carried))
+            for key, value in held.items()
+            if key in above and above[key] != value
+        }
+        if hidden:
+            meta["meta"] = hidden
     if own_id is not None and not isinstance(own_id, str):
         meta.setdefault("id", own_id)  # keeps its type
     return Sample(
         id=full_id(digest_of(dict(record))[:16] if own_id in (None, "") else str(own_id), source, split),
         image=tuple(read.images),
-        conversations=tuple(turn for turn, *_ in read.turns),
+        conversations=tuple([turn.turn for turn in read.turns]),
         answers=tuple(answers or ()),
         source=source,
         split=split,
@@ -194,7 +200,7 @@ def _read_spelled(record: Mapping[str, Any]) -> _Read:
     media = joined_media(turns)
     images, image_keys = _images(record, media.get(IMAGE_MARKER, []), named)
     carried, carried_keys = read_carried(record, turns, media, named)
-    videos = carried.get("videos", [])
+    videos = carried.get("videos", ())
     if videos and not images:  # LLaVA marks a video as an image
         asked = joined_media(read for read in turns if read.turn.role == "user")
         if VIDEO_MARKER not in asked and len(asked.get(IMAGE_MARKER, [])) == len(videos):
@@ -233,7 +239,7 @@ def _images(
     """
     if isinstance(record.get("image"), dict) and named:
         return placed(marked, listed_files({"image": list(named.values())}, "image", "image")), ("image",)
-    single, several = (listed_files(record, key, "image") for key in ("image", "images"))
+    single, several = listed_files(record, "image", "image"), listed_files(record, "images", "image")
     if single and several:
         more = [path for path in several if path not in single]
         if len(marked) in (len(single), len(several)) and len(marked) != len(single) + len(more):
@@ -249,7 +255,9 @@ def to_record(sample: Sample) -> dict[str, Any]:
     if sample.image:
         record["image"] = sample.image[0] if len(sample.image) == 1 else list(sample.image)
     record["conversations"] = [
-        {"from": turn.name or turn.role, "value": turn.value, **({} if turn.loss is None else {"loss": turn.loss})}
+        {"from": turn.name or turn.role, "value": turn.value}
+        if turn.loss is None
+        else {"from": turn.name or turn.role, "value": turn.value, "loss": turn.loss}
         for turn in sample.conversations
     ]
     if sample.answers:
@@ -297,7 +305,10 @@ def _put(record: dict[str, Any], read: ReadTurn, text: str, sample_id: str) -> N
 
 def to_line(sample: Sample) -> str:
     """``to_record`` as one JSON line without the line break."""
-    return json.dumps(to_record(sample), ensure_ascii=False)
+    return _LINE.encode(to_record(sample))
+
+
+_LINE = json.JSONEncoder(ensure_ascii=False)
 
 
 _MAX_LINE = 64 << 20

@@ -21,7 +21,7 @@ from curate.readers.location import Probe
 from curate.readers.spelling import Root, is_file
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.hash_index import HashIndex
+from winnow.hash_index import HashIndex, digest64
 from winnow.images import is_url
 from winnow.records import BadRow, Sample
 
@@ -291,10 +291,12 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
         if settings.ids == "position":
             sample = dataclasses.replace(sample, id=f"{sample.id}#{position}")
         elif sample.form.derived_id:
-            before = repeats.get(sample.id) or 0
-            repeats.put(sample.id, before + 1)
-            sample = dataclasses.replace(sample, id=f"{sample.id}-{before + 1}") if before else sample
-        yield ReadRow(made.reading, made.raw, sample)
+            digest = digest64(sample.id)
+            before = repeats.add(digest, 1)
+            if before is not None:
+                repeats.put(digest, before + 1)
+                sample = dataclasses.replace(sample, id=f"{sample.id}-{before + 1}")
+        yield made if sample is row else ReadRow(made.reading, made.raw, sample)
 
 
 def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) -> Iterator[ReadRow]:

@@ -30,7 +30,7 @@ from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.images import LINKED_OUT, is_url, locate, unavailable, unavailable_class
 from winnow.progress import track
-from winnow.records import BadRow, Sample, full_id, to_record
+from winnow.records import BadRow, Sample, full_id, to_line
 from winnow.run import Stages
 from winnow.tables import write_parquet
 
@@ -255,7 +255,7 @@ def row_of(sample: Sample) -> dict[str, Any]:
         "answer": sample.answer,
         "answers": list(sample.answers),
         "question_type": kind if isinstance(kind, str) else None,
-        "record": json.dumps(to_record(sample), ensure_ascii=False),
+        "record": to_line(sample),
         "bad_row": None,
     }
 

@@ -9,8 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from curate.readers.fields import LABEL_QUESTION, assumed_question
 from curate.readers.tables.cells import is_empty, json_value, references, texts
@@ -24,8 +23,7 @@ _ASSUMED_BASE = (
 )
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A row's question and answer.
 
     Attributes:
@@ -40,8 +38,8 @@ class Asked:
     answer: Any = ""
     answers: tuple[str, ...] = ()
     roles: frozenset[str] = frozenset()
-    kept: Mapping[str, Any] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Any] = {}
+    meta: Mapping[str, Any] = {}
     notes: tuple[str, ...] = ()
 
 
@@ -84,26 +82,30 @@ def asked(
 
 def _answered(question: str, role: str, cells: Mapping[str, Any]) -> Asked:
     """A question with its answer, references, or captions."""
+    text, context = _with_context(question, cells)
     answer, answer_raw = texts(cells.get(role))
     listed, listed_raw = references(cells.get("answers"))
     captions = () if answer or listed else _captions(cells)
-    kept = {name: raw for name, raw in ((role, answer_raw), ("answers", listed_raw)) if raw is not None}
-    used = {"question", "input", role, "answers"} | ({"caption"} if captions else set())
-    text, context = _with_context(question, cells)
+    kept = {}
+    if answer_raw is not None:
+        kept[role] = answer_raw
+    if listed_raw is not None:
+        kept["answers"] = listed_raw
     meta = {"original_question": question} if context else {}
     if not is_empty(cells.get("input")) and text != cells["input"]:
         kept["input"] = cells["input"]
+    kept |= {name: cells[name] for name in context}
     return Asked(
-        text, majority(answer or listed or captions), listed or answer or captions, frozenset(used | context),
-        {**kept, **{name: cells[name] for name in context}}, meta,
+        text, majority(answer or listed or captions), listed or answer or captions,
+        frozenset(("question", "input", role, "answers", *context, *(("caption",) if captions else ()))), kept, meta,
     )  # fmt: skip
 
 
-def _with_context(question: str, cells: Mapping[str, Any]) -> tuple[str, set[str]]:
+def _with_context(question: str, cells: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     context = cells.get("context")
     if not isinstance(context, str) or not context.strip() or context.strip() in question:
-        return question, set()
-    return f"Context: {context}\n{question}", {"context"}
+        return question, ()
+    return f"Context: {context}\n{question}", ("context",)
 
 
 def _chosen(

@@ -15,17 +15,18 @@ import json
 import math
 import re
 import tokenize
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from curate.readers.images.store import embed, is_encoded
 
+_SIZED = (str, bytes, list, dict)
+_IN_JSON = frozenset({str, int, float, bool, type(None)})  # and none of their subclasses, which numpy has
 _MAX_LITERAL = 100_000
 _MAX_IMAGES = 64 << 20  # characters of a list of base64 texts
 
 
-@dataclass(frozen=True)
-class ImageCell:
+class ImageCell(NamedTuple):
     """What an image cell holds.
 
     Attributes:
@@ -35,7 +36,7 @@ class ImageCell:
     """
 
     paths: tuple[str, ...] = ()
-    embedded: dict[str, bytes] = field(default_factory=dict)
+    embedded: Mapping[str, bytes] = {}
     names: tuple[str, ...] = ()
 
 
@@ -45,8 +46,11 @@ def image_cell(value: Any, where: str) -> ImageCell:
     Raises:
         ValueError: something else.
     """
-    if isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]"):
-        value = list_literal(value, _MAX_IMAGES) or value
+    if isinstance(value, str):
+        if value.startswith("[") and value.rstrip().endswith("]"):
+            value = list_literal(value, _MAX_IMAGES) or value
+        elif value and not is_encoded(value):
+            return ImageCell((value,))
     paths: list[str] = []
     embedded: dict[str, bytes] = {}
     names: list[str] = []
@@ -81,11 +85,9 @@ def path_in(item: Any) -> str:
 
 def is_empty(value: Any) -> bool:
     """Whether a cell holds nothing: null, an empty text, list, object or bytes, or NaN (pandas' null)."""
-    return value is None or (isinstance(value, str | bytes | list | dict) and not value) or _is_nan(value)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+    if isinstance(value, _SIZED):
+        return not value
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 _TEXT_KEYS = ("answer", "caption", "raw", "text", "value", "content")
@@ -100,10 +102,14 @@ def texts(value: Any) -> tuple[tuple[str, ...], Any]:
     Raises:
         ValueError: something else.
     """
+    if type(value) is str:
+        return ((value,) if value else ()), None
+    if type(value) is dict and value and type(text := _text_in(value)) is str and text:
+        return (text,), value
     value = value.tolist() if hasattr(value, "tolist") else value
     if is_empty(value):
         return (), None
-    if isinstance(value, dict) and (listed := next((value[key] for key in _TEXT_KEYS if key in value), None)):
+    if isinstance(value, dict) and (listed := _text_in(value)):
         return texts(listed)[0], value
     items = value if isinstance(value, list) else [value]
     if isinstance(value, list) and any(isinstance(item, int | float | list) for item in items):
@@ -124,6 +130,8 @@ def references(value: Any) -> tuple[tuple[str, ...], Any]:
     Raises:
         ValueError: something else.
     """
+    if value is None:
+        return (), None
     listed = list_literal(value) if isinstance(value, str) and value.startswith("[") else None
     items = listed if listed is not None else value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(items, list) or any(isinstance(item, list) for item in items):
@@ -133,7 +141,10 @@ def references(value: Any) -> tuple[tuple[str, ...], Any]:
 
 
 def _text_in(item: dict[str, Any]) -> Any:
-    return next((item[key] for key in _TEXT_KEYS if key in item), None)
+    for key in _TEXT_KEYS:
+        if key in item:
+            return item[key]
+    return None
 
 
 def list_literal(text: str, longest: int = _MAX_LITERAL) -> list[Any] | None:
@@ -174,6 +185,8 @@ def _printed_array(text: str) -> list[str]:
 
 def json_value(value: Any) -> Any:
     """``value`` with what JSON cannot hold written as text (dates as ISO, decimals, bytes as base64)."""
+    if type(value) in _IN_JSON:
+        return value
     try:
         return _json_value(value)
     except RecursionError:
@@ -183,9 +196,9 @@ def json_value(value: Any) -> Any:
 def _json_value(value: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):
-        return {str(key): _json_value(item) for key, item in value.items()}
+        return {str(key): item if type(item) in _IN_JSON else _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_value(item) for item in value]
+        return [item if type(item) in _IN_JSON else _json_value(item) for item in value]
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -37,7 +37,7 @@ from curate.readers.tables.options import (
 from curate.readers.tables.turns import column_turns, paired_turns
 from curate.recipe import SourceSettings
 from winnow.carried import placed, read_carried
-from winnow.conversations import IMAGE_MARKER, ReadTurn, holds_conversation, joined_media
+from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.records import BadRow, Form, Sample, full_id, numbered_images
@@ -83,14 +83,9 @@ _CAPTION_NUMBER = re.compile(r"(?:caption|sentence)s?[\s_-]?(\d+)", re.IGNORECAS
 _INSTRUCTIONS = frozenset({"instruction", "prompt"})
 _SEVERAL = frozenset({"captions", "sentences"})
 _IS_INDEX = re.compile(r"idx|index|label|cop$|id$")
-_CARRIED_KEYS = frozenset(
-    {
-        "videos", "video", "audios", "audio", "objects", "tools", "channel", "label", "kto_tag", "rejected",
-        "rejected_response", "rejected_messages", "rejected_images",
-    }
-)  # fmt: skip
 _MEDIA = frozenset({"video", "videos", "audio", "audios"})
 _KEY_SETS = 1000
+_OWN_ID, _DERIVED_ID = Form(), Form(derived_id=True)
 
 
 @dataclass(frozen=True)
@@ -134,6 +129,7 @@ class Columns:
         self._source = source_name(settings)
         self._images = ImageColumns(read, possible_roots(settings, near))
         self._roles_of: dict[tuple[str, ...], Roles] = {}
+        self._left_of: dict[tuple[Any, ...], list[str]] = {}
         self._numbering = functools.cache(self._numbers)
 
     def of_split(self, split: str) -> Columns:
@@ -169,7 +165,7 @@ class Columns:
 
     def _of_columns(self, values: Mapping[str, Any], where: str) -> Sample:
         images = self._images_of(values, where)
-        roles = self._roles(tuple(values))
+        roles = self._roles(names := tuple(values))
         cells = {role: values[column] for role, column in roles.columns.items() if column not in images.columns}
         cells["caption"] = _captions(values, roles)
         options = _options(values, roles)
@@ -179,16 +175,17 @@ class Columns:
             prompt=caption_prompt(self._settings), bare=self._bare,
         )  # fmt: skip
         paths = images.cell.paths
-        asked_about = str([found.question, found.answer, cells.get("history")])
+        asked_about = str([found.question, found.answer, cells.get("history")]) if paths else ""
         turns = column_turns(cells, found.question, found.answer, numbered_images(paths, asked_about) if paths else {})
         media = joined_media(turns)
-        claimed = images.columns | roles.names({"id", "split", "source", "system", "history", *found.roles})
-        rest = {name: json_value(value) for name, value in values.items() if name not in claimed}
-        carried, carried_names = read_carried(rest, turns, media, {}) if _may_carry(rest, turns) else ({}, frozenset())
+        rest = {name: json_value(values[name]) for name in self._left(names, images.columns, found.roles)}
+        carried, carried_names = read_carried(rest, turns, media, {})
         meta = {name: value for name, value in rest.items() if name not in carried_names}
         known = {*roles.options, roles.columns.get("options")} if options is not None else set()
         unclaimed = tuple(name for name, value in meta.items() if not is_empty(value) and name not in known)
-        meta |= {roles.columns[role]: json_value(value) for role, value in found.kept.items() if role in roles.columns}
+        for role, value in found.kept.items():
+            if role in roles.columns:
+                meta[roles.columns[role]] = json_value(value)
         if "options" in found.meta and meta.get("options", found.meta["options"]) != found.meta["options"]:
             meta["original_options"] = meta["options"]
         meta = {**json_value(images.kept), **meta, **found.meta, **carried}
@@ -207,7 +204,7 @@ class Columns:
             source=source,
             split=split,
             meta=meta,
-            form=Form(derived_id=derived),
+            form=_DERIVED_ID if derived else _OWN_ID,
             embedded=images.cell.embedded,
             unclaimed=unclaimed,
             notes=(*found.notes, *(images.notes if paths or not image else ())),
@@ -239,6 +236,16 @@ class Columns:
                 self._roles_of = {}
             self._roles_of[names] = found
         return self._roles_of[names]
+
+    def _left(self, names: tuple[str, ...], images: frozenset[str], used: frozenset[str]) -> list[str]:
+        """The columns that neither hold images nor have one of the roles that were used."""
+        key = (names, images, used)
+        if key not in self._left_of:
+            claimed = images | self._roles(names).names({"id", "split", "source", "system", "history", *used})
+            if len(self._left_of) == _KEY_SETS:
+                self._left_of.clear()
+            self._left_of[key] = [name for name in names if name not in claimed]
+        return self._left_of[key]
 
     def _numbers(self) -> Numbering:
         """How numbers name options, which takes reading the table until enough rows show it."""
@@ -329,11 +336,6 @@ def _with_pairs(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return values
 
 
-def _may_carry(row: Mapping[str, Any], turns: Sequence[ReadTurn]) -> bool:
-    """Whether ``read_carried`` may find something, which takes longer than all else that is done with a plain row."""
-    return not _CARRIED_KEYS.isdisjoint(row) or any(turn.extra or turn.media for turn in turns)
-
-
 def _listed(columns: str | Sequence[str]) -> Sequence[str]:
     return [columns] if isinstance(columns, str) else columns
 
@@ -368,9 +370,11 @@ def source_name(settings: SourceSettings) -> str:
 
 def _digest(values: Mapping[str, Any], embedded: Mapping[str, bytes]) -> str:
     """Stable digest of a row without an id; images count by their content's digest."""
+    if not embedded:
+        return digest_of(values, json_value)[:16]
     digests = {sha256_bytes(data) for data in embedded.values()}
-    plain = {name: value for name, value in values.items() if not _holds_bytes(value)} if embedded else values
-    return digest_of([sorted(digests), json_value(dict(plain))] if embedded else json_value(dict(plain)))[:16]
+    plain = {name: value for name, value in values.items() if not _holds_bytes(value)}
+    return digest_of([sorted(digests), plain], json_value)[:16]
 
 
 def _holds_bytes(value: Any, *, in_list: bool = False) -> bool:

@@ -13,9 +13,8 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from curate.readers.files.json import RawRow
 from curate.readers.images.store import is_encoded
@@ -55,8 +54,7 @@ def numbered_images(names: Iterable[str]) -> list[str]:
     return sorted(found, key=lambda name: (found[name], name))
 
 
-@dataclass(frozen=True)
-class RowImages:
+class RowImages(NamedTuple):
     """The images of a row.
 
     Attributes:
@@ -66,9 +64,9 @@ class RowImages:
         notes: as in a sample.
     """
 
-    cell: ImageCell = field(default_factory=ImageCell)
+    cell: ImageCell = ImageCell()
     columns: frozenset[str] = frozenset()
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Any] = {}
     notes: tuple[str, ...] = ()
 
 
@@ -113,7 +111,7 @@ class ImageColumns:
         if plain_name(best) in _HINTS:
             return found
         note = f"the images are in column {best!r}, as its content shows"
-        return dataclasses.replace(found, notes=(*found.notes, note))
+        return found._replace(notes=(*found.notes, note))
 
     def added(self, sample: Sample, where: str) -> Sample:
         """A sample without images, with those that a field names which is in its ``meta`` alone.
@@ -128,7 +126,7 @@ class ImageColumns:
             sample,
             image=found.cell.paths,
             embedded=found.cell.embedded,
-            meta={name: value for name, value in sample.meta.items() if name not in found.columns} | found.kept,
+            meta={name: value for name, value in sample.meta.items() if name not in found.columns} | {**found.kept},
             unclaimed=tuple(name for name in sample.unclaimed if name not in found.columns),
             notes=(*sample.notes, *found.notes),
         )
@@ -225,9 +223,11 @@ def _chosen(row: Mapping[str, Any], columns: list[str], forms: list[str], where:
     """The images of ``columns``, each once; ``forms`` hold them in another form."""
     if len(columns) == 1:
         cell = image_cell(row[columns[0]], where)
+        if not forms and not cell.names:
+            return RowImages(cell, frozenset(columns))
     else:
         cell = image_cell([item for name in columns for item in _items(row[name])], where)
-        cell = dataclasses.replace(cell, paths=tuple(dict.fromkeys(cell.paths)))
+        cell = cell._replace(paths=tuple(dict.fromkeys(cell.paths)))
     kept = {name: row[name] for name in forms if kind_of(row[name]) != "bytes"}
     names = list(cell.names) or [path_in(row[name]) for name in kept if kind_of(row[name]) == "path"]
     if names:

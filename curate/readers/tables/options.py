@@ -9,6 +9,7 @@ an option says, only many rows can show: ``numbering``.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -26,6 +27,7 @@ _LETTER = re.compile(r"\W*(?:(?:the\s+)?(?:correct\s+)?(?:option|answer|choice)(
 _SEVERAL = re.compile(r"[A-Z]{2,}|\W*[A-Z]\W*(?:(?:,|;|/|&|\band\b)\W*[A-Z]\W*)+")
 _TEXTS = ("text", "texts", "value", "option", "content", "choice", "answer")
 _LABELS = ("label", "labels", "key", "letter", "id")
+_NUMBERS = (int, float)
 _ENOUGH = 1000
 _HIDDEN = -1
 
@@ -46,7 +48,7 @@ class Options:
     columns: tuple[str, ...] = ()
     are_numbers: bool = False
 
-    @property
+    @functools.cached_property
     def letters(self) -> tuple[str, ...]:
         """Their capital letters: the row's own, else A, B, C …"""
         own = tuple(label.upper() for label in self.labels)
@@ -62,7 +64,7 @@ class Options:
         """The question with the options as lines, unless it shows all of them with their letters already."""
         flat = _plain(question)
         there = all(
-            any(_plain(f"{letter}{mark}{text}") in flat for mark in (". ", ") ", ": ", "."))
+            _plain(text) in flat and any(_plain(f"{letter}{mark}{text}") in flat for mark in (". ", ") ", ": ", "."))
             for letter, text in zip(self.letters, self.texts, strict=True)
         )
         return question if there else "\n".join([question, *self.lines])
@@ -130,7 +132,7 @@ def read_options(value: Any) -> Options | None:
     if isinstance(value, dict):
         pairs = _of_object(value)
     elif isinstance(value, list | tuple):
-        pairs = [_of_item(item) for item in value if not is_empty(item)]
+        pairs = [("", item.strip()) if type(item) is str else _of_item(item) for item in value if not is_empty(item)]
     else:
         raise ValueError("the options are neither a list nor an object")
     if not pairs:
@@ -138,7 +140,7 @@ def read_options(value: Any) -> Options | None:
     if len(pairs) > len(OPTION_LETTERS):
         raise ValueError(f"more than {len(OPTION_LETTERS)} options")
     texts, labels = tuple(text for _, text in pairs), tuple(label for label, _ in pairs)
-    if isinstance(value, list | tuple) and all(isinstance(item, int | float) for item in value):
+    if isinstance(value, list | tuple) and all(isinstance(item, _NUMBERS) for item in value):
         return Options(texts, are_numbers=True)
     return Options(texts, labels) if all(labels) and len(set(labels)) == len(labels) else _without_letters(texts)
 
@@ -197,6 +199,8 @@ def _text(value: Any) -> str:
 
 def _without_letters(texts: tuple[str, ...]) -> Options:
     """Texts that begin ``A.``, ``(B)`` … in order, without these."""
+    if not _OWN_LETTER.fullmatch(texts[0]):
+        return Options(texts)
     found = [_OWN_LETTER.fullmatch(text) for text in texts]
     letters = [hit[1].upper() for hit in found if hit and hit[2].strip()]
     numbers = [str(number) for number in range(1, len(texts) + 1)]

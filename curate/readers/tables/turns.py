@@ -24,6 +24,8 @@ _NO_PAIRS = "the history is not a list of pairs of texts"
 
 def is_turns(cell: Any) -> bool:
     """Whether a cell is a turn, or a list of turns."""
+    if cell is None or isinstance(cell, str):
+        return False
     items = cell if isinstance(cell, list) else [cell]
     return bool(items) and all(isinstance(item, dict) and not {"role", "from"}.isdisjoint(item) for item in items)
 
