@@ -66,14 +66,23 @@ def is_gzip(path: Path) -> bool:
         return handle.read(len(_GZIP)) == _GZIP
 
 
+def _as_surrogate(error: UnicodeError) -> tuple[str, int]:
+    """What is no letter of the encoding as half a surrogate pair, which UTF-8 cannot hold: its row is a bad one."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "\udcff", error.end
+
+
+_NO_LETTER = "winnow.no_letter"
+codecs.register_error(_NO_LETTER, _as_surrogate)
+
+
 class _Recoded(io.RawIOBase):
     """The text of another encoding as bytes of UTF-8."""
 
     def __init__(self, handle: IO[bytes], encoding: str) -> None:
-        # Half a surrogate pair, or a byte without a letter, becomes bytes that are not UTF-8: its row is a bad one.
-        self._errors = "surrogatepass" if encoding.startswith("utf") else "surrogateescape"
         self._handle = handle
-        self._decoder = codecs.getincrementaldecoder(encoding)(self._errors)
+        self._decoder = codecs.getincrementaldecoder(encoding)(_NO_LETTER)
         self._ready = b""
 
     def readable(self) -> bool:
@@ -88,7 +97,7 @@ class _Recoded(io.RawIOBase):
                 self._ready = b"\xff" if rest else b""
                 self._decoder.reset()
                 break
-            self._ready = self._decoder.decode(raw).encode("utf-8", self._errors)
+            self._ready = self._decoder.decode(raw).encode("utf-8", "surrogatepass")
         size = min(len(buffer), len(self._ready))
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]

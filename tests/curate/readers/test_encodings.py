@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from curate.readers.files.encoding import encoding_of, open_utf8
@@ -130,6 +130,7 @@ STARTS = [
 
 @settings(max_examples=400, suppress_health_check=list(HealthCheck), deadline=None)
 @given(st.sampled_from(STARTS), st.binary(max_size=300))
+@example(b"\xff\xfe", b"\0\0\0\0\0\1")  # UTF-32 with a number that is no letter
 def test_random_bytes_are_rows_or_a_sentence(tmp_path, start, data):
     path = tmp_path / "a"
     path.write_bytes(start + data)

@@ -207,7 +207,7 @@ def test_labels_of_completions_are_no_answers(tmp_path):
 def test_numbers_of_classes_are_said(tmp_path):
     for value, what in ((3, "numbers of classes without names"), ("cat", "classes")):
         (row,) = table(tmp_path, {"image": "a.png", "label": value})
-        assert row.notes == (f"{what} are asked for with 'What is shown in the image?'",)
+        assert row.notes == (f"{what} have no question and get 'What is shown in the image?'",)
 
 
 def test_images_that_a_question_names_by_tag_or_number(tmp_path):
