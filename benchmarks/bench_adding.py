@@ -74,7 +74,7 @@ def write_rows(space: Workspace, count: int) -> None:
                 space.corrected,
                 f"""SELECT range AS position, 'set/train/' || range AS sample_id, [{path}] AS images,
                     [{key}] AS image_keys, ['yes', 'no'] AS answers, 'what is it' AS question_key,
-                    'number ' || range % 3 AS answer_key FROM range({count})""",
+                    'number ' || range % 3 AS answer_key, '' AS context_key FROM range({count})""",
             ),
             (
                 space.paths,

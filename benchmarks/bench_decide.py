@@ -50,7 +50,7 @@ def generate(space: Workspace, rows: int) -> None:
                 ['yes', 'yes', 'yes', 'no', 'yes', 'yes', 'yes', 'yes', 'maybe', 'yes'] AS answers,
                 'yes/no' AS question_type, '{{"id": "vqa_v2/train/' || n || '", "conversations": []}}' AS record,
                 NULL::VARCHAR AS bad_row, [{key}] AS image_keys, md5(n::VARCHAR) AS content_hash,
-                'what is number ' || n AS question_key, 'yes' AS answer_key, NULL::VARCHAR AS forced,
+                'what is number ' || n AS question_key, 'yes' AS answer_key, '' AS context_key, NULL::VARCHAR AS forced,
                 NULL::VARCHAR AS forced_by
             FROM (SELECT range AS n, range // {QUESTIONS_AN_IMAGE} AS i FROM range({rows})) ORDER BY n""",
         )

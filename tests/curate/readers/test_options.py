@@ -77,7 +77,7 @@ def test_which_option_an_answer_names(answer, named):
     assert named_option(PETS, answer, Numbering(0)) == named
 
 
-@pytest.mark.parametrize("answer", ["D", "horse", 3, -2, "7", True, "A, D", {"a": 1}, "AA", None])
+@pytest.mark.parametrize("answer", ["D", "horse", 3, -2, "7", True, "A, D", {"a": 1}, "AA", None, "A. dog"])
 def test_an_answer_that_names_no_option_says_so(answer):
     with pytest.raises(ValueError, match=r"names none of the options A\. cat; B\. dog; C\. a bird"):
         named_option(PETS, answer, Numbering(0))
