@@ -30,7 +30,7 @@ from curate.measure.images import measure_images
 from curate.measure.models import check_models
 from curate.measure.texts import measure_text
 from curate.readers.images.store import ImageStore
-from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, read_sources, write_rows
+from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, image_roots, read_sources, write_rows
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
@@ -198,7 +198,8 @@ class Curation:
         for each in self._sets():
             settings = each.signals.model_copy(update={"workers": workers or each.signals.workers})
             paths, out = StoredPaths(each.workspace.rows), each.workspace.signals
-            step = functools.partial(measure_images, paths, self._root(each), out, settings)
+            roots = image_roots(self.stages, each.label)
+            step = functools.partial(measure_images, paths, self._root(each), out, settings, sources=roots)
             self.stages.run(f"{each.label}measure images", step)
             if each.name:
                 self._apply_corrections(each, None, {})

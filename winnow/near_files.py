@@ -9,6 +9,7 @@ import os
 import posixpath
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +105,29 @@ class NearFiles:
             return None
         folder = f"{self._root.absolute()}/{path[: path.rfind('../') + 3]}" if climbs else posixpath.dirname(path)
         return Hint("outside", f"it is there, but outside the image root; {_set(Path(posixpath.normpath(folder)))}")
+
+
+class NearSources:
+    """Hints for paths below one root that holds the image roots of several sources.
+
+    A file is looked for in the image root of its own source only, however wide the common root is.
+    """
+
+    def __init__(self, root: Path, sources: Sequence[Path]) -> None:
+        """``sources`` are the image roots; one that is not below ``root`` names no file of it."""
+        whole = root.resolve()
+        own = dict.fromkeys(source.resolve() for source in sources)
+        below = [each for each in own if each.is_relative_to(whole)]
+        self._near = {each.relative_to(whole).as_posix(): NearFiles(each) for each in below}
+
+    def hint(self, path: str, error: str | None, detail: str | None) -> Hint | None:
+        """As of ``NearFiles``. A path that leaves its root does not tell its source: the first hint is taken."""
+        for folder, near in self._near.items():
+            if error == "outside_root" or folder == "." or path.startswith(f"{folder}/"):
+                hint = near.hint(path if error == "outside_root" else path.removeprefix(f"{folder}/"), error, detail)
+                if hint is not None:
+                    return hint
+        return None
 
 
 def _set(root: Path) -> str:

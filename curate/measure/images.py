@@ -11,7 +11,7 @@ import contextlib
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from curate.recipe import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.near_files import NearFiles
+from winnow.near_files import NearSources
 from winnow.progress import Bar, track
 
 _PATHS_A_TASK, _IMAGES_A_TASK = 64, 16
@@ -52,8 +52,9 @@ class MeasureReport:
 
 
 def measure_images(
-    paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *, pool: Pool | None = None
-) -> MeasureReport:
+    paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *,
+    sources: Sequence[Path] | None = None, pool: Pool | None = None,
+) -> MeasureReport:  # fmt: skip
     """Measure every image that is not yet in ``out`` (the ``signals`` folder).
 
     A path whose file has kept its size and time is not opened. Files are read and hashed, and
@@ -64,6 +65,7 @@ def measure_images(
     Args:
         paths: relative to ``image_root``, in input order; repetitions are fine.
         out: folder of ``part-*.parquet`` and ``paths.parquet``.
+        sources: folders in ``image_root`` in which to look for what is near a missing image; None looks in all of it.
         pool: worker processes to use; None starts ``settings.workers`` and ends them.
 
     Raises:
@@ -79,7 +81,8 @@ def measure_images(
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))
         decodes = _remeasure(store, wanted, plan, models, pool)
-        images, known, near = MeasuredImages(store.parts()), MeasuredPaths(store), NearFiles(image_root)
+        images, known = MeasuredImages(store.parts()), MeasuredPaths(store)
+        near = NearSources(image_root, [image_root] if sources is None else sources)
         asked, errors = HashIndex(), Counter[str]()
         measured = unchanged = 0
         bar = stack.enter_context(Bar("measure images", len(paths) if isinstance(paths, Sized) else None))
@@ -137,7 +140,7 @@ def _with_class(row: PathRow, images: MeasuredImages) -> PathRow:
     return replace(row, error=error, error_detail=detail)
 
 
-def _with_hint(row: PathRow, near: NearFiles) -> PathRow:
+def _with_hint(row: PathRow, near: NearSources) -> PathRow:
     """A missing image's row, with what is near it."""
     hint = near.hint(row.path, row.error, row.error_detail)
     return replace(row, error_detail=hint.text) if hint else row

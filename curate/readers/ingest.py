@@ -279,7 +279,7 @@ def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
 
 
 # Raise it when readers make other rows from the same input.
-VERSION = 5
+VERSION = 6
 # Settings that change how images are fetched, but not which ones arrive.
 HOW_TO_FETCH = frozenset(
     {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}
@@ -326,6 +326,7 @@ def read_sources(
                 opened, workspace.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title
             )
         stages.set(f"{label}root", str(root))
+        stages.set(f"{label}image_roots", [absolute(source.image_root) for _, source in opened])
         stages.set(f"{label}facts", [each.model_dump(mode="json") for each in facts])
         stages.set(f"{label}unfetched", counts["remote_unavailable"])
 
@@ -340,6 +341,11 @@ def read_sources(
 def facts_of(stages: Stages, label: str = "") -> list[SourceFacts]:
     """What ``read_sources`` has found in each source of a set."""
     return [SourceFacts.model_validate(each) for each in stages.get(f"{label}facts") or []]
+
+
+def image_roots(stages: Stages, label: str = "") -> list[Path]:
+    """The image root of each source that ``read_sources`` has read."""
+    return [Path(each) for each in stages.get(f"{label}image_roots")]
 
 
 def all_fetched(stages: Stages, labels: Sequence[str]) -> bool:

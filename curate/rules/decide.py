@@ -23,7 +23,7 @@ from curate.rules.checked import CheckedRule
 from curate.rules.columns import column_types, create_facts
 from curate.rules.expression import check_types, parse_expression, quoted
 from curate.rules.keep import parse_keep
-from curate.rules.meta import is_meta, read_types
+from curate.rules.meta import check_any_number, is_meta, read_types
 from curate.rules.order import JUDGED_LATE, facts_sql, judge, prepare
 from curate.rules.setwide import asked_column
 from curate.views import create_views
@@ -96,6 +96,9 @@ def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, .
         types = column_types(scores)
         for name, used in keys.items():
             types |= read_types(connection, sorted(used - types.keys()), f"rule {name!r}: ")
+        for rule, name in ((rule, name) for rule in rules for name in rule.expression.columns):
+            if (column := asked_column(name)) and is_meta(column) and types[column] == "VARCHAR":
+                check_any_number(connection, column, f"rule {rule.name!r}")
     for rule in rules:
         if not rule.cap:
             texts = {name: "VARCHAR" for name in rule.expression.columns if name.startswith("last of ")}

@@ -44,6 +44,14 @@ def read_types(connection: duckdb.DuckDBPyConnection, names: Sequence[str], wher
     return {name: _type(connection, name, where) for name in names}
 
 
+def check_any_number(connection: duckdb.DuckDBPyConnection, name: str, where: str) -> None:
+    """Raise UserError if no row of the view ``rows`` has a number under this key."""
+    text = f"json_extract_string(record, {literal(_pointer(_keys(name)))})"
+    found = connection.execute(f"SELECT max(TRY_CAST({text} AS DOUBLE)) FROM rows WHERE bad_row IS NULL").fetchone()
+    if found is None or found[0] is None:
+        raise UserError(f"{where}: {name} is a number in no row, so it has no share or order of size")
+
+
 def value_sql(name: str, kind: str) -> str:
     """SQL of the column for a row of ``rows`` (alias r)."""
     place = literal(_pointer(_keys(name)))

@@ -14,7 +14,7 @@ from curate.readers.spelling import Root
 from curate.recipe import SourceSettings
 from tests.curate import sets
 from winnow.images import CLASSES, locate
-from winnow.near_files import KINDS, NearFiles
+from winnow.near_files import KINDS, NearFiles, NearSources
 
 ACCENT = "é.jpg"  # one code point, as Linux and Windows write it
 
@@ -116,6 +116,30 @@ def test_a_missing_image_has_the_nearest_hint(root, path, kind, text, monkeypatc
     hint = NearFiles(Path("photos")).nearest(path.replace("{root}", str(root)))
     assert (hint.kind, hint.text) == (kind, text)
     assert kind in KINDS
+
+
+def test_a_hint_is_sought_in_the_source_of_the_path_only(root):
+    (root.parent / "deep").mkdir()
+    sets.save(root.parent / "deep/own.png", sets.scene(3))
+    near = NearSources(root.parent, [root, root.parent / "deep"])
+    assert near.hint("photos/own.png", "missing", None) is None
+    assert near.hint("deep/own.jpg", "missing", None).text == "found with the ending .png in ./"
+    assert near.hint("elsewhere/a.png", "missing", None) is None, "of no source"
+    assert near.hint("/srv/own.png", "outside_root", None).kind == "other_root"
+
+
+def test_a_run_seeks_hints_in_the_image_root_not_in_the_common_one(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    location = written(tmp_path, ["a.jpg", "C:\\old\\d.PNG", "x/own.jpg"])
+    sets.save(tmp_path / "another/own.jpg", sets.scene(3))
+    source = SourceSettings(location=location, image_root="photos")
+    recipe = sets.recipe(tmp_path, sources=[source.model_dump(mode="json", exclude_defaults=True)])
+    workspace = pipeline.run(recipe, "r.yaml").workspace
+    details = {row["path"]: row["error_detail"] for row in pq.read_table(workspace.paths).to_pylist()}
+    assert sorted(filter(None, details.values())) == [
+        "No such file or directory",
+        "found as sub/deep/d.PNG below the image root; 'C:/old/' is not there",
+    ]
 
 
 def test_nothing_near_has_no_hint(root):

@@ -105,6 +105,19 @@ def test_what_is_wrong_with_a_key_is_known_before_anything_is_measured(tmp_path,
         decisions(space, r=rule(when))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"when": "meta.lang < quantile(meta.lang, 0.5)", "action": "drop"},
+        {"keep": "top 3 BY meta.lang", "action": "drop"},
+    ],
+)
+def test_texts_have_no_quantile_and_no_best(tmp_path, given):
+    space = store(tmp_path, [with_meta(str(number), ["a"], meta) for number, meta in enumerate(METAS)], [image("a")])
+    with pytest.raises(UserError, match=r"rule 'r': meta\.lang is a number in no row"):
+        check_on_rows(space.corrected, check_rules({"r": Rule.model_validate(given)}))
+
+
 def test_keys_that_differ_in_case_are_not_mixed_up(tmp_path):
     space = store(tmp_path, [with_meta("1", ["a"], {"x": 1, "X": 9})], [image("a")])
     assert taken(space, r=rule("meta.X > 5")) == {"1"}
