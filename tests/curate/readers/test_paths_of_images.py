@@ -138,7 +138,7 @@ def test_a_run_seeks_hints_in_the_image_root_not_in_the_common_one(root, tmp_pat
     details = {row["path"]: row["error_detail"] for row in pq.read_table(workspace.paths).to_pylist()}
     assert sorted(filter(None, details.values())) == [
         "No such file or directory",
-        "found as sub/deep/d.PNG below the image root; 'C:/old/' is not there",
+        "found as sub/deep/d.PNG below the image root; 'C:/old' is not there",
     ]
 
 
