@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from winnow.images import is_url
 
-_ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^[\s/]|\s$|^\./|\.\./|^file:", re.IGNORECASE)
+_ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^[\s/]|\s$|^\./|\.\./|//|^file:", re.IGNORECASE)
 
 
 def is_file(root: str | os.PathLike[str], path: str) -> bool:
@@ -69,7 +69,7 @@ class Root:
             found.update(dict.fromkeys([posixpath.normpath(f"{self._near}/{option}") for option in climbing]))
         for prefix in self._prefixes:
             found.update(dict.fromkeys([option.removeprefix(prefix) for option in found]))
-        found.update(dict.fromkeys([option.removeprefix("./") for option in found]))
+        found.update(dict.fromkeys([re.sub("//+", "/", option).removeprefix("./") for option in found]))
         found.update(dict.fromkeys([option.removeprefix(self._own_name) for option in found]))
         for form in ("NFC", "NFD"):
             found.update(dict.fromkeys([unicodedata.normalize(form, option) for option in found]))

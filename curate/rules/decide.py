@@ -95,9 +95,11 @@ def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, .
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"CREATE VIEW rows AS SELECT record, bad_row FROM {parquet([rows])}")
         types = column_types(scores) | read_types(connection, sorted(keys))
-        for rule, name in ((rule, name) for rule in rules for name in rule.expression.columns):
-            if (column := asked_column(name)) and is_meta(column) and types[column] == "VARCHAR":
-                check_any_number(connection, column, f"rule {rule.name!r}")
+        for rule in rules:
+            asked = {column for name in rule.expression.columns if (column := asked_column(name)) and is_meta(column)}
+            for column in sorted(asked):
+                if types[column] == "VARCHAR":
+                    check_any_number(connection, column, f"rule {rule.name!r}")
     for rule in rules:
         if not rule.cap:
             texts = {name: "VARCHAR" for name in rule.expression.columns if name.startswith("last of ")}

@@ -35,6 +35,7 @@ def root(tmp_path):
         ("./a.jpg", "./a.jpg"),
         ("photos/a.jpg", "a.jpg"),
         ("sub\\b c.jpg", "sub/b c.jpg"),
+        ("photos//sub//b c.jpg", "sub/b c.jpg"),
         (".\\sub\\deep\\d.PNG", "./sub/deep/d.PNG"),
         ("photos\\sub\\b c.jpg", "sub/b c.jpg"),
         ("sub/b%20c.jpg", "sub/b c.jpg"),
@@ -138,7 +139,7 @@ def test_a_run_seeks_hints_in_the_image_root_not_in_the_common_one(root, tmp_pat
     details = {row["path"]: row["error_detail"] for row in pq.read_table(workspace.paths).to_pylist()}
     assert sorted(filter(None, details.values())) == [
         "No such file or directory",
-        "found as sub/deep/d.PNG below the image root; 'C:/old/' is not there",
+        "found as sub/deep/d.PNG below the image root; 'C:/old' is not there",
     ]
 
 
