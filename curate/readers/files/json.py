@@ -160,7 +160,8 @@ def _lists_of_objects(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _only_lists(found: Mapping[str, Any]) -> tuple[str, ...]:
     """The lists of objects that one object of a document has, if its other members cannot make it a row."""
-    return () if _ITSELF & found.keys() or holds_conversation(found) else _lists_of_objects(found)
+    lists = _lists_of_objects(found)
+    return () if _ITSELF & (found.keys() - set(lists)) or holds_conversation(found) else lists
 
 
 def iter_document(path: Path, key: str | None = None) -> FileRows:
@@ -194,8 +195,8 @@ def read_at(path: Path, offset: int) -> Any:
 def document_head(path: Path) -> dict[str, Any]:
     """The beginning of a JSON object: its keys with scalars whole, of arrays the first element only.
 
-    Of objects it has the first 16 members, and of lists in these the first element only. Stops after 64 keys or 64 MiB. Empty for other files (JSONL too) and
-    for one that is broken from the start.
+    Of objects it has the first 16 members, and of lists in these the first element only. Stops after 64 keys or
+    64 MiB. Empty for other files (JSONL too) and for one that is broken from the start.
 
     Raises:
         UserError: the file is missing.
