@@ -158,8 +158,12 @@ def _candidates(probe: Probe) -> list[str]:
 
 
 def _is_plain(file: Path) -> bool:
-    """Whether a table in a folder is of no published layout, which says better what its columns mean."""
-    return _candidates(take_probe(str(file)))[:1] in (["table"], ["conversations"])
+    """Whether a table in a folder is of no published layout, which says better what its columns mean.
+
+    So is a broken one: reading it reports what is wrong.
+    """
+    probe = take_probe(str(file))
+    return bool(probe.trouble) or _candidates(probe)[:1] in (["table"], ["conversations"])
 
 
 def _inside(folder: Path) -> list[str]:

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 from winnow.images import is_url
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]*")  # matches nothing odd but `../`, and is much faster
-_ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^[\s/]|\s$|^\./|\.\./|^file:", re.IGNORECASE)
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]*")  # matches nothing odd but `../` and `//`, and is much faster
+_ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^[\s/]|\s$|^\./|\.\./|//|^file:", re.IGNORECASE)
 
 
 def is_file(root: str | os.PathLike[str], path: str) -> bool:
@@ -52,7 +52,7 @@ class Root:
         """
         for prefix in self._prefixes:
             path = path.removeprefix(prefix)
-        plain = _PLAIN.fullmatch(path) and "../" not in path
+        plain = _PLAIN.fullmatch(path) and "../" not in path and "//" not in path
         if not path.startswith(self._own_name) and (plain or not _ODD.search(path)):
             return path
         if self.holds(path) or is_url(path):
@@ -71,7 +71,7 @@ class Root:
             found.update(dict.fromkeys([posixpath.normpath(f"{self._near}/{option}") for option in climbing]))
         for prefix in self._prefixes:
             found.update(dict.fromkeys([option.removeprefix(prefix) for option in found]))
-        found.update(dict.fromkeys([option.removeprefix("./") for option in found]))
+        found.update(dict.fromkeys([re.sub("//+", "/", option).removeprefix("./") for option in found]))
         found.update(dict.fromkeys([option.removeprefix(self._own_name) for option in found]))
         for form in ("NFC", "NFD"):
             found.update(dict.fromkeys([unicodedata.normalize(form, option) for option in found]))

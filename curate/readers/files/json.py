@@ -98,22 +98,36 @@ def iter_json(path: Path) -> FileRows:
     with open_utf8(path) as handle:
         if _first_character(handle) == b"[":
             return FileRows(path, _list(path), copyable=copyable)
-    keys = rows_inside(path)
-    if keys is not None:
-        key = keys[0] if len(keys) == 1 else None
-        rows = _rows_of_document(path, keys)
-        return FileRows(path, rows, document=True, key=key, copyable=copyable and len(keys) < 2)
+    inside = rows_inside(path)
+    if inside is not None:
+        key = inside.keys[0] if len(inside.keys) == 1 else None
+        rows = _rows_of_document(path, inside)
+        plain = len(inside.keys) < 2 and not inside.within
+        return FileRows(path, rows, document=True, key=key, copyable=copyable and plain)
     if _is_lines(path):
         return FileRows(path, _lines(path), copyable=copyable)
     return FileRows(path, _values(path), copyable=False)
 
 
-def rows_inside(path: Path) -> tuple[str, ...] | None:
-    """The keys of one JSON object under which its rows are; () for all members; None for a file of another kind.
+@dataclass(frozen=True)
+class Inside:
+    """Where the rows of one JSON object are.
+
+    Attributes:
+        keys: that they are under; () for all members.
+        within: key of the object that has these keys; '' for the outermost.
+    """
+
+    keys: tuple[str, ...]
+    within: str = ""
+
+
+def rows_inside(path: Path) -> Inside | None:
+    """Where one JSON object holds its rows; None for a file of another kind.
 
     Rows are the one list of objects (``{"info": …, "data": [...]}``), the lists of splits (``{"train": [...], "val":
-    [...]}``), or members that are all objects (``{"<id>": {…}, …}``). An object with a conversation, a question or an
-    answer is a row itself.
+    [...]}``), both also one object deeper (``{"data": {"train": [...]}}``), or members that are all objects
+    (``{"<id>": {…}, …}``). An object with a conversation, a question or an answer is a row itself.
 
     Raises:
         UserError: the file is missing, or there are several lists of objects.
@@ -126,15 +140,28 @@ def rows_inside(path: Path) -> tuple[str, ...] | None:
     scalars = {name for name, value in head.items() if not _holds_objects(value)}
     if not head or scalars & _ITSELF or holds_conversation(head) or are_turns(head.get("prompt")):
         return None
-    lists = tuple(name for name, value in head.items() if _holds_objects(value))
+    within, lists = "", _lists_of_objects(head)
+    deeper = {name: found for name, value in head.items() if isinstance(value, dict) if (found := _only_lists(value))}
+    if not lists and len(deeper) == 1:
+        ((within, lists),) = deeper.items()
     if len(lists) > 1 and not all(name.lower() in _SPLITS for name in lists):
         raise UserError(
             f"{path}: holds several lists of rows ({', '.join(lists[:8])}); write the wanted one to a file of its own,"
-            f" e.g. with jq: jq '.{lists[-1]}' {path.name} > rows.json"
+            f" e.g. with jq: jq '.{f'{within}.' if within else ''}{lists[-1]}' {path.name} > rows.json"
         )
     if not lists and len(head) > 1 and all(isinstance(value, dict) for value in head.values()):
-        return ()
-    return lists or None
+        return Inside(())
+    return Inside(lists, within) if lists else None
+
+
+def _lists_of_objects(found: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name, value in found.items() if _holds_objects(value))
+
+
+def _only_lists(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The lists of objects that one object of a document has, if its other members cannot make it a row."""
+    lists = _lists_of_objects(found)
+    return () if _ITSELF & (found.keys() - set(lists)) or holds_conversation(found) else lists
 
 
 def iter_document(path: Path, key: str | None = None) -> FileRows:
@@ -168,8 +195,8 @@ def read_at(path: Path, offset: int) -> Any:
 def document_head(path: Path) -> dict[str, Any]:
     """The beginning of a JSON object: its keys with scalars whole, of arrays the first element only.
 
-    Of objects it has the first 16 members. Stops after 64 keys or 64 MiB. Empty for other files (JSONL too) and
-    for one that is broken from the start.
+    Of objects it has the first 16 members, and of lists in these the first element only. Stops after 64 keys or
+    64 MiB. Empty for other files (JSONL too) and for one that is broken from the start.
 
     Raises:
         UserError: the file is missing.
@@ -193,7 +220,7 @@ def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
                 if kind in CLOSING:
                     found[key] = [] if kind == "[" else {}
                     for number, name in enumerate(text.entries()):
-                        value = text.value()
+                        value = _first_only(text) if kind == "{" and text.peek() == "[" else text.value()
                         if kind == "[" and number == 0:
                             found[key].append(value)
                         elif kind == "{" and number < _HEAD_MEMBERS:
@@ -208,6 +235,17 @@ def _head(path: Path, size: int, modified: int) -> dict[str, Any]:
             return {} if text.peek() else found  # more objects follow: JSONL
         except ValueError:
             return found
+
+
+def _first_only(text: JsonText) -> list[Any]:
+    """The list that comes next, with its first element only."""
+    found: list[Any] = []
+    for number, _ in enumerate(text.entries()):
+        value = text.value()
+        found += [value] if number == 0 else []
+        if text.tell() > _HEAD_BYTES:
+            break
+    return found
 
 
 def _check_is_file(path: Path) -> None:
@@ -238,10 +276,10 @@ def _list(path: Path) -> Iterator[RawRow | BadRow]:
         yield from _entries(path, handle, None)
 
 
-def _rows_of_document(path: Path, keys: tuple[str, ...]) -> Iterator[RawRow | BadRow]:
-    position = 0
+def _rows_of_document(path: Path, inside: Inside) -> Iterator[RawRow | BadRow]:
+    position, keys = 0, inside.keys
     for key in keys or (None,):
-        for row in iter_document(path, key):
+        for row in _document(path, key, inside.within):
             own = {"key": row.key} if isinstance(row, RawRow) and row.key else {}
             own |= {"split": key} if key is not None and len(keys) > 1 else {}
             if own and isinstance(row, RawRow) and isinstance(row.value, Mapping):
@@ -250,11 +288,11 @@ def _rows_of_document(path: Path, keys: tuple[str, ...]) -> Iterator[RawRow | Ba
             position += 1
 
 
-def _document(path: Path, key: str | None) -> Iterator[RawRow | BadRow]:
+def _document(path: Path, key: str | None, within: str = "") -> Iterator[RawRow | BadRow]:
     with open_utf8(path) as handle:
         if _first_character(handle) != b"{":
             raise UserError(f"{path}: is not one JSON object, so it cannot hold {key or 'members'!r}")
-        yield from _entries(path, handle, key)
+        yield from _entries(path, handle, key, within)
 
 
 def _is_lines(path: Path) -> bool:
@@ -295,19 +333,19 @@ def _values(path: Path) -> Iterator[RawRow | BadRow]:
                 position += 1
 
 
-def _entries(path: Path, handle: io.BufferedReader, key: str | None) -> Iterator[RawRow | BadRow]:
-    """Elements or members of the document, or of what it holds under ``key``."""
+def _entries(path: Path, handle: io.BufferedReader, key: str | None, within: str = "") -> Iterator[RawRow | BadRow]:
+    """Elements or members of the document, or of what it, or its object ``within``, holds under ``key``."""
     text = JsonText(handle)
     with _naming_byte(path, text):
-        if key is not None:
+        for wanted in filter(None, (within, key)):
             for name in text.entries():
-                if name == key:
+                if name == wanted:
                     break
                 text.skip()
             else:
-                raise UserError(f"{path}: has no {key!r}")
+                raise UserError(f"{path}: has no {wanted!r}")
             if text.peek() not in ("[", "{"):
-                raise UserError(f"{path}: {key!r} holds neither a list nor an object")
+                raise UserError(f"{path}: {wanted!r} holds neither a list nor an object")
         for position, name in enumerate(text.entries()):
             yield _value(path, text, name, position)
         if key is None and text.next_follows():

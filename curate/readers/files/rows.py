@@ -33,6 +33,8 @@ def iter_rows(path: Path) -> FileRows:
         return FileRows(path, arrow.arrow_rows(path), copyable=False)
     if start.startswith(_ZIP) and xlsx.is_workbook(path):
         return FileRows(path, xlsx.xlsx_rows(path), copyable=False)
+    if start.startswith(_ZIP) and path.suffix.lower() in (".xlsx", ".xlsm"):
+        raise UserError(f"{path}: is no whole xlsx workbook; copy it again, or save the sheet as CSV and give that")
     if trouble := what_it_is(start):
         raise UserError(f"{path}: {trouble}")
     if not encoding_of(path):
@@ -82,8 +84,9 @@ def notes_on(path: Path) -> list[str]:
     notes = []
     if encoding not in ("utf-8", ""):
         notes.append(f"{path}: is not UTF-8 and is read as {encoding}; if letters are wrong, save it as UTF-8")
-    keys = rows_inside(path) if encoding and is_json(text_start(path)) else None
-    if keys is not None:
-        under = ", ".join(map(repr, keys)) or "all its members"
+    inside = rows_inside(path) if encoding and is_json(text_start(path)) else None
+    if inside is not None:
+        under = ", ".join(map(repr, inside.keys)) or "all its members"
+        under += f" in {inside.within!r}" if inside.within else ""
         notes.append(f"{path}: one JSON object; its rows are {under}")
     return notes

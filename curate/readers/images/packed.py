@@ -1,6 +1,6 @@
 """Images that lie in a ``.zip`` or ``.tar`` beside the table that names them, read in place.
 
-A member is found by the path of the row, below the folder that all members share, if there is one; ``images/a.jpg`` is
+A member is found by the path of the row, also below a folder that all members share; ``images/a.jpg`` is
 also ``a.jpg`` of ``images.zip``. Nothing is unpacked under a name of the archive: the bytes become images of the
 content-addressed store.
 """
@@ -27,6 +27,7 @@ _MAX_ARCHIVES = 20
 _MAX_MEMBERS = 500_000  # a zip file's list of so many takes about 250 MB of memory
 _MAX_BYTES = 256 << 20
 _MAX_RATIO = 1000  # bytes of an image for one byte in the archive
+_ENCRYPTED = 1  # bit of a zip member's flags
 _DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, ValueError,
 )  # fmt: skip
@@ -43,15 +44,17 @@ class _Member:
 
 @dataclass(frozen=True)
 class _Opened:
-    """An archive: its members by plain name, and the folder that all of them lie in, '' if there is none."""
+    """An archive: its members by plain name, and the folders, one in another, that all of them lie in."""
 
     file: zipfile.ZipFile | IO[bytes]
     members: dict[str, _Member]
-    shared: str
+    shared: tuple[str, ...]
 
     def read(self, member: _Member) -> bytes:
         if isinstance(self.file, zipfile.ZipFile):
             assert isinstance(member.place, zipfile.ZipInfo)
+            if member.place.flag_bits & _ENCRYPTED:
+                raise ValueError("it is encrypted")
             with self.file.open(member.place) as handle:
                 return handle.read(_MAX_BYTES)
         assert isinstance(member.place, int)
@@ -107,12 +110,13 @@ class PackedImages:
                     self._opened[archive] = _open(archive)
                 except _DAMAGE as error:
                     self.troubles[archive] = str(error)
-                    self._opened[archive] = _Opened(BytesIO(), {}, "")
+                    self._opened[archive] = _Opened(BytesIO(), {}, ())
             opened = self._opened[archive]
             _, mark, below = f"/{plain}".rpartition(f"/{archive.stem}/")
-            for name in (plain, f"{opened.shared}/{plain}", *([below, f"{opened.shared}/{below}"] if mark else [])):
-                if name in opened.members:
-                    yield archive, opened.members[name]
+            for name in (plain, below) if mark else (plain,):
+                for option in (name, *(f"{folder}/{name}" for folder in opened.shared)):
+                    if option in opened.members:
+                        yield archive, opened.members[option]
 
 
 def archives_in(folders: Iterable[Path]) -> list[Path]:
@@ -151,8 +155,9 @@ def _open(archive: Path) -> _Opened:
             raise ValueError(f"more than {_MAX_MEMBERS:,} files")
         if plain := _plain(name):
             members.setdefault(plain, member)
-    top = next(iter(members), "").partition("/")[0]
-    return _Opened(file, members, top if all(name.startswith(f"{top}/") for name in members) else "")
+    parts = posixpath.commonprefix([posixpath.dirname(name).split("/") for name in members])
+    shared = ("/".join(parts[: depth + 1]) for depth in range(len(parts)))
+    return _Opened(file, members, tuple(filter(None, shared)))
 
 
 def _zip_members(file: zipfile.ZipFile) -> Iterator[tuple[str, _Member]]:

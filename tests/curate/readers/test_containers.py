@@ -48,6 +48,14 @@ def dataset(rows, first=0):
     return datasets.Dataset.from_list(made, features=FEATURES)
 
 
+def test_a_saved_dataset_that_is_cut_off_is_said_to_be(tmp_path):
+    dataset(5).save_to_disk(tmp_path / "saved")
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=r"\.arrow: not readable as Arrow after row 0"):
+        list(opened(tmp_path / "saved").rows())
+
+
 def test_a_saved_dataset_is_read_with_images_and_names_of_classes(tmp_path):
     dataset(5).save_to_disk(tmp_path / "saved", num_shards=2)
     found = opened(tmp_path / "saved")

@@ -60,6 +60,7 @@ def images(location, **options):
         ("images", ["images/a.png", "images/b.png"], ["images/a.png", "images/b.png"]),
         ("images", ["a.png", "b.png"], ["images/a.png", "images/b.png"]),
         ("images", ["./top/x/a.png", "top\\y\\a.png"], ["x/a.png", "y\\a.png"]),
+        ("images", ["data/train/a.png", "data/train/b.png"], ["a.png", "train/b.png"]),
         ("train2014", ["train2014/a.png", "train2014/b.png"], ["coco/train2014/a.png", "train2014/b.png"]),
     ],
 )
@@ -134,7 +135,7 @@ def test_a_damaged_or_locked_archive_is_named_and_its_images_are_missing(tmp_pat
     locked[6] |= 1
     locked[whole.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(locked)
-    assert "encrypted" in opened(table(tmp_path, "a.png")).notes[0]
+    assert "cannot be read (it is encrypted); unpack it" in opened(table(tmp_path, "a.png")).notes[0]
 
 
 @settings(max_examples=200, suppress_health_check=list(HealthCheck), deadline=None)

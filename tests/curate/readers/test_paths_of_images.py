@@ -35,6 +35,7 @@ def root(tmp_path):
         ("./a.jpg", "./a.jpg"),
         ("photos/a.jpg", "a.jpg"),
         ("sub\\b c.jpg", "sub/b c.jpg"),
+        ("photos//sub//b c.jpg", "sub/b c.jpg"),
         (".\\sub\\deep\\d.PNG", "./sub/deep/d.PNG"),
         ("photos\\sub\\b c.jpg", "sub/b c.jpg"),
         ("sub/b%20c.jpg", "sub/b c.jpg"),

@@ -302,6 +302,22 @@ def test_rows_whose_keys_differ_are_read_one_by_one(tmp_path):
     assert isinstance(bad, BadRow)
 
 
+def test_lists_of_an_inner_object_are_read(tmp_path):
+    row = {"image": "a.jpg", "caption": "b"}
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"version": 1, "data": {"note": "n", "train": [row, row], "val": [row]}}))
+    found = open_source(SourceSettings(location=str(path)))
+    assert [sample.split for sample in found.rows()] == ["train", "train", "val"]
+    assert found.notes == (f"{path}: one JSON object; its rows are 'train', 'val' in 'data'",)
+    path.write_text(json.dumps({"data": {"rows": [row]}}))
+    assert [(sample.answer, sample.split) for sample in open_source(SourceSettings(location=str(path))).rows()] == [
+        ("b", "")
+    ]
+    path.write_text(json.dumps({"data": {"images": [row], "captions": [row]}}))
+    with pytest.raises(UserError, match=r"several lists of rows .*jq '\.data\.captions'"):
+        open_source(SourceSettings(location=str(path)))
+
+
 @pytest.mark.parametrize(
     ("content", "layout"),
     [
@@ -323,6 +339,7 @@ def test_what_is_no_source_is_a_sentence(tmp_path):
     (tmp_path / "folder").mkdir()
     with zipfile.ZipFile(tmp_path / "packed.json", "w") as packed:
         packed.writestr("a.json", "{}")
+    (tmp_path / "cut.xlsx").write_bytes((tmp_path / "packed.json").read_bytes()[:-30])
     (tmp_path / "object.json").write_text('{\n"a": 1,\n"b": [2]}')
     for location, words in [
         ("none", "no such file"),
@@ -331,6 +348,7 @@ def test_what_is_no_source_is_a_sentence(tmp_path):
         ("object.json", "no column with answers, captions or questions among a, b"),
         ("broken.parquet", "Parquet"),
         ("packed.json", "is a zip file; unpack it"),
+        ("cut.xlsx", "is no whole xlsx workbook"),
         ("x" * 300, "too long"),
         ("a\0b", "no such file"),
     ]:
