@@ -30,7 +30,16 @@ from curate.measure.images import measure_images
 from curate.measure.models import check_models
 from curate.measure.texts import measure_text
 from curate.readers.images.store import ImageStore
-from curate.readers.ingest import VERSION, Opened, all_fetched, facts_of, image_roots, read_sources, write_rows
+from curate.readers.ingest import (
+    VERSION,
+    Opened,
+    all_fetched,
+    facts_of,
+    image_roots,
+    keep_roots,
+    read_sources,
+    write_rows,
+)
 from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
@@ -128,7 +137,7 @@ def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, 
     root, facts = write_rows(
         sources, workspace.rows, ImageStore(folder), max_bytes=recipe.signals.max_bytes, label="read sample"
     )
-    curation.stages.set("root", str(root))
+    keep_roots(curation.stages, root, sources)
     curation.measure()
     curation.correct()
     curation.compare()

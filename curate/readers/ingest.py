@@ -325,8 +325,7 @@ def read_sources(
             root, facts = write_rows(
                 opened, workspace.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title
             )
-        stages.set(f"{label}root", str(root))
-        stages.set(f"{label}image_roots", [absolute(source.image_root) for _, source in opened])
+        keep_roots(stages, root, opened, label)
         stages.set(f"{label}facts", [each.model_dump(mode="json") for each in facts])
         stages.set(f"{label}unfetched", counts["remote_unavailable"])
 
@@ -343,8 +342,14 @@ def facts_of(stages: Stages, label: str = "") -> list[SourceFacts]:
     return [SourceFacts.model_validate(each) for each in stages.get(f"{label}facts") or []]
 
 
+def keep_roots(stages: Stages, root: Path, sources: Opened, label: str = "") -> None:
+    """Note the folder that image paths of a set are relative to, and the image root of each of its sources."""
+    stages.set(f"{label}root", str(root))
+    stages.set(f"{label}image_roots", [absolute(source.image_root) for _, source in sources])
+
+
 def image_roots(stages: Stages, label: str = "") -> list[Path]:
-    """The image root of each source that ``read_sources`` has read."""
+    """The image root of each source, as ``keep_roots`` has noted it."""
     return [Path(each) for each in stages.get(f"{label}image_roots")]
 
 
