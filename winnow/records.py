@@ -315,15 +315,34 @@ _MAX_LINE = 64 << 20
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+class LongInteger(str):
+    """The digits of a whole number that is longer than Python converts (4,300 digits)."""
+
+
+def _integer(digits: str) -> int | LongInteger:
+    try:
+        return int(digits)
+    except ValueError:
+        return LongInteger(digits)
+
+
+WITH_LONG_INTEGERS = json.JSONDecoder(parse_int=_integer)  # slower, for what the usual decoder refuses
+
+
 def parse_json(text: bytes) -> Any:
-    """Parse untrusted JSON.
+    """Parse untrusted JSON; a whole number of more than 4,300 digits becomes a ``LongInteger``.
 
     Raises:
         ValueError: not JSON, not UTF-8, nested too deeply, or with text that UTF-8 cannot hold (half of a
             surrogate pair).
     """
     try:
-        value = json.loads(text)
+        try:
+            value = json.loads(text)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise
+        except ValueError:
+            value = json.loads(text, parse_int=_integer)
         if SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:

@@ -11,7 +11,7 @@ import json
 import math
 from typing import Any
 
-from winnow.records import BadRow, Sample
+from winnow.records import BadRow, LongInteger, Sample
 
 MAX_DEPTH = 100  # DuckDB reads 128 levels, those of the record included
 _LOWEST, _HIGHEST = -(2**63), 2**64 - 1
@@ -29,11 +29,17 @@ def storable(row: Sample | BadRow) -> Sample | BadRow:
     refused = [name for name, value in row.meta.items() if not _is_plain(value, MAX_DEPTH)]
     if not refused:
         return row
-    meta = {name: json.dumps(value) if name in refused else value for name, value in row.meta.items()}
+    meta = {name: _as_text(value) if name in refused else value for name, value in row.meta.items()}
     return dataclasses.replace(row, meta=meta, notes=(*row.notes, _NOTE))
 
 
+def _as_text(value: Any) -> str:
+    return str(value) if isinstance(value, LongInteger) else json.dumps(value)
+
+
 def _is_plain(value: Any, depth: int) -> bool:
+    if isinstance(value, LongInteger):
+        return False
     if isinstance(value, str):
         return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
     if isinstance(value, float):

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
+from winnow.records import WITH_LONG_INTEGERS, LongInteger
+
 CHUNK = 1 << 20
 _MAX_VALUE = 64 << 20
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -120,9 +122,10 @@ class JsonText:
 
     def value(self) -> Any:
         """Parse the value that begins here; read on until it is whole."""
+        decoder = _DECODER
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.buffer, self._at)
+                value, end = decoder.raw_decode(self.buffer, self._at)
             except RecursionError:
                 raise ValueError("nested too deeply") from None
             except json.JSONDecodeError as error:
@@ -132,7 +135,10 @@ class JsonText:
                     self._at = min(error.pos, len(self.buffer))
                     raise ValueError(error.msg) from None
                 continue
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            except ValueError:  # a whole number of thousands of digits
+                decoder = WITH_LONG_INTEGERS
+                continue
+            is_number = isinstance(value, int | float | LongInteger) and not isinstance(value, bool)
             if is_number and len(self.buffer) - end < len(_UNFINISHED) and not self._ended:
                 self._more()
                 continue

@@ -88,6 +88,20 @@ def test_datasets_reads_a_curated_folder_of_rows_that_differ_after_the_first_ten
     assert [row[0] for row in duckdb.sql(query).fetchall()] == [*map(str, range(24)), '{"deep":[1]}', "text"]
 
 
+@pytest.mark.parametrize("form", ["{}\n{}\n", "[{},\n{}]"])
+def test_a_number_that_python_refuses_to_convert_is_kept_as_its_digits(tmp_path, form):
+    digits = "7" * 5000
+    (tmp_path / "images").mkdir()
+    rows = [
+        json.dumps(sets.row(n, None)).replace('"meta": {}', f'"extra": {value}') for n, value in ((1, digits), (2, 1))
+    ]
+    (tmp_path / "rows.jsonl").write_text(form.format(*rows))
+    outcome = curate(sets.recipe(tmp_path), "r")
+    made = [json.loads(line)["meta"]["extra"] for line in outcome.workspace.samples.read_text().splitlines()]
+    assert made == [digits, 1]
+    assert [note["rows"] for note in outcome.counts["read"][0]["notes"]] == [1]
+
+
 def sample(**meta):
     return Sample("s/1", (), (Turn("user", "q"), Turn("assistant", "a")), meta=meta)
 
