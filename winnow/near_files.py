@@ -5,9 +5,11 @@ Such a file may be the image that the row means, or another one, so it is named 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import re
+import stat
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +25,10 @@ KINDS = {
     "other_case": "in another letter case than the row names",
     "other_root": "below the image root, but the row names a place elsewhere",
     "outside": "where the row says, which is outside the image root",
+    "lost_link": "behind a link that became a text file",
 }
 _MOST_FILES = 200_000  # that the index holds
+_LONGEST_TARGET = 1024  # bytes
 _SAME_NAME = 20  # files of one name that are compared
 _PLACE = re.compile(r"^(file:/*|[A-Za-z]:/|~/|/+)", re.IGNORECASE)
 
@@ -72,8 +76,8 @@ class NearFiles:
     def nearest(self, path: str) -> Hint | None:
         """The hint for a path that leads to no file; None if nothing of its name is near."""
         plain = path.replace("\\", "/")
-        if (outside := self._outside(plain)) is not None:
-            return outside
+        if (explained := self._outside(plain) or self._lost_link(plain)) is not None:
+            return explained
         wanted = _PLACE.sub("", plain)
         elsewhere = wanted != plain
         options = self._by_stem.get(_stem(posixpath.basename(wanted)), [])
@@ -106,6 +110,20 @@ class NearFiles:
         folder = f"{self._root.absolute()}/{path[: path.rfind('../') + 3]}" if climbs else posixpath.dirname(path)
         return Hint("outside", f"it is there, but outside the image root; {_set(Path(posixpath.normpath(folder)))}")
 
+    def _lost_link(self, path: str) -> Hint | None:
+        """Whether a folder of the path is a text file with the target of a link, as git writes it without links."""
+        folder = posixpath.dirname(path)
+        while folder and not path.startswith("/") and ".." not in path.split("/"):
+            file = f"{self._root}/{folder}"
+            with contextlib.suppress(OSError, ValueError):
+                if stat.S_ISREG(os.lstat(file).st_mode):
+                    target = _text_of(file)
+                    is_link = re.fullmatch(r"[^\r\n]*[/\\][^\r\n]*", target) is not None
+                    text = f"{folder} is a text file with the path of a link, {target!r}; put the link in its place"
+                    return Hint("lost_link", text) if is_link else None
+            folder = posixpath.dirname(folder)
+        return None
+
 
 class NearSources:
     """Hints for paths below one root that holds the image roots of several sources.
@@ -128,6 +146,13 @@ class NearSources:
                 if hint is not None:
                     return hint
         return None
+
+
+def _text_of(file: str) -> str:
+    """The text of a file that may be the target of a link; '' for a longer one."""
+    with open(file, "rb") as handle:  # noqa: PTH123 (pathlib raises for long names)
+        data = handle.read(_LONGEST_TARGET + 1)
+    return data.decode("utf-8", "replace") if len(data) <= _LONGEST_TARGET else ""
 
 
 def _set(root: Path) -> str:

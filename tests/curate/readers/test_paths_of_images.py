@@ -143,6 +143,17 @@ def test_a_run_seeks_hints_in_the_image_root_not_in_the_common_one(root, tmp_pat
     ]
 
 
+def test_a_link_that_git_wrote_as_text_is_named(root):
+    (root / "linked").write_text("../elsewhere/images")
+    (root / "notes").write_text("no path")
+    hint = NearFiles(root).nearest("linked/deep/z.jpg")
+    assert hint is not None and hint.kind == "lost_link"
+    assert (
+        hint.text == "linked is a text file with the path of a link, '../elsewhere/images'; put the link in its place"
+    )
+    assert NearFiles(root).nearest("notes/z.jpg") is None
+
+
 def test_nothing_near_has_no_hint(root):
     near = NearFiles(root)
     assert [near.nearest(path) for path in ("z.jpg", "", "/", "..", "a\0.jpg")] == [None] * 5
