@@ -69,6 +69,8 @@ def open_source(settings: SourceSettings) -> OpenedSource:
     Raises:
         UserError: nothing there, an unknown layout name, or no known layout.
     """
+    if not settings.location.strip():
+        raise UserError("the location is empty; give a file or a folder (`.` is this one)")
     name = layout_of(settings)
     images = locate_images(LAYOUTS[name], settings)
     return OpenedSource(

@@ -96,9 +96,11 @@ def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, .
         types = column_types(scores)
         for name, used in keys.items():
             types |= read_types(connection, sorted(used - types.keys()), f"rule {name!r}: ")
-        for asking, name in ((rule, name) for rule in rules for name in rule.expression.columns):
-            if (column := asked_column(name)) and is_meta(column) and types[column] == "VARCHAR":
-                check_any_number(connection, column, f"rule {asking.name!r}")
+        for asking in rules:
+            ordered = {column for name in asking.expression.columns if (column := asked_column(name))}
+            for column in sorted(filter(is_meta, ordered | {*asking.expression.as_numbers})):
+                if types[column] == "VARCHAR":
+                    check_any_number(connection, column, f"rule {asking.name!r}")
     for rule in rules:
         if not rule.cap:
             texts = {name: "VARCHAR" for name in rule.expression.columns if name.startswith("last of ")}

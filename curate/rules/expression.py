@@ -56,6 +56,7 @@ class Expression:
         comparisons: the same as SQL that is known to be safe; of ``IN`` and ``BETWEEN`` without a ``NOT`` before them.
         cuts: (column, number) for each column that it compares with a number.
         constants: those of the columns that have one value for the whole set, as ``quantile(sharpness, 0.05)`` has.
+        as_numbers: keys of ``meta`` that it compares with numbers.
     """
 
     text: str
@@ -65,6 +66,7 @@ class Expression:
     comparisons: tuple[str, ...]
     cuts: tuple[tuple[str, float], ...] = ()
     constants: tuple[str, ...] = ()
+    as_numbers: tuple[str, ...] = ()
 
 
 def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expression:
@@ -150,8 +152,7 @@ def _checked(connection: duckdb.DuckDBPyConnection, text: str, columns: Mapping[
     comparisons = [node for node in nodes if node["class"] in ("COMPARISON", "BETWEEN") or _is_in(node)]
     cuts = tuple(cut for node in comparisons for cut in _cuts(connection, node))
     numeric = {name for name in names if name in constants or (columns.get(name, "BOOLEAN") in _NUMBERS - {"BOOLEAN"})}
-    for node in comparisons:
-        _read_as_numbers(connection, node, numeric)
+    as_numbers = [name for node in comparisons for name in _read_as_numbers(connection, node, numeric)]
     expression = Expression(
         text=" ".join(text.split()),
         sql=_sql(connection, tree),
@@ -160,6 +161,7 @@ def _checked(connection: duckdb.DuckDBPyConnection, text: str, columns: Mapping[
         comparisons=tuple(_sql(connection, node) for node in comparisons),
         cuts=cuts,
         constants=constants,
+        as_numbers=tuple(dict.fromkeys(as_numbers)),
     )
     check_types(expression, columns, where)
     return expression
@@ -210,17 +212,20 @@ def _arguments(node: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(node["children"])
 
 
-def _read_as_numbers(connection: duckdb.DuckDBPyConnection, node: dict[str, Any], numeric: set[str]) -> None:
-    """In a comparison with numbers, make the keys of ``meta`` numbers: null where they are none."""
+def _read_as_numbers(connection: duckdb.DuckDBPyConnection, node: dict[str, Any], numeric: set[str]) -> list[str]:
+    """In a comparison with numbers, make the keys of ``meta`` numbers: null where they are none. Returns their names."""
     places: list[tuple[Any, Any]] = [(node, key) for key in ("left", "right", "input", "lower", "upper") if key in node]
     places += [(node["children"], number) for number in range(len(node.get("children", [])))]
     sides = [holder[key] for holder, key in places]
     if not any(_is_number(connection, side, numeric) for side in sides):
-        return
+        return []
+    found = []
     for (holder, key), side in zip(places, sides, strict=True):
         if side["class"] == "COLUMN_REF" and is_meta(side["column_names"][0]):
             cast = _serialized(connection, "SELECT TRY_CAST(x AS DOUBLE)")["statements"][0]["node"]["select_list"][0]
             holder[key] = {**cast, "child": side}
+            found.append(side["column_names"][0])
+    return found
 
 
 def _is_number(connection: duckdb.DuckDBPyConnection, side: dict[str, Any], numeric: set[str]) -> bool:

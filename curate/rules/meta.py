@@ -49,7 +49,7 @@ def check_any_number(connection: duckdb.DuckDBPyConnection, name: str, where: st
     text = f"json_extract_string(record, {literal(_pointer(_keys(name)))})"
     found = connection.execute(f"SELECT max(TRY_CAST({text} AS DOUBLE)) FROM rows WHERE bad_row IS NULL").fetchone()
     if found is None or found[0] is None:
-        raise UserError(f"{where}: {name} is a number in no row, so it has no share or order of size")
+        raise UserError(f"{where}: {name} is a number in no row, so the rule cannot compare or order it as one")
 
 
 def value_sql(name: str, kind: str) -> str:

@@ -2,8 +2,8 @@
 
 openpyxl reads line by line; it holds the distinct texts of the workbook, which the format keeps in one table, and about
 100 bytes a line.
-python-calamine is many times faster and not taken: it allocates the whole grid, so that two cells in opposite corners
-of a sheet ask for hundreds of gigabytes.
+python-calamine 0.9.1 is 13 times faster (30,000 lines) and not taken: it allocates the whole grid, so that two cells in
+opposite corners of a sheet ask for 512 GiB and end the process.
 """
 
 from __future__ import annotations

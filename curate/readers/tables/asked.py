@@ -21,6 +21,10 @@ _ASSUMED_BASE = (
     "numbers that name options count from 0, although no row has the number 0;"
     " set `answer_base: 1` if they count from 1"
 )
+_ALL_RIGHT = (
+    "a list of answers is read as references that are all right, of which the most frequent is trained;"
+    " of a ranking, name the better and the worse one: `columns: {chosen: …}` and a column `rejected`"
+)
 
 
 class Asked(NamedTuple):
@@ -98,6 +102,7 @@ def _answered(question: str, role: str, cells: Mapping[str, Any]) -> Asked:
     return Asked(
         text, majority(answer or listed or captions), listed or answer or captions,
         frozenset(("question", "input", role, "answers", *context, *(("caption",) if captions else ()))), kept, meta,
+        (_ALL_RIGHT,) if len(set(answer)) > 1 else (),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 Columns are found by name (``COLUMN_NAMES``, the first that is there; letter case, blanks and ``_`` do not count) or
 named in the recipe: ``columns: {image: pic, answers: refs}``; ``none`` leaves a role without a column. The column of
 the images is found by its content (``image_column``), and ``image_1``, ``image_2`` … are several. What a row asks and
-answers is in ``asked``, its turns in ``column_turns``, multiple choice in ``options``. A row that holds a whole
+answers is in ``asked``, its turns in ``turns``, multiple choice in ``options``. A row that holds a whole
 conversation is read as in ``winnow.records.from_record``. Everything else goes to ``meta`` and, unless it is one of
 ``winnow.carried.CARRIED``, is named in ``Sample.unclaimed``.
 """

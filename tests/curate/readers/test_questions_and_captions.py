@@ -231,3 +231,16 @@ def test_nesting_of_900_costs_no_row(tmp_path):
     for image in ("a.png", "data:image/png;base64,iVBORw0KGgo="):
         (row,) = table(tmp_path, {"image": image, "question": "q", "answer": "a", "deep": deep})
         assert row.answer == "a" and "deep" in row.meta
+
+
+def test_a_list_of_different_answers_is_named_because_it_may_be_a_ranking(tmp_path):
+    ranked, alike = table(
+        tmp_path, *({"instruction": "q", "output": output} for output in (["good", "bad"], ["a", "a"]))
+    )
+    assert ranked.answers == ("good", "bad") and "references that are all right" in ranked.notes[0]
+    assert alike.notes == ()
+
+
+def test_an_empty_location_is_not_this_folder():
+    with pytest.raises(UserError, match="the location is empty"):
+        open_source(SourceSettings(location=" "))

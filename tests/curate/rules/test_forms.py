@@ -110,9 +110,11 @@ def test_what_is_wrong_with_a_key_is_known_before_anything_is_measured(tmp_path,
     [
         {"when": "meta.lang < quantile(meta.lang, 0.5)", "action": "drop"},
         {"keep": "top 3 BY meta.lang", "action": "drop"},
+        {"when": "meta.lang > 3", "action": "drop"},
+        {"when": "meta.lang NOT BETWEEN 1 AND 3 OR width > 3", "action": "drop"},
     ],
 )
-def test_texts_have_no_quantile_and_no_best(tmp_path, given):
+def test_texts_have_no_quantile_no_best_and_no_size(tmp_path, given):
     space = store(tmp_path, [with_meta(str(number), ["a"], meta) for number, meta in enumerate(METAS)], [image("a")])
     with pytest.raises(UserError, match=r"rule 'r': meta\.lang is a number in no row"):
         check_on_rows(space.corrected, check_rules({"r": Rule.model_validate(given)}))
