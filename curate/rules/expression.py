@@ -213,7 +213,7 @@ def _arguments(node: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_as_numbers(connection: duckdb.DuckDBPyConnection, node: dict[str, Any], numeric: set[str]) -> list[str]:
-    """In a comparison with numbers, make the keys of ``meta`` numbers, null where they are none; returns their names."""
+    """In a comparison with numbers, make keys of ``meta`` numbers, null where they are none; return their names."""
     places: list[tuple[Any, Any]] = [(node, key) for key in ("left", "right", "input", "lower", "upper") if key in node]
     places += [(node["children"], number) for number in range(len(node.get("children", [])))]
     sides = [holder[key] for holder, key in places]

@@ -105,6 +105,19 @@ def score_pairs(pairs: Collection[tuple[str, str]], decisions: Mapping[str, Deci
     return Score(len(pairs), len(pairs) - len(missed), len(fired), right, _first(missed), _first(fired - paired))
 
 
+def score_contradictions(pairs: Collection[tuple[str, str]], decisions: Mapping[str, Decision]) -> Score:
+    """Score of the rule ``conflicting`` on injected pairs of contradictory answers.
+
+    A pair is found when the rule fired on either row, or ``misaligned`` did: a row that it drops contradicts no longer.
+    """
+    fired = {sample_id for sample_id, made in decisions.items() if "conflicting" in made.fired}
+    settled = fired | {sample_id for sample_id, made in decisions.items() if "misaligned" in made.fired}
+    missed = [pair[0] for pair in pairs if settled.isdisjoint(pair)]
+    paired = {sample_id for pair in pairs for sample_id in pair}
+    right = len(fired & paired)
+    return Score(len(pairs), len(pairs) - len(missed), len(fired), right, _first(missed), _first(fired - paired))
+
+
 def _drops(pair: tuple[str, str], side: int, fired: set[str], decisions: Mapping[str, Decision]) -> bool:
     dropped, other = pair[side], pair[1 - side]
     made = decisions[dropped]
@@ -185,6 +198,10 @@ def defect_scores(truth: list[dict[str, Any]], decisions: dict[str, Decision]) -
     pairs = [(row["sample_id"], row["twin_id"]) for row in truth if row["defect"] == "near_duplicate"]
     scores["near_duplicate"] = score_pairs(pairs, decisions)
     for name, rule in RULES.items():
+        if name == "contradictory":  # each pair stands in the truth twice, once from either side
+            both = {frozenset((row["sample_id"], row["twin_id"])) for row in truth if row["defect"] == name}
+            scores[name] = score_contradictions([(min(pair), max(pair)) for pair in both], decisions)
+            continue
         fired = {sample_id for sample_id, made in decisions.items() if rule in made.fired}
         neutral = added_answers(truth) if name == "wrong_answer" else set()
         scores[name] = score(affected[name], fired - neutral)
@@ -243,7 +260,7 @@ def compare(curated: Path, truth_file: Path) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the report as a table."""
-    title = f"Injected defects against decisions on {report['rows']:,} rows (near_duplicate: pairs)"
+    title = f"Injected defects against decisions on {report['rows']:,} rows (near_duplicate, contradictory: pairs)"
     table = Table("defect", title=title, title_justify="left")
     table.add_column("rule")
     for heading in ("affected", "recall", "fired", "precision"):
@@ -271,8 +288,8 @@ def main(
 ) -> None:
     """Print recall and precision of a curation per injected defect; write truth_report.json beside it.
 
-    Near-duplicates are counted in pairs, everything else in rows. Rules looked for: the classes of
-    corrupt files (or a rule that recorded the column `error`), duplicate, blurry, contaminated,
+    Near-duplicates and contradictory answers are counted in pairs, everything else in rows. Rules looked for: the
+    classes of corrupt files (or a rule that recorded the column `error`), duplicate, blurry, contaminated,
     conflicting, misaligned. The report lists the first misses and false alarms of each.
 
     Example: python -m winnow.demo.truth --curated data/curated/demo

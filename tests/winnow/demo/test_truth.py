@@ -123,6 +123,21 @@ def test_the_wrong_answer_of_a_contradictory_pair_is_no_false_alarm(raw, truth, 
     assert made["precision"] == 1
 
 
+def test_a_contradiction_is_settled_by_either_rule_and_missed_without_one(raw, truth, tmp_path):
+    defects = (row for row in truth if row["defect"] == "contradictory")
+    pairs = sorted({tuple(sorted((row["sample_id"], row["twin_id"]))) for row in defects})
+    rules = perfect(raw, truth)
+    by_alignment, unseen = pairs[0], pairs[1]
+    rules[by_alignment[0]], rules[by_alignment[1]] = [fired("misaligned")], []
+    rules[unseen[0]] = rules[unseen[1]] = []
+    stranger = ids(truth, "leaked")[0]
+    rules[stranger].append(fired("conflicting"))
+    made = compare(curation(tmp_path / "c", rules), raw / "truth.parquet")["defects"]["contradictory"]
+    assert (made["affected"], made["found"], made["missed"]) == (len(pairs), len(pairs) - 1, (unseen[0],))
+    assert (made["fired"], made["right"]) == (2 * (len(pairs) - 2) + 1, 2 * (len(pairs) - 2))
+    assert made["false_alarms"] == (stranger,)
+
+
 def test_alignment_is_ranked(raw, truth, tmp_path):
     folder = curation(tmp_path / "c", perfect(raw, truth))
     wrong = set(ids(truth, "wrong_answer"))
