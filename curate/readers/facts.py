@@ -13,16 +13,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from winnow.images import is_url
+from curate.readers.tables.image_column import ends_as_image
 from winnow.records import BadRow, Sample
 from winnow.text import visible
 
 _MAX_NAMES = 1000  # field names of a source; JSON rows may have keys without end
 _MAX_NOTES = 50
 _EXAMPLE = 60  # characters
-_IMAGE_ENDINGS = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2",
-)  # fmt: skip
 
 
 class UnclaimedField(BaseModel):
@@ -170,7 +167,4 @@ def _names_an_image(value: Any) -> bool:
     """Whether it is a path or URL with an image ending, or a list that starts with one."""
     while isinstance(value, list | tuple) and value:
         value = value[0]
-    if not isinstance(value, str) or len(value) > 4096:
-        return False
-    path = value.partition("?")[0] if is_url(value) else value
-    return path.strip().lower().endswith(_IMAGE_ENDINGS)
+    return isinstance(value, str) and ends_as_image(value)
