@@ -25,7 +25,8 @@ TIMINGS = "timings.parquet"
 _REPLY_SCHEMA = pa.schema(
     [
         ("key", pa.string()), ("raw", pa.string()), ("finish_reason", pa.string()), ("input_tokens", pa.int64()),
-        ("output_tokens", pa.int64()), ("seconds", pa.float64()), ("error", pa.string()),
+        ("output_tokens", pa.int64()), ("seconds", pa.float64()), ("error", pa.string()), ("reasoning", pa.string()),
+        ("confidence", pa.float64()),
     ]
 )  # fmt: skip
 # Every prediction row has these; metric and slice columns follow.
@@ -36,7 +37,8 @@ BASE_SCHEMA = pa.schema(
         ("extracted", pa.string()), ("status", pa.string()), ("references", pa.list_(pa.string())),
         ("finish_reason", pa.string()), ("input_tokens", pa.int64()), ("output_tokens", pa.int64()),
         ("error", pa.string()), ("request_key", pa.string()), ("content_hash", pa.string()),
-        ("choices", pa.list_(pa.string())),
+        ("choices", pa.list_(pa.string())), ("reasoning", pa.string()), ("truncated", pa.bool_()),
+        ("group", pa.string()), ("repeat", pa.int64()), ("confidence", pa.float64()), ("facts", pa.string()),
     ]
 )  # fmt: skip
 _TIMING_SCHEMA = pa.schema(

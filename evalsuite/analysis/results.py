@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from evalsuite.metrics.base import Answers, MetricColumn, Row
+from evalsuite.reading.read import STATUSES, read_answer
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
 from evalsuite.store import BASE_SCHEMA, read_predictions
-from evalsuite.tasks.extract import STATUSES, read_answer
 from evalsuite.tasks.spec import TaskSpec, score
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe

@@ -43,6 +43,8 @@ class Reply:
         input_tokens, output_tokens: image tokens included; this machine's backend does not count the end token.
         seconds: this row's share of the time its batch took; of a server, from asking to the answer.
         error: why there is no answer.
+        reasoning: what a server sent as the model's thinking, beside the reply.
+        confidence: probability of the answer's tokens, 0 to 1, where it was asked for.
     """
 
     key: str
@@ -52,6 +54,8 @@ class Reply:
     output_tokens: int
     seconds: float
     error: str | None = None
+    reasoning: str = ""
+    confidence: float | None = None
 
 
 def no_answer(key: str, error: str, seconds: float = 0.0) -> Reply:

@@ -1,29 +1,19 @@
-"""From rows of a task to requests, to replies that survive ``kill -9``, and back to rows.
-
-Which replies are kept for the next run: a server may say something else another time (it was busy, it
-filtered, it was restarted), so what is no answer is never kept: failed, refused, truncated and unparsed rows
-are asked again. A model on this machine decodes greedily, and a request's key holds all that decides its
-words: asked again it would say the same. Everything but failures is kept of it, so that a run that was killed
-loses nothing.
-"""
+"""From rows of a task to requests, and from replies back to rows of ``predictions.parquet``."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from evalsuite.backends import Backend, Render, Reply, Request, no_answer
 from evalsuite.backends.images import TaskImage, identify
+from evalsuite.reading.read import Extraction
 from evalsuite.recipe import EvalRecipe
-from evalsuite.store import stored_replies, write_part
-from evalsuite.tasks.extract import STATUSES, Extraction, Status, read_answer
 from evalsuite.tasks.load import Task, TaskRow
 from winnow.corrections import content_hash
 from winnow.files import digest_of
-from winnow.progress import Bar, track
+from winnow.progress import track
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,68 +72,6 @@ def distinct_requests(asked: Sequence[RowRequest]) -> list[Request]:
     return list({entry.request.key: entry.request for entry in asked if entry.request}.values())
 
 
-def ask(folder: Path, backend: Backend, asked: Sequence[RowRequest], replies: dict[str, Reply]) -> None:
-    """Fill ``replies`` by request key: those on disk, and the model's for the rest, written as they come.
-
-    The model is loaded only if something is missing. What may not be used again is in ``replies``, but never
-    on disk. When the model is interrupted, ``replies`` holds what was kept.
-    """
-    requests = distinct_requests(asked)
-    may_keep = _keeper(backend, asked)
-    replies.update(_kept(folder, may_keep))
-    missing = sum(request.key not in replies for request in requests)
-    if not missing:
-        return
-    before = frozenset(replies)
-    try:
-        with Bar("asking the model", len(requests)) as bar:
-            bar.advance(len(requests) - missing)
-            for part in backend.replies(requests, before.__contains__, None):
-                if kept := [reply for reply in part if may_keep(reply)]:
-                    write_part(folder, kept)
-                bar.advance(sum(reply.key not in before for reply in part))
-                replies.update({reply.key: reply for reply in part})
-    except KeyboardInterrupt:
-        replies.update(_kept(folder, may_keep))  # a part may have been written just before
-        raise
-
-
-def _kept(folder: Path, may_keep: Callable[[Reply], bool]) -> dict[str, Reply]:
-    return {key: reply for key, reply in stored_replies(folder).items() if may_keep(reply)}
-
-
-def _keeper(backend: Backend, asked: Sequence[RowRequest]) -> Callable[[Reply], bool]:
-    """Whether a reply may be used again."""
-    if backend.repeatable:
-        return lambda reply: reply.finish_reason != "error"
-    status = _status_reader(asked)
-    return lambda reply: status(reply) == "ok"
-
-
-def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], Status | None]:
-    """What a reply is to the rows that asked for it: ``ok`` if it answers all of them; None if none asked."""
-    askers: dict[str, list[RowRequest]] = {}
-    for entry in asked:
-        if entry.request:
-            askers.setdefault(entry.request.key, []).append(entry)
-
-    def status(reply: Reply) -> Status | None:
-        found = [
-            read_answer(reply.raw, reply.finish_reason, entry.extraction, entry.row.choices)[1]
-            for entry in askers.get(reply.key, ())
-        ]
-        return next((other for other in found if other != "ok"), "ok" if found else None)
-
-    return status
-
-
-def without_answer(asked: Sequence[RowRequest], replies: Mapping[str, Reply]) -> dict[str, int]:
-    """Status → number of requests whose reply is no answer, only statuses that occur."""
-    status = _status_reader(asked)
-    counted = Counter(status(reply) for reply in replies.values())
-    return {name: counted[name] for name in STATUSES if name != "ok" and counted[name]}
-
-
 def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
     """One row of ``predictions.parquet``, not yet read or scored."""
     reply = replies.get(entry.request.key) if entry.request else None
@@ -162,6 +90,10 @@ def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
         "output_tokens": answer.output_tokens,
         "seconds": answer.seconds,
         "error": answer.error,
+        "reasoning": answer.reasoning,
+        "confidence": answer.confidence,
+        "group": entry.row.sample_id,
+        "repeat": 0,
         "request_key": entry.request.key if entry.request else None,
         "content_hash": content_hash(entry.image_keys, entry.row.judged),
         "choices": list(entry.row.choices),

@@ -15,17 +15,16 @@ from evalsuite.analysis.results import FINISH, STAGE
 from evalsuite.backends import Backend, Reply
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
+from evalsuite.runs.ask import ask, without_answer
 from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
 from evalsuite.runs.finish import UnscoredRun, finish, read_scores
 from evalsuite.runs.requests import (
     RowRequest,
-    ask,
     build_requests,
     distinct_requests,
     hash_images,
     select_backend,
     to_row,
-    without_answer,
 )
 from evalsuite.store import PREDICTIONS
 from evalsuite.tasks.load import Task, load_task
@@ -44,7 +43,7 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     """Run the recipe in ``path``. Returns the folder, its scores, and whether anything was done.
 
     A finished run is left as it is if nothing has changed, except that rows without an answer from a server are
-    asked again (``evalsuite.runs.requests``). A run stopped with Ctrl-C while the model is asked scores what was
+    asked again (``evalsuite.runs.ask``). A run stopped with Ctrl-C while the model is asked scores what was
     answered; then ``scores["partial"]`` is set and there is no manifest, because the run is not finished.
 
     Args:

@@ -14,7 +14,7 @@ from curate.readers.tables.cells import list_literal
 from curate.recipe import RemoteSettings, SourceSettings
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
-from evalsuite.tasks.extract import Extraction
+from evalsuite.reading.read import Extraction
 from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
 from winnow.strict_yaml import read_mapping

@@ -84,7 +84,8 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
 
 def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
     from evalsuite.recipe import EvalRecipe
-    from evalsuite.runs.requests import ask, build_requests, hash_images, select_backend
+    from evalsuite.runs.ask import ask
+    from evalsuite.runs.requests import build_requests, hash_images, select_backend
     from evalsuite.store import stored_replies
     from evalsuite.tasks.load import load_task
     from evalsuite.tasks.spec import load_spec

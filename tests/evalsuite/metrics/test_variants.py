@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.metrics import METRICS
-from evalsuite.tasks.extract import Extraction, read_answer
+from evalsuite.reading.read import Extraction, read_answer
 from evalsuite.tasks.spec import (
     BinnedSlice,
     MetricSettings,

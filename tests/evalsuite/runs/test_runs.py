@@ -22,7 +22,7 @@ from pathlib import Path
 from evalsuite.runs import requests
 from evalsuite.runs.run import run_recipe
 
-write, written = requests.write_part, []
+write, written = ask.write_part, []
 
 def write_and_die(folder, replies):
     write(folder, replies)
@@ -30,7 +30,7 @@ def write_and_die(folder, replies):
     if len(written) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
-requests.write_part = write_and_die
+ask.write_part = write_and_die
 run_recipe(Path(sys.argv[1]))
 """
 
@@ -89,7 +89,7 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     from evalsuite.runs import requests
 
     asked: list[str] = []
-    write = requests.write_part
+    write = ask.write_part
 
     def note_and_write(folder: Path, replies: list) -> None:
         asked.extend(reply.key for reply in replies)
@@ -142,7 +142,7 @@ def test_changed_image_is_asked_again_and_a_larger_limit_only_adds(
     from evalsuite.runs import requests
 
     asked: list[str] = []
-    write = requests.write_part
+    write = ask.write_part
 
     def note_and_write(folder: Path, replies: list) -> None:
         asked.extend(reply.key for reply in replies)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalsuite.tasks.extract import STATUSES, Extraction, read_answer
+from evalsuite.reading.read import STATUSES, Extraction, read_answer
 
 CHOICE = Extraction(kind="choice", choices=["yes", "no", "red", "dark red", "blue"])
 
