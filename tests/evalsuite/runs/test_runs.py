@@ -19,7 +19,7 @@ from winnow.errors import UserError
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evalsuite.runs import requests
+from evalsuite.runs import ask
 from evalsuite.runs.run import run_recipe
 
 write, written = ask.write_part, []
@@ -86,7 +86,7 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     assert len(parts) == 2 and not (tmp_path / "killed" / "manifest.json").exists()
     known = {key for part in parts for key in pq.read_table(part)["key"].to_pylist()}
 
-    from evalsuite.runs import requests
+    from evalsuite.runs import ask
 
     asked: list[str] = []
     write = ask.write_part
@@ -95,7 +95,7 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
         asked.extend(reply.key for reply in replies)
         write(folder, replies)
 
-    monkeypatch.setattr(requests, "write_part", note_and_write)
+    monkeypatch.setattr(ask, "write_part", note_and_write)
     run_recipe(killed)
     assert not known & set(asked) and len(known) + len(asked) == 30
     for name in ("predictions.parquet", "scores.json", "report.md", "report.html"):
@@ -139,7 +139,7 @@ def test_changed_image_is_asked_again_and_a_larger_limit_only_adds(
 ) -> None:
     from PIL import Image
 
-    from evalsuite.runs import requests
+    from evalsuite.runs import ask
 
     asked: list[str] = []
     write = ask.write_part
@@ -148,7 +148,7 @@ def test_changed_image_is_asked_again_and_a_larger_limit_only_adds(
         asked.extend(reply.key for reply in replies)
         write(folder, replies)
 
-    monkeypatch.setattr(requests, "write_part", note_and_write)
+    monkeypatch.setattr(ask, "write_part", note_and_write)
     path = recipe(tmp_path / "r.yaml", recipe_text("one", tmp_path / "out", tiny_vlm, tiny_task))
     run_recipe(path)
     first = len(asked)
