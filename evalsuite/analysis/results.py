@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from evalsuite.backends.stop import cut_at_stop
 from evalsuite.metrics.base import Answers, MetricColumn, Row
 from evalsuite.reading.read import STATUSES, read_answer
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
@@ -47,16 +48,16 @@ class TaskResult:
 
 def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
     """Read the answers out of the raw replies and score them; the replies themselves are never changed."""
-    read = []
+    read, stop = [], tuple(spec.generation.stop)
     for row in rows:
         choices = row.get("choices") or ()
-        extracted, status = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction, choices)
+        extracted, status = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction, choices, stop)
         read.append({**row, "extracted": extracted, "status": status})
     answers = Answers(
         ids=[row["sample_id"] for row in read],
         texts=[row["extracted"] for row in read],
         references=[row["references"] for row in read],
-        raws=[row["raw"] or "" if row["status"] in ("ok", "unparsed") else None for row in read],
+        raws=[cut_at_stop(row["raw"] or "", stop)[0] if row["status"] in ("ok", "unparsed") else None for row in read],
         choices=[row.get("choices") or () for row in read],
         slices=[{name: row.get(SLICE + name) or "" for name in spec.slice_names} for row in read],
         images=[" ".join(row["images"]) for row in read],

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from evalsuite.backends.stop import cut_at_stop
 from evalsuite.metrics.multiple_choice import CHOICE_VARIANTS, parse_choice
 from evalsuite.metrics.yes_no import YES_NO_VARIANTS, parse_yes_no
 from winnow.recipe import StrictModel
@@ -55,14 +56,18 @@ class Extraction(StrictModel):
 
 
 def read_answer(
-    raw: str, finish_reason: str, rule: Extraction, options: Sequence[str] = ()
+    raw: str, finish_reason: str, rule: Extraction, options: Sequence[str] = (), stop: Sequence[str] = ()
 ) -> tuple[str | None, Status]:
     """The extracted answer and its status; the answer is None unless the status is ``ok``.
 
     Args:
         finish_reason: ``stop``, ``length`` (cut off), ``content_filter`` (the server refused) or ``error``.
         options: texts of the row's options, for ``letter``.
+        stop: texts that end an answer; cut here.
     """
+    raw, stopped = cut_at_stop(raw, tuple(stop))
+    if stopped and finish_reason == "length":
+        finish_reason = "stop"
     if finish_reason == "error":
         return None, "failed"
     if finish_reason == "length":
