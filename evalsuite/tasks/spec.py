@@ -127,7 +127,7 @@ class Generation(StrictModel):
     """Limits of an answer. Decoding is greedy.
 
     Attributes:
-        max_new_tokens: an answer that is not finished by then is ``truncated``.
+        max_new_tokens: an answer that is not finished by then is marked ``truncated``.
         stop: texts that end an answer; they are cut off.
     """
 
