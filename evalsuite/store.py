@@ -53,6 +53,11 @@ _TIMING_SCHEMA = pa.schema(
 )
 
 
+def base_id(sample_id: str, repeat: int | None) -> str:
+    """The id of a row as its source has it: ``x`` for ``x#2``, the third time that ``x`` is asked."""
+    return sample_id.removesuffix(f"#{repeat}") if repeat else sample_id
+
+
 def write_part(folder: Path, replies: Sequence[Reply]) -> None:
     """Atomically write the replies of one unit; of two replies to one request the later part's counts."""
     number = 1 + max((int(path.name.split("-")[1]) for path in (folder / PARTS).glob(_PART)), default=0)

@@ -41,7 +41,7 @@ def ask(
     replies.update(stored_replies(folder))
     status = _status_reader(asked)
     statuses = {key: status(reply) for key, reply in replies.items()} if again else {}
-    chosen = {key: found for key, found in statuses.items() if found in again}
+    chosen = {key: wanted for key, found in statuses.items() for wanted in again if wanted in found}
     missing = sum(request.key not in replies or request.key in chosen for request in requests)
     if not missing:
         return
@@ -61,20 +61,20 @@ def ask(
         raise
 
 
-def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], str]:
-    """What a reply is to the rows that asked for it: ``ok`` if it answers all of them, or if none asked."""
+def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], set[str]]:
+    """What a reply is to the rows that asked for it: their statuses, and ``truncated`` if it is."""
     askers: dict[str, list[RowRequest]] = {}
     for entry in asked:
         if entry.request:
             askers.setdefault(entry.request.key, []).append(entry)
 
-    def status(reply: Reply) -> str:
-        found = [
-            read_answer(reply.raw, reply.finish_reason, entry.extraction, entry.row.choices, stop=entry.request.stop)[1]
-            for entry in askers.get(reply.key, ())
-            if entry.request
-        ]
-        return next((other for other in found if other != "ok"), "ok")
+    def status(reply: Reply) -> set[str]:
+        found: set[str] = set()
+        for entry in askers.get(reply.key, ()):
+            choices, stop = entry.row.choices, entry.request.stop if entry.request else ()
+            answer = read_answer(reply.raw, reply.finish_reason, entry.extraction, choices, stop)
+            found |= {answer.status, *(["truncated"] if answer.truncated else [])}
+        return found
 
     return status
 

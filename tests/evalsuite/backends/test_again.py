@@ -58,9 +58,9 @@ def test_asking_again_is_recorded_and_loses_nothing(tmp_path: Path, monkeypatch:
         assert {entry["raw"] for entry in replaced} == {"hard to see"} and len(replaced) == len(unread)
         server.asked.clear()
         left = sum(status == "unparsed" for status in statuses(out).values())
-        _, scores, _ = run_recipe(path, again=["unparsed", "refused", "failed"])
-        assert sorted(server.questions)[:2] == ["filtered", "long"] and len(server.asked) == left + 2
-        assert scores["again"]["requests"] == len(unread) + 2 and scores["again"]["replies"] == len(unread) + left + 2
+        _, scores, _ = run_recipe(path, again=["unparsed", "refused", "failed", "truncated"])
+        assert sorted(server.questions)[:3] == ["endless", "filtered", "long"] and len(server.asked) == left + 3
+        assert scores["again"]["requests"] == len(unread) + 3 and scores["again"]["replies"] == len(unread) + left + 3
         assert run_recipe(path)[1]["again"] == scores["again"], "a later run still says so"
         assert rescore(out, [])["again"] == scores["again"]
         before = statuses(out)

@@ -47,10 +47,12 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
             assert (rows[way]["status"], rows[way]["extracted"], rows[way]["accuracy"]) == ("ok", "red", 1.0), way
             assert rows[way]["raw"] == "red. And more", "replies are stored uncut"
         assert {way: rows[way]["status"] for way in WAYS[6:]} == {
-            "empty": "failed", "filtered": "refused", "declined": "refused", "endless": "truncated",
+            "empty": "failed", "filtered": "refused", "declined": "refused", "endless": "ok",
             "mute": "unparsed", "long": "failed", "dead": "failed",
         }  # fmt: skip
-        assert all(rows[way]["accuracy"] == 0.0 and rows[way]["extracted"] is None for way in WAYS[6:])
+        unanswered = [way for way in WAYS[6:] if way != "endless"]
+        assert all(rows[way]["accuracy"] == 0.0 and rows[way]["extracted"] is None for way in unanswered)
+        assert [way for way in WAYS if rows[way]["truncated"]] == ["endless"]
         assert rows["declined"]["raw"] == "red is not for me"
         assert rows["dead"]["error"] == "HTTP 500: out of memory (4 tries)"
         assert rows["empty"]["error"].startswith("the answer holds no choices")
@@ -63,8 +65,8 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
         first, second = (moment for question, moment in server.times if question == "limited")
         assert second - first >= 1.0, "Retry-After"
         task_scores = scores["tasks"]["served"]
-        assert task_scores["statuses"] == {"ok": 6, "unparsed": 1, "refused": 2, "truncated": 1, "failed": 3}
-        assert task_scores["coverage"] == 6 / 13
+        assert task_scores["statuses"] == {"ok": 7, "unparsed": 1, "refused": 2, "failed": 3}
+        assert task_scores["coverage"] == 7 / 13
         kept = json.loads((out / "manifest.json").read_text())
         assert kept["ask_again"] == 2, "what never reached the model, or came back as nothing"
         assert kept["server_model"] == "unruly-1"
