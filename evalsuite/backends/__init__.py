@@ -73,6 +73,29 @@ def no_answer(key: str, error: str, seconds: float = 0.0, *, retry: bool = False
     return Reply(key, "", "error", 0, 0, seconds, error, retry=retry)
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a model cannot take.
+
+    Attributes:
+        message: a sentence: what, and which recipe key helps.
+        setting: the key and value to set, e.g. ``server.seed: null``, if one helps.
+        fatal: no request can work as it is.
+    """
+
+    message: str
+    setting: str | None
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What probing found, and the replies that it got, which need not be asked for twice."""
+
+    findings: tuple[Finding, ...]
+    replies: tuple[Reply, ...] = ()
+
+
 # (prompt, number of images, system message) → the chat, and why it cannot be asked
 Render = Callable[[str, int, str | None], tuple[str, str | None]]
 
@@ -86,6 +109,7 @@ class Backend:
         label: the model, for people.
         facts: what the manifest keeps about it.
         renderer: makes ``Render``; loads a processor where one is needed.
+        probe: asks a few of the requests, one at a time, to see what of them the model cannot take.
         replies: (requests, is this key known) → replies as they come. ``batch_size`` is the number
             of rows computed, or requests in flight, at a time; None takes the recipe's.
         repeatable: asked again, it says the same.
@@ -96,6 +120,7 @@ class Backend:
     label: str
     facts: dict[str, str]
     renderer: Callable[[], Render]
+    probe: Callable[[Sequence[Request]], Probe]
     replies: Callable[[Sequence[Request], Callable[[str], bool], int | None], Iterator[list[Reply]]]
     repeatable: bool
     reachable: bool = True

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, messages
+from evalsuite.backends import Backend, Finding, FinishReason, Probe, Render, Reply, Request, messages
 from evalsuite.backends.greedy import (
     Prepared,
     Unit,
@@ -291,7 +291,14 @@ def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
         size = batch_size or recipe.batch_size
         return generate_replies(loaded(), requests, batch_size=size, share_prefix=share, known=known)
 
-    return Backend(identity, _label(settings), {"model_digest": identity}, renderer, replies, repeatable=True)
+    def probe(requests: Sequence[Request]) -> Probe:
+        if all(request.thinking_budget is None for request in requests):
+            return Probe(())
+        message = "generation.thinking_budget is for servers: no model on this machine knows such a limit"
+        return Probe((Finding(message, "generation.thinking_budget: null", fatal=True),))
+
+    facts = {"model_digest": identity}
+    return Backend(identity, _label(settings), facts, renderer, probe, replies, repeatable=True)
 
 
 def _label(model: ModelSettings) -> str:
