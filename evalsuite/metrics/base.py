@@ -71,11 +71,12 @@ class Answers:
         choices: options of each row, empty where it has none.
         slices: slice name → value of each row.
         images: what image each row is about, as text.
-        groups: the question that each row asks, or the group it belongs to; '' where it stands alone.
-        repeats: how often that question was asked before, from 0.
-        confidences: probability that the model gave its answer, 0 to 1; None where it is unknown.
-        facts: the keys of a row's ``meta`` that the task hands to its metrics.
-        image_files: absolute paths of each row's images.
+        groups: which rows belong together: rows asked several times share their base id, or rows share the
+            value of the task's ``group`` key.
+        repeats: 0 for the first time a row is asked, 1, 2 … for the following.
+        confidences: probability of the answer's tokens, 0 to 1; None where it was not asked for.
+        facts: what the task keeps of each row's ``meta`` for its metrics.
+        image_files: absolute paths of each row's images; one that is not there is left out.
     """
 
     ids: Sequence[str]
@@ -213,10 +214,11 @@ class Metric:
         score: the numbers of a task's rows by suffix; a number that does not apply to the rows is left out.
         options: the fields of ``MetricOptions`` it takes.
         variants: values of the option ``variant``.
+        whole_set: a row's score depends on the other rows: on the references of all (CIDEr), or on the rows
+            of its group.
         reads_raw: whether a variant reads the raw reply instead of the extracted answer.
         references: what its references must be: free text, letters of options, yes or no, numbers or boxes.
         needs: fields of ``Answers`` without which it cannot score, such as ``choices`` or ``confidences``.
-        whole_set: a row's score depends on the other rows, as CIDEr's idf does.
         warn: what makes its numbers doubtful on these rows under these options, as one sentence; None if nothing
             does. Only references, choices and the like are looked at, so it can be asked before any answer is there.
         read_row: how its rule reads one reply, for ``evalsuite explain``.
@@ -230,10 +232,10 @@ class Metric:
     score: Callable[[Answers, MetricOptions], dict[str, Scores]]
     options: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    whole_set: bool = False
     reads_raw: bool = False
     references: ReferenceKind = "text"
     needs: tuple[str, ...] = ()
-    whole_set: bool = False
     warn: Warn | None = None
     read_row: ReadRow | None = None
     other_tools: tuple[OtherTool, ...] = ()

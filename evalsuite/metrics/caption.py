@@ -113,11 +113,17 @@ def rouge_l(
         UserError: the ids of predictions and references differ, there are none, or the tokeniser is
             unknown or not installed.
     """
-    check_captions(predictions, references)
     _warn_of_script(references, tokenize)
-    tokens_of = caption_tokens(tokenize)
-    scores = {key: _score(predictions[key], references[key], tokens_of) for key in predictions}
+    scores = _rouge_scores(predictions, references, tokenize)
     return CaptionScores(sum(scores.values()) / len(scores), scores)
+
+
+def _rouge_scores(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], tokenize: TokenizerName
+) -> dict[str, float]:
+    check_captions(predictions, references)
+    tokens_of = caption_tokens(tokenize)
+    return {key: _score(predictions[key], references[key], tokens_of) for key in predictions}
 
 
 def _score(prediction: str, references: Sequence[str], tokens_of: Tokenize) -> float:
@@ -215,7 +221,7 @@ def _corpus_bleu(order: int) -> Estimate:
 
 
 def _score_rouge_l(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
-    found = rouge_l(*_as_mappings(answers), tokenize=options.tokenize).per_sample
+    found = _rouge_scores(*_as_mappings(answers), options.tokenize)
     variant = f"ROUGE-L F, beta 1.2, {tokenizer_label(options.tokenize)}"
     return {"": mean_scores(list(found.values()), variant)}
 
@@ -293,8 +299,8 @@ CIDER = Metric(
     about="Weighted n-gram similarity of captions, 0 to 10 (Vedantam et al. 2015).",
     numbers={"": Quantity(title="CIDEr-D", unit="", top=SCALE, best_row=SCALE)},
     score=_score_cider,
-    options=("tokenize",),
     whole_set=True,
+    options=("tokenize",),
     warn=_warn_cider,
     read_row=_read_caption,
     modules=(

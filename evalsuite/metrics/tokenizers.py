@@ -82,7 +82,7 @@ def unfit_tokenizer(texts: Iterable[str], name: TokenizerName) -> str | None:
     for better, language, letters in _SCRIPTS:
         if any(map(letters.search, unfit)):
             return (
-                f"{len(unfit):,} references are in {language}, which has no blanks between words, but the tokenizer "
+                f"references in {language} ({len(unfit):,} of them) have no blanks between words, but the tokenizer "
                 f"{name!r} divides at blanks; set `tokenize: {better}`"
             )
     return None
