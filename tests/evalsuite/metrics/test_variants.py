@@ -36,8 +36,8 @@ def test_every_metric_is_listed_under_its_name_and_says_what_its_numbers_mean() 
 
 @pytest.mark.parametrize(
     ("metric", "value", "option"),
-    [("vqa_accuracy", "evalai", "normalizer"), ("vqa_accuracy", "raw", "unanimous"), ("vqa_accuracy", "three", "enough"),
-     ("cider", "zh", "tokenize"),
+    [("vqa_accuracy", "evalai", "normalizer"), ("vqa_accuracy", "raw", "unanimous"),
+     ("vqa_accuracy", "three", "enough"), ("cider", "zh", "tokenize"),
      ("relaxed_accuracy", "strict", "variant"), ("pope", "official", "variant"), ("accuracy", "none", "normalizer")],
 )  # fmt: skip
 def test_a_variant_finds_its_option(metric: str, value: str, option: str) -> None:
