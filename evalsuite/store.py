@@ -39,6 +39,7 @@ BASE_SCHEMA = pa.schema(
         ("error", pa.string()), ("request_key", pa.string()), ("content_hash", pa.string()),
         ("choices", pa.list_(pa.string())), ("reasoning", pa.string()), ("truncated", pa.bool_()),
         ("group", pa.string()), ("repeat", pa.int64()), ("confidence", pa.float64()), ("facts", pa.string()),
+        ("verdict", pa.string()),
     ]
 )  # fmt: skip
 _TIMING_SCHEMA = pa.schema(

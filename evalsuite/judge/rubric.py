@@ -88,7 +88,9 @@ class Rubric(StrictModel):
             raise ValueError("the prompt needs either {prediction}, or {first} and {second} to compare two replies")
         two = self.reader.kind == "two_numbers"
         if (two and not self.compares) or (self.compares and self.reader.kind in ("number", "answer")):
-            raise ValueError("{first} and {second} go with a reader of kind two_numbers or word; two_numbers needs both")
+            raise ValueError(
+                "{first} and {second} go with a reader of kind two_numbers or word, two_numbers only with them"
+            )
         if self.compares and self.reader.kind == "word" and 0.0 not in self.reader.words.values():
             raise ValueError("words of a comparison need one with the score 0: the second reply is better")
         if not self.one_line and (open_place := next((place for place in asked if not self.marks_of(place)), None)):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from evalsuite.judge.rubric import Reader
 from evalsuite.reading.read import Extraction, read_answer
 
-_NUMBER = r"[-+]?\d{1,6}(?:\.\d{1,6})?"
-_AROUND = " \t*_`\"'“”[]()"  # emphasis, quotes and brackets around a verdict
+_NUMBER = r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?"
+_EMPHASIS = " \t*_`\"'“”"
+_AROUND = _EMPHASIS + "[]()"  # what may stand around a verdict
 _LONGEST = 1000  # characters of a line that can be a verdict
 
 
@@ -41,13 +42,13 @@ def read_verdict(raw: str, finish_reason: str, reader: Reader) -> Verdict | None
         return None
     place = len(lines) - 1 if reader.line == "last" else 0
     complete = finish_reason != "length" or place < len(lines) - 1
-    line = lines[place].strip(_AROUND)
+    line = lines[place].strip(_EMPHASIS)
     if not complete or len(line) > _LONGEST:
         return None
     if reader.after:
         if not line.casefold().startswith(reader.after.casefold()):
             return None
-        line = line[len(reader.after) :].strip(_AROUND)
+        line = line[len(reader.after) :].strip(_EMPHASIS)
     return _parse(line, reader)
 
 
