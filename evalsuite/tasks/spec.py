@@ -12,8 +12,11 @@ from pydantic import Field, field_validator, model_validator
 
 from curate.readers.tables.cells import list_literal
 from curate.recipe import RemoteSettings, SourceSettings
+from evalsuite.judge.rubric import ROW_PLACES
+from evalsuite.judge.settings import JudgeSettings
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
+from evalsuite.metrics.judged import JUDGE
 from evalsuite.reading.read import Extraction
 from evalsuite.tasks.corrupt import Corruption
 from winnow.errors import UserError, did_you_mean
@@ -167,6 +170,8 @@ class TaskSpec(StrictModel):
         samples: how often each row is asked, each time with another seed; more than 1 needs
             ``generation.temperature``.
         corrupt: what is done to every image before it is asked about.
+        judge: another model scores the replies by a rubric: the rubric (``mm_vet``, or a file), and, if the task
+            wants, which model. The score is the metric ``judge``.
         metrics: column name → settings. The first one is the headline.
         slices: keys of a row's ``meta`` by which scores are broken down, ``images`` (their
             number), or ``{name, key, bins}``: the number at that key, or the length of the list there, in
@@ -190,6 +195,7 @@ class TaskSpec(StrictModel):
     repeat: Literal["circular"] | None = None
     samples: Annotated[int, Field(ge=1, le=1000)] = 1
     corrupt: Corruption | None = None
+    judge: JudgeSettings | None = None
     metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
     slices: list[BinnedSlice | str] = Field(default_factory=list)
 
@@ -225,6 +231,20 @@ class TaskSpec(StrictModel):
             raise ValueError("repeat: circular rotates the options; `options:` names the key of `meta` that has them")
         if self.blind and self.corrupt:
             raise ValueError("blind asks without the images, so corrupt means nothing beside it")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_and_its_metric(self) -> TaskSpec:
+        others = [settings.metric for settings in self.metrics.values() if settings.metric != JUDGE]
+        if (self.judge is None) != (len(others) == len(self.metrics)):
+            raise ValueError("`judge:` (the rubric) and the metric `judge` (its score) go together; give both")
+        if self.judge is None:
+            return self
+        rubric = self.judge.rubric
+        if rubric.reader.kind == "answer" and not others:
+            raise ValueError(f"rubric {rubric.name} extracts answers; list the metric that scores them beside `judge`")
+        if unknown := rubric.places - set(ROW_PLACES) - set(self.facts):
+            raise ValueError(f"rubric {rubric.name} asks for {{{min(unknown)}}}; add it to `facts`, if rows have it")
         return self
 
     @property
