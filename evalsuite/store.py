@@ -45,7 +45,7 @@ BASE_SCHEMA = pa.schema(
         ("error", pa.string()), ("request_key", pa.string()), ("content_hash", pa.string()),
         ("choices", pa.list_(pa.string())), ("reasoning", pa.string()), ("truncated", pa.bool_()),
         ("group", pa.string()), ("repeat", pa.int64()), ("confidence", pa.float64()), ("facts", pa.string()),
-        ("retry", pa.bool_()),
+        ("retry", pa.bool_()), ("verdict", pa.string()),
     ]
 )  # fmt: skip
 _TIMING_SCHEMA = pa.schema(
