@@ -59,8 +59,8 @@ def score_rows(spec: TaskSpec, rows: Sequence[Row], image_root: Path | None = No
     read = []
     for row in rows:
         choices = row.get("choices") or ()
-        extracted, status = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction, choices)
-        read.append({**row, "extracted": extracted, "status": status})
+        answer = read_answer(row["raw"] or "", row["finish_reason"], spec.extraction, choices, spec.generation.stop)
+        read.append({**row, "extracted": answer.answer, "status": answer.status, "truncated": answer.truncated})
     answers = Answers(
         ids=[row["sample_id"] for row in read],
         texts=[row["extracted"] for row in read],
