@@ -105,7 +105,7 @@ def scored(folder: Path) -> tuple[float, float, float]:
 
 
 def write_short_answers(folder: Path, rows: int) -> None:
-    """VQA: six of ten people agree on most questions; replies are right half the time, a tenth of them in a sentence."""
+    """VQA: six of ten people agree on most questions; half of the replies are right, a tenth is a sentence."""
     draw = np.random.default_rng(0)
     words = np.array(["yes", "no", "2", "white", *vocabulary(20_000, random.Random(0))], dtype=object)
     chances = 1 / np.arange(1, len(words) + 1) ** 1.1
@@ -121,9 +121,10 @@ def write_short_answers(folder: Path, rows: int) -> None:
         said = np.where(style < 0.2, said + ".", np.where(style < 0.3, "The answer is " + said, said))
         opening, thing = draw.integers(0, len(_OPENINGS), count), draw.integers(0, len(_THINGS), count)
         return {
-            "question": [f"{_OPENINGS[a]} the {_THINGS[b]} at {n % 997}?" for n, (a, b) in enumerate(zip(opening, thing, strict=True))],
+            "question": [f"{_OPENINGS[a]} the {_THINGS[b]} at {n % 997}?"
+                         for n, (a, b) in enumerate(zip(opening, thing, strict=True))],
             "raw": said.tolist(),
-            "references": pa.ListArray.from_arrays(np.arange(0, count * PEOPLE + 1, PEOPLE, np.int32), pa.array(words[people.ravel()])),
+            "references": words[people].tolist(),
             "slice_answer_type": [("yes/no", "number", "other")[code % 3] for code in truth],
             "slice_question_type": [_OPENINGS[code] for code in opening],
             "slice_split": [f"part {code}" for code in draw.integers(0, 5, count)],
@@ -173,7 +174,7 @@ def write_captions(folder: Path, rows: int) -> None:
         return {"question": ["Describe the image."] * count, "raw": said[chosen], "references": given[chosen],
                 "image_keys": [[f"{n:064x}"] for n in range(first, first + count)]}  # fmt: skip
 
-    assert REFERENCES == len(given[0])
+    assert len(given[0]) == REFERENCES
     _write(folder, rows, part, {"metrics": ["cider", "bleu", "rouge_l"]})
 
 
@@ -211,10 +212,8 @@ def _tables(rows: int, part: Callable[[int, int], dict[str, Any]], schema: pa.Sc
         columns["prompt"] = [
             f"<|user|><image>{question}\nAnswer briefly.<|assistant|>" for question in columns["question"]
         ]
-        yield pa.table(
-            [pa.array(columns.get(field.name, [None] * count), field.type) if not isinstance(columns.get(field.name), pa.Array)
-             else columns[field.name].cast(field.type) for field in schema], schema=schema,
-        )  # fmt: skip
+        nothing = [None] * count
+        yield pa.table([pa.array(columns.get(field.name, nothing), field.type) for field in schema], schema=schema)
 
 
 # ---- the peer -------------------------------------------------------------------------------------
