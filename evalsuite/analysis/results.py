@@ -162,7 +162,10 @@ def answers_of(rows: Rows, spec: TaskSpec, image_root: Path | None) -> Answers:
         return [known or base_id(own, number) for known, own, number in zip(group, key, repeat, strict=True)]
 
     def facts(texts: list[str | None], keys: list[str]) -> list[dict[str, Any]]:
-        return [facts_of_row(text, key) for text, key in zip(texts, keys, strict=True)]
+        return [json_object(text, key) if text else {} for text, key in zip(texts, keys, strict=True)]
+
+    def verdicts(texts: list[str | None], keys: list[str]) -> list[dict[str, Any] | None]:
+        return [json_object(text, key) if text else None for text, key in zip(texts, keys, strict=True)]
 
     return Answers(
         ids=rows.column("sample_id"),
@@ -177,23 +180,22 @@ def answers_of(rows: Rows, spec: TaskSpec, image_root: Path | None) -> Answers:
         confidences=rows.column("confidence"),
         facts=rows.lazy(["facts", "sample_id"], facts),
         image_files=rows.lazy(["images"], image_files(image_root)),
+        verdicts=rows.lazy(["verdict", "sample_id"], verdicts),
     )
 
 
-def facts_of_row(text: str | None, sample_id: str) -> dict[str, Any]:
-    """The column ``facts`` of a row; empty where it has none.
+def json_object(text: str, sample_id: str) -> dict[str, Any]:
+    """A row's ``facts`` or ``verdict``.
 
     Raises:
         UserError: it is no JSON object.
     """
-    if not text:
-        return {}
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UserError(f"{sample_id}: its facts are no JSON object; run the evaluation again")
+        raise UserError(f"{sample_id}: its facts or verdict are no JSON object; run the evaluation again")
     return found
 
 
