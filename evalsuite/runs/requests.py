@@ -10,7 +10,8 @@ from evalsuite.backends import Backend, Render, Reply, Request, no_answer
 from evalsuite.backends.images import TaskImage, identify
 from evalsuite.reading.read import Extraction
 from evalsuite.recipe import EvalRecipe
-from evalsuite.tasks.load import Task, TaskRow
+from evalsuite.tasks.load import Task
+from evalsuite.tasks.rows import TaskRow
 from winnow.corrections import content_hash
 from winnow.files import digest_of
 from winnow.progress import track

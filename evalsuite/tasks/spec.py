@@ -220,8 +220,8 @@ class TaskSpec(StrictModel):
         ]
         if len(several) > 1:
             raise ValueError(f"{' and '.join(several)} cannot be combined; make a task for each")
-        if self.repeat and not self.options:
-            raise ValueError("repeat: circular rotates the options; `options:` names the key of `meta` that has them")
+        if self.repeat and not (self.options and self.extraction.kind == "letter"):
+            raise ValueError("repeat: circular needs `options: KEY` and `extraction: {kind: letter}`")
         if self.blind and self.corrupt:
             raise ValueError("blind asks without the images, so corrupt means nothing beside it")
         return self
