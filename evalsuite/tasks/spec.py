@@ -18,7 +18,7 @@ from evalsuite.reading.read import Extraction
 from evalsuite.tasks.corrupt import Corruption
 from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
-from winnow.strict_yaml import read_mapping
+from winnow.strict_yaml import read_mapping, read_texts
 
 
 class MetricSettings(MetricOptions):
@@ -128,8 +128,8 @@ class Generation(StrictModel):
     """How an answer is generated, and its limits.
 
     Attributes:
-        max_new_tokens: an answer that is not finished by then is truncated.
-        stop: texts that end an answer.
+        max_new_tokens: an answer that is not finished by then is marked ``truncated``.
+        stop: texts that end an answer; they are cut off.
         temperature: of sampling, up to 2; null or 0 takes the most likely token. A server gets
             ``server.temperature`` where this is null.
         thinking_budget: most tokens of thinking, for servers that know such a limit; null leaves it to the server.
@@ -263,17 +263,21 @@ def load_spec(name_or_path: str) -> TaskSpec:
 
 
 def _on_base(path: Path, shipped: Mapping[str, Path]) -> TaskSpec:
-    given = read_mapping(path)
+    given, texts = read_mapping(path), read_texts(path)
     base = given.pop("base", None)
     if base is None:
-        return parse_recipe(given, TaskSpec, where=str(path))
+        return parse_recipe(given, TaskSpec, where=str(path), texts=texts)
     if base not in shipped:
         raise UserError(f"{path}: base {base!r} is no shipped task; shipped: {', '.join(shipped)}")
-    start = read_mapping(shipped[base])
+    file = shipped[base]
+    whole, whole_texts = _merged(read_mapping(file), given), _merged(read_texts(file), texts)
+    return parse_recipe(whole, TaskSpec, where=str(path), texts=whole_texts)
+
+
+def _merged(start: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     source = given.get("source", {})
-    if isinstance(source, dict):
-        given["source"] = {**start["source"], **source}
-    return parse_recipe({**start, **given}, TaskSpec, where=str(path))
+    inner = {"source": {**start["source"], **source}} if isinstance(source, dict) else {}
+    return {**start, **given, **inner}
 
 
 def dumped(specs: Mapping[str, TaskSpec]) -> list[dict[str, Any]]:
