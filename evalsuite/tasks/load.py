@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from curate.recipe import MeasureSettings
+from evalsuite.store import base_id
 from evalsuite.tasks.references import fit_references
 from evalsuite.tasks.repeats import repeated
-from evalsuite.tasks.rows import TaskRow, base_id, rows_of
+from evalsuite.tasks.rows import TaskRow, rows_of
 from evalsuite.tasks.spec import TaskSpec, places
 from winnow.errors import UserError
 from winnow.images import is_url

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from curate.readers.fields import OPTION_LETTERS
+from evalsuite.metrics.multiple_choice import LETTERS
 from winnow.conversations import IMAGE_MARKER
 
 _NAMED_IMAGE = re.compile(r"<image[ _]?\d+>")  # an option of MMMU that is an image
@@ -13,7 +13,7 @@ _NAMED_IMAGE = re.compile(r"<image[ _]?\d+>")  # an option of MMMU that is an im
 
 def option_lines(choices: Sequence[str]) -> str:
     """``A. first``, ``B. second`` … on a line each; an option that is an image has its marker."""
-    lines = zip(OPTION_LETTERS, choices, strict=False)
+    lines = zip(LETTERS, choices, strict=False)
     return "\n".join(f"{letter}. {_NAMED_IMAGE.sub(IMAGE_MARKER, text)}" for letter, text in lines)
 
 
@@ -48,4 +48,4 @@ def rotated_images(images: Sequence[str], prompt: str, choices: Sequence[str], b
 
 def rotated_letter(letter: str, count: int, by: int) -> str:
     """The letter that an option has after its rotation."""
-    return OPTION_LETTERS[(OPTION_LETTERS.index(letter) - by) % count]
+    return LETTERS[(LETTERS.index(letter) - by) % count]

@@ -58,11 +58,6 @@ def repeat_id(sample_id: str, repeat: int) -> str:
     return f"{sample_id}#{repeat}" if repeat else sample_id
 
 
-def base_id(sample_id: str, repeat: int) -> str:
-    """The id of the source's row that ``repeat_id`` made ``sample_id`` of."""
-    return sample_id.removesuffix(f"#{repeat}") if repeat else sample_id
-
-
 def rows_of(sample: Sample, spec: TaskSpec) -> list[TaskRow]:
     """What the task asks about a sample: a row for each of its questions that has an answer.
 

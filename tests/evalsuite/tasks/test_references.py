@@ -71,7 +71,7 @@ def test_a_few_rows_without_a_fitting_reference_are_left_out_and_many_are_refuse
     assert "'wolf' names none of the options A. lion; B. tiger" in lost["r/39"]
     with pytest.raises(UserError, match=r"task t: row 'r/1': the answer 'wolf' names none .* 1 of 2 rows"):
         fit_references([row_of(0, "B"), row_of(1, "wolf")], spec_of(LETTER))
-    with pytest.raises(UserError, match="row 'r/0'.*does not name one of the options"):
+    with pytest.raises(UserError, match=r"row 'r/0'.*does not name one of the options"):
         fit_references([row_of(0, "A, C")], spec_of(LETTER))
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalsuite.store import base_id
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.options import option_lines
 from evalsuite.tasks.repeats import rotations
-from evalsuite.tasks.rows import TaskRow, base_id
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 
@@ -18,7 +19,9 @@ CIRCULAR = {"extraction": {"kind": "letter"}, "options": "options", "repeat": "c
 
 
 def spec_of(location: Path | str = "nowhere.jsonl", **more: object) -> TaskSpec:
-    return TaskSpec.model_validate({"name": "t", "source": {"location": str(location)}, "metrics": ["accuracy"], **more})
+    return TaskSpec.model_validate(
+        {"name": "t", "source": {"location": str(location)}, "metrics": ["accuracy"], **more}
+    )
 
 
 def data_of(folder: Path, *rows: dict) -> Path:
@@ -63,7 +66,9 @@ def test_images_of_options_move_with_them() -> None:
 
 def test_options_that_the_prompt_does_not_show_cannot_be_rotated(tmp_path: Path) -> None:
     data = data_of(tmp_path, record("1", "which?", "A", meta={"options": ["cat", "dog"]}))
-    with pytest.raises(UserError, match=r"task t: row '.*1': its prompt does not show the options .* write \{options\}"):
+    with pytest.raises(
+        UserError, match=r"task t: row '.*1': its prompt does not show the options .* write \{options\}"
+    ):
         load_task(spec_of(data, **CIRCULAR), limit=None, seed=0)
     task = load_task(spec_of(data, prompt="{question}\n{options}", **CIRCULAR), limit=None, seed=0)
     assert [(row.prompt, row.references) for row in task.rows] == [
@@ -114,6 +119,8 @@ def test_each_turn_of_a_conversation_is_a_row(tmp_path: Path) -> None:
 
 def test_conversations_are_not_sampled_or_rotated(tmp_path: Path) -> None:
     data = data_of(tmp_path, record("x", "a?", "red", "b?", "blue"))
-    with pytest.raises(UserError, match="a conversation of several questions, which samples does not ask; `turns: first`"):
+    with pytest.raises(
+        UserError, match="a conversation of several questions, which samples does not ask; `turns: first`"
+    ):
         load_task(spec_of(data, samples=2), limit=None, seed=0)
     assert len(load_task(spec_of(data, samples=2, turns="first"), limit=None, seed=0).rows) == 2
