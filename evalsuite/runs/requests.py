@@ -97,16 +97,21 @@ def _visible(prompt: str, spec: TaskSpec) -> str:
 
 def _request(spec: TaskSpec, row: TaskRow, chat: str, seen: Sequence[TaskImage], identity: str) -> Request:
     keys = tuple(file.key for file in seen if file.key)
-    generation = spec.generation.model_dump(exclude_none=True)
-    if spec.samples > 1 and row.repeat:  # the first sample is what a single one would be
-        generation["sample"] = row.repeat
+    settings, sample = spec.generation, row.repeat if spec.samples > 1 else 0
+    named = {name: value for name, value in settings.model_dump().items() if value is not None and value is not False}
+    if sample:  # the first sample is what a single one would be
+        named["sample"] = sample
     return Request(
-        key=digest_of({"model": identity, "chat": chat, "images": keys, "generation": generation}),
+        key=digest_of({"model": identity, "chat": chat, "images": keys, "generation": named}),
         chat=chat,
         images=tuple(file.file for file in seen if file.file),
         image_keys=keys,
-        max_new_tokens=spec.generation.max_new_tokens,
-        stop=tuple(spec.generation.stop),
+        max_new_tokens=settings.max_new_tokens,
+        stop=tuple(settings.stop),
+        temperature=settings.temperature,
+        seed=sample,
+        logprobs=settings.logprobs,
+        thinking_budget=settings.thinking_budget,
     )
 
 
@@ -150,7 +155,7 @@ def distinct_requests(asked: Sequence[RowRequest]) -> list[Request]:
 def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
     """One row of ``predictions.parquet``, not yet read or scored."""
     reply = replies.get(entry.request.key) if entry.request else None
-    answer = reply or no_answer("", entry.error or "no reply")
+    answer = reply or no_answer("", entry.error or "no reply", retry=entry.request is not None)
     return {
         "sample_id": entry.row.sample_id,
         "image_keys": list(entry.image_keys),
@@ -167,6 +172,7 @@ def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
         "error": answer.error,
         "reasoning": answer.reasoning,
         "confidence": answer.confidence,
+        "retry": answer.retry,
         "group": entry.row.group or entry.row.sample_id,
         "repeat": entry.row.repeat,
         "facts": entry.row.facts,

@@ -147,7 +147,7 @@ def test_samples_are_asked_one_by_one_and_need_a_temperature(tmp_path: Path) -> 
         with pytest.raises(UserError, match="task served: samples: 3 needs a temperature above 0"):
             asked_with(server, tmp_path, "samples: 3\n")
         bodies, scores = asked_with(server, tmp_path, "samples: 3\n", "generation: {temperature: 0.7}\n")
-    assert len(bodies) == 3
+    assert sorted((body["seed"], body["temperature"]) for body in bodies) == [(0, 0.7), (1, 0.7), (2, 0.7)]
     assert [row["repeat"] for row in predictions(tmp_path / "out")] == [0, 1, 2]
     assert scores["tasks"]["served"]["notes"] == ["each question asked 3 times at temperature 0.7"]
 
@@ -191,4 +191,3 @@ def test_a_limit_may_be_given_by_task(tmp_path: Path) -> None:
     task = served_task(tmp_path / "data", [f"q{number}" for number in range(9)])
     path = served_recipe(tmp_path / "r.yaml", "http://127.0.0.1:1/v1", task, tmp_path / "out", "limit: {served: 4}\n")
     assert len(load_tasks(load_recipe(path, EvalRecipe))["served"].rows) == 4
-    assert Path("data/cache/tasks") == load.IMAGES
