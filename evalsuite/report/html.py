@@ -78,7 +78,7 @@ def _task(
         "description": result.spec.description,
         "entry": entry,
         "headline": headline,
-        "skipped": sentences.skipped_sentence(skipped),
+        "skipped": f"{sentences.skipped_sentence(skipped)} {sentences.notes_sentence(entry)}".strip(),
         "plots": _metric_plots(entry, against),
         "slices": _slice_plots(entry, against, headline),
         "against": against,

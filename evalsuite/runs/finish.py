@@ -90,6 +90,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     tasks = {
         task: {
             **summarise(result, seed),
+            "notes": extra.get("notes", {}).get(task, []),
             "contamination": overlap_scores(result, seed),
             "corrected": corrected_scores(result, resolved, seed),
             "worst_slices": _worst_slices(result, unscored.findings),
@@ -173,7 +174,7 @@ def _any_scores(folder: Path) -> dict[str, Any]:
     return scores
 
 
-_KEPT = ("image_root", "skipped", "ask_again", "model_digest", "server_model", "server_facts")
+_KEPT = ("image_root", "skipped", "notes", "ask_again", "model_digest", "server_model", "server_facts")
 
 
 def rescore(
