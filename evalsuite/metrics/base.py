@@ -189,6 +189,9 @@ class Metric:
         score: the numbers of a task's rows by suffix; a number that does not apply to the rows is left out.
         options: the fields of ``MetricOptions`` it takes.
         variants: values of the option ``variant``.
+        extractions: the kinds of extraction whose answers it judges; empty: any.
+        usual_references: how many references of a row it is made for.
+        few_references: what a score with fewer says, and what to do.
         reads_raw: whether a variant reads the raw reply instead of the extracted answer.
         read_row: how its rule reads one reply, for ``evalsuite explain``.
         other_tools: how the benchmark's own code and other tools would read the same reply.
@@ -201,6 +204,9 @@ class Metric:
     score: Callable[[Answers, MetricOptions], dict[str, Scores]]
     options: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    extractions: tuple[str, ...] = ()
+    usual_references: int = 1
+    few_references: str = ""
     reads_raw: bool = False
     read_row: ReadRow | None = None
     other_tools: tuple[OtherTool, ...] = ()

@@ -185,6 +185,7 @@ MME = Metric(
     score=_score_mme,
     options=("variant",),
     variants=YES_NO_VARIANTS,
+    extractions=("yes_no",),
     reads_raw=True,
     read_row=read_yes_no_row,
     other_tools=(

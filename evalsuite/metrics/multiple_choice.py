@@ -287,6 +287,7 @@ MULTIPLE_CHOICE = Metric(
     score=_score_choice,
     options=("variant",),
     variants=CHOICE_VARIANTS,
+    extractions=("letter",),
     reads_raw=True,
     read_row=_read_choice,
     other_tools=(other_tool("ScienceQA code", _read_choice, variant="scienceqa"),),
@@ -319,6 +320,7 @@ MMMU = Metric(
     score=_score_mmmu,
     options=("variant",),
     variants=CHOICE_VARIANTS,
+    extractions=("letter",),
     reads_raw=True,
     read_row=_read_choice,
     other_tools=(

@@ -184,6 +184,8 @@ VQA_ACCURACY = Metric(
     numbers={"": Quantity(title="VQA accuracy", right_from=RIGHT_FROM)},
     score=_score_vqa,
     options=("normalizer", "unanimous"),
+    usual_references=10,
+    few_references="VQA accuracy is agreement with ten people: with one to three references take `accuracy`",
     read_row=_read_vqa,
     other_tools=(
         _zero_if_single(other_tool("official code", _read_vqa, normalizer="official", unanimous="raw")),

@@ -245,6 +245,7 @@ POPE = Metric(
     score=_score_pope,
     options=("variant",),
     variants=YES_NO_VARIANTS,
+    extractions=("yes_no",),
     reads_raw=True,
     read_row=read_yes_no_row,
     other_tools=(

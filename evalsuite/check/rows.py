@@ -1,0 +1,134 @@
+"""All rows of a task, once: what is wrong with some of them, or with all."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from itertools import islice
+
+from evalsuite.check.findings import Counted, Finding, Level, shown
+from evalsuite.check.looks import SCRIPTS, default_tokenised, row_looks, usual_references
+from evalsuite.check.replies import misfits
+from evalsuite.metrics import METRICS
+from evalsuite.tasks.load import Task, TaskRow
+from evalsuite.tasks.spec import TaskSpec
+from winnow.errors import UserError
+
+_CHUNK = 4096  # rows scored at a time
+_HALF = 0.5  # more of the rows than this, and the task is wrong, not some of its rows
+
+
+def check_rows(task: Task, count_tokens: Callable[[str], int] | None = None) -> list[Finding]:
+    """What the rows show.
+
+    Args:
+        count_tokens: of a text, by the model's own tokeniser; None counts words, of which a text has fewer.
+    """
+    spec, troubles = task.spec, defaultdict[str, Counted](Counted)
+    look, asked, missing = row_looks(spec, count_tokens), set[bytes](), 0.0
+    try:
+        for rows in _chunks(task.rows):
+            for row in rows:
+                for kind, seen in look(row):
+                    troubles[kind].add(row.sample_id, seen)
+                key = blake2b("\0".join([row.prompt, *row.images]).encode("utf-8", "surrogatepass"), digest_size=8)
+                if key.digest() in asked:
+                    troubles["twice"].add(row.sample_id)
+                asked.add(key.digest())
+            for misfit in misfits(rows, spec):
+                troubles[misfit.kind].add(misfit.sample_id, misfit.seen)
+                missing += 1 - misfit.share if misfit.kind == "part" else 0.0
+    except UserError as error:
+        fix = "scoring would end there: change the references or the metric, or map the references with `answer_map`"
+        return [Finding("error", spec.name, str(error), fix)]
+    best = 100 * (1 - missing / len(task.rows))
+    return [*_of_source(task), *_findings(spec, troubles, len(task.rows), best)]
+
+
+def _chunks(rows: Sequence[TaskRow]) -> Iterator[list[TaskRow]]:
+    following = iter(rows)
+    while chunk := list(islice(following, _CHUNK)):
+        yield chunk
+
+
+def _findings(spec: TaskSpec, troubles: dict[str, Counted], rows: int, best: float) -> Iterator[Finding]:
+    """The troubles that occurred, in sentences; the first level is that of a trouble of most rows."""
+    kind, limit, cut = spec.extraction.kind, spec.generation.max_new_tokens, ", ".join(default_tokenised(spec))
+    sentences: dict[str, tuple[Level, Level, str, str]] = {
+        "unread": (
+            "error", "warning", f"{{n}} rows have no reference that a reader of {kind} finds, such as “{{first}}”",
+            "no reply can be right there: change `extraction` or the references, or map them with `answer_map`",
+        ),
+        "wrong": (
+            "error", "warning", "{n} rows count as wrong even where the reply is their reference: {first}",
+            "change the references, the extraction or the metric",
+        ),
+        "part": (
+            "warning", "note", f"{{n}} rows can only be right in part: {{first}}; a perfect model gets {best:.1f} %",
+            _advice(spec),
+        ),
+        "mapped": (
+            "note", "note", "the references of {n} rows are given in another form: {first}", "see that this is meant"
+        ),
+        "few": ("note", "note", f"{{n}} rows have fewer than {usual_references(spec)} references", _advice(spec)),
+        "empty": ("warning", "warning", "{n} rows have an empty reference", "remove it"),
+        "repeated": (
+            "note", "note", "{n} rows list a reference twice, such as “{first}”", "no metric here counts it twice"
+        ),
+        "twice": (
+            "warning", "note", "{n} rows repeat a question about the same image",
+            "it is asked once, and counts as often as it is there",
+        ),
+        "long": (
+            "error", "warning", f"{{n}} rows have no reference within {limit} tokens: {{first}}",
+            "raise `generation.max_new_tokens`",
+        ),
+        "no options": (
+            "error" if _needs_options(spec) else "warning", "note", f"{{n}} rows have no `{spec.options}`",
+            "give the key of a row that holds its options",
+        ),
+        "hidden": (
+            "warning", "note", "{n} rows do not show their options in the prompt, such as “{first}”",
+            "write {options} into `prompt`, unless the image shows them",
+        ),
+        "no letters": (
+            "warning", "note", "{n} rows show options without letters, and a letter is to be read",
+            "write {options} into `prompt`: it puts a letter before each",
+        ),
+        **{
+            language: (
+                "warning", "warning", f"{{n}} rows have references in {language}, such as “{{first}}”, and the default "
+                f"tokeniser does not divide that into words for {cut}",
+                f"write `tokenize: {tokenizer}` for each of these metrics",
+            )
+            for language, tokenizer, _ in SCRIPTS
+        },
+    }  # fmt: skip
+    for name, (most, few, what, fix) in sentences.items():
+        if name in troubles:
+            counted = troubles[name]
+            yield counted.finding(most if counted.rows > _HALF * rows else few, spec.name, what, fix)
+
+
+def _needs_options(spec: TaskSpec) -> bool:
+    return spec.extraction.kind == "letter" and all("letter" in _metric_kinds(spec, key) for key in spec.metrics)
+
+
+def _metric_kinds(spec: TaskSpec, key: str) -> tuple[str, ...]:
+    return METRICS[spec.metrics[key].metric or key].extractions
+
+
+def _advice(spec: TaskSpec) -> str:
+    metrics = [METRICS[settings.metric or key] for key, settings in spec.metrics.items()]
+    return next((metric.few_references for metric in metrics if metric.few_references), "see that this is meant")
+
+
+def _of_source(task: Task) -> Iterator[Finding]:
+    name = task.spec.name
+    if task.bad_rows:
+        what = f"{len(task.bad_rows):,} rows of the source cannot be read: {shown(task.bad_rows[0])}"
+        yield Finding("warning", name, what, "they are not asked; `curate inspect` shows them")
+    if task.unscorable:
+        counted = Counted(len(task.unscorable), [shown(text) for text in task.unscorable[:3]])
+        yield counted.finding("warning", name, "{n} rows have no question or no reference", "they are not asked")
