@@ -19,7 +19,7 @@ from evalsuite.statistics import Property
 from winnow.errors import UserError
 from winnow.tables import literal
 
-STATUSES = ("ok", "unparsed", "refused", "truncated", "failed")
+STATUSES = ("ok", "unparsed", "refused", "failed")
 RIGHT, WRONG, NO_VERDICT, NOT_ASKED = 1, 0, -1, -2
 _RIGHT = "_right"  # ends the name of a column that says whether a row is right by a metric
 _NEEDED = ("sample_id", "task", "question", "raw", "extracted", "status", "references")

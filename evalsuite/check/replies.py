@@ -5,6 +5,7 @@ Where it does not, reference, extraction and metric do not fit. Nothing here kno
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -102,6 +103,10 @@ def _scored(judging: TaskSpec, rows: Sequence[TaskRow], texts: Sequence[str | No
         choices=[row.choices for row in rows],
         slices=[{name: row.slices.get(name, "") for name in judging.slice_names} for row in rows],
         images=[" ".join(row.images) for row in rows],
+        groups=[row.group or row.sample_id for row in rows],
+        repeats=[row.repeat for row in rows],
+        confidences=[None] * len(rows),
+        facts=[json.loads(row.facts) if row.facts else {} for row in rows],
     )
     return [column for column in score(answers, judging.metrics) if column.right_from is not None]
 
@@ -123,4 +128,4 @@ def _first_read(spec: TaskSpec, row: TaskRow, texts: Sequence[str]) -> str | Non
 
 
 def _read(spec: TaskSpec, row: TaskRow, text: str) -> str | None:
-    return read_answer(text, "stop", spec.extraction, row.choices)[0]
+    return read_answer(text, "stop", spec.extraction, row.choices, spec.generation.stop).answer

@@ -60,6 +60,12 @@ class Answers:
         choices: options of each row, empty where it has none.
         slices: slice name → value of each row.
         images: what image each row is about, as text.
+        groups: which rows belong together: rows asked several times share their base id, or rows share the
+            value of the task's ``group`` key.
+        repeats: 0 for the first time a row is asked, 1, 2 … for the following.
+        confidences: probability of the answer's tokens, 0 to 1; None where it was not asked for.
+        facts: what the task keeps of each row's ``meta`` for its metrics.
+        image_files: absolute paths of each row's images; one that is not there is left out.
     """
 
     ids: Sequence[str]
@@ -69,6 +75,11 @@ class Answers:
     choices: Sequence[Sequence[str]] = ()
     slices: Sequence[Mapping[str, str]] = ()
     images: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    repeats: Sequence[int] = ()
+    confidences: Sequence[float | None] = ()
+    facts: Sequence[Mapping[str, Any]] = ()
+    image_files: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +200,8 @@ class Metric:
         score: the numbers of a task's rows by suffix; a number that does not apply to the rows is left out.
         options: the fields of ``MetricOptions`` it takes.
         variants: values of the option ``variant``.
+        whole_set: a row's score depends on the other rows: on the references of all (CIDEr), or on the rows
+            of its group.
         extractions: the kinds of extraction whose answers it judges; empty: any.
         usual_references: how many references of a row it is made for.
         few_references: what a score with fewer says, and what to do.
@@ -204,6 +217,7 @@ class Metric:
     score: Callable[[Answers, MetricOptions], dict[str, Scores]]
     options: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    whole_set: bool = False
     extractions: tuple[str, ...] = ()
     usual_references: int = 1
     few_references: str = ""

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from evalsuite.metrics.multiple_choice import CHOICE_VARIANTS, parse_choice
 from evalsuite.metrics.yes_no import YES_NO_VARIANTS, parse_yes_no
+from evalsuite.reading.refusal import is_refusal, refuses
 from winnow.recipe import StrictModel
 
-Status = Literal["ok", "unparsed", "refused", "truncated", "failed"]
-STATUSES: tuple[Status, ...] = ("ok", "unparsed", "refused", "truncated", "failed")
+Status = Literal["ok", "unparsed", "refused", "failed"]
+STATUSES: tuple[Status, ...] = ("ok", "unparsed", "refused", "failed")
 
 # A line break ends a sentence too, but not after a colon ("The answer is:\n\nred").
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|(?<![:\s])\n|(?<![:\s])[ \t]+\n")
 _ALTERNATIVE = re.compile(r"\s*(?:,?\s*(?:and|or)\b|/)", re.IGNORECASE)
-# A refusal opens the reply, so only its beginning is read.
-_REFUSAL = re.compile(
-    r"\W*(?:(?:i'?m |i am )?(?:very )?sorry\b|i apologi[sz]e|as an? (?:ai|language model)|"
-    r"(?:unfortunately, )?i(?: am|'m)? (?:can ?not|can't|could not|couldn't|unable to|not able to|won't|will not)\b)",
-    re.IGNORECASE,
-)
+
+
+class ReadAnswer(NamedTuple):
+    """What was read from a reply.
+
+    Attributes:
+        answer: None unless the status is ``ok``.
+        status: ``ok``; ``unparsed``: no answer that the task's rule can read; ``refused``: declined by the
+            model or the server; ``failed``: no reply came.
+        truncated: the reply was cut off at the token limit. What there is of it is read like any other.
+    """
+
+    answer: str | None
+    status: Status
+    truncated: bool
 
 
 class Extraction(StrictModel):
@@ -55,25 +65,40 @@ class Extraction(StrictModel):
 
 
 def read_answer(
-    raw: str, finish_reason: str, rule: Extraction, options: Sequence[str] = ()
-) -> tuple[str | None, Status]:
-    """The extracted answer and its status; the answer is None unless the status is ``ok``.
+    raw: str, finish_reason: str, extraction: Extraction, options: Sequence[str] = (), stop: Sequence[str] = ()
+) -> ReadAnswer:
+    """The answer in a reply, and what became of the question.
+
+    A reply refuses only if it says so and nothing could be read from it; where any text is an answer
+    (``text``, ``line``, ``sentence``), only if it is a refusal and no more.
 
     Args:
         finish_reason: ``stop``, ``length`` (cut off), ``content_filter`` (the server refused) or ``error``.
         options: texts of the row's options, for ``letter``.
+        stop: texts that end an answer.
     """
+    truncated = finish_reason == "length"
     if finish_reason == "error":
-        return None, "failed"
-    if finish_reason == "length":
-        return None, "truncated"
+        return ReadAnswer(None, "failed", False)
     if finish_reason == "content_filter":
-        return None, "refused"
-    text = raw.strip()
-    if _REFUSAL.match(text):
-        return None, "refused"
-    answer = _read(text, rule, options)
-    return (answer, "ok") if answer else (None, "unparsed")
+        return ReadAnswer(None, "refused", False)
+    text = cut_at_stop(raw, stop).strip()
+    answer = _read(text, extraction, options)
+    if not answer:
+        return ReadAnswer(None, "refused" if refuses(text) else "unparsed", truncated)
+    any_text = extraction.kind in ("text", "line", "sentence") or (extraction.kind == "letter" and not options)
+    if any_text and is_refusal(text):
+        return ReadAnswer(None, "refused", truncated)
+    return ReadAnswer(answer, "ok", truncated)
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """``text`` up to the first stop text that follows a word."""
+    if not stop:
+        return text
+    begin = len(text) - len(text.lstrip())
+    found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]
+    return text[: min(found)] if found else text
 
 
 def _read(text: str, rule: Extraction, options: Sequence[str]) -> str | None:

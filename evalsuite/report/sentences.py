@@ -11,7 +11,7 @@ from evalsuite.report.numbers import between, number, probability, share
 def how_to_read(scores: Mapping[str, Any]) -> list[str]:
     """What the numbers mean, as a list of sentences."""
     return [
-        "A row without an answer (unparsed, refused, truncated, failed) scores 0 and is never read as text; "
+        "A row without an answer (unparsed, refused, failed) scores 0 and is never read as text; "
         "coverage is the share of rows with an answer, and “of answered” is the score on those alone.",
         f"Intervals hold {round(100 * scores['level'])} % of 2,000 bootstrap resamples of whole images, because "
         "questions about one image are not independent. Where every row is right, or every row wrong, the bound is "

@@ -67,8 +67,9 @@ def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], Status | No
 
     def status(reply: Reply) -> Status | None:
         found = [
-            read_answer(reply.raw, reply.finish_reason, entry.extraction, entry.row.choices)[1]
+            read_answer(reply.raw, reply.finish_reason, entry.extraction, entry.row.choices, entry.request.stop).status
             for entry in askers.get(reply.key, ())
+            if entry.request
         ]
         return next((other for other in found if other != "ok"), "ok" if found else None)
 

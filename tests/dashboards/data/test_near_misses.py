@@ -86,7 +86,7 @@ def test_the_sql_is_the_rule(answer: str, references: list[str]) -> None:
 def test_right_and_refused_answers_are_not_near(lookup: Connection) -> None:
     assert _ask(lookup, "the red", ["red"], right=True) == ""
     assert _ask(lookup, "the red", ["red"], status="refused") == ""
-    assert _ask(lookup, "the red", ["red"], status="truncated") == "spelling"
+    assert _ask(lookup, "the red", ["red"], status="unparsed") == "spelling"
 
 
 def test_the_filter_finds_the_rows_that_carry_the_badge(own: Path) -> None:

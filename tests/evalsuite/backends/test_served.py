@@ -46,10 +46,12 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
         for way in ("fine", "busy", "limited", "reset", "slow", "html"):
             assert (rows[way]["status"], rows[way]["raw"], rows[way]["accuracy"]) == ("ok", "red", 1.0), way
         assert {way: rows[way]["status"] for way in WAYS[6:]} == {
-            "empty": "failed", "filtered": "refused", "declined": "refused", "endless": "truncated",
+            "empty": "failed", "filtered": "refused", "declined": "refused", "endless": "ok",
             "mute": "unparsed", "long": "failed", "dead": "failed",
         }  # fmt: skip
-        assert all(rows[way]["accuracy"] == 0.0 and rows[way]["extracted"] is None for way in WAYS[6:])
+        unanswered = [way for way in WAYS[6:] if way != "endless"]
+        assert all(rows[way]["accuracy"] == 0.0 and rows[way]["extracted"] is None for way in unanswered)
+        assert [way for way in WAYS if rows[way]["truncated"]] == ["endless"]
         assert rows["declined"]["raw"] == "red is not for me"
         assert rows["dead"]["error"] == "HTTP 500: out of memory (4 tries)"
         assert rows["empty"]["error"].startswith("the answer holds no choices")
@@ -62,18 +64,18 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
         first, second = (moment for question, moment in server.times if question == "limited")
         assert second - first >= 1.0, "Retry-After"
         task_scores = scores["tasks"]["served"]
-        assert task_scores["statuses"] == {"ok": 6, "unparsed": 1, "refused": 2, "truncated": 1, "failed": 3}
-        assert task_scores["coverage"] == 6 / 13
+        assert task_scores["statuses"] == {"ok": 7, "unparsed": 1, "refused": 2, "failed": 3}
+        assert task_scores["coverage"] == 7 / 13
         kept = json.loads((out / "manifest.json").read_text())
-        assert kept["ask_again"] == {"unparsed": 1, "refused": 2, "truncated": 1, "failed": 3}
+        assert kept["ask_again"] == {"unparsed": 1, "refused": 2, "failed": 3}
         assert kept["server_model"] == "unruly-1"
 
         before = {name: (out / name).read_bytes() for name in ("predictions.parquet", "scores.json", "report.html")}
         server.asked.clear()
         assert run_recipe(path)[2] is True
-        assert sorted(set(server.questions)) == sorted(WAYS[6:]), "what is no answer is never kept"
+        assert sorted(set(server.questions)) == sorted(unanswered), "what is no answer is never kept"
         said = capsys.readouterr().err
-        assert "without an answer are asked again: 3 failed, 2 refused, 1 truncated, 1 unparsed" in said
+        assert "without an answer are asked again: 3 failed, 2 refused, 1 unparsed" in said
         assert {name: (out / name).read_bytes() for name in before} == before
     assert run_recipe(path)[2] is False, "without the server the finished run stays as it is"
     assert "because the server does not answer" in capsys.readouterr().err
@@ -100,7 +102,7 @@ def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
         replies: dict = {}
         ask(recipe.folder, backend, asked, replies)
     assert len(replies) == 4
-    assert [reply.raw for reply in stored_replies(recipe.folder).values()] == ["red"]
+    assert [reply.raw for reply in stored_replies(recipe.folder).values()] == ["red", "red red red"]
 
 
 def test_request_says_what_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
