@@ -35,8 +35,11 @@ class Finding:
 
     def sentence(self) -> str:
         """The finding as one line without its level."""
-        ids = f" ({', '.join(self.examples)}{' …' if self.rows > len(self.examples) else ''})" if self.examples else ""
-        return f"{self.task + ': ' if self.task else ''}{self.what}{ids}; {self.fix}"
+        where = ""
+        if self.rows:
+            ids = ", ".join(self.examples) + (" …" if self.rows > len(self.examples) else "")
+            where = f" ({self.rows:,} row{'s' if self.rows != 1 else ''}: {ids})"
+        return f"{self.task + ': ' if self.task else ''}{self.what}{where}; {self.fix}"
 
     def to_json(self) -> dict[str, Any]:
         """For the manifest."""
@@ -64,9 +67,8 @@ class Counted:
         self.first = self.first or seen
 
     def finding(self, level: Level, task: str, what: str, fix: str) -> Finding:
-        """The finding about these rows; ``{n}`` and ``{first}`` in ``what`` stand for their number and the first."""
-        text = what.replace("{n}", f"{self.rows:,}").replace("{first}", self.first)
-        return Finding(level, task, text, fix, self.rows, tuple(self.examples))
+        """The finding about these rows; ``{first}`` in ``what`` stands for what was seen in the first."""
+        return Finding(level, task, what.replace("{first}", self.first), fix, self.rows, tuple(self.examples))
 
 
 def shown(text: str) -> str:

@@ -28,8 +28,8 @@ def check_images(task: Task, seed: int = 0) -> list[Finding]:
     found = []
     if missing := _rows_with(task.rows, errors):
         whole = missing.rows == sum(bool(row.images) for row in task.rows)
-        fix = "those rows are not asked and score 0; `source.image_root` in the task says where images lie"
-        found.append(missing.finding("error" if whole else "warning", name, "{n} rows lack an image: {first}", fix))
+        fix = "not asked, and scored 0; `source.image_root` in the task says where images lie"
+        found.append(missing.finding("error" if whole else "warning", name, "an image is not there: {first}", fix))
     if bad := _rows_with(task.rows, broken):
         what = f"of {len(drawn):,} images that were decoded, {len(broken):,} cannot be: {{first}}"
         found.append(bad.finding("error" if len(broken) == len(drawn) else "warning", name, what, "replace the files"))

@@ -57,50 +57,49 @@ def _findings(spec: TaskSpec, troubles: dict[str, Counted], rows: int, best: flo
     kind, limit, cut = spec.extraction.kind, spec.generation.max_new_tokens, ", ".join(default_tokenised(spec))
     sentences: dict[str, tuple[Level, Level, str, str]] = {
         "unread": (
-            "error", "warning", f"{{n}} rows have no reference that a reader of {kind} finds, such as “{{first}}”",
+            "error", "warning", f"no reference is one that `kind: {kind}` reads, such as “{{first}}”",
             "no reply can be right there: change `extraction` or the references, or map them with `answer_map`",
         ),
         "wrong": (
-            "error", "warning", "{n} rows count as wrong even where the reply is their reference: {first}",
-            "change the references, the extraction or the metric",
+            "error", "warning", "a reply that is the reference counts as wrong: {first}",
+            _advice(spec) or "change the references, the extraction or the metric",
         ),
         "part": (
-            "warning", "note", f"{{n}} rows can only be right in part: {{first}}; a perfect model gets {best:.1f} %",
-            _advice(spec),
+            "warning", "note", f"right only in part at best: {{first}}, and a perfect model gets {best:.1f} %",
+            _advice(spec) or "see that this is meant",
         ),
-        "mapped": (
-            "note", "note", "the references of {n} rows are given in another form: {first}", "see that this is meant"
-        ),
-        "few": ("note", "note", f"{{n}} rows have fewer than {usual_references(spec)} references", _advice(spec)),
-        "empty": ("warning", "warning", "{n} rows have an empty reference", "remove it"),
-        "repeated": (
-            "note", "note", "{n} rows list a reference twice, such as “{first}”", "no metric here counts it twice"
-        ),
+        "mapped": ("note", "note", "references in another form than replies: {first}", "see that this is meant"),
+        "few": ("note", "note", f"fewer than {usual_references(spec)} references", _advice(spec)),
+        "empty": ("warning", "warning", "an empty reference", "remove it"),
+        "repeated": ("note", "note", "a reference twice, such as “{first}”", "no metric here counts it twice"),
         "twice": (
-            "warning", "note", "{n} rows repeat a question about the same image",
+            "warning", "note", "a question that was asked before about the same image",
             "it is asked once, and counts as often as it is there",
         ),
         "long": (
-            "error", "warning", f"{{n}} rows have no reference within {limit} tokens: {{first}}",
+            "error", "warning", f"no reference fits into {limit} tokens: {{first}}",
             "raise `generation.max_new_tokens`",
         ),
         "no options": (
-            "error" if _needs_options(spec) else "warning", "note", f"{{n}} rows have no `{spec.options}`",
+            "error" if _needs_options(spec) else "warning", "note", f"nothing at `options: {spec.options}`",
             "give the key of a row that holds its options",
         ),
         "hidden": (
-            "warning", "note", "{n} rows do not show their options in the prompt, such as “{first}”",
+            "warning", "note", "options that the prompt does not show, such as “{first}”",
             "write {options} into `prompt`, unless the image shows them",
         ),
         "no letters": (
-            "warning", "note", "{n} rows show options without letters, and a letter is to be read",
+            "warning", "note", "options without letters, and a letter is to be read",
             "write {options} into `prompt`: it puts a letter before each",
+        ),
+        "options twice": (
+            "warning", "note", "options shown twice, because the question has them already",
+            "take {options} out of `prompt`",
         ),
         **{
             language: (
-                "warning", "warning", f"{{n}} rows have references in {language}, such as “{{first}}”, and the default "
-                f"tokeniser does not divide that into words for {cut}",
-                f"write `tokenize: {tokenizer}` for each of these metrics",
+                "warning", "warning", f"references in {language}, such as “{{first}}”, which the default tokeniser of "
+                f"{cut} does not divide into words", f"write `tokenize: {tokenizer}` for {cut}",
             )
             for language, tokenizer, _ in SCRIPTS
         },
@@ -121,7 +120,7 @@ def _metric_kinds(spec: TaskSpec, key: str) -> tuple[str, ...]:
 
 def _advice(spec: TaskSpec) -> str:
     metrics = [METRICS[settings.metric or key] for key, settings in spec.metrics.items()]
-    return next((metric.few_references for metric in metrics if metric.few_references), "see that this is meant")
+    return next((metric.few_references for metric in metrics if metric.few_references), "")
 
 
 def _of_source(task: Task) -> Iterator[Finding]:
@@ -131,4 +130,4 @@ def _of_source(task: Task) -> Iterator[Finding]:
         yield Finding("warning", name, what, "they are not asked; `curate inspect` shows them")
     if task.unscorable:
         counted = Counted(len(task.unscorable), [shown(text) for text in task.unscorable[:3]])
-        yield counted.finding("warning", name, "{n} rows have no question or no reference", "they are not asked")
+        yield counted.finding("warning", name, "no question or no reference", "not asked")
