@@ -97,6 +97,31 @@ class ServerSettings(StrictModel):
         return value
 
 
+class JudgeModel(StrictModel):
+    """Which model judges replies; the rubric is the task's.
+
+    Attributes:
+        model: a checkpoint that this machine loads; one that knows no images will do; or
+        server: a model that a server answers for.
+        against: for rubrics that compare two replies: an earlier evaluation folder with the other replies; null takes
+            the row's reference, e.g. GPT-4's answers in LLaVA-Bench.
+        max_new_tokens: limit of the judge's reply, in place of the rubric's; a judge that thinks needs more.
+        batch_size: prompts in one forward pass of ``model``.
+    """
+
+    model: ModelSettings | None = None
+    server: ServerSettings | None = None
+    against: Path | None = None
+    max_new_tokens: Count | None = None
+    batch_size: Count = 16
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> JudgeModel:
+        if self.model and self.server:
+            raise ValueError("a judge is either `model` (a checkpoint) or `server` (an address), not both")
+        return self
+
+
 class EvalRecipe(StrictModel):
     """One run: a model, tasks, an output folder.
 
@@ -128,6 +153,7 @@ class EvalRecipe(StrictModel):
     baseline: Path | None = None
     training_set: Path | None = None
     corrections: Path | None = None
+    judge: JudgeModel | None = None
     check_batch: Count | None = None
 
     @model_validator(mode="after")

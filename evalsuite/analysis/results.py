@@ -74,6 +74,7 @@ def score_rows(spec: TaskSpec, rows: Sequence[Row], image_root: Path | None = No
         confidences=[row.get("confidence") for row in read],
         facts=[facts_of_row(row) for row in read],
         image_files=ImageFiles([row["images"] for row in read], image_root),
+        verdicts=[json.loads(row["verdict"]) if row.get("verdict") else None for row in read],
     )
     columns = score(answers, spec.metrics)
     for number, row in enumerate(read):

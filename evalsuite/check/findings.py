@@ -21,7 +21,7 @@ class Finding:
             ``warning``: some rows or readings are probably not what is meant. ``note``: good to know.
         task: of which task; '' for the whole recipe.
         what: what is the matter.
-        fix: what to do about it.
+        fix: what to do about it, where `what` does not say it.
         rows: number of rows it concerns; 0 where it is about no row.
         examples: ids of some of them.
     """
@@ -39,7 +39,7 @@ class Finding:
         if self.rows:
             ids = ", ".join(self.examples) + (" …" if self.rows > len(self.examples) else "")
             where = f" ({self.rows:,} row{'s' if self.rows != 1 else ''}: {ids})"
-        return f"{self.task + ': ' if self.task else ''}{self.what}{where}; {self.fix}"
+        return f"{self.task + ': ' if self.task else ''}{self.what}{where}{'; ' if self.fix else ''}{self.fix}"
 
     def to_json(self) -> dict[str, Any]:
         """For the manifest."""

@@ -85,30 +85,36 @@ def _misfit(
 
 
 def _judging(spec: TaskSpec) -> TaskSpec:
-    """The task with those metrics alone that tell a right row from a wrong one: the others have no full score."""
+    """The task with those metrics alone that tell a right row from a wrong one by its text: the others have no full
+    score."""
     kept = {
         key: settings
         for key, settings in spec.metrics.items()
         if any(number.right_from is not None for number in METRICS[settings.metric or key].numbers.values())
+        and "confidences" not in METRICS[settings.metric or key].needs
     }
     return spec.model_copy(update={"metrics": kept})
 
 
 def _scored(judging: TaskSpec, rows: Sequence[TaskRow], texts: Sequence[str | None]) -> list[MetricColumn]:
-    answers = Answers(
+    return [column for column in score(answers_of(rows, texts), judging.metrics) if column.right_from is not None]
+
+
+def answers_of(rows: Sequence[TaskRow], texts: Sequence[str | None]) -> Answers:
+    """What metrics are given of rows with these answers."""
+    return Answers(
         ids=[row.sample_id for row in rows],
         texts=texts,
         references=[row.references for row in rows],
         raws=texts,
         choices=[row.choices for row in rows],
-        slices=[{name: row.slices.get(name, "") for name in judging.slice_names} for row in rows],
+        slices=[row.slices for row in rows],
         images=[" ".join(row.images) for row in rows],
         groups=[row.group or row.sample_id for row in rows],
         repeats=[row.repeat for row in rows],
         confidences=[None] * len(rows),
         facts=[json.loads(row.facts) if row.facts else {} for row in rows],
     )
-    return [column for column in score(answers, judging.metrics) if column.right_from is not None]
 
 
 def _full(columns: Sequence[MetricColumn]) -> NDArray[np.bool_]:

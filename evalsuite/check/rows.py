@@ -8,8 +8,8 @@ from hashlib import blake2b
 from itertools import islice
 
 from evalsuite.check.findings import Counted, Finding, Level, shown
-from evalsuite.check.looks import SCRIPTS, default_tokenised, row_looks, usual_references
-from evalsuite.check.replies import misfits
+from evalsuite.check.looks import row_looks
+from evalsuite.check.replies import answers_of, misfits
 from evalsuite.metrics import METRICS
 from evalsuite.tasks.load import Task, TaskRow
 from evalsuite.tasks.spec import TaskSpec
@@ -43,7 +43,7 @@ def check_rows(task: Task, count_tokens: Callable[[str], int] | None = None) -> 
         fix = "scoring would end there: change the references or the metric, or map the references with `answer_map`"
         return [Finding("error", spec.name, str(error), fix)]
     best = 100 * (1 - missing / len(task.rows))
-    return [*_of_source(task), *_findings(spec, troubles, len(task.rows), best)]
+    return [*_of_source(task), *_of_metrics(task), *_findings(spec, troubles, len(task.rows), best)]
 
 
 def _chunks(rows: Sequence[TaskRow]) -> Iterator[list[TaskRow]]:
@@ -53,25 +53,24 @@ def _chunks(rows: Sequence[TaskRow]) -> Iterator[list[TaskRow]]:
 
 
 def _findings(spec: TaskSpec, troubles: dict[str, Counted], rows: int, best: float) -> Iterator[Finding]:
-    """The troubles that occurred, in sentences; the first level is that of a trouble of most rows."""
-    kind, limit, cut = spec.extraction.kind, spec.generation.max_new_tokens, ", ".join(default_tokenised(spec))
-    sentences: dict[str, tuple[Level, Level, str, str]] = {
+    """The troubles that occurred, in sentences; the first level is that of one that most rows have."""
+    kind, limit = spec.extraction.kind, spec.generation.max_new_tokens
+    sentences: dict[str, tuple[Level | None, Level, str, str]] = {
         "unread": (
             "error", "warning", f"no reference is one that `kind: {kind}` reads, such as “{{first}}”",
             "no reply can be right there: change `extraction` or the references, or map them with `answer_map`",
         ),
         "wrong": (
             "error", "warning", "a reply that is the reference counts as wrong: {first}",
-            _advice(spec) or "change the references, the extraction or the metric",
+            "change the references, the extraction or the metric",
         ),
         "part": (
             "warning", "note", f"right only in part at best: {{first}}, and a perfect model gets {best:.1f} %",
-            _advice(spec) or "see that this is meant",
+            "see that this is meant",
         ),
         "mapped": ("note", "note", "references in another form than replies: {first}", "see that this is meant"),
-        "few": ("note", "note", f"fewer than {usual_references(spec)} references", _advice(spec)),
         "empty": ("warning", "warning", "an empty reference", "remove it"),
-        "repeated": ("note", "note", "a reference twice, such as “{first}”", "no metric here counts it twice"),
+        "repeated": (None, "note", "a reference twice, such as “{first}”", "remove it, unless references are votes"),
         "twice": (
             "warning", "note", "a question that was asked before about the same image",
             "it is asked once, and counts as often as it is there",
@@ -96,31 +95,26 @@ def _findings(spec: TaskSpec, troubles: dict[str, Counted], rows: int, best: flo
             "warning", "note", "options shown twice, because the question has them already",
             "take {options} out of `prompt`",
         ),
-        **{
-            language: (
-                "warning", "warning", f"references in {language}, such as “{{first}}”, which the default tokeniser of "
-                f"{cut} does not divide into words", f"write `tokenize: {tokenizer}` for {cut}",
-            )
-            for language, tokenizer, _ in SCRIPTS
-        },
     }  # fmt: skip
     for name, (most, few, what, fix) in sentences.items():
         if name in troubles:
             counted = troubles[name]
-            yield counted.finding(most if counted.rows > _HALF * rows else few, spec.name, what, fix)
+            if level := most if counted.rows > _HALF * rows else few:
+                yield counted.finding(level, spec.name, what, fix)
 
 
 def _needs_options(spec: TaskSpec) -> bool:
-    return spec.extraction.kind == "letter" and all("letter" in _metric_kinds(spec, key) for key in spec.metrics)
+    return any("choices" in METRICS[settings.metric or key].needs for key, settings in spec.metrics.items())
 
 
-def _metric_kinds(spec: TaskSpec, key: str) -> tuple[str, ...]:
-    return METRICS[spec.metrics[key].metric or key].extractions
-
-
-def _advice(spec: TaskSpec) -> str:
-    metrics = [METRICS[settings.metric or key] for key, settings in spec.metrics.items()]
-    return next((metric.few_references for metric in metrics if metric.few_references), "")
+def _of_metrics(task: Task) -> Iterator[Finding]:
+    """What metrics need and rows do not have, and what makes their numbers doubtful."""
+    answers = answers_of(task.rows, [None] * len(task.rows))
+    for key, settings in task.spec.metrics.items():
+        metric = METRICS[settings.metric or key]
+        if metric.warn and (doubt := metric.warn(answers, settings)):
+            what, _, fix = doubt.partition("; ")
+            yield Finding("warning", task.spec.name, f"{key}: {what}", fix)
 
 
 def _of_source(task: Task) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ from evalsuite.tasks.spec import TaskSpec, places
 
 # Kinds of extraction that look for an answer inside a reply: what comes before it is not noise.
 _SEARCHES = {"letter", "yes_no", "choice", "number", "box", "json"}
+# What a metric's references are → the extraction that reads such answers; numbers are also read from text.
+_READERS = {"letters": "letter", "yes_no": "yes_no", "box": "box"}
 
 
 def check_settings(spec: TaskSpec) -> list[Finding]:
@@ -18,10 +20,11 @@ def check_settings(spec: TaskSpec) -> list[Finding]:
 def _metrics(spec: TaskSpec) -> list[Finding]:
     kind, found = spec.extraction.kind, []
     for key, settings in spec.metrics.items():
-        fit = METRICS[settings.metric or key].extractions
-        if fit and kind not in fit and settings.variant is None:
-            what = f"metric {key} judges what `extraction: {{kind: {fit[0]}}}` reads, and the task reads {kind}"
-            found.append(Finding("warning", spec.name, what, f"write `extraction: {{kind: {fit[0]}}}`"))
+        metric = METRICS[settings.metric or key]
+        fit = _READERS.get(metric.references)
+        if fit and kind not in (fit, "choice", "json") and not (metric.reads_raw and settings.variant):
+            what = f"{key} judges what `extraction: {{kind: {fit}}}` reads, and the task reads {kind}"
+            found.append(Finding("warning", spec.name, what, f"write `extraction: {{kind: {fit}}}`"))
     return found
 
 
