@@ -11,7 +11,8 @@ from evalsuite.check.findings import Counted, Finding, Level, shown
 from evalsuite.check.looks import row_looks
 from evalsuite.check.replies import answers_of, misfits
 from evalsuite.metrics import METRICS
-from evalsuite.tasks.load import Task, TaskRow
+from evalsuite.tasks.load import Task
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 
@@ -123,5 +124,8 @@ def _of_source(task: Task) -> Iterator[Finding]:
         what = f"{len(task.bad_rows):,} rows of the source cannot be read: {shown(task.bad_rows[0])}"
         yield Finding("warning", name, what, "they are not asked; `curate inspect` shows them")
     if task.unscorable:
-        counted = Counted(len(task.unscorable), [shown(text) for text in task.unscorable[:3]])
-        yield counted.finding("warning", name, "no question or no reference", "not asked")
+        reasons: dict[str, Counted] = defaultdict(Counted)
+        for sample_id, reason in task.unscorable.items():
+            reasons[reason].add(sample_id)
+        for reason, counted in reasons.items():
+            yield counted.finding("warning", name, f"not asked: {shown(reason)}", "change the row, or leave it out")

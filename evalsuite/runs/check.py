@@ -21,9 +21,9 @@ from evalsuite.check import (
 )
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.requests import RowRequest, build_requests, distinct_requests, hash_images, select_backend
+from evalsuite.runs.tasks import load_tasks
 from evalsuite.store import stored_replies
-from evalsuite.tasks.load import Task, load_task
-from evalsuite.tasks.spec import load_spec
+from evalsuite.tasks.load import Task
 from winnow.errors import UserError
 from winnow.progress import Bar
 from winnow.recipe import load_recipe
@@ -42,8 +42,7 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
     """
     recipe = load_recipe(path, EvalRecipe)
     backend = select_backend(recipe)
-    specs = [load_spec(name) for name in recipe.tasks]
-    tasks = {spec.name: load_task(spec, limit=recipe.limit, seed=recipe.seed) for spec in specs}
+    tasks = load_tasks(recipe)
     findings = find_trouble(recipe, tasks)
     render, known = backend.renderer(), stored_replies(recipe.folder)
     prompts, trials, requests = [], [], {}
