@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.references import fit_references
 from evalsuite.tasks.rows import TaskRow
-from evalsuite.tasks.spec import TaskSpec
+from evalsuite.tasks.spec import TaskSpec, options_of
 from winnow.errors import UserError
 
 ANIMALS = ("lion", "tiger", "bear", "fish")
@@ -131,3 +131,18 @@ def test_a_choice_without_options_is_not_asked_unless_the_metric_takes_open_ques
     assert kept[30].references == ("tiger",) and not lost
     with pytest.raises(UserError, match="row 'r/0': no options, and so 1 of 1 rows; `options:` in the task names"):
         fit_references([row_of(0, "B", choices=())], spec_of(LETTER, metrics=["multiple_choice"]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["cat", "dog"], "['cat', 'dog']", {"A": "cat", "B": "dog"}, {"text": ["cat", "dog"], "label": ["A", "B"]},
+     [{"label": "A", "text": "cat"}, {"label": "B", "text": "dog"}], "A. cat\nB. dog", "cat|dog", ["A. cat", "B. dog"]],
+)  # fmt: skip
+def test_options_are_read_however_they_are_spelled(options: object) -> None:
+    assert options_of({"options": options}, "options") == ("cat", "dog")
+    assert options_of({"of": {"question": options}}, "of.question") == ("cat", "dog")
+
+
+@pytest.mark.parametrize("options", [None, "", 3, [], "cat", [["cat"], ["dog"]], {"a": None}])
+def test_what_spells_no_options_gives_none(options: object) -> None:
+    assert options_of({"options": options}, "options") == ()
