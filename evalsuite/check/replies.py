@@ -17,7 +17,7 @@ from evalsuite.check.findings import shown
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn
 from evalsuite.reading.read import read_answer
-from evalsuite.tasks.load import TaskRow
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec, score
 
 _MOST = 10  # references of a row that are tried

@@ -11,7 +11,8 @@ from evalsuite.check.findings import Counted, Finding, Level, shown
 from evalsuite.check.looks import row_looks
 from evalsuite.check.replies import answers_of, misfits
 from evalsuite.metrics import METRICS
-from evalsuite.tasks.load import Task, TaskRow
+from evalsuite.tasks.load import Task
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 
@@ -32,7 +33,8 @@ def check_rows(task: Task, count_tokens: Callable[[str], int] | None = None) -> 
             for row in rows:
                 for kind, seen in look(row):
                     troubles[kind].add(row.sample_id, seen)
-                key = blake2b("\0".join([row.prompt, *row.images]).encode("utf-8", "surrogatepass"), digest_size=8)
+                whole = "\0".join([str(row.repeat), *row.earlier, row.prompt, *row.images])
+                key = blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=8)
                 if key.digest() in asked:
                     troubles["twice"].add(row.sample_id)
                 asked.add(key.digest())
@@ -123,5 +125,6 @@ def _of_source(task: Task) -> Iterator[Finding]:
         what = f"{len(task.bad_rows):,} rows of the source cannot be read: {shown(task.bad_rows[0])}"
         yield Finding("warning", name, what, "they are not asked; `curate inspect` shows them")
     if task.unscorable:
-        counted = Counted(len(task.unscorable), [shown(text) for text in task.unscorable[:3]])
-        yield counted.finding("warning", name, "no question or no reference", "not asked")
+        counted = Counted(len(task.unscorable), [shown(key) for key in list(task.unscorable)[:3]])
+        counted.first = shown(next(iter(task.unscorable.values())))
+        yield counted.finding("warning", name, "cannot be scored: {first}", "not asked")

@@ -21,9 +21,9 @@ from evalsuite.check import (
 )
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.requests import RowRequest, build_requests, distinct_requests, hash_images, select_backend
+from evalsuite.runs.tasks import load_tasks
 from evalsuite.store import stored_replies
-from evalsuite.tasks.load import Task, load_task
-from evalsuite.tasks.spec import load_spec
+from evalsuite.tasks.load import Task
 from winnow.errors import UserError
 from winnow.progress import Bar
 from winnow.recipe import load_recipe
@@ -42,14 +42,14 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
     """
     recipe = load_recipe(path, EvalRecipe)
     backend = select_backend(recipe)
-    specs = [load_spec(name) for name in recipe.tasks]
-    tasks = {spec.name: load_task(spec, limit=recipe.limit, seed=recipe.seed) for spec in specs}
+    tasks = load_tasks(recipe)
     findings = find_trouble(recipe, tasks)
     render, known = backend.renderer(), stored_replies(recipe.folder)
     prompts, trials, requests = [], [], {}
     for name, task in tasks.items():
         asked = build_requests(task, hash_images(task), render, backend.identity)
         requests[name] = sum(request.key not in known for request in distinct_requests(asked))
+        requests[name] += sum(bool(row.earlier) for row in task.rows)  # known once the turns before them are answered
         drawn = _draw(asked, max(sample, _PROMPTS), recipe.seed)
         prompts += [Prompt(name, entry.row.sample_id, entry.chat, entry.row.images) for entry in drawn[:_PROMPTS]]
         broken = any(finding.level == "error" and finding.task == name for finding in findings)

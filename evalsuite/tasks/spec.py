@@ -389,7 +389,8 @@ def options_of(meta: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
         found = read_options(value)
     except ValueError:
         found = None
-    plain = isinstance(listed, list | tuple) and all(isinstance(option, str | int | float) for option in listed)
-    if plain and not (found and found.labels):  # to the letter, as the question shows them
-        return tuple(map(str, listed))
+    if found and found.labels:
+        return found.texts
+    if isinstance(listed, list | tuple) and all(isinstance(option, str | int | float) for option in listed):
+        return tuple(map(str, listed))  # to the letter, as the question shows them
     return found.texts if found else ()
