@@ -33,7 +33,8 @@ def check_rows(task: Task, count_tokens: Callable[[str], int] | None = None) -> 
             for row in rows:
                 for kind, seen in look(row):
                     troubles[kind].add(row.sample_id, seen)
-                key = blake2b("\0".join([row.prompt, *row.images]).encode("utf-8", "surrogatepass"), digest_size=8)
+                whole = "\0".join([str(row.repeat), *row.earlier, row.prompt, *row.images])
+                key = blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=8)
                 if key.digest() in asked:
                     troubles["twice"].add(row.sample_id)
                 asked.add(key.digest())

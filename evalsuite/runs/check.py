@@ -49,6 +49,7 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
     for name, task in tasks.items():
         asked = build_requests(task, hash_images(task), render, backend.identity)
         requests[name] = sum(request.key not in known for request in distinct_requests(asked))
+        requests[name] += sum(bool(row.earlier) for row in task.rows)  # known once the turns before them are answered
         drawn = _draw(asked, max(sample, _PROMPTS), recipe.seed)
         prompts += [Prompt(name, entry.row.sample_id, entry.chat, entry.row.images) for entry in drawn[:_PROMPTS]]
         broken = any(finding.level == "error" and finding.task == name for finding in findings)
