@@ -17,7 +17,7 @@ from evalsuite.check.findings import shown
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn
 from evalsuite.reading.read import read_answer
-from evalsuite.tasks.load import TaskRow
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec, score
 
 _MOST = 10  # references of a row that are tried
@@ -53,7 +53,7 @@ def misfits(rows: Sequence[TaskRow], spec: TaskSpec) -> Iterator[Misfit]:
     given = [_references(row) for row in rows]
     replies = [_first_read(spec, row, texts) for row, texts in zip(rows, given, strict=True)]
     columns = _scored(judging, rows, replies)
-    full = _full(columns)
+    full = _full(columns, len(rows))
     short = [place for place, reply in enumerate(replies) if reply is None or not full[place]]
     better = _better_replies(spec, judging, [(rows[place], given[place]) for place in short])
     for place, winner in zip(short, better, strict=True):
@@ -86,7 +86,8 @@ def _better_replies(spec: TaskSpec, judging: TaskSpec, rows: Sequence[tuple[Task
                 tried.append((place, text, copy, read))
     found: list[str | None] = [None] * len(rows)
     if tried:
-        enough = _full(_scored(judging, [copy for *_, copy, _ in tried], [read for *_, read in tried]))
+        columns = _scored(judging, [copy for *_, copy, _ in tried], [read for *_, read in tried])
+        enough = _full(columns, len(tried))
         for (place, text, *_), full in zip(tried, enough.tolist(), strict=True):
             if full and found[place] is None:
                 found[place] = text
@@ -106,7 +107,13 @@ def _judging(spec: TaskSpec) -> TaskSpec:
 
 
 def _scored(judging: TaskSpec, rows: Sequence[TaskRow], texts: Sequence[str | None]) -> list[MetricColumn]:
-    return [column for column in score(answers_of(rows, texts), judging.metrics) if column.right_from is not None]
+    answers = answers_of(rows, texts)
+    metrics = {  # a piece of the rows may be without what others have
+        key: settings
+        for key, settings in judging.metrics.items()
+        if METRICS[settings.metric or key].lacking(answers) is None
+    }
+    return [column for column in score(answers, metrics) if column.right_from is not None]
 
 
 def answers_of(rows: Sequence[TaskRow], texts: Sequence[str | None]) -> Answers:
@@ -126,10 +133,11 @@ def answers_of(rows: Sequence[TaskRow], texts: Sequence[str | None]) -> Answers:
     )
 
 
-def _full(columns: Sequence[MetricColumn]) -> NDArray[np.bool_]:
+def _full(columns: Sequence[MetricColumn], rows: int) -> NDArray[np.bool_]:
     """(rows,) whether every metric that applies gives the best score."""
-    enough = [~(column.per_row < column.best_row - _EQUAL) for column in columns]
-    whole: NDArray[np.bool_] = np.logical_and.reduce(enough)
+    whole = np.ones(rows, dtype=bool)
+    for column in columns:
+        whole &= ~(column.per_row < column.best_row - _EQUAL)
     return whole
 
 
