@@ -59,6 +59,18 @@ def correction_of(row: Row, resolved: Resolved) -> RowCorrection:
     return RowCorrection("conflict" if resolved.conflicts else "none")
 
 
+def reviewed_references(rows: Sequence[Row], resolved: Mapping[str, Resolved]) -> dict[str, list[str]]:
+    """References of the rows that reviewers looked at and kept, or relabelled, by sample id; stale decisions are out."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        decided = resolved.get(base_id(row["sample_id"], row.get("repeat")), Resolved())
+        if correction := correction_of(row, decided).references:
+            found[row["sample_id"]] = list(correction)
+        elif any(line.action == "keep" and line.content_hash == row.get("content_hash") for line in decided.agreed):
+            found[row["sample_id"]] = list(row["references"])
+    return found
+
+
 def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed: int) -> dict[str, Any] | None:
     """The scores of the task on corrected rows; None if no reviewer decided anything about its rows.
 
@@ -93,5 +105,7 @@ def _apply(rows: Sequence[Row], touched: Mapping[str, RowCorrection]) -> list[Ro
         correction = touched.get(row["sample_id"])
         if correction and correction.status in ("excluded", "question edited"):
             continue
-        kept.append({**row, "references": list(correction.references)} if correction and correction.references else row)
+        if correction and correction.references:  # a judge was asked with the former references
+            row = {**row, "references": list(correction.references), "verdict": None}
+        kept.append(row)
     return kept
