@@ -6,8 +6,12 @@ How long each answer took is in ``timings.parquet``, because that differs from r
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +25,14 @@ from winnow.files import atomic_path, digest_of
 PARTS = "parts"
 PREDICTIONS = "predictions.parquet"
 TIMINGS = "timings.parquet"
+REPLACED = "replaced.jsonl"
+_PART = "part-*-*.parquet"
 
 _REPLY_SCHEMA = pa.schema(
     [
         ("key", pa.string()), ("raw", pa.string()), ("finish_reason", pa.string()), ("input_tokens", pa.int64()),
         ("output_tokens", pa.int64()), ("seconds", pa.float64()), ("error", pa.string()), ("reasoning", pa.string()),
-        ("confidence", pa.float64()),
+        ("confidence", pa.float64()), ("retry", pa.bool_()),
     ]
 )  # fmt: skip
 # Every prediction row has these; metric and slice columns follow.
@@ -39,7 +45,7 @@ BASE_SCHEMA = pa.schema(
         ("error", pa.string()), ("request_key", pa.string()), ("content_hash", pa.string()),
         ("choices", pa.list_(pa.string())), ("reasoning", pa.string()), ("truncated", pa.bool_()),
         ("group", pa.string()), ("repeat", pa.int64()), ("confidence", pa.float64()), ("facts", pa.string()),
-        ("verdict", pa.string()),
+        ("retry", pa.bool_()), ("verdict", pa.string()),
     ]
 )  # fmt: skip
 _TIMING_SCHEMA = pa.schema(
@@ -53,15 +59,16 @@ def base_id(sample_id: str, repeat: int | None) -> str:
 
 
 def write_part(folder: Path, replies: Sequence[Reply]) -> None:
-    """Atomically write the replies of one unit, named by their keys."""
-    path = folder / PARTS / f"part-{digest_of([reply.key for reply in replies])[:20]}.parquet"
+    """Atomically write the replies of one unit; of two replies to one request the later part's counts."""
+    number = 1 + max((int(path.name.split("-")[1]) for path in (folder / PARTS).glob(_PART)), default=0)
+    path = folder / PARTS / f"part-{number:06d}-{digest_of([reply.key for reply in replies])[:12]}.parquet"
     table = pa.Table.from_pylist([asdict(reply) for reply in replies], schema=_REPLY_SCHEMA)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 
 
 def stored_replies(folder: Path) -> dict[str, Reply]:
-    """Replies by key, of the parts and of a finished run; requests that failed are not among them."""
+    """Replies by key, of the parts and of a finished run; those to ask again are not among them."""
     found: list[dict[str, Any]] = []
     if (folder / PREDICTIONS).is_file():
         names = [field.name for field in fields(Reply) if field.name not in ("key", "seconds")]
@@ -69,9 +76,32 @@ def stored_replies(folder: Path) -> dict[str, Reply]:
         for row in _read(folder / PREDICTIONS, [*names, "request_key"]):
             key = row.pop("request_key")
             found.append({"key": key, "seconds": seconds.get(key, 0.0), **row})
-    for part in sorted((folder / PARTS).glob("part-*.parquet")):
+    for part in sorted((folder / PARTS).glob(_PART)):
         found += _read(part, None)
-    return {row["key"]: Reply(**row) for row in found if row["key"] and row["finish_reason"] != "error"}
+    return {row["key"]: Reply(**row) for row in found if row["key"] and not row["retry"]}
+
+
+def add_replaced(folder: Path, replaced: Sequence[tuple[Reply, str]]) -> None:
+    """Append replies that others replace, each with the status that it had, to ``replaced.jsonl``."""
+    if not replaced:
+        return
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    with (folder / REPLACED).open("a", encoding="utf-8") as file:
+        for reply, status in replaced:
+            file.write(json.dumps({**asdict(reply), "status": status, "at": at}, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_replaced(folder: Path) -> list[dict[str, Any]]:
+    """Entries of ``replaced.jsonl``, oldest first; one that a kill cut off, or that is there twice, counts once."""
+    path = folder / REPLACED
+    found: dict[tuple[str, float], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            found.setdefault((entry["key"], entry["seconds"]), entry)
+    return list(found.values())
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:

@@ -21,7 +21,11 @@ class Request:
         images: absolute paths, in the order of their placeholders.
         image_keys: sha256 of each image's bytes.
         max_new_tokens: limit of the answer.
-        stop: texts that end it; they are cut off.
+        stop: texts that end it. The reply keeps them; reading cuts there.
+        temperature: of sampling; None is greedy on this machine, and of a server what its settings say.
+        seed: number of the ask among those of one question; a sampled answer follows it.
+        logprobs: ask for ``Reply.confidence``.
+        thinking_budget: most tokens of thinking; None leaves it to the model.
     """
 
     key: str
@@ -30,6 +34,10 @@ class Request:
     image_keys: tuple[str, ...]
     max_new_tokens: int
     stop: tuple[str, ...]
+    temperature: float | None = None
+    seed: int = 0
+    logprobs: bool = False
+    thinking_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +45,15 @@ class Reply:
     """What came back.
 
     Attributes:
-        raw: the model's words, before any reading of them.
+        raw: the model's words as they came: nothing is cut or stripped but the end token.
         finish_reason: ``stop`` (end token or stop text), ``length`` (cut off), ``content_filter``
             (the server refused), ``error`` (no answer came).
         input_tokens, output_tokens: image tokens included; this machine's backend does not count the end token.
         seconds: this row's share of the time its batch took; of a server, from asking to the answer.
-        error: why there is no answer.
+        error: why there is no answer, or what had to be replaced in it.
         reasoning: what a server sent as the model's thinking, beside the reply.
         confidence: probability of the answer's tokens, 0 to 1, where it was asked for.
+        retry: no answer came for a reason that may pass (connection, busy, 5xx), so the next run asks again.
     """
 
     key: str
@@ -56,21 +65,12 @@ class Reply:
     error: str | None = None
     reasoning: str = ""
     confidence: float | None = None
+    retry: bool = False
 
 
-def no_answer(key: str, error: str, seconds: float = 0.0) -> Reply:
+def no_answer(key: str, error: str, seconds: float = 0.0, *, retry: bool = False) -> Reply:
     """The reply that stands for a request without an answer."""
-    return Reply(key, "", "error", 0, 0, seconds, error)
-
-
-def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
-    """``text`` up to the first stop text that follows a word, and whether there was one.
-
-    A stop text before any word (a model that begins with a line break) ends nothing.
-    """
-    begin = len(text) - len(text.lstrip())
-    found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]
-    return (text[: min(found)], True) if found else (text, False)
+    return Reply(key, "", "error", 0, 0, seconds, error, retry=retry)
 
 
 # (prompt, number of images, system message) → the chat, and why it cannot be asked
@@ -88,7 +88,7 @@ class Backend:
         renderer: makes ``Render``; loads a processor where one is needed.
         replies: (requests, is this key known) → replies as they come. ``batch_size`` is the number
             of rows computed, or requests in flight, at a time; None takes the recipe's.
-        repeatable: asked again, it says the same; if not, what is no answer is asked again by every run.
+        repeatable: asked again, it says the same.
         reachable: it can be asked now.
     """
 

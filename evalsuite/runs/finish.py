@@ -58,7 +58,7 @@ class UnscoredRun:
         rows: per task the rows of ``predictions.parquet`` without what scoring adds.
         baseline: an earlier evaluation folder to compare with.
         corrections: folder of reviewers' decisions.
-        findings: what the run found about itself: ``contamination`` and ``batch_check``.
+        findings: what the run found about itself: ``contamination``, ``batch_check`` and ``again``.
         recipe, inputs, extra, seconds: for the manifest.
         partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
     """
@@ -101,6 +101,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         "partial": unscored.partial,
         "contamination": unscored.findings.get("contamination"),
         "batch_check": unscored.findings.get("batch_check"),
+        "again": unscored.findings.get("again"),
         "tasks": tasks,
         "comparison": _compared(unscored, results),
     }

@@ -75,7 +75,7 @@ def distinct_requests(asked: Sequence[RowRequest]) -> list[Request]:
 def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
     """One row of ``predictions.parquet``, not yet read or scored."""
     reply = replies.get(entry.request.key) if entry.request else None
-    answer = reply or no_answer("", entry.error or "no reply")
+    answer = reply or no_answer("", entry.error or "no reply", retry=entry.request is not None)
     return {
         "sample_id": entry.row.sample_id,
         "image_keys": list(entry.image_keys),
@@ -92,6 +92,7 @@ def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
         "error": answer.error,
         "reasoning": answer.reasoning,
         "confidence": answer.confidence,
+        "retry": answer.retry,
         "group": entry.row.group or entry.row.sample_id,
         "repeat": entry.row.repeat,
         "facts": entry.row.facts,

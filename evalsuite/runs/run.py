@@ -15,7 +15,7 @@ from evalsuite.analysis.results import FINISH, STAGE
 from evalsuite.backends import Backend, Reply
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
-from evalsuite.runs.ask import ask, without_answer
+from evalsuite.runs.ask import ask, asked_again, left_to_ask
 from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
 from evalsuite.runs.finish import UnscoredRun, finish, read_scores
 from evalsuite.runs.requests import (
@@ -34,20 +34,21 @@ from winnow.files import digest_of, sha256_file
 from winnow.recipe import load_recipe
 from winnow.run import MANIFEST, is_current, read_manifest
 
-_VERSION = 4  # raise it when scoring or reports change, so that finished runs are scored again
+_VERSION = 5  # raise it when scoring or reports change, so that finished runs are scored again
 # Parts of a recipe that decide the outcome of a batch check.
 _CHECKED = {"model", "server", "tasks", "limit", "batch_size", "seed", "check_batch"}
 
 
-def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str, Any], bool]:
+def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = ()) -> tuple[Path, dict[str, Any], bool]:
     """Run the recipe in ``path``. Returns the folder, its scores, and whether anything was done.
 
-    A finished run is left as it is if nothing has changed, except that rows without an answer from a server are
-    asked again (``evalsuite.runs.ask``). A run stopped with Ctrl-C while the model is asked scores what was
+    A finished run is left as it is if nothing has changed, except that rows which never reached the server's
+    model are asked again (``evalsuite.runs.ask``). A run stopped with Ctrl-C while the model is asked scores what was
     answered; then ``scores["partial"]`` is set and there is no manifest, because the run is not finished.
 
     Args:
         limit: replaces the recipe's own.
+        again: statuses whose rows are asked once more.
 
     Raises:
         UserError: recipe, task, data, model, server or baseline is missing or wrong.
@@ -62,7 +63,9 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     resolved = {**recipe.model_dump(mode="json"), "version": _VERSION}
     inputs = fingerprint(recipe, tasks, backend.identity)
     current = is_current(recipe.folder, recipe=resolved, inputs=inputs)
-    if current and not _has_unanswered(recipe.folder, reachable=backend.reachable):
+    if again and not backend.reachable:
+        raise UserError(f"{backend.label}: does not answer, so nothing can be asked again; start the server")
+    if current and not again and not _has_unanswered(recipe.folder, reachable=backend.reachable):
         return recipe.folder, read_scores(recipe.folder), False
     if recipe.baseline is not None:
         check_baseline(recipe.baseline, specs)
@@ -75,14 +78,14 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
     replies: dict[str, Reply] = {}
     partial = False
     try:
-        ask(recipe.folder, backend, asked, replies)
+        ask(recipe.folder, backend, asked, replies, again)
     except KeyboardInterrupt:
         if not replies:
             raise
         partial = True
     seconds = {"prepare": prepared - started, "ask": time.monotonic() - prepared}
     rows = _rows(tasks, asked, replies, partial=partial)
-    findings = overlap_findings(recipe, asked, rows)
+    findings = {"again": asked_again(recipe.folder, asked)} | overlap_findings(recipe, asked, rows)
     if not partial:
         findings |= batch_findings(recipe, backend, asked, replies, inputs)
     unscored = UnscoredRun(
@@ -98,7 +101,7 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
             "task_specs": dumped(specs),
             "image_root": {name: str(task.image_root) for name, task in tasks.items()},
             "skipped": _skipped(tasks),
-            "ask_again": {} if backend.repeatable else without_answer(asked, replies),
+            "ask_again": left_to_ask(replies),
             **backend.facts,
         },
         seconds=seconds,
@@ -110,13 +113,12 @@ def run_recipe(path: Path, *, limit: int | None = None) -> tuple[Path, dict[str,
 
 
 def _has_unanswered(folder: Path, *, reachable: bool) -> bool:
-    """Whether a finished run has questions without an answer whose server can be asked now; prints how many."""
-    left: dict[str, int] = read_manifest(folder, finish_with=FINISH).get("ask_again") or {}
+    """Whether a finished run has questions that never reached the model and can be asked now; prints how many."""
+    left: int = read_manifest(folder, finish_with=FINISH)["ask_again"]
     if not left:
         return False
-    listed = ", ".join(f"{count:,} {status}" for status, count in left.items())
     then = "asked again" if reachable else "left as they are, because the server does not answer"
-    print(f"Questions without an answer are {then}: {listed}", file=sys.stderr)
+    print(f"Questions that never reached the model are {then}: {left:,}", file=sys.stderr)
     return reachable
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, field_validator, model_validator
 
@@ -47,7 +47,7 @@ class MetricSettings(MetricOptions):
                 if known
                 else f"{self.metric} has no variants"
             )
-        for name in ("normalizer", "unanimous", "tokenize"):
+        for name in MetricOptions.model_fields.keys() - {"variant"}:
             if getattr(self, name) != type(self).model_fields[name].default and name not in allowed:
                 raise ValueError(f"{name} means nothing to {self.metric}")
         return self
@@ -84,7 +84,7 @@ def variants_of(settings: MetricSettings) -> list[tuple[str, MetricSettings]]:
     """Every variant of a metric by name, each with all other options as they are; tokenisers are left out."""
     metric = settings.metric or ""
     return [
-        (f"unanimous {value}" if option == "unanimous" else value, _changed(settings, option, value))
+        (value if option in ("variant", "normalizer") else f"{option} {value}", _changed(settings, option, value))
         for option in METRICS[metric].options
         if option != "tokenize"
         for value in option_values(metric, option)
@@ -92,10 +92,11 @@ def variants_of(settings: MetricSettings) -> list[tuple[str, MetricSettings]]:
 
 
 def option_values(metric: str, option: str) -> tuple[str, ...]:
-    """What an option of a metric can be."""
+    """What an option of a metric can be; nothing where it is no choice among names."""
     if option == "variant":
         return METRICS[metric].variants
-    return get_args(MetricOptions.model_fields[option].annotation)
+    annotation = MetricOptions.model_fields[option].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def _changed(settings: MetricSettings, option: str, value: Any) -> MetricSettings:
