@@ -60,7 +60,7 @@ def correction_of(row: Row, resolved: Resolved) -> RowCorrection:
 
 
 def reviewed_references(rows: Sequence[Row], resolved: Mapping[str, Resolved]) -> dict[str, list[str]]:
-    """References of the rows that reviewers looked at and kept, or relabelled, by sample id; stale decisions are out."""
+    """References of the rows that reviewers kept, or relabelled, by sample id; stale decisions are left out."""
     found: dict[str, list[str]] = {}
     for row in rows:
         decided = resolved.get(base_id(row["sample_id"], row.get("repeat")), Resolved())

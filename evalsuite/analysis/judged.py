@@ -1,4 +1,4 @@
-"""A judge's verdicts in scores: read again out of what it said, put onto rows, and compared with rules and reviewers."""
+"""A judge's verdicts in scores: read out of what it said, put onto rows, compared with rules and reviewers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def _of_both_orders(read: Sequence[tuple[str, Verdict]]) -> dict[str, Any]:
     """The mean over the orders, from the side of this model; ``orders`` has its score in each."""
     scores = {place: _own_score(place, verdict) for place, verdict in read}
     found: dict[str, Any] = {"score": sum(scores.values()) / len(scores), "orders": scores}
-    numbers = [verdict.numbers if place == "first" else verdict.numbers[::-1] for place, verdict in read if verdict.numbers]
+    numbers = [
+        verdict.numbers if place == "first" else verdict.numbers[::-1] for place, verdict in read if verdict.numbers
+    ]
     if numbers:
         found["own"], found["other"] = (sum(side) / len(numbers) for side in zip(*numbers, strict=True))
     return found
@@ -138,7 +140,8 @@ def judge_summary(
         "defused": len({one.sample_id for one in judgements if one.defused}),
         "orders": _orders([verdict["orders"] for verdict in verdicts if verdict and "orders" in verdict]),
         "agreement": {
-            rule.name: {"title": rule.title, **_agreement(right, rule.per_row, rule, read, result, seed)} for rule in rules
+            rule.name: {"title": rule.title, **_agreement(right, rule.per_row, rule, read, result, seed)}
+            for rule in rules
         },
         "reviewers": _reviewers(result, rules[0], right, read, resolved, seed) if rules else None,
     }

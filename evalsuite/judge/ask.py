@@ -57,7 +57,9 @@ def other_replies(settings: JudgeSettings, task: str, rows: Sequence[Row]) -> di
         if row["task"] == task
     }
     if not any(row["sample_id"] in found for row in rows):
-        raise UserError(f"task {task}: {settings.against} holds none of its rows; `judge.against` must be an evaluation of it")
+        raise UserError(
+            f"task {task}: {settings.against} holds none of its rows; `judge.against` must be an evaluation of it"
+        )
     return found
 
 
@@ -101,7 +103,9 @@ def _request(
     limit: int,
 ) -> JudgeRequest:  # fmt: skip
     if missing := settings.rubric.places - values.keys():
-        return JudgeRequest(sample_id, place, None, "", None, f"the row has no {min(missing)}, which the rubric asks for")
+        return JudgeRequest(
+            sample_id, place, None, "", None, f"the row has no {min(missing)}, which the rubric asks for"
+        )
     filled = fill(settings.rubric, values)
     chat, error = render(filled.text, 0, settings.rubric.system)
     if error is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from evalsuite.analysis.compare import ComparedRun, compare, load_run
 from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
+from evalsuite.analysis.judged import judge_summary, with_verdicts
 from evalsuite.analysis.overlap import overlap_scores
 from evalsuite.analysis.results import (
     FINISH,
@@ -25,6 +26,7 @@ from evalsuite.analysis.results import (
     to_table,
 )
 from evalsuite.analysis.slices import MIN_ROWS, NOTED_Q, rank_slices
+from evalsuite.judge.judgements import JUDGEMENTS, Judgement, read_judgements, write_judgements
 from evalsuite.metrics.base import Row
 from evalsuite.report.html import html_report
 from evalsuite.report.markdown import markdown_report
@@ -59,6 +61,7 @@ class UnscoredRun:
         baseline: an earlier evaluation folder to compare with.
         corrections: folder of reviewers' decisions.
         findings: what the run found about itself: ``contamination``, ``batch_check`` and ``again``.
+        judgements: what judges said, by task; ``extra["judges"]`` names them.
         recipe, inputs, extra, seconds: for the manifest.
         partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
     """
@@ -75,6 +78,7 @@ class UnscoredRun:
     seconds: dict[str, float]
     corrections: Path | None = None
     findings: dict[str, Any] = field(default_factory=dict)
+    judgements: Mapping[str, Sequence[Judgement]] = field(default_factory=dict)
     partial: dict[str, int] | None = None
 
 
@@ -83,13 +87,20 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     started = time.monotonic()
     specs, seed, extra = unscored.specs, unscored.seed, unscored.extra
     roots = {task: Path(root) for task, root in extra["image_root"].items()}
-    results = {task: score_rows(spec, unscored.rows[task], roots.get(task)) for task, spec in specs.items()}
+    judged = {task: listed for task, listed in unscored.judgements.items() if specs[task].judge is not None}
+    judges = {task: facts["label"] for task, facts in extra.get("judges", {}).items()}
+    rows = {
+        task: with_verdicts(specs[task], listed, judged[task], judges[task]) if task in judged else listed
+        for task, listed in unscored.rows.items()
+    }
+    results = {task: score_rows(spec, rows[task], roots.get(task)) for task, spec in specs.items()}
     resolved = resolved_corrections(unscored.corrections)
     tasks = {
         task: {
             **summarise(result, seed),
             "contamination": overlap_scores(result, seed),
             "corrected": corrected_scores(result, resolved, seed),
+            "judge": judge_summary(result, judged[task], judges[task], resolved, seed) if task in judged else None,
             "worst_slices": _worst_slices(result, unscored.findings),
         }
         for task, result in results.items()
@@ -107,6 +118,8 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     }
     (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
     write_predictions(folder, [to_table(result) for result in results.values()])
+    if judged:
+        write_judgements(folder, [judgement for listed in judged.values() for judgement in listed])
     write_timings(folder, (row for listed in unscored.rows.values() for row in listed))
     write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
     write_text(folder / "report.md", markdown_report(scores, extra["skipped"]))
@@ -119,7 +132,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         stage=STAGE,
         recipe=unscored.recipe,
         inputs=unscored.inputs,
-        outputs=[folder / file for file in (PREDICTIONS, TIMINGS, SCORES, *REPORTS)],
+        outputs=[folder / file for file in (PREDICTIONS, TIMINGS, SCORES, *REPORTS, *([JUDGEMENTS] if judged else []))],
         counts=counts(results),
         seconds={**unscored.seconds, "score": time.monotonic() - started},
         seeds={"seed": seed},
@@ -170,7 +183,7 @@ def _any_scores(folder: Path) -> dict[str, Any]:
 
 
 _READ_AGAIN = ("extracted", "status")
-_KEPT = ("image_root", "skipped", "ask_again", "model_digest", "server_model", "server_facts")
+_KEPT = ("image_root", "skipped", "ask_again", "model_digest", "server_model", "server_facts", "judges")
 
 
 def rescore(
@@ -196,7 +209,10 @@ def rescore(
         if spec.name not in specs:
             raise UserError(f"{folder}: holds no task {spec.name!r}; it has {', '.join(specs)}")
         # What was asked cannot change any more; how it is read and scored can.
-        read = {"extraction": spec.extraction, "metrics": spec.metrics, "slices": spec.slices}
+        _check_judge(specs[spec.name], spec)
+        read = {
+            "extraction": spec.extraction, "metrics": spec.metrics, "slices": spec.slices, "judge": spec.judge,
+        }  # fmt: skip
         specs[spec.name] = specs[spec.name].model_copy(update=read)
         inputs[f"task {spec.name}"] = f"scored with {given}"
     _check_variants(variants, specs)
@@ -216,8 +232,20 @@ def rescore(
         seconds=manifest["seconds"],
         corrections=corrections or (Path(recipe["corrections"]) if recipe.get("corrections") else None),
         findings=manifest.get("findings", {}),
+        judgements=read_judgements(folder),
     )
     return finish(folder, unscored)
+
+
+def _check_judge(before: TaskSpec, now: TaskSpec) -> None:
+    """A verdict can be read in another way, but not be that of another rubric."""
+    if now.judge is not None:
+        asked = None if before.judge is None else before.judge.rubric
+        if asked is None or (asked.prompt, asked.system) != (now.judge.rubric.prompt, now.judge.rubric.system):
+            raise UserError(
+                f"task {now.name}: no judge was asked by the rubric {now.judge.rubric.name} as it is now; "
+                f"`{FINISH}` asks it"
+            )
 
 
 def _check_variants(variants: Sequence[str], specs: Mapping[str, TaskSpec]) -> None:
