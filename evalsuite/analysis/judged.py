@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from evalsuite.analysis.corrected import reviewed_references
 from evalsuite.analysis.results import TaskResult, score_rows
+from evalsuite.analysis.rows import Rows
 from evalsuite.judge.agreement import agreement
 from evalsuite.judge.ask import reply_text
 from evalsuite.judge.judgements import Judgement, by_row
@@ -27,7 +29,7 @@ from winnow.files import digest_of
 _SAME = 1e-9  # a row's score in one order and in the other
 
 
-def with_verdicts(spec: TaskSpec, rows: Sequence[Row], judgements: Sequence[Judgement], judge: str) -> list[Row]:
+def with_verdicts(spec: TaskSpec, rows: Rows, judgements: Sequence[Judgement], judge: str) -> Rows:
     """The rows with their ``verdict``: JSON with ``status``, ``score`` (0 to 1), ``by``, and what the rubric gives.
 
     ``status`` is ``ok``; ``unparsed``: the judge's reply has no verdict of the rubric's form, which scores 0;
@@ -40,16 +42,14 @@ def with_verdicts(spec: TaskSpec, rows: Sequence[Row], judgements: Sequence[Judg
     settings = _settings(spec)
     by = f"judged by {judge}, rubric {settings.rubric.name}"
     said = by_row(judgements)
-    found: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        verdict = _row_verdict(row, said.get(row["sample_id"], ()), settings.rubric.reader, spec.generation.stop)
-        if verdict is not None:
-            found[row["sample_id"]] = {**verdict, "by": by}
-    if settings.rubric.reader.kind == "answer":
-        _score_answers(spec, rows, found)
-    return [
-        {**row, "verdict": json.dumps(found[row["sample_id"]]) if row["sample_id"] in found else None} for row in rows
+    verdicts = [
+        _row_verdict(row, said.get(row["sample_id"], ()), settings.rubric.reader, spec.generation.stop)
+        for row in rows.dicts(["sample_id", "raw", "finish_reason"])
     ]
+    if settings.rubric.reader.kind == "answer":
+        _score_answers(spec, rows, verdicts)
+    texts = [None if verdict is None else json.dumps({**verdict, "by": by}) for verdict in verdicts]
+    return rows.with_columns({"verdict": pa.array(texts, pa.string())})
 
 
 def _settings(spec: TaskSpec) -> JudgeSettings:
@@ -96,16 +96,17 @@ def _own_score(place: str, verdict: Verdict) -> float:
     return score if place == "first" else 1.0 - score
 
 
-def _score_answers(spec: TaskSpec, rows: Sequence[Row], found: Mapping[str, dict[str, Any]]) -> None:
+def _score_answers(spec: TaskSpec, rows: Rows, verdicts: Sequence[dict[str, Any] | None]) -> None:
     """Score the answers that the judge extracted, by the task's first metric of its own."""
     name = next(name for name, settings in spec.metrics.items() if settings.metric != JUDGE)
     alone = spec.model_copy(update={"metrics": {name: spec.metrics[name]}})
-    answered = [row for row in rows if "answer" in found.get(row["sample_id"], {})]
-    replies = [{**row, "raw": found[row["sample_id"]]["answer"], "finish_reason": "stop"} for row in answered]
-    if replies:
-        scored = score_rows(alone, replies).columns[0]
-        for row, score in zip(answered, scored.per_row, strict=True):
-            found[row["sample_id"]]["score"] = float(score) if np.isfinite(score) else 0.0
+    answers = {place: verdict["answer"] for place, verdict in enumerate(verdicts) if verdict and "answer" in verdict}
+    replies = rows.with_changed("raw", answers).with_changed("finish_reason", dict.fromkeys(answers, "stop"))
+    scores = score_rows(alone, replies).columns[0].per_row
+    for place in answers:
+        verdict = verdicts[place]
+        assert verdict is not None
+        verdict["score"] = float(scores[place]) if np.isfinite(scores[place]) else 0.0
 
 
 def judge_summary(
@@ -121,7 +122,7 @@ def judge_summary(
     the task's first such metric (``evalsuite.judge.agreement``).
     """
     settings = _settings(result.spec)
-    verdicts = [json.loads(row["verdict"]) if row.get("verdict") else None for row in result.rows]
+    verdicts = [json.loads(text) if text else None for text in result.rows.column("verdict")]
     statuses = Counter(verdict["status"] if verdict else "failed" for verdict in verdicts)
     read = np.array([verdict is not None and verdict["status"] == "ok" for verdict in verdicts], dtype=bool)
     column = _column(result)
@@ -175,13 +176,13 @@ def _reviewers(
     None if there is no such row.
     """
     reviewed = reviewed_references(result.rows, resolved)
-    mask = read & np.array([row["sample_id"] in reviewed for row in result.rows], dtype=bool)
+    mask = read & np.isin(np.arange(len(read)), list(reviewed))
     if not mask.any():
         return None
     rules = {name: settings for name, settings in result.spec.metrics.items() if settings.metric != JUDGE}
     alone = result.spec.model_copy(update={"metrics": rules})
-    rows = [{**row, "references": reviewed.get(row["sample_id"], row["references"])} for row in result.rows]
-    again = next(one for one in score_rows(alone, rows).columns if one.name == rule.name)
+    rows = result.rows.with_changed("references", reviewed)
+    again = next(one for one in score_rows(alone, rows, result.image_root).columns if one.name == rule.name)
     return {"metric": rule.title, **_agreement(right, again.per_row, rule, mask, result, seed)}
 
 

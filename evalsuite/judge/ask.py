@@ -14,11 +14,13 @@ from evalsuite.judge.prompt import FilledPrompt, fill
 from evalsuite.judge.settings import JudgeSettings
 from evalsuite.metrics.base import Row
 from evalsuite.reading.read import Extraction, read_answer
-from evalsuite.store import read_predictions, write_part
+from evalsuite.store import open_predictions, write_part
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.progress import Bar
 from winnow.records import majority
+
+_COMPARED = ["task", "sample_id", "raw", "finish_reason"]  # columns of another evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ def other_replies(settings: JudgeSettings, task: str, rows: Sequence[Row]) -> di
         return {row["sample_id"]: majority(row["references"]) for row in rows}
     found = {
         row["sample_id"]: reply_text(row)
-        for batch in read_predictions(settings.against).to_batches()
-        for row in batch.select(["task", "sample_id", "raw", "finish_reason"]).to_pylist()
+        for batch in open_predictions(settings.against).iter_batches(columns=_COMPARED)
+        for row in batch.to_pylist()
         if row["task"] == task
     }
     if not any(row["sample_id"] in found for row in rows):

@@ -68,9 +68,10 @@ def test_verdicts_are_scored_stored_and_read_again(tmp_path: Path) -> None:
     assert found["kappa"]["value"] == pytest.approx(0.5) and judge["reviewers"] is None
     said = {one.sample_id.rpartition("/")[2]: one for one in read_judgements(out)["judged"]}
     assert said["4"].raw == "Perhaps." and said["2"].raw == "**No.**"
-    before = {name: (out / name).read_bytes() for name in ("predictions.parquet", "scores.json", "judgements.parquet")}
+    before = {name: (out / name).read_bytes() for name in ("scores.json", "judgements.parquet")}
     rescore(out, [])
     assert {name: (out / name).read_bytes() for name in before} == before, "no judge is needed to score again"
+    assert rows_of(out) == rows
     assert not (out / "judgements").exists()
 
 
