@@ -396,15 +396,16 @@ def mmmu(folder, rows=None, name="validation-00000-of-00001.parquet"):
 def vlmevalkit(folder):
     """MMBench_DEV_EN.tsv: a question, its first rotation without an image of its own, and one with two images."""
     first, second = (base64.b64encode(encoded(scene(seed))).decode() for seed in (1, 2))
+    both = f"['{first}', '{second}']"
     rows = [
         ["241", "Which is it?", "", "a cat", "a dog", "", "", "B", "object_localization", first],
         ["1000241", "Which is it?", "", "a dog", "a cat", "", "", "A", "object_localization", "241"],
-        ["252", "Which is colder?", "Ice is cold.", "ice", "tea", "air", "", "A", "physics", f"['{first}', '{second}']"],
+        ["252", "Which is colder?", "Ice is cold.", "ice", "tea", "air", "", "A", "physics", both],
     ]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "MMBench_DEV_EN.tsv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
-        writer.writerow("index question hint A B C D answer category image".split())
+        writer.writerow(["index", "question", "hint", *"ABCD", "answer", "category", "image"])
         writer.writerows(rows)
     return folder / "MMBench_DEV_EN.tsv"
 

@@ -92,7 +92,7 @@ def test_the_vision_rows_of_mmmu_pro_ask_in_the_image(tmp_path):
 @pytest.mark.parametrize(
     ("question", "options"),
     [
-        ("Which is it?\nOptions: A: The cat is on it., B: It, the dog, is., C: Point B., D: None", 
+        ("Which is it?\nOptions: A: The cat is on it., B: It, the dog, is., C: Point B., D: None",
          ("The cat is on it.", "It, the dog, is.", "Point B.", "None")),
         ("Where to?\n\nA. Left\nB. Straight on\nPlease answer with the letter.", ("Left", "Straight on")),
         ("Vitamin A. or not?\n(A) yes\n(B) no", ("yes", "no")),
