@@ -89,6 +89,12 @@ def test_prompts_take_meta_and_leave_other_braces() -> None:
     assert filled("{question}: {ocr_tokens} {a: 1} {lost}", values) == "what {x}?: NASA, 1969 {a: 1} {lost}"
 
 
+def test_a_line_of_a_prompt_without_any_value_is_left_out() -> None:
+    prompt = "Hint: {hint}\nQ: {question} {unit}\nAnswer."
+    assert filled(prompt, {"question": "how long?", "hint": None, "unit": ""}) == "Q: how long? \nAnswer."
+    assert filled(prompt, {"question": "a\n\nb", "hint": "c", "unit": "m"}) == "Hint: c\nQ: a\n\nb m\nAnswer."
+
+
 @pytest.mark.parametrize(("number", "label"), [(0, "0"), (1, "1-5"), (5, "1-5"), (6, "6"), (7, "7+"), (2.5, "1-5")])
 def test_slices_by_ranges(number: float, label: str) -> None:
     by_range = BinnedSlice(name="n", key="a.b", bins=[0, 5, 6])
