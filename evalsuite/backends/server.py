@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
-from evalsuite.backends import Backend, Probe, Render, Reply, Request, messages
+from evalsuite.backends import Backend, Earlier, Probe, Render, Reply, Request, messages
 from evalsuite.backends.errors import retry_decision
 from evalsuite.backends.limiter import ConcurrencyLimiter, first_window
 from evalsuite.backends.probe import probe_server
@@ -50,7 +50,12 @@ def server_backend(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
     identity = digest_of({"server": facts, "extra_body": settings.extra_body, **decides})
 
     def renderer() -> Render:
-        return lambda prompt, images, system: (json.dumps(messages(prompt, images, system), ensure_ascii=False), None)
+        def render(
+            prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
+        ) -> tuple[str, str | None]:
+            return json.dumps(messages(prompt, images, system, earlier), ensure_ascii=False), None
+
+        return render
 
     def replies(
         requests: Sequence[Request], known: Callable[[str], bool], batch_size: int | None
@@ -120,13 +125,15 @@ def _facts(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(recipe: EvalRecipe, settings: ServerSettings) -> tuple[str, dict[str, Any]] | None:
-    """Name and facts of the model that answered a finished run of the same server settings."""
+    """Name and facts of the model that answered, or judged, a finished run with the same server settings."""
     if not (recipe.folder / MANIFEST).is_file():
         return None
     manifest = read_manifest(recipe.folder, finish_with="evalsuite run RECIPE")
-    if manifest["recipe"].get("server") != settings.model_dump(mode="json"):
-        return None
-    return manifest["server_model"], json.loads(manifest["server_facts"])
+    asked = settings.model_dump(mode="json")
+    for found in ({**manifest, "server": manifest["recipe"].get("server")}, *manifest.get("judges", {}).values()):
+        if found["server"] == asked:
+            return found["server_model"], json.loads(found["server_facts"])
+    return None
 
 
 def ask_all(

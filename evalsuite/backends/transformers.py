@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from evalsuite.backends import Backend, Finding, FinishReason, Probe, Render, Reply, Request, messages
+from evalsuite.backends import Backend, Earlier, Finding, FinishReason, Probe, Render, Reply, Request, messages
 from evalsuite.backends.greedy import (
     Prepared,
     Unit,
@@ -25,6 +25,7 @@ from evalsuite.backends.greedy import (
     prepare,
 )
 from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
+from evalsuite.backends.sampling import with_noise
 from evalsuite.recipe import EvalRecipe, ModelSettings
 from winnow.conversations import IMAGE_MARKER
 
@@ -218,6 +219,7 @@ def _generate(loaded: Loaded, unit: Prepared) -> list[Reply]:
             eos_token_id=sorted(loaded.end_tokens),
             pad_token_id=loaded.processor.tokenizer.pad_token_id,
             stopping_criteria=_stop_criteria(loaded, unit, width),
+            logits_processor=_noise(unit, width),
             use_cache=True,
         )
     lengths = batch["attention_mask"].sum(dim=1).tolist()
@@ -226,6 +228,20 @@ def _generate(loaded: Loaded, unit: Prepared) -> list[Reply]:
         _read(loaded, request, tokens, length, seconds)
         for request, tokens, length in zip(unit.requests, output[:, width:].tolist(), lengths, strict=True)
     ]
+
+
+def _noise(unit: Prepared, width: int) -> Any:
+    """Adds what makes the most likely token a sample, in rows with a temperature."""
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList
+
+    class Noise(LogitsProcessor):
+        def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+            written = [input_ids.shape[1] - width] * len(unit.requests)
+            noisy: torch.FloatTensor = with_noise(scores, unit.requests, written)
+            return noisy
+
+    return LogitsProcessorList([Noise()])
 
 
 def _stop_criteria(loaded: Loaded, unit: Prepared, width: int) -> Any:
@@ -277,10 +293,15 @@ def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
     def renderer() -> Render:
         ours = processor()
 
-        def render_one(prompt: str, images: int, system: str | None) -> tuple[str, str | None]:
+        def render_one(
+            prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
+        ) -> tuple[str, str | None]:
             if token := control_token_in(prompt, ours.tokenizer):
                 return "", f"the question holds the control token {token!r}"
-            return render(ours, prompt, images, system), None
+            for _, answer in earlier:
+                if token := IMAGE_MARKER if IMAGE_MARKER in answer else control_token_in(answer, ours.tokenizer):
+                    return "", f"the model's answer to an earlier question holds the control token {token!r}"
+            return render(ours, prompt, images, system, earlier), None
 
         return render_one
 
@@ -310,10 +331,10 @@ def _label(model: ModelSettings) -> str:
     return " ".join(parts)
 
 
-def render(processor: Any, prompt: str, images: int, system: str | None) -> str:
+def render(processor: Any, prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()) -> str:
     """The chat as text, ending where the answer begins."""
     text: str = processor.apply_chat_template(
-        messages(prompt, images, system), tokenize=False, add_generation_prompt=True
+        messages(prompt, images, system, earlier), tokenize=False, add_generation_prompt=True
     )
     return text
 
