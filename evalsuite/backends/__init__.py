@@ -39,6 +39,12 @@ class Request:
     logprobs: bool = False
     thinking_budget: int | None = None
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What decides whether a model can take the request at all."""
+        optional = bool(self.stop), self.temperature is None, self.logprobs, self.thinking_budget is None
+        return min(len(self.images), 2), *optional
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

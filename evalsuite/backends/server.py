@@ -67,9 +67,12 @@ def server_backend(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
     label = f"{model} at {settings.url}"
 
     thinking: list[Reply] = []
+    taken: set[tuple[Any, ...]] = set()  # kinds of requests that were answered before, in an earlier turn
 
     def probe(requests: Sequence[Request]) -> Probe:
-        found = probe_server(settings, model, requests)
+        new = [request for request in requests if request.kind not in taken]
+        found = probe_server(settings, model, new)
+        taken.update(request.kind for request in new)
         thinking.extend(reply for reply in found.replies if thinks(reply.raw, reply.reasoning))
         return found
 

@@ -68,8 +68,8 @@ def _parts(backend: Backend, requests: Sequence[Request], known: set[str]) -> It
     Raises:
         UserError: the probe shows that no request can work as it is.
     """
-    seen = {_kind(request) for request in requests if request.key in known}
-    few = list({_kind(r): r for r in reversed(requests) if r.key not in known and _kind(r) not in seen}.values())
+    seen = {request.kind for request in requests if request.key in known}
+    few = list({r.kind: r for r in reversed(requests) if r.key not in known and r.kind not in seen}.values())
     probe = backend.probe(few)
     if fatal := [finding.message for finding in probe.findings if finding.fatal]:
         raise UserError("; ".join(fatal))
@@ -79,12 +79,6 @@ def _parts(backend: Backend, requests: Sequence[Request], known: set[str]) -> It
         yield list(probe.replies)
     known = known | {reply.key for reply in probe.replies}
     yield from backend.replies(requests, known.__contains__, None)
-
-
-def _kind(request: Request) -> tuple[Any, ...]:
-    """What may decide whether a server takes a request."""
-    budget = request.thinking_budget is None
-    return min(len(request.images), 2), bool(request.stop), request.temperature is None, request.logprobs, budget
 
 
 def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], set[str]]:
