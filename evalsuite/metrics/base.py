@@ -29,7 +29,7 @@ _NEEDS = {
     "choices": "needs options; `options:` in the task names the key of `meta` that holds them",
     "groups": "needs groups of rows; `group:` in the task names the key of `meta` that holds them",
     "repeats": "needs rows that were asked several times; set `samples: 5` or `repeat: circular` in the task",
-    "confidences": "needs the probability of the answers; ask a server for `logprobs`",
+    "confidences": "needs the probability of the answers; set `generation.logprobs: true`",
     "image_files": "needs images",
 }
 RIGHT_FROM = 0.5  # a graded score, like VQA accuracy, counts as right from here on
