@@ -402,8 +402,8 @@ class CurateRecipe(StrictModel):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError("a name has letters, digits, '.', '_' and '-' only and starts with a letter")
+        if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+            raise ValueError("a name has letters, digits, '.', '_' and '-' only and starts with a letter or a digit")
         return name
 
     @field_validator("rules", mode="before")

@@ -46,6 +46,11 @@ _TIMING_SCHEMA = pa.schema(
 )
 
 
+def base_id(sample_id: str, repeat: int | None) -> str:
+    """The id of a row as its source has it: ``x`` for ``x#2``, the third time that ``x`` is asked."""
+    return sample_id.removesuffix(f"#{repeat}") if repeat else sample_id
+
+
 def write_part(folder: Path, replies: Sequence[Reply]) -> None:
     """Atomically write the replies of one unit, named by their keys."""
     path = folder / PARTS / f"part-{digest_of([reply.key for reply in replies])[:20]}.parquet"

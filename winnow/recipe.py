@@ -1,14 +1,21 @@
-"""Recipes: YAML files read into strict models; an unknown key is an error that names the nearest known ones."""
+"""Recipes: YAML files read into strict models; an unknown key is an error that names the nearest known ones.
+
+Where a model wants text, what YAML takes for a number, a date or yes and no is the text that the file has.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from winnow.errors import UserError, did_you_mean
-from winnow.strict_yaml import read_mapping
+from winnow.strict_yaml import read_mapping, read_texts
+
+_WANTS_TEXT = {"string_type", "path_type", "literal_error"}  # pydantic's errors on a value that is no text
 
 
 class StrictModel(BaseModel):
@@ -31,15 +38,48 @@ def load_recipe(path: Path, model: type[Recipe]) -> Recipe:
     Raises:
         UserError: the file is no YAML mapping (``winnow.strict_yaml``), a key is unknown, or a value does not fit.
     """
-    return parse_recipe(read_mapping(path), model, where=str(path))
+    return parse_recipe(read_mapping(path), model, where=str(path), texts=read_texts(path))
 
 
-def parse_recipe(values: dict[str, Any], model: type[Recipe], where: str) -> Recipe:
-    """Validate ``values`` against ``model``; ``where`` opens the error sentence."""
+def parse_recipe(
+    values: dict[str, Any], model: type[Recipe], where: str, texts: dict[str, Any] | None = None
+) -> Recipe:
+    """Validate ``values`` against ``model``.
+
+    Args:
+        where: opens the error sentence.
+        texts: the same values as they are written (``read_texts``): taken where ``model`` wants text.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
+        if texts is not None and (meant := _with_texts(values, texts, error)) is not None:
+            return parse_recipe(meant, model, where, texts)
         raise UserError(f"{where}: {_first_problem(error, model)}") from error
+
+
+def _with_texts(values: dict[str, Any], texts: dict[str, Any], error: ValidationError) -> dict[str, Any] | None:
+    """The values with texts where the error misses them; None if no value can be taken as text."""
+    places = [found["loc"] for found in error.errors() if found["type"] in _WANTS_TEXT]
+    changed = deepcopy(values)
+    return changed if [place for place in places if _put_text(changed, texts, place)] else None
+
+
+def _put_text(values: Any, texts: Any, place: Sequence[str | int]) -> bool:
+    """Put the text of ``texts`` at that place of ``values``, if there is a number, a date, yes or no."""
+    for key in place:
+        try:
+            value, text = values[key], texts[key]
+        except (KeyError, IndexError, TypeError):
+            continue  # pydantic also names the alternative that it tried
+        if isinstance(value, dict | list):
+            values, texts = value, text
+        elif value is None or isinstance(value, str):
+            return False
+        else:
+            values[key] = text
+            return True
+    return False
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 
@@ -29,10 +29,23 @@ def read_mapping(path: Path) -> dict[str, Any]:
         UserError: no such file; it is empty, too large (1 MiB, 50,000 values), too deeply nested (32), no UTF-8, no
             YAML or no mapping; it has a key twice or one that is not text, an alias (``*name``) or a tag (``!name``).
     """
+    return _loaded(path, _Loader)
+
+
+def read_texts(path: Path) -> dict[str, Any]:
+    """The same mapping with every value as the text that the file has: ``name: 0429`` is ``{"name": "0429"}``.
+
+    Raises:
+        UserError: as ``read_mapping``.
+    """
+    return _loaded(path, _TextLoader)
+
+
+def _loaded(path: Path, loader: type[_FastLoader]) -> dict[str, Any]:
     text = _text(path)
     try:
         _check_events(text, path)
-        loaded = yaml.load(text, Loader=_Loader)
+        loaded = yaml.load(text, Loader=loader)
     except yaml.constructor.ConstructorError as error:
         raise UserError(f"{path}{_line(error.problem_mark)}: {error.problem}") from error
     except yaml.MarkedYAMLError as error:
@@ -109,6 +122,12 @@ class _Loader(_FastLoader):
                 raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
             lines[name] = line
         return super().construct_mapping(node, deep)
+
+
+class _TextLoader(_Loader):
+    """Reads numbers, dates, yes and no as the texts that they are in the file."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # of PyYAML, which has no types
 
 
 def _line(mark: Any) -> str:

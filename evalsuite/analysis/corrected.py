@@ -11,6 +11,7 @@ from typing import Any
 from evalsuite.analysis.results import TaskResult, bounds, score_rows
 from evalsuite.metrics.base import Row
 from evalsuite.statistics import exact_when_unanimous, intervals
+from evalsuite.store import base_id
 from winnow.corrections import Resolved, read_corrections, resolve
 from winnow.files import digest_of, sha256_file
 
@@ -61,10 +62,14 @@ def correction_of(row: Row, resolved: Resolved) -> RowCorrection:
 def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed: int) -> dict[str, Any] | None:
     """The scores of the task on corrected rows; None if no reviewer decided anything about its rows.
 
+    A decision about a row holds for every time it was asked.
     Corpus metrics take their document frequencies from the corrected rows.
     """
-    touched = {row["sample_id"]: correction_of(row, resolved[row["sample_id"]])
-               for row in result.rows if row["sample_id"] in resolved}  # fmt: skip
+    touched = {
+        row["sample_id"]: correction_of(row, resolved[base])
+        for row in result.rows
+        if (base := base_id(row["sample_id"], row.get("repeat"))) in resolved
+    }
     counted = Counter(change.status for change in touched.values() if change.status != "none")
     if not counted:
         return None

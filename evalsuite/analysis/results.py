@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ import pyarrow as pa
 from evalsuite.metrics.base import Answers, MetricColumn, Row
 from evalsuite.reading.read import STATUSES, read_answer
 from evalsuite.statistics import Floats, Interval, cluster_codes, exact_when_unanimous, intervals
-from evalsuite.store import BASE_SCHEMA, read_predictions
+from evalsuite.store import BASE_SCHEMA, base_id, read_predictions
 from evalsuite.tasks.spec import TaskSpec, score
 from winnow.errors import UserError
+from winnow.images import DEFAULT_MAX_BYTES, locate
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
 
@@ -45,8 +47,15 @@ class TaskResult:
         return self.columns[0]
 
 
-def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
-    """Read the answers out of the raw replies and score them; the replies themselves are never changed."""
+def score_rows(spec: TaskSpec, rows: Sequence[Row], image_root: Path | None = None) -> TaskResult:
+    """Read the answers out of the raw replies and score them; the replies themselves are never changed.
+
+    Args:
+        image_root: where the rows' images lie, for metrics that look at them.
+
+    Raises:
+        UserError: a row has no references, or lacks what a metric needs.
+    """
     read = []
     for row in rows:
         choices = row.get("choices") or ()
@@ -60,14 +69,54 @@ def score_rows(spec: TaskSpec, rows: Sequence[Row]) -> TaskResult:
         choices=[row.get("choices") or () for row in read],
         slices=[{name: row.get(SLICE + name) or "" for name in spec.slice_names} for row in read],
         images=[" ".join(row["images"]) for row in read],
+        groups=[row.get("group") or _base(row) for row in read],
+        repeats=[row.get("repeat") or 0 for row in read],
+        confidences=[row.get("confidence") for row in read],
+        facts=[facts_of_row(row) for row in read],
+        image_files=ImageFiles([row["images"] for row in read], image_root),
     )
     columns = score(answers, spec.metrics)
     for number, row in enumerate(read):
         for column in columns:
             row[column.name] = _finite(float(column.per_row[number]))
             row[column.name + RIGHT] = bool(column.right[number]) if np.isfinite(column.right[number]) else None
-    clusters = cluster_codes([tuple(row["image_keys"]) or row["sample_id"] for row in read])
+    clusters = cluster_codes([tuple(row["image_keys"]) or _base(row) for row in read])
     return TaskResult(spec, read, columns, clusters)
+
+
+def _base(row: Row) -> str:
+    return base_id(row["sample_id"], row.get("repeat"))
+
+
+def facts_of_row(row: Row) -> dict[str, Any]:
+    """The row's ``facts``; empty where it has none.
+
+    Raises:
+        UserError: they are no JSON object.
+    """
+    try:
+        found = json.loads(row.get("facts") or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{row['sample_id']}: its facts are no JSON object; run the evaluation again")
+    return found
+
+
+class ImageFiles(Sequence[Sequence[str]]):
+    """Absolute paths of each row's images, looked for when they are asked for; what is not there is left out."""
+
+    def __init__(self, images: Sequence[Sequence[str]], root: Path | None) -> None:
+        self._images, self._root = images, None if root is None else str(root.resolve())
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, row: Any) -> Any:
+        if self._root is None:
+            return ()
+        found = (locate(path, self._root, max_bytes=DEFAULT_MAX_BYTES).file for path in self._images[row])
+        return tuple(file for file in found if file)
 
 
 def to_table(result: TaskResult) -> pa.Table:

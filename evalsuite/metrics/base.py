@@ -60,6 +60,12 @@ class Answers:
         choices: options of each row, empty where it has none.
         slices: slice name → value of each row.
         images: what image each row is about, as text.
+        groups: which rows belong together: rows asked several times share their base id, or rows share the
+            value of the task's ``group`` key.
+        repeats: 0 for the first time a row is asked, 1, 2 … for the following.
+        confidences: probability of the answer's tokens, 0 to 1; None where it was not asked for.
+        facts: what the task keeps of each row's ``meta`` for its metrics.
+        image_files: absolute paths of each row's images; one that is not there is left out.
     """
 
     ids: Sequence[str]
@@ -69,6 +75,11 @@ class Answers:
     choices: Sequence[Sequence[str]] = ()
     slices: Sequence[Mapping[str, str]] = ()
     images: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    repeats: Sequence[int] = ()
+    confidences: Sequence[float | None] = ()
+    facts: Sequence[Mapping[str, Any]] = ()
+    image_files: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +200,8 @@ class Metric:
         score: the numbers of a task's rows by suffix; a number that does not apply to the rows is left out.
         options: the fields of ``MetricOptions`` it takes.
         variants: values of the option ``variant``.
+        whole_set: a row's score depends on the other rows: on the references of all (CIDEr), or on the rows
+            of its group.
         reads_raw: whether a variant reads the raw reply instead of the extracted answer.
         read_row: how its rule reads one reply, for ``evalsuite explain``.
         other_tools: how the benchmark's own code and other tools would read the same reply.
@@ -201,6 +214,7 @@ class Metric:
     score: Callable[[Answers, MetricOptions], dict[str, Scores]]
     options: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    whole_set: bool = False
     reads_raw: bool = False
     read_row: ReadRow | None = None
     other_tools: tuple[OtherTool, ...] = ()

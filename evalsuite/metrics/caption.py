@@ -273,6 +273,7 @@ CIDER = Metric(
     about="Weighted n-gram similarity of captions, 0 to 10 (Vedantam et al. 2015).",
     numbers={"": Quantity(title="CIDEr-D", unit="", top=SCALE, best_row=SCALE)},
     score=_score_cider,
+    whole_set=True,
     options=("tokenize",),
     read_row=_read_caption,
     modules=(

@@ -183,6 +183,7 @@ MME = Metric(
         "_cognition": _sum_up_to("MME cognition", 800.0),
     },
     score=_score_mme,
+    whole_set=True,
     options=("variant",),
     variants=YES_NO_VARIANTS,
     reads_raw=True,

@@ -82,7 +82,8 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     """Score, compare and write every output. Returns the content of ``scores.json``."""
     started = time.monotonic()
     specs, seed, extra = unscored.specs, unscored.seed, unscored.extra
-    results = {task: score_rows(spec, unscored.rows[task]) for task, spec in specs.items()}
+    roots = {task: Path(root) for task, root in extra["image_root"].items()}
+    results = {task: score_rows(spec, unscored.rows[task], roots.get(task)) for task, spec in specs.items()}
     resolved = resolved_corrections(unscored.corrections)
     tasks = {
         task: {
@@ -107,7 +108,6 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     write_predictions(folder, [to_table(result) for result in results.values()])
     write_timings(folder, (row for listed in unscored.rows.values() for row in listed))
     write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
-    roots = {task: Path(root) for task, root in extra["image_root"].items()}
     write_text(folder / "report.md", markdown_report(scores, extra["skipped"]))
     write_text(folder / "report.html", html_report(scores, results, roots, extra["skipped"]))
     if unscored.partial:

@@ -54,7 +54,7 @@ def build_requests(task: Task, images: dict[str, TaskImage], render: Render, ide
         if error is not None:
             asked.append(RowRequest(spec.name, row, spec.extraction, "", keys, None, error))
             continue
-        limits = spec.generation.model_dump()
+        limits = spec.generation.model_dump(exclude_none=True)
         request = Request(
             key=digest_of({"model": identity, "chat": chat, "images": keys, "generation": limits}),
             chat=chat,
@@ -92,8 +92,9 @@ def to_row(entry: RowRequest, replies: dict[str, Reply]) -> dict[str, Any]:
         "error": answer.error,
         "reasoning": answer.reasoning,
         "confidence": answer.confidence,
-        "group": entry.row.sample_id,
-        "repeat": 0,
+        "group": entry.row.group or entry.row.sample_id,
+        "repeat": entry.row.repeat,
+        "facts": entry.row.facts,
         "request_key": entry.request.key if entry.request else None,
         "content_hash": content_hash(entry.image_keys, entry.row.judged),
         "choices": list(entry.row.choices),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from curate.recipe import MeasureSettings
-from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of
+from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of, value_at
 from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.images import is_url
@@ -34,6 +35,10 @@ class TaskRow:
         slices: meta key → value as text.
         choices: texts of the options, for multiple choice.
         judged: conversations and answers as the source has them, which a reviewer's decision is about.
+        group: what rows of one question have in common: the id of the source's row, or the value at the task's
+            ``group``.
+        repeat: 0 for the first time that a row is asked, 1 for the second …
+        facts: the row's values at the task's ``facts``, as a JSON object; null without such a key.
     """
 
     sample_id: str
@@ -44,6 +49,9 @@ class TaskRow:
     slices: dict[str, str]
     choices: tuple[str, ...] = ()
     judged: dict[str, Any] = field(default_factory=dict)
+    group: str = ""
+    repeat: int = 0
+    facts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,11 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
             f"task {spec.name}: its prompt asks for {{{min(unknown)}}}, which no row has; "
             f"rows have {', '.join(sorted(known))}"
         )
+    for name, keys in (("group", [spec.group] if spec.group else []), ("facts", spec.facts)):
+        if lost := [key for key in keys if key.split(".")[0] not in known and key not in known]:
+            raise UserError(
+                f"task {spec.name}: `{name}` names {lost[0]!r}, which no row has; rows have {', '.join(sorted(known))}"
+            )
     if spec.remote is None and any(row.images for row in rows) and all(map(_behind_urls, rows)):
         raise UserError(f"task {spec.name}: its images are web addresses; `remote: {{}}` in the task fetches them")
     if limit is not None and limit < len(rows):
@@ -147,4 +160,19 @@ def _row(sample: Sample, spec: TaskSpec) -> TaskRow | None:
         slices=slices_of({"images": len(sample.image), **sample.meta}, spec.slices),
         choices=options_of(sample.meta, spec.options),
         judged={key: record[key] for key in ("conversations", "answers") if key in record},
+        group=group_of(sample, spec.group),
+        facts=facts_of(sample.meta, spec.facts),
     )
+
+
+def group_of(sample: Sample, key: str | None) -> str:
+    """The row's value at ``key``, its id without a key or a value."""
+    value = value_at(sample.meta, key) if key else None
+    return sample.id if value is None else str(value)
+
+
+def facts_of(meta: Mapping[str, Any], keys: Sequence[str]) -> str | None:
+    """The values at ``keys`` as a JSON object; None without keys."""
+    if not keys:
+        return None
+    return json.dumps({key: value_at(meta, key) for key in keys}, ensure_ascii=False, default=str)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,9 +15,10 @@ from curate.recipe import RemoteSettings, SourceSettings
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
 from evalsuite.reading.read import Extraction
+from evalsuite.tasks.corrupt import Corruption
 from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
-from winnow.strict_yaml import read_mapping
+from winnow.strict_yaml import read_mapping, read_texts
 
 
 class MetricSettings(MetricOptions):
@@ -124,15 +125,20 @@ class BinnedSlice(StrictModel):
 
 
 class Generation(StrictModel):
-    """Limits of an answer. Decoding is greedy.
+    """How an answer is generated, and its limits.
 
     Attributes:
         max_new_tokens: an answer that is not finished by then is marked ``truncated``.
         stop: texts that end an answer; they are cut off.
+        temperature: of sampling, up to 2; null or 0 takes the most likely token. A server gets
+            ``server.temperature`` where this is null.
+        thinking_budget: most tokens of thinking, for servers that know such a limit; null leaves it to the server.
     """
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 32
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    thinking_budget: Annotated[int, Field(ge=0)] | None = None
 
 
 class TaskSpec(StrictModel):
@@ -145,10 +151,21 @@ class TaskSpec(StrictModel):
         remote: as in a curation recipe: images behind URLs are fetched, once, into ``data/cache/tasks``;
             ``{}`` takes the defaults. Without this key no image is fetched.
         system: a system message, if any.
-        prompt: what is asked; ``{question}`` stands for the row's question, ``{key}`` for its ``meta``.
-        generation: the limits of an answer.
+        prompt: what is asked; ``{question}`` stands for the row's question, ``{key}`` for its ``meta``, and
+            ``{options}`` for the lines ``A. text`` of its options.
+        generation: how an answer is generated, and its limits.
         extraction: how an answer is read from a reply.
         options: key of a row's ``meta`` with its options, for multiple choice.
+        answer_map: reference as the data has it → what is meant, e.g. ``{"0": "no", "1": "yes"}``; others stay.
+        turns: ``own`` asks a row with several questions one by one, each with the model's own answers to those
+            before it; ``first`` asks only the first.
+        group: key of a row's ``meta``; rows with the same value belong together, for accuracy by group.
+        facts: keys of a row's ``meta`` that are kept in ``predictions.parquet`` for metrics that need them.
+        blind: ask without the images, to see what the text alone gives away.
+        repeat: ``circular`` asks every multiple choice once for each rotation of its options (MMBench's CircularEval).
+        samples: how often each row is asked, each time with another seed; more than 1 needs
+            ``generation.temperature``.
+        corrupt: what is done to every image before it is asked about.
         metrics: column name → settings. The first one is the headline.
         slices: keys of a row's ``meta`` by which scores are broken down, ``images`` (their
             number), or ``{name, key, bins}``: the number at that key, or the length of the list there, in
@@ -164,6 +181,14 @@ class TaskSpec(StrictModel):
     generation: Generation = Generation()
     extraction: Extraction = Extraction(choices=[])
     options: str | None = None
+    answer_map: dict[str, str] = Field(default_factory=dict)
+    turns: Literal["own", "first"] = "own"
+    group: str | None = None
+    facts: list[str] = Field(default_factory=list)
+    blind: bool = False
+    repeat: Literal["circular"] | None = None
+    samples: Annotated[int, Field(ge=1, le=1000)] = 1
+    corrupt: Corruption | None = None
     metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
     slices: list[BinnedSlice | str] = Field(default_factory=list)
 
@@ -186,6 +211,20 @@ class TaskSpec(StrictModel):
                 raise ValueError(f"no metric {name!r}; {did_you_mean(name, METRICS)}")
         return {name: MetricSettings.model_validate({"metric": name, **given.model_dump(exclude_none=True)})
                 for name, given in value.items()}  # fmt: skip
+
+    @model_validator(mode="after")
+    def _asked_one_way(self) -> TaskSpec:
+        """``group`` and ``repeat`` number the rows of one question in the same column of the predictions."""
+        several = [
+            name for name, on in (("group", self.group), ("repeat", self.repeat), ("samples", self.samples > 1)) if on
+        ]
+        if len(several) > 1:
+            raise ValueError(f"{' and '.join(several)} cannot be combined; make a task for each")
+        if self.repeat and not self.options:
+            raise ValueError("repeat: circular rotates the options; `options:` names the key of `meta` that has them")
+        if self.blind and self.corrupt:
+            raise ValueError("blind asks without the images, so corrupt means nothing beside it")
+        return self
 
     @property
     def slice_names(self) -> list[str]:
@@ -224,17 +263,21 @@ def load_spec(name_or_path: str) -> TaskSpec:
 
 
 def _on_base(path: Path, shipped: Mapping[str, Path]) -> TaskSpec:
-    given = read_mapping(path)
+    given, texts = read_mapping(path), read_texts(path)
     base = given.pop("base", None)
     if base is None:
-        return parse_recipe(given, TaskSpec, where=str(path))
+        return parse_recipe(given, TaskSpec, where=str(path), texts=texts)
     if base not in shipped:
         raise UserError(f"{path}: base {base!r} is no shipped task; shipped: {', '.join(shipped)}")
-    start = read_mapping(shipped[base])
+    file = shipped[base]
+    whole, whole_texts = _merged(read_mapping(file), given), _merged(read_texts(file), texts)
+    return parse_recipe(whole, TaskSpec, where=str(path), texts=whole_texts)
+
+
+def _merged(start: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     source = given.get("source", {})
-    if isinstance(source, dict):
-        given["source"] = {**start["source"], **source}
-    return parse_recipe({**start, **given}, TaskSpec, where=str(path))
+    inner = {"source": {**start["source"], **source}} if isinstance(source, dict) else {}
+    return {**start, **given, **inner}
 
 
 def dumped(specs: Mapping[str, TaskSpec]) -> list[dict[str, Any]]:
@@ -283,7 +326,7 @@ def slices_of(meta: Mapping[str, Any], slices: Sequence[str | BinnedSlice]) -> d
     """Slice name → value as text; slices that the row has no value for are left out."""
     found: dict[str, str] = {}
     for wanted in slices:
-        value = _at(meta, wanted if isinstance(wanted, str) else wanted.key)
+        value = value_at(meta, wanted if isinstance(wanted, str) else wanted.key)
         if isinstance(wanted, str):
             if value is not None and not isinstance(value, list | dict):
                 found[slice_name(wanted)] = str(value)
@@ -299,7 +342,8 @@ def slice_name(wanted: str | BinnedSlice) -> str:
     return wanted.rpartition(".")[2] if isinstance(wanted, str) else wanted.name
 
 
-def _at(meta: Mapping[str, Any], key: str) -> Any:
+def value_at(meta: Mapping[str, Any], key: str) -> Any:
+    """The value at ``key``, whose dots go into objects; None where there is none."""
     value: Any = meta
     for part in (key,) if key in meta else key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

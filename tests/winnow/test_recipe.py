@@ -1,6 +1,10 @@
-from typing import ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
 from winnow.errors import UserError
@@ -75,3 +79,68 @@ def test_a_former_key_is_refused_with_its_present_name():
         parse_recipe({"part": {"old_radius": 3}}, Outer, "r.yaml")
     with pytest.raises(UserError, match="unknown key 'old_radius'"):
         parse_recipe({"old_radius": 3}, Outer, "r.yaml")
+
+
+class Texts(StrictModel):
+    name: str
+    out: Path | None = None
+    form: Literal["on", "raw"] = "raw"
+    answers: list[str] = Field(default_factory=list)
+    parts: list[Inner | str] = Field(default_factory=list)
+    limit: int | str = 0
+    free: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_as(folder, text, model=Texts):
+    path = folder / "r.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_recipe(path, model)
+
+
+def test_where_text_is_wanted_numbers_dates_and_yes_are_the_texts_of_the_file(tmp_path):
+    found = read_as(
+        tmp_path,
+        "name: 0429\nout: 2024\nform: on\nanswers: [yes, no, 2.50, 2024-01-02, 1_000]\nparts: [{radius: 3}, 7]\n"
+        "limit: 5\nfree: {top_k: 1, beam: yes}\n",
+    )
+    assert (found.name, found.out, found.form) == ("0429", Path("2024"), "on")
+    assert found.answers == ["yes", "no", "2.50", "2024-01-02", "1_000"]
+    assert found.parts == [Inner(radius=3), "7"]
+    assert (found.limit, found.free) == (5, {"top_k": 1, "beam": True}), "a number stays one where one may be"
+
+
+def test_an_empty_value_or_a_list_is_no_text(tmp_path):
+    for value in ("", "null", "~", "[1]"):
+        with pytest.raises(UserError, match=r"r\.yaml: name: Input should be a valid string"):
+            read_as(tmp_path, f"name: {value}\n")
+
+
+@given(st.text(alphabet="0123456789.eE+-:_nofyalxTZ", min_size=1, max_size=12).filter(lambda text: text[0] not in ":-"))
+def test_a_plain_scalar_is_its_own_text(tmp_path_factory, text):
+    assume(not text.endswith(":"))
+    try:
+        assume(not isinstance(yaml.safe_load(text), type(None)))
+    except ValueError:  # a date that does not exist: refused with a sentence, see test_strict_yaml
+        assume(False)
+    assert read_as(tmp_path_factory.mktemp("plain"), f"name: {text}\n").name == text
+
+
+def test_every_kind_of_recipe_takes_a_number_as_its_name(tmp_path):
+    from curate.recipe import CurateRecipe
+    from evalsuite.recipe import EvalRecipe
+    from evalsuite.tasks.spec import load_spec
+    from finetune.recipe import TrainRecipe
+
+    curate = "name: 429\nsources: [{location: 7}]\n"
+    train = "name: 429\nmodel: 5\ndata: 6\n"
+    evaluate = "name: 429\nmodel: {path: 5}\ntasks: [2024-01-02]\n"
+    for text, model in ((curate, CurateRecipe), (train, TrainRecipe), (evaluate, EvalRecipe)):
+        assert read_as(tmp_path, text, model).name == "429"
+    task = tmp_path / "t.yaml"
+    task.write_text(
+        "name: 1e3\nsource: {location: 12}\nextraction: {kind: choice, choices: [yes, no]}\nmetrics: [pope]\n"
+    )
+    spec = load_spec(str(task))
+    assert (spec.name, spec.source.location, spec.extraction.choices) == ("1e3", "12", ["yes", "no"])
+    task.write_text("name: 429\nbase: textvqa\nsource: {location: 13}\n")
+    assert (load_spec(str(task)).name, load_spec(str(task)).source.location) == ("429", "13")

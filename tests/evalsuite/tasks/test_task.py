@@ -121,3 +121,36 @@ def test_control_tokens_in_a_question_are_found() -> None:
 )
 def test_stop_texts_cut_after_the_first_word(text: str, stop: tuple[str, ...], expected: tuple[str, bool]) -> None:
     assert cut_at_stop(text, stop) == expected
+
+
+def test_groups_and_facts_of_a_row_come_from_its_meta(tmp_path: Path) -> None:
+    rows = [
+        {"id": number, "meta": {"figure": {"id": "f1"}, "unit": "cm"},
+         "conversations": [{"from": "human", "value": "how long?"}, {"from": "gpt", "value": "3"}]}
+        for number in range(2)
+    ]  # fmt: skip
+    data = write(tmp_path / "d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    text = f"name: t\nsource: {{location: {data}}}\nmetrics: [accuracy]\ngroup: figure.id\nfacts: [unit, figure]\n"
+    task = load_task(load_spec(str(write(tmp_path / "t.yaml", text))), limit=None, seed=0)
+    assert [row.group for row in task.rows] == ["f1", "f1"]
+    assert json.loads(task.rows[0].facts or "") == {"unit": "cm", "figure": {"id": "f1"}}
+    wrong = text.replace("group: figure.id", "group: figur.id")
+    with pytest.raises(UserError, match=r"task t: `group` names 'figur.id', which no row has; rows have figure"):
+        load_task(load_spec(str(write(tmp_path / "t.yaml", wrong))), limit=None, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        ("samples: 3\ngroup: x\n", "group and samples cannot be combined"),
+        ("repeat: circular\n", "`options:` names the key"),
+        ("blind: true\ncorrupt: {blur: 2}\n", "corrupt means nothing beside it"),
+        ("corrupt: {}\n", "name one of dark, blur, noise, jpeg"),
+        ("corrupt: {jpeg: 0}\n", "corrupt.jpeg"),
+        ("generation: {temperature: -1}\n", "generation.temperature"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tmp_path: Path, extra: str, sentence: str) -> None:
+    text = "name: t\nsource: {location: x}\nmetrics: [accuracy]\n" + extra
+    with pytest.raises(UserError, match=sentence):
+        load_spec(str(write(tmp_path / "t.yaml", text)))
