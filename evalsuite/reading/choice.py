@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from evalsuite.reading.statement import statements
-from evalsuite.reading.strip import without_markdown
+from evalsuite.reading.strip import plain_words
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _OPEN = r"[\s*_`\"'“‘(（\[【{<$]*"
@@ -57,6 +57,7 @@ class _Patterns(NamedTuple):
     marked: re.Pattern[str]
     spaced: re.Pattern[str]
     glued: re.Pattern[str]
+    before_words: re.Pattern[str]
     lower: re.Pattern[str]
     alternative: re.Pattern[str]
     label_line: re.Pattern[str]
@@ -75,10 +76,12 @@ def _patterns(count: int) -> _Patterns:
     return _Patterns(
         alone=re.compile(rf"{_OPEN}(?:option\s*|choice\s*|选\s*)?{_OPEN}({either}){_CLOSE}", re.IGNORECASE),
         marked=re.compile(
-            rf"{_OPEN}{_LEAD_IN}({upper})(?:\s*[)）\]】}}.。:：,，;；!！?？、*_`$>\\]|\s*[\"'”’](?!\w)|\s*$|\s*\n|选项)", re.IGNORECASE
+            rf"{_OPEN}{_LEAD_IN}({upper})(?:\s*[)）\]】}}.。:：,，;；!！?？、*_`$>\\]|\s*[\"'”’](?!\w)|\s*$|\s*\n|选项)",
+            re.IGNORECASE,
         ),
-        spaced=re.compile(rf"{_OPEN}{_LEAD_IN}({upper})\s+{_GOES_ON}"),
+        spaced=re.compile(rf"{_OPEN}(?i:{_LEAD_IN})({upper})\s+{_GOES_ON}"),
         glued=re.compile(rf"{_OPEN}({upper})(?=[(（])"),
+        before_words=re.compile(rf"{_OPEN}(?i:{_LEAD_IN})({upper})(?=\s)(?:(?<![AI])|(?=\s+[^a-z\s]))"),
         lower=re.compile(rf"{_OPEN}{_LEAD_IN}({either})[*_`]*\s*(?:[)）\]】:：]|\.(?:\s|$)|$)", re.IGNORECASE),
         alternative=re.compile(rf"{_ALTERNATIVE}({upper})(?![\w'])"),
         label_line=re.compile(rf"^[\s*_\-•]*(?:option\s+)?[(（]?({upper})[)）.:：][*_]*(?=\s)", re.MULTILINE),
@@ -90,6 +93,7 @@ def _patterns(count: int) -> _Patterns:
             r"|(?<!\w)(?:match(?:es|ing)?|corresponds?|corresponding|closest|aligns?|choose|choosing|select|selecting|pick"
             r"|represents?|indicates?|supports?|suggests?)\s+(?:to\s+|with\s+|best\s+|is\s+)*(?:the\s+)?(?:provided\s+)?"
             rf"(?:option|choice|answer)\s*:?\s*[(（*\"']*(?-i:({upper}))(?![\w'])"
+            rf"|(?<!\w)(?:is|be|to|with)\s*:?\s+(?:option|choice)\s+[(（*\"']*(?-i:({upper}))(?![\w'])"
             r"|(?<!\w)(?:it\s+is|it's|so|thus|therefore|hence)\s*,?\s+(?:it\s+is\s+|it's\s+|the\s+|option\s+|choice\s+)*"
             rf"[(（*\"']*(?-i:({upper}))[)）]?[*\"']*(?=[.,;!]|\s*$)"
             rf"|(?-i:({upper}))\s*(?:选项|項|项)?\s*(?:是|为|為)?(?:正确|正確|对的)",
@@ -104,9 +108,10 @@ def read_choice(text: str, options: Sequence[str], marked_up: str = "") -> str |
 
     Args:
         text: the reply, without thinking and special tokens.
-        options: texts of the options; the first is A; at most 26.
+        options: texts of the options; the first is A. Those behind Z have no letter and are left out.
         marked_up: the reply with its Markdown, where ``text`` has lost it: a letter alone in bold is a sign.
     """
+    options = options[: len(LETTERS)]
     patterns = _patterns(len(options))
     if not text.isascii():
         text = text.translate(_FULL_WIDTH)
@@ -137,6 +142,9 @@ def _stated(content: str, options: Sequence[str], patterns: _Patterns) -> str | 
         return letter or None
     if spaced := patterns.spaced.match(content) or patterns.glued.match(content):
         return spaced[1].upper()
+    if (before := patterns.before_words.match(content)) and not _begins_with(content, options):
+        other = patterns.alternative.match(content, before.end(1))
+        return None if other and other[1] != before[1] else before[1]
     return _begins_with(content, options) or _only_named(content, options) or _one(patterns.mentioned.findall(content))
 
 
@@ -213,7 +221,7 @@ def _one(found: Sequence[str]) -> str | None:
 
 
 def _plain(text: str) -> str:
-    return _ARTICLE.sub("", " ".join(without_markdown(text).lower().strip(_EDGES).split()), count=1).strip(_EDGES)
+    return _ARTICLE.sub("", " ".join(plain_words(text).lower().strip(_EDGES).split()), count=1).strip(_EDGES)
 
 
 @lru_cache(maxsize=4096)

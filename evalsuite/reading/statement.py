@@ -1,8 +1,9 @@
-"""Explicit statements of an answer: ``Answer: B``, ``\\boxed{B}``, ``<answer>B</answer>``, "the answer is B", 答案：B."""
+"""Explicit statements of an answer: ``Answer: B``, ``\\boxed{B}``, ``<answer>B</answer>``, 答案：B."""
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -38,6 +39,10 @@ _LABEL_HINT = re.compile(
     r"|resposta|risposta|ответ|odpowied|antwoord|svar|jawaban|đáp|cevap|정답|답",
     re.IGNORECASE,
 )
+_OTHER_NOUN = re.compile(r"option|choice|solution|response|result|conclusion|选项|选|選", re.IGNORECASE)
+_DENIAL = re.compile(r"(?:not|unclear|unknown|that|because)\b", re.IGNORECASE)
+_OPENS = re.compile(r"(?:^|[\n.!?。：:])[\s*_#>\"“-]*$")
+_LAST = 50  # statements of one form that are looked at
 _CONTENT_READ = 300  # characters behind a label
 
 
@@ -47,16 +52,16 @@ class Statement(NamedTuple):
     Attributes:
         begin: where it begins in the text.
         content: what it states: of a tag or box what is inside, of a label the rest of the line.
-        closed: the content has an end mark of its own.
+        label: the words that introduce it; '' of a tag or box.
     """
 
     begin: int
     content: str
-    closed: bool
+    label: str
 
 
 def statements(text: str) -> list[Statement]:
-    """All statements in a text, in their order."""
+    """The statements in a text, in their order; of many of one form the last ones."""
     found = list(_boxes(text)) if "\\" in text else []
     if "<" in text or "[" in text:
         found += _tags(text)
@@ -66,27 +71,35 @@ def statements(text: str) -> list[Statement]:
     return found
 
 
+def stated_text(text: str) -> str | None:
+    """The words of the last statement of a short answer: in a tag or box, or behind "Answer:" or "the answer is".
+
+    Only what opens a line or a sentence counts, and a denial ("the answer is not visible") states nothing.
+    """
+    for statement in reversed(statements(text)):
+        words = statement.content.removesuffix(".").strip('*`"“” ')
+        if not words or (statement.label and (_OTHER_NOUN.search(statement.label) or _DENIAL.match(words))):
+            continue
+        if not statement.label or _OPENS.search(text[max(0, statement.begin - 40) : statement.begin]):
+            return words
+    return None
+
+
 def _labels(text: str) -> Iterator[Statement]:
-    for label in _LABEL.finditer(text):
+    for label in deque(_LABEL.finditer(text), _LAST):
         line = text[label.end() : label.end() + _CONTENT_READ].partition("\n")[0]
-        yield Statement(label.start(), line.strip(), False)
+        yield Statement(label.start(), line.strip(), label[0])
 
 
 def _tags(text: str) -> Iterator[Statement]:
-    end = 0
-    for opening in _OPENING.finditer(text):
-        if opening.start() < end:
-            continue
+    for opening in deque(_OPENING.finditer(text), _LAST):
         closing = _CLOSING.search(text, opening.end())
-        end = closing.start() if closing else len(text)
-        yield Statement(opening.start(), text[opening.end() : end].strip(), True)
-        if closing is None:
-            return
+        yield Statement(opening.start(), text[opening.end() : closing.start() if closing else None].strip(), "")
 
 
 def _boxes(text: str) -> Iterator[Statement]:
     r"""What is inside ``\boxed{…}``, inner braces counted; one that never closes holds the rest of its line."""
-    for box in _BOXED.finditer(text):
+    for box in deque(_BOXED.finditer(text), _LAST):
         inside = text[box.end() : box.end() + _BOX_READ]
         depth = 1
         for place, mark in enumerate(inside):
@@ -96,4 +109,4 @@ def _boxes(text: str) -> Iterator[Statement]:
                 break
         else:
             inside = inside.partition("\n")[0]
-        yield Statement(box.start(), inside.strip(), True)
+        yield Statement(box.start(), inside.strip(), "")

@@ -6,6 +6,7 @@ Every function is linear in the length of the text and returns it unchanged wher
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _NAMES = (
     r"think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|inner_monologue|seed:think|seed:cot_budget_reflect"
@@ -83,7 +84,7 @@ def _outside(text: str) -> str:
 
 def _final_channel(text: str) -> str:
     """The text of the last ``final`` channel of the harmony format; empty if there are only other channels."""
-    found = [mark for mark in _HARMONY.finditer(text)]
+    found = list(_HARMONY.finditer(text))
     last = next((mark for mark in reversed(found) if mark[1] == "final"), None)
     if last is not None:
         return text[last.end() :]
@@ -99,14 +100,18 @@ def without_special_tokens(text: str) -> str:
         return text
     if opening := _OPENS_TURN.match(text):
         text = text[opening.end() :]
-    for end in _ENDS_TURN.finditer(text):
-        before = _TOKEN.sub("", text[: end.start()])
-        if before.strip():
-            return before
-    return _TOKEN.sub("", text)
+    kept: list[str] = []
+    begin, words = 0, False
+    for token in _TOKEN.finditer(text):
+        kept.append(text[begin : token.start()])
+        begin = token.end()
+        words = words or bool(kept[-1].strip())
+        if words and _ENDS_TURN.fullmatch(token[0]):
+            return "".join(kept)
+    return "".join([*kept, text[begin:]])
 
 
-def without_markdown(text: str) -> str:
+def plain_words(text: str) -> str:
     """The words of Markdown, and of LaTeX around words: no emphasis, headings, bullets, fences, ``\\text{}``, ``$``."""
     if not _MARKDOWN_HINT.search(text):
         return text
@@ -122,11 +127,11 @@ def without_markdown(text: str) -> str:
     if "\\" in text or "$" in text:
         text = _LATEX_TEXT.sub(r"\1", text)
         text = _MATH.sub(r"\1", text)
-        text = _LATEX_ESCAPED.sub(r"\1", _LATEX_MARKS.sub("", text))
+        text = _LATEX_ESCAPED.sub(r"\1", _LATEX_MARKS.sub(" ", text)).strip()
     return text
 
 
-def cut_at_stop(text: str, stop: tuple[str, ...] | list[str]) -> str:
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
     """``text`` up to the first stop text that follows a word."""
     begin = len(text) - len(text.lstrip())
     found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]

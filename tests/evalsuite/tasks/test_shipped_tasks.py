@@ -165,7 +165,7 @@ CASES = {
     "mme": (mme, ["yes", "No.", "Yes, it is", "yes"], {"mme_perception": 50.0, "mme_cognition": 200.0}, {"category": "code_reasoning"}),
     "mmmu": (mmmu, ["B", "so it is 42."], {"mmmu": 1.0, "mmmu_multiple_choice": 1.0, "mmmu_open": 1.0},
              {"question_type": "multiple-choice", "subfield": "Art"}),
-    "pope": (pope, ["yes", "no", "Yes.", "There is none", "yes", "yes"],
+    "pope": (pope, ["yes", "no", "Yes.", "Who knows", "yes", "yes"],
              {"pope_accuracy": 4 / 6, "pope_precision": 0.75, "pope_recall": 1.0, "pope_f1": 6 / 7, "pope_yes_ratio": 4 / 6,
               "pope_f1_mean": (1 + 1 + 2 / 3) / 3, "pope_official_accuracy": 4 / 6}, {"category": "random"}),
     "coco_caption": (coco, ["a red dog", "two cats sleep"], {"bleu_1": 1.0, "rouge_l": 1.0}, {}),
