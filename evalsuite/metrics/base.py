@@ -21,7 +21,17 @@ from winnow.recipe import StrictModel
 Row = dict[str, Any]  # a row of ``predictions.parquet``
 Unit = Literal["%", "points", ""]
 NormalizerName = Literal["official", "evalai", "none"]
+Enough = Literal["scaled", "three"]
+ReferenceKind = Literal["text", "letters", "yes_no", "number", "box"]
 TokenizerName = Literal["ptb", "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab"]
+# What ``Metric.needs`` can name, and how a task gives it.
+_NEEDS = {
+    "choices": "needs options; `options:` in the task names the key of `meta` that holds them",
+    "groups": "needs groups of rows; `group:` in the task names the key of `meta` that holds them",
+    "repeats": "needs rows that were asked several times; set `samples: 5` or `repeat: circular` in the task",
+    "confidences": "needs the probability of the answers; ask a server for `logprobs`",
+    "image_files": "needs images",
+}
 RIGHT_FROM = 0.5  # a graded score, like VQA accuracy, counts as right from here on
 SHORT_ANSWERS = {
     "predictions": "one short answer a question.",
@@ -37,13 +47,14 @@ class MetricOptions(StrictModel):
             score the answer as the task's extraction reads it; a variant reads the raw reply by its own rule
             instead.
         normalizer: how answers are normalised before they are compared.
-        unanimous: see ``evalsuite.metrics.vqa_accuracy``.
+        unanimous, enough: see ``evalsuite.metrics.vqa_accuracy``.
         tokenize: tokeniser of captions, see ``evalsuite.metrics.tokenizers``.
     """
 
     variant: str | None = None
     normalizer: NormalizerName = "official"
     unanimous: Literal["normalize", "raw"] = "normalize"
+    enough: Enough = "scaled"
     tokenize: TokenizerName = "ptb"
 
 
@@ -66,6 +77,7 @@ class Answers:
         confidences: probability of the answer's tokens, 0 to 1; None where it was not asked for.
         facts: what the task keeps of each row's ``meta`` for its metrics.
         image_files: absolute paths of each row's images; one that is not there is left out.
+        verdicts: what a judge said of each row (``evalsuite.judge.judged``), None where it was not asked.
     """
 
     ids: Sequence[str]
@@ -80,6 +92,7 @@ class Answers:
     confidences: Sequence[float | None] = ()
     facts: Sequence[Mapping[str, Any]] = ()
     image_files: Sequence[Sequence[str]] = ()
+    verdicts: Sequence[Mapping[str, Any] | None] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +145,12 @@ class MetricColumn(Scores, Quantity):
         name: of the column.
         right: (rows,) 1 for a right row, 0 for a wrong one, NaN where the column does not judge the row or
             the row has no answer.
+        warning: what makes the number doubtful; see ``Metric.warn``.
     """
 
     name: str
     right: Floats
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +172,7 @@ class Reading:
 
 ReadRow = Callable[[Row, MetricOptions, str], Reading]  # the row, the options, the name of the rule
 OtherTool = Callable[[Row, MetricOptions], Reading]
+Warn = Callable[[Answers, MetricOptions], str | None]
 
 
 @dataclass(frozen=True)
@@ -203,6 +219,10 @@ class Metric:
         whole_set: a row's score depends on the other rows: on the references of all (CIDEr), or on the rows
             of its group.
         reads_raw: whether a variant reads the raw reply instead of the extracted answer.
+        references: what its references must be: free text, letters of options, yes or no, numbers or boxes.
+        needs: fields of ``Answers`` without which it cannot score, such as ``choices`` or ``confidences``.
+        warn: what makes its numbers doubtful on these rows under these options, as one sentence; None if nothing
+            does. Only references, choices and the like are looked at, so it can be asked before any answer is there.
         read_row: how its rule reads one reply, for ``evalsuite explain``.
         other_tools: how the benchmark's own code and other tools would read the same reply.
         modules: the metric as Hugging Face modules.
@@ -216,6 +236,9 @@ class Metric:
     variants: tuple[str, ...] = ()
     whole_set: bool = False
     reads_raw: bool = False
+    references: ReferenceKind = "text"
+    needs: tuple[str, ...] = ()
+    warn: Warn | None = None
     read_row: ReadRow | None = None
     other_tools: tuple[OtherTool, ...] = ()
     modules: tuple[HubModule, ...] = ()
@@ -226,6 +249,10 @@ class Metric:
         Raises:
             UserError: a row has no references, or lacks what the metric needs.
         """
+        for field_name in self.needs:
+            if not any(getattr(answers, field_name)):
+                raise UserError(f"{key}: {_NEEDS[field_name]}")
+        warning = self.warn(answers, options) if self.warn else None
         given = answers.raws if self.reads_raw and options.variant else answers.texts
         answered = np.array([text is not None for text in given], dtype=bool)
         columns = []
@@ -236,7 +263,7 @@ class Metric:
                 judged = answered & np.isfinite(scores.per_row)
                 right[judged] = scores.per_row[judged] >= number.right_from
             facts = {**vars(number), "title": number.title + self._label(key)}
-            columns.append(MetricColumn(name=key + suffix, right=right, **facts, **vars(scores)))
+            columns.append(MetricColumn(name=key + suffix, right=right, warning=warning, **facts, **vars(scores)))
         return columns
 
     def _label(self, key: str) -> str:

@@ -5,6 +5,7 @@ They equal pycocoevalcap 1.2 in constants and order of operations.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from evalsuite.metrics.base import (
     mean_scores,
 )
 from evalsuite.metrics.ngrams import ORDER, SCALE, bleu_counts, bleu_of, build_corpus, cider_of
-from evalsuite.metrics.tokenizers import Tokenize, caption_tokens, tokenizer_label
+from evalsuite.metrics.tokenizers import Tokenize, caption_tokens, tokenizer_label, unfit_tokenizer
 from evalsuite.statistics import Estimate, Floats
 
 _BETA_SQUARED = 1.2**2  # ROUGE-L's weight of recall
@@ -59,6 +60,11 @@ class BleuScores:
     per_sample: dict[str, list[float]]
 
 
+def _warn_of_script(references: Mapping[str, Sequence[str]], tokenize: TokenizerName) -> None:
+    if problem := unfit_tokenizer((text for given in references.values() for text in given), tokenize):
+        warnings.warn(problem, stacklevel=3)
+
+
 # ---- BLEU ------------------------------------------------------------------------------------------
 
 
@@ -76,6 +82,7 @@ def bleu(
         UserError: the ids of predictions and references differ, there are none, or the tokeniser is
             unknown or not installed.
     """
+    _warn_of_script(references, tokenize)
     corpus = build_corpus(predictions, references, tokenize)
     counts = bleu_counts(corpus)
     each = bleu_of(counts.correct, counts.guess, counts.length, counts.reference_length)
@@ -106,10 +113,17 @@ def rouge_l(
         UserError: the ids of predictions and references differ, there are none, or the tokeniser is
             unknown or not installed.
     """
+    _warn_of_script(references, tokenize)
+    scores = _rouge_scores(predictions, references, tokenize)
+    return CaptionScores(sum(scores.values()) / len(scores), scores)
+
+
+def _rouge_scores(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], tokenize: TokenizerName
+) -> dict[str, float]:
     check_captions(predictions, references)
     tokens_of = caption_tokens(tokenize)
-    scores = {key: _score(predictions[key], references[key], tokens_of) for key in predictions}
-    return CaptionScores(sum(scores.values()) / len(scores), scores)
+    return {key: _score(predictions[key], references[key], tokens_of) for key in predictions}
 
 
 def _score(prediction: str, references: Sequence[str], tokens_of: Tokenize) -> float:
@@ -161,12 +175,22 @@ def cider(
         UserError: the ids of predictions and references differ, there are none, or the tokeniser is
             unknown or not installed.
     """
+    _warn_of_script(references, tokenize)
     corpus = build_corpus(predictions, references, tokenize)
     scores = cider_of(corpus)
     return CaptionScores(float(scores.mean()), dict(zip(corpus.ids, scores.tolist(), strict=True)))
 
 
 # ---- as metrics ------------------------------------------------------------------------------------
+
+
+def _warn_script(answers: Answers, options: MetricOptions) -> str | None:
+    return unfit_tokenizer((text for given in answers.references for text in given), options.tokenize)
+
+
+def _warn_cider(answers: Answers, options: MetricOptions) -> str | None:
+    few = f"CIDEr-D takes its weights from the references of all rows, and {len(answers.ids):,} rows are too few"
+    return _warn_script(answers, options) or (few if len(answers.ids) < FEW_IMAGES else None)
 
 
 def _as_mappings(answers: Answers) -> tuple[dict[str, str], dict[str, Sequence[str]]]:
@@ -197,7 +221,7 @@ def _corpus_bleu(order: int) -> Estimate:
 
 
 def _score_rouge_l(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
-    found = rouge_l(*_as_mappings(answers), tokenize=options.tokenize).per_sample
+    found = _rouge_scores(*_as_mappings(answers), options.tokenize)
     variant = f"ROUGE-L F, beta 1.2, {tokenizer_label(options.tokenize)}"
     return {"": mean_scores(list(found.values()), variant)}
 
@@ -243,6 +267,7 @@ BLEU = Metric(
     numbers={f"_{order}": Quantity(title=f"BLEU-{order}", mean_of_rows=False) for order in range(1, ORDER + 1)},
     score=_score_bleu,
     options=("tokenize",),
+    warn=_warn_script,
     read_row=_read_caption,
     modules=(
         _module(
@@ -259,6 +284,7 @@ ROUGE_L = Metric(
     numbers={"": Quantity(title="ROUGE-L")},
     score=_score_rouge_l,
     options=("tokenize",),
+    warn=_warn_script,
     read_row=_read_caption,
     modules=(
         _module(
@@ -275,6 +301,7 @@ CIDER = Metric(
     score=_score_cider,
     whole_set=True,
     options=("tokenize",),
+    warn=_warn_cider,
     read_row=_read_caption,
     modules=(
         _module(

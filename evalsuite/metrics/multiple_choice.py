@@ -29,7 +29,9 @@ from evalsuite.metrics.base import (
     other_tool,
     rule_of,
 )
+from evalsuite.reading.choice import LETTERS
 from evalsuite.reading.choice_rules import CHOICE_VARIANTS, ChoiceVariant, parse_choice
+from winnow.errors import UserError
 
 
 def multiple_choice_accuracy(
@@ -40,19 +42,42 @@ def multiple_choice_accuracy(
     variant: ChoiceVariant = "lenient",
     key: str = "",
 ) -> float:
-    """1 if the option that the prediction names is among ``answers`` (letters), else 0.
+    """1 if the option that the prediction names is among ``answers``, else 0.
 
-    A prediction that names no option is wrong.
+    A prediction that names no option is wrong. An answer is the letter of an option, or its text.
 
     Raises:
-        UserError: no answer, no choice, more than 26, or an unknown variant.
+        UserError: no answer, one that is neither letter nor text of an option, no choice, more than 26, or an
+            unknown variant.
     """
     check_answers(answers)
-    return _is_right(parse_choice(prediction, choices, variant=variant, key=key), answers)
+    return _is_right(parse_choice(prediction, choices, variant=variant, key=key), answers, choices)
 
 
-def _is_right(letter: str | None, answers: Sequence[str]) -> float:
-    return float(letter is not None and letter.strip().upper() in {answer.strip().upper() for answer in answers})
+def letter_of(reference: str, choices: Sequence[str]) -> str:
+    """The letter of the option that a reference means: ``B``, ``(b)`` or the text of option B in any case.
+
+    Raises:
+        UserError: it is neither. A number is not taken for a position, since counts start at 0 or at 1.
+    """
+    letters, plain = LETTERS[: len(choices)], reference.strip().casefold()
+    label = plain.strip("().: ").upper()
+    if len(label) == 1 and label in letters:
+        return label
+    same = [letter for letter, text in zip(letters, choices, strict=False) if text.strip().casefold() == plain]
+    if len(same) == 1:
+        return same[0]
+    fault = "the text of several options" if same else f"neither a letter from A to {letters[-1]} nor an option's text"
+    hint = 'if it is a position, `answer_map: {"0": A, "1": B}` in the task says which'
+    raise UserError(f"the reference {reference!r} is {fault}; {hint if plain.isdigit() else 'mend the row'}")
+
+
+def _is_right(letter: str | None, answers: Sequence[str], choices: Sequence[str], where: str = "") -> float:
+    try:
+        wanted = {letter_of(answer, choices) for answer in answers}
+    except UserError as error:
+        raise UserError(f"{where}{error}") from error
+    return float(letter is not None and letter.strip().upper() in wanted)
 
 
 # ---- MMMU's open questions ---------------------------------------------------------------------------
@@ -152,10 +177,14 @@ def _choice_scores(answers: Answers, options: MetricOptions) -> list[float]:
         _letter({"sample_id": key, "extracted": text, "raw": raw, "choices": choices}, options)
         for key, text, raw, choices in rows
     ]
-    return [_is_right(letter, given) for letter, given in zip(letters, answers.references, strict=True)]
+    listed = zip(answers.ids, letters, answers.references, answers.choices, strict=True)
+    return [_is_right(letter, given, choices, f"{key}: ") if choices else 0.0 for key, letter, given, choices in listed]
 
 
 def _score_choice(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
+    for key, choices in zip(answers.ids, answers.choices, strict=True):
+        if not choices:
+            raise UserError(f"{key}: has no options, which multiple_choice needs")
     return {"": mean_scores(_choice_scores(answers, options), f"right option, {rule_of(options)}", binary=True)}
 
 
@@ -179,7 +208,7 @@ def _read_choice(row: Row, options: MetricOptions, rule: str) -> Reading:
     if not row.get("choices"):
         return _read_open(row, rule)
     letter = _letter({**row, "raw": row["raw"] or ""}, options)
-    score = _is_right(letter, row["references"])
+    score = _is_right(letter, row["references"], row["choices"])
     return Reading(rule, letter, letter if score and letter else "", score)
 
 
@@ -200,6 +229,8 @@ MULTIPLE_CHOICE = Metric(
     options=("variant",),
     variants=CHOICE_VARIANTS,
     reads_raw=True,
+    references="letters",
+    needs=("choices",),
     read_row=_read_choice,
     other_tools=(other_tool("ScienceQA code", _read_choice, variant="scienceqa"),),
     modules=(
@@ -232,6 +263,7 @@ MMMU = Metric(
     options=("variant",),
     variants=CHOICE_VARIANTS,
     reads_raw=True,
+    references="letters",
     read_row=_read_choice,
     other_tools=(
         other_tool("official code", _read_choice, variant="mmmu-official"),

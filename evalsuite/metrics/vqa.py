@@ -12,6 +12,7 @@ from evalsuite.metrics.base import (
     RIGHT_FROM,
     SHORT_ANSWERS,
     Answers,
+    Enough,
     HubModule,
     Metric,
     MetricOptions,
@@ -39,11 +40,15 @@ def vqa_accuracy(
     *,
     normalizer: NormalizerName = "official",
     unanimous: Literal["normalize", "raw"] = "normalize",
+    enough: Enough = "scaled",
 ) -> float:
     """Share of people who agree with the prediction, full marks from three on (Antol et al. 2015).
 
     For every answer in turn, min(1, matches among the *other* answers / 3); then the mean. With ten
     answers 1 match gives 0.3, 2 give 0.6, 3 give 0.9, 4 and more give 1.
+
+    With two or three answers there are no three others, and the formula gives at most 1/3 and 2/3. All others
+    are enough then: two answers need one other, three need two, so that the score is the share that matches.
 
     With a single answer nobody is left to agree with, and the formula gives 0 for everything. Exact
     match takes its place, with a warning.
@@ -53,6 +58,8 @@ def vqa_accuracy(
         unanimous: what to do when all answers are the same string. ``raw`` compares as they stand, as
             the official code does since 2021 ("Yes" against ten times "yes" is then wrong);
             ``normalize`` treats them like all others, as most tools do.
+        enough: how many others must agree for full marks. ``scaled``: three, or all where there are fewer;
+            ``three``: always three, as the official code has it for ten answers.
 
     Raises:
         UserError: there is no answer, or the normalizer is unknown.
@@ -68,9 +75,10 @@ def vqa_accuracy(
         normalize = NORMALIZERS[normalizer]
         prediction, given = normalize(prediction), [normalize(answer) for answer in answers]
     matches = Counter(given)[prediction]
+    full = min(_ENOUGH, len(given) - 1) if enough == "scaled" else _ENOUGH
     # An answer that matches is left out of its own count.
-    without_self = min(1.0, max(0, matches - 1) / _ENOUGH)
-    with_all = min(1.0, matches / _ENOUGH)
+    without_self = min(1.0, max(0, matches - 1) / full)
+    with_all = min(1.0, matches / full)
     return (matches * without_self + (len(given) - matches) * with_all) / len(given)
 
 
@@ -119,16 +127,39 @@ def _score_vqa(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
     def score(text: str, references: Sequence[str]) -> float:
         if len(references) == 1:  # the variant says so, so no warning for each row
             return exact(text, references)
-        return vqa_accuracy(text, references, normalizer=options.normalizer, unanimous=options.unanimous)
+        return _agreement(text, references, options)
 
     single = sum(len(references) == 1 for references in answers.references)
+    few = sum(1 < len(references) <= _ENOUGH for references in answers.references)
     only_single = single == len(answers.references)
     variant = f"leave-one-out agreement, {_normalisation(options)}, unanimous answers: {options.unanimous}"
     if only_single:
         variant = f"exact match, {_normalisation(options)}: every row has one reference, so agreement is undefined"
     elif single:
         variant += f"; exact match on the {single:,} rows with one reference"
+    if few:
+        full = "all others are enough" if options.enough == "scaled" else f"of which none can reach {_ENOUGH} others"
+        variant += f"; {few:,} rows with two or three references, {full}"
     return {"": mean_scores(score_each(answers, score), variant, binary=only_single)}
+
+
+def _agreement(text: str, references: Sequence[str], options: MetricOptions) -> float:
+    return vqa_accuracy(
+        text, references, normalizer=options.normalizer, unanimous=options.unanimous, enough=options.enough
+    )
+
+
+def _warn_few(answers: Answers, options: MetricOptions) -> str | None:
+    few = sum(len(references) <= _ENOUGH for references in answers.references)
+    if not few:
+        return None
+    rule = "exact match with one, the share that matches with two or three"
+    if options.enough == "three":
+        rule = "exact match with one, at most 0.33 with two and 0.67 with three (`enough: three`)"
+    return (
+        f"vqa_accuracy is made for ten references a row; {few:,} of {len(answers.references):,} rows have at most "
+        f"three, which it scores by {rule}; `accuracy` is exact match with any reference"
+    )
 
 
 def _read_vqa(row: Row, options: MetricOptions, rule: str) -> Reading:
@@ -137,7 +168,7 @@ def _read_vqa(row: Row, options: MetricOptions, rule: str) -> Reading:
         return _read_exact(row, options, rule)
     as_it_stands = options.unanimous == "raw" and len(set(references)) == 1
     normalize = NORMALIZERS["none" if as_it_stands else options.normalizer]
-    score = vqa_accuracy(text, references, normalizer=options.normalizer, unanimous=options.unanimous)
+    score = _agreement(text, references, options)
     return Reading(rule, normalize(text), count_matches(normalize(text), references, normalize), score)
 
 
@@ -153,7 +184,7 @@ def _zero_if_single(tool: OtherTool) -> OtherTool:
 
 def _read_as_vlmevalkit(row: Row, options: MetricOptions, rule: str) -> Reading:
     text, references = vlmevalkit(row["extracted"]), [vlmevalkit(reference) for reference in row["references"]]
-    score = 0.0 if len(references) == 1 else vqa_accuracy(text, references, normalizer="none")
+    score = 0.0 if len(references) == 1 else vqa_accuracy(text, references, normalizer="none", enough="three")
     return Reading(rule, text, count_matches(text, row["references"], vlmevalkit), score)
 
 
@@ -183,11 +214,12 @@ VQA_ACCURACY = Metric(
     about="Agreement with the answers of ten people, each left out in turn (Antol et al. 2015).",
     numbers={"": Quantity(title="VQA accuracy", right_from=RIGHT_FROM)},
     score=_score_vqa,
-    options=("normalizer", "unanimous"),
+    options=("normalizer", "unanimous", "enough"),
+    warn=_warn_few,
     read_row=_read_vqa,
     other_tools=(
-        _zero_if_single(other_tool("official code", _read_vqa, normalizer="official", unanimous="raw")),
-        _zero_if_single(other_tool("lmms-eval", _read_vqa, unanimous="normalize")),
+        _zero_if_single(other_tool("official code", _read_vqa, normalizer="official", unanimous="raw", enough="three")),
+        _zero_if_single(other_tool("lmms-eval", _read_vqa, unanimous="normalize", enough="three")),
         other_tool("VLMEvalKit", _read_as_vlmevalkit),
     ),
     modules=(
@@ -201,6 +233,7 @@ VQA_ACCURACY = Metric(
             options={
                 "normalizer": "official (VQAv2) or evalai (TextVQA, VizWiz, OK-VQA).",
                 "unanimous": "normalize, or raw as the official code since 2021.",
+                "enough": "scaled, or three as the official code for any number of answers.",
             },
             example=('metric.compute(predictions=["Two."], references=[["2"] * 4 + ["3"] * 6])["vqa_accuracy"]\n1.0'),
         ),

@@ -192,6 +192,7 @@ POPE = Metric(
     options=("variant",),
     variants=YES_NO_VARIANTS,
     reads_raw=True,
+    references="yes_no",
     read_row=read_yes_no_row,
     other_tools=(
         other_tool("official code", read_yes_no_row, variant="official"),

@@ -131,12 +131,12 @@ def read_answer(
         options: texts of the row's options, for ``letter``.
         stop: texts that end an answer.
     """
-    truncated = finish_reason == "length"
     if finish_reason == "error":
         return ReadAnswer(None, "failed", False)
     if finish_reason == "content_filter":
         return ReadAnswer(None, "refused", False)
-    marked_up = _without_marks(raw, extraction, stop)
+    marked_up, ended = _without_marks(raw, extraction, stop)
+    truncated = finish_reason == "length" and not ended  # a server that takes no stop texts writes on behind one
     text = plain_words(marked_up).strip() if "markdown" in extraction.stripped else marked_up
     answer = _read(text, extraction, options, marked_up)
     if not answer:
@@ -165,7 +165,7 @@ def reading_steps(
         text = add("without special tokens", without_special_tokens(text))
     if stop:
         text = add("up to the stop text", cut_at_stop(text, stop))
-    text = marked_up = _without_marks(raw, extraction, stop)
+    text = marked_up = _without_marks(raw, extraction, stop)[0]
     if "markdown" in extraction.stripped:
         text = add("without Markdown", plain_words(text).strip())
     if extraction.rule in (None, "lenient", "words") and (stated := statements(text)):
@@ -174,14 +174,16 @@ def reading_steps(
     return [*found, Step("answer", answer or "")]
 
 
-def _without_marks(raw: str, extraction: Extraction, stop: Sequence[str]) -> str:
-    """The reply without thinking and special tokens, up to a stop text; of a long one both ends."""
+def _without_marks(raw: str, extraction: Extraction, stop: Sequence[str]) -> tuple[str, bool]:
+    """The reply, of a long one both ends, without thinking and special tokens, and whether a stop text ends it."""
     parts = extraction.stripped
     text = _both_ends(raw, _SEARCHED)
     text = _both_ends(without_thinking(text) if "thinking" in parts else text, _READ)
     if "special_tokens" in parts:
         text = without_special_tokens(text)
-    return (cut_at_stop(text, stop) if stop else text).strip()
+    whole = text
+    text = cut_at_stop(text, stop) if stop else text
+    return text.strip(), len(text) < len(whole)
 
 
 def _both_ends(text: str, each: int) -> str:

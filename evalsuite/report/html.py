@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -54,7 +54,10 @@ def html_report(
         style=(_HERE / "style.css").read_text(encoding="utf-8"),
         notes=sentences.how_to_read(scores),
         partial=sentences.partial_sentence(scores),
+        again=sentences.again_sentence(scores),
+        checked=sentences.check_sentences(scores, ""),
         batch_check=sentences.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
+        reading_header=sentences.READING_HEADER,
         comparison_header=COMPARISON_HEADER,
         found_header=FOUND_HEADER,
         comparison_cells=comparison_cells,
@@ -78,8 +81,13 @@ def _task(
         "description": result.spec.description,
         "entry": entry,
         "headline": headline,
-        "skipped": sentences.skipped_sentence(skipped),
+        "skipped": f"{sentences.skipped_sentence(skipped)} {sentences.notes_sentence(entry)}".strip(),
         "plots": _metric_plots(entry, against),
+        "truncated": sentences.truncated_sentence(entry),
+        "reading": sentences.reading_sentence(entry),
+        "reading_warning": bool((entry.get("reading") or {}).get("warning")),
+        "reading_rows": sentences.reading_rows(entry),
+        "checked": sentences.check_sentences(scores, name),
         "slices": _slice_plots(entry, against, headline),
         "against": against,
         "findings": sentences.finding_sentences(entry, scores),
@@ -145,11 +153,13 @@ def _plot(lines: list[Line], top: float, name: str) -> Any:
 
 def _changed(result: TaskResult, against: Mapping[str, Any], root: Path) -> list[dict[str, Any]]:
     """Some rows that this run does better, and some that it does worse, with both answers."""
-    place = {row["sample_id"]: number for number, row in enumerate(result.rows)}
     found = []
+    wanted = {sample_id for key in ("worse_ids", "better_ids") for sample_id in against[key][:_CHANGED]}
+    ids = result.rows.column("sample_id")
+    place = {sample_id: number for number, sample_id in enumerate(ids) if sample_id in wanted}
     for label, key in (("worse", "worse_ids"), ("better", "better_ids")):
-        ids = against[key][:_CHANGED]
-        shown: list[Card] = cards(result, [place[sample_id] for sample_id in ids], root, against["answers_before"])
+        listed = [place[sample_id] for sample_id in against[key][:_CHANGED]]
+        shown: list[Card] = cards(result, listed, root, against["answers_before"])
         if shown:
             found.append({"label": label, "count": against[label], "cards": shown})
     return found
@@ -234,6 +244,7 @@ class Card:
     raw: str
     extracted: str | None
     status: str
+    truncated: bool
     shown_score: str
     more_references: int
     more_images: int
@@ -246,25 +257,25 @@ def worst_rows(result: TaskResult, count: int) -> list[int]:
     Among equal scores the choice looks random but never changes: it goes by a digest of the id.
     """
     scores = result.headline.per_row
-    applies = np.flatnonzero(np.isfinite(scores)).tolist()
-    order = sorted(applies, key=lambda i: (scores[i], _mixed(result.rows[i]["sample_id"])))
-    best_possible = result.headline.best_row
     chosen: list[int] = []
     images: set[int] = set()
-    for index in order:
-        if scores[index] >= best_possible or len(chosen) == count:
-            break
-        if int(result.clusters[index]) not in images:
-            images.add(int(result.clusters[index]))
-            chosen.append(index)
+    for score in np.unique(scores[scores < result.headline.best_row]):
+        level = scores == score
+        ids = result.rows.where(level).column("sample_id")
+        for _, index in sorted(zip(map(_mixed, ids), np.flatnonzero(level).tolist(), strict=True)):
+            if int(result.clusters[index]) not in images:
+                images.add(int(result.clusters[index]))
+                chosen.append(index)
+            if len(chosen) == count:
+                return chosen
     return chosen
 
 
-def cards(result: TaskResult, indices: Iterable[int], root: Path, before: dict[str, str] | None = None) -> list[Card]:
+def cards(result: TaskResult, indices: Sequence[int], root: Path, before: dict[str, str] | None = None) -> list[Card]:
     """Cards of the given rows."""
     headline = result.headline
-    shown = {i: "" if headline.binary else numbers.number(headline.unit, float(headline.per_row[i])) for i in indices}
-    return [_card(result.rows[i], score, root, before) for i, score in shown.items()]
+    shown = ["" if headline.binary else numbers.number(headline.unit, float(headline.per_row[i])) for i in indices]
+    return [_card(row, score, root, before) for row, score in zip(result.rows.take(indices), shown, strict=True)]
 
 
 def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, str] | None) -> Card:
@@ -279,6 +290,7 @@ def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, s
         raw=row["raw"] or "",
         extracted=row["extracted"],
         status=row["status"],
+        truncated=bool(row.get("truncated")),
         shown_score=shown_score,
         more_references=max(0, len(references) - _REFERENCES),
         more_images=max(0, len(row["images"]) - 1),

@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalsuite.metrics import (
+    METRICS,
+    Answers,
+    MetricOptions,
     anls,
     gqa_accuracy,
     mme,
@@ -216,3 +219,35 @@ def test_unanswerable_is_what_most_people_said() -> None:
 def test_bad_input_is_one_sentence(call) -> None:
     with pytest.raises(UserError):
         call()
+
+
+@pytest.mark.parametrize("reference", ["B", " (b) ", "tiger", "Tiger "])
+def test_a_reference_is_a_letter_or_the_text_of_an_option(reference: str) -> None:
+    assert multiple_choice_accuracy("B", [reference], ["lion", "tiger", "bear", "fish"]) == 1.0
+    assert multiple_choice_accuracy("A", [reference], ["lion", "tiger", "bear", "fish"]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "options", "fault"),
+    [("1", ["lion", "tiger"], "answer_map"), ("E", ["lion", "tiger"], "neither a letter from A to B"),
+     ("cat", ["lion", "tiger"], "neither"), ("cat", ["cat", "Cat"], "the text of several options")],
+)  # fmt: skip
+def test_a_reference_that_names_no_option_is_refused(reference: str, options: list[str], fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        multiple_choice_accuracy("B", [reference], options)
+    rows = Answers(ids=["x/1"], texts=["B"], references=[[reference]], raws=["B"], choices=[options])
+    with pytest.raises(UserError, match=r"^x/1: the reference"):
+        METRICS["multiple_choice"].columns("mc", rows, MetricOptions())
+
+
+def test_a_number_is_the_text_of_an_option_before_it_is_a_position() -> None:
+    assert multiple_choice_accuracy("C", ["1"], ["3", "2", "1"]) == 1.0
+
+
+def test_questions_without_options_are_no_multiple_choice() -> None:
+    rows = Answers(ids=["a", "b"], texts=["B"] * 2, references=[["B"]] * 2, raws=["B"] * 2, choices=[["x", "y"], []])
+    with pytest.raises(UserError, match=r"^b: has no options"):
+        METRICS["multiple_choice"].columns("mc", rows, MetricOptions())
+    bare = Answers(ids=["a"], texts=["B"], references=[["B"]], raws=["B"], choices=[[]])
+    with pytest.raises(UserError, match="`options:` in the task"):
+        METRICS["multiple_choice"].columns("mc", bare, MetricOptions())

@@ -4,10 +4,20 @@ import sys
 
 import pytest
 
-from evalsuite.metrics import bleu, cider, exact_match, rouge_l, tokenizers, vqa_accuracy
+from evalsuite.metrics import (
+    METRICS,
+    Answers,
+    MetricOptions,
+    bleu,
+    cider,
+    exact_match,
+    rouge_l,
+    tokenizers,
+    vqa_accuracy,
+)
 from evalsuite.metrics.base import TokenizerName
 from evalsuite.metrics.normalize import evalai, official
-from evalsuite.metrics.tokenizers import TOKENIZERS, caption_tokens, tokenizer_label
+from evalsuite.metrics.tokenizers import TOKENIZERS, caption_tokens, tokenizer_label, unfit_tokenizer
 from winnow.errors import UserError
 
 
@@ -19,13 +29,38 @@ def test_chinese_is_one_token_to_ptb_and_characters_to_zh() -> None:
 
 def test_scores_follow_the_tokeniser() -> None:
     predictions, references = {"a": "一只红色的狗"}, {"a": ["一只黑色的狗"]}
-    assert rouge_l(predictions, references).corpus == 0.0
+    with pytest.warns(UserWarning, match="references in Chinese"):
+        assert rouge_l(predictions, references).corpus == 0.0
     assert rouge_l(predictions, references, tokenize="zh").corpus == pytest.approx(5 / 6)
     assert bleu(predictions, references, tokenize="char").corpus[0] == pytest.approx(5 / 6)
     # three characters have no 4-gram
     assert cider({**predictions, "b": "两只猫"}, {**references, "b": ["两只猫"]}, tokenize="zh").per_sample[
         "b"
     ] == pytest.approx(7.5)
+
+
+@pytest.mark.parametrize(
+    ("caption", "language", "better"),
+    [
+        ("一只猫在沙发上", "Chinese", "zh"),
+        ("赤い犬が走る", "Japanese", "ja-mecab"),
+        ("แมวบนโซฟา", "a script like Thai", "char"),
+    ],
+)
+@pytest.mark.parametrize("metric", ["bleu", "rouge_l", "cider"])
+def test_captions_without_blanks_warn_under_a_tokeniser_that_needs_them(
+    metric: str, caption: str, language: str, better: str
+) -> None:
+    rows = Answers(ids=["a"] * 100, texts=[caption] * 100, references=[[caption]] * 100)
+    expected = f"references in {language} (100 of them) have no blanks between words"
+    warning = METRICS[metric].columns(metric, rows, MetricOptions())[0].warning
+    assert warning and warning.startswith(expected) and f"`tokenize: {better}`" in warning
+    assert METRICS[metric].columns(metric, rows, MetricOptions(tokenize="char"))[0].warning is None
+
+
+@pytest.mark.parametrize("caption", ["a sign that reads 出口", "빨간 개가 달린다", "собака бежит", "café"])
+def test_other_captions_do_not_warn(caption: str) -> None:
+    assert unfit_tokenizer([caption], "ptb") is None
 
 
 def test_what_is_missing_is_said() -> None:

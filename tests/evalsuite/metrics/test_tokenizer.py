@@ -97,6 +97,16 @@ def test_tokens_equal_the_java_tokeniser(caption: str) -> None:
     assert " ".join(ptb_tokenize(caption)) == TOKENS[caption]
 
 
+# Probed on the Java tokeniser of pycocoevalcap 1.2 with every text of up to five letters.
+@pytest.mark.parametrize(
+    "kept", ["Blvd.", "assn.", "Asst.", "ATTY.", "Mich.", "Profs.", "Treas.", "Bancorp.", "Mfg.", "Pty."]
+)
+@pytest.mark.parametrize("lost", ["MFG.", "PTY.", "Parkway.", "Sqr.", "dog."])
+def test_an_abbreviation_keeps_its_dot_at_the_end(kept: str, lost: str) -> None:
+    assert ptb_tokenize(f"a sign that reads rose {kept}")[-1] == kept.lower()
+    assert ptb_tokenize(f"a sign that reads rose {lost}")[-1] == lost.lower().rstrip(".")
+
+
 def test_known_differences_are_few() -> None:
     differing = [caption for caption in TOKENS if " ".join(ptb_tokenize(caption)) != TOKENS[caption]]
     assert len(differing) <= 12

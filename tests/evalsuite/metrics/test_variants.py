@@ -36,7 +36,8 @@ def test_every_metric_is_listed_under_its_name_and_says_what_its_numbers_mean() 
 
 @pytest.mark.parametrize(
     ("metric", "value", "option"),
-    [("vqa_accuracy", "evalai", "normalizer"), ("vqa_accuracy", "raw", "unanimous"), ("cider", "zh", "tokenize"),
+    [("vqa_accuracy", "evalai", "normalizer"), ("vqa_accuracy", "raw", "unanimous"),
+     ("vqa_accuracy", "three", "enough"), ("cider", "zh", "tokenize"),
      ("relaxed_accuracy", "strict", "variant"), ("pope", "official", "variant"), ("accuracy", "none", "normalizer")],
 )  # fmt: skip
 def test_a_variant_finds_its_option(metric: str, value: str, option: str) -> None:
@@ -53,7 +54,7 @@ def test_unknown_variants_are_named() -> None:
     with pytest.raises(UserError, match="write METRIC=VARIANT"):
         side_by_side(load_spec("vqav2"), ["evalai"])
     assert {name for name, _ in variants_of(MetricSettings(metric="vqa_accuracy"))} == {
-        "official", "evalai", "none", "unanimous normalize", "unanimous raw",
+        "official", "evalai", "none", "unanimous normalize", "unanimous raw", "enough scaled", "enough three",
     }  # fmt: skip
 
 

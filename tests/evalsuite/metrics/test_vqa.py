@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalsuite.metrics import exact_match, vqa_accuracy
+from evalsuite.metrics import Answers, MetricOptions, exact_match, vqa_accuracy
 from evalsuite.metrics.normalize import evalai, official
+from evalsuite.metrics.vqa import VQA_ACCURACY
 from winnow.errors import UserError
 
 
@@ -46,13 +47,13 @@ def test_evalai_rule_where_it_differs(answer: str, expected: str) -> None:
     assert evalai(answer) == expected != official(answer)
 
 
-def naive(prediction: str, answers: list[str]) -> float:
+def naive(prediction: str, answers: list[str], enough: int) -> float:
     """Leave one out, as the challenge's code loops over it."""
     given_ = [official(answer) for answer in answers]
     scores = []
     for left_out in range(len(given_)):
         others = given_[:left_out] + given_[left_out + 1 :]
-        scores.append(min(1.0, sum(other == official(prediction) for other in others) / 3))
+        scores.append(min(1.0, sum(other == official(prediction) for other in others) / enough))
     return sum(scores) / len(scores)
 
 
@@ -60,13 +61,30 @@ def naive(prediction: str, answers: list[str]) -> float:
 def test_leave_one_out_equals_the_loop(answers: list[str], data: st.DataObject) -> None:
     prediction = data.draw(st.sampled_from([*answers, "maybe"]))
     found = vqa_accuracy(prediction, answers)
-    assert found == pytest.approx(naive(prediction, answers), abs=1e-12)
+    assert found == pytest.approx(naive(prediction, answers, min(3, len(answers) - 1)), abs=1e-12)
     assert 0 <= found <= 1
+    three = vqa_accuracy(prediction, answers, enough="three")
+    assert three == pytest.approx(naive(prediction, answers, 3), abs=1e-12) and three <= found + 1e-12
 
 
 @pytest.mark.parametrize(("matches", "expected"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
 def test_ten_answers_give_the_known_steps(matches: int, expected: float) -> None:
     assert vqa_accuracy("yes", ["yes"] * matches + ["no"] * (10 - matches)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 9])
+def test_answers_that_all_agree_give_full_marks_however_few_they_are(count: int) -> None:
+    assert vqa_accuracy("red", ["red"] * count) == 1.0
+    assert vqa_accuracy("red", ["red", "blue"]) == 0.5
+    assert vqa_accuracy("red", ["red"] * 2, enough="three") == pytest.approx(1 / 3), "what the challenge's code gives"
+
+
+def test_few_references_are_stated() -> None:
+    rows = Answers(ids=["a", "b"], texts=["red", "red"], references=[["red"] * 2, ["red"] * 10])
+    (column,) = VQA_ACCURACY.columns("vqa_accuracy", rows, MetricOptions())
+    assert column.per_row.tolist() == [1.0, 1.0]
+    assert column.variant.endswith("1 rows with two or three references, all others are enough")
+    assert column.warning and column.warning.startswith("vqa_accuracy is made for ten references a row; 1 of 2 rows")
 
 
 def test_unanimous_answers_raw_or_normalised() -> None:
