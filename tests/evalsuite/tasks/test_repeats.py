@@ -124,3 +124,9 @@ def test_conversations_are_not_sampled_or_rotated(tmp_path: Path) -> None:
     ):
         load_task(spec_of(data, samples=2), limit=None, seed=0)
     assert len(load_task(spec_of(data, samples=2, turns="first"), limit=None, seed=0).rows) == 2
+
+
+def test_a_prompt_without_the_question_shows_all_images_in_front(tmp_path: Path) -> None:
+    data = data_of(tmp_path, record("1", "<image>which <image>?", "A", image=["a.png", "b.png"]))
+    (row,) = load_task(spec_of(data, prompt="Answer what the images ask."), limit=None, seed=0).rows
+    assert (row.prompt, row.images) == ("Answer what the images ask.", ("a.png", "b.png"))
