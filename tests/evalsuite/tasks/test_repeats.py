@@ -130,3 +130,19 @@ def test_a_prompt_without_the_question_shows_all_images_in_front(tmp_path: Path)
     data = data_of(tmp_path, record("1", "<image>which <image>?", "A", image=["a.png", "b.png"]))
     (row,) = load_task(spec_of(data, prompt="Answer what the images ask."), limit=None, seed=0).rows
     assert (row.prompt, row.images) == ("Answer what the images ask.", ("a.png", "b.png"))
+
+
+@pytest.mark.parametrize(
+    ("shown", "turned"),
+    [
+        ("(A) cat\n(B) dog", "(A) dog\n(B) cat"),
+        ("Options: A: cat, B: dog", "Options: A: dog, B: cat"),
+        ("A) cat B) dog", "A) dog B) cat"),
+    ],
+)
+def test_options_are_rotated_in_the_form_that_the_benchmark_shows(tmp_path: Path, shown: str, turned: str) -> None:
+    data = data_of(tmp_path, record("1", f"which?\n{shown}\nSay.", "A", meta={"options": ["cat", "dog"]}))
+    _, second = load_task(spec_of(data, **CIRCULAR), limit=None, seed=0).rows
+    assert (second.prompt, second.question, second.references) == (
+        f"which?\n{turned}\nSay.", f"which?\n{turned}\nSay.", ("B",),
+    )  # fmt: skip
