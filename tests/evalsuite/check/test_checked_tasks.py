@@ -160,4 +160,4 @@ def test_a_piece_of_rows_without_options_is_no_error(tmp_path, monkeypatch):
     asked = "which?\nA. cat\nB. dog\n"
     rows = [row(0, ["red"]), row(1, ["red"]), *(row(n, ["B"], asked, **OPTIONS) for n in (2, 3, 4, 5))]
     (found,) = checked(task_of(tmp_path, rows, LETTERS))
-    assert (found.level, found.what, found.rows) == ("note", "nothing at `options: options`", 2)
+    assert (found.level, found.what, found.rows) == ("warning", "not asked: no options", 2)
