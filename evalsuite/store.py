@@ -28,6 +28,8 @@ TIMINGS = "timings.parquet"
 REPLACED = "replaced.jsonl"
 _PART = "part-*-*.parquet"
 
+SLICE = "slice_"  # begins the names of slice columns
+
 _REPLY_SCHEMA = pa.schema(
     [
         ("key", pa.string()), ("raw", pa.string()), ("finish_reason", pa.string()), ("input_tokens", pa.int64()),
@@ -133,19 +135,26 @@ def remove_parts(folder: Path) -> None:
         (folder / PARTS).rmdir()
 
 
-def write_predictions(folder: Path, tables: Iterable[pa.Table]) -> Path:
-    """Atomically write the tables, one after the other, as one file with the union of their columns."""
-    listed = list(tables)
-    names: dict[str, pa.DataType] = {}
-    for table in listed:
-        names.update({field.name: field.type for field in table.schema})
-    base = [name for name in BASE_SCHEMA.names if name in names]
-    rest = sorted((name for name in names if name not in base), key=lambda name: (name.startswith("slice_"), 0))
-    schema = pa.schema([(name, names[name]) for name in [*base, *rest]])
-    whole = pa.concat_tables([_with_columns(table, schema) for table in listed])
-    with atomic_path(folder / PREDICTIONS) as temporary:
-        pq.write_table(whole, temporary, compression="zstd")
+def write_predictions(folder: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> Path:
+    """Atomically write the tables, one after the other, as one file; columns that a table lacks are null.
+
+    Each table becomes a row group of its own, so that readers need little memory.
+    """
+    with (
+        atomic_path(folder / PREDICTIONS) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        for table in tables:
+            writer.write_table(_with_columns(table, schema))
     return folder / PREDICTIONS
+
+
+def predictions_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The union of some columns in the order of ``predictions.parquet``: those of every row, metrics, slices."""
+    types = {field.name: field.type for schema in schemas for field in schema}
+    base = [name for name in BASE_SCHEMA.names if name in types]
+    rest = sorted((name for name in types if name not in base), key=lambda name: name.startswith(SLICE))
+    return pa.schema([(name, types[name]) for name in [*base, *rest]])
 
 
 def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -156,8 +165,12 @@ def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def read_predictions(folder: Path) -> pa.Table:
-    """The predictions of a finished evaluation.
+# Columns that evaluations of earlier versions lack; there they are null.
+_LATER = ("reasoning", "truncated", "group", "repeat", "confidence", "facts", "retry", "verdict")
+
+
+def open_predictions(folder: Path) -> pq.ParquetFile:
+    """The predictions of a finished evaluation, not yet read.
 
     Raises:
         UserError: the file is missing, or does not hold predictions.
@@ -166,9 +179,12 @@ def read_predictions(folder: Path) -> pa.Table:
     if not path.is_file():
         raise UserError(f"{path}: no such file; finish the run with `evalsuite run`")
     try:
-        table = pq.read_table(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
-    if lost := [name for name in BASE_SCHEMA.names if name not in table.schema.names]:
+    types = {field.name: field.type for field in file.schema_arrow}
+    if lost := [name for name in BASE_SCHEMA.names if name not in types and name not in _LATER]:
         raise UserError(f"{path}: lacks the columns {', '.join(lost)}; it was written by another version")
-    return table
+    if wrong := [field.name for field in BASE_SCHEMA if types.get(field.name, field.type) != field.type]:
+        raise UserError(f"{path}: holds something else than predictions in {', '.join(wrong)}")
+    return file
