@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from winnow import console
+
+
+class Again(StrEnum):
+    """What rows may be asked again for."""
+
+    unparsed = "unparsed"
+    refused = "refused"
+    truncated = "truncated"
+    failed = "failed"
+
 
 Folder = Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")]
 
@@ -48,10 +59,14 @@ def run(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Rows to ask of each task at most, in place of the recipe's limit.")
     ] = None,
+    again: Annotated[
+        list[Again] | None,
+        typer.Option(help="Ask a server once more for rows of this status; the report says so. Repeatable."),
+    ] = None,
 ) -> None:
     """Ask a model, score its answers, write the report.
 
-    Killed or repeated, it asks only what is missing; of a server also what it gave no answer to. Writes
+    Killed or repeated, it asks only what is missing: rows that never reached the model. Writes
     predictions.parquet, timings.parquet, scores.json, report.md, report.html and, last, manifest.json.
     Ctrl-C scores what was answered so far, marked partial, and ends with exit code 130.
 
@@ -68,7 +83,7 @@ def run(
     from evalsuite.runs.run import run_recipe
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers stop a job politely too
-    folder, scores, worked = run_recipe(recipe, limit=limit)
+    folder, scores, worked = run_recipe(recipe, limit=limit, again=[status.value for status in again or []])
     print_scores(folder, scores)
     if partial := scores["partial"]:
         print(f"Stopped: these are scores of {partial['rows']:,} of {partial['of']:,} rows. Run again to finish.")

@@ -97,6 +97,31 @@ class ServerSettings(StrictModel):
         return value
 
 
+class JudgeModel(StrictModel):
+    """Which model judges replies; the rubric is the task's.
+
+    Attributes:
+        model: a checkpoint that this machine loads; one that knows no images will do; or
+        server: a model that a server answers for.
+        against: for rubrics that compare two replies: an earlier evaluation folder with the other replies; null takes
+            the row's reference, e.g. GPT-4's answers in LLaVA-Bench.
+        max_new_tokens: limit of the judge's reply, in place of the rubric's; a judge that thinks needs more.
+        batch_size: prompts in one forward pass of ``model``.
+    """
+
+    model: ModelSettings | None = None
+    server: ServerSettings | None = None
+    against: Path | None = None
+    max_new_tokens: Count | None = None
+    batch_size: Count = 16
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> JudgeModel:
+        if self.model and self.server:
+            raise ValueError("a judge is either `model` (a checkpoint) or `server` (an address), not both")
+        return self
+
+
 class EvalRecipe(StrictModel):
     """One run: a model, tasks, an output folder.
 
@@ -106,7 +131,9 @@ class EvalRecipe(StrictModel):
         model: a checkpoint that this machine loads; or
         server: a model that a server answers for. One of the two.
         tasks: names of shipped tasks (``evalsuite tasks`` lists them) or paths of task YAML files.
-        limit: rows to ask of each task at most, drawn with ``seed``; null asks all.
+        limit: rows to ask of each task at most, drawn with ``seed``; null asks all. ``{TASK: rows}`` limits some.
+        generation: settings in place of the tasks' own: ``{max_new_tokens: 512}`` for all, ``{TASK: {…}}`` for one.
+        extraction: likewise, how replies are read.
         batch_size: rows in one forward pass.
         seed: of sampling for ``limit`` and of every bootstrap.
         baseline: an earlier evaluation folder to compare with, row by row.
@@ -122,12 +149,15 @@ class EvalRecipe(StrictModel):
     model: ModelSettings | None = None
     server: ServerSettings | None = None
     tasks: Annotated[list[str], Field(min_length=1)]
-    limit: Count | None = None
+    limit: Count | dict[str, Count] | None = None
+    generation: dict[str, Any] = Field(default_factory=dict)
+    extraction: dict[str, Any] = Field(default_factory=dict)
     batch_size: Count = 64
     seed: int = 0
     baseline: Path | None = None
     training_set: Path | None = None
     corrections: Path | None = None
+    judge: JudgeModel | None = None
     check_batch: Count | None = None
 
     @model_validator(mode="after")

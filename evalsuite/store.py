@@ -6,8 +6,12 @@ How long each answer took is in ``timings.parquet``, because that differs from r
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +25,16 @@ from winnow.files import atomic_path, digest_of
 PARTS = "parts"
 PREDICTIONS = "predictions.parquet"
 TIMINGS = "timings.parquet"
+REPLACED = "replaced.jsonl"
+_PART = "part-*-*.parquet"
+
+SLICE = "slice_"  # begins the names of slice columns
 
 _REPLY_SCHEMA = pa.schema(
     [
         ("key", pa.string()), ("raw", pa.string()), ("finish_reason", pa.string()), ("input_tokens", pa.int64()),
         ("output_tokens", pa.int64()), ("seconds", pa.float64()), ("error", pa.string()), ("reasoning", pa.string()),
-        ("confidence", pa.float64()),
+        ("confidence", pa.float64()), ("retry", pa.bool_()),
     ]
 )  # fmt: skip
 # Every prediction row has these; metric and slice columns follow.
@@ -39,6 +47,7 @@ BASE_SCHEMA = pa.schema(
         ("error", pa.string()), ("request_key", pa.string()), ("content_hash", pa.string()),
         ("choices", pa.list_(pa.string())), ("reasoning", pa.string()), ("truncated", pa.bool_()),
         ("group", pa.string()), ("repeat", pa.int64()), ("confidence", pa.float64()), ("facts", pa.string()),
+        ("retry", pa.bool_()), ("verdict", pa.string()),
     ]
 )  # fmt: skip
 _TIMING_SCHEMA = pa.schema(
@@ -52,15 +61,16 @@ def base_id(sample_id: str, repeat: int | None) -> str:
 
 
 def write_part(folder: Path, replies: Sequence[Reply]) -> None:
-    """Atomically write the replies of one unit, named by their keys."""
-    path = folder / PARTS / f"part-{digest_of([reply.key for reply in replies])[:20]}.parquet"
+    """Atomically write the replies of one unit; of two replies to one request the later part's counts."""
+    number = 1 + max((int(path.name.split("-")[1]) for path in (folder / PARTS).glob(_PART)), default=0)
+    path = folder / PARTS / f"part-{number:06d}-{digest_of([reply.key for reply in replies])[:12]}.parquet"
     table = pa.Table.from_pylist([asdict(reply) for reply in replies], schema=_REPLY_SCHEMA)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 
 
 def stored_replies(folder: Path) -> dict[str, Reply]:
-    """Replies by key, of the parts and of a finished run; requests that failed are not among them."""
+    """Replies by key, of the parts and of a finished run; those to ask again are not among them."""
     found: list[dict[str, Any]] = []
     if (folder / PREDICTIONS).is_file():
         names = [field.name for field in fields(Reply) if field.name not in ("key", "seconds")]
@@ -68,9 +78,32 @@ def stored_replies(folder: Path) -> dict[str, Reply]:
         for row in _read(folder / PREDICTIONS, [*names, "request_key"]):
             key = row.pop("request_key")
             found.append({"key": key, "seconds": seconds.get(key, 0.0), **row})
-    for part in sorted((folder / PARTS).glob("part-*.parquet")):
+    for part in sorted((folder / PARTS).glob(_PART)):
         found += _read(part, None)
-    return {row["key"]: Reply(**row) for row in found if row["key"] and row["finish_reason"] != "error"}
+    return {row["key"]: Reply(**row) for row in found if row["key"] and not row["retry"]}
+
+
+def add_replaced(folder: Path, replaced: Sequence[tuple[Reply, str]]) -> None:
+    """Append replies that others replace, each with the status that it had, to ``replaced.jsonl``."""
+    if not replaced:
+        return
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    with (folder / REPLACED).open("a", encoding="utf-8") as file:
+        for reply, status in replaced:
+            file.write(json.dumps({**asdict(reply), "status": status, "at": at}, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_replaced(folder: Path) -> list[dict[str, Any]]:
+    """Entries of ``replaced.jsonl``, oldest first; one that a kill cut off, or that is there twice, counts once."""
+    path = folder / REPLACED
+    found: dict[tuple[str, float], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            found.setdefault((entry["key"], entry["seconds"]), entry)
+    return list(found.values())
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
@@ -102,19 +135,26 @@ def remove_parts(folder: Path) -> None:
         (folder / PARTS).rmdir()
 
 
-def write_predictions(folder: Path, tables: Iterable[pa.Table]) -> Path:
-    """Atomically write the tables, one after the other, as one file with the union of their columns."""
-    listed = list(tables)
-    names: dict[str, pa.DataType] = {}
-    for table in listed:
-        names.update({field.name: field.type for field in table.schema})
-    base = [name for name in BASE_SCHEMA.names if name in names]
-    rest = sorted((name for name in names if name not in base), key=lambda name: (name.startswith("slice_"), 0))
-    schema = pa.schema([(name, names[name]) for name in [*base, *rest]])
-    whole = pa.concat_tables([_with_columns(table, schema) for table in listed])
-    with atomic_path(folder / PREDICTIONS) as temporary:
-        pq.write_table(whole, temporary, compression="zstd")
+def write_predictions(folder: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> Path:
+    """Atomically write the tables, one after the other, as one file; columns that a table lacks are null.
+
+    Each table becomes a row group of its own, so that readers need little memory.
+    """
+    with (
+        atomic_path(folder / PREDICTIONS) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        for table in tables:
+            writer.write_table(_with_columns(table, schema))
     return folder / PREDICTIONS
+
+
+def predictions_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The union of some columns in the order of ``predictions.parquet``: those of every row, metrics, slices."""
+    types = {field.name: field.type for schema in schemas for field in schema}
+    base = [name for name in BASE_SCHEMA.names if name in types]
+    rest = sorted((name for name in types if name not in base), key=lambda name: name.startswith(SLICE))
+    return pa.schema([(name, types[name]) for name in [*base, *rest]])
 
 
 def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -125,8 +165,12 @@ def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def read_predictions(folder: Path) -> pa.Table:
-    """The predictions of a finished evaluation.
+# Columns that evaluations of earlier versions lack; there they are null.
+_LATER = ("reasoning", "truncated", "group", "repeat", "confidence", "facts", "retry", "verdict")
+
+
+def open_predictions(folder: Path) -> pq.ParquetFile:
+    """The predictions of a finished evaluation, not yet read.
 
     Raises:
         UserError: the file is missing, or does not hold predictions.
@@ -135,9 +179,12 @@ def read_predictions(folder: Path) -> pa.Table:
     if not path.is_file():
         raise UserError(f"{path}: no such file; finish the run with `evalsuite run`")
     try:
-        table = pq.read_table(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
-    if lost := [name for name in BASE_SCHEMA.names if name not in table.schema.names]:
+    types = {field.name: field.type for field in file.schema_arrow}
+    if lost := [name for name in BASE_SCHEMA.names if name not in types and name not in _LATER]:
         raise UserError(f"{path}: lacks the columns {', '.join(lost)}; it was written by another version")
-    return table
+    if wrong := [field.name for field in BASE_SCHEMA if types.get(field.name, field.type) != field.type]:
+        raise UserError(f"{path}: holds something else than predictions in {', '.join(wrong)}")
+    return file

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from evalsuite.analysis.results import TaskResult, facts_of, load_evaluation, score_rows, slice_masks
-from evalsuite.metrics.base import MetricColumn, Row
+from evalsuite.analysis.rows import Mask, Rows
+from evalsuite.metrics.base import MetricColumn
 from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
@@ -24,7 +28,7 @@ class ComparedRun:
 
     name: str
     specs: Mapping[str, TaskSpec]
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Rows]
 
 
 def load_run(folder: Path) -> ComparedRun:
@@ -86,18 +90,23 @@ def compare(baseline: ComparedRun, runs: Sequence[ComparedRun], seed: int = 0) -
     return {"baseline": baseline.name, "tests": tests, "runs": compared}
 
 
-def _compare_task(
-    spec: TaskSpec, a: Sequence[Row], b: Sequence[Row], others: Sequence[Sequence[Row]], seed: int
-) -> dict[str, Any] | None:
-    sides = [{row["sample_id"]: row for row in rows} for rows in (a, b, *others)]
+def _compare_task(spec: TaskSpec, a: Rows, b: Rows, others: Sequence[Rows], seed: int) -> dict[str, Any] | None:
+    sides = [_Side.of(rows) for rows in (a, b, *others)]
     old, new = sides[:2]
-    met = [key for key in new if key in old]
-    everywhere = [key for key in met if all(key in side for side in sides[2:])]
-    same = [key for key in everywhere if len({_question(side[key]) for side in sides}) == 1]
-    asked = [key for key in same if not any(side[key]["status"] == "failed" for side in sides)]
-    if not asked:
+    # (rows of B,) place of the same row on each side, -1 where it has none.
+    places = [side.places_of(new.ids) for side in sides]
+    met = places[0] >= 0
+    everywhere = np.logical_and.reduce([found >= 0 for found in places])
+    same = everywhere & np.logical_and.reduce(
+        [side.questions[found] == new.questions for side, found in zip(sides, places, strict=True)]
+    )
+    failed = np.logical_or.reduce([side.failed[found] for side, found in zip(sides, places, strict=True)])
+    asked = same & ~failed
+    if not asked.any():
         return None
-    first, second = score_rows(spec, [old[key] for key in asked]), score_rows(spec, [new[key] for key in asked])
+    order = np.argsort(np.argsort(places[0][asked]))
+    first = _in_order(score_rows(spec, a.where(_mask(places[0][asked], len(a)))), order)
+    second = score_rows(spec, b.where(asked))
     masks = slice_masks(second.rows, spec.slice_names)
     metrics = {}
     slices: dict[str, dict[str, Any]] = {
@@ -109,33 +118,80 @@ def _compare_task(
             for value, mask in values.items():
                 slices[name][value][before.name] = _difference(before, after, mask, (first, second), seed)
     return {
-        "n": len(asked),
-        "only_in_a": len(old) - len(met),
-        "only_in_b": len(new) - len(met),
-        "elsewhere": len(met) - len(everywhere),
-        "changed": len(everywhere) - len(same),
-        "failed": len(same) - len(asked),
+        "n": int(asked.sum()),
+        "only_in_a": len(old.ids) - int(met.sum()),
+        "only_in_b": len(new.ids) - int(met.sum()),
+        "elsewhere": int((met & ~everywhere).sum()),
+        "changed": int((everywhere & ~same).sum()),
+        "failed": int((same & failed).sum()),
         "headline": second.headline.name,
         "coverage": _coverage((first, second)),
         "metrics": metrics,
         "slices": slices,
-        **_wins(first, second),
+        **_wins(first, second, order),
     }
 
 
-def _coverage(results: tuple[TaskResult, TaskResult], mask: np.ndarray | None = None) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Side:
+    """The rows of one evaluation as far as they decide what is compared, (rows,) each.
+
+    Attributes:
+        ids: sample ids.
+        questions: hash of images, question and references.
+        failed: whether no reply came.
+    """
+
+    ids: pa.Array
+    questions: NDArray[np.int64]
+    failed: Mask
+
+    @classmethod
+    def of(cls, rows: Rows) -> _Side:
+        ids, questions, failed = [], [], []
+        for table in rows.batches(["sample_id", "image_keys", "question", "references", "status"]):
+            ids.append(table["sample_id"].combine_chunks())
+            asked = (table[name].to_pylist() for name in ("image_keys", "question", "references"))
+            questions += [hash((tuple(a or ()), b, tuple(c or ()))) for a, b, c in zip(*asked, strict=True)]
+            failed.append(pc.equal(table["status"], "failed").to_numpy(zero_copy_only=False))
+        return cls(
+            pa.chunked_array(ids, pa.string()).combine_chunks(), np.array(questions, dtype=np.int64),
+            np.concatenate(failed) if failed else np.zeros(0, bool),
+        )  # fmt: skip
+
+    def places_of(self, ids: pa.Array) -> NDArray[np.int64]:
+        """Where the rows with these ids are, -1 for those that are not here."""
+        found = pc.index_in(ids, value_set=self.ids)
+        return np.asarray(pc.fill_null(found, -1), dtype=np.int64)
+
+
+def _mask(places: NDArray[np.int64], count: int) -> Mask:
+    mask = np.zeros(count, dtype=bool)
+    mask[places] = True
+    return mask
+
+
+def _in_order(result: TaskResult, order: NDArray[np.int64]) -> TaskResult:
+    """The result with its arrays, not its rows, in another order."""
+    columns = [
+        replace(column, per_row=column.per_row[order], sums=column.sums[order], right=column.right[order])
+        for column in result.columns
+    ]
+    return replace(
+        result, columns=columns, clusters=result.clusters[order], statuses=result.statuses[order],
+        truncated=result.truncated[order],
+    )  # fmt: skip
+
+
+def _coverage(results: tuple[TaskResult, TaskResult], mask: Mask | None = None) -> dict[str, float]:
     """Share of the rows with an answer on both sides."""
-    answered = (np.array([row["status"] == "ok" for row in result.rows]) for result in results)
+    answered = (result.answered for result in results)
     a, b = (float(rows.mean() if mask is None else rows[mask].mean()) for rows in answered)
     return {"a": a, "b": b}
 
 
-def _question(row: Row) -> tuple[Any, ...]:
-    return tuple(row["image_keys"]), row["question"], tuple(row["references"])
-
-
 def _difference(
-    a: MetricColumn, b: MetricColumn, mask: np.ndarray | None, results: tuple[TaskResult, TaskResult], seed: int
+    a: MetricColumn, b: MetricColumn, mask: Mask | None, results: tuple[TaskResult, TaskResult], seed: int
 ) -> dict[str, Any]:
     """One metric on both sides. Its p is McNemar's where rows are right or wrong and share no image."""
     chosen = slice(None) if mask is None else mask
@@ -177,19 +233,20 @@ def _adjust(tasks: Sequence[dict[str, Any]]) -> None:
             entry[key] = _finite(value)
 
 
-def _wins(first: TaskResult, second: TaskResult) -> dict[str, Any]:
+def _wins(first: TaskResult, second: TaskResult, places_before: NDArray[np.int64]) -> dict[str, Any]:
     """Rows on which B is better, is worse, or both score 0 on the headline metric, largest change first."""
     change = second.headline.per_row - first.headline.per_row
-    ids = [row["sample_id"] for row in second.rows]
     order = np.argsort(-np.abs(change), kind="stable")
-    groups = {
-        "better": [ids[i] for i in order if change[i] > 0],
-        "worse": [ids[i] for i in order if change[i] < 0],
-        "both_wrong": [ids[i] for i in np.flatnonzero((first.headline.per_row == 0) & (second.headline.per_row == 0))],
+    places = {
+        "better": order[change[order] > 0],
+        "worse": order[change[order] < 0],
+        "both_wrong": np.flatnonzero((first.headline.per_row == 0) & (second.headline.per_row == 0)),
     }
-    listed = {key for group in groups.values() for key in group[:_LISTED]}
+    listed = sorted({place for found in places.values() for place in found[:_LISTED].tolist()})
+    shown = dict(zip(listed, first.rows.take(places_before[listed].tolist()), strict=True))
     return {
-        **{name: len(group) for name, group in groups.items()},
-        **{f"{name}_ids": group[:_LISTED] for name, group in groups.items()},
-        "answers_before": {row["sample_id"]: row["raw"] for row in first.rows if row["sample_id"] in listed},
-    }
+        **{name: len(found) for name, found in places.items()},
+        **{f"{name}_ids": [shown[place]["sample_id"] for place in found[:_LISTED].tolist()]
+           for name, found in places.items()},
+        "answers_before": {row["sample_id"]: row["raw"] for row in shown.values()},
+    }  # fmt: skip

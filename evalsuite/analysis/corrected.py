@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evalsuite.analysis.results import TaskResult, bounds, score_rows
+from evalsuite.analysis.rows import Rows
 from evalsuite.metrics.base import Row
 from evalsuite.statistics import exact_when_unanimous, intervals
 from evalsuite.store import base_id
@@ -66,19 +69,19 @@ def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed:
     Corpus metrics take their document frequencies from the corrected rows.
     """
     touched = {
-        row["sample_id"]: correction_of(row, resolved[base])
-        for row in result.rows
-        if (base := base_id(row["sample_id"], row.get("repeat"))) in resolved
+        place: correction_of(row, resolved[base])
+        for place, row in enumerate(result.rows.dicts(["sample_id", "repeat", "content_hash"]))
+        if (base := base_id(row["sample_id"], row["repeat"])) in resolved
     }
     counted = Counter(change.status for change in touched.values() if change.status != "none")
     if not counted:
         return None
     rows = _apply(result.rows, touched)
     entry: dict[str, Any] = {"n": len(rows), "coverage": None, "counts": dict(sorted(counted.items())), "metrics": {}}
-    if not rows:
+    if not len(rows):
         return entry
-    rescored = score_rows(result.spec, rows)
-    entry["coverage"] = sum(row["status"] == "ok" for row in rescored.rows) / len(rows)
+    rescored = score_rows(result.spec, rows, result.image_root)
+    entry["coverage"] = float(rescored.answered.mean())
     found = intervals(
         [(column.sums, column.estimate, None) for column in rescored.columns], rescored.clusters, seed=seed
     )
@@ -87,11 +90,10 @@ def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed:
     return entry
 
 
-def _apply(rows: Sequence[Row], touched: Mapping[str, RowCorrection]) -> list[Row]:
-    kept = []
-    for row in rows:
-        correction = touched.get(row["sample_id"])
-        if correction and correction.status in ("excluded", "question edited"):
-            continue
-        kept.append({**row, "references": list(correction.references)} if correction and correction.references else row)
-    return kept
+def _apply(rows: Rows, touched: Mapping[int, RowCorrection]) -> Rows:
+    """The rows that are left, with the references that reviewers gave them."""
+    stays = np.ones(len(rows), dtype=bool)
+    stays[[place for place, change in touched.items() if change.status in ("excluded", "question edited")]] = False
+    places = np.cumsum(stays) - 1
+    new = {int(places[place]): list(change.references) for place, change in touched.items() if change.references}
+    return rows.where(stays).with_changed("references", new)

@@ -56,12 +56,12 @@ def explain(folder: Path, sample_id: str, task: str | None = None) -> list[RowEx
     for name, spec in specs.items():
         if task not in (None, name):
             continue
-        row = next((row for row in rows[name] if row["sample_id"] == sample_id), None)
-        if row is not None:
-            found.append(explain_row(spec, row))
+        place = next((place for place, key in enumerate(rows[name].column("sample_id")) if key == sample_id), None)
+        if place is not None:
+            found.append(explain_row(spec, rows[name][place]))
     if not found:
         near = difflib.get_close_matches(
-            sample_id, [row["sample_id"] for listed in rows.values() for row in listed], n=3
+            sample_id, [key for listed in rows.values() for key in listed.column("sample_id")], n=3
         )
         hint = f"; near it: {', '.join(near)}" if near else ""
         raise UserError(f"{folder}: no sample {sample_id!r}{f' in task {task}' if task else ''}{hint}")
@@ -74,9 +74,10 @@ def explain_row(spec: TaskSpec, row: Row) -> RowExplanation:
     read = row
     for name, settings in spec.metrics.items():
         result = score_rows(spec.model_copy(update={"metrics": {name: settings}}), [row])
-        read = {**result.rows[0], **read} if metrics else result.rows[0]
+        again = result.rows[0]
+        read = {**again, **read} if metrics else {**row, **again}
         own = next((row[column.name] for column in result.columns if row.get(column.name) is not None), None)
-        readings = _readings(result.rows[0], settings)
+        readings = _readings(again, settings)
         metrics.append(MetricExplanation(name, own, result.columns[0].variant, readings))
     return RowExplanation(spec.name, read, metrics)
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import SLICE, TaskResult, bounds
+from evalsuite.analysis.results import TaskResult, bounds
 from evalsuite.metrics.base import Row
-from evalsuite.statistics import Estimate, Floats, intervals
+from evalsuite.statistics import Estimate, Floats, intervals, property_of
+from evalsuite.store import SLICE
 from winnow.errors import UserError
 from winnow.run import read_manifest
 from winnow.tables import parquet
@@ -132,7 +133,10 @@ def flag_overlap(rows: Sequence[Row], touched: Mapping[str, str]) -> None:
 
 def overlap_scores(result: TaskResult, seed: int) -> dict[str, Any] | None:
     """Scores of clean and of touched rows, and touched minus clean; None if no row is flagged."""
-    masks = {name: np.array([row.get(COLUMN) == name for row in result.rows]) for name in (CLEAN, TOUCHED)}
+    flags = property_of(flag or "" for flag in result.rows.column(COLUMN))
+    masks = {
+        name: flags.codes == (flags.values.index(name) if name in flags.values else -1) for name in (CLEAN, TOUCHED)
+    }
     if not any(mask.any() for mask in masks.values()):
         return None
     parts: list[tuple[Floats, Estimate, np.ndarray | None]] = []
@@ -140,7 +144,7 @@ def overlap_scores(result: TaskResult, seed: int) -> dict[str, Any] | None:
         both = np.concatenate([column.sums * masks[TOUCHED][:, None], column.sums * masks[CLEAN][:, None]], axis=1)
         parts += [(column.sums, column.estimate, mask) for mask in masks.values()]
         parts.append((both, _difference(column.estimate, column.sums.shape[1]), None))
-    answered = np.array([row["status"] == "ok" for row in result.rows])
+    answered = result.answered
     found = iter(intervals(parts, result.clusters, seed=seed))
     entry: dict[str, Any] = {
         name: {"n": int(mask.sum()), "coverage": float(answered[mask].mean()) if mask.any() else None}

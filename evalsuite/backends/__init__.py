@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from winnow.conversations import IMAGE_MARKER
 
@@ -21,7 +21,11 @@ class Request:
         images: absolute paths, in the order of their placeholders.
         image_keys: sha256 of each image's bytes.
         max_new_tokens: limit of the answer.
-        stop: texts that end it; they are cut off.
+        stop: texts that end it. The reply keeps them; reading cuts there.
+        temperature: of sampling; None is greedy on this machine, and of a server what its settings say.
+        seed: number of the ask among those of one question; a sampled answer follows it.
+        logprobs: ask for ``Reply.confidence``.
+        thinking_budget: most tokens of thinking; None leaves it to the model.
     """
 
     key: str
@@ -30,6 +34,10 @@ class Request:
     image_keys: tuple[str, ...]
     max_new_tokens: int
     stop: tuple[str, ...]
+    temperature: float | None = None
+    seed: int = 0
+    logprobs: bool = False
+    thinking_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +45,15 @@ class Reply:
     """What came back.
 
     Attributes:
-        raw: the model's words, before any reading of them.
+        raw: the model's words as they came: nothing is cut or stripped but the end token.
         finish_reason: ``stop`` (end token or stop text), ``length`` (cut off), ``content_filter``
             (the server refused), ``error`` (no answer came).
         input_tokens, output_tokens: image tokens included; this machine's backend does not count the end token.
         seconds: this row's share of the time its batch took; of a server, from asking to the answer.
-        error: why there is no answer.
+        error: why there is no answer, or what had to be replaced in it.
         reasoning: what a server sent as the model's thinking, beside the reply.
         confidence: probability of the answer's tokens, 0 to 1, where it was asked for.
+        retry: no answer came for a reason that may pass (connection, busy, 5xx), so the next run asks again.
     """
 
     key: str
@@ -56,25 +65,23 @@ class Reply:
     error: str | None = None
     reasoning: str = ""
     confidence: float | None = None
+    retry: bool = False
 
 
-def no_answer(key: str, error: str, seconds: float = 0.0) -> Reply:
+def no_answer(key: str, error: str, seconds: float = 0.0, *, retry: bool = False) -> Reply:
     """The reply that stands for a request without an answer."""
-    return Reply(key, "", "error", 0, 0, seconds, error)
+    return Reply(key, "", "error", 0, 0, seconds, error, retry=retry)
 
 
-def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
-    """``text`` up to the first stop text that follows a word, and whether there was one.
-
-    A stop text before any word (a model that begins with a line break) ends nothing.
-    """
-    begin = len(text) - len(text.lstrip())
-    found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]
-    return (text[: min(found)], True) if found else (text, False)
+Earlier = tuple[str, str]  # an earlier question of the conversation, and what the model answered
 
 
-# (prompt, number of images, system message) → the chat, and why it cannot be asked
-Render = Callable[[str, int, str | None], tuple[str, str | None]]
+class Render(Protocol):
+    """Makes the chat of a question; returns it, and why it cannot be asked (None if it can)."""
+
+    def __call__(
+        self, prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
+    ) -> tuple[str, str | None]: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Backend:
         renderer: makes ``Render``; loads a processor where one is needed.
         replies: (requests, is this key known) → replies as they come. ``batch_size`` is the number
             of rows computed, or requests in flight, at a time; None takes the recipe's.
-        repeatable: asked again, it says the same; if not, what is no answer is asked again by every run.
+        repeatable: asked again, it says the same.
         reachable: it can be asked now.
     """
 
@@ -101,21 +108,26 @@ class Backend:
     reachable: bool = True
 
 
-def messages(prompt: str, images: int, system: str | None) -> list[dict[str, Any]]:
+def messages(prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()) -> list[dict[str, Any]]:
     """Chat-template messages with image and text blocks.
 
-    Markers in ``prompt`` become images where they stand; without markers the images come first.
+    Markers in the questions become images where they stand; without markers the images come first.
     """
-    pieces = prompt.split(IMAGE_MARKER)
-    if len(pieces) == 1:
-        pieces = [""] * images + pieces
-    blocks: list[dict[str, Any]] = []
-    for number, piece in enumerate(pieces):
+    asked = [question for question, _ in earlier] + [prompt]
+    if not any(IMAGE_MARKER in question for question in asked):
+        asked[0] = IMAGE_MARKER * images + asked[0]
+    chat = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
+    for question, (_, answer) in zip(asked, [*earlier, ("", "")], strict=True):
+        chat.append({"role": "user", "content": _blocks(question)})
+        chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return chat[:-1]
+
+
+def _blocks(question: str) -> list[dict[str, str]]:
+    blocks = []
+    for number, piece in enumerate(question.split(IMAGE_MARKER)):
         if number:
             blocks.append({"type": "image"})
         if piece.strip():
             blocks.append({"type": "text", "text": piece.strip()})
-    chat = [{"role": "user", "content": blocks}]
-    if system:
-        chat.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    return chat
+    return blocks

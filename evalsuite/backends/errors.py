@@ -1,9 +1,10 @@
-"""What a server's answer means: a completion, or an error after which to retry, give up the row, or stop."""
+"""What a failed request means: ask again, give up the row, a refusal, or the end of the run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,13 +12,31 @@ from winnow.retry import TRANSIENT, retry_after
 
 _BUSY = {429, 503, 529}
 _LATER = TRANSIENT | {409}
-_HOPELESS = {401, 402, 403, 404, 405}
+_HOPELESS = {401, 402}  # the key or the account; nothing about a row
+_SUSPECT = {403, 404, 405}  # the key, the address or the model, unless other rows are answered
 PATIENCE = 300.0  # seconds; a server that asks to wait longer is not waited for
 _SHOWN = 300
+
+# Codes by which providers say that they filtered a request: OpenAI and Azure, DashScope, Gemini, Bedrock,
+# Volcengine, OpenRouter, LiteLLM.
+_FILTER_CODE = re.compile(
+    r"content_?filter|content_?policy|content_?moderation|moderation_?blocked|responsible_?ai|data_?inspection|"
+    r"sensitive_?content|guardrail|prohibited_?content|^safety$|^recitation$|^blocklist$|^spii$|^image_?safety$",
+    re.IGNORECASE,
+)
+_FILTER_MESSAGE = re.compile(
+    r"content management policy|content[ _]filter|content[ _]policy|data inspection failed|inappropriate content|"
+    r"input was flagged|flagged by (?:our )?moderation|blocked by (?:our )?(?:safety|guardrail)",
+    re.IGNORECASE,
+)
 
 
 class Malformed(ValueError):
     """The server answered, but not with a chat completion."""
+
+
+class TooLong(ValueError):
+    """The answer is longer than any that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,99 +44,87 @@ class RetryDecision:
     """What to do about an error.
 
     Attributes:
-        do: ``again``, ``give_up`` (this row is failed) or ``stop`` (no row can work).
+        do: ``again``, ``give_up`` (this row is failed), ``refused`` (the provider filtered this row), ``suspect``
+            (this row is failed, or no row can work) or ``stop`` (no row can work).
         overloaded: the server has too much to do.
         wait: seconds that the server asks to wait, if it does.
         reason: what happened.
+        passing: it may work another time.
     """
 
-    do: Literal["again", "give_up", "stop"]
+    do: Literal["again", "give_up", "refused", "suspect", "stop"]
     overloaded: bool
     wait: float | None
     reason: str
+    passing: bool = False
 
 
 def retry_decision(error: Exception) -> RetryDecision:
-    """What to do about an exception of the ``openai`` client, or about ``Malformed``."""
+    """What to do about an exception of the client, or about ``Malformed``."""
     import openai
 
+    if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, TooLong | TimeoutError):
+        error = error.__cause__  # openai 2 wraps what reading the body raises, openai 3 does not
     if isinstance(error, Malformed):
-        return RetryDecision("again", False, None, str(error))
-    if isinstance(error, openai.APITimeoutError):
-        return RetryDecision("again", True, None, "no answer in time")
+        return RetryDecision("again", False, None, str(error), passing=True)
+    if isinstance(error, TooLong):
+        return RetryDecision("give_up", False, None, str(error))
+    if isinstance(error, openai.APITimeoutError | TimeoutError):
+        return RetryDecision("again", True, None, "no answer in time", passing=True)
     if isinstance(error, openai.APIStatusError):
         return _by_status(error.status_code, error.response.headers, error.body)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__ or error
-        return RetryDecision("again", False, None, f"connection failed ({_short(str(cause) or type(cause).__name__)})")
+        reason = f"connection failed ({short(str(cause) or type(cause).__name__)})"
+        return RetryDecision("again", False, None, reason, passing=True)
     raise error
 
 
 def _by_status(status: int, headers: Mapping[str, str], body: object) -> RetryDecision:
-    reason = f"HTTP {status}: {_message(body)}"
+    reason = f"HTTP {status}: {message_of(body)}"
     wait = retry_after(headers)
-    if status in _HOPELESS or (status == 429 and _code(body) == "insufficient_quota"):
+    if 400 <= status < 500 and status != 429 and is_filtered(body):
+        return RetryDecision("refused", False, None, reason)
+    if status in _HOPELESS or (status == 429 and "insufficient_quota" in _codes(body)):
         return RetryDecision("stop", False, None, reason)
+    if status in _SUSPECT:
+        return RetryDecision("suspect", False, None, reason)
     if status not in _LATER:
         return RetryDecision("give_up", False, None, reason)
     if wait is not None and wait > PATIENCE:
-        return RetryDecision("give_up", True, None, f"{reason} (asks to wait {wait:,.0f} s)")
-    return RetryDecision("again", status in _BUSY, wait, reason)
+        return RetryDecision("give_up", True, None, f"{reason} (asks to wait {wait:,.0f} s)", passing=True)
+    return RetryDecision("again", status in _BUSY, wait, reason, passing=True)
 
 
-def read_completion(text: str) -> tuple[str, str, int, int]:
-    """Raw text, finish reason, input tokens and output tokens of a chat completion.
-
-    Raises:
-        Malformed: it is no chat completion, or it ended in a way that gives no answer.
-    """
-    try:
-        body = json.loads(text)
-    except ValueError as error:
-        raise Malformed(f"the answer is not JSON: {_short(text)!r}") from error
-    if isinstance(body, dict) and body.get("error"):
-        raise Malformed(f"the server reports an error: {_message(body)}")
-    choices = body.get("choices") if isinstance(body, dict) else None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise Malformed("the answer holds no choices")
-    message = choices[0].get("message")
-    if not isinstance(message, dict):
-        raise Malformed("the answer holds no message")
-    usage = body.get("usage")
-    counted = usage if isinstance(usage, dict) else {}
-    tokens = [value if isinstance(value := counted.get(name), int) else 0
-              for name in ("prompt_tokens", "completion_tokens")]  # fmt: skip
-    refusal = message.get("refusal")
-    reason = "content_filter" if isinstance(refusal, str) and refusal else choices[0].get("finish_reason") or "stop"
-    if reason not in ("stop", "length", "content_filter"):
-        raise Malformed(f"the answer ended with {_short(str(reason))!r}")
-    raw = refusal if isinstance(refusal, str) and refusal else _content(message.get("content"))
-    return raw, reason, tokens[0], tokens[1]
+def is_filtered(body: object) -> bool:
+    """Whether an error says that the provider's content filter stopped the request or its answer."""
+    return any(map(_FILTER_CODE.search, _codes(body))) or bool(_FILTER_MESSAGE.search(message_of(body)))
 
 
-def _content(content: Any) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return "".join(str(part.get("text") or "") for part in content)
-    raise Malformed("the message's content is no text")
-
-
-def _message(body: object) -> str:
+def message_of(body: object) -> str:
+    """What an error body says, on one line."""
     found: Any = body
     for name in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(name):
             found = found[name]
-    return _short(found if isinstance(found, str) else json.dumps(found, default=str)) or "no message"
+    return short(found if isinstance(found, str) else json.dumps(found, default=str)) or "no message"
 
 
-def _code(body: object) -> str | None:
-    inner = body.get("error", body) if isinstance(body, dict) else None
-    return str(inner["code"]) if isinstance(inner, dict) and inner.get("code") else None
+def _codes(body: object) -> list[str]:
+    """Codes and types of an error, those of its inner errors included."""
+
+    def inside(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            for name in ("code", "type", "status"):
+                if isinstance(value.get(name), str):
+                    yield value[name]
+            for name in ("error", "innererror", "inner_error"):
+                yield from inside(value.get(name))
+
+    return list(inside(body))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """The text on one line, cut where it gets long."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"

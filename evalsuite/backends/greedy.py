@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalsuite.backends import FinishReason, Reply, Request, cut_at_stop
+from evalsuite.backends import FinishReason, Reply, Request, no_answer
 from evalsuite.backends.images import load_image
 from evalsuite.backends.model import Loaded
+from evalsuite.backends.stop import cut_at_stop, prompt_opens_thinking
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def prepare(unit: Unit, processor: Any, placeholder: str | None) -> Prepared:
                     images[key] = image
     good = tuple(request for request in unit.requests if not any(key in errors for key in request.image_keys))
     refused = tuple(
-        Reply(request.key, "", "error", 0, 0, 0.0, next(errors[key] for key in request.image_keys if key in errors))
+        no_answer(request.key, next(errors[key] for key in request.image_keys if key in errors))
         for request in unit.requests
         if any(key in errors for key in request.image_keys)
     )
@@ -132,7 +133,6 @@ _COMPACT_AT = 0.25
 class _Row:
     request: Request
     tokens: list[int]
-    text: str = ""
     finish: FinishReason | None = None
 
 
@@ -165,10 +165,12 @@ def answer_shared(loaded: Loaded, prepared: Prepared, *, batch_size: int, stop: 
         for first, last in itertools.pairwise(bounds):
             chosen, started = order[first:last], time.monotonic()
             rows = _decode(loaded, prepared, chosen, cache, mask, stop)
+            texts = [loaded.processor.tokenizer.decode(row.tokens) for row in rows]
             seconds = prefix_seconds + (time.monotonic() - started) / len(chosen)
-            for index, row in zip(chosen, rows, strict=True):
+            for index, row, text in zip(chosen, rows, texts, strict=True):
                 length = int(mask[prepared.group[index]].sum()) + len(suffixes[index])
-                replies[index] = _reply(row, length, seconds)
+                finish = row.finish or "length"
+                replies[index] = Reply(row.request.key, text, finish, length, len(row.tokens), seconds)
     return [replies[index] for index in range(len(suffixes))]
 
 
@@ -251,21 +253,19 @@ def _append(rows: list[_Row], tokens: list[int], loaded: Loaded) -> None:
             row.finish = "stop"
             continue
         row.tokens.append(token)
-    growing = [row for row in rows if row.finish is None]
-    if not growing:  # batch_decode makes one text out of no rows
-        return
-    texts = loaded.processor.tokenizer.batch_decode([row.tokens for row in growing], skip_special_tokens=True)
-    for row, text in zip(growing, texts, strict=True):
-        row.text, stopped = cut_at_stop(text, row.request.stop)
-        if stopped:
+        if ends_at_stop(loaded, row.request, row.tokens):
             row.finish = "stop"
         elif len(row.tokens) >= row.request.max_new_tokens:
             row.finish = "length"
 
 
+def ends_at_stop(loaded: Loaded, request: Request, tokens: list[int]) -> bool:
+    """Whether a stop text of the request ends what was written so far."""
+    if not request.stop:
+        return False
+    opened = prompt_opens_thinking(request.chat)
+    return cut_at_stop(loaded.processor.tokenizer.decode(tokens), request.stop, opened=opened)[1]
+
+
 def _positions(mask: Any) -> Any:
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
-
-
-def _reply(row: _Row, input_tokens: int, seconds: float) -> Reply:
-    return Reply(row.request.key, row.text, row.finish or "length", input_tokens, len(row.tokens), seconds)

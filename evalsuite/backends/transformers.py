@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import queue
 import threading
 import time
@@ -11,11 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, cut_at_stop, messages
+from evalsuite.backends import Backend, Earlier, FinishReason, Render, Reply, Request, messages
 from evalsuite.backends.greedy import (
     Prepared,
     Unit,
     answer_shared,
+    ends_at_stop,
     first_logits,
     image_placeholder,
     plan_plain,
@@ -233,11 +235,10 @@ def _stop_criteria(loaded: Loaded, unit: Prepared, width: int) -> Any:
 
     class AtEnd(StoppingCriteria):
         def __call__(self, input_ids: torch.LongTensor, scores: Any, **_: Any) -> torch.BoolTensor:
-            texts = loaded.processor.tokenizer.batch_decode(input_ids[:, width:], skip_special_tokens=True)
             written = input_ids.shape[1] - width
             done = [
-                written >= request.max_new_tokens or cut_at_stop(text, request.stop)[1]
-                for request, text in zip(unit.requests, texts, strict=True)
+                written >= request.max_new_tokens or ends_at_stop(loaded, request, tokens)
+                for request, tokens in zip(unit.requests, input_ids[:, width:].tolist(), strict=True)
             ]
             return torch.tensor(done, device=input_ids.device, dtype=torch.bool)  # type: ignore[return-value]
 
@@ -245,12 +246,16 @@ def _stop_criteria(loaded: Loaded, unit: Prepared, width: int) -> Any:
 
 
 def _read(loaded: Loaded, request: Request, tokens: list[int], input_tokens: int, seconds: float) -> Reply:
-    """Cut one generated row where it ended: at its end token, at a stop text, or at its own limit."""
+    """One generated row up to where it ended: before its end token, behind a stop text, or at its own limit."""
     end = next((place for place, token in enumerate(tokens) if token in loaded.end_tokens), None)
     finish: FinishReason = "stop" if end is not None and end < request.max_new_tokens else "length"
     kept = tokens[: min(len(tokens) if end is None else end, request.max_new_tokens)]
-    text, stopped = cut_at_stop(loaded.processor.tokenizer.decode(kept, skip_special_tokens=True), request.stop)
-    return Reply(request.key, text, "stop" if stopped else finish, input_tokens, len(kept), seconds)
+    if ends_at_stop(loaded, request, kept):
+        ends = range(len(kept) + 1)
+        kept = kept[: bisect.bisect_left(ends, True, key=lambda end: ends_at_stop(loaded, request, kept[:end]))]
+        finish = "stop"
+    text = loaded.processor.tokenizer.decode(kept)
+    return Reply(request.key, text, finish, input_tokens, len(kept), seconds)
 
 
 def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
@@ -272,10 +277,15 @@ def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
     def renderer() -> Render:
         ours = processor()
 
-        def render_one(prompt: str, images: int, system: str | None) -> tuple[str, str | None]:
+        def render_one(
+            prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
+        ) -> tuple[str, str | None]:
             if token := control_token_in(prompt, ours.tokenizer):
                 return "", f"the question holds the control token {token!r}"
-            return render(ours, prompt, images, system), None
+            for _, answer in earlier:
+                if token := IMAGE_MARKER if IMAGE_MARKER in answer else control_token_in(answer, ours.tokenizer):
+                    return "", f"the model's answer to an earlier question holds the control token {token!r}"
+            return render(ours, prompt, images, system, earlier), None
 
         return render_one
 
@@ -298,10 +308,10 @@ def _label(model: ModelSettings) -> str:
     return " ".join(parts)
 
 
-def render(processor: Any, prompt: str, images: int, system: str | None) -> str:
+def render(processor: Any, prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()) -> str:
     """The chat as text, ending where the answer begins."""
     text: str = processor.apply_chat_template(
-        messages(prompt, images, system), tokenize=False, add_generation_prompt=True
+        messages(prompt, images, system, earlier), tokenize=False, add_generation_prompt=True
     )
     return text
 

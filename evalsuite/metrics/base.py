@@ -99,6 +99,7 @@ class Answers:
         confidences: probability of the answer's tokens, 0 to 1; None where it was not asked for.
         facts: what the task keeps of each row's ``meta`` for its metrics.
         image_files: absolute paths of each row's images; one that is not there is left out.
+        verdicts: what a judge said of each row (``evalsuite.judge.judged``), None where it was not asked.
     """
 
     ids: Sequence[str]
@@ -113,6 +114,7 @@ class Answers:
     confidences: Sequence[float | None] = ()
     facts: Sequence[Mapping[str, Any]] = ()
     image_files: Sequence[Sequence[str]] = ()
+    verdicts: Sequence[Mapping[str, Any] | None] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evalsuite.metrics.base import Answers, Metric, MetricOptions, Quantity, Scores, divide
-from evalsuite.metrics.judged import right_rows
+from evalsuite.metrics.right_rows import right_rows
 from evalsuite.statistics import Estimate, Floats, mean_of_sums
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evalsuite.metrics.base import Answers, Metric, MetricOptions, Quantity, Scores
-from evalsuite.metrics.judged import beyond_images, group_codes, right_rows, shared_sums
+from evalsuite.metrics.right_rows import beyond_images, group_codes, right_rows, shared_sums
 from evalsuite.statistics import Floats, Ints, mean_of_sums
 
 

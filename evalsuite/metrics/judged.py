@@ -1,79 +1,62 @@
-"""Which rows are right by another metric, and which rows belong together: for metrics that count groups."""
+"""The score that a judge gave: verdicts are asked for and read by ``evalsuite.judge`` and only averaged here."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import json
 
 import numpy as np
 
-from evalsuite.metrics.base import Answers, MetricOptions
-from evalsuite.statistics import Floats, Ints, cluster_codes
-from winnow.errors import UserError
+from evalsuite.metrics.base import (
+    RIGHT_FROM,
+    Answers,
+    Metric,
+    MetricOptions,
+    Quantity,
+    Reading,
+    Row,
+    Scores,
+    divide,
+    in_part,
+    ratio_of_sums,
+)
+
+JUDGE = "judge"
 
 
-def right_rows(answers: Answers, options: MetricOptions) -> tuple[Floats, str]:
-    """(rows,) 1 for a right row, 0 for a wrong one and for one without an answer; and what decided it.
+def _score(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
+    """The mean of the verdicts' scores; a row without a verdict is left out.
 
-    Raises:
-        UserError: ``of`` names no metric, or one that says of no row whether it is right.
+    Of replies compared by numbers also the sum of this model's numbers over that of the other's.
     """
-    from evalsuite.metrics import METRICS
-
-    name = options.of or ("multiple_choice" if any(answers.choices) else "accuracy")
-    if name not in METRICS:
-        raise UserError(f"of: {name}: there is no such metric; known: {', '.join(METRICS)}")
-    numbers = METRICS[name].numbers
-    judging = next((suffix for suffix, number in numbers.items() if number.right_from is not None), None)
-    if judging is None:
-        raise UserError(f"of: {name}: this metric does not say whether a row is right")
-    columns = {column.name: column for column in METRICS[name].columns(name, answers, options)}
-    return np.nan_to_num(columns[name + judging].right), f"a row is right by {name}"
-
-
-def group_codes(answers: Answers, by: Sequence[str]) -> Ints:
-    """(rows,) number of each row's group: the values of its facts at the keys ``by``, or the task's ``group``.
-
-    Raises:
-        UserError: a row lacks one of the keys.
-    """
-    if not by:
-        return cluster_codes(answers.groups)
-    keys: list[Hashable] = []
-    for row, sample_id in enumerate(answers.ids):
-        facts = answers.facts[row] if answers.facts else {}
-        if lost := [key for key in by if key not in facts]:
-            raise UserError(f"{sample_id}: has no fact {lost[0]!r}; `facts: [{', '.join(by)}]` in the task keeps them")
-        keys.append(tuple(str(facts[key]) for key in by))
-    return cluster_codes(keys)
+    verdicts = answers.verdicts or [None] * len(answers.ids)
+    given = np.array([verdict is not None for verdict in verdicts], dtype=bool)
+    values = np.array([verdict["score"] if verdict else 0.0 for verdict in verdicts], dtype=np.float64)
+    by = next((verdict["by"] for verdict in verdicts if verdict), "not judged yet")
+    scores = {"": in_part(values, given, by)}
+    if any("other" in verdict for verdict in verdicts if verdict):
+        numbers = np.array([(v["own"], v["other"]) if v else (0.0, 0.0) for v in verdicts], dtype=np.float64)
+        per_row = np.where(given, divide(numbers[:, 0], numbers[:, 1]), np.nan)
+        relative = Scores(per_row=per_row, sums=numbers, estimate=ratio_of_sums(0, 1), variant=by)
+        return {"_relative": relative, **scores}
+    return scores
 
 
-def question_codes(answers: Answers) -> Ints:
-    """(rows,) number of each row's question: rows that ask it again have the same."""
-    repeats = answers.repeats or [0] * len(answers.ids)
-    return cluster_codes([key.removesuffix(f"#{repeat}") if repeat else key
-                          for key, repeat in zip(answers.ids, repeats, strict=True)])  # fmt: skip
+def _read(row: Row, options: MetricOptions, rule: str) -> Reading:
+    verdict = json.loads(row.get("verdict") or "{}")
+    if not verdict:
+        return Reading(rule, None, "", None)
+    said = verdict.get("answer") or verdict["status"]
+    against = f"{verdict['own']:g} against {verdict['other']:g}" if "other" in verdict else ""
+    return Reading(f"{rule}: {verdict['by']}", said, against, verdict["score"])
 
 
-def shared_sums(codes: Ints, values: Floats) -> Floats:
-    """(rows, 2): each row's share of its group's value and of its group.
-
-    Summed over all rows of a group they are (value, 1), so ``mean_of_sums`` is the mean over groups; of a part
-    of a group they are that part of it.
-
-    Args:
-        codes: (rows,) numbers of the groups.
-        values: (groups,) in the order of their numbers.
-    """
-    sizes = np.bincount(codes)[codes]
-    return np.stack([values[codes] / sizes, 1.0 / sizes], axis=1)
-
-
-def beyond_images(answers: Answers, codes: Ints) -> str:
-    """What a report must say about groups that are not about one image; '' where all are.
-
-    Images are resampled as a whole, so an interval takes the parts of such a group for independent.
-    """
-    images: dict[int, str] = {}
-    split = {int(code) for code, image in zip(codes, answers.images, strict=False)
-             if images.setdefault(int(code), image) != image}  # fmt: skip
-    return f"; {len(split):,} groups span images, which intervals take for independent" if split else ""
+JUDGED = Metric(
+    name=JUDGE,
+    about="What the task's `judge:` says of each reply, 0 to 1; of two replies, how often this one is the better.",
+    numbers={
+        "_relative": Quantity(title="judge, share of the other's score", top=None, mean_of_rows=False),
+        "": Quantity(title="judge", right_from=RIGHT_FROM),
+    },
+    score=_score,
+    read_row=_read,
+)

@@ -9,8 +9,8 @@ import numpy as np
 
 from evalsuite.metrics.base import Answers, Metric, MetricOptions, Quantity, Scores, in_part
 from evalsuite.metrics.grouped import all_right
-from evalsuite.metrics.judged import question_codes, right_rows, shared_sums
 from evalsuite.metrics.normalize import official
+from evalsuite.metrics.right_rows import question_codes, right_rows, shared_sums
 from evalsuite.statistics import Floats, mean_of_sums
 from winnow.errors import UserError
 

@@ -77,12 +77,13 @@ def read_answer(
         options: texts of the row's options, for ``letter``.
         stop: texts that end an answer.
     """
-    truncated = finish_reason == "length"
     if finish_reason == "error":
         return ReadAnswer(None, "failed", False)
     if finish_reason == "content_filter":
         return ReadAnswer(None, "refused", False)
-    text = cut_at_stop(raw, stop).strip()
+    text = cut_at_stop(raw, stop)
+    truncated = finish_reason == "length" and text == raw  # a server that takes no stop texts writes on
+    text = text.strip()
     answer = _read(text, extraction, options)
     if not answer:
         return ReadAnswer(None, "refused" if refuses(text) else "unparsed", truncated)

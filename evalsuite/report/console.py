@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from evalsuite.analysis.explain import RowExplanation
-from evalsuite.analysis.results import SLICE
 from evalsuite.metrics.base import Metric, Row
 from evalsuite.report.compared import (
     COMPARISON_HEADER,
@@ -31,6 +30,7 @@ from evalsuite.report.sentences import (
     slices_sentence,
     wins_sentence,
 )
+from evalsuite.store import SLICE
 from evalsuite.tasks.spec import option_values
 
 # Columns of a comparison that a terminal has room for; a sentence below gives rows and coverage.

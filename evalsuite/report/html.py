@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -78,7 +78,7 @@ def _task(
         "description": result.spec.description,
         "entry": entry,
         "headline": headline,
-        "skipped": sentences.skipped_sentence(skipped),
+        "skipped": f"{sentences.skipped_sentence(skipped)} {sentences.notes_sentence(entry)}".strip(),
         "plots": _metric_plots(entry, against),
         "slices": _slice_plots(entry, against, headline),
         "against": against,
@@ -145,11 +145,13 @@ def _plot(lines: list[Line], top: float, name: str) -> Any:
 
 def _changed(result: TaskResult, against: Mapping[str, Any], root: Path) -> list[dict[str, Any]]:
     """Some rows that this run does better, and some that it does worse, with both answers."""
-    place = {row["sample_id"]: number for number, row in enumerate(result.rows)}
     found = []
+    wanted = {sample_id for key in ("worse_ids", "better_ids") for sample_id in against[key][:_CHANGED]}
+    ids = result.rows.column("sample_id")
+    place = {sample_id: number for number, sample_id in enumerate(ids) if sample_id in wanted}
     for label, key in (("worse", "worse_ids"), ("better", "better_ids")):
-        ids = against[key][:_CHANGED]
-        shown: list[Card] = cards(result, [place[sample_id] for sample_id in ids], root, against["answers_before"])
+        listed = [place[sample_id] for sample_id in against[key][:_CHANGED]]
+        shown: list[Card] = cards(result, listed, root, against["answers_before"])
         if shown:
             found.append({"label": label, "count": against[label], "cards": shown})
     return found
@@ -246,25 +248,25 @@ def worst_rows(result: TaskResult, count: int) -> list[int]:
     Among equal scores the choice looks random but never changes: it goes by a digest of the id.
     """
     scores = result.headline.per_row
-    applies = np.flatnonzero(np.isfinite(scores)).tolist()
-    order = sorted(applies, key=lambda i: (scores[i], _mixed(result.rows[i]["sample_id"])))
-    best_possible = result.headline.best_row
     chosen: list[int] = []
     images: set[int] = set()
-    for index in order:
-        if scores[index] >= best_possible or len(chosen) == count:
-            break
-        if int(result.clusters[index]) not in images:
-            images.add(int(result.clusters[index]))
-            chosen.append(index)
+    for score in np.unique(scores[scores < result.headline.best_row]):
+        level = scores == score
+        ids = result.rows.where(level).column("sample_id")
+        for _, index in sorted(zip(map(_mixed, ids), np.flatnonzero(level).tolist(), strict=True)):
+            if int(result.clusters[index]) not in images:
+                images.add(int(result.clusters[index]))
+                chosen.append(index)
+            if len(chosen) == count:
+                return chosen
     return chosen
 
 
-def cards(result: TaskResult, indices: Iterable[int], root: Path, before: dict[str, str] | None = None) -> list[Card]:
+def cards(result: TaskResult, indices: Sequence[int], root: Path, before: dict[str, str] | None = None) -> list[Card]:
     """Cards of the given rows."""
     headline = result.headline
-    shown = {i: "" if headline.binary else numbers.number(headline.unit, float(headline.per_row[i])) for i in indices}
-    return [_card(result.rows[i], score, root, before) for i, score in shown.items()]
+    shown = ["" if headline.binary else numbers.number(headline.unit, float(headline.per_row[i])) for i in indices]
+    return [_card(row, score, root, before) for row, score in zip(result.rows.take(indices), shown, strict=True)]
 
 
 def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, str] | None) -> Card:

@@ -14,6 +14,7 @@ from evalsuite.report.sentences import (
     finding_sentences,
     how_to_read,
     intersection_sentence,
+    notes_sentence,
     partial_sentence,
     skipped_sentence,
     slices_sentence,
@@ -30,7 +31,9 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
         lines += [f"## {cell(name)}", ""]
         lines += [f"{task['n']:,} rows, {share(task['coverage'])} answered ({_statuses(task['statuses'])})."]
         if sentence := skipped_sentence(skipped.get(name)):
-            lines.append(sentence)
+            lines.append(cell(sentence))
+        if sentence := notes_sentence(task):
+            lines.append(cell(sentence))
         lines += ["", *_metrics(task), "", *_findings(task, scores)]
         slices = {column: values for column, values in task["slices"].items() if len(values) > 1}
         for column, values in slices.items():

@@ -47,8 +47,14 @@ def skipped_sentence(entry: Mapping[str, Any] | None) -> str:
     if entry["bad"]:
         parts.append(f"{entry['bad']:,} rows of the source could not be read")
     if entry["without_answer"]:
-        parts.append(f"{entry['without_answer']:,} rows have no question or no reference")
+        such = f", such as {entry['unscorable'][0]}" if entry.get("unscorable") else ""
+        parts.append(f"{entry['without_answer']:,} rows cannot be scored{such}")
     return f"Not asked: {'; '.join(parts)}." if parts else ""
+
+
+def notes_sentence(task: Mapping[str, Any]) -> str:
+    """What a task's scores must be read with; '' for a task that was asked as it is published."""
+    return f"Note: {'; '.join(task['notes'])}." if task["notes"] else ""
 
 
 def intersection_sentence(task: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,25 @@ from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
 from evalsuite.analysis.overlap import overlap_scores
 from evalsuite.analysis.results import (
     FINISH,
-    SLICE,
     STAGE,
     TaskResult,
     counts,
     load_evaluation,
     load_manifest,
+    predictions_of,
     score_rows,
     summarise,
-    to_table,
 )
+from evalsuite.analysis.rows import rows_of
 from evalsuite.analysis.slices import MIN_ROWS, NOTED_Q, rank_slices
 from evalsuite.metrics.base import Row
 from evalsuite.report.html import html_report
 from evalsuite.report.markdown import markdown_report
 from evalsuite.statistics import LEVEL
 from evalsuite.store import (
-    BASE_SCHEMA,
     PREDICTIONS,
     TIMINGS,
-    read_timings,
+    predictions_schema,
     remove_parts,
     write_predictions,
     write_timings,
@@ -55,10 +55,11 @@ class UnscoredRun:
 
     Attributes:
         label: the model, as reports name it.
-        rows: per task the rows of ``predictions.parquet`` without what scoring adds.
+        rows: per task the rows of ``predictions.parquet`` without what scoring adds; those of a model that was asked
+            have ``seconds``.
         baseline: an earlier evaluation folder to compare with.
         corrections: folder of reviewers' decisions.
-        findings: what the run found about itself: ``contamination`` and ``batch_check``.
+        findings: what the run found about itself: ``contamination``, ``batch_check`` and ``again``.
         recipe, inputs, extra, seconds: for the manifest.
         partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
     """
@@ -66,7 +67,7 @@ class UnscoredRun:
     name: str
     label: str
     specs: Mapping[str, TaskSpec]
-    rows: Mapping[str, list[Row]]
+    rows: Mapping[str, Sequence[Row]]
     seed: int
     baseline: Path | None
     recipe: dict[str, Any]
@@ -83,11 +84,13 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     started = time.monotonic()
     specs, seed, extra = unscored.specs, unscored.seed, unscored.extra
     roots = {task: Path(root) for task, root in extra["image_root"].items()}
-    results = {task: score_rows(spec, unscored.rows[task], roots.get(task)) for task, spec in specs.items()}
+    rows = {task: rows_of(unscored.rows[task]) for task in specs}
+    results = {task: score_rows(spec, rows[task], roots.get(task)) for task, spec in specs.items()}
     resolved = resolved_corrections(unscored.corrections)
     tasks = {
         task: {
             **summarise(result, seed),
+            "notes": extra.get("notes", {}).get(task, []),
             "contamination": overlap_scores(result, seed),
             "corrected": corrected_scores(result, resolved, seed),
             "worst_slices": _worst_slices(result, unscored.findings),
@@ -101,12 +104,15 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         "partial": unscored.partial,
         "contamination": unscored.findings.get("contamination"),
         "batch_check": unscored.findings.get("batch_check"),
+        "again": unscored.findings.get("again"),
         "tasks": tasks,
         "comparison": _compared(unscored, results),
     }
     (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
-    write_predictions(folder, [to_table(result) for result in results.values()])
-    write_timings(folder, (row for listed in unscored.rows.values() for row in listed))
+    parts = [predictions_of(result) for result in results.values()]
+    write_predictions(folder, predictions_schema([schema for schema, _ in parts]), chain(*(rows for _, rows in parts)))
+    if timed := [listed for listed in rows.values() if "seconds" in listed.schema.names]:
+        write_timings(folder, chain(*timed))
     write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
     write_text(folder / "report.md", markdown_report(scores, extra["skipped"]))
     write_text(folder / "report.html", html_report(scores, results, roots, extra["skipped"]))
@@ -168,8 +174,7 @@ def _any_scores(folder: Path) -> dict[str, Any]:
     return scores
 
 
-_READ_AGAIN = ("extracted", "status")
-_KEPT = ("image_root", "skipped", "ask_again", "model_digest", "server_model", "server_facts")
+_KEPT = ("image_root", "skipped", "notes", "ask_again", "model_digest", "server_model", "server_facts")
 
 
 def rescore(
@@ -187,7 +192,6 @@ def rescore(
         UserError: no finished evaluation, or a given task was not part of it.
     """
     specs, rows = load_evaluation(folder)
-    took = {row["request_key"]: row["seconds"] for row in read_timings(folder)}
     manifest = load_manifest(folder)
     recipe, inputs = manifest["recipe"], dict(manifest["inputs"])
     for given in tasks:
@@ -206,7 +210,7 @@ def rescore(
         name=recipe["name"],
         label=_any_scores(folder)["model"],
         specs=specs,
-        rows={name: [_unscored(row, took) for row in listed] for name, listed in rows.items()},
+        rows={name: rows[name] for name in specs},
         seed=recipe["seed"],
         baseline=Path(recipe["baseline"]) if recipe["baseline"] else None,
         recipe=recipe,
@@ -224,10 +228,3 @@ def _check_variants(variants: Sequence[str], specs: Mapping[str, TaskSpec]) -> N
     for given in variants:
         if given.partition("=")[0] not in known:
             raise UserError(f"--variant {given}: no task here has that metric; they have {', '.join(known)}")
-
-
-def _unscored(row: Row, took: Mapping[str, float]) -> Row:
-    """The row as it was before it was read and scored."""
-    kept = set(BASE_SCHEMA.names) - set(_READ_AGAIN)
-    before = {key: value for key, value in row.items() if key in kept or key.startswith(SLICE)}
-    return {**before, "seconds": took.get(row["request_key"], 0.0)}

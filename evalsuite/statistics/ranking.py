@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,10 +106,14 @@ class Ranking:
     rate: float
 
 
-def property_of(column: Sequence[str]) -> Property:
-    """A property from each row's value."""
-    values, codes = np.unique(np.asarray(column, dtype=str), return_inverse=True)
-    return Property(tuple(str(value) for value in values), codes.astype(np.int64))
+def property_of(column: Iterable[str]) -> Property:
+    """A property from each row's value; its values are in alphabetical order."""
+    numbers: dict[str, int] = {}
+    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in column), np.int64)
+    values = sorted(numbers)
+    places = np.empty(len(values), dtype=np.int64)
+    places[[numbers[value] for value in values]] = np.arange(len(values))
+    return Property(tuple(values), places[codes])
 
 
 def rank_slices(

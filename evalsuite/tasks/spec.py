@@ -12,8 +12,11 @@ from pydantic import Field, field_validator, model_validator
 
 from curate.readers.tables.cells import list_literal
 from curate.recipe import RemoteSettings, SourceSettings
+from evalsuite.judge.rubric import ROW_PLACES
+from evalsuite.judge.settings import JudgeSettings
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
+from evalsuite.metrics.judged import JUDGE
 from evalsuite.reading.read import Extraction
 from evalsuite.tasks.corrupt import Corruption
 from winnow.errors import UserError, did_you_mean
@@ -134,12 +137,14 @@ class Generation(StrictModel):
         temperature: of sampling, up to 2; null or 0 takes the most likely token. A server gets
             ``server.temperature`` where this is null.
         thinking_budget: most tokens of thinking, for servers that know such a limit; null leaves it to the server.
+        logprobs: ask a server for the probability of the answer (``confidence`` of the predictions).
     """
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 32
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     thinking_budget: Annotated[int, Field(ge=0)] | None = None
+    logprobs: bool = False
 
 
 class TaskSpec(StrictModel):
@@ -167,6 +172,8 @@ class TaskSpec(StrictModel):
         samples: how often each row is asked, each time with another seed; more than 1 needs
             ``generation.temperature``.
         corrupt: what is done to every image before it is asked about.
+        judge: another model scores the replies by a rubric: the rubric (``mm_vet``, or a file), and, if the task
+            wants, which model. The score is the metric ``judge``.
         metrics: column name → settings. The first one is the headline.
         slices: keys of a row's ``meta`` by which scores are broken down, ``images`` (their
             number), or ``{name, key, bins}``: the number at that key, or the length of the list there, in
@@ -190,6 +197,7 @@ class TaskSpec(StrictModel):
     repeat: Literal["circular"] | None = None
     samples: Annotated[int, Field(ge=1, le=1000)] = 1
     corrupt: Corruption | None = None
+    judge: JudgeSettings | None = None
     metrics: Annotated[dict[str, MetricSettings], Field(min_length=1)]
     slices: list[BinnedSlice | str] = Field(default_factory=list)
 
@@ -221,10 +229,24 @@ class TaskSpec(StrictModel):
         ]
         if len(several) > 1:
             raise ValueError(f"{' and '.join(several)} cannot be combined; make a task for each")
-        if self.repeat and not self.options:
-            raise ValueError("repeat: circular rotates the options; `options:` names the key of `meta` that has them")
+        if self.repeat and not (self.options and self.extraction.kind == "letter"):
+            raise ValueError("repeat: circular needs `options: KEY` and `extraction: {kind: letter}`")
         if self.blind and self.corrupt:
             raise ValueError("blind asks without the images, so corrupt means nothing beside it")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_and_its_metric(self) -> TaskSpec:
+        others = [settings.metric for settings in self.metrics.values() if settings.metric != JUDGE]
+        if (self.judge is None) != (len(others) == len(self.metrics)):
+            raise ValueError("`judge:` (the rubric) and the metric `judge` (its score) go together; give both")
+        if self.judge is None:
+            return self
+        rubric = self.judge.rubric
+        if rubric.reader.kind == "answer" and not others:
+            raise ValueError(f"rubric {rubric.name} extracts answers; list the metric that scores them beside `judge`")
+        if unknown := rubric.places - set(ROW_PLACES) - set(self.facts):
+            raise ValueError(f"rubric {rubric.name} asks for {{{min(unknown)}}}; add it to `facts`, if rows have it")
         return self
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import threading
 import time
 from collections import Counter
@@ -29,6 +30,8 @@ class Unruly(ThreadingHTTPServer):
         self.tries: Counter[str] = Counter()
         self.models = [{"id": "unruly-1", "object": "model", "created": 1, "root": "somewhere"}]
         self.hang_after: int | None = None
+        self.down = False
+        self.moods = random.Random()
         self.answered = 0
         self.running = self.most_at_a_time = 0
         self.lock = threading.Lock()
@@ -100,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, question: str, attempt: int) -> None:
         first = attempt == 1
-        if question.startswith("busy") and attempt <= 2:
+        if self.server.down:
+            self._send(500, {"error": {"message": "engine is gone"}})
+        elif question.startswith("busy") and attempt <= 2:
             self._send(503, {"error": {"message": "loading"}})
         elif question.startswith("limited") and first:
             self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": "1"})
@@ -125,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, completion("red red red", "length"))
         elif question.startswith("mute"):
             self._send(200, completion(" "))
+        elif question.startswith("moody"):
+            self._send(200, completion("red" if self.server.moods.random() < 0.5 else "hard to see"))
         elif question.startswith("long"):
             self._send(400, {"error": {"message": "context of 9000 tokens; key sk-secret"}})
         elif question.startswith("locked"):
@@ -151,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def served_task(folder: Path, questions: list[str]) -> Path:
+def served_task(folder: Path, questions: list[str], extraction: str = "kind: text") -> Path:
     """A task whose rows all show one image and expect ``red``."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (16, 16), (220, 30, 30)).save(folder / "images" / "red.png")
@@ -164,7 +171,7 @@ def served_task(folder: Path, questions: list[str]) -> Path:
     task = folder / "served.yaml"
     task.write_text(
         f"name: served\nsource: {{location: {folder / 'test.jsonl'}, image_root: {folder}}}\n"
-        "generation: {max_new_tokens: 6, stop: ['.']}\nmetrics: [accuracy]\n"
+        f"generation: {{max_new_tokens: 6, stop: ['.']}}\nextraction: {{{extraction}}}\nmetrics: [accuracy]\n"
     )
     return task
 

@@ -7,7 +7,8 @@ import pytest
 from made import made_row, spec_of, write_evaluation
 from PIL import Image
 
-from evalsuite.analysis.results import score_rows
+from evalsuite.analysis.results import answers_of, score_rows
+from evalsuite.analysis.rows import rows_of
 from evalsuite.metrics import METRICS, Answers, Metric
 from evalsuite.metrics.base import Quantity, mean_scores
 from evalsuite.runs.finish import rescore
@@ -45,10 +46,10 @@ def test_metrics_see_groups_repeats_confidence_facts_and_image_files(given: list
     assert list(answers.image_files) == [(str(tmp_path / "0.png"),)] * 2 + [()]
 
 
-def test_facts_that_are_no_object_name_their_row(given: list[Answers]) -> None:
+def test_facts_that_are_no_object_name_their_row() -> None:
     for facts in ("[1]", "{", "[" * 100_000):
         with pytest.raises(UserError, match=r"made/test/7: its facts"):
-            score_rows(spec_of(metrics=["probe"]), [made_row(7, "red", facts=facts)])
+            list(answers_of(rows_of([made_row(7, "red", facts=facts)]), spec_of(), None).facts)
 
 
 def test_base_id_takes_off_the_number_of_the_repeat_only() -> None:

@@ -12,9 +12,10 @@ from made import made_row, spec_of, write_evaluation
 from typer.testing import CliRunner
 
 from evalsuite.analysis.results import score_rows
+from evalsuite.analysis.rows import rows_of
 from evalsuite.analysis.slices import find_slices, properties, quarters, rank_slices
 from evalsuite.cli import app
-from evalsuite.statistics import excess_errors, interval
+from evalsuite.statistics import Property, excess_errors, interval
 from winnow.errors import UserError
 
 RNG = np.random.default_rng(4)
@@ -83,12 +84,16 @@ def test_no_excess_is_found_as_often_as_the_test_allows() -> None:
     assert 0.02 <= low / 300 <= 0.09
 
 
+def spelled(known: Property) -> list[str]:
+    return [known.values[code] for code in known.codes]
+
+
 def test_properties_name_what_rows_are_like() -> None:
     rows = [
         made_row(0, "x", references=["Yes", "yes"]), made_row(1, "x", references=["12%", "12%", "9"]),
         made_row(2, "x", references=["a dark red barn here", "barn", "house"]),
     ]  # fmt: skip
-    found = properties(rows, None)
+    found = {name: spelled(known) for name, known in properties(rows_of(rows), None).items()}
     assert found["kind of answer"] == ["yes or no", "number", "other"]
     assert found["agreement of references"] == ["half or fewer agree", "most agree", "half or fewer agree"]
     assert found["words in answer"] == ["1", "1", "4 or more"]
@@ -96,8 +101,8 @@ def test_properties_name_what_rows_are_like() -> None:
 
 
 def test_quarters_split_by_rank_and_keep_few_values() -> None:
-    assert quarters([3.0, None, 1.0, 3.0]) == ["3", "", "1", "3"]
-    named = quarters([float(n) for n in range(100)])
+    assert spelled(quarters(np.array([3.0, np.nan, 1.0, 3.0]))) == ["3", "", "1", "3"]
+    named = spelled(quarters(np.arange(100.0)))
     assert [named.count(one) for one in dict.fromkeys(named)] == [25, 25, 25, 25]
     assert named[0] == "lowest quarter (≤ 24.75)" and named[99] == "highest quarter (> 74.25)"
 

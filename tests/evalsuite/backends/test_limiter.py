@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalsuite.backends.errors import Malformed, read_completion
 from evalsuite.backends.limiter import Window, after_overload, after_round, first_window
 
 
@@ -48,29 +47,3 @@ def test_window_stays_within_its_bounds(ceiling: int, events: list[float | None]
         window = after_overload(window) if rate is None else after_round(window, rate)
         assert 1 <= window.limit <= ceiling
         assert replace(window, limit=window.limit) == window
-
-
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [("", "not JSON"), ("[]", "no choices"), ('{"choices": [{}]}', "no message"), ('{"choices": 3}', "no choices"),
-     ('{"error": {"message": "boom"}}', "boom"), ('{"choices": [{"message": {"content": 3}}]}', "no text"),
-     ('{"choices": [{"message": {"content": ""}, "finish_reason": "tool_calls"}]}', "tool_calls")],
-)  # fmt: skip
-def test_answers_that_are_none_are_said_to_be(text: str, what: str) -> None:
-    with pytest.raises(Malformed, match=what):
-        read_completion(text)
-
-
-@given(st.text(max_size=200))
-def test_any_text_is_an_answer_or_malformed(text: str) -> None:
-    try:
-        raw, reason, given_tokens, written = read_completion(text)
-    except Malformed:
-        return
-    assert isinstance(raw, str) and reason in ("stop", "length", "content_filter") and given_tokens >= 0 <= written
-
-
-def test_parts_of_content_and_missing_usage_are_read() -> None:
-    parts = '{"choices": [{"message": {"content": [{"type": "text", "text": "a "}, {"text": "b"}]}}]}'
-    assert read_completion(parts) == ("a b", "stop", 0, 0)
-    assert read_completion('{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}')[1] == "length"

@@ -44,7 +44,8 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
         assert worked
         rows = rows_of(out)
         for way in ("fine", "busy", "limited", "reset", "slow", "html"):
-            assert (rows[way]["status"], rows[way]["raw"], rows[way]["accuracy"]) == ("ok", "red", 1.0), way
+            assert (rows[way]["status"], rows[way]["extracted"], rows[way]["accuracy"]) == ("ok", "red", 1.0), way
+            assert rows[way]["raw"] == "red. And more", "replies are stored uncut"
         assert {way: rows[way]["status"] for way in WAYS[6:]} == {
             "empty": "failed", "filtered": "refused", "declined": "refused", "endless": "ok",
             "mute": "unparsed", "long": "failed", "dead": "failed",
@@ -67,15 +68,14 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
         assert task_scores["statuses"] == {"ok": 7, "unparsed": 1, "refused": 2, "failed": 3}
         assert task_scores["coverage"] == 7 / 13
         kept = json.loads((out / "manifest.json").read_text())
-        assert kept["ask_again"] == {"unparsed": 1, "refused": 2, "failed": 3}
+        assert kept["ask_again"] == 2, "what never reached the model, or came back as nothing"
         assert kept["server_model"] == "unruly-1"
 
         before = {name: (out / name).read_bytes() for name in ("predictions.parquet", "scores.json", "report.html")}
         server.asked.clear()
         assert run_recipe(path)[2] is True
-        assert sorted(set(server.questions)) == sorted(unanswered), "what is no answer is never kept"
-        said = capsys.readouterr().err
-        assert "without an answer are asked again: 3 failed, 2 refused, 1 unparsed" in said
+        assert sorted(set(server.questions)) == ["dead", "empty"], "every reply and every refusal is kept"
+        assert "never reached the model are asked again: 2" in capsys.readouterr().err
         assert {name: (out / name).read_bytes() for name in before} == before
     assert run_recipe(path)[2] is False, "without the server the finished run stays as it is"
     assert "because the server does not answer" in capsys.readouterr().err
@@ -84,7 +84,7 @@ def test_every_failure_is_a_status_and_what_may_work_is_tried_again(
         assert not file.is_file() or b"sk-secret" not in file.read_bytes(), f"the key is in {file.name}"
 
 
-def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_every_reply_and_no_failure_that_may_pass(tmp_path: Path, quick: None) -> None:
     from evalsuite.recipe import EvalRecipe
     from evalsuite.runs.ask import ask
     from evalsuite.runs.requests import build_requests, hash_images, select_backend
@@ -93,7 +93,7 @@ def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
     from evalsuite.tasks.spec import load_spec
     from winnow.recipe import load_recipe
 
-    task_file = served_task(tmp_path / "data", ["fine", "endless", "filtered", "mute"])
+    task_file = served_task(tmp_path / "data", ["fine", "endless", "filtered", "mute", "long", "dead"])
     with unruly_server() as server:
         path = served_recipe(tmp_path / "r.yaml", server.url, task_file, tmp_path / "out")
         recipe = load_recipe(path, EvalRecipe)
@@ -101,8 +101,11 @@ def test_an_interrupted_run_keeps_answers_only(tmp_path: Path) -> None:
         asked = build_requests(task, hash_images(task), backend.renderer(), backend.identity)
         replies: dict = {}
         ask(recipe.folder, backend, asked, replies)
-    assert len(replies) == 4
-    assert [reply.raw for reply in stored_replies(recipe.folder).values()] == ["red", "red red red"]
+    assert len(replies) == 6
+    stored = {(reply.raw, reply.finish_reason) for reply in stored_replies(recipe.folder).values()}
+    assert stored == {
+        ("red. And more", "stop"), ("red red red", "length"), ("I", "content_filter"), (" ", "stop"), ("", "error"),
+    }  # fmt: skip
 
 
 def test_request_says_what_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +150,7 @@ def test_finished_run_needs_no_server_and_another_port_asks_nothing(tmp_path: Pa
     ("questions", "sentence"),
     [
         (["locked"] * 3, r"HTTP 401: Incorrect API key provided: \[key\]"),
-        (["dead"] * 60, "20 rows one after the other"),
+        (["down"] * 60, "20 rows one after the other failed, .* a plain question fails there as well"),
     ],
 )
 def test_hopeless_servers_stop_the_run(
@@ -156,9 +159,10 @@ def test_hopeless_servers_stop_the_run(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     task = served_task(tmp_path / "data", [f"{text} {number}" for number, text in enumerate(questions)])
     with unruly_server() as server:
+        server.down = questions[0] == "down"
         with pytest.raises(UserError, match=sentence):
             run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out", max_attempts=2))
-        assert len(server.asked) < 60
+        assert len(server.asked) < 70, "two attempts at 20 rows and those in flight, and the plain question"
 
 
 def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:

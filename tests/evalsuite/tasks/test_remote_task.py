@@ -12,7 +12,7 @@ from PIL import Image
 from tiny import recipe_text
 
 from evalsuite.runs.run import run_recipe
-from evalsuite.store import read_predictions
+from evalsuite.store import open_predictions
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.spec import load_spec
 from winnow.errors import UserError
@@ -63,7 +63,7 @@ def test_images_behind_addresses_are_fetched_once(tmp_path: Path, tiny_vlm: Path
     recipe = tmp_path / "r.yaml"
     recipe.write_text(recipe_text("web", tmp_path / "out", tiny_vlm, task))
     run_recipe(recipe)
-    rows = read_predictions(tmp_path / "out").to_pylist()
+    rows = open_predictions(tmp_path / "out").read().to_pylist()
     assert [len(row["image_keys"]) for row in rows] == [1, 1, 1, 0]
     assert rows[0]["image_keys"] == rows[2]["image_keys"] != rows[1]["image_keys"]
     assert [row["status"] == "failed" for row in rows] == [False, False, False, True]

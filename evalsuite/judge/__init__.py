@@ -1,0 +1,1 @@
+"""A judge: another model that scores the replies of a task by a rubric."""
