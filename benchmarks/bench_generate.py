@@ -1,7 +1,7 @@
 """Answers a second: the local backend against a hand-written batched ``generate`` with a KV cache.
 
 The same model, rows, batch size, limits and stop texts; the two run alternately in this process. The hand-written
-one sorts by length, pads on the left and lets transformers stop at the stop texts. Questions are 3 to 40 words
+one sorts by length, pads on the left and stops a row at a token with a stop text. Questions are 3 to 40 words
 long. Once with four questions about each image, which the backend computes once, and once with one. The answers
 must be the same: they are compared. Takes about three minutes on two cores.
 
@@ -63,6 +63,13 @@ def by_hand(loaded: Loaded, requests: list[Request]) -> dict[str, str]:
     import torch
 
     model, processor = loaded.model, loaded.processor
+    ending = torch.tensor(
+        [token for text, token in processor.tokenizer.get_vocab().items() if any(end in text for end in STOP)]
+    )
+
+    def at_stop(written: Any, scores: Any, **_: Any) -> Any:
+        return torch.isin(written[:, -1], ending)
+
     ordered = sorted(requests, key=lambda request: len(request.chat))
     answers: dict[str, str] = {}
     for start in range(0, len(ordered), BATCH):
@@ -74,9 +81,8 @@ def by_hand(loaded: Loaded, requests: list[Request]) -> dict[str, str]:
         ).to(model.device, model.dtype)  # fmt: skip
         with torch.inference_mode():
             output = model.generate(
-                **batch, max_new_tokens=LIMIT, do_sample=False, use_cache=True, stop_strings=list(STOP),
-                tokenizer=processor.tokenizer, eos_token_id=sorted(loaded.end_tokens),
-                pad_token_id=processor.tokenizer.pad_token_id,
+                **batch, max_new_tokens=LIMIT, do_sample=False, use_cache=True, stopping_criteria=[at_stop],
+                eos_token_id=sorted(loaded.end_tokens), pad_token_id=processor.tokenizer.pad_token_id,
             )  # fmt: skip
         texts = processor.tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         for request, text in zip(rows, texts, strict=True):
