@@ -131,7 +131,9 @@ class EvalRecipe(StrictModel):
         model: a checkpoint that this machine loads; or
         server: a model that a server answers for. One of the two.
         tasks: names of shipped tasks (``evalsuite tasks`` lists them) or paths of task YAML files.
-        limit: rows to ask of each task at most, drawn with ``seed``; null asks all.
+        limit: rows to ask of each task at most, drawn with ``seed``; null asks all. ``{TASK: rows}`` limits some.
+        generation: settings in place of the tasks' own: ``{max_new_tokens: 512}`` for all, ``{TASK: {…}}`` for one.
+        extraction: likewise, how replies are read.
         batch_size: rows in one forward pass.
         seed: of sampling for ``limit`` and of every bootstrap.
         baseline: an earlier evaluation folder to compare with, row by row.
@@ -147,7 +149,9 @@ class EvalRecipe(StrictModel):
     model: ModelSettings | None = None
     server: ServerSettings | None = None
     tasks: Annotated[list[str], Field(min_length=1)]
-    limit: Count | None = None
+    limit: Count | dict[str, Count] | None = None
+    generation: dict[str, Any] = Field(default_factory=dict)
+    extraction: dict[str, Any] = Field(default_factory=dict)
     batch_size: Count = 64
     seed: int = 0
     baseline: Path | None = None

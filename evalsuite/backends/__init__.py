@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from winnow.conversations import IMAGE_MARKER
 
@@ -73,8 +73,15 @@ def no_answer(key: str, error: str, seconds: float = 0.0, *, retry: bool = False
     return Reply(key, "", "error", 0, 0, seconds, error, retry=retry)
 
 
-# (prompt, number of images, system message) → the chat, and why it cannot be asked
-Render = Callable[[str, int, str | None], tuple[str, str | None]]
+Earlier = tuple[str, str]  # an earlier question of the conversation, and what the model answered
+
+
+class Render(Protocol):
+    """Makes the chat of a question; returns it, and why it cannot be asked (None if it can)."""
+
+    def __call__(
+        self, prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
+    ) -> tuple[str, str | None]: ...
 
 
 @dataclass(frozen=True)
@@ -101,21 +108,26 @@ class Backend:
     reachable: bool = True
 
 
-def messages(prompt: str, images: int, system: str | None) -> list[dict[str, Any]]:
+def messages(prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()) -> list[dict[str, Any]]:
     """Chat-template messages with image and text blocks.
 
-    Markers in ``prompt`` become images where they stand; without markers the images come first.
+    Markers in the questions become images where they stand; without markers the images come first.
     """
-    pieces = prompt.split(IMAGE_MARKER)
-    if len(pieces) == 1:
-        pieces = [""] * images + pieces
-    blocks: list[dict[str, Any]] = []
-    for number, piece in enumerate(pieces):
+    asked = [question for question, _ in earlier] + [prompt]
+    if not any(IMAGE_MARKER in question for question in asked):
+        asked[0] = IMAGE_MARKER * images + asked[0]
+    chat = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
+    for question, (_, answer) in zip(asked, [*earlier, ("", "")], strict=True):
+        chat.append({"role": "user", "content": _blocks(question)})
+        chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return chat[:-1]
+
+
+def _blocks(question: str) -> list[dict[str, str]]:
+    blocks = []
+    for number, piece in enumerate(question.split(IMAGE_MARKER)):
         if number:
             blocks.append({"type": "image"})
         if piece.strip():
             blocks.append({"type": "text", "text": piece.strip()})
-    chat = [{"role": "user", "content": blocks}]
-    if system:
-        chat.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    return chat
+    return blocks

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.backends import Backend, Render, Reply, Request, messages, no_answer
+from evalsuite.backends import Backend, Earlier, Render, Reply, Request, messages, no_answer
 from evalsuite.backends.completion import Completion, confidence, read_completion
 from evalsuite.backends.errors import Malformed, RetryDecision, TooLong, retry_decision
 from evalsuite.backends.images import Unreadable, data_uri
@@ -63,7 +63,12 @@ def server_backend(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
     identity = digest_of({"server": facts, "extra_body": settings.extra_body, **decides})
 
     def renderer() -> Render:
-        return lambda prompt, images, system: (json.dumps(messages(prompt, images, system), ensure_ascii=False), None)
+        def render(
+            prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
+        ) -> tuple[str, str | None]:
+            return json.dumps(messages(prompt, images, system, earlier), ensure_ascii=False), None
+
+        return render
 
     def replies(
         requests: Sequence[Request], known: Callable[[str], bool], batch_size: int | None

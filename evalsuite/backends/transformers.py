@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from evalsuite.backends import Backend, FinishReason, Render, Reply, Request, messages
+from evalsuite.backends import Backend, Earlier, FinishReason, Render, Reply, Request, messages
 from evalsuite.backends.greedy import (
     Prepared,
     Unit,
@@ -277,10 +277,15 @@ def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
     def renderer() -> Render:
         ours = processor()
 
-        def render_one(prompt: str, images: int, system: str | None) -> tuple[str, str | None]:
+        def render_one(
+            prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
+        ) -> tuple[str, str | None]:
             if token := control_token_in(prompt, ours.tokenizer):
                 return "", f"the question holds the control token {token!r}"
-            return render(ours, prompt, images, system), None
+            for _, answer in earlier:
+                if token := IMAGE_MARKER if IMAGE_MARKER in answer else control_token_in(answer, ours.tokenizer):
+                    return "", f"the model's answer to an earlier question holds the control token {token!r}"
+            return render(ours, prompt, images, system, earlier), None
 
         return render_one
 
@@ -303,10 +308,10 @@ def _label(model: ModelSettings) -> str:
     return " ".join(parts)
 
 
-def render(processor: Any, prompt: str, images: int, system: str | None) -> str:
+def render(processor: Any, prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()) -> str:
     """The chat as text, ending where the answer begins."""
     text: str = processor.apply_chat_template(
-        messages(prompt, images, system), tokenize=False, add_generation_prompt=True
+        messages(prompt, images, system, earlier), tokenize=False, add_generation_prompt=True
     )
     return text
 

@@ -10,8 +10,7 @@ from typing import Any
 from evalsuite.backends import Backend, Reply, Request
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.requests import build_requests, distinct_requests, hash_images, select_backend
-from evalsuite.tasks.load import load_task
-from evalsuite.tasks.spec import load_spec
+from evalsuite.runs.tasks import load_tasks
 from winnow.errors import UserError
 from winnow.progress import Bar
 from winnow.recipe import load_recipe
@@ -30,8 +29,7 @@ def check_batches(path: Path, samples: int) -> dict[str, Any]:
     recipe = load_recipe(path, EvalRecipe)
     backend = select_backend(recipe)
     render = backend.renderer()
-    specs = [load_spec(name) for name in recipe.tasks]
-    tasks = [load_task(spec, limit=recipe.limit, seed=recipe.seed) for spec in specs]
+    tasks = load_tasks(recipe).values()
     asked = [entry for task in tasks for entry in build_requests(task, hash_images(task), render, backend.identity)]
     requests = distinct_requests(asked)
     if not requests:

@@ -59,7 +59,7 @@ class UnscoredRun:
             have ``seconds``.
         baseline: an earlier evaluation folder to compare with.
         corrections: folder of reviewers' decisions.
-        findings: what the run found about itself: ``contamination``, ``batch_check`` and ``again``.
+        findings: what the run found about itself: ``check``, ``contamination``, ``batch_check`` and ``again``.
         recipe, inputs, extra, seconds: for the manifest.
         partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
     """
@@ -90,6 +90,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     tasks = {
         task: {
             **summarise(result, seed),
+            "notes": extra.get("notes", {}).get(task, []),
             "contamination": overlap_scores(result, seed),
             "corrected": corrected_scores(result, resolved, seed),
             "worst_slices": _worst_slices(result, unscored.findings),
@@ -103,6 +104,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         "partial": unscored.partial,
         "contamination": unscored.findings.get("contamination"),
         "batch_check": unscored.findings.get("batch_check"),
+        "check": unscored.findings.get("check", []),
         "again": unscored.findings.get("again"),
         "tasks": tasks,
         "comparison": _compared(unscored, results),
@@ -173,7 +175,7 @@ def _any_scores(folder: Path) -> dict[str, Any]:
     return scores
 
 
-_KEPT = ("image_root", "skipped", "ask_again", "model_digest", "server_model", "server_facts")
+_KEPT = ("image_root", "skipped", "notes", "ask_again", "model_digest", "server_model", "server_facts")
 
 
 def rescore(

@@ -8,27 +8,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from evalsuite.analysis.compare import check_baseline
 from evalsuite.analysis.corrected import corrections_digest
 from evalsuite.analysis.overlap import flag_overlap, touched_images
 from evalsuite.analysis.results import FINISH, STAGE
-from evalsuite.backends import Backend, Reply
+from evalsuite.backends import Backend, Render, Reply
+from evalsuite.backends.images import TaskImage
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
+from evalsuite.report.checked import print_findings
 from evalsuite.runs.ask import ask, asked_again, left_to_ask
 from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
+from evalsuite.runs.check import find_trouble, refuse_errors
 from evalsuite.runs.finish import UnscoredRun, finish, read_scores
 from evalsuite.runs.requests import (
     RowRequest,
     build_requests,
     distinct_requests,
+    earlier_answers,
     hash_images,
     select_backend,
     to_row,
 )
+from evalsuite.runs.tasks import load_tasks
 from evalsuite.store import PREDICTIONS
-from evalsuite.tasks.load import Task, load_task
-from evalsuite.tasks.spec import TaskSpec, dumped, load_spec
+from evalsuite.tasks.load import Task
+from evalsuite.tasks.spec import dumped
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 from winnow.recipe import load_recipe
@@ -57,8 +64,8 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
     if limit is not None:
         recipe = recipe.model_copy(update={"limit": limit})
     _refuse_foreign(recipe.folder)
-    specs = _specs(recipe)
-    tasks = {name: load_task(spec, limit=recipe.limit, seed=recipe.seed) for name, spec in specs.items()}
+    tasks = load_tasks(recipe)
+    specs = {name: task.spec for name, task in tasks.items()}
     backend = select_backend(recipe)
     resolved = {**recipe.model_dump(mode="json"), "version": _VERSION}
     inputs = fingerprint(recipe, tasks, backend.identity)
@@ -70,22 +77,33 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
     if recipe.baseline is not None:
         check_baseline(recipe.baseline, specs)
     started = time.monotonic()
+    checked = find_trouble(recipe, tasks)
+    refuse_errors(path, checked)
+    print_findings((finding for finding in checked if finding.level == "warning"), Console(stderr=True))
     render = backend.renderer()
+    images = {name: hash_images(task) for name, task in tasks.items()}
     asked = [
-        entry for task in tasks.values() for entry in build_requests(task, hash_images(task), render, backend.identity)
+        entry for name, task in tasks.items() for entry in build_requests(task, images[name], render, backend.identity)
     ]
     prepared = time.monotonic()
     replies: dict[str, Reply] = {}
     partial = False
     try:
         ask(recipe.folder, backend, asked, replies, again)
+        for turn in range(1, _turns(tasks)):
+            asked += (later := _later_turn(turn, tasks, images, render, backend, asked, replies))
+            ask(recipe.folder, backend, later, replies, again)
     except KeyboardInterrupt:
         if not replies:
             raise
         partial = True
     seconds = {"prepare": prepared - started, "ask": time.monotonic() - prepared}
     rows = _rows(tasks, asked, replies, partial=partial)
-    findings = {"again": asked_again(recipe.folder, asked)} | overlap_findings(recipe, asked, rows)
+    findings = {
+        "check": [finding.to_json() for finding in checked],
+        "again": asked_again(recipe.folder, asked),
+        **overlap_findings(recipe, asked, rows),
+    }
     if not partial:
         findings |= batch_findings(recipe, backend, asked, replies, inputs)
     unscored = UnscoredRun(
@@ -101,13 +119,14 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
             "task_specs": dumped(specs),
             "image_root": {name: str(task.image_root) for name, task in tasks.items()},
             "skipped": _skipped(tasks),
+            "notes": {name: task.notes for name, task in tasks.items() if task.notes},
             "ask_again": left_to_ask(replies),
             **backend.facts,
         },
         seconds=seconds,
         corrections=recipe.corrections,
         findings=findings,
-        partial={"rows": sum(map(len, rows.values())), "of": len(asked)} if partial else None,
+        partial={"rows": sum(map(len, rows.values())), "of": _count(tasks)} if partial else None,
     )
     return recipe.folder, finish(recipe.folder, unscored), True
 
@@ -122,14 +141,43 @@ def _has_unanswered(folder: Path, *, reachable: bool) -> bool:
     return reachable
 
 
+def _turns(tasks: Mapping[str, Task]) -> int:
+    """Most questions of a conversation."""
+    return max((1 + len(row.earlier) for task in tasks.values() for row in task.rows), default=1)
+
+
+def _count(tasks: Mapping[str, Task]) -> int:
+    return sum(len(task.rows) for task in tasks.values())
+
+
+def _later_turn(
+    turn: int,
+    tasks: Mapping[str, Task],
+    images: Mapping[str, dict[str, TaskImage]],
+    render: Render,
+    backend: Backend,
+    asked: Sequence[RowRequest],
+    replies: Mapping[str, Reply],
+) -> list[RowRequest]:
+    """Requests of a later turn, whose chats hold the model's answers to the turns before it."""
+    found: list[RowRequest] = []
+    for name, task in tasks.items():
+        said = earlier_answers([entry for entry in asked if entry.task == name], replies)
+        found += build_requests(task, images[name], render, backend.identity, turn=turn, said=said)
+    return found
+
+
 def _rows(
     tasks: Mapping[str, Task], asked: Sequence[RowRequest], replies: dict[str, Reply], *, partial: bool
 ) -> dict[str, list[Row]]:
     """Rows by task, in input order; of a stopped run only those that were answered or cannot be asked."""
+    entries = {(entry.task, entry.row.sample_id): entry for entry in asked}
     rows: dict[str, list[Row]] = {name: [] for name in tasks}
-    for entry in asked:
-        if not partial or entry.request is None or entry.request.key in replies:
-            rows[entry.task].append(to_row(entry, replies))
+    for name, task in tasks.items():
+        for row in task.rows:
+            entry = entries.get((name, row.sample_id))
+            if entry and (not partial or entry.request is None or entry.request.key in replies):
+                rows[name].append(to_row(entry, replies))
     return rows
 
 
@@ -141,19 +189,14 @@ def _refuse_foreign(folder: Path) -> None:
             raise UserError(f"{folder}: holds the result of {stage!r}; give this evaluation another `out`")
 
 
-def _specs(recipe: EvalRecipe) -> dict[str, TaskSpec]:
-    specs: dict[str, TaskSpec] = {}
-    for given in recipe.tasks:
-        spec = load_spec(given)
-        if spec.name in specs:
-            raise UserError(f"two tasks are named {spec.name!r}; give one of them another name")
-        specs[spec.name] = spec
-    return specs
-
-
 def _skipped(tasks: Mapping[str, Task]) -> dict[str, Any]:
     return {
-        name: {"bad_rows": task.bad_rows[:20], "bad": len(task.bad_rows), "without_answer": len(task.unscorable)}
+        name: {
+            "bad_rows": task.bad_rows[:20],
+            "bad": len(task.bad_rows),
+            "without_answer": len(task.unscorable),
+            "unscorable": [f"{key}: {reason}" for key, reason in list(task.unscorable.items())[:20]],
+        }
         for name, task in tasks.items()
     }
 
@@ -166,7 +209,7 @@ def overlap_findings(recipe: EvalRecipe, asked: Sequence[RowRequest], rows: Mapp
         key: file
         for entry in asked
         if entry.request
-        for key, file in zip(entry.request.image_keys, entry.request.images, strict=True)
+        for key, file in zip(entry.image_keys, entry.image_files, strict=True)
     }
     touched = touched_images(recipe.training_set, files)
     for listed in rows.values():
@@ -223,7 +266,10 @@ def _task_inputs(tasks: Mapping[str, Task]) -> dict[str, str]:
     for name, task in tasks.items():
         images = sorted({path for row in task.rows for path in row.images})
         files = [[path, *_stat(task.image_root / path)] for path in images]
-        rows = [[row.sample_id, row.prompt, list(row.references), list(row.images)] for row in task.rows]
+        rows = [
+            [row.sample_id, row.system, [*row.earlier, row.prompt], list(row.references), list(row.images)]
+            for row in task.rows
+        ]
         inputs[f"task {name}"] = digest_of({"spec": task.spec.to_json(), "rows": rows, "images": files})
     return inputs
 

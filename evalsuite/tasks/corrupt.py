@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
+from winnow.files import atomic_path, digest_of
+from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
 from winnow.recipe import StrictModel
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Corruption(StrictModel):
@@ -35,3 +42,46 @@ class Corruption(StrictModel):
     def label(self) -> str:
         """For people: ``blur 2, jpeg 10``."""
         return ", ".join(f"{name} {value:g}" for name, value in self.model_dump(exclude_none=True).items())
+
+
+def corrupted_file(data: bytes, key: str, corruption: Corruption, folder: Path) -> Path:
+    """The corrupted image as a file in ``folder``, made if it is not there yet.
+
+    Args:
+        data: bytes of the image.
+        key: their sha256, by which the file is named and its noise is drawn.
+
+    Raises:
+        ValueError: ``data`` is no image that can be decoded.
+    """
+    name = digest_of([key, corruption.model_dump()])
+    path = folder / name[:2] / f"{name}.{'png' if corruption.jpeg is None else 'jpg'}"
+    if path.is_file():
+        return path
+    image, facts = decode(data, max_bytes=DEFAULT_MAX_BYTES, max_pixels=DEFAULT_MAX_PIXELS)
+    if image is None:
+        raise ValueError(str(facts.error))
+    buffer = BytesIO()
+    image = _changed(image, corruption, seed=int(key[:16], 16))
+    if corruption.jpeg is None:
+        image.save(buffer, "PNG")
+    else:
+        image.save(buffer, "JPEG", quality=corruption.jpeg)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    return path
+
+
+def _changed(image: Image.Image, corruption: Corruption, seed: int) -> Image.Image:
+    import numpy as np
+    from PIL import Image, ImageEnhance, ImageFilter
+
+    if corruption.dark is not None:
+        image = ImageEnhance.Brightness(image).enhance(corruption.dark)
+    if corruption.blur is not None:
+        image = image.filter(ImageFilter.GaussianBlur(corruption.blur))
+    if corruption.noise is not None:
+        values = np.asarray(image, dtype=np.float32)
+        values = values + corruption.noise * np.random.default_rng(seed).standard_normal(values.shape, dtype=np.float32)
+        image = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    return image

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from curate.recipe import MeasureSettings
-from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of, value_at
-from winnow.conversations import IMAGE_MARKER
+from evalsuite.store import base_id
+from evalsuite.tasks.references import fit_references
+from evalsuite.tasks.repeats import repeated
+from evalsuite.tasks.rows import TaskRow, rows_of
+from evalsuite.tasks.spec import TaskSpec, places
 from winnow.errors import UserError
 from winnow.images import is_url
-from winnow.records import BadRow, Sample, check_unique, to_record
+from winnow.records import BadRow, Sample, check_unique
 
 if TYPE_CHECKING:
     from curate.readers import OpenedSource
@@ -24,50 +26,23 @@ if TYPE_CHECKING:
 IMAGES = Path("data/cache/tasks")
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRow:
-    """One question.
-
-    Attributes:
-        images: paths relative to the task's image root.
-        prompt: the user turn; ``<image>`` markers stand where an image belongs, none means in front.
-        references: all accepted answers, with repetition.
-        slices: meta key → value as text.
-        choices: texts of the options, for multiple choice.
-        judged: conversations and answers as the source has them, which a reviewer's decision is about.
-        group: what rows of one question have in common: the id of the source's row, or the value at the task's
-            ``group``.
-        repeat: 0 for the first time that a row is asked, 1 for the second …
-        facts: the row's values at the task's ``facts``, as a JSON object; null without such a key.
-    """
-
-    sample_id: str
-    images: tuple[str, ...]
-    question: str
-    prompt: str
-    references: tuple[str, ...]
-    slices: dict[str, str]
-    choices: tuple[str, ...] = ()
-    judged: dict[str, Any] = field(default_factory=dict)
-    group: str = ""
-    repeat: int = 0
-    facts: str | None = None
-
-
 @dataclass(frozen=True)
 class Task:
     """A task with its rows loaded.
 
     Attributes:
+        rows: in input order; all asks of a row stand together.
         bad_rows: rows of the source that are no sample, as ``place: reason``.
-        unscorable: ids of rows that are not asked: without any reference, or about a video or sound.
+        unscorable: ids of rows that are not asked → why.
+        notes: what scores of this task must be read with: how it is asked, and which references were changed.
     """
 
     spec: TaskSpec
     image_root: Path
     rows: list[TaskRow]
     bad_rows: list[str]
-    unscorable: list[str]
+    unscorable: dict[str, str]
+    notes: list[str]
 
 
 def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
@@ -77,16 +52,17 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
     cannot be fetched costs its row; the next run tries again.
 
     Raises:
-        UserError: the source cannot be read, ids repeat, no row can be scored, or all images are behind
-            URLs and the task does not say to fetch them, or its prompt asks for what no row has.
+        UserError: the source cannot be read, ids repeat, no row can be scored, all images are behind
+            URLs and the task does not say to fetch them, the task names a key that no row has, or its references
+            do not fit its extraction.
     """
     try:
         opened = _opened(spec)
     except UserError as error:
         raise UserError(f"task {spec.name}: {error}; `source:` in the task says where its data lies") from error
     bad: list[str] = []
-    unscorable: list[str] = []
-    rows: list[TaskRow] = []
+    unscorable: dict[str, str] = {}
+    questions: list[list[TaskRow]] = []  # of each row of the source
 
     def samples() -> Iterator[Sample]:
         for row in opened.rows():
@@ -95,31 +71,71 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
             else:
                 yield row
 
-    known = {"question"}
+    known, ids = {"question"}, set[str]()
     for sample in check_unique(samples()):
         assert isinstance(sample, Sample)
         known |= sample.meta.keys()
-        if row := _row(sample, spec):
-            rows.append(row)
-        else:
-            unscorable.append(sample.id)
-    if not rows:
-        raise UserError(f"task {spec.name}: {spec.source.location} holds no row with a question and an answer")
-    if unknown := places(spec.prompt) - known:
+        ids.add(sample.id)
+        try:
+            questions.append(rows_of(sample, spec))
+        except ValueError as error:
+            unscorable[sample.id] = str(error)
+    if not questions:
         raise UserError(
-            f"task {spec.name}: its prompt asks for {{{min(unknown)}}}, which no row has; "
-            f"rows have {', '.join(sorted(known))}"
+            f"task {spec.name}: {spec.source.location} holds no row with a question and an answer{_first(unscorable)}"
         )
-    for name, keys in (("group", [spec.group] if spec.group else []), ("facts", spec.facts)):
-        if lost := [key for key in keys if key.split(".")[0] not in known and key not in known]:
-            raise UserError(
-                f"task {spec.name}: `{name}` names {lost[0]!r}, which no row has; rows have {', '.join(sorted(known))}"
-            )
+    _check_keys(spec, known)
+    rows, lost, notes = fit_references([row for asked in questions for row in asked], spec)
+    unscorable |= lost
     if spec.remote is None and any(row.images for row in rows) and all(map(_behind_urls, rows)):
         raise UserError(f"task {spec.name}: its images are web addresses; `remote: {{}}` in the task fetches them")
-    if limit is not None and limit < len(rows):
-        rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), limit))]
-    return Task(spec, opened.image_root, rows, bad, unscorable)
+    rows = repeated(_drawn(rows, limit, seed), spec)
+    if taken := next((row.sample_id for row in rows if row.repeat and row.sample_id in ids), None):
+        raise UserError(
+            f"task {spec.name}: {taken!r} would be the id of a repeated row, but the source has a row of that id; "
+            "`source: {ids: position}` gives its rows other ids"
+        )
+    return Task(spec, opened.image_root, rows, bad, unscorable, [*ways_of_asking(spec), *notes])
+
+
+def ways_of_asking(spec: TaskSpec) -> list[str]:
+    """What makes the scores of a task other than those of the plain question, as clauses."""
+    ways = {
+        "asked without the images": spec.blind,
+        f"images changed before asking: {spec.corrupt.label if spec.corrupt else ''}": spec.corrupt,
+        "each question asked once for every rotation of its options": spec.repeat,
+        f"each question asked {spec.samples} times at temperature {spec.generation.temperature}": spec.samples > 1,
+    }
+    return [way for way, used in ways.items() if used]
+
+
+def _first(unscorable: Mapping[str, str]) -> str:
+    return "".join(f" (row {name!r}: {reason})" for name, reason in list(unscorable.items())[:1])
+
+
+def _check_keys(spec: TaskSpec, known: set[str]) -> None:
+    """Refuse keys that no row has."""
+    listed = ", ".join(sorted(known))
+    if unknown := places(spec.prompt) - known - ({"options"} if spec.options else set()):
+        raise UserError(
+            f"task {spec.name}: its prompt asks for {{{min(unknown)}}}, which no row has; rows have {listed}"
+        )
+    for name, keys in (("group", [spec.group]), ("options", [spec.options]), ("facts", spec.facts)):
+        if lost := [key for key in keys if key and not {key, key.split(".")[0]} & known]:
+            raise UserError(f"task {spec.name}: `{name}` names {lost[0]!r}, which no row has; rows have {listed}")
+
+
+def _drawn(rows: list[TaskRow], limit: int | None, seed: int) -> list[TaskRow]:
+    """``limit`` rows of the source drawn at random, each with all its turns, in order."""
+    names = list(dict.fromkeys(_source_row(row) for row in rows))
+    if limit is None or limit >= len(names):
+        return rows
+    chosen = {names[i] for i in random.Random(seed).sample(range(len(names)), limit)}
+    return [row for row in rows if _source_row(row) in chosen]
+
+
+def _source_row(row: TaskRow) -> str:
+    return base_id(row.sample_id, row.repeat)
 
 
 def _opened(spec: TaskSpec) -> OpenedSource:
@@ -140,39 +156,3 @@ def _opened(spec: TaskSpec) -> OpenedSource:
 
 def _behind_urls(row: TaskRow) -> bool:
     return any(map(is_url, row.images)) or not row.images
-
-
-def _row(sample: Sample, spec: TaskSpec) -> TaskRow | None:
-    asked = next((turn.value for turn in sample.conversations if turn.role == "user"), "")
-    references = sample.answers or ((sample.answer,) if sample.answer else ())
-    unseen = any(sample.meta.get(key) for key in ("videos", "audios"))
-    if not sample.question or not references or unseen:
-        return None
-    record = to_record(sample)
-    in_place = sample.image and asked.count(IMAGE_MARKER) == len(sample.image)
-    question = asked.strip() if in_place else sample.question
-    return TaskRow(
-        sample_id=sample.id,
-        images=sample.image,
-        question=sample.question,
-        prompt=filled(spec.prompt, {**sample.meta, "question": question}),
-        references=tuple(references),
-        slices=slices_of({"images": len(sample.image), **sample.meta}, spec.slices),
-        choices=options_of(sample.meta, spec.options),
-        judged={key: record[key] for key in ("conversations", "answers") if key in record},
-        group=group_of(sample, spec.group),
-        facts=facts_of(sample.meta, spec.facts),
-    )
-
-
-def group_of(sample: Sample, key: str | None) -> str:
-    """The row's value at ``key``, its id without a key or a value."""
-    value = value_at(sample.meta, key) if key else None
-    return sample.id if value is None else str(value)
-
-
-def facts_of(meta: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    """The values at ``keys`` as a JSON object; None without keys."""
-    if not keys:
-        return None
-    return json.dumps({key: value_at(meta, key) for key in keys}, ensure_ascii=False, default=str)

@@ -137,12 +137,14 @@ class Generation(StrictModel):
         temperature: of sampling, up to 2; null or 0 takes the most likely token. A server gets
             ``server.temperature`` where this is null.
         thinking_budget: most tokens of thinking, for servers that know such a limit; null leaves it to the server.
+        logprobs: ask a server for the probability of the answer (``confidence`` of the predictions).
     """
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 32
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     thinking_budget: Annotated[int, Field(ge=0)] | None = None
+    logprobs: bool = False
 
 
 class TaskSpec(StrictModel):
@@ -227,8 +229,8 @@ class TaskSpec(StrictModel):
         ]
         if len(several) > 1:
             raise ValueError(f"{' and '.join(several)} cannot be combined; make a task for each")
-        if self.repeat and not self.options:
-            raise ValueError("repeat: circular rotates the options; `options:` names the key of `meta` that has them")
+        if self.repeat and not (self.options and self.extraction.kind == "letter"):
+            raise ValueError("repeat: circular needs `options: KEY` and `extraction: {kind: letter}`")
         if self.blind and self.corrupt:
             raise ValueError("blind asks without the images, so corrupt means nothing beside it")
         return self

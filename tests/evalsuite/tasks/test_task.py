@@ -143,7 +143,7 @@ def test_groups_and_facts_of_a_row_come_from_its_meta(tmp_path: Path) -> None:
     ("extra", "sentence"),
     [
         ("samples: 3\ngroup: x\n", "group and samples cannot be combined"),
-        ("repeat: circular\n", "`options:` names the key"),
+        ("repeat: circular\n", "repeat: circular needs `options: KEY`"),
         ("blind: true\ncorrupt: {blur: 2}\n", "corrupt means nothing beside it"),
         ("corrupt: {}\n", "name one of dark, blur, noise, jpeg"),
         ("corrupt: {jpeg: 0}\n", "corrupt.jpeg"),
