@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from curate.readers.tables.options import Numbering, Options, as_number, named_option, numbering
 from evalsuite.metrics import METRICS
+from evalsuite.metrics.multiple_choice import LETTERS
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError, did_you_mean
@@ -127,6 +128,8 @@ def _numbers(rows: Sequence[TaskRow], spec: TaskSpec) -> Numbering:
 
 
 def _letters(choices: Sequence[str], reference: str, numbers: Numbering) -> Sequence[str]:
+    if reference in LETTERS[: len(choices)]:
+        return (reference,)
     options = Options(tuple(choices))
     named = named_option(options, reference, numbers)
     if named in options.letters:
