@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from curate.readers.tables.options import Numbering, Options, as_number, named_option, numbering
 from evalsuite.metrics import METRICS
-from evalsuite.metrics.multiple_choice import LETTERS
+from evalsuite.reading.choice import LETTERS
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError, did_you_mean
