@@ -75,7 +75,7 @@ def build_requests(
         files = [images[path] for path in row.images]
         seen = [] if spec.blind else [shown[path] for path in row.images]
         keys = tuple(file.key for file in files if file.key)
-        error = next((file.error for file in (*files, *seen) if file.error), None)
+        error = next((file.error for file in seen if file.error), None)
         first = base_id(row.sample_id, row.repeat)
         answers = [(said or {}).get(repeat_id(first, number)) for number in range(turn)]
         if None in answers:

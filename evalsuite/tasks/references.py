@@ -27,7 +27,7 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
     """The rows with references that a reply can equal.
 
     A reference that is the number or the text of an option becomes its letter; ``1``, ``true`` and ``是`` become
-    ``yes`` where replies are read for yes and no. ``answer_map`` comes first.
+    ``yes`` where replies are read for yes and no, or a metric wants them. ``answer_map`` comes first.
 
     Returns:
         The rows; the ids of rows that have no such reference, with the reason; and notes on what was changed.
@@ -81,12 +81,14 @@ def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str,
 
 def _fit_of(rows: Sequence[TaskRow], spec: TaskSpec) -> Fit | None:
     """How a row's reference is fitted; None where all fit."""
-    if spec.extraction.kind == "yes_no":
+    metrics = [METRICS[settings.metric or ""] for settings in spec.metrics.values()]
+    wanted = {metric.references for metric in metrics}
+    if spec.extraction.kind == "yes_no" or "yes_no" in wanted:
         return lambda _, reference: (_yes_no(reference),)
-    if spec.extraction.kind != "letter":
+    if spec.extraction.kind != "letter" and "letters" not in wanted:
         return None
     numbers = _numbers(rows, spec)
-    needed = any("choices" in METRICS[settings.metric or ""].needs for settings in spec.metrics.values())
+    needed = any("choices" in metric.needs for metric in metrics)
 
     def fit(row: TaskRow, reference: str) -> Sequence[str]:
         if row.choices:
