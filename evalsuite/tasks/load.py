@@ -59,7 +59,8 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
     try:
         opened = _opened(spec)
     except UserError as error:
-        raise UserError(f"task {spec.name}: {error}; `source:` in the task says where its data lies") from error
+        get = f"; its data: {spec.benchmark.data}" if spec.benchmark else ""
+        raise UserError(f"task {spec.name}: {error}; `source:` in the task says where its data lies{get}") from error
     bad: list[str] = []
     unscorable: dict[str, str] = {}
     questions: list[list[TaskRow]] = []  # of each row of the source

@@ -19,6 +19,7 @@ from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
 from evalsuite.metrics.judged import JUDGE
 from evalsuite.reading.read import Extraction
+from evalsuite.tasks.benchmark import Benchmark
 from evalsuite.tasks.corrupt import Corruption
 from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
@@ -154,6 +155,7 @@ class TaskSpec(StrictModel):
     Attributes:
         name: short, unique in a run.
         description: one line for ``evalsuite tasks`` and the reports.
+        benchmark: where its data comes from, and what the task was checked against.
         source: as in a curation recipe: location, layout, image_root, columns …
         remote: as in a curation recipe: images behind URLs are fetched, once, into ``data/cache/tasks``;
             ``{}`` takes the defaults. Without this key no image is fetched.
@@ -183,6 +185,7 @@ class TaskSpec(StrictModel):
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     description: str = ""
+    benchmark: Benchmark | None = None
     source: SourceSettings
     remote: RemoteSettings | None = None
     system: str | None = None
@@ -330,15 +333,27 @@ def side_by_side(spec: TaskSpec, variants: Sequence[str]) -> TaskSpec:
 
 
 def filled(prompt: str, values: Mapping[str, Any]) -> str:
-    """The prompt with ``{key}`` replaced by that value, lists joined by commas; unknown keys stay as they are."""
+    """The prompt with ``{key}`` replaced by that value, lists joined by commas.
 
-    def value(place: re.Match[str]) -> str:
-        found = values.get(place[1])
-        if found is None:
-            return place[0]
-        return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
+    Keys that ``values`` lacks stay as they are. A line that holds places, none of which has a value (null, an empty
+    text), is left out: ``Hint: {hint}`` of a row without a hint.
+    """
+    kept = [line for line in prompt.split("\n") if not _is_blank(line, values)]
+    return _PLACE.sub(lambda place: _shown(place, values), "\n".join(kept))
 
-    return _PLACE.sub(value, prompt)
+
+def _is_blank(line: str, values: Mapping[str, Any]) -> bool:
+    keys = _PLACE.findall(line)
+    return bool(keys) and all(key in values and values[key] in (None, "") for key in keys)
+
+
+def _shown(place: re.Match[str], values: Mapping[str, Any]) -> str:
+    if place[1] not in values:
+        return place[0]
+    found = values[place[1]]
+    if found is None:
+        return ""
+    return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
 
 
 def places(prompt: str) -> set[str]:
