@@ -81,8 +81,8 @@ def test_written_reports_list_readers_agreement_and_what_was_found_before(form, 
     text = rendered(scores, tmp_path)[form]
     assert text.index("Markdown off") < text.index("lenient"), "the reader that changes most comes first"
     assert "reviewers (accuracy)" in text and "only the judge" in text
-    assert text.index("Warning: made: a reference") < text.index("Note: made: a note")
-    assert "with a bar (2 rows: a, b); fix it" in text and "Warning: the server leaves out logprobs" in text
+    assert "with a bar (2 rows: a, b); fix it" in text and "the server leaves out logprobs" in text
+    assert "a note" not in text, "notes are for those who check"
 
 
 def test_judge_rows_are_those_of_their_header(scores):
