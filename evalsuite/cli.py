@@ -92,6 +92,26 @@ def run(
         print("Everything is up to date; nothing was asked.")
 
 
+def check(
+    recipe: Annotated[Path, typer.Argument(help="YAML file of an evaluation.")],
+    sample: Annotated[int, typer.Option(min=0, help="Rows of each task to ask; 0 asks nothing.")] = 8,
+) -> None:
+    """Check a recipe before it costs anything.
+
+    Compares every reference with the extraction and the metrics, looks for every image, shows the prompt of three
+    rows of each task as the model will see it, asks a few rows, and estimates requests, tokens and time. Writes
+    nothing. Exit code 1 if there is an error. `evalsuite run` does the same first, without asking.
+
+    Example: evalsuite check mine.yaml --sample 20
+    """
+    from evalsuite.report.checked import print_check
+    from evalsuite.runs.check import check_recipe
+
+    report = check_recipe(recipe, sample)
+    print_check(report)
+    raise typer.Exit(1 if any(finding.level == "error" for finding in report.findings) else 0)
+
+
 def score(
     folder: Folder,
     task: Annotated[
@@ -266,7 +286,7 @@ app = console.new_app(
     Example: evalsuite run my.yaml
     """
 )
-for command in (tasks, run, score, report, explain, compare, slices, check_batch, verify_java):
+for command in (tasks, check, run, score, report, explain, compare, slices, check_batch, verify_java):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

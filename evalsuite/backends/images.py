@@ -55,19 +55,23 @@ def identify(paths: Iterable[str], root: Path) -> Iterator[TaskImage]:
 
 
 def _identify(path: str, root: str) -> TaskImage:
+    file, error = find_image(path, root)
+    if file is None:
+        return TaskImage(path, None, None, error)
+    try:
+        data = Path(file).read_bytes()
+    except OSError as problem:
+        return TaskImage(path, None, None, f"image {path}: {problem.strerror}")
+    return TaskImage(path, file, sha256_bytes(data)) if data else TaskImage(path, None, None, f"image {path}: empty")
+
+
+def find_image(path: str, root: str) -> tuple[str | None, str | None]:
+    """Absolute path of an image below the resolved ``root``, or None and why it cannot be read. No file is opened."""
     if gone := unavailable_class(path):
         what = path if is_url(path) else gone[1]
-        return TaskImage(path, None, None, f"image {what}: {UNAVAILABLE[gone[0]]}")
+        return None, f"image {what}: {UNAVAILABLE[gone[0]]}"
     found = locate(path, root, max_bytes=DEFAULT_MAX_BYTES)
-    if found.file is None:
-        return TaskImage(path, None, None, f"image {path}: {found.error}")
-    try:
-        data = Path(found.file).read_bytes()
-    except OSError as error:
-        return TaskImage(path, None, None, f"image {path}: {error.strerror}")
-    return (
-        TaskImage(path, found.file, sha256_bytes(data)) if data else TaskImage(path, None, None, f"image {path}: empty")
-    )
+    return found.file, None if found.file else f"image {path}: {found.error}"
 
 
 def load_image(file: str) -> tuple[Image.Image | None, str | None]:

@@ -23,11 +23,15 @@ from evalsuite.report.compared import (
 )
 from evalsuite.report.numbers import between, number, share
 from evalsuite.report.sentences import (
+    again_sentence,
     batch_sentence,
     difference_sentence,
     finding_sentences,
     intersection_sentence,
+    reading_sentence,
     slices_sentence,
+    status_sentence,
+    truncated_sentence,
     wins_sentence,
 )
 from evalsuite.store import SLICE
@@ -49,12 +53,17 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         against = comparison["tasks"].get(name) if comparison else None
         console.print()
         console.print(_score_table(name, task, against))
-        console.print(Text(f"  {_statuses(task)}", style="dim"))
+        console.print(Text(f"  {status_sentence(task)}", style="dim"))
+        for sentence in (truncated_sentence(task), reading_sentence(task)):
+            if sentence:
+                console.print(Text(f"  {sentence}"))
         if against:
             console.print(Text(f"  {difference_sentence(against, comparison['tests'])}", style="bold"))
             console.print(Text(f"  {intersection_sentence(against)}", style="dim"))
         for sentence in finding_sentences(task, scores):
             console.print(Text(f"  {sentence}"))
+    if sentence := again_sentence(scores):
+        console.print(Text(sentence))
     if scores["batch_check"]:
         console.print(Text(batch_sentence(scores["batch_check"]), style="dim"))
     console.print()
@@ -179,11 +188,6 @@ def _colour(entry: Mapping[str, Any]) -> str:
     return "bold cyan" if entry["difference"] > 0 else "bold yellow"
 
 
-def _statuses(task: Mapping[str, Any]) -> str:
-    counted = ", ".join(f"{count:,} {status}" for status, count in task["statuses"].items() if count)
-    return f"{task['n']:,} rows, {share(task['coverage'])} answered: {counted}"
-
-
 _LONGEST = 400
 
 
@@ -228,7 +232,7 @@ def _facts(task: str, row: Row) -> Table:
         "raw": repr(_cut(row["raw"] or ""))
         + f"  ({row['finish_reason']}{', ' + row['error'] if row.get('error') else ''})",
         "extracted": "nothing" if row["extracted"] is None else repr(_cut(row["extracted"])),
-        "status": row["status"],
+        "status": row["status"] + (", truncated" if row.get("truncated") else ""),
         **{
             key.removeprefix(SLICE).replace("_", " "): row[key]
             for key in sorted(row)

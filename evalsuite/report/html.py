@@ -54,7 +54,10 @@ def html_report(
         style=(_HERE / "style.css").read_text(encoding="utf-8"),
         notes=sentences.how_to_read(scores),
         partial=sentences.partial_sentence(scores),
+        again=sentences.again_sentence(scores),
+        checked=sentences.check_sentences(scores, ""),
         batch_check=sentences.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
+        reading_header=sentences.READING_HEADER,
         comparison_header=COMPARISON_HEADER,
         found_header=FOUND_HEADER,
         comparison_cells=comparison_cells,
@@ -80,6 +83,11 @@ def _task(
         "headline": headline,
         "skipped": f"{sentences.skipped_sentence(skipped)} {sentences.notes_sentence(entry)}".strip(),
         "plots": _metric_plots(entry, against),
+        "truncated": sentences.truncated_sentence(entry),
+        "reading": sentences.reading_sentence(entry),
+        "reading_warning": bool((entry.get("reading") or {}).get("warning")),
+        "reading_rows": sentences.reading_rows(entry),
+        "checked": sentences.check_sentences(scores, name),
         "slices": _slice_plots(entry, against, headline),
         "against": against,
         "findings": sentences.finding_sentences(entry, scores),
@@ -236,6 +244,7 @@ class Card:
     raw: str
     extracted: str | None
     status: str
+    truncated: bool
     shown_score: str
     more_references: int
     more_images: int
@@ -281,6 +290,7 @@ def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, s
         raw=row["raw"] or "",
         extracted=row["extracted"],
         status=row["status"],
+        truncated=bool(row.get("truncated")),
         shown_score=shown_score,
         more_references=max(0, len(references) - _REFERENCES),
         more_images=max(0, len(row["images"]) - 1),

@@ -8,7 +8,10 @@ from typing import Any
 from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cells
 from evalsuite.report.numbers import between, cell, number, share, table
 from evalsuite.report.sentences import (
+    READING_HEADER,
+    again_sentence,
     batch_sentence,
+    check_sentences,
     difference_sentence,
     finding_rows,
     finding_sentences,
@@ -16,8 +19,12 @@ from evalsuite.report.sentences import (
     intersection_sentence,
     notes_sentence,
     partial_sentence,
+    reading_rows,
+    reading_sentence,
     skipped_sentence,
     slices_sentence,
+    status_sentence,
+    truncated_sentence,
     wins_sentence,
 )
 
@@ -29,12 +36,12 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
         lines += [f"**{sentence}**", ""]
     for name, task in scores["tasks"].items():
         lines += [f"## {cell(name)}", ""]
-        lines += [f"{task['n']:,} rows, {share(task['coverage'])} answered ({_statuses(task['statuses'])})."]
+        lines += [status_sentence(task)]
         if sentence := skipped_sentence(skipped.get(name)):
             lines.append(cell(sentence))
         if sentence := notes_sentence(task):
             lines.append(cell(sentence))
-        lines += ["", *_metrics(task), "", *_findings(task, scores)]
+        lines += ["", *_metrics(task), "", *_read(task), *_checked(scores, name), *_findings(task, scores)]
         slices = {column: values for column, values in task["slices"].items() if len(values) > 1}
         for column, values in slices.items():
             lines += [
@@ -49,6 +56,7 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
                 *table(FOUND_HEADER, [slice_cells(entry) for entry in worst], right=set(range(1, len(FOUND_HEADER)))),
                 "",
             ]
+    lines += [f"{sentence}\n" for sentence in (again_sentence(scores), *check_sentences(scores, "")) if sentence]
     if scores["batch_check"]:
         lines += [batch_sentence(scores["batch_check"]), ""]
     if scores["comparison"]:
@@ -72,6 +80,19 @@ def _metrics(task: Mapping[str, Any]) -> list[str]:
     ]
     header = ["metric", "score", "95 % interval", "rows", "coverage", "of answered", "variant"]
     return table(header, rows, right={1, 2, 3, 4, 5})
+
+
+def _read(task: Mapping[str, Any]) -> list[str]:
+    """What cut-off replies and other readers would make of the score."""
+    lines = [cell(sentence) for sentence in (truncated_sentence(task), reading_sentence(task)) if sentence]
+    if rows := reading_rows(task):
+        lines += ["", *table(READING_HEADER, rows, right={1, 2, 3})]
+    return ["### Reading", "", *lines, ""] if lines else []
+
+
+def _checked(scores: Mapping[str, Any], name: str) -> list[str]:
+    found = [f"- {cell(sentence)}" for sentence in check_sentences(scores, name)]
+    return ["### Found before the run", "", *found, ""] if found else []
 
 
 def _slices(task: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
@@ -101,7 +122,3 @@ def _comparison(scores: Mapping[str, Any]) -> list[str]:
         lines += [f"### {cell(name)}", "", difference_sentence(task, comparison["tests"])]
         lines += [intersection_sentence(task), wins_sentence(task), "", *comparison_table(task), ""]
     return lines
-
-
-def _statuses(statuses: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {status}" for status, count in statuses.items() if count)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evalsuite.check import LEVELS, Finding
 from evalsuite.report.numbers import between, number, probability, share
 
 
 def how_to_read(scores: Mapping[str, Any]) -> list[str]:
     """What the numbers mean, as a list of sentences."""
     return [
-        "A row without an answer (unparsed, refused, failed) scores 0 and is never read as text; "
-        "coverage is the share of rows with an answer, and “of answered” is the score on those alone.",
+        "A row without an answer (unparsed, refused, failed) scores 0; a reply that was cut off is read as far as it "
+        "goes. Coverage is the share of rows with an answer, and “of answered” is the score on those alone.",
         f"Intervals hold {round(100 * scores['level'])} % of 2,000 bootstrap resamples of whole images, because "
         "questions about one image are not independent. Where every row is right, or every row wrong, the bound is "
         "Clopper and Pearson's with images as trials.",
@@ -26,6 +27,77 @@ def _scale_sentence(scores: Mapping[str, Any]) -> str:
     tops = {entry["title"]: entry["top"] for entry in entries if entry["unit"] != "%" and entry["top"] is not None}
     others = ", ".join(f"{title}, which goes to {top:g}" for title, top in tops.items())
     return f"Scores are × 100, except {others}." if others else "Scores are × 100."
+
+
+def status_sentence(task: Mapping[str, Any]) -> str:
+    """Rows by status, and how many replies were cut off."""
+    counted = ", ".join(f"{count:,} {status}" for status, count in task["statuses"].items() if count)
+    cut = f"; {task['truncated']:,} replies were cut off at the token limit" if task.get("truncated") else ""
+    return f"{task['n']:,} rows, {share(task['coverage'])} answered: {counted}{cut}."
+
+
+def truncated_sentence(task: Mapping[str, Any]) -> str:
+    """The headline with cut-off replies as they were read, and with all of them as wrong; '' if none was cut off."""
+    entry = _headline(task)
+    if not task.get("truncated") or entry.get("truncated_as_wrong") is None:
+        return ""
+    unit = entry["unit"]
+    return (
+        f"{task['truncated']:,} replies were cut off and are read as far as they go: {entry['title']} is "
+        f"{number(unit, entry['value'])} as read, which is the headline, and "
+        f"{number(unit, entry['truncated_as_wrong'])} where they count as wrong. A higher `generation.max_new_tokens` "
+        "cuts off fewer."
+    )
+
+
+def reading_sentence(task: Mapping[str, Any]) -> str:
+    """Whether other ways to read the replies would change scores; '' where there is no other way."""
+    reading = task.get("reading")
+    if not reading or not reading["readers"]:
+        return ""
+    if reading["warning"]:
+        return f"Reading: {reading['warning']}"
+    most = max(reading["readers"], key=lambda reader: reader["share"])
+    return f"Reading: no other reader changes the score of more than {share(most['share'])} of the rows."
+
+
+READING_HEADER = ["reader", "rows that change", "share", "score"]
+
+
+def reading_rows(task: Mapping[str, Any]) -> list[list[str]]:
+    """Under ``READING_HEADER``: the task's own reader, then every other with what would change; those first that
+    change most."""
+    reading = task.get("reading")
+    if not reading or not reading["readers"]:
+        return []
+    entry = _headline(task)
+    others = sorted(reading["readers"], key=lambda reader: -reader["changed"])
+    return [
+        ["as the task reads", "–", "–", number(entry["unit"], entry["value"])],
+        *(
+            [reader["name"], f"{reader['changed']:,}", share(reader["share"]), number(entry["unit"], reader["score"])]
+            for reader in others
+        ),
+    ]
+
+
+def again_sentence(scores: Mapping[str, Any]) -> str:
+    """Which rows were asked once more because of what the reply was; '' if none was."""
+    again = scores.get("again")
+    if not again:
+        return ""
+    before = ", ".join(f"{count:,} {status}" for status, count in again["statuses"].items())
+    return (
+        f"Asked again on demand: {again['requests']:,} questions had another reply before ({before}; --again, since "
+        f"{again['since']}). A score whose rows were chosen by their reply is not that of a single try."
+    )
+
+
+def check_sentences(scores: Mapping[str, Any], task: str) -> list[str]:
+    """Warnings and notes of the check before the run, about one task or, with '', about the whole recipe."""
+    found = [Finding.from_json(entry) for entry in scores["check"]]
+    ordered = sorted(found, key=lambda finding: LEVELS.index(finding.level))
+    return [f"{finding.level.capitalize()}: {finding.sentence()}" for finding in ordered if finding.task == task]
 
 
 def partial_sentence(scores: Mapping[str, Any]) -> str:

@@ -59,7 +59,7 @@ class UnscoredRun:
             have ``seconds``.
         baseline: an earlier evaluation folder to compare with.
         corrections: folder of reviewers' decisions.
-        findings: what the run found about itself: ``contamination``, ``batch_check`` and ``again``.
+        findings: what the run found about itself: ``check``, ``contamination``, ``batch_check`` and ``again``.
         recipe, inputs, extra, seconds: for the manifest.
         partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
     """
@@ -104,6 +104,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         "partial": unscored.partial,
         "contamination": unscored.findings.get("contamination"),
         "batch_check": unscored.findings.get("batch_check"),
+        "check": unscored.findings.get("check", []),
         "again": unscored.findings.get("again"),
         "tasks": tasks,
         "comparison": _compared(unscored, results),

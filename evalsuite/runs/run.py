@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from evalsuite.analysis.compare import check_baseline
 from evalsuite.analysis.corrected import corrections_digest
 from evalsuite.analysis.overlap import flag_overlap, touched_images
@@ -16,8 +18,10 @@ from evalsuite.backends import Backend, Render, Reply
 from evalsuite.backends.images import TaskImage
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
+from evalsuite.report.checked import print_findings
 from evalsuite.runs.ask import ask, asked_again, left_to_ask
 from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
+from evalsuite.runs.check import find_trouble, refuse_errors
 from evalsuite.runs.finish import UnscoredRun, finish, read_scores
 from evalsuite.runs.requests import (
     RowRequest,
@@ -73,6 +77,9 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
     if recipe.baseline is not None:
         check_baseline(recipe.baseline, specs)
     started = time.monotonic()
+    checked = find_trouble(recipe, tasks)
+    refuse_errors(path, checked)
+    print_findings((finding for finding in checked if finding.level == "warning"), Console(stderr=True))
     render = backend.renderer()
     images = {name: hash_images(task) for name, task in tasks.items()}
     asked = [
@@ -92,7 +99,11 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
         partial = True
     seconds = {"prepare": prepared - started, "ask": time.monotonic() - prepared}
     rows = _rows(tasks, asked, replies, partial=partial)
-    findings = {"again": asked_again(recipe.folder, asked)} | overlap_findings(recipe, asked, rows)
+    findings = {
+        "check": [finding.to_json() for finding in checked],
+        "again": asked_again(recipe.folder, asked),
+        **overlap_findings(recipe, asked, rows),
+    }
     if not partial:
         findings |= batch_findings(recipe, backend, asked, replies, inputs)
     unscored = UnscoredRun(
