@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalsuite.analysis.results import load_evaluation, score_rows
-from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Reading, Row
 from evalsuite.tasks.spec import MetricSettings, TaskSpec, variants_of
 from winnow.errors import UserError
@@ -83,7 +82,7 @@ def explain_row(spec: TaskSpec, row: Row) -> RowExplanation:
 
 
 def _readings(row: Row, settings: MetricSettings) -> list[Reading]:
-    metric = METRICS[settings.metric or ""]
+    metric = settings.definition
     if metric.read_row is None:
         return []
     found = [metric.read_row(row, settings, "this task")]

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.check.findings import shown
-from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn
 from evalsuite.reading.read import read_answer
 from evalsuite.tasks.load import TaskRow
@@ -90,8 +89,8 @@ def _judging(spec: TaskSpec) -> TaskSpec:
     kept = {
         key: settings
         for key, settings in spec.metrics.items()
-        if any(number.right_from is not None for number in METRICS[settings.metric or key].numbers.values())
-        and "confidences" not in METRICS[settings.metric or key].needs
+        if any(number.right_from is not None for number in settings.definition.numbers.values())
+        and "confidences" not in settings.definition.needs
     }
     return spec.model_copy(update={"metrics": kept})
 

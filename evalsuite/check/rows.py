@@ -10,7 +10,6 @@ from itertools import islice
 from evalsuite.check.findings import Counted, Finding, Level, shown
 from evalsuite.check.looks import row_looks
 from evalsuite.check.replies import answers_of, misfits
-from evalsuite.metrics import METRICS
 from evalsuite.tasks.load import Task, TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
@@ -104,14 +103,14 @@ def _findings(spec: TaskSpec, troubles: dict[str, Counted], rows: int, best: flo
 
 
 def _needs_options(spec: TaskSpec) -> bool:
-    return any("choices" in METRICS[settings.metric or key].needs for key, settings in spec.metrics.items())
+    return any("choices" in settings.definition.needs for key, settings in spec.metrics.items())
 
 
 def _of_metrics(task: Task) -> Iterator[Finding]:
     """What metrics need and rows do not have, and what makes their numbers doubtful."""
     answers = answers_of(task.rows, [None] * len(task.rows))
     for key, settings in task.spec.metrics.items():
-        metric = METRICS[settings.metric or key]
+        metric = settings.definition
         if metric.warn and (doubt := metric.warn(answers, settings)):
             what, _, fix = doubt.partition("; ")
             yield Finding("warning", task.spec.name, f"{key}: {what}", fix)

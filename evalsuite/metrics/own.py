@@ -105,6 +105,19 @@ def code_digest(name: str) -> str | None:
         raise UserError(f"metric {name}: {path}: cannot be read ({error.strerror})") from error
 
 
+def check_loads(name: str) -> None:
+    """Load a metric's code without scoring anything.
+
+    Raises:
+        UserError: it may not run, or it cannot be loaded.
+    """
+    _check_allowed(name)
+    if found := _FILE.fullmatch(name):
+        _loaded(Path(found[1]), found[2])
+    else:
+        _loaded_module(name)
+
+
 def _check_allowed(name: str) -> None:
     if not _ALLOWED.get():
         raise UserError(
@@ -127,8 +140,9 @@ def _score_file(name: str, answers: Answers, options: MetricOptions) -> Scores:
     of_all = first == "predictions"
     values = np.zeros(len(answers.texts))
     if of_all:
-        given = _called(path, function, "", score, [answers.texts[row] for row in asked],
-                        [list(answers.references[row]) for row in asked], [_row(answers, row) for row in asked])  # fmt: skip
+        columns = ([answers.texts[row] for row in asked], [list(answers.references[row]) for row in asked],
+                   [_row(answers, row) for row in asked])  # fmt: skip
+        given = _called(path, function, "", score, *columns)
         if not isinstance(given, Sequence | np.ndarray) or isinstance(given, str) or len(given) != len(asked):
             raise UserError(f"{path}: {function}() must return a list with one number for each of {len(asked):,} rows")
     for place, row in enumerate(asked):
@@ -181,7 +195,7 @@ def _called(path: Path, function: str, where: str, call: Callable[..., Any], *ar
         return call(*arguments)
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001  # anything can go wrong in code of others
+    except Exception as error:  # anything can go wrong in code of others
         line = next((frame.lineno for frame in _frames(error) if frame.filename == str(path)), None)
         place = f"{path}:{line}" if line else str(path)
         raise UserError(f"{place}: {function} failed{where}: {type(error).__name__}: {error}") from error
@@ -217,14 +231,7 @@ def _as_number(value: Any, where: str) -> float:
 
 def _score_module(name: str, answers: Answers, options: MetricOptions) -> Scores:
     _check_allowed(name)
-    import evaluate
-
-    path = name.removeprefix(_MODULE)
-    try:
-        module = evaluate.load(path)
-    except Exception as error:  # noqa: BLE001  # a download, or code of others
-        offline = " (offline: it must be in the cache, or given by its path)" if evaluate.config.HF_EVALUATE_OFFLINE else ""
-        raise UserError(f"metric {name}: cannot be loaded{offline}: {type(error).__name__}: {error}") from error
+    module, path = _loaded_module(name), name.removeprefix(_MODULE)
     listed, note = _takes_lists(module), ""
     if not listed:
         several = sum(len(given) > 1 for given in answers.references)
@@ -235,7 +242,7 @@ def _score_module(name: str, answers: Answers, options: MetricOptions) -> Scores
     }
     try:
         found = module.compute(**given, **options.arguments)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise UserError(f"metric {name}: compute() failed: {type(error).__name__}: {error}") from error
     key, value, each = _result(name, found, options.result, len(answers.texts))
     if each is None:
@@ -244,6 +251,18 @@ def _score_module(name: str, answers: Answers, options: MetricOptions) -> Scores
     silent = np.array([text is None for text in answers.texts])
     values = np.array([_as_number(one, f"metric {name}") for one in each])
     return mean_scores(np.where(silent, 0.0, values), f"mean of {key} of evaluate's {path}{note}")
+
+
+def _loaded_module(name: str) -> Any:
+    import evaluate
+
+    try:
+        return evaluate.load(name.removeprefix(_MODULE))
+    except Exception as error:  # a download, or code of others
+        offline = (
+            " offline, where only a cached module or a path will do" if evaluate.config.HF_EVALUATE_OFFLINE else ""
+        )
+        raise UserError(f"metric {name}: cannot be loaded{offline}: {type(error).__name__}: {error}") from error
 
 
 def _takes_lists(module: Any) -> bool:
@@ -260,7 +279,8 @@ def _result(name: str, found: Any, wanted: str | None, rows: int) -> tuple[str, 
     if key not in found:
         raise UserError(f"metric {name}: its result has no {key!r}; `result:` can be {', '.join(map(str, found))}")
     value = found[key]
-    each = value if isinstance(value, list | np.ndarray) else None if wanted else found.get("per_sample")
+    listed = value if isinstance(value, list | np.ndarray) else None if wanted else found.get("per_sample")
+    each: Sequence[Any] | None = None if listed is None else list(listed)
     if each is not None and (len(each) != rows or any(isinstance(one, list) for one in each)):
         raise UserError(f"metric {name}: {key} is no number and no list with one number for each of {rows:,} rows")
     return str(key), value, each
@@ -271,10 +291,12 @@ def _of_all_rows(value: float, rows: int, variant: str) -> Scores:
 
     Each row has a random weight; only the whole set has their sum.
     """
-    weights = np.random.default_rng(0).random((rows, 1))
+    weights = np.random.default_rng(0).random(rows)
     total = float(weights.sum())
 
     def estimate(sums: Floats) -> Floats:
-        return np.where(np.isclose(sums[:, 0], total, rtol=1e-9, atol=0.0), value, np.nan)
+        whole = np.isclose(sums[:, 0], total, rtol=1e-9, atol=0.0)
+        return np.where(whole, sums[:, 1] / total, np.nan)
 
-    return Scores(per_row=np.full(rows, np.nan), sums=weights, estimate=estimate, variant=variant)
+    sums = np.stack([weights, weights * value], axis=1)
+    return Scores(per_row=np.full(rows, np.nan), sums=sums, estimate=estimate, variant=variant)
