@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from evalsuite.check.findings import shown
 from evalsuite.metrics.base import Answers, MetricColumn
+from evalsuite.metrics.own import is_own
 from evalsuite.reading.read import read_answer
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec, score
@@ -101,6 +102,7 @@ def _judging(spec: TaskSpec) -> TaskSpec:
         for key, settings in spec.metrics.items()
         if any(number.right_from is not None for number in settings.definition.numbers.values())
         and "confidences" not in settings.definition.needs
+        and not is_own(settings.metric or "")  # how it judges references is its own business
     }
     return spec.model_copy(update={"metrics": kept})
 
@@ -108,9 +110,7 @@ def _judging(spec: TaskSpec) -> TaskSpec:
 def _scored(judging: TaskSpec, rows: Sequence[TaskRow], texts: Sequence[str | None]) -> list[MetricColumn]:
     answers = answers_of(rows, texts)
     metrics = {  # a piece of the rows may be without what others have
-        key: settings
-        for key, settings in judging.metrics.items()
-        if METRICS[settings.metric or key].lacking(answers) is None
+        key: settings for key, settings in judging.metrics.items() if settings.definition.lacking(answers) is None
     }
     return [column for column in score(answers, metrics) if column.right_from is not None]
 

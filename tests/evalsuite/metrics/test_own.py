@@ -3,17 +3,18 @@
 import json
 from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 from made import made_row, write_evaluation
 from typer.testing import CliRunner
+from unruly import served_recipe, served_task, unruly_server
 
 import evalsuite
 from evalsuite.check import check_code
 from evalsuite.cli import app
 from evalsuite.metrics import Answers, MetricColumn
 from evalsuite.metrics.own import allowing_code, code_digest, is_own
+from evalsuite.runs.run import run_recipe
 from evalsuite.statistics import intervals, paired_difference
 from evalsuite.tasks.spec import MetricSettings, TaskSpec, load_spec
 from winnow.errors import UserError
@@ -175,8 +176,7 @@ def test_commands_run_the_code_only_with_the_flag(task: Path, tmp_path: Path) ->
     assert CliRunner().invoke(app, ["compare", str(run), str(run), "--allow-code"]).exit_code == 0
 
 
-def test_a_module_of_evaluate_that_scores_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path))
+def test_a_module_of_evaluate_that_scores_rows(evaluate_cache: Path) -> None:
     settings = MetricSettings(metric=f"evaluate:{evalsuite.module_path('anls')}")
     found = column(settings, rows("red", "rod", None))
     assert found.per_row.tolist() == pytest.approx([1.0, 2 / 3, 0.0]) and found.variant.startswith("mean of anls")
@@ -199,8 +199,7 @@ class Module(evaluate.Metric):
 """
 
 
-def test_a_number_of_all_rows_together_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path / "cache"))
+def test_a_number_of_all_rows_together_has_no_interval(tmp_path: Path, evaluate_cache: Path) -> None:
     (tmp_path / "share.py").write_text(MODULE)
     settings = MetricSettings(metric=f"evaluate:{tmp_path / 'share.py'}", arguments={"weight": 2})
     found = column(settings, rows("red", "blue", None, "red", references=2))
@@ -223,3 +222,24 @@ def test_task_files_keep_the_absolute_path(task: Path) -> None:
     spec = load_spec(str(task))
     again = TaskSpec.model_validate(spec.to_json())
     assert again.metrics["words"].metric == f"{task.parent.resolve() / 'my_metric.py'}:score"
+
+
+def test_a_run_needs_the_recipe_s_permission_and_scores_again_when_the_file_changes(tmp_path: Path) -> None:
+    task = served_task(tmp_path / "data", [f"calm {number}" for number in range(6)])
+    (task.parent / "mine.py").write_text("def score(prediction, references, row): return 0.25")
+    task.write_text(task.read_text().replace("metrics: [accuracy]", "metrics: {mine: {metric: 'mine.py:score'}}"))
+    with unruly_server() as server:
+        recipe = served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out")
+        with pytest.raises(UserError, match=r"nothing was asked: .*mine\.py:score: is code, which only runs if"):
+            run_recipe(recipe)
+        assert server.asked == [] and not (tmp_path / "out").exists()
+        recipe.write_text(recipe.read_text() + "allow_code: true\n")
+        folder, scores, worked = run_recipe(recipe)
+        assert worked and scores["tasks"]["served"]["metrics"]["mine"]["value"] == 0.25
+        assert not run_recipe(recipe)[2]
+        (task.parent / "mine.py").write_text("def score(prediction, references, row): return 0.75")
+        asked = len(server.asked)
+        _, scores, worked = run_recipe(recipe)
+        assert worked and scores["tasks"]["served"]["metrics"]["mine"]["value"] == 0.75 and len(server.asked) == asked
+        inputs = json.loads((folder / "manifest.json").read_text())["inputs"]
+        assert [name for name in inputs if name.startswith("metric ")] == [f"metric {task.parent / 'mine.py'}:score"]
