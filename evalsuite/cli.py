@@ -142,6 +142,27 @@ def score(
         print_scores(folder, rescore(folder, task or [], corrections, variant or []))
 
 
+def corrections(
+    folder: Folder,
+    labels: Annotated[list[Path], typer.Argument(help="Corrected labels: files or folders that curate reads.")],
+    out: Annotated[Path, typer.Option(help="Folder of corrections to write into.")],
+    reviewer: Annotated[str, typer.Option(help="Whose corrections they are; names the file.")] = "published",
+) -> None:
+    """Turn labels that others have corrected into corrections of an evaluation.
+
+    Rows are matched by image and question; one with another label is relabelled, one that the corrected labels
+    leave out is excluded. `corrections:` in a recipe, or `evalsuite score --corrections`, then gives the corrected
+    scores beside the others. For POPE, RePOPE publishes such labels (github.com/YanNeu/RePOPE).
+
+    Example: evalsuite corrections data/evals/pope RePOPE/annotations/coco_repope_random.json --out data/repope
+    """
+    from evalsuite.analysis.relabel import relabel
+
+    found = relabel(folder, labels, out, reviewer)
+    print(f"Labels changed: {found.changed:,}, rows excluded: {found.excluded:,}, as they are: {found.same:,}")
+    print(found.path)
+
+
 def report(
     folder: Folder,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table of the scores instead.")] = False,
@@ -302,7 +323,7 @@ app = console.new_app(
     Example: evalsuite run my.yaml
     """
 )
-for command in (tasks, check, run, score, report, explain, compare, slices, check_batch, verify_java):
+for command in (tasks, check, run, score, corrections, report, explain, compare, slices, check_batch, verify_java):
     app.command(command.__name__.replace("_", "-"))(command)
 
 
