@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalsuite.tasks.options import option_lines, without_options
-from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of, value_at
+from evalsuite.tasks.spec import TaskSpec, filled, options_of, slices_of, value_at
 from winnow.conversations import IMAGE_MARKER
 from winnow.records import Sample, to_record, without_markers
 
@@ -84,9 +84,9 @@ def rows_of(sample: Sample, spec: TaskSpec) -> list[TaskRow]:
     for number, exchange in enumerate(exchanges):
         question = without_markers(exchange.question).strip()
         asked = exchange.question.strip() if in_place else question
-        if choices and "{options}" in spec.prompt:
-            asked = without_options(asked, choices)
-        values = {**sample.meta, "question": asked} | ({"options": option_lines(choices)} if spec.options else {})
+        values = {**sample.meta, "question": asked}
+        if spec.options and "{options}" in spec.prompt:
+            values |= {"question": without_options(asked, choices), "options": option_lines(choices)}
         earlier = tuple(prompts)
         prompts.append(filled(spec.prompt, values))
         seen = sum(prompt.count(IMAGE_MARKER) for prompt in prompts) if in_place else len(sample.image)
