@@ -58,8 +58,8 @@ class ServerSettings(StrictModel):
         temperature: null leaves it to the server, for models that refuse the setting.
         seed: sent along; null sends none.
         token_limit: the name of the limit; OpenAI's reasoning models want ``max_completion_tokens``.
-        send_stop: send a task's stop texts, so that less is written; answers are cut at them here in any case.
-            `transformers serve` 5.23 answers 500 to them for models with images.
+        send_stop: send a task's stop texts, so that less is written. Without, replies come whole and are cut when
+            they are read. A stop text also ends a model's thinking, so leave it off for models that think.
         thinking_limit: the field of a request that takes a task's ``generation.thinking_budget``; dots go into
             objects: ``thinking_budget`` (Qwen), ``reasoning.max_tokens`` (OpenRouter), ``thinking.budget_tokens``.
         max_image_bytes: images in PNG, JPEG, WebP or GIF go as they are up to this size; others are
@@ -77,7 +77,7 @@ class ServerSettings(StrictModel):
     temperature: Annotated[float, Field(ge=0)] | None = 0.0
     seed: int | None = 0
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    send_stop: bool = True
+    send_stop: bool = False
     thinking_limit: str | None = None
     max_image_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
     extra_body: dict[str, Any] = Field(default_factory=dict)

@@ -82,7 +82,7 @@ def read_completion(text: str) -> Completion:
         raw, apart = _content(message.get("content"))
     reasoning = _reasoning(message) or apart
     (raw, lost), (reasoning, lost_there) = storable(raw), storable(reasoning)
-    note = f"{lost + lost_there} half characters (lone surrogates) stand as U+FFFD" if lost + lost_there else None
+    note = f"lone surrogates replaced by U+FFFD: {lost + lost_there}" if lost + lost_there else None
     return Completion(raw, reasoning, reason, given, written, _tokens(choice.get("logprobs")), note)
 
 

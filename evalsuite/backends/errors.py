@@ -30,6 +30,12 @@ _FILTER_MESSAGE = re.compile(
     re.IGNORECASE,
 )
 
+# What a server says of one request that is too long or too large.
+_TOO_MUCH = re.compile(
+    r"HTTP 413|context[ _](?:length|window|size)|too (?:long|large|many)|maximum .{0,40}(?:length|tokens|size)|exceeds",
+    re.IGNORECASE,
+)
+
 
 class Malformed(ValueError):
     """The server answered, but not with a chat completion."""
@@ -94,6 +100,11 @@ def _by_status(status: int, headers: Mapping[str, str], body: object) -> RetryDe
     if wait is not None and wait > PATIENCE:
         return RetryDecision("give_up", True, None, f"{reason} (asks to wait {wait:,.0f} s)", passing=True)
     return RetryDecision("again", status in _BUSY, wait, reason, passing=True)
+
+
+def answers_still(decision: RetryDecision) -> bool:
+    """Whether a failure shows that the server works, and minds only this request's content or length."""
+    return decision.do == "give_up" and not decision.passing and bool(_TOO_MUCH.search(decision.reason))
 
 
 def is_filtered(body: object) -> bool:

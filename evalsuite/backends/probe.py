@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from evalsuite.backends import Finding, Probe, Reply, Request
-from evalsuite.backends.errors import RetryDecision
+from evalsuite.backends.errors import RetryDecision, answers_still
 from evalsuite.backends.images import Unreadable
 from evalsuite.backends.limiter import ConcurrencyLimiter, first_window
 from evalsuite.backends.sender import PLAIN_QUESTION, RequestSender, client_of, fill_in
@@ -124,7 +124,7 @@ async def _about_content(
     failures = [
         await works(bare.model_copy(update={"token_limit": limit}), PLAIN_QUESTION, question) for limit in _LIMITS
     ]
-    if None in failures:
+    if any(failure is None or answers_still(failure) for failure in failures):
         return Finding(f"{url}: the first row fails by itself: {reason}", None, fatal=False)
     hint = (
         "; is `server.url` right up to /v1, and `server.model` the model's name there?" if "HTTP 404" in reason else ""

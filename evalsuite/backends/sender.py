@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.backends import Reply, Request, no_answer
 from evalsuite.backends.completion import Completion, confidence, read_completion
-from evalsuite.backends.errors import Malformed, RetryDecision, TooLong, retry_decision
+from evalsuite.backends.errors import Malformed, RetryDecision, TooLong, answers_still, retry_decision
 from evalsuite.backends.images import Unreadable, data_uri
 from evalsuite.backends.limiter import ConcurrencyLimiter
 from evalsuite.backends.stop import after_thinking, opens_thinking
@@ -107,7 +107,8 @@ class RequestSender:
             known = [self.answered] if self.answered else []
             for request in [*known, PLAIN_QUESTION]:
                 messages = await asyncio.to_thread(fill_in, request, self.settings.max_image_bytes)
-                if isinstance(await self.ask_once(request, messages), Reply):
+                found = await self.ask_once(request, messages)
+                if isinstance(found, Reply) or answers_still(found):
                     self.failures, self.answered = 0, request
                     return
         rows = f"{failures} rows one after the other failed" if failures > 1 else "a row failed"

@@ -34,6 +34,7 @@ class Unruly(ThreadingHTTPServer):
         self.refuses: set[str] = set()  # fields of a request, or "images" for more than one
         self.says: str | None = None  # the text of every answer
         self.thinks = False
+        self.context: int | None = None  # tokens, and every request has more
         self.moods = random.Random()
         self.answered = 0
         self.running = self.most_at_a_time = 0
@@ -110,6 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         refused = sorted(self.server.refuses & {*body, *(["images"] if images > 1 else [])})
         if refused:
             self._send(400, {"error": {"message": f"Unsupported parameter: {refused[0]}", "type": "invalid_request"}})
+        elif self.server.context:
+            self._send(400, {"message": f"This model's maximum context length is {self.server.context} tokens"})
         elif self.server.thinks:  # and a stop text ends it wherever it stands
             text = "<think>Let me look. It glows.</think>red. And more"
             stop = min((text.find(end) for end in body.get("stop", []) if end in text), default=len(text))

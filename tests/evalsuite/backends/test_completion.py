@@ -106,7 +106,7 @@ def test_a_blocked_prompt_in_an_answer_is_refused() -> None:
 def test_lone_surrogates_are_replaced_and_counted() -> None:
     found = read_completion('{"choices": [{"message": {"content": "cat \\ud83d \\ud83d\\ude00\\u0000"}}]}')
     assert found.raw == "cat \ufffd \U0001f600\0"
-    assert found.note == "1 half characters (lone surrogates) stand as U+FFFD"
+    assert found.note == "lone surrogates replaced by U+FFFD: 1"
 
 
 @given(st.text(st.characters(codec=None), max_size=50))

@@ -24,9 +24,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"seed"}, {}, ["server.seed: null"]),
         ({"temperature"}, {}, ["server.temperature: null"]),
         ({"max_tokens"}, {}, ["server.token_limit: max_completion_tokens"]),
-        ({"stop"}, {}, ["server.send_stop: false"]),
+        ({"stop"}, {"send_stop": True}, ["server.send_stop: false"]),
         ({"top_k"}, {"extra_body": {"top_k": 1, "top_p": 1}}, ["server.extra_body` without `top_k"]),
-        ({"max_tokens", "temperature", "stop"}, {},
+        ({"max_tokens", "temperature", "stop"}, {"send_stop": True},
          ["server.token_limit: max_completion_tokens", "server.temperature: null", "server.send_stop: false"]),
     ],
 )  # fmt: skip
@@ -46,7 +46,7 @@ def test_what_the_probe_asks_is_not_asked_twice(tmp_path: Path) -> None:
     task = served_task(tmp_path / "data", [f"question {n}" for n in range(30)])
     with unruly_server() as server:
         server.refuses = {"seed", "temperature", "max_tokens", "stop"}
-        cured = {"seed": None, "temperature": None, "token_limit": "max_completion_tokens", "send_stop": False}
+        cured = {"seed": None, "temperature": None, "token_limit": "max_completion_tokens"}
         run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out", **cured))
         assert len(server.asked) == 30
 

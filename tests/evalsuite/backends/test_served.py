@@ -128,7 +128,7 @@ def test_request_says_what_the_recipe_says(tmp_path: Path, monkeypatch: pytest.M
     assert body["messages"][0]["content"][1] == {"type": "text", "text": "what colour is it?"}
     settings = {key: value for key, value in body.items() if key != "messages"}
     assert settings == {
-        "model": "unruly-1", "max_tokens": 6, "temperature": 0.0, "seed": 0, "stop": ["."], **extra_body,
+        "model": "unruly-1", "max_tokens": 6, "temperature": 0.0, "seed": 0, **extra_body,
     }  # fmt: skip
 
 
@@ -171,6 +171,7 @@ def test_hopeless_servers_stop_the_run(
         assert len(server.asked) < 70, "two attempts at 20 rows and those in flight, and what is asked to be sure"
 
 
+@pytest.mark.slow
 def test_rows_that_fail_for_their_own_reason_never_end_the_run(tmp_path: Path, quick: None) -> None:
     questions = [f"dead {n}" for n in range(45)] + [f"long {n}" for n in range(45)] + [f"fine {n}" for n in range(10)]
     task, out = served_task(tmp_path / "data", questions), tmp_path / "out"
@@ -183,6 +184,14 @@ def test_rows_that_fail_for_their_own_reason_never_end_the_run(tmp_path: Path, q
         assert {question.split()[0] for question in server.questions} == {"dead", "Answer"}, (
             "a 400 is kept, a 500 is not"
         )
+
+
+def test_rows_that_are_all_too_long_fail_without_ending_the_run(tmp_path: Path) -> None:
+    task = served_task(tmp_path / "data", [f"question {n}" for n in range(50)])
+    with unruly_server() as server:
+        server.context = 4096
+        _, scores, _ = run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out"))
+    assert scores["tasks"]["served"]["statuses"]["failed"] == 50
 
 
 def test_odd_replies_cost_their_row_at_most(tmp_path: Path, quick: None) -> None:
@@ -203,10 +212,10 @@ def test_a_stop_text_never_ends_the_thinking(tmp_path: Path, capsys: pytest.Capt
     task, out = served_task(tmp_path / "data", [f"question {n}" for n in range(9)]), tmp_path / "out"
     with unruly_server() as server:
         server.thinks = True
-        run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, out))
+        run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, out, send_stop=True))
         assert sum("stop" in body for body in server.asked) == 1, "the probe's"
         in_flight = [Request(f"k{n}", PLAIN_QUESTION.chat, (), (), 6, (".",)) for n in range(9)]
-        settings = ServerSettings(url=server.url)
+        settings = ServerSettings(url=server.url, send_stop=True)
         raws = {reply.raw for part in ask_all(settings, "m", in_flight) for reply in part}
     assert (
         raws == {row["raw"] for row in rows_of(out).values()} == {"<think>Let me look. It glows.</think>red. And more"}
