@@ -58,8 +58,10 @@ class ServerSettings(StrictModel):
         temperature: null leaves it to the server, for models that refuse the setting.
         seed: sent along; null sends none.
         token_limit: the name of the limit; OpenAI's reasoning models want ``max_completion_tokens``.
-        send_stop: send a task's stop texts. `transformers serve` 5.23 answers 500 to them for models with
-            images; with false the whole answer is written and cut here.
+        send_stop: send a task's stop texts, so that less is written; answers are cut at them here in any case.
+            `transformers serve` 5.23 answers 500 to them for models with images.
+        thinking_limit: the field of a request that takes a task's ``generation.thinking_budget``; dots go into
+            objects: ``thinking_budget`` (Qwen), ``reasoning.max_tokens`` (OpenRouter), ``thinking.budget_tokens``.
         max_image_bytes: images in PNG, JPEG, WebP or GIF go as they are up to this size; others are
             re-encoded to fit.
         extra_body: more fields of the request that this server understands, e.g. ``top_k: 1``.
@@ -76,6 +78,7 @@ class ServerSettings(StrictModel):
     seed: int | None = 0
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     send_stop: bool = True
+    thinking_limit: str | None = None
     max_image_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
     extra_body: dict[str, Any] = Field(default_factory=dict)
 

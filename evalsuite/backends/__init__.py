@@ -39,6 +39,12 @@ class Request:
     logprobs: bool = False
     thinking_budget: int | None = None
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What decides whether a model can take the request at all."""
+        optional = bool(self.stop), self.temperature is None, self.logprobs, self.thinking_budget is None
+        return min(len(self.images), 2), *optional
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -73,6 +79,29 @@ def no_answer(key: str, error: str, seconds: float = 0.0, *, retry: bool = False
     return Reply(key, "", "error", 0, 0, seconds, error, retry=retry)
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a model cannot take.
+
+    Attributes:
+        message: a sentence: what, and which recipe key helps.
+        setting: the key and value to set, e.g. ``server.seed: null``, if one helps.
+        fatal: no request can work as it is.
+    """
+
+    message: str
+    setting: str | None
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What probing found, and the replies that it got, which need not be asked for twice."""
+
+    findings: tuple[Finding, ...]
+    replies: tuple[Reply, ...] = ()
+
+
 Earlier = tuple[str, str]  # an earlier question of the conversation, and what the model answered
 
 
@@ -93,6 +122,7 @@ class Backend:
         label: the model, for people.
         facts: what the manifest keeps about it.
         renderer: makes ``Render``; loads a processor where one is needed.
+        probe: asks a few of the requests, one at a time, to see what of them the model cannot take.
         replies: (requests, is this key known) → replies as they come. ``batch_size`` is the number
             of rows computed, or requests in flight, at a time; None takes the recipe's.
         repeatable: asked again, it says the same.
@@ -103,6 +133,7 @@ class Backend:
     label: str
     facts: dict[str, str]
     renderer: Callable[[], Render]
+    probe: Callable[[Sequence[Request]], Probe]
     replies: Callable[[Sequence[Request], Callable[[str], bool], int | None], Iterator[list[Reply]]]
     repeatable: bool
     reachable: bool = True

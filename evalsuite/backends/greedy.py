@@ -11,13 +11,14 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.backends import FinishReason, Reply, Request, no_answer
+from evalsuite.backends.completion import confidence
 from evalsuite.backends.images import load_image
 from evalsuite.backends.model import Loaded
-from evalsuite.backends.sampling import with_noise
+from evalsuite.backends.sampling import next_tokens
 from evalsuite.backends.stop import cut_at_stop, prompt_opens_thinking
 
 
@@ -135,6 +136,7 @@ class _Row:
     request: Request
     tokens: list[int]
     finish: FinishReason | None = None
+    scores: list[float] = field(default_factory=list)
 
 
 class Stopped(Exception):
@@ -166,12 +168,11 @@ def answer_shared(loaded: Loaded, prepared: Prepared, *, batch_size: int, stop: 
         for first, last in itertools.pairwise(bounds):
             chosen, started = order[first:last], time.monotonic()
             rows = _decode(loaded, prepared, chosen, cache, mask, stop)
-            texts = [loaded.processor.tokenizer.decode(row.tokens) for row in rows]
             seconds = prefix_seconds + (time.monotonic() - started) / len(chosen)
-            for index, row, text in zip(chosen, rows, texts, strict=True):
+            for index, row in zip(chosen, rows, strict=True):
                 length = int(mask[prepared.group[index]].sum()) + len(suffixes[index])
                 finish = row.finish or "length"
-                replies[index] = Reply(row.request.key, text, finish, length, len(row.tokens), seconds)
+                replies[index] = written_reply(loaded, row.request, row.tokens, row.scores, finish, length, seconds)
     return [replies[index] for index in range(len(suffixes))]
 
 
@@ -229,12 +230,12 @@ def _decode(
         if stop.is_set():
             raise Stopped
         asked, written = [rows[i].request for i in active], [len(rows[i].tokens) for i in active]
-        following = with_noise(output.logits[:, -1], asked, written).argmax(dim=-1)
-        _append([rows[i] for i in active], following.tolist(), loaded)
+        tokens, scores = next_tokens(output.logits[:, -1], asked, written)
+        _append([rows[i] for i in active], tokens, scores, loaded)
         going = [place for place, i in enumerate(active) if rows[i].finish is None]
         if not going:
             return rows
-        cache = output.past_key_values
+        cache, following = output.past_key_values, torch.tensor(tokens, device=loaded.device)
         if len(going) <= (1 - _COMPACT_AT) * len(active):
             keep = torch.tensor(going, device=loaded.device)
             cache.batch_select_indices(keep)
@@ -246,19 +247,38 @@ def _decode(
         )  # fmt: skip
 
 
-def _append(rows: list[_Row], tokens: list[int], loaded: Loaded) -> None:
+def _append(rows: list[_Row], tokens: list[int], scores: list[float] | None, loaded: Loaded) -> None:
     """Give each row its next token and see whether that ends it."""
-    for row, token in zip(rows, tokens, strict=True):
+    for row, token, score in zip(rows, tokens, scores or [0.0] * len(rows), strict=True):
         if row.finish is not None:
             continue
         if token in loaded.end_tokens:
             row.finish = "stop"
             continue
         row.tokens.append(token)
+        row.scores.append(score)
         if ends_at_stop(loaded, row.request, row.tokens):
             row.finish = "stop"
         elif len(row.tokens) >= row.request.max_new_tokens:
             row.finish = "length"
+
+
+def written_reply(
+    loaded: Loaded,
+    request: Request,
+    tokens: list[int],
+    scores: list[float],
+    finish: FinishReason,
+    given: int,
+    seconds: float,
+) -> Reply:
+    """The reply that the tokens spell; ``given`` is the number of tokens of the chat."""
+    tokenizer = loaded.processor.tokenizer
+    sure = None
+    if request.logprobs:
+        sure = confidence([(tokenizer.decode([token]), score) for token, score in zip(tokens, scores, strict=True)],
+                          request.stop)  # fmt: skip
+    return Reply(request.key, tokenizer.decode(tokens), finish, given, len(tokens), seconds, confidence=sure)
 
 
 def ends_at_stop(loaded: Loaded, request: Request, tokens: list[int]) -> bool:

@@ -13,6 +13,22 @@ from evalsuite.backends import Request
 from winnow.files import sha256_bytes
 
 
+def next_tokens(
+    logits: Any, requests: Sequence[Request], positions: Sequence[int]
+) -> tuple[list[int], list[float] | None]:
+    """The next token of each row, and its log-probability at temperature 1 if any request asks for that.
+
+    Args:
+        logits: (rows, vocabulary).
+        positions: number of tokens that each row has already.
+    """
+    chosen = with_noise(logits, requests, positions).argmax(dim=-1)
+    if not any(request.logprobs for request in requests):
+        return chosen.tolist(), None
+    scores = logits.float().log_softmax(dim=-1).gather(1, chosen[:, None])
+    return chosen.tolist(), scores[:, 0].tolist()
+
+
 def with_noise(logits: Any, requests: Sequence[Request], positions: Sequence[int]) -> Any:
     """(rows, vocabulary) logits whose argmax is the next token of each row.
 

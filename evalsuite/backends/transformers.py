@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from evalsuite.backends import Backend, Earlier, FinishReason, Render, Reply, Request, messages
+from evalsuite.backends import Backend, Earlier, Finding, FinishReason, Probe, Render, Reply, Request, messages
 from evalsuite.backends.greedy import (
     Prepared,
     Unit,
@@ -23,9 +23,10 @@ from evalsuite.backends.greedy import (
     plan_plain,
     plan_shared,
     prepare,
+    written_reply,
 )
 from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
-from evalsuite.backends.sampling import with_noise
+from evalsuite.backends.sampling import next_tokens
 from evalsuite.recipe import EvalRecipe, ModelSettings
 from winnow.conversations import IMAGE_MARKER
 
@@ -204,6 +205,7 @@ def _generate(loaded: Loaded, unit: Prepared) -> list[Reply]:
     import torch
 
     started = time.monotonic()
+    scores: list[list[float] | None] = []
     with torch.inference_mode():
         batch = unit.batch.to(loaded.device, getattr(loaded.model, "dtype", None))
         width = batch["input_ids"].shape[1]
@@ -219,29 +221,34 @@ def _generate(loaded: Loaded, unit: Prepared) -> list[Reply]:
             eos_token_id=sorted(loaded.end_tokens),
             pad_token_id=loaded.processor.tokenizer.pad_token_id,
             stopping_criteria=_stop_criteria(loaded, unit, width),
-            logits_processor=_noise(unit, width),
+            logits_processor=_chooser(unit, width, scores),
             use_cache=True,
         )
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     seconds = (time.monotonic() - started) / len(unit.requests)
     return [
-        _read(loaded, request, tokens, length, seconds)
-        for request, tokens, length in zip(unit.requests, output[:, width:].tolist(), lengths, strict=True)
+        _read(loaded, request, tokens, [step[row] if step else 0.0 for step in scores], length, seconds)
+        for row, (request, tokens, length) in enumerate(
+            zip(unit.requests, output[:, width:].tolist(), lengths, strict=True)
+        )
     ]
 
 
-def _noise(unit: Prepared, width: int) -> Any:
-    """Adds what makes the most likely token a sample, in rows with a temperature."""
+def _chooser(unit: Prepared, width: int, found: list[list[float] | None]) -> Any:
+    """Leaves ``generate`` one token to choose in each row; of each step ``found`` gets the rows' log-probabilities."""
     import torch
     from transformers import LogitsProcessor, LogitsProcessorList
 
-    class Noise(LogitsProcessor):
+    class Chooser(LogitsProcessor):
         def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
             written = [input_ids.shape[1] - width] * len(unit.requests)
-            noisy: torch.FloatTensor = with_noise(scores, unit.requests, written)
-            return noisy
+            tokens, sure = next_tokens(scores, unit.requests, written)
+            found.append(sure)
+            chosen = torch.full_like(scores, -torch.inf)
+            chosen[range(len(tokens)), tokens] = 0.0
+            return chosen  # type: ignore[return-value]
 
-    return LogitsProcessorList([Noise()])
+    return LogitsProcessorList([Chooser()])
 
 
 def _stop_criteria(loaded: Loaded, unit: Prepared, width: int) -> Any:
@@ -261,7 +268,9 @@ def _stop_criteria(loaded: Loaded, unit: Prepared, width: int) -> Any:
     return StoppingCriteriaList([AtEnd()])
 
 
-def _read(loaded: Loaded, request: Request, tokens: list[int], input_tokens: int, seconds: float) -> Reply:
+def _read(
+    loaded: Loaded, request: Request, tokens: list[int], scores: list[float], input_tokens: int, seconds: float
+) -> Reply:
     """One generated row up to where it ended: before its end token, behind a stop text, or at its own limit."""
     end = next((place for place, token in enumerate(tokens) if token in loaded.end_tokens), None)
     finish: FinishReason = "stop" if end is not None and end < request.max_new_tokens else "length"
@@ -270,8 +279,7 @@ def _read(loaded: Loaded, request: Request, tokens: list[int], input_tokens: int
         ends = range(len(kept) + 1)
         kept = kept[: bisect.bisect_left(ends, True, key=lambda end: ends_at_stop(loaded, request, kept[:end]))]
         finish = "stop"
-    text = loaded.processor.tokenizer.decode(kept)
-    return Reply(request.key, text, finish, input_tokens, len(kept), seconds)
+    return written_reply(loaded, request, kept, scores[: len(kept)], finish, input_tokens, seconds)
 
 
 def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
@@ -312,7 +320,14 @@ def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
         size = batch_size or recipe.batch_size
         return generate_replies(loaded(), requests, batch_size=size, share_prefix=share, known=known)
 
-    return Backend(identity, _label(settings), {"model_digest": identity}, renderer, replies, repeatable=True)
+    def probe(requests: Sequence[Request]) -> Probe:
+        if all(request.thinking_budget is None for request in requests):
+            return Probe(())
+        message = "generation.thinking_budget is for servers: no model on this machine knows such a limit"
+        return Probe((Finding(message, "generation.thinking_budget: null", fatal=True),))
+
+    facts = {"model_digest": identity}
+    return Backend(identity, _label(settings), facts, renderer, probe, replies, repeatable=True)
 
 
 def _label(model: ModelSettings) -> str:

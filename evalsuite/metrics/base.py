@@ -32,7 +32,7 @@ _NEEDS = {
     "choices": "needs options; `options:` in the task names the key of `meta` that holds them",
     "groups": "needs groups of rows; `group:` in the task names the key of `meta` that holds them",
     "repeats": "needs rows that were asked several times; set `samples: 5` or `repeat: circular` in the task",
-    "confidences": "needs the probability of the answers; ask a server for `logprobs`",
+    "confidences": "needs the probability of the answers; set `generation.logprobs: true`",
     "facts": "needs facts about its rows; `facts:` in the task names the keys of `meta` that hold them",
     "image_files": "needs the rows' images",
 }

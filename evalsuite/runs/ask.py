@@ -9,11 +9,12 @@ scores say how many there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsuite.backends import Backend, Reply
+from evalsuite.backends import Backend, Reply, Request
 from evalsuite.reading.read import read_answer
 from evalsuite.runs.requests import RowRequest, distinct_requests
 from evalsuite.store import add_replaced, read_replaced, stored_replies, write_part
@@ -45,11 +46,11 @@ def ask(
     missing = sum(request.key not in replies or request.key in chosen for request in requests)
     if not missing:
         return
-    before = frozenset(replies) - chosen.keys()
+    before = set(replies) - chosen.keys()
     try:
         with Bar("asking the model", len(requests)) as bar:
             bar.advance(len(requests) - missing)
-            for part in backend.replies(requests, before.__contains__, None):
+            for part in _parts(backend, requests, before):
                 kept = [reply for reply in part if not reply.retry]
                 add_replaced(folder, [(replies[r.key], chosen[r.key]) for r in kept if r.key in chosen])
                 if kept:
@@ -59,6 +60,25 @@ def ask(
     except KeyboardInterrupt:
         replies.update(stored_replies(folder))  # a part may have been written just before
         raise
+
+
+def _parts(backend: Backend, requests: Sequence[Request], known: set[str]) -> Iterator[list[Reply]]:
+    """Replies to what is not known; the first come from a probe of requests of a kind that none is known of.
+
+    Raises:
+        UserError: the probe shows that no request can work as it is.
+    """
+    seen = {request.kind for request in requests if request.key in known}
+    few = list({r.kind: r for r in reversed(requests) if r.key not in known and r.kind not in seen}.values())
+    probe = backend.probe(few)
+    if fatal := [finding.message for finding in probe.findings if finding.fatal]:
+        raise UserError("; ".join(fatal))
+    for finding in probe.findings:
+        print(f"warning: {finding.message}", file=sys.stderr)
+    if probe.replies:
+        yield list(probe.replies)
+    known = known | {reply.key for reply in probe.replies}
+    yield from backend.replies(requests, known.__contains__, None)
 
 
 def _status_reader(asked: Sequence[RowRequest]) -> Callable[[Reply], set[str]]:

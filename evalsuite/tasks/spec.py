@@ -139,7 +139,7 @@ class Generation(StrictModel):
         temperature: of sampling, up to 2; null or 0 takes the most likely token. A server gets
             ``server.temperature`` where this is null.
         thinking_budget: most tokens of thinking, for servers that know such a limit; null leaves it to the server.
-        logprobs: ask a server for the probability of the answer (``confidence`` of the predictions).
+        logprobs: ask for the probability of the answer (``confidence`` of the predictions).
     """
 
     max_new_tokens: Annotated[int, Field(ge=1)] = 32

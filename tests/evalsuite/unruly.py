@@ -30,7 +30,10 @@ class Unruly(ThreadingHTTPServer):
         self.tries: Counter[str] = Counter()
         self.models = [{"id": "unruly-1", "object": "model", "created": 1, "root": "somewhere"}]
         self.hang_after: int | None = None
-        self.down = False
+        self.down_after: int | None = None  # this many requests
+        self.refuses: set[str] = set()  # fields of a request, or "images" for more than one
+        self.says: str | None = None  # the text of every answer
+        self.thinks = False
         self.moods = random.Random()
         self.answered = 0
         self.running = self.most_at_a_time = 0
@@ -94,16 +97,26 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if hang:
                 time.sleep(600)
-            self._answer(question, attempt)
+            self._answer(question, attempt, body)
         except (BrokenPipeError, ConnectionResetError):
             pass
         finally:
             with server.lock:
                 server.running -= 1
 
-    def _answer(self, question: str, attempt: int) -> None:
+    def _answer(self, question: str, attempt: int, body: dict) -> None:
         first = attempt == 1
-        if self.server.down:
+        images = sum(part["type"] == "image_url" for message in body["messages"] for part in message["content"])
+        refused = sorted(self.server.refuses & {*body, *(["images"] if images > 1 else [])})
+        if refused:
+            self._send(400, {"error": {"message": f"Unsupported parameter: {refused[0]}", "type": "invalid_request"}})
+        elif self.server.thinks:  # and a stop text ends it wherever it stands
+            text = "<think>Let me look. It glows.</think>red. And more"
+            stop = min((text.find(end) for end in body.get("stop", []) if end in text), default=len(text))
+            self._send(200, completion(text[:stop]))
+        elif self.server.says is not None:
+            self._text(200, self.server.says)
+        elif self.server.down_after is not None and len(self.server.asked) > self.server.down_after:
             self._send(500, {"error": {"message": "engine is gone"}})
         elif question.startswith("busy") and attempt <= 2:
             self._send(503, {"error": {"message": "loading"}})
@@ -130,6 +143,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, completion("red red red", "length"))
         elif question.startswith("mute"):
             self._send(200, completion(" "))
+        elif question.startswith("half a character"):
+            self._text(200, json.dumps(completion("red \ud83d")))
+        elif question.startswith("nul"):
+            self._send(200, completion("red\0"))
+        elif question.startswith("huge"):
+            self._send(200, completion("red " * 2_500_000))
+        elif question.startswith("flagged"):
+            code = {"code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
+            self._send(400, {"error": {"message": "The response was filtered", **code}})
         elif question.startswith("moody"):
             self._send(200, completion("red" if self.server.moods.random() < 0.5 else "hard to see"))
         elif question.startswith("long"):
@@ -158,12 +180,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def served_task(folder: Path, questions: list[str], extraction: str = "kind: text") -> Path:
+def served_task(
+    folder: Path, questions: list[str], extraction: str = "kind: text", images: list[str] | None = None
+) -> Path:
     """A task whose rows all show one image and expect ``red``."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (16, 16), (220, 30, 30)).save(folder / "images" / "red.png")
     rows = [
-        {"id": f"served/test/{number}", "image": "images/red.png", "answers": ["red"],
+        {"id": f"served/test/{number}", "image": images or "images/red.png", "answers": ["red"],
          "conversations": [{"from": "user", "value": text}, {"from": "assistant", "value": "red"}]}
         for number, text in enumerate(questions)
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from unruly import served_recipe, served_task, unruly_server
 
-from evalsuite.backends import server as backend
+from evalsuite.backends import sender
 from evalsuite.runs.finish import rescore
 from evalsuite.runs.run import run_recipe
 from winnow.errors import UserError
@@ -33,7 +33,7 @@ def test_a_moody_server_gives_the_same_score_every_time(tmp_path: Path) -> None:
 
 
 def test_asking_again_is_recorded_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_FIRST_WAIT", 0.02)
+    monkeypatch.setattr(sender, "_FIRST_WAIT", 0.02)
     questions = [f"moody {n}" for n in range(40)] + ["endless", "filtered", "long"]
     task, out = served_task(tmp_path / "data", questions, "kind: choice, choices: [red]"), tmp_path / "out"
     with unruly_server() as server:
@@ -64,7 +64,7 @@ def test_asking_again_is_recorded_and_loses_nothing(tmp_path: Path, monkeypatch:
         assert run_recipe(path)[1]["again"] == scores["again"], "a later run still says so"
         assert rescore(out, [])["again"] == scores["again"]
         before = statuses(out)
-        server.down = True
+        server.down_after = 0
         run_recipe(path, again=["refused"])
         assert statuses(out) == before, "an answer is not lost to a failure"
     with pytest.raises(UserError, match="does not answer, so nothing can be asked again"):

@@ -1,5 +1,7 @@
 """The transformers backend: adapters, 4-bit, what is left out of it, and the shared image."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,3 +175,28 @@ def test_reading_ahead_keeps_order_passes_errors_and_stops() -> None:
         if value == 2:
             break
     assert len(done) < 20
+
+
+def test_confidence_is_the_probability_of_the_answer_in_either_way_of_decoding(tmp_path: Path, tiny_vlm: Path) -> None:
+    import torch
+
+    loaded = load(tiny_vlm)
+    asked = [replace(request, logprobs=True) for request in requests(loaded, build_data(tmp_path / "data"))]
+    found = []
+    for share in (True, False):
+        units = generate_replies(loaded, asked, batch_size=2, share_prefix=share, known=lambda key: False)
+        found.append({reply.key: reply for unit in units for reply in unit})
+    assert {key: reply.raw for key, reply in found[0].items()} == {key: reply.raw for key, reply in found[1].items()}
+    one = asked[0]
+    reply = found[0][one.key]
+    assert reply.confidence == pytest.approx(found[1][one.key].confidence, rel=1e-3) and 0 < reply.confidence < 1
+    batch = prepare(Unit((one,)), loaded.processor, None).batch
+    total, ids = 0.0, batch["input_ids"]
+    for _ in range(reply.output_tokens):
+        logits = loaded.model(**{**batch, "input_ids": ids, "attention_mask": torch.ones_like(ids)}).logits[0, -1]
+        total += logits.log_softmax(-1).max().item()
+        ids = torch.cat([ids, logits.argmax()[None, None]], dim=1)
+    assert reply.confidence == pytest.approx(math.exp(total), rel=1e-3)
+    plain = generate_replies(loaded, requests(loaded, tmp_path / "data" / "test.jsonl"), batch_size=2,
+                             share_prefix=True, known=lambda key: False)  # fmt: skip
+    assert all(reply.confidence is None for unit in plain for reply in unit)

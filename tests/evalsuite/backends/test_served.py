@@ -14,7 +14,10 @@ import pytest
 from PIL import Image
 from unruly import SLOW, served_recipe, served_task, unruly_server
 
-from evalsuite.backends import server
+from evalsuite.backends import Request, sender
+from evalsuite.backends.sender import PLAIN_QUESTION
+from evalsuite.backends.server import ask_all
+from evalsuite.recipe import ServerSettings
 from evalsuite.runs.run import run_recipe
 from winnow.errors import UserError
 
@@ -24,7 +27,7 @@ WAYS = ["fine", "busy", "limited", "reset", "slow", "html",
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_FIRST_WAIT", 0.02)
+    monkeypatch.setattr(sender, "_FIRST_WAIT", 0.02)
 
 
 def rows_of(out: Path) -> dict[str, dict]:
@@ -150,7 +153,10 @@ def test_finished_run_needs_no_server_and_another_port_asks_nothing(tmp_path: Pa
     ("questions", "sentence"),
     [
         (["locked"] * 3, r"HTTP 401: Incorrect API key provided: \[key\]"),
-        (["down"] * 60, "20 rows one after the other failed, .* a plain question fails there as well"),
+        (
+            ["down"] * 60,
+            "20 rows one after the other failed, .* engine is gone .* a plain question fails there as well",
+        ),
     ],
 )
 def test_hopeless_servers_stop_the_run(
@@ -159,10 +165,53 @@ def test_hopeless_servers_stop_the_run(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     task = served_task(tmp_path / "data", [f"{text} {number}" for number, text in enumerate(questions)])
     with unruly_server() as server:
-        server.down = questions[0] == "down"
+        server.down_after = 3
         with pytest.raises(UserError, match=sentence):
             run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out", max_attempts=2))
-        assert len(server.asked) < 70, "two attempts at 20 rows and those in flight, and the plain question"
+        assert len(server.asked) < 70, "two attempts at 20 rows and those in flight, and what is asked to be sure"
+
+
+def test_rows_that_fail_for_their_own_reason_never_end_the_run(tmp_path: Path, quick: None) -> None:
+    questions = [f"dead {n}" for n in range(45)] + [f"long {n}" for n in range(45)] + [f"fine {n}" for n in range(10)]
+    task, out = served_task(tmp_path / "data", questions), tmp_path / "out"
+    with unruly_server() as server:
+        path = served_recipe(tmp_path / "r.yaml", server.url, task, out, max_attempts=2, max_concurrency=4)
+        _, scores, _ = run_recipe(path)
+        assert scores["tasks"]["served"]["statuses"] == {"ok": 10, "unparsed": 0, "refused": 0, "failed": 90}
+        server.asked.clear()
+        run_recipe(path)
+        assert {question.split()[0] for question in server.questions} == {"dead", "Answer"}, (
+            "a 400 is kept, a 500 is not"
+        )
+
+
+def test_odd_replies_cost_their_row_at_most(tmp_path: Path, quick: None) -> None:
+    odd = ["half a character", "nul", "huge", "flagged", "fine"]
+    task, out = served_task(tmp_path / "data", odd), tmp_path / "out"
+    with unruly_server() as server:
+        path = served_recipe(tmp_path / "r.yaml", server.url, task, out)
+        run_recipe(path)
+        assert not run_recipe(path)[2], "none of them is asked again"
+    rows = rows_of(out)
+    assert rows["half a character"]["raw"] == "red \ufffd" and "surrogate" in rows["half a character"]["error"]
+    assert rows["nul"]["raw"] == "red\0" and rows["fine"]["status"] == "ok"
+    assert rows["huge"]["status"] == "failed" and rows["huge"]["error"] == "the answer is longer than 8,000,000 bytes"
+    assert rows["flagged"]["status"] == "refused" and rows["flagged"]["error"].startswith("HTTP 400: The response was")
+
+
+def test_a_stop_text_never_ends_the_thinking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task, out = served_task(tmp_path / "data", [f"question {n}" for n in range(9)]), tmp_path / "out"
+    with unruly_server() as server:
+        server.thinks = True
+        run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, out))
+        assert sum("stop" in body for body in server.asked) == 1, "the probe's"
+        in_flight = [Request(f"k{n}", PLAIN_QUESTION.chat, (), (), 6, (".",)) for n in range(9)]
+        settings = ServerSettings(url=server.url)
+        raws = {reply.raw for part in ask_all(settings, "m", in_flight) for reply in part}
+    assert (
+        raws == {row["raw"] for row in rows_of(out).values()} == {"<think>Let me look. It glows.</think>red. And more"}
+    )
+    assert "no stop texts are sent" in capsys.readouterr().err
 
 
 def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
