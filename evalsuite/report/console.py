@@ -128,7 +128,7 @@ def print_metrics(metrics: Mapping[str, Metric], console: Console | None = None)
     for header in ("metric", "about", "variants"):
         table.add_column(header)
     for name, metric in metrics.items():
-        listed = [value for option in metric.options for value in option_values(name, option)]
+        listed = [value for option in metric.options for value in option_values(metric, option)]
         table.add_row(Text(name, style="bold"), Text(metric.about), Text(", ".join(listed), style="dim"))
     console.print()
     console.print(table)
