@@ -212,9 +212,6 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     Empty for an answer without references, and where the manifest does not hold the task or cannot be read:
     the answer itself is still worth showing.
     """
-    # Metrics take half a second to import, which only the sample page has to pay.
-    from evalsuite.metrics import METRICS
-
     try:
         spec = _tasks(folder).get(answer.task)
     except UserError:

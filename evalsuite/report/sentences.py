@@ -58,7 +58,12 @@ def reading_sentence(task: Mapping[str, Any]) -> str:
     if reading["warning"]:
         return f"Reading: {reading['warning']}"
     most = max(reading["readers"], key=lambda reader: reader["share"])
-    return f"Reading: no other reader changes the score of more than {share(most['share'])} of the rows."
+    if not most["changed"]:
+        return "Reading: no other reader changes a score."
+    return (
+        "Reading: no other reader would change more than 1 % of the rows and score higher; "
+        f"“{most['name']}” would change {share(most['share'])} of them."
+    )
 
 
 READING_HEADER = ["reader", "rows that change", "share", "score"]

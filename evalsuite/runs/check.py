@@ -47,15 +47,19 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
     tasks, findings = _loaded(recipe)
     findings += find_trouble(recipe, tasks)
     render, known = backend.renderer(), stored_replies(recipe.folder)
+    asked = {name: build_requests(task, hash_images(task), render, backend.identity) for name, task in tasks.items()}
+    broken = {finding.task for finding in findings if finding.level == "error"}
+    if sample:
+        probed = _probed(backend, [entry for name in asked if name not in broken for entry in asked[name]])
+        broken |= {name for name in asked if any(finding.level == "error" for finding in probed)}
+        findings += probed
     prompts, trials, requests = [], [], {}
     for name, task in tasks.items():
-        asked = build_requests(task, hash_images(task), render, backend.identity)
         later = sum(bool(row.earlier) for row in task.rows)  # turns of conversations, which depend on what is answered
-        requests[name] = later + sum(request.key not in known for request in distinct_requests(asked))
-        drawn = _draw(asked, max(sample, _PROMPTS), recipe.seed)
+        requests[name] = later + sum(request.key not in known for request in distinct_requests(asked[name]))
+        drawn = _draw(asked[name], max(sample, _PROMPTS), recipe.seed)
         prompts += [Prompt(name, entry.row.sample_id, entry.chat, entry.row.images) for entry in drawn[:_PROMPTS]]
-        broken = any(finding.level == "error" and finding.task == name for finding in findings)
-        if tried := drawn[: 0 if broken else sample]:
+        if tried := drawn[: 0 if name in broken else sample]:
             replies = _replies(backend, tried, name)
             with allowing_code(recipe.allow_code):
                 trial = trial_of(task.spec, requests[name], [(entry.row, replies[_key(entry)]) for entry in tried])
@@ -123,6 +127,13 @@ def _token_counter(recipe: EvalRecipe) -> Callable[[str], int] | None:
         return load_processor(settings).tokenizer
 
     return lambda text: len(tokenizer()(text, add_special_tokens=False)["input_ids"])
+
+
+def _probed(backend: Backend, asked: Sequence[RowRequest]) -> list[Finding]:
+    """What the model does not take, found with one request of each kind."""
+    kinds = {request.kind: request for request in reversed(distinct_requests(asked))}
+    probe = backend.probe(list(kinds.values()))
+    return [Finding("error" if found.fatal else "warning", "", found.message, "") for found in probe.findings]
 
 
 def _draw(asked: Sequence[RowRequest], count: int, seed: int) -> list[RowRequest]:

@@ -160,3 +160,14 @@ def test_open_questions_among_choices_are_noted(tmp_path):
     rows = [row(0, ["red"]), row(1, ["red"]), *(row(n, ["B"], asked, **OPTIONS) for n in range(2, 9))]
     (found,) = checked(task_of(tmp_path, rows, LETTERS.replace("multiple_choice", "mmmu")))
     assert (found.level, found.what, found.rows) == ("note", "nothing at `options: options`", 2)
+
+
+def test_a_metric_of_ones_own_is_tried_like_any_other(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "def score(prediction, references):\n    return float(prediction in references)\n"
+    )
+    keys = (
+        f"metrics: {{mine: {{metric: '{tmp_path / 'mine.py'}:score'}}}}\nextraction: {{kind: letter}}\noptions: options"
+    )
+    asked = [row(n, ["B"], "which?\nA. cat\nB. dog\n", **OPTIONS) for n in range(3)]
+    assert checked(task_of(tmp_path, asked, keys)) == []

@@ -18,7 +18,8 @@ def test_a_check_asks_a_few_rows_and_writes_nothing(tmp_path):
     task = served_task(tmp_path / "data", [f"calm {number}" for number in range(40)])
     with unruly_server() as server:
         report = check_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out"), 5)
-        assert len(server.asked) == 5 == len(set(server.questions))
+        assert len(server.asked) == 6, "one to see what the server takes, and the sample"
+        assert server.questions[0] == "calm 0" and len(set(server.questions[1:])) == 5
     assert not (tmp_path / "out").exists()
     assert (report.rows, report.requests, report.findings) == ({"served": 40}, {"served": 40}, [])
     (trial,) = report.trials
@@ -85,3 +86,13 @@ def test_warnings_of_a_run_are_kept_and_shown(tmp_path, tiny_vlm, tiny_task):
     for name in ("report.md", "report.html"):
         text = (tmp_path / "out" / name).read_text()
         assert "Found before the run" in text and "an image is not there: image images/nowhere.png: missing" in text
+
+
+def test_what_a_server_refuses_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    task = served_task(tmp_path / "data", ["locked 1", "locked 2"])
+    with unruly_server() as server:
+        found = check_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out"), 4).findings
+        assert set(server.questions) == {"locked 1"}, "nothing more is asked"
+    assert [finding.level for finding in found] == ["error"]
+    assert "Incorrect API key provided" in found[0].what and "sk-secret" not in found[0].what
