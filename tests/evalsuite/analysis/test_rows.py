@@ -81,3 +81,21 @@ def test_evaluation_of_an_earlier_version_is_scored_again(tmp_path: Path) -> Non
     pq.write_table(table.set_column(table.schema.names.index("raw"), "raw", pa.array(range(6))), run / PREDICTIONS)
     with pytest.raises(UserError, match="something else than predictions in raw"):
         rescore(run, [])
+
+
+def test_scoring_that_ends_early_leaves_the_folder_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_evaluation(tmp_path / "run", listed(6))
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("html_report", "write_predictions", "score_rows"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"evalsuite.runs.finish.{name}", fails)
+            with pytest.raises(KeyboardInterrupt):
+                rescore(run, [], variants=["accuracy=evalai"])
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    rescore(run, [], variants=["accuracy=evalai"])
+    assert list(read_scores(run)["tasks"]["made"]["metrics"]) == ["accuracy", "accuracy_evalai"]
+    assert pq.read_schema(run / PREDICTIONS).names[-2:] == ["accuracy_evalai_right", "slice_shop"]
