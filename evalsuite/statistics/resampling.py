@@ -191,9 +191,10 @@ def resample(per_cluster: Floats, estimate: Estimate, seed: int, replicates: int
 
 
 def percentiles(resampled: Floats, level: float) -> tuple[float | None, float | None]:
-    """The middle ``level`` of resampled estimates; None where none is finite."""
+    """The middle ``level`` of resampled estimates; None where fewer than half are finite, as of a number that only
+    all rows together have."""
     usable = resampled[np.isfinite(resampled)]
-    if len(usable) == 0:
+    if len(usable) == 0 or 2 * len(usable) < len(resampled):
         return None, None
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

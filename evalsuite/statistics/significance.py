@@ -83,10 +83,10 @@ def paired_difference(
     resampled = resample(per_unit, difference, seed, replicates)
     low, high = percentiles(resampled, level)
     p = se = None
-    if len(resampled):
-        tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
-        p = min(1.0, 2 * (tail + 1) / (replicates + 1))
-        usable = resampled[np.isfinite(resampled)]
+    usable = resampled[np.isfinite(resampled)]
+    if low is not None:
+        tail = min(int((usable <= 0).sum()), int((usable >= 0).sum()))
+        p = min(1.0, 2 * (tail + 1) / (len(usable) + 1))
         se = float(usable.std(ddof=1)) if len(usable) > 1 else None
     return PairedDifference(value, low, high, p, len(a), len(np.unique(codes)), se)
 
