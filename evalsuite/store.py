@@ -111,11 +111,10 @@ def read_timings(folder: Path) -> list[dict[str, Any]]:
     return _read(folder / TIMINGS, None)
 
 
-def write_timings(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Atomically write ``timings.parquet`` from rows that have ``seconds``."""
+def write_timings(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``timings.parquet`` from rows that have ``seconds``."""
     table = pa.Table.from_pylist([{name: row[name] for name in _TIMING_SCHEMA.names} for row in rows], _TIMING_SCHEMA)
-    with atomic_path(folder / TIMINGS) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    pq.write_table(table, path, compression="zstd")
 
 
 def _read(path: Path, columns: list[str] | None) -> list[dict[str, Any]]:
@@ -135,18 +134,14 @@ def remove_parts(folder: Path) -> None:
         (folder / PARTS).rmdir()
 
 
-def write_predictions(folder: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> Path:
-    """Atomically write the tables, one after the other, as one file; columns that a table lacks are null.
+def write_predictions(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write the tables, one after the other, as one file; columns that a table lacks are null.
 
     Each table becomes a row group of its own, so that readers need little memory.
     """
-    with (
-        atomic_path(folder / PREDICTIONS) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
-    ):
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(_with_columns(table, schema))
-    return folder / PREDICTIONS
 
 
 def predictions_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:

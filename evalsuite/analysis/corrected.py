@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import pyarrow as pa
 from evalsuite.analysis.results import TaskResult, bounds, score_rows
 from evalsuite.analysis.rows import Rows
 from evalsuite.metrics.base import Row
+from evalsuite.reading.choice import LETTERS
 from evalsuite.statistics import exact_when_unanimous, intervals
 from evalsuite.store import base_id
+from evalsuite.tasks.options import rotated_letter
 from winnow.corrections import Resolved, read_corrections, resolve
 from winnow.files import digest_of, sha256_file
 
@@ -83,11 +85,15 @@ def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed:
     """
     if not resolved:
         return None
-    touched = {
-        place: correction_of(row, resolved[base])
-        for place, row in enumerate(result.rows.dicts(["sample_id", "repeat", "content_hash"]))
-        if (base := base_id(row["sample_id"], row["repeat"])) in resolved
-    }
+    touched: dict[int, RowCorrection] = {}
+    circular = result.spec.repeat == "circular"
+    for place, row in enumerate(result.rows.dicts(["sample_id", "repeat", "content_hash", "choices"])):
+        decided = resolved.get(base_id(row["sample_id"], row["repeat"]))
+        if decided is not None:
+            change = correction_of(row, decided)
+            if circular and row["repeat"] and change.references:  # the letter stands for another option here
+                change = RowCorrection(change.status, _rotated(change.references, len(row["choices"]), row["repeat"]))
+            touched[place] = change
     counted = Counter(change.status for change in touched.values() if change.status != "none")
     if not counted:
         return None
@@ -103,6 +109,15 @@ def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed:
     for column, interval in zip(rescored.columns, found, strict=True):
         entry["metrics"][column.name] = bounds(exact_when_unanimous(interval) if column.binary else interval)
     return entry
+
+
+def _rotated(references: Sequence[str], count: int, by: int) -> tuple[str, ...]:
+    """Letters of options after their rotation; other texts stay."""
+    known = LETTERS[:count]
+    return tuple(
+        rotated_letter(text.strip().upper(), count, by) if text.strip().upper() in [*known] else text
+        for text in references
+    )
 
 
 def _apply(rows: Rows, touched: Mapping[int, RowCorrection]) -> Rows:

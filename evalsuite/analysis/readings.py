@@ -25,9 +25,9 @@ NOTED_SHARE = 0.01
 
 def with_readings(entry: dict[str, Any], result: TaskResult, seed: int) -> dict[str, Any]:
     """The task's entry in ``scores.json`` with ``truncated`` replies, ``truncated_as_wrong`` and ``reading``."""
-    wrong = truncated_as_wrong(result)
-    metrics = {name: {**facts, "truncated_as_wrong": wrong[name]} for name, facts in entry["metrics"].items()}
     truncated = int(result.truncated.sum())
+    wrong = truncated_as_wrong(result) if truncated else {name: one["value"] for name, one in entry["metrics"].items()}
+    metrics = {name: {**facts, "truncated_as_wrong": wrong[name]} for name, facts in entry["metrics"].items()}
     return {**entry, "metrics": metrics, "truncated": truncated, "reading": reading_report(result, seed)}
 
 
@@ -38,7 +38,7 @@ def truncated_as_wrong(result: TaskResult) -> dict[str, float | None]:
     """
     cut = result.truncated
     sums = {column.name: column.sums for column in result.columns}
-    for key in result.spec.metrics if cut.any() else ():
+    for key in result.spec.metrics:
         columns = _columns_of(result, key)
         if result.spec.metrics[key].definition.whole_set or not all(map(_is_mean, columns)):
             sums |= {name: found for name, (_, found) in _rescored(result, key, _unread(result, cut), cut).items()}

@@ -172,11 +172,10 @@ def _letter(row: Row, options: MetricOptions) -> str | None:
 
 
 def _choice_scores(answers: Answers, options: MetricOptions) -> list[float]:
-    rows = zip(answers.ids, answers.texts, answers.raws, answers.choices, strict=True)
-    letters = [
-        _letter({"sample_id": key, "extracted": text, "raw": raw, "choices": choices}, options)
-        for key, text, raw, choices in rows
-    ]
+    letters: Sequence[str | None] = answers.texts
+    if options.variant is not None:
+        rows = zip(answers.ids, answers.raws, answers.choices, strict=True)
+        letters = [_letter({"sample_id": key, "raw": raw, "choices": choices}, options) for key, raw, choices in rows]
     listed = zip(answers.ids, letters, answers.references, answers.choices, strict=True)
     return [_is_right(letter, given, choices, f"{key}: ") if choices else 0.0 for key, letter, given, choices in listed]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -43,11 +44,12 @@ from evalsuite.store import (
 )
 from evalsuite.tasks.spec import TaskSpec, dumped, load_spec, side_by_side
 from winnow.errors import UserError
-from winnow.files import write_text
+from winnow.files import atomic_path
 from winnow.run import MANIFEST, write_manifest
 
 SCORES = "scores.json"
 REPORTS = ("report.md", "report.html")
+_OUTPUTS = (PREDICTIONS, TIMINGS, SCORES, *REPORTS, JUDGEMENTS)
 _SLICES = 10
 _MIN_EXCESS = 1.0  # excess errors from which on a slice is reported
 
@@ -118,16 +120,23 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         "tasks": tasks,
         "comparison": _compared(unscored, results),
     }
-    (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
     parts = [predictions_of(result) for result in results.values()]
-    write_predictions(folder, predictions_schema([schema for schema, _ in parts]), chain(*(rows for _, rows in parts)))
-    if timed := [listed for listed in rows.values() if "seconds" in listed.schema.names]:
-        write_timings(folder, chain(*timed))
+    schema = predictions_schema([schema for schema, _ in parts])
+    texts = {
+        SCORES: json.dumps(scores, indent=2, ensure_ascii=False) + "\n",  # headline metrics stay first
+        "report.md": markdown_report(scores, extra["skipped"]),
+        "report.html": html_report(scores, results, roots, extra["skipped"]),
+    }
+    with ExitStack() as written:  # everything is on disk before the first file takes its place
+        target = {name: written.enter_context(atomic_path(folder / name)) for name in (PREDICTIONS, *texts)}
+        write_predictions(target[PREDICTIONS], schema, chain(*(tables for _, tables in parts)))
+        for name, text in texts.items():
+            target[name].write_text(text, encoding="utf-8")
+        if timed := [listed for listed in rows.values() if "seconds" in listed.schema.names]:
+            write_timings(written.enter_context(atomic_path(folder / TIMINGS)), chain(*timed))
+        (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
     if judged:
         write_judgements(folder, chain(*judged.values()))
-    write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
-    write_text(folder / "report.md", markdown_report(scores, extra["skipped"]))
-    write_text(folder / "report.html", html_report(scores, results, roots, extra["skipped"]))
     if unscored.partial:
         return scores
     remove_parts(folder)
@@ -136,7 +145,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         stage=STAGE,
         recipe=unscored.recipe,
         inputs=unscored.inputs,
-        outputs=[folder / file for file in (PREDICTIONS, TIMINGS, SCORES, *REPORTS, *([JUDGEMENTS] if judged else []))],
+        outputs=[folder / file for file in _OUTPUTS if (folder / file).is_file()],
         counts=counts(results),
         seconds={**unscored.seconds, "score": time.monotonic() - started},
         seeds={"seed": seed},

@@ -7,10 +7,12 @@ import pytest
 from made import made_row, spec_of, write_evaluation
 from PIL import Image
 
+from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
 from evalsuite.analysis.results import answers_of, score_rows
 from evalsuite.analysis.rows import rows_of
 from evalsuite.metrics import METRICS, Answers, Metric
 from evalsuite.metrics.base import Quantity, mean_scores
+from evalsuite.reading.read import Extraction
 from evalsuite.runs.finish import rescore
 from evalsuite.store import base_id
 from winnow.errors import UserError
@@ -83,3 +85,21 @@ def test_a_correction_holds_for_every_repeat(tmp_path: Path) -> None:
     corrected = rescore(folder, [], decisions)["tasks"]["made"]["corrected"]
     assert corrected["counts"] == {"excluded": 2}
     assert corrected["n"] == 1
+
+
+def test_a_letter_that_a_reviewer_corrects_turns_with_the_options(tmp_path: Path) -> None:
+    """The options are cat, dog, bird, then dog, bird, cat; B, the dog, becomes A."""
+    spec = spec_of(metrics=["multiple_choice"]).model_copy(update={"repeat": "circular"})
+    rows = [
+        made_row(1, "B", repeat=0, references=["C"], choices=["cat", "dog", "bird"]),
+        made_row(1, "A", repeat=1, references=["B"], choices=["dog", "bird", "cat"]) | {"sample_id": "made/test/1#1"},
+    ]
+    line = {
+        "correction_id": "1", "sample_id": "made/test/1", "content_hash": "hash-1", "action": "relabel",
+        "field": "answer", "old": "C", "new": "B", "reviewer": "a", "at": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    (tmp_path / "a.jsonl").write_text(json.dumps(line) + "\n")
+    result = score_rows(spec.model_copy(update={"extraction": Extraction(choices=[])}), rows)
+    assert result.headline.per_row.tolist() == [0, 0]
+    corrected = corrected_scores(result, resolved_corrections(tmp_path), 0)
+    assert corrected is not None and corrected["metrics"]["multiple_choice"]["value"] == 1.0

@@ -1,19 +1,23 @@
 """Rows in columns: the same as dictionaries, in batches of any size, on disk or in memory."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made import made_row, write_evaluation
+from made import made_row, spec_of, write_evaluation
 
 from evalsuite.analysis import rows as module
-from evalsuite.analysis.results import load_evaluation, score_rows
+from evalsuite.analysis.results import answers_of, load_evaluation, read_replies, score_rows
 from evalsuite.analysis.rows import Rows, rows_of, stored_rows
+from evalsuite.metrics import METRICS, Answers
 from evalsuite.metrics.base import Row
 from evalsuite.runs.finish import read_scores, rescore
 from evalsuite.store import PREDICTIONS
+from evalsuite.tasks.spec import score
 from winnow.errors import UserError
 
 
@@ -81,3 +85,57 @@ def test_evaluation_of_an_earlier_version_is_scored_again(tmp_path: Path) -> Non
     pq.write_table(table.set_column(table.schema.names.index("raw"), "raw", pa.array(range(6))), run / PREDICTIONS)
     with pytest.raises(UserError, match="something else than predictions in raw"):
         rescore(run, [])
+
+
+def test_scoring_that_ends_early_leaves_the_folder_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_evaluation(tmp_path / "run", listed(6))
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("html_report", "write_predictions", "score_rows"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"evalsuite.runs.finish.{name}", fails)
+            with pytest.raises(KeyboardInterrupt):
+                rescore(run, [], variants=["accuracy=evalai"])
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    rescore(run, [], variants=["accuracy=evalai"])
+    assert list(read_scores(run)["tasks"]["made"]["metrics"]) == ["accuracy", "accuracy_evalai"]
+    assert pq.read_schema(run / PREDICTIONS).names[-2:] == ["accuracy_evalai_right", "slice_shop"]
+
+
+@pytest.mark.parametrize("name", sorted(METRICS.keys() - {"judge"}))
+def test_every_metric_scores_columns_as_it_scores_lists(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What metrics are given in batches of three is worth the same as plain lists of all rows."""
+    monkeypatch.setattr(module, "BATCH", 3)
+    kind = METRICS[name].references
+    texts = {
+        "letters": ["A", "B"], "yes_no": ["yes", "no"], "number": ["2", "30"],
+        "box": ["[0, 0, 10, 10]", "[5, 5, 20, 20]"],
+    }  # fmt: skip
+    said = texts.get(kind, ["a red dog", "two cats"])
+    rows = [
+        made_row(
+            n, said[n * 2 % 3 % 2] if n % 5 else None, images=2, references=[said[n % 2]], repeat=n % 2,
+            group=f"group {n // 2}", confidence=0.1 * (n % 10), choices=["x", "y"] if kind == "letters" else [],
+            slice_category="count",
+        ) | {"images": [f"{n // 2}.png"]}
+        for n in range(20)
+    ]  # fmt: skip
+    spec = spec_of(metrics=[name], slices=["category"])
+    read = read_replies(rows_of(rows), spec, spec.extraction)
+    lazy = answers_of(rows_of(rows).with_columns(read.columns()), spec, None)
+    plain = Answers(**{field.name: list(getattr(lazy, field.name)) for field in fields(Answers)})
+    assert plain.ids == [row["sample_id"] for row in rows] and plain.texts[1] is not None and plain.texts[5] is None
+    try:
+        expected = score(plain, spec.metrics)
+    except UserError as error:
+        with pytest.raises(UserError, match=re.escape(str(error))):
+            score(lazy, spec.metrics)
+        return
+    for one, other in zip(score(lazy, spec.metrics), expected, strict=True):
+        assert one.name == other.name and one.variant == other.variant
+        np.testing.assert_array_equal(one.per_row, other.per_row)
+        np.testing.assert_array_equal(one.sums, other.sums)
+        np.testing.assert_array_equal(one.right, other.right)
