@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from curate.readers.tables.options import Numbering, Options, as_number, named_option, numbering
+from evalsuite.metrics import METRICS
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError, did_you_mean
@@ -16,6 +17,7 @@ _NO = ("no", "n", "false", "0", "0.0", "否", "不是", "不对", "错", "没有
 _YES_NO = dict.fromkeys(_YES, "yes") | dict.fromkeys(_NO, "no")
 _MOST_LOST = 0.05  # share of rows without a reference that fits, from which on the task itself must be wrong
 _SHOWN = 6
+_NO_OPTIONS = "no options"
 
 Fit = Callable[[TaskRow, str], Sequence[str]]  # a reference → those that are meant; ValueError says why there are none
 
@@ -30,7 +32,8 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
         The rows; the ids of rows that have no such reference, with the reason; and notes on what was changed.
 
     Raises:
-        UserError: numbers may count from 0 or from 1; or more than one in twenty rows have no reference that fits.
+        UserError: numbers may count from 0 or from 1; no row has the options that are needed; or more than one in
+            twenty rows have no reference that fits.
     """
     changed: Counter[tuple[str, str]] = Counter()
     rows = _mapped(rows, spec, changed)
@@ -45,13 +48,20 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
             continue
         changed.update(pair for pair in zip(row.references, fitted, strict=False) if pair[0] != pair[1])
         kept.append(replace(row, references=fitted))
-    if len(lost) > _MOST_LOST * len(rows):
-        name, reason = next(iter(lost.items()))
+    _refuse_most(lost, len(rows), spec)
+    return kept, lost, [*_notes(changed), *_outside(kept, spec)]
+
+
+def _refuse_most(lost: Mapping[str, str], rows: int, spec: TaskSpec) -> None:
+    """A task that loses this many rows is wrong, not its rows."""
+    if lost and len(lost) == rows and _NO_OPTIONS in lost.values():
+        raise UserError(f"task {spec.name}: no row has options; `options:` in the task names their key of `meta`")
+    unfit = [name for name, reason in lost.items() if reason != _NO_OPTIONS]
+    if len(unfit) > _MOST_LOST * rows:
         raise UserError(
-            f"task {spec.name}: row {name!r}: {reason}, and so {len(lost):,} of {len(rows):,} rows; "
+            f"task {spec.name}: row {unfit[0]!r}: {lost[unfit[0]]}, and so {len(unfit):,} of {rows:,} rows; "
             "`answer_map:` in the task says what its references mean"
         )
-    return kept, lost, [*_notes(changed), *_outside(kept, spec)]
 
 
 def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str, str]]) -> list[TaskRow]:
@@ -69,12 +79,22 @@ def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str,
 
 
 def _fit_of(rows: Sequence[TaskRow], spec: TaskSpec) -> Fit | None:
+    """How a row's reference is fitted; None where all fit."""
     if spec.extraction.kind == "yes_no":
         return lambda _, reference: (_yes_no(reference),)
     if spec.extraction.kind != "letter":
         return None
     numbers = _numbers(rows, spec)
-    return lambda row, reference: _letters(row.choices, reference, numbers) if row.choices else (reference,)
+    needed = any("choices" in METRICS[settings.metric or ""].needs for settings in spec.metrics.values())
+
+    def fit(row: TaskRow, reference: str) -> Sequence[str]:
+        if row.choices:
+            return _letters(row.choices, reference, numbers)
+        if needed:
+            raise ValueError(_NO_OPTIONS)
+        return (reference,)  # an open question
+
+    return fit
 
 
 def _yes_no(reference: str) -> str:
