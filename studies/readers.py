@@ -111,8 +111,8 @@ def _mmmu_pro_row(row: dict[str, Any]) -> Choice:
 
 def _against(name: str, code: ModuleType, lmms_eval: ModuleType, found: dict[str, list[Choice]]) -> Table:
     table: Table = [
-        ("replies", "rows", "Winnow", f"{name}'s code", "… without luck", "lmms-eval's code", "… without luck", "Winnow alone right",
-         f"{name}'s alone right", "of these, refusals"),
+        ("replies", "rows", "Winnow", f"{name}'s code", "… without luck", "lmms-eval's code", "… without luck",
+         "Winnow alone right", f"{name}'s alone right", "of these, refusals"),
     ]  # fmt: skip
     for label, rows in found.items():
         ours = [read_answer(row.reply, "stop", _LETTER, row.options).answer for row in rows]
