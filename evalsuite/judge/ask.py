@@ -22,6 +22,8 @@ from winnow.records import majority
 
 _COMPARED = ["task", "sample_id", "raw", "finish_reason"]  # columns of another evaluation
 
+_WHOLE = Extraction(choices=[], rule="verbatim", strip=["thinking"])
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:
@@ -40,7 +42,7 @@ def reply_text(row: Row, stop: Sequence[str] = ()) -> str:
     if row["finish_reason"] == "error":
         return ""
     raw = row["raw"] or ""
-    read = read_answer(raw, "stop", Extraction(choices=[]), (), stop)
+    read = read_answer(raw, "stop", _WHOLE, (), stop)
     return read.answer or (raw.strip() if read.status == "refused" else "")
 
 

@@ -231,17 +231,20 @@ MULTIPLE_CHOICE = Metric(
     references="letters",
     needs=("choices",),
     read_row=_read_choice,
-    other_tools=(other_tool("ScienceQA code", _read_choice, variant="scienceqa"),),
+    other_tools=(
+        other_tool("ScienceQA code", _read_choice, variant="scienceqa"),
+        other_tool("VLMEvalKit", _read_choice, variant="vlmevalkit"),
+    ),
     modules=(
         HubModule(
             name="multiple_choice",
-            about="Multiple choice by MMMU's or ScienceQA's rules, without the coin toss.",
+            about="Multiple choice by Winnow's reader, or by a benchmark's or tool's rules, see ``variant``.",
             citation="Yue et al., MMMU, CVPR 2024",
             url="https://github.com/MMMU-Benchmark/MMMU",
             score=multiple_choice_accuracy,
             columns={**SHORT_ANSWERS, "choices": "texts of the options of each question; the first is A."},
             lists=("references", "choices"),
-            options={"variant": "mmmu, mmmu-official, lenient or scienceqa."},
+            options={"variant": f"{', '.join(CHOICE_VARIANTS[:-1])} or {CHOICE_VARIANTS[-1]}."},
             example=(
                 'found = metric.compute(predictions=["(B)"], references=[["B"]], choices=[["cat", "dog"]])\n'
                 'found["multiple_choice"]\n1.0'

@@ -37,13 +37,17 @@ _NEGATED = re.compile(
     re.IGNORECASE,
 )
 _BOLD_LETTER = re.compile(r"(?:\*\*|__)\s*[(（\[]?([A-Z])[)）\].:]?\s*(?:\*\*|__)")
-_ARTICLE = re.compile(r"(?:a|an|the)\s+", re.IGNORECASE)
+_ARTICLE = re.compile(r"\A(?:a|an|the)\s+", re.IGNORECASE)
 _EDGES = " \t\n.,;:!?*_`\"'“”‘’()[]{}$\\。，：；！？"
 _CONCLUSION = re.compile(r"(?<=[.!?。])\s+|\n+")
 _CONCLUDES = re.compile(
     r"\b(?:therefore|thus|so|hence|overall|conclu\w+|answer|correct|best|most|likely|must\s+be|indicat\w+|suggest\w*"
     r"|closest|match\w*)\b|因此|所以|故",
     re.IGNORECASE,
+)
+_TOLD = re.compile(  # what the last sentence says something is
+    r"(?:\b(?:is|are|was|were|equals)|[=≈:：])\s+(?:(?:about|approximately|roughly|exactly|equal\s+to|only)\s+)?"
+    r"([^=≈:：]{1,200}?)$"
 )
 _FULL_WIDTH = {ord("Ａ") + number: letter for number, letter in enumerate(LETTERS)}
 _NAMED_AT_LEAST = 3  # letters and digits of an option whose text is searched for in prose
@@ -60,6 +64,7 @@ class _Patterns(NamedTuple):
     before_words: re.Pattern[str]
     lower: re.Pattern[str]
     alternative: re.Pattern[str]
+    ends: re.Pattern[str]
     label_line: re.Pattern[str]
     chosen: re.Pattern[str]
     mentioned: re.Pattern[str]
@@ -84,7 +89,11 @@ def _patterns(count: int) -> _Patterns:
         before_words=re.compile(rf"{_OPEN}(?i:{_LEAD_IN})({upper})(?=\s)(?:(?<![AI])|(?=\s+[^a-z\s]))"),
         lower=re.compile(rf"{_OPEN}{_LEAD_IN}({either})[*_`]*\s*(?:[)）\]】:：]|\.(?:\s|$)|$)", re.IGNORECASE),
         alternative=re.compile(rf"{_ALTERNATIVE}({upper})(?![\w'])"),
-        label_line=re.compile(rf"^[\s*_\-•]*(?:option\s+)?[(（]?({upper})[)）.:：][*_]*(?=\s)", re.MULTILINE),
+        ends=re.compile(
+            r"(?:\b(?i:is|are|be|by|to|with)|[=:：])\s+(?:(?i:option|choice|point|graph|figure|image|label|diagram)\s+)?"
+            rf"[(（*\"']*({upper})[)）*\"']*[.!。]?\s*$"
+        ),
+        label_line=re.compile(r"^[\s*_\-•]*(?:option\s+)?[(（]?([A-Z])[)）.:：][*_]*(?=\s)", re.MULTILINE),
         chosen=re.compile(
             rf"(?<![\w'])[(（]?({upper})[)）]?(?:[.:)]\s[^\n.]{{1,80}}?)?\s+(?:is|would\s+be|must\s+be|seems|appears\s+to\s+be)"
             rf"\s+(?:therefore\s+|thus\s+|clearly\s+|likely\s+|probably\s+|indeed\s+)?{judged}\b"
@@ -125,8 +134,7 @@ def read_choice(text: str, options: Sequence[str], marked_up: str = "") -> str |
         or _chosen(text, patterns)
         or _closing(text, patterns)
         or _bold(marked_up, patterns, len(options))
-        or _named(text, options)
-        or _mentioned(text, patterns)
+        or (None if _lists_options(text, patterns) else _named(text, options) or _mentioned(text, patterns))
     )
 
 
@@ -161,7 +169,7 @@ def _opening(text: str, options: Sequence[str], patterns: _Patterns) -> str | No
     """A label that opens the reply, unless the reply goes through several options line by line."""
     if same := _same_text(text, options):
         return same
-    if len(set(patterns.label_line.findall(text))) > 1:
+    if _lists_options(text, patterns) or ("(a)" in text and "(b)" in text):
         return None
     letter = _label(text, patterns)
     if letter is not None:
@@ -183,6 +191,11 @@ def _ends_clause(text: str, option: str) -> bool:
     return rest[:1] in ",.;:!\n—" and rest[1:2].isspace()
 
 
+def _lists_options(text: str, patterns: _Patterns) -> bool:
+    """Whether lines of the reply begin with several letters: the options again, or a word on each."""
+    return len(set(patterns.label_line.findall(text))) > 1
+
+
 def _chosen(text: str, patterns: _Patterns) -> str | None:
     last = None
     for last in patterns.chosen.finditer(text):  # noqa: B007
@@ -191,12 +204,14 @@ def _chosen(text: str, patterns: _Patterns) -> str | None:
 
 
 def _closing(text: str, patterns: _Patterns) -> str | None:
-    """A letter alone in the last line, or as its label after a line that announces it with a colon."""
+    """A letter alone in the last line, or at its end ("the next shape is C."), or that labels it behind a colon."""
     before, _, line = text.rstrip().rpartition("\n")
     if len(line) < _SHORT_LINE and (found := patterns.alone.fullmatch(line)):
         return found[1].upper()
-    labelled = patterns.label_line.match(line)
-    return labelled[1].upper() if labelled and before.rstrip().endswith((":", "：")) else None
+    if ends := patterns.ends.search(_CONCLUSION.split(line)[-1]):
+        return ends[1]
+    announced = before.rstrip().endswith((":", "："))
+    return _label(line, patterns) or None if announced and patterns.label_line.match(line) else None
 
 
 def _bold(marked_up: str, patterns: _Patterns, count: int) -> str | None:
@@ -255,6 +270,8 @@ def _begins_with(content: str, options: Sequence[str]) -> str | None:
 def _named(text: str, options: Sequence[str]) -> str | None:
     """The only option that a reply names; in a reply that names several, the only one in its conclusion."""
     conclusion = _CONCLUSION.split(text.rstrip())[-1]
+    if (told := _TOLD.search(conclusion)) and (same := _same_text(told[1], options)):
+        return same
     return _only_named(text, options) or (_only_named(conclusion, options) if _CONCLUDES.search(conclusion) else None)
 
 

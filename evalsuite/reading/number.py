@@ -24,6 +24,16 @@ _NUMBER = re.compile(
     rf"|(?P<words>\b(?:{_NAME})(?:(?:[\s-]+(?:and\s+)?)(?:{_NAME})){{0,12}}\b))",
     re.IGNORECASE,
 )
+_IS = re.compile(
+    r"(?:\b(?:is|are|was|were|be|equals?|gives?|get|approximately|about|around|roughly|exactly|only|est|ist|es|(?:value|total)\s+of)|[=≈:：是为])"
+    r"(?:\s+(?:a|an|the|only|about|around|roughly|exactly|approximately|equal\s+to|estimated\s+at))*[\s*_\"'(]*$",
+    re.IGNORECASE,
+)
+_NAMES_A_THING = re.compile(
+    r"\b(?:than|below|above|over|under|in|during|since|until|by|years?|image|figure|bar|step|point|particle|question)"
+    r"\s+[$€£]?$",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n+")
 _MOST = 60  # digits of a number that is given as an answer
 
@@ -31,25 +41,35 @@ _MOST = 60  # digits of a number that is given as an answer
 def read_number(text: str) -> str | None:
     """The number that a reply gives, e.g. ``1234.5``; None if it gives none.
 
-    An explicit statement decides, the last one. Else it is the only number, else in the last sentence with a
-    number the one behind the last ``=``, else the first one there. ``1,234.5``, ``1.234,5`` and ``1 234.5`` are
-    1234.5, ``0,5`` is 0.5, ``3/4`` is 0.75, "two hundred" is 200 and "1.2 million" 1200000; a percent sign goes as
-    units do.
+    An explicit statement decides, the last one. Else, in the last sentence that has a number, it is the one behind
+    "is" or ``=``, else the first that is no bound, year or name of a thing ("more than 7", "in 2014", "bar 1").
+    ``1,234.5``, ``1.234,5`` and ``1 234.5`` are 1234.5, ``0,5`` is 0.5, ``3/4`` is 0.75, "two hundred" is 200 and
+    "1.2 million" 1200000; a percent sign goes as units do.
     """
     for statement in reversed(statements(text)):
         if found := _first(statement.content):
             return found
-    every = [match for match in _NUMBER.finditer(text) if _value(match)]
-    if len(every) == 1:
-        return _value(every[0])
     for sentence in reversed(_SENTENCE.split(text)):
-        if found := _first(sentence.rpartition("=")[2]) or _first(sentence):
+        if found := _told(sentence):
             return found
     return None
 
 
 def _first(text: str) -> str | None:
     return next((value for match in _NUMBER.finditer(text) if (value := _value(match))), None)
+
+
+def _told(sentence: str) -> str | None:
+    """The number that a sentence says something is, else its first that is no bound, year or name of a thing."""
+    found = [(match, value) for match in _NUMBER.finditer(sentence) if (value := _value(match))]
+    before = [sentence[max(0, match.start() - 40) : match.start()] for match, _ in found]
+    for words, (_, value) in zip(reversed(before), reversed(found), strict=True):
+        if _IS.search(words):
+            return value
+    # Digits go before words: "the two are 10 years apart".
+    other = [entry for words, entry in zip(before, found, strict=True) if not _NAMES_A_THING.search(words)] or found
+    digits = [value for match, value in other if not match["words"]] or [value for _, value in other]
+    return digits[0] if digits else None
 
 
 def _value(match: re.Match[str]) -> str | None:

@@ -32,11 +32,14 @@ _CANNOT = (
 _ANSWERING = (  # with any object
     r"(?:assist|comply|fulfil+|determine|identify|analy[sz]e|analy[sz]ing|assisting|identifying|providing|provide"
     r"|process|describe|interpret|recogni[sz]e|answer|respond|engage|complete\s+(?:this|that|the|your)"
+    r"|diagnose|evaluate|assess|calculate|compute|execute|make\s+(?:a|an|any)\s+(?:determination|decision|judge?ment|assumption"
+    r"|identification|guess)|(?:choose|select|show\s+you|give\s+you)\s+(?:an?|the|any)\s+(?:correct\s+)?(?:answer|option|choice)"
+    r"|help\s+(?:identify|determine|answer|analy[sz]e)|(?:view|see|read|display|access)\s+(?:or|and)\s+(?:analy[sz]e|identify|interpret)"
     r"|participate|speculate|infer|ascertain|verify|confirm|offer\s+(?:any|an|a)\b)\b"
 )
 _ASKED = (
     r"(?:(?=images?|photos?|pictures?|videos?|files?)|(?:an?|any|the|this|that|these|those|your|it|what|who|which"
-    r"|whether|if|from)\b[^.!?\n]{0,80}\b)(?:images?|photos?|pictures?|videos?|screenshots?|files?|attachments?|figures?|charts?|graphs?"
+    r"|whether|if|from)\b[^.!?\n]{0,80}\b)(?:images?|photos?|pictures?|videos?|screenshots?|files?|attachments?|figures?|charts?|graphs?|tables?|maps?|diagrams?"
     r"|questions?|requests?|content|information|text|it\s+(?:says|shows)|people|persons?|details)\b"
 )
 _SEEING = (

@@ -5,6 +5,13 @@ import pytest
 from evalsuite.reading.refusal import is_refusal, refuses
 
 REFUSALS = [
+    "I'm sorry, but I can't see or analyze images. Let me know how I can assist!",
+    "I'm sorry, I can't diagnose the image.",
+    "I'm unable to view or identify specific notes. Could you describe them?",
+    "I'm sorry, I can't choose an answer based on the image content.",
+    "I'm sorry, I can't make a determination based on the image provided.",
+    "I'm sorry, I can't see the table.",
+    "I'm sorry, but I can't show you the correct answer.",
     "I'm sorry, I can't assist with that.",
     "I’m sorry, but I can’t help with that.",
     "I'm sorry, but I can't identify people in images.",
@@ -39,6 +46,9 @@ REFUSALS = [
     "I can't make out the text in the picture.",
 ]
 ANSWERS = [
+    "I can't choose between them",
+    "I can't show you my heart",
+    "I can't make a cake",
     "Sorry we're closed",
     "Sorry, we are closed",
     "I can't believe it's not butter",
