@@ -37,7 +37,8 @@ def test_a_bus_is_an_object() -> None:
     ("text", "objects"),
     [("The toilet seat and a chair", ["toilet", "chair"]), ("a baby bird on a home plate", ["bird"]),
      ("a passenger train with passengers", ["train", "person"]),
-     ("Two wine glasses, hot dogs", ["wine glass", "hot dog"]), ("collies", ["dog"]), ("firemen", []), ("", []), ("glasses on the grass", [])],
+     ("Two wine glasses, hot dogs", ["wine glass", "hot dog"]), ("collies", ["dog"]),
+     ("firemen", []), ("", []), ("glasses on the grass", [])],
 )  # fmt: skip
 def test_words_are_read_in_pairs_first(text: str, objects: list[str]) -> None:
     assert objects_in(text) == objects
