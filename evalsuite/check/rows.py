@@ -127,10 +127,11 @@ def _of_metrics(task: Task) -> Iterator[Finding]:
             what, _, fix = lacking.partition("; ")
             yield Finding("error", spec.name, f"{key} {what}", fix)
         if metric.warn and (doubt := metric.warn(answers, settings)):
-            doubts.setdefault(doubt.removeprefix(f"{key} "), []).append(key)
+            doubts.setdefault(doubt, []).append(key)
     for doubt, keys in doubts.items():
         what, _, fix = doubt.partition("; ")
-        yield Finding("warning", spec.name, f"{', '.join(keys)}: {what}", fix)
+        named = what if what.startswith(f"{keys[0]} ") else f"{', '.join(keys)}: {what}"
+        yield Finding("warning", spec.name, named, fix)
 
 
 def _of_source(task: Task) -> Iterator[Finding]:
