@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from evalsuite.analysis.results import TaskResult, answers_of, score_rows
 from evalsuite.analysis.rows import Mask, Rows
-from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import MetricColumn
 from evalsuite.reading import may_read_differently, other_readers
 from evalsuite.reading.read import Extraction, read_answer
@@ -41,7 +40,7 @@ def truncated_as_wrong(result: TaskResult) -> dict[str, float | None]:
     sums = {column.name: column.sums for column in result.columns}
     for key in result.spec.metrics if cut.any() else ():
         columns = _columns_of(result, key)
-        if METRICS[result.spec.metrics[key].metric or key].whole_set or not all(map(_is_mean, columns)):
+        if result.spec.metrics[key].definition.whole_set or not all(map(_is_mean, columns)):
             sums |= {name: found for name, (_, found) in _rescored(result, key, _unread(result, cut), cut).items()}
             continue
         for column in columns:
@@ -155,7 +154,7 @@ def _rescored(result: TaskResult, key: str, rows: Rows, differs: Mask) -> dict[s
     """
     settings = {key: result.spec.metrics[key]}
     own = {column.name: column for column in _columns_of(result, key)}
-    if not METRICS[settings[key].metric or key].whole_set:
+    if not settings[key].definition.whole_set:
         try:
             found = score(answers_of(rows.where(differs), result.spec, result.image_root), settings)
         except UserError:  # what it needs is in other rows only
@@ -175,7 +174,7 @@ def _placed(old: MetricColumn, new: MetricColumn, where: Mask) -> tuple[Floats, 
 
 
 def _columns_of(result: TaskResult, key: str) -> list[MetricColumn]:
-    suffixes = METRICS[result.spec.metrics[key].metric or key].numbers
+    suffixes = result.spec.metrics[key].definition.numbers
     names = {key + suffix for suffix in suffixes}
     return [column for column in result.columns if column.name in names]
 

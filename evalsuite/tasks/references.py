@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from curate.readers.tables.options import Numbering, Options, as_number, named_option, numbering
-from evalsuite.metrics import METRICS
 from evalsuite.reading.choice import LETTERS
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
@@ -81,7 +80,7 @@ def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str,
 
 def _fit_of(rows: Sequence[TaskRow], spec: TaskSpec) -> Fit | None:
     """How a row's reference is fitted; None where all fit."""
-    metrics = [METRICS[settings.metric or ""] for settings in spec.metrics.values()]
+    metrics = [settings.definition for settings in spec.metrics.values()]
     wanted = {metric.references for metric in metrics}
     if spec.extraction.kind == "yes_no" or "yes_no" in wanted:
         return lambda _, reference: (_yes_no(reference),)
