@@ -192,7 +192,6 @@ def explain(
     folder: Annotated[Path, typer.Argument(help="Evaluation folder.")],
     sample_id: Annotated[str, typer.Argument(help="Id of a row, as in predictions.parquet.")],
     task: Annotated[str | None, typer.Option(help="Only in this task.")] = None,
-    allow_code: AllowCode = False,
 ) -> None:
     """Show why a row scored as it did.
 
@@ -202,11 +201,9 @@ def explain(
     Example: evalsuite explain data/evals/demo-base easy_vqa/test/0
     """
     from evalsuite.analysis.explain import explain as explained
-    from evalsuite.metrics.own import allowing_code
     from evalsuite.report.console import print_explanations
 
-    with allowing_code(allow_code):
-        print_explanations(explained(folder, sample_id, task))
+    print_explanations(explained(folder, sample_id, task))
 
 
 def compare(

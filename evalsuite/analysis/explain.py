@@ -75,16 +75,21 @@ def explain(folder: Path, sample_id: str, task: str | None = None) -> list[RowEx
 
 def explain_row(spec: TaskSpec, row: Row) -> RowExplanation:
     """One row of a task, scored by itself. Metrics of whole tasks keep the value they had in the run."""
-    metrics: list[MetricExplanation] = []
-    read = row
+    read = {**row, **score_rows(spec.model_copy(update={"metrics": {}}), [row]).rows[0]}
+    metrics = []
     for name, settings in spec.metrics.items():
-        result = score_rows(spec.model_copy(update={"metrics": {name: settings}}), [row])
-        again = result.rows[0]
-        read = {**again, **read} if metrics else {**row, **again}
-        own = next((row[column.name] for column in result.columns if row.get(column.name) is not None), None)
-        readings = _readings(again, settings)
-        metrics.append(MetricExplanation(name, own, result.columns[0].variant, readings))
+        stored = (row.get(name + suffix) for suffix in settings.definition.numbers)
+        own = next((value for value in stored if value is not None), None)
+        metrics.append(MetricExplanation(name, own, _variant(spec, name, row), _readings(read, settings)))
     return RowExplanation(spec.name, read, metrics, _steps(spec, row), _others(spec, row))
+
+
+def _variant(spec: TaskSpec, name: str, row: Row) -> str:
+    """What is computed; of a metric that looks at more than one row, what it is about."""
+    metric = spec.metrics[name].definition
+    if metric.whole_set or set(metric.needs) - {"choices"}:
+        return metric.about
+    return score_rows(spec.model_copy(update={"metrics": {name: spec.metrics[name]}}), [row]).columns[0].variant
 
 
 def _steps(spec: TaskSpec, row: Row) -> list[Step]:

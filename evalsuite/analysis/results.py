@@ -276,6 +276,7 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
             "coverage": _share(answered),
             "answered": _estimate(column, answered),
             "variant": column.variant,
+            "warning": column.warning,
             **facts_of(column),
         }
         for name, values in masks.items():

@@ -171,7 +171,7 @@ def test_commands_run_the_code_only_with_the_flag(task: Path, tmp_path: Path) ->
     assert scored.exit_code == 0, scored.output
     entry = json.loads((run / "scores.json").read_text())["tasks"]["made"]["metrics"]["words"]
     assert entry["value"] == 1.0 and "my_metric.py" in entry["variant"]
-    again = CliRunner().invoke(app, ["explain", str(run), "made/test/1", "--allow-code"])
+    again = CliRunner().invoke(app, ["explain", str(run), "made/test/1"])
     assert again.exit_code == 0 and "words" in again.output
     assert CliRunner().invoke(app, ["compare", str(run), str(run), "--allow-code"]).exit_code == 0
 
