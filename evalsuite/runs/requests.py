@@ -58,14 +58,14 @@ def build_requests(
     identity: str,
     *,
     turn: int = 0,
-    said: Mapping[str, str | None] | None = None,
+    answered: Mapping[str, str | None] | None = None,
 ) -> list[RowRequest]:
     """Render every row of a turn. A row with a missing image, or that the backend refuses to render, is not asked.
 
     Args:
         identity: digest of the model; with chat, image bytes and generation settings it makes the request's key.
         turn: 0 for single questions and the first of a conversation, 1 for the second …
-        said: what the model answered to earlier turns, by ``sample_id``; None where it did not.
+        answered: what the model answered to earlier turns, by ``sample_id``; None where it did not.
     """
     spec = task.spec
     rows = [row for row in task.rows if len(row.earlier) == turn]
@@ -77,7 +77,7 @@ def build_requests(
         keys = tuple(file.key for file in files if file.key)
         error = next((file.error for file in seen if file.error), None)
         first = base_id(row.sample_id, row.repeat)
-        answers = [(said or {}).get(repeat_id(first, number)) for number in range(turn)]
+        answers = [(answered or {}).get(repeat_id(first, number)) for number in range(turn)]
         if None in answers:
             error = error or "an earlier question of the conversation has no answer"
         chat = ""
@@ -138,10 +138,10 @@ def _corrupted(image: TaskImage, corruption: Corruption, folder: Path) -> TaskIm
 
 def earlier_answers(asked: Sequence[RowRequest], replies: Mapping[str, Reply]) -> dict[str, str | None]:
     """What the model answered to each row, without its thinking, for the chat of the next turn; by ``sample_id``."""
-    return {entry.row.sample_id: _said(entry, replies) for entry in asked}
+    return {entry.row.sample_id: _answer_to(entry, replies) for entry in asked}
 
 
-def _said(entry: RowRequest, replies: Mapping[str, Reply]) -> str | None:
+def _answer_to(entry: RowRequest, replies: Mapping[str, Reply]) -> str | None:
     reply = replies.get(entry.request.key) if entry.request else None
     if entry.request is None or reply is None or reply.finish_reason in ("error", "content_filter"):
         return None

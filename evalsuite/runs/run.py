@@ -171,8 +171,8 @@ def _later_turn(
     """Requests of a later turn, whose chats hold the model's answers to the turns before it."""
     found: list[RowRequest] = []
     for name, task in tasks.items():
-        said = earlier_answers([entry for entry in asked if entry.task == name], replies)
-        found += build_requests(task, images[name], render, backend.identity, turn=turn, said=said)
+        answered = earlier_answers([entry for entry in asked if entry.task == name], replies)
+        found += build_requests(task, images[name], render, backend.identity, turn=turn, answered=answered)
     return found
 
 

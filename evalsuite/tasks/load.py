@@ -13,7 +13,7 @@ from curate.recipe import MeasureSettings
 from evalsuite.store import base_id
 from evalsuite.tasks.references import fit_references
 from evalsuite.tasks.repeats import repeated
-from evalsuite.tasks.rows import TaskRow, rows_of
+from evalsuite.tasks.rows import TaskRow, repeat_id, rows_of
 from evalsuite.tasks.spec import TaskSpec, places
 from winnow.errors import UserError
 from winnow.images import is_url
@@ -87,7 +87,8 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
         )
     _check_keys(spec, known)
     rows, lost, notes = fit_references([row for asked in questions for row in asked], spec)
-    unscorable |= lost
+    rows, after = _with_their_earlier_turns(rows, lost)
+    unscorable |= lost | after
     if spec.remote is None and any(row.images for row in rows) and all(map(_behind_urls, rows)):
         raise UserError(f"task {spec.name}: its images are web addresses; `remote: {{}}` in the task fetches them")
     drawn = _drawn(rows, spec, limit, seed)
@@ -107,10 +108,21 @@ def ways_of_asking(spec: TaskSpec) -> list[str]:
     ways = {
         "asked without the images": spec.blind,
         f"images changed before asking: {spec.corrupt.label if spec.corrupt else ''}": spec.corrupt,
+        "of conversations only the first question was asked": spec.turns == "first",
         "each question asked once for every rotation of its options": spec.repeat,
         f"each question asked {spec.samples} times at temperature {spec.generation.temperature}": spec.samples > 1,
     }
     return [way for way, used in ways.items() if used]
+
+
+def _with_their_earlier_turns(rows: list[TaskRow], lost: Mapping[str, str]) -> tuple[list[TaskRow], dict[str, str]]:
+    """The rows without those that follow a turn that is not asked, and the ids of those with the reason."""
+    after = {
+        row.sample_id: "an earlier question of the conversation cannot be scored"
+        for row in rows
+        if any(repeat_id(_source_row(row), turn) in lost for turn in range(len(row.earlier)))
+    }
+    return [row for row in rows if row.sample_id not in after], after
 
 
 def _first(unscorable: Mapping[str, str]) -> str:

@@ -150,7 +150,9 @@ def _notes(changed: Counter[tuple[str, str]]) -> list[str]:
         return []
     listed = ", ".join(f"{old!r} as {new!r}" for (old, new), _ in changed.most_common(_SHOWN))
     more = f" and {len(changed) - _SHOWN:,} more" if len(changed) > _SHOWN else ""
-    return [f"{changed.total():,} references are read as what they mean: {listed}{more}"]
+    count = changed.total()
+    many = "1 reference is read as what it means" if count == 1 else f"{count:,} references are read as what they mean"
+    return [f"{many}: {listed}{more}"]
 
 
 def _outside(rows: Sequence[TaskRow], spec: TaskSpec) -> list[str]:
@@ -162,4 +164,5 @@ def _outside(rows: Sequence[TaskRow], spec: TaskSpec) -> list[str]:
     if not lost:
         return []
     example = f"{lost[0].references[0]!r} of {lost[0].sample_id!r}"
-    return [f"{len(lost):,} rows have no reference among the `choices` of the extraction, such as {example}"]
+    many = "1 row has" if len(lost) == 1 else f"{len(lost):,} rows have"
+    return [f"{many} no reference among the `choices` of the extraction, such as {example}"]

@@ -95,3 +95,18 @@ def test_missing_data_names_what_to_download(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"task ai2d: data/raw/ai2d.*its data: https://.*/lmms-lab/ai2d, its data/test"):
         load_task(load_spec("ai2d"), limit=None, seed=0)
+
+
+@pytest.mark.parametrize("name", ["ai2d", "blink", "mmmu_pro_standard", "mmstar", "realworldqa", "seed_image"])
+def test_options_are_rotated_in_the_published_prompt(name, tmp_path, monkeypatch):
+    task, _ = asked_and_answered(name, tmp_path, monkeypatch)
+    (tmp_path / "mine.yaml").write_text(f"base: {name}\nrepeat: circular\n")
+    rows = load_task(load_spec("mine.yaml"), limit=None, seed=0).rows
+    assert [row for row in rows if not row.repeat] == task.rows
+    assert len(rows) == sum(max(1, len(row.choices)) for row in task.rows)
+    first = rows[: len(rows[0].choices)]
+    assert {row.choices["ABCDEFGHIJ".index(row.references[0])] for row in first} == {
+        first[0].choices["ABCDEFGHIJ".index(first[0].references[0])]
+    }
+    assert len({row.prompt for row in first}) == len(first) > 1
+    assert len({"".join(sorted(row.prompt)) for row in first}) == 1, "the same words in another order"

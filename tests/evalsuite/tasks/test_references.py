@@ -97,6 +97,17 @@ def test_what_is_neither_yes_nor_no_is_refused_unless_the_task_maps_it() -> None
         fit_references(rows, wrong)
 
 
+@given(st.lists(st.text("ab1 ", min_size=1).filter(str.strip), min_size=1), st.data())
+def test_a_map_changes_what_it_names_and_nothing_else(references: list[str], data: st.DataObject) -> None:
+    keys = data.draw(st.sets(st.sampled_from([reference.strip() for reference in references]), min_size=1))
+    meant = {key: f"<{key}>" for key in keys}
+    rows = [row_of(*pair, choices=()) for pair in enumerate(references)]
+    kept, lost, notes = fit_references(rows, spec_of({"kind": "line"}, answer_map=meant))
+    assert [row.references for row in kept] == [(meant.get(old.strip(), old),) for old in references] and not lost
+    count = sum(old.strip() in meant for old in references)
+    assert notes[0].startswith("1 reference is" if count == 1 else f"{count} references are")
+
+
 def test_the_metric_says_what_references_must_be_where_the_extraction_does_not() -> None:
     assert fitted(["1", "0"], spec_of({"kind": "line"}, metrics=["pope"])) == [("yes",), ("no",)]
     assert fitted(["tiger"], spec_of({"kind": "line"}, metrics=["multiple_choice"], options="options")) == [("B",)]
@@ -110,7 +121,7 @@ def test_a_closed_set_says_which_rows_it_cannot_answer() -> None:
     spec = spec_of({"kind": "choice", "choices": ["red", "blue"]})
     _, lost, notes = fit_references([row_of(0, "Red"), row_of(1, "green")], spec)
     assert not lost
-    assert notes == ["1 rows have no reference among the `choices` of the extraction, such as 'green' of 'r/1'"]
+    assert notes == ["1 row has no reference among the `choices` of the extraction, such as 'green' of 'r/1'"]
 
 
 def test_indices_in_records_are_letters_of_the_options_in_meta(tmp_path: Path) -> None:

@@ -124,7 +124,19 @@ def test_each_turn_of_a_conversation_is_a_row(tmp_path: Path) -> None:
     assert first.system == second.system == "You see.\nBe brief."
     assert first.question == "what is it?" and second.question == "what  colour?"
     (only,) = load_task(spec_of(data, turns="first"), limit=None, seed=0).rows
+    notes = load_task(spec_of(data, turns="first"), limit=None, seed=0).notes
+    assert notes == ["of conversations only the first question was asked"]
     assert (only.prompt, only.images, only.earlier) == ("<image>what is it?", ("a.png",), ())
+
+
+def test_turns_after_one_that_cannot_be_scored_are_left_out(tmp_path: Path) -> None:
+    fine = (record(str(number), "a?", "yes") for number in range(20))
+    data = data_of(tmp_path, *fine, record("x", "a?", "yes", "b?", "perhaps", "c?", "no"))
+    task = load_task(spec_of(data, extraction={"kind": "yes_no"}), limit=None, seed=0)
+    assert [row.repeat for row in task.rows if row.group.endswith("x")] == [0]
+    assert [reason for _, reason in sorted(task.unscorable.items())] == [
+        "the reference 'perhaps' is neither yes nor no", "an earlier question of the conversation cannot be scored",
+    ]  # fmt: skip
 
 
 def test_conversations_are_not_sampled_or_rotated(tmp_path: Path) -> None:
