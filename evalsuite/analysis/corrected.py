@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from evalsuite.analysis.results import TaskResult, bounds, score_rows
 from evalsuite.analysis.rows import Rows
@@ -62,6 +63,18 @@ def correction_of(row: Row, resolved: Resolved) -> RowCorrection:
     return RowCorrection("conflict" if resolved.conflicts else "none")
 
 
+def reviewed_references(rows: Rows, resolved: Mapping[str, Resolved]) -> dict[int, list[str]]:
+    """References of the rows that reviewers kept, or relabelled, by place; stale decisions are left out."""
+    found: dict[int, list[str]] = {}
+    for place, row in enumerate(rows.dicts(["sample_id", "repeat", "content_hash", "references"])):
+        decided = resolved.get(base_id(row["sample_id"], row["repeat"]), Resolved())
+        if correction := correction_of(row, decided).references:
+            found[place] = list(correction)
+        elif any(line.action == "keep" and line.content_hash == row["content_hash"] for line in decided.agreed):
+            found[place] = list(row["references"])
+    return found
+
+
 def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed: int) -> dict[str, Any] | None:
     """The scores of the task on corrected rows; None if no reviewer decided anything about its rows.
 
@@ -96,4 +109,8 @@ def _apply(rows: Rows, touched: Mapping[int, RowCorrection]) -> Rows:
     stays[[place for place, change in touched.items() if change.status in ("excluded", "question edited")]] = False
     places = np.cumsum(stays) - 1
     new = {int(places[place]): list(change.references) for place, change in touched.items() if change.references}
-    return rows.where(stays).with_changed("references", new)
+    left = rows.where(stays).with_changed("references", new)
+    if "verdict" in left.added:  # the judge was asked with the former references
+        verdicts = [None if place in new else text for place, text in enumerate(left.column("verdict"))]
+        left = left.with_columns({"verdict": pa.array(verdicts, pa.string())})
+    return left

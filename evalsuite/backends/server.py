@@ -130,13 +130,15 @@ def _facts(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(recipe: EvalRecipe, settings: ServerSettings) -> tuple[str, dict[str, Any]] | None:
-    """Name and facts of the model that answered a finished run of the same server settings."""
+    """Name and facts of the model that answered, or judged, a finished run with the same server settings."""
     if not (recipe.folder / MANIFEST).is_file():
         return None
     manifest = read_manifest(recipe.folder, finish_with="evalsuite run RECIPE")
-    if manifest["recipe"].get("server") != settings.model_dump(mode="json"):
-        return None
-    return manifest["server_model"], json.loads(manifest["server_facts"])
+    asked = settings.model_dump(mode="json")
+    for found in ({**manifest, "server": manifest["recipe"].get("server")}, *manifest.get("judges", {}).values()):
+        if found["server"] == asked:
+            return found["server_model"], json.loads(found["server_facts"])
+    return None
 
 
 def ask_all(settings: ServerSettings, model: str, requests: Sequence[Request]) -> Iterator[list[Reply]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from evalsuite.analysis.compare import ComparedRun, compare, load_run
 from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
+from evalsuite.analysis.judged import judge_summary, with_verdicts
 from evalsuite.analysis.overlap import overlap_scores
 from evalsuite.analysis.results import (
     FINISH,
@@ -26,6 +27,7 @@ from evalsuite.analysis.results import (
 )
 from evalsuite.analysis.rows import rows_of
 from evalsuite.analysis.slices import MIN_ROWS, NOTED_Q, rank_slices
+from evalsuite.judge.judgements import JUDGEMENTS, Judgement, read_judgements, write_judgements
 from evalsuite.metrics.base import Row
 from evalsuite.report.html import html_report
 from evalsuite.report.markdown import markdown_report
@@ -60,6 +62,7 @@ class UnscoredRun:
         baseline: an earlier evaluation folder to compare with.
         corrections: folder of reviewers' decisions.
         findings: what the run found about itself: ``check``, ``contamination``, ``batch_check`` and ``again``.
+        judgements: what judges said, by task; ``extra["judges"]`` names them.
         recipe, inputs, extra, seconds: for the manifest.
         partial: ``{"rows": scored, "of": all}`` when the run was stopped before its end.
     """
@@ -76,6 +79,7 @@ class UnscoredRun:
     seconds: dict[str, float]
     corrections: Path | None = None
     findings: dict[str, Any] = field(default_factory=dict)
+    judgements: Mapping[str, Sequence[Judgement]] = field(default_factory=dict)
     partial: dict[str, int] | None = None
 
 
@@ -84,7 +88,10 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     started = time.monotonic()
     specs, seed, extra = unscored.specs, unscored.seed, unscored.extra
     roots = {task: Path(root) for task, root in extra["image_root"].items()}
+    judged = {task: listed for task, listed in unscored.judgements.items() if specs[task].judge is not None}
+    judges = {task: facts["label"] for task, facts in extra.get("judges", {}).items()}
     rows = {task: rows_of(unscored.rows[task]) for task in specs}
+    rows |= {task: with_verdicts(specs[task], rows[task], listed, judges[task]) for task, listed in judged.items()}
     results = {task: score_rows(spec, rows[task], roots.get(task)) for task, spec in specs.items()}
     resolved = resolved_corrections(unscored.corrections)
     tasks = {
@@ -93,6 +100,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
             "notes": extra.get("notes", {}).get(task, []),
             "contamination": overlap_scores(result, seed),
             "corrected": corrected_scores(result, resolved, seed),
+            "judge": judge_summary(result, judged[task], judges[task], resolved, seed) if task in judged else None,
             "worst_slices": _worst_slices(result, unscored.findings),
         }
         for task, result in results.items()
@@ -114,6 +122,8 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     write_predictions(folder, predictions_schema([schema for schema, _ in parts]), chain(*(rows for _, rows in parts)))
     if timed := [listed for listed in rows.values() if "seconds" in listed.schema.names]:
         write_timings(folder, chain(*timed))
+    if judged:
+        write_judgements(folder, chain(*judged.values()))
     write_text(folder / SCORES, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")  # headline metrics stay first
     write_text(folder / "report.md", markdown_report(scores, extra["skipped"]))
     write_text(folder / "report.html", html_report(scores, results, roots, extra["skipped"]))
@@ -125,7 +135,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         stage=STAGE,
         recipe=unscored.recipe,
         inputs=unscored.inputs,
-        outputs=[folder / file for file in (PREDICTIONS, TIMINGS, SCORES, *REPORTS)],
+        outputs=[folder / file for file in (PREDICTIONS, TIMINGS, SCORES, *REPORTS, *([JUDGEMENTS] if judged else []))],
         counts=counts(results),
         seconds={**unscored.seconds, "score": time.monotonic() - started},
         seeds={"seed": seed},
@@ -175,7 +185,7 @@ def _any_scores(folder: Path) -> dict[str, Any]:
     return scores
 
 
-_KEPT = ("image_root", "skipped", "notes", "ask_again", "model_digest", "server_model", "server_facts")
+_KEPT = ("image_root", "skipped", "notes", "ask_again", "model_digest", "server_model", "server_facts", "judges")
 
 
 def rescore(
@@ -200,7 +210,10 @@ def rescore(
         if spec.name not in specs:
             raise UserError(f"{folder}: holds no task {spec.name!r}; it has {', '.join(specs)}")
         # What was asked cannot change any more; how it is read and scored can.
-        read = {"extraction": spec.extraction, "metrics": spec.metrics, "slices": spec.slices}
+        _check_judge(specs[spec.name], spec)
+        read = {
+            "extraction": spec.extraction, "metrics": spec.metrics, "slices": spec.slices, "judge": spec.judge,
+        }  # fmt: skip
         specs[spec.name] = specs[spec.name].model_copy(update=read)
         inputs[f"task {spec.name}"] = f"scored with {given}"
     _check_variants(variants, specs)
@@ -220,8 +233,20 @@ def rescore(
         seconds=manifest["seconds"],
         corrections=corrections or (Path(recipe["corrections"]) if recipe.get("corrections") else None),
         findings=manifest.get("findings", {}),
+        judgements=read_judgements(folder),
     )
     return finish(folder, unscored)
+
+
+def _check_judge(before: TaskSpec, now: TaskSpec) -> None:
+    """A verdict can be read in another way, but not be that of another rubric."""
+    if now.judge is not None:
+        asked = None if before.judge is None else before.judge.rubric
+        if asked is None or (asked.prompt, asked.system) != (now.judge.rubric.prompt, now.judge.rubric.system):
+            raise UserError(
+                f"task {now.name}: no judge was asked by the rubric {now.judge.rubric.name} as it is now; "
+                f"`{FINISH}` asks it"
+            )
 
 
 def _check_variants(variants: Sequence[str], specs: Mapping[str, TaskSpec]) -> None:

@@ -23,6 +23,7 @@ from evalsuite.runs.ask import ask, asked_again, left_to_ask
 from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
 from evalsuite.runs.check import find_trouble, refuse_errors
 from evalsuite.runs.finish import UnscoredRun, finish, read_scores
+from evalsuite.runs.judging import judge_answers, judge_facts, judge_inputs, judged_again, judges_of
 from evalsuite.runs.requests import (
     RowRequest,
     build_requests,
@@ -67,9 +68,10 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
     tasks = load_tasks(recipe)
     specs = {name: task.spec for name, task in tasks.items()}
     backend = select_backend(recipe)
+    judges = judges_of(recipe, specs)
     resolved = {**recipe.model_dump(mode="json"), "version": _VERSION}
-    inputs = fingerprint(recipe, tasks, backend.identity)
-    current = is_current(recipe.folder, recipe=resolved, inputs=inputs)
+    inputs = {**fingerprint(recipe, tasks, backend.identity), **judge_inputs(judges)}
+    current = is_current(recipe.folder, recipe=resolved, inputs=inputs) and not judged_again(recipe.folder, judges)
     if again and not backend.reachable:
         raise UserError(f"{backend.label}: does not answer, so nothing can be asked again; start the server")
     if current and not again and not _has_unanswered(recipe.folder, reachable=backend.reachable):
@@ -106,6 +108,9 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
     }
     if not partial:
         findings |= batch_findings(recipe, backend, asked, replies, inputs)
+    answered = time.monotonic()
+    judgements = {} if partial else judge_answers(recipe.folder, specs, judges, rows)
+    seconds["judge"] = time.monotonic() - answered
     unscored = UnscoredRun(
         name=recipe.name,
         label=backend.label,
@@ -121,11 +126,13 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
             "skipped": _skipped(tasks),
             "notes": {name: task.notes for name, task in tasks.items() if task.notes},
             "ask_again": left_to_ask(replies),
+            "judges": judge_facts(judges, judgements),
             **backend.facts,
         },
         seconds=seconds,
         corrections=recipe.corrections,
         findings=findings,
+        judgements=judgements,
         partial={"rows": sum(map(len, rows.values())), "of": _count(tasks)} if partial else None,
     )
     return recipe.folder, finish(recipe.folder, unscored), True

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, field_validator, model_validator
 
 from curate.readers.tables.cells import list_literal
+from curate.readers.tables.options import read_options
 from curate.recipe import RemoteSettings, SourceSettings
 from evalsuite.judge.rubric import ROW_PLACES
 from evalsuite.judge.settings import JudgeSettings
@@ -396,7 +397,15 @@ def _range(value: float, bins: Sequence[int]) -> str:
 
 
 def options_of(meta: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
-    """Texts of a row's options, given as a list or as the text of a list (MMMU); empty without the key."""
-    value = meta.get(key) if key else None
+    """Texts of a row's options, however they are spelled (``curate.readers.tables.options``); empty without the key."""
+    value = value_at(meta, key) if key else None
     listed = list_literal(value) if isinstance(value, str) else value
-    return tuple(str(option) for option in listed) if isinstance(listed, list | tuple) else ()
+    try:
+        found = read_options(value)
+    except ValueError:
+        found = None
+    if found and found.labels:
+        return found.texts
+    if isinstance(listed, list | tuple) and all(isinstance(option, str | int | float) for option in listed):
+        return tuple(map(str, listed))  # to the letter, as the question shows them
+    return found.texts if found else ()

@@ -1,0 +1,87 @@
+"""The judge's part of a run: opened before the first question, asked when the answers are in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalsuite.analysis.results import FINISH
+from evalsuite.judge.ask import ask_judge
+from evalsuite.judge.backend import Judge, open_judges
+from evalsuite.judge.judgements import Judgement
+from evalsuite.judge.settings import with_model
+from evalsuite.metrics.base import Row
+from evalsuite.recipe import EvalRecipe
+from evalsuite.store import PREDICTIONS
+from evalsuite.tasks.spec import TaskSpec
+from winnow.errors import UserError
+from winnow.files import sha256_file
+from winnow.run import read_manifest
+
+
+def judges_of(recipe: EvalRecipe, specs: Mapping[str, TaskSpec]) -> dict[str, Judge]:
+    """The judges of the tasks that have one. A server that does not answer yet is only warned about.
+
+    Raises:
+        UserError: a judge cannot work, or the recipe names one and no task has a rubric.
+    """
+    settings = {name: with_model(spec.judge, recipe.judge) for name, spec in specs.items() if spec.judge is not None}
+    if recipe.judge is not None and not settings:
+        raise UserError("the recipe names a judge, but no task has a `judge:`, which names its rubric")
+    judges = open_judges(recipe.folder, settings)
+    for reason in {judge.why_not for judge in judges.values() if judge.backend is None}:
+        print(f"warning: the judge does not answer: {reason}; it is needed once the answers are in", file=sys.stderr)
+    return judges
+
+
+def judge_inputs(judges: Mapping[str, Judge]) -> dict[str, str]:
+    """Digests of the judges, and of the evaluations whose replies they compare with."""
+    inputs = {}
+    for task, judge in judges.items():
+        inputs[f"judge of {task}"] = judge.backend.identity if judge.backend else "unknown"
+        if judge.settings.against is not None:
+            file = judge.settings.against / PREDICTIONS
+            inputs[f"against, {task}"] = sha256_file(file) if file.is_file() else "missing"
+    return inputs
+
+
+def judged_again(folder: Path, judges: Mapping[str, Judge]) -> bool:
+    """Whether a finished run has rows on which a judge failed that can be asked now."""
+    kept = read_manifest(folder, finish_with=FINISH).get("judges") or {}
+    return any(
+        judge.backend is not None and judge.backend.reachable and kept.get(task, {}).get("failed")
+        for task, judge in judges.items()
+    )
+
+
+def judge_answers(
+    folder: Path, specs: Mapping[str, TaskSpec], judges: Mapping[str, Judge], rows: Mapping[str, Sequence[Row]]
+) -> dict[str, list[Judgement]]:
+    """What the judges say of every row, by task; only what is not stored is asked.
+
+    Raises:
+        UserError: a judge cannot be asked; the answers, and what it said so far, are stored.
+    """
+    found = {}
+    for task, judge in judges.items():
+        try:
+            if judge.backend is None:
+                raise UserError(judge.why_not)
+            stop = specs[task].generation.stop
+            found[task] = ask_judge(folder, judge.backend, judge.settings, task, rows[task], stop)
+        except UserError as error:
+            raise UserError(
+                f"judge of task {task}: {error}; the answers are stored in {folder}, with the verdicts so far: run the "
+                "same command again when the judge works, and only the judge is asked"
+            ) from error
+    return found
+
+
+def judge_facts(judges: Mapping[str, Judge], judgements: Mapping[str, Sequence[Judgement]]) -> dict[str, Any]:
+    """What the manifest keeps of the judges, by task."""
+    return {
+        task: judges[task].facts(sum(one.finish_reason == "error" for one in listed))
+        for task, listed in judgements.items()
+    }
