@@ -396,9 +396,9 @@ def mmmu(folder, rows=None, name="validation-00000-of-00001.parquet"):
 def refcoco(folder):
     """lmms-lab/RefCOCO: two expressions for one box."""
     row = {"question_id": "469306-0", "image": {"bytes": encoded(scene(1)), "path": "COCO_train2014_000000098304.jpg"},
-           "question": "Please carefully observe the area circled in the image and come up with a caption for the area.",
+           "question": "Please carefully observe the area circled in the image and come up with a caption.",
            "answer": ["guy petting elephant", "foremost person"], "segmentation": [267.52, 510.59],
-           "bbox": [53.8, 249.9, 213.7, 298.0], "iscrowd": 0, "file_name": "COCO_train2014_000000098304_0.jpg"}  # fmt: skip
+           "bbox": [53.8, 249.9, 213.7, 298.0], "iscrowd": 0, "file_name": "COCO_train2014_98304_0.jpg"}  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist([row]), folder / "val-00000-of-00001.parquet")
     return folder / "val-00000-of-00001.parquet"

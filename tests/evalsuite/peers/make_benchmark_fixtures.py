@@ -187,7 +187,7 @@ def mmbench() -> dict[str, Any]:
     infer = borrowed(kit / "utils/matching_util.py", *names, os=os, cp=copy, Counter=collections.Counter)["can_infer"]
     names = ("prefetch_circular_group", "prefetch_answer", "build_choices")
     code = borrowed(kit / "dataset/utils/multiple_choice.py", *names, pd=pd, can_infer=infer)
-    urls = dict.fromkeys(("MMMB_URLS", "MTL_MMBench_URLS", "MMMB_MD5", "MTL_MMBench_MD5"), {})
+    urls: dict[str, Any] = {name: {} for name in ("MMMB_URLS", "MTL_MMBench_URLS", "MMMB_MD5", "MTL_MMBench_MD5")}
     dataset = borrowed(kit / "dataset/image_mcq.py", "ImageMCQDataset", pd=pd, ImageBaseDataset=object, **urls)
     asker = dataset["ImageMCQDataset"]()
     asker.meta_only, asker.dump_image = False, lambda line: "image"
@@ -215,9 +215,8 @@ def hallusion_bench() -> dict[str, Any]:
     docs = docs_of("hallusion_bench")
     read = [kit["YOrN_Extraction"](reply) for reply in replies_of("hallusion_bench")]
     right = [answer == ("No", "Yes")[int(doc["gt_answer"])] for doc, answer in zip(docs, read, strict=True)]
-    judged = own["assign_correctness"](
-        [{**doc, "check": str(int(hit))} for doc, hit in zip(docs, right, strict=True)], "check"
-    )
+    checked = [{**doc, "check": str(int(hit))} for doc, hit in zip(docs, right, strict=True)]
+    judged = own["assign_correctness"](checked, "check")
     shares = [own["get_eval_all"](judged, "check"), own["get_eval_fig"](judged), pairs(judged, "check")]
     totals = dict(zip(("aacc", "facc", "qacc"), (entry["correct"] / entry["total"] for entry in shares), strict=True))
     return rated("hallusion_bench", docs[0]["question"], right, **totals)
