@@ -197,6 +197,7 @@ def print_explanations(found: Sequence[RowExplanation], console: Console | None 
     for explanation in found:
         console.print()
         console.print(_facts(explanation.task, explanation.row))
+        console.print(_reading(explanation))
         for metric in explanation.metrics:
             console.print()
             score = "–" if metric.score is None else f"{metric.score:.4g}"
@@ -214,6 +215,24 @@ def print_explanations(found: Sequence[RowExplanation], console: Console | None 
                     "–" if reading.score is None else f"{reading.score:.4g}",
                 )
             console.print(table)
+
+
+def _reading(explanation: RowExplanation) -> Table:
+    """The reply step by step, then what other readers make of it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for step in explanation.steps:
+        table.add_row(f"  {step.name}", Text(repr(_ends(step.text))))
+    for name, other in explanation.others.items():
+        table.add_row(f"  by {name}", Text(other.status if other.answer is None else repr(_ends(other.answer))))
+    return table
+
+
+def _ends(text: str) -> str:
+    """A long text without its middle: what states an answer often ends it."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def _facts(task: str, row: Row) -> Table:

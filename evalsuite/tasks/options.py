@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from evalsuite.metrics.multiple_choice import LETTERS
+from evalsuite.reading.choice import LETTERS
 from winnow.conversations import IMAGE_MARKER
 
 _NAMED_IMAGE = re.compile(r"<image[ _]?\d+>")  # an option of MMMU that is an image
