@@ -393,6 +393,23 @@ def mmmu(folder, rows=None, name="validation-00000-of-00001.parquet"):
     return folder
 
 
+def amber(folder):
+    """data/ of junyangwang0410/AMBER: a yes/no question, and a request to describe the image."""
+    save(folder / "data/query/query_discriminative.json", [AMBER_QUERY])
+    save(
+        folder / "data/query/query_generative.json",
+        [{"id": 1, "image": "AMBER_1.jpg", "query": "Describe this image."}],
+    )
+    described = {"id": 1, "type": "generative", "truth": ["sky", "forest"], "hallu": ["cloud"]}
+    save(
+        folder / "data/annotations.json",
+        [described, {"id": 1005, "type": "discriminative-attribute-state", "truth": "yes"}],
+    )
+
+
+AMBER_QUERY = {"id": 1005, "image": "AMBER_1.jpg", "query": "Is the sky sunny in this image?"}
+
+
 def refcoco(folder):
     """lmms-lab/RefCOCO: two expressions for one box."""
     row = {"question_id": "469306-0", "image": {"bytes": encoded(scene(1)), "path": "COCO_train2014_000000098304.jpg"},
