@@ -213,7 +213,6 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     the answer itself is still worth showing.
     """
     # Metrics take half a second to import, which only the sample page has to pay.
-    from evalsuite.metrics import METRICS
 
     try:
         spec = _tasks(folder).get(answer.task)
@@ -227,7 +226,7 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     }  # fmt: skip
     found: dict[tuple[str, str], list[str]] = {}
     for name, settings in spec.metrics.items():
-        if read_row := METRICS[settings.metric or name].read_row:
+        if read_row := settings.definition.read_row:
             reading = read_row(row, settings, name)
             found.setdefault((reading.text or "", reading.matched), []).append(name)
     return [MetricExplanation(tuple(names), text, matched) for (text, matched), names in found.items()]

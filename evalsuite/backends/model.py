@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalsuite.backends.text import TextProcessor
 from evalsuite.recipe import ModelSettings
 from winnow import models
 from winnow.errors import UserError
@@ -92,7 +93,7 @@ class Loaded:
 
 
 def load_processor(settings: ModelSettings) -> Any:
-    """The processor, with padding on the left.
+    """The processor, with padding on the left; of a language model without images a ``TextProcessor``.
 
     Raises:
         UserError: nothing loadable there, or it has no chat template.
@@ -102,6 +103,8 @@ def load_processor(settings: ModelSettings) -> Any:
     place = str(adapter) if own else settings.path
     offline_if_local(settings.path)  # which an adapter's processor must not leave open
     processor = models.load_processor(place, revision=None if own else settings.revision)
+    if not hasattr(processor, "tokenizer"):
+        processor = TextProcessor(processor)
     if getattr(processor, "chat_template", None) is None:
         raise UserError(f"model {place}: its processor has no chat template, so it cannot be asked")
     processor.tokenizer.padding_side = "left"
@@ -119,13 +122,14 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
     offline_if_local(settings.path)
     prepare_libraries()
     import torch
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    kind: Any = AutoModelForCausalLM if isinstance(processor, TextProcessor) else AutoModelForImageTextToText
     dtype, device = getattr(torch, resolve_dtype(settings)), torch.device(resolve_device(settings))
     four_bit = settings.quantization == "nf4"
     skeleton = empty_model(settings.path, revision=settings.revision) if four_bit else None
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model = kind.from_pretrained(
             settings.path,
             revision=settings.revision,
             dtype=dtype,
@@ -143,7 +147,7 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
         if settings.merge_adapter == "dequantized":
             model = model.to(dtype)
     if not getattr(model, "is_quantized", False):
-        model = model.to(device)  # type: ignore[arg-type]
+        model = model.to(device)
     model.eval()
     return Loaded(model, processor, device, _end_tokens(model, processor.tokenizer))
 

@@ -12,6 +12,8 @@ from winnow.conversations import IMAGE_MARKER
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _CUT = " [cut]"
+# Tokens with a meaning to some model: they could end the judge's turn, or make it impossible to ask.
+_TOKENS = r"<\||</?s>|<(?:bos|eos|pad|unk|(?:start|end)_of_turn|im_(?:start|end)|image\w*)>|\[/?INST\]"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -70,6 +72,6 @@ def _as_text(name: str, value: Any, rubric: Rubric) -> str:
 
 
 def _defused(text: str, marks: set[str]) -> str:
-    """The text with a blank after the first character of every mark, image marker and ``<|…|>`` token in it."""
-    watched = "|".join(map(re.escape, sorted({*marks, IMAGE_MARKER, "<|"}, key=len, reverse=True)))
+    """The text with a blank after the first character of every mark and every special token in it."""
+    watched = "|".join([*map(re.escape, sorted({*marks, IMAGE_MARKER}, key=len, reverse=True)), _TOKENS])
     return re.sub(watched, lambda found: f"{found[0][0]} {found[0][1:]}", text, flags=re.IGNORECASE)

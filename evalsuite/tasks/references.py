@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from curate.readers.tables.options import Numbering, Options, as_number, named_option, numbering
 from evalsuite.metrics import METRICS
+from evalsuite.reading.choice import LETTERS
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError, did_you_mean
@@ -26,13 +27,14 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
     """The rows with references that a reply can equal.
 
     A reference that is the number or the text of an option becomes its letter; ``1``, ``true`` and ``是`` become
-    ``yes`` where replies are read for yes and no. ``answer_map`` comes first.
+    ``yes`` where replies are read for yes and no, or a metric wants them. ``answer_map`` comes first.
 
     Returns:
         The rows; the ids of rows that have no such reference, with the reason; and notes on what was changed.
 
     Raises:
-        UserError: numbers may count from 0 or from 1; or more than one in twenty rows have no reference that fits.
+        UserError: numbers may count from 0 or from 1; no row has the options that are needed; or more than one in
+            twenty rows have no reference that fits.
     """
     changed: Counter[tuple[str, str]] = Counter()
     rows = _mapped(rows, spec, changed)
@@ -47,15 +49,20 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
             continue
         changed.update(pair for pair in zip(row.references, fitted, strict=False) if pair[0] != pair[1])
         kept.append(replace(row, references=fitted))
-    if len(lost) > _MOST_LOST * len(rows):
-        name, reason = next(iter(lost.items()))
-        hint = (
-            "`options:` in the task names the key of `meta` that holds them"
-            if reason == _NO_OPTIONS
-            else "`answer_map:` in the task says what its references mean"
-        )
-        raise UserError(f"task {spec.name}: row {name!r}: {reason}, and so {len(lost):,} of {len(rows):,} rows; {hint}")
+    _refuse_most(lost, len(rows), spec)
     return kept, lost, [*_notes(changed), *_outside(kept, spec)]
+
+
+def _refuse_most(lost: Mapping[str, str], rows: int, spec: TaskSpec) -> None:
+    """A task that loses this many rows is wrong, not its rows."""
+    if lost and len(lost) == rows and _NO_OPTIONS in lost.values():
+        raise UserError(f"task {spec.name}: no row has options; `options:` in the task names their key of `meta`")
+    unfit = [name for name, reason in lost.items() if reason != _NO_OPTIONS]
+    if len(unfit) > _MOST_LOST * rows:
+        raise UserError(
+            f"task {spec.name}: row {unfit[0]!r}: {lost[unfit[0]]}, and so {len(unfit):,} of {rows:,} rows; "
+            "`answer_map:` in the task says what its references mean"
+        )
 
 
 def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str, str]]) -> list[TaskRow]:
@@ -74,12 +81,14 @@ def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str,
 
 def _fit_of(rows: Sequence[TaskRow], spec: TaskSpec) -> Fit | None:
     """How a row's reference is fitted; None where all fit."""
-    if spec.extraction.kind == "yes_no":
+    metrics = [METRICS[settings.metric or ""] for settings in spec.metrics.values()]
+    wanted = {metric.references for metric in metrics}
+    if spec.extraction.kind == "yes_no" or "yes_no" in wanted:
         return lambda _, reference: (_yes_no(reference),)
-    if spec.extraction.kind != "letter":
+    if spec.extraction.kind != "letter" and "letters" not in wanted:
         return None
     numbers = _numbers(rows, spec)
-    needed = any("choices" in METRICS[settings.metric or ""].needs for settings in spec.metrics.values())
+    needed = any("choices" in metric.needs for metric in metrics)
 
     def fit(row: TaskRow, reference: str) -> Sequence[str]:
         if row.choices:
@@ -121,6 +130,8 @@ def _numbers(rows: Sequence[TaskRow], spec: TaskSpec) -> Numbering:
 
 
 def _letters(choices: Sequence[str], reference: str, numbers: Numbering) -> Sequence[str]:
+    if reference in LETTERS[: len(choices)]:
+        return (reference,)
     options = Options(tuple(choices))
     named = named_option(options, reference, numbers)
     if named in options.letters:

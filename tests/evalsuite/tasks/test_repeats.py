@@ -93,6 +93,16 @@ def test_a_limit_draws_rows_with_all_their_repeats(tmp_path: Path) -> None:
     assert [row.sample_id for row in plain] == [row.group for row in rows[::3]]
 
 
+def test_a_limit_keeps_groups_whole(tmp_path: Path) -> None:
+    data = data_of(tmp_path, *(record(str(n), f"{n}?", "red", meta={"figure": n // 3}) for n in range(30)))
+    spec = spec_of(data, group="figure")
+    rows = load_task(spec, limit=10, seed=1).rows
+    groups = [row.group for row in rows]
+    assert len(rows) == 9 and groups == sorted(groups, key=int) and {groups.count(group) for group in groups} == {3}
+    with pytest.raises(UserError, match="a limit of 2 rows holds no whole group; the smallest has 3"):
+        load_task(spec, limit=2, seed=1)
+
+
 def test_ids_of_repeats_that_the_source_has_are_refused(tmp_path: Path) -> None:
     data = data_of(tmp_path, record("x", "a?", "red"), record("x#1", "b?", "red"))
     with pytest.raises(UserError, match=r"'.*x#1' would be the id of a repeated row"):
@@ -124,3 +134,25 @@ def test_conversations_are_not_sampled_or_rotated(tmp_path: Path) -> None:
     ):
         load_task(spec_of(data, samples=2), limit=None, seed=0)
     assert len(load_task(spec_of(data, samples=2, turns="first"), limit=None, seed=0).rows) == 2
+
+
+def test_a_prompt_without_the_question_shows_all_images_in_front(tmp_path: Path) -> None:
+    data = data_of(tmp_path, record("1", "<image>which <image>?", "A", image=["a.png", "b.png"]))
+    (row,) = load_task(spec_of(data, prompt="Answer what the images ask."), limit=None, seed=0).rows
+    assert (row.prompt, row.images) == ("Answer what the images ask.", ("a.png", "b.png"))
+
+
+@pytest.mark.parametrize(
+    ("shown", "turned"),
+    [
+        ("(A) cat\n(B) dog", "(A) dog\n(B) cat"),
+        ("Options: A: cat, B: dog", "Options: A: dog, B: cat"),
+        ("A) cat B) dog", "A) dog B) cat"),
+    ],
+)
+def test_options_are_rotated_in_the_form_that_the_benchmark_shows(tmp_path: Path, shown: str, turned: str) -> None:
+    data = data_of(tmp_path, record("1", f"which?\n{shown}\nSay.", "A", meta={"options": ["cat", "dog"]}))
+    _, second = load_task(spec_of(data, **CIRCULAR), limit=None, seed=0).rows
+    assert (second.prompt, second.question, second.references) == (
+        f"which?\n{turned}\nSay.", f"which?\n{turned}\nSay.", ("B",),
+    )  # fmt: skip
