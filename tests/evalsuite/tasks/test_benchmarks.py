@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from evalsuite.analysis.results import score_rows, summarise
 from evalsuite.backends import Reply, Request
+from evalsuite.cli import app
 from evalsuite.runs.requests import RowRequest, to_row
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.spec import load_spec, shipped_tasks
@@ -130,3 +132,10 @@ def test_a_mean_over_categories_has_an_interval_of_its_own(tmp_path, monkeypatch
     task, rows = asked_and_answered("blink", tmp_path, monkeypatch)
     entry = summarise(score_rows(task.spec, rows), seed=0)["metrics"]["choice_by_category"]
     assert entry["value"] == pytest.approx(5 / 9) and not entry["mean_of_rows"]
+
+
+def test_the_list_of_tasks_is_grouped_by_kind(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    shown = CliRunner().invoke(app, ["tasks"]).output
+    places = [shown.index(text) for text in ("\nmultiple choice", "\nmmbench", "\nyes or no", "\npope", "\nmetric")]
+    assert places == sorted(places) and all(f"\n{name} " in shown for name in shipped_tasks())
