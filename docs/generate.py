@@ -24,6 +24,9 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 
+if typing.TYPE_CHECKING:
+    from evalsuite.tasks.spec import TaskSpec
+
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))  # the code beside the pages, not an installed one
 RESULTS = "studies/curation_pays/results"
@@ -318,20 +321,48 @@ def layouts_page() -> str:
 
 def tasks_page() -> str:
     """Every task that ships: what it asks, how a reply is read, how it is scored."""
+    from evalsuite.tasks.benchmark import by_kind
     from evalsuite.tasks.spec import load_spec, shipped_tasks
 
+    specs = {name: load_spec(name) for name in shipped_tasks()}
     parts = [
         "# Tasks",
         "Tasks that ship. Name one in `tasks:` of an evaluation recipe, or start your own from it with `base:`.",
+        "The tables name the code, with its revision, that computed the values which the tests compare with, on a few"
+        " made-up rows and replies. No hub can be reached where Winnow is tested: that the published files have the"
+        " columns which their cards and these tools name is not checked.",
     ]
-    for name, path in shipped_tasks().items():
-        spec = load_spec(name)
-        metrics = ", ".join(f"`{metric}`" for metric in spec.metrics)
-        parts.append(
-            f"## {name}\n\n{as_markdown(spec.description)}. Metrics: {metrics}.\n\n"
-            f"```yaml\n{path.read_text(encoding='utf-8')}```"
-        )
+    for kind, names in by_kind(specs).items():
+        rows = [_task_row(name, specs[name]) for name in names]
+        header = ["task", "headline", "licence", "prompt of", "checked against", "not checked"]
+        parts += [f"## {kind.capitalize()}", table(header, rows)]
+        for name in names:
+            parts.append(_task_section(name, specs[name], shipped_tasks()[name]))
     return "\n\n".join(parts) + "\n"
+
+
+def _task_row(name: str, spec: TaskSpec) -> list[str]:
+    benchmark = spec.benchmark
+    assert benchmark is not None
+    cells = (benchmark.prompt, benchmark.checked, benchmark.unchecked or "–")
+    return [f"[`{name}`](#{name})", f"`{next(iter(spec.metrics))}`", spec.source.license or "see its source",
+            *map(as_markdown, cells)]  # fmt: skip
+
+
+def _task_section(name: str, spec: TaskSpec, path: Path) -> str:
+    benchmark = spec.benchmark
+    assert benchmark is not None
+    rule = f", rule {spec.extraction.rule}" if spec.extraction.rule else ""
+    facts = [
+        ("data", benchmark.data),
+        ("read as", f"`{spec.extraction.kind}`{rule}"),
+        ("metrics", ", ".join(f"`{metric}`" for metric in spec.metrics)),
+        ("scores", benchmark.aggregate),
+    ]
+    shown = table(["", ""], ((title, as_markdown(text)) for title, text in facts))
+    return (
+        f"### {name}\n\n{as_markdown(spec.description)}.\n\n{shown}\n\n```yaml\n{path.read_text(encoding='utf-8')}```"
+    )
 
 
 def metrics_page() -> str:

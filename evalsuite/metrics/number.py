@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,10 @@ from evalsuite.metrics.base import (
 )
 from evalsuite.metrics.short_answer import edit_distance, read_number
 from evalsuite.reading.choice import LETTERS
+from evalsuite.reading.number import read_number as read_number_in
 from winnow.errors import UserError
+
+_LIST = re.compile(r"\[[^\[\]]*\]")
 
 
 def number_accuracy(prediction: str, answers: Sequence[str], *, tolerance: float = 0.0) -> float:
@@ -132,14 +136,27 @@ def mathvista_answer(
 
 
 def _mathvista_of(text: str, references: Sequence[str], facts: Mapping[str, Any], choices: Sequence[str]) -> float:
+    answer_type = str(facts["answer_type"])
     found = mathvista_answer(
-        text,
+        text if choices else _given(text, answer_type),
         question_type=str(facts["question_type"]),
-        answer_type=str(facts["answer_type"]),
+        answer_type=answer_type,
         precision=facts.get("precision"),
         choices=choices,
     )
-    return float(found in references)
+    letters = dict(zip(LETTERS, choices, strict=False))  # a task that reads letters has them as references
+    return float(found in {letters.get(reference, reference) for reference in references})
+
+
+def _given(reply: str, answer_type: str) -> str:
+    """The number or list that a reply gives, which MathVista lets a model extract; the reply where there is none."""
+    if answer_type == "list":
+        return next(reversed(_LIST.findall(reply)), reply)
+    try:
+        float(reply)
+    except ValueError:
+        return read_number_in(reply) or reply
+    return reply
 
 
 def _score_mathvista(answers: Answers, options: MetricOptions) -> dict[str, Scores]:

@@ -129,7 +129,7 @@ def _score_pope(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
     variant = f"yes is positive, {rule_of(options)}, rows that say neither are wrong"
     found = {
         "_accuracy": mean_scores(right, f"accuracy, {variant}", binary=True),
-        **_confusion(called, true, variant),
+        **confusion(called, true, variant),
         "_yes_ratio": mean_scores(called, "share of questions answered yes"),
     }
     categories = [slices.get("category", "") for slices in answers.slices]
@@ -139,7 +139,7 @@ def _score_pope(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
     return found
 
 
-def _confusion(called: Floats, true: Floats, variant: str) -> dict[str, Scores]:
+def confusion(called: Floats, true: Floats, variant: str) -> dict[str, Scores]:
     """Precision, recall and F1 of the positive class from (rows,) masks; NaN for rows outside a ratio."""
     sums = np.stack([called * true, called, true], axis=1)
     return {
@@ -269,7 +269,7 @@ def is_unanswerable(answers: Sequence[str]) -> bool:
 def _score_unanswerable(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
     called = np.array([float(text is not None and says_unanswerable(text)) for text in answers.texts])
     true = np.array([float(is_unanswerable(references)) for references in answers.references])
-    return _confusion(called, true, 'answers "unanswerable" where most people did')
+    return confusion(called, true, 'answers "unanswerable" where most people did')
 
 
 UNANSWERABLE = Metric(

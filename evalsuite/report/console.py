@@ -36,6 +36,7 @@ from evalsuite.report.sentences import (
     wins_sentence,
 )
 from evalsuite.store import SLICE
+from evalsuite.tasks.benchmark import by_kind
 from evalsuite.tasks.spec import option_values
 
 # Columns of a comparison that a terminal has room for; a sentence below gives rows and coverage.
@@ -107,17 +108,17 @@ def print_slices(found: Mapping[str, Any], top: int, console: Console | None = N
 
 
 def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> None:
-    """Shipped tasks with their metrics and where they expect their data."""
+    """Shipped tasks by kind, with their metrics and where they expect their data."""
     console = console or Console()
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for header in ("task", "metrics", "about"):
-        table.add_column(header)
-    for name, spec in tasks.items():
-        table.add_row(
-            Text(name, style="bold"),
-            ", ".join(spec.metrics),
-            Text(f"{spec.description}\n{spec.source.location}", style="dim"),
-        )
+    for header in ("task", "metrics", "about, and where its data is expected"):
+        table.add_column(header, overflow="fold")
+    for kind, names in by_kind(tasks).items():
+        table.add_row(Text(f"\n{kind}", style="underline"))
+        for name in names:
+            spec = tasks[name]
+            about = Text.assemble(spec.description, "\n", (spec.source.location, "dim"))
+            table.add_row(Text(name, style="bold"), ", ".join(spec.metrics), about)
     console.print(table)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from winnow.recipe import StrictModel
 
@@ -29,3 +30,10 @@ class Benchmark(StrictModel):
     aggregate: str
     checked: str
     unchecked: str = ""
+
+
+def by_kind(tasks: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names of shipped tasks by the kind of their benchmark, in the order of ``Kind``; no kind without a task."""
+    found = {kind: [name for name, spec in tasks.items() if spec.benchmark and spec.benchmark.kind == kind]
+             for kind in get_args(Kind)}  # fmt: skip
+    return {kind: names for kind, names in found.items() if names}

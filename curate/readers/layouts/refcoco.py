@@ -58,13 +58,8 @@ def _rows(file: Path) -> Iterator[RawRow | BadRow]:
             continue
         size = _size(fields.get("image"))
         for number, expression in enumerate(expressions):
-            made = {
-                **size,
-                "id": f"{fields['question_id']}-{number}",
-                "question": expression,
-                "answer": json.dumps(box),
-            }
-            yield dataclasses.replace(row, value={**fields, **made})
+            asked = {"id": f"{fields['question_id']}-{number}", "question": expression, "answer": json.dumps(box)}
+            yield dataclasses.replace(row, value={**fields, **size, **asked})
 
 
 def _size(image: Any) -> dict[str, int]:

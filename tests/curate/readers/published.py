@@ -393,12 +393,29 @@ def mmmu(folder, rows=None, name="validation-00000-of-00001.parquet"):
     return folder
 
 
+def amber(folder):
+    """data/ of junyangwang0410/AMBER: a yes/no question, and a request to describe the image."""
+    save(folder / "data/query/query_discriminative.json", [AMBER_QUERY])
+    save(
+        folder / "data/query/query_generative.json",
+        [{"id": 1, "image": "AMBER_1.jpg", "query": "Describe this image."}],
+    )
+    described = {"id": 1, "type": "generative", "truth": ["sky", "forest"], "hallu": ["cloud"]}
+    save(
+        folder / "data/annotations.json",
+        [described, {"id": 1005, "type": "discriminative-attribute-state", "truth": "yes"}],
+    )
+
+
+AMBER_QUERY = {"id": 1005, "image": "AMBER_1.jpg", "query": "Is the sky sunny in this image?"}
+
+
 def refcoco(folder):
     """lmms-lab/RefCOCO: two expressions for one box."""
     row = {"question_id": "469306-0", "image": {"bytes": encoded(scene(1)), "path": "COCO_train2014_000000098304.jpg"},
-           "question": "Please carefully observe the area circled in the image and come up with a caption for the area.",
+           "question": "Please carefully observe the area circled in the image and come up with a caption.",
            "answer": ["guy petting elephant", "foremost person"], "segmentation": [267.52, 510.59],
-           "bbox": [53.8, 249.9, 213.7, 298.0], "iscrowd": 0, "file_name": "COCO_train2014_000000098304_0.jpg"}  # fmt: skip
+           "bbox": [53.8, 249.9, 213.7, 298.0], "iscrowd": 0, "file_name": "COCO_train2014_98304_0.jpg"}  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist([row]), folder / "val-00000-of-00001.parquet")
     return folder / "val-00000-of-00001.parquet"

@@ -30,6 +30,7 @@ def internvl(folder):
 
 # Of each layout: what makes its files, the folder that the example expects them in, and one image of its first row.
 PUBLISHED = {
+    "amber": (published.amber, "AMBER", "AMBER/image/AMBER_1.jpg"),
     "chartqa": (published.chartqa, "ChartQA Dataset", "ChartQA Dataset/val/png/41699051005347.png"),
     "coco_captions": (published.coco_captions, ".", "val2014/COCO_val2014_000000391895.jpg"),
     "conversations": (

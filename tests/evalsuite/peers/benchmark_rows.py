@@ -117,6 +117,39 @@ DOCS: dict[str, Rows] = {
         {"question_id": "3-0", "question": "Please describe the box.", "answer": ["a man", "man in blue"],
          "segmentation": [1.0, 2.0], "bbox": [12.0, 8.0, 12.0, 8.0], "iscrowd": 0, "file_name": "COCO_train2014_3.jpg"},
     ],
+    "mathvista": [
+        {"pid": str(number), "question": asked, "image": f"images/{number}.jpg", "choices": choices, "unit": None,
+         "precision": precision, "answer": answer, "question_type": "multi_choice" if choices else "free_form",
+         "answer_type": kind, "query": f"Hint: {hint} at the end.\nQuestion: {asked}" + (
+             "\nChoices:\n" + "\n".join(f"({letter}) {text}" for letter, text in zip("ABCD", choices, strict=False)) if choices else ""),
+         "metadata": {"category": "math-targeted-vqa", "context": "geometry diagram", "grade": "high school", "img_height": 16,
+                      "img_width": 24, "language": "english", "skills": ["geometry reasoning"], "source": "Geometry3K",
+                      "split": "testmini", "task": "geometry problem solving"}}
+        for number, asked, choices, precision, answer, kind, hint in (
+            (1, "What fraction is blue?", ["3/11", "8/11", "6/11", "3/5"], None, "8/11", "text", "Please provide the correct option letter, e.g., A, B, C, D,"),
+            (2, "How long is AB?", ["145°", "135°"], None, "145°", "text", "Please provide the correct option letter, e.g., A, B, C, D,"),
+            (3, "How many are missing?", None, None, "14", "integer", "Please provide the final value, e.g., 1, 2, 3,"),
+            (4, "What is the mean?", None, 1.0, "1.2", "float", "Please provide the final value, e.g., 1.2, 1.3, 1.4,"),
+            (5, "What is the ratio?", None, 2.0, "0.35", "float", "Please provide the final value, e.g., 1.23, 1.34, 1.45,"),
+            (6, "How many cubes?", None, None, "3", "integer", "Please provide the final value, e.g., 1, 2, 3,"))
+    ],
+    "mm_vet": [
+        {"question_id": f"v1_{number}", "question": asked, "answer": answer, "image_source": "x", "capability": capability}
+        for number, asked, answer, capability in (
+            (0, "What is x in the equation?", "-1<AND>-5", "ocr,math"), (1, "What occasions would someone use this meme?", "a<OR>b", "rec,know,gen"),
+            (2, "Which car is on the parking spot 33?", "no<OR>empty", "ocr,spat"), (3, "Is this apple organic?", "yes", "rec,ocr"))
+    ],
+    "amber_discriminative": [
+        {"id": number, "image": f"AMBER_{(number - 1) % 2 + 1}.jpg", "query": asked, "type": kind, "truth": truth}
+        for number, (asked, kind, truth) in enumerate((
+            ("Is the sky sunny in this image?", "discriminative-attribute-state", "yes"),
+            ("Is there a dog in this image?", "discriminative-hallucination", "no"),
+            ("Is there a cat in this image?", "discriminative-hallucination", "no"),
+            ("Are there two men in this image?", "discriminative-attribute-number", "yes"),
+            ("Is the man running?", "discriminative-attribute-action", "no"),
+            ("Is there direct contact between the man and grass?", "relation", "yes"),
+            ("Is there direct contact between the man and water?", "relation", "no")), start=1)
+    ],
     "textcaps": [
         {"question_id": "a1", "question": "Please describe the image.", "image_id": "a1", "image_classes": ["Sign"],
          "flickr_original_url": "https://x/1.jpg", "image_width": 8, "image_height": 8, "set_name": "val",
@@ -146,12 +179,12 @@ DOCS: dict[str, Rows] = {
 REPLIES: dict[str, list[str]] = {
     "ai2d": ["C", "A. snake", "B", "b."],
     "mmstar": ["B", "The answer is D.", "(B)", "A: x"],
-    "seed_image": ["A", "B.", "C"],
+    "seed_image": ["A", "B. A book", "C"],
     "realworldqa": ["C", "3.", "uphill", "A."],
     "mmmu_pro_standard": ["The answer is (I).", "B", "The painting, as its frame shows, is from 1900"],
-    "mmmu_pro_standard_cot": ["It could be the first.\n\nAnswer: I", "Answer: A", "Answer: C"],
+    "mmmu_pro_standard_cot": ["It could be (A), or so.\n\nAnswer: I", "Answer: A", "Answer: C"],
     "mmmu_pro_vision": ["Answer: I", "Answer: B", "(B)"],
-    "mmmu_pro_vision_cot": ["Who is it? The first, no.\n\nAnswer: I", "So it is.\n\nAnswer: C", "Answer: B"],
+    "mmmu_pro_vision_cot": ["Who is it? (A) no.\n\nAnswer: I", "So it is.\n\nAnswer: C", "Answer: B"],
     "blink": ["(B)", "A", "The floats are counted.\n\n(B)", "(D)", "B"],
     "mmbench": ["A", "B", "The answer is A", "C. ice", "A", "B", "y"],
     "hallusion_bench": ["No, it is not.", "Yes", "No.", "No", "Yes, it is.", "yes", "I am not certain"],
@@ -163,10 +196,14 @@ REPLIES: dict[str, list[str]] = {
         "[0.5, 0.5, 1, 1]",
         "I see no man",
     ],
+    "mathvista": ["8/11", 'The answer is "(B) 135°".', "14", 'The answer is "1.24".', "0.3", 'The answer is "3".'],
+    "mm_vet": ["x = -1", "When you are tired", "No car is there", "It is organic"],
+    "amber_discriminative": ["Yes", "No", "Yes", "No", "No", "Yes", "No"],
     "textcaps": ["a stop sign", "two books on a shelf"],
     "nocaps": ["a baby in a tub", "an otter that eats"],
     "stvqa": ["Stop", "coca cola", "43", "Hihg Street"],
 }
+GRADES = {"mm_vet": [0.5, 0.9, 1.0, 0.0]}  # of a judge
 SAME_ROWS = {
     "refcoco_plus": "refcoco",
     "refcocog": "refcoco",
@@ -250,7 +287,21 @@ def _stvqa(folder: Path, rows: Rows) -> None:
     (folder / "train_task_3.json").write_text(json.dumps(whole), encoding="utf-8")
 
 
+def _amber(folder: Path, rows: Rows) -> None:
+    for place, keys in (
+        ("query/query_discriminative.json", ("id", "image", "query")),
+        ("annotations.json", ("id", "type", "truth")),
+    ):
+        path = folder / "data" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([{key: row[key] for key in keys} for row in rows]), encoding="utf-8")
+    (folder / "image").mkdir()
+    for number, name in enumerate(dict.fromkeys(row["image"] for row in rows)):
+        (folder / "image" / name).write_bytes(image_bytes(number))
+
+
 _WRITERS = {
+    "amber_discriminative": _amber,
     "ai2d": lambda folder, rows: _parquet(folder / "data" / "test-00000-of-00001.parquet", rows),
     "mmstar": lambda folder, rows: _parquet(folder / "mmstar.parquet", rows),
     "seed_image": _seed_image,
@@ -262,11 +313,17 @@ _WRITERS = {
     "hallusion_bench": lambda folder, rows: _parquet(folder / "data" / "image-00000-of-00001.parquet", rows),
     "ocrbench": lambda folder, rows: _parquet(folder / "data" / "test-00000-of-00001.parquet", rows),
     "refcoco": lambda folder, rows: _parquet(folder / "data" / "val-00000-of-00001.parquet", rows),
+    "mathvista": lambda folder, rows: _parquet(
+        folder / "data" / "testmini-00000-of-00001-x.parquet", rows, "decoded_image"
+    ),
+    "mm_vet": lambda folder, rows: _parquet(folder / "data" / "test-00000-of-00001.parquet", rows),
     "textcaps": lambda folder, rows: _parquet(folder / "data" / "val-00000-of-00001.parquet", rows),
     "nocaps": lambda folder, rows: _parquet(folder / "data" / "validation-00000-of-00001.parquet", rows),
     "stvqa": _stvqa,
 }
-_FOLDERS = {f"mmmu_pro_{kind}": "mmmu_pro" for kind in ("standard", "standard_cot", "vision", "vision_cot")}
+_FOLDERS = {"amber_discriminative": "amber"} | {
+    f"mmmu_pro_{kind}": "mmmu_pro" for kind in ("standard", "standard_cot", "vision", "vision_cot")
+}
 
 
 def write(task: str, raw: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from benchmark_rows import docs_of, replies_of
+from benchmark_rows import GRADES, docs_of, replies_of
 from borrow import borrowed
 
 HERE = Path(__file__).parent
@@ -28,6 +28,8 @@ REVISIONS = {
     "VLMEvalKit": "open-compass/VLMEvalKit e8e78f0",
     "MMMU": "MMMU-Benchmark/MMMU bb0b95a",
     "BLINK": "zeyofu/BLINK_Benchmark 2d6a779",
+    "MathVista": "lupantech/MathVista 53d5258",
+    "AMBER": "junyangwang0410/AMBER 534babf",
     "HallusionBench": "tianyi-lab/HallusionBench 744007c",
 }
 PEERS = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
@@ -187,7 +189,7 @@ def mmbench() -> dict[str, Any]:
     infer = borrowed(kit / "utils/matching_util.py", *names, os=os, cp=copy, Counter=collections.Counter)["can_infer"]
     names = ("prefetch_circular_group", "prefetch_answer", "build_choices")
     code = borrowed(kit / "dataset/utils/multiple_choice.py", *names, pd=pd, can_infer=infer)
-    urls = dict.fromkeys(("MMMB_URLS", "MTL_MMBench_URLS", "MMMB_MD5", "MTL_MMBench_MD5"), {})
+    urls: dict[str, Any] = {name: {} for name in ("MMMB_URLS", "MTL_MMBench_URLS", "MMMB_MD5", "MTL_MMBench_MD5")}
     dataset = borrowed(kit / "dataset/image_mcq.py", "ImageMCQDataset", pd=pd, ImageBaseDataset=object, **urls)
     asker = dataset["ImageMCQDataset"]()
     asker.meta_only, asker.dump_image = False, lambda line: "image"
@@ -215,9 +217,8 @@ def hallusion_bench() -> dict[str, Any]:
     docs = docs_of("hallusion_bench")
     read = [kit["YOrN_Extraction"](reply) for reply in replies_of("hallusion_bench")]
     right = [answer == ("No", "Yes")[int(doc["gt_answer"])] for doc, answer in zip(docs, read, strict=True)]
-    judged = own["assign_correctness"](
-        [{**doc, "check": str(int(hit))} for doc, hit in zip(docs, right, strict=True)], "check"
-    )
+    checked = [{**doc, "check": str(int(hit))} for doc, hit in zip(docs, right, strict=True)]
+    judged = own["assign_correctness"](checked, "check")
     shares = [own["get_eval_all"](judged, "check"), own["get_eval_fig"](judged), pairs(judged, "check")]
     totals = dict(zip(("aacc", "facc", "qacc"), (entry["correct"] / entry["total"] for entry in shares), strict=True))
     return rated("hallusion_bench", docs[0]["question"], right, **totals)
@@ -257,6 +258,60 @@ def refcoco(task: str) -> Judge:
         return rated(task, code["refcoco_bbox_rec_doc_to_text"](docs[0]), hits, box=mean(hits), box_iou=mean(ious))
 
     return judge
+
+
+def amber_discriminative() -> dict[str, Any]:
+    import argparse
+    import contextlib
+    import io
+    import tempfile
+
+    docs, replies = docs_of("amber_discriminative"), replies_of("amber_discriminative")
+    with tempfile.TemporaryDirectory() as folder:
+        said = [{"id": doc["id"], "response": reply} for doc, reply in zip(docs, replies, strict=True)]
+        names = {"inference_data": said, "annotation": docs, "word_association": {}}
+        for name, held in names.items():
+            (Path(folder) / name).write_text(json.dumps(held), encoding="utf-8")
+        data = PEERS / "AMBER/data"
+        args = argparse.Namespace(
+            **{name: f"{folder}/{name}" for name in names}, safe_words=data / "safe_words.txt", evaluation_type="d",
+            metrics=data / "metrics.txt",
+        )  # fmt: skip
+        code = borrowed(PEERS / "AMBER/inference.py", "main", "init", args=args, json=json, tqdm=lambda rows: rows)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            code["main"](args)
+    lines = [line.split(":") for line in printed.getvalue().split("Exsitence")[0].splitlines() if "\t" in line]
+    found = {name.strip().lower(): float(value) / 100 for name, value in lines}
+    scores = [float(reply.lower() == doc["truth"]) for doc, reply in zip(docs, replies, strict=True)]
+    totals = {f"amber_{name}": found[name] for name in ("accuracy", "precision", "recall", "f1")}
+    return rated("amber_discriminative", f"{docs[0]['query']}\nPlease answer yes or no.", scores, **totals)
+
+
+def mathvista() -> dict[str, Any]:
+    import logging
+
+    from Levenshtein import distance
+
+    names = ("normalize_extracted_answer", "get_most_similar", "safe_equal")
+    score = borrowed(PEERS / "MathVista/evaluation/calculate_score.py", *names, distance=distance)
+    extract = borrowed(PEERS / "MathVista/evaluation/extract_answer.py", "extract_answer", logging=logging)
+    docs, scores = docs_of("mathvista"), []
+    for doc, reply in zip(docs, replies_of("mathvista"), strict=True):
+        read = extract["extract_answer"](None, reply, doc, quick_extract=True)  # no model
+        kind = (doc["choices"], doc["question_type"], doc["answer_type"], doc["precision"])
+        scores.append(score["safe_equal"](score["normalize_extracted_answer"](read, *kind), doc["answer"]))
+    return rated("mathvista", docs[0]["query"], scores, mathvista=mean(scores))
+
+
+def mm_vet() -> dict[str, Any]:
+    import pandas as pd
+
+    docs, grades = docs_of("mm_vet"), GRADES["mm_vet"]
+    table = pd.DataFrame({"category": [doc["capability"] for doc in docs], "score": grades})
+    code = borrowed(PEERS / "VLMEvalKit/vlmeval/dataset/utils/mmvet.py", "MMVet_acc", pd=pd, load=lambda _: table)
+    found = code["MMVet_acc"]("")[0].set_index("Category")["acc"] / 100
+    totals = {f"mm_vet_{name}": float(found[name]) for name in ("rec", "ocr", "know", "gen", "spat", "math")}
+    return rated("mm_vet", docs[0]["question"], grades, judge=float(found["Overall"]), **totals)
 
 
 def captions(task: str, asked: str) -> Judge:
@@ -310,6 +365,9 @@ JUDGES: dict[str, Judge] = {
     "hallusion_bench": hallusion_bench,
     "ocrbench": ocrbench,
     **{task: refcoco(task) for task in ("refcoco", "refcoco_plus", "refcocog")},
+    "amber_discriminative": amber_discriminative,
+    "mathvista": mathvista,
+    "mm_vet": mm_vet,
     "textcaps": captions("textcaps", "textcaps/_default_template_textcaps_yaml"),
     "nocaps": captions("nocaps", "nocaps/_default_template_nocaps_yaml"),
     "stvqa": stvqa,

@@ -89,6 +89,20 @@ def test_the_vision_rows_of_mmmu_pro_ask_in_the_image(tmp_path):
     assert sample.image == (content_path(FIRST),) and sample.meta["options"] == "['a', 'b', 'c']"
 
 
+def test_queries_of_amber_are_joined_to_their_annotations(tmp_path):
+    published.amber(tmp_path)
+    queries = tmp_path / "data/query"
+    (asked,) = opened(queries / "query_discriminative.json").rows()
+    assert (asked.id, asked.answer) == ("amber/1005", "yes")
+    assert asked.meta["type"] == "discriminative-attribute-state"
+    (described,) = opened(queries / "query_generative.json").rows()
+    assert described.answer == "sky, forest"
+    assert (described.meta["truth"], described.meta["hallu"]) == (["sky", "forest"], ["cloud"])
+    published.save(queries / "query_discriminative.json", [published.AMBER_QUERY, {**published.AMBER_QUERY, "id": 7}])
+    _, lost = opened(queries / "query_discriminative.json").rows()
+    assert lost.reason == "id 7 is not in annotations.json"
+
+
 def test_every_expression_of_a_box_is_a_row(tmp_path):
     path = published.refcoco(tmp_path)
     source = opened(path)
