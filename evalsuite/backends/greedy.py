@@ -17,6 +17,7 @@ from typing import Any
 from evalsuite.backends import FinishReason, Reply, Request, no_answer
 from evalsuite.backends.images import load_image
 from evalsuite.backends.model import Loaded
+from evalsuite.backends.sampling import with_noise
 from evalsuite.backends.stop import cut_at_stop, prompt_opens_thinking
 
 
@@ -227,7 +228,8 @@ def _decode(
     while True:
         if stop.is_set():
             raise Stopped
-        following = output.logits[:, -1].argmax(dim=-1)
+        asked, written = [rows[i].request for i in active], [len(rows[i].tokens) for i in active]
+        following = with_noise(output.logits[:, -1], asked, written).argmax(dim=-1)
         _append([rows[i] for i in active], following.tolist(), loaded)
         going = [place for place, i in enumerate(active) if rows[i].finish is None]
         if not going:

@@ -25,6 +25,7 @@ from evalsuite.backends.greedy import (
     prepare,
 )
 from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
+from evalsuite.backends.sampling import with_noise
 from evalsuite.recipe import EvalRecipe, ModelSettings
 from winnow.conversations import IMAGE_MARKER
 
@@ -218,6 +219,7 @@ def _generate(loaded: Loaded, unit: Prepared) -> list[Reply]:
             eos_token_id=sorted(loaded.end_tokens),
             pad_token_id=loaded.processor.tokenizer.pad_token_id,
             stopping_criteria=_stop_criteria(loaded, unit, width),
+            logits_processor=_noise(unit, width),
             use_cache=True,
         )
     lengths = batch["attention_mask"].sum(dim=1).tolist()
@@ -226,6 +228,20 @@ def _generate(loaded: Loaded, unit: Prepared) -> list[Reply]:
         _read(loaded, request, tokens, length, seconds)
         for request, tokens, length in zip(unit.requests, output[:, width:].tolist(), lengths, strict=True)
     ]
+
+
+def _noise(unit: Prepared, width: int) -> Any:
+    """Adds what makes the most likely token a sample, in rows with a temperature."""
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList
+
+    class Noise(LogitsProcessor):
+        def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+            written = [input_ids.shape[1] - width] * len(unit.requests)
+            noisy: torch.FloatTensor = with_noise(scores, unit.requests, written)
+            return noisy
+
+    return LogitsProcessorList([Noise()])
 
 
 def _stop_criteria(loaded: Loaded, unit: Prepared, width: int) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from evalsuite.backends.images import find_image, load_image
 from evalsuite.check.findings import Counted, Finding, shown
-from evalsuite.tasks.load import Task, TaskRow
+from evalsuite.tasks.load import Task
+from evalsuite.tasks.rows import TaskRow
 
 _DECODED = 64
 

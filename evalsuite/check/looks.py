@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from evalsuite.check.findings import shown
-from evalsuite.tasks.load import TaskRow
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 
 _LETTERED = re.compile(r"(?<!\w)[(\[]?B\s?[.):\]、：]")

@@ -17,7 +17,7 @@ from evalsuite.check.findings import shown
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn
 from evalsuite.reading.read import read_answer
-from evalsuite.tasks.load import TaskRow
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec, score
 
 _MOST = 10  # references of a row that are tried
@@ -53,35 +53,45 @@ def misfits(rows: Sequence[TaskRow], spec: TaskSpec) -> Iterator[Misfit]:
     given = [_references(row) for row in rows]
     replies = [_first_read(spec, row, texts) for row, texts in zip(rows, given, strict=True)]
     columns = _scored(judging, rows, replies)
-    full = _full(columns)
-    for place, (row, texts, reply) in enumerate(zip(rows, given, replies, strict=True)):
-        if not (full[place] and reply is not None):
-            yield from _misfit(row, spec, judging, texts, reply, columns, place)
-
-
-def _misfit(
-    row: TaskRow, spec: TaskSpec, judging: TaskSpec, texts: list[str], reply: str | None,
-    columns: Sequence[MetricColumn], place: int,
-) -> Iterator[Misfit]:  # fmt: skip
-    """Why a row's first reference is not enough, unless another reference is."""
-    forms = [chr(ord("A") + number) for number in range(len(row.choices))] or ["yes", "no"]
-    tried = [(text, read) for text in [*texts, *forms] if (read := _read(spec, row, text)) is not None]
-    copies = [replace(row, sample_id=f"{row.sample_id}#{number}") for number in range(len(tried))]
-    enough = _full(_scored(judging, copies, [read for _, read in tried])).tolist() if tried else []
-    winner = next((text for (text, _), full in zip(tried, enough, strict=True) if full), None)
-    first = shown(texts[0]) if texts else ""
-    if winner is not None:
-        if winner not in texts:
-            yield Misfit(row.sample_id, "mapped", f"“{first}” counts as {winner}")
-    elif reply is None:
-        yield Misfit(row.sample_id, "unread", first)
-    else:
-        short = [column for column in columns if column.per_row[place] < column.best_row - _EQUAL]
-        for column in short[:1]:
+    full = _full(columns, len(rows))
+    short = [place for place, reply in enumerate(replies) if reply is None or not full[place]]
+    better = _better_replies(spec, judging, [(rows[place], given[place]) for place in short])
+    for place, winner in zip(short, better, strict=True):
+        row, texts = rows[place], given[place]
+        first = shown(texts[0]) if texts else ""
+        if winner is not None:
+            if winner not in texts:
+                yield Misfit(row.sample_id, "mapped", f"“{first}” counts as {winner}")
+        elif replies[place] is None:
+            yield Misfit(row.sample_id, "unread", first)
+        else:
+            column = next(column for column in columns if column.per_row[place] < column.best_row - _EQUAL)
             value = float(column.per_row[place])
             kind = "part" if value >= (column.right_from or 0.0) else "wrong"
-            seen = f"“{first}” scores {value:.2g} on {column.title}"
-            yield Misfit(row.sample_id, kind, seen, value / column.best_row)
+            yield Misfit(
+                row.sample_id, kind, f"“{first}” scores {value:.2g} on {column.title}", value / column.best_row
+            )
+
+
+def _better_replies(spec: TaskSpec, judging: TaskSpec, rows: Sequence[tuple[TaskRow, list[str]]]) -> list[str | None]:
+    """For each row the first of its references, then of the letters or yes and no, that scores in full as a reply."""
+    tried: list[tuple[int, str, TaskRow, str]] = []
+    for place, (row, texts) in enumerate(rows):
+        forms = [chr(ord("A") + number) for number in range(len(row.choices))]
+        if spec.extraction.kind == "yes_no":
+            forms = ["yes", "no"]
+        for number, text in enumerate([*texts, *forms]):
+            if (read := _read(spec, row, text)) is not None:
+                copy = replace(row, sample_id=f"{row.sample_id}#{number}")
+                tried.append((place, text, copy, read))
+    found: list[str | None] = [None] * len(rows)
+    if tried:
+        columns = _scored(judging, [copy for *_, copy, _ in tried], [read for *_, read in tried])
+        enough = _full(columns, len(tried))
+        for (place, text, *_), full in zip(tried, enough.tolist(), strict=True):
+            if full and found[place] is None:
+                found[place] = text
+    return found
 
 
 def _judging(spec: TaskSpec) -> TaskSpec:
@@ -97,7 +107,13 @@ def _judging(spec: TaskSpec) -> TaskSpec:
 
 
 def _scored(judging: TaskSpec, rows: Sequence[TaskRow], texts: Sequence[str | None]) -> list[MetricColumn]:
-    return [column for column in score(answers_of(rows, texts), judging.metrics) if column.right_from is not None]
+    answers = answers_of(rows, texts)
+    metrics = {  # a piece of the rows may be without what others have
+        key: settings
+        for key, settings in judging.metrics.items()
+        if METRICS[settings.metric or key].lacking(answers) is None
+    }
+    return [column for column in score(answers, metrics) if column.right_from is not None]
 
 
 def answers_of(rows: Sequence[TaskRow], texts: Sequence[str | None]) -> Answers:
@@ -117,10 +133,11 @@ def answers_of(rows: Sequence[TaskRow], texts: Sequence[str | None]) -> Answers:
     )
 
 
-def _full(columns: Sequence[MetricColumn]) -> NDArray[np.bool_]:
+def _full(columns: Sequence[MetricColumn], rows: int) -> NDArray[np.bool_]:
     """(rows,) whether every metric that applies gives the best score."""
-    enough = [~(column.per_row < column.best_row - _EQUAL) for column in columns]
-    whole: NDArray[np.bool_] = np.logical_and.reduce(enough)
+    whole = np.ones(rows, dtype=bool)
+    for column in columns:
+        whole &= ~(column.per_row < column.best_row - _EQUAL)
     return whole
 
 

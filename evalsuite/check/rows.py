@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
 
@@ -11,7 +12,8 @@ from evalsuite.check.findings import Counted, Finding, Level, shown
 from evalsuite.check.looks import row_looks
 from evalsuite.check.replies import answers_of, misfits
 from evalsuite.metrics import METRICS
-from evalsuite.tasks.load import Task, TaskRow
+from evalsuite.tasks.load import Task
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 
@@ -26,24 +28,28 @@ def check_rows(task: Task, count_tokens: Callable[[str], int] | None = None) -> 
         count_tokens: of a text, by the model's own tokeniser; None counts words, of which a text has fewer.
     """
     spec, troubles = task.spec, defaultdict[str, Counted](Counted)
+    general = [*_of_source(task), *_of_metrics(task)]
+    if any(finding.level == "error" for finding in general):
+        return general
     look, asked, missing = row_looks(spec, count_tokens), set[bytes](), 0.0
     try:
         for rows in _chunks(task.rows):
             for row in rows:
                 for kind, seen in look(row):
                     troubles[kind].add(row.sample_id, seen)
-                key = blake2b("\0".join([row.prompt, *row.images]).encode("utf-8", "surrogatepass"), digest_size=8)
+                whole = "\0".join([str(row.repeat), *row.earlier, row.prompt, *row.images])
+                key = blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=8)
                 if key.digest() in asked:
                     troubles["twice"].add(row.sample_id)
                 asked.add(key.digest())
             for misfit in misfits(rows, spec):
                 troubles[misfit.kind].add(misfit.sample_id, misfit.seen)
                 missing += 1 - misfit.share if misfit.kind == "part" else 0.0
-    except UserError as error:
+    except UserError as error:  # as scoring would end
         fix = "scoring would end there: change the references or the metric, or map the references with `answer_map`"
-        return [Finding("error", spec.name, str(error), fix)]
+        return [*general, Finding("error", spec.name, str(error), fix)]
     best = 100 * (1 - missing / len(task.rows))
-    return [*_of_source(task), *_of_metrics(task), *_findings(spec, troubles, len(task.rows), best)]
+    return [*general, *_findings(spec, troubles, len(task.rows), best)]
 
 
 def _chunks(rows: Sequence[TaskRow]) -> Iterator[list[TaskRow]]:
@@ -109,12 +115,20 @@ def _needs_options(spec: TaskSpec) -> bool:
 
 def _of_metrics(task: Task) -> Iterator[Finding]:
     """What metrics need and rows do not have, and what makes their numbers doubtful."""
-    answers = answers_of(task.rows, [None] * len(task.rows))
-    for key, settings in task.spec.metrics.items():
+    spec, rows = task.spec, task.rows
+    answers = replace(
+        answers_of(rows, [None] * len(rows)),
+        confidences=[1.0 if spec.generation.logprobs else None] * len(rows),
+        image_files=[row.images for row in rows],
+    )
+    for key, settings in spec.metrics.items():
         metric = METRICS[settings.metric or key]
+        if lacking := metric.lacking(answers):
+            what, _, fix = lacking.partition("; ")
+            yield Finding("error", spec.name, f"{key} {what}", fix)
         if metric.warn and (doubt := metric.warn(answers, settings)):
             what, _, fix = doubt.partition("; ")
-            yield Finding("warning", task.spec.name, f"{key}: {what}", fix)
+            yield Finding("warning", spec.name, f"{key}: {what}", fix)
 
 
 def _of_source(task: Task) -> Iterator[Finding]:
@@ -122,6 +136,6 @@ def _of_source(task: Task) -> Iterator[Finding]:
     if task.bad_rows:
         what = f"{len(task.bad_rows):,} rows of the source cannot be read: {shown(task.bad_rows[0])}"
         yield Finding("warning", name, what, "they are not asked; `curate inspect` shows them")
-    if task.unscorable:
-        counted = Counted(len(task.unscorable), [shown(text) for text in task.unscorable[:3]])
-        yield counted.finding("warning", name, "no question or no reference", "not asked")
+    for reason, count in Counter(task.unscorable.values()).most_common():
+        names = [shown(name) for name, why in task.unscorable.items() if why == reason]
+        yield Finding("warning", name, f"not asked: {shown(reason)}", "", count, tuple(names[:3]))

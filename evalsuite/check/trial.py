@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from evalsuite.backends import Reply
 from evalsuite.check.findings import Finding
 from evalsuite.reading.read import read_answer
-from evalsuite.tasks.load import TaskRow
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 
 

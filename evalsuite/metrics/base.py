@@ -249,9 +249,8 @@ class Metric:
         Raises:
             UserError: a row has no references, or lacks what the metric needs.
         """
-        for field_name in self.needs:
-            if not any(getattr(answers, field_name)):
-                raise UserError(f"{key}: {_NEEDS[field_name]}")
+        if lacking := self.lacking(answers):
+            raise UserError(f"{key}: {lacking}")
         warning = self.warn(answers, options) if self.warn else None
         given = answers.raws if self.reads_raw and options.variant else answers.texts
         answered = np.array([text is not None for text in given], dtype=bool)
@@ -265,6 +264,10 @@ class Metric:
             facts = {**vars(number), "title": number.title + self._label(key)}
             columns.append(MetricColumn(name=key + suffix, right=right, warning=warning, **facts, **vars(scores)))
         return columns
+
+    def lacking(self, answers: Answers) -> str | None:
+        """What it needs and the rows do not have, with how a task gives it; None if nothing."""
+        return next((_NEEDS[name] for name in self.needs if not any(getattr(answers, name))), None)
 
     def _label(self, key: str) -> str:
         """What tells a second column of the same metric from the first: ``pope_official`` → `` (official)``."""

@@ -21,9 +21,9 @@ from evalsuite.check import (
 )
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.requests import RowRequest, build_requests, distinct_requests, hash_images, select_backend
+from evalsuite.runs.tasks import limit_of, specs_of
 from evalsuite.store import stored_replies
 from evalsuite.tasks.load import Task, load_task
-from evalsuite.tasks.spec import load_spec
 from winnow.errors import UserError
 from winnow.progress import Bar
 from winnow.recipe import load_recipe
@@ -42,14 +42,14 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
     """
     recipe = load_recipe(path, EvalRecipe)
     backend = select_backend(recipe)
-    specs = [load_spec(name) for name in recipe.tasks]
-    tasks = {spec.name: load_task(spec, limit=recipe.limit, seed=recipe.seed) for spec in specs}
-    findings = find_trouble(recipe, tasks)
+    tasks, findings = _loaded(recipe)
+    findings += find_trouble(recipe, tasks)
     render, known = backend.renderer(), stored_replies(recipe.folder)
     prompts, trials, requests = [], [], {}
     for name, task in tasks.items():
         asked = build_requests(task, hash_images(task), render, backend.identity)
-        requests[name] = sum(request.key not in known for request in distinct_requests(asked))
+        later = sum(bool(row.earlier) for row in task.rows)  # turns of conversations, which depend on what is answered
+        requests[name] = later + sum(request.key not in known for request in distinct_requests(asked))
         drawn = _draw(asked, max(sample, _PROMPTS), recipe.seed)
         prompts += [Prompt(name, entry.row.sample_id, entry.chat, entry.row.images) for entry in drawn[:_PROMPTS]]
         broken = any(finding.level == "error" and finding.task == name for finding in findings)
@@ -58,6 +58,7 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
             trial = trial_of(task.spec, requests[name], [(entry.row, replies[_key(entry)]) for entry in tried])
             trials.append(trial)
             findings += trial_findings(trial)
+        findings += [Finding("note", name, note, "") for note in task.notes]
     return CheckReport(
         name=recipe.name,
         model=backend.label,
@@ -68,6 +69,18 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
         trials=trials,
         at_a_time=recipe.server.max_concurrency if recipe.server else 1,
     )
+
+
+def _loaded(recipe: EvalRecipe) -> tuple[dict[str, Task], list[Finding]]:
+    """The tasks that can be loaded, and why others cannot."""
+    tasks: dict[str, Task] = {}
+    findings: list[Finding] = []
+    for name, spec in specs_of(recipe).items():
+        try:
+            tasks[name] = load_task(spec, limit=limit_of(recipe, name), seed=recipe.seed)
+        except UserError as error:
+            findings.append(Finding("error", name, str(error).removeprefix(f"task {name}: "), ""))
+    return tasks, findings
 
 
 def find_trouble(recipe: EvalRecipe, tasks: Mapping[str, Task]) -> list[Finding]:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from evalsuite.backends import Backend, Render, Reply, Request, no_answer
 from evalsuite.backends.images import TaskImage, identify
-from evalsuite.reading.read import Extraction, cut_at_stop
+from evalsuite.backends.stop import after_thinking, cut_at_stop, prompt_opens_thinking
+from evalsuite.reading.read import Extraction
 from evalsuite.recipe import EvalRecipe
 from evalsuite.store import base_id
 from evalsuite.tasks.corrupt import Corruption, corrupted_file
@@ -136,7 +137,7 @@ def _corrupted(image: TaskImage, corruption: Corruption, folder: Path) -> TaskIm
 
 
 def earlier_answers(asked: Sequence[RowRequest], replies: Mapping[str, Reply]) -> dict[str, str | None]:
-    """What the model said to each row, by ``sample_id``, as it stands in the chat of the next turn."""
+    """What the model answered to each row, without its thinking, for the chat of the next turn; by ``sample_id``."""
     return {entry.row.sample_id: _said(entry, replies) for entry in asked}
 
 
@@ -144,7 +145,9 @@ def _said(entry: RowRequest, replies: Mapping[str, Reply]) -> str | None:
     reply = replies.get(entry.request.key) if entry.request else None
     if entry.request is None or reply is None or reply.finish_reason in ("error", "content_filter"):
         return None
-    return cut_at_stop(reply.raw, entry.request.stop).strip()
+    opened = prompt_opens_thinking(entry.chat)
+    text, _ = cut_at_stop(reply.raw, entry.request.stop, opened=opened)
+    return text[after_thinking(text, opened=opened) :].strip()
 
 
 def distinct_requests(asked: Sequence[RowRequest]) -> list[Request]:

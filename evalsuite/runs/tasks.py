@@ -20,7 +20,7 @@ def load_tasks(recipe: EvalRecipe) -> dict[str, Task]:
         UserError: see ``specs_of`` and ``evalsuite.tasks.load.load_task``.
     """
     specs = specs_of(recipe)
-    return {name: load_task(spec, limit=_limit(recipe, name), seed=recipe.seed) for name, spec in specs.items()}
+    return {name: load_task(spec, limit=limit_of(recipe, name), seed=recipe.seed) for name, spec in specs.items()}
 
 
 def specs_of(recipe: EvalRecipe) -> dict[str, TaskSpec]:
@@ -47,7 +47,8 @@ def specs_of(recipe: EvalRecipe) -> dict[str, TaskSpec]:
     return {name: _checked(_changed(spec, recipe)) for name, spec in specs.items()}
 
 
-def _limit(recipe: EvalRecipe, task: str) -> int | None:
+def limit_of(recipe: EvalRecipe, task: str) -> int | None:
+    """Rows to ask of a task at most; None asks all."""
     return recipe.limit.get(task) if isinstance(recipe.limit, dict) else recipe.limit
 
 

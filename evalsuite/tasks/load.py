@@ -59,7 +59,8 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
     try:
         opened = _opened(spec)
     except UserError as error:
-        raise UserError(f"task {spec.name}: {error}; `source:` in the task says where its data lies") from error
+        get = f"; its data: {spec.benchmark.data}" if spec.benchmark else ""
+        raise UserError(f"task {spec.name}: {error}; `source:` in the task says where its data lies{get}") from error
     bad: list[str] = []
     unscorable: dict[str, str] = {}
     questions: list[list[TaskRow]] = []  # of each row of the source
@@ -89,7 +90,10 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
     unscorable |= lost
     if spec.remote is None and any(row.images for row in rows) and all(map(_behind_urls, rows)):
         raise UserError(f"task {spec.name}: its images are web addresses; `remote: {{}}` in the task fetches them")
-    rows = repeated(_drawn(rows, limit, seed), spec)
+    drawn = _drawn(rows, limit, seed)
+    if len(drawn) < len(rows):
+        notes.insert(0, f"{len(drawn):,} of {len(rows):,} questions were asked, drawn at random with seed {seed}")
+    rows = repeated(drawn, spec)
     if taken := next((row.sample_id for row in rows if row.repeat and row.sample_id in ids), None):
         raise UserError(
             f"task {spec.name}: {taken!r} would be the id of a repeated row, but the source has a row of that id; "

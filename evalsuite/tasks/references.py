@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from curate.readers.tables.options import Numbering, Options, as_number, named_option, numbering
+from evalsuite.metrics import METRICS
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError, did_you_mean
@@ -16,6 +17,7 @@ _NO = ("no", "n", "false", "0", "0.0", "否", "不是", "不对", "错", "没有
 _YES_NO = dict.fromkeys(_YES, "yes") | dict.fromkeys(_NO, "no")
 _MOST_LOST = 0.05  # share of rows without a reference that fits, from which on the task itself must be wrong
 _SHOWN = 6
+_NO_OPTIONS = "no options"
 
 Fit = Callable[[TaskRow, str], Sequence[str]]  # a reference → those that are meant; ValueError says why there are none
 
@@ -47,10 +49,12 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
         kept.append(replace(row, references=fitted))
     if len(lost) > _MOST_LOST * len(rows):
         name, reason = next(iter(lost.items()))
-        raise UserError(
-            f"task {spec.name}: row {name!r}: {reason}, and so {len(lost):,} of {len(rows):,} rows; "
-            "`answer_map:` in the task says what its references mean"
+        hint = (
+            "`options:` in the task names the key of `meta` that holds them"
+            if reason == _NO_OPTIONS
+            else "`answer_map:` in the task says what its references mean"
         )
+        raise UserError(f"task {spec.name}: row {name!r}: {reason}, and so {len(lost):,} of {len(rows):,} rows; {hint}")
     return kept, lost, [*_notes(changed), *_outside(kept, spec)]
 
 
@@ -69,12 +73,22 @@ def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str,
 
 
 def _fit_of(rows: Sequence[TaskRow], spec: TaskSpec) -> Fit | None:
+    """How a row's reference is fitted; None where all fit."""
     if spec.extraction.kind == "yes_no":
         return lambda _, reference: (_yes_no(reference),)
     if spec.extraction.kind != "letter":
         return None
     numbers = _numbers(rows, spec)
-    return lambda row, reference: _letters(row.choices, reference, numbers) if row.choices else (reference,)
+    needed = any("choices" in METRICS[settings.metric or ""].needs for settings in spec.metrics.values())
+
+    def fit(row: TaskRow, reference: str) -> Sequence[str]:
+        if row.choices:
+            return _letters(row.choices, reference, numbers)
+        if needed:
+            raise ValueError(_NO_OPTIONS)
+        return (reference,)  # an open question
+
+    return fit
 
 
 def _yes_no(reference: str) -> str:

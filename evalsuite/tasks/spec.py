@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, field_validator, model_validator
 
 from curate.readers.tables.cells import list_literal
+from curate.readers.tables.options import read_options
 from curate.recipe import RemoteSettings, SourceSettings
 from evalsuite.judge.rubric import ROW_PLACES
 from evalsuite.judge.settings import JudgeSettings
@@ -18,6 +19,7 @@ from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
 from evalsuite.metrics.judged import JUDGE
 from evalsuite.reading.read import Extraction
+from evalsuite.tasks.benchmark import Benchmark
 from evalsuite.tasks.corrupt import Corruption
 from winnow.errors import UserError, did_you_mean
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
@@ -153,6 +155,7 @@ class TaskSpec(StrictModel):
     Attributes:
         name: short, unique in a run.
         description: one line for ``evalsuite tasks`` and the reports.
+        benchmark: where its data comes from, and what the task was checked against.
         source: as in a curation recipe: location, layout, image_root, columns …
         remote: as in a curation recipe: images behind URLs are fetched, once, into ``data/cache/tasks``;
             ``{}`` takes the defaults. Without this key no image is fetched.
@@ -182,6 +185,7 @@ class TaskSpec(StrictModel):
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     description: str = ""
+    benchmark: Benchmark | None = None
     source: SourceSettings
     remote: RemoteSettings | None = None
     system: str | None = None
@@ -329,15 +333,27 @@ def side_by_side(spec: TaskSpec, variants: Sequence[str]) -> TaskSpec:
 
 
 def filled(prompt: str, values: Mapping[str, Any]) -> str:
-    """The prompt with ``{key}`` replaced by that value, lists joined by commas; unknown keys stay as they are."""
+    """The prompt with ``{key}`` replaced by that value, lists joined by commas.
 
-    def value(place: re.Match[str]) -> str:
-        found = values.get(place[1])
-        if found is None:
-            return place[0]
-        return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
+    Keys that ``values`` lacks stay as they are. A line that holds places, none of which has a value (null, an empty
+    text), is left out: ``Hint: {hint}`` of a row without a hint.
+    """
+    kept = [line for line in prompt.split("\n") if not _is_blank(line, values)]
+    return _PLACE.sub(lambda place: _shown(place, values), "\n".join(kept))
 
-    return _PLACE.sub(value, prompt)
+
+def _is_blank(line: str, values: Mapping[str, Any]) -> bool:
+    keys = _PLACE.findall(line)
+    return bool(keys) and all(key in values and values[key] in (None, "") for key in keys)
+
+
+def _shown(place: re.Match[str], values: Mapping[str, Any]) -> str:
+    if place[1] not in values:
+        return place[0]
+    found = values[place[1]]
+    if found is None:
+        return ""
+    return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
 
 
 def places(prompt: str) -> set[str]:
@@ -381,7 +397,15 @@ def _range(value: float, bins: Sequence[int]) -> str:
 
 
 def options_of(meta: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
-    """Texts of a row's options, given as a list or as the text of a list (MMMU); empty without the key."""
-    value = meta.get(key) if key else None
+    """Texts of a row's options, however they are spelled (``curate.readers.tables.options``); empty without the key."""
+    value = value_at(meta, key) if key else None
     listed = list_literal(value) if isinstance(value, str) else value
-    return tuple(str(option) for option in listed) if isinstance(listed, list | tuple) else ()
+    try:
+        found = read_options(value)
+    except ValueError:
+        found = None
+    if found and found.labels:
+        return found.texts
+    if isinstance(listed, list | tuple) and all(isinstance(option, str | int | float) for option in listed):
+        return tuple(map(str, listed))  # to the letter, as the question shows them
+    return found.texts if found else ()

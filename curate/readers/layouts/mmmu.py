@@ -4,8 +4,9 @@ Columns ``id, question, options, explanation, image_1 … image_7, img_type, ans
 question_type, subfield``; ``options`` is a list written as text. ``<image 1>`` in the question or an
 option becomes ``<image>`` and names the image at that place; images that nothing names come before
 the question. Options follow it as ``A. …`` lines, and the answer is the letter; an open question's
-answer may be a list. Hidden test answers (``?``) are none. The location is a file, a pattern, a
-subject's folder or the folder of all subjects. Source: https://huggingface.co/datasets/MMMU/MMMU.
+answer may be a list. Hidden test answers (``?``) are none. MMMU-Pro's ``vision`` rows have the question and
+its options in their one ``image``. The location is a file, a pattern, a subject's folder or the folder of all
+subjects. Source: https://huggingface.co/datasets/MMMU/MMMU and MMMU/MMMU_Pro.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,16 @@ from winnow.records import Form, Sample, Turn, full_id, majority
 _MARKER = re.compile(r"<image (\d+)>")
 _FOLDERS, _LOOKED_AT = 50, 1000
 _COLUMNS = {"id", "question", "options", "answer", "image_1"}
+_VISION = {"id", "image", "options", "answer", "subject"}
+_SHOWN = "Answer the multiple-choice question in the image."
 
 
 def looks_like(probe: Probe) -> bool:
     """Rows with options and numbered images; or folders of such files."""
     if probe.is_file:
-        return probe.first.keys() >= _COLUMNS
+        return _has_columns(probe.first)
     found = _first_file(probe.path) if probe.is_folder else _files(probe.location)[:1]
-    return any(_has_columns(path) for path in found)
+    return any(map(_holds_rows, found))
 
 
 def readings(settings: SourceSettings) -> Iterator[Reading]:
@@ -55,10 +58,11 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
 def _sample(settings: SourceSettings, split: str, numbers: Iterator[int], row: RawRow, name_of: NameOf) -> Sample:
     fields, number = row.fields, next(numbers)
     source = "mmmu" if settings.source is None else settings.source
-    columns = numbered_images(fields)
-    cells = {int(name.rpartition("_")[2]): image_cell(fields[name], f"{row.where}, {name}") for name in columns}
-    question = "\n".join([_question(fields.get("question")), *_options(fields.get("options"))])
-    order, question = _marked(question, cells)
+    in_image = "question" not in fields
+    columns = ["image"] if in_image else numbered_images(fields)
+    cells = {int(name.partition("_")[2] or 1): image_cell(fields[name], f"{row.where}, {name}") for name in columns}
+    asked = [_SHOWN] if in_image else [_question(fields.get("question")), *_options(fields.get("options"))]
+    order, question = _marked("\n".join(asked), cells)
     answers = _answers(fields.get("answer"))
     own = fields.get("id")
     # Options and answer stay as the table has them, for scoring.
@@ -121,14 +125,19 @@ def _first_file(folder: Path) -> list[Path]:
     return list(itertools.islice((path for path in names if path.suffix == ".parquet"), 1))
 
 
-def _has_columns(path: Path) -> bool:
+def _holds_rows(path: Path) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return set(pq.read_schema(path).names) >= _COLUMNS
+        return _has_columns(pq.read_schema(path).names)
     except (OSError, pa.ArrowException):
         return False
+
+
+def _has_columns(names: Iterable[str]) -> bool:
+    there = set(names)
+    return there >= _COLUMNS or (there >= _VISION and "question" not in there)
 
 
 LAYOUT = Layout(__doc__, "{location: MMMU, split: validation}", looks_like, readings, image_root=given_or_own_folder)

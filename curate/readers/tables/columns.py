@@ -31,9 +31,11 @@ from curate.readers.tables.options import (
     Options,
     numbering,
     option_columns,
+    options_in,
     options_of_columns,
     read_options,
 )
+from curate.readers.tables.shared_images import SharedImages
 from curate.readers.tables.turns import column_turns, paired_turns
 from curate.recipe import SourceSettings
 from winnow.carried import placed, read_carried
@@ -128,6 +130,7 @@ class Columns:
         self._settings, self._read, self._bare = settings, read, bare
         self._source = source_name(settings)
         self._images = ImageColumns(read, possible_roots(settings, near))
+        self._shared = SharedImages(read)
         self._roles_of: dict[tuple[str, ...], Roles] = {}
         self._left_of: dict[tuple[Any, ...], list[str]] = {}
         self._numbering = functools.cache(self._numbers)
@@ -164,8 +167,10 @@ class Columns:
         return dataclasses.replace(made, embedded=images.cell.embedded, notes=(*made.notes, *images.notes))
 
     def _of_columns(self, values: Mapping[str, Any], where: str) -> Sample:
-        images = self._images_of(values, where)
         roles = self._roles(names := tuple(values))
+        if "id" in roles.columns and "image" in values:
+            values = self._shared.filled(values, "image", roles.columns["id"])
+        images = self._images_of(values, where)
         cells = {role: values[column] for role, column in roles.columns.items() if column not in images.columns}
         cells["caption"] = _captions(values, roles)
         options = _options(values, roles)
@@ -358,7 +363,10 @@ def _options(values: Mapping[str, Any], roles: Roles) -> Options | None:
         return None
     if roles.options:
         return options_of_columns(values, roles.options)
-    return read_options(values[roles.columns["options"]]) if "options" in roles.columns else None
+    column = roles.columns.get("options")
+    if column is not None and column == roles.columns["question"]:
+        return options_in(values[column])
+    return read_options(values[column]) if column is not None else None
 
 
 def source_name(settings: SourceSettings) -> str:

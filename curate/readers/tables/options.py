@@ -4,7 +4,7 @@ Options are a list (of texts, numbers or ``{"label": …, "text": …}``), ``{"A
 ``{"text": […], "label": […]}``, any of these written as text, lines ``A. cat``, ``cat|dog``, or a column for each
 (``A``, ``B`` …, ``option_a``, ``choice1``). An answer is a letter (``B``, ``(b)``, ``B.``, ``B. dog``, ``A, C``), a
 number, the name of an option's column, or an option's text. Whether numbers count from 0 or 1, or are themselves what
-an option says, only many rows can show: ``numbering``.
+an option says, only many rows can show: ``numbering``. A question may list its options itself: ``options_in``.
 """
 
 from __future__ import annotations
@@ -115,6 +115,27 @@ def options_of_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> Op
     labels = tuple(columns[name] for name in filled)
     texts = tuple(_text(row[name]) for name in filled)
     return Options(texts, labels if all(label.isalpha() for label in labels) else (), tuple(filled))
+
+
+def options_in(question: Any) -> Options | None:
+    """The options that a question lists itself, as its last lines ``A. …`` or as ``Options: A: …, B: …``; None without.
+
+    What follows the line of the last option belongs to none.
+    """
+    if not isinstance(question, str):
+        return None
+    run: list[re.Match[str]] = []
+    for hit in _IN_LINE.finditer(question):
+        if hit[1] == "A":
+            run = [hit]
+        elif run and hit[1] == OPTION_LETTERS[len(run)] and hit[0].strip()[-1] == run[0][0].strip()[-1]:
+            run.append(hit)
+    if len(run) < 2:
+        return None
+    ends = [hit.start() for hit in run[1:]] + [len(question)]
+    listed = [question[hit.end() : end].strip() for hit, end in zip(run, ends, strict=True)]
+    listed[-1] = listed[-1].split("\n", 1)[0].strip()
+    return Options(tuple(text.removesuffix(",") for text in listed), tuple(hit[1] for hit in run))
 
 
 def read_options(value: Any) -> Options | None:

@@ -3,6 +3,8 @@
 Where a form was looked up, the function or constant names the place; the values are shortened or made up.
 """
 
+import base64
+import csv
 import json
 
 import datasets
@@ -389,6 +391,23 @@ def mmmu(folder, rows=None, name="validation-00000-of-00001.parquet"):
     schema = pa.schema([(name, _IMAGE if name.startswith("image_") else pa.string()) for name in mmmu_row()])
     pq.write_table(pa.Table.from_pylist(rows or [mmmu_row()], schema), path)
     return folder
+
+
+def vlmevalkit(folder):
+    """MMBench_DEV_EN.tsv: a question, its first rotation without an image of its own, and one with two images."""
+    first, second = (base64.b64encode(encoded(scene(seed))).decode() for seed in (1, 2))
+    both = f"['{first}', '{second}']"
+    rows = [
+        ["241", "Which is it?", "", "a cat", "a dog", "", "", "B", "object_localization", first],
+        ["1000241", "Which is it?", "", "a dog", "a cat", "", "", "A", "object_localization", "241"],
+        ["252", "Which is colder?", "Ice is cold.", "ice", "tea", "air", "", "A", "physics", both],
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "MMBench_DEV_EN.tsv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(["index", "question", "hint", *"ABCD", "answer", "category", "image"])
+        writer.writerows(rows)
+    return folder / "MMBench_DEV_EN.tsv"
 
 
 # docs/Finetune_Custom_Data.md of haotian-liu/LLaVA; rows of text alone have no `image`.

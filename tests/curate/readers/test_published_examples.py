@@ -51,6 +51,7 @@ PUBLISHED = {
     "table": (table, "data", "data/a.jpg"),
     "textvqa": (published.textvqa, "textvqa", "textvqa/train_images/0054c91397f2fe05.jpg"),
     "vizwiz": (published.vizwiz, "vizwiz", "vizwiz/val/VizWiz_val_00000001.jpg"),
+    "vlmevalkit": (published.vlmevalkit, "data/raw/mmbench", ""),
     "vqa": (published.vqa_v2, "vqa", "vqa/val2014/COCO_val2014_000000262148.jpg"),
     "webdataset": (
         lambda folder: write(folder / "train-000000.tar", packed([("1.jpg", JPEG), ("1.txt", b"a cat")])), "shards", "",

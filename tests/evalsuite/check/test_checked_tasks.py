@@ -141,3 +141,23 @@ def test_any_references_give_findings_and_never_an_exception(tmp_path, answers, 
     for finding in checked(task):
         assert "\n" not in finding.sentence()
         assert Finding.from_json(json.loads(json.dumps(finding.to_json()))) == finding
+
+
+def test_what_a_metric_needs_is_asked_for_first(tmp_path):
+    (found,) = checked(task_of(tmp_path, FINE, "metrics: [multiple_choice]\nextraction: {kind: line}"))[-1:]
+    assert found.level == "error" and found.what == "multiple_choice needs options"
+    assert found.fix == "`options:` in the task names the key of `meta` that holds them"
+
+
+def test_rows_asked_several_times_repeat_nothing(tmp_path):
+    keys = "metrics: [accuracy]\nsamples: 3\ngeneration: {temperature: 1}"
+    task = task_of(tmp_path, FINE, keys)
+    assert len(task.rows) == 12 and checked(task) == []
+
+
+def test_a_piece_of_rows_without_options_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("evalsuite.check.rows._CHUNK", 2)
+    asked = "which?\nA. cat\nB. dog\n"
+    rows = [row(0, ["red"]), row(1, ["red"]), *(row(n, ["B"], asked, **OPTIONS) for n in (2, 3, 4, 5))]
+    (found,) = checked(task_of(tmp_path, rows, LETTERS))
+    assert (found.level, found.what, found.rows) == ("note", "nothing at `options: options`", 2)

@@ -66,7 +66,7 @@ def test_unknown_variants_are_named() -> None:
         ("metrics: {cider: {normalizer: evalai}}", "normalizer means nothing to cider"),
         ("extraction: {kind: yes_no, rule: mmmu}\nmetrics: [pope]", "no rule 'mmmu'"),
         ("metrics: [pope]\nslices: [{name: n, key: k, bins: [5, 1]}]", "bins must rise"),
-        ("base: vqav3\nmetrics: [pope]", "base 'vqav3' is no shipped task; shipped: chartqa"),
+        ("base: vqav3\nmetrics: [pope]", "base 'vqav3' is no shipped task; shipped: ai2d"),
     ],
 )
 def test_a_task_that_cannot_be_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
@@ -87,6 +87,12 @@ def test_a_base_is_changed_key_by_key(tmp_path: Path) -> None:
 def test_prompts_take_meta_and_leave_other_braces() -> None:
     values = {"question": "what {x}?", "ocr_tokens": ["NASA", "1969"]}
     assert filled("{question}: {ocr_tokens} {a: 1} {lost}", values) == "what {x}?: NASA, 1969 {a: 1} {lost}"
+
+
+def test_a_line_of_a_prompt_without_any_value_is_left_out() -> None:
+    prompt = "Hint: {hint}\nQ: {question} {unit}\nAnswer."
+    assert filled(prompt, {"question": "how long?", "hint": None, "unit": ""}) == "Q: how long? \nAnswer."
+    assert filled(prompt, {"question": "a\n\nb", "hint": "c", "unit": "m"}) == "Hint: c\nQ: a\n\nb m\nAnswer."
 
 
 @pytest.mark.parametrize(("number", "label"), [(0, "0"), (1, "1-5"), (5, "1-5"), (6, "6"), (7, "7+"), (2.5, "1-5")])

@@ -11,8 +11,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageFilter
+from tiny import recipe_text
 from unruly import Unruly, served_recipe, served_task, unruly_server
 
+from evalsuite.backends.stop import cut_at_stop
 from evalsuite.runs.run import run_recipe
 from evalsuite.runs.tasks import specs_of
 from winnow.errors import UserError
@@ -79,6 +81,20 @@ def test_a_turn_after_one_without_an_answer_is_not_asked(tmp_path: Path, talks: 
     failed = [row for row in predictions(tmp_path / "out") if row["status"] == "failed"]
     assert [row["repeat"] for row in failed] == [1, 2]
     assert failed[1]["error"] == "an earlier question of the conversation has no answer"
+
+
+def test_turns_go_to_a_model_on_this_machine(tmp_path: Path, talks: Path, tiny_vlm: Path) -> None:
+    run_recipe(_written(tmp_path / "r.yaml", recipe_text("one", tmp_path / "out", tiny_vlm, talks)))
+    first, second, third, *_ = predictions(tmp_path / "out")
+    assert third["prompt"].startswith(second["prompt"]) and second["prompt"].startswith(first["prompt"])
+    said = cut_at_stop(first["raw"], (".",))[0].strip()
+    assert f"assistant\n{said}<|im_end|>\n<|im_start|>user\nrow 0, q1?<|im_end|>" in second["prompt"]
+    assert third["prompt"].count("<image>") == 1 and third["status"] in ("ok", "unparsed")
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
 
 
 @pytest.mark.slow

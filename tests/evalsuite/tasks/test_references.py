@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from evalsuite.tasks.load import load_task
 from evalsuite.tasks.references import fit_references
 from evalsuite.tasks.rows import TaskRow
-from evalsuite.tasks.spec import TaskSpec
+from evalsuite.tasks.spec import TaskSpec, options_of
 from winnow.errors import UserError
 
 ANIMALS = ("lion", "tiger", "bear", "fish")
@@ -20,7 +20,7 @@ LETTER = {"kind": "letter"}
 def spec_of(extraction: dict, **more: object) -> TaskSpec:
     source = {"location": "nowhere.jsonl", **more.pop("source", {})}
     return TaskSpec.model_validate(
-        {"name": "t", "source": source, "extraction": extraction, "metrics": ["accuracy"], **more}
+        {"name": "t", "source": source, "extraction": extraction, "metrics": ["accuracy"]} | more
     )
 
 
@@ -121,3 +121,28 @@ def test_indices_in_records_are_letters_of_the_options_in_meta(tmp_path: Path) -
     assert [row.references for row in task.rows] == [(letter,) for letter in "ABCDABCD"]
     assert task.rows[0].prompt == "which?\nA. lion\nB. tiger\nC. bear\nD. fish"
     assert task.notes == ["8 references are read as what they mean: '0' as 'A', '1' as 'B', '2' as 'C', '3' as 'D'"]
+
+
+def test_a_choice_without_options_is_not_asked_unless_the_metric_takes_open_questions() -> None:
+    rows = [*(row_of(number, "B") for number in range(30)), row_of(30, "tiger", choices=())]
+    kept, lost, _ = fit_references(rows, spec_of(LETTER, metrics=["multiple_choice"], options="options"))
+    assert len(kept) == 30 and lost == {"r/30": "no options"}
+    kept, lost, _ = fit_references(rows, spec_of(LETTER, metrics=["mmmu"], options="options"))
+    assert kept[30].references == ("tiger",) and not lost
+    with pytest.raises(UserError, match="row 'r/0': no options, and so 1 of 1 rows; `options:` in the task names"):
+        fit_references([row_of(0, "B", choices=())], spec_of(LETTER, metrics=["multiple_choice"]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["cat", "dog"], "['cat', 'dog']", {"A": "cat", "B": "dog"}, {"text": ["cat", "dog"], "label": ["A", "B"]},
+     [{"label": "A", "text": "cat"}, {"label": "B", "text": "dog"}], "A. cat\nB. dog", "cat|dog", ["A. cat", "B. dog"]],
+)  # fmt: skip
+def test_options_are_read_however_they_are_spelled(options: object) -> None:
+    assert options_of({"options": options}, "options") == ("cat", "dog")
+    assert options_of({"of": {"question": options}}, "of.question") == ("cat", "dog")
+
+
+@pytest.mark.parametrize("options", [None, "", 3, [], "cat", [["cat"], ["dog"]], {"a": None}])
+def test_what_spells_no_options_gives_none(options: object) -> None:
+    assert options_of({"options": options}, "options") == ()

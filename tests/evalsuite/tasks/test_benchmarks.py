@@ -1,0 +1,97 @@
+"""Benchmarks in their published form at their default places: prompt, scores and totals as the peers' code has them.
+
+``peers/benchmarks.json`` holds what the peers' code computed, with revisions; ``peers/benchmark_rows.py`` the rows.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from evalsuite.analysis.results import score_rows, summarise
+from evalsuite.backends import Reply, Request
+from evalsuite.runs.requests import RowRequest, to_row
+from evalsuite.tasks.load import load_task
+from evalsuite.tasks.spec import load_spec, shipped_tasks
+from winnow.errors import UserError
+
+PEERS = Path(__file__).parents[1] / "peers"
+sys.path.insert(0, str(PEERS))
+import benchmark_rows  # noqa: E402
+
+FOUND = json.loads((PEERS / "benchmarks.json").read_text(encoding="utf-8"))
+TASKS = FOUND["tasks"]
+
+
+def asked_and_answered(name, folder, monkeypatch, replies=None):
+    """The shipped task as it is, run where its data lies, and its rows with the replies of the fixture."""
+    monkeypatch.chdir(folder)
+    benchmark_rows.write(name, folder / "data/raw")
+    task = load_task(load_spec(name), limit=None, seed=0)
+    assert not task.bad_rows and not task.unscorable
+    replies = benchmark_rows.REPLIES[name] if replies is None else replies
+    rows = []
+    for row, text in zip(task.rows, replies, strict=True):
+        request = Request(row.sample_id, row.prompt, (), row.images, 8, ())
+        reply = Reply(row.sample_id, text, "stop", 1, 1, 0.0, None)
+        asked = RowRequest(name, row, task.spec.extraction, row.prompt, row.images, request, None)
+        rows.append(to_row(asked, {row.sample_id: reply}))
+    return task, rows
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_prompt_is_the_published_one(name, tmp_path, monkeypatch):
+    task, _ = asked_and_answered(name, tmp_path, monkeypatch)
+    first = task.rows[0]
+    assert first.prompt.removeprefix("<image>\n") == TASKS[name]["prompt"]
+    assert first.images and all((task.image_root / path).is_file() for row in task.rows for path in row.images)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_replies_are_scored_as_by_the_peer(name, tmp_path, monkeypatch):
+    task, rows = asked_and_answered(name, tmp_path, monkeypatch)
+    result = score_rows(task.spec, rows)
+    headline = result.headline
+    assert list(headline.per_row) == pytest.approx(TASKS[name]["scores"])
+    values = {metric: entry["value"] for metric, entry in summarise(result, seed=0)["metrics"].items()}
+    assert {metric: values[metric] for metric in TASKS[name]["totals"]} == pytest.approx(TASKS[name]["totals"])
+    assert headline.name in TASKS[name]["totals"], "the headline is compared"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_references_are_right_and_another_reply_is_wrong(name, tmp_path, monkeypatch):
+    task, _ = asked_and_answered(name, tmp_path, monkeypatch)
+    for replies, right in (
+        ([row.references[0] for row in task.rows], True),
+        (["zebra crossing"] * len(task.rows), False),
+    ):
+        folder = tmp_path / str(right)
+        folder.mkdir()
+        _, rows = asked_and_answered(name, folder, monkeypatch, replies)
+        column = score_rows(task.spec, rows).headline
+        entry = summarise(score_rows(task.spec, rows), seed=0)["metrics"][column.name]
+        if column.top == 1.0:
+            assert entry["value"] == float(right)
+
+
+def test_images_of_a_question_keep_their_order_and_number(tmp_path, monkeypatch):
+    task, _ = asked_and_answered("blink", tmp_path, monkeypatch)
+    assert [len(row.images) for row in task.rows] == [3] * 5
+    assert task.rows[0].images[0] != task.rows[1].images[0] and task.rows[0].images[1:] == task.rows[1].images[1:]
+
+
+def test_every_shipped_task_says_where_its_data_comes_from():
+    for name in shipped_tasks():
+        benchmark = load_spec(name).benchmark
+        assert benchmark is not None and benchmark.data and benchmark.prompt and benchmark.checked, name
+        named = re.findall(r"\b[0-9a-f]{7}\b", benchmark.checked)
+        known = " ".join(FOUND["peers"].values())
+        assert name not in TASKS or (named and all(revision in known for revision in named)), name
+
+
+def test_missing_data_names_what_to_download(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"task ai2d: data/raw/ai2d.*its data: https://.*/lmms-lab/ai2d, its data/test"):
+        load_task(load_spec("ai2d"), limit=None, seed=0)
