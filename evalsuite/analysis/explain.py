@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalsuite.analysis.results import load_evaluation, score_rows
+from evalsuite.judge.judgements import Judgement, read_judgements
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Reading, Row
 from evalsuite.tasks.spec import MetricSettings, TaskSpec, variants_of
@@ -38,11 +39,13 @@ class RowExplanation:
         task: its name.
         row: its columns of ``predictions.parquet``, read and scored again.
         metrics: every metric of the task.
+        judgements: what a judge was asked about it and said.
     """
 
     task: str
     row: Row
     metrics: list[MetricExplanation]
+    judgements: list[Judgement] = field(default_factory=list)
 
 
 def explain(folder: Path, sample_id: str, task: str | None = None) -> list[RowExplanation]:
@@ -58,7 +61,8 @@ def explain(folder: Path, sample_id: str, task: str | None = None) -> list[RowEx
             continue
         place = next((place for place, key in enumerate(rows[name].column("sample_id")) if key == sample_id), None)
         if place is not None:
-            found.append(explain_row(spec, rows[name][place]))
+            said = read_judgements(folder, name, sample_id).get(name, [])
+            found.append(replace(explain_row(spec, rows[name][place]), judgements=said))
     if not found:
         near = difflib.get_close_matches(
             sample_id, [key for listed in rows.values() for key in listed.column("sample_id")], n=3

@@ -83,7 +83,7 @@ def judge_requests(
         if not reply:
             continue
         values = {
-            **json.loads(row.get("facts") or "{}"),
+            **{name: fact for name, fact in json.loads(row.get("facts") or "{}").items() if fact is not None},
             "question": row["question"],
             "references": row["references"],
             "options": row.get("choices") or (),
@@ -157,6 +157,7 @@ def _judgement(task: str, entry: JudgeRequest, replies: Mapping[str, Reply]) -> 
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         error=answer.error,
+        retry=answer.retry,
         cut=entry.filled is not None and entry.filled.cut,
         defused=entry.filled is not None and entry.filled.defused,
     )

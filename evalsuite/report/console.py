@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalsuite.analysis.explain import RowExplanation
+from evalsuite.judge.judgements import Judgement
 from evalsuite.metrics.base import Metric, Row
 from evalsuite.report.compared import (
     COMPARISON_HEADER,
@@ -21,6 +22,7 @@ from evalsuite.report.compared import (
     comparison_cells,
     slice_cells,
 )
+from evalsuite.report.judged import judge_sentences
 from evalsuite.report.numbers import between, number, share
 from evalsuite.report.sentences import (
     again_sentence,
@@ -54,7 +56,7 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         console.print()
         console.print(_score_table(name, task, against))
         console.print(Text(f"  {status_sentence(task)}", style="dim"))
-        for sentence in (truncated_sentence(task), reading_sentence(task)):
+        for sentence in (*judge_sentences(task), truncated_sentence(task), reading_sentence(task)):
             if sentence:
                 console.print(Text(f"  {sentence}"))
         if against:
@@ -214,12 +216,30 @@ def print_explanations(found: Sequence[RowExplanation], console: Console | None 
                     "–" if reading.score is None else f"{reading.score:.4g}",
                 )
             console.print(table)
+        for judgement in explanation.judgements:
+            console.print()
+            console.print(_judged(judgement))
 
 
-def _facts(task: str, row: Row) -> Table:
+def _judged(judgement: Judgement) -> Table:
+    """What the judge was asked and said; of a long prompt the end, where the row is."""
+    table = _fact_table()
+    beside = f", this reply {judgement.place}" if judgement.place else ""
+    said = repr(_cut(judgement.raw)) if judgement.error is None else judgement.error
+    table.add_row(f"judge asked{beside}", Text(_cut_front(judgement.asked)))
+    table.add_row("judge said", Text(f"{said}  ({judgement.finish_reason})"))
+    return table
+
+
+def _fact_table() -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
+    return table
+
+
+def _facts(task: str, row: Row) -> Table:
+    table = _fact_table()
     counted: Counter[str] = Counter(row["references"])
     references = ", ".join(f"{text!r}" + (f" × {count}" if count > 1 else "") for text, count in counted.most_common())
     facts = {
@@ -247,3 +267,7 @@ def _facts(task: str, row: Row) -> Table:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
+
+
+def _cut_front(text: str) -> str:
+    return text if len(text) <= 3 * _LONGEST else "… " + text[-3 * _LONGEST :]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cells
+from evalsuite.report.judged import AGREEMENT_HEADER, agreement_rows, judge_sentences
 from evalsuite.report.numbers import between, cell, number, share, table
 from evalsuite.report.sentences import (
     READING_HEADER,
@@ -41,7 +42,15 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
             lines.append(cell(sentence))
         if sentence := notes_sentence(task):
             lines.append(cell(sentence))
-        lines += ["", *_metrics(task), "", *_read(task), *_checked(scores, name), *_findings(task, scores)]
+        lines += [
+            "",
+            *_metrics(task),
+            "",
+            *_judged(task),
+            *_read(task),
+            *_checked(scores, name),
+            *_findings(task, scores),
+        ]
         slices = {column: values for column, values in task["slices"].items() if len(values) > 1}
         for column, values in slices.items():
             lines += [
@@ -88,6 +97,15 @@ def _read(task: Mapping[str, Any]) -> list[str]:
     if rows := reading_rows(task):
         lines += ["", *table(READING_HEADER, rows, right={1, 2, 3})]
     return ["### Reading", "", *lines, ""] if lines else []
+
+
+def _judged(task: Mapping[str, Any]) -> list[str]:
+    sentences = [cell(sentence) for sentence in judge_sentences(task)]
+    if not sentences:
+        return []
+    rows = agreement_rows(task)
+    listed = table(AGREEMENT_HEADER, rows, right=set(range(1, len(AGREEMENT_HEADER)))) if rows else []
+    return ["### Judge", "", *sentences, "", *listed, ""]
 
 
 def _checked(scores: Mapping[str, Any], name: str) -> list[str]:

@@ -20,6 +20,7 @@ from evalsuite.check import (
     trial_of,
 )
 from evalsuite.recipe import EvalRecipe
+from evalsuite.runs.judging import judge_findings, judges_of
 from evalsuite.runs.requests import RowRequest, build_requests, distinct_requests, hash_images, select_backend
 from evalsuite.runs.tasks import limit_of, specs_of
 from evalsuite.store import stored_replies
@@ -44,6 +45,7 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
     backend = select_backend(recipe)
     tasks, findings = _loaded(recipe)
     findings += find_trouble(recipe, tasks)
+    findings += judge_findings(judges_of(recipe, {name: task.spec for name, task in tasks.items()}), tasks)
     render, known = backend.renderer(), stored_replies(recipe.folder)
     prompts, trials, requests = [], [], {}
     for name, task in tasks.items():

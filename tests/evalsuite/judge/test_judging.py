@@ -1,6 +1,8 @@
 """A run with a judge: asked once the answers are in, stored, resumed, read again, compared with rules and reviewers."""
 
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,9 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from rich.console import Console
 from scripted import write_recipe, write_task
 
+from evalsuite.analysis.explain import explain
 from evalsuite.judge.judgements import read_judgements
+from evalsuite.report.console import print_explanations
+from evalsuite.runs.check import check_recipe
 from evalsuite.runs.finish import rescore
 from evalsuite.runs.run import run_recipe
 from winnow.errors import UserError
@@ -73,6 +79,25 @@ def test_verdicts_are_scored_stored_and_read_again(tmp_path: Path) -> None:
     assert {name: (out / name).read_bytes() for name in before} == before, "no judge is needed to score again"
     assert rows_of(out) == rows
     assert not (out / "judgements").exists()
+    for report in ("report.md", "report.html"):
+        text = (out / report).read_text()
+        assert "rubric vqa_equivalence: 4 of 6 rows have a verdict (66.7 %). Counted as wrong: 1 whose" in text
+        assert "Agreement is moderate or less (kappa below 0.6) with accuracy" in text and "only the judge" in text
+
+
+def test_explain_shows_what_the_judge_was_asked_and_said(tmp_path: Path) -> None:
+    task, out = write_task(tmp_path / "data", ROWS, EQUIVALENCE), tmp_path / "out"
+    with scripted(model) as answering, scripted(equivalence, "umpire") as judging:
+        run_recipe(write_recipe(tmp_path / "r.yaml", answering.url, task, out, judging.url))
+    (explained,) = explain(out, rows_of(out)["1"]["sample_id"])
+    assert [one.raw for one in explained.judgements] == ["yes"]
+    judged = next(metric for metric in explained.metrics if metric.name == "judge")
+    assert judged.score == 1.0 and judged.readings[0].score == 1.0 and "umpire" in judged.readings[0].rule
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_explanations([explained], console)
+    shown = console.export_text()
+    assert "judge asked" in shown and "<reply>\n" in re.sub(r" *\n *", "\n", shown)
+    assert re.search(r"judge said +'yes' +\(stop\)", shown)
 
 
 def test_a_reader_is_changed_without_asking_and_a_prompt_is_not(tmp_path: Path) -> None:
@@ -164,7 +189,7 @@ def test_a_failing_judge_leaves_the_row_out_and_is_asked_again(tmp_path: Path) -
     broken = True
 
     def flaky(text: str) -> str | int:
-        return 400 if broken and reply_in(text) == "blue" else equivalence(text)
+        return 503 if broken and reply_in(text) == "blue" else equivalence(text)
 
     task, out = write_task(tmp_path / "data", ROWS, EQUIVALENCE), tmp_path / "out"
     with scripted(model) as answering, scripted(flaky) as judging:
@@ -181,7 +206,7 @@ def test_a_failing_judge_leaves_the_row_out_and_is_asked_again(tmp_path: Path) -
         assert run_recipe(path)[2] is False
 
 
-def test_pairs_are_judged_in_both_orders(tmp_path: Path) -> None:
+def test_pairs_are_judged_in_both_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A judge that likes whatever stands first, by one point, and prefers `good` by four."""
 
     def pair(text: str) -> str:
@@ -193,12 +218,16 @@ def test_pairs_are_judged_in_both_orders(tmp_path: Path) -> None:
     rows = [
         {"question": f"what {number}?", "answers": ["a reference"], "meta": {"caption": "A hat."}} for number in (0, 1)
     ]
+    rows.append({"question": "what 2?", "answers": ["a reference"]})
     text = "facts: [caption]\njudge: llava_bench\nmetrics: [judge]\n"
     task, out = write_task(tmp_path / "data", rows, text), tmp_path / "out"
     with scripted(lambda text: "good" if "0" in text else "plain") as answering, scripted(pair) as judging:
         path = write_recipe(tmp_path / "r.yaml", answering.url, task, out, judging.url)
         entry = run_recipe(path)[1]["tasks"]["judged"]
         assert len(judging.asked) == 4
+        assert "the judge cannot be asked: the row has no caption" in capsys.readouterr().err.replace("\n", " ")
+        assert entry["judge"]["statuses"] == {"ok": 2, "unparsed": 0, "no_reply": 0, "failed": 1}
+        assert run_recipe(path)[2] is False
         assert all("[Context]\nA hat.\n" in text and "[Question]\nwhat" in text for text in judging.asked)
         good, plain = verdict(rows_of(out)["0"]), verdict(rows_of(out)["1"])
         assert good["orders"] == {"first": 1.0, "second": 1.0} and (good["own"], good["other"]) == (9.5, 5.5)
@@ -249,11 +278,19 @@ def test_agreement_with_reviewers(tmp_path: Path) -> None:
     assert entry["corrected"]["metrics"]["judge"]["value"] == pytest.approx(2 / 4), "relabelled rows are not judged"
 
 
+GONE = "judge: {server: {url: 'http://127.0.0.1:9/v1'}}\n"
+
+
 @pytest.mark.parametrize(
     ("task", "judge", "sentence"),
     [
         (EQUIVALENCE, "", "no model is named to judge it"),
-        ("metrics: [accuracy]\n", "judge: {server: {url: 'http://127.0.0.1:9/v1'}}\n", "no task has a `judge:`"),
+        (
+            "facts: [caption]\njudge: llava_bench\nmetrics: [judge]\n",
+            GONE,
+            "names 'caption', which no row has",
+        ),
+        ("metrics: [accuracy]\n", GONE, "no task has a `judge:`"),
         (EQUIVALENCE, "judge: {model: {path: ./nowhere}}\n", "nowhere"),
         (EQUIVALENCE, "judge: {rubric: mm_vet}\n", "unknown key 'judge.rubric'"),
     ],
@@ -267,3 +304,15 @@ def test_a_judge_that_cannot_work_stops_the_run_before_it_asks(
         with pytest.raises(UserError) as refused:
             run_recipe(path)
         assert sentence in str(refused.value) and not answering.asked
+
+
+def test_a_check_says_what_the_judge_will_be_asked(tmp_path: Path) -> None:
+    task = write_task(tmp_path / "data", ROWS, EQUIVALENCE)
+    with scripted(model) as answering, scripted(equivalence, "umpire") as judging:
+        path = write_recipe(tmp_path / "r.yaml", answering.url, task, tmp_path / "out", judging.url)
+        found = check_recipe(path, 0).findings
+        assert not answering.asked and not judging.asked
+    (note,) = [finding.sentence() for finding in found if "as judge" in finding.what]
+    assert re.search(
+        r"umpire at .* will be asked as judge up to 6 times by the rubric vqa_equivalence, about 1\d\d tokens", note
+    )
