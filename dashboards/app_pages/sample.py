@@ -21,6 +21,7 @@ from dashboards.data.catalog import Catalog, Folder, scan
 from dashboards.data.curated import RowDecision, row_decisions
 from dashboards.data.duplicates import matches_of
 from dashboards.data.filters import NEAR_MISS_HELP, View
+from dashboards.data.predictions import TRUNCATED
 from dashboards.data.reviews import review_target
 from dashboards.data.scores import metric_explanations, titles
 from dashboards.images import thumb_url
@@ -112,6 +113,8 @@ def _verdict(answer: Answer) -> None:
     if answer.status != "ok":
         known = answer.status if answer.status.isalpha() else "not ok"
         st.badge(known, color="orange", help="No usable answer; it counts as wrong.")
+    if answer.truncated:
+        st.badge(TRUNCATED, color="orange", help="The reply was cut off at the token limit.")
 
 
 def _answer(run: Folder, answer: Answer) -> None:

@@ -24,7 +24,7 @@ from dashboards.data.filters import (
     View,
     resolve_filters,
 )
-from dashboards.data.predictions import STATUSES, open_predictions
+from dashboards.data.predictions import STATUSES, TRUNCATED, open_predictions
 
 PAGE_SIZE = 24
 _PAGE = "page"
@@ -75,6 +75,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
     question_types = _several("Question type", values.get("slice_question_type", []), "qt")
     answer_types = _several("Answer type", values.get("slice_answer_type", []), "at")
     statuses = _several("Status", [status for status in STATUSES if status in values["status"]], "status")
+    marks = _several("Marks", [TRUNCATED] if "True" in values.get(TRUNCATED, ()) else [], "mark")
     where = _several("Slices", _slice_terms(run, values), "where")
     near = _several(
         "Wrong, but fixable by scorer",
@@ -90,6 +91,7 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
         question_types=question_types,
         answer_types=answer_types,
         statuses=statuses,
+        marks=marks,
         where=where,
         near=near,
         metric=metric,
@@ -115,7 +117,7 @@ def _slice_terms(run: Folder, values: Mapping[str, list[str]]) -> list[str]:
     """``name=value``: what the URL names, and the values of slice columns that have no box of their own."""
     known = open_predictions(run).slice_sql()
     named = [term for term in st.query_params.get_all("where") if term.partition("=")[0] in known]
-    own = ("task", "status", "slice_question_type", "slice_answer_type")
+    own = ("task", "status", TRUNCATED, "slice_question_type", "slice_answer_type")
     others = [f"{name.removeprefix('slice_')}={value}" for name in values if name not in own for value in values[name]]
     return list(dict.fromkeys([*named, *others]))
 

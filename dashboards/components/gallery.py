@@ -12,6 +12,7 @@ from dashboards.components.format import votes
 from dashboards.components.navigation import sample_link
 from dashboards.data.answers import Answer
 from dashboards.data.filters import View
+from dashboards.data.predictions import TRUNCATED
 from dashboards.data.scores import titles
 from dashboards.images import thumb_url
 
@@ -61,6 +62,8 @@ def chips(answer: Answer, names: Mapping[str, str]) -> list[dict[str, str]]:
         found.append({"text": f"fixable by scorer: {answer.near}", "tone": "odd"})
     if answer.status != "ok":
         found.append({"text": answer.status, "tone": "odd"})
+    if answer.truncated:
+        found.append({"text": TRUNCATED, "tone": "odd"})
     if answer.correct is None:
         found += [
             {"text": f"{names.get(metric, metric)} {value:.2f}", "tone": ""}

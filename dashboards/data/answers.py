@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dashboards.data.catalog import Folder
 from dashboards.data.engine import cached, fetch, fetch_integers, fetch_table, quoted
 from dashboards.data.filters import BEFORE, OUTCOMES, Outcome, View, conditions, near_miss_sql
-from dashboards.data.predictions import NO_VERDICT, RIGHT, WRONG, Predictions, open_predictions, pair
+from dashboards.data.predictions import NO_VERDICT, RIGHT, TRUNCATED, WRONG, Predictions, open_predictions, pair
 from winnow.errors import UserError
 
 _LONGEST_LIST = 500  # values offered for one filter
@@ -32,6 +32,7 @@ class Answer:
         content_hash: what a decision about the row is tied to; see ``winnow.corrections``.
         near: how a wrong answer just misses a reference, see ``filters.NEAR_MISSES``; '' if it does not.
         choices: of a multiple-choice question.
+        truncated: the reply was cut off.
         base_extracted, base_correct: the baseline's answer, None without one.
     """
 
@@ -52,6 +53,7 @@ class Answer:
     content_hash: str = ""
     near: str = ""
     choices: tuple[str, ...] = ()
+    truncated: bool = False
     base_extracted: str | None = None
     base_correct: bool | None = None
 
@@ -124,9 +126,10 @@ def answers_of(run: Folder, sample_id: str) -> list[Answer]:
 
 @cached(64)
 def filter_values(run: Folder) -> Mapping[str, list[str]]:
-    """The distinct values of ``task``, ``status`` and the slice columns, sorted, for the filter bar."""
+    """The distinct values of ``task``, ``status``, ``truncated`` and the slice columns, sorted, for the filter bar."""
     table = open_predictions(run)
-    columns = ["task", "status", *sorted(name for name in table.columns if name.startswith("slice_"))]
+    slices = sorted(name for name in table.columns if name.startswith("slice_"))
+    columns = ["task", "status", *({TRUNCATED} & table.columns), *slices]
     lists = ", ".join(f"list(DISTINCT {quoted(name)}) AS {quoted(name)}" for name in columns)
     row = fetch(run.connection, f"SELECT {lists} FROM read_parquet(?)", [table.path])[0]
     return {
@@ -165,6 +168,7 @@ def _answer(row: dict[str, Any], table: Predictions) -> Answer:
         content_hash=row.get("content_hash") or "",
         near=row["near"],
         choices=tuple(row.get("choices") or ()),
+        truncated=bool(row.get(TRUNCATED)),
     )
 
 

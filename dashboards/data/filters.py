@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from dashboards.data.catalog import Catalog, Folder
 from dashboards.data.engine import quoted
-from dashboards.data.predictions import RIGHT, STATUSES, WRONG, Predictions
+from dashboards.data.predictions import RIGHT, STATUSES, TRUNCATED, WRONG, Predictions
 
 # The values are what the page and the URL show.
 Outcome = Literal["Wrong", "Right", "Fixed", "Broken", "Both right", "Both wrong", "All"]
@@ -48,7 +48,7 @@ _SLICES = {"question_types": "slice_question_type", "answer_types": "slice_answe
 _SEARCHED = ("sample_id", "question", "raw", "extracted")
 _PARAMETERS = {
     "run": "run", "base": "base", "task": "task", "question_types": "qt", "answer_types": "at", "statuses": "status",
-    "where": "where", "near": "near", "outcome": "outcome", "metric": "metric", "below": "below",
+    "marks": "mark", "where": "where", "near": "near", "outcome": "outcome", "metric": "metric", "below": "below",
     "text": "q", "order": "sort",
 }  # fmt: skip
 
@@ -61,6 +61,7 @@ class FilterSpec:
         run: name of an evaluation; '' is the newest.
         base: name of the evaluation to compare with; '' is the newest other one, ``NO_BASE`` compares with nothing.
         task, question_types, answer_types, statuses: '' or empty keeps all.
+        marks: ``truncated`` keeps the rows whose reply was cut off, whatever their status.
         where: slices as ``name=value``, for any slice column; all must hold.
         near: wrong answers that are near a reference in one of these ways, see ``NEAR_MISSES``.
         outcome: ``Fixed`` and ``Broken`` are relative to ``base``.
@@ -74,6 +75,7 @@ class FilterSpec:
     question_types: tuple[str, ...] = ()
     answer_types: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
     outcome: Outcome = "Wrong"
@@ -104,6 +106,7 @@ class FilterSpec:
             question_types=tuple(parameters.get("qt", ())),
             answer_types=tuple(parameters.get("at", ())),
             statuses=tuple(status for status in parameters.get("status", ()) if status in STATUSES),
+            marks=tuple(mark for mark in parameters.get("mark", ()) if mark == TRUNCATED),
             where=tuple(parameters.get("where", ())),
             near=tuple(way for way in parameters.get("near", ()) if way in NEAR_MISSES),
             outcome=next((known for known in OUTCOMES if known == outcome), "Wrong"),
@@ -167,6 +170,8 @@ def conditions(spec: FilterSpec, table: Predictions) -> tuple[str, list[Any]]:
     if spec.statuses:
         clauses.append("status IN (SELECT unnest(?))")
         values.append(list(spec.statuses))
+    if spec.marks:
+        clauses.append(TRUNCATED if TRUNCATED in table.columns else "false")
     if spec.metric in table.metrics and spec.below is not None:
         clauses.append(f"{quoted(spec.metric)} < ?")
         values.append(spec.below)

@@ -20,6 +20,7 @@ from winnow.errors import UserError
 from winnow.tables import literal
 
 STATUSES = ("ok", "unparsed", "refused", "failed")
+TRUNCATED = "truncated"  # a mark beside the status: the reply was cut off
 RIGHT, WRONG, NO_VERDICT, NOT_ASKED = 1, 0, -1, -2
 _RIGHT = "_right"  # ends the name of a column that says whether a row is right by a metric
 _NEEDED = ("sample_id", "task", "question", "raw", "extracted", "status", "references")

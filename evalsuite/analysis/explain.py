@@ -1,4 +1,4 @@
-"""Why a row scored as it did: raw, extracted, normalised, matched; by every variant and by other tools."""
+"""Why a row scored as it did: reply, answer, normalised, matched; by every variant and by other tools."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from evalsuite.analysis.results import load_evaluation, score_rows
 from evalsuite.judge.judgements import Judgement, read_judgements
 from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Reading, Row
+from evalsuite.reading import other_readers
+from evalsuite.reading.read import Extraction, ReadAnswer, Step, read_answer, reading_steps
 from evalsuite.tasks.spec import MetricSettings, TaskSpec, variants_of
 from winnow.errors import UserError
 
@@ -39,12 +41,16 @@ class RowExplanation:
         task: its name.
         row: its columns of ``predictions.parquet``, read and scored again.
         metrics: every metric of the task.
+        steps: from the stored reply to the answer; empty where no reply came.
+        others: name of another reader → what it reads, of those that read something else.
         judgements: what a judge was asked about it and said.
     """
 
     task: str
     row: Row
     metrics: list[MetricExplanation]
+    steps: list[Step]
+    others: dict[str, ReadAnswer]
     judgements: list[Judgement] = field(default_factory=list)
 
 
@@ -83,7 +89,24 @@ def explain_row(spec: TaskSpec, row: Row) -> RowExplanation:
         own = next((row[column.name] for column in result.columns if row.get(column.name) is not None), None)
         readings = _readings(again, settings)
         metrics.append(MetricExplanation(name, own, result.columns[0].variant, readings))
-    return RowExplanation(spec.name, read, metrics)
+    return RowExplanation(spec.name, read, metrics, _steps(spec, row), _others(spec, row))
+
+
+def _steps(spec: TaskSpec, row: Row) -> list[Step]:
+    if row["finish_reason"] in ("error", "content_filter"):
+        return []
+    return reading_steps(row["raw"] or "", spec.extraction, row["choices"] or (), spec.generation.stop)
+
+
+def _others(spec: TaskSpec, row: Row) -> dict[str, ReadAnswer]:
+    def read(extraction: Extraction) -> ReadAnswer:
+        return read_answer(
+            row["raw"] or "", row["finish_reason"], extraction, row["choices"] or (), spec.generation.stop
+        )
+
+    own = read(spec.extraction)
+    found = {name: read(extraction) for name, extraction in other_readers(spec.extraction).items()}
+    return {name: answer for name, answer in found.items() if answer != own}
 
 
 def _readings(row: Row, settings: MetricSettings) -> list[Reading]:

@@ -121,14 +121,17 @@ def _of_metrics(task: Task) -> Iterator[Finding]:
         confidences=[1.0 if spec.generation.logprobs else None] * len(rows),
         image_files=[row.images for row in rows],
     )
+    doubts: dict[str, list[str]] = {}
     for key, settings in spec.metrics.items():
         metric = METRICS[settings.metric or key]
         if lacking := metric.lacking(answers):
             what, _, fix = lacking.partition("; ")
             yield Finding("error", spec.name, f"{key} {what}", fix)
         if metric.warn and (doubt := metric.warn(answers, settings)):
-            what, _, fix = doubt.partition("; ")
-            yield Finding("warning", spec.name, f"{key}: {what}", fix)
+            doubts.setdefault(doubt.removeprefix(f"{key} "), []).append(key)
+    for doubt, keys in doubts.items():
+        what, _, fix = doubt.partition("; ")
+        yield Finding("warning", spec.name, f"{', '.join(keys)}: {what}", fix)
 
 
 def _of_source(task: Task) -> Iterator[Finding]:

@@ -16,11 +16,13 @@ from importlib import import_module
 from evalsuite.metrics.base import Answers, Metric, MetricColumn, MetricOptions, Reading
 from evalsuite.metrics.caption import BleuScores, CaptionScores, bleu, cider, rouge_l
 from evalsuite.metrics.mme_subtasks import MmeScores, mme
-from evalsuite.metrics.multiple_choice import mmmu_open, multiple_choice_accuracy, parse_choice
+from evalsuite.metrics.multiple_choice import mmmu_open, multiple_choice_accuracy
 from evalsuite.metrics.ptb_tokenizer import ptb_tokenize
 from evalsuite.metrics.short_answer import anls, gqa_accuracy, relaxed_accuracy
 from evalsuite.metrics.vqa import exact_match, vqa_accuracy
-from evalsuite.metrics.yes_no import UnanswerableScores, YesNoScores, parse_yes_no, pope, unanswerable
+from evalsuite.metrics.yes_no import UnanswerableScores, YesNoScores, pope, unanswerable
+from evalsuite.reading.choice_rules import parse_choice
+from evalsuite.reading.yes_no import parse_yes_no
 
 _MODULES = [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
 _FOUND = [value for module in _MODULES for value in vars(module).values() if isinstance(value, Metric)]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from evalsuite.statistics import Estimate, Floats, mean_of_sums, mean_sums
 from winnow.errors import UserError
@@ -22,6 +23,8 @@ Row = dict[str, Any]  # a row of ``predictions.parquet``
 Unit = Literal["%", "points", ""]
 NormalizerName = Literal["official", "evalai", "none"]
 Enough = Literal["scaled", "three"]
+BoxForm = Literal["xyxy", "xywh"]
+BoxScale = Literal["pixels", "1", "100", "1000"]
 ReferenceKind = Literal["text", "letters", "yes_no", "number", "box"]
 TokenizerName = Literal["ptb", "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab"]
 # What ``Metric.needs`` can name, and how a task gives it.
@@ -30,7 +33,8 @@ _NEEDS = {
     "groups": "needs groups of rows; `group:` in the task names the key of `meta` that holds them",
     "repeats": "needs rows that were asked several times; set `samples: 5` or `repeat: circular` in the task",
     "confidences": "needs the probability of the answers; ask a server for `logprobs`",
-    "image_files": "needs images",
+    "facts": "needs facts about its rows; `facts:` in the task names the keys of `meta` that hold them",
+    "image_files": "needs the rows' images",
 }
 RIGHT_FROM = 0.5  # a graded score, like VQA accuracy, counts as right from here on
 SHORT_ANSWERS = {
@@ -49,6 +53,15 @@ class MetricOptions(StrictModel):
         normalizer: how answers are normalised before they are compared.
         unanimous, enough: see ``evalsuite.metrics.vqa_accuracy``.
         tokenize: tokeniser of captions, see ``evalsuite.metrics.tokenizers``.
+        of: the metric that says which rows are right, of metrics that count right rows in groups; null takes
+            ``multiple_choice`` where rows have options, else ``accuracy``.
+        by: keys of the task's ``facts`` whose values make a group; none takes the task's ``group``.
+        k: of pass@k.
+        bins: of equal width between 0 and 1, for the expected calibration error.
+        tolerance: share of the reference by which a number may be off.
+        reference_box, predicted_box: corners of a box, or a corner with width and height.
+        reference_scale, predicted_scale: what a box's coordinates are divided by to be shares of the image:
+            its width and height in ``pixels``, or 1, 100 or 1000.
     """
 
     variant: str | None = None
@@ -56,6 +69,15 @@ class MetricOptions(StrictModel):
     unanimous: Literal["normalize", "raw"] = "normalize"
     enough: Enough = "scaled"
     tokenize: TokenizerName = "ptb"
+    of: str | None = None
+    by: tuple[str, ...] = ()
+    k: Annotated[int, Field(ge=1)] = 1
+    bins: Annotated[int, Field(ge=1, le=1000)] = 15
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    reference_box: BoxForm = "xyxy"
+    predicted_box: BoxForm = "xyxy"
+    reference_scale: BoxScale = "pixels"
+    predicted_scale: BoxScale = "pixels"
 
 
 @dataclass(frozen=True)
@@ -100,8 +122,8 @@ class Scores:
     """One number of a metric on all rows of a task.
 
     Attributes:
-        per_row: (rows,) score of every row, NaN where the metric does not apply. A row without an answer
-            scores 0: silence never pays.
+        per_row: (rows,) score of every row, higher for a better one, NaN where the metric does not apply. A row
+            without an answer scores 0, or the worst there is: silence never pays.
         sums: (rows, k); the number for any set of rows is ``estimate`` of the sum over them.
         estimate: (m, k) → (m,).
         variant: what exactly was computed, for the report.

@@ -21,14 +21,8 @@ from evalsuite.metrics.base import (
     other_tool,
     rule_of,
 )
-from evalsuite.metrics.yes_no import (
-    YES_NO_VARIANTS,
-    YesNoVariant,
-    parse_yes_no,
-    read_yes_no,
-    read_yes_no_row,
-    true_yes_no,
-)
+from evalsuite.metrics.yes_no import read_yes_no, read_yes_no_row, true_yes_no
+from evalsuite.reading.yes_no import YES_NO_VARIANTS, YesNoVariant, parse_yes_no
 from evalsuite.statistics import Estimate, Floats
 from winnow.errors import UserError
 

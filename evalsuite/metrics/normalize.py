@@ -6,19 +6,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
 
-Normalizer = Callable[[str], str]
+from evalsuite.reading.punctuation import official_punctuation, vlmevalkit_punctuation
 
-_MARKS = ';/[]"{}()=+\\_-><@`,?!'
-_DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
-# Meant to spare decimals; as written, it removes every dot that no digit follows. At most 32 of them: the
-# original passes re.UNICODE where the number of replacements belongs.
-_DOT = re.compile(r"\.(?!\d)")
-_DOTS = int(re.UNICODE)
-_DOT_BESIDE_NO_DIGIT = re.compile(r"(?<!\d)\.(?!\d)")
+Normalizer = Callable[[str], str]
 
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten"
 _NUMBERS = {"none": "0", **{word: str(value) for value, word in enumerate(_NUMBER_WORDS.split())}}
@@ -55,24 +48,19 @@ def one_line(text: str) -> str:
 @lru_cache(maxsize=1 << 16)
 def official(answer: str) -> str:
     """The VQA challenge's rule: punctuation, number words, articles, contractions."""
-    return _words(_punctuation(one_line(answer)))
+    return _words(official_punctuation(one_line(answer)))
 
 
 @lru_cache(maxsize=1 << 16)
 def evalai(answer: str) -> str:
     """EvalAI's rule: as ``official``, after lower-casing, dropping ``,`` and ``?``, and a blank before ``'s``."""
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
-    return _words(_punctuation(one_line(text)))
+    return _words(official_punctuation(one_line(text)))
 
 
 def vlmevalkit(answer: str) -> str:
     """VLMEvalKit's rule: as ``official``, but a dot behind a digit stays ("3." is not "3")."""
-    return _words(vlmevalkit_marks(one_line(answer)))
-
-
-def vlmevalkit_marks(text: str) -> str:
-    """VLMEvalKit's treatment of punctuation alone."""
-    return _punctuation(text, _DOT_BESIDE_NO_DIGIT)
+    return _words(vlmevalkit_punctuation(one_line(answer)))
 
 
 def verbatim(answer: str) -> str:
@@ -81,16 +69,6 @@ def verbatim(answer: str) -> str:
 
 
 NORMALIZERS: dict[str, Normalizer] = {"official": official, "evalai": evalai, "none": verbatim}
-
-
-def _punctuation(text: str, dot: re.Pattern[str] = _DOT) -> str:
-    out = text
-    delete_all = _DIGIT_COMMA_DIGIT.search(text) is not None
-    for mark in _MARKS:
-        if mark in text:
-            beside_blank = mark + " " in text or " " + mark in text
-            out = out.replace(mark, "" if delete_all or beside_blank else " ")
-    return dot.sub("", out, count=_DOTS)
 
 
 def _words(text: str) -> str:

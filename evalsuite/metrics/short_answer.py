@@ -143,7 +143,7 @@ def _plain_float(text: str) -> float | None:
 
 
 def _strict(prediction: str, answer: str) -> bool:
-    found, wanted = _read_number(prediction), _read_number(answer)
+    found, wanted = read_number(prediction), read_number(answer)
     if found is None or wanted is None:
         return _single_blanks(prediction) == _single_blanks(answer)
     (value, percent), (target, target_percent) = found, wanted
@@ -157,7 +157,7 @@ def _close(value: float, target: float) -> bool:
     return abs(value - target) <= _TOLERANCE * abs(target)
 
 
-def _read_number(text: str) -> tuple[float, bool] | None:
+def read_number(text: str) -> tuple[float, bool] | None:
     """Value and whether a percent sign follows; None for anything else."""
     found = _NUMBER.fullmatch(text.strip().rstrip("."))
     if found is None:

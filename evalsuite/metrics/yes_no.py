@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,69 +21,16 @@ from evalsuite.metrics.base import (
     Scores,
     check_captions,
     check_pairs,
-    check_variant,
     divide,
     mean_scores,
     other_tool,
     ratio_of_sums,
     rule_of,
 )
-from evalsuite.metrics.normalize import evalai, vlmevalkit_marks
+from evalsuite.metrics.normalize import evalai
+from evalsuite.reading.yes_no import YES_NO_VARIANTS, YesNoVariant, parse_yes_no
 from evalsuite.statistics import Floats
 from winnow.errors import UserError
-
-YesNo = Literal["yes", "no"]
-YesNoVariant = Literal["words", "official", "mme", "mme-lmms-eval", "exact", "vlmevalkit"]
-YES_NO_VARIANTS: tuple[YesNoVariant, ...] = ("words", "official", "mme", "mme-lmms-eval", "exact", "vlmevalkit")
-_WORD = re.compile(r"(?<![\w'])(?:yes|no)(?![\w'])", re.IGNORECASE)
-_START = re.compile(r"\W*(yes|no)(?![\w'])", re.IGNORECASE)
-
-
-def parse_yes_no(text: str, *, variant: YesNoVariant = "words") -> YesNo | None:
-    """What a reply says, or None.
-
-    Args:
-        variant: ``words``: the first word if it is yes or no, else whichever of the two occurs as a
-            word, if only one does. ``official`` is POPE's evaluation code: ``no`` if the text before
-            the first full stop has the word No, no or not, else ``yes``, whatever it says. ``mme`` is
-            MME's: yes or no within the first four characters; ``mme-lmms-eval`` is lmms-eval's, which first
-            drops blanks around the text and all full stops, and takes y and n. ``exact``: the text
-            itself, in any case. ``vlmevalkit``: yes or no as a word, if only one of them occurs, after
-            its punctuation rule.
-
-    Raises:
-        UserError: the variant is unknown.
-    """
-    check_variant(variant, YES_NO_VARIANTS)
-    if variant == "official":
-        first = text.split(".", 1)[0].replace(",", "").split(" ")
-        return "no" if {"No", "not", "no"} & set(first) else "yes"
-    if variant == "exact":
-        return _as_yes_no(text.strip().lower())
-    if variant == "mme":
-        return _at_the_start(text.lower())
-    if variant == "mme-lmms-eval":
-        text = text.lower().strip().replace(".", "")
-        return "yes" if text == "y" else "no" if text == "n" else _at_the_start(text)
-    if variant == "vlmevalkit":
-        return _the_only({"yes", "no"} & set(vlmevalkit_marks(text.lower()).split()))
-    start = _START.match(text)
-    if start:
-        return _as_yes_no(start[1].lower())
-    return _the_only({word.lower() for word in _WORD.findall(text)})
-
-
-def _at_the_start(text: str) -> YesNo | None:
-    return "yes" if "yes" in text[:4] else "no" if "no" in text[:4] else None
-
-
-def _the_only(words: set[str]) -> YesNo | None:
-    return _as_yes_no(words.pop()) if len(words) == 1 else None
-
-
-def _as_yes_no(text: str) -> YesNo | None:
-    return "yes" if text == "yes" else "no" if text == "no" else None
-
 
 # ---- POPE ------------------------------------------------------------------------------------------
 

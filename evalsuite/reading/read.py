@@ -1,24 +1,98 @@
-"""How a task reads a reply: the answer that is scored, or the reason why there is no answer."""
+"""How a task reads a reply: the answer that is scored, or the reason why there is no answer.
+
+What a reply has around its answer is taken off first: thinking, special tokens, what follows a stop text, Markdown.
+Then the reader of the task's kind reads what is left. Nothing here changes what is stored.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from evalsuite.metrics.multiple_choice import CHOICE_VARIANTS, parse_choice
-from evalsuite.metrics.yes_no import YES_NO_VARIANTS, parse_yes_no
+from evalsuite.reading.box import Scale, read_box
+from evalsuite.reading.choice import read_choice
+from evalsuite.reading.choice_rules import CHOICE_VARIANTS, parse_choice
+from evalsuite.reading.json_answer import read_json
+from evalsuite.reading.number import read_number
 from evalsuite.reading.refusal import is_refusal, refuses
+from evalsuite.reading.statement import stated_text, statements
+from evalsuite.reading.strip import cut_at_stop, plain_words, without_special_tokens, without_thinking
+from evalsuite.reading.yes_no import YES_NO_VARIANTS, parse_yes_no
 from winnow.recipe import StrictModel
 
 Status = Literal["ok", "unparsed", "refused", "failed"]
 STATUSES: tuple[Status, ...] = ("ok", "unparsed", "refused", "failed")
+Part = Literal["thinking", "special_tokens", "markdown"]
+EVERYTHING: tuple[Part, ...] = ("thinking", "special_tokens", "markdown")
 
+VERBATIM = "verbatim"
+_RULES: dict[str, tuple[str, ...]] = {
+    "letter": CHOICE_VARIANTS,
+    "yes_no": YES_NO_VARIANTS,
+    "text": (VERBATIM,),
+    "line": (VERBATIM,),
+    "sentence": (VERBATIM,),
+}
+_OWN_RULES = (None, "lenient", "words", VERBATIM)  # the others are other people's code and see the whole reply
+_PLAIN_KINDS = ("text", "line", "sentence")
+_READ = 50_000  # characters at either end of a reply that are read …
+_SEARCHED = 1_000_000  # … once thinking is taken out of these
 # A line break ends a sentence too, but not after a colon ("The answer is:\n\nred").
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|(?<![:\s])\n|(?<![:\s])[ \t]+\n")
 _ALTERNATIVE = re.compile(r"\s*(?:,?\s*(?:and|or)\b|/)", re.IGNORECASE)
+
+
+class Extraction(StrictModel):
+    """How a task reads an answer.
+
+    Attributes:
+        kind: ``text`` takes the whole reply, ``line`` the first line, ``sentence`` the first
+            sentence; where the reply states a short answer ("Answer: red", ``\\boxed{red}``,
+            ``<answer>red</answer>``), all three take that. ``choice`` takes the one answer out of ``choices`` that
+            the reply names, ``yes_no`` yes or no, ``letter`` the letter of the row's option that the reply names
+            (the whole reply where a row has no options), ``number`` a number, ``box`` a box as ``[x1, y1, x2,
+            y2]``, ``json`` the value under ``key`` of a JSON object.
+        choices: the closed set of answers. An explicit statement of one decides; a reply that starts with one means
+            it, unless ``and`` or ``or`` follows; else its first sentence must name exactly one. The rest is
+            unparsed.
+        rule: of ``letter`` (default ``lenient``) and ``yes_no`` (default ``words``): a variant of
+            ``evalsuite.metrics.parse_choice`` and ``parse_yes_no``; of ``text``, ``line`` and ``sentence``:
+            ``verbatim`` looks for no stated answer, for captions.
+        strip: what is taken off first; null: everything, but nothing for a rule that is a benchmark's or a tool's
+            code.
+        key: of ``json``: the key.
+        scale: of ``box``: what the model's numbers are, see ``evalsuite.reading.box.read_box``.
+    """
+
+    kind: Literal["text", "line", "sentence", "choice", "yes_no", "letter", "number", "box", "json"] = "text"
+    choices: Annotated[list[str], Field(default_factory=list)]
+    rule: str | None = None
+    strip: list[Part] | None = None
+    key: str | None = None
+    scale: Scale | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Extraction:
+        if (self.kind == "choice") != bool(self.choices):
+            raise ValueError("choices belong to kind: choice, and only there")
+        if (self.kind == "json") != bool(self.key):
+            raise ValueError("key belongs to kind: json, and only there")
+        if self.scale and self.kind != "box":
+            raise ValueError("scale belongs to kind: box, and only there")
+        known = _RULES.get(self.kind, ())
+        if self.rule is not None and self.rule not in known:
+            raise ValueError(f"kind {self.kind} has no rule {self.rule!r}; known: {', '.join(known) or 'none'}")
+        return self
+
+    @property
+    def stripped(self) -> Sequence[Part]:
+        """What is taken off before reading."""
+        if self.strip is not None:
+            return self.strip
+        return EVERYTHING if self.rule in _OWN_RULES else ()
 
 
 class ReadAnswer(NamedTuple):
@@ -36,32 +110,11 @@ class ReadAnswer(NamedTuple):
     truncated: bool
 
 
-class Extraction(StrictModel):
-    """How a task reads an answer.
+class Step(NamedTuple):
+    """One step from the stored reply to the answer: its name and the text behind it."""
 
-    Attributes:
-        kind: ``text`` takes the whole reply, ``line`` the first line, ``sentence`` the first
-            sentence, ``choice`` the one answer out of ``choices`` that the reply names, ``yes_no`` yes
-            or no, ``letter`` the letter of the row's option that the reply names (the whole reply where
-            a row has no options).
-        choices: the closed set of answers. A reply that starts with one means it, unless ``and``
-            or ``or`` follows; else its first sentence must name exactly one. The rest is unparsed.
-        rule: of ``letter`` (default ``mmmu``) and ``yes_no`` (default ``words``): a variant of
-            ``evalsuite.metrics.parse_choice`` and ``parse_yes_no``.
-    """
-
-    kind: Literal["text", "line", "sentence", "choice", "yes_no", "letter"] = "text"
-    choices: Annotated[list[str], Field(default_factory=list)]
-    rule: str | None = None
-
-    @model_validator(mode="after")
-    def _choices_where_needed(self) -> Extraction:
-        if (self.kind == "choice") != bool(self.choices):
-            raise ValueError("choices belong to kind: choice, and only there")
-        known = {"letter": CHOICE_VARIANTS, "yes_no": YES_NO_VARIANTS}.get(self.kind, ())
-        if self.rule is not None and self.rule not in known:
-            raise ValueError(f"kind {self.kind} has no rule {self.rule!r}; known: {', '.join(known) or 'none'}")
-        return self
+    name: str
+    text: str
 
 
 def read_answer(
@@ -69,8 +122,9 @@ def read_answer(
 ) -> ReadAnswer:
     """The answer in a reply, and what became of the question.
 
-    A reply refuses only if it says so and nothing could be read from it; where any text is an answer
-    (``text``, ``line``, ``sentence``), only if it is a refusal and no more.
+    A reply refuses only if it says so and nothing could be read from it; where any text or number would be an
+    answer, only if it is a refusal and no more. Of a reply of more than 100,000 characters, behind its thinking, both
+    ends are read.
 
     Args:
         finish_reason: ``stop``, ``length`` (cut off), ``content_filter`` (the server refused) or ``error``.
@@ -81,35 +135,88 @@ def read_answer(
         return ReadAnswer(None, "failed", False)
     if finish_reason == "content_filter":
         return ReadAnswer(None, "refused", False)
-    text = cut_at_stop(raw, stop)
-    truncated = finish_reason == "length" and text == raw  # a server that takes no stop texts writes on
-    text = text.strip()
-    answer = _read(text, extraction, options)
+    marked_up, ended = _without_marks(raw, extraction, stop)
+    truncated = finish_reason == "length" and not ended  # a server that takes no stop texts writes on behind one
+    text = plain_words(marked_up).strip() if "markdown" in extraction.stripped else marked_up
+    answer = _read(text, extraction, options, marked_up)
     if not answer:
         return ReadAnswer(None, "refused" if refuses(text) else "unparsed", truncated)
-    any_text = extraction.kind in ("text", "line", "sentence") or (extraction.kind == "letter" and not options)
-    if any_text and is_refusal(text):
+    anything = extraction.kind in (*_PLAIN_KINDS, "number") or (extraction.kind == "letter" and not options)
+    if anything and is_refusal(text):
         return ReadAnswer(None, "refused", truncated)
     return ReadAnswer(answer, "ok", truncated)
 
 
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """``text`` up to the first stop text that follows a word."""
-    if not stop:
+def reading_steps(
+    raw: str, extraction: Extraction, options: Sequence[str] = (), stop: Sequence[str] = ()
+) -> list[Step]:
+    """What ``read_answer`` makes of a reply, step by step; steps that change nothing are left out."""
+    found = [Step("reply", raw)]
+
+    def add(name: str, text: str) -> str:
+        if text != found[-1].text:
+            found.append(Step(name, text))
         return text
-    begin = len(text) - len(text.lstrip())
-    found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]
-    return text[: min(found)] if found else text
+
+    text = raw
+    if "thinking" in extraction.stripped:
+        text = add("without thinking", without_thinking(text))
+    if "special_tokens" in extraction.stripped:
+        text = add("without special tokens", without_special_tokens(text))
+    if stop:
+        text = add("up to the stop text", cut_at_stop(text, stop))
+    text = marked_up = _without_marks(raw, extraction, stop)[0]
+    if "markdown" in extraction.stripped:
+        text = add("without Markdown", plain_words(text).strip())
+    if extraction.rule in (None, "lenient", "words") and (stated := statements(text)):
+        add("stated", " | ".join(statement.content for statement in stated))
+    answer = _read(text, extraction, options, marked_up)
+    return [*found, Step("answer", answer or "")]
 
 
-def _read(text: str, rule: Extraction, options: Sequence[str]) -> str | None:
-    if rule.kind == "choice":
-        return _choice(text, rule.choices)
-    if rule.kind == "yes_no":
-        return parse_yes_no(text, variant=rule.rule or "words")  # type: ignore[arg-type]
-    if rule.kind == "letter" and options:
-        return parse_choice(text, options, variant=rule.rule or "mmmu")  # type: ignore[arg-type]
-    return _plain(text, rule.kind)
+def _without_marks(raw: str, extraction: Extraction, stop: Sequence[str]) -> tuple[str, bool]:
+    """The reply, of a long one both ends, without thinking and special tokens, and whether a stop text ends it."""
+    parts = extraction.stripped
+    text = _both_ends(raw, _SEARCHED)
+    text = _both_ends(without_thinking(text) if "thinking" in parts else text, _READ)
+    if "special_tokens" in parts:
+        text = without_special_tokens(text)
+    whole = text
+    text = cut_at_stop(text, stop) if stop else text
+    return text.strip(), len(text) < len(whole)
+
+
+def _both_ends(text: str, each: int) -> str:
+    return text if len(text) <= 2 * each else f"{text[:each]}\n{text[-each:]}"
+
+
+def _read(text: str, extraction: Extraction, options: Sequence[str], marked_up: str) -> str | None:
+    rule: Any = extraction.rule
+    kind = extraction.kind
+    if kind == "choice":
+        return _choice(text, extraction.choices)
+    if kind == "yes_no":
+        return parse_yes_no(text, variant=rule or "words")
+    if kind == "letter" and options:
+        return (
+            read_choice(text, options, marked_up) if rule in _OWN_RULES else parse_choice(text, options, variant=rule)
+        )
+    if kind == "number":
+        return read_number(text)
+    if kind == "box":
+        return read_box(text, extraction.scale)
+    if kind == "json":
+        return _encodable(read_json(text, extraction.key or "") or "")
+    if kind == "letter" or rule == VERBATIM:
+        return _encodable(_plain(text, kind))
+    return _encodable(_plain(stated_text(text) or text, kind))
+
+
+def _encodable(text: str) -> str:
+    """Text that can be stored: lone surrogates, which are half a character, become U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _plain(text: str, kind: str) -> str:
@@ -121,8 +228,15 @@ def _plain(text: str, kind: str) -> str:
 
 
 def _choice(text: str, choices: list[str]) -> str | None:
-    """The choice that ``text`` starts with, else the only one its first sentence names."""
-    sentence = _plain(text, "sentence")
+    """The choice that the last statement names, else the one that the reply starts with or its first sentence names."""
+    for statement in reversed(statements(text)):
+        if found := _named_choice(statement.content, choices):
+            return found
+    return _named_choice(_plain(text, "sentence"), choices)
+
+
+def _named_choice(sentence: str, choices: list[str]) -> str | None:
+    """The choice that a sentence starts with, else the only one that it names."""
     longest_first = sorted(choices, key=len, reverse=True)
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)", re.IGNORECASE)
     by_text = {choice.lower(): choice for choice in choices}

@@ -199,6 +199,7 @@ def print_explanations(found: Sequence[RowExplanation], console: Console | None 
     for explanation in found:
         console.print()
         console.print(_facts(explanation.task, explanation.row))
+        console.print(_reading(explanation))
         for metric in explanation.metrics:
             console.print()
             score = "–" if metric.score is None else f"{metric.score:.4g}"
@@ -229,6 +230,22 @@ def _judged(judgement: Judgement) -> Table:
     table.add_row(f"judge asked{beside}", Text(_cut_front(judgement.asked)))
     table.add_row("judge said", Text(f"{said}  ({judgement.finish_reason})"))
     return table
+
+
+def _reading(explanation: RowExplanation) -> Table:
+    """The reply step by step, then what other readers make of it."""
+    table = _fact_table()
+    for step in explanation.steps:
+        table.add_row(f"  {step.name}", Text(repr(_ends(step.text))))
+    for name, other in explanation.others.items():
+        table.add_row(f"  by {name}", Text(other.status if other.answer is None else repr(_ends(other.answer))))
+    return table
+
+
+def _ends(text: str) -> str:
+    """A long text without its middle: what states an answer often ends it."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def _fact_table() -> Table:

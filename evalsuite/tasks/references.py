@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from curate.readers.tables.options import Numbering, Options, as_number, named_option, numbering
@@ -32,7 +32,8 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
         The rows; the ids of rows that have no such reference, with the reason; and notes on what was changed.
 
     Raises:
-        UserError: numbers may count from 0 or from 1; or more than one in twenty rows have no reference that fits.
+        UserError: numbers may count from 0 or from 1; no row has the options that are needed; or more than one in
+            twenty rows have no reference that fits.
     """
     changed: Counter[tuple[str, str]] = Counter()
     rows = _mapped(rows, spec, changed)
@@ -47,15 +48,20 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
             continue
         changed.update(pair for pair in zip(row.references, fitted, strict=False) if pair[0] != pair[1])
         kept.append(replace(row, references=fitted))
-    if len(lost) > _MOST_LOST * len(rows):
-        name, reason = next(iter(lost.items()))
-        hint = (
-            "`options:` in the task names the key of `meta` that holds them"
-            if reason == _NO_OPTIONS
-            else "`answer_map:` in the task says what its references mean"
-        )
-        raise UserError(f"task {spec.name}: row {name!r}: {reason}, and so {len(lost):,} of {len(rows):,} rows; {hint}")
+    _refuse_most(lost, len(rows), spec)
     return kept, lost, [*_notes(changed), *_outside(kept, spec)]
+
+
+def _refuse_most(lost: Mapping[str, str], rows: int, spec: TaskSpec) -> None:
+    """A task that loses this many rows is wrong, not its rows."""
+    if lost and len(lost) == rows and _NO_OPTIONS in lost.values():
+        raise UserError(f"task {spec.name}: no row has options; `options:` in the task names their key of `meta`")
+    unfit = [name for name, reason in lost.items() if reason != _NO_OPTIONS]
+    if len(unfit) > _MOST_LOST * rows:
+        raise UserError(
+            f"task {spec.name}: row {unfit[0]!r}: {lost[unfit[0]]}, and so {len(unfit):,} of {rows:,} rows; "
+            "`answer_map:` in the task says what its references mean"
+        )
 
 
 def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str, str]]) -> list[TaskRow]:

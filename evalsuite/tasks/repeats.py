@@ -15,7 +15,7 @@ def repeated(rows: Sequence[TaskRow], spec: TaskSpec) -> list[TaskRow]:
     """Every row as often as the task asks it, one after the other.
 
     Raises:
-        UserError: the prompt of a multiple choice does not show its options as lines.
+        UserError: the prompt of a multiple choice does not show its options with their letters.
     """
     if spec.repeat == "circular":
         return [asked for row in rows for asked in rotations(row, spec)]
@@ -35,8 +35,8 @@ def _rotated(row: TaskRow, by: int, spec: TaskSpec) -> TaskRow:
     prompt = rotated_prompt(row.prompt, row.choices, by)
     if prompt is None:
         raise UserError(
-            f"task {spec.name}: row {row.sample_id!r}: its prompt does not show the options as lines `A. …`, so they "
-            "cannot be rotated; write {options} where the prompt shall show them"
+            f"task {spec.name}: row {row.sample_id!r}: its prompt does not show the options with their letters, so "
+            "they cannot be rotated; write {options} where the prompt shall show them"
         )
     return replace(
         row,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalsuite.tasks.options import option_lines, without_options
-from evalsuite.tasks.spec import TaskSpec, filled, options_of, slices_of, value_at
+from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of, value_at
 from winnow.conversations import IMAGE_MARKER
 from winnow.records import Sample, to_record, without_markers
 
@@ -75,7 +75,8 @@ def rows_of(sample: Sample, spec: TaskSpec) -> list[TaskRow]:
         what = "repeat: circular" if spec.repeat else "samples"
         raise ValueError(f"a conversation of several questions, which {what} does not ask; `turns: first` asks one")
     marked = sum(turn.value.count(IMAGE_MARKER) for turn in sample.conversations if turn.role == "user")
-    in_place = bool(sample.image) and marked == len(sample.image)
+    # Images stand where the question has them, if the prompt has the question once.
+    in_place = marked == len(sample.image) > 0 and spec.prompt.count("{question}") == 1
     choices = options_of(sample.meta, spec.options)
     record = to_record(sample)
     prompts: list[str] = []

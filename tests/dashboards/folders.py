@@ -127,6 +127,7 @@ def _answered(row: dict[str, Any], chance: random.Random, right: float) -> dict[
         "raw": f"{answer}.",
         "extracted": answer if status == "ok" else None,
         "status": status,
+        "truncated": status != "ok" or answer == "circle",
         "references": row["references"],
         "accuracy": float(correct) if vqa else None,
         "vqa_accuracy": float(correct) if vqa else None,

@@ -393,6 +393,17 @@ def mmmu(folder, rows=None, name="validation-00000-of-00001.parquet"):
     return folder
 
 
+def refcoco(folder):
+    """lmms-lab/RefCOCO: two expressions for one box."""
+    row = {"question_id": "469306-0", "image": {"bytes": encoded(scene(1)), "path": "COCO_train2014_000000098304.jpg"},
+           "question": "Please carefully observe the area circled in the image and come up with a caption for the area.",
+           "answer": ["guy petting elephant", "foremost person"], "segmentation": [267.52, 510.59],
+           "bbox": [53.8, 249.9, 213.7, 298.0], "iscrowd": 0, "file_name": "COCO_train2014_000000098304_0.jpg"}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([row]), folder / "val-00000-of-00001.parquet")
+    return folder / "val-00000-of-00001.parquet"
+
+
 def vlmevalkit(folder):
     """MMBench_DEV_EN.tsv: a question, its first rotation without an image of its own, and one with two images."""
     first, second = (base64.b64encode(encoded(scene(seed))).decode() for seed in (1, 2))

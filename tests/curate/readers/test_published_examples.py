@@ -47,6 +47,7 @@ PUBLISHED = {
     "mme": (published.mme, "MME_Benchmark_release_version/MME_Benchmark", ""),
     "mmmu": (published.mmmu, "MMMU", ""),
     "pope": (published.pope, "pope/output/coco", "coco/val2014/COCO_val2014_000000310196.jpg"),
+    "refcoco": (published.refcoco, "data/raw/refcoco/data", ""),
     "scienceqa": (published.scienceqa, "scienceqa", "scienceqa/images/val/2/image.png"),
     "table": (table, "data", "data/a.jpg"),
     "textvqa": (published.textvqa, "textvqa", "textvqa/train_images/0054c91397f2fe05.jpg"),

@@ -110,6 +110,14 @@ def test_nonsense_in_the_url_falls_back_to_defaults(data: Path, monkeypatch: pyt
     assert cards(app)
 
 
+def test_rows_that_were_cut_off_are_marked_and_can_be_chosen(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pd.read_parquet(data / "evals" / "demo-tuned" / "predictions.parquet")
+    app = open_page(data, monkeypatch, "failures", run="demo-tuned", outcome="All", sort="As stored", mark="truncated")
+    assert [card["id"] for card in cards(app)] == list(table[table["truncated"]]["sample_id"])[:24]
+    assert all({"text": "truncated", "tone": "odd"} in card["chips"] for card in cards(app))
+    assert app.multiselect(key="mark").value == ["truncated"]
+
+
 def test_captions_have_no_verdict_and_say_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = pd.read_parquet(data / "evals" / "demo-tuned" / "predictions.parquet")
     app = open_page(data, monkeypatch, "failures", run="demo-tuned", task="caption", status="ok")

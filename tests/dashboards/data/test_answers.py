@@ -24,6 +24,7 @@ specs = st.builds(
     question_types=st.sampled_from([(), ("color",), ("yes_no", "shape")]),
     answer_types=st.sampled_from([(), ("other",), ("yes/no", "other")]),
     statuses=st.sampled_from([(), ("ok",), ("unparsed",)]),
+    marks=st.sampled_from([(), ("truncated",)]),
     where=st.sampled_from(
         [
             (),
@@ -90,6 +91,7 @@ def _matches(row: dict, spec: FilterSpec) -> bool:
             not spec.answer_types or row["slice_answer_type"] in spec.answer_types,
             all(_in_slice(row, term) for term in spec.where),
             not spec.statuses or row["status"] in spec.statuses,
+            not spec.marks or row["truncated"],
             spec.metric not in ("accuracy", "cider") or spec.below is None or row[spec.metric] < spec.below,
             not text or any(text in place.lower() for place in searched),
         )
@@ -157,6 +159,7 @@ def test_filter_values(base: Folder) -> None:
     values = filter_values(base)
     for column in ("task", "status", "slice_question_type", "slice_answer_type"):
         assert values[column] == sorted(stored[column].dropna().unique())
+    assert values["truncated"] == ["False", "True"]
 
 
 def test_metric_columns_are_those_that_say_what_is_right(tuned: Folder) -> None:

@@ -20,6 +20,7 @@ specs = st.builds(
     question_types=_several,
     answer_types=_several,
     statuses=st.lists(st.sampled_from(STATUSES), max_size=3).map(tuple),
+    marks=st.sampled_from([(), ("truncated",)]),
     where=st.lists(
         st.text(min_size=1, max_size=10) | st.sampled_from(["question_type=shape", "reference=yes"]), max_size=2
     ).map(tuple),
@@ -32,7 +33,7 @@ specs = st.builds(
 )
 _TABLE = Predictions(
     "p.parquet",
-    frozenset({"sample_id", "question", "raw", "slice_question_type"}),
+    frozenset({"sample_id", "question", "raw", "truncated", "slice_question_type"}),
     ("accuracy",),
     (("t'", "accuracy"),),
 )
@@ -49,11 +50,14 @@ def test_defaults_are_left_out_of_the_url() -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from(["run", "outcome", "below", "sort", "status", "x"]), st.lists(_text, max_size=2))
+    st.dictionaries(
+        st.sampled_from(["run", "outcome", "below", "sort", "status", "mark", "x"]), st.lists(_text, max_size=2)
+    )
 )
 def test_any_url_gives_a_view(parameters: dict[str, list[str]]) -> None:
     spec = FilterSpec.from_parameters(parameters)
     assert spec.outcome in OUTCOMES and spec.order in ORDERS and set(spec.statuses) <= set(STATUSES)
+    assert set(spec.marks) <= {"truncated"}
 
 
 def _other_value(term: str) -> str:
@@ -68,6 +72,7 @@ def test_user_text_never_becomes_sql(spec: FilterSpec) -> None:
         run="r", base="b", task="t" if spec.task else "", question_types=("q",) * bool(spec.question_types),
         answer_types=("a",) * bool(spec.answer_types),
         where=tuple(_other_value(term) for term in spec.where), statuses=("ok",) * bool(spec.statuses),
+        marks=spec.marks,
         near=("plural",) * bool(spec.near), outcome=spec.outcome,
         metric="accuracy" if spec.metric == "accuracy" else "", below=0.5 if spec.below is not None else None,
         text="x" if spec.text else "", order=spec.order,

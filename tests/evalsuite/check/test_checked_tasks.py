@@ -155,9 +155,8 @@ def test_rows_asked_several_times_repeat_nothing(tmp_path):
     assert len(task.rows) == 12 and checked(task) == []
 
 
-def test_a_piece_of_rows_without_options_is_no_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("evalsuite.check.rows._CHUNK", 2)
+def test_open_questions_among_choices_are_noted(tmp_path):
     asked = "which?\nA. cat\nB. dog\n"
-    rows = [row(0, ["red"]), row(1, ["red"]), *(row(n, ["B"], asked, **OPTIONS) for n in (2, 3, 4, 5))]
-    (found,) = checked(task_of(tmp_path, rows, LETTERS))
+    rows = [row(0, ["red"]), row(1, ["red"]), *(row(n, ["B"], asked, **OPTIONS) for n in range(2, 9))]
+    (found,) = checked(task_of(tmp_path, rows, LETTERS.replace("multiple_choice", "mmmu")))
     assert (found.level, found.what, found.rows) == ("note", "nothing at `options: options`", 2)

@@ -103,13 +103,13 @@ def test_an_unparsed_answer_stays_in_every_denominator() -> None:
     [
         ("Yes, there is no doubt", "yes", "no"),
         ("The answer is yes", "yes", "yes"),
-        ("yes or no", "yes", "no"),
+        ("yes or no", None, "no"),
         ("It says yes and no", None, "no"),
         ("unknown", None, "yes"),
         ("noodle", None, "yes"),
         ("No", "no", "no"),
         ("**No**", "no", "yes"),
-        ("There is not a dog.", None, "no"),
+        ("There is not a dog.", "no", "no"),
         ("", None, "yes"),
     ],
 )
@@ -135,7 +135,7 @@ def test_scienceqa_agrees_with_the_peer_but_for_what_its_script_reads_more() -> 
     [
         ("B", "B", "B"),
         ("(C)", "C", "C"),
-        ("A or B", "B", "B"),
+        ("A or B", "B", None),
         ("The answer is (A) because B is wrong", "A", "A"),
         ("I think it is the a RED dog there", "A", "A"),
         ("B) two cats", None, "B"),
@@ -149,8 +149,8 @@ def test_scienceqa_agrees_with_the_peer_but_for_what_its_script_reads_more() -> 
     ],
 )
 def test_multiple_choice(reply: str, rules: str | None, lenient: str | None) -> None:
-    assert parse_choice(reply, OPTIONS) == rules
-    assert parse_choice(reply, OPTIONS, variant="lenient") == lenient
+    assert parse_choice(reply, OPTIONS, variant="mmmu") == rules
+    assert parse_choice(reply, OPTIONS) == lenient == parse_choice(reply, OPTIONS, variant="lenient")
     drawn = parse_choice(reply, OPTIONS, variant="mmmu-official", key="7")
     assert drawn == (rules or parse_choice("?", OPTIONS, variant="mmmu-official", key="7"))
 

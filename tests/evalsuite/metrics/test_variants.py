@@ -112,8 +112,8 @@ def test_options_are_a_list_or_one_written_as_text() -> None:
     ("raw", "rule", "options", "expected"),
     [
         ("(B) two", Extraction(kind="letter", choices=[]), ("one", "two"), ("B", "ok")),
-        ("two", Extraction(kind="letter", choices=[]), ("one", "two"), (None, "unparsed")),
-        ("two", Extraction(kind="letter", choices=[], rule="lenient"), ("one", "two"), ("B", "ok")),
+        ("two", Extraction(kind="letter", choices=[], rule="mmmu"), ("one", "two"), (None, "unparsed")),
+        ("two", Extraction(kind="letter", choices=[]), ("one", "two"), ("B", "ok")),
         ("it is 42", Extraction(kind="letter", choices=[]), (), ("it is 42", "ok")),
         ("Yes.", Extraction(kind="yes_no", choices=[]), (), ("yes", "ok")),
         ("maybe", Extraction(kind="yes_no", choices=[]), (), (None, "unparsed")),

@@ -78,6 +78,45 @@ DOCS: dict[str, Rows] = {
             ("Jigsaw", 1, "Which fits?", ["the second image", "the third image"], "(A)"),
         )
     ],
+    "mmbench": [
+        {"index": index, "question": asked, "hint": hint, **dict(zip("ABCD", [*options, "", ""], strict=False)),
+         "answer": answer, "category": category, "source": "x", "l2-category": wide, "comment": "", "split": "dev",
+         **({"image": str(index % 1_000_000)} if index >= 1_000_000 else {})}
+        for index, asked, hint, options, answer, category, wide in (
+            (241, "What is shown?", "It is small.", ["a cat", "a dog"], "A", "object_localization", "finegrained_perception (instance-level)"),
+            (1_000_241, "What is shown?", "It is small.", ["a dog", "a cat"], "B", "object_localization", "finegrained_perception (instance-level)"),
+            (252, "Which is colder?", "", ["ice", "tea", "air"], "A", "physical_relation", "relation_reasoning"),
+            (1_000_252, "Which is colder?", "", ["tea", "air", "ice"], "C", "physical_relation", "relation_reasoning"),
+            (2_000_252, "Which is colder?", "", ["air", "ice", "tea"], "B", "physical_relation", "relation_reasoning"),
+            (260, "Which follows?", "", ["x", "y"], "B", "physical_relation", "relation_reasoning"),
+            (1_000_260, "Which follows?", "", ["y", "x"], "A", "physical_relation", "relation_reasoning"))
+    ],
+    "hallusion_bench": [
+        {"category": category, "subcategory": sub, "visual_input": "1", "set_id": a, "figure_id": b, "sample_note": "n",
+         "question_id": c, "question": asked, "gt_answer_details": "d", "gt_answer": answer, "filename": f"./{sub}/{a}_{b}.png"}
+        for category, sub, a, b, c, asked, answer in (
+            ("VD", "illusion", "0", "0", "0", "Is the left line longer?", "0"), ("VD", "illusion", "0", "1", "0", "Is the left line longer?", "1"),
+            ("VD", "illusion", "0", "0", "1", "Are the lines equal?", "1"), ("VD", "illusion", "0", "1", "1", "Are the lines equal?", "0"),
+            ("VS", "chart", "0", "1", "0", "Is China first?", "0"), ("VS", "chart", "0", "2", "0", "Is China first?", "1"),
+            ("VS", "chart", "1", "1", "0", "Is it higher?", "1"))
+    ],
+    "ocrbench": [
+        {"dataset": dataset, "question": asked, "question_type": kind, "answer": answer}
+        for dataset, kind, asked, answer in (
+            ("IIIT5K", "Regular Text Recognition", "what is written in the image?", ["CENTRE"]),
+            ("HME100k", "Handwritten Mathematical Expression Recognition", "Please write out the expression.", ["x ^ { 2 }"]),
+            ("DocVQA", "Doc-oriented VQA", "What is the date?", ["July 5, 1999", "July 5"]),
+            ("SROIE", "Key Information Extraction", "what is the total?", ["9.00"]),
+            ("STVQA", "Scene Text-centric VQA", "What brand?", ["Coca Cola"]))
+    ],
+    "refcoco": [
+        {"question_id": "1-0", "question": "Please describe the box.", "answer": ["the left dog", "dog on the left"],
+         "segmentation": [1.0, 2.0], "bbox": [2.4, 1.6, 12.0, 8.0], "iscrowd": 0, "file_name": "COCO_train2014_1.jpg"},
+        {"question_id": "2-0", "question": "Please describe the box.", "answer": ["red ball"],
+         "segmentation": [1.0, 2.0], "bbox": [0.0, 0.0, 6.0, 16.0], "iscrowd": 0, "file_name": "COCO_train2014_2.jpg"},
+        {"question_id": "3-0", "question": "Please describe the box.", "answer": ["a man", "man in blue"],
+         "segmentation": [1.0, 2.0], "bbox": [12.0, 8.0, 12.0, 8.0], "iscrowd": 0, "file_name": "COCO_train2014_3.jpg"},
+    ],
     "textcaps": [
         {"question_id": "a1", "question": "Please describe the image.", "image_id": "a1", "image_classes": ["Sign"],
          "flickr_original_url": "https://x/1.jpg", "image_width": 8, "image_height": 8, "set_name": "val",
@@ -114,16 +153,36 @@ REPLIES: dict[str, list[str]] = {
     "mmmu_pro_vision": ["Answer: I", "Answer: B", "(B)"],
     "mmmu_pro_vision_cot": ["Who is it? The first, no.\n\nAnswer: I", "So it is.\n\nAnswer: C", "Answer: B"],
     "blink": ["(B)", "A", "The floats are counted.\n\n(B)", "(D)", "B"],
+    "mmbench": ["A", "B", "The answer is A", "C. ice", "A", "B", "y"],
+    "hallusion_bench": ["No, it is not.", "Yes", "No.", "No", "Yes, it is.", "yes", "I am not certain"],
+    "ocrbench": ["It says Centre.", "$x^{2}$", "The date is July 5.", "8.00", "coca\ncola"],
+    "refcoco": [
+        "[0.1, 0.1, 0.6, 0.6]",
+        "The box is [0.15, 0.1, 0.6, 0.5].",
+        "[0.5, 0.0, 0.9, 1.0]",
+        "[0.5, 0.5, 1, 1]",
+        "I see no man",
+    ],
     "textcaps": ["a stop sign", "two books on a shelf"],
     "nocaps": ["a baby in a tub", "an otter that eats"],
     "stvqa": ["Stop", "coca cola", "43", "Hihg Street"],
 }
-SAME_ROWS = {"mmmu_pro_standard_cot": "mmmu_pro_standard", "mmmu_pro_vision_cot": "mmmu_pro_vision"}
+SAME_ROWS = {
+    "refcoco_plus": "refcoco",
+    "refcocog": "refcoco",
+    "mmmu_pro_standard_cot": "mmmu_pro_standard",
+    "mmmu_pro_vision_cot": "mmmu_pro_vision",
+}
 
 
 def docs_of(task: str) -> Rows:
     """The rows of a task; two tasks may ask the same ones."""
     return DOCS[SAME_ROWS.get(task, task)]
+
+
+def replies_of(task: str) -> list[str]:
+    """The replies to the rows of a task."""
+    return REPLIES[task] if task in REPLIES else REPLIES[SAME_ROWS[task]]
 
 
 # ---- the files as published ----------------------------------------------------------------------
@@ -150,7 +209,7 @@ def _parquet(path: Path, rows: Rows, image: str = "image", seed: int = 0) -> Non
 def _tsv(path: Path, rows: Rows) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], "image"], delimiter="\t")
+        writer = csv.DictWriter(file, [*(name for name in rows[0] if name != "image"), "image"], delimiter="\t")
         writer.writeheader()
         for number, row in enumerate(rows):
             writer.writerow({"image": base64.b64encode(image_bytes(number)).decode(), **row})
@@ -199,14 +258,17 @@ _WRITERS = {
     "mmmu_pro_standard": _mmmu_pro,
     "mmmu_pro_vision": lambda folder, rows: _parquet(folder / "vision" / "test-00000-of-00001.parquet", rows),
     "blink": _blink,
+    "mmbench": lambda folder, rows: _tsv(folder / "MMBench_DEV_EN.tsv", rows),
+    "hallusion_bench": lambda folder, rows: _parquet(folder / "data" / "image-00000-of-00001.parquet", rows),
+    "ocrbench": lambda folder, rows: _parquet(folder / "data" / "test-00000-of-00001.parquet", rows),
+    "refcoco": lambda folder, rows: _parquet(folder / "data" / "val-00000-of-00001.parquet", rows),
     "textcaps": lambda folder, rows: _parquet(folder / "data" / "val-00000-of-00001.parquet", rows),
     "nocaps": lambda folder, rows: _parquet(folder / "data" / "validation-00000-of-00001.parquet", rows),
     "stvqa": _stvqa,
 }
-_FOLDERS = {"mmmu_pro_standard": "mmmu_pro", "mmmu_pro_vision": "mmmu_pro"}
+_FOLDERS = {f"mmmu_pro_{kind}": "mmmu_pro" for kind in ("standard", "standard_cot", "vision", "vision_cot")}
 
 
 def write(task: str, raw: Path) -> None:
     """Write a task's files below ``raw``, ``data/raw`` for its default location."""
-    task = SAME_ROWS.get(task, task)
-    _WRITERS[task](raw / _FOLDERS.get(task, task), DOCS[task])
+    _WRITERS[SAME_ROWS.get(task, task)](raw / _FOLDERS.get(task, task), docs_of(task))

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from benchmark_rows import REPLIES, docs_of
+from benchmark_rows import docs_of, replies_of
 from borrow import borrowed
 
 HERE = Path(__file__).parent
@@ -28,6 +28,7 @@ REVISIONS = {
     "VLMEvalKit": "open-compass/VLMEvalKit e8e78f0",
     "MMMU": "MMMU-Benchmark/MMMU bb0b95a",
     "BLINK": "zeyofu/BLINK_Benchmark 2d6a779",
+    "HallusionBench": "tianyi-lab/HallusionBench 744007c",
 }
 PEERS = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 LETTERS = "\nAnswer with the option's letter from the given choices directly."
@@ -40,7 +41,7 @@ def lmms(path: str, *names: str, **given: Any) -> dict[str, Any]:
 
 def rated(task: str, prompt: str, scores: list[float], **totals: float) -> dict[str, Any]:
     """What is written of a task: the prompt of its first row, the score of each reply, and totals by column."""
-    if len(scores) != len(REPLIES[task]):
+    if len(scores) != len(replies_of(task)):
         raise ValueError(f"{task}: {len(scores)} scores")
     return {"prompt": prompt, "scores": [float(score) for score in scores], "totals": totals}
 
@@ -81,7 +82,7 @@ def ai2d() -> dict[str, Any]:
     code = lmms(path, *names, ExtendedRegexFilter=object)
     same = lmms("api/metrics.py", "exact_match_hf_evaluate")["exact_match_hf_evaluate"]
     docs = docs_of("ai2d")
-    read = code["MultiChoiceRegexFilter"]().apply([[reply] for reply in REPLIES["ai2d"]], docs)
+    read = code["MultiChoiceRegexFilter"]().apply([[reply] for reply in replies_of("ai2d")], docs)
     targets = [code["ai2d_doc_to_target"](doc, "mcq") for doc in docs]
     scores = [same(predictions=[a], references=[b], ignore_case=True, ignore_punctuation=True)["exact_match"]
               for a, b in zip(read, targets, strict=True)]  # fmt: skip
@@ -101,7 +102,7 @@ def mmstar() -> dict[str, Any]:
     code = lmms("tasks/mmstar/utils.py", *names)
     docs = docs_of("mmstar")
     found = [code["mmstar_process_results"](doc, [reply])["average"]
-             for doc, reply in zip(docs, REPLIES["mmstar"], strict=True)]  # fmt: skip
+             for doc, reply in zip(docs, replies_of("mmstar"), strict=True)]  # fmt: skip
     scores = [entry["score"] for entry in found]
     prompt = code["mmstar_doc_to_text"](docs[0], {"pre_prompt": "", "post_prompt": LETTERS.removesuffix(".")})
     overall = report_acc(scores, category=[doc["category"] for doc in docs])["Overall"]
@@ -112,7 +113,7 @@ def seed_image() -> dict[str, Any]:
     code = lmms("tasks/seedbench/utils.py", "seed_doc_to_text", "seed_process_result", "seed_aggregation_result")
     docs = docs_of("seed_image")
     found = [code["seed_process_result"](doc, [reply])["seed_image"]
-             for doc, reply in zip(docs, REPLIES["seed_image"], strict=True)]  # fmt: skip
+             for doc, reply in zip(docs, replies_of("seed_image"), strict=True)]  # fmt: skip
     scores = [code["seed_aggregation_result"]([entry]) for entry in found]
     total = code["seed_aggregation_result"](found)
     overall = report_acc(scores, category=[doc["category"] for doc in docs])["Overall"]
@@ -127,7 +128,7 @@ def realworldqa() -> dict[str, Any]:
     code = lmms("tasks/realworldqa/utils.py", *names)
     docs = docs_of("realworldqa")
     scores = [code["realworldqa_process_results"](doc, [reply])["exact_match"]
-              for doc, reply in zip(docs, REPLIES["realworldqa"], strict=True)]  # fmt: skip
+              for doc, reply in zip(docs, replies_of("realworldqa"), strict=True)]  # fmt: skip
     return rated("realworldqa", code["realworldqa_doc_to_text"](docs[0], {}), scores, accuracy=mean(scores))
 
 
@@ -146,7 +147,7 @@ def mmmu_pro(task: str, mode: str, kind: str) -> Judge:
         asked = borrowed(folder / "infer/infer_gpt.py", *names, prompt_config=config, ast=ast)
         docs = docs_of(task)
         scores = [float(code["mmmu_process_results"]({**doc, "response": reply})["if_right"])
-                  for doc, reply in zip(docs, REPLIES[task], strict=True)]  # fmt: skip
+                  for doc, reply in zip(docs, replies_of(task), strict=True)]  # fmt: skip
         prompt = config["vision"] if kind == "vision" else asked["mmmu_doc_to_text"](docs[0])[0]
         return rated(task, prompt, scores, multiple_choice=mean(scores))
 
@@ -162,7 +163,7 @@ def blink() -> dict[str, Any]:
     docs = docs_of("blink")
     hits: dict[str, list[float]] = {}
     scores = []
-    for doc, reply in zip(docs, REPLIES["blink"], strict=True):
+    for doc, reply in zip(docs, replies_of("blink"), strict=True):
         choices = ["(A)", "(B)", "(C)", "(D)", "(E)"][: len(doc["choices"])]
         scores.append(float(analyze["analyze_answer"](doc, reply, choices) == doc["answer"]))
         hits.setdefault(doc["sub_task"], []).append(scores[-1])
@@ -172,6 +173,90 @@ def blink() -> dict[str, Any]:
     # As eval_prediction of eval/evaluate.py, which reads files: the mean over subtasks.
     total = sum(mean(values) for values in hits.values()) / len(hits)
     return rated("blink", docs[0]["prompt"], scores, choice_by_category=total, multiple_choice=mean(scores))
+
+
+def mmbench() -> dict[str, Any]:
+    import collections
+    import copy
+    import os
+
+    import pandas as pd
+
+    kit = PEERS / "VLMEvalKit/vlmeval"
+    names = ("can_infer", "can_infer_option", "can_infer_text", "_VERBOSE_ANSWER_RE")
+    infer = borrowed(kit / "utils/matching_util.py", *names, os=os, cp=copy, Counter=collections.Counter)["can_infer"]
+    names = ("prefetch_circular_group", "prefetch_answer", "build_choices")
+    code = borrowed(kit / "dataset/utils/multiple_choice.py", *names, pd=pd, can_infer=infer)
+    urls = dict.fromkeys(("MMMB_URLS", "MTL_MMBench_URLS", "MMMB_MD5", "MTL_MMBench_MD5"), {})
+    dataset = borrowed(kit / "dataset/image_mcq.py", "ImageMCQDataset", pd=pd, ImageBaseDataset=object, **urls)
+    asker = dataset["ImageMCQDataset"]()
+    asker.meta_only, asker.dump_image = False, lambda line: "image"
+    docs = [{name: None if value == "" else value for name, value in doc.items()} for doc in docs_of("mmbench")]
+    data = pd.DataFrame(docs).assign(prediction=replies_of("mmbench"))
+    data["GT"], data["g_index"] = data["answer"], data["index"] % 1_000_000
+    # As mcq_circular_eval without a judge: what is not read is wrong.
+    found = {index: code["prefetch_circular_group"](group) for index, group in data.groupby("g_index")}
+    hits = {index: float(entry["hit"]) if entry else 0.0 for index, entry in found.items()}
+    main = data[data["index"] == data["g_index"]]
+    columns = {"category": list(main["category"]), "l2_category": list(main["l2-category"])}
+    total = report_acc([hits[index] for index in main["index"]], **columns)["Overall"]
+    prompt = asker.build_prompt(data.iloc[0])[-1]["value"]
+    return rated("mmbench", prompt, [hits[index] for index in data["g_index"]], circular=total)
+
+
+def hallusion_bench() -> dict[str, Any]:
+    words = borrowed(PEERS / "VLMEvalKit/vlmeval/smp/misc.py", "process_punctuation")["process_punctuation"]
+    names = ("YOrN_Extraction", "Hallusion_rating")
+    kit = borrowed(PEERS / "VLMEvalKit/vlmeval/dataset/utils/yorn.py", *names, process_punctuation=words)
+    names = ("assign_correctness", "get_eval_fig", "get_eval_all")
+    own = borrowed(PEERS / "HallusionBench/utils.py", *names)
+    # That of the authors needs the questions without an image, which are not asked.
+    pairs = lmms("tasks/hallusion_bench/utils.py", "get_eval_pair_all")["get_eval_pair_all"]
+    docs = docs_of("hallusion_bench")
+    read = [kit["YOrN_Extraction"](reply) for reply in replies_of("hallusion_bench")]
+    right = [answer == ("No", "Yes")[int(doc["gt_answer"])] for doc, answer in zip(docs, read, strict=True)]
+    judged = own["assign_correctness"](
+        [{**doc, "check": str(int(hit))} for doc, hit in zip(docs, right, strict=True)], "check"
+    )
+    shares = [own["get_eval_all"](judged, "check"), own["get_eval_fig"](judged), pairs(judged, "check")]
+    totals = dict(zip(("aacc", "facc", "qacc"), (entry["correct"] / entry["total"] for entry in shares), strict=True))
+    return rated("hallusion_bench", docs[0]["question"], right, **totals)
+
+
+def ocrbench() -> dict[str, Any]:
+    import pandas as pd
+
+    names = ("ocrbench_doc_to_text", "ocrbench_process_results", "_fold_fullwidth_ascii")
+    code = lmms("tasks/ocrbench/utils.py", *names)
+    docs, replies = docs_of("ocrbench"), replies_of("ocrbench")
+    scores = [code["ocrbench_process_results"](doc, [reply])["ocrbench_accuracy"]["score"]
+              for doc, reply in zip(docs, replies, strict=True)]  # fmt: skip
+    table = pd.DataFrame([{"category": doc["question_type"], "answer": repr(doc["answer"])} for doc in docs])
+    kit = borrowed(
+        PEERS / "VLMEvalKit/vlmeval/dataset/image_vqa.py", "OCRBench", ImageBaseDataset=object, tqdm=lambda rows: rows,
+        load=lambda _: table.assign(prediction=replies), dump=lambda *_: None, get_intermediate_file_path=lambda *_: "",
+    )["OCRBench"]  # fmt: skip
+    if kit().evaluate("")["Final Score"] != sum(scores):
+        raise ValueError("lmms-eval and VLMEvalKit differ")
+    return rated("ocrbench", code["ocrbench_doc_to_text"](docs[0], {}), scores, contains=mean(scores))
+
+
+def refcoco(task: str) -> Judge:
+    def judge() -> dict[str, Any]:
+        names = ("refcoco_bbox_rec_doc_to_text", "parse_float_sequence_within", "compute_iou", "compute_accuracy")
+        code = lmms("tasks/refcoco/utils_rec.py", *names)
+        width, height = 24, 16  # of the fixture's images
+        docs = [{**doc, "answer": text} for doc in docs_of(task) for text in doc["answer"]]
+        ious, hits = [], []
+        for doc, reply in zip(docs, replies_of(task), strict=True):
+            x, y, w, h = doc["bbox"]
+            truth = [x / width, y / height, (x + w) / width, (y + h) / height]  # refcoco_bbox_rec_preprocess_dataset
+            box = code["parse_float_sequence_within"](reply)
+            ious.append(code["compute_iou"](truth, box))
+            hits.append(float(code["compute_accuracy"](truth, box)))
+        return rated(task, code["refcoco_bbox_rec_doc_to_text"](docs[0]), hits, box=mean(hits), box_iou=mean(ious))
+
+    return judge
 
 
 def captions(task: str, asked: str) -> Judge:
@@ -188,7 +273,7 @@ def captions(task: str, asked: str) -> Judge:
         key = "caption_str" if task == "textcaps" else "annotations_captions"
         docs = docs_of(task)
         references = {number: [plain(text) for text in doc[key]] for number, doc in enumerate(docs)}
-        found = {number: [plain(reply)] for number, reply in enumerate(REPLIES[task])}
+        found = {number: [plain(reply)] for number, reply in enumerate(replies_of(task))}
         cider, each = Cider().compute_score(references, found)
         bleu, rouge = (
             Bleu(4).compute_score(references, found, verbose=0)[0],
@@ -206,7 +291,7 @@ def stvqa() -> dict[str, Any]:
     anls = lmms("api/metrics.py", "anls", "levenshtein_distance")["anls"]
     docs = docs_of("stvqa")
     scores = [anls(references=doc["answers"], predictions=[reply])["anls"]
-              for doc, reply in zip(docs, REPLIES["stvqa"], strict=True)]  # fmt: skip
+              for doc, reply in zip(docs, replies_of("stvqa"), strict=True)]  # fmt: skip
     settings = {"pre_prompt": "", "post_prompt": "\nAnswer the question using a single word or phrase."}
     return rated("stvqa", ask(docs[0], settings), scores, anls=mean(scores))
 
@@ -221,6 +306,10 @@ JUDGES: dict[str, Judge] = {
     "mmmu_pro_vision": mmmu_pro("mmmu_pro_vision", "direct", "vision"),
     "mmmu_pro_vision_cot": mmmu_pro("mmmu_pro_vision_cot", "cot", "vision"),
     "blink": blink,
+    "mmbench": mmbench,
+    "hallusion_bench": hallusion_bench,
+    "ocrbench": ocrbench,
+    **{task: refcoco(task) for task in ("refcoco", "refcoco_plus", "refcocog")},
     "textcaps": captions("textcaps", "textcaps/_default_template_textcaps_yaml"),
     "nocaps": captions("nocaps", "nocaps/_default_template_nocaps_yaml"),
     "stvqa": stvqa,

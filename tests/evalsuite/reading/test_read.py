@@ -1,5 +1,7 @@
 """Reading answers: what counts as one, and what is only a status."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +73,97 @@ def test_plain_kinds(kind: str, expected: str) -> None:
     rule = Extraction(kind=kind, choices=[])
     assert read_answer(" One. Two.\nThree ", "stop", rule) == (expected, "ok", False)
     assert read_answer("I can see a dog", "stop", rule).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "answer"),
+    [
+        ("Answer: red", "line", "red"),
+        ("The sign has three words.\n\n**Answer:** STOP HERE NOW", "line", "STOP HERE NOW"),
+        ("The answer is 42.", "line", "42"),
+        ("So 6 × 7 = 42.\nFinal answer: \\boxed{42}", "text", "42"),
+        ("<answer>red</answer>", "text", "red"),
+        ("<think>blue?</think>red", "line", "red"),
+        ("The answer is not visible in the image", "line", "The answer is not visible in the image"),
+        ("A sign with the answer: no", "line", "A sign with the answer: no"),
+        ("red\nblue", "line", "red"),
+        ("**red**", "line", "red"),
+        ("red<|im_end|>", "line", "red"),
+    ],
+)
+def test_short_answers_that_are_stated(raw: str, kind: str, answer: str) -> None:
+    assert read_answer(raw, "stop", Extraction(kind=kind, choices=[])).answer == answer
+
+
+def test_captions_are_taken_as_they_stand() -> None:
+    caption = Extraction(kind="line", rule="verbatim", choices=[])
+    assert read_answer("Answer: a dog\nmore", "stop", caption).answer == "Answer: a dog"
+
+
+@pytest.mark.parametrize(
+    ("extraction", "raw", "answer"),
+    [
+        (Extraction(kind="number", choices=[]), "The answer is **1,200** m.", "1200"),
+        (Extraction(kind="number", choices=[]), "I'm sorry, I cannot read image 1.", None),
+        (Extraction(kind="box", scale="thousandths", choices=[]), "[100, 200, 300, 400]", "[0.1, 0.2, 0.3, 0.4]"),
+        (Extraction(kind="json", key="answer", choices=[]), '```json\n{"answer": "red"}\n```', "red"),
+        (Extraction(kind="letter", choices=[], rule="mmmu"), "**B**", None),
+        (Extraction(kind="letter", choices=[], rule="mmmu", strip=["markdown"]), "**B**", "B"),
+        (Extraction(kind="letter", choices=[], strip=[]), "<think>A</think>\n\nAnswer: **B**", "B"),
+        (Extraction(kind="yes_no", choices=[]), "<think>no?</think>Yes", "yes"),
+        (CHOICE, "First blue, then red. **Answer: red**", "red"),
+    ],
+)
+def test_kinds_and_what_they_strip(extraction: Extraction, raw: str, answer: str | None) -> None:
+    assert read_answer(raw, "stop", extraction, ["lion", "tiger"]).answer == answer
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kind": "json"}, "key belongs to kind: json"),
+        ({"kind": "line", "scale": "pixels"}, "scale belongs to kind: box"),
+        ({"kind": "number", "rule": "words"}, "no rule 'words'"),
+        ({"kind": "line", "strip": ["emphasis"]}, "thinking"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Extraction(choices=[], **settings)
+
+
+KINDS = [
+    TEXT, CHOICE, Extraction(kind="text", choices=[]), Extraction(kind="letter", choices=[]),
+    Extraction(kind="yes_no", choices=[]), Extraction(kind="number", choices=[]), Extraction(kind="box", choices=[]),
+    Extraction(kind="json", key="answer", choices=[]),
+]  # fmt: skip
+LOADS = [
+    "A ", "answer ", "the the ", "Answer: ", "**", "*a ", "_", "`", "<think>", "</think>", "<", "[THINK]", "\\boxed{",
+    "(A", "$a", "1,", "1 ", "{", '"answer": ', "option B is ", "i'm sorry, ", "no\n", "- ", "```", "\x00", "\ud800",
+    "正确答案", "so, ", "one hundred and ", "correct best ", "[1,", "<|im_end|>", "<answer>", "answer of ", " ", "\n",
+    "tiger ", "not a tiger ",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", LOADS)
+def test_long_replies_cost_time_in_proportion(load: str) -> None:
+    def seconds(length: int) -> float:
+        begin = time.process_time()
+        for extraction in KINDS:
+            read_answer(load * (length // len(load)), "stop", extraction, ["lion", "tiger"], ["###"])
+        return time.process_time() - begin
+
+    short, long = min(seconds(25_000) for _ in range(3)), min(seconds(100_000) for _ in range(2))
+    assert long < 10 * short + 0.05, "four times the length: linear is 4, the square is 16"
+    for extraction in (TEXT, KINDS[3]):
+        answer = read_answer(load * (10_000_000 // len(load)), "stop", extraction, ["lion", "tiger"]).answer
+        assert answer is None or answer.encode()
+
+
+def test_a_lone_surrogate_costs_one_character() -> None:
+    assert read_answer("red \ud800 dog 😀", "stop", TEXT).answer == "red \ufffd dog 😀"
+    assert read_answer("red\x00", "stop", TEXT).answer == "red\x00"
 
 
 @given(st.text(max_size=40), st.sampled_from(["stop", "length", "error"]))

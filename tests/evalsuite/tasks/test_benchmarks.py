@@ -31,7 +31,7 @@ def asked_and_answered(name, folder, monkeypatch, replies=None):
     benchmark_rows.write(name, folder / "data/raw")
     task = load_task(load_spec(name), limit=None, seed=0)
     assert not task.bad_rows and not task.unscorable
-    replies = benchmark_rows.REPLIES[name] if replies is None else replies
+    replies = benchmark_rows.replies_of(name) if replies is None else replies
     rows = []
     for row, text in zip(task.rows, replies, strict=True):
         request = Request(row.sample_id, row.prompt, (), row.images, 8, ())
@@ -60,7 +60,7 @@ def test_replies_are_scored_as_by_the_peer(name, tmp_path, monkeypatch):
     assert headline.name in TASKS[name]["totals"], "the headline is compared"
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith("refcoco")])
 def test_the_references_are_right_and_another_reply_is_wrong(name, tmp_path, monkeypatch):
     task, _ = asked_and_answered(name, tmp_path, monkeypatch)
     for replies, right in (

@@ -124,3 +124,25 @@ def test_conversations_are_not_sampled_or_rotated(tmp_path: Path) -> None:
     ):
         load_task(spec_of(data, samples=2), limit=None, seed=0)
     assert len(load_task(spec_of(data, samples=2, turns="first"), limit=None, seed=0).rows) == 2
+
+
+def test_a_prompt_without_the_question_shows_all_images_in_front(tmp_path: Path) -> None:
+    data = data_of(tmp_path, record("1", "<image>which <image>?", "A", image=["a.png", "b.png"]))
+    (row,) = load_task(spec_of(data, prompt="Answer what the images ask."), limit=None, seed=0).rows
+    assert (row.prompt, row.images) == ("Answer what the images ask.", ("a.png", "b.png"))
+
+
+@pytest.mark.parametrize(
+    ("shown", "turned"),
+    [
+        ("(A) cat\n(B) dog", "(A) dog\n(B) cat"),
+        ("Options: A: cat, B: dog", "Options: A: dog, B: cat"),
+        ("A) cat B) dog", "A) dog B) cat"),
+    ],
+)
+def test_options_are_rotated_in_the_form_that_the_benchmark_shows(tmp_path: Path, shown: str, turned: str) -> None:
+    data = data_of(tmp_path, record("1", f"which?\n{shown}\nSay.", "A", meta={"options": ["cat", "dog"]}))
+    _, second = load_task(spec_of(data, **CIRCULAR), limit=None, seed=0).rows
+    assert (second.prompt, second.question, second.references) == (
+        f"which?\n{turned}\nSay.", f"which?\n{turned}\nSay.", ("B",),
+    )  # fmt: skip

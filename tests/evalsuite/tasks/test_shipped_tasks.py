@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from evalsuite.analysis.explain import explain
+from evalsuite.analysis.explain import explain, explain_row
 from evalsuite.analysis.results import score_rows, summarise
 from evalsuite.backends import Reply, Request
 from evalsuite.cli import app
@@ -167,7 +167,7 @@ CASES = {
     "mme": (mme, ["yes", "No.", "Yes, it is", "yes"], {"mme_perception": 50.0, "mme_cognition": 200.0}, {"category": "code_reasoning"}),
     "mmmu": (mmmu, ["B", "so it is 42."], {"mmmu": 1.0, "mmmu_multiple_choice": 1.0, "mmmu_open": 1.0},
              {"question_type": "multiple-choice", "subfield": "Art"}),
-    "pope": (pope, ["yes", "no", "Yes.", "There is none", "yes", "yes"],
+    "pope": (pope, ["yes", "no", "Yes.", "Who knows", "yes", "yes"],
              {"pope_accuracy": 4 / 6, "pope_precision": 0.75, "pope_recall": 1.0, "pope_f1": 6 / 7, "pope_yes_ratio": 4 / 6,
               "pope_f1_mean": (1 + 1 + 2 / 3) / 3, "pope_official_accuracy": 4 / 6}, {"category": "random"}),
     "coco_caption": (coco, ["a red dog", "two cats sleep"], {"bleu_1": 1.0, "rouge_l": 1.0}, {}),
@@ -322,6 +322,19 @@ def test_explain_says_what_other_tools_would_have_said(tmp_path: Path) -> None:
     scores = {reading.rule: (reading.text, reading.score) for reading in found.metrics[0].readings}
     assert scores["this task"] == (None, 0.0)
     assert scores["official code"] == ("yes", 0.0) and scores["lmms-eval"] == (None, 0.0)
+
+
+def test_explain_shows_every_step_from_the_reply_to_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    spec, rows = prepared("pope", tmp_path)
+    found = explain_row(spec, {**score_rows(spec, rows).rows[0], "raw": "<think>no</think>\n\n**Answer: Yes**</s>"})
+    assert [step.name for step in found.steps] == [
+        "reply", "without thinking", "without special tokens", "without Markdown", "stated", "answer",
+    ]  # fmt: skip
+    assert found.steps[-1].text == "yes" and found.steps[1].text == "\n\n**Answer: Yes**</s>"
+    assert found.others["the first four characters"].status == "unparsed" and "Markdown kept" not in found.others
+    print_explanations([found])
+    shown = capsys.readouterr().out
+    assert "without thinking" in shown and "by the first four characters" in shown
 
 
 def test_rescoring_adds_variants_beside_the_task_s_own(tmp_path: Path) -> None:

@@ -89,6 +89,21 @@ def test_the_vision_rows_of_mmmu_pro_ask_in_the_image(tmp_path):
     assert sample.image == (content_path(FIRST),) and sample.meta["options"] == "['a', 'b', 'c']"
 
 
+def test_every_expression_of_a_box_is_a_row(tmp_path):
+    path = published.refcoco(tmp_path)
+    source = opened(path)
+    first, second = source.rows()
+    assert source.layout == "refcoco"
+    assert (first.question, second.question) == ("guy petting elephant", "foremost person")
+    assert first.answer == second.answer == "[53.8, 249.9, 213.7, 298.0]"
+    assert first.image == second.image == (content_path(FIRST),)
+    assert (first.id, second.id) == ("val-00000-of-00001/469306-0-0", "val-00000-of-00001/469306-0-1")
+    assert (first.meta["width"], first.meta["height"]) == scene(1).size
+    pq.write_table(pa.Table.from_pylist([{**pq.read_table(path).to_pylist()[0], "bbox": [1.0]}]), path)
+    (bad,) = opened(path).rows()
+    assert bad.reason == "needs a list of expressions and a bbox of four numbers"
+
+
 @pytest.mark.parametrize(
     ("question", "options"),
     [
