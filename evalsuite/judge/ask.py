@@ -20,6 +20,7 @@ from winnow.files import digest_of
 from winnow.progress import Bar
 from winnow.records import majority
 
+_WHOLE = Extraction(choices=[], rule="verbatim", strip=["thinking", "special_tokens"])
 _COMPARED = ["task", "sample_id", "raw", "finish_reason"]  # columns of another evaluation
 
 
@@ -40,7 +41,7 @@ def reply_text(row: Row, stop: Sequence[str] = ()) -> str:
     if row["finish_reason"] == "error":
         return ""
     raw = row["raw"] or ""
-    read = read_answer(raw, "stop", Extraction(choices=[]), (), stop)
+    read = read_answer(raw, "stop", _WHOLE, (), stop)
     return read.answer or (raw.strip() if read.status == "refused" else "")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from evalsuite.judge.rubric import Reader
 from evalsuite.reading.read import Extraction, read_answer
 
+_WORDS = Extraction(choices=[], rule="verbatim", strip=["thinking", "special_tokens", "markdown"])
 _NUMBER = r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?"
 _EMPHASIS = " \t*_`\"'“”"
 _AROUND = _EMPHASIS + "[]()"  # what may stand around a verdict
@@ -36,7 +37,7 @@ def read_verdict(raw: str, finish_reason: str, reader: Reader) -> Verdict | None
     """
     if finish_reason in ("error", "content_filter"):
         return None
-    text = read_answer(raw, "stop", Extraction(choices=[]))[0] or ""
+    text = read_answer(raw, "stop", _WORDS).answer or ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or (reader.line == "only" and len(lines) > 1):
         return None
