@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from evalsuite.metrics.base import RIGHT_FROM, Answers, Metric, MetricOptions, Quantity, Scores, divide, rule_of
-from evalsuite.metrics.multiple_choice import CHOICE_VARIANTS, MULTIPLE_CHOICE
+from evalsuite.metrics.multiple_choice import MULTIPLE_CHOICE
+from evalsuite.reading.choice_rules import CHOICE_VARIANTS
 from evalsuite.statistics import Floats
 from winnow.errors import UserError
 

@@ -21,8 +21,8 @@ from evalsuite.metrics.base import (
     read_best,
     score_each,
 )
-from evalsuite.metrics.multiple_choice import LETTERS
 from evalsuite.metrics.short_answer import edit_distance, read_number
+from evalsuite.reading.choice import LETTERS
 from winnow.errors import UserError
 
 

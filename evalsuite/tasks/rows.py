@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalsuite.tasks.options import option_lines, without_options
-from evalsuite.tasks.spec import TaskSpec, filled, options_of, places, slices_of, value_at
+from evalsuite.tasks.spec import TaskSpec, filled, options_of, slices_of, value_at
 from winnow.conversations import IMAGE_MARKER
 from winnow.records import Sample, to_record, without_markers
 
