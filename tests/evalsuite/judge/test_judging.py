@@ -14,10 +14,13 @@ import yaml
 from rich.console import Console
 from scripted import write_recipe, write_task
 
+from evalsuite.analysis.compare import compare_folders
 from evalsuite.analysis.explain import explain
 from evalsuite.judge.ask import reply_text
 from evalsuite.judge.judgements import read_judgements
+from evalsuite.report.compared import write_comparison
 from evalsuite.report.console import print_explanations
+from evalsuite.report.sentences import intersection_sentence
 from evalsuite.runs.check import check_recipe
 from evalsuite.runs.finish import rescore
 from evalsuite.runs.run import run_recipe
@@ -324,3 +327,20 @@ def test_a_check_says_what_the_judge_will_be_asked(tmp_path: Path) -> None:
     assert re.search(
         r"umpire at .* will be asked as judge up to 6 times by the rubric vqa_equivalence, about 1\d\d tokens", note
     )
+
+
+def test_a_comparison_says_that_the_judges_differ(tmp_path: Path) -> None:
+    task = write_task(tmp_path / "data", ROWS, EQUIVALENCE)
+    plain = write_task(tmp_path / "plain", ROWS, "metrics: [accuracy]\n")
+    outs = [tmp_path / name for name in ("first", "second", "unjudged")]
+    with scripted(model) as answering, scripted(equivalence, "umpire") as one, scripted(equivalence, "other") as two:
+        for judging, out in zip((one, two), outs, strict=False):
+            run_recipe(write_recipe(tmp_path / f"{out.name}.yaml", answering.url, task, out, judging.url))
+        run_recipe(write_recipe(tmp_path / "u.yaml", answering.url, plain, outs[2], None))
+    for before, seen in ((outs[0], "umpire"), (outs[2], "not judged yet")):
+        found = compare_folders(before, [outs[1]], seed=0)["runs"][0]["tasks"]["judged"]
+        assert seen in found["judges"]["a"] and "other at" in found["judges"]["b"]
+        assert "The replies were not judged alike" in intersection_sentence(found)
+    assert found["metrics"]["judge"]["difference"] is None and found["metrics"]["accuracy"]["difference"] == 0
+    assert compare_folders(outs[0], [outs[0]], seed=0)["runs"][0]["tasks"]["judged"]["judges"] is None
+    assert write_comparison(compare_folders(outs[2], [outs[1]], seed=0), tmp_path / "d.md") is None
