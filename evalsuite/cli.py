@@ -23,6 +23,7 @@ class Again(StrEnum):
 
 
 Folder = Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")]
+AllowCode = Annotated[bool, typer.Option("--allow-code", help="Run metrics of your own that the tasks name.")]
 
 
 def tasks() -> None:
@@ -125,6 +126,7 @@ def score(
         list[str] | None,
         typer.Option(help="METRIC=VARIANT, shown beside the metric as it is, e.g. vqa_accuracy=evalai. Repeatable."),
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Score an evaluation again, without a model.
 
@@ -132,22 +134,47 @@ def score(
 
     Example: evalsuite score data/evals/demo-base --variant vqa_accuracy=evalai
     """
+    from evalsuite.metrics.own import allowing_code
     from evalsuite.report.console import print_scores
     from evalsuite.runs.finish import rescore
 
-    print_scores(folder, rescore(folder, task or [], corrections, variant or []))
+    with allowing_code(allow_code):
+        print_scores(folder, rescore(folder, task or [], corrections, variant or []))
+
+
+def corrections(
+    folder: Folder,
+    labels: Annotated[list[Path], typer.Argument(help="Corrected labels: files or folders that curate reads.")],
+    out: Annotated[Path, typer.Option(help="Folder of corrections to write into.")],
+    reviewer: Annotated[str, typer.Option(help="Whose corrections they are; names the file.")] = "published",
+) -> None:
+    """Turn labels that others have corrected into corrections of an evaluation.
+
+    Rows are matched by image and question; one with another label is relabelled, one that the corrected labels
+    leave out is excluded. `corrections:` in a recipe, or `evalsuite score --corrections`, then gives the corrected
+    scores beside the others. For POPE, RePOPE publishes such labels (github.com/YanNeu/RePOPE).
+
+    Example: evalsuite corrections data/evals/pope RePOPE/annotations/coco_repope_random.json --out data/repope
+    """
+    from evalsuite.analysis.relabel import relabel
+
+    found = relabel(folder, labels, out, reviewer)
+    print(f"Labels changed: {found.changed:,}, rows excluded: {found.excluded:,}, as they are: {found.same:,}")
+    print(found.path)
 
 
 def report(
     folder: Folder,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table of the scores instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON instead.")] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Write a finished evaluation's reports again, or print its scores.
 
     Example: evalsuite report data/evals/demo-tuned --latex > table.tex
     """
     from evalsuite.analysis.results import load_manifest
+    from evalsuite.metrics.own import allowing_code
     from evalsuite.report.numbers import latex_table
     from evalsuite.runs.finish import read_scores, rescore
 
@@ -156,7 +183,8 @@ def report(
         scores = read_scores(folder)
         print(latex_table(scores) if latex else json.dumps(scores, indent=2, ensure_ascii=False))
         return
-    rescore(folder, [])
+    with allowing_code(allow_code):
+        rescore(folder, [])
     print(f"{folder / 'report.md'}\n{folder / 'report.html'}")
 
 
@@ -164,6 +192,7 @@ def explain(
     folder: Annotated[Path, typer.Argument(help="Evaluation folder.")],
     sample_id: Annotated[str, typer.Argument(help="Id of a row, as in predictions.parquet.")],
     task: Annotated[str | None, typer.Option(help="Only in this task.")] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Show why a row scored as it did.
 
@@ -173,9 +202,11 @@ def explain(
     Example: evalsuite explain data/evals/demo-base easy_vqa/test/0
     """
     from evalsuite.analysis.explain import explain as explained
+    from evalsuite.metrics.own import allowing_code
     from evalsuite.report.console import print_explanations
 
-    print_explanations(explained(folder, sample_id, task))
+    with allowing_code(allow_code):
+        print_explanations(explained(folder, sample_id, task))
 
 
 def compare(
@@ -184,6 +215,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write it to a .md, .json or .tex file as well.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Compare evaluations row by row.
 
@@ -194,10 +226,12 @@ def compare(
     Example: evalsuite compare data/evals/demo-base data/evals/demo-tuned --out difference.md
     """
     from evalsuite.analysis.compare import compare_folders
+    from evalsuite.metrics.own import allowing_code
     from evalsuite.report.compared import write_comparison
     from evalsuite.report.console import print_comparison
 
-    found = compare_folders(a, others, seed)
+    with allowing_code(allow_code):
+        found = compare_folders(a, others, seed)
     if out is not None:
         write_comparison(found, out)
     if as_json:
@@ -216,6 +250,7 @@ def slices(
     min_rows: Annotated[int, typer.Option(min=2, help="Leave out slices with fewer rows.")] = 30,
     top: Annotated[int, typer.Option(min=1, help="Number of slices of a task to show.")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Find the kinds of rows that fail most.
 
@@ -226,9 +261,11 @@ def slices(
     Example: evalsuite slices data/evals/demo-tuned --curated data/curated/demo
     """
     from evalsuite.analysis.slices import find_slices
+    from evalsuite.metrics.own import allowing_code
     from evalsuite.report.console import print_slices
 
-    found = find_slices(folder, only=task, curated=curated, min_rows=min_rows)
+    with allowing_code(allow_code):
+        found = find_slices(folder, only=task, curated=curated, min_rows=min_rows)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
@@ -286,7 +323,7 @@ app = console.new_app(
     Example: evalsuite run my.yaml
     """
 )
-for command in (tasks, check, run, score, report, explain, compare, slices, check_batch, verify_java):
+for command in (tasks, check, run, score, corrections, report, explain, compare, slices, check_batch, verify_java):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -142,6 +142,7 @@ class EvalRecipe(StrictModel):
         corrections: folder of reviewers' decisions. Scores are also given without the rows they
             excluded, and with the answers they corrected.
         check_batch: number of rows to ask again one at a time; reports whose answers differ.
+        allow_code: run the metrics that its tasks name as Python files or modules of ``evaluate``.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -159,6 +160,7 @@ class EvalRecipe(StrictModel):
     corrections: Path | None = None
     judge: JudgeModel | None = None
     check_batch: Count | None = None
+    allow_code: bool = False
 
     @model_validator(mode="after")
     def _one_model(self) -> EvalRecipe:

@@ -227,7 +227,7 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     }  # fmt: skip
     found: dict[tuple[str, str], list[str]] = {}
     for name, settings in spec.metrics.items():
-        if read_row := METRICS[settings.metric or name].read_row:
+        if read_row := settings.definition.read_row:
             reading = read_row(row, settings, name)
             found.setdefault((reading.text or "", reading.matched), []).append(name)
     return [MetricExplanation(tuple(names), text, matched) for (text, matched), names in found.items()]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from evalsuite.analysis.results import TaskResult, facts_of, load_evaluation, score_rows, slice_masks
 from evalsuite.analysis.rows import Mask, Rows
-from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import MetricColumn
 from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.tasks.spec import TaskSpec
@@ -142,7 +141,7 @@ def _on_both(first: TaskResult, second: TaskResult) -> list[tuple[MetricColumn, 
 
 def _other_judges(spec: TaskSpec, first: TaskResult, second: TaskResult) -> dict[str, str] | None:
     """Who judged A, and who B, where that is not the same."""
-    judged = {key for key, settings in spec.metrics.items() if METRICS[settings.metric or key].of_judge}
+    judged = {key for key, settings in spec.metrics.items() if settings.definition.of_judge}
     for before, after in _on_both(first, second):
         if before.name in judged and before.variant != after.variant:
             return {"a": before.variant, "b": after.variant}

@@ -81,6 +81,8 @@ def corrected_scores(result: TaskResult, resolved: Mapping[str, Resolved], seed:
     A decision about a row holds for every time it was asked.
     Corpus metrics take their document frequencies from the corrected rows.
     """
+    if not resolved:
+        return None
     touched = {
         place: correction_of(row, resolved[base])
         for place, row in enumerate(result.rows.dicts(["sample_id", "repeat", "content_hash"]))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from evalsuite.analysis.results import load_evaluation, score_rows
 from evalsuite.judge.judgements import Judgement, read_judgements
-from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Reading, Row
 from evalsuite.reading import other_readers
 from evalsuite.reading.read import Extraction, ReadAnswer, Step, read_answer, reading_steps
@@ -110,7 +109,7 @@ def _others(spec: TaskSpec, row: Row) -> dict[str, ReadAnswer]:
 
 
 def _readings(row: Row, settings: MetricSettings) -> list[Reading]:
-    metric = METRICS[settings.metric or ""]
+    metric = settings.definition
     if metric.read_row is None:
         return []
     found = [metric.read_row(row, settings, "this task")]

@@ -20,7 +20,6 @@ from evalsuite.judge.judgements import Judgement, by_row
 from evalsuite.judge.rubric import Reader
 from evalsuite.judge.settings import JudgeSettings
 from evalsuite.judge.verdict import Verdict, read_verdict
-from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import MetricColumn, Row
 from evalsuite.metrics.judged import JUDGE
 from evalsuite.tasks.spec import TaskSpec
@@ -158,7 +157,7 @@ def _column(result: TaskResult) -> MetricColumn:
 def _rules(result: TaskResult) -> list[MetricColumn]:
     """Columns that tell right from wrong without the judge."""
     spec = result.spec
-    names = {key + suffix for key, one in spec.rule_metrics.items() for suffix in METRICS[one.metric or key].numbers}
+    names = {key + suffix for key, one in spec.rule_metrics.items() for suffix in one.definition.numbers}
     return [column for column in result.columns if column.name in names and column.right_from is not None]
 
 

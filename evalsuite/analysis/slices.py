@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,19 @@ _LENGTH = "words in question"
 def _of_text(references: Sequence[str] | None, question: str) -> tuple[str, ...]:
     """The values of ``_OF_TEXT``."""
     counted = Counter(references or ("",))
-    answer, most = counted.most_common(1)[0]
+    answer = max(counted, key=counted.__getitem__)  # the first of equals
+    return *_of_answer(answer), *_of_question(question), _agreement(counted[answer], len(references or ()))
+
+
+@lru_cache(maxsize=1 << 14)
+def _of_answer(answer: str) -> tuple[str, str, str]:
+    return answer.strip().lower(), _kind(answer), _some(len(answer.split()), 4)
+
+
+@lru_cache(maxsize=1 << 14)
+def _of_question(question: str) -> tuple[str, str]:
     opening = question[:_OPENING].lower().split()[:2]
-    agreement = _agreement(most, len(references or ()))
-    kind, words = _kind(answer), _some(len(answer.split()), 4)
-    return answer.strip().lower(), kind, words, opening[0] if opening else "", " ".join(opening), agreement
+    return opening[0] if opening else "", " ".join(opening)
 
 
 class _Values:

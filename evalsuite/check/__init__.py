@@ -1,5 +1,6 @@
 """What is wrong with an evaluation before anything is asked: in its task files, its rows and its images."""
 
+from evalsuite.check.code import check_code
 from evalsuite.check.findings import LEVELS, Finding, Level
 from evalsuite.check.images import check_images
 from evalsuite.check.rows import check_rows
@@ -13,6 +14,7 @@ __all__ = [
     "Level",
     "Prompt",
     "Trial",
+    "check_code",
     "check_images",
     "check_rows",
     "check_settings",

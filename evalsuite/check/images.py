@@ -14,7 +14,9 @@ _DECODED = 64
 
 
 def check_images(task: Task, seed: int = 0) -> list[Finding]:
-    """Look for every file, and decode 64 of them drawn with ``seed``."""
+    """Look for every file, and decode 64 of them drawn with ``seed``; a task that is asked blind needs none."""
+    if task.spec.blind:
+        return []
     root, name = str(task.image_root.resolve()), task.spec.name
     files: dict[str, str] = {}
     errors: dict[str, str] = {}

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.check.findings import shown
-from evalsuite.metrics import METRICS
 from evalsuite.metrics.base import Answers, MetricColumn
+from evalsuite.metrics.own import is_own
 from evalsuite.reading.read import read_answer
 from evalsuite.tasks.rows import TaskRow
-from evalsuite.tasks.spec import TaskSpec, score
+from evalsuite.tasks.spec import MetricSettings, TaskSpec, score
 
 _MOST = 10  # references of a row that are tried
 _EQUAL = 1e-9
@@ -98,20 +98,24 @@ def _judging(spec: TaskSpec) -> TaskSpec:
     """The task with those metrics alone that tell a right row from a wrong one by its text: the others have no full
     score."""
     kept = {
-        key: settings
+        key: settings.model_copy(update=_in_the_form_of_references(settings))
         for key, settings in spec.metrics.items()
-        if any(number.right_from is not None for number in METRICS[settings.metric or key].numbers.values())
-        and "confidences" not in METRICS[settings.metric or key].needs
+        if any(number.right_from is not None for number in settings.definition.numbers.values())
+        and "confidences" not in settings.definition.needs
+        and not is_own(settings.metric or "")  # how it judges references is its own business
     }
     return spec.model_copy(update={"metrics": kept})
+
+
+def _in_the_form_of_references(settings: MetricSettings) -> dict[str, str]:
+    """What makes a metric of boxes take a reference as a reply, whose form or scale may be another."""
+    return {"predicted_box": settings.reference_box, "predicted_scale": settings.reference_scale}
 
 
 def _scored(judging: TaskSpec, rows: Sequence[TaskRow], texts: Sequence[str | None]) -> list[MetricColumn]:
     answers = answers_of(rows, texts)
     metrics = {  # a piece of the rows may be without what others have
-        key: settings
-        for key, settings in judging.metrics.items()
-        if METRICS[settings.metric or key].lacking(answers) is None
+        key: settings for key, settings in judging.metrics.items() if settings.definition.lacking(answers) is None
     }
     return [column for column in score(answers, metrics) if column.right_from is not None]
 

@@ -11,7 +11,6 @@ from itertools import islice
 from evalsuite.check.findings import Counted, Finding, Level, shown
 from evalsuite.check.looks import row_looks
 from evalsuite.check.replies import answers_of, misfits
-from evalsuite.metrics import METRICS
 from evalsuite.tasks.load import Task
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
@@ -110,7 +109,7 @@ def _findings(spec: TaskSpec, troubles: dict[str, Counted], rows: int, best: flo
 
 
 def _needs_options(spec: TaskSpec) -> bool:
-    return any("choices" in METRICS[settings.metric or key].needs for key, settings in spec.metrics.items())
+    return any("choices" in settings.definition.needs for key, settings in spec.metrics.items())
 
 
 def _of_metrics(task: Task) -> Iterator[Finding]:
@@ -123,15 +122,16 @@ def _of_metrics(task: Task) -> Iterator[Finding]:
     )
     doubts: dict[str, list[str]] = {}
     for key, settings in spec.metrics.items():
-        metric = METRICS[settings.metric or key]
+        metric = settings.definition
         if lacking := metric.lacking(answers):
             what, _, fix = lacking.partition("; ")
             yield Finding("error", spec.name, f"{key} {what}", fix)
         if metric.warn and (doubt := metric.warn(answers, settings)):
-            doubts.setdefault(doubt.removeprefix(f"{key} "), []).append(key)
+            doubts.setdefault(doubt, []).append(key)
     for doubt, keys in doubts.items():
         what, _, fix = doubt.partition("; ")
-        yield Finding("warning", spec.name, f"{', '.join(keys)}: {what}", fix)
+        named = what if what.startswith(f"{keys[0]} ") else f"{', '.join(keys)}: {what}"
+        yield Finding("warning", spec.name, named, fix)
 
 
 def _of_source(task: Task) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from evalsuite.check.findings import Finding
-from evalsuite.metrics import METRICS
 from evalsuite.tasks.spec import TaskSpec, places
 
 # Kinds of extraction that look for an answer inside a reply: what comes before it is not noise.
@@ -20,7 +19,7 @@ def check_settings(spec: TaskSpec) -> list[Finding]:
 def _metrics(spec: TaskSpec) -> list[Finding]:
     kind, found = spec.extraction.kind, []
     for key, settings in spec.metrics.items():
-        metric = METRICS[settings.metric or key]
+        metric = settings.definition
         fit = _READERS.get(metric.references)
         if fit and kind not in (fit, "choice", "json") and not (metric.reads_raw and settings.variant):
             what = f"{key} judges what `extraction: {{kind: {fit}}}` reads, and the task reads {kind}"

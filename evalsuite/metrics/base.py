@@ -62,6 +62,8 @@ class MetricOptions(StrictModel):
         reference_box, predicted_box: corners of a box, or a corner with width and height.
         reference_scale, predicted_scale: what a box's coordinates are divided by to be shares of the image:
             its width and height in ``pixels``, or 1, 100 or 1000.
+        unit: of a metric of your own: ``%`` for a share from 0 to 1, ``points``, or '' for any other number.
+        arguments, result: of a module of ``evaluate``: what ``compute`` takes besides, and the key of its result.
     """
 
     variant: str | None = None
@@ -78,6 +80,9 @@ class MetricOptions(StrictModel):
     predicted_box: BoxForm = "xyxy"
     reference_scale: BoxScale = "pixels"
     predicted_scale: BoxScale = "pixels"
+    unit: Unit = "%"
+    arguments: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    result: str | None = None
 
 
 @dataclass(frozen=True)

@@ -68,13 +68,10 @@ def vqa_accuracy(
     if len(answers) == 1:
         warnings.warn("vqa_accuracy with one answer is exact match: nobody is left to agree with", stacklevel=2)
         return exact_match(prediction, answers, normalizer=normalizer)
-    bare = [one_line(answer) for answer in answers]
-    if unanimous == "raw" and len(set(bare)) == 1:
-        prediction, given = one_line(prediction), bare
-    else:
-        normalize = NORMALIZERS[normalizer]
-        prediction, given = normalize(prediction), [normalize(answer) for answer in answers]
-    matches = Counter(given)[prediction]
+    as_it_stands = unanimous == "raw" and len(set(map(one_line, answers))) == 1
+    normalize = one_line if as_it_stands else NORMALIZERS[normalizer]
+    given = list(map(normalize, answers))
+    matches = given.count(normalize(prediction))
     full = min(_ENOUGH, len(given) - 1) if enough == "scaled" else _ENOUGH
     # An answer that matches is left out of its own count.
     without_self = min(1.0, max(0, matches - 1) / full)
@@ -129,8 +126,8 @@ def _score_vqa(answers: Answers, options: MetricOptions) -> dict[str, Scores]:
             return exact(text, references)
         return _agreement(text, references, options)
 
-    single = sum(len(references) == 1 for references in answers.references)
-    few = sum(1 < len(references) <= _ENOUGH for references in answers.references)
+    lengths = Counter(map(len, answers.references))
+    single, few = lengths[1], sum(lengths[length] for length in range(2, _ENOUGH + 1))
     only_single = single == len(answers.references)
     variant = f"leave-one-out agreement, {_normalisation(options)}, unanimous answers: {options.unanimous}"
     if only_single:

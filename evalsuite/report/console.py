@@ -56,7 +56,7 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         console.print()
         console.print(_score_table(name, task, against))
         console.print(Text(f"  {status_sentence(task)}", style="dim"))
-        for sentence in (*judge_sentences(task), truncated_sentence(task), reading_sentence(task)):
+        for sentence in (truncated_sentence(task), reading_sentence(task), *judge_sentences(task)):
             if sentence:
                 console.print(Text(f"  {sentence}"))
         if against:
@@ -129,7 +129,7 @@ def print_metrics(metrics: Mapping[str, Metric], console: Console | None = None)
     for header in ("metric", "about", "variants"):
         table.add_column(header)
     for name, metric in metrics.items():
-        listed = [value for option in metric.options for value in option_values(name, option)]
+        listed = [value for option in metric.options for value in option_values(metric, option)]
         table.add_row(Text(name, style="bold"), Text(metric.about), Text(", ".join(listed), style="dim"))
     console.print()
     console.print(table)

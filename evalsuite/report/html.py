@@ -17,7 +17,7 @@ from evalsuite.analysis.results import TaskResult
 from evalsuite.backends.images import load_image
 from evalsuite.report import numbers, sentences
 from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, comparison_cells, slice_cells
-from evalsuite.report.judged import AGREEMENT_HEADER, agreement_rows, judge_sentences
+from evalsuite.report.judged import JUDGE_HEADER, judge_rows, judge_sentences
 from evalsuite.report.sentences import finding_rows
 from winnow.images import DEFAULT_MAX_BYTES, locate
 
@@ -59,7 +59,7 @@ def html_report(
         checked=sentences.check_sentences(scores, ""),
         batch_check=sentences.batch_sentence(scores["batch_check"]) if scores["batch_check"] else "",
         reading_header=sentences.READING_HEADER,
-        agreement_header=AGREEMENT_HEADER,
+        judge_header=JUDGE_HEADER,
         comparison_header=COMPARISON_HEADER,
         found_header=FOUND_HEADER,
         comparison_cells=comparison_cells,
@@ -85,12 +85,12 @@ def _task(
         "headline": headline,
         "skipped": f"{sentences.skipped_sentence(skipped)} {sentences.notes_sentence(entry)}".strip(),
         "plots": _metric_plots(entry, against),
-        "judge": judge_sentences(entry),
-        "agreement_rows": agreement_rows(entry),
         "truncated": sentences.truncated_sentence(entry),
         "reading": sentences.reading_sentence(entry),
         "reading_warning": bool((entry.get("reading") or {}).get("warning")),
         "reading_rows": sentences.reading_rows(entry),
+        "judged": judge_sentences(entry),
+        "judge_rows": judge_rows(entry),
         "checked": sentences.check_sentences(scores, name),
         "slices": _slice_plots(entry, against, headline),
         "against": against,

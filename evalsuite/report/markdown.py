@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cells
-from evalsuite.report.judged import AGREEMENT_HEADER, agreement_rows, judge_sentences
+from evalsuite.report.judged import JUDGE_HEADER, judge_rows, judge_sentences
 from evalsuite.report.numbers import between, cell, number, share, table
 from evalsuite.report.sentences import (
     READING_HEADER,
@@ -46,8 +46,8 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
             "",
             *_metrics(task),
             "",
-            *_judged(task),
             *_read(task),
+            *_judged(task),
             *_checked(scores, name),
             *_findings(task, scores),
         ]
@@ -100,12 +100,11 @@ def _read(task: Mapping[str, Any]) -> list[str]:
 
 
 def _judged(task: Mapping[str, Any]) -> list[str]:
-    sentences = [cell(sentence) for sentence in judge_sentences(task)]
-    if not sentences:
-        return []
-    rows = agreement_rows(task)
-    listed = table(AGREEMENT_HEADER, rows, right=set(range(1, len(AGREEMENT_HEADER)))) if rows else []
-    return ["### Judge", "", *sentences, "", *listed, ""]
+    """Who judged, and how far the judge agrees with rules and reviewers."""
+    lines = [cell(sentence) for sentence in judge_sentences(task)]
+    if rows := judge_rows(task):
+        lines += ["", *table(JUDGE_HEADER, rows, right=set(range(1, len(JUDGE_HEADER))))]
+    return ["### The judge", "", *lines, ""] if lines else []
 
 
 def _checked(scores: Mapping[str, Any], name: str) -> list[str]:

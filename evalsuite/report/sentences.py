@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evalsuite.check import LEVELS, Finding
+from evalsuite.check import Finding
 from evalsuite.report.numbers import between, number, probability, share
 
 
@@ -94,10 +94,9 @@ def again_sentence(scores: Mapping[str, Any]) -> str:
 
 
 def check_sentences(scores: Mapping[str, Any], task: str) -> list[str]:
-    """Warnings and notes of the check before the run, about one task or, with '', about the whole recipe."""
+    """Warnings of the check before the run, about one task or, with '', about the whole recipe."""
     found = [Finding.from_json(entry) for entry in scores["check"]]
-    ordered = sorted(found, key=lambda finding: LEVELS.index(finding.level))
-    return [f"{finding.level.capitalize()}: {finding.sentence()}" for finding in ordered if finding.task == task]
+    return [finding.sentence() for finding in found if finding.level == "warning" and finding.task == task]
 
 
 def partial_sentence(scores: Mapping[str, Any]) -> str:

@@ -13,12 +13,14 @@ from evalsuite.check import (
     CheckReport,
     Finding,
     Prompt,
+    check_code,
     check_images,
     check_rows,
     check_settings,
     trial_findings,
     trial_of,
 )
+from evalsuite.metrics.own import allowing_code
 from evalsuite.recipe import EvalRecipe
 from evalsuite.runs.judging import judge_findings, judges_of
 from evalsuite.runs.requests import RowRequest, build_requests, distinct_requests, hash_images, select_backend
@@ -57,7 +59,8 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
         broken = any(finding.level == "error" and finding.task == name for finding in findings)
         if tried := drawn[: 0 if broken else sample]:
             replies = _replies(backend, tried, name)
-            trial = trial_of(task.spec, requests[name], [(entry.row, replies[_key(entry)]) for entry in tried])
+            with allowing_code(recipe.allow_code):
+                trial = trial_of(task.spec, requests[name], [(entry.row, replies[_key(entry)]) for entry in tried])
             trials.append(trial)
             findings += trial_findings(trial)
         findings += [Finding("note", name, note, "") for note in task.notes]
@@ -91,6 +94,7 @@ def find_trouble(recipe: EvalRecipe, tasks: Mapping[str, Task]) -> list[Finding]
     found: list[Finding] = []
     for task in tasks.values():
         found += check_settings(task.spec)
+        found += check_code(task.spec, allowed=recipe.allow_code)
         found += check_images(task, recipe.seed)
         found += check_rows(task, count_tokens)
     return found

@@ -14,6 +14,7 @@ from evalsuite.analysis.compare import ComparedRun, compare, load_run
 from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
 from evalsuite.analysis.judged import judge_summary, with_verdicts
 from evalsuite.analysis.overlap import overlap_scores
+from evalsuite.analysis.readings import with_readings
 from evalsuite.analysis.results import (
     FINISH,
     STAGE,
@@ -96,7 +97,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     resolved = resolved_corrections(unscored.corrections)
     tasks = {
         task: {
-            **summarise(result, seed),
+            **with_readings(summarise(result, seed), result, seed),
             "notes": extra.get("notes", {}).get(task, []),
             "contamination": overlap_scores(result, seed),
             "corrected": corrected_scores(result, resolved, seed),

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from evalsuite.backends import Backend, Render, Reply, Request, no_answer
 from evalsuite.backends.images import TaskImage, identify
-from evalsuite.backends.stop import after_thinking, cut_at_stop, prompt_opens_thinking
 from evalsuite.reading.read import Extraction
+from evalsuite.reading.strip import cut_at_stop, without_special_tokens, without_thinking
 from evalsuite.recipe import EvalRecipe
 from evalsuite.store import base_id
 from evalsuite.tasks.corrupt import Corruption, corrupted_file
@@ -75,7 +75,7 @@ def build_requests(
         files = [images[path] for path in row.images]
         seen = [] if spec.blind else [shown[path] for path in row.images]
         keys = tuple(file.key for file in files if file.key)
-        error = next((file.error for file in (*files, *seen) if file.error), None)
+        error = next((file.error for file in seen if file.error), None)
         first = base_id(row.sample_id, row.repeat)
         answers = [(said or {}).get(repeat_id(first, number)) for number in range(turn)]
         if None in answers:
@@ -145,9 +145,8 @@ def _said(entry: RowRequest, replies: Mapping[str, Reply]) -> str | None:
     reply = replies.get(entry.request.key) if entry.request else None
     if entry.request is None or reply is None or reply.finish_reason in ("error", "content_filter"):
         return None
-    opened = prompt_opens_thinking(entry.chat)
-    text, _ = cut_at_stop(reply.raw, entry.request.stop, opened=opened)
-    return text[after_thinking(text, opened=opened) :].strip()
+    text = without_special_tokens(without_thinking(reply.raw))
+    return cut_at_stop(text, entry.request.stop).strip()
 
 
 def distinct_requests(asked: Sequence[RowRequest]) -> list[Request]:

@@ -17,6 +17,7 @@ from evalsuite.analysis.results import FINISH, STAGE
 from evalsuite.backends import Backend, Render, Reply
 from evalsuite.backends.images import TaskImage
 from evalsuite.metrics.base import Row
+from evalsuite.metrics.own import allowing_code, code_digest, is_own
 from evalsuite.recipe import EvalRecipe
 from evalsuite.report.checked import print_findings
 from evalsuite.runs.ask import ask, asked_again, left_to_ask
@@ -135,7 +136,8 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
         judgements=judgements,
         partial={"rows": sum(map(len, rows.values())), "of": _count(tasks)} if partial else None,
     )
-    return recipe.folder, finish(recipe.folder, unscored), True
+    with allowing_code(recipe.allow_code):
+        return recipe.folder, finish(recipe.folder, unscored), True
 
 
 def _has_unanswered(folder: Path, *, reachable: bool) -> bool:
@@ -262,9 +264,15 @@ def _checked_before(recipe: EvalRecipe, inputs: Mapping[str, str]) -> dict[str, 
 def fingerprint(recipe: EvalRecipe, tasks: Mapping[str, Task], identity: str) -> dict[str, str]:
     """Digests of all that a run depends on; equal ones mean that a finished run is up to date.
 
-    They are those of the model, of each task's settings, rows and image files, and of the recipe's folders.
+    They are those of the model, of each task's settings, rows and image files, of metrics that are code, and of the
+    recipe's folders.
     """
-    return {"model": identity, **_task_inputs(tasks), **_folder_inputs(recipe)}
+    return {"model": identity, **_task_inputs(tasks), **_code_inputs(tasks), **_folder_inputs(recipe)}
+
+
+def _code_inputs(tasks: Mapping[str, Task]) -> dict[str, str]:
+    names = {settings.metric or "" for task in tasks.values() for settings in task.spec.metrics.values()}
+    return {f"metric {name}": code_digest(name) or "by its name" for name in sorted(names) if is_own(name)}
 
 
 def _task_inputs(tasks: Mapping[str, Task]) -> dict[str, str]:

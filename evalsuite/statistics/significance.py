@@ -13,10 +13,11 @@ from evalsuite.statistics.resampling import (
     REPLICATES,
     Estimate,
     Floats,
+    drawn_units,
     mean_of_sums,
-    per_cluster_sums,
     percentiles,
     resample,
+    sums_by,
 )  # fmt: skip
 
 POWER = 0.8
@@ -75,17 +76,19 @@ def paired_difference(
     def difference(sums: Floats) -> Floats:
         return estimate(sums[:, width:]) - estimate(sums[:, :width])
 
-    per_cluster = per_cluster_sums(np.concatenate([a, b], axis=1), clusters)
-    value = float(difference(per_cluster.sum(0, keepdims=True))[0])
-    resampled = resample(per_cluster, difference, seed, replicates)
+    codes = np.arange(len(a)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    units, count = drawn_units(codes, seed)
+    per_unit = sums_by(units, count, np.concatenate([a, b], axis=1))
+    value = float(difference(per_unit.sum(0, keepdims=True))[0])
+    resampled = resample(per_unit, difference, seed, replicates)
     low, high = percentiles(resampled, level)
     p = se = None
-    if len(resampled):
-        tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
-        p = min(1.0, 2 * (tail + 1) / (replicates + 1))
-        usable = resampled[np.isfinite(resampled)]
+    usable = resampled[np.isfinite(resampled)]
+    if low is not None:
+        tail = min(int((usable <= 0).sum()), int((usable >= 0).sum()))
+        p = min(1.0, 2 * (tail + 1) / (len(usable) + 1))
         se = float(usable.std(ddof=1)) if len(usable) > 1 else None
-    return PairedDifference(value, low, high, p, len(a), len(per_cluster), se)
+    return PairedDifference(value, low, high, p, len(a), len(np.unique(codes)), se)
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:

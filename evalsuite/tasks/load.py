@@ -90,7 +90,7 @@ def load_task(spec: TaskSpec, *, limit: int | None, seed: int) -> Task:
     unscorable |= lost
     if spec.remote is None and any(row.images for row in rows) and all(map(_behind_urls, rows)):
         raise UserError(f"task {spec.name}: its images are web addresses; `remote: {{}}` in the task fetches them")
-    drawn = _drawn(rows, limit, seed)
+    drawn = _drawn(rows, spec, limit, seed)
     if len(drawn) < len(rows):
         notes.insert(0, f"{len(drawn):,} of {len(rows):,} questions were asked, drawn at random with seed {seed}")
     rows = repeated(drawn, spec)
@@ -129,13 +129,27 @@ def _check_keys(spec: TaskSpec, known: set[str]) -> None:
             raise UserError(f"task {spec.name}: `{name}` names {lost[0]!r}, which no row has; rows have {listed}")
 
 
-def _drawn(rows: list[TaskRow], limit: int | None, seed: int) -> list[TaskRow]:
-    """``limit`` rows of the source drawn at random, each with all its turns, in order."""
+def _drawn(rows: list[TaskRow], spec: TaskSpec, limit: int | None, seed: int) -> list[TaskRow]:
+    """At most ``limit`` rows of the source drawn at random, in order: each with all its turns, groups whole."""
     names = list(dict.fromkeys(_source_row(row) for row in rows))
     if limit is None or limit >= len(names):
         return rows
-    chosen = {names[i] for i in random.Random(seed).sample(range(len(names)), limit)}
-    return [row for row in rows if _source_row(row) in chosen]
+    rng = random.Random(seed)
+    if spec.group is None:
+        chosen = {names[i] for i in rng.sample(range(len(names)), limit)}
+        return [row for row in rows if _source_row(row) in chosen]
+    members: dict[str, set[str]] = {}
+    for row in rows:
+        members.setdefault(row.group, set()).add(_source_row(row))
+    drawn, count = set[str](), 0
+    for group in rng.sample(list(members), len(members)):
+        if count + len(members[group]) <= limit:
+            drawn.add(group)
+            count += len(members[group])
+    if not drawn:
+        smallest = min(map(len, members.values()))
+        raise UserError(f"task {spec.name}: a limit of {limit} rows holds no whole group; the smallest has {smallest}")
+    return [row for row in rows if row.group in drawn]
 
 
 def _source_row(row: TaskRow) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from curate.readers.tables.options import Numbering, Options, as_number, named_option, numbering
 from evalsuite.metrics import METRICS
+from evalsuite.reading.choice import LETTERS
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError, did_you_mean
@@ -26,7 +27,7 @@ def fit_references(rows: Sequence[TaskRow], spec: TaskSpec) -> tuple[list[TaskRo
     """The rows with references that a reply can equal.
 
     A reference that is the number or the text of an option becomes its letter; ``1``, ``true`` and ``是`` become
-    ``yes`` where replies are read for yes and no. ``answer_map`` comes first.
+    ``yes`` where replies are read for yes and no, or a metric wants them. ``answer_map`` comes first.
 
     Returns:
         The rows; the ids of rows that have no such reference, with the reason; and notes on what was changed.
@@ -80,12 +81,14 @@ def _mapped(rows: Sequence[TaskRow], spec: TaskSpec, changed: Counter[tuple[str,
 
 def _fit_of(rows: Sequence[TaskRow], spec: TaskSpec) -> Fit | None:
     """How a row's reference is fitted; None where all fit."""
-    if spec.extraction.kind == "yes_no":
+    metrics = [METRICS[settings.metric or ""] for settings in spec.metrics.values()]
+    wanted = {metric.references for metric in metrics}
+    if spec.extraction.kind == "yes_no" or "yes_no" in wanted:
         return lambda _, reference: (_yes_no(reference),)
-    if spec.extraction.kind != "letter":
+    if spec.extraction.kind != "letter" and "letters" not in wanted:
         return None
     numbers = _numbers(rows, spec)
-    needed = any("choices" in METRICS[settings.metric or ""].needs for settings in spec.metrics.values())
+    needed = any("choices" in metric.needs for metric in metrics)
 
     def fit(row: TaskRow, reference: str) -> Sequence[str]:
         if row.choices:
@@ -127,6 +130,8 @@ def _numbers(rows: Sequence[TaskRow], spec: TaskSpec) -> Numbering:
 
 
 def _letters(choices: Sequence[str], reference: str, numbers: Numbering) -> Sequence[str]:
+    if reference in LETTERS[: len(choices)]:
+        return (reference,)
     options = Options(tuple(choices))
     named = named_option(options, reference, numbers)
     if named in options.letters:

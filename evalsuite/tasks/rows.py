@@ -84,9 +84,9 @@ def rows_of(sample: Sample, spec: TaskSpec) -> list[TaskRow]:
     for number, exchange in enumerate(exchanges):
         question = without_markers(exchange.question).strip()
         asked = exchange.question.strip() if in_place else question
-        if choices and "{options}" in spec.prompt:
-            asked = without_options(asked, choices)
-        values = {**sample.meta, "question": asked} | ({"options": option_lines(choices)} if spec.options else {})
+        values = {**sample.meta, "question": asked}
+        if spec.options and "{options}" in spec.prompt:
+            values |= {"question": without_options(asked, choices), "options": option_lines(choices)}
         earlier = tuple(prompts)
         prompts.append(filled(spec.prompt, values))
         seen = sum(prompt.count(IMAGE_MARKER) for prompt in prompts) if in_place else len(sample.image)

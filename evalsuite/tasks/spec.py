@@ -16,8 +16,9 @@ from curate.recipe import RemoteSettings, SourceSettings
 from evalsuite.judge.rubric import ROW_PLACES
 from evalsuite.judge.settings import JudgeSettings
 from evalsuite.metrics import METRICS
-from evalsuite.metrics.base import Answers, MetricColumn, MetricOptions
+from evalsuite.metrics.base import Answers, Metric, MetricColumn, MetricOptions
 from evalsuite.metrics.judged import JUDGE
+from evalsuite.metrics.own import is_own, located, own_metric
 from evalsuite.reading.read import Extraction
 from evalsuite.tasks.benchmark import Benchmark
 from evalsuite.tasks.corrupt import Corruption
@@ -31,26 +32,34 @@ class MetricSettings(MetricOptions):
 
     Attributes:
         metric: its name; null takes the key it is listed under. With it, one metric can be listed
-            twice in two variants.
+            twice in two variants. ``my_metric.py:score`` or ``evaluate:NAME`` is one of your own, see
+            ``evalsuite.metrics.own``.
     """
 
     metric: str | None = None
+
+    @property
+    def definition(self) -> Metric:
+        """The metric that these are settings of."""
+        name = self.metric or ""
+        return own_metric(name, self) if is_own(name) else METRICS[name]
 
     @model_validator(mode="after")
     def _fits(self) -> MetricSettings:
         if self.metric is None:
             return self
-        if self.metric not in METRICS:
+        if self.metric not in METRICS and not is_own(self.metric):
             raise ValueError(f"no metric {self.metric!r}; {did_you_mean(self.metric, METRICS)}")
-        known, allowed = METRICS[self.metric].variants, METRICS[self.metric].options
+        known, allowed = self.definition.variants, self.definition.options
         if self.variant is not None and self.variant not in known:
             raise ValueError(
                 f"{self.metric} has no variant {self.variant!r}; known: {', '.join(known)}"
                 if known
                 else f"{self.metric} has no variants"
             )
-        for name in MetricOptions.model_fields.keys() - {"variant"}:
-            if getattr(self, name) != type(self).model_fields[name].default and name not in allowed:
+        for name, field in MetricOptions.model_fields.items():
+            unset = field.get_default(call_default_factory=True)
+            if name not in ("variant", *allowed) and getattr(self, name) != unset:
                 raise ValueError(f"{name} means nothing to {self.metric}")
         return self
 
@@ -62,9 +71,7 @@ def score(answers: Answers, metrics: Mapping[str, MetricSettings]) -> list[Metri
         UserError: a row has no references, or lacks what a metric needs.
     """
     return [
-        column
-        for key, settings in metrics.items()
-        for column in METRICS[settings.metric or key].columns(key, answers, settings)
+        column for key, settings in metrics.items() for column in settings.definition.columns(key, answers, settings)
     ]
 
 
@@ -74,7 +81,8 @@ def with_variant(settings: MetricSettings, value: str) -> MetricSettings:
     Raises:
         UserError: no option of the metric has that value.
     """
-    known = {option: option_values(settings.metric or "", option) for option in METRICS[settings.metric or ""].options}
+    metric = settings.definition
+    known = {option: option_values(metric, option) for option in metric.options}
     for option, listed in known.items():
         if value in listed:
             return _changed(settings, option, value)
@@ -84,19 +92,19 @@ def with_variant(settings: MetricSettings, value: str) -> MetricSettings:
 
 def variants_of(settings: MetricSettings) -> list[tuple[str, MetricSettings]]:
     """Every variant of a metric by name, each with all other options as they are; tokenisers are left out."""
-    metric = settings.metric or ""
+    metric = settings.definition
     return [
         (value if option in ("variant", "normalizer") else f"{option} {value}", _changed(settings, option, value))
-        for option in METRICS[metric].options
-        if option != "tokenize"
+        for option in metric.options
+        if option not in ("tokenize", "unit")
         for value in option_values(metric, option)
     ]
 
 
-def option_values(metric: str, option: str) -> tuple[str, ...]:
+def option_values(metric: Metric, option: str) -> tuple[str, ...]:
     """What an option of a metric can be; nothing where it is no choice among names."""
     if option == "variant":
-        return METRICS[metric].variants
+        return metric.variants
     annotation = MetricOptions.model_fields[option].annotation
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
@@ -255,7 +263,7 @@ class TaskSpec(StrictModel):
     @property
     def rule_metrics(self) -> dict[str, MetricSettings]:
         """The metrics that do not go by what a judge said."""
-        return {key: one for key, one in self.metrics.items() if not METRICS[one.metric or key].of_judge}
+        return {key: one for key, one in self.metrics.items() if not one.definition.of_judge}
 
     @property
     def slice_names(self) -> list[str]:
@@ -297,12 +305,24 @@ def _on_base(path: Path, shipped: Mapping[str, Path]) -> TaskSpec:
     given, texts = read_mapping(path), read_texts(path)
     base = given.pop("base", None)
     if base is None:
-        return parse_recipe(given, TaskSpec, where=str(path), texts=texts)
+        return _with_code(parse_recipe(given, TaskSpec, where=str(path), texts=texts), path)
     if base not in shipped:
         raise UserError(f"{path}: base {base!r} is no shipped task; shipped: {', '.join(shipped)}")
     file = shipped[base]
     whole, whole_texts = _merged(read_mapping(file), given), _merged(read_texts(file), texts)
-    return parse_recipe(whole, TaskSpec, where=str(path), texts=whole_texts)
+    return _with_code(parse_recipe(whole, TaskSpec, where=str(path), texts=whole_texts), path)
+
+
+def _with_code(spec: TaskSpec, path: Path) -> TaskSpec:
+    """The task with absolute paths of the metrics that are code."""
+    metrics = dict(spec.metrics)
+    try:
+        for key, settings in metrics.items():
+            if is_own(settings.metric or ""):
+                metrics[key] = settings.model_copy(update={"metric": located(settings.metric or "", path.parent)})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return spec.model_copy(update={"metrics": metrics})
 
 
 def _merged(start: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

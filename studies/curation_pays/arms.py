@@ -19,9 +19,9 @@ from evalsuite.statistics.resampling import (
     REPLICATES,
     Floats,
     cluster_codes,
-    per_cluster_sums,
     percentiles,
     resample,
+    sums_by,
 )
 from evalsuite.statistics.significance import mcnemar
 from studies.curation_pays.lab import Lab, run_stage
@@ -175,7 +175,8 @@ def _drawn(groups: Sequence[Group], estimate: Callable[[Floats], Floats]) -> Flo
     """
     counts = np.array([len(group.right) for group in groups])
     columns = np.concatenate([group.right for group in groups]).T
-    sums = per_cluster_sums(np.column_stack([columns, np.ones(len(columns))]), groups[0].clusters)
+    clusters = groups[0].clusters
+    sums = sums_by(clusters, int(clusters.max()) + 1, np.column_stack([columns, np.ones(len(columns))]))
     generator = np.random.default_rng(1)
 
     def of_resample(totals: Floats) -> Floats:

@@ -144,9 +144,9 @@ def test_any_references_give_findings_and_never_an_exception(tmp_path, answers, 
 
 
 def test_what_a_metric_needs_is_asked_for_first(tmp_path):
-    (found,) = checked(task_of(tmp_path, FINE, "metrics: [multiple_choice]\nextraction: {kind: line}"))[-1:]
-    assert found.level == "error" and found.what == "multiple_choice needs options"
-    assert found.fix == "`options:` in the task names the key of `meta` that holds them"
+    (found,) = checked(task_of(tmp_path, FINE, "metrics: [agreement]\nextraction: {kind: line}"))[-1:]
+    assert found.level == "error" and found.what == "agreement needs rows that were asked several times"
+    assert found.fix == "set `samples: 5` or `repeat: circular` in the task"
 
 
 def test_rows_asked_several_times_repeat_nothing(tmp_path):

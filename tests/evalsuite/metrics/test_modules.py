@@ -42,8 +42,7 @@ def test_every_module_loads_offline_and_its_example_runs(tmp_path: Path) -> None
     assert done.stdout.strip().endswith(f"loaded {len(NAMES)}") and len(NAMES) == 16
 
 
-def test_a_module_gives_what_its_metric_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path))
+def test_a_module_gives_what_its_metric_gives(evaluate_cache: Path) -> None:
     found = evaluate.load(evalsuite.module_path("bleu")).compute(
         predictions=["a dog", "a cat runs"], references=[["a dog"], ["a cat", "the cat runs"]]
     )
@@ -56,13 +55,12 @@ def test_a_module_gives_what_its_metric_gives(tmp_path: Path, monkeypatch: pytes
     assert raw["perception"] == mme(*by_row).perception == 50.0 and raw["per_sample"] == [1.0, 0.0]
 
 
-def test_the_file_of_a_module_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path))
+def test_the_file_of_a_module_is_written_once(evaluate_cache: Path) -> None:
     path = Path(evalsuite.module_path("cider"))
-    assert path.is_relative_to(tmp_path) and path.name == "cider.py"
+    assert path.is_relative_to(evaluate_cache) and path.name == "cider.py"
     before = path.stat().st_mtime_ns
     assert evalsuite.module_path("cider") == str(path) and path.stat().st_mtime_ns == before
-    assert [found.name for found in tmp_path.rglob("*") if found.is_file()] == ["cider.py"]
+    assert [found.name for found in evaluate_cache.rglob("*") if found.is_file()] == ["cider.py"]
 
 
 def test_an_unknown_metric_lists_the_known_ones() -> None:

@@ -141,6 +141,15 @@ def test_blind_sends_no_image_and_says_so(tmp_path: Path) -> None:
     }
 
 
+def test_blind_needs_no_image(tmp_path: Path) -> None:
+    task = served_task(tmp_path / "data", ["what colour?"])
+    task.write_text(task.read_text() + "blind: true\n")
+    (tmp_path / "data" / "images" / "red.png").unlink()
+    with unruly_server() as server:
+        _, scores, _ = run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out"))
+    assert scores["tasks"]["served"]["statuses"]["ok"] == 1
+
+
 def test_corrupted_images_are_sent_and_another_corruption_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +175,23 @@ def test_samples_are_asked_one_by_one_and_need_a_temperature(tmp_path: Path) -> 
     assert sorted((body["seed"], body["temperature"]) for body in bodies) == [(0, 0.7), (1, 0.7), (2, 0.7)]
     assert [row["repeat"] for row in predictions(tmp_path / "out")] == [0, 1, 2]
     assert scores["tasks"]["served"]["notes"] == ["each question asked 3 times at temperature 0.7"]
+
+
+def test_a_circular_question_is_right_if_every_rotation_is(tmp_path: Path) -> None:
+    task = served_task(tmp_path / "data", ["which is right?", "which is meant?"], "kind: letter")
+    data = tmp_path / "data" / "test.jsonl"
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    for row, choices in zip(rows, (["red", "blue", "green"], ["blue", "red"]), strict=True):
+        row.update(meta={"options": choices}, answers=["0"])
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    circular = 'prompt: "{question}\\n{options}"\noptions: options\nrepeat: circular\n'
+    text = task.read_text().replace("[accuracy]", "[circular]")
+    task.write_text(text + circular)
+    with unruly_server() as server:
+        _, scores, _ = run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out"))
+        assert len(server.asked) == 5
+    assert [row["references"] for row in predictions(tmp_path / "out")] == [["A"], ["C"], ["B"], ["A"], ["B"]]
+    assert scores["tasks"]["served"]["metrics"]["circular"]["value"] == 0.5, "one of two questions"
 
 
 def test_generation_of_the_recipe_asks_again_and_extraction_does_not(tmp_path: Path) -> None:

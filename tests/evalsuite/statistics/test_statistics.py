@@ -127,3 +127,23 @@ def test_unanimous_rows_get_exact_bounds() -> None:
 
 def test_clusters_are_numbered_by_first_occurrence() -> None:
     assert cluster_codes(["b", "a", "b", ("c",)]).tolist() == [0, 1, 0, 2]
+
+
+def test_very_many_clusters_are_drawn_in_unions_and_give_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(5)
+    clusters = np.repeat(np.arange(6000), 2)
+    values = (draw.random(12000) < np.repeat(draw.beta(2, 3, 6000), 2)).astype(float)
+    mask = draw.random(12000) < 0.3
+    parts = [(mean_sums(values), mean_of_sums, chosen) for chosen in (None, mask)]
+    exact = intervals(parts, clusters)
+    monkeypatch.setattr("evalsuite.statistics.resampling.MOST_UNITS", 1000)
+    united = intervals(parts, clusters)
+    difference = paired_difference(mean_sums(values), mean_sums(1 - values), clusters)
+    monkeypatch.setattr("evalsuite.statistics.resampling._HELD", 2500)  # two sums at a time: a block for each part
+    assert intervals(parts, clusters) == united
+    for one, other in zip(exact, united, strict=True):
+        assert (one.n, one.clusters) == (other.n, other.clusters)
+        assert other.value == pytest.approx(one.value, abs=1e-12)
+        assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.1)
+    assert difference.clusters == 6000 and difference.value == pytest.approx(1 - 2 * values.mean())
+    assert difference.high - difference.low == pytest.approx(2 * (exact[0].high - exact[0].low), rel=0.1)

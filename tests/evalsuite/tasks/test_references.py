@@ -97,6 +97,11 @@ def test_what_is_neither_yes_nor_no_is_refused_unless_the_task_maps_it() -> None
         fit_references(rows, wrong)
 
 
+def test_the_metric_says_what_references_must_be_where_the_extraction_does_not() -> None:
+    assert fitted(["1", "0"], spec_of({"kind": "line"}, metrics=["pope"])) == [("yes",), ("no",)]
+    assert fitted(["tiger"], spec_of({"kind": "line"}, metrics=["multiple_choice"], options="options")) == [("B",)]
+
+
 def test_other_extractions_leave_references_as_they_are() -> None:
     assert fitted(["1", "true"], spec_of({"kind": "line"})) == [("1",), ("true",)]
 

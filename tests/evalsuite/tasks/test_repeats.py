@@ -93,6 +93,16 @@ def test_a_limit_draws_rows_with_all_their_repeats(tmp_path: Path) -> None:
     assert [row.sample_id for row in plain] == [row.group for row in rows[::3]]
 
 
+def test_a_limit_keeps_groups_whole(tmp_path: Path) -> None:
+    data = data_of(tmp_path, *(record(str(n), f"{n}?", "red", meta={"figure": n // 3}) for n in range(30)))
+    spec = spec_of(data, group="figure")
+    rows = load_task(spec, limit=10, seed=1).rows
+    groups = [row.group for row in rows]
+    assert len(rows) == 9 and groups == sorted(groups, key=int) and {groups.count(group) for group in groups} == {3}
+    with pytest.raises(UserError, match="a limit of 2 rows holds no whole group; the smallest has 3"):
+        load_task(spec, limit=2, seed=1)
+
+
 def test_ids_of_repeats_that_the_source_has_are_refused(tmp_path: Path) -> None:
     data = data_of(tmp_path, record("x", "a?", "red"), record("x#1", "b?", "red"))
     with pytest.raises(UserError, match=r"'.*x#1' would be the id of a repeated row"):

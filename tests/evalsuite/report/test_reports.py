@@ -1,0 +1,108 @@
+"""What reports say of cut-off replies, of other readers, of rows asked again, of judges and of checks."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from made import made_row, write_evaluation
+from rich.console import Console
+
+from evalsuite.analysis.results import score_rows
+from evalsuite.check import Finding
+from evalsuite.report import sentences
+from evalsuite.report.console import print_scores
+from evalsuite.report.html import html_report
+from evalsuite.report.judged import JUDGE_HEADER, judge_rows, judge_sentences
+from evalsuite.report.markdown import markdown_report
+from evalsuite.tasks.spec import TaskSpec
+
+ROWS = [made_row(number, "red") for number in range(6)] + [made_row(number, "blue") for number in range(6, 10)]
+AGREEMENT = {
+    "n": 9, "agreement": {"value": 0.75, "ci_low": 0.5, "ci_high": 0.9}, "both_right": 5, "only_judge": 1,
+    "kappa": {"value": 0.5, "ci_low": 0.1, "ci_high": 0.8}, "only_other": 1, "both_wrong": 2,
+}  # fmt: skip
+JUDGE = {
+    "judge": "qwen at http://127.0.0.1/v1", "rubric": "mm_vet", "rubric_digest": "x", "rows": 10, "coverage": 0.9,
+    "statuses": {"ok": 9, "unparsed": 1, "no_reply": 0, "failed": 0}, "of_judged": 0.6, "cut": 0, "defused": 2,
+    "orders": {"rows": 9, "same": 7, "first_preferred": 11, "second_preferred": 4},
+    "agreement": {"accuracy": {"title": "accuracy", **AGREEMENT}}, "reviewers": {"metric": "accuracy", **AGREEMENT},
+}  # fmt: skip
+READING = {
+    "rows": 10, "warning": "3.0 % of the rows would score otherwise if <b>Markdown</b> were taken off; set `strip`",
+    "readers": [
+        {"name": "lenient", "extraction": {}, "changed": 1, "share": 0.1, "score": 0.65},
+        {"name": "Markdown off", "extraction": {}, "changed": 3, "share": 0.3, "score": 0.7},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> dict:
+    folder = write_evaluation(tmp_path / "made", copy.deepcopy(ROWS))
+    found = json.loads((folder / "scores.json").read_text())
+    task = found["tasks"]["made"]
+    task |= {"truncated": 4, "reading": READING, "judge": JUDGE}
+    task["metrics"]["accuracy"]["truncated_as_wrong"] = 0.4
+    again = {"requests": 3, "replies": 4, "since": "2026-01-02T03:04:05", "statuses": {"refused": 1, "unparsed": 3}}
+    check = [
+        Finding("note", "made", "a note", ""),
+        Finding("warning", "made", "a reference | with a bar", "fix it", 2, ("a", "b")),
+        Finding("warning", "", "the server leaves out logprobs", ""),
+    ]
+    return {**found, "again": again, "check": [finding.to_json() for finding in check]}
+
+
+def rendered(scores: dict, tmp_path: Path) -> dict[str, str]:
+    spec = TaskSpec.model_validate({"name": "made", "source": {"location": "x"}, "metrics": ["accuracy"]})
+    results = {"made": score_rows(spec, copy.deepcopy(ROWS))}
+    console = Console(record=True, width=400, file=(tmp_path / "console.txt").open("w"))
+    print_scores(tmp_path, scores, console)
+    return {
+        "markdown": markdown_report(scores, {}),
+        "html": html_report(scores, results, {"made": tmp_path}, {}),
+        "console": console.export_text(),
+    }
+
+
+@pytest.mark.parametrize("form", ["markdown", "html", "console"])
+def test_every_report_has_both_figures_of_cut_off_replies_and_what_other_readers_would_change(form, scores, tmp_path):
+    text = rendered(scores, tmp_path)[form]
+    assert "4 replies were cut off and are read as far as they go: accuracy is 60.0 as read, which is the head" in text
+    assert "40.0 where they count as wrong" in text
+    assert "3.0 % of the rows would score otherwise" in text and ("<b>Markdown" in text) == (form == "console")
+    assert "Asked again on demand: 3 questions had another reply before (1 refused, 3 unparsed; --again" in text
+    assert "Judged by qwen at http://127.0.0.1/v1 with the rubric mm" in text
+    assert "the first reply was preferred 11 times, the second 4 times" in text
+
+
+@pytest.mark.parametrize("form", ["markdown", "html"])
+def test_written_reports_list_readers_agreement_and_what_was_found_before(form, scores, tmp_path):
+    text = rendered(scores, tmp_path)[form]
+    assert text.index("Markdown off") < text.index("lenient"), "the reader that changes most comes first"
+    assert "reviewers (accuracy)" in text and "only the judge" in text
+    assert "with a bar (2 rows: a, b); fix it" in text and "the server leaves out logprobs" in text
+    assert "a note" not in text, "notes are for those who check"
+
+
+def test_judge_rows_are_those_of_their_header(scores):
+    rows = judge_rows(scores["tasks"]["made"])
+    assert rows[0] == ["accuracy", "9", "75.0", "50.0 to 90.0", "0.50", "0.10 to 0.80", "5", "1", "1", "2"]
+    assert all(len(row) == len(JUDGE_HEADER) for row in rows)
+    first, changed, _ = judge_sentences(scores["tasks"]["made"])
+    assert first.endswith(
+        "90.0 % of 10 rows have a verdict. Of the others: 1 where the judge’s reply had no verdict of the rubric’s "
+        "form (scored 0). On the rows with a verdict the score is 60.0."
+    )
+    assert changed == "Replies as the judge saw them: 2 with marks or special tokens disarmed."
+
+
+def test_nothing_is_said_where_there_is_nothing_to_say(tmp_path):
+    folder = write_evaluation(tmp_path / "made", copy.deepcopy(ROWS))
+    scores = json.loads((folder / "scores.json").read_text())
+    task = scores["tasks"]["made"]
+    assert sentences.truncated_sentence(task) == "" and sentences.again_sentence(scores) == ""
+    assert judge_sentences(task) == [] and judge_rows(task) == []
+    assert sentences.status_sentence(task) == "10 rows, 100.0 % answered: 10 ok."
+    text = (folder / "report.md").read_text()
+    assert "The judge" not in text and "Found before the run" not in text
