@@ -10,7 +10,7 @@ from evalsuite.reading.read import Extraction, read_answer
 
 _WORDS = Extraction(choices=[], rule="verbatim", strip=["thinking", "special_tokens", "markdown"])
 _NUMBER = r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?"
-_EMPHASIS = " \t*_`\"'“”"
+_EMPHASIS = " \t*_`\"'“”|"  # with the border of a table, which a judge that completes a row writes
 _AROUND = _EMPHASIS + "[]()"  # what may stand around a verdict
 _LONGEST = 1000  # characters of a line that can be a verdict
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from made import made_row
 from rich.console import Console
 from scripted import write_recipe, write_task
 
@@ -22,8 +23,9 @@ from evalsuite.report.compared import write_comparison
 from evalsuite.report.console import print_explanations
 from evalsuite.report.sentences import intersection_sentence
 from evalsuite.runs.check import check_recipe
-from evalsuite.runs.finish import rescore
+from evalsuite.runs.finish import UnscoredRun, finish, rescore
 from evalsuite.runs.run import run_recipe
+from evalsuite.tasks.spec import TaskSpec, dumped
 from winnow.errors import UserError
 from winnow.files import digest_of
 
@@ -140,6 +142,7 @@ from pathlib import Path
 from evalsuite.judge import ask
 from evalsuite.backends import server
 from evalsuite.runs.run import run_recipe
+from evalsuite.tasks.spec import TaskSpec, dumped
 
 server._PART_ROWS = 1
 write, written = ask.write_part, []
@@ -343,3 +346,18 @@ def test_a_comparison_says_that_the_judges_differ(tmp_path: Path) -> None:
     assert found["metrics"]["judge"]["difference"] is None and found["metrics"]["accuracy"]["difference"] == 0
     assert compare_folders(outs[0], [outs[0]], seed=0)["runs"][0]["tasks"]["judged"]["judges"] is None
     assert write_comparison(compare_folders(outs[2], [outs[1]], seed=0), tmp_path / "d.md") is None
+
+
+def test_answers_that_are_not_judged_yet_have_no_score(tmp_path: Path) -> None:
+    """A run that was stopped before its judge was asked."""
+    spec = TaskSpec.model_validate(
+        {"name": "made", "source": {"location": "x"}, "judge": "vqa_equivalence", "metrics": ["judge", "accuracy"]}
+    )
+    extra = {"task_specs": dumped({"made": spec}), "image_root": {"made": str(tmp_path)}, "skipped": {}, "judges": {}}
+    rows = {"made": [made_row(number, "red") for number in range(3)]}
+    partial = {"rows": 3, "of": 9}
+    scores = finish(
+        tmp_path, UnscoredRun("r", "m", {"made": spec}, rows, 0, None, {}, {}, extra, {}, partial=partial)
+    )["tasks"]["made"]  # fmt: skip
+    assert scores["metrics"]["judge"]["value"] is None and scores["judge"] is None
+    assert scores["metrics"]["judge"]["variant"] == "not judged yet" and scores["metrics"]["accuracy"]["value"] == 1.0

@@ -72,7 +72,7 @@ def test_long_replies_are_cut_and_marked() -> None:
         ("1.5", SCORE, None), ("-0.1", SCORE, None), ("0.5 (partly)", SCORE, None), ("Score: 0.5", SCORE, None),
         ("about 0.5", SCORE, None), ("", SCORE, None), ("nan", SCORE, None), ("١", SCORE, None),
         ("1e0", SCORE, None),
-        ("0,5", SCORE, None), ("0.5 0.9", SCORE, None), ("0.9/1", SCORE, 0.9),
+        ("0,5", SCORE, None), ("0.5 0.9", SCORE, None), ("0.9/1", SCORE, 0.9), ("0.4 |", SCORE, 0.4),
         ("<think>0.3?</think>\n0.5", SCORE, 0.5), ("0.3, or</think>**0.5**", SCORE, 0.5), ("<think>0.5", SCORE, None),
         ("The answer is yes.", WORD, None), ("yes", WORD, 1.0), ("No.", WORD, 0.0),
         ('"Yes"', WORD, 1.0), ("yes, it is", WORD, None),
