@@ -68,8 +68,9 @@ def run(
     """Ask a model, score its answers, write the report.
 
     Killed or repeated, it asks only what is missing: rows that never reached the model. Writes
-    predictions.parquet, timings.parquet, scores.json, report.md, report.html and, last, manifest.json.
-    Ctrl-C scores what was answered so far, marked partial, and ends with exit code 130.
+    predictions.parquet, timings.parquet, scores.json, report.md, report.html and, last, manifest.json; where a
+    judge scores replies also judgements.parquet. Ctrl-C scores what was answered so far, marked partial, and ends
+    with exit code 130.
 
     A recipe, whole (`server: {url: http://127.0.0.1:8000/v1}` in place of `model` asks vLLM and its like):
 

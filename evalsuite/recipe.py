@@ -144,6 +144,7 @@ class EvalRecipe(StrictModel):
             rows whose image was kept there and for all others.
         corrections: folder of reviewers' decisions. Scores are also given without the rows they
             excluded, and with the answers they corrected.
+        judge: the model that judges tasks with a ``judge:``, in place of one that they name.
         check_batch: number of rows to ask again one at a time; reports whose answers differ.
         allow_code: run the metrics that its tasks name as Python files or modules of ``evaluate``.
     """

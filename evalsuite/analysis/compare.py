@@ -112,7 +112,7 @@ def _compare_task(spec: TaskSpec, a: Rows, b: Rows, others: Sequence[Rows], seed
     slices: dict[str, dict[str, Any]] = {
         name: {value: {"n": int(mask.sum())} for value, mask in values.items()} for name, values in masks.items()
     }
-    for before, after in zip(first.columns, second.columns, strict=True):
+    for before, after in _on_both(first, second):
         metrics[before.name] = {**facts_of(after), **_difference(before, after, None, (first, second), seed)}
         for name, values in masks.items():
             for value, mask in values.items():
@@ -124,12 +124,28 @@ def _compare_task(spec: TaskSpec, a: Rows, b: Rows, others: Sequence[Rows], seed
         "elsewhere": int((met & ~everywhere).sum()),
         "changed": int((everywhere & ~same).sum()),
         "failed": int((same & failed).sum()),
-        "headline": second.headline.name,
+        "headline": second.headline.name if second.headline.name in metrics else next(iter(metrics)),
+        "judges": _other_judges(spec, first, second),
         "coverage": _coverage((first, second)),
         "metrics": metrics,
         "slices": slices,
         **_wins(first, second, order),
     }
+
+
+def _on_both(first: TaskResult, second: TaskResult) -> list[tuple[MetricColumn, MetricColumn]]:
+    """Columns that both sides have; a judge's share of another's score needs verdicts."""
+    known = {column.name: column for column in first.columns}
+    return [(known[column.name], column) for column in second.columns if column.name in known]
+
+
+def _other_judges(spec: TaskSpec, first: TaskResult, second: TaskResult) -> dict[str, str] | None:
+    """Who judged A, and who B, where that is not the same."""
+    judged = {key for key, settings in spec.metrics.items() if settings.definition.of_judge}
+    for before, after in _on_both(first, second):
+        if before.name in judged and before.variant != after.variant:
+            return {"a": before.variant, "b": after.variant}
+    return None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalsuite.analysis.results import load_evaluation, score_rows
+from evalsuite.judge.judgements import Judgement, read_judgements
 from evalsuite.metrics.base import Reading, Row
 from evalsuite.reading import other_readers
 from evalsuite.reading.read import Extraction, ReadAnswer, Step, read_answer, reading_steps
@@ -41,6 +42,7 @@ class RowExplanation:
         metrics: every metric of the task.
         steps: from the stored reply to the answer; empty where no reply came.
         others: name of another reader → what it reads, of those that read something else.
+        judgements: what a judge was asked about it and said.
     """
 
     task: str
@@ -48,6 +50,7 @@ class RowExplanation:
     metrics: list[MetricExplanation]
     steps: list[Step]
     others: dict[str, ReadAnswer]
+    judgements: list[Judgement] = field(default_factory=list)
 
 
 def explain(folder: Path, sample_id: str, task: str | None = None) -> list[RowExplanation]:
@@ -63,7 +66,8 @@ def explain(folder: Path, sample_id: str, task: str | None = None) -> list[RowEx
             continue
         place = next((place for place, key in enumerate(rows[name].column("sample_id")) if key == sample_id), None)
         if place is not None:
-            found.append(explain_row(spec, rows[name][place]))
+            said = read_judgements(folder, name, sample_id).get(name, [])
+            found.append(replace(explain_row(spec, rows[name][place]), judgements=said))
     if not found:
         near = difflib.get_close_matches(
             sample_id, [key for listed in rows.values() for key in listed.column("sample_id")], n=3

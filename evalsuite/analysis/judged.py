@@ -21,7 +21,7 @@ from evalsuite.judge.rubric import Reader
 from evalsuite.judge.settings import JudgeSettings
 from evalsuite.judge.verdict import Verdict, read_verdict
 from evalsuite.metrics.base import MetricColumn, Row
-from evalsuite.metrics.judged import JUDGE, JUDGED
+from evalsuite.metrics.judged import JUDGE
 from evalsuite.tasks.spec import TaskSpec
 from winnow.corrections import Resolved
 from winnow.files import digest_of
@@ -98,8 +98,8 @@ def _own_score(place: str, verdict: Verdict) -> float:
 
 def _score_answers(spec: TaskSpec, rows: Rows, verdicts: Sequence[dict[str, Any] | None]) -> None:
     """Score the answers that the judge extracted, by the task's first metric of its own."""
-    name = next(name for name, settings in spec.metrics.items() if settings.metric != JUDGE)
-    alone = spec.model_copy(update={"metrics": {name: spec.metrics[name]}})
+    name, rule = next(iter(spec.rule_metrics.items()))
+    alone = spec.model_copy(update={"metrics": {name: rule}})
     answers = {place: verdict["answer"] for place, verdict in enumerate(verdicts) if verdict and "answer" in verdict}
     replies = rows.with_changed("raw", answers).with_changed("finish_reason", dict.fromkeys(answers, "stop"))
     scores = score_rows(alone, replies).columns[0].per_row
@@ -126,7 +126,7 @@ def judge_summary(
     statuses = Counter(verdict["status"] if verdict else "failed" for verdict in verdicts)
     read = np.array([verdict is not None and verdict["status"] == "ok" for verdict in verdicts], dtype=bool)
     column = _column(result)
-    rules = [one for one in result.columns if one.right_from is not None and not _is_judges(result.spec, one)]
+    rules = _rules(result)
     right = read & (column.per_row >= (column.right_from or 0.0))
     scored = column.sums[read].sum(0, keepdims=True)
     return {
@@ -148,14 +148,17 @@ def judge_summary(
     }
 
 
-def _is_judges(spec: TaskSpec, column: MetricColumn) -> bool:
-    names = [name for name, settings in spec.metrics.items() if settings.metric == JUDGE]
-    return column.name in {name + suffix for name in names for suffix in JUDGED.numbers}
-
-
 def _column(result: TaskResult) -> MetricColumn:
     """The judge's score from 0 to 1."""
-    return next(one for one in result.columns if _is_judges(result.spec, one) and one.right_from is not None)
+    key = next(key for key, settings in result.spec.metrics.items() if settings.metric == JUDGE)
+    return next(column for column in result.columns if column.name == key)
+
+
+def _rules(result: TaskResult) -> list[MetricColumn]:
+    """Columns that tell right from wrong without the judge."""
+    spec = result.spec
+    names = {key + suffix for key, one in spec.rule_metrics.items() for suffix in one.definition.numbers}
+    return [column for column in result.columns if column.name in names and column.right_from is not None]
 
 
 def _agreement(
@@ -179,8 +182,7 @@ def _reviewers(
     mask = read & np.isin(np.arange(len(read)), list(reviewed))
     if not mask.any():
         return None
-    rules = {name: settings for name, settings in result.spec.metrics.items() if settings.metric != JUDGE}
-    alone = result.spec.model_copy(update={"metrics": rules})
+    alone = result.spec.model_copy(update={"metrics": result.spec.rule_metrics})
     rows = result.rows.with_changed("references", reviewed)
     again = next(one for one in score_rows(alone, rows, result.image_root).columns if one.name == rule.name)
     return {"metric": rule.title, **_agreement(right, again.per_row, rule, mask, result, seed)}

@@ -20,6 +20,7 @@ from winnow.files import digest_of
 from winnow.progress import Bar
 from winnow.records import majority
 
+_WHOLE = Extraction(choices=[], rule="verbatim", strip=["thinking", "special_tokens"])
 _COMPARED = ["task", "sample_id", "raw", "finish_reason"]  # columns of another evaluation
 
 _WHOLE = Extraction(choices=[], rule="verbatim", strip=["thinking"])
@@ -85,7 +86,7 @@ def judge_requests(
         if not reply:
             continue
         values = {
-            **json.loads(row.get("facts") or "{}"),
+            **{name: fact for name, fact in json.loads(row.get("facts") or "{}").items() if fact is not None},
             "question": row["question"],
             "references": row["references"],
             "options": row.get("choices") or (),
@@ -159,6 +160,7 @@ def _judgement(task: str, entry: JudgeRequest, replies: Mapping[str, Reply]) -> 
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         error=answer.error,
+        retry=answer.retry,
         cut=entry.filled is not None and entry.filled.cut,
         defused=entry.filled is not None and entry.filled.defused,
     )

@@ -29,7 +29,7 @@ class Judge:
     why_not: str = ""
 
     def facts(self, failed: int) -> dict[str, Any]:
-        """What the manifest keeps of it, with the number of rows that it failed on."""
+        """What the manifest keeps of it, with the number of questions that never reached it."""
         server = self.settings.server.model_dump(mode="json") if self.settings.server else None
         assert self.backend is not None
         return {"label": self.backend.label, "server": server, "failed": failed, **self.backend.facts}

@@ -6,6 +6,7 @@ the judge, the prompt and the limit of the reply, so that the same question is a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -33,6 +34,7 @@ class Judgement:
         prompt: the chat as the judge got it.
         raw: the judge's words, uncut.
         finish_reason: as of ``Reply``; ``error``: there is no verdict, and ``error`` says why.
+        retry: there is no verdict for a reason that may pass, so the next run asks again.
         cut, defused: see ``evalsuite.judge.prompt.FilledPrompt``.
     """
 
@@ -47,8 +49,18 @@ class Judgement:
     input_tokens: int
     output_tokens: int
     error: str | None
+    retry: bool
     cut: bool
     defused: bool
+
+    @property
+    def asked(self) -> str:
+        """The prompt as people read it: of messages in JSON their texts."""
+        try:
+            messages = json.loads(self.prompt)
+            return "\n\n".join(block["text"] for message in messages for block in message["content"])
+        except (ValueError, KeyError, TypeError):
+            return self.prompt
 
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_(), "str | None": pa.string()}

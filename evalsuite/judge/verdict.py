@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from evalsuite.judge.rubric import Reader
 from evalsuite.reading.read import Extraction, read_answer
 
-_NUMBER = r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?"
-_EMPHASIS = " \t*_`\"'“”"
-_AROUND = _EMPHASIS + "[]()"  # what may stand around a verdict
 _WORDS = Extraction(choices=[], rule="verbatim", strip=["thinking", "special_tokens", "markdown"])
+_NUMBER = r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?"
+_EMPHASIS = " \t*_`\"'“”|"  # with the border of a table, which a judge that completes a row writes
+_AROUND = _EMPHASIS + "[]()"  # what may stand around a verdict
 _LONGEST = 1000  # characters of a line that can be a verdict
 
 
@@ -37,7 +37,7 @@ def read_verdict(raw: str, finish_reason: str, reader: Reader) -> Verdict | None
     """
     if finish_reason in ("error", "content_filter"):
         return None
-    text = read_answer(raw, "stop", _WORDS)[0] or ""
+    text = read_answer(raw, "stop", _WORDS).answer or ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or (reader.line == "only" and len(lines) > 1):
         return None

@@ -250,6 +250,7 @@ class Metric:
             of its group.
         reads_raw: whether a variant reads the raw reply instead of the extracted answer.
         references: what its references must be: free text, letters of options, yes or no, numbers or boxes.
+        of_judge: it only counts what a judge said, so that it cannot agree or disagree with the judge.
         needs: fields of ``Answers`` without which it cannot score, such as ``choices`` or ``confidences``.
         warn: what makes its numbers doubtful on these rows under these options, as one sentence; None if nothing
             does. Only references, choices and the like are looked at, so it can be asked before any answer is there.
@@ -267,6 +268,7 @@ class Metric:
     whole_set: bool = False
     reads_raw: bool = False
     references: ReferenceKind = "text"
+    of_judge: bool = False
     needs: tuple[str, ...] = ()
     warn: Warn | None = None
     read_row: ReadRow | None = None

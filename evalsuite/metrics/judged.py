@@ -58,5 +58,6 @@ JUDGED = Metric(
         "": Quantity(title="judge", right_from=RIGHT_FROM),
     },
     score=_score,
+    of_judge=True,
     read_row=_read,
 )

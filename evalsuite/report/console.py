@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalsuite.analysis.explain import RowExplanation
+from evalsuite.judge.judgements import Judgement
 from evalsuite.metrics.base import Metric, Row
 from evalsuite.report.compared import (
     COMPARISON_HEADER,
@@ -217,13 +218,24 @@ def print_explanations(found: Sequence[RowExplanation], console: Console | None 
                     "–" if reading.score is None else f"{reading.score:.4g}",
                 )
             console.print(table)
+        for judgement in explanation.judgements:
+            console.print()
+            console.print(_judged(judgement))
+
+
+def _judged(judgement: Judgement) -> Table:
+    """What the judge was asked and said; of a long prompt the end, where the row is."""
+    table = _fact_table()
+    beside = f", this reply {judgement.place}" if judgement.place else ""
+    said = repr(_cut(judgement.raw)) if judgement.error is None else judgement.error
+    table.add_row(f"judge asked{beside}", Text(_cut_front(judgement.asked)))
+    table.add_row("judge said", Text(f"{said}  ({judgement.finish_reason})"))
+    return table
 
 
 def _reading(explanation: RowExplanation) -> Table:
     """The reply step by step, then what other readers make of it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
+    table = _fact_table()
     for step in explanation.steps:
         table.add_row(f"  {step.name}", Text(repr(_ends(step.text))))
     for name, other in explanation.others.items():
@@ -237,10 +249,15 @@ def _ends(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
-def _facts(task: str, row: Row) -> Table:
+def _fact_table() -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
+    return table
+
+
+def _facts(task: str, row: Row) -> Table:
+    table = _fact_table()
     counted: Counter[str] = Counter(row["references"])
     references = ", ".join(f"{text!r}" + (f" × {count}" if count > 1 else "") for text, count in counted.most_common())
     facts = {
@@ -268,3 +285,7 @@ def _facts(task: str, row: Row) -> Table:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
+
+
+def _cut_front(text: str) -> str:
+    return text if len(text) <= 3 * _LONGEST else "… " + text[-3 * _LONGEST :]

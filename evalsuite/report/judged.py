@@ -27,9 +27,11 @@ def judge_sentences(task: Mapping[str, Any]) -> list[str]:
     text = f"Judged by {judge['judge']} with the rubric {judge['rubric']}: {share(judge['coverage'])} of "
     text += f"{judge['rows']:,} rows have a verdict"
     sentences = [f"{text}. Of the others: {', '.join(lost)}." if lost else f"{text}."]
+    if judge["coverage"] < 1 and judge["of_judged"] is not None:
+        sentences[0] += f" On the rows with a verdict the score is {number('%', judge['of_judged'])}."
     changed = [
         f"{judge[name]:,} {what}"
-        for name, what in (("cut", "shortened"), ("defused", "with the rubric’s own marks taken out"))
+        for name, what in (("cut", "shortened"), ("defused", "with marks or special tokens disarmed"))
         if judge.get(name)
     ]
     if changed:

@@ -145,7 +145,10 @@ def intersection_sentence(task: Mapping[str, Any]) -> str:
     ]
     left_out = [f"{count:,} {what}" for count, what in parts if count]
     text += f"; left out: {', '.join(left_out)}." if left_out else "; nothing is left out."
-    return f"{text} Answered: A {share(task['coverage']['a'])}, B {share(task['coverage']['b'])}."
+    text += f" Answered: A {share(task['coverage']['a'])}, B {share(task['coverage']['b'])}."
+    if judges := task.get("judges"):
+        text += f" The replies were not judged alike, A: {judges['a']}; B: {judges['b']}: do not compare those scores."
+    return text
 
 
 def wins_sentence(task: Mapping[str, Any]) -> str:

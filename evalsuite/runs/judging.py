@@ -8,17 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.analysis.results import FINISH
-from evalsuite.judge.ask import ask_judge
+from evalsuite.check import Finding
+from evalsuite.check.findings import Level
+from evalsuite.judge.ask import ask_judge, judge_requests
 from evalsuite.judge.backend import Judge, open_judges
 from evalsuite.judge.judgements import Judgement
 from evalsuite.judge.settings import with_model
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
 from evalsuite.store import PREDICTIONS
+from evalsuite.tasks.load import Task
+from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 from winnow.files import sha256_file
+from winnow.records import majority
 from winnow.run import read_manifest
+
+_CHARACTERS = 4  # of a token, in English
 
 
 def judges_of(recipe: EvalRecipe, specs: Mapping[str, TaskSpec]) -> dict[str, Judge]:
@@ -36,6 +43,44 @@ def judges_of(recipe: EvalRecipe, specs: Mapping[str, TaskSpec]) -> dict[str, Ju
     return judges
 
 
+def judge_findings(judges: Mapping[str, Judge], tasks: Mapping[str, Task]) -> list[Finding]:
+    """What is known of the judging before anything is asked: what it costs, and rows that cannot be judged.
+
+    References stand for the replies.
+
+    Raises:
+        UserError: the evaluation to compare with is not finished, or is none of the task.
+    """
+    found = []
+    for name, judge in judges.items():
+        rows = [_stand_in(row) for row in tasks[name].rows]
+        asked = list(judge_requests(judge.settings, name, rows, lambda prompt, *_: (prompt, None), ""))
+        rubric = judge.settings.rubric
+        lost: dict[str, list[str]] = {}
+        for entry in asked:
+            if entry.error:
+                lost.setdefault(entry.error, []).append(entry.sample_id)
+        for error, ids in lost.items():
+            level: Level = "error" if len(ids) >= len(rows) else "warning"
+            found.append(Finding(level, name, f"the judge cannot be asked: {error}", "", len(ids), tuple(ids[:3])))
+        times = [len(entry.chat) for entry in asked if not entry.error]
+        if times:
+            label = judge.backend.label if judge.backend else "the judge, which does not answer now,"
+            each = round(sum(times) / len(times) / _CHARACTERS)
+            often = f"up to {len(times):,} times by the rubric {rubric.name}, about {each:,} tokens each"
+            what = f"{label} will be asked as judge {often}"
+            found.append(Finding("note", name, what, ""))
+    return found
+
+
+def _stand_in(row: TaskRow) -> Row:
+    """A row whose reply is its reference."""
+    return {
+        "sample_id": row.sample_id, "question": row.question, "references": row.references, "choices": row.choices,
+        "facts": row.facts, "raw": majority(row.references), "finish_reason": "stop",
+    }  # fmt: skip
+
+
 def judge_inputs(judges: Mapping[str, Judge]) -> dict[str, str]:
     """Digests of the judges, and of the evaluations whose replies they compare with."""
     inputs = {}
@@ -48,7 +93,7 @@ def judge_inputs(judges: Mapping[str, Judge]) -> dict[str, str]:
 
 
 def judged_again(folder: Path, judges: Mapping[str, Judge]) -> bool:
-    """Whether a finished run has rows on which a judge failed that can be asked now."""
+    """Whether a finished run has questions that never reached a judge which can be asked now."""
     kept = read_manifest(folder, finish_with=FINISH).get("judges") or {}
     return any(
         judge.backend is not None and judge.backend.reachable and kept.get(task, {}).get("failed")
@@ -81,7 +126,4 @@ def judge_answers(
 
 def judge_facts(judges: Mapping[str, Judge], judgements: Mapping[str, Sequence[Judgement]]) -> dict[str, Any]:
     """What the manifest keeps of the judges, by task."""
-    return {
-        task: judges[task].facts(sum(one.finish_reason == "error" for one in listed))
-        for task, listed in judgements.items()
-    }
+    return {task: judges[task].facts(sum(one.retry for one in listed)) for task, listed in judgements.items()}

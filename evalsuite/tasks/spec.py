@@ -249,17 +249,21 @@ class TaskSpec(StrictModel):
 
     @model_validator(mode="after")
     def _judge_and_its_metric(self) -> TaskSpec:
-        others = [settings.metric for settings in self.metrics.values() if settings.metric != JUDGE]
-        if (self.judge is None) != (len(others) == len(self.metrics)):
+        if (self.judge is None) == any(settings.metric == JUDGE for settings in self.metrics.values()):
             raise ValueError("`judge:` (the rubric) and the metric `judge` (its score) go together; give both")
         if self.judge is None:
             return self
         rubric = self.judge.rubric
-        if rubric.reader.kind == "answer" and not others:
+        if rubric.reader.kind == "answer" and not self.rule_metrics:
             raise ValueError(f"rubric {rubric.name} extracts answers; list the metric that scores them beside `judge`")
         if unknown := rubric.places - set(ROW_PLACES) - set(self.facts):
             raise ValueError(f"rubric {rubric.name} asks for {{{min(unknown)}}}; add it to `facts`, if rows have it")
         return self
+
+    @property
+    def rule_metrics(self) -> dict[str, MetricSettings]:
+        """The metrics that do not go by what a judge said."""
+        return {key: one for key, one in self.metrics.items() if not one.definition.of_judge}
 
     @property
     def slice_names(self) -> list[str]:

@@ -17,7 +17,7 @@ TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-COLOURS = ["red", "blue", "red", "a green one", "red </s> <|im_end|>", "dark red"]
+COLOURS = ["red", "blue", "red", "a green one", "red <image> </reply>", "dark red"]
 ROWS = [{"question": f"what is the colour of ball {number}?", "answers": ["red"]} for number in range(len(COLOURS))]
 
 
@@ -67,7 +67,7 @@ def test_a_language_model_judges_and_is_asked_once(language_model: Path, tmp_pat
     entry = scores["tasks"]["judged"]
     assert sum(entry["judge"]["statuses"].values()) == 6 and entry["judge"]["statuses"]["failed"] == 0
     assert str(language_model) in entry["metrics"]["judge"]["variant"]
-    assert entry["judge"]["defused"] == 1, "the tokens in a reply are text to the judge"
+    assert entry["judge"]["defused"] == 1, "an image marker in a reply is text to the judge"
 
 
 def test_a_language_model_is_not_shown_images(language_model: Path, tmp_path: Path, tiny_task: Path) -> None:

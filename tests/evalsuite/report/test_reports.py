@@ -92,9 +92,9 @@ def test_judge_rows_are_those_of_their_header(scores):
     first, changed, _ = judge_sentences(scores["tasks"]["made"])
     assert first.endswith(
         "90.0 % of 10 rows have a verdict. Of the others: 1 where the judge’s reply had no verdict of the rubric’s "
-        "form (scored 0)."
+        "form (scored 0). On the rows with a verdict the score is 60.0."
     )
-    assert changed == "Replies as the judge saw them: 2 with the rubric’s own marks taken out."
+    assert changed == "Replies as the judge saw them: 2 with marks or special tokens disarmed."
 
 
 def test_nothing_is_said_where_there_is_nothing_to_say(tmp_path):
