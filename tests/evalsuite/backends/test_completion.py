@@ -137,8 +137,10 @@ def test_confidence_is_that_of_the_answer_alone() -> None:
         ("<reasoning>a\nb</reasoning>red\nc", "<reasoning>a\nb</reasoning>red"),
         ("<seed:think>a\nb", "<seed:think>a\nb"),
         ("<|channel|>analysis<|message|>a\nb", "<|channel|>analysis<|message|>a\nb"),
-        ("<|channel|>analysis<|message|>a\nb<|end|><|start|>assistant<|channel|>final<|message|>red\nc",
-         "<|channel|>analysis<|message|>a\nb<|end|><|start|>assistant<|channel|>final<|message|>red"),
+        (
+            "<|channel|>analysis<|message|>a\nb<|end|><|start|>assistant<|channel|>final<|message|>red\nc",
+            "<|channel|>analysis<|message|>a\nb<|end|><|start|>assistant<|channel|>final<|message|>red",
+        ),
         ("<|channel|>final<|message|>red\nc", "<|channel|>final<|message|>red"),
     ],
 )
