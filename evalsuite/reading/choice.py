@@ -49,6 +49,12 @@ _TOLD = re.compile(  # what the last sentence says something is
     r"(?:\b(?:is|are|was|were|equals)|[=≈:：])\s+(?:(?:about|approximately|roughly|exactly|equal\s+to|only)\s+)?"
     r"([^=≈:：]{1,200}?)$"
 )
+# Every match of the pattern ``chosen`` has one of these or a capital letter that stands alone.
+_CHOOSING = re.compile(
+    r"correct|right|best|accurate|appropriate|suitable|closest|answer|choose|select|pick|go\s|opt|say|choice|正|对"
+)
+_CAPITAL = re.compile(r"(?<!\w)[A-Z](?!\w)")
+_AFTER_LETTER = " \t\n\r\f\v)）*\"'.!。"
 _FULL_WIDTH = {ord("Ａ") + number: letter for number, letter in enumerate(LETTERS)}
 _NAMED_AT_LEAST = 3  # letters and digits of an option whose text is searched for in prose
 _SHORT_LINE = 40
@@ -198,6 +204,8 @@ def _lists_options(text: str, patterns: _Patterns) -> bool:
 
 def _chosen(text: str, patterns: _Patterns) -> str | None:
     last = None
+    if not (_CAPITAL.search(text) or _CHOOSING.search(text.lower())):
+        return None
     for last in patterns.chosen.finditer(text):  # noqa: B007
         pass
     return next(letter.upper() for letter in last.groups() if letter) if last else None
@@ -209,7 +217,7 @@ def _closing(text: str, patterns: _Patterns) -> str | None:
     if len(line) < _SHORT_LINE and (found := patterns.alone.fullmatch(line)):
         return found[1].upper()
     last = _CONCLUSION.split(line)[-1]
-    if ends := patterns.ends.search(last):
+    if last.rstrip(_AFTER_LETTER)[-1:].isupper() and (ends := patterns.ends.search(last)):
         return ends[1]
     if len(last) < len(line) < _SHORT_LINE and (found := patterns.alone.fullmatch(last)) and found[1].isupper():
         return found[1]
@@ -286,7 +294,10 @@ def _named(text: str, options: Sequence[str]) -> str | None:
     conclusion = _CONCLUSION.split(text.rstrip())[-1]
     if (told := _TOLD.search(conclusion)) and (same := _same_text(told[1], options)):
         return same
-    return _only_named(text, options) or (_only_named(conclusion, options) if _CONCLUDES.search(conclusion) else None)
+    if found := _only_named(text, options):
+        return found
+    found = _only_named(conclusion, options) if len(conclusion) < len(text) else None
+    return found if found and _CONCLUDES.search(conclusion) else None
 
 
 def _only_named(text: str, options: Sequence[str]) -> str | None:

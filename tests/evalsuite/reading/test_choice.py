@@ -4,8 +4,6 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from evalsuite.metrics import parse_choice
 from evalsuite.reading.choice import read_choice
