@@ -56,8 +56,9 @@ def reading_report(result: TaskResult, seed: int) -> dict[str, Any]:
 
     Returns:
         ``rows`` that were read again; ``readers``, each with ``name``, ``extraction``, ``changed`` rows whose score on
-        the headline is another, their ``share``, and the ``score``; and a ``warning``, if a reader changes more than
-        1 % of the rows and scores higher, that names the setting.
+        the headline is another, their ``share``, ``gained`` rows that are right under this reader only and ``lost``
+        rows that are right as read only (of a headline that judges no single row: rows that score higher and lower),
+        and the ``score``; and a ``warning``, if a reader gains more than 1 % of the rows, that names the setting.
     """
     others = other_readers(result.spec.extraction)
     if not others or not len(result.rows):
@@ -72,30 +73,40 @@ def reading_report(result: TaskResult, seed: int) -> dict[str, Any]:
         again = _rescored(part, key, rows, differs) if differs.any() else {}
         per_row, sums = again.get(own.name, (own.per_row, own.sums))
         changed = int((~np.isclose(per_row, own.per_row, rtol=0, atol=0, equal_nan=True)).sum())
+        before, after = _judged(own.per_row, own), _judged(per_row, own)
         moved = (sums.sum(0) - own.sums.sum(0)) * (len(result.rows) / len(part.rows))
         readers.append({
             "name": name, "extraction": others[name].model_dump(mode="json", exclude_defaults=True),
             "changed": changed, "share": changed / len(part.rows),
+            "gained": int((after > before).sum()), "lost": int((after < before).sum()),
             "score": _value(result.headline, result.headline.sums.sum(0) + moved),
         })  # fmt: skip
-    return {"rows": len(part.rows), "readers": readers, "warning": _warning(result, readers)}
+    return {"rows": len(part.rows), "readers": readers, "warning": _warning(result, readers, len(part.rows))}
 
 
-def _warning(result: TaskResult, readers: list[dict[str, Any]]) -> str | None:
+def _judged(per_row: Floats, column: MetricColumn) -> Floats:
+    """1 for a right row and 0 for a wrong one, where the number judges rows; else their scores."""
+    return per_row if column.right_from is None else np.where(per_row >= column.right_from, 1.0, 0.0)
+
+
+def _warning(result: TaskResult, readers: list[dict[str, Any]], rows: int) -> str | None:
     headline = result.headline
     value = _value(headline, headline.sums.sum(0))
     better = [
         reader for reader in readers
-        if reader["share"] > NOTED_SHARE and reader["score"] is not None and (value is None or reader["score"] > value)
+        if reader["gained"] > NOTED_SHARE * rows
+        and (headline.right_from is not None or (reader["score"] or 0) > (value or 0))
     ]  # fmt: skip
     if not better:
         return None
-    best = max(better, key=lambda reader: reader["score"])
+    best = max(better, key=lambda reader: (reader["gained"] - reader["lost"], reader["gained"]))
     setting = json.dumps(best["extraction"], ensure_ascii=False) if best["extraction"] else "{kind: text}"
+    right, wrong = ("right", "wrong") if headline.right_from is not None else ("better", "worse")
     return (
-        f"{100 * best['share']:.1f} % of the rows score differently under the reader “{best['name']}”, and "
-        f"{headline.title} is {_shown(headline, best['score'])} instead of {_shown(headline, value)}. Look at some "
-        f"with `evalsuite explain`; `extraction: {setting}` in the task or the recipe reads them so."
+        f"{100 * best['gained'] / rows:.1f} % of the rows are {right} under the reader “{best['name']}” and {wrong} as "
+        f"read now, {100 * best['lost'] / rows:.1f} % the other way round; {headline.title} is "
+        f"{_shown(headline, best['score'])} instead of {_shown(headline, value)}. Look at some with "
+        f"`evalsuite explain`; `extraction: {setting}` in the task or the recipe reads them so."
     )
 
 

@@ -118,11 +118,24 @@ def test_warning_names_the_setting_that_reads_more(tmp_path: Path) -> None:
     assert read_scores(folder)["tasks"]["made"]["reading"]["warning"] is None, "thinking is taken off"
     careless = spec_with(["accuracy"], kind="line", strip=[])
     warning = reading_report(score_rows(careless, rows), 0)["warning"]
-    assert "10.0 % of the rows" in warning and "accuracy is 100.0 instead of 90.0" in warning
+    assert "10.0 % of the rows are right under" in warning and "0.0 % the other way round" in warning
+    assert "accuracy is 100.0 instead of 90.0" in warning
     setting = json.loads(warning.partition("extraction: ")[2].partition("`")[0])
     assert by_hand(careless, rows, setting) == (10, 1.0)
     one = [made_row(n, "<think>it may be blue</think>red" if n == 0 else "red") for n in range(100)]
     assert reading_report(score_rows(careless, one), 0)["warning"] is None, "one in a hundred is not more than 1 %"
+
+
+def test_warning_weighs_rows_gained_not_the_balance() -> None:
+    """Three in a hundred rows are right only where stated answers are taken, five only where they are not."""
+    careless = spec_with(["accuracy"], kind="sentence", rule="verbatim")
+    replies = ["Answer: red"] * 3 + ["red"] * 92 + ["red\nAnswer: blue"] * 5
+    report = reading_report(score_rows(careless, [made_row(n, raw) for n, raw in enumerate(replies)]), 0)
+    (taken,) = (reader for reader in report["readers"] if reader["name"] == "stated answers taken")
+    assert (taken["gained"], taken["lost"], taken["changed"]) == (3, 5, 8) and taken["score"] == pytest.approx(0.95)
+    assert "3.0 % of the rows are right under" in report["warning"] and "5.0 % the other way" in report["warning"]
+    few = [made_row(n, raw) for n, raw in enumerate(["Answer: red"] + ["red"] * 99)]
+    assert reading_report(score_rows(careless, few), 0)["warning"] is None
 
 
 def test_of_many_rows_some_images_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
