@@ -24,7 +24,15 @@ from evalsuite.runs.ask import ask, asked_again, left_to_ask
 from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
 from evalsuite.runs.check import find_trouble, refuse_errors
 from evalsuite.runs.finish import UnscoredRun, finish, read_scores
-from evalsuite.runs.judging import judge_answers, judge_facts, judge_findings, judge_inputs, judged_again, judges_of
+from evalsuite.runs.judging import (
+    judge_answers,
+    judge_facts,
+    judge_findings,
+    judge_inputs,
+    judged_again,
+    judges_of,
+    probe_judges,
+)
 from evalsuite.runs.requests import (
     RowRequest,
     build_requests,
@@ -81,6 +89,8 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
         check_baseline(recipe.baseline, specs)
     started = time.monotonic()
     checked = find_trouble(recipe, tasks) + [one for one in judge_findings(judges, tasks) if one.level != "note"]
+    refuse_errors(path, checked)
+    checked += probe_judges(recipe.folder, judges, tasks)
     refuse_errors(path, checked)
     print_findings((finding for finding in checked if finding.level == "warning"), Console(stderr=True))
     render = backend.renderer()
