@@ -51,7 +51,7 @@ from winnow.files import digest_of, sha256_file
 from winnow.recipe import load_recipe
 from winnow.run import MANIFEST, is_current, read_manifest
 
-_VERSION = 5  # raise it when scoring or reports change, so that finished runs are scored again
+_VERSION = 6  # raise it when scoring or reports change, so that finished runs are scored again
 # Parts of a recipe that decide the outcome of a batch check.
 _CHECKED = {"model", "server", "tasks", "limit", "batch_size", "seed", "check_batch"}
 
