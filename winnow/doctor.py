@@ -32,6 +32,7 @@ EXTRAS = {
     "nsfw": "`nsfw: opennsfw` in a curation",
     "heif": "images in HEIC, as iPhones save them",
     "languages": "scores of Japanese and Korean captions",
+    "bertscore": "the metric `bertscore`",
     "ray": "`engine: ray`: measuring on a cluster",
     "peers": "the tools that `make bench` compares with",
     "dev": "tests and linters",
