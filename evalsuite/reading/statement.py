@@ -36,8 +36,8 @@ _LABEL = re.compile(
 )
 # One of these is in every label; looking for them is many times faster than the pattern.
 _LABEL_WORDS = (
-    "ans", "option", "choice", "solution", "result", "conclusion", "antwo", "resp", "reponse", "risposta", "odpowied", "svar",
-    "jawaban", "cevap",
+    "ans", "option", "choice", "solution", "result", "conclusion", "antwo", "resp", "reponse", "risposta", "odpowied",
+    "svar", "jawaban", "cevap",
 )  # fmt: skip
 _LABEL_WORDS_BEYOND_ASCII = ("答", "选", "選", "正解", "réponse", "ответ", "đáp", "정답", "답")
 _OTHER_NOUN = re.compile(r"option|choice|solution|response|result|conclusion|选项|选|選", re.IGNORECASE)
