@@ -46,5 +46,6 @@ MM_VET = Metric(
         f"_{name}": Quantity(title=f"MM-Vet {title}", right_from=RIGHT_FROM) for name, title in CAPABILITIES.items()
     },
     score=_score,
+    of_judge=True,
     needs=("facts",),
 )

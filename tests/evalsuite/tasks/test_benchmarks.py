@@ -143,6 +143,11 @@ def test_a_category_that_is_missing_or_a_capability_that_is_unknown_is_a_sentenc
         score_rows(task.spec, rows)
 
 
+def test_mm_vets_capabilities_are_not_held_against_the_judge_they_repeat(tmp_path, monkeypatch):
+    task, _ = asked_and_answered("mm_vet", tmp_path, monkeypatch)
+    assert not task.spec.rule_metrics
+
+
 def test_a_mean_over_categories_has_an_interval_of_its_own(tmp_path, monkeypatch):
     task, rows = asked_and_answered("blink", tmp_path, monkeypatch)
     entry = summarise(score_rows(task.spec, rows), seed=0)["metrics"]["choice_by_category"]
