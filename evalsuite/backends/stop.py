@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from evalsuite.reading import strip
+
 _OPENS = r"(?:<think(?:ing)?>|◁think▷|\[THINK\])"
 _THINKS = re.compile(rf"\s*{_OPENS}", re.IGNORECASE)
 _PROMPT_OPENS = re.compile(rf"{_OPENS}\s*$", re.IGNORECASE)
@@ -36,6 +38,5 @@ def cut_at_stop(text: str, stop: tuple[str, ...], *, opened: bool = False) -> tu
     A stop text in the thinking, or before any word (a model that begins with a line break), ends nothing.
     """
     begin = after_thinking(text, opened=opened)
-    begin += len(text[begin:]) - len(text[begin:].lstrip())
-    found = [place for place in (text.find(end, begin) for end in stop) if place >= 0]
-    return (text[: min(found)], True) if found else (text, False)
+    kept = text[:begin] + strip.cut_at_stop(text[begin:], stop)
+    return kept, len(kept) < len(text)
