@@ -133,7 +133,7 @@ def score(
 
     `evalsuite tasks` lists the metrics with their variants.
 
-    Example: evalsuite score data/evals/demo-base --variant vqa_accuracy=evalai
+    Example: evalsuite score data/evals/demo-base --variant accuracy=evalai
     """
     from evalsuite.metrics.own import allowing_code
     from evalsuite.report.console import print_scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from evalsuite.analysis.rows import Mask, Rows, rows_of, stored_rows
@@ -34,6 +36,7 @@ from winnow.run import read_manifest
 
 _REMEMBERED = 100_000  # replies that are not read twice …
 _SHORT = 500  # … of at most this many characters, with their answers
+_MOST_FAILURES = 3  # reasons why rows have no reply
 RIGHT = "_right"  # ends the name of the column that says which rows a metric calls right
 
 
@@ -295,10 +298,23 @@ def summarise(result: TaskResult, seed: int) -> dict[str, Any]:
         "n": n,
         "coverage": _share(answered),
         "statuses": result.status_counts,
+        "failures": failures_of(result.rows),
         "headline": result.headline.name,
         "metrics": metrics,
         "slices": slices,
     }
+
+
+def failures_of(rows: Rows) -> list[dict[str, Any]]:
+    """Why rows have no reply, the commonest reasons first: ``{"error", "rows", "retry"}``.
+
+    ``retry``: the next run asks them again.
+    """
+    counted: Counter[tuple[str, bool]] = Counter()
+    for table in rows.batches(["finish_reason", "error", "retry"]):
+        failed = table.filter(pc.equal(table["finish_reason"], "error")).to_pylist()
+        counted.update((row["error"] or "no reply", bool(row["retry"])) for row in failed)
+    return [{"error": error, "rows": n, "retry": retry} for (error, retry), n in counted.most_common(_MOST_FAILURES)]
 
 
 def facts_of(column: MetricColumn) -> dict[str, Any]:

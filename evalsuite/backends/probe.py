@@ -7,6 +7,8 @@ option which the server refuses is named however its error is worded.
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -118,8 +120,10 @@ async def _about_content(
         message = f"{url}: does not take {images} images in a request ({reason}); such rows will fail"
         return Finding(message, None, fatal=False)
     if images and await works(bare, plain, _first_images(messages, 0)) is None:
-        message = f"{url}: does not take the image of the first row ({reason}); is the model one that sees images?"
-        return Finding(message, None, fatal=False)
+        takes_others = await works(bare, plain, _plain_image()) is None
+        what = "the image of the first row" if takes_others else "images"
+        remedy = "other images are taken" if takes_others else "name a model that sees images in `server.model`"
+        return Finding(f"{url}: does not take {what} ({reason}); {remedy}", None, fatal=not takes_others)
     question = json.loads(PLAIN_QUESTION.chat)
     failures = [
         await works(bare.model_copy(update={"token_limit": limit}), PLAIN_QUESTION, question) for limit in _LIMITS
@@ -130,6 +134,17 @@ async def _about_content(
         "; is `server.url` right up to /v1, and `server.model` the model's name there?" if "HTTP 404" in reason else ""
     )
     return Finding(f"{url}: cannot be asked: {reason}{hint}", None, fatal=True)
+
+
+def _plain_image() -> list[Any]:
+    """A question about a small grey image."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(buffer, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    blocks = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Which colour is this?"}]
+    return [{"role": "user", "content": blocks}]
 
 
 def _without_options(settings: ServerSettings, request: Request) -> tuple[ServerSettings, Request]:

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import re
-
 from evalsuite.reading import strip
-
-_OPENS = r"(?:<think(?:ing)?>|◁think▷|\[THINK\])"
-_THINKS = re.compile(rf"\s*{_OPENS}", re.IGNORECASE)
-_PROMPT_OPENS = re.compile(rf"{_OPENS}\s*$", re.IGNORECASE)
-_CLOSES = re.compile(r"</think(?:ing)?>|◁/think▷|\[/THINK\]", re.IGNORECASE)
 
 
 def opens_thinking(text: str) -> bool:
     """Whether a reply begins with the model's thinking."""
-    return bool(_THINKS.match(text))
+    begins = text.lstrip()
+    if channel := strip.HARMONY.match(begins.removeprefix("<|start|>assistant")):
+        return channel[1] != "final"
+    mark = strip.THINKING.match(begins)
+    return mark is not None and not strip.closes(mark)
 
 
 def prompt_opens_thinking(chat: str) -> bool:
     """Whether a chat template has opened the thinking that the reply goes on with."""
-    return bool(_PROMPT_OPENS.search(chat))
+    last = None
+    for last in strip.THINKING.finditer(chat[-200:].rstrip()):  # noqa: B007
+        pass
+    return last is not None and not strip.closes(last) and last.end() == len(chat[-200:].rstrip())
 
 
 def after_thinking(text: str, *, opened: bool = False) -> int:
-    """Where the answer begins: behind the last closing tag; at the end while the thinking goes on.
+    """Where the answer begins: behind the last closing mark; at the end while the thinking goes on.
 
     Args:
         opened: the prompt has opened the thinking.
     """
-    begin = max((found.end() for found in _CLOSES.finditer(text)), default=0)
-    return len(text) if not begin and (opened or opens_thinking(text)) else begin
+    ends = [mark.end() for mark in strip.THINKING.finditer(text) if strip.closes(mark)]
+    ends += [channel.end() for channel in strip.HARMONY.finditer(text) if channel[1] == "final"]
+    if ends:
+        return max(ends)
+    return len(text) if opened or opens_thinking(text) else 0
 
 
 def cut_at_stop(text: str, stop: tuple[str, ...], *, opened: bool = False) -> tuple[str, bool]:

@@ -44,7 +44,7 @@ def row_looks(spec: TaskSpec, count_tokens: Callable[[str], int] | None) -> Look
                 yield "hidden", shown(hidden)
             elif not _LETTERED.search(row.prompt):
                 yield "no letters", ""
-            elif "{options}" in spec.prompt and all(option in row.question for option in row.choices):
+            elif "{options}" in spec.prompt and all(row.prompt.count(option) > 1 for option in row.choices):
                 yield "options twice", ""
 
     return look

@@ -23,8 +23,6 @@ from winnow.records import majority
 _WHOLE = Extraction(choices=[], rule="verbatim", strip=["thinking", "special_tokens"])
 _COMPARED = ["task", "sample_id", "raw", "finish_reason"]  # columns of another evaluation
 
-_WHOLE = Extraction(choices=[], rule="verbatim", strip=["thinking"])
-
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:

@@ -18,7 +18,8 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _FOUR = re.compile(
-    rf"[\[({{<>|]\s*{_N}{_SEP}{_N}\s*(?:[)\]>]\s*,?\s*[(\[<])?\s*[,;\s]?\s*{_N}{_SEP}{_N}\s*(?=[\])}}<|])"
+    rf"[\[({{<>|]\s*{_N}{_SEP}{_N}\s*(?:[)\]>][\s,;:a-z-]{{0,40}}[(\[<])?\s*[,;\s]?\s*{_N}{_SEP}{_N}\s*(?=[\])}}<|])",
+    re.IGNORECASE,
 )
 _BARE = re.compile(rf"\W*{_N}{_SEP}{_N}{_SEP}{_N}{_SEP}{_N}\W*")
 _PALIGEMMA = re.compile(r"<loc(\d{4})><loc(\d{4})><loc(\d{4})><loc(\d{4})>")

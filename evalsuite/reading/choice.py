@@ -81,7 +81,7 @@ def _patterns(count: int) -> _Patterns:
     return _Patterns(
         alone=re.compile(rf"{_OPEN}(?:option\s*|choice\s*|选\s*)?{_OPEN}({either}){_CLOSE}", re.IGNORECASE),
         marked=re.compile(
-            rf"{_OPEN}{_LEAD_IN}({upper})(?:\s*[)）\]】}}.。:：,，;；!！?？、*_`$>\\]|\s*[\"'”’](?!\w)|\s*$|\s*\n|选项)",
+            rf"{_OPEN}{_LEAD_IN}({upper})(?:\s*[)）\]】}}.。:：,，;；!！?？、*_`$>\\]|\s*[\"'”’](?!\w)|\s*$|\s*\n|选项|です|だ)",
             re.IGNORECASE,
         ),
         spaced=re.compile(rf"{_OPEN}(?i:{_LEAD_IN})({upper})\s+{_GOES_ON}"),
@@ -90,7 +90,7 @@ def _patterns(count: int) -> _Patterns:
         lower=re.compile(rf"{_OPEN}{_LEAD_IN}({either})[*_`]*\s*(?:[)）\]】:：]|\.(?:\s|$)|$)", re.IGNORECASE),
         alternative=re.compile(rf"{_ALTERNATIVE}({upper})(?![\w'])"),
         ends=re.compile(
-            r"(?:\b(?i:is|are|be|by|to|with)|[=:：])\s+(?:(?i:option|choice|point|graph|figure|image|label|diagram)\s+)?"
+            r"(?:\b(?i:is|are|be|by|to|with|ist|est|es|like)|\b(?i:that|it)['’]s|[=:：])\s+(?:(?i:option|choice|point|graph|figure|image|label|diagram)\s+)?"
             rf"[(（*\"']*({upper})[)）*\"']*[.!。]?\s*$"
         ),
         label_line=re.compile(r"^[\s*_\-•]*(?:option\s+)?[(（]?([A-Z])[)）.:：][*_]*(?=\s)", re.MULTILINE),
@@ -153,7 +153,7 @@ def _stated(content: str, options: Sequence[str], patterns: _Patterns) -> str | 
     if (before := patterns.before_words.match(content)) and not _begins_with(content, options):
         other = patterns.alternative.match(content, before.end(1))
         return None if other and other[1] != before[1] else before[1]
-    return _begins_with(content, options) or _only_named(content, options) or _one(patterns.mentioned.findall(content))
+    return _begins_with(content, options) or _only_named(content, options) or _one(list(_mentions(content, patterns)))
 
 
 def _label(text: str, patterns: _Patterns) -> str | None:
@@ -208,8 +208,11 @@ def _closing(text: str, patterns: _Patterns) -> str | None:
     before, _, line = text.rstrip().rpartition("\n")
     if len(line) < _SHORT_LINE and (found := patterns.alone.fullmatch(line)):
         return found[1].upper()
-    if ends := patterns.ends.search(_CONCLUSION.split(line)[-1]):
+    last = _CONCLUSION.split(line)[-1]
+    if ends := patterns.ends.search(last):
         return ends[1]
+    if len(last) < len(line) < _SHORT_LINE and (found := patterns.alone.fullmatch(last)) and found[1].isupper():
+        return found[1]
     announced = before.rstrip().endswith((":", "："))
     return _label(line, patterns) or None if announced and patterns.label_line.match(line) else None
 
@@ -221,10 +224,21 @@ def _bold(marked_up: str, patterns: _Patterns, count: int) -> str | None:
 
 def _mentioned(text: str, patterns: _Patterns) -> str | None:
     """The only option that is mentioned by its letter; in a reply that mentions several, in its conclusion."""
-    found = set(patterns.mentioned.findall(text))
+    found = _mentions(text, patterns)
     if len(found) > 1:
-        found = set(patterns.mentioned.findall(_CONCLUSION.split(text.rstrip())[-1]))
+        found = _mentions(_CONCLUSION.split(text.rstrip())[-1], patterns)
     return found.pop() if len(found) == 1 else None
+
+
+def _mentions(text: str, patterns: _Patterns) -> set[str]:
+    """Letters that a text mentions; of a list ("option A, B or C") two; a list in brackets, an aside, is left out."""
+    found = set()
+    for mention in patterns.mentioned.finditer(text):
+        other = patterns.alternative.match(text, mention.end(1))
+        if other and mention[0][0] in "(（" and mention[0][-1] not in ")）":
+            continue
+        found |= {mention[1], other[1]} if other else {mention[1]}
+    return found
 
 
 def _one(found: Sequence[str]) -> str | None:

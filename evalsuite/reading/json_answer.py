@@ -16,6 +16,8 @@ def read_json(text: str, key: str) -> str | None:
     Objects may stand in prose or in a fence; the last one with the key decides. Of an object that is damaged or
     cut off, the value is read if it is complete.
     """
+    if "“" in text:
+        text = text.translate({ord(mark): '"' for mark in "“”"}) if '"' not in text else text
     decoder = json.JSONDecoder()
     places = [match.start() for match in re.finditer(r"\{", text)]
     for place in reversed(places[-_OBJECTS:]):

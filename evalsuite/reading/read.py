@@ -42,6 +42,11 @@ _READ = 50_000  # characters at either end of a reply that are read …
 _SEARCHED = 1_000_000  # … once thinking is taken out of these
 # A line break ends a sentence too, but not after a colon ("The answer is:\n\nred").
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|(?<![:\s])\n|(?<![:\s])[ \t]+\n")
+# Blanks, control characters, marks without width, and U+FFFD, which stands for half a character: no part of an answer.
+_UNSEEN = "".join(map(chr, range(33))) + "\x7f\u00a0\u00ad\u200b\u200c\u200e\u200f\u2028\u2029\u2060\u3000\ufeff\ufffd"
+_NEGATED = re.compile(
+    r"(?:\bnot|n['’]t|\bnever|\bneither|\bnor|\brather\s+than|\binstead\s+of|不是)(?:\s+(?:a|the))?\s*$", re.IGNORECASE
+)
 _ALTERNATIVE = re.compile(r"\s*(?:,?\s*(?:and|or)\b|/)", re.IGNORECASE)
 
 
@@ -183,7 +188,7 @@ def _without_marks(raw: str, extraction: Extraction, stop: Sequence[str]) -> tup
         text = without_special_tokens(text)
     whole = text
     text = cut_at_stop(text, stop) if stop else text
-    return text.strip(), len(text) < len(whole)
+    return text.strip(_UNSEEN), len(text) < len(whole)
 
 
 def _both_ends(text: str, each: int) -> str:
@@ -215,8 +220,8 @@ def _read(text: str, extraction: Extraction, options: Sequence[str], marked_up: 
 def _encodable(text: str) -> str:
     """Text that can be stored: lone surrogates, which are half a character, become U+FFFD."""
     if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return text.strip(_UNSEEN)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip(_UNSEEN)
 
 
 def _plain(text: str, kind: str) -> str:
@@ -244,5 +249,9 @@ def _named_choice(sentence: str, choices: list[str]) -> str | None:
     first = pattern.match(opening)
     if first and not _ALTERNATIVE.match(opening, first.end()):
         return by_text[first.group().lower()]
-    named = {by_text[match.lower()] for match in pattern.findall(sentence)}
+    named = {
+        by_text[match[0].lower()]
+        for match in pattern.finditer(sentence)
+        if not _NEGATED.search(sentence[max(0, match.start() - 30) : match.start()])
+    }
     return named.pop() if len(named) == 1 else None

@@ -19,7 +19,14 @@ _APOLOGY = (
 )
 _AS_AI = (
     r"(?:as\s+an?\s+(?:\w+\s+)?(?:ai|artificial\s+intelligence|(?:large\s+)?language\s+model|text-based|assistant)"
-    r"[^,.\n]{0,60},\s*)?"
+    r"[^,.\n]{0,60},\s*"
+    r"|i(?:'m|\s+am)\s+(?:just\s+|only\s+)?an?\s+(?:\w+\s+)?(?:ai|language\s+model|text-based|assistant)\b[^.\n]{0,40}?\s+(?:and|so)"
+    r"\s+)?"
+)
+# No more than an apology in the first person, outside quotes.
+_SORRY = re.compile(
+    r"i(?:'m|\s+am)\s+(?:very\s+|so\s+|really\s+|truly\s+)?sorry(?:,?\s+but)?[\s.,!…]*|i\s+apologi[sz]e[\s.,!…]*",
+    re.IGNORECASE,
 )
 _ADVERBS = r"(?:\s+(?:currently|directly|really|actually|also|simply|just|reliably|accurately|not|confidently|fully))*"
 _CANNOT = (
@@ -84,7 +91,8 @@ _PARTS = re.compile(r"(?<=[.!?。！？])\s*|\n+|[,;]?\s+(?:but|however|although
 
 def refuses(reply: str) -> bool:
     """Whether a reply opens with a refusal, whatever follows it."""
-    return _REFUSAL.match(_plain(reply)) is not None
+    text = _plain(reply)
+    return (_REFUSAL.match(text) or _SORRY.fullmatch(text)) is not None
 
 
 def is_refusal(reply: str) -> bool:
@@ -93,6 +101,8 @@ def is_refusal(reply: str) -> bool:
     "I cannot identify the man, but the sign says STOP" answers.
     """
     text = _plain(reply)
+    if _SORRY.fullmatch(text):
+        return True
     if not _REFUSAL.match(text):
         return False
     return all(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 _TAGS = r"answer|final_answer|finalanswer|ans|conclusion|solution"
 _OPENING = re.compile(rf"<(?:{_TAGS})>|<\|begin_of_box\|>|\[BEGIN FINAL RESPONSE\]|\[ANSWER\]", re.IGNORECASE)
 _CLOSING = re.compile(rf"</(?:{_TAGS})>|<\|end_of_box\|>|\[END FINAL RESPONSE\]|\[/ANSWER\]", re.IGNORECASE)
-_BOXED = re.compile(r"\\f?box(?:ed)?\s*\{")
+_BOXED = re.compile(r"(?:\\f?box(?:ed)?|\x08oxed|(?<!\w)boxed)\s*\{")  # \b of careless JSON is a backspace
 _BOX_READ = 400  # characters of a box
 
 _ADJECTIVES = r"(?:final|correct|right|best|most\s+likely|likely|only|closest|appropriate|suitable|accurate|short|full)"
@@ -62,7 +62,7 @@ class Statement(NamedTuple):
 
 def statements(text: str) -> list[Statement]:
     """The statements in a text, in their order; of many of one form the last ones."""
-    found = list(_boxes(text)) if "\\" in text else []
+    found = list(_boxes(text)) if "ox" in text else []
     if "<" in text or "[" in text:
         found += _tags(text)
     if _LABEL_HINT.search(text):

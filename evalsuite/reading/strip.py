@@ -13,13 +13,14 @@ _NAMES = (
     r"|mm:think|longcat_think|antml:thinking"
 )
 # One alternative a family of models: tags (DeepSeek, Qwen, GLM, Claude …), Kimi, Mistral, Cohere and others, Gemma.
-_THINKING = re.compile(
+THINKING = re.compile(
     rf"<(?P<a>/?)(?:{_NAMES})(?:\s[^<>\n]{{0,80}})?>|◁(?P<b>/?)think▷|\[(?P<c>/?)THINK(?:ING)?\]"
     r"|<\|(?:begin_of_thought|start_thinking|thinking|think)\|>"
     r"|(?P<end><\|(?:end_of_thought|end_thinking|/thinking|/think)\|>|<unused95>)|<unused94>",
     re.IGNORECASE,
 )
-_HARMONY = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,80}<\|message\|>")
+# A channel of gpt-oss: all but "final" are thinking.
+HARMONY = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,80}<\|message\|>")
 _TOKEN = re.compile(
     r"<[|｜](?!(?:begin|end)_of_box|box_|ref_|object_ref|det|ground)[^<>|｜\n]{1,40}[|｜]>|</?s>"
     r"|<(?:eos|bos|pad|unk|image|end_of_(?:turn|utterance|text)|start_of_(?:turn|image))>|\[/?INST\]"
@@ -57,20 +58,24 @@ def without_thinking(text: str) -> str:
     if "<" in text or "[" in text or "◁" in text:
         if "<|channel|>" in text:
             text = _final_channel(text)
-        if _THINKING.search(text):
+        if THINKING.search(text):
             text = _outside(text)
     elif text.startswith("analysis") and "assistantfinal" in text:  # the same channels, special tokens left out
         text = text.rpartition("assistantfinal")[2]
     return text
 
 
+def closes(mark: re.Match[str]) -> bool:
+    """Whether a match of ``THINKING`` ends thinking."""
+    return bool(mark["a"] or mark["b"] or mark["c"] or mark["end"])
+
+
 def _outside(text: str) -> str:
     kept: list[str] = []
     begin = 0
     thinking = False
-    for mark in _THINKING.finditer(text):
-        closes = bool(mark["a"] or mark["b"] or mark["c"] or mark["end"])
-        if closes:
+    for mark in THINKING.finditer(text):
+        if closes(mark):
             if not thinking:
                 kept.clear()
             begin, thinking = mark.end(), False
@@ -84,7 +89,7 @@ def _outside(text: str) -> str:
 
 def _final_channel(text: str) -> str:
     """The text of the last ``final`` channel of the harmony format; empty if there are only other channels."""
-    found = list(_HARMONY.finditer(text))
+    found = list(HARMONY.finditer(text))
     last = next((mark for mark in reversed(found) if mark[1] == "final"), None)
     if last is not None:
         return text[last.end() :]

@@ -31,6 +31,20 @@ _SENTENCE = re.compile(r"(?<=[.!?。！？])\s*|\n+")
 _CJK = re.compile(r"[一-鿿]")
 _CJK_NO = re.compile(r"没有|沒有|不是|不在|不存在|并非|並非|看不到|未见|不能|不会|不可|没|無|无法")
 _CJK_YES = re.compile(r"(?<!否)(?:有|存在|包含|可以看到|是(?!否))")
+_CJK_OPEN = re.compile(
+    r"[无無]法(?:确定|確定|判断|回答|识别|辨认|提供|协助)|(?:不能|难以)(?:确定|判断)|不确定|不清楚|抱歉|对不起"
+)
+# What is said of the question itself, or is the whole sentence: "That is correct.", "They are.", "Certainly not."
+_JUDGED = re.compile(
+    r"\W*(?:it|they|(?:(?:the|this|that|your)\s+)?(?:statement|claim|description|sentence|this|that))(?:\s+(?:is|are)|['’]s)"
+    r"\s+(?P<not>not\s+)?(?P<word>true|correct|right|accurate|false|incorrect|wrong|inaccurate)\W*",
+    re.IGNORECASE,
+)
+_BRIEF = re.compile(
+    r"\W*(?:(?P<no>(?:(?:certainly|definitely|absolutely|of\s+course|probably|most\s+likely)\s+)?not(?:\s+(?:really|at\s+all|quite))?)"
+    r"|absolutely|definitely|certainly|of\s+course|indeed|probably|(?:it|they|he|she|there)\s+(?:is|are|does|do|has))\W*",
+    re.IGNORECASE,
+)
 _UNSURE = re.compile(
     r"\b(?:clear|sure|certain|determine|tell|know|possible\s+to|enough|whether|if|visible\s+enough|provided)\b",
     re.IGNORECASE,
@@ -43,7 +57,7 @@ _DENIES = re.compile(
 _AFFIRMS = re.compile(
     r"\W*(?:there\s+(?:is|are|'s|seems\s+to\s+be|appears\s+to\s+be)\b|i\s+(?:can\s+)?see\b|(?:the|this)\s+"
     r"(?:image|photo|picture|scene|photograph)\s+(?:does\s+)?(?:shows?|contains?|includes?|features?|depicts?|has)\b"
-    r"|it\s+(?:is|does)\b)",
+    r"|it\s+(?:is|does)\b|(?:an?|the|some)\s+(?:\w+\s+){1,4}(?:is|are)\s+(?:clearly\s+)?(?:present|visible|shown)\b)",
     re.IGNORECASE,
 )
 
@@ -112,7 +126,14 @@ def _first_word(text: str) -> YesNo | None:
 
 def _asserted(sentence: str) -> YesNo | None:
     """What a sentence without yes and no says about what is there."""
+    if brief := _BRIEF.fullmatch(sentence):
+        return "no" if brief["no"] else "yes"
+    if judged := _JUDGED.fullmatch(sentence):
+        wrong = judged["word"].lower() in ("false", "incorrect", "wrong", "inaccurate")
+        return "no" if wrong != bool(judged["not"]) else "yes"
     if _CJK.search(sentence):
+        if _CJK_OPEN.search(sentence):
+            return None
         return "no" if _CJK_NO.search(sentence) else "yes" if _CJK_YES.search(sentence) else None
     if _UNSURE.search(sentence):
         return None

@@ -28,6 +28,7 @@ from evalsuite.report.sentences import (
     again_sentence,
     batch_sentence,
     difference_sentence,
+    failures_sentence,
     finding_sentences,
     intersection_sentence,
     reading_sentence,
@@ -57,7 +58,12 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         console.print()
         console.print(_score_table(name, task, against))
         console.print(Text(f"  {status_sentence(task)}", style="dim"))
-        for sentence in (truncated_sentence(task), reading_sentence(task), *judge_sentences(task)):
+        for sentence in (
+            failures_sentence(task),
+            truncated_sentence(task),
+            reading_sentence(task),
+            *judge_sentences(task),
+        ):
             if sentence:
                 console.print(Text(f"  {sentence}"))
         if against:

@@ -83,6 +83,7 @@ def _task(
         "description": result.spec.description,
         "entry": entry,
         "headline": headline,
+        "failures": sentences.failures_sentence(entry),
         "skipped": f"{sentences.skipped_sentence(skipped)} {sentences.notes_sentence(entry)}".strip(),
         "plots": _metric_plots(entry, against),
         "truncated": sentences.truncated_sentence(entry),

@@ -14,6 +14,7 @@ from evalsuite.report.sentences import (
     batch_sentence,
     check_sentences,
     difference_sentence,
+    failures_sentence,
     finding_rows,
     finding_sentences,
     how_to_read,
@@ -38,6 +39,8 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
     for name, task in scores["tasks"].items():
         lines += [f"## {cell(name)}", ""]
         lines += [status_sentence(task)]
+        if sentence := failures_sentence(task):
+            lines.append(cell(sentence))
         if sentence := skipped_sentence(skipped.get(name)):
             lines.append(cell(sentence))
         if sentence := notes_sentence(task):

@@ -36,6 +36,16 @@ def status_sentence(task: Mapping[str, Any]) -> str:
     return f"{task['n']:,} rows, {share(task['coverage'])} answered: {counted}{cut}."
 
 
+def failures_sentence(task: Mapping[str, Any]) -> str:
+    """Why rows have no reply, the commonest reasons; '' if all have one."""
+    parts = [
+        f"{failure['error']} ({failure['rows']:,} {'row' if failure['rows'] == 1 else 'rows'}"
+        f"{', asked again when the run is repeated' if failure['retry'] else ''})"
+        for failure in task.get("failures", ())
+    ]
+    return f"Failed: {'; '.join(parts)}." if parts else ""
+
+
 def truncated_sentence(task: Mapping[str, Any]) -> str:
     """The headline with cut-off replies as they were read, and with all of them as wrong; '' if none was cut off."""
     entry = _headline(task)

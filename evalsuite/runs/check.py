@@ -22,7 +22,7 @@ from evalsuite.check import (
 )
 from evalsuite.metrics.own import allowing_code
 from evalsuite.recipe import EvalRecipe
-from evalsuite.runs.judging import judge_findings, judges_of
+from evalsuite.runs.judging import judge_findings, judges_of, probe_judges
 from evalsuite.runs.requests import RowRequest, build_requests, distinct_requests, hash_images, select_backend
 from evalsuite.runs.tasks import limit_of, specs_of
 from evalsuite.store import stored_replies
@@ -47,11 +47,13 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
     backend = select_backend(recipe)
     tasks, findings = _loaded(recipe)
     findings += find_trouble(recipe, tasks)
-    findings += judge_findings(judges_of(recipe, {name: task.spec for name, task in tasks.items()}), tasks)
+    judges = judges_of(recipe, {name: task.spec for name, task in tasks.items()})
+    findings += judge_findings(judges, tasks)
     render, known = backend.renderer(), stored_replies(recipe.folder)
     asked = {name: build_requests(task, hash_images(task), render, backend.identity) for name, task in tasks.items()}
     broken = {finding.task for finding in findings if finding.level == "error"}
     if sample:
+        findings += probe_judges(recipe.folder, judges, tasks)
         probed = _probed(backend, [entry for name in asked if name not in broken for entry in asked[name]])
         broken |= {name for name in asked if any(finding.level == "error" for finding in probed)}
         findings += probed

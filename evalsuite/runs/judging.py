@@ -12,7 +12,7 @@ from evalsuite.check import Finding
 from evalsuite.check.findings import Level
 from evalsuite.judge.ask import ask_judge, judge_requests
 from evalsuite.judge.backend import Judge, open_judges
-from evalsuite.judge.judgements import Judgement
+from evalsuite.judge.judgements import Judgement, stored_verdicts
 from evalsuite.judge.settings import with_model
 from evalsuite.metrics.base import Row
 from evalsuite.recipe import EvalRecipe
@@ -70,6 +70,29 @@ def judge_findings(judges: Mapping[str, Judge], tasks: Mapping[str, Task]) -> li
             often = f"up to {len(times):,} times by the rubric {rubric.name}, about {each:,} tokens each"
             what = f"{label} will be asked as judge {often}"
             found.append(Finding("note", name, what, ""))
+    return found
+
+
+def probe_judges(folder: Path, judges: Mapping[str, Judge], tasks: Mapping[str, Task]) -> list[Finding]:
+    """What the judges do not take, found with one question to each, unless one was answered in this folder before.
+
+    The first row's reference stands for its reply.
+    """
+    found: list[Finding] = []
+    if stored_verdicts(folder):
+        return found
+    probed = set()
+    for name, judge in judges.items():
+        backend = judge.backend
+        if backend is None or not backend.reachable or backend.identity in probed:
+            continue
+        probed.add(backend.identity)
+        rows = [_stand_in(row) for row in tasks[name].rows]
+        asked = judge_requests(judge.settings, name, rows, backend.renderer(), backend.identity)
+        first = next((entry.request for entry in asked if entry.request), None)
+        probe = backend.probe([first] if first else [])
+        for one in probe.findings:
+            found.append(Finding("error" if one.fatal else "warning", name, f"the judge at {one.message}", ""))
     return found
 
 

@@ -24,7 +24,15 @@ from evalsuite.runs.ask import ask, asked_again, left_to_ask
 from evalsuite.runs.batch_check import compare_batches, draw_requests, ids_of
 from evalsuite.runs.check import find_trouble, refuse_errors
 from evalsuite.runs.finish import UnscoredRun, finish, read_scores
-from evalsuite.runs.judging import judge_answers, judge_facts, judge_findings, judge_inputs, judged_again, judges_of
+from evalsuite.runs.judging import (
+    judge_answers,
+    judge_facts,
+    judge_findings,
+    judge_inputs,
+    judged_again,
+    judges_of,
+    probe_judges,
+)
 from evalsuite.runs.requests import (
     RowRequest,
     build_requests,
@@ -43,7 +51,7 @@ from winnow.files import digest_of, sha256_file
 from winnow.recipe import load_recipe
 from winnow.run import MANIFEST, is_current, read_manifest
 
-_VERSION = 5  # raise it when scoring or reports change, so that finished runs are scored again
+_VERSION = 6  # raise it when scoring or reports change, so that finished runs are scored again
 # Parts of a recipe that decide the outcome of a batch check.
 _CHECKED = {"model", "server", "tasks", "limit", "batch_size", "seed", "check_batch"}
 
@@ -81,6 +89,8 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
         check_baseline(recipe.baseline, specs)
     started = time.monotonic()
     checked = find_trouble(recipe, tasks) + [one for one in judge_findings(judges, tasks) if one.level != "note"]
+    refuse_errors(path, checked)
+    checked += probe_judges(recipe.folder, judges, tasks)
     refuse_errors(path, checked)
     print_findings((finding for finding in checked if finding.level == "warning"), Console(stderr=True))
     render = backend.renderer()

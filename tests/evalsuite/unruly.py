@@ -31,7 +31,7 @@ class Unruly(ThreadingHTTPServer):
         self.models = [{"id": "unruly-1", "object": "model", "created": 1, "root": "somewhere"}]
         self.hang_after: int | None = None
         self.down_after: int | None = None  # this many requests
-        self.refuses: set[str] = set()  # fields of a request, or "images" for more than one
+        self.refuses: set[str] = set()  # fields of a request, "image" for any, "images" for more than one
         self.says: str | None = None  # the text of every answer
         self.thinks = False
         self.context: int | None = None  # tokens, and every request has more
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, question: str, attempt: int, body: dict) -> None:
         first = attempt == 1
         images = sum(part["type"] == "image_url" for message in body["messages"] for part in message["content"])
-        refused = sorted(self.server.refuses & {*body, *(["images"] if images > 1 else [])})
+        refused = sorted(self.server.refuses & {*body, *["image", "images"][: min(images, 2)]})
         if refused:
             self._send(400, {"error": {"message": f"Unsupported parameter: {refused[0]}", "type": "invalid_request"}})
         elif self.server.context:

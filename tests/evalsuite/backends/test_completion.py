@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from evalsuite.backends.completion import confidence, read_completion, storable
 from evalsuite.backends.errors import Malformed, is_filtered
-from evalsuite.backends.stop import cut_at_stop
+from evalsuite.backends.stop import cut_at_stop, opens_thinking, prompt_opens_thinking
+from evalsuite.reading.strip import without_thinking
 
 
 def body(finish: object = "stop", **message: object) -> str:
@@ -87,6 +88,10 @@ def test_finish_reasons_of_other_providers(given: object, ours: str) -> None:
         ({"code": "DataInspectionFailed", "message": "x"}, True),
         ({"error": {"message": "x", "code": "InputImageSensitiveContentDetected"}}, True),
         ({"error": {"message": "Your input was flagged", "code": 403}}, True),
+        ({"error": {"message": "The prompt was blocked: PROHIBITED_CONTENT", "status": "INVALID_ARGUMENT"}}, True),
+        ({"error": {"message": "Your request was rejected as a result of our safety system."}}, True),
+        ({"error": {"message": "Output blocked by content filtering policy"}}, True),
+        ({"error": {"code": "1301", "message": "系统检测到输入内容可能包含不安全或敏感内容"}}, True),
         ({"error": {"message": "maximum context length is 4096 tokens", "code": 400}}, False),
         ({"error": {"message": "Unsupported parameter: 'seed'", "type": "invalid_request_error"}}, False),
         ("no JSON", False),
@@ -133,7 +138,24 @@ def test_confidence_is_that_of_the_answer_alone() -> None:
         ("a\nb</think>\nred\nmore", "a\nb</think>\nred"),
         ("<think>\na\nb", "<think>\na\nb"),
         ("◁think▷a\nb◁/think▷red\n", "◁think▷a\nb◁/think▷red"),
+        ("<reasoning>a\nb</reasoning>red\nc", "<reasoning>a\nb</reasoning>red"),
+        ("<seed:think>a\nb", "<seed:think>a\nb"),
+        ("<|channel|>analysis<|message|>a\nb", "<|channel|>analysis<|message|>a\nb"),
+        (
+            "<|channel|>analysis<|message|>a\nb<|end|><|start|>assistant<|channel|>final<|message|>red\nc",
+            "<|channel|>analysis<|message|>a\nb<|end|><|start|>assistant<|channel|>final<|message|>red",
+        ),
+        ("<|channel|>final<|message|>red\nc", "<|channel|>final<|message|>red"),
     ],
 )
 def test_stop_texts_count_behind_the_thinking(text: str, cut: str) -> None:
     assert cut_at_stop(text, ("\n",)) == (cut, cut != text)
+
+
+@pytest.mark.parametrize(
+    "mark", ["<think>", "<thought>", "<seed:think>", "◁think▷", "[THINK]", "<|begin_of_thought|>", "<unused94>"]
+)
+def test_every_thinking_mark_that_is_taken_off_protects_from_stop_texts(mark: str) -> None:
+    assert without_thinking(f"{mark}a\nb") == "" and opens_thinking(f"\n{mark}a")
+    assert prompt_opens_thinking(f"<|assistant|>\n{mark}\n") and not prompt_opens_thinking(f"{mark} a")
+    assert cut_at_stop("a\nb", ("\n",), opened=True) == ("a\nb", False)

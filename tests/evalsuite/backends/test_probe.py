@@ -90,6 +90,15 @@ def test_one_image_a_request_is_said_and_costs_the_rows_with_more(
     assert "warning: " in (said := capsys.readouterr().err) and "does not take 2 images in a request" in said
 
 
+def test_a_model_that_takes_no_image_is_not_asked_about_any(tmp_path: Path) -> None:
+    task = served_task(tmp_path / "data", [f"question {n}" for n in range(30)], images=["images/red.png"])
+    with unruly_server() as server:
+        server.refuses = {"image"}
+        with pytest.raises(UserError, match=r"does not take images .*name a model that sees images"):
+            run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out"))
+        assert len(server.asked) < 12
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [

@@ -69,8 +69,8 @@ def test_verdicts_are_scored_stored_and_read_again(tmp_path: Path) -> None:
     with scripted(model) as answering, scripted(equivalence, "umpire") as judging:
         path = write_recipe(tmp_path / "r.yaml", answering.url, task, out, judging.url)
         _, scores, worked = run_recipe(path)
-        assert worked and len(judging.asked) == 5, "an empty reply needs no judge"
-        assert run_recipe(path)[2] is False and len(judging.asked) == 5
+        assert worked and len(judging.asked) == 1 + 5, "the probe first; an empty reply needs no judge"
+        assert run_recipe(path)[2] is False and len(judging.asked) == 1 + 5
     rows = rows_of(out)
     assert [rows[str(number)]["judge"] for number in range(6)] == [1, 1, 0, 0, 0, 0]
     assert [verdict(rows[name])["status"] for name in "0345"] == ["ok", "ok", "unparsed", "no_reply"]
@@ -128,12 +128,12 @@ def test_a_reader_is_changed_without_asking_and_a_prompt_is_not(tmp_path: Path) 
         assert scores["judge"]["statuses"]["unparsed"] == 0
         assert scores["metrics"]["judge"]["value"] == pytest.approx(2.25 / 6)
         assert run_recipe(path)[1]["tasks"]["judged"]["metrics"]["judge"]["value"] == pytest.approx(2.25 / 6)
-        assert len(judging.asked) == 5 and len(answering.asked) == 6, "nothing was asked again"
+        assert len(judging.asked) == 1 + 5 and len(answering.asked) == 6, "nothing was asked again"
         file.write_text(yaml.safe_dump(rubric | {"prompt": rubric["prompt"] + " Really?"}))
         with pytest.raises(UserError, match="no judge was asked by the rubric mine as it is now"):
             rescore(out, [str(task)])
         run_recipe(path)
-        assert len(judging.asked) == 10 and len(answering.asked) == 6
+        assert len(judging.asked) == 1 + 10 and len(answering.asked) == 6
 
 
 KILLED = """
@@ -237,7 +237,7 @@ def test_pairs_are_judged_in_both_orders(tmp_path: Path, capsys: pytest.CaptureF
     with scripted(lambda text: "good" if "0" in text else "plain") as answering, scripted(pair) as judging:
         path = write_recipe(tmp_path / "r.yaml", answering.url, task, out, judging.url)
         entry = run_recipe(path)[1]["tasks"]["judged"]
-        assert len(judging.asked) == 4
+        assert len(judging.asked) == 1 + 4
         assert "the judge cannot be asked: the row has no caption" in capsys.readouterr().err.replace("\n", " ")
         assert entry["judge"]["statuses"] == {"ok": 2, "unparsed": 0, "no_reply": 0, "failed": 1}
         assert run_recipe(path)[2] is False
@@ -283,7 +283,7 @@ def test_agreement_with_reviewers(tmp_path: Path) -> None:
         corrections.mkdir()
         (corrections / "ann.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         entry = run_recipe(path)[1]["tasks"]["judged"]
-        assert len(judging.asked) == 5
+        assert len(judging.asked) == 1 + 5
     found = entry["judge"]["reviewers"]
     assert found["n"] == 3 and found["both_right"] == 1, "kept: red is right"
     assert found["only_other"] == 1, "the reviewer says that blue is right, the judge went by red"
@@ -361,3 +361,13 @@ def test_answers_that_are_not_judged_yet_have_no_score(tmp_path: Path) -> None:
     )["tasks"]["made"]  # fmt: skip
     assert scores["metrics"]["judge"]["value"] is None and scores["judge"] is None
     assert scores["metrics"]["judge"]["variant"] == "not judged yet" and scores["metrics"]["accuracy"]["value"] == 1.0
+
+
+@pytest.mark.slow
+def test_a_judge_that_refuses_every_question_is_found_before_an_answer_is_paid_for(tmp_path: Path) -> None:
+    task, out = write_task(tmp_path / "data", ROWS, EQUIVALENCE), tmp_path / "out"
+    with scripted(model) as answering, scripted(lambda text: 400) as judging:
+        path = write_recipe(tmp_path / "r.yaml", answering.url, task, out, judging.url)
+        with pytest.raises(UserError, match=r"nothing was asked: judged: the judge at http.*cannot be asked: HTTP 400"):
+            run_recipe(path)
+    assert judging.asked and not answering.asked

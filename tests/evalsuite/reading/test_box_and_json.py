@@ -72,3 +72,8 @@ def test_json_answers(reply: str, answer: str | None) -> None:
 @given(st.text(max_size=80))
 def test_any_text_is_read(reply: str) -> None:
     read_box(reply), read_json(reply, "answer")
+
+
+def test_two_corners_in_words_are_a_box() -> None:
+    for reply in ("(10, 20) to (30, 40)", "Top-left: (10, 20), bottom-right: (30, 40)"):
+        assert read_box(reply) == "[10.0, 20.0, 30.0, 40.0]"

@@ -1,12 +1,12 @@
 """Which option a reply names, as models write it; prose names none by its capital letters."""
 
 import random
+from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from evalsuite.metrics import parse_choice
+from evalsuite.reading.choice import read_choice
 
 OPTIONS = ["lion", "tiger", "bear", "fish"]
 TIGER = [
@@ -217,55 +217,8 @@ def test_options_of_every_kind(reply: str, options: list[str], letter: str | Non
 
 
 def test_prose_is_not_biased_to_a_letter() -> None:
-    words = [
-        "A",
-        "the",
-        "I",
-        "of",
-        "a",
-        "An",
-        "in",
-        "Image",
-        "shows",
-        "man",
-        "B-side",
-        "plan",
-        "walking",
-        "vitamin",
-        "street",
-        "C",
-        "major",
-        "E",
-        "coli",
-        "dog",
-        "D",
-        "day",
-        "and",
-        "2",
-        "Grade",
-        "hotel",
-        "people",
-        "with",
-        "Under",
-        "umbrellas",
-        "Many",
-        "F",
-        "statistic",
-    ]
-    draw = random.Random(0)
-    read = [parse_choice(" ".join(draw.choices(words, k=draw.randint(6, 30))) + ".", OPTIONS) for _ in range(500)]
-    assert sum(letter is not None for letter in read) <= 5
-    assert parse_choice("A man is walking a dog in the street.", OPTIONS) is None
-
-
-@given(st.text(max_size=200), st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=30))
-def test_any_reply_names_an_option_or_none(reply: str, options: list[str]) -> None:
-    letter = parse_choice(reply, options[:26])
-    assert letter is None or ord(letter) - ord("A") < len(options)
-
-
-@given(
-    st.sampled_from(["A", "B", "C", "D"]), st.sampled_from(["Answer: {}", "The answer is {}.", "**{}**", "({})", "{}."])
-)
-def test_every_letter_is_read_alike(letter: str, form: str) -> None:
-    assert parse_choice(form.format(letter), OPTIONS) == letter
+    words = ("a", "A", "I", "In", "An", "At", "As", "the man", "street", "shows", "Vitamin", "near", "image", "red of")
+    drawn = random.Random(0)
+    replies = [" ".join(drawn.choices(words, k=drawn.randint(4, 20))) + "." for _ in range(1000)]
+    letters = Counter(read_choice(reply, ["tiger", "lamp", "river", "piano", "cloud"]) for reply in replies)
+    assert letters["A"] <= 10 and 1000 - letters[None] <= 20

@@ -80,3 +80,28 @@ def test_whole_numbers_come_back(number: int, form: str) -> None:
 def test_any_text_gives_a_number_or_nothing(reply: str) -> None:
     found = read_number(reply)
     assert found is None or isinstance(float(found), float)
+
+
+@pytest.mark.parametrize(
+    ("reply", "number"),
+    [
+        ("three quarters", "0.75"),
+        ("Two thirds of it", "0.666666666667"),
+        ("one half", "0.5"),
+        ("half of them", "0.5"),
+        ("half past three", "3"),
+        ("a third dog", None),
+        ("the twenty-third", "20"),
+        ("two and a half", "2.5"),
+        ("1 1/2 cups", "1.5"),
+        ("two dozen", "24"),
+        ("a dozen", "12"),
+        ("minus three", "-3"),
+        ("negative 5", "-5"),
+        ("50 %", "50"),
+        ("有3只狗", "3"),
+        ("2 apples and 3 oranges make 5", "5"),
+    ],
+)
+def test_fractions_signs_and_dozens_in_words(reply: str, number: str | None) -> None:
+    assert read_number(reply) == number

@@ -163,7 +163,7 @@ def test_long_replies_cost_time_in_proportion(load: str) -> None:
 
 def test_a_lone_surrogate_costs_one_character() -> None:
     assert read_answer("red \ud800 dog 😀", "stop", TEXT).answer == "red \ufffd dog 😀"
-    assert read_answer("red\x00", "stop", TEXT).answer == "red\x00"
+    assert read_answer("red\x00dog\x00", "stop", TEXT).answer == "red\x00dog"
 
 
 @given(st.text(max_size=40), st.sampled_from(["stop", "length", "error"]))
@@ -173,3 +173,21 @@ def test_any_text_is_read(raw: str, finish: str) -> None:
         assert status in STATUSES and truncated == (finish == "length")
         assert (answer is not None) == (status == "ok")
         assert rule.kind != "choice" or answer is None or answer in rule.choices
+
+
+@pytest.mark.parametrize("unseen", ["\0", " \ufffd", "\ufeff", "\u200b", "\x1b"])
+def test_marks_that_no_one_sees_are_no_part_of_an_answer(unseen: str) -> None:
+    for reply in (f"{{}}{unseen}", f"{unseen}{{}}"):
+        assert read_answer(reply.format("red"), "stop", TEXT).answer == "red"
+        assert read_answer(reply.format("B"), "stop", Extraction(kind="letter"), ["cat", "dog"]).answer == "B"
+        assert read_answer(reply.format("yes"), "stop", Extraction(kind="yes_no")).answer == "yes"
+        assert read_answer(reply.format("3"), "stop", Extraction(kind="number")).answer == "3"
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [("It is not blue.", None), ("It isn't red, it's blue.", "blue"), ("red, not blue", "red"), ("It is red.", "red")],
+)
+def test_a_choice_that_is_denied_is_not_named(reply: str, answer: str | None) -> None:
+    colours = Extraction(kind="choice", choices=["red", "blue"])
+    assert read_answer(reply, "stop", colours).answer == answer

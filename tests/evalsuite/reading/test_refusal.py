@@ -104,3 +104,20 @@ def test_answers_are_no_refusals(reply: str) -> None:
 
 def test_a_refusal_with_an_answer_behind_it_only_opens_with_one() -> None:
     assert refuses("I cannot identify the man, but the sign says STOP")
+
+
+@pytest.mark.parametrize(
+    ("reply", "refusal"),
+    [
+        ("I'm sorry", True),
+        ("I am very sorry.", True),
+        ("I apologize.", True),
+        ("I'm an AI and I can't view images.", True),
+        ("Sorry", False),
+        ('"I\'m sorry"', False),
+        ("I'm sorry, Dave", False),
+        ("I'm sorry, we're closed", False),
+    ],
+)
+def test_an_apology_alone_answers_only_in_quotes(reply: str, refusal: bool) -> None:
+    assert is_refusal(reply) is refusal

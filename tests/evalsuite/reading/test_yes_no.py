@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalsuite.reading.yes_no import YES_NO_VARIANTS, parse_yes_no
+from evalsuite.reading.yes_no import YES_NO_VARIANTS, parse_yes_no, read_yes_no
 
 YES = [
     "Yes",
@@ -117,3 +117,23 @@ def test_replies(reply: str, answer: str | None) -> None:
 @given(st.text(max_size=60), st.sampled_from(YES_NO_VARIANTS))
 def test_any_text_is_yes_no_or_nothing(reply: str, variant) -> None:
     assert parse_yes_no(reply, variant=variant) in ("yes", "no", None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("Absolutely.", "yes"),
+        ("Certainly not.", "no"),
+        ("Not really.", "no"),
+        ("Not a dog but a cat, probably.", None),
+        ("That is correct.", "yes"),
+        ("The statement is not true.", "no"),
+        ("This is incorrect.", "no"),
+        ("They are.", "yes"),
+        ("The dog is present in the image.", "yes"),
+        ("抱歉，我无法回答这个问题。", None),
+        ("不能确定。", None),
+    ],
+)
+def test_brief_replies_and_verdicts_on_the_question(reply: str, said: str | None) -> None:
+    assert read_yes_no(reply) == said

@@ -76,6 +76,19 @@ def test_every_report_has_both_figures_of_cut_off_replies_and_what_other_readers
     assert "the first reply was preferred 11 times, the second 4 times" in text
 
 
+@pytest.mark.parametrize("form", ["markdown", "html", "console"])
+def test_every_report_names_why_rows_failed_and_which_are_asked_again(form, tmp_path):
+    refused = {"finish_reason": "content_filter", "error": "HTTP 400: filtered"}
+    busy = {"error": "HTTP 429: slow down", "retry": True}
+    lost = [made_row(10, None, **busy), made_row(11, None, **busy), made_row(12, None), made_row(13, "", **refused)]
+    folder = write_evaluation(tmp_path / "made", [*copy.deepcopy(ROWS), *lost])
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["tasks"]["made"]["statuses"] == {"ok": 10, "unparsed": 0, "refused": 1, "failed": 3}
+    text = rendered(scores, tmp_path)[form]
+    assert "Failed: HTTP 429: slow down (2 rows, asked again when the run is repeated); lost (1 row)." in text
+    assert "filtered" not in text
+
+
 @pytest.mark.parametrize("form", ["markdown", "html"])
 def test_written_reports_list_readers_agreement_and_what_was_found_before(form, scores, tmp_path):
     text = rendered(scores, tmp_path)[form]

@@ -172,7 +172,7 @@ CASES = {
               "pope_f1_mean": (1 + 1 + 2 / 3) / 3, "pope_official_accuracy": 4 / 6}, {"category": "random"}),
     "coco_caption": (coco, ["a red dog", "two cats sleep"], {"bleu_1": 1.0, "rouge_l": 1.0}, {}),
     "flickr30k_caption": (karpathy, ["a red dog", "two cats sleep"], {"bleu_1": 1.0, "rouge_l": 1.0}, {}),
-    "easy_vqa": (lambda folder: easy(folder, ["red"], "color"), ["It is red."], {"accuracy": 1.0, "vqa_accuracy": 1.0},
+    "easy_vqa": (lambda folder: easy(folder, ["red"], "color"), ["It is red."], {"accuracy": 1.0},
                  {"question_type": "color"}),
     "easy_vqa_caption": (lambda folder: easy(folder, ["a red dog", "the dog"], "caption"), ["a red dog"], {"rouge_l": 1.0}, {}),
 }  # fmt: skip
@@ -347,6 +347,9 @@ def test_rescoring_adds_variants_beside_the_task_s_own(tmp_path: Path) -> None:
 
 
 def test_with_one_reference_other_tools_score_nothing(tmp_path: Path) -> None:
-    (found,) = explain(finished("easy_vqa", tmp_path), "test/a")
-    scores = {reading.rule: reading.score for reading in found.metrics[1].readings}
+    run, task = finished("easy_vqa", tmp_path), tmp_path / "vqa.yaml"
+    task.write_text("base: easy_vqa\nmetrics: [vqa_accuracy]\n", encoding="utf-8")
+    rescore(run, [str(task)])
+    (found,) = explain(run, "test/a")
+    scores = {reading.rule: reading.score for reading in found.metrics[0].readings}
     assert scores["this task"] == 1.0 and scores["official code"] == scores["lmms-eval"] == scores["VLMEvalKit"] == 0.0
