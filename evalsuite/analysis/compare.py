@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evalsuite.analysis.results import TaskResult, facts_of, load_evaluation, score_rows, slice_masks
 from evalsuite.analysis.rows import Mask, Rows
 from evalsuite.metrics.base import MetricColumn
-from evalsuite.statistics import benjamini_hochberg, holm, mcnemar, paired_difference, smallest_detectable
+from evalsuite.statistics import benjamini_hochberg, finite, holm, mcnemar, paired_difference, smallest_detectable
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 
@@ -218,9 +218,9 @@ def _difference(
     test = mcnemar(*right) if a.binary and b.binary else None
     exact = test is not None and found.n == found.clusters
     return {
-        "a": _finite(a.estimate(sums_a.sum(0, keepdims=True))[0]),
-        "b": _finite(b.estimate(sums_b.sum(0, keepdims=True))[0]),
-        "difference": _finite(found.value),
+        "a": finite(a.estimate(sums_a.sum(0, keepdims=True))[0]),
+        "b": finite(b.estimate(sums_b.sum(0, keepdims=True))[0]),
+        "difference": finite(found.value),
         "ci_low": found.low,
         "ci_high": found.high,
         "p": test.p_exact if test and exact else found.p,
@@ -233,10 +233,6 @@ def _difference(
     }
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def _adjust(tasks: Sequence[dict[str, Any]]) -> None:
     """Add ``p_holm`` to headline metrics and ``q`` to their slices."""
     headlines = [task["metrics"][task["headline"]] for task in tasks]
@@ -246,7 +242,7 @@ def _adjust(tasks: Sequence[dict[str, Any]]) -> None:
     for entries, key, rule in ((headlines, "p_holm", holm), (slices, "q", benjamini_hochberg)):
         adjusted = rule([np.nan if entry["p"] is None else entry["p"] for entry in entries])
         for entry, value in zip(entries, adjusted.tolist(), strict=True):
-            entry[key] = _finite(value)
+            entry[key] = finite(value)
 
 
 def _wins(first: TaskResult, second: TaskResult, places_before: NDArray[np.int64]) -> dict[str, Any]:

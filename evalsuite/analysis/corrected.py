@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evalsuite.analysis.results import TaskResult, bounds, score_rows
+from evalsuite.analysis.results import TaskResult, score_rows
 from evalsuite.analysis.rows import Rows
 from evalsuite.metrics.base import Row
 from evalsuite.reading.choice import LETTERS
-from evalsuite.statistics import exact_when_unanimous, intervals
+from evalsuite.statistics import bounds, exact_when_unanimous, intervals
 from evalsuite.store import base_id
 from evalsuite.tasks.options import rotated_letter
 from winnow.corrections import Resolved, read_corrections, resolve

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.analysis.results import TaskResult, bounds
+from evalsuite.analysis.results import TaskResult
 from evalsuite.metrics.base import Row
-from evalsuite.statistics import Estimate, Floats, intervals, property_of
+from evalsuite.statistics import Estimate, Floats, bounds, intervals, property_of
 from evalsuite.store import SLICE
 from winnow.errors import UserError
 from winnow.run import read_manifest

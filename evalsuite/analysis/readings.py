@@ -117,7 +117,7 @@ def _shown(column: MetricColumn, value: float | None) -> str:
 
 
 def _drawn(result: TaskResult, seed: int) -> Mask:
-    """All rows, or those of so many images, drawn at random, that there are ``READ_AGAIN`` of them."""
+    """All rows, or those of images drawn at random until there are at least ``READ_AGAIN`` rows."""
     if len(result.rows) <= READ_AGAIN:
         return np.ones(len(result.rows), dtype=bool)
     sizes = np.bincount(result.clusters)

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from evalsuite.analysis.rows import Mask, Rows, rows_of, stored_rows
 from evalsuite.metrics.base import Answers, MetricColumn, Row
 from evalsuite.reading.read import STATUSES, Extraction, ReadAnswer, read_answer
-from evalsuite.statistics import Floats, Interval, Ints, cluster_codes, exact_when_unanimous, intervals, property_of
+from evalsuite.statistics import (
+    Floats,
+    Ints,
+    bounds,
+    cluster_codes,
+    exact_when_unanimous,
+    finite,
+    intervals,
+    property_of,
+)
 from evalsuite.store import BASE_SCHEMA, SLICE, base_id
 from evalsuite.tasks.spec import TaskSpec, score
 from winnow.errors import UserError
@@ -26,7 +35,7 @@ from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
 
 _REMEMBERED = 100_000  # replies that are not read twice …
-_SHORT = 500  # … of at most so many characters, with their answers
+_SHORT = 500  # … of at most this many characters, with their answers
 _MOST_FAILURES = 3  # reasons why rows have no reply
 RIGHT = "_right"  # ends the name of the column that says which rows a metric calls right
 
@@ -218,7 +227,7 @@ def image_files(root: Path | None) -> Callable[[Sequence[Sequence[str] | None]],
 def _clusters(rows: Rows) -> Ints:
     """Number the rows' images by first occurrence; a row without one is its own, with its repeats.
 
-    Names are told apart by 64-bit hashes, because a million of them would take most of the memory.
+    Names are distinguished by 64-bit hashes, because a million of them would take most of the memory.
     """
 
     def hashes(images: list[list[str] | None], ids: list[str], repeats: list[int | None]) -> list[int]:
@@ -313,18 +322,9 @@ def facts_of(column: MetricColumn) -> dict[str, Any]:
     return {"title": column.title, "unit": column.unit, "top": column.top, "mean_of_rows": column.mean_of_rows}
 
 
-def bounds(interval: Interval) -> dict[str, float | None]:
-    """``value``, ``ci_low``, ``ci_high``."""
-    return {"value": _finite(interval.value), "ci_low": interval.low, "ci_high": interval.high}
-
-
 def _estimate(column: MetricColumn, mask: np.ndarray) -> float | None:
     """The metric on the answered rows; None if there are no such rows."""
-    return _finite(float(column.estimate(column.sums[mask].sum(0, keepdims=True))[0])) if mask.any() else None
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return finite(float(column.estimate(column.sums[mask].sum(0, keepdims=True))[0])) if mask.any() else None
 
 
 def _share(mask: np.ndarray) -> float:

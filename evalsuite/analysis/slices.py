@@ -87,7 +87,7 @@ def _of_question(question: str) -> tuple[str, str]:
 
 
 class _Values:
-    """Collects a property; with more than 40 values it is none, and nothing more is kept of it."""
+    """Collects a property; one with more than 40 values is dropped, and nothing more is kept of it."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}

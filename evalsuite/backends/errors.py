@@ -27,7 +27,8 @@ _FILTER_CODE = re.compile(
 _FILTER_MESSAGE = re.compile(
     r"content management policy|content[ _]filter|content[ _]policy|content[ _]moderation|data inspection failed|"
     r"inappropriate content|prohibited[ _]content|input was flagged|flagged by (?:our )?moderation|our safety system|"
-    r"blocked (?:by|due to|because of) (?:our |the )?(?:safety|guardrail)|violates? (?:our )?usage (?:guidelines|polic)|"
+    r"blocked (?:by|due to|because of) (?:our |the )?(?:safety|guardrail)|"
+    r"violates? (?:our )?usage (?:guidelines|polic)|"
     r"new_sensitive|敏感内容|内容安全",
     re.IGNORECASE,
 )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.statistics import Floats, Ints, intervals
+from evalsuite.statistics import Floats, Ints, bounds, intervals
 
 CELLS = ("both_right", "only_judge", "only_other", "both_wrong")
 
@@ -36,9 +36,7 @@ def agreement(judge: NDArray[np.bool_], other: NDArray[np.bool_], clusters: Ints
         nothing = {"value": None, "ci_low": None, "ci_high": None}
         return {"n": 0, "agreement": nothing, "kappa": nothing, **counts}
     found = intervals([(cells, raw_agreement, None), (cells, cohens_kappa, None)], clusters, seed=seed)
-    raw, kappa = (
-        {"value": _finite(one.value), "ci_low": one.low, "ci_high": one.high} for one in found
-    )  # fmt: skip
+    raw, kappa = (bounds(one) for one in found)
     return {"n": len(cells), "agreement": raw, "kappa": kappa, **counts}
 
 
@@ -55,7 +53,3 @@ def cohens_kappa(cells: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         chance = (judge * other + (n - judge) * (n - other)) / n**2
         return np.asarray((raw_agreement(cells) - chance) / (1 - chance))
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

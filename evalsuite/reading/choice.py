@@ -45,7 +45,7 @@ _CONCLUDES = re.compile(
     r"|closest|match\w*)\b|因此|所以|故",
     re.IGNORECASE,
 )
-_TOLD = re.compile(  # what the last sentence says something is
+_SAYS = re.compile(  # what the last sentence says something is
     r"(?:\b(?:is|are|was|were|equals)|[=≈:：])\s+(?:(?:about|approximately|roughly|exactly|equal\s+to|only)\s+)?"
     r"([^=≈:：]{1,200}?)$"
 )
@@ -292,7 +292,7 @@ def _begins_with(content: str, options: Sequence[str]) -> str | None:
 def _named(text: str, options: Sequence[str]) -> str | None:
     """The only option that a reply names; in a reply that names several, the only one in its conclusion."""
     conclusion = _CONCLUSION.split(text.rstrip())[-1]
-    if (told := _TOLD.search(conclusion)) and (same := _same_text(told[1], options)):
+    if (found := _SAYS.search(conclusion)) and (same := _same_text(found[1], options)):
         return same
     if found := _only_named(text, options):
         return found

@@ -43,6 +43,16 @@ class Interval:
     clusters: int
 
 
+def finite(value: float) -> float | None:
+    """The value as JSON can hold it: None for NaN and infinity."""
+    return float(value) if np.isfinite(value) else None
+
+
+def bounds(interval: Interval) -> dict[str, float | None]:
+    """``value``, ``ci_low``, ``ci_high``."""
+    return {"value": finite(interval.value), "ci_low": interval.low, "ci_high": interval.high}
+
+
 def mean_of_sums(sums: Floats) -> Floats:
     """Mean from (sum, count); NaN where the count is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -173,7 +173,7 @@ def test_rows_without_a_confidence_are_left_out_and_stated() -> None:
     found = columns("ece", rows([1, 0, None], confidences=[0.8, None, 0.6]))
     assert value(found["ece"]) == pytest.approx((0.2 + 0.6) / 2)
     assert np.isnan(found["ece"].per_row[1]) and "1 rows without a confidence are left out" in found["ece"].variant
-    with pytest.raises(UserError, match="set `generation.logprobs: true`"):
+    with pytest.raises(UserError, match=r"set `generation\.logprobs: true`"):
         columns("ece", rows([1], confidences=[None]))
 
 
