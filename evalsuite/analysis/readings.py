@@ -58,7 +58,8 @@ def reading_report(result: TaskResult, seed: int) -> dict[str, Any]:
         ``rows`` that were read again; ``readers``, each with ``name``, ``extraction``, ``changed`` rows whose score on
         the headline is another, their ``share``, ``gained`` rows that are right under this reader only and ``lost``
         rows that are right as read only (of a headline that judges no single row: rows that score higher and lower),
-        and the ``score``; and a ``warning``, if a reader gains more than 1 % of the rows, that names the setting.
+        the ``score``, and whether it ``guesses``; and a ``warning``, if a reader that does not guess gains more than
+        1 % of the rows, that names the setting.
     """
     others = other_readers(result.spec.extraction)
     if not others or not len(result.rows):
@@ -80,8 +81,15 @@ def reading_report(result: TaskResult, seed: int) -> dict[str, Any]:
             "changed": changed, "share": changed / len(part.rows),
             "gained": int((after > before).sum()), "lost": int((after < before).sum()),
             "score": _value(result.headline, result.headline.sums.sum(0) + moved),
+            "guesses": _guesses(others[name]),
         })  # fmt: skip
     return {"rows": len(part.rows), "readers": readers, "warning": _warning(result, readers, len(part.rows))}
+
+
+def _guesses(reader: Extraction) -> bool:
+    """Whether a reader of a closed answer finds one in a reply that holds none, as POPE's own code reads *yes*."""
+    closed = reader.kind in ("letter", "yes_no", "choice", "number")
+    return closed and read_answer("…", "stop", reader, ("cat", "dog")).answer is not None
 
 
 def _judged(per_row: Floats, column: MetricColumn) -> Floats:
@@ -94,7 +102,7 @@ def _warning(result: TaskResult, readers: list[dict[str, Any]], rows: int) -> st
     value = _value(headline, headline.sums.sum(0))
     better = [
         reader for reader in readers
-        if reader["gained"] > NOTED_SHARE * rows
+        if reader["gained"] > NOTED_SHARE * rows and not reader["guesses"]
         and (headline.right_from is not None or (reader["score"] or 0) > (value or 0))
     ]  # fmt: skip
     if not better:

@@ -138,6 +138,15 @@ def test_warning_weighs_rows_gained_not_the_balance() -> None:
     assert reading_report(score_rows(careless, few), 0)["warning"] is None
 
 
+def test_a_reader_that_guesses_is_shown_but_never_recommended() -> None:
+    """POPE's own code reads *yes* in every reply that does not deny."""
+    spec = spec_with(["pope"], kind="yes_no")
+    rows = [made_row(n, "The image is hard to read." if n % 2 else "yes", references=["yes"]) for n in range(100)]
+    report = reading_report(score_rows(spec, rows), 0)
+    (official,) = (reader for reader in report["readers"] if (reader["extraction"] or {}).get("rule") == "official")
+    assert official["gained"] == 50 and official["guesses"] and report["warning"] is None
+
+
 def test_of_many_rows_some_images_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readings, "READ_AGAIN", 400)
     rows = [made_row(n, "<think>no</think>red" if n // 2 % 4 == 0 else "red", images=2) for n in range(2000)]
