@@ -18,6 +18,10 @@ from evalsuite.tasks.spec import dumped, load_spec, shipped_tasks
 from tests.dashboards.pages import captions, cards, metrics, open_page
 
 VOTES = ["3"] * 6 + ["two"] * 4
+SIZE = '{"width": 100, "height": 100}'
+MATH = '{"question_type": "free_form", "answer_type": "integer", "precision": null}'
+HALLUSION = '{"category": "VD", "subcategory": "chart", "set_id": "0", "figure_id": "1", "question_id": "0"}'
+VERDICTS = ['{"score": 1.0, "by": "a judge", "status": "ok"}', '{"score": 0.0, "by": "a judge", "status": "ok"}']
 # task → references, a right reply, a wrong one, and what else its rows need
 CASES: dict[str, tuple[list[str], str, str, dict[str, Any]]] = {
     "vqav2": (VOTES, "3", "9", {}),
@@ -36,8 +40,29 @@ CASES: dict[str, tuple[list[str], str, str, dict[str, Any]]] = {
     "coco_caption": (["a red dog", "the dog"], "a red dog", "two cats", {}),
     "flickr30k_caption": (["a red dog", "the dog"], "a red dog", "two cats", {}),
     "easy_vqa_caption": (["a red dog", "the dog"], "a red dog", "two cats", {}),
+    "ai2d": (["B"], "B", "A", {"choices": ["salt", "iron"]}),
+    "mmbench": (["B"], "B", "A", {"choices": ["salt", "iron"]}),
+    "mmstar": (["B"], "B", "A", {"choices": ["salt", "iron"], "slice_l2_category": "math"}),
+    "seed_image": (["B"], "B", "A", {"choices": ["salt", "iron"]}),
+    "blink": (["B"], "B", "A", {"choices": ["salt", "iron"], "slice_sub_task": "Counting"}),
+    "realworldqa": (["B"], "B", "A", {}),
+    "mmmu_pro_standard": (["B"], "B", "A", {"choices": ["Monet", "Manet"]}),
+    "mmmu_pro_standard_cot": (["B"], "Answer: B", "Answer: A", {"choices": ["Monet", "Manet"]}),
+    "mmmu_pro_vision": (["B"], "B", "A", {"choices": ["Monet", "Manet"]}),
+    "mmmu_pro_vision_cot": (["B"], "Answer: B", "Answer: A", {"choices": ["Monet", "Manet"]}),
+    "amber_discriminative": (["yes"], "yes", "no", {"slice_category": "attribute"}),
+    "hallusion_bench": (["yes"], "yes", "no", {"facts": HALLUSION}),
+    "mathvista": (["3"], "3", "9", {"facts": MATH}),
+    "mm_vet": (["red"], "red", "blue", {"facts": '{"capability": "rec"}'}),
+    "ocrbench": (["NASA"], "NASA", "ESA", {}),
+    "stvqa": (["NASA"], "NASA", "zebra", {}),
+    "refcoco": (["[0, 0, 10, 10]"], "[0, 0, 0.1, 0.1]", "[0.5, 0.5, 0.6, 0.6]", {"facts": SIZE}),
+    "refcoco_plus": (["[0, 0, 10, 10]"], "[0, 0, 0.1, 0.1]", "[0.5, 0.5, 0.6, 0.6]", {"facts": SIZE}),
+    "refcocog": (["[0, 0, 10, 10]"], "[0, 0, 0.1, 0.1]", "[0.5, 0.5, 0.6, 0.6]", {"facts": SIZE}),
+    "nocaps": (["a red dog", "the dog"], "a red dog", "two cats", {}),
+    "textcaps": (["a red dog", "the dog"], "a red dog", "two cats", {}),
 }
-CAPTIONS = {name for name in CASES if name.endswith("caption")}
+CAPTIONS = {name for name in CASES if name.endswith("caption")} | {"nocaps", "textcaps"}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +78,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "task": name, "question": f"Question {number}?", "prompt": "", "raw": wrong if number % 2 else right,
                 "references": references, "finish_reason": "stop", "input_tokens": 1, "output_tokens": 1,
                 "seconds": 0.1, "error": None, "request_key": f"{number}", "content_hash": f"{number}", "choices": [],
-                **more,
+                **({"verdict": VERDICTS[number % 2]} if spec.judge and not spec.rule_metrics else {}), **more,
             }
             for number in range(4)
         ]  # fmt: skip
