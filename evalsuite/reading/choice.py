@@ -294,10 +294,10 @@ def _named(text: str, options: Sequence[str]) -> str | None:
     conclusion = _CONCLUSION.split(text.rstrip())[-1]
     if (found := _SAYS.search(conclusion)) and (same := _same_text(found[1], options)):
         return same
-    if found := _only_named(text, options):
-        return found
-    found = _only_named(conclusion, options) if len(conclusion) < len(text) else None
-    return found if found and _CONCLUDES.search(conclusion) else None
+    if named := _only_named(text, options):
+        return named
+    named = _only_named(conclusion, options) if len(conclusion) < len(text) else None
+    return named if named and _CONCLUDES.search(conclusion) else None
 
 
 def _only_named(text: str, options: Sequence[str]) -> str | None:
