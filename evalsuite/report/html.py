@@ -43,6 +43,7 @@ def html_report(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update({name: getattr(numbers, name) for name in ("number", "between", "probability", "share")})
+    environment.filters["code"] = _with_code
     comparison = scores["comparison"]
     tasks = [
         _task(name, entry, results[name], image_roots[name], scores, skipped.get(name))
@@ -66,6 +67,13 @@ def html_report(
     )
 
 
+def _with_code(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if code else escape(piece) for piece, code in numbers.code_parts(text)
+    )
+
+
 def _task(
     name: str,
     entry: Mapping[str, Any],
@@ -84,7 +92,8 @@ def _task(
         "entry": entry,
         "headline": headline,
         "failures": sentences.failures_sentence(entry),
-        "skipped": f"{sentences.skipped_sentence(skipped)} {sentences.notes_sentence(entry)}".strip(),
+        "skipped": sentences.skipped_sentence(skipped),
+        "asked": sentences.notes_sentence(entry),
         "plots": _metric_plots(entry, against),
         "truncated": sentences.truncated_sentence(entry),
         "reading": sentences.reading_sentence(entry),
