@@ -24,7 +24,7 @@ from evalsuite.report.compared import (
     slice_cells,
 )
 from evalsuite.report.judged import judge_sentences
-from evalsuite.report.numbers import between, number, share
+from evalsuite.report.numbers import between, ends, number, share
 from evalsuite.report.sentences import (
     again_sentence,
     batch_sentence,
@@ -248,12 +248,6 @@ def _judged(judgement: Judgement) -> Table:
     return table
 
 
-def _ends(text: str) -> str:
-    """A long text without its middle: what states an answer often ends it."""
-    half = _LONGEST // 2
-    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
-
-
 def _fact_table() -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
     table.add_column(style="dim")
@@ -273,14 +267,14 @@ def _facts(explanation: RowExplanation) -> Table:
         "question": row["question"],
         "options": " | ".join(row.get("choices") or ()),
         "references": references,
-        "raw": repr(_ends(row["raw"] or ""))
+        "raw": repr(ends(row["raw"] or "", _LONGEST))
         + f"  ({row['finish_reason']}{', ' + row['error'] if row.get('error') else ''})",
         # The first step is the raw reply, the last the answer.
-        **{f"  {step.name}": repr(_ends(step.text)) for step in explanation.steps[1:-1]},
+        **{f"  {step.name}": repr(ends(step.text, _LONGEST)) for step in explanation.steps[1:-1]},
         "extracted": "nothing" if row["extracted"] is None else repr(_cut(row["extracted"])),
         "status": row["status"] + (", truncated" if row.get("truncated") else ""),
         **{
-            f"  by {name}": other.status if other.answer is None else repr(_ends(other.answer))
+            f"  by {name}": other.status if other.answer is None else repr(ends(other.answer, _LONGEST))
             for name, other in explanation.others.items()
         },
         **{

@@ -28,6 +28,7 @@ _LEFT, _RIGHT, _ROW, _AXIS = 190, 90, 30, 26
 _WIDTH = 760  # pixels of the plots
 _SIDE = 240  # pixels of an image in the gallery
 _REFERENCES = 3
+_REPLY = 800  # characters of a reply
 
 
 def html_report(
@@ -256,7 +257,7 @@ class Card:
     question: str
     references: list[str]
     raw: str
-    extracted: str | None
+    extracted: str
     status: str
     truncated: bool
     shown_score: str
@@ -301,8 +302,8 @@ def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, s
         why_not=why_not,
         question=row["question"],
         references=references[:_REFERENCES],
-        raw=row["raw"] or "",
-        extracted=row["extracted"],
+        raw=numbers.ends(row["raw"] or "", _REPLY),
+        extracted=numbers.ends(row["extracted"] or "", _REPLY),
         status=row["status"],
         truncated=bool(row.get("truncated")),
         shown_score=shown_score,

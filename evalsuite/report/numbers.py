@@ -50,6 +50,12 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
 
 
+def ends(text: str, longest: int) -> str:
+    """A long text without its middle: what states an answer often ends it."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
+
+
 _CODE = re.compile(r"(`[^`\\|<\n]+`)")
 
 

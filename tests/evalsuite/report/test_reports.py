@@ -9,13 +9,14 @@ from made import made_row, write_evaluation
 from rich.console import Console
 
 from evalsuite.analysis.results import score_rows
-from evalsuite.check import Finding
+from evalsuite.check import CheckReport, Finding
 from evalsuite.report import sentences
+from evalsuite.report.checked import estimate
 from evalsuite.report.console import print_scores
 from evalsuite.report.html import html_report
 from evalsuite.report.judged import JUDGE_HEADER, judge_rows, judge_sentences
 from evalsuite.report.markdown import markdown_report
-from evalsuite.report.numbers import code_parts, prose
+from evalsuite.report.numbers import code_parts, ends, prose
 from evalsuite.tasks.spec import TaskSpec
 
 ROWS = [made_row(number, "red") for number in range(6)] + [made_row(number, "blue") for number in range(6, 10)]
@@ -160,3 +161,12 @@ def test_a_fall_is_a_positive_number_and_its_interval_keeps_the_signs():
     entry = {"title": "accuracy", "unit": "%", "difference": -0.07, "ci_low": -0.12, "ci_high": -0.01, "p": None}
     sentence = sentences.difference_sentence({"headline": "accuracy", "metrics": {"accuracy": entry}})
     assert sentence == "accuracy fell by 7.0 (−12.0 to −1.0); the interval excludes zero."
+
+
+def test_of_a_long_reply_both_ends_are_shown():
+    assert ends("abcdef", 6) == "abcdef" and ends("abcdefg", 4) == "ab … fg"
+
+
+def test_what_is_answered_is_not_estimated():
+    report = CheckReport("one", "model", {"made": 3, "other": 1}, {"made": 0, "other": 1}, [], [], [])
+    assert estimate(report) == ["made: 3 rows, all answered", "other: 1 row, 1 question to ask"]
