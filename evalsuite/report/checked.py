@@ -22,7 +22,8 @@ def print_findings(findings: Iterable[Finding], console: Console | None = None) 
     """One line each, errors first."""
     console = console or Console()
     for finding in sorted(findings, key=lambda finding: LEVELS.index(finding.level)):
-        console.print(Text.assemble((f"{finding.level}: ", _COLOURS[finding.level]), finding.sentence()))
+        line = Text.assemble((f"{finding.level}: ", _COLOURS[finding.level]), finding.sentence())
+        console.print(*line.wrap(console, console.width - 2), sep="\n  ")
 
 
 def print_check(report: CheckReport, console: Console | None = None) -> None:

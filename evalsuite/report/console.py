@@ -116,9 +116,12 @@ def print_slices(found: Mapping[str, Any], top: int, console: Console | None = N
     for name, task in found["tasks"].items():
         console.print()
         console.print(Text(slices_sentence(name, task)))
-        table = _table("", FOUND_HEADER, left=1)
+        wide = console.width >= 100
+        places = [place for place, name in enumerate(FOUND_HEADER) if wide or name not in ("images", "answered")]
+        table = _table("", [FOUND_HEADER[place] for place in places], left=1)
         for entry in task["slices"][:top]:
-            table.add_row(*(Text(cell) for cell in slice_cells(entry)))
+            cells = slice_cells(entry)
+            table.add_row(*(Text(cells[place]) for place in places))
         console.print(table)
 
 

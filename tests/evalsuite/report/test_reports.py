@@ -1,6 +1,7 @@
 """What reports say of cut-off replies, of other readers, of rows asked again, of judges and of checks."""
 
 import copy
+import io
 import json
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from rich.console import Console
 from evalsuite.analysis.results import score_rows
 from evalsuite.check import CheckReport, Finding
 from evalsuite.report import sentences
-from evalsuite.report.checked import estimate
-from evalsuite.report.console import print_scores
+from evalsuite.report.checked import estimate, print_findings
+from evalsuite.report.console import print_scores, print_slices
 from evalsuite.report.html import html_report
 from evalsuite.report.judged import JUDGE_HEADER, judge_rows, judge_sentences
 from evalsuite.report.markdown import markdown_report
@@ -178,3 +179,18 @@ def test_what_is_answered_is_not_estimated():
 def test_what_rounds_to_nothing_has_no_minus():
     assert [number(unit, -0.0001, sign=True) for unit in ("%", "points", "")] == ["+0.0", "+0.0", "+0.00"]
     assert [number(unit, -0.06) for unit in ("%", "points", "")] == ["−6.0", "−0.1", "−0.06"]
+
+
+def test_a_long_finding_is_indented_and_a_narrow_terminal_keeps_the_names_of_slices():
+    console = Console(record=True, width=60, file=io.StringIO())
+    print_findings([Finding("warning", "made", "a reference that nothing reads " * 3, "fix it")], console)
+    first, *others = console.export_text().splitlines()
+    assert first.startswith("warning: made: a reference") and others and all(line.startswith("  ") for line in others)
+    found = {"name": "question starts with = is", "n": 5362, "images": 994, "coverage": 0.6, "rate": 0.876,
+             "excess": -0.04, "low": -1.0, "high": 1.0, "q": 0.5}  # fmt: skip
+    task = {"tried": 8, "min_rows": 30, "min_images": 10, "columns": ["a"], "title": "F1", "error": 0.5}
+    for width, headers in ((80, ["slice", "rows", "errors"]), (120, ["slice", "rows", "images", "answered", "errors"])):
+        console = Console(record=True, width=width, file=io.StringIO())
+        print_slices({"tasks": {"made": {**task, "slices": [found]}}}, 5, console)
+        *_, header, line = console.export_text().splitlines()
+        assert header.split()[: len(headers)] == headers and line.startswith(found["name"]) and " +0.0 " in line
