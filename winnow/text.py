@@ -9,9 +9,13 @@ _LONGEST = 120
 
 def cell(text: str, *, code: bool = False) -> str:
     """One table cell: escaped, one line, cut at 120 characters unless it is code."""
-    flat = " ".join(text.split())
-    short = flat if len(flat) <= _LONGEST or code else flat[: _LONGEST - 1] + "…"
-    return f"<code>{_as_html(short)}</code>" if code else escaped(short)
+    return f"<code>{_as_html(' '.join(text.split()))}</code>" if code else escaped(one_line(text, _LONGEST))
+
+
+def one_line(text: str, longest: int = 60) -> str:
+    """The text on one line of at most ``longest`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def escaped(text: str) -> str:

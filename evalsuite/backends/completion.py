@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from evalsuite.backends import FinishReason
-from evalsuite.backends.errors import Malformed, is_filtered, message_of, short
+from evalsuite.backends.errors import SHOWN, Malformed, is_filtered, message_of
 from evalsuite.backends.stop import after_thinking
+from winnow.text import one_line
 
 # Finish reasons, in lower case: OpenAI's, Anthropic's, Gemini's, Mistral's, Bedrock's and those of inference servers.
 _CUT_OFF = {"length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_completion_tokens", "model_length",
@@ -55,7 +56,7 @@ def read_completion(text: str) -> Completion:
     except (ValueError, RecursionError) as error:
         raise Malformed(_no_json(text)) from error
     if not isinstance(body, dict):
-        raise Malformed(f"the answer holds no choices: {short(text)!r}")
+        raise Malformed(f"the answer holds no choices: {one_line(text, SHOWN)!r}")
     usage = body.get("usage")
     counted = usage if isinstance(usage, dict) else {}
     given, written = (
@@ -94,7 +95,7 @@ def finish_reason(given: object) -> FinishReason:
     """
     name = str(given or "stop").rpartition(".")[2].lower().replace("-", "_").replace(" ", "_")
     if name in _BROKEN:
-        raise Malformed(f"the answer ended with {short(str(given))!r}")
+        raise Malformed(f"the answer ended with {one_line(str(given), SHOWN)!r}")
     if name in _CUT_OFF:
         return "length"
     return "content_filter" if name in _FILTERED else "stop"
@@ -111,7 +112,7 @@ def _blocked(body: dict[str, Any]) -> str | None:
     """Why the provider filtered the request, where its answer says so instead of giving choices."""
     feedback = body.get("promptFeedback") or body.get("prompt_feedback")
     if isinstance(feedback, dict) and (why := feedback.get("blockReason") or feedback.get("block_reason")):
-        return f"the provider blocked the request: {short(str(why))}"
+        return f"the provider blocked the request: {one_line(str(why), SHOWN)}"
     return f"the provider filtered it: {message_of(body)}" if body.get("error") and is_filtered(body) else None
 
 
@@ -119,12 +120,12 @@ def _no_json(text: str) -> str:
     start = text.lstrip()[:100].lower()
     if start.startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
         return (
-            f"the answer is a web page, no chat completion: {short(text)[:80]!r}; is the address right, and does a "
+            f"the answer is a web page, no chat completion: {one_line(text, 80)!r}; is the address right, and does a "
             "proxy ask for a login?"
         )
     if start.startswith(("data:", "event:", ": ")):
         return "the server streams its answers (text/event-stream) although it was not asked to; switch that off there"
-    return f"the answer is not JSON: {short(text)!r}"
+    return f"the answer is not JSON: {one_line(text, SHOWN)!r}"
 
 
 def _content(content: Any) -> tuple[str, str]:

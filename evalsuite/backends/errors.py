@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from winnow.retry import TRANSIENT, retry_after
+from winnow.text import one_line
 
 _BUSY = {429, 503, 529}
 _LATER = TRANSIENT | {409}
 _HOPELESS = {401, 402}  # the key or the account; nothing about a row
 _SUSPECT = {403, 404, 405}  # the key, the address or the model, unless other rows are answered
 PATIENCE = 300.0  # seconds; a server that asks to wait longer is not waited for
-_SHOWN = 300
+SHOWN = 300  # characters of what a server says
 
 # Codes by which providers say that they filtered a request: OpenAI and Azure, DashScope, Gemini, Bedrock,
 # Volcengine, OpenRouter, LiteLLM.
@@ -84,7 +85,7 @@ def retry_decision(error: Exception) -> RetryDecision:
         return _by_status(error.status_code, error.response.headers, error.body)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__ or error
-        reason = f"connection failed ({short(str(cause) or type(cause).__name__)})"
+        reason = f"connection failed ({one_line(str(cause) or type(cause).__name__, SHOWN)})"
         return RetryDecision("again", False, None, reason, passing=True)
     raise error
 
@@ -121,7 +122,7 @@ def message_of(body: object) -> str:
     for name in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(name):
             found = found[name]
-    return short(found if isinstance(found, str) else json.dumps(found, default=str)) or "no message"
+    return one_line(found if isinstance(found, str) else json.dumps(found, default=str), SHOWN) or "no message"
 
 
 def _codes(body: object) -> list[str]:
@@ -136,9 +137,3 @@ def _codes(body: object) -> list[str]:
                 yield from inside(value.get(name))
 
     return list(inside(body))
-
-
-def short(text: str) -> str:
-    """The text on one line, cut where it gets long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"

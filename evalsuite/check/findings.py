@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from winnow.text import one_line
+
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 _EXAMPLES = 3
-_SHOWN = 60  # characters of a text in a sentence
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,9 @@ class Counted:
         """Count a row."""
         self.rows += 1
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(shown(sample_id))
+            self.examples.append(one_line(sample_id))
         self.first = self.first or seen
 
     def finding(self, level: Level, task: str, what: str, fix: str) -> Finding:
         """The finding about these rows; ``{first}`` in ``what`` stands for what was seen in the first."""
         return Finding(level, task, what.replace("{first}", self.first), fix, self.rows, tuple(self.examples))
-
-
-def shown(text: str) -> str:
-    """Text of a row as a sentence may hold it: one line, not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"

@@ -6,9 +6,10 @@ import random
 from collections.abc import Iterable
 
 from evalsuite.backends.images import find_image, load_image
-from evalsuite.check.findings import Counted, Finding, shown
+from evalsuite.check.findings import Counted, Finding
 from evalsuite.tasks.load import Task
 from evalsuite.tasks.rows import TaskRow
+from winnow.text import one_line
 
 _DECODED = 64
 
@@ -43,5 +44,5 @@ def _rows_with(rows: Iterable[TaskRow], errors: dict[str, str]) -> Counted | Non
     counted = Counted()
     for row in rows if errors else ():
         if error := next((errors[path] for path in row.images if path in errors), None):
-            counted.add(row.sample_id, shown(error))
+            counted.add(row.sample_id, one_line(error))
     return counted if counted.rows else None

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from evalsuite.check.findings import shown
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
+from winnow.text import one_line
 
 _LETTERED = re.compile(r"(?<!\w)[(\[]?B\s?[.):\]、：]")
 
@@ -29,19 +29,19 @@ def row_looks(spec: TaskSpec, count_tokens: Callable[[str], int] | None) -> Look
         if len(given) < len(row.references):
             yield "empty", ""
         if len(set(given)) < len(given):
-            yield "repeated", shown(Counter(given).most_common(1)[0][0])
+            yield "repeated", one_line(Counter(given).most_common(1)[0][0])
         # A token has at least one byte, so most texts need not be counted.
         if given and min(len(text.encode("utf-8", "surrogatepass")) for text in given) > limit:
             shortest = min(given, key=count)
             if (tokens := count(shortest)) > limit:
-                yield "long", f"{tokens:,} for “{shown(shortest)}”"
+                yield "long", f"{tokens:,} for “{one_line(shortest)}”"
         if spec.options is not None and not row.choices:
             yield "no options", ""
         if letters and row.choices:
             prompt = row.prompt.casefold()
             hidden = next((text for text in row.choices if text.strip().casefold() not in prompt), None)
             if hidden is not None:
-                yield "hidden", shown(hidden)
+                yield "hidden", one_line(hidden)
             elif not _LETTERED.search(row.prompt):
                 yield "no letters", ""
             elif "{options}" in spec.prompt and all(row.prompt.count(option) > 1 for option in row.choices):

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.check.findings import shown
 from evalsuite.metrics.base import Answers, MetricColumn
 from evalsuite.metrics.own import is_own
 from evalsuite.reading.read import read_answer
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import MetricSettings, TaskSpec, score
+from winnow.text import one_line
 
 _MOST = 10  # references of a row that are tried
 _EQUAL = 1e-9
@@ -58,7 +58,7 @@ def misfits(rows: Sequence[TaskRow], spec: TaskSpec) -> Iterator[Misfit]:
     better = _better_replies(spec, judging, [(rows[place], given[place]) for place in short])
     for place, winner in zip(short, better, strict=True):
         row, texts = rows[place], given[place]
-        first = shown(texts[0]) if texts else ""
+        first = one_line(texts[0]) if texts else ""
         if winner is not None:
             if winner not in texts:
                 yield Misfit(row.sample_id, "mapped", f"“{first}” counts as {winner}")

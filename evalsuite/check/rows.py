@@ -8,13 +8,14 @@ from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
 
-from evalsuite.check.findings import Counted, Finding, Level, shown
+from evalsuite.check.findings import Counted, Finding, Level
 from evalsuite.check.looks import row_looks
 from evalsuite.check.replies import answers_of, misfits
 from evalsuite.tasks.load import Task
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
+from winnow.text import one_line
 
 _CHUNK = 4096  # rows scored at a time
 _HALF = 0.5  # more of the rows than this, and the task is wrong, not some of its rows
@@ -137,8 +138,8 @@ def _of_metrics(task: Task) -> Iterator[Finding]:
 def _of_source(task: Task) -> Iterator[Finding]:
     name = task.spec.name
     if task.bad_rows:
-        what = f"{len(task.bad_rows):,} rows of the source cannot be read: {shown(task.bad_rows[0])}"
+        what = f"{len(task.bad_rows):,} rows of the source cannot be read: {one_line(task.bad_rows[0])}"
         yield Finding("warning", name, what, "they are not asked; `curate inspect` shows them")
     for reason, count in Counter(task.unscorable.values()).most_common():
-        names = [shown(name) for name, why in task.unscorable.items() if why == reason]
-        yield Finding("warning", name, f"not asked: {shown(reason)}", "", count, tuple(names[:3]))
+        names = [one_line(name) for name, why in task.unscorable.items() if why == reason]
+        yield Finding("warning", name, f"not asked: {one_line(reason)}", "", count, tuple(names[:3]))

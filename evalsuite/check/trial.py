@@ -11,6 +11,7 @@ from evalsuite.check.findings import Finding
 from evalsuite.reading.read import read_answer
 from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
+from winnow.text import one_line
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Prompt:
 
     Attributes:
         text: the rendered chat; of a server its messages as JSON.
-        images: paths of the row's images.
+        images: paths of the images that it is asked with.
     """
 
     task: str
@@ -125,18 +126,18 @@ def trial_findings(trial: Trial) -> Iterator[Finding]:
     """What the replies show: failures, answers that were cut off, replies without an answer."""
     count = len(trial.replies)
     for status, what, fix in (
-        ("failed", "were not answered", "see to the server or the images first"),
-        ("refused", "were refused", "change the prompt, or expect a score that counts them as wrong"),
-        ("unparsed", "hold no answer that the extraction reads", "change `prompt` or `extraction`"),
+        ("failed", "requests failed", "see to the server or the images first"),
+        ("refused", "replies are refusals", "change the prompt, or expect a score that counts them as wrong"),
+        ("unparsed", "replies hold no answer that the extraction reads", "change `prompt` or `extraction`"),
     ):
         rows = [reply for reply in trial.replies if reply.status == status]
         if rows:
             level = "error" if status == "failed" and len(rows) == count else "warning"
-            seen = rows[0].error if status == "failed" else rows[0].raw
-            text = f"{len(rows)} of {count} tried questions {what}, such as “{' '.join((seen or '').split())[:80]}”"
+            seen = one_line((rows[0].error if status == "failed" else rows[0].raw) or "", 80)
+            text = f"{len(rows)} of {count} {what}, such as {f'“{seen}”' if seen else 'an empty one'}"
             yield Finding(level, trial.task, text, fix, len(rows), (rows[0].sample_id,))  # type: ignore[arg-type]
     if trial.truncated:
-        text = f"{trial.truncated} of {count} tried answers were cut off at max_new_tokens ({trial.limit})"
+        text = f"{trial.truncated} of {count} replies were cut off at max_new_tokens ({trial.limit})"
         fix = "raise `generation.max_new_tokens`, in the task or in the recipe"
         first = next(reply.sample_id for reply in trial.replies if reply.truncated)
         yield Finding("warning", trial.task, text, fix, trial.truncated, (first,))

@@ -29,7 +29,7 @@ _FORMULAS = {"HME100k", "Handwritten Mathematical Expression Recognition"}
 _FULL_WIDTH = {0x3000: " ", **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}}
 
 
-def _single_blanks(text: str) -> str:
+def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
@@ -46,8 +46,8 @@ def _formula(text: str) -> str:
 
 
 _RULES: dict[str, Callable[[str], str]] = {
-    "plain": _single_blanks,
-    "words": _single_blanks,
+    "plain": _folded,
+    "words": _folded,
     "ocrbench": _ocrbench,
     "lmms-eval": _lmms_eval,
 }

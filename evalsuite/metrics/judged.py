@@ -45,9 +45,9 @@ def _read(row: Row, options: MetricOptions, rule: str) -> Reading:
     verdict = json.loads(row.get("verdict") or "{}")
     if not verdict:
         return Reading(rule, None, "", None)
-    said = verdict.get("answer") or verdict["status"]
+    answer = verdict.get("answer") or verdict["status"]
     against = f"{verdict['own']:g} against {verdict['other']:g}" if "other" in verdict else ""
-    return Reading(f"{rule}: {verdict['by']}", said, against, verdict["score"])
+    return Reading(rule, answer, against, verdict["score"])
 
 
 JUDGED = Metric(

@@ -47,10 +47,10 @@ def _similarity(prediction: str, answer: str) -> float:
     length = max(len(prediction.upper()), len(answer.upper()))
     if not length:
         return 1.0
-    return 1 - edit_distance(_single_blanks(prediction), _single_blanks(answer)) / length
+    return 1 - edit_distance(_lowered(prediction), _lowered(answer)) / length
 
 
-def _single_blanks(text: str) -> str:
+def _lowered(text: str) -> str:
     return " ".join(text.lower().split())
 
 
@@ -74,7 +74,7 @@ def edit_distance(a: str, b: str) -> int:
 
 
 def _read_anls(row: Row, options: MetricOptions, rule: str) -> Reading:
-    return read_best(row, rule, anls, _single_blanks)
+    return read_best(row, rule, anls, _lowered)
 
 
 ANLS = Metric(
@@ -145,7 +145,7 @@ def _plain_float(text: str) -> float | None:
 def _strict(prediction: str, answer: str) -> bool:
     found, wanted = read_number(prediction), read_number(answer)
     if found is None or wanted is None:
-        return _single_blanks(prediction) == _single_blanks(answer)
+        return _lowered(prediction) == _lowered(answer)
     (value, percent), (target, target_percent) = found, wanted
     values = {value} if percent == target_percent else {value, value / 100 if percent else value * 100}
     return any(_close(each, target) for each in values)

@@ -60,7 +60,7 @@ def read_number(text: str) -> str | None:
         if found := _first(statement.content):
             return found
     for sentence in reversed(_SENTENCE.split(text)):
-        if found := _told(sentence):
+        if found := _stated_in(sentence):
             return found
     return None
 
@@ -69,7 +69,7 @@ def _first(text: str) -> str | None:
     return next((value for match in _NUMBER.finditer(text) if (value := _value(match))), None)
 
 
-def _told(sentence: str) -> str | None:
+def _stated_in(sentence: str) -> str | None:
     """The number that a sentence says something is, else its first that is no bound, year or name of a thing."""
     found = [(match, value) for match in _NUMBER.finditer(sentence) if (value := _value(match))]
     if len(sentence.split()) > _FEW_WORDS:  # "half of the towns" in prose counts nothing

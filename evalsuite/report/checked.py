@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evalsuite.check import LEVELS, CheckReport, Finding, Prompt, Trial
+from evalsuite.report.numbers import ends
+from winnow.text import counted
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _SHOWN = 300  # characters of a reply
@@ -71,7 +73,7 @@ def _print_trial(trial: Trial, console: Console) -> None:
     for reply in trial.replies:
         status = reply.status + (", truncated" if reply.truncated else "")
         table.add_row(
-            Text(repr(reply.raw)[:_SHOWN] if reply.error is None else reply.error),
+            Text(repr(ends(reply.raw, _SHOWN)) if reply.error is None else reply.error),
             Text("–" if reply.answer is None else reply.answer[:_SHOWN]),
             status,
             f"{reply.output_tokens:,}",
@@ -80,12 +82,9 @@ def _print_trial(trial: Trial, console: Console) -> None:
     console.print()
     console.print(table)
     statuses = ", ".join(f"{count} {status}" for status, count in trial.statuses.items())
-    console.print(
-        Text(
-            f"{trial.task}: {statuses}; {trial.truncated} cut off; the longest answer took {trial.longest:,} of "
-            f"{trial.limit:,} tokens"
-        )
-    )
+    cut = f"; {trial.truncated} cut off" if trial.truncated else ""
+    longest = f"; the longest reply took {trial.longest:,} of {trial.limit:,} tokens" if trial.longest else ""
+    console.print(Text(f"{trial.task}: {statuses}{cut}{longest}"))
 
 
 def estimate(report: CheckReport) -> list[str]:
@@ -93,19 +92,19 @@ def estimate(report: CheckReport) -> list[str]:
     tried = {trial.task: trial for trial in report.trials}
     lines, seconds, tokens = [], 0.0, 0.0
     for task, requests in report.requests.items():
-        line = f"{task}: {report.rows[task]:,} rows, {requests:,} questions to ask"
-        if trial := tried.get(task):
+        rows = counted(report.rows[task], "row")
+        line = f"{task}: {rows}, " + (f"{counted(requests, 'question')} to ask" if requests else "all answered")
+        if requests and (trial := tried.get(task)):
             given, written = trial.input_tokens * requests, trial.output_tokens * requests
             took = trial.seconds * requests / report.at_a_time
             line += f", about {given:,.0f} tokens in and {written:,.0f} out, {duration(took)}"
             seconds, tokens = seconds + took, tokens + given + written
         lines.append(line)
-    if len(tried) > 1:
-        lines.append(
-            f"all: {sum(report.requests.values()):,} questions, about {tokens:,.0f} tokens, {duration(seconds)}"
-        )
-    if tried and report.at_a_time > 1:
-        lines.append(f"Time is that of {report.at_a_time} requests at a time, if the server answers as fast then.")
+    if len(tried) > 1 and seconds:
+        asked = counted(sum(report.requests.values()), "question")
+        lines.append(f"all: {asked}, about {tokens:,.0f} tokens, {duration(seconds)}")
+    if seconds and report.at_a_time > 1:
+        lines.append(f"Times assume {report.at_a_time} requests at a time, each answered as fast as those tried.")
     return lines
 
 
@@ -118,11 +117,7 @@ def duration(seconds: float) -> str:
 
 def verdict(findings: Sequence[Finding]) -> str:
     """The result in one sentence."""
-    counted = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
-    if counted["error"]:
-        return f"{_count(counted['error'], 'error')}: `evalsuite run` would ask nothing."
-    return f"No error, {_count(counted['warning'], 'warning')}, {_count(counted['note'], 'note')}."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
+    found = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
+    if found["error"]:
+        return f"{counted(found['error'], 'error')}: `evalsuite run` would ask nothing."
+    return f"No error, {counted(found['warning'], 'warning')}, {counted(found['note'], 'note')}."

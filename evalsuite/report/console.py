@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from evalsuite.analysis.explain import RowExplanation
 from evalsuite.judge.judgements import Judgement
-from evalsuite.metrics.base import Metric, Row
+from evalsuite.metrics.base import Metric
 from evalsuite.report.compared import (
     COMPARISON_HEADER,
     FOUND_HEADER,
@@ -23,7 +24,7 @@ from evalsuite.report.compared import (
     slice_cells,
 )
 from evalsuite.report.judged import judge_sentences
-from evalsuite.report.numbers import between, number, share
+from evalsuite.report.numbers import between, ends, number, share
 from evalsuite.report.sentences import (
     again_sentence,
     batch_sentence,
@@ -31,6 +32,7 @@ from evalsuite.report.sentences import (
     failures_sentence,
     finding_sentences,
     intersection_sentence,
+    notes_sentence,
     reading_sentence,
     slices_sentence,
     status_sentence,
@@ -57,26 +59,32 @@ def print_scores(folder: Path, scores: Mapping[str, Any], console: Console | Non
         against = comparison["tasks"].get(name) if comparison else None
         console.print()
         console.print(_score_table(name, task, against))
-        console.print(Text(f"  {status_sentence(task)}", style="dim"))
+        _say(console, status_sentence(task), "dim")
         for sentence in (
             failures_sentence(task),
             truncated_sentence(task),
             reading_sentence(task),
             *judge_sentences(task),
+            notes_sentence(task),
         ):
-            if sentence:
-                console.print(Text(f"  {sentence}"))
+            _say(console, sentence)
         if against:
-            console.print(Text(f"  {difference_sentence(against, comparison['tests'])}", style="bold"))
-            console.print(Text(f"  {intersection_sentence(against)}", style="dim"))
+            _say(console, difference_sentence(against, comparison["tests"]), "bold")
+            _say(console, intersection_sentence(against), "dim")
         for sentence in finding_sentences(task, scores):
-            console.print(Text(f"  {sentence}"))
+            _say(console, sentence)
     if sentence := again_sentence(scores):
         console.print(Text(sentence))
     if scores["batch_check"]:
         console.print(Text(batch_sentence(scores["batch_check"]), style="dim"))
     console.print()
     console.print(Text(f"Report: {folder / 'report.html'}"))
+
+
+def _say(console: Console, sentence: str, style: str = "") -> None:
+    """A sentence below a table, indented on every line; nothing for ''."""
+    if sentence:
+        console.print(Padding(Text(sentence, style=style), (0, 0, 0, 2), expand=False))
 
 
 def print_comparison(found: Mapping[str, Any], console: Console | None = None) -> None:
@@ -92,9 +100,9 @@ def print_comparison(found: Mapping[str, Any], console: Console | None = None) -
                 table.add_row(*(Text(cells[place]) for place in _COMPARED))
             console.print()
             console.print(table)
-            console.print(Text(f"  {difference_sentence(task, found['tests'])}", style="bold"))
-            console.print(Text(f"  {intersection_sentence(task)}", style="dim"))
-            console.print(Text(f"  {wins_sentence(task)}", style="dim"))
+            _say(console, difference_sentence(task, found["tests"]), "bold")
+            _say(console, intersection_sentence(task), "dim")
+            _say(console, wins_sentence(task), "dim")
             if rows := changed_slices(task):
                 slices = _table("", SLICE_HEADER, left=1)
                 for cells in rows:
@@ -117,15 +125,15 @@ def print_slices(found: Mapping[str, Any], top: int, console: Console | None = N
 def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> None:
     """Shipped tasks by kind, with their metrics and where they expect their data."""
     console = console or Console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for header in ("task", "metrics", "about, and where its data is expected"):
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("task", "about, metrics, and where its data is expected"):
         table.add_column(header, overflow="fold")
     for kind, names in by_kind(tasks).items():
         table.add_row(Text(f"\n{kind}", style="underline"))
         for name in names:
             spec = tasks[name]
-            about = Text.assemble(spec.description, "\n", (spec.source.location, "dim"))
-            table.add_row(Text(name, style="bold"), ", ".join(spec.metrics), about)
+            below = f"{', '.join(spec.metrics)} · {spec.source.location}"
+            table.add_row(Text(name, style="bold"), Text.assemble(spec.description, "\n", (below, "dim")))
     console.print(table)
 
 
@@ -155,7 +163,8 @@ def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] 
     """Scores with as many columns as 80 characters hold; the report has all of them."""
     partial = any(entry["coverage"] < 1 for entry in task["metrics"].values())
     shown = ["score", "95 % interval"]
-    shown += ["baseline", "difference"] if against else []
+    same_rows = against is not None and against["n"] == task["n"]
+    shown += ["baseline" if same_rows else "on shared rows", "difference"] if against else []
     shown += [] if against and partial else ["rows"]
     shown += ["coverage"] if partial else []
     shown += ["of answered"] if partial and not against else []
@@ -172,6 +181,7 @@ def _score_table(name: str, task: Mapping[str, Any], against: Mapping[str, Any] 
         if against:
             compared = against["metrics"][metric]
             cells["baseline"] = number(unit, compared["a"])
+            cells["on shared rows"] = f"{number(unit, compared['a'])} → {number(unit, compared['b'])}"
             cells["difference"] = Text(number(unit, compared["difference"], sign=True), style=_colour(compared))
         table.add_row(entry["title"], *(cells[header] for header in shown))
     metric = task["headline"]
@@ -205,12 +215,11 @@ def print_explanations(found: Sequence[RowExplanation], console: Console | None 
     console = console or Console()
     for explanation in found:
         console.print()
-        console.print(_facts(explanation.task, explanation.row))
-        console.print(_reading(explanation))
+        console.print(_facts(explanation))
         for metric in explanation.metrics:
             console.print()
             score = "–" if metric.score is None else f"{metric.score:.4g}"
-            console.print(Text(f"{metric.name} = {score}", style="bold"), Text(metric.variant, style="dim"))
+            console.print(Text(f"{metric.name} = {score}", style="bold"), Text(f" {metric.variant}", style="dim"))
             if not metric.readings:
                 continue
             table = Table(box=None, pad_edge=False, padding=(0, 2))
@@ -230,29 +239,13 @@ def print_explanations(found: Sequence[RowExplanation], console: Console | None 
 
 
 def _judged(judgement: Judgement) -> Table:
-    """What the judge was asked and said; of a long prompt the end, where the row is."""
+    """What the judge was asked and replied; of a long prompt the end, where the row is."""
     table = _fact_table()
     beside = f", this reply {judgement.place}" if judgement.place else ""
-    said = repr(_cut(judgement.raw)) if judgement.error is None else judgement.error
+    reply = repr(_cut(judgement.raw)) if judgement.error is None else judgement.error
     table.add_row(f"judge asked{beside}", Text(_cut_front(judgement.asked)))
-    table.add_row("judge said", Text(f"{said}  ({judgement.finish_reason})"))
+    table.add_row("judge replied", Text(f"{reply}  ({judgement.finish_reason})"))
     return table
-
-
-def _reading(explanation: RowExplanation) -> Table:
-    """The reply step by step, then what other readers make of it."""
-    table = _fact_table()
-    for step in explanation.steps:
-        table.add_row(f"  {step.name}", Text(repr(_ends(step.text))))
-    for name, other in explanation.others.items():
-        table.add_row(f"  by {name}", Text(other.status if other.answer is None else repr(_ends(other.answer))))
-    return table
-
-
-def _ends(text: str) -> str:
-    """A long text without its middle: what states an answer often ends it."""
-    half = _LONGEST // 2
-    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def _fact_table() -> Table:
@@ -262,21 +255,28 @@ def _fact_table() -> Table:
     return table
 
 
-def _facts(task: str, row: Row) -> Table:
-    table = _fact_table()
+def _facts(explanation: RowExplanation) -> Table:
+    """The row, its reply step by step, the answer, and what other readers make of the reply."""
+    table, row = _fact_table(), explanation.row
     counted: Counter[str] = Counter(row["references"])
     references = ", ".join(f"{text!r}" + (f" × {count}" if count > 1 else "") for text, count in counted.most_common())
     facts = {
         "sample": row["sample_id"],
-        "task": task,
+        "task": explanation.task,
         "images": ", ".join(row["images"]),
         "question": row["question"],
         "options": " | ".join(row.get("choices") or ()),
         "references": references,
-        "raw": repr(_cut(row["raw"] or ""))
+        "raw": repr(ends(row["raw"] or "", _LONGEST))
         + f"  ({row['finish_reason']}{', ' + row['error'] if row.get('error') else ''})",
+        # The first step is the raw reply, the last the answer.
+        **{f"  {step.name}": repr(ends(step.text, _LONGEST)) for step in explanation.steps[1:-1]},
         "extracted": "nothing" if row["extracted"] is None else repr(_cut(row["extracted"])),
         "status": row["status"] + (", truncated" if row.get("truncated") else ""),
+        **{
+            f"  by {name}": other.status if other.answer is None else repr(ends(other.answer, _LONGEST))
+            for name, other in explanation.others.items()
+        },
         **{
             key.removeprefix(SLICE).replace("_", " "): row[key]
             for key in sorted(row)

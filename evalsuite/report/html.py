@@ -28,6 +28,7 @@ _LEFT, _RIGHT, _ROW, _AXIS = 190, 90, 30, 26
 _WIDTH = 760  # pixels of the plots
 _SIDE = 240  # pixels of an image in the gallery
 _REFERENCES = 3
+_REPLY = 800  # characters of a reply
 
 
 def html_report(
@@ -43,6 +44,7 @@ def html_report(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update({name: getattr(numbers, name) for name in ("number", "between", "probability", "share")})
+    environment.filters["code"] = _with_code
     comparison = scores["comparison"]
     tasks = [
         _task(name, entry, results[name], image_roots[name], scores, skipped.get(name))
@@ -66,6 +68,13 @@ def html_report(
     )
 
 
+def _with_code(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if code else escape(piece) for piece, code in numbers.code_parts(text)
+    )
+
+
 def _task(
     name: str,
     entry: Mapping[str, Any],
@@ -84,7 +93,8 @@ def _task(
         "entry": entry,
         "headline": headline,
         "failures": sentences.failures_sentence(entry),
-        "skipped": f"{sentences.skipped_sentence(skipped)} {sentences.notes_sentence(entry)}".strip(),
+        "skipped": sentences.skipped_sentence(skipped),
+        "asked": sentences.notes_sentence(entry),
         "plots": _metric_plots(entry, against),
         "truncated": sentences.truncated_sentence(entry),
         "reading": sentences.reading_sentence(entry),
@@ -247,7 +257,7 @@ class Card:
     question: str
     references: list[str]
     raw: str
-    extracted: str | None
+    extracted: str
     status: str
     truncated: bool
     shown_score: str
@@ -292,8 +302,8 @@ def _card(row: dict[str, Any], shown_score: str, root: Path, before: dict[str, s
         why_not=why_not,
         question=row["question"],
         references=references[:_REFERENCES],
-        raw=row["raw"] or "",
-        extracted=row["extracted"],
+        raw=numbers.ends(row["raw"] or "", _REPLY),
+        extracted=numbers.ends(row["extracted"] or "", _REPLY),
         status=row["status"],
         truncated=bool(row.get("truncated")),
         shown_score=shown_score,

@@ -8,13 +8,13 @@ from typing import Any
 from evalsuite.report.numbers import between, number, share
 
 JUDGE_HEADER = [
-    "the judge and", "rows", "agreement", "95 % interval", "Cohen’s kappa", "95 % interval", "both right",
-    "only the judge", "only the other", "both wrong",
+    "judge and", "rows", "agreement", "Cohen’s kappa", "both right", "only judge right",
+    "only other right", "both wrong",
 ]  # fmt: skip
 _WITHOUT = {
-    "unparsed": "where the judge’s reply had no verdict of the rubric’s form (scored 0)",
-    "no_reply": "where there was no reply to judge (scored 0)",
-    "failed": "that the judge did not answer (left out)",
+    "unparsed": "not in the rubric’s form (scored 0)",
+    "no_reply": "with no reply to judge (scored 0)",
+    "failed": "not answered by the judge (left out)",
 }
 
 
@@ -26,9 +26,9 @@ def judge_sentences(task: Mapping[str, Any]) -> list[str]:
     lost = [f"{judge['statuses'][name]:,} {what}" for name, what in _WITHOUT.items() if judge["statuses"].get(name)]
     text = f"Judged by {judge['judge']} with the rubric {judge['rubric']}: {share(judge['coverage'])} of "
     text += f"{judge['rows']:,} rows have a verdict"
-    sentences = [f"{text}. Of the others: {', '.join(lost)}." if lost else f"{text}."]
     if judge["coverage"] < 1 and judge["of_judged"] is not None:
-        sentences[0] += f" On the rows with a verdict the score is {number('%', judge['of_judged'])}."
+        text += f", {number('%', judge['of_judged'])} on those alone"
+    sentences = [f"{text}. Without a verdict: {', '.join(lost)}." if lost else f"{text}."]
     changed = [
         f"{judge[name]:,} {what}"
         for name, what in (("cut", "shortened"), ("defused", "with marks or special tokens disarmed"))
@@ -38,9 +38,8 @@ def judge_sentences(task: Mapping[str, Any]) -> list[str]:
         sentences.append(f"Replies as the judge saw them: {', '.join(changed)}.")
     if orders := judge.get("orders"):
         sentences.append(
-            f"Asked in both orders about {orders['rows']:,} rows, it gave {orders['same']:,} the same score in both; "
-            f"the first reply was preferred {orders['first_preferred']:,} times, the second "
-            f"{orders['second_preferred']:,} times."
+            f"Asked in both orders about {orders['rows']:,} rows, it scored {orders['same']:,} alike; it preferred the "
+            f"first reply {orders['first_preferred']:,} times, the second {orders['second_preferred']:,} times."
         )
     return sentences
 
@@ -60,6 +59,6 @@ def _row(name: str, entry: Mapping[str, Any]) -> list[str]:
     same, kappa = entry["agreement"], entry["kappa"]
     cells = [f"{entry[cell]:,}" for cell in ("both_right", "only_judge", "only_other", "both_wrong")]
     return [
-        name, f"{entry['n']:,}", number("%", same["value"]), between("%", same), number("", kappa["value"]),
-        between("", kappa), *cells,
+        name, f"{entry['n']:,}", f"{number('%', same['value'])} ({between('%', same)})",
+        f"{number('', kappa['value'])} ({between('', kappa)})", *cells,
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from evalsuite.report.compared import FOUND_HEADER, comparison_table, slice_cells
 from evalsuite.report.judged import JUDGE_HEADER, judge_rows, judge_sentences
-from evalsuite.report.numbers import between, cell, number, share, table
+from evalsuite.report.numbers import between, cell, number, prose, share, table
 from evalsuite.report.sentences import (
     READING_HEADER,
     again_sentence,
@@ -36,24 +36,14 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
     lines = [f"# {cell(scores['name'])}", "", f"Model: {cell(scores['model'])}", ""]
     if sentence := partial_sentence(scores):
         lines += [f"**{sentence}**", ""]
+    if doubts := [sentence for sentence in (again_sentence(scores), *check_sentences(scores, "")) if sentence]:
+        lines += [*(f"- {prose(sentence)}" for sentence in doubts), ""]
     for name, task in scores["tasks"].items():
         lines += [f"## {cell(name)}", ""]
-        lines += [status_sentence(task)]
-        if sentence := failures_sentence(task):
-            lines.append(cell(sentence))
-        if sentence := skipped_sentence(skipped.get(name)):
-            lines.append(cell(sentence))
-        if sentence := notes_sentence(task):
-            lines.append(cell(sentence))
-        lines += [
-            "",
-            *_metrics(task),
-            "",
-            *_read(task),
-            *_judged(task),
-            *_checked(scores, name),
-            *_findings(task, scores),
-        ]
+        facts = (status_sentence(task), failures_sentence(task), *_doubts(task), skipped_sentence(skipped.get(name)))
+        lines += [f"- {prose(sentence)}" for sentence in (*facts, notes_sentence(task)) if sentence]
+        lines += ["", *_metrics(task), "", *_read(task), *_judged(task), *_checked(scores, name)]
+        lines += _findings(task, scores)
         slices = {column: values for column, values in task["slices"].items() if len(values) > 1}
         for column, values in slices.items():
             lines += [
@@ -68,7 +58,6 @@ def markdown_report(scores: Mapping[str, Any], skipped: Mapping[str, Any]) -> st
                 *table(FOUND_HEADER, [slice_cells(entry) for entry in worst], right=set(range(1, len(FOUND_HEADER)))),
                 "",
             ]
-    lines += [f"{sentence}\n" for sentence in (again_sentence(scores), *check_sentences(scores, "")) if sentence]
     if scores["batch_check"]:
         lines += [batch_sentence(scores["batch_check"]), ""]
     if scores["comparison"]:
@@ -94,24 +83,26 @@ def _metrics(task: Mapping[str, Any]) -> list[str]:
     return table(header, rows, right={1, 2, 3, 4, 5})
 
 
+def _doubts(task: Mapping[str, Any]) -> list[str]:
+    """What the headline rests on: replies that were cut off, the reading, the judge."""
+    return [truncated_sentence(task), reading_sentence(task), *judge_sentences(task)]
+
+
 def _read(task: Mapping[str, Any]) -> list[str]:
-    """What cut-off replies and other readers would make of the score."""
-    lines = [cell(sentence) for sentence in (truncated_sentence(task), reading_sentence(task)) if sentence]
-    if rows := reading_rows(task):
-        lines += ["", *table(READING_HEADER, rows, right={1, 2, 3})]
-    return ["### Reading", "", *lines, ""] if lines else []
+    """What other readers would make of the score."""
+    rows = reading_rows(task)
+    return ["### Other readers", "", *table(READING_HEADER, rows, right={1, 2, 3, 4, 5}), ""] if rows else []
 
 
 def _judged(task: Mapping[str, Any]) -> list[str]:
-    """Who judged, and how far the judge agrees with rules and reviewers."""
-    lines = [cell(sentence) for sentence in judge_sentences(task)]
-    if rows := judge_rows(task):
-        lines += ["", *table(JUDGE_HEADER, rows, right=set(range(1, len(JUDGE_HEADER))))]
-    return ["### The judge", "", *lines, ""] if lines else []
+    """How far the judge agrees with rules and reviewers."""
+    rows = judge_rows(task)
+    header = ["### Agreement with the judge", ""]
+    return [*header, *table(JUDGE_HEADER, rows, right=set(range(1, len(JUDGE_HEADER)))), ""] if rows else []
 
 
 def _checked(scores: Mapping[str, Any], name: str) -> list[str]:
-    found = [f"- {cell(sentence)}" for sentence in check_sentences(scores, name)]
+    found = [f"- {prose(sentence)}" for sentence in check_sentences(scores, name)]
     return ["### Found before the run", "", *found, ""] if found else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,8 +43,32 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: set[int])
 
 def cell(text: str) -> str:
     """Text that cannot end a cell, a line or become markup."""
-    escaped = str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
-    return " ".join(escaped.split())
+    return " ".join(_escaped(str(text)).split())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+
+
+def ends(text: str, longest: int) -> str:
+    """A long text without its middle: what states an answer often ends it."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
+
+
+_CODE = re.compile(r"(`[^`\\|<\n]+`)")
+
+
+def code_parts(text: str) -> list[tuple[str, bool]]:
+    """The text in pieces, each with whether it stood between backticks, which are taken off."""
+    pieces = _CODE.split(text)
+    return [(piece.strip("`") if place % 2 else piece, bool(place % 2)) for place, piece in enumerate(pieces) if piece]
+
+
+def prose(text: str) -> str:
+    """A sentence as Markdown: what stands between backticks is code, and nothing else is markup."""
+    pieces = _CODE.split(" ".join(text.split()))
+    return "".join(piece if place % 2 else _escaped(piece) for place, piece in enumerate(pieces))
 
 
 _ESCAPED = {

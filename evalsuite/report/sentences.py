@@ -7,6 +7,7 @@ from typing import Any
 
 from evalsuite.check import Finding
 from evalsuite.report.numbers import between, number, probability, share
+from winnow.text import counted
 
 
 def how_to_read(scores: Mapping[str, Any]) -> list[str]:
@@ -32,7 +33,7 @@ def _scale_sentence(scores: Mapping[str, Any]) -> str:
 def status_sentence(task: Mapping[str, Any]) -> str:
     """Rows by status, and how many replies were cut off."""
     counted = ", ".join(f"{count:,} {status}" for status, count in task["statuses"].items() if count)
-    cut = f"; {task['truncated']:,} replies were cut off at the token limit" if task.get("truncated") else ""
+    cut = f"; {task['truncated']:,} cut off at the token limit" if task.get("truncated") else ""
     return f"{task['n']:,} rows, {share(task['coverage'])} answered: {counted}{cut}."
 
 
@@ -51,49 +52,54 @@ def truncated_sentence(task: Mapping[str, Any]) -> str:
     entry = _headline(task)
     if not task.get("truncated") or entry.get("truncated_as_wrong") is None:
         return ""
-    unit = entry["unit"]
-    return (
-        f"{task['truncated']:,} replies were cut off and are read as far as they go: {entry['title']} is "
-        f"{number(unit, entry['value'])} as read, which is the headline, and "
-        f"{number(unit, entry['truncated_as_wrong'])} where they count as wrong. A higher `generation.max_new_tokens` "
-        "cuts off fewer."
+    read, wrong = (number(entry["unit"], value) for value in (entry["value"], entry["truncated_as_wrong"]))
+    scored = (
+        f"{entry['title']} is {read} with them as read and also with them as wrong"
+        if read == wrong
+        else f"{entry['title']} is {read} with them as read, {wrong} with them as wrong"
     )
+    return f"Cut-off replies: {scored}. A higher `generation.max_new_tokens` cuts off fewer."
 
 
 def reading_sentence(task: Mapping[str, Any]) -> str:
-    """Whether other ways to read the replies would change scores; '' where there is no other way."""
+    """Whether other readers find more right rows; '' where there is no other reader."""
     reading = task.get("reading")
     if not reading or not reading["readers"]:
         return ""
     if reading["warning"]:
         return f"Reading: {reading['warning']}"
-    most = max(reading["readers"], key=lambda reader: reader["share"])
-    if not most["changed"]:
+    if not any(reader["changed"] for reader in reading["readers"]):
         return "Reading: no other reader changes a score."
-    return (
-        "Reading: no other reader would change more than 1 % of the rows and score higher; "
-        f"“{most['name']}” would change {share(most['share'])} of them."
-    )
+    fair = [reader for reader in reading["readers"] if not reader["guesses"]]
+    most = max(fair, key=lambda reader: reader["gained"], default=None)
+    gained = most["gained"] / reading["rows"] if most else 0.0
+    aside = "" if len(fair) == len(reading["readers"]) else " (those that guess aside)"
+    if most is None or not gained:
+        return f"Reading: no other reader gains a row{aside}."
+    least = "scores higher" if gained > 0.01 else "gains more than 1 % of the rows"
+    return f"Reading: no other reader {least}{aside}; “{most['name']}” gains most, {share(gained)}."
 
 
-READING_HEADER = ["reader", "rows that change", "share", "score"]
+READING_HEADER = ["reader", "score", "rows that change", "share", "gained", "lost"]
 
 
 def reading_rows(task: Mapping[str, Any]) -> list[list[str]]:
-    """Under ``READING_HEADER``: the task's own reader, then every other with what would change; those first that
-    change most."""
+    """Under ``READING_HEADER``: the task's own reader, then those that change scores, the largest change first."""
     reading = task.get("reading")
-    if not reading or not reading["readers"]:
+    others = [reader for reader in reading["readers"] if reader["changed"]] if reading else []
+    if not others:
         return []
     entry = _headline(task)
-    others = sorted(reading["readers"], key=lambda reader: -reader["changed"])
     return [
-        ["as the task reads", "–", "–", number(entry["unit"], entry["value"])],
+        ["the task's own", number(entry["unit"], entry["value"]), "–", "–", "–", "–"],
         *(
-            [reader["name"], f"{reader['changed']:,}", share(reader["share"]), number(entry["unit"], reader["score"])]
-            for reader in others
+            [
+                reader["name"] + (" (guesses)" if reader["guesses"] else ""), number(entry["unit"], reader["score"]),
+                f"{reader['changed']:,}", share(reader["share"]), f"{reader['gained']:,}", f"{reader['lost']:,}",
+            ]
+            for reader in sorted(others, key=lambda reader: -reader["changed"])
         ),
-    ]
+    ]  # fmt: skip
 
 
 def again_sentence(scores: Mapping[str, Any]) -> str:
@@ -103,8 +109,8 @@ def again_sentence(scores: Mapping[str, Any]) -> str:
         return ""
     before = ", ".join(f"{count:,} {status}" for status, count in again["statuses"].items())
     return (
-        f"Asked again on demand: {again['requests']:,} questions had another reply before ({before}; --again, since "
-        f"{again['since']}). A score whose rows were chosen by their reply is not that of a single try."
+        f"Asked again with --again since {again['since']}: {counted(again['requests'], 'question')}, whose first "
+        f"replies were {before}. Rows chosen by their reply had a second try, so scores are not those of one try."
     )
 
 
@@ -140,7 +146,7 @@ def skipped_sentence(entry: Mapping[str, Any] | None) -> str:
 
 def notes_sentence(task: Mapping[str, Any]) -> str:
     """What a task's scores must be read with; '' for a task that was asked as it is published."""
-    return f"Note: {'; '.join(task['notes'])}." if task["notes"] else ""
+    return f"Note: {'; '.join(task['notes'])}." if task.get("notes") else ""
 
 
 def intersection_sentence(task: Mapping[str, Any]) -> str:
@@ -260,8 +266,8 @@ def _change_sentence(entry: Mapping[str, Any]) -> str:
     if entry["ci_low"] > 0:
         return f"{title} rose by {difference}; the interval excludes zero."
     if entry["ci_high"] < 0:
-        return f"{title} fell by {difference}; the interval excludes zero."
-    return f"{title} changed by {difference}; the interval holds zero, so no difference is shown."
+        return f"{title} fell by {difference.lstrip('−')}; the interval excludes zero."
+    return f"{title} changed by {difference}; the interval includes zero, so no difference is shown."
 
 
 def finding_rows(task: Mapping[str, Any]) -> list[list[str]]:

@@ -62,7 +62,9 @@ def check_recipe(path: Path, sample: int) -> CheckReport:
         later = sum(bool(row.earlier) for row in task.rows)  # turns of conversations, which depend on what is answered
         requests[name] = later + sum(request.key not in known for request in distinct_requests(asked[name]))
         drawn = _draw(asked[name], max(sample, _PROMPTS), recipe.seed)
-        prompts += [Prompt(name, entry.row.sample_id, entry.chat, entry.row.images) for entry in drawn[:_PROMPTS]]
+        for entry in drawn[:_PROMPTS]:
+            images = () if task.spec.blind else entry.row.images
+            prompts.append(Prompt(name, entry.row.sample_id, entry.chat, images))
         if tried := drawn[: 0 if name in broken else sample]:
             replies = _replies(backend, tried, name)
             with allowing_code(recipe.allow_code):

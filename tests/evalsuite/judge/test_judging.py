@@ -94,7 +94,9 @@ def test_verdicts_are_scored_stored_and_read_again(tmp_path: Path) -> None:
     assert not (out / "judgements").exists()
     for report in ("report.md", "report.html"):
         text = (out / report).read_text()
-        assert "Judged by umpire at" in text and "66.7 % of 6 rows have a verdict" in text and "only the judge" in text
+        assert (
+            "Judged by umpire at" in text and "66.7 % of 6 rows have a verdict" in text and "only judge right" in text
+        )
 
 
 def test_explain_shows_what_the_judge_was_asked_and_said(tmp_path: Path) -> None:
@@ -104,12 +106,12 @@ def test_explain_shows_what_the_judge_was_asked_and_said(tmp_path: Path) -> None
     (explained,) = explain(out, rows_of(out)["1"]["sample_id"])
     assert [one.raw for one in explained.judgements] == ["yes"]
     judged = next(metric for metric in explained.metrics if metric.name == "judge")
-    assert judged.score == 1.0 and judged.readings[0].score == 1.0 and "umpire" in judged.readings[0].rule
+    assert judged.score == 1.0 and judged.readings[0].score == 1.0 and "umpire" in judged.variant
     console = Console(width=200, record=True, file=io.StringIO())
     print_explanations([explained], console)
     shown = console.export_text()
     assert "judge asked" in shown and "<reply>\n" in re.sub(r" *\n *", "\n", shown)
-    assert re.search(r"judge said +'yes' +\(stop\)", shown)
+    assert re.search(r"judge replied +'yes' +\(stop\)", shown)
 
 
 def test_a_reader_is_changed_without_asking_and_a_prompt_is_not(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def test_answers_that_are_cut_off_refused_or_missing_are_warned_about(tmp_path):
         found = check_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out"), 8).findings
     said = [finding.sentence() for finding in found]
     assert [finding.level for finding in found] == ["warning"] * 3
-    assert "2 of 8 tried questions were not answered, such as “HTTP 400: context of 9000" in said[0]
-    assert "2 of 8 tried questions were refused" in said[1]
-    assert "2 of 8 tried answers were cut off at max_new_tokens (6)" in said[2]
+    assert "2 of 8 requests failed, such as “HTTP 400: context of 9000" in said[0]
+    assert "2 of 8 replies are refusals" in said[1]
+    assert "2 of 8 replies were cut off at max_new_tokens (6)" in said[2]
 
 
 def test_a_run_with_an_error_stops_before_the_first_question(tmp_path):
