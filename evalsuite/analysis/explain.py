@@ -42,7 +42,7 @@ class RowExplanation:
         metrics: every metric of the task.
         steps: from the stored reply to the answer; empty where no reply came.
         others: name of another reader → what it reads, of those that read something else.
-        judgements: what a judge was asked about it and said.
+        judgements: what a judge was asked about it and replied.
     """
 
     task: str
@@ -66,8 +66,8 @@ def explain(folder: Path, sample_id: str, task: str | None = None) -> list[RowEx
             continue
         place = next((place for place, key in enumerate(rows[name].column("sample_id")) if key == sample_id), None)
         if place is not None:
-            said = read_judgements(folder, name, sample_id).get(name, [])
-            found.append(replace(explain_row(spec, rows[name][place]), judgements=said))
+            judged = read_judgements(folder, name, sample_id).get(name, [])
+            found.append(replace(explain_row(spec, rows[name][place]), judgements=judged))
     if not found:
         near = difflib.get_close_matches(
             sample_id, [key for listed in rows.values() for key in listed.column("sample_id")], n=3

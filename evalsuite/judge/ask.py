@@ -1,4 +1,4 @@
-"""Ask a judge about the replies of a task; what it said survives ``kill -9``."""
+"""Ask a judge about the replies of a task; its replies survive ``kill -9``."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def ask_judge(
     No verdict is asked for again because of what it says; only a question to which no reply came is.
 
     Raises:
-        UserError: the judge cannot be asked; what it said so far is stored.
+        UserError: the judge cannot be asked; its replies so far are stored.
     """
     asked = list(judge_requests(settings, task, rows, backend.renderer(), backend.identity, stop))
     requests = list({entry.request.key: entry.request for entry in asked if entry.request}.values())

@@ -1,4 +1,4 @@
-"""What a judge was asked and said: one row of ``judgements.parquet`` a question, uncut, whatever it said.
+"""What a judge was asked and replied: one row of ``judgements.parquet`` a question, uncut, whatever the reply.
 
 While a run goes on, replies lie in ``judgements/parts/``, as those of the model do. A question's key is the digest of
 the judge, the prompt and the limit of the reply, so that the same question is asked once, by any run.
@@ -78,7 +78,7 @@ def write_judgements(folder: Path, judgements: Iterable[Judgement]) -> None:
 
 
 def read_judgements(folder: Path, task: str | None = None, sample_id: str | None = None) -> dict[str, list[Judgement]]:
-    """What judges said in a finished evaluation, by task; empty if none was asked.
+    """What judges replied in a finished evaluation, by task; empty if none was asked.
 
     Args:
         task, sample_id: only of this task, of this row.

@@ -17,7 +17,7 @@ _LONGEST = 1000  # characters of a line that can be a verdict
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge said about one reply, or about two.
+    """What a judge decided about one reply, or about two.
 
     Attributes:
         score: 0 to 1, of the first reply; None for an ``answer``.

@@ -52,7 +52,7 @@ def _read(row: Row, options: MetricOptions, rule: str) -> Reading:
 
 JUDGED = Metric(
     name=JUDGE,
-    about="What the task's `judge:` says of each reply, 0 to 1; of two replies, how often this one is the better.",
+    about="What the task's `judge:` decides of each reply, 0 to 1; of two replies, how often this one is the better.",
     numbers={
         "_relative": Quantity(title="judge, share of the other's score", top=None, mean_of_rows=False),
         "": Quantity(title="judge", right_from=RIGHT_FROM),

@@ -34,7 +34,7 @@ _CJK_YES = re.compile(r"(?<!否)(?:有|存在|包含|可以看到|是(?!否))")
 _CJK_OPEN = re.compile(
     r"[无無]法(?:确定|確定|判断|回答|识别|辨认|提供|协助)|(?:不能|难以)(?:确定|判断)|不确定|不清楚|抱歉|对不起"
 )
-# What is said of the question itself, or is the whole sentence: "That is correct.", "They are.", "Certainly not."
+# What is stated about the question itself, or is the whole sentence: "That is correct.", "They are.", "Certainly not."
 _JUDGED = re.compile(
     r"\W*(?:it|they|(?:(?:the|this|that|your)\s+)?(?:statement|claim|description|sentence|this|that))(?:\s+(?:is|are)|['’]s)"
     r"\s+(?P<not>not\s+)?(?P<word>true|correct|right|accurate|false|incorrect|wrong|inaccurate)\W*",
@@ -101,10 +101,10 @@ def read_yes_no(text: str) -> YesNo | None:
     if plain in _ALONE:
         return _ALONE[plain]
     for statement in reversed(statements(text)):
-        if said := _ALONE.get(statement.content.strip(_EDGES).lower()) or _first_word(statement.content):
-            return said
-    if said := _first_word(text):
-        return said
+        if found := _ALONE.get(statement.content.strip(_EDGES).lower()) or _first_word(statement.content):
+            return found
+    if found := _first_word(text):
+        return found
     if _BOTH.match(text):
         return None
     words = {word.lower() for word in _WORD.findall(text)}
@@ -117,11 +117,11 @@ def _first_word(text: str) -> YesNo | None:
     first = _FIRST.match(text)
     if first is None or _BOTH.match(text):
         return None
-    said = _MEANS.get(first[1].lower())
-    if said in ("yes", "no") and first[1].isascii() and first[1].lower() not in ("yes", "no"):
+    found = _MEANS.get(first[1].lower())
+    if found in ("yes", "no") and first[1].isascii() and first[1].lower() not in ("yes", "no"):
         # "True blue", "Ja Morant", "Correct the text": other words than these two need a pause behind them.
-        return said if not first[2] or first[2] in ",.;:!\n—，。" else None
-    return said
+        return found if not first[2] or first[2] in ",.;:!\n—，。" else None
+    return found
 
 
 def _asserted(sentence: str) -> YesNo | None:
