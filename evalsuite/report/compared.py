@@ -75,10 +75,11 @@ def changed_slices(task: Mapping[str, Any]) -> list[list[str]]:
 
 def slice_cells(entry: Mapping[str, Any]) -> list[str]:
     """One slice under ``FOUND_HEADER``."""
-    interval = "–" if entry["low"] is None else f"{entry['low']:+.1f} to {entry['high']:+.1f}".replace("-", "−")
+    low, high, excess = (number("points", entry[name], sign=True) for name in ("low", "high", "excess"))
+    interval = "–" if entry["low"] is None else f"{low} to {high}"
     return [
         entry["name"], f"{entry['n']:,}", f"{entry['images']:,}", share(entry["coverage"]),
-        f"{100 * entry['rate']:.1f} %", f"{entry['excess']:+.1f}".replace("-", "−"), interval, probability(entry["q"]),
+        f"{100 * entry['rate']:.1f} %", excess, interval, probability(entry["q"]),
     ]  # fmt: skip
 
 

@@ -11,7 +11,9 @@ def number(unit: str, value: float | None, *, sign: bool = False) -> str:
     """A score by its unit: ``%`` 0.8953 → 89.5, ``points`` 1423.25 → 1423.2, '' 5.3121 → 5.31; None → –."""
     if value is None:
         return "–"
-    shown = f"{100 * value:+.1f}" if unit == "%" else f"{value:+.1f}" if unit == "points" else f"{value:+.2f}"
+    digits = 1 if unit in ("%", "points") else 2
+    rounded = round(100 * value if unit == "%" else value, digits) + 0.0  # no −0.0
+    shown = f"{rounded:+.{digits}f}"
     return shown.replace("-", "−") if sign else shown.lstrip("+").replace("-", "−")
 
 

@@ -264,7 +264,7 @@ def _change_sentence(entry: Mapping[str, Any]) -> str:
     if entry["ci_low"] is None:
         return f"{title} changed by {difference}; too few images for an interval."
     if entry["ci_low"] > 0:
-        return f"{title} rose by {difference}; the interval excludes zero."
+        return f"{title} rose by {difference.lstrip('+')}; the interval excludes zero."
     if entry["ci_high"] < 0:
         return f"{title} fell by {difference.lstrip('−')}; the interval excludes zero."
     return f"{title} changed by {difference}; the interval includes zero, so no difference is shown."

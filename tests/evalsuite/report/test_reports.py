@@ -16,7 +16,7 @@ from evalsuite.report.console import print_scores
 from evalsuite.report.html import html_report
 from evalsuite.report.judged import JUDGE_HEADER, judge_rows, judge_sentences
 from evalsuite.report.markdown import markdown_report
-from evalsuite.report.numbers import code_parts, ends, prose
+from evalsuite.report.numbers import code_parts, ends, number, prose
 from evalsuite.tasks.spec import TaskSpec
 
 ROWS = [made_row(number, "red") for number in range(6)] + [made_row(number, "blue") for number in range(6, 10)]
@@ -157,10 +157,13 @@ def test_only_what_stands_between_backticks_is_code():
     assert "".join(text for text, _ in code_parts("a `b` c")) == "a b c" and code_parts("`b`") == [("b", True)]
 
 
-def test_a_fall_is_a_positive_number_and_its_interval_keeps_the_signs():
+def test_a_rise_or_fall_is_a_positive_number_and_its_interval_keeps_the_signs():
     entry = {"title": "accuracy", "unit": "%", "difference": -0.07, "ci_low": -0.12, "ci_high": -0.01, "p": None}
     sentence = sentences.difference_sentence({"headline": "accuracy", "metrics": {"accuracy": entry}})
     assert sentence == "accuracy fell by 7.0 (−12.0 to −1.0); the interval excludes zero."
+    entry |= {"difference": 0.07, "ci_low": 0.01, "ci_high": 0.12}
+    sentence = sentences.difference_sentence({"headline": "accuracy", "metrics": {"accuracy": entry}})
+    assert sentence == "accuracy rose by 7.0 (+1.0 to +12.0); the interval excludes zero."
 
 
 def test_of_a_long_reply_both_ends_are_shown():
@@ -170,3 +173,8 @@ def test_of_a_long_reply_both_ends_are_shown():
 def test_what_is_answered_is_not_estimated():
     report = CheckReport("one", "model", {"made": 3, "other": 1}, {"made": 0, "other": 1}, [], [], [])
     assert estimate(report) == ["made: 3 rows, all answered", "other: 1 row, 1 question to ask"]
+
+
+def test_what_rounds_to_nothing_has_no_minus():
+    assert [number(unit, -0.0001, sign=True) for unit in ("%", "points", "")] == ["+0.0", "+0.0", "+0.00"]
+    assert [number(unit, -0.06) for unit in ("%", "points", "")] == ["−6.0", "−0.1", "−0.06"]
