@@ -117,15 +117,15 @@ def print_slices(found: Mapping[str, Any], top: int, console: Console | None = N
 def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> None:
     """Shipped tasks by kind, with their metrics and where they expect their data."""
     console = console or Console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for header in ("task", "metrics", "about, and where its data is expected"):
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("task", "about, metrics, and where its data is expected"):
         table.add_column(header, overflow="fold")
     for kind, names in by_kind(tasks).items():
         table.add_row(Text(f"\n{kind}", style="underline"))
         for name in names:
             spec = tasks[name]
-            about = Text.assemble(spec.description, "\n", (spec.source.location, "dim"))
-            table.add_row(Text(name, style="bold"), ", ".join(spec.metrics), about)
+            dim = f"{', '.join(spec.metrics)}\n{spec.source.location}"
+            table.add_row(Text(name, style="bold"), Text.assemble(spec.description, "\n", (dim, "dim")))
     console.print(table)
 
 
@@ -277,13 +277,9 @@ def _facts(task: str, row: Row) -> Table:
         + f"  ({row['finish_reason']}{', ' + row['error'] if row.get('error') else ''})",
         "extracted": "nothing" if row["extracted"] is None else repr(_cut(row["extracted"])),
         "status": row["status"] + (", truncated" if row.get("truncated") else ""),
-        **{
-            key.removeprefix(SLICE).replace("_", " "): row[key]
-            for key in sorted(row)
-            if key.startswith(SLICE) and row[key]
-        },
     }
-    for name, value in facts.items():
+    slices = [(key.removeprefix(SLICE).replace("_", " "), row[key]) for key in sorted(row) if key.startswith(SLICE)]
+    for name, value in [*facts.items(), *slices]:  # a slice may be called as a fact is: MathVista's `task`
         if value:
             table.add_row(name, Text(value))
     return table
