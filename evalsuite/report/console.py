@@ -135,7 +135,7 @@ def print_tasks(tasks: Mapping[str, Any], console: Console | None = None) -> Non
         table.add_row(Text(f"\n{kind}", style="underline"))
         for name in names:
             spec = tasks[name]
-            below = f"{', '.join(spec.metrics)} · {spec.source.location}"
+            below = f"{', '.join(spec.metrics)}\n{spec.source.location}"
             table.add_row(Text(name, style="bold"), Text.assemble(spec.description, "\n", (below, "dim")))
     console.print(table)
 
@@ -280,13 +280,9 @@ def _facts(explanation: RowExplanation) -> Table:
             f"  by {name}": other.status if other.answer is None else repr(ends(other.answer, _LONGEST))
             for name, other in explanation.others.items()
         },
-        **{
-            key.removeprefix(SLICE).replace("_", " "): row[key]
-            for key in sorted(row)
-            if key.startswith(SLICE) and row[key]
-        },
     }
-    for name, value in facts.items():
+    slices = [(key.removeprefix(SLICE).replace("_", " "), row[key]) for key in sorted(row) if key.startswith(SLICE)]
+    for name, value in [*facts.items(), *slices]:  # a slice may be called as a fact is: MathVista's `task`
         if value:
             table.add_row(name, Text(value))
     return table

@@ -99,6 +99,16 @@ def test_verdicts_are_scored_stored_and_read_again(tmp_path: Path) -> None:
         )
 
 
+def test_explain_names_the_task_beside_a_slice_called_task(tmp_path: Path) -> None:
+    rows = [{**row, "meta": {"task": "geometry"}} for row in ROWS]
+    task = write_task(tmp_path / "data", rows, "metrics: [accuracy]\nslices: [task]\n")
+    with scripted(model) as answering:
+        run_recipe(write_recipe(tmp_path / "r.yaml", answering.url, task, tmp_path / "out", None))
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_explanations(explain(tmp_path / "out", "judged/test/1"), console)
+    assert re.findall(r"^task +(\w+)", console.export_text(), re.M) == ["judged", "geometry"]
+
+
 def test_explain_shows_what_the_judge_was_asked_and_said(tmp_path: Path) -> None:
     task, out = write_task(tmp_path / "data", ROWS, EQUIVALENCE), tmp_path / "out"
     with scripted(model) as answering, scripted(equivalence, "umpire") as judging:
