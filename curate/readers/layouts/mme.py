@@ -18,6 +18,7 @@ from curate.readers.base import Layout, NameOf, Reading, given_root
 from curate.readers.files.json import RawRow
 from curate.readers.location import Probe
 from curate.recipe import SourceSettings
+from winnow.errors import UserError
 from winnow.records import Sample, Turn, full_id, json_lines
 
 _TEXTS, _IMAGES = "questions_answers_YN", "images"
@@ -46,7 +47,13 @@ def image_root(settings: SourceSettings) -> Path:
 
 
 def readings(settings: SourceSettings) -> Iterator[Reading]:
-    """Every file of questions, by category and name."""
+    """Every file of questions, by category and name.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not Path(settings.location).is_dir():
+        raise UserError(f"{settings.location}: no such folder")
     for folder in _categories(_root(Path(settings.location))):
         for path in _texts(folder):
             image = _image(folder, path).relative_to(image_root(settings)).as_posix()

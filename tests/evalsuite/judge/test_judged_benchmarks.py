@@ -9,7 +9,7 @@ from evalsuite.runs.run import run_recipe
 from evalsuite.tasks.spec import shipped_tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "peers"))
-import benchmark_rows  # noqa: E402
+import benchmark_rows
 
 
 def shown_lines(task: str) -> str:

@@ -105,7 +105,7 @@ def test_explain_names_the_task_beside_a_slice_called_task(tmp_path: Path) -> No
     with scripted(model) as answering:
         run_recipe(write_recipe(tmp_path / "r.yaml", answering.url, task, tmp_path / "out", None))
     console = Console(width=200, record=True, file=io.StringIO())
-    print_explanations(explain(tmp_path / "out", "judged/test/1"), console)
+    print_explanations(explain(tmp_path / "out", rows_of(tmp_path / "out")["1"]["sample_id"]), console)
     assert re.findall(r"^task +(\w+)", console.export_text(), re.M) == ["judged", "geometry"]
 
 

@@ -98,10 +98,15 @@ def test_every_shipped_task_says_where_its_data_comes_from():
         assert name not in TASKS or (named and all(revision in known for revision in named)), name
 
 
-def test_missing_data_names_what_to_download(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", shipped_tasks())
+def test_missing_data_names_what_to_download_and_where_to_put_it(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"task ai2d: data/raw/ai2d.*its data: https://.*/lmms-lab/ai2d, its data/test"):
-        load_task(load_spec("ai2d"), limit=None, seed=0)
+    with pytest.raises(UserError, match=rf"^task {name}: .*data/raw/") as caught:
+        load_task(load_spec(name), limit=None, seed=0)
+    text = str(caught.value)
+    assert (
+        text.endswith(f"; its data: {load_spec(name).benchmark.data}") and "data/raw/" in text.rpartition("data: ")[2]
+    )
 
 
 @pytest.mark.parametrize("name", ["ai2d", "blink", "mmmu_pro_standard", "mmstar", "realworldqa", "seed_image"])
@@ -159,3 +164,9 @@ def test_the_list_of_tasks_is_grouped_by_kind(monkeypatch):
     shown = CliRunner().invoke(app, ["tasks"]).output
     places = [shown.index(text) for text in ("\nmultiple choice", "\nmmbench", "\nyes or no", "\npope", "\nmetric")]
     assert places == sorted(places) and all(f"\n{name} " in shown for name in shipped_tasks())
+
+
+def test_the_list_of_tasks_breaks_no_path_in_100_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = [line.strip() for line in CliRunner().invoke(app, ["tasks"]).output.splitlines()]
+    assert all(load_spec(name).source.location in lines for name in shipped_tasks())
