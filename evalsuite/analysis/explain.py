@@ -69,10 +69,11 @@ def explain(folder: Path, sample_id: str, task: str | None = None) -> list[RowEx
             judged = read_judgements(folder, name, sample_id).get(name, [])
             found.append(replace(explain_row(spec, rows[name][place]), judgements=judged))
     if not found:
-        near = difflib.get_close_matches(
-            sample_id, [key for listed in rows.values() for key in listed.column("sample_id")], n=3
-        )
-        hint = f"; near it: {', '.join(near)}" if near else ""
+        ids = [key for listed in rows.values() for key in listed.column("sample_id")]
+        # The row's own id without the name of its file before it is often too short to look alike.
+        near = [key for key in ids if key.endswith(f"/{sample_id}")][:3]
+        near = near or difflib.get_close_matches(sample_id, ids, n=3)
+        hint = f"; near it: {', '.join(near)}" if near else f"; ids look like {ids[0]}" if ids else ""
         raise UserError(f"{folder}: no sample {sample_id!r}{f' in task {task}' if task else ''}{hint}")
     return found
 

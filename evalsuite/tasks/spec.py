@@ -307,7 +307,10 @@ def _on_base(path: Path, shipped: Mapping[str, Path]) -> TaskSpec:
     if base is None:
         return _with_code(parse_recipe(given, TaskSpec, where=str(path), texts=texts), path)
     if base not in shipped:
-        raise UserError(f"{path}: base {base!r} is no shipped task; shipped: {', '.join(shipped)}")
+        raise UserError(
+            f"{path}: base {base!r} is no shipped task; {did_you_mean(str(base), shipped)} (a task file of your own "
+            "is no base: copy its keys)"
+        )
     file = shipped[base]
     whole, whole_texts = _merged(read_mapping(file), given), _merged(read_texts(file), texts)
     return _with_code(parse_recipe(whole, TaskSpec, where=str(path), texts=whole_texts), path)

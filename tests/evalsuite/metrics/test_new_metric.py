@@ -13,6 +13,7 @@ from evalsuite.analysis.explain import explain
 from evalsuite.cli import app
 from evalsuite.metrics import METRICS, Metric, Reading
 from evalsuite.metrics.base import Quantity, mean_scores, score_each
+from winnow.errors import UserError
 
 WORDS = Metric(
     name="words",
@@ -52,3 +53,10 @@ def test_comparison_and_explanation_use_it(run: Path) -> None:
     assert task["metrics"]["words"]["difference"] == 0.0 and task["metrics"]["words"]["unit"] == "points"
     (found,) = explain(run, "made/test/1")
     assert [(metric.name, metric.score, metric.readings[0].score) for metric in found.metrics] == [("words", 3.0, 3.0)]
+
+
+def test_an_id_without_its_file_finds_the_whole_ids(run: Path) -> None:
+    with pytest.raises(UserError, match=r"no sample '1'; near it: made/test/1$"):
+        explain(run, "1")
+    with pytest.raises(UserError, match="no sample '§'; ids look like made/test/"):
+        explain(run, "§")

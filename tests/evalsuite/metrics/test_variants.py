@@ -66,7 +66,7 @@ def test_unknown_variants_are_named() -> None:
         ("metrics: {cider: {normalizer: evalai}}", "normalizer means nothing to cider"),
         ("extraction: {kind: yes_no, rule: mmmu}\nmetrics: [pope]", "no rule 'mmmu'"),
         ("metrics: [pope]\nslices: [{name: n, key: k, bins: [5, 1]}]", "bins must rise"),
-        ("base: vqav3\nmetrics: [pope]", "base 'vqav3' is no shipped task; shipped: ai2d"),
+        ("base: vqav3\nmetrics: [pope]", "base 'vqav3' is no shipped task; did you mean vqav2"),
     ],
 )
 def test_a_task_that_cannot_be_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
