@@ -62,9 +62,10 @@ def reading_report(result: TaskResult, seed: int) -> dict[str, Any]:
         1 % of the rows, that names the setting.
     """
     others = other_readers(result.spec.extraction)
-    if not others or not len(result.rows):
-        return {"rows": 0, "readers": [], "warning": None}
     key = next(iter(result.spec.metrics))
+    judged = result.spec.metrics[key].definition.of_judge  # a judge has the whole reply before it
+    if judged or not others or not len(result.rows):
+        return {"rows": 0, "readers": [], "warning": None}
     drawn = _drawn(result, seed)
     headline = result.spec.model_copy(update={"metrics": {key: result.spec.metrics[key]}})
     part = result if drawn.all() else score_rows(headline, result.rows.where(drawn), result.image_root)
