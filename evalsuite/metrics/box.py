@@ -127,7 +127,7 @@ def _size(answers: Answers, row: int) -> tuple[float, float]:
             raise UserError(f"{answers.ids[row]}: {files[0]}: cannot be read ({error})") from error
     raise UserError(
         f"{answers.ids[row]}: boxes in pixels against boxes as shares need the size of the image, which is missing; "
-        "`facts: [width, height]` in the task takes it from the rows"
+        "give the row both in its `meta`, and name them in the task: `facts: [width, height]`"
     )
 
 

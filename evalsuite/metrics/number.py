@@ -165,8 +165,8 @@ def _score_mathvista(answers: Answers, options: MetricOptions) -> dict[str, Scor
         facts = answers.facts[row] if answers.facts else {}
         if lost := [name for name in ("question_type", "answer_type") if name not in facts]:
             raise UserError(
-                f"{key}: mathvista needs the fact {lost[0]!r}; "
-                "write `facts: [question_type, answer_type, precision]` in the task"
+                f"{key}: mathvista needs {lost[0]!r}; give the row one in its `meta`, and name it in the task: "
+                "`facts: [question_type, answer_type, precision]`"
             )
         choices = answers.choices[row] if answers.choices else ()
         try:

@@ -42,7 +42,10 @@ def group_codes(answers: Answers, by: Sequence[str]) -> Ints:
     for row, sample_id in enumerate(answers.ids):
         facts = answers.facts[row] if answers.facts else {}
         if lost := [key for key in by if key not in facts]:
-            raise UserError(f"{sample_id}: has no fact {lost[0]!r}; `facts: [{', '.join(by)}]` in the task keeps them")
+            raise UserError(
+                f"{sample_id}: has no {lost[0]!r}; give the row one in its `meta`, and name it in the task: "
+                f"`facts: [{', '.join(by)}]`"
+            )
         keys.append(tuple(str(facts[key]) for key in by))
     return cluster_codes(keys)
 

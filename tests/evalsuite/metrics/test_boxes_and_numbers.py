@@ -128,7 +128,7 @@ def test_mathvista_scores_by_the_row_s_facts() -> None:
     found = columns("mathvista", ["B", "14.7", "1.26"], [["cat"], ["14"], ["1.3"]], facts=facts,
                     choices=[["dog", "cat"], [], []])["mathvista"]  # fmt: skip
     assert found.per_row.tolist() == [1.0, 1.0, 1.0]
-    with pytest.raises(UserError, match="r0: mathvista needs the fact 'answer_type'"):
+    with pytest.raises(UserError, match="r0: mathvista needs 'answer_type'"):
         columns("mathvista", ["1"], [["1"]], facts=[{"question_type": "free_form"}])
 
 
