@@ -293,7 +293,7 @@ class Metric:
             if number.right_from is not None:
                 judged = answered & np.isfinite(scores.per_row)
                 right[judged] = scores.per_row[judged] >= number.right_from
-            facts = {**vars(number), "title": number.title + self._label(key)}
+            facts = {**vars(number), "title": number.title + self._label(key, number.title)}
             columns.append(MetricColumn(name=key + suffix, right=right, warning=warning, **facts, **vars(scores)))
         return columns
 
@@ -301,9 +301,9 @@ class Metric:
         """What it needs and the rows do not have, with how a task gives it; None if nothing."""
         return next((_NEEDS[name] for name in self.needs if not any(getattr(answers, name))), None)
 
-    def _label(self, key: str) -> str:
+    def _label(self, key: str, title: str) -> str:
         """What tells a second column of the same metric from the first: ``pope_official`` → `` (official)``."""
-        if key == self.name:
+        if key in (self.name, title):
             return ""
         return f" ({key.removeprefix(f'{self.name}_').replace('_', ' ')})"
 

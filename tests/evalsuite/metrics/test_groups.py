@@ -105,7 +105,7 @@ def test_intervals_of_groups_resample_images_and_say_when_a_group_spans_them() -
 
 
 def test_what_groups_lack_is_named() -> None:
-    with pytest.raises(UserError, match="1: has no 'set_id'; .*in the task: `facts: \\[set_id\\]`"):
+    with pytest.raises(UserError, match=r"1: has no 'set_id'; .*in the task: `facts: \[set_id\]`"):
         columns("grouped_accuracy", rows([1, 1], groups=["a", "b"], facts=[{"set_id": 1}, {}]), by=("set_id",))
     with pytest.raises(UserError, match="of: cider: this metric does not say whether a row is right"):
         columns("grouped_accuracy", rows([1], groups=["a"]), of="cider")
