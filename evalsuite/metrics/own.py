@@ -195,13 +195,13 @@ def _called(path: Path, function: str, where: str, call: Callable[..., Any], *ar
         return call(*arguments)
     except UserError:
         raise
-    except Exception as error:  # anything can go wrong in code of others
+    except (Exception, SystemExit) as error:  # anything can go wrong in code of others
         line = next((frame.lineno for frame in _frames(error) if frame.filename == str(path)), None)
         place = f"{path}:{line}" if line else str(path)
         raise UserError(f"{place}: {function} failed{where}: {type(error).__name__}: {error}") from error
 
 
-def _frames(error: Exception) -> list[Any]:
+def _frames(error: BaseException) -> list[Any]:
     import traceback
 
     return list(reversed(traceback.extract_tb(error.__traceback__)))
@@ -238,7 +238,7 @@ def _score_module(name: str, answers: Answers, options: MetricOptions) -> Scores
         note = f"; compared with the first reference only ({several:,} rows have more)" if several else ""
     given = {
         "predictions": [text or "" for text in answers.texts],
-        "references": [list(one) if listed else one[0] for one in answers.references],
+        "references": [list(one) if listed else next(iter(one), "") for one in answers.references],
     }
     try:
         found = module.compute(**given, **options.arguments)
@@ -248,9 +248,11 @@ def _score_module(name: str, answers: Answers, options: MetricOptions) -> Scores
     if each is None:
         variant = f"{key} of evaluate's {path}, for all rows together, so without an interval{note}"
         return _of_all_rows(_as_number(value, f"metric {name}"), len(answers.texts), variant)
-    silent = np.array([text is None for text in answers.texts])
-    values = np.array([_as_number(one, f"metric {name}") for one in each])
-    return mean_scores(np.where(silent, 0.0, values), f"mean of {key} of evaluate's {path}{note}")
+    values = [  # silence never pays, whatever the module gives for it
+        0.0 if text is None else _as_number(one, f"metric {name}, row {key}")
+        for key, text, one in zip(answers.ids, answers.texts, each, strict=True)
+    ]
+    return mean_scores(values, f"mean of {key} of evaluate's {path}{note}")
 
 
 def _loaded_module(name: str) -> Any:

@@ -112,6 +112,7 @@ def test_nothing_runs_unless_it_is_allowed(tmp_path: Path) -> None:
         ("def score(p, r, row): return 'good'", r"m\.py: score\(\), row r0: returned 'good'; return a finite number"),
         ("def score(p, r, row): return None", "returned None"),
         ("def score(p, r, row): return float('nan')", "returned nan"),
+        ("import sys\ndef score(p, r, row):\n    sys.exit(3)\n", r"m\.py:3: score failed, row r0: SystemExit: 3"),
         ("def score(p): return 1", r"score failed, row r0: TypeError: .*takes 1 positional"),
         ("def score(p, r, row)\n    return 1", r"m\.py:1: is no valid Python"),
         ("import nothing_there", r"m\.py:1: the file failed: ModuleNotFoundError"),

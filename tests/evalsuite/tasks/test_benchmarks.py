@@ -67,6 +67,20 @@ def test_replies_are_scored_as_by_the_peer(name, tmp_path, monkeypatch):
     assert headline.name in TASKS[name]["totals"], "the headline is compared"
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_a_row_scores_alone_as_among_the_others(name, tmp_path, monkeypatch):
+    """The plain way, a row at a time, is the oracle of scoring by columns."""
+    task, rows = asked_and_answered(name, tmp_path, monkeypatch)
+    plain = [key for key, one in task.spec.metrics.items() if not one.definition.whole_set]
+    spec = task.spec.model_copy(update={"metrics": {key: task.spec.metrics[key] for key in plain}})
+    if not plain:
+        pytest.skip("its metrics look at all rows")
+    together = {column.name: column.per_row for column in score_rows(spec, rows).columns}
+    for number, row in enumerate(rows):
+        for column in score_rows(spec, [row]).columns:
+            assert column.per_row[0] == pytest.approx(together[column.name][number], nan_ok=True), row["sample_id"]
+
+
 @pytest.mark.parametrize("name", [name for name in TASKS if not name.startswith(("refcoco", "mm_vet"))])
 def test_the_references_are_right_and_another_reply_is_wrong(name, tmp_path, monkeypatch):
     task, _ = asked_and_answered(name, tmp_path, monkeypatch)
