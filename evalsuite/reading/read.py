@@ -204,7 +204,9 @@ def _read(text: str, extraction: Extraction, options: Sequence[str], marked_up: 
         return parse_yes_no(text, variant=rule or "words")
     if kind == "letter" and options:
         return (
-            read_choice(text, options, marked_up) if rule in _OWN_RULES else parse_choice(text, options, variant=rule)
+            read_choice(text, options, marked_up)
+            if rule in _OWN_RULES
+            else parse_choice(text, options, variant=rule, key=text)  # draws differ from reply to reply
         )
     if kind == "number":
         return read_number(text)

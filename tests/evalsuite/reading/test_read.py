@@ -191,3 +191,10 @@ def test_marks_that_no_one_sees_are_no_part_of_an_answer(unseen: str) -> None:
 def test_a_choice_that_is_denied_is_not_named(reply: str, answer: str | None) -> None:
     colours = Extraction(kind="choice", choices=["red", "blue"])
     assert read_answer(reply, "stop", colours).answer == answer
+
+
+def test_a_rule_that_draws_does_not_draw_the_same_letter_for_every_reply() -> None:
+    rule = Extraction(kind="letter", choices=[], rule="mmmu-pro-official")
+    options = [f"option {number}" for number in range(10)]
+    drawn = [read_answer(f"nothing {number}", "stop", rule, options).answer for number in range(200)]
+    assert len(set(drawn)) == 10 and max(map(drawn.count, drawn)) < 50
