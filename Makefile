@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test lint bench proof clean
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test lint bench proof families clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -112,6 +112,9 @@ bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in on
 
 proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## does curation pay? hours of training, resumable; results in studies/curation_pays/results
 	$(PY) -m studies.curation_pays --docs
+
+families: $(VENV)/.installed-dev  ## take every architecture apart and train tiny models of the families; writes docs/results/families.md
+	$(PY) -m studies.families
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
 	rm -rf data/raw data/models data/recipes data/curated data/runs data/evals data/cache

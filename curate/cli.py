@@ -22,7 +22,8 @@ app = console.new_app(
     the set, with a policy for photographs and documents that it leaves beside the result as recipe.yaml. After a rule
     has changed there, `curate decide` writes the set again from the stored signals, in seconds.
 
-    Exit codes: 0 done, 1 no row was kept, 2 wrong input or command line, 130 interrupted.
+    Exit codes: 0 done, 1 no row was kept, or `curate leaks` found something, 2 wrong input or command line,
+    130 interrupted.
 
     Example: curate run my-photos, then: curate decide data/curated/my-photos/recipe.yaml
     """
@@ -168,7 +169,7 @@ def run(
 def _show_policy(recipe: Path) -> None:
     """What a newcomer does next with the recipe that was written."""
     print(f"policy: {recipe}, with the rows that each rule fired on; edit it and decide again")
-    print("off: clip, nsfw (need a download or an extra); the recipe says how to switch them on")
+    print("off: signals that need a download or an extra; the recipe says how to switch them on")
 
 
 @app.command()
@@ -264,6 +265,53 @@ def explain(
 
 
 @app.command()
+def leaks(
+    target: Annotated[
+        str, typer.Argument(metavar="SET", help="A finished curated folder, a recipe (.yaml), or a location.")
+    ],
+    against: Annotated[
+        list[str],
+        typer.Option(
+            metavar="LOCATION",
+            help="An evaluation set; repeatable. Keys of a source may follow: test.json,image_root=images,split=test",
+        ),
+    ],
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND,…",
+            help="exact, re-encoded, resized, toned, brighter, cropped, framed, overlaid, mirrored, turned."
+            " [default: all of them]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the pairs: .parquet, .csv or .jsonl.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that decode images; does not change the result. [default: CPUs]"),
+    ] = None,
+) -> None:
+    """Find images of evaluation sets in a data set, edited copies too.
+
+    Prints for each evaluation set how many of its images were found, as which kind of copy, and examples. Rows without
+    images match by their question. Of a curated folder the kept rows are looked at. What is read and measured stays
+    below data/leaks, so that the next call measures only what is new; nothing is written into SET.
+    Exit codes: 0 nothing was found, 1 something was, 2 wrong input.
+
+    Example: curate leaks train.json --against test.json --against other.jsonl,image_root=images --out leaks.csv
+    """
+    from curate.leaks import find_leaks, kinds_of
+    from curate.report.console import show_leaks
+
+    chosen = kinds_of(kinds)
+    found = find_leaks(target, against, chosen, out, workers)
+    show_leaks(found, chosen, out)
+    if found.found:
+        raise typer.Exit(1)
+
+
+@app.command()
 def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="A curated folder, or the recipe that made it.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The curated folder or recipe to compare it with.")],
@@ -312,8 +360,8 @@ def export(
         str,
         typer.Option(
             metavar="FORMAT",
-            help="jsonl, parquet, webdataset, imagefolder, ms-swift, llama-factory, trl, llava, openai-messages,"
-            " evalscope, or original: the files that it was made from, without the dropped rows.",
+            help="jsonl, parquet, webdataset, imagefolder, ms-swift, llama-factory, trl, trl-dpo, llava,"
+            " openai-messages, evalscope, or original: the files that it was made from, without the dropped rows.",
         ),
     ],
     out: Annotated[
@@ -330,6 +378,14 @@ def export(
     shard_megabytes: Annotated[
         int, typer.Option(min=1, max=8000, help="Largest shard of parquet and webdataset.")
     ] = 500,
+    mistakes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="EVALUATION",
+            help="For trl-dpo: a folder of `evalsuite run` on questions of these rows; wrong replies become rejected"
+            " answers.",
+        ),
+    ] = None,
 ) -> None:
     """Write the kept rows in a format that another tool loads.
 
@@ -344,9 +400,56 @@ def export(
     from curate.report.console import show_export
     from winnow.recipe import parse_recipe
 
-    values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes}
+    values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes, "mistakes": mistakes}
     settings = parse_recipe(values, ExportSettings, where="curate export")
     show_export(write_export(open_curated(_folder(curated)), settings))
+
+
+@app.command()
+def select(
+    curated: CuratedArgument,
+    budget: Annotated[str, typer.Option(metavar="SHARE|ROWS", help="20% of the kept rows, or a number of rows.")],
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="STRATEGY", help="random, quality, coverage, facility, balanced, loss or picture_gain; see below."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="The folder to write. [default: beside the set, named by strategy and budget]"
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN [ASC]",
+            help="For quality: rank by this column of `curate signals`, large values first unless ASC; repeatable.",
+        ),
+    ] = None,
+    per: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="For balanced: answer, source, cluster or a column. [default: answer]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of random rows, ties and clusters.")] = 0,
+) -> None:
+    """Choose a part of a curated set, and as many random rows to prove the choice against.
+
+    Writes two curated folders: the selection, and OUT-random with the same budget. Train and evaluate on both, then
+    `evalsuite chosen` says whether the choice was better than random; the next `curate select` of this set repeats it.
+
+    random: any rows. quality: best mean rank of --column (clip_alignment, sharpness, entropy). coverage: pictures far
+    from those taken (k-centre). facility: pictures that stand for most others (facility location). balanced: as many
+    of each --per. loss: highest train_loss. picture_gain: rows whose answer needs the picture most.
+
+    Example: curate select data/curated/demo --budget 20% --by coverage
+    """
+    from curate.report.console import show_selection
+    from curate.selection.select import select as choose
+
+    folder = _folder(curated)
+    show_selection(folder, choose(folder, budget, by, out, columns=tuple(column or ()), per=per, seed=seed))
 
 
 @app.command()

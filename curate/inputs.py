@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
 from curate.workspace import Workspace
-from winnow.corrections import read_corrections
+from winnow.corrections import MEANING, read_corrections
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 from winnow.images import UNAVAILABLE
@@ -24,6 +25,7 @@ from winnow.run import file_stats, package_versions
 from winnow.tables import read_batches
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
+_GAIN_COLUMNS = ("sample_id", "loss", "picture_gain")
 
 
 def all_sources(recipe: CurateRecipe) -> list[SourceSettings]:
@@ -42,17 +44,27 @@ def check_inputs(recipe: CurateRecipe) -> None:
         open_source(source)
     if recipe.corrections:
         read_corrections(recipe.corrections)
-    for name, path in recipe.signals.heads.items():
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; `signals: heads:` names it for {name!r}")
-    for path in recipe.losses:
+    for name, head in recipe.signals.heads.items():
+        if not head.file.is_file():
+            raise UserError(f"{head.file}: no such file; `signals: heads:` names it for {name!r}")
+    _check_columns(recipe.losses, _LOSS_COLUMNS, "losses.parquet of a training run")
+    _check_columns(gains_of(recipe), _GAIN_COLUMNS, "a file of `finetune score`")
+
+
+def _check_columns(paths: Sequence[Path], wanted: Sequence[str], what: str) -> None:
+    for path in paths:
         try:
             columns = pq.read_schema(path).names
         except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{path}: not readable as losses.parquet of a training run ({error})") from error
-        absent = [name for name in _LOSS_COLUMNS if name not in columns]
+            raise UserError(f"{path}: not readable as {what} ({error})") from error
+        absent = [name for name in wanted if name not in columns]
         if absent:
-            raise UserError(f"{path}: not readable as losses.parquet of a training run (no column {absent[0]!r})")
+            raise UserError(f"{path}: not readable as {what} (no column {absent[0]!r})")
+
+
+def gains_of(recipe: CurateRecipe) -> list[Path]:
+    """The files of ``finetune score`` that the recipe names."""
+    return recipe.answers.gains if recipe.answers else []
 
 
 def resolved(recipe: CurateRecipe) -> dict[str, Any]:
@@ -62,7 +74,7 @@ def resolved(recipe: CurateRecipe) -> dict[str, Any]:
 
 
 def input_digests(recipe: CurateRecipe) -> dict[str, str]:
-    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, linear heads.
+    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, picture gains, linear heads.
 
     Archives of images, like files of images, count by name, size and time.
     """
@@ -73,9 +85,20 @@ def input_digests(recipe: CurateRecipe) -> dict[str, str]:
 
 
 def decision_inputs(recipe: CurateRecipe) -> dict[str, str]:
-    """Digests of what every decision reads again: corrections, losses and linear heads."""
+    """Digests of what every decision reads again: corrections, losses, picture gains and linear heads."""
+    return {
+        **_digests([*recipe.losses, *gains_of(recipe), *(head.file for head in recipe.signals.heads.values())]),
+        **correction_inputs(recipe),
+    }
+
+
+def correction_inputs(recipe: CurateRecipe) -> dict[str, str]:
+    """Digests of reviewers' corrections and of what they mean."""
     corrections = sorted(recipe.corrections.glob("*.jsonl")) if recipe.corrections else []
-    paths = [*corrections, *recipe.losses, *recipe.signals.heads.values()]
+    return _digests(corrections) | ({"meaning of corrections": digest_of(MEANING)} if corrections else {})
+
+
+def _digests(paths: Sequence[Path]) -> dict[str, str]:
     return {str(path): sha256_file(path) for path in paths if path.is_file()}
 
 

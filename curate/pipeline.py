@@ -6,29 +6,41 @@ A run may be killed at any point: the next one continues where it stopped and en
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.answers import neighbours, ocr, suspects
 from curate.duplicates.contamination import find_contamination
 from curate.duplicates.rows import find_duplicates
+from curate.duplicates.semantic import find_semantic
 from curate.duplicates.splits import assign_splits
+from curate.duplicates.text_leaks import VERSION as LEAKS_VERSION
+from curate.duplicates.text_leaks import find_text_leaks
+from curate.duplicates.texts import VERSION as TEXTS_VERSION
+from curate.duplicates.texts import find_similar_texts
 from curate.exports.export import export
 from curate.exports.rows import ONE_SPLIT, Curated
 from curate.inputs import (
     all_sources,
     check_inputs,
+    correction_inputs,
     decision_inputs,
+    gains_of,
     image_files_digest,
     input_digests,
     measured_from,
     resolved,
 )
+from curate.kinds import EDITS
 from curate.measure.embeddings import write_scores
+from curate.measure.image_models import forget, measure_with
 from curate.measure.images import measure_images
+from curate.measure.itm import matcher_name
 from curate.measure.models import check_models
-from curate.measure.texts import measure_text
+from curate.measure.pairs import write_pairs
+from curate.measure.texts import TEXT_VERSIONS, measure_text
 from curate.readers.images.store import ImageStore
 from curate.readers.ingest import (
     VERSION,
@@ -40,13 +52,22 @@ from curate.readers.ingest import (
     read_sources,
     write_rows,
 )
-from curate.recipe import CurateRecipe, MatchSettings, MeasureSettings, SourceSettings, all_rules, benchmark_name
+from curate.recipe import (
+    CurateRecipe,
+    DuplicateSettings,
+    MatchSettings,
+    MeasureSettings,
+    SourceSettings,
+    all_rules,
+    benchmark_name,
+    sought,
+)
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
 from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import check_on_rows, check_rules, decide
-from curate.signals import SIGNALS
+from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use
 from winnow.errors import UserError
@@ -145,6 +166,25 @@ def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, 
     return count_rows(workspace, rules, facts)
 
 
+def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> None:
+    """Read and measure the set and its evaluation sets, and find what they share; decide nothing.
+
+    Args:
+        workers: processes that decode; changes no result.
+
+    Raises:
+        UserError: bad input, or something cannot be written.
+    """
+    workspace = Workspace(recipe.folder)
+    inputs = input_digests(recipe)
+    with sole_use(workspace):
+        curation = Curation(recipe, "", [], inputs, workspace, Stages(workspace.work))
+        curation.read()
+        curation.measure(workers)
+        curation.correct()
+        curation.compare()
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """A set of rows whose images are measured: the curated one, or an evaluation set that it is compared with.
@@ -192,6 +232,8 @@ class Curation:
             return False  # `decide` wrote the card and opened no image for it
         if self.stages.get("measured") is None or not all_fetched(self.stages, [each.label for each in self._sets()]):
             return False
+        if any(each.workspace.model_failures(name).is_file() for each in self._sets() for name in IMAGE_MODELS):
+            return False  # another run may read what a model could not
         return bool(self.stages.get("images") == self._image_digests())
 
     def read(self) -> None:
@@ -210,6 +252,12 @@ class Curation:
             roots = image_roots(self.stages, each.label)
             step = functools.partial(measure_images, paths, self._root(each), out, settings, sources=roots)
             self.stages.run(f"{each.label}measure images", step)
+            for name, model in IMAGE_MODELS.items():
+                if getattr(settings, name) and (model.for_evaluation or not each.name):
+                    read = functools.partial(measure_with, model, each.workspace, self._root(each), settings)
+                    self.stages.run(f"{each.label}{name}", read)
+                else:
+                    forget(model, each.workspace)
             if each.name:
                 self._apply_corrections(each, None, {})
         self.stages.set("measured", measured_from(self.recipe))
@@ -217,33 +265,41 @@ class Curation:
 
     def finish(self, *, decode_examples: bool) -> Outcome:
         """All steps that follow measuring."""
-        self.correct()
+        self.correct(score_pairs=decode_examples)
         self.compare()
         self.decide()
         counts = self.publish(decode_examples=decode_examples)
         return Outcome(self.workspace, counts, self.stages.seconds)
 
-    def correct(self) -> None:
-        """Apply reviewers' corrections, then measure what depends on the text of a row, or only on embeddings."""
+    def correct(self, *, score_pairs: bool = True) -> None:
+        """Apply reviewers' corrections, then measure what depends on the text of a row, or only on embeddings.
+
+        Args:
+            score_pairs: open images where an image–text matching model has not seen a pair; else it has no score.
+        """
         curated, *_ = self._sets()
-        self._apply_corrections(curated, self.recipe.corrections, decision_inputs(self.recipe))
+        self._apply_corrections(curated, self.recipe.corrections, correction_inputs(self.recipe))
         workspace, settings = self.workspace, self.recipe.signals
         clip = settings.clip and settings.clip.model_dump(mode="json")
         self.stages.run_if_stale(
             "measure texts",
-            [self._known(), SIGNALS["text"].version, clip],
+            [self._known(), TEXT_VERSIONS, clip, settings.language],
             [workspace.text],
             lambda: measure_text(StoredSamples(workspace.corrected), workspace.signals, settings),
         )
         self._score_embeddings()
+        self._match_pairs(curated, score_new=score_pairs)
 
     def compare(self) -> None:
-        """Find evaluation images and near-duplicates, and assign splits, where the recipe asks for them.
+        """Find evaluation images and texts, near-duplicates and doubtful answers, and assign splits, where asked for.
 
         What an earlier recipe left is removed.
         """
         self._find_contamination()
         self._find_duplicates()
+        self._compare_texts()
+        self._judge_answers()
+        self._find_semantic()
         self._assign_splits()
 
     def decide(self) -> None:
@@ -252,11 +308,12 @@ class Curation:
         self.stages.run("decide", lambda: decide(self.workspace, self.rules, recipe.losses, recipe.duplicates))
         self.stages.set("images", self._image_digests())
 
-    def publish(self, *, decode_examples: bool) -> dict[str, Any]:
+    def publish(self, *, decode_examples: bool, selection: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write everything that follows from the decisions, the manifest last; returns the counts.
 
         Args:
             decode_examples: make thumbnails of the card's examples; else only those that exist are shown small.
+            selection: what ``curate.selection`` has chosen, for the manifest.
         """
         workspace, recipe, stages = self.workspace, self.recipe, self.stages
         curated, *_ = self._sets()
@@ -272,15 +329,20 @@ class Curation:
         outputs += [workspace.card, *shown.files]
         exported = self.export_all()
         found = [
-            workspace.decisions, workspace.corrections, workspace.duplicate_images,
-            workspace.paths, workspace.text, workspace.scores,
+            workspace.decisions, workspace.corrections, workspace.duplicate_images, workspace.semantic_images,
+            workspace.paths, workspace.text, workspace.scores, workspace.itm, workspace.answers,
         ]  # fmt: skip
         write_manifest(
             workspace.folder,
             stage="curate",
             recipe=resolved(recipe),
             inputs=self.inputs,
-            outputs=[*outputs, *(path for path in found if path.is_file()), *workspace.image_parts()],
+            outputs=[
+                *outputs,
+                *(path for path in found if path.is_file()),
+                *workspace.image_parts(),
+                *workspace.model_parts(),
+            ],
             counts=counts,
             seconds=stages.seconds,
             seeds={"seed": recipe.seed, **({"splits": recipe.splits.seed} if recipe.splits else {})},
@@ -292,6 +354,7 @@ class Curation:
                 "exports": exported,
                 "card_is_complete": shown.complete,
                 "readers": VERSION,
+                **({"selection": selection} if selection else {}),
             },
         )
         return counts
@@ -364,12 +427,22 @@ class Curation:
             self._known(),
             ZERO_SHOT.version,
             settings.model_dump(mode="json", include={"clip", "prompts"}),
-            {name: sha256_file(path) for name, path in settings.heads.items()},
+            {name: [head.model_dump(mode="json"), sha256_file(head.file)] for name, head in settings.heads.items()},
             {name: prompts.model_dump(mode="json") for name, prompts in settings.prompt_sets.items()},
         ]
         self.stages.run_if_stale(
             "score embeddings", key, [workspace.scores], lambda: write_scores(workspace.signals, settings)
         )
+
+    def _match_pairs(self, of: ImageSet, *, score_new: bool) -> None:
+        """Scores of the second model that reads image and text."""
+        workspace, settings = self.workspace, self.recipe.signals
+        if settings.itm is None:
+            workspace.itm.unlink(missing_ok=True)
+            return
+        key = [self._known(), SIGNALS["itm"].version, matcher_name(settings.itm), score_new]
+        match = functools.partial(write_pairs, workspace, self._root(of), settings, score_new=score_new)
+        self.stages.run_if_stale("match images and texts", key, [workspace.itm], match)
 
     def _find_contamination(self) -> None:
         workspace, settings = self.workspace, self.recipe.contamination
@@ -378,7 +451,7 @@ class Curation:
             return
         _, *evaluations = self._sets()
         sets = [(each.name, each.workspace) for each in evaluations]
-        files = [file_stats(other.corrected, below=other.folder) for _, other in sets]
+        files = [file_stats(other.corrected, *other.image_parts(), below=other.folder) for _, other in sets]
         self.stages.run_if_stale(
             "contamination",
             [self._known(), settings.model_dump(mode="json"), files],
@@ -391,13 +464,81 @@ class Curation:
         if settings is None:
             workspace.duplicate_images.unlink(missing_ok=True)
             workspace.comparable_rows.unlink(missing_ok=True)
+            workspace.edited_links.unlink(missing_ok=True)
             workspace.duplicate_rows.unlink(missing_ok=True)
             return
         self.stages.run_if_stale(
             "duplicates",
             [self._known(), settings.model_dump(mode="json")],
-            [workspace.duplicate_images, workspace.comparable_rows],
+            [workspace.duplicate_images, workspace.comparable_rows, workspace.edited_links],
             lambda: find_duplicates(workspace, settings),
+        )
+
+    def _compare_texts(self) -> None:
+        """Rows whose text is that of another row, or of an evaluation set; needs no image."""
+        workspace, settings, against = self.workspace, self.recipe.similar_texts, self.recipe.contamination
+        rows = [VERSION, file_stats(workspace.corrected, below=workspace.folder)]
+        if settings is None:
+            workspace.similar_texts.unlink(missing_ok=True)
+        else:
+            self.stages.run_if_stale(
+                "similar texts",
+                [rows, TEXTS_VERSION, settings.model_dump(mode="json", exclude={"keep"})],
+                [workspace.similar_texts],
+                lambda: find_similar_texts(workspace, settings),
+            )
+        if against is None or (leaks := against.texts) is None:
+            workspace.text_leaks.unlink(missing_ok=True)
+            return
+        sets = [(each.name, each.workspace) for each in self._sets() if each.name]
+        files = [[name, file_stats(other.corrected, below=other.folder)] for name, other in sets]
+        self.stages.run_if_stale(
+            "evaluation texts",
+            [rows, LEAKS_VERSION, leaks.model_dump(mode="json"), files],
+            [workspace.text_leaks],
+            lambda: find_text_leaks(workspace, sets, leaks),
+        )
+
+    def _judge_answers(self) -> None:
+        workspace, recipe = self.workspace, self.recipe
+        if recipe.answers is None:
+            for made in (workspace.neighbours, workspace.read_answers, workspace.answers):
+                made.unlink(missing_ok=True)
+            return
+        k, gains, below = recipe.answers.neighbours, gains_of(recipe), workspace.folder
+        key = [self._known(), file_stats(*workspace.model_parts(), workspace.duplicate_images, below=below)]
+        self.stages.run_if_stale(
+            "compare answers",
+            [*key, neighbours.VERSION, k],
+            [workspace.neighbours],
+            lambda: neighbours.write_neighbours(workspace, k),
+        )
+        read = sorted(workspace.model_folder("ocr").glob("part-*.parquet"))
+        self.stages.run_if_stale(
+            "read answers",
+            [self._known(), ocr.VERSION, file_stats(*read, below=below)],
+            [workspace.read_answers],
+            lambda: ocr.write_read_answers(workspace),
+        )
+        made_here = file_stats(
+            workspace.neighbours, workspace.read_answers, workspace.text, workspace.comparable_rows, below=below
+        )
+        self.stages.run_if_stale(
+            "judge answers",
+            [self._known(), suspects.VERSION, made_here, [sha256_file(path) for path in (*recipe.losses, *gains)]],
+            [workspace.answers],
+            lambda: suspects.write_answers(workspace, recipe.losses, gains),
+        )
+
+    def _find_semantic(self) -> None:
+        workspace, settings = self.workspace, self.recipe.semantic
+        if settings is None:
+            workspace.semantic_images.unlink(missing_ok=True)
+            return
+        # Not `keep`, which the rule reads.
+        made_from = [self._known(), settings.cosine, file_stats(*workspace.model_parts(), below=workspace.folder)]
+        self.stages.run_if_stale(
+            "semantic", made_from, [workspace.semantic_images], lambda: find_semantic(workspace, settings)
         )
 
     def _assign_splits(self) -> None:
@@ -405,11 +546,12 @@ class Curation:
         if settings is None:
             workspace.splits.unlink(missing_ok=True)
             return
-        duplicates = self.recipe.duplicates or MatchSettings()
+        duplicates = self.recipe.duplicates or DuplicateSettings()
+        kinds = sorted(set(sought(duplicates.kinds)) & set(EDITS))
         match = MatchSettings(**duplicates.model_dump(include=set(MatchSettings.model_fields)))
         self.stages.run_if_stale(
             "splits",
-            [self._known(), settings.model_dump(mode="json"), match.model_dump(mode="json")],
+            [self._known(), settings.model_dump(mode="json"), match.model_dump(mode="json"), kinds],
             [workspace.splits],
-            lambda: assign_splits(workspace, settings, match),
+            lambda: assign_splits(workspace, settings, match, kinds),
         )

@@ -7,11 +7,13 @@ contamination, splits, exports; then the whole recipe.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from curate.kinds import KINDS, Kind
 from curate.signals.clip import SHIPPED
 from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
@@ -133,18 +135,45 @@ class PromptSet(StrictModel):
     scale: float = Field(default=100.0, gt=0)
 
 
+class HeadSettings(StrictModel):
+    """A trained head on CLIP's embedding; a file alone stands for one with the defaults.
+
+    Attributes:
+        file: ``.safetensors``, a PyTorch state dict (``.pth``, ``.pt``, ``.bin``; read with ``weights_only``), or
+            ``.npz``, with the weights and biases of one or more linear layers.
+        activation: what stands between two layers.
+        output: ``sigmoid`` for a probability, ``raw`` for what the last layer gives, such as an aesthetic score.
+    """
+
+    file: Path
+    activation: Literal["none", "relu"] = "none"
+    output: Literal["sigmoid", "raw"] = "sigmoid"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _file_alone(cls, values: Any) -> Any:
+        return {"file": values} if isinstance(values, str | Path) else values
+
+
 class MeasureSettings(StrictModel):
     """``signals:`` in a recipe: what is measured, and the caps of decoding.
 
     Attributes:
         clip: the CLIP model; null leaves embeddings and alignment null.
+        language: detect the language of questions and answers; needs the extra ``language-id``.
+        embedding: ``efficientnet-lite0``, a small network that a package ships, embeds every image: for near-duplicates
+            by meaning, selections and neighbours where no CLIP can be had; null computes none.
         nsfw: ``opennsfw`` scores every image; null leaves the column null.
+        itm: a BLIP, SigLIP or CLIP of transformers that scores every image with its row's question and answer, by its
+            name on the hub or as a local folder; null leaves the column null.
+        faces: ``mtcnn`` counts the faces of every image (``curate.signals.faces``), a few tenths of a second each.
+        ocr: ``rapidocr`` reads the text of every image, in seconds an image; needs the extra ``ocr``.
         cleanvision: whether to compute CleanVision's scores, which cost as much as all other signals; false leaves
             them null.
         prompts: column name → prompt set, or ``shipped`` for Winnow's own ``nsfw_clip`` and ``violence``. Computed
             from stored embeddings: changing them opens no image. Needs ``clip``.
-        heads: column name → safetensors file of a linear layer on the embedding (``weight``, ``bias``); the column
-            is its sigmoid. Needs ``clip``.
+        heads: column name → a trained head on the embedding, or its file: an aesthetic or NSFW predictor. Needs
+            ``clip``.
         max_bytes, max_pixels: larger files and images get an error class and are not decoded.
         workers: processes that decode; null is one for each CPU, and at least two. Does not change the result. With
             one, the command itself decodes, so that a decoder that crashes ends it.
@@ -155,10 +184,15 @@ class MeasureSettings(StrictModel):
     """
 
     clip: ClipSettings | None = None
+    language: bool = False
+    embedding: Literal["efficientnet-lite0"] | None = None
     nsfw: Literal["opennsfw"] | None = None
+    itm: str | None = Field(default=None, min_length=1)
+    faces: Literal["mtcnn"] | None = None
+    ocr: Literal["rapidocr"] | None = None
     cleanvision: bool = False
     prompts: dict[str, PromptSet | Literal["shipped"]] = Field(default_factory=dict)
-    heads: dict[str, Path] = Field(default_factory=dict)
+    heads: dict[str, HeadSettings] = Field(default_factory=dict)
     max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, gt=0, le=_PILLOW_PIXEL_LIMIT)
     workers: int | None = Field(default=None, ge=1)
@@ -202,11 +236,14 @@ class Rule(StrictModel):
             column``, ``at most 3 BY column, …`` (of each group; which ones is decided by a digest of the id, or by
             ``ORDER BY column DESC``).
         action: ``drop`` removes the row; ``flag`` keeps and marks it.
+        validated: on which labelled rows you have tried the rule, and with what result: goes to the card. Without it,
+            `curate run` and the card say so where a row is dropped by one score that nobody has validated.
     """
 
     when: str | None = None
     keep: str | None = None
     action: Literal["drop", "flag"]
+    validated: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _one_condition(self) -> Rule:
@@ -249,18 +286,65 @@ class MatchSettings(StrictModel):
     max_contrast_diff: float = Field(default=0.5, ge=0)
 
 
+Action = Literal["drop", "flag", "ignore"]
+Actions = dict[Kind, Action]
+# What is done about a copy of each kind. Those that flag are seen less surely, or are often kept on purpose.
+DUPLICATE_ACTIONS: Mapping[Kind, Action] = {
+    "exact": "drop", "re-encoded": "drop", "resized": "drop", "toned": "flag", "brighter": "flag", "cropped": "flag",
+    "framed": "flag", "overlaid": "flag", "mirrored": "flag", "turned": "flag",
+}  # fmt: skip
+CONTAMINATION_ACTIONS: Mapping[Kind, Action] = {
+    "exact": "drop", "re-encoded": "drop", "resized": "drop", "toned": "drop", "brighter": "drop", "cropped": "drop",
+    "framed": "flag", "overlaid": "flag", "mirrored": "drop", "turned": "flag",
+}  # fmt: skip
+
+
+def _over(defaults: Mapping[Kind, Action]) -> BeforeValidator:
+    """Kinds that a recipe does not name have the default action."""
+    return BeforeValidator(lambda given: {**defaults, **given} if isinstance(given, dict) else given)
+
+
+def _without_semantic(kinds: Actions) -> Actions:
+    if "semantic" in kinds:
+        raise ValueError("semantic copies are not found by their pixels; `kinds` has exact to turned")
+    return {kind: kinds[kind] for kind in KINDS if kind in kinds}
+
+
+def sought(kinds: Actions) -> tuple[Kind, ...]:
+    """The kinds that are not ignored, in the order of ``KINDS``."""
+    return tuple(kind for kind, action in kinds.items() if action != "ignore")
+
+
 class DuplicateSettings(MatchSettings):
-    """``duplicates:`` in a recipe; adds the rules ``duplicate`` and ``conflicting``.
+    """``duplicates:`` in a recipe; adds the rules ``duplicate``, ``edited_copy`` and ``conflicting``.
 
     Attributes:
+        kinds: kind of copy (``curate.kinds``) → ``drop``: a row that repeats another one about such a copy
+            of its image is a ``duplicate``; ``flag``: it is an ``edited_copy``; ``ignore``: the kind is not looked for.
         scope: ``question`` drops a row when a near-identical image carries the same question and
             answer; ``image`` keeps the rows of one image per group.
         keep: what makes a row the one to keep, in order of importance: ``pixels`` (more),
             ``votes`` (more answers), ``id`` (smaller).
     """
 
+    kinds: Annotated[Actions, _over(DUPLICATE_ACTIONS), AfterValidator(_without_semantic)] = Field(
+        default_factory=lambda: dict(DUPLICATE_ACTIONS)
+    )
     scope: Literal["question", "image"] = "question"
     keep: tuple[Literal["pixels", "votes", "id"], ...] = ("pixels", "votes", "id")
+
+
+class SemanticSettings(StrictModel):
+    """``semantic:`` in a recipe: pictures of the same thing, by their embeddings; adds the rule ``semantic_repeat``.
+
+    Attributes:
+        cosine: smallest cosine of two embeddings to count as the same thing. Scales differ between models: see
+            docs/explanation/duplicates.md.
+        keep: pictures of a cluster that are not flagged: those of most pixels.
+    """
+
+    cosine: float = Field(default=0.95, gt=0, le=1)
+    keep: int = Field(default=1, ge=1)
 
 
 def benchmark_name(settings: SourceSettings) -> str:
@@ -269,18 +353,41 @@ def benchmark_name(settings: SourceSettings) -> str:
     return named or Path(settings.location).stem
 
 
+class TextLeakSettings(StrictModel):
+    """``texts:`` of ``contamination:``: when a row repeats a question and answer of an evaluation set.
+
+    Attributes:
+        threshold: smallest Jaccard index of the two questions (``curate.duplicates.shingles``); 1 takes equal ones
+            only. The answers are equal when normalised.
+        min_words: shorter questions are no evidence.
+        most_rows: a question that more rows of either set ask is no evidence.
+    """
+
+    threshold: float = Field(default=0.8, ge=0.5, le=1)
+    min_words: int = Field(default=6, ge=1)
+    most_rows: int = Field(default=10, ge=1)
+
+
 class ContaminationSettings(MatchSettings):
-    """``contamination:`` in a recipe; adds the rule ``contaminated``.
+    """``contamination:`` in a recipe; adds the rules ``contaminated``, ``leak_suspected`` and ``contaminated_text``.
 
     Attributes:
         against: evaluation sets, written like entries of ``sources:``.
+        kinds: kind of copy (``curate.kinds``) → ``drop``: a row whose image is such a copy of an evaluation
+            image is ``contaminated``; ``flag``: it is ``leak_suspected``; ``ignore``: the kind is not looked for.
         questions: also record whether the evaluation set asks the same question about the image
             (column ``contaminated_question``), and match rows without images by their question.
             For rows with images the rule itself fires on the image.
+        texts: when a row on any image counts as a leaked question and answer (column ``contaminated_text``, which its
+            rule flags); null compares none.
     """
 
     against: list[SourceSettings] = Field(min_length=1)
+    kinds: Annotated[Actions, _over(CONTAMINATION_ACTIONS), AfterValidator(_without_semantic)] = Field(
+        default_factory=lambda: dict(CONTAMINATION_ACTIONS)
+    )
     questions: bool = True
+    texts: TextLeakSettings | None = TextLeakSettings()
 
     @field_validator("against")
     @classmethod
@@ -292,6 +399,45 @@ class ContaminationSettings(MatchSettings):
                     f"two evaluation sets are called {name!r}; give one of them another 'source' or 'split'"
                 )
         return against
+
+
+TextField = Literal["question", "answer", "row"]
+
+
+class TextSettings(StrictModel):
+    """``similar_texts:`` in a recipe: rows with nearly the same text; adds the rule ``similar_text``, which flags.
+
+    Attributes:
+        of: which texts are compared: all questions of a row; all answers (a caption is one); ``row`` is both together.
+        threshold: smallest Jaccard index of two texts' words and pairs of neighbouring words that makes them alike
+            (``curate.duplicates.shingles``).
+        keep: rows of each group that the rule leaves unmarked, the first in input order.
+        min_words: texts of fewer words are left out.
+    """
+
+    of: tuple[TextField, ...] = Field(default=("row",), min_length=1)
+    threshold: float = Field(default=0.8, ge=0.5, le=1)
+    keep: int = Field(default=1, ge=1)
+    min_words: int = Field(default=5, ge=1)
+
+    @field_validator("of")
+    @classmethod
+    def _each_once(cls, of: tuple[TextField, ...]) -> tuple[TextField, ...]:
+        if len(set(of)) < len(of):
+            raise ValueError("name each text once")
+        return of
+
+
+class AnswerSettings(StrictModel):
+    """``answers:`` in a recipe: looks for wrong answers; drops and flags nothing. ``{}`` takes the defaults.
+
+    Attributes:
+        neighbours: how many of the nearest pictures vote for ``neighbour_confidence``.
+        gains: files of ``finetune score``, for ``picture_gain``; of several the mean counts.
+    """
+
+    neighbours: int = Field(default=20, ge=1, le=1000)
+    gains: list[Path] = Field(default_factory=list)
 
 
 class SplitSettings(StrictModel):
@@ -325,8 +471,8 @@ class SplitSettings(StrictModel):
 
 
 FormatName = Literal[
-    "jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl", "llava", "openai-messages",
-    "evalscope", "original",
+    "jsonl", "parquet", "webdataset", "imagefolder", "ms-swift", "llama-factory", "trl", "trl-dpo", "llava",
+    "openai-messages", "evalscope", "original",
 ]  # fmt: skip
 # Formats that hold the images themselves; the others can name them where they lie.
 SELF_CONTAINED = ("parquet", "webdataset", "imagefolder")
@@ -343,15 +489,20 @@ class ExportSettings(StrictModel):
             default: ``copy`` for ``parquet``, ``webdataset`` and ``imagefolder``, which always hold them, else
             ``path``.
         shard_megabytes: largest size of one shard of ``parquet`` or ``webdataset``.
+        mistakes: for ``trl-dpo``: an evaluation folder whose model was asked questions of these rows; its wrong replies
+            are rejected answers.
     """
 
     to: FormatName
     out: Path | None = None
     images: Literal["path", "copy"] | None = None
     shard_megabytes: int = Field(default=500, ge=1, le=8000)
+    mistakes: Path | None = None
 
     @model_validator(mode="after")
     def _images_fit_the_format(self) -> ExportSettings:
+        if self.mistakes and self.to != "trl-dpo":
+            raise ValueError("mistakes: only trl-dpo has a place for wrong replies")
         if self.to in SELF_CONTAINED and self.images == "path":
             raise ValueError(f"{self.to} holds the images; leave out 'images: path'")
         if self.to == "original" and self.images == "copy":
@@ -374,13 +525,16 @@ class CurateRecipe(StrictModel):
         sources: datasets, read in this order.
         remote: how images behind URLs are fetched; null (the default) fetches none.
         signals: what is measured.
-        rules: name → rule; the order decides which dropping rule is a row's reason. A rule named
-            ``duplicate``, ``conflicting`` or ``contaminated`` replaces the one its section adds.
+        rules: name → rule; the order decides which dropping rule is a row's reason. A rule named ``duplicate``,
+            ``edited_copy``, ``conflicting``, ``contaminated`` or ``leak_suspected`` replaces the one its section adds.
         duplicates: when images and rows count as duplicates; null looks for none.
         contamination: evaluation sets whose images must not be in the set; null compares with none.
+        similar_texts: when texts of rows count as alike; null compares none.
+        semantic: when pictures count as showing the same thing; null looks for none.
         corrections: folder with reviewers' ``*.jsonl`` files; need not exist.
-        losses: ``losses.parquet`` of earlier training runs, for ``train_loss`` and
-            ``train_loss_first``.
+        losses: ``losses.parquet`` of earlier training runs, for ``train_loss``, ``train_loss_first``,
+            ``train_loss_mean``, ``epoch_learned`` and ``forgotten``.
+        answers: how wrong answers are looked for, for ``suspect`` and what it is made from; null does not.
         splits: parts of the curated set that share no image.
         exports: formats in which the curated set is also written, by name or with settings.
     """
@@ -394,8 +548,11 @@ class CurateRecipe(StrictModel):
     rules: dict[str, Rule] = Field(default_factory=dict)
     duplicates: DuplicateSettings | None = None
     contamination: ContaminationSettings | None = None
+    similar_texts: TextSettings | None = None
+    semantic: SemanticSettings | None = None
     corrections: Path | None = None
     losses: list[Path] = Field(default_factory=list)
+    answers: AnswerSettings | None = None
     splits: SplitSettings | None = None
     exports: list[ExportSettings] = Field(default_factory=list)
 
@@ -405,6 +562,14 @@ class CurateRecipe(StrictModel):
         if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
             raise ValueError("a name has letters, digits, '.', '_' and '-' only and starts with a letter or a digit")
         return name
+
+    @model_validator(mode="after")
+    def _embeddings_for_semantic(self) -> CurateRecipe:
+        if self.semantic and self.signals.clip is None and self.signals.embedding is None:
+            raise ValueError(
+                "semantic: compares embeddings; set `embedding: efficientnet-lite0` or `clip:` in `signals:`"
+            )
+        return self
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -450,8 +615,11 @@ class CurateRecipe(StrictModel):
 # Built-in rules; the ones of a section are added when the recipe has that section.
 BAD_ROW = Rule(when="bad_row IS NOT NULL", action="drop")
 CONTAMINATED = Rule(when="contaminated", action="drop")
+LEAK_SUSPECTED = Rule(when="leak_suspected", action="flag")
 CONFLICTING = Rule(when="conflicting AND answer_words <= 3", action="flag")
 DUPLICATE = Rule(when="duplicate", action="drop")
+CONTAMINATED_TEXT = Rule(when="contaminated_text", action="flag")
+EDITED_COPY = Rule(when="edited_copy", action="flag")
 
 
 def all_rules(recipe: CurateRecipe) -> dict[str, Rule]:
@@ -459,9 +627,21 @@ def all_rules(recipe: CurateRecipe) -> dict[str, Rule]:
     rules = {"bad_row": BAD_ROW, **recipe.rules}
     if recipe.contamination:
         rules.setdefault("contaminated", CONTAMINATED)
+        if "flag" in recipe.contamination.kinds.values():
+            rules.setdefault("leak_suspected", LEAK_SUSPECTED)
+        if recipe.contamination.texts:
+            rules.setdefault("contaminated_text", CONTAMINATED_TEXT)
     if recipe.duplicates:
         rules.setdefault("conflicting", CONFLICTING)
         rules.setdefault("duplicate", DUPLICATE)
+        if "flag" in recipe.duplicates.kinds.values():
+            rules.setdefault("edited_copy", EDITED_COPY)
+    if recipe.semantic:
+        repeat = Rule(when=f"semantic_place > {recipe.semantic.keep}", action="flag")
+        rules.setdefault("semantic_repeat", repeat)
+    if texts := recipe.similar_texts:
+        repeated = " OR ".join(f"{field}_cluster_place > {texts.keep}" for field in texts.of)
+        rules.setdefault("similar_text", Rule(when=repeated, action="flag"))
     return rules
 
 

@@ -18,6 +18,7 @@ from winnow.errors import UserError, disk_problem
 from winnow.files import locked
 from winnow.records import Sample, from_record
 from winnow.run import MANIFEST
+from winnow.selections import PROOFS
 from winnow.tables import read_batches, remove_spilled, row_count
 
 ASSIGNED_SPLIT = "assigned_split"  # column of samples.parquet
@@ -25,7 +26,7 @@ UNFINISHED_IMAGES = "images/.unfinished"  # where the store of images writes bef
 _LOCK = "lock"
 # What belongs to one result only: its manifest, its lock, and what people have made from it.
 _RECIPE = "recipe.yaml"
-_OWN = {MANIFEST, _LOCK, _RECIPE, "plots", "exports"}
+_OWN = {MANIFEST, _LOCK, _RECIPE, "plots", "exports", PROOFS}
 
 
 class _Path:
@@ -51,10 +52,18 @@ class Workspace:
     signals = _Path("signals")  # the folder of image and text signals
     paths = _Path("signals/paths.parquet")  # image path → image key, or what is wrong with the file
     text = _Path("signals/text.parquet")  # text signals by sample_id
+    itm = _Path("signals/itm.parquet")  # score of images with their texts by sample_id, if the recipe names a model
     scores = _Path("signals/scores.parquet")  # scores of prompt sets and heads by image_key, if the recipe has any
     duplicate_images = _Path("duplicates.parquet")  # near-identical images: member, representative, distances
     comparable_rows = _Path("work/comparable_rows.parquet")  # rows that may repeat or contradict another one
+    edited_links = _Path("work/edited_links.parquet")  # rows about edited copies → rows about what they copy
     duplicate_rows = _Path("work/duplicate_rows.parquet")  # rows that repeat or contradict another one
+    similar_texts = _Path("work/similar_texts.parquet")  # rows whose text is nearly that of another row
+    text_leaks = _Path("work/text_leaks.parquet")  # rows with a question and answer of an evaluation set
+    neighbours = _Path("work/neighbours.parquet")  # what the answers about similar pictures say about each row's
+    read_answers = _Path("work/read_answers.parquet")  # what the text in the pictures says of each row's answer
+    answers = _Path("answers.parquet")  # signals of wrong answers, and `suspect`, by position, if the recipe has any
+    semantic_images = _Path("semantic.parquet")  # clusters of images by embedding, if the recipe asks for them
     splits = _Path("work/splits.parquet")  # the split of every row, if the recipe asks for splits
     # Rows that also occur in an evaluation set, before anything is decided.
     contamination_rows = _Path("work/contamination_rows.parquet")
@@ -78,6 +87,18 @@ class Workspace:
     def against(self, name: str) -> Workspace:
         """The evaluation set ``name``, read and measured."""
         return Workspace(self.folder / "against" / quote(name, safe=""))
+
+    def model_folder(self, name: str) -> Path:
+        """Where the table of a slow image model lies (``curate.measure.image_models``)."""
+        return self.signals / name
+
+    def model_failures(self, name: str) -> Path:
+        """What a slow image model could not read in the last run; absent if it read everything."""
+        return self.model_folder(name) / "failed.json"
+
+    def model_parts(self) -> list[Path]:
+        """Parquet parts of all slow image models."""
+        return sorted(self.signals.glob("*/part-*.parquet"))
 
     def image_parts(self) -> list[Path]:
         """Parquet parts of the image signals, in order."""
@@ -133,7 +154,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 def copy_measurements(source: Workspace, target: Workspace) -> None:
     """Give ``target`` what was measured in ``source``, so that it can be decided there too.
 
-    Files are linked, not copied, where the disk allows: they are only ever replaced whole.
+    Files are linked, not copied, where the disk allows: they are replaced whole, or opened by ``open_to_append``.
 
     Raises:
         UserError: nothing was measured in ``source``, or ``target`` is part of it or holds something else.

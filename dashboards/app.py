@@ -16,6 +16,7 @@ from dashboards.components.filters import choose_runs
 from dashboards.components.navigation import Page
 from dashboards.components.review import keyboard_help, name_box
 from dashboards.data.catalog import scan
+from dashboards.review.button import remember_page
 from dashboards.settings import data_root
 from winnow.errors import UserError
 
@@ -54,6 +55,7 @@ chosen = st.navigation(menu(), position="top")
 choose_runs(scan(data_root()))
 name_box()
 keyboard_help()
+remember_page(chosen.url_path)
 try:
     chosen.run()
 except UserError as error:  # a folder that broke while it was being shown

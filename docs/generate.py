@@ -255,10 +255,15 @@ def default_text(field: Any) -> str:
 def signals_page() -> str:
     """Every column that a rule may use, and where each signal's numbers come from."""
     from curate.rules.columns import FORMS, known_columns
+    from curate.signals import IMAGE_MODELS
 
     kinds = {
         "path": "the file", "image": "the image", "score": "CLIP prompt sets and heads", "text": "the conversation",
-        "rows": "the row", "duplicate": "`duplicates:`", "contamination": "`contamination:`", "loss": "`losses:`",
+        "itm": "image–text matching",
+        "rows": "the row", "duplicate": "`duplicates:`", "semantic": "`semantic:`", "similar": "`similar_texts:`",
+        "contamination": "`contamination:`", "leak": "`contamination:`'s texts", "loss": "`losses:`",
+        "answer": "`answers:`",
+        **{name: f"`signals: {{{name}: …}}`" for name in IMAGE_MODELS},
     }  # fmt: skip
     columns = known_columns()
     parts = [
@@ -268,7 +273,7 @@ def signals_page() -> str:
     ]
     for kind, title in kinds.items():
         rows = [
-            (f"`{name}`", column.type.lower(), as_markdown(column.about))
+            (f"`{name}`", column.type.lower(), as_markdown(column.meaning))
             for name, column in columns.items()
             if column.table == kind
         ]
@@ -282,12 +287,13 @@ def signals_page() -> str:
     for name in sorted({path.stem for path in (REPO / "curate/signals").glob("*.py")} - {"__init__"}):
         module = importlib.import_module(f"curate.signals.{name}")
         signals = getattr(module, "SIGNALS", ())
-        if not signals:
+        models = getattr(module, "IMAGE_MODELS", ())
+        if not signals and not models:
             continue
         rows = [
-            (signal.name, str(signal.version), ", ".join(f"`{column}`" for column in signal.columns),
-             as_markdown(inspect.getdoc(signal.compute) or "") if signal.compute else "")
-            for signal in signals
+            (each.name, str(each.version), ", ".join(f"`{column}`" for column in each.columns),
+             as_markdown(inspect.getdoc(how) or "") if how else "")
+            for each, how in [*((each, each.compute) for each in signals), *((each, each.read) for each in models)]
         ]  # fmt: skip
         parts += [
             f"### {name}",

@@ -64,6 +64,7 @@ def run(
         list[Again] | None,
         typer.Option(help="Ask a server once more for rows of this status; the report says so. Repeatable."),
     ] = None,
+    offline: console.Offline = False,
 ) -> None:
     """Ask a model, score its answers, write the report.
 
@@ -97,6 +98,7 @@ def run(
 def check(
     recipe: Annotated[Path, typer.Argument(help="YAML file of an evaluation.")],
     sample: Annotated[int, typer.Option(min=0, help="Rows of each task to ask; 0 asks nothing.")] = 8,
+    offline: console.Offline = False,
 ) -> None:
     """Check a recipe before it costs anything.
 
@@ -238,6 +240,66 @@ def compare(
         print_comparison(found)
 
 
+def chosen(
+    evaluations: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="EVAL...", help="Evaluations of models trained on a selection and on its random rows, in any order."
+        ),
+    ],
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of sentences.")] = False,
+    allow_code: AllowCode = False,
+) -> None:
+    """Say whether rows chosen by `curate select` train better than as many random ones.
+
+    Give the evaluations of both models, or of several seeds of both. Prints chosen minus random for the first metric of
+    each task, row by row, with an interval that draws whole images, and keeps it beside the curated set, where the next
+    `curate select` repeats it.
+
+    Example: evalsuite chosen data/evals/coverage data/evals/coverage-random
+    """
+    from evalsuite.analysis.chosen import chosen_minus_random, keep_proofs
+    from evalsuite.metrics.own import allowing_code
+
+    with allowing_code(allow_code):
+        found = chosen_minus_random(evaluations, seed)
+    keep_proofs(found)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(one["sentence"] for one in found))
+
+
+def forgetting(
+    before: Annotated[Path, typer.Argument(help="Evaluation folder of the model before training.", metavar="BEFORE")],
+    after: Annotated[list[Path], typer.Argument(help="Folders of trained models.", metavar="AFTER...")],
+    vertical: Annotated[list[str], typer.Option(metavar="TASK", help="Task that was trained for; may be repeated.")],
+    general: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK", help="Task to watch for losses; may be repeated. [default: all other shared ones]"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write it to a .md or .json file as well.")] = None,
+    allow_code: AllowCode = False,
+) -> None:
+    """Show what training taught and what it made the model forget.
+
+    Compares the first metric of each task before and after, on the same rows, with intervals that respect shared
+    images. "forgotten" and "learned" need p < 0.05 after Holm's correction over tasks and runs.
+
+    Example: evalsuite forgetting data/evals/demo-base data/evals/demo-tuned --vertical easy_vqa
+    """
+    from evalsuite.analysis.forgetting import forgetting as found_between
+    from evalsuite.metrics.own import allowing_code
+    from evalsuite.report.forgotten import print_forgetting, write_forgetting
+
+    with allowing_code(allow_code):
+        found = found_between(before, after, vertical, general or (), seed)
+    if out is not None:
+        write_forgetting(found, out)
+    print_forgetting(found)
+
+
 def slices(
     folder: Annotated[Path, typer.Argument(help="Evaluation folder, e.g. data/evals/demo-base.")],
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
@@ -321,7 +383,21 @@ app = console.new_app(
     Example: evalsuite run my.yaml
     """
 )
-for command in (tasks, check, run, score, corrections, report, explain, compare, slices, check_batch, verify_java):
+for command in (
+    tasks,
+    check,
+    run,
+    score,
+    corrections,
+    report,
+    explain,
+    compare,
+    chosen,
+    forgetting,
+    slices,
+    check_batch,
+    verify_java,
+):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -18,8 +18,8 @@ class ModelSettings(StrictModel):
     """The model, as ``AutoModelForImageTextToText`` loads it.
 
     Attributes:
-        path: folder or hub id of a checkpoint.
-        revision: commit or tag of a hub id.
+        path: a checkpoint: a folder, ``owner/name`` of the Hugging Face hub or ``modelscope:owner/name``.
+        revision: commit, branch or tag of a hub's.
         adapter: PEFT adapter folder on top of it.
         quantization: ``nf4`` loads the language model in 4-bit NF4 (double quantisation); vision
             tower, projector and output layer stay as they are.
@@ -62,6 +62,8 @@ class ServerSettings(StrictModel):
             they are read. A stop text also ends a model's thinking, so leave it off for models that think.
         thinking_limit: the field of a request that takes a task's ``generation.thinking_budget``; dots go into
             objects: ``thinking_budget`` (Qwen), ``reasoning.max_tokens`` (OpenRouter), ``thinking.budget_tokens``.
+        max_pixels: larger images are scaled down to this area before they are sent; for a model that was trained on
+            such images where its server cannot be told (``finetune merge`` says so).
         max_image_bytes: images in PNG, JPEG, WebP or GIF go as they are up to this size; others are
             re-encoded to fit.
         extra_body: more fields of the request that this server understands, e.g. ``top_k: 1``.
@@ -79,6 +81,7 @@ class ServerSettings(StrictModel):
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     send_stop: bool = False
     thinking_limit: str | None = None
+    max_pixels: Count | None = None
     max_image_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
@@ -143,7 +146,7 @@ class EvalRecipe(StrictModel):
         training_set: the curated folder that the model was trained on. Scores are also given separately for
             rows whose image was kept there and for all others.
         corrections: folder of reviewers' decisions. Scores are also given without the rows they
-            excluded, and with the answers they corrected.
+            excluded or called ambiguous, and with the answers they corrected.
         judge: the model that judges tasks with a ``judge:``, in place of one that they name.
         check_batch: number of rows to ask again one at a time; reports whose answers differ.
         allow_code: run the metrics that its tasks name as Python files or modules of ``evaluate``.

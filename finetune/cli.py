@@ -17,8 +17,8 @@ app = console.new_app(
     """Fine-tune a vision-language model on a curated set: QLoRA, loss on answers only, exact resume.
 
     The usual order: `finetune plan` checks recipe, data and model, `finetune preview` shows what is trained,
-    `finetune train` trains, `finetune merge` writes a merged checkpoint. Start from a copy of a recipe in
-    finetune/recipes/.
+    `finetune train` trains, `finetune merge` writes a merged checkpoint. Start from a copy of a recipe that
+    `finetune recipes` lists.
 
     Example: finetune plan my.yaml, then: finetune train my.yaml
     """
@@ -38,35 +38,69 @@ def _load(path: Path, max_reject: float | None) -> TrainRecipe:
 
 
 @app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this recipe.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Copy the recipe to this file.")] = None,
+) -> None:
+    """List the recipes that ship with the GPU memory and model of each; or show or copy one.
+
+    Example: finetune recipes qwen2_5_vl_16gb --out my.yaml
+    """
+    from finetune.shipped import copy_recipe, recipe_text, shipped_recipes
+
+    if name is not None and out is not None:
+        copy_recipe(name, out)
+        print(f"written: {out}; set name and data in it, then run: finetune plan {out}")
+    elif name is not None:
+        print(recipe_text(name), end="")
+    else:
+        for recipe in shipped_recipes():
+            print(f"{recipe.name:21} {recipe.gpu or 'CPU':6} {recipe.model}")
+
+
+@app.command()
 def train(
     recipe: RecipePath,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of this name and start again.")] = False,
     max_reject: MaxReject = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Use all GPUs of this machine: ddp, fsdp2, zero2 or zero3."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="With --launch: number of processes. [default: one per GPU]")
+    ] = None,
+    offline: console.Offline = False,
 ) -> None:
     """Train, and write adapter, losses, metrics and a report.
 
     After a kill, the same command resumes from the last checkpoint and ends with the same adapter. A finished
     run returns at once.
 
-    Several GPUs: accelerate launch --config_file finetune/accelerate/ddp.yaml -m finetune train RECIPE;
-    the same folder has fsdp2.yaml, zero2.yaml and zero3.yaml.
+    For several GPUs use --launch, or torchrun or accelerate launch with a file of finetune/accelerate.
 
     Example: finetune train finetune/recipes/demo.yaml
     """
     # Read when torch starts its threads, which wait by spinning otherwise: beside another busy
     # process on a small machine, a training step then takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if launch is not None:
+        from finetune.processes import launch as start
+
+        limit = [] if max_reject is None else ["--max-reject", str(max_reject)]
+        start(launch, processes, ["finetune", "train", str(recipe), *(["--fresh"] if fresh else []), *limit])
     from finetune.training.run import train as run_training
 
     run_training(_load(recipe, max_reject), fresh=fresh)
 
 
 @app.command()
-def plan(recipe: RecipePath, max_reject: MaxReject = None) -> None:
+def plan(recipe: RecipePath, max_reject: MaxReject = None, offline: console.Offline = False) -> None:
     """Show what would be trained and at what cost, without loading a weight.
 
-    Prints the resolved recipe, versions and digests, rows accepted and rejected, the table of model parts,
-    and tokens by pixel cap. Lower max_pixels or max_length if there are too many tokens.
+    Prints the recipe with its defaults, how many rows are accepted or rejected and why, which parts of the model
+    are trained, the tokens of images, and an estimate of GPU memory. If that is too much, lower batch_size,
+    max_pixels or max_length.
 
     Example: finetune plan my.yaml
     """
@@ -84,10 +118,11 @@ def preview(
     recipe: RecipePath,
     rows: Annotated[int, typer.Option(min=1, help="Conversations to show of each source.")] = 2,
     html: Annotated[Path | None, typer.Option(help="Also write a page to this file.")] = None,
+    offline: console.Offline = False,
 ) -> None:
     """Show which tokens would be trained, in colour.
 
-    Loads no weight. Green tokens are trained. For every source, a summary gives the share of trained tokens and
+    Loads no weight. Green tokens are trained. A summary gives, for every source, the share of trained tokens and
     whether answers end in a stop token.
 
     Example: finetune preview my.yaml --rows 3 --html preview.html
@@ -102,14 +137,45 @@ def preview(
 
 
 @app.command()
+def doctor(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A checkpoint folder or a model of the hub, owner/name.")
+    ],
+    chat_template: Annotated[
+        Path | None, typer.Option(help="Jinja file to use instead of the model's chat template.")
+    ] = None,
+    offline: console.Offline = False,
+) -> None:
+    """Check whether a model can be trained and served, and what an image costs.
+
+    Works with any vision-language model of transformers and loads no weight. Prints the parts of the model, then a
+    line for each check: quantisation, chat template, mask, stop token, generation prompt, video, audio, tools, vLLM,
+    LMDeploy. "note" marks what training works without. Exits with code 1 if training would be refused.
+
+    Example: finetune doctor Qwen/Qwen3-VL-4B-Instruct
+    """
+    from finetune.doctor import doctor as examine
+
+    if any(finding.state == "refused" for finding in examine(model, chat_template)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def merge(
     run: RunArgument,
     out: Annotated[Path, typer.Option(help="New folder for the merged checkpoint.")],
     into: Annotated[
         str | None,
-        typer.Option(help="Base: dequantized or original. [default: both are measured, the closer one is taken]"),
+        typer.Option(help="Base weights: dequantized or original. [default: the one that is measured to be closer]"),
     ] = None,
+    lora_only: Annotated[
+        bool,
+        typer.Option(
+            "--lora-only", help="Keep the LoRA apart, for vLLM: OUT/base holds everything else, OUT/adapter the LoRA."
+        ),
+    ] = False,
     rows: Annotated[int, typer.Option(min=1, help="Prompts on which both models are compared.")] = 16,
+    offline: console.Offline = False,
 ) -> None:
     """Merge the adapter into a full checkpoint that answers the same.
 
@@ -121,6 +187,11 @@ def merge(
     from finetune.export.merge import merge as run_merge
     from finetune.export.merge import parse_into
 
+    if lora_only:
+        from finetune.export.lora_only import split
+
+        split(run, out, into=parse_into(into), count=rows)
+        return
     run_merge(run, out, into=parse_into(into), count=rows)
 
 
@@ -131,17 +202,113 @@ def parity(
     model: Annotated[str | None, typer.Option(help="Model name at the server. [default: the first it lists]")] = None,
     rows: Annotated[int, typer.Option(min=1, help="How many of the kept prompts to ask.")] = 16,
     out: Annotated[Path | None, typer.Option(help="Also write the verdict to this JSON file.")] = None,
+    offline: console.Offline = False,
 ) -> None:
     """Compare a served or merged model with the trained one.
 
-    Compares prompt tokens and greedy answers on prompts kept in the run. Exits with code 2 if they differ;
-    another chat template, image size or merge is the usual cause.
+    Compares prompt tokens and greedy answers on prompts that the run has kept. Exits with code 2 if they differ,
+    usually because of another chat template, other image settings or a faulty merge.
 
     Example: finetune parity data/runs/my http://127.0.0.1:8000/v1
     """
     from finetune.export.parity import parity as run_parity
 
     run_parity(run, target, model=model, count=rows, out=out)
+
+
+@app.command()
+def score(
+    target: Annotated[
+        Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, for its base model; or a run of `finetune train`.")
+    ],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Rows to score, as `data:` of a recipe. [default: the recipe's]")
+    ] = None,
+    offline: console.Offline = False,
+) -> None:
+    """Measure what the picture tells the model about each answer: the picture gain.
+
+    Writes for every row the loss of its answer, the loss without the picture, and their difference. An answer that
+    the picture makes less likely is often wrong: name the file in a curation recipe, `answers: {gains: [FILE]}`. A
+    killed run goes on where it stopped.
+
+    Example: finetune score data/runs/my --data data/curated/my --out data/runs/my/gains.parquet
+    """
+    from finetune.score import score as run_score
+
+    run_score(target, data, out)
+
+
+@app.command("mix-search")
+def mix_search(
+    recipe: RecipePath,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A=3,B=1",
+            help="Weights to try. Repeatable. [default: each data set or source three times as heavy as the others]",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each trial.")] = 100,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train finished trials again.")] = False,
+    offline: console.Offline = False,
+) -> None:
+    """Try weights of data sets or sources with short runs, and compare each with equal weights.
+
+    The recipe names held-out rows under `evaluate:`. Prints their loss under each mix, and whether the best one is
+    better than equal weights. Writes mix.json and recipe.yaml, the recipe with the best weights, or with equal ones if
+    nothing is better. A killed search goes on where it stopped.
+
+    Example: finetune mix-search my.yaml --steps 200 --weights vqa=3,captions=1
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for `train`
+    from finetune.mix import mix_search as search
+    from finetune.mix import parse_weights
+
+    search(recipe, [parse_weights(text) for text in weights or []], steps, fresh=fresh)
+
+
+@app.command()
+def push(
+    run: RunArgument,
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the Hugging Face hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Create the repository as a private one.")] = False,
+) -> None:
+    """Upload an adapter or a merged model to the Hugging Face hub.
+
+    RUN is a run folder, whose adapter is uploaded with its card, processor and input settings, or the folder that
+    `finetune merge` wrote. The token comes from HF_TOKEN or `hf auth login`; HF_ENDPOINT
+    names another hub.
+
+    Example: finetune push data/runs/my me/my-adapter
+    """
+    from finetune.export.push import local_base
+    from finetune.export.push import push as run_push
+
+    print(run_push(run, name, private=private))
+    if base := local_base(run / "adapter") or local_base(run):
+        print(
+            f"warning: its base is the local folder {base}; to load the adapter elsewhere, pass the base model yourself"
+        )
+
+
+@app.command()
+def selftest(
+    gpu: Annotated[bool, typer.Option("--gpu", help="Check the GPUs of this machine, not the CPU.")] = False,
+    only: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Run only this check. Repeatable.")] = None,
+) -> None:
+    """Check with a tiny model that training works on this machine.
+
+    Checks 4-bit, 8-bit and 16-bit weights, resuming after a kill, merging, attention kernels, optimisers and several
+    processes. Takes minutes. Exits with code 1 if a check fails.
+
+    Example: finetune selftest --gpu
+    """
+    from finetune.selftest.selftest import selftest as run_selftest
+
+    if any(result.state == "failed" for result in run_selftest(gpu=gpu, only=only or [])):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.loop import whole_loop
 
 # The models are tiny: with more threads, and other processes on the machine, they would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Examples take as long as the machine is busy: neither a slow one nor slow drawing says anything about the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Tests interrupt the commands they start, which inherit ignored signals from pytest. `nohup`, and `&` in a script,
 # start pytest with some of them ignored.
@@ -22,7 +27,7 @@ for _signal, _default in {
     if signal.getsignal(_signal) is signal.SIG_IGN:
         signal.signal(_signal, _default)
 
-_SHARE_THE_LOOP = ("tests/test_whole_loop.py", "tests/test_review_circle.py", "tests/studies/test_proof_end_to_end.py")
+_SHARE_THE_LOOP = ("tests/test_whole_loop.py", "tests/test_reviewer_day.py", "tests/studies/test_proof_end_to_end.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

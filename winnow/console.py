@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from winnow.errors import UserError, disk_problem
+from winnow.hub import go_offline
 from winnow.text import visible
 
 # typer exports neither of these bases, and the package they come from depends on its version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def _go_offline(asked: bool) -> None:
+    if asked:
+        go_offline()
+
+
+Offline = Annotated[
+    bool, typer.Option("--offline", callback=_go_offline, help="Download nothing; use what is on this machine.")
+]
 
 
 def new_app(help: str | None = None, *, single_command: bool = False) -> typer.Typer:

@@ -310,7 +310,7 @@ def _other_row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str])
     }  # fmt: skip
     loss = _loss(extra, role)
     own_name = name if name in NAMED_ROLES else ""
-    thought = next((key for key in _THOUGHTS if isinstance(row.get(key), str) and row[key]), "")
+    thought = reasoning_key(row)
     if thought and role == "assistant" and not own_name and (isinstance(content, str) or (content is None and calls)):
         content = [{"type": "reasoning", "text": extra.pop(thought)}, content or ""]
     texts = [] if content is None and calls else pieces(content, media, named=named, tags=role == "user")
@@ -323,6 +323,11 @@ def _other_row(row: Any, place: tuple[str | int, ...], named: Mapping[str, str])
     for number, (text, call) in enumerate(calls):
         own = {**call, **(extra if not texts and not number else {})}
         yield ReadTurn(Turn("assistant", text, "tool_call", loss), (), own)
+
+
+def reasoning_key(fields: Mapping[str, Any]) -> str:
+    """The field of a turn that holds its reasoning; '' if there is none."""
+    return next((key for key in _THOUGHTS if isinstance(fields.get(key), str) and fields[key]), "")
 
 
 def _pair(

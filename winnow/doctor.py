@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from winnow.downloads import is_remote, parse
 from winnow.errors import UserError
 from winnow.recipe import load_recipe
 from winnow.run import MANIFEST, git_commit, installed_version
@@ -30,10 +31,19 @@ _SHOWN = (
 EXTRAS = {
     "demo": "`winnow demo`: data, weights and scorers that packages carry",
     "nsfw": "`nsfw: opennsfw` in a curation",
+    "faces": "`faces: mtcnn` in a curation",
+    "embedding": "`embedding: efficientnet-lite0` in a curation",
+    "ocr": "`ocr: rapidocr` in a curation: the text in pictures",
     "heif": "images in HEIC, as iPhones save them",
+    "video": "training on videos and sounds",
+    "language-id": "`language: true` in a curation: the language of questions and answers",
     "languages": "scores of Japanese and Korean captions",
     "bertscore": "the metric `bertscore`",
+    "modelscope": "models and data sets named `modelscope:owner/name`",
+    "map": "the map of pictures in the dashboards, placed by UMAP",
     "ray": "`engine: ray`: measuring on a cluster",
+    "liger": "`trainer: {use_liger_kernel: true}` in a training",
+    "deepspeed": "training with ZeRO-2 or ZeRO-3",
     "peers": "the tools that `make bench` compares with",
     "dev": "tests and linters",
     "docs": "`make docs`",
@@ -183,15 +193,28 @@ def _curation_needs(recipe: CurateRecipe) -> Iterator[Need]:
             yield Need(f"CLIP {signals.clip.model}", None, f"weights {signals.clip.pretrained} come from the hub once")
     if signals.nsfw is not None:
         yield _extra("nsfw")
+    if signals.language:
+        yield _extra("language-id")
+    if signals.faces is not None:
+        yield _extra("faces")
+    if signals.ocr is not None:
+        yield _extra("ocr")
+    if signals.embedding is not None:
+        yield _extra("embedding")
     if signals.engine == "ray":
         yield _extra("ray")
 
 
 def _training_needs(recipe: TrainRecipe) -> Iterator[Need]:
     yield from _model(recipe.model, recipe.quantization)
+    if recipe.adapter is not None and Path(recipe.adapter).exists():
+        yield _folder(Path(recipe.adapter), "adapter", "adapter_config.json")
     data = recipe.data if isinstance(recipe.data, dict) else {"": recipe.data}
     for name, place in data.items():
         label = f"data {name}".strip()
+        if is_remote(str(place)):
+            yield Need(f"{label} {place}", None, "is downloaded by the first run")
+            continue
         yield _folder(place, label, MANIFEST) if place.suffix != ".jsonl" else _file(place, label)
     for name, place in recipe.evaluate.items():
         yield _file(place, f"evaluation set {name}")
@@ -225,12 +248,20 @@ def _model(model: str, quantization: str) -> Iterator[Need]:
     else:
         from huggingface_hub import try_to_load_from_cache
 
-        if model.count("/") != 1 or model.startswith((".", "/", "~", "data/")):
+        try:
+            named = parse(model, "model")
+        except UserError:
+            named = None
+        if named is None or model.startswith("data/"):
             yield Need(f"model {model}", False, "no such folder")
-        elif isinstance(try_to_load_from_cache(model, "config.json"), str):
+        elif named.site == "hub" and isinstance(
+            try_to_load_from_cache(named.name, "config.json", revision=named.revision), str
+        ):
             yield Need(f"model {model}", True, "in the hub's cache")
         else:
-            yield Need(f"model {model}", None, "is downloaded from the hub by the first run")
+            yield Need(f"model {model}", None, "is downloaded by the first run")
+        if named is not None and named.site == "modelscope":
+            yield _extra("modelscope")
         size = re.search(r"(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", model)
         weights = float(size[1]) * 1e9 if size else 0.0
     if weights:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
 import os
+import shutil
+import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import filelock
 
@@ -21,7 +25,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     On an exception the temporary file is removed and ``target`` stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")  # threads write at once
     try:
         yield temporary
         with temporary.open("rb") as handle:
@@ -32,17 +36,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, *, wait: bool | float = True) -> Iterator[None]:
     """Hold a lock file for the block, against other threads and processes, on every operating system.
 
     Args:
-        wait: wait until the lock is free; False raises at once when it is taken.
+        wait: wait until the lock is free; False raises at once when it is taken, a number after so many seconds.
 
     Raises:
-        filelock.Timeout: the lock is taken, and ``wait`` is false.
+        filelock.Timeout: the lock is taken, and not to be waited for any longer; it is an OSError.
         OSError: the lock file cannot be written.
     """
-    with filelock.FileLock(path, timeout=-1 if wait else 0):
+    with filelock.FileLock(path, timeout=-1 if wait is True else float(wait)):
         yield
 
 
@@ -55,6 +59,48 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Atomically write ``value`` as indented JSON with sorted keys."""
     write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def open_to_append(path: Path, size: int) -> BinaryIO:
+    """The file, cut to ``size`` bytes and open to append; it is made if there is none.
+
+    A file with other hard links is replaced by a copy first, so that they stay as they are.
+    """
+    path.touch()
+    if path.stat().st_nlink > 1:
+        with atomic_path(path) as copy:
+            shutil.copyfile(path, copy)
+    os.truncate(path, min(size, path.stat().st_size))
+    return path.open("ab")
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: a named pipe would keep its reader waiting for ever.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value; raises ValueError for anything else, a text that is nested too deeply among it."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file of UTF-8; raises OSError like ``read_regular``, ValueError like ``parse_json``."""
+    return parse_json(read_regular(path).decode("utf-8"))
 
 
 def sha256_bytes(data: bytes) -> str:

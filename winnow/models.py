@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from winnow.anatomy import below, find_parts
+from winnow.downloads import local_model, parse
 from winnow.errors import UserError
-from winnow.hub import why_offline
 
 
 def prepare_libraries() -> None:
@@ -36,32 +37,46 @@ def prepare_libraries() -> None:
 
 
 def check_model_name(model: str) -> None:
-    """Check that ``model`` is a folder or may be an id of the hub; imports no model library.
+    """Check that ``model`` is a folder or may be a name of a hub; imports no model library.
 
     Raises:
-        UserError: it is written like a path, and there is no such folder.
+        UserError: it is neither.
     """
-    if not Path(model).is_dir() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
-        raise UserError(f"model {model}: no such folder (a model of the hub is named owner/name)")
+    if not Path(model).is_dir():
+        parse(model, "model")
 
 
-def offline_if_local(model: str) -> None:
-    """Keep the libraries from asking the hub about a model that is a folder, or a hub that does not answer."""
+def checkpoint(model: str, *, revision: str | None = None, weights: bool = True) -> str:
+    """The folder of a checkpoint; that of a hub is downloaded first.
+
+    The libraries are kept from asking the hub about a local folder.
+
+    Args:
+        revision: of a hub's model, in place of the one in its name.
+        weights: without, only configuration, tokenizer and processor are needed.
+
+    Raises:
+        UserError: there is no such model, or it cannot be downloaded.
+    """
     if Path(model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    else:
-        why_offline()
+    return str(local_model(model, revision=revision, weights=weights))
 
 
 def load_failed(model: str, what: str, error: Exception) -> UserError:
-    """The error about a model that does not load, with the ways out if that is for want of the hub.
+    """The error about a model that does not load.
 
     Args:
         what: which part of it, as a clause, e.g. ``does not load``.
     """
-    offline = None if Path(model).is_dir() else why_offline()
-    ways = "give a local folder, set HF_ENDPOINT to a mirror, or copy another machine's cache and set HF_HUB_OFFLINE=1"
-    return UserError(f"model {model}: {what} ({first_line(error)})" + (f"; {offline}: {ways}" if offline else ""))
+    reason = first_line(error)
+    if reason.endswith(":"):  # what is wrong stands below it
+        reason = f"{' '.join(str(error).split()):.300}"
+    if "custom code" in reason:
+        reason = "it needs code of its own repository, which is never run; give a model that transformers has itself"
+    elif "for this kind of AutoModel" in reason:
+        reason = "it is no vision-language model of transformers"
+    return UserError(f"model {model}: {what} ({reason})")
 
 
 def first_line(error: Exception) -> str:
@@ -69,39 +84,60 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def load_processor(model: str, *, revision: str | None = None, **options: Any) -> Any:
-    """The processor of a checkpoint folder or hub id.
-
-    Args:
-        options: passed on to the processor, e.g. ``max_pixels``.
+def load_processor(model: str, *, revision: str | None = None) -> Any:
+    """The processor of a checkpoint folder or a hub's model.
 
     Raises:
         UserError: there is no such folder, or the processor does not load.
     """
-    check_model_name(model)
-    offline_if_local(model)
+    folder = checkpoint(model, revision=revision, weights=False)
     prepare_libraries()
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoProcessor
 
     try:
-        return AutoProcessor.from_pretrained(model, revision=revision, trust_remote_code=False, **options)
-    except (OSError, ValueError, ImportError) as error:
+        return AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, StrictDataclassError) as error:
         raise load_failed(model, "its processor does not load", error) from error
+
+
+def has_processor(folder: Path) -> bool:
+    """Whether a folder holds a processor."""
+    return any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
+
+
+def load_config(model: str, *, revision: str | None = None) -> Any:
+    """The configuration of a checkpoint folder or a hub's model.
+
+    Raises:
+        UserError: it does not load.
+    """
+    folder = checkpoint(model, revision=revision, weights=False)
+    prepare_libraries()
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, StrictDataclassError) as error:
+        raise load_failed(model, "does not load", error) from error
 
 
 def empty_model(model: str, *, revision: str | None = None) -> Any:
     """The architecture of a checkpoint on the meta device: shapes without weights.
 
     Raises:
-        UserError: it does not load, or is no vision-language model.
+        UserError: it does not load, is no vision-language model, or its weights are quantised already.
     """
-    offline_if_local(model)
-    prepare_libraries()
+    config = load_config(model, revision=revision)
+    if stored := getattr(config, "quantization_config", None):
+        method = stored.get("quant_method") if isinstance(stored, dict) else None
+        raise UserError(f"model {model}: its weights are quantised already ({method or 'unknown method'}); give the "
+                        "checkpoint in 16 bit, which is quantised while it loads")  # fmt: skip
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText
 
     try:
-        config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(config)
     except (OSError, ValueError) as error:
@@ -109,26 +145,17 @@ def empty_model(model: str, *, revision: str | None = None) -> Any:
 
 
 def outside_decoder(model: Any) -> list[str]:
-    """Full names of the largest modules outside the language model: vision tower, projector, output layer."""
-    decoder = model.get_decoder()
-    inside = {id(module) for module in decoder.modules()}
-    names: list[str] = []
-
-    def walk(module: Any, prefix: str) -> None:
-        for name, child in module.named_children():
-            if child is decoder:
-                continue
-            if any(id(part) in inside for part in child.modules()):
-                walk(child, f"{prefix}{name}.")
-            else:
-                names.append(prefix + name)
-
-    walk(model, "")
-    return names
+    """Full names of the largest modules that do not belong to the language model: tower, projector, output layer …"""
+    parts = find_parts(model)
+    named = {name for name in (parts.encoder, parts.head, *parts.projector, *parts.other) if name}
+    return [
+        name for name, _ in model.named_modules()
+        if name in named and not below(name, [other for other in named if other != name])
+    ]  # fmt: skip
 
 
 def nf4_config(empty: Any, compute_dtype: Any, **options: Any) -> Any:
-    """4-bit NF4 with double quantisation for the decoder; every other part keeps its precision.
+    """4-bit NF4 with double quantisation for the decoder with its experts; other parts keep their precision.
 
     Args:
         empty: the model's architecture, see ``empty_model``.
@@ -137,7 +164,12 @@ def nf4_config(empty: Any, compute_dtype: Any, **options: Any) -> Any:
     """
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
+    make: Any = BitsAndBytesConfig
+    if experts := find_parts(empty).experts:
+        from winnow.experts import ExpertsConfig
+
+        make, options = ExpertsConfig, {**options, "experts": experts}
+    return make(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

@@ -42,7 +42,7 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() and self.total != 0:
             self._line()
 
     def advance(self, count: int = 1) -> None:

@@ -311,7 +311,7 @@ def to_line(sample: Sample) -> str:
 _LINE = json.JSONEncoder(ensure_ascii=False)
 
 
-_MAX_LINE = 64 << 20
+MAX_LINE = 64 << 20  # bytes of the longest row that is read
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -369,8 +369,8 @@ def read_rows(path: Path, *, source: str = "", split: str = "") -> Iterator[Samp
 def sample_or_bad(line: bytes, position: int, *, source: str, split: str, where: str) -> Sample | BadRow:
     """Read one JSON text as a sample; what is wrong with it becomes a ``BadRow``."""
     try:
-        if len(line) > _MAX_LINE:
-            raise ValueError(f"longer than {_MAX_LINE >> 20} MiB")
+        if len(line) > MAX_LINE:
+            raise ValueError(f"longer than {MAX_LINE >> 20} MiB")
         record = parse_json(line)
     except ValueError as error:
         return BadRow(where, f"not a JSON object ({error})", position)
@@ -396,10 +396,10 @@ def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def numbered_lines(handle: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Number (from 1) and bytes of each line; an overlong line is cut after 64 MiB and one byte."""
     number = 1
-    while line := handle.readline(_MAX_LINE + 1):
+    while line := handle.readline(MAX_LINE + 1):
         rest = line
-        while len(rest) > _MAX_LINE and not rest.endswith(b"\n"):
-            rest = handle.readline(_MAX_LINE + 1)
+        while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
+            rest = handle.readline(MAX_LINE + 1)
         yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         number += 1
 

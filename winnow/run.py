@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.errors import UserError
-from winnow.files import digest_of, sha256_file, write_json
+from winnow.files import digest_of, read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
 _PACKAGES = (
@@ -82,7 +82,7 @@ def read_manifest(folder: Path, *, finish_with: str) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder}: has no {MANIFEST}, so its run did not finish; finish it with `{finish_with}`")
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(path)
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); remake it with `{finish_with}`") from error
     return manifest
@@ -219,3 +219,15 @@ def check_replaceable(out: Path, *, stage: str) -> None:
     made_here = (out / MANIFEST).is_file() and read_manifest(out, finish_with="").get("stage") == stage
     if not made_here:
         raise UserError(f"{out}: exists and was not made by this command; give another folder with --out")
+
+
+def unchanged_parts(state: Path, wanted: Sequence[Any]) -> int:
+    """How many of the first entries of ``wanted`` a state file holds already; 0 without one that can be read."""
+    try:
+        there = json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
+    same = 0
+    while same < min(len(there), len(wanted)) and there[same] == wanted[same]:
+        same += 1
+    return same

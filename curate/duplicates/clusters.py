@@ -5,7 +5,7 @@ C unlike A); stars do not, so they decide which row is kept in place of which. I
 belongs to the first representative that it is confirmed against, or becomes one.
 
 Connected components of the near-duplicate graph decide splits: two images that are alike must not be separated,
-whatever star they are in.
+whatever star they are in, nor an edited copy from its original.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from curate.duplicates.fingerprints import compare
 from curate.duplicates.hamming import Indices
 from curate.duplicates.matching import DuplicateIndex
+from curate.kinds import KindPairs
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,27 @@ def connected_components(duplicates: DuplicateIndex, images: Indices) -> Indices
             free[members] = False
             reached.extend(members.tolist())
     return component
+
+
+def joined_components(component: Indices, edits: KindPairs, images: Indices) -> Indices:
+    """Components that edited copies join to one, each by the first index of its component.
+
+    Args:
+        component: of ``connected_components``.
+        edits: pairs of images.
+        images: the images that take part.
+    """
+    if not len(edits):
+        return component
+    from scipy.sparse import coo_array, csgraph
+
+    takes_part = np.zeros(len(component), bool)
+    takes_part[images] = True
+    both = takes_part[edits.i] & takes_part[edits.j]
+    ends = component[edits.i[both]], component[edits.j[both]]
+    links = coo_array((np.ones(len(ends[0]), bool), ends), shape=(len(component), len(component)))
+    _, label = csgraph.connected_components(links, directed=False)
+    first = np.full(label.max(initial=-1) + 1, len(component))
+    np.minimum.at(first, label, np.arange(len(component)))
+    joined: Indices = first[label[component]]
+    return joined

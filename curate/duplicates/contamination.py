@@ -1,7 +1,8 @@
 """Which rows of the training data also occur in an evaluation set.
 
-A row with images matches by an image: by equal bytes, or by a confirmed fingerprint
-(``curate.duplicates.fingerprints``). The question alone is no leak, since many rows ask what is in the image. With
+A row with images matches by an image: by equal bytes, by a confirmed fingerprint
+(``curate.duplicates.fingerprints``), or as an edited copy (``curate.duplicates.edits``); each match has a kind, and
+the recipe's action for it. The question alone is no leak, since many rows ask what is in the image. With
 ``questions`` it is also recorded whether the evaluation set asks the same normalised question about that very
 image, and a row without images matches by its question, because it has nothing else.
 """
@@ -17,7 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.duplicates.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
-from curate.recipe import ContaminationSettings, MatchSettings
+from curate.duplicates.stored import number_images, starts_of
+from curate.duplicates.stored_edits import EditedCopies
+from curate.kinds import EDITS, KINDS, KindPairs
+from curate.recipe import ContaminationSettings, MatchSettings, sought
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.files import write_json
@@ -78,6 +82,9 @@ CONTAMINATION = pa.schema(
         ("evaluation_path", pa.string()),
         ("evaluation", pa.string()),
         ("match", pa.string()),
+        ("kind", pa.string()),
+        ("strength", pa.float64()),
+        ("action", pa.string()),
         ("distance", pa.float64()),
         ("hamming", pa.int32()),
         ("same_question", pa.bool_()),
@@ -86,9 +93,9 @@ CONTAMINATION = pa.schema(
 # Readable images, numbered by fingerprint: of equal ones only the first, which leads, is compared.
 _FINGERPRINTS = """
     CREATE TABLE {name} AS
-    SELECT image_key, fingerprint, image_key = min(image_key) OVER (PARTITION BY fingerprint) AS leads
+    SELECT image_key, pixels, fingerprint, image_key = min(image_key) OVER (PARTITION BY fingerprint) AS leads
     FROM (
-        SELECT image_key,
+        SELECT image_key, width::BIGINT * height AS pixels,
                dense_rank() OVER (ORDER BY phash, dhash, least(width, height), md5(thumbnail)) - 1 AS fingerprint
         FROM {images}
         WHERE thumbnail IS NOT NULL AND image_key IN (SELECT unnest(image_keys) FROM {rows})
@@ -96,24 +103,37 @@ _FINGERPRINTS = """
 """
 _MATCHED = """
     CREATE TABLE matched AS
-    SELECT t.image_key, t.image_key AS evaluation_key, e.fingerprint, 'bytes' AS match, 0.0 AS distance, 0 AS hamming
-    FROM train t JOIN evaluation e ON e.image_key = t.image_key
-    UNION ALL
-    SELECT t.image_key, e.image_key, e.fingerprint, 'look', n.distance, n.hamming
-    FROM near n JOIN train t ON t.fingerprint = n.fingerprint
-    JOIN evaluation e ON e.fingerprint = n.evaluation_fingerprint AND e.leads
-    WHERE t.image_key NOT IN (SELECT image_key FROM evaluation) OR n.distance > 0
+    SELECT m.* EXCLUDE (kind), {kinds}[kind + 1] AS kind, {actions}[kind + 1] AS action,
+           CASE WHEN match = 'edit' THEN kind WHEN match = 'look' THEN 1 ELSE 0 END AS place
+    FROM (
+        SELECT t.image_key, t.image_key AS evaluation_key, e.fingerprint, 'bytes' AS match, 0 AS kind, 1.0 AS strength,
+               0.0 AS distance, 0 AS hamming
+        FROM train t JOIN evaluation e ON e.image_key = t.image_key
+        UNION ALL
+        SELECT t.image_key, e.image_key, e.fingerprint, 'look', CASE WHEN t.pixels = e.pixels THEN 1 ELSE 2 END,
+               1 - n.distance / 255, n.distance, n.hamming
+        FROM near n JOIN train t ON t.fingerprint = n.fingerprint
+        JOIN evaluation e ON e.fingerprint = n.evaluation_fingerprint AND e.leads
+        WHERE t.image_key NOT IN (SELECT image_key FROM evaluation) OR n.distance > 0
+        UNION ALL
+        SELECT t.image_key, e.image_key, e.fingerprint, 'edit', n.kind, n.strength, NULL, NULL
+        FROM edits n JOIN numbered u ON u.number = n.i JOIN train t ON t.image_key = u.image_key
+        JOIN evaluation_numbered v ON v.number = n.j JOIN evaluation e ON e.image_key = v.image_key
+        WHERE t.image_key <> e.image_key
+              AND (t.fingerprint, e.fingerprint) NOT IN (SELECT (fingerprint, evaluation_fingerprint) FROM near)
+    ) m WHERE {actions}[kind + 1] <> 'ignore'
 """
-# One match for each image of each row: one with the same question if there is one, then the closest.
+# One match for each image of each row: one that drops, then one with the same question, then the closest.
 _BY_IMAGE = """
     SELECT position, {benchmark} AS benchmark, c.sample_id, c.image_key, c.path, evaluation_key,
-           f.path AS evaluation_path, coalesce(asked, f.sample_id) AS evaluation, match, distance, hamming,
-           {same} AS same_question
+           f.path AS evaluation_path, coalesce(asked, f.sample_id) AS evaluation, match, kind,
+           strength, action, distance, hamming, {same} AS same_question
     FROM (
-        SELECT r.position, r.sample_id, r.image_key, r.path, m.evaluation_key, m.match, m.distance, m.hamming,
+        SELECT r.position, r.sample_id, r.image_key, r.path, m.* EXCLUDE (image_key, fingerprint),
                q.sample_id AS asked,
                row_number() OVER (
-                   PARTITION BY r.position, r.path ORDER BY q.sample_id IS NULL, m.match, m.distance, m.evaluation_key
+                   PARTITION BY r.position, r.path ORDER BY m.action <> 'drop', q.sample_id IS NULL, m.place,
+                   m.distance, m.strength DESC, m.evaluation_key
                ) AS preference
         FROM (
             SELECT DISTINCT position, sample_id, question_key, unnest(image_keys) AS image_key, unnest(images) AS path
@@ -135,7 +155,8 @@ _BY_IMAGE = """
     WHERE preference = 1
 """
 _BY_QUESTION = """
-    SELECT r.position, {benchmark}, r.sample_id, NULL, NULL, NULL, NULL, e.sample_id, 'question', NULL, NULL, true
+    SELECT r.position, {benchmark}, r.sample_id, NULL, NULL, NULL, NULL, e.sample_id, 'question', 'question', 1.0,
+           'drop', NULL, NULL, true
     FROM rows r JOIN (
         SELECT question_key, min(sample_id) AS sample_id FROM evaluated WHERE {questions} GROUP BY ALL
     ) e USING (question_key)
@@ -146,7 +167,7 @@ _BY_QUESTION = """
 def find_contamination(
     workspace: Workspace, evaluations: Sequence[tuple[str, Workspace]], settings: ContaminationSettings
 ) -> None:
-    """Write ``workspace.contamination_rows``: per benchmark, each row that is in it and how it matches.
+    """Write ``workspace.contamination_rows``: per benchmark, each row that is in it, how it matches, of which kind.
 
     Beside it, ``workspace.contamination_counts``: how large each benchmark is and how many of its images were found.
 
@@ -154,8 +175,13 @@ def find_contamination(
         evaluations: name and workspace of each evaluation set, read and measured.
     """
     counts: list[dict[str, Any]] = []
-    batches = (batch for name, other in evaluations for batch in _against(workspace, name, other, settings, counts))
-    write_parquet(workspace.contamination_rows, batches, CONTAMINATION)
+    with EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS)) as copies:
+        batches = (
+            batch
+            for name, other in evaluations
+            for batch in _against(workspace, name, other, settings, copies.between(other, name), counts)
+        )
+        write_parquet(workspace.contamination_rows, batches, CONTAMINATION)
     write_json(workspace.contamination_counts, counts)
 
 
@@ -164,6 +190,7 @@ def _against(
     benchmark: str,
     other: Workspace,
     settings: ContaminationSettings,
+    edits: KindPairs,
     counts: list[dict[str, Any]],
 ) -> Iterator[pa.RecordBatch]:
     """The rows of one benchmark; its counts are appended to ``counts``."""
@@ -181,7 +208,11 @@ def _against(
         train = _read(connection, "train", "images", scratch["train"])
         evaluation = _read(connection, "evaluation", "evaluated_images", scratch["evaluation"])
         connection.register("near", closest_matches(train, evaluation, settings))
-        connection.execute(_MATCHED)
+        connection.register("edits", pa.table({name: getattr(edits, name) for name in ("i", "j", "kind", "strength")}))
+        number_images(connection, starts_of(workspace.image_parts()))
+        number_images(connection, starts_of(other.image_parts()), "evaluation_numbered")
+        actions = [settings.kinds.get(kind, "ignore") for kind in KINDS]
+        connection.execute(_MATCHED.format(kinds=list(KINDS), actions=actions))
         counts.append({"benchmark": benchmark, **_counts(connection)})
         filled = {
             "benchmark": literal(benchmark),
@@ -202,10 +233,21 @@ def _read(connection: duckdb.DuckDBPyConnection, table: str, images: str, scratc
     return read_fingerprints(connection, query, count, scratch)
 
 
-def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    names = ("evaluation_rows", "evaluation_images", "evaluation_images_found")
-    found = connection.execute("""
-        SELECT (SELECT count(*) FROM evaluated), (SELECT count(*) FROM evaluation),
-               (SELECT count(*) FROM evaluation WHERE fingerprint IN (SELECT evaluation_fingerprint FROM near))
-    """).fetchall()[0]
-    return dict(zip(names, found, strict=True))
+def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Rows and images of the evaluation set, and its images that were found: all, and by the first kind of each."""
+    rows, images = connection.execute(
+        "SELECT (SELECT count(*) FROM evaluated), (SELECT count(*) FROM evaluation)"
+    ).fetchall()[0]
+    kinds = connection.execute("""
+        SELECT kind, count(*) FROM (
+            SELECT e.image_key, arg_min(m.kind, m.place) AS kind
+            FROM evaluation e JOIN matched m ON m.fingerprint = e.fingerprint GROUP BY e.image_key
+        ) GROUP BY kind
+    """).fetchall()
+    found = dict(kinds)
+    return {
+        "evaluation_rows": rows,
+        "evaluation_images": images,
+        "evaluation_images_found": sum(found.values()),
+        "evaluation_images_by_kind": {kind: found[kind] for kind in KINDS if kind in found},
+    }

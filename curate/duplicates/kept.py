@@ -16,17 +16,22 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.duplicates.fingerprints import ImageFingerprints, compare
+from curate.duplicates.links import link_rows, load_links
 from curate.duplicates.stored import read_stored
+from curate.kinds import KINDS, Kind
 from curate.recipe import DuplicateSettings
 from curate.workspace import Workspace
-from winnow.tables import parquet, query_batches, write_parquet
+from winnow.tables import literal, parquet, query_batches, write_parquet
 
 DUPLICATE_ROWS = pa.schema(
     [
         ("position", pa.int64()),
         ("duplicate_group", pa.string()),
         ("duplicate_of", pa.string()),
+        ("edited_copy_of", pa.string()),
         ("conflict_with", pa.string()),
+        ("kind", pa.string()),
+        ("strength", pa.float64()),
         ("distance", pa.float64()),
         ("hamming", pa.int32()),
     ]
@@ -71,18 +76,21 @@ _PLACED_BY_IMAGE = """
         FROM shown s JOIN kept_images i ON i.star = s.star GROUP BY s.position
     ) k ON k.position = p.position
 """
-# first: the row to keep of those with the same question and answer, or about the same images.
+# first: the row to keep of those with the same question and answer, or about the same images; twin: of those with the
+# same question and answer about equal images.
 _FIRSTS = """
     CREATE TABLE firsts AS
     WITH same AS (
         SELECT answered, arg_min(position, rank + CASE WHEN shows_kept THEN 0 ELSE 1::BIGINT << 41 END) AS first
         FROM placed GROUP BY answered
     ), about AS (SELECT stars, arg_min(position, rank) AS first FROM placed WHERE numbers = kept GROUP BY stars)
-    SELECT p.position, CASE WHEN p.shows_kept THEN s.first ELSE coalesce(a.first, s.first) END AS first
+    SELECT p.position, CASE WHEN p.shows_kept THEN s.first ELSE coalesce(a.first, s.first) END AS first,
+           arg_min(p.id, p.rank) OVER (PARTITION BY p.answered, p.numbers) AS twin
     FROM placed p JOIN same s ON s.answered = p.answered LEFT JOIN about a ON a.stars = p.stars
 """
 _FOUND = """
-    SELECT p.position, p.star, p.numbers, k.id AS first_id, k.numbers AS first_numbers, c.conflict_with
+    SELECT p.position, p.star, p.numbers, p.pixels, k.id AS first_id, k.numbers AS first_numbers,
+           k.pixels AS first_pixels, nullif(f.twin, p.id) AS twin, c.conflict_with
     FROM placed p
     JOIN firsts f ON f.position = p.position
     LEFT JOIN placed k ON k.position = f.first AND f.first <> p.position
@@ -93,8 +101,9 @@ _FOUND = """
 
 
 def load_comparable(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
-    """Create the table ``comparable``, as ``curate.duplicates.rows.find_duplicates`` has left it."""
+    """Create the tables ``comparable`` and ``links``, as ``curate.duplicates.rows.find_duplicates`` has left them."""
     connection.execute(f"CREATE TABLE comparable AS SELECT * FROM {parquet([workspace.comparable_rows])}")
+    load_links(connection, workspace)
 
 
 def find_conflicts(connection: duckdb.DuckDBPyConnection) -> None:
@@ -112,7 +121,16 @@ def choose_kept(connection: duckdb.DuckDBPyConnection, workspace: Workspace, set
     if settings.scope == "image":
         connection.execute(_PLACED_BY_IMAGE)
     connection.execute(_FIRSTS)
-    write_parquet(workspace.duplicate_rows, _confirmed(connection, workspace, settings), DUPLICATE_ROWS)
+    connection.register("confirmed_type", DUPLICATE_ROWS.empty_table())
+    connection.execute("CREATE TABLE confirmed AS SELECT * FROM confirmed_type")
+    other = connection.cursor()  # the first one streams the rows that are compared
+    for batch in _confirmed(connection, workspace, settings):
+        other.register("batch", batch)
+        other.execute("INSERT INTO confirmed SELECT * FROM batch")
+        other.unregister("batch")
+    link_rows(connection, settings)
+    kinds = ", ".join(map(literal, KINDS))
+    write_parquet(workspace.duplicate_rows, query_batches(connection, _REPEATED.format(kinds=kinds)), DUPLICATE_ROWS)
 
 
 def _confirmed(
@@ -142,21 +160,53 @@ def _confirmed_rows(
     difference = compare(fingerprints, i, fingerprints, j, settings)
     mean, hamming = _worst(difference.mean, number, len(rows)), _worst(difference.bits.astype(float), number, len(rows))
     same = _worst((~difference.similar).astype(float), number, len(rows)) == 0
-    made: list[dict[str, Any]] = [
-        {
-            "position": row["position"],
-            "duplicate_group": row["star"],
-            "duplicate_of": row["first_id"] if same[k] else None,
-            "conflict_with": row["conflict_with"],
-            "distance": mean[k] if row["first_id"] is not None and same[k] else None,
-            "hamming": int(hamming[k]) if row["first_id"] is not None and same[k] else None,
-        }
-        for k, row in enumerate(rows)
-    ]
+    made: list[dict[str, Any]] = []
+    for k, row in enumerate(rows):
+        found = {
+            "position": row["position"], "duplicate_group": row["star"], "conflict_with": row["conflict_with"]
+        }  # fmt: skip
+        if row["first_id"] is not None and same[k]:
+            kind = _kind(row)
+            action = settings.kinds[kind]
+            if action != "drop" and row["twin"] is not None and settings.kinds["exact"] == "drop":
+                found |= {"duplicate_of": row["twin"], "kind": "exact", "strength": 1.0, "distance": 0.0, "hamming": 0}
+            elif action != "ignore":
+                found["duplicate_of" if action == "drop" else "edited_copy_of"] = row["first_id"]
+                found |= {"kind": kind, "strength": 1 - mean[k] / 255, "distance": mean[k], "hamming": int(hamming[k])}
+        made.append(found)
     return pa.RecordBatch.from_pylist(made, DUPLICATE_ROWS)
+
+
+def _kind(row: dict[str, Any]) -> Kind:
+    """How the images of a row are copies of the kept row's."""
+    if row["numbers"] == row["first_numbers"]:
+        return "exact"
+    return "re-encoded" if row["pixels"] == row["first_pixels"] else "resized"
 
 
 def _worst(values: NDArray[np.float64], row: NDArray[np.int64], count: int) -> NDArray[np.float64]:
     worst = np.zeros(count)
     np.maximum.at(worst, row, values)
     return worst
+
+
+# Of several copies the strict one that drops counts, then the edited one that drops, then the strict one that flags.
+_REPEATED = """
+    SELECT position, CASE WHEN edited THEN l.star ELSE coalesce(c.duplicate_group, l.star) END AS duplicate_group,
+           coalesce(c.duplicate_of, l.duplicate_of) AS duplicate_of,
+           CASE WHEN coalesce(c.duplicate_of, l.duplicate_of) IS NULL
+                THEN coalesce(c.edited_copy_of, l.edited_copy_of) END AS edited_copy_of,
+           c.conflict_with,
+           CASE WHEN edited OR c.kind IS NULL THEN ([{kinds}])[l.kind + 1] ELSE c.kind END AS kind,
+           CASE WHEN edited OR c.kind IS NULL THEN l.strength ELSE c.strength END AS strength,
+           c.distance, c.hamming
+    FROM (
+        SELECT position, c, l, c.duplicate_of IS NULL AND l.duplicate_of IS NOT NULL AS edited
+        FROM confirmed c FULL JOIN (
+            SELECT position, max(duplicate_of) AS duplicate_of, max(edited_copy_of) AS edited_copy_of,
+                   max(kind) AS kind, max(strength) AS strength, max(star) AS star
+            FROM linked GROUP BY position
+        ) l USING (position)
+    )
+    ORDER BY position
+"""

@@ -12,9 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from curate.duplicates.clusters import build_star_clusters
+from curate.duplicates.links import find_links
 from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.stored import number_images, read_stored
-from curate.recipe import DuplicateSettings
+from curate.duplicates.stored_edits import EditedCopies
+from curate.kinds import EDITS
+from curate.recipe import DuplicateSettings, sought
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.tables import database, query_batches, write_parquet
@@ -33,11 +36,13 @@ COMPARABLE_ROWS = pa.schema(
         ("position", pa.int64()),
         ("id", pa.string()),
         ("numbers", pa.list_(pa.int64())),
+        ("pixels", pa.list_(pa.int64())),
         ("stars", pa.list_(pa.int64())),
         ("star", pa.string()),
         ("grouped", pa.bool_()),
         ("asked", pa.int64()),
         ("answered", pa.int64()),
+        ("unit", pa.int64()),
         ("place", pa.int64()),
     ]
 )
@@ -79,49 +84,57 @@ _ROWS = """
                m.member IS NOT NULL OR s.number IN (SELECT representative FROM members) AS has_copies
         FROM shown s LEFT JOIN members m ON m.member = s.number
     )
-    SELECT r.position, r.sample_id AS id, len(r.answers) AS votes, p.pixels, p.numbers, p.stars, p.has_copies,
+    SELECT r.position, r.sample_id AS id, len(r.answers) AS votes, list_min(p.sizes) AS pixels, p.sizes, p.numbers,
+           p.stars, p.has_copies,
            md5_number(concat_ws(chr(31), p.stars::VARCHAR, r.question_key, r.context_key)) AS asked,
            md5_number(coalesce(r.answer_key, '')) AS answer
     FROM (
-        SELECT position, [number] AS numbers, [star] AS stars, pixels, has_copies FROM starred WHERE images = 1
+        SELECT position, [number] AS numbers, [star] AS stars, [pixels] AS sizes, has_copies
+        FROM starred WHERE images = 1
         UNION ALL
-        SELECT position, list(number ORDER BY image_no), list(star ORDER BY image_no), min(pixels), bool_or(has_copies)
+        SELECT position, list(number ORDER BY image_no), list(star ORDER BY image_no), list(pixels ORDER BY image_no),
+               bool_or(has_copies)
         FROM starred WHERE images > 1 GROUP BY position HAVING count(*) = any_value(images)
     ) p JOIN rows r ON r.position = p.position
 """
 # Those of them that may repeat or contradict another one. Numbers stand for what is asked, and for question and answer.
 _COMPARABLE = """
-    SELECT c.position, c.id, c.numbers, c.stars, n.star, m.representative IS NOT NULL AS grouped,
-           a.first AS asked, b.first AS answered, row_number() OVER (ORDER BY {order}, c.id) AS place
+    SELECT c.position, c.id, c.numbers, c.sizes AS pixels, c.stars, n.star, m.representative IS NOT NULL AS grouped,
+           a.first AS asked, b.first AS answered, u.unit, row_number() OVER (ORDER BY {order}, c.id) AS place
     FROM comparable c
     JOIN (SELECT asked, min(position) AS first, count(*) AS rows FROM comparable GROUP BY asked) a ON a.asked = c.asked
     JOIN (SELECT asked, answer, min(position) AS first FROM comparable GROUP BY ALL) b
         ON b.asked = c.asked AND b.answer = c.answer
     JOIN (SELECT number, image_key AS star FROM numbered) n ON n.number = c.stars[1]
     LEFT JOIN (SELECT DISTINCT representative FROM members) m ON m.representative = c.stars[1]
-    WHERE c.has_copies OR a.rows > 1
+    LEFT JOIN unit_rows u ON u.position = c.position
+    WHERE c.has_copies OR a.rows > 1 OR u.unit IS NOT NULL
     ORDER BY c.position
 """
 
 
 def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
-    """Write ``workspace.duplicate_images`` (images that belong to a star) and ``workspace.comparable_rows``.
+    """Write ``workspace.duplicate_images`` (images of a star), ``workspace.comparable_rows`` and ``edited_links``.
 
-    The latter are the rows that may repeat or contradict another one; which of them stays is chosen when other
-    rules have been judged, in ``curate.duplicates.kept``.
+    Comparable rows are those that may repeat or contradict another one, links lead from those about an edited copy to
+    those about what it copies; which of them stays is chosen when other rules have been judged, in
+    ``curate.duplicates.kept``.
 
     Raises:
         UserError: a file cannot be written.
     """
     order = ", ".join(_ORDER[key] for key in settings.keep) or "id"
     stored = read_stored(workspace)
+    with EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS)) as copies:
+        edits = copies.among()
     with database(workspace.work) as connection:
         create_views(connection, workspace)
-        number_images(connection, stored)
+        number_images(connection, stored.starts)
         connection.execute(_IMAGES_OF_ROWS)
         _group_images(connection, DuplicateIndex(stored.fingerprints, settings, stored.search(settings)), order)
         write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
         connection.execute(_ROWS)
+        find_links(connection, workspace, stored.fingerprints, edits, settings, order)
         rows = query_batches(connection, _COMPARABLE.format(order=order))
         write_parquet(workspace.comparable_rows, rows, COMPARABLE_ROWS)
 

@@ -1,6 +1,6 @@
 """Train, validation, …: each row gets a split; rows about the same or near-identical images get the same one.
 
-Rows form a group when a chain of shared or near-identical images links them; text-only rows when
+Rows form a group when a chain of shared, near-identical or edited images links them; text-only rows when
 they ask the same. A group's place is a hash of the seed and of its smallest image key, so that it
 depends on nothing else: rows that are added later move no others (unless they join two groups), and
 every source is cut in the same proportions, up to chance.
@@ -8,14 +8,17 @@ every source is cut in the same proportions, up to chance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.clusters import connected_components
+from curate.duplicates.clusters import connected_components, joined_components
 from curate.duplicates.matching import DuplicateIndex
 from curate.duplicates.stored import number_images, read_stored
+from curate.duplicates.stored_edits import EditedCopies
+from curate.kinds import Kind, KindPairs
 from curate.recipe import MatchSettings, SplitSettings
 from curate.views import create_views
 from curate.workspace import Workspace
@@ -51,19 +54,23 @@ _ASSIGNED = """
 """
 
 
-def assign_splits(workspace: Workspace, settings: SplitSettings, match: MatchSettings) -> None:
+def assign_splits(
+    workspace: Workspace, settings: SplitSettings, match: MatchSettings, kinds: Collection[Kind] = ()
+) -> None:
     """Write ``workspace.splits``: the group and the split of every input row, in input order.
 
     Args:
         match: when two images count as the same one.
+        kinds: of edited copies that are not parted either.
     """
     stored = read_stored(workspace)
+    with EditedCopies(workspace, kinds) as copies:
+        edits = copies.among()
     with database(workspace.work) as connection:
         create_views(connection, workspace)
-        number_images(connection, stored)
-        connection.register(
-            "components", _components(connection, DuplicateIndex(stored.fingerprints, match, stored.search(match)))
-        )
+        number_images(connection, stored.starts)
+        index = DuplicateIndex(stored.fingerprints, match, stored.search(match))
+        connection.register("components", _components(connection, index, edits))
         connection.execute(_TIES)
         joined = _joined(connection)
         groups = {"tie": pa.array(list(joined), pa.string()), "split_group": pa.array(joined.values(), pa.string())}
@@ -74,15 +81,17 @@ def assign_splits(workspace: Workspace, settings: SplitSettings, match: MatchSet
         write_parquet(workspace.splits, query_batches(connection, query), SPLITS)
 
 
-def _components(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex) -> pa.Table:
+def _components(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex, edits: KindPairs) -> pa.Table:
     """``number`` and ``component`` of the images that some row shows and that may have copies."""
-    connection.register("candidates", pa.table({"number": index.with_candidates()}))
+    candidates = np.unique(np.concatenate([index.with_candidates(), edits.i, edits.j]))
+    connection.register("candidates", pa.table({"number": candidates}))
     shown = connection.sql("""
         SELECT number FROM numbered JOIN candidates USING (number)
         WHERE image_key IN (SELECT unnest(image_keys) FROM rows) ORDER BY number
     """)
     numbers = shown.to_arrow_table().column("number").to_numpy()
-    return pa.table({"number": numbers, "component": connected_components(index, numbers)[numbers]})
+    component = joined_components(connected_components(index, numbers), edits, numbers)
+    return pa.table({"number": numbers, "component": component[numbers]})
 
 
 def _joined(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

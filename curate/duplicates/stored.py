@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,8 +28,8 @@ from curate.duplicates.matching import SearchResult, search_matches
 from curate.recipe import MatchSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path, digest_of, write_json
-from winnow.run import file_stats
+from winnow.files import atomic_path, digest_of, open_to_append, write_json
+from winnow.run import file_stats, unchanged_parts
 from winnow.tables import ROWS_A_GROUP, literal
 
 # Raise it when the same parts make other files.
@@ -97,19 +96,16 @@ def read_stored(workspace: Workspace) -> StoredFingerprints:
     """
     folder = workspace.work / "fingerprints"
     parts = workspace.image_parts()
-    wanted = [
-        [[_VERSION, *file_stats(part, below=workspace.folder)], pq.read_metadata(part).num_rows] for part in parts
-    ]
+    wanted = state_of(workspace)
     rows = [count for _, count in wanted]
-    names = [str(part) for part in parts]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = _kept(folder / "state.json", wanted)
+        kept = unchanged_parts(folder / "state.json", wanted)
         if kept < len(wanted) or not (folder / "state.json").is_file():
             before = sum(rows[:kept])
             with (
-                _cut(folder / "facts.bin", before * _FACTS.itemsize) as facts,
-                _cut(folder / "thumbnails.bin", before * _WIDTH) as thumbnails,
+                open_to_append(folder / "facts.bin", before * _FACTS.itemsize) as facts,
+                open_to_append(folder / "thumbnails.bin", before * _WIDTH) as thumbnails,
             ):
                 for part in parts[kept:]:
                     _append(part, facts, thumbnails)
@@ -117,13 +113,30 @@ def read_stored(workspace: Workspace) -> StoredFingerprints:
         fingerprints = _opened(folder, sum(rows))
     except OSError as error:
         raise UserError(disk_problem(error, folder) or f"{folder}: cannot be written ({error})") from error
-    starts = dict(zip(names, np.cumsum([0, *rows]).tolist(), strict=False))
-    return StoredFingerprints(fingerprints, starts, wanted, folder)
+    return StoredFingerprints(fingerprints, starts_of(parts), wanted, folder)
 
 
-def number_images(connection: duckdb.DuckDBPyConnection, stored: StoredFingerprints) -> None:
-    """Create the table ``numbered``: number, image_key and pixels of each image that could be read."""
-    names, firsts = list(stored.starts), list(stored.starts.values())
+def state_of(workspace: Workspace) -> list[Any]:
+    """Of each part what changes when it does, and its number of images."""
+    return [
+        [[_VERSION, *file_stats(part, below=workspace.folder)], pq.read_metadata(part).num_rows]
+        for part in workspace.image_parts()
+    ]
+
+
+def starts_of(parts: Sequence[Path]) -> dict[str, int]:
+    """Name of each part and the number of its first image."""
+    counts = [pq.read_metadata(part).num_rows for part in parts]
+    return dict(zip(map(str, parts), np.cumsum([0, *counts]).tolist(), strict=False))
+
+
+def number_images(connection: duckdb.DuckDBPyConnection, starts: Mapping[str, int], table: str = "numbered") -> None:
+    """Create a table: number, image_key and pixels of each image that could be read.
+
+    Args:
+        starts: of ``starts_of``.
+    """
+    names, firsts = list(starts), list(starts.values())
     connection.register(
         "parts", pa.table({"filename": pa.array(names, pa.string()), "first": pa.array(firsts, pa.int64())})
     )
@@ -134,29 +147,10 @@ def number_images(connection: duckdb.DuckDBPyConnection, stored: StoredFingerpri
         else "SELECT *, 0 AS first, 0 AS file_row_number FROM images WHERE false"
     )
     connection.execute(f"""
-        CREATE TABLE numbered AS
+        CREATE TABLE {table} AS
         SELECT (first + file_row_number)::BIGINT AS number, image_key, width::BIGINT * height AS pixels
         FROM ({rows}) WHERE phash IS NOT NULL AND dhash IS NOT NULL
     """)
-
-
-def _kept(path: Path, wanted: Sequence[Any]) -> int:
-    """How many of the first parts are in the files already."""
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return 0
-    same = 0
-    while same < min(len(there), len(wanted)) and there[same] == wanted[same]:
-        same += 1
-    return same
-
-
-def _cut(path: Path, size: int) -> BinaryIO:
-    """The file, cut to ``size`` bytes and open to append."""
-    path.touch()
-    os.truncate(path, min(size, path.stat().st_size))
-    return path.open("ab")
 
 
 def _append(part: Path, facts: BinaryIO, thumbnails: BinaryIO) -> None:

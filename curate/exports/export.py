@@ -24,6 +24,7 @@ import yaml
 
 import curate.exports
 from curate.exports.rows import Curated, Format, Part, Row, Target
+from curate.exports.trl_dpo import read_mistakes
 from curate.recipe import ExportSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
@@ -140,6 +141,9 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
     out = settings.out or curated.folder / "exports" / settings.to
     table = Workspace(curated.folder).samples_table
     made_from = {str(table): sha256_file(table)}
+    if settings.mistakes:
+        replies = settings.mistakes / "predictions.parquet"
+        made_from[str(replies)] = sha256_file(replies) if replies.is_file() else ""
     recipe = {"version": VERSION, "root": str(curated.root), "licenses": list(curated.licenses)}
     recipe |= settings.model_dump(mode="json", exclude={"out"})
     if is_current(out, recipe=recipe, inputs=made_from):
@@ -191,7 +195,8 @@ def _write(
                 bar.advance()
 
         size = settings.shard_megabytes * 1_000_000
-        target = Target(folder, curated, settings.copies, size, reject)
+        mistakes = read_mistakes(settings.mistakes) if settings.mistakes else {}
+        target = Target(folder, curated, settings.copies, size, reject, mistakes)
         with Bar(f"export {settings.to}", len(curated)) as bar:
             parts = form.write(counted(bar), target)
     splits = {split: rows[split] for split in curated.splits}

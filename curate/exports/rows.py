@@ -221,6 +221,7 @@ class Target:
         copy: whether images are copied into the export; otherwise rows hold their absolute paths.
         shard_bytes: size at which a shard is closed; a single row may be larger.
         reject: called with each row that the format cannot hold.
+        mistakes: sample_id → question and wrong reply of an evaluated model.
     """
 
     folder: Path
@@ -228,6 +229,7 @@ class Target:
     copy: bool
     shard_bytes: int
     reject: Reject
+    mistakes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

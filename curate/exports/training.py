@@ -16,7 +16,8 @@ from typing import Any, Literal
 from curate.exports.rows import Row, Unfit
 from winnow.carried import objects_of
 from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
-from winnow.records import Turn, parse_json
+from winnow.records import Turn
+from winnow.tools import calls_in, definitions_in
 
 Kind = Literal["sft", "preference", "kto"]
 KINDS: tuple[Kind, ...] = ("sft", "preference", "kto")
@@ -258,13 +259,9 @@ def calls_of(turn: Turn, tool: str) -> list[tuple[str, Any]]:
         Unfit: it is not such JSON.
     """
     try:
-        value = parse_json(turn.value.encode())
+        return calls_in(turn.value)
     except ValueError:
-        value = None
-    calls = value if isinstance(value, list) else [value]
-    if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
-        raise Unfit(f"{tool} needs a call of a tool as JSON with `name` and `arguments`")
-    return [(call["name"], call.get("arguments", {})) for call in calls]
+        raise Unfit(f"{tool} needs a call of a tool as JSON with `name` and `arguments`") from None
 
 
 def tool_definitions(row: Training, tool: str) -> list[Any]:
@@ -274,9 +271,6 @@ def tool_definitions(row: Training, tool: str) -> list[Any]:
         Unfit: they are not JSON of a list.
     """
     try:
-        found = parse_json(row.tools.encode()) if row.tools else []
+        return definitions_in(row.tools)
     except ValueError:
-        found = None
-    if not isinstance(found, list):
-        raise Unfit(f"{tool} needs `tools` as a JSON list")
-    return found
+        raise Unfit(f"{tool} needs `tools` as a JSON list") from None

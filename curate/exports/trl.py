@@ -84,7 +84,7 @@ def _messages(turns: Iterable[Turn]) -> list[dict[str, Any]]:
     return made
 
 
-_LOAD = """```python
+LOAD = """```python
 rows = datasets.load_dataset("json", data_files="{first}", split="train")
 rows = rows.cast_column("images", datasets.List(datasets.Image()))
 %s(…, train_dataset=rows)
@@ -93,6 +93,6 @@ rows = rows.cast_column("images", datasets.List(datasets.Image()))
 FORMATS = {
     "trl": Format(
         functools.partial(write_lines, record_of=trl_record, kinds=(*KINDS, "completion")),
-        {"": _LOAD % "SFTTrainer", "preference": _LOAD % "DPOTrainer", "kto": _LOAD % "KTOTrainer"},
+        {"": LOAD % "SFTTrainer", "preference": LOAD % "DPOTrainer", "kto": LOAD % "KTOTrainer"},
     )
 }

@@ -1,11 +1,10 @@
 """Embeddings on disk, looked up by path or text: memory holds an index of about 30 bytes an entry, no vectors.
 
-``write_scores`` reads prompt sets and linear heads off them.
+``write_scores`` reads prompt sets and heads off them.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import tempfile
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 from curate.measure.models import clip_model, clip_name
 from curate.measure.store import CACHE, PATHS, Store
 from curate.recipe import MeasureSettings, PromptSet
-from curate.signals.clip import HeadUnusable, head_scores, prompt_scores, read_head
+from curate.signals.clip import prompt_scores
+from curate.signals.heads import HeadUnusable, read_head
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex, digest64
 from winnow.progress import track
@@ -155,12 +155,12 @@ def _scorers(out: Path, settings: MeasureSettings, width: int) -> dict[str, Scor
         # One at a time: what else is in a batch changes the last bits of an embedding.
         texts.append([text], model.embed_texts([text]))  # type: ignore[union-attr]
     found = {name: _prompt_scorer(prompt_set, texts) for name, prompt_set in prompts.items()}
-    for name, file in settings.heads.items():
+    for name, asked in settings.heads.items():
         try:
-            weight, bias = read_head(file, width)
+            head = read_head(asked.file, width, relu=asked.activation == "relu", sigmoid=asked.output == "sigmoid")
         except HeadUnusable as error:
             raise UserError(str(error)) from error
-        found[name] = functools.partial(head_scores, weight=weight, bias=bias)
+        found[name] = head.scores
     return found
 
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from curate.measure.itm import load_matcher
 from curate.measure.row import MeasuredImage
 from curate.recipe import MeasureSettings
-from curate.signals import PIXEL_SIGNALS, SIGNALS
+from curate.signals import IMAGE_MODELS, PIXEL_SIGNALS, SIGNALS
+from curate.signals.base import ImageModel, ModelUnavailable
 from curate.signals.clip import Clip, ClipNotLoaded, ClipUnavailable, load_clip, model_name
+from curate.signals.language import language
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
 from winnow.errors import UserError
 from winnow.hub import cache_folder, why_offline
@@ -87,10 +90,34 @@ def check_models(settings: MeasureSettings) -> None:
         UserError: one cannot be loaded.
     """
     nsfw_model(settings)
+    if settings.language:
+        try:
+            language("Which language is this?")
+        except ImportError as error:
+            raise UserError(
+                f"language: true needs the extra: pip install 'winnow-vlm[language-id]' ({error}); or leave it out"
+            ) from error
+    if settings.itm is not None:
+        load_matcher(settings.itm)
+    for name, model in IMAGE_MODELS.items():
+        if getattr(settings, name):
+            check_image_model(model)
     if settings.clip is not None and Path(settings.clip.model).is_dir():
         clip_name(settings)
     else:
         clip_model(settings)
+
+
+def check_image_model(model: ImageModel) -> None:
+    """Load a model that has a stage of its own.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    try:
+        model.check()
+    except ModelUnavailable as error:
+        raise UserError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from curate.measure.pool import batched
 from curate.recipe import MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals import text as text_signals
+from curate.signals.language import language
+from curate.signals.pii import personal_data
+from curate.signals.profanity import first_profanity
 from winnow.carried import objects_of
 from winnow.progress import Bar
 from winnow.records import Sample, without_markers
@@ -33,8 +36,11 @@ TEXT_SCHEMA = pa.schema(
         ("clip_alignment", pa.float64()),
         ("clip_alignments", pa.list_(pa.float64())),
         *_VOTES,
+        *(field for name in ("pii", "profanity", "language") for field in SIGNALS[name].fields()),
     ]
 )
+# Raise the version of a signal, and its texts are measured again.
+TEXT_VERSIONS = [SIGNALS[name].version for name in ("text", "pii", "profanity", "language")]
 
 
 def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings) -> Path:
@@ -56,7 +62,7 @@ def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings
 
         def tables() -> Iterator[pa.Table]:
             for block in batched(samples, _BLOCK):
-                rows = [_facts(sample) for sample in block]
+                rows = [_facts(sample, settings.language) for sample in block]
                 if aligner is not None:
                     for row, cosines in zip(rows, aligner.alignments(block), strict=True):
                         row["clip_alignments"] = cosines
@@ -68,8 +74,19 @@ def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings
     return path
 
 
-def _facts(sample: Sample) -> dict[str, Any]:
-    return {"sample_id": sample.id, **conversation_facts(sample), **text_signals.votes(sample.answers)}
+def _facts(sample: Sample, with_language: bool) -> dict[str, Any]:
+    texts = [*dict.fromkeys([*(turn.value for turn in sample.conversations), *sample.answers])]
+    facts = {
+        "sample_id": sample.id,
+        **conversation_facts(sample),
+        **text_signals.votes(sample.answers),
+        "pii": personal_data(texts),
+        "profanity": first_profanity(texts),
+    }
+    for role, name in (("user", "question"), ("assistant", "answer")) if with_language else ():
+        first = next((turn.value for turn in sample.conversations if turn.role == role and not turn.name), "")
+        facts[f"{name}_language"], facts[f"{name}_language_confidence"] = language(without_markers(first, " "))
+    return facts
 
 
 def conversation_facts(sample: Sample) -> dict[str, Any]:

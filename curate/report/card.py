@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import duckdb
 import yaml
 
 from curate.exports.export import license_fields
+from curate.kinds import Kind
 from curate.readers.facts import SourceFacts, shortened
 from curate.readers.unclaimed import unused_fields, warnings
 from curate.recipe import CurateRecipe
@@ -64,7 +66,8 @@ def write_card(
         sources_section(recipe, counts),
         reading_section(counts),
         splits_section(recipe, counts),
-        contamination_section(counts),
+        copies_section(recipe, counts),
+        contamination_section(recipe, counts),
         corrections_section(json.loads(workspace.corrections.read_text(encoding="utf-8"))),
         rules_section(rules),
         chosen.text,
@@ -135,6 +138,7 @@ _STATUSES = {
     "noted": "kept for evaluation, changes nothing here",
     "stale": "the row is not the one that the reviewer saw",
     "conflict": "two reviewers disagree; nothing was done",
+    "settled": "two reviewers disagreed; a third line settled it against this one",
     "superseded": "the same reviewer decided again later",
     "undone": "taken back by the reviewer",
     "elsewhere": "about a row that is not in this set",
@@ -215,27 +219,72 @@ def splits_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
     asked = ", ".join(f"{name} {share:g}" for name, share in recipe.splits.shares.items())
     return f"""## Splits
 
-Asked for: {asked}, seed {recipe.splits.seed}. Rows about the same or near-identical images are in one split.
+Asked for: {asked}, seed {recipe.splits.seed}. Rows about copies of one image are in one split.
 
 {table(["source", *named], rows, numbers_from=1)}"""
 
 
-def contamination_section(counts: dict[str, Any]) -> str:
-    """Images and questions that evaluation sets hold too."""
-    if not counts["contamination"]:
+def copies_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
+    """Rows that repeat another one, by the kind of copy that their images are."""
+    if not recipe.duplicates:
         return ""
-    rows = []
+    done = {True: "duplicate", False: "edited copy"}
+    rows = [
+        [found["kind"], done[found["duplicate"]], f"{found['rows']:,}", f"{found['rows_dropped']:,}"]
+        for found in counts["copies"]
+    ]
+    listed = table(["kind", "the row is a", "rows", "dropped"], rows, numbers_from=2) if rows else "None was found."
+    return f"""## Copies
+
+Rows that repeat another row about a copy of its image, by kind; `decisions.parquet` names the other row.
+
+{listed}
+
+{looked_for(recipe.duplicates.kinds, semantic=recipe.semantic is not None)}"""
+
+
+def contamination_section(recipe: CurateRecipe, counts: dict[str, Any]) -> str:
+    """Images and questions that evaluation sets hold too, by kind."""
+    if not recipe.contamination:
+        return ""
+    rows, kinds = [], []
     for found in counts["contamination"]:
-        same = found["images_by_bytes"]
+        name, same = cell(found["benchmark"]), found["images_by_bytes"]
         images = (found["images"], same, found["images"] - same)
         numbers = (*images, found["rows"], found["rows_with_same_question"], found["rows_dropped"])
-        rows.append([cell(found["benchmark"]), *(f"{number:,}" for number in numbers)])
+        rows.append([name, *(f"{number:,}" for number in numbers)])
+        kinds += [
+            [name, kind["kind"], kind["action"], *(f"{kind[key]:,}" for key in ("images", "rows", "rows_dropped"))]
+            for kind in found["kinds"]
+        ]
     headings = ["benchmark", "images", "byte for byte", "by look", "rows", "with the same question", "dropped"]
-    return f"""## Contamination
+    by_kind = table(["benchmark", "kind", "action", "images", "rows", "dropped"], kinds, numbers_from=3)
+    parts = [
+        "## Contamination",
+        "What is also in an evaluation set; `contamination.parquet` lists it row by row.",
+        table(headings, rows, numbers_from=1),
+        *([by_kind] if kinds else []),
+        looked_for(recipe.contamination.kinds, semantic=False),
+    ]
+    return "\n\n".join(parts)
 
-What is also in an evaluation set; `contamination.parquet` lists it row by row.
 
-{table(headings, rows, numbers_from=1)}"""
+def looked_for(kinds: Mapping[Kind, str], *, semantic: bool) -> str:
+    """Which kinds of copies a search could see, and which not.
+
+    Args:
+        semantic: whether embeddings were compared too.
+    """
+    named = {
+        action: ", ".join(kind for kind in kinds if kinds[kind] == action) for action in ("drop", "flag", "ignore")
+    }
+    told = [f"{action}: {named[action]}" for action in ("drop", "flag") if named[action]]
+    unseen = [f"{named['ignore']} (ignored)"] if named["ignore"] else []
+    if semantic:
+        told.append("flag: semantic, by `semantic:`")
+    else:
+        unseen.append("semantic (other pictures of the same thing: pixels do not tell)")
+    return f"Looked for: {'; '.join(told) or 'nothing'}. Not looked for: {', '.join(unseen) or 'none'}."
 
 
 def corrections_section(report: dict[str, Any]) -> str:
@@ -254,12 +303,20 @@ def corrections_section(report: dict[str, Any]) -> str:
 
 def rules_section(checked: list[CheckedRule]) -> str:
     """Every rule with its condition, which holds the thresholds."""
-    rows = [[rule.name, rule.action, cell(rule.expression.text, code=True)] for rule in checked]
+    rows = [[rule.name, rule.action, cell(rule.expression.text, code=True), _standing(rule)] for rule in checked]
     return f"""## Rules
 
-In the order in which a reason is sought.
+In the order in which a reason is sought. "Not validated" names the scores one of which is enough to make the rule fire,
+though nobody has measured on labelled data how often they are right.
 
-{table(["rule", "action", "fires when"], rows)}"""
+{table(["rule", "action", "fires when", "validated"], rows)}"""
+
+
+def _standing(rule: CheckedRule) -> str:
+    if rule.validated:
+        return cell(rule.validated)
+    names = ", ".join(cell(name, code=True) for name in rule.unvalidated)
+    return f"**not validated**: {names}" if names else ""
 
 
 FOLDER = "examples"

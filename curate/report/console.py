@@ -14,21 +14,38 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.exports.export import Exported
+from curate.kinds import MEANING, Kind
 from curate.readers import LAYOUTS
 from curate.readers.facts import SourceFacts, shortened
 from curate.readers.inspect import Inspection
 from curate.readers.unclaimed import unused_fields, warnings
-from curate.recipe import SourceSettings
+from curate.recipe import CONTAMINATION_ACTIONS, SourceSettings
 from curate.report.diff import CurationDiff, Example
+from curate.report.results import Leaks
 from curate.rules.columns import FORMS, known_columns
 from curate.rules.explain import RowExplanation
 from curate.rules.find_row import FoundRows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
+from winnow.selections import PROOFS
 from winnow.text import counted, share, visible
 
 _BAR = 24
 _STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
+
+
+def show_selection(of: Path, written: Sequence[tuple[Path, dict[str, Any], bool]]) -> None:
+    """The folders of a selection, what earlier selections of the set have brought, and how to prove this one."""
+    for folder, counts, was_there in written:
+        taken = counts["keep"] + counts["flag"]
+        print(f"{folder}: {counted(taken, 'row')}{', is up to date' if was_there else ''}")
+    proofs = sorted((of / PROOFS).glob("*.json"))
+    for proof in proofs:
+        print(json.loads(proof.read_text(encoding="utf-8"))["sentence"])
+    if not proofs:
+        print("not proven: no selection of this set was trained on and compared with its random rows yet")
+    if len(written) > 1:
+        print("next: train on both, evaluate both, then `evalsuite chosen EVAL_OF_CHOSEN EVAL_OF_RANDOM`")
 
 
 def _table(*headings: str, numbers: str = "", title: str | None = None) -> Table:
@@ -79,6 +96,12 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
             line = f"rows: {facts.bad_rows:,} unreadable, such as {facts.first_bad}"
             screen.print(Text(visible(line), style="yellow"), soft_wrap=True)
     for rule in counts["rules"]:
+        if rule["action"] == "drop" and rule["unvalidated"]:
+            line = (
+                f"rule {rule['rule']} drops by {' or '.join(rule['unvalidated'])} alone, which is not validated: look"
+                f" at its {counted(rule['fired'], 'row')}, then let it flag, or write on what it is `validated:`"
+            )
+            screen.print(Text(visible(f"{line} in {recipe}"), style="yellow"), soft_wrap=True)
         chosen = rule["rule"] not in ("bad_row", "correction") and "error" not in rule["columns"]
         if chosen and rows / 2 < rule["reason"] < rows:
             line = (
@@ -91,10 +114,13 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         f" about {counted(counts['images'], 'different image')}",
         highlight=False,
     )
+    if counts["copies"]:
+        screen.print(f"copies among the rows: {by_kind(counts['copies'])}", highlight=False)
     for found in counts["contamination"]:
+        kinds = f" ({by_kind(found['kinds'])})" if found["kinds"] else ""
         screen.print(
-            f"{counted(found['images'], 'image')} ({found['images_by_bytes']:,} byte for byte) also in"
-            f" {escape(found['benchmark'])}; {counted(found['rows'], 'row')}, {found['rows_dropped']:,} dropped",
+            f"{counted(found['images'], 'image')} also in {escape(found['benchmark'])};"
+            f" {counted(found['rows'], 'row')}{kinds}, {found['rows_dropped']:,} dropped",
             highlight=False,
         )
     if counts["splits"]:
@@ -122,6 +148,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         (f"curate decide {shlex.quote(recipe)}", "after an edit of its rules; opens no image"),
         *([(f"dashboards --data {shlex.quote(str(data))}", "the rows in a browser")] if data else []),
     )
+
+
+def by_kind(kinds: Sequence[Mapping[str, Any]]) -> str:
+    """``12 exact, 3 cropped``: rows of each kind."""
+    return ", ".join(f"{found['rows']:,} {found['kind']}" for found in kinds)
 
 
 def _show_next(screen: Console, *commands: tuple[str, str]) -> None:
@@ -244,6 +275,12 @@ def show_explanation(found: RowExplanation) -> None:
             f" their hashes in {decision['hamming']} of 64 bits",
             highlight=False,
         )
+    if (kind := decision["duplicate_kind"]) and not decision["representative"]:
+        screen.print(
+            f"its image is a copy of that of [bold]{escape(visible(decision['edited_copy_of']))}[/]: {kind}"
+            f" ({MEANING[kind]}), alike by {decision['duplicate_strength']:.2f} of 1 once that is undone",
+            highlight=False,
+        )
     for match in found.contamination:
         screen.print(
             escape(visible(f"{match['benchmark']}: {describe_match(match)}; see {match['evaluation']}")),
@@ -258,6 +295,49 @@ def show_explanation(found: RowExplanation) -> None:
         new = f" → {line.new}" if line.new else ""
         text = f"{line.reviewer} on {line.at:%Y-%m-%d}: {line.action}{new} ({became}, {line.correction_id})"
         screen.print(escape(visible(text)), highlight=False)
+
+
+def show_leaks(found: Leaks, kinds: Sequence[Kind], out: Path | None) -> None:
+    """Print what evaluation sets share with a set.
+
+    Args:
+        kinds: that were looked for; none: all that pixels tell.
+        out: where the pairs were written.
+    """
+    screen = Console()
+    for one in found.sets:
+        screen.print(
+            f"[bold]{escape(visible(one['benchmark']))}[/]: {counted(one['evaluation_rows'], 'row')},"
+            f" {counted(one['evaluation_images'], 'image')}; [bold]{one['evaluation_images_found']:,}[/] of these"
+            f" images found, in {one['rows']:,} of {counted(found.rows, 'row')} of the set",
+            highlight=False,
+        )
+        if not one["kinds"]:
+            continue
+        table = _table("kind", "images", "rows", "for example", numbers="rows")
+        for kind in one["kinds"]:
+            shown = [example for example in one["examples"] if example["kind"] == kind["kind"]]
+            examples = Text("\n".join(visible(_leak(example)) for example in shown))
+            table.add_row(kind["kind"], f"{kind['images']:,}", f"{kind['rows']:,}", examples)
+        screen.print(table)
+        screen.print()
+    sought = kinds or tuple(CONTAMINATION_ACTIONS)
+    off = [kind for kind in CONTAMINATION_ACTIONS if kind not in sought]
+    screen.print(f"looked for: {', '.join(sought)}", highlight=False)
+    screen.print(
+        f"not looked for: {', '.join([*off, 'semantic'])} (other pictures of the same thing: pixels do not tell)",
+        style="dim",
+        highlight=False,
+    )
+    if out:
+        screen.print(f"pairs: {escape(str(out))}", highlight=False, soft_wrap=True)
+    screen.print(f"measured in {escape(str(found.folder))}, which may be deleted", style="dim", soft_wrap=True)
+
+
+def _leak(example: Mapping[str, Any]) -> str:
+    if example["path"] is None:
+        return f"{example['sample_id']} ↔ {example['evaluation']}"
+    return f"{example['path']} ↔ {example['evaluation_path']} ({example['strength']:.2f})"
 
 
 def show_diff(found: CurationDiff) -> None:
@@ -298,7 +378,10 @@ def describe_match(match: dict[str, Any]) -> str:
         return "the same question is asked there"
     how = "byte for byte"
     if match["match"] == "look":
-        how = f"thumbnails differ by {match['distance']:.2f} of 255, hashes in {match['hamming']} of 64 bits"
+        differ = f"thumbnails differ by {match['distance']:.2f} of 255, hashes in {match['hamming']} of 64 bits"
+        how = f"{match['kind']}: {differ}"
+    if match["match"] == "edit":
+        how = f"{match['kind']}: alike by {match['strength']:.2f} of 1 once that is undone"
     asked = ", where the same question is asked" if match["same_question"] else ""
     return f"same image as {match['evaluation_path']} ({how}){asked}"
 
@@ -430,7 +513,7 @@ def columns_table() -> Table:
     """Every column that a rule may use: type, source, meaning."""
     table = _table("column", "type", "of", "meaning", title="Columns that rules may use")
     for name, column in known_columns().items():
-        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.about))
+        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.meaning))
     table.add_section()
     for form, about in FORMS.items():
         table.add_row(f"[bold]{escape(form)}[/]", "", "the set" if "meta" not in form else "rows", escape(about))

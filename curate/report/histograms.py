@@ -17,7 +17,7 @@ from winnow.tables import database, parquet
 
 _BINS = 60
 _NUMBERS = {"INTEGER", "BIGINT", "DOUBLE", "UBIGINT"}
-_SHOWN_TABLES = {"image", "score", "text", "duplicate", "loss", "rows"}
+_SHOWN_TABLES = {"image", "score", "text", "itm", "duplicate", "loss", "rows"}
 # Numbers that are names, or positions of bits.
 _NOT_SHOWN = {"phash", "dhash", "exif_orientation"}
 _TAIL = 0.002  # share of rows beyond each end that one far value must not stretch the axis for
@@ -86,7 +86,7 @@ def histograms(
         create_views(connection, workspace, losses)
         create_facts(connection, names)
         connection.execute(f"CREATE VIEW decided AS SELECT position, decision FROM {parquet([workspace.decisions])}")
-        found = [_histogram(connection, name, known[name].about, cuts.get(name, [])) for name in names]
+        found = [_histogram(connection, name, known[name].meaning, cuts.get(name, [])) for name in names]
     return [histogram for histogram in found if histogram is not None]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.duplicates.contamination import CONTAMINATION
+from curate.kinds import KINDS
 from curate.readers.facts import SourceFacts
 from curate.rules.checked import CheckedRule
 from curate.workspace import ASSIGNED_SPLIT, Workspace
@@ -23,10 +25,12 @@ from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, write_json
 from winnow.tables import database, literal, parquet, query_batches, read_batches, row_count, write_parquet
 
+NOT_SELECTED = "not_selected"  # the rule of ``curate.selection``, which no recipe has
 _COLUMNS = [
     "position", "sample_id", "source", "split", "images", "image_keys", "question", "answer", "answers",
     "question_type",
 ]  # fmt: skip
+_DECIDED = ("decision", "reason", "duplicate_kind", "contaminated_kind")
 
 
 def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path]:
@@ -71,7 +75,7 @@ def _ledger_entry(row: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
 
 def _table_schema(rows: pa.Schema) -> pa.Schema:
     own = [rows.field(name) for name in _COLUMNS]
-    tail = ("decision", "reason", ASSIGNED_SPLIT, "content_hash", "record")
+    tail = (*_DECIDED, ASSIGNED_SPLIT, "content_hash", "record")
     return pa.schema([*own, *(pa.field(name, pa.string()) for name in tail)])
 
 
@@ -90,7 +94,7 @@ def _aligned(workspace: Workspace) -> Iterator[tuple[pa.RecordBatch, pa.RecordBa
 
 def _with_decisions(workspace: Workspace, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     for rows, decisions, splits in _aligned(workspace):
-        found = {ASSIGNED_SPLIT: splits, **{name: decisions.column(name) for name in ("decision", "reason")}}
+        found = {ASSIGNED_SPLIT: splits, **{name: decisions.column(name) for name in _DECIDED}}
         columns = [found[name] if name in found else rows.column(name) for name in schema.names]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -125,6 +129,7 @@ _COUNTED = {
     "rows_with_same_question": "count(DISTINCT sample_id) FILTER (WHERE same_question)",
     "rows_by_question_alone": "count(DISTINCT sample_id) FILTER (WHERE match = 'question')",
     "rows_dropped": "count(DISTINCT sample_id) FILTER (WHERE dropped)",
+    "rows_suspected": "count(DISTINCT sample_id) FILTER (WHERE action = 'flag')",
     "images": "count(DISTINCT image_key)",
     "images_by_bytes": "count(DISTINCT image_key) FILTER (WHERE match = 'bytes')",
 }
@@ -134,9 +139,9 @@ def write_contamination_report(workspace: Workspace) -> list[Path]:
     """Join the matches with the decisions; returns the files, none where no evaluation set was given.
 
     ``contamination.parquet`` has one row for each training row, benchmark and image: how they match (``bytes``,
-    ``look``, ``question``), distances of the thumbnails (0-255) and of the hashes (bits of 64), the evaluation
-    row, whether it asks the same, and whether and by which rule the training row was dropped.
-    ``contamination.json`` counts them per benchmark.
+    ``look``, ``edit``, ``question``), the kind of copy with its strength (0-1) and the recipe's action for it, for a
+    look distances of the thumbnails (0-255) and of the hashes (bits of 64), the evaluation row, whether it asks the
+    same, and whether and by which rule the training row was dropped. ``contamination.json`` counts them per benchmark.
     """
     found = [workspace.contamination, workspace.contamination_report]
     if not workspace.contamination_rows.is_file():
@@ -179,11 +184,38 @@ def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> 
             {
                 **counts,
                 **dict(zip(_COUNTED, values, strict=True)),
+                "kinds": _by_kind(connection, f"(SELECT * FROM {table} WHERE benchmark = ?)", name),
                 "look_images_by_hamming": {str(bits): count for bits, count in hamming},
                 "look_images_by_distance_up_to": {str(upper): count for upper, count in distance},
             }
         )
     return made
+
+
+def _by_kind(connection: duckdb.DuckDBPyConnection, matches: str, values: list[str]) -> list[dict[str, Any]]:
+    """Images and rows of each kind of match, in the order of the kinds."""
+    found = connection.execute(
+        f"""
+        SELECT kind, any_value(action), count(DISTINCT image_key), count(DISTINCT sample_id),
+               count(DISTINCT sample_id) FILTER (WHERE dropped)
+        FROM {matches} GROUP BY kind
+        """,
+        values,
+    ).fetchall()
+    names = ("kind", "action", "images", "rows", "rows_dropped")
+    order = (*KINDS, "question")
+    return sorted((dict(zip(names, row, strict=True)) for row in found), key=lambda one: order.index(one["kind"]))
+
+
+def _copies(connection: duckdb.DuckDBPyConnection, decided: str) -> list[dict[str, Any]]:
+    """Rows that repeat another one, by the kind of copy that their images are."""
+    found = connection.execute(f"""
+        SELECT duplicate_kind, representative IS NOT NULL AS repeats, count(*),
+               count(*) FILTER (WHERE decision = 'drop')
+        FROM {decided} WHERE duplicate_kind IS NOT NULL GROUP BY ALL
+    """).fetchall()
+    names = ("kind", "duplicate", "rows", "rows_dropped")
+    return sorted((dict(zip(names, row, strict=True)) for row in found), key=lambda one: KINDS.index(one["kind"]))
 
 
 # Paths of one class are counted together if their details differ only in names and numbers, but not in a setting that
@@ -223,11 +255,15 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
             GROUP BY 1 ORDER BY min(s.position)
         """).fetchall()
         paths, rows_of = parquet([workspace.paths]), parquet([workspace.corrected])
+        copies = _copies(connection, decided)
         errors = connection.sql(_IMAGE_ERRORS.format(paths=paths, rows=rows_of)).to_arrow_table().to_pylist()
     actions = {rule.name: rule.action for rule in rules}
     columns = {rule.name: list(rule.expression.columns) for rule in rules}
+    unvalidated = {rule.name: list(rule.unvalidated) for rule in rules}
     if "correction" in fired:
         actions["correction"] = "drop"
+    if NOT_SELECTED in fired:
+        actions[NOT_SELECTED] = "drop"
     corrections = json.loads(workspace.corrections.read_text(encoding="utf-8"))["counts"]
     return {
         "rows": sum(decisions.values()),
@@ -242,6 +278,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
                 "rule": name,
                 "action": action,
                 "columns": columns.get(name, []),
+                "unvalidated": unvalidated.get(name, []),
                 "fired": fired.get(name, (0, 0))[0],
                 "reason": reasons.get(name, 0),
                 "alone": fired.get(name, (0, 0))[1],
@@ -253,6 +290,7 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
             for name, rows, keep, flag, drop in sources
         ],
         "splits": _splits(workspace),
+        "copies": copies,
         "contamination": read_contamination_report(workspace),
         "corrections": corrections,
         "read": [facts.model_dump(mode="json") for facts in read],
@@ -274,3 +312,26 @@ def _splits(workspace: Workspace) -> list[dict[str, Any]]:
     for source, split, count in found:
         by_source.setdefault(source, {})[split] = count
     return [{"source": name, "total": sum(rows.values()), "rows": rows} for name, rows in by_source.items()]
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What was found.
+
+    Attributes:
+        folder: where what was read and measured is kept.
+        rows, images: size of the set.
+        sets: of each evaluation set: ``benchmark``, ``evaluation_rows``, ``evaluation_images``, how many of these were
+            found (``evaluation_images_found``, ``evaluation_images_by_kind``), ``rows`` of the set that hold them, and
+            ``examples``.
+    """
+
+    folder: Path
+    rows: int
+    images: int
+    sets: list[dict[str, Any]]
+
+    @property
+    def found(self) -> int:
+        """Rows of the set that hold something of an evaluation set, counted once for each."""
+        return sum(one["rows"] for one in self.sets)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow as pa
 from curate.readers.ingest import ROWS, row_of
 from curate.workspace import Workspace
 from winnow import corrections
-from winnow.corrections import Correction, Resolved
+from winnow.corrections import Resolved
 from winnow.files import write_json
 from winnow.progress import Bar
 from winnow.records import answer_key, context_key, from_record, question_key
@@ -59,7 +58,7 @@ def write_corrected(workspace: Workspace, folder: Path | None) -> None:
     with database(workspace.work) as connection, Bar("apply corrections", row_count(workspace.rows)) as bar:
         rows = _with_keys(workspace.rows, query_batches(connection, query))
         write_parquet(workspace.corrected, _corrected(rows, resolved, status, bar), CORRECTED)
-    write_json(workspace.corrections, _outcomes(lines, resolved, status))
+    write_json(workspace.corrections, corrections.outcomes(lines, resolved, status))
 
 
 def _with_keys(rows: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[list[dict[str, Any]]]:
@@ -95,22 +94,3 @@ def _apply_corrections(row: dict[str, Any], resolved: Mapping[str, Resolved], st
             row["forced_by"] = json.dumps({"corrections": sorted(applied.status)})
     row.update(question_key=question_key(record), answer_key=answer_key(record), context_key=context_key(record))
     return row
-
-
-def _outcomes(lines: list[Correction], resolved: Mapping[str, Resolved], status: Mapping[str, str]) -> dict[str, Any]:
-    """The status of every line, with counts.
-
-    See ``corrections.Applied``; besides, ``superseded`` by a later line of its reviewer, ``undone`` by its reviewer,
-    and ``elsewhere`` (no such row in this set).
-    """
-    undone = {(line.reviewer, line.undoes) for line in lines if line.action == "undo"}
-    live = {line.correction_id for of_row in resolved.values() for line in (*of_row.agreed, *of_row.conflicts)}
-    outcomes = {}
-    for line in lines:
-        if line.action == "undo":
-            continue
-        if line.correction_id in live:
-            outcomes[line.correction_id] = status.get(line.correction_id, "elsewhere")
-        else:
-            outcomes[line.correction_id] = "undone" if (line.reviewer, line.correction_id) in undone else "superseded"
-    return {"counts": dict(sorted(Counter(outcomes.values()).items())), "lines": outcomes}

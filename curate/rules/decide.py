@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from curate.recipe import DuplicateSettings, Rule
 from curate.rules.checked import CheckedRule
-from curate.rules.columns import column_types, create_facts
-from curate.rules.expression import check_types, parse_expression, quoted
+from curate.rules.columns import column_types, create_facts, known_columns
+from curate.rules.expression import Expression, check_types, parse_expression, quoted
 from curate.rules.keep import parse_keep
 from curate.rules.meta import check_any_number, is_meta, read_types
 from curate.rules.order import JUDGED_LATE, facts_sql, judge, prepare
@@ -43,8 +43,12 @@ DECISIONS = pa.schema(
         ("rules", pa.list_(_FIRED)),
         ("duplicate_group", pa.string()),
         ("representative", pa.string()),
+        ("edited_copy_of", pa.string()),
+        ("duplicate_kind", pa.string()),
+        ("duplicate_strength", pa.float64()),
         ("duplicate_distance", pa.float64()),
         ("hamming", pa.int32()),
+        ("contaminated_kind", pa.string()),
     ]
 )
 _ROWS_A_BLOCK = 1 << 17  # rows whose decisions are in memory at once
@@ -52,10 +56,15 @@ _REVIEWED = "a reviewer decided"
 # What a decision reports beside the rules.
 _BASE = """
     SELECT r.position, r.sample_id, r.forced AS override, r.forced_by AS override_by,
-           d.duplicate_group, d.duplicate_of, d.conflict_with, d.distance, d.hamming, e.evaluation
+           d.duplicate_group, d.duplicate_of, d.edited_copy_of, d.kind AS duplicate_kind,
+           d.strength AS duplicate_strength, d.conflict_with, d.distance, d.hamming, e.evaluation,
+           e.contaminated_kind,
+           k.text_evaluation, m.question_cluster, m.answer_cluster, m.row_cluster
     FROM (SELECT * FROM rows WHERE position >= $start AND position < $end) r
     LEFT JOIN (SELECT * FROM duplicates WHERE position >= $start AND position < $end) d ON d.position = r.position
     LEFT JOIN evaluations e ON e.sample_id = r.sample_id
+    LEFT JOIN leaks k ON k.sample_id = r.sample_id
+    LEFT JOIN (SELECT * FROM similar_texts WHERE position >= $start AND position < $end) m ON m.position = r.position
 """
 # Rules take seconds for a million rows; what takes longer is stopped.
 _SECONDS, _ROWS_A_SECOND = 60, 2000
@@ -72,11 +81,19 @@ def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list
     for name, rule in rules.items():
         where = f"rule {name!r}"
         if rule.when is not None:
-            checked.append(CheckedRule(name, rule.action, parse_expression(rule.when, types, where)))
+            expression, cap = parse_expression(rule.when, types, where), None
         else:
             expression, cap = parse_keep(rule.keep or "", types, where)
-            checked.append(CheckedRule(name, rule.action, expression, cap))
+        unvalidated = () if rule.validated else _unvalidated(expression, scores)
+        checked.append(CheckedRule(name, rule.action, expression, cap, rule.validated, unvalidated))
     return checked
+
+
+def _unvalidated(expression: Expression, scores: tuple[str, ...]) -> tuple[str, ...]:
+    """Scores that are not validated and decide without another score; facts beside them, as a size, do not help."""
+    known = known_columns(scores)
+    guesses = [name for name in expression.columns if name in known and known[name].validated != ""]
+    return tuple(name for name in expression.decided_alone_by(guesses) if known[name].validated is None)
 
 
 def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, ...] = ()) -> None:
@@ -125,7 +142,7 @@ def open_facts(
     """
     connection = connect(workspace.work)
     create_views(connection, workspace, losses)
-    columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
+    columns = dict.fromkeys(name for rule in rules for name in rule.columns)
     create_facts(connection, [name for name in columns if not (duplicates and name in JUDGED_LATE)])
     prepare(connection, workspace, rules, duplicates)
     lock(connection)
@@ -229,7 +246,9 @@ def decision_blocks(
         fired: query of the rules that fired (f<k>: rule k fired, v<k>: its values) on positions ``$start`` to ``$end``.
         count: number of rows.
     """
-    rows.execute("CREATE TABLE evaluations AS SELECT sample_id, evaluation FROM contaminations")
+    matches = "SELECT sample_id, evaluation, kind AS contaminated_kind FROM contaminations"
+    rows.execute(f"CREATE TABLE evaluations AS {matches}")
+    rows.execute("CREATE TABLE leaks AS SELECT sample_id, text_evaluation FROM text_leaks")
     query = _block_sql(rules, fired)
     thresholds = [_threshold(facts, rule) for rule in rules]
 

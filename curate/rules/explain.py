@@ -93,7 +93,7 @@ def explain_row(folder: Path, sample_id: str) -> RowExplanation:
         if not samples:
             raise UserError(f"{folder}: no row {sample_id!r}; {near_ids(connection, sample_id)}")
         decisions = _rows(connection, query.format(parquet([workspace.decisions])), sample_id)
-        columns = dict.fromkeys(name for rule in rules for name in rule.expression.columns)
+        columns = dict.fromkeys(name for rule in rules for name in rule.columns)
         create_facts(connection, columns, f"r.position = {int(samples[0]['position'])}")
         repeats = connection.execute(_REPEATS, [sample_id]).fetchall()
         rival = connection.execute(
@@ -145,8 +145,8 @@ def _outcome(connection: duckdb.DuckDBPyConnection, rule: CheckedRule, recorded:
         values = [json.loads(fired["values"]) for fired in recorded if fired["rule"] == rule.name]
         return RuleOutcome(rule, bool(values), values[0] if values else {})
     fires = f"coalesce({rule.expression.sql}, false)"
-    columns = "".join(f", {quoted(name)}" for name in rule.expression.columns)
+    columns = "".join(f", {quoted(name)}" for name in rule.columns)
     row = connection.execute(f"SELECT {fires}{columns} FROM facts ORDER BY 1 DESC, image_no LIMIT 1").fetchone()
     if row is None:
         return RuleOutcome(rule, False, {})
-    return RuleOutcome(rule, bool(row[0]), dict(zip(rule.expression.columns, row[1:], strict=True)))
+    return RuleOutcome(rule, bool(row[0]), dict(zip(rule.columns, row[1:], strict=True)))

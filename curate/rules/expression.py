@@ -8,7 +8,7 @@ without access to files, network or settings (see ``curate.rules.decide``).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ _FUNCTIONS = {
     "starts_with", "prefix", "suffix", "ends_with", "regexp_matches", "regexp_full_match", "list_contains", "len",
 }  # fmt: skip
 _LONGEST = 10_000
+_MOST_ALTERNATIVES = 256
 _NUMBERS = {"DOUBLE", "INTEGER", "BIGINT", "UBIGINT", "BOOLEAN"}
 
 
@@ -57,6 +58,8 @@ class Expression:
         cuts: (column, number) for each column that it compares with a number.
         constants: those of the columns that have one value for the whole set, as ``quantile(sharpness, 0.05)`` has.
         as_numbers: keys of ``meta`` that it compares with numbers.
+        alternatives: the columns of each set of comparisons that are enough to make it true: of ``a > 1 OR (b > 1 AND
+            c > 1)`` {a} and {b, c}. Where these are too many, each column counts as one of its own.
     """
 
     text: str
@@ -67,6 +70,13 @@ class Expression:
     cuts: tuple[tuple[str, float], ...] = ()
     constants: tuple[str, ...] = ()
     as_numbers: tuple[str, ...] = ()
+    alternatives: tuple[frozenset[str], ...] = ()
+
+    def decided_alone_by(self, columns: Collection[str]) -> tuple[str, ...]:
+        """Those of the given columns that make it true without another one of them."""
+        ways = self.alternatives or (frozenset(self.columns),)
+        alone = {name for way in ways if len(found := way & set(columns)) == 1 for name in found}
+        return tuple(name for name in self.columns if name in alone)
 
 
 def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expression:
@@ -162,9 +172,32 @@ def _checked(connection: duckdb.DuckDBPyConnection, text: str, columns: Mapping[
         cuts=cuts,
         constants=constants,
         as_numbers=tuple(dict.fromkeys(as_numbers)),
+        alternatives=tuple(sorted(_alternatives(tree, negated=False), key=sorted)),
     )
     check_types(expression, columns, where)
     return expression
+
+
+def _alternatives(tree: Any, *, negated: bool) -> set[frozenset[str]]:
+    """The disjunctive normal form of a condition, of which only the columns are kept."""
+    children = tree.get("children", [])
+    if tree["type"] == "OPERATOR_NOT":
+        return _alternatives(children[0], negated=not negated)
+    if tree["class"] != "CONJUNCTION":
+        return {frozenset(_columns_of(tree))}
+    parts = [_alternatives(child, negated=negated) for child in children]
+    if (tree["type"] == "CONJUNCTION_OR") != negated:
+        return set().union(*parts)
+    found: set[frozenset[str]] = {frozenset()}
+    for part in parts:
+        found = {one | other for one in found for other in part}
+        if len(found) > _MOST_ALTERNATIVES:
+            return {frozenset({name}) for name in _columns_of(tree)}
+    return found
+
+
+def _columns_of(tree: Any) -> Iterator[str]:
+    return (node["column_names"][0] for node in _nodes(tree) if node["class"] == "COLUMN_REF")
 
 
 def _check_known(name: str, columns: Mapping[str, str], where: str) -> None:

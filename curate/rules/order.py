@@ -24,7 +24,8 @@ from curate.rules.keep import Cap
 from curate.workspace import Workspace
 from winnow.tables import read_batches
 
-_CONFLICTING, _DUPLICATE = {"conflicting"}, {"duplicate", "duplicate_distance"}
+_CONFLICTING = {"conflicting"}
+_DUPLICATE = {"duplicate", "duplicate_distance", "duplicate_kind", "duplicate_strength", "edited_copy"}
 JUDGED_LATE = _CONFLICTING | _DUPLICATE  # columns that depend on what other rules drop
 _NAMED = 3  # rows that fill a group, as the ledger names them
 
@@ -94,7 +95,10 @@ def judge(
         _drop(facts, second, layers)
         choose_kept(facts, workspace, duplicates)
         _load_repeated(facts, workspace)
+        kinds = ("duplicate_kind", "duplicate_strength")
         layers.append(Layer("repeated", ("duplicate",), ("duplicate_distance",)))
+        layers.append(Layer("edited_copies", ("edited_copy",)))
+        layers.append(Layer("copied", (), kinds))
         _drop(facts, last, layers)
     for number, rule in enumerate(rules):
         if rule.cap:
@@ -105,10 +109,15 @@ def judge(
 
 
 def _load_repeated(facts: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
+    """Create the tables ``repeated``, ``edited_copies`` and, of the rows in either, ``copied``."""
     facts.execute("CREATE TABLE repeated (position BIGINT, duplicate_distance DOUBLE)")
-    for batch in read_batches(workspace.duplicate_rows, ["position", "duplicate_of", "distance"]):
+    facts.execute("CREATE TABLE edited_copies (position BIGINT)")
+    facts.execute("CREATE TABLE copied (position BIGINT, duplicate_kind VARCHAR, duplicate_strength DOUBLE)")
+    for batch in read_batches(workspace.duplicate_rows):
         facts.register("batch", batch)
         facts.execute("INSERT INTO repeated SELECT position, distance FROM batch WHERE duplicate_of IS NOT NULL")
+        facts.execute("INSERT INTO edited_copies SELECT position FROM batch WHERE edited_copy_of IS NOT NULL")
+        facts.execute("INSERT INTO copied SELECT position, kind, strength FROM batch WHERE kind IS NOT NULL")
         facts.unregister("batch")
 
 

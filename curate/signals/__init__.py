@@ -1,7 +1,7 @@
 """One decoded image, or one text, in; numbers out. Pure: no thresholds, no files.
 
-Each module lists its signals in ``SIGNALS``; a module in this folder is found by itself. Raise a signal's version when
-its numbers change: stored values of the old version are then remeasured.
+Each module lists its signals in ``SIGNALS`` or ``IMAGE_MODELS``; a module in this folder is found by itself. Raise a
+signal's version when its numbers change: stored values of the old version are then remeasured.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import Any
 
 from PIL import Image
 
-from curate.signals.base import Pixels, Signal
+from curate.signals.base import ImageModel, Pixels, Signal
 
 # Stored columns come in this order; modules that are not named follow, in the order of the alphabet.
 _FIRST = ("hashes", "pixels", "cleanvision", "clip", "nsfw", "text")
-_MODULES = [*_FIRST, *sorted({found.name for found in pkgutil.iter_modules(__path__)} - set(_FIRST))]
-SIGNALS: dict[str, Signal] = {
-    signal.name: signal
-    for module in _MODULES
-    for signal in getattr(importlib.import_module(f"curate.signals.{module}"), "SIGNALS", ())
+_NAMES = [*_FIRST, *sorted({found.name for found in pkgutil.iter_modules(__path__)} - set(_FIRST))]
+_MODULES = [importlib.import_module(f"curate.signals.{name}") for name in _NAMES]
+SIGNALS: dict[str, Signal] = {signal.name: signal for module in _MODULES for signal in getattr(module, "SIGNALS", ())}
+# Models that read every image in a stage of their own (``curate.measure.image_models``).
+IMAGE_MODELS: dict[str, ImageModel] = {
+    model.name: model for module in _MODULES for model in getattr(module, "IMAGE_MODELS", ())
 }
 # Those that are computed from the decoded image alone.
 PIXEL_SIGNALS = tuple(name for name, signal in SIGNALS.items() if signal.compute is not None)

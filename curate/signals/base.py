@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ class Signal:
         columns: name → range, unit and meaning.
         compute: the columns of a decoded image; None for signals of models and of texts.
         types: Arrow types of the columns that are not float64.
+        validated: of the columns that guess what an image or text shows, the labelled data that they were tried on with
+            the figures, or None: not validated. Other columns are facts: there is nothing to validate.
     """
 
     name: str
@@ -29,10 +32,51 @@ class Signal:
     columns: Mapping[str, str]
     compute: Callable[[Pixels], Mapping[str, Any]] | None = None
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    validated: Mapping[str, str | None] = field(default_factory=dict)
 
     def fields(self) -> list[tuple[str, pa.DataType]]:
         """Its columns with their Arrow types."""
         return [(name, self.types.get(name, pa.float64())) for name in self.columns]
+
+
+class ModelUnavailable(ValueError):
+    """A model or its weights are not installed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """A model that reads one image at a time in a stage of its own, because it is slow; and the columns that it fills.
+
+    A module of ``curate.signals`` lists its own in ``IMAGE_MODELS``; a setting of the same name in ``signals:``
+    switches one on.
+
+    Attributes:
+        name: of its folder, its view in SQL and its setting.
+        version: what identifies model, weights and settings, as JSON; values of another version are made again.
+        columns: name → range, unit and meaning.
+        types: name → Arrow type; rules can use those of columns that are no lists.
+        read: the columns of one RGB image. Runs in worker processes: picklable, loads its weights on the first call
+            and uses one thread. An exception costs the image, unless it is ``ModelUnavailable``.
+        check: loads the model; raises ``ModelUnavailable`` if it cannot be had.
+        for_evaluation: whether evaluation sets are read too.
+        validated: as that of a ``Signal``.
+    """
+
+    name: str
+    version: Any
+    columns: Mapping[str, str]
+    types: Mapping[str, pa.DataType]
+    read: Callable[[Image.Image], Mapping[str, Any]]
+    check: Callable[[], object]
+    for_evaluation: bool = False
+    validated: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of its parts: image_key, then the columns; the version is kept in the metadata."""
+        columns = [(name, self.types[name]) for name in self.columns]
+        metadata = {b"winnow": json.dumps(self.version, sort_keys=True).encode()}
+        return pa.schema([("image_key", pa.string()), *columns], metadata=metadata)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ arXiv:2103.00020), −1 to 1; which value is good depends on the model, so look 
 
 Scores between 0 and 1 come from a stored embedding, without opening the image. A prompt set has texts that describe
 what is sought and texts that describe what else an image may show; the score is the share of the former in the softmax
-over all cosines × ``scale`` (zero-shot classification, the same paper, section 3.1). A linear head is the sigmoid of
-weight · embedding + bias.
+over all cosines × ``scale`` (zero-shot classification, the same paper, section 3.1). ``curate.signals.heads``
+are trained.
 
 ``clip_pixels`` needs no torch, so the processes that decode images can prepare the model's input. It equals
 ``open_clip.transform.image_transform`` (inference) up to its last two stages, which ``Clip`` does on whole batches.
@@ -271,10 +271,6 @@ SHIPPED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-class HeadUnusable(ValueError):
-    """A file does not hold a linear head that fits; the message says why."""
-
-
 def prompt_scores(images: Half, positive: Half, negative: Half, scale: float) -> Scores:
     """(n,) shares for (n, width) image embeddings and (p, width), (q, width) text embeddings."""
     cosines = images.astype(np.float32) @ np.concatenate([positive, negative]).astype(np.float32).T
@@ -282,34 +278,6 @@ def prompt_scores(images: Half, positive: Half, negative: Half, scale: float) ->
     shares = np.exp(powers - powers.max(axis=1, keepdims=True))
     found: Scores = shares[:, : len(positive)].sum(axis=1) / shares.sum(axis=1)
     return found
-
-
-def head_scores(images: Half, weight: NDArray[np.float32], bias: float) -> Scores:
-    """(n,) sigmoids for (n, width) image embeddings and a (width,) weight."""
-    from scipy.special import expit
-
-    found: Scores = expit((images.astype(np.float32) @ weight).astype(np.float64) + bias)
-    return found
-
-
-def read_head(path: Path, width: int) -> tuple[NDArray[np.float32], float]:
-    """Weight and bias of a safetensors file with one tensor named ``weight``, or ``….weight``, and perhaps a bias.
-
-    Raises:
-        HeadUnusable: the file is not readable, or its tensors do not fit embeddings of ``width`` numbers.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors = {name.rpartition(".")[2]: value for name, value in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        raise HeadUnusable(f"{path}: not readable as safetensors ({error})") from error
-    weight, bias = tensors.get("weight"), tensors.get("bias", np.zeros(1))
-    if weight is None or not set(tensors) <= {"weight", "bias"} or weight.size != width or bias.size != 1:
-        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()) or "nothing"
-        raise HeadUnusable(f"{path}: a linear head has weight [1, {width}] and bias [1] for this CLIP, not {shapes}")
-    return weight.reshape(-1).astype(np.float32), float(bias.reshape(-1)[0])
 
 
 SIGNALS = (
@@ -322,6 +290,16 @@ SIGNALS = (
             "clip_alignments": "−1 to 1 for each assistant turn: cosine of 'question answer' with the worst fitting"
             " image",
         },
+        validated={"clip_alignment": None},
+    ),
+    Signal(
+        "itm",
+        1,
+        {
+            "itm": "the lowest score of an image with 'question answer', by the model that `itm:` names: BLIP's"
+            " and SigLIP's probability, CLIP's cosine; null without `itm` or a measured image"
+        },
+        validated={"itm": None},
     ),
 )
 ZERO_SHOT = Signal(

@@ -16,7 +16,11 @@ from PIL import Image
 
 from curate.signals.base import Signal
 
-SIGNALS = (Signal("nsfw", 1, {"nsfw": "0–1: open_nsfw's probability of nudity; null without `nsfw`"}),)
+_MEANING = (
+    "0–1: open_nsfw's probability of nudity; null without `nsfw`. Of 500 harmless photographs (BSDS500) none is above"
+    " 0.8 and two are above 0.5, swimmers; how much nudity it finds was not measured"
+)
+SIGNALS = (Signal("nsfw", 1, {"nsfw": _MEANING}, validated={"nsfw": None}),)
 _RESIZED, _SIDE = 256, 224
 
 

@@ -7,32 +7,30 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import broken_folders, count_card, nothing_yet
+from dashboards.components.cards import count_card
 from dashboards.components.charts import change_chart, term_name
 from dashboards.components.commands import compare_runs, same_in_terminal
-from dashboards.components.filters import chosen_view
+from dashboards.components.filters import view_or_notice
 from dashboards.components.format import difference, difference_interval
 from dashboards.components.navigation import Page, open_failures
-from dashboards.data.answers import filter_values
 from dashboards.data.catalog import scan
 from dashboards.data.comparison import MIN_ROWS, Flips, flips, reviewed_rows
 from dashboards.data.filters import Outcome, View
+from dashboards.data.predictions import tasks_by_size
 from dashboards.data.reviews import read_decisions
+from dashboards.review.button import review_button
+from dashboards.review.queues import queue_of
 from dashboards.settings import corrections_folder, data_root
 
-PAGE = Page(5, "Compare", ":material/compare_arrows:", "Model")
+PAGE = Page(8, "Compare", ":material/compare_arrows:", "Model")
 
 
 def show() -> None:
     """Draw the page."""
     catalog = scan(data_root())
     st.title(PAGE.title)
-    view = chosen_view(catalog)
-    if view:
+    if view := view_or_notice(catalog):
         _comparison(view)
-    else:
-        nothing_yet("evals")
-        broken_folders(catalog)
 
 
 def _comparison(view: View) -> None:
@@ -42,7 +40,7 @@ def _comparison(view: View) -> None:
             st.caption("Choose another run under “Compare with”, or evaluate a second model.")
             st.code("evalsuite run RECIPE", language="bash")
         return
-    tasks = [task for task in filter_values(view.run)["task"] if task in filter_values(view.base)["task"]]
+    tasks = [task for task in tasks_by_size(view.run) if task in tasks_by_size(view.base)]
     task = st.selectbox("Task", tasks, key="compare_task", bind="query-params", width=360)
     with st.spinner("Comparing row by row"):
         found = flips(view.run, view.base, task) if task else None
@@ -84,6 +82,9 @@ def _matrix(view: View, found: Flips) -> None:
     st.subheader("Which run was right")
     st.caption("fixed: only the run was right · broken: only the baseline was")
     test = found.test
+    if test.only_a:
+        broken = queue_of(replace(view.spec, outcome="Broken"))
+        review_button(broken, f"Review the {test.only_a:,} broken", key="review_broken")
     cells: tuple[tuple[str, int, Outcome, str], ...] = (
         ("both right", test.both, "Both right", ":material/check:"),
         ("fixed", test.only_b, "Fixed", ":material/trending_up:"),

@@ -7,7 +7,7 @@ import streamlit as st
 
 from curate.rules.explain import RowExplanation
 from dashboards.components import commands
-from dashboards.components.cards import decision_badge, problem, row_cards
+from dashboards.components.cards import decision_badge, problem, say_where_images_are_missing
 from dashboards.components.charts import funnel_panel
 from dashboards.components.commands import same_in_terminal
 from dashboards.components.filters import PAGE_SIZE, choose_folder, first_page, pager
@@ -15,10 +15,13 @@ from dashboards.components.navigation import Page
 from dashboards.components.provenance import values_text
 from dashboards.data.catalog import Folder, scan
 from dashboards.data.curated import Funnel, cases_of_rule, explanation_of, funnel
+from dashboards.review.button import review_button
+from dashboards.review.gallery import row_cards
+from dashboards.review.queues import Queue
 from dashboards.settings import data_root
 from winnow.errors import UserError
 
-PAGE = Page(7, "Curation", ":material/filter_alt:", "Data")
+PAGE = Page(12, "Curation", ":material/filter_alt:", "Data")
 
 
 def show() -> None:
@@ -82,8 +85,10 @@ def _cases(folder: Folder, counted: Funnel) -> None:
         "Rule", rules, index=rules.index(hardest), key="rule", bind="query-params", width=360, on_change=first_page
     )
     total = next(step.fired for step in counted.steps if step.rule == rule)
+    review_button(Queue("rule", (("set", folder.name), ("rule", rule))), f"Review these {total:,}", key="review_rule")
     start = pager(total)
     cases = cases_of_rule(folder, rule, start, PAGE_SIZE)
+    say_where_images_are_missing(folder)
     row_cards(folder, cases, "cases")
     st.caption(f"{start + 1:,}–{min(start + PAGE_SIZE, total):,} of {total:,} rows on which the rule fired")
 

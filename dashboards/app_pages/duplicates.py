@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboards.components.cards import problem
+from dashboards.components.cards import problem, say_where_images_are_missing
+from dashboards.components.export import export_menu
 from dashboards.components.filters import choose_folder, first_page, pager
+from dashboards.components.format import count_of
 from dashboards.components.navigation import Page, open_sample_alone
+from dashboards.components.picture import picture
 from dashboards.components.review import reviewer
 from dashboards.data.catalog import Folder, scan
 from dashboards.data.duplicates import ORDERS, Group, Member, page_of_groups
 from dashboards.data.reviews import ReviewTarget, append, decide, read_decisions
-from dashboards.images import thumb_url
+from dashboards.review.button import review_button
+from dashboards.review.queues import Queue
 from dashboards.settings import corrections_folder, data_root
 from winnow.errors import UserError
 
-PAGE = Page(9, "Duplicates", ":material/content_copy:", "Data")
+PAGE = Page(14, "Duplicates", ":material/content_copy:", "Data")
 
 _GROUPS_A_PAGE = 24
 _SMALL = 2  # images of a group that takes half the width
@@ -33,13 +37,19 @@ def show() -> None:
 def _groups(folder: Folder) -> None:
     if failed := st.session_state.pop(_FAILED, ""):
         problem(failed)
-    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        order = st.selectbox("Order", ORDERS, key="groups_order", bind="query-params", on_change=first_page, width=240)
-        total = page_of_groups(folder, order, 0, 1)[1]
-        start = pager(total)
+    total = page_of_groups(folder, ORDERS[0], 0, 1)[1]
     if not total:
         st.caption("No row of this set was dropped as a duplicate.")
         return
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        order = st.selectbox("Order", ORDERS, key="groups_order", bind="query-params", on_change=first_page, width=240)
+        start = pager(total)
+    say_where_images_are_missing(folder)
+    with st.container(horizontal=True):
+        review_button(
+            Queue("duplicates", (("set", folder.name), ("order", order))), "Review these", key="review_duplicates"
+        )
+        export_menu("duplicates", {"set": folder.name}, "All replaced rows")
     groups, _ = page_of_groups(folder, order, start, _GROUPS_A_PAGE)
     kept = {
         decision.line.sample_id
@@ -51,7 +61,7 @@ def _groups(folder: Folder) -> None:
         for column, (number, group) in zip(columns, numbered, strict=False):
             with column:
                 _group(folder, group, number, kept)
-    st.caption(f"{start + 1:,}–{min(start + _GROUPS_A_PAGE, total):,} of {total:,} groups with a replaced row")
+    st.caption(f"{start + 1:,}–{min(start + _GROUPS_A_PAGE, total):,} of {count_of(total, 'group')} with replaced rows")
 
 
 def _rows(groups: list[tuple[int, Group]]) -> list[list[tuple[int, Group]]]:
@@ -84,7 +94,7 @@ def _group(folder: Folder, group: Group, number: int, kept: set[str]) -> None:
 def _member(folder: Folder, member: Member, key: str, kept: set[str]) -> None:
     with st.container(gap="xxsmall"):
         case = member.case
-        st.image(thumb_url(folder, case.sample_id, case.image_keys, "tile"), width="stretch", alt="")
+        picture(folder, case.sample_id, case.image_keys, case.question)
         if not member.replaced:
             st.badge("kept", color="green")
             st.caption(f"{member.rows:,} rows")
@@ -106,7 +116,8 @@ def _evidence(member: Member) -> str:
         parts.append(f"thumbnails {member.distance:.2f} of 255")
     if member.hamming is not None:
         parts.append(f"hashes {member.hamming} of 64 bits")
-    return "differs from the kept image by: " + ", ".join(parts)
+    differs = f"differs from the kept image by: {', '.join(parts)}" if parts else ""
+    return ": ".join(part for part in (member.kind, differs) if part)
 
 
 def _keep(folder: Folder, rows: list[tuple[str, str, str, str]]) -> None:

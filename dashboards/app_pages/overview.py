@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from urllib.parse import urlencode
 
-import pandas as pd
 import streamlit as st
 
 from dashboards.components.cards import broken_folders, count_card, nothing_yet, problem, score_card
 from dashboards.components.charts import funnel_panel, loss_chart, scores_chart
 from dashboards.components.filters import chosen_view
-from dashboards.components.format import score_with_interval
+from dashboards.components.format import score_with_interval, short_names
 from dashboards.components.navigation import Page, own_filters
+from dashboards.components.table import Cell, Column, link_table
 from dashboards.data.answers import count_outcomes
 from dashboards.data.catalog import Catalog, Folder, scan
 from dashboards.data.curated import funnel
 from dashboards.data.filters import Outcome, View
 from dashboards.data.scores import Change, Score, changes, headline, scores
 from dashboards.data.training import loss_curve
+from dashboards.review.button import review_button
+from dashboards.review.queues import queue_of
 from dashboards.settings import data_root
 from winnow.errors import UserError
 
 PAGE = Page(1, "Overview", ":material/insights:")
 
+_NEWEST, _MOST_MORE = 4, 6  # runs in the chart beside the chosen one and its baseline: at first, and at most
+_ROWS_AT_ONCE, _TABLE_HEIGHT = 12, 460  # rows of the table of all runs that need no scrolling; pixels
 _OFFERED: tuple[tuple[Outcome, str], ...] = (
     ("Wrong", "wrong answers"),
-    ("Broken", "broken: the baseline had them right"),
-    ("Fixed", "fixed: the baseline had them wrong"),
+    ("Broken", "broken since the baseline"),
+    ("Fixed", "fixed since the baseline"),
 )
 
 
@@ -49,8 +54,8 @@ def show() -> None:
 
 
 def _evaluation(catalog: Catalog, view: View) -> None:
+    by_run = _by_run(catalog)
     found = scores(view.run)
-    before = scores(view.base) if view.base else []
     headlines = headline(found)
     changed = _changes(view, headlines)
     with st.grid(4, gap="small"):
@@ -59,10 +64,10 @@ def _evaluation(catalog: Catalog, view: View) -> None:
         _counts(catalog, view)
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        _scores_panel([*before, *found])
+        _scores_panel(view, by_run)
     with right:
         _next_panel(view)
-    _all_runs_panel(_by_run(catalog))
+    _all_runs_panel(by_run)
 
 
 def _changes(view: View, headlines: list[Score]) -> dict[tuple[str, str], Change]:
@@ -76,7 +81,9 @@ def _counts(catalog: Catalog, view: View) -> None:
     counts = count_outcomes(view)
     judged = counts["Wrong"] + counts["Right"]
     share = (
-        f"{100 * counts['Wrong'] / judged:.1f}% of {judged:,} with a verdict" if judged else "no answer has a verdict"
+        f"{100 * counts['Wrong'] / judged:.1f}% of {judged:,} scored right or wrong"
+        if judged
+        else "no answer is scored right or wrong"
     )
     count_card("Answers wrong", f"{counts['Wrong']:,}", share, f"{counts['All']:,} answers in all")
     sets = catalog.finished("curated")
@@ -88,10 +95,18 @@ def _counts(catalog: Catalog, view: View) -> None:
         )  # fmt: skip
 
 
-def _scores_panel(listed: Sequence[Score]) -> None:
-    """Dots with intervals for metrics in percent; the table below has every metric."""
+def _scores_panel(view: View, by_run: Mapping[str, Sequence[Score]]) -> None:
+    """Dots with intervals for metrics in percent; the table below has every run and metric."""
     st.subheader("Scores with 95% intervals")
-    shares = [score for score in listed if score.unit == "%"]
+    names = own = [folder.name for folder in (view.base, view.run) if folder]
+    if len(by_run) > len(own):
+        more = st.multiselect(
+            "More runs in the chart", list(by_run), default=list(by_run)[:_NEWEST], max_selections=_MOST_MORE,
+            key="chart", bind="query-params", placeholder="a run",
+        )  # fmt: skip
+        names = list(dict.fromkeys([*more[::-1], *own]))
+        st.caption(f"{len(names)} of {len(by_run):,} runs: the chosen one, its baseline and those above.")
+    shares = [score for name in names for score in by_run.get(name, ()) if score.unit == "%"]
     if shares:
         st.altair_chart(scores_chart(shares), alt="Scores of the runs with their 95% intervals")
     else:
@@ -106,22 +121,34 @@ def _next_panel(view: View) -> None:
         if outcome == "Wrong" or view.base:
             spec = replace(view.spec, outcome=outcome)
             label = f"{counts[outcome]:,} {words}"
-            st.page_link(
-                "app_pages/failures.py", label=label, icon=":material/grid_view:", query_params=own_filters(spec)
-            )
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                st.page_link(
+                    "app_pages/failures.py", label=label, icon=":material/grid_view:", query_params=own_filters(spec)
+                )
+                if counts[outcome]:
+                    review_button(queue_of(spec), "Review", key=f"review_{outcome.lower()}")
 
 
 def _all_runs_panel(by_run: Mapping[str, Sequence[Score]]) -> None:
     """Table of every run and metric, numbers with intervals."""
     st.subheader("All evaluations")
-    rows = []
+    names = list(dict.fromkeys(_metric_name(score) for listed in by_run.values() for score in listed))
+    short = short_names(by_run, 44)
+    columns: list[Column] = [{"text": name} for name in ("Run", *names, "n")]
+    rows: list[list[Cell]] = []
     for run, listed in by_run.items():
-        row: dict[str, str] = {"Run": run}
-        for score in listed:
-            row[f"{score.title} · {score.task}"] = score_with_interval(score)
-        row["n"] = ", ".join(f"{score.n:,}" for score in {score.task: score for score in listed}.values())
-        rows.append(row)
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="all_runs")
+        values = {_metric_name(score): score_with_interval(score) for score in listed}
+        n = ", ".join(f"{score.n:,}" for score in {score.task: score for score in listed}.values())
+        address = f"overview?{urlencode({'run': run})}"
+        head: Cell = {"text": short[run], "title": run, "href": address, "head": True}
+        cells: list[Cell] = [{"text": text} for text in (*(values.get(name, "") for name in names), n)]
+        rows.append([head, *cells])
+    with st.container(height=_TABLE_HEIGHT if len(rows) > _ROWS_AT_ONCE else "content", border=False):
+        link_table(columns, rows, "Scores of all evaluations", "all_runs", wide=True)
+
+
+def _metric_name(score: Score) -> str:
+    return f"{score.title} · {score.task}"
 
 
 def _by_run(catalog: Catalog) -> dict[str, list[Score]]:

@@ -2,77 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
 
 from dashboards.components import commands
-from dashboards.components.cards import problem
+from dashboards.components.cards import problem, say_where_images_are_missing
 from dashboards.components.commands import same_in_terminal
 from dashboards.components.filters import chosen_view
-from dashboards.components.format import votes
-from dashboards.components.navigation import Page, carried_filters, open_sample, sample_nav
-from dashboards.components.provenance import copies, curated_decision, leaks, nearest_panel
-from dashboards.components.review import review_bar
+from dashboards.components.navigation import Page, carried_filters, open_failures, open_sample
+from dashboards.components.provenance import copies, curated_decision, leaks, nearest_panel, show_nearest
 from dashboards.data.answers import Answer, RunAnswer, answers_of_all
 from dashboards.data.catalog import Catalog, Folder, scan
 from dashboards.data.curated import RowDecision, row_decisions
 from dashboards.data.duplicates import matches_of
-from dashboards.data.filters import NEAR_MISS_HELP, View
+from dashboards.data.filters import NEAR_MISS_HELP, FilterSpec, View
 from dashboards.data.predictions import TRUNCATED
 from dashboards.data.reviews import review_target
 from dashboards.data.scores import metric_explanations, titles
-from dashboards.images import thumb_url
+from dashboards.review.button import CAME_FROM, home_of
+from dashboards.review.panel import review_panel
+from dashboards.review.queues import Queue
 from dashboards.settings import data_root
 
-PAGE = Page(3, "Sample", ":material/image_search:")
+PAGE = Page(3, "Row by row", ":material/image_search:", "Review")
 
 
 def show() -> None:
-    """Draw the page."""
+    """Draw the page: the review panel, and below it everything else that is known about the row on its screen."""
     catalog = scan(data_root())
     sample_id = st.query_params.get("id", "")
+    if not sample_id and "view" not in st.query_params:  # from the menu; in the URL, so that it stays this list
+        st.query_params["view"] = "outcome=Wrong"
     filters = carried_filters()
     view = chosen_view(catalog)
+    queue = Queue.from_parameter(st.query_params.get("view"))
     if view:
         filters = replace(filters, run=view.spec.run, base=view.spec.base)
         view = replace(view, spec=filters)
-    st.title(PAGE.title)
+    if queue.moves:
+        queue = queue.fixed()
+        st.query_params["view"] = queue.to_parameter()
+    if view:
+        queue = queue.about(view.spec.run, view.spec.base)
+    if catalog.finished("evals") or catalog.finished("curated"):
+        asked = review_panel(queue, sample_id)
+        sample_id = asked.shown
+        if asked.is_back:
+            _back(queue, filters)
+        if asked.nearest:
+            show_nearest()
+    st.title("What is known about this row" if sample_id else PAGE.title)
     if sample_id:
         _sample(catalog, view, sample_id)
     if wanted := _choose_sample(sample_id):
         open_sample(wanted, filters)
 
 
+def _back(queue: Queue, filters: FilterSpec) -> NoReturn:
+    """Go to the page that the review was started from."""
+    pages = {path.stem for path in Path(__file__).parent.glob("[a-z]*.py")} - {Path(__file__).stem}
+    if home := home_of(queue, st.query_params.get(CAME_FROM, ""), pages):
+        page, parameters = home
+        st.switch_page(f"app_pages/{page}.py", query_params=parameters)
+    open_failures(filters)
+
+
 def _sample(catalog: Catalog, view: View | None, sample_id: str) -> None:
-    """Image, question, references, answers of all runs, and what curation decided."""
+    """Answers of all runs, the nearest training rows, and what curation decided."""
     runs, sets = tuple(catalog.finished("evals")), tuple(catalog.finished("curated"))
     asked = answers_of_all(runs, sample_id)
     decisions = row_decisions(sets, sample_id)
     answered = [item for item in asked if item.answer]
-    if view:
-        sample_nav(view, next((item.answer for item in answered if item.run.name == view.run.name), None))
     if not answered and not decisions:
         _unknown(sample_id, asked)
         return
-    left, right = st.columns([1, 3], gap="medium")
-    with left:
-        _images_and_slices(answered, decisions)
-        st.code(sample_id, language=None, wrap_lines=True)
-    with right:
-        target = review_target(answered, decisions)
-        _question_and_references(target.question, target.references)
-        review_bar(target)
-        for item in _chosen_first(asked, view):
-            _answer_card(item, role=_role(item.run, view))
-        keys = answered[0].answer.image_keys if answered and answered[0].answer else decisions[0].image_keys
-        own = "" if target.kind == "evals" else decisions[0].folder.name
-        nearest_panel(sets, sample_id, keys, target.question, target.references, own)
-        if sets:
-            _curation(sets, answered, decisions, sample_id)
-        same_in_terminal(_commands(answered, decisions, sample_id))
+    if answered and (answer := answered[0].answer):
+        say_where_images_are_missing(answered[0].run, answer.task)
+    else:
+        say_where_images_are_missing(decisions[0].folder)
+    for item in _chosen_first(asked, view):
+        _answer_card(item, role=_role(item.run, view))
+    target = review_target(answered, decisions)
+    keys = answered[0].answer.image_keys if answered and answered[0].answer else decisions[0].image_keys
+    own = "" if target.kind == "evals" else decisions[0].folder.name
+    st.page_link(
+        "app_pages/find.py", label="Find similar failures and training rows", icon=":material/travel_explore:",
+        query_params={"like": sample_id},
+    )  # fmt: skip
+    nearest_panel(sets, sample_id, keys, target.question, target.references, own)
+    if sets:
+        _curation(sets, answered, decisions, sample_id)
+    same_in_terminal(_commands(answered, decisions, sample_id))
 
 
 def _unknown(sample_id: str, asked: Sequence[RunAnswer]) -> None:
@@ -150,42 +175,6 @@ def _explanations(run: Folder, answer: Answer) -> None:
             }
         )
         st.dataframe(table, hide_index=True, key=f"read_{run.name}_{answer.task}")
-
-
-def _images_and_slices(answered: list[RunAnswer], decisions: Sequence[RowDecision]) -> None:
-    if answered and (answer := answered[0].answer):
-        _images(answered[0].run, answer.sample_id, answer.image_keys)
-        _slices(answer.slices)
-    else:
-        _images(decisions[0].folder, decisions[0].sample_id, decisions[0].image_keys)
-
-
-def _images(folder: Folder, sample_id: str, image_keys: Sequence[str | None]) -> None:
-    """All images of a sample, below each other."""
-    with st.container(key="images"):
-        for number in range(max(len(image_keys), 1)):
-            st.image(thumb_url(folder, sample_id, image_keys, "full", number), width="stretch", alt="")
-
-
-def _slices(values: Mapping[str, str]) -> None:
-    """Which slices a sample belongs to."""
-    if values:
-        _labelled("Slices", "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in values.items()))
-
-
-def _question_and_references(question: str, references: Sequence[str]) -> None:
-    """The question, and each distinct reference with its votes."""
-    with st.container(key="question"):
-        st.text(question or "(no question)")
-    counted = votes(references)
-    if len(references) < 2:
-        _labelled("Reference", references[0] if references else "(none)")
-    elif len(counted) == 1:
-        _labelled("References", f"{counted[0][0]}  (all {len(references)} the same)")
-    else:
-        table = pd.DataFrame({"Reference": [text for text, _ in counted], "Votes": [count for _, count in counted]})
-        column = st.column_config.ProgressColumn(format="%d", min_value=0, max_value=len(references), width="small")
-        st.dataframe(table, hide_index=True, column_config={"Votes": column}, key="references")
 
 
 def _chosen_first(asked: Sequence[RunAnswer], view: View | None) -> list[RunAnswer]:

@@ -6,17 +6,20 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import count_card, problem, row_cards
+from dashboards.components.cards import count_card, problem
 from dashboards.components.charts import histogram_chart
 from dashboards.components.commands import try_thresholds
 from dashboards.components.filters import choose_folder
 from dashboards.components.navigation import Page
 from dashboards.data.catalog import Folder, scan
 from dashboards.data.thresholds import Preview, Threshold, histogram, preview, rows_near, threshold_values, thresholds
+from dashboards.review.button import review_button
+from dashboards.review.gallery import row_cards
+from dashboards.review.queues import Queue
 from dashboards.settings import data_root
 from winnow.errors import UserError
 
-PAGE = Page(8, "Thresholds", ":material/tune:", "Data")
+PAGE = Page(13, "Thresholds", ":material/tune:", "Data")
 
 _SIDE = 12  # cases on each side of the line
 _STEPS = 200
@@ -52,12 +55,12 @@ def _moved(folder: Folder, threshold: Threshold) -> None:
     with st.spinner("Reading stored signals"):
         values = threshold_values(folder, threshold)
     low, high = _range(values, threshold.number)
-    st.text(f"{threshold.left} {threshold.sign}")
     number = st.slider(
         "Number", low, high, threshold.number, step=(high - low) / _STEPS, format="%.4g",
         key=f"number_{threshold.label}",
         help="Over stored signals: no image is opened. Duplicates and contamination stay as they were found.",
     )  # fmt: skip
+    st.text(f"{threshold.left} {threshold.sign} {number:.4g}")
     moved = preview(folder, threshold, number)
     _counts(moved, threshold)
     chart = histogram_chart(histogram(folder, threshold), threshold, number)
@@ -70,6 +73,8 @@ def _moved(folder: Folder, threshold: Threshold) -> None:
         st.code(_patch(threshold, number), language="yaml", wrap_lines=True)
         st.caption("then decide beside the set, and see which rows change")
         st.code(try_thresholds(folder), language="bash", wrap_lines=True)
+    changed = (("set", folder.name), ("threshold", threshold.label), ("value", repr(number)))
+    review_button(Queue("threshold", changed), "Review the rows that change", key="review_threshold")
     _both_sides(folder, threshold, number)
 
 
@@ -86,10 +91,14 @@ def _counts(moved: Preview, threshold: Threshold) -> None:
     kept_before, kept = moved.kept
     verb = "Dropped" if threshold.action == "drop" else "Flagged"
     with st.grid(4, gap="small"):
-        count_card(f"{verb} by this rule", f"{now:,}", f"{now - before:+,} against the recipe")
+        count_card(f"{verb} by this rule", f"{now:,}", _against(now - before))
         count_card("By this rule alone", f"{moved.alone:,}", "no other dropping rule fires there")
         count_card("Also dropped by others", f"{now - moved.alone:,}", "moving the number changes nothing there")
-        count_card("Rows kept in all", f"{kept:,}", f"{kept - kept_before:+,} of {moved.rows:,}")
+        count_card("Rows kept in all", f"{kept:,}", f"of {moved.rows:,}; {_against(kept - kept_before)}")
+
+
+def _against(change: int) -> str:
+    return f"{change:+,} against the recipe" if change else "as in the recipe"
 
 
 def _sources(moved: Preview) -> None:

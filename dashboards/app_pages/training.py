@@ -7,7 +7,6 @@ from dataclasses import asdict
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import row_cards
 from dashboards.components.charts import epoch_chart, loss_chart
 from dashboards.components.filters import PAGE_SIZE, choose_folder, first_page, pager
 from dashboards.components.navigation import Page
@@ -22,9 +21,12 @@ from dashboards.data.training import (
     losses_by_source,
     losses_over_epochs,
 )
+from dashboards.review.button import review_button
+from dashboards.review.gallery import row_cards
+from dashboards.review.queues import Queue
 from dashboards.settings import data_root
 
-PAGE = Page(6, "Training", ":material/trending_down:", "Model")
+PAGE = Page(11, "Training", ":material/trending_down:", "Model")
 
 _DECIMALS = {name: st.column_config.NumberColumn(format="%.3f") for name in ("Mean", "Median", "95th percentile")} | {
     "Rows": st.column_config.NumberColumn(format="localized")
@@ -66,6 +68,8 @@ def _hardest(catalog: Catalog, folder: Folder, sources: dict[str, SourceLoss]) -
         on_change=first_page, width=360,
     )  # fmt: skip
     total = sources[source].rows if source else sum(known.rows for known in sources.values())
+    listed = (("training", folder.name), *([("source", source)] if source else []))
+    review_button(Queue("losses", listed), f"Review these {total:,}", key="review_losses")
     start = pager(total)
     losses = highest_losses(folder, source or "", start, PAGE_SIZE)
     sets = catalog.finished("curated")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
+from urllib.parse import urlencode
 
 import streamlit as st
 
 from dashboards.components.format import (
+    DECISION_WORDS,
     amount,
     as_label,
     corrected_text,
@@ -15,13 +16,9 @@ from dashboards.components.format import (
     difference_interval,
     interval,
 )
-from dashboards.components.navigation import open_sample_alone
-from dashboards.data.catalog import MAKE, Catalog, Folder, Kind
-from dashboards.data.curated import Case
+from dashboards.data.catalog import MAKE, Catalog, Folder, Kind, lost_images
 from dashboards.data.scores import Change, Score
-from dashboards.images import thumb_url
 
-DECISION_WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}
 _DECISION_COLOURS: dict[str, Literal["green", "red", "orange"]] = {"keep": "green", "drop": "red", "flag": "orange"}
 
 
@@ -39,12 +36,23 @@ def score_card(score: Score, change: Change | None) -> None:
         st.text(f"95% interval {between}" if between else "no interval recorded")
         if score.corrected:
             st.text(corrected_text(score.corrected, score.unit))
+            if score.corrected.can_only_improve:
+                _only_wrong_answers(score.run, score.corrected.wrong)
         answered = "" if score.coverage is None else f", {100 * score.coverage:.1f}% answered"
         st.caption(f"{score.n:,} rows{answered}")
         if score.unit != "%" and score.top is not None:
             st.caption(f"a perfect score is {amount(score.top, score.unit)}")
         if change and change.low is not None and change.high is not None:
             st.caption(f"change {difference_interval(change.low, change.high, change.unit)} (95%)")
+
+
+def _only_wrong_answers(run: str, count: int) -> None:
+    """What a corrected score is worth when only failures were reviewed, and the way to a fair one."""
+    st.caption(f"Only wrong answers were reviewed ({count:,}), which can only improve the score.")
+    st.page_link(
+        "app_pages/sample.py", label="Audit right and wrong ones", icon=":material/rule:",
+        query_params={"view": urlencode({"list": "audit", "run": run})},
+    )  # fmt: skip
 
 
 def _is_certain(change: Change) -> bool:
@@ -62,27 +70,6 @@ def count_card(label: str, value: str, *lines: str) -> None:
 def decision_badge(decision: str) -> None:
     """What curation did with a row, as a badge."""
     st.badge(DECISION_WORDS.get(decision, "undecided"), color=_DECISION_COLOURS.get(decision, "gray"))
-
-
-def row_cards(folder: Folder, cases: Sequence[Case], key: str, notes: Sequence[str] = (), columns: int = 6) -> None:
-    """Training rows in a grid: image, question, answer, decision.
-
-    Args:
-        notes: a line for each card, such as its value.
-    """
-    with st.grid(columns, gap="small"):
-        for number, case in enumerate(cases):
-            with st.container(border=True, gap="xxsmall"):
-                st.image(thumb_url(folder, case.sample_id, case.image_keys, "tile"), width="stretch", alt="")
-                if notes:
-                    st.caption(notes[number])
-                with st.container(horizontal=True, gap="xxsmall"):
-                    decision_badge(case.decision)
-                    if case.reason:
-                        st.badge(as_label(case.reason), color="gray")
-                st.text(f"{case.question}\n{case.answer}")
-                if st.button("Open", key=f"{key}_{number}", type="tertiary"):
-                    open_sample_alone(case.sample_id)
 
 
 _WHAT = {
@@ -107,6 +94,12 @@ def problem(sentence: str) -> None:
     with st.container(border=True):
         st.badge("Cannot be shown", icon=":material/error:", color="orange")
         st.text(sentence)
+
+
+def say_where_images_are_missing(folder: Folder, task: str = "") -> None:
+    """A notice where the images of a curated set or of an evaluation's task are not to be found."""
+    if sentence := lost_images(folder, task):
+        problem(sentence)
 
 
 def broken_folders(catalog: Catalog) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.format import amount, interval
+from dashboards.components.format import amount, interval, short_names
 from dashboards.data.comparison import SliceChange
 from dashboards.data.curated import Funnel, Step
 from dashboards.data.scores import Score
@@ -25,10 +25,12 @@ _FRAME = 70  # pixels of legend and axis, which Streamlit counts as part of a ch
 
 def scores_chart(scores: Sequence[Score]) -> alt.LayerChart | alt.FacetChart:
     """Dot and 95% interval per metric and run; for metrics that are shares of 1."""
+    names = short_names(dict.fromkeys(score.run for score in scores))
     frame = pd.DataFrame(
         {
             "metric": [f"{score.title} · {score.task}" for score in scores],
-            "run": [score.run for score in scores],
+            "run": [names[score.run] for score in scores],
+            "Run": [score.run for score in scores],
             "value": [score.value for score in scores],
             "low": [score.value if score.low is None else score.low for score in scores],
             "high": [score.value if score.high is None else score.high for score in scores],
@@ -46,8 +48,13 @@ def scores_chart(scores: Sequence[Score]) -> alt.LayerChart | alt.FacetChart:
             axis=alt.Axis(labelLimit=260, labelFlush=False, ticks=False, domain=False),
         ),
         yOffset=alt.YOffset("run:N", sort=runs),
-        color=alt.Color("run:N", sort=runs, legend=alt.Legend(title=None, orient="top", labelLimit=240)),
-        tooltip=["run", "metric", "Score", "95% interval", alt.Tooltip("n:Q", format=",")],
+        color=alt.Color(
+            "run:N",
+            sort=runs,
+            # One below the other: beside each other, names of checkpoints run over the edge of a narrow screen.
+            legend=alt.Legend(title=None, orient="top", labelLimit=260, columns=1),
+        ),
+        tooltip=["Run", "metric", "Score", "95% interval", alt.Tooltip("n:Q", format=",")],
     )
     scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(format="%", title=None, tickCount=5, gridOpacity=0.6)
@@ -56,7 +63,8 @@ def scores_chart(scores: Sequence[Score]) -> alt.LayerChart | alt.FacetChart:
     dot = base.mark_point(size=85, filled=True, opacity=1).encode(x=alt.X("value:Q", scale=scale), shape=shape)
     text = base.mark_text(align="left", dx=10, fontSize=12).encode(x=alt.X("high:Q", scale=scale), text="Score:N")
     height = len(set(frame["metric"])) * (_ROW * len(runs) + 12)
-    return alt.layer(line, dot, text).properties(height=height + _FRAME)
+    legend = 20 * (len(runs) - 1)
+    return alt.layer(line, dot, text).properties(height=height + _FRAME + legend)
 
 
 def funnel_panel(funnel: Funnel) -> None:
@@ -100,7 +108,7 @@ def _funnel_chart(funnel: Funnel) -> alt.LayerChart | alt.FacetChart:
             color=alt.Color(
                 "outcome:N",
                 scale=alt.Scale(domain=list(outcomes.values()), range=["#d55e00", "#9aa4b2"]),
-                legend=alt.Legend(title=None, orient="top", labelLimit=320),
+                legend=alt.Legend(title=None, orient="top", labelLimit=320, columns=1),
             ),
             order=alt.Order("part:N"),
             tooltip=["rule", "outcome", alt.Tooltip("rows:Q", format=",")],
@@ -232,7 +240,7 @@ def change_chart(changes: Sequence[SliceChange]) -> alt.LayerChart | alt.FacetCh
             alt.Tooltip("q:Q", format=".3g"),
         ],
     )
-    title = "change in the share of right answers, percentage points"
+    title = "change in right answers, percentage points"
     interval = base.mark_rule(strokeWidth=3, color="#0072b2").encode(x=alt.X("low:Q", title=title), x2="high:Q")
     dot = base.mark_point(filled=True, size=80, opacity=1, color="#0072b2").encode(x="change:Q")
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="#808b99").encode(x="x:Q")

@@ -28,6 +28,7 @@ from dashboards.data.predictions import STATUSES, TRUNCATED, open_predictions
 
 PAGE_SIZE = 24
 _PAGE = "page"
+_FITS = 28  # characters that a select box of the sidebar shows
 _LABELS = {"curated": ("Curated set", "set"), "runs": ("Training run", "training"), "evals": ("Evaluation", "run")}
 
 
@@ -83,6 +84,9 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
         "near",
         help="; ".join(f"{way}: {what}" for way, what in NEAR_MISS_HELP.items()),
     )
+    expected, answered = _class_box("Expected answer", "expected"), _class_box("Given answer", "answered")
+    expected_not = _named_only("Expected answer is none of", "expected_not")
+    answered_not = _named_only("Given answer is none of", "answered_not")
     metric, below = _metric(run)
     return FilterSpec(
         run=run.name,
@@ -97,20 +101,30 @@ def filter_bar(run: Folder, base: Folder | None) -> FilterSpec:
         metric=metric,
         below=below,
         text=text or "",
+        expected=expected,
+        answered=answered,
+        expected_not=expected_not,
+        answered_not=answered_not,
     )
 
 
 def outcome_bar(spec: FilterSpec) -> FilterSpec:
     """Outcome and order, above the gallery; returns ``spec`` with both. Call it after ``filter_bar``."""
-    outcomes = [outcome for outcome in OUTCOMES if spec.base != NO_BASE or outcome not in BEFORE]
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        outcome = st.segmented_control(
-            "Outcome", outcomes, default="Wrong", required=True, key="outcome", bind="query-params",
-            on_change=first_page,
-            help="Fixed and Broken are relative to the run compared with. The metric says which answers are right.",
-        )  # fmt: skip
+        chosen = outcome_choice(spec)
         order = st.selectbox("Order", ORDERS, key="sort", bind="query-params", on_change=first_page, width=180)
-    return replace(spec, outcome=outcome or "Wrong", order=order)
+    return replace(chosen, order=order)
+
+
+def outcome_choice(spec: FilterSpec) -> FilterSpec:
+    """The outcome alone, for lists that have an order of their own; returns ``spec`` with it."""
+    outcomes = [outcome for outcome in OUTCOMES if spec.base != NO_BASE or outcome not in BEFORE]
+    outcome = st.segmented_control(
+        "Outcome", outcomes, default="Wrong", required=True, key="outcome", bind="query-params",
+        on_change=first_page,
+        help="Fixed and Broken are relative to the run compared with. The metric says which answers are right.",
+    )  # fmt: skip
+    return replace(spec, outcome=outcome or "Wrong")
 
 
 def _slice_terms(run: Folder, values: Mapping[str, list[str]]) -> list[str]:
@@ -129,6 +143,21 @@ def _several(label: str, options: list[str], key: str, help: str | None = None) 
         label, options, key=key, bind="query-params", on_change=first_page, placeholder="All", help=help
     )
     return tuple(chosen)
+
+
+def _class_box(label: str, key: str) -> tuple[str, ...]:
+    """Answers that one types; case and outer punctuation do not count."""
+    named = list(dict.fromkeys([*st.query_params.get_all(key), *st.session_state.get(key, ())]))
+    chosen = st.multiselect(
+        label, named, key=key, bind="query-params", on_change=first_page, placeholder="Any", accept_new_options=True,
+        help="Type an answer, such as yes. Slices has a table of which answer was given for which.",
+    )  # fmt: skip
+    return tuple(chosen)
+
+
+def _named_only(label: str, key: str) -> tuple[str, ...]:
+    """The box of a filter that only links set, for as long as it is set."""
+    return _several(label, st.query_params.get_all(key), key)
 
 
 def _metric(folder: Folder) -> tuple[str, float | None]:
@@ -155,14 +184,32 @@ def choose_runs(catalog: Catalog) -> None:
         return
     with st.sidebar:
         run = st.selectbox("Run", names, key="run", bind="query-params", on_change=first_page)
+        _whole_name(run, "whole_run")
         others = [*(name for name in names if name != run), NO_BASE]
-        st.selectbox("Compare with", others, key="base", bind="query-params", on_change=first_page)
+        base = st.selectbox("Compare with", others, key="base", bind="query-params", on_change=first_page)
+        _whole_name(base, "whole_base")
+
+
+def _whole_name(name: str, key: str) -> None:
+    """A name that its box cuts off, below it: names of checkpoints differ at their ends."""
+    if len(name) > _FITS:
+        with st.container(key=key):
+            st.text(name)
 
 
 def chosen_view(catalog: Catalog) -> View | None:
     """The chosen runs with no filter; None without an evaluation."""
     run, base = st.session_state.get("run", ""), st.session_state.get("base", "")
     return resolve_filters(catalog, FilterSpec(run=run, base=base, outcome="All"))
+
+
+def view_or_notice(catalog: Catalog) -> View | None:
+    """The chosen runs with no filter; None without an evaluation, after a notice that says how to make one."""
+    view = chosen_view(catalog)
+    if view is None:
+        nothing_yet("evals")
+        broken_folders(catalog)
+    return view
 
 
 def choose_folder(catalog: Catalog, kind: Kind) -> Folder | None:

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dashboards.data.scores import Corrected, Score
+
+DECISION_WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}  # of curation
 
 
 def as_label(name: str) -> str:
     """A name from data as plain words, for the places where Streamlit reads Markdown."""
     return " ".join(re.sub(r"[^\w.-]|_", " ", name).split())
+
+
+def count_of(count: int, one: str, many: str = "") -> str:
+    """``1 row``, ``1,200 rows``; ``many`` where it is not ``one`` with an s."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def short_name(name: str, longest: int = 28) -> str:
+    """A name cut in the middle: names of checkpoints differ at their ends. At most ``longest`` characters."""
+    if len(name) <= longest:
+        return name
+    tail = 2 * (longest - 1) // 3
+    return f"{name[: longest - 1 - tail]}…{name[-tail:]}"
+
+
+def short_names(names: Iterable[str], longest: int = 28) -> dict[str, str]:
+    """Each name with its short form; names whose short forms are the same stay whole."""
+    short = {name: short_name(name, longest) for name in names}
+    counts = Counter(short.values())
+    return {name: name if counts[cut] > 1 else cut for name, cut in short.items()}
 
 
 def amount(value: float, unit: str) -> str:

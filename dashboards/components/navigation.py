@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qs, urlencode
 
-import numpy as np
 import streamlit as st
 
-from dashboards.data.answers import Answer, answers_at, matching_rows
-from dashboards.data.filters import FilterSpec, View
+from dashboards.data.filters import FilterSpec
+from dashboards.settings import address
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Page:
     """How the menu lists a page: a module of ``app_pages`` holds one as ``PAGE``.
 
     Attributes:
-        place: pages are listed in this order.
+        place: pages are listed in this order, those of one place by the names of their files.
         section: heading of the menu under which it stands.
     """
 
@@ -36,8 +35,8 @@ _VIEW = "view"
 
 
 def sample_link(sample_id: str, spec: FilterSpec) -> str:
-    """Address of a sample seen in a view, relative to the app; complete, for a new tab or a message."""
-    return f"sample?{urlencode({**_shared(spec), **_sample_parameters(sample_id, spec)}, doseq=True)}"
+    """Address of a sample seen in a view, complete, for a new tab or a message."""
+    return address(f"/sample?{urlencode({**_shared(spec), **_sample_parameters(sample_id, spec)}, doseq=True)}")
 
 
 def open_sample(sample_id: str, spec: FilterSpec) -> NoReturn:
@@ -53,6 +52,11 @@ def open_sample_alone(sample_id: str) -> NoReturn:
 def open_failures(spec: FilterSpec) -> NoReturn:
     """Go to the gallery of a view; ends this run of the script."""
     st.switch_page("app_pages/failures.py", query_params=own_filters(spec))
+
+
+def failures_link(spec: FilterSpec) -> str:
+    """Address of the gallery of a view, relative to the app."""
+    return f"failures?{urlencode(spec.to_parameters(), doseq=True)}"
 
 
 def own_filters(spec: FilterSpec) -> Parameters:
@@ -76,27 +80,3 @@ def _sample_parameters(sample_id: str, spec: FilterSpec) -> Parameters:
 
 def _shared(spec: FilterSpec) -> Parameters:
     return FilterSpec(run=spec.run, base=spec.base).to_parameters()
-
-
-def sample_nav(view: View, current: Answer | None) -> None:
-    """Previous and next sample of the view, and back to its gallery (keys K, J, B)."""
-    rows = matching_rows(view)
-    places = np.flatnonzero(rows == current.row) if current else np.empty(0, dtype=int)
-    place = int(places[0]) if len(places) else None
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if st.button("Back to the gallery", icon=":material/arrow_back:", shortcut="B", key="back"):
-            open_failures(view.spec)
-        _step(view, None if place is None else place - 1, "Previous", "K")
-        _step(view, 0 if place is None else place + 1, "Next", "J")
-        if place is None:
-            st.caption(f"Not among the {len(rows):,} answers of this view")
-        else:
-            st.caption(f"{place + 1:,} of {len(rows):,} in this view")
-
-
-def _step(view: View, place: int | None, label: str, key: str) -> None:
-    rows = matching_rows(view)
-    possible = place is not None and 0 <= place < len(rows)
-    if st.button(label, shortcut=key, disabled=not possible, key=f"step_{key}") and place is not None and possible:
-        for answer in answers_at(view.run, view.base, (int(rows[place]),)):
-            open_sample(answer.sample_id, view.spec)

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import DECISION_WORDS, decision_badge, problem
-from dashboards.components.format import as_label
+from dashboards.components.cards import decision_badge, problem
+from dashboards.components.format import DECISION_WORDS, as_label
 from dashboards.components.navigation import open_sample_alone
+from dashboards.components.picture import picture
 from dashboards.data.catalog import Folder
 from dashboards.data.curated import FiredRule, RowDecision
 from dashboards.data.duplicates import Match, Matches
-from dashboards.data.neighbors import Nearest, Neighbor, TrainingRow, nearest
-from dashboards.images import thumb_url
+from dashboards.find.neighbors import Nearest, Neighbor, TrainingRow, nearest
 
 _OPEN = "nearest_open"
 
@@ -108,14 +108,14 @@ def nearest_panel(
     sets: tuple[Folder, ...], sample_id: str, image_keys: tuple[str | None, ...], question: str,
     references: tuple[str, ...], of_training: str,
 ) -> None:  # fmt: skip
-    """A button (key N), and below it the nearest images of every curated set.
+    """A button, and below it the nearest images of every curated set.
 
     Args:
         of_training: name of the set that the row itself belongs to, '' for a row of an evaluation.
     """
     shown = st.session_state.get(_OPEN, False)
     label = "Hide the nearest training rows" if shown else "Nearest training rows"
-    st.button(label, shortcut="N", icon=":material/hub:", key="nearest", on_click=_toggle, disabled=not sets)
+    st.button(label, icon=":material/hub:", key="nearest", on_click=_toggle, disabled=not sets)
     key = next((key for key in image_keys if key), None)
     if not shown:
         return
@@ -126,6 +126,11 @@ def nearest_panel(
         with st.spinner("Comparing with the training images"):
             found = nearest(folder, key, question, references, of_training=of_training == folder.name)
         _one_set(found, sample_id)
+
+
+def show_nearest() -> None:
+    """Open the panel of the nearest rows, before it is drawn."""
+    st.session_state[_OPEN] = True
 
 
 def _toggle() -> None:
@@ -167,7 +172,8 @@ def _verdicts(found: Nearest) -> None:
 def _neighbor(folder: Folder, neighbor: Neighbor, key: str, sample_id: str) -> None:
     with st.container(border=True, gap="xxsmall"):
         first = neighbor.rows[0].sample_id if neighbor.rows else sample_id
-        st.image(thumb_url(folder, first, [neighbor.image_key], "tile"), width="stretch", alt="")
+        asked = neighbor.rows[0].question if neighbor.rows else ""
+        picture(folder, first, [neighbor.image_key], asked)
         st.caption(
             f"cosine {neighbor.cosine:.3f} · {neighbor.row_count:,} {'row' if neighbor.row_count == 1 else 'rows'}"
         )

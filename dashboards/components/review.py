@@ -1,63 +1,70 @@
-"""Review with the keyboard: the reviewer's name, the keys that decide, and the list of all keys.
-
-Every verdict, tag and edit of the row on the screen is written to disk at once.
-"""
+"""Review with the keyboard: the reviewer's name, the keys that decide, and the list of all keys."""
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from dashboards.components.cards import problem
-from dashboards.components.format import as_label
-from dashboards.data.reviews import (
-    Decision,
-    ReviewTarget,
-    append,
-    decide,
-    last_of,
-    new_text,
-    of_sample,
-    read_decisions,
-    tags_by,
-    tags_of,
-    undo,
-)
-from dashboards.settings import corrections_folder
-from winnow.corrections import Action, Correction
-from winnow.errors import UserError
+from dashboards.people import COOKIE, LONGEST_NAME, person
+from winnow.corrections import WRONG_REFERENCE, Action
 
-WRONG_REFERENCE = "wrong reference"
-_REVIEWER = "reviewer"  # the name, kept for the session
-_FAILED = "review_failed"
-_LISTED = 8  # decisions about one row
+_REVIEWER = "reviewer_name"  # kept for the session; see name_box
+_BOX = "reviewer"
+
+
+# Keeps the name for the next session of this browser, which reads it when it connects. It is kept when the box is left,
+# not only when the server knows it: a page that is loaded anew in between asks the cookie.
+_cookie = st.components.v2.component(
+    "winnow_cookie",
+    js="""let kept;
+    export default function ({ data }) {
+      const path = new URL(".", document.baseURI).pathname;
+      const keep = (name) => {
+        document.cookie = `${data.name}=${encodeURIComponent(name)}; path=${path}; max-age=31536000; samesite=lax`;
+      };
+      // Entered with Enter: the box lets go of the keyboard, so that the keys of a review are not typed into it.
+      const box = document.querySelector(".st-key-reviewer input");
+      if (box) box.onchange = () => box.value.trim() && keep(box.value.trim());
+      if (kept !== data.value && box === document.activeElement && box?.value === data.value) box.blur();
+      kept = data.value;
+      if (data.value) keep(data.value);
+    }""",
+)
 
 
 def name_box() -> None:
-    """A box for the name in the sidebar; it starts with the user that runs the dashboard."""
-    if _REVIEWER not in st.session_state:
-        st.session_state[_REVIEWER] = _system_name()
+    """The reviewer's name in the sidebar: a box, or a line of text where a trusted proxy names the visitor.
+
+    The name lives in the session and in a cookie, never in the box itself: a box forgets when the page changes.
+    """
+    who = person(st.context.headers, st.context.cookies)
+    if who.is_trusted:
+        st.session_state[_REVIEWER] = who.name
+        with st.sidebar:
+            st.caption("Reviewer")
+            st.text(who.name or "(the proxy named nobody)")
+        return
+    st.session_state.setdefault(_REVIEWER, who.name)
+    st.session_state[_BOX] = st.session_state[_REVIEWER]
     with st.sidebar:
         st.text_input(
-            "Reviewer", key=_REVIEWER, icon=":material/person:", max_chars=80,
+            "Reviewer", key=_BOX, icon=":material/person:", max_chars=LONGEST_NAME, on_change=_named,
+            placeholder="Your name",
             help="Written into every decision. Nobody checks it: there is no log-in.",
         )  # fmt: skip
+        _cookie(data={"name": COOKIE, "value": reviewer()}, key="reviewer_cookie", height=1)
+
+
+def _named() -> None:
+    st.session_state[_REVIEWER] = " ".join(st.session_state[_BOX].split())
 
 
 def reviewer() -> str:
     """The name, '' where none was entered."""
-    return str(st.session_state.get(_REVIEWER, "")).strip()
-
-
-def _system_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        return ""
+    return str(st.session_state.get(_REVIEWER, ""))
 
 
 @dataclass(frozen=True)
@@ -75,109 +82,37 @@ class Verdict:
 
 VERDICTS = (
     Verdict("G", "Good", "keep", ":material/thumb_up:", "The row is right as it stands."),
-    Verdict("A", "Ambiguous", "ambiguous", ":material/help:", "The question has no single right answer."),
+    Verdict("A", "Ambiguous", "ambiguous", ":material/help:",
+            "The question has no single right answer: an evaluation row leaves the corrected score, a training row is"
+            " flagged."),
+    Verdict("L", "Leave out", "exclude_from_eval", ":material/block:",
+            "Leave the row out of the corrected score for another reason, such as a broken picture.", ("evals",)),
     Verdict("W", "Wrong reference", "exclude_from_eval", ":material/rule:",
             "The reference is wrong: leave the row out of the corrected score.", ("evals",), (WRONG_REFERENCE,)),
     Verdict("D", "Drop", "drop", ":material/delete:", "Leave the row out of the next curated set.", ("curated",)),
 )  # fmt: skip
 
 
-def review_bar(target: ReviewTarget) -> None:
-    """Buttons with keys for ``target``, and what was decided about it so far."""
-    with st.container(border=True, key="review"):
-        if failed := st.session_state.pop(_FAILED, ""):
-            problem(failed)
-        st.caption("Your verdict · every key writes one line to data/corrections at once · U takes the last one back")
-        with st.container(horizontal=True, gap="xsmall"):
-            for verdict in VERDICTS:
-                if target.kind in verdict.kinds:
-                    _verdict(verdict, target)
-            _edit(target)
-            _undo()
-        _tag_buttons(target)
-        _decided(of_sample(read_decisions(corrections_folder()), target.sample_id))
-
-
-def _verdict(verdict: Verdict, target: ReviewTarget) -> None:
-    st.button(
-        verdict.label, shortcut=verdict.key, icon=verdict.icon, help=verdict.help, key=f"verdict_{verdict.key}",
-        on_click=_write, args=(target, verdict.action, None, verdict.tags),
-    )  # fmt: skip
-
-
-def _edit(target: ReviewTarget) -> None:
-    if st.button("Edit", shortcut="E", icon=":material/edit:", key="edit", help="Write another answer or question."):
-        _edit_dialog(target)
-
-
-@st.dialog("Edit the row")
-def _edit_dialog(target: ReviewTarget) -> None:
-    st.text(target.question)
-    field = st.segmented_control("Edit", ["Answer", "Question"], default="Answer", required=True, key="edit_field")
-    before = target.question if field == "Question" else (target.references[0] if target.references else "")
-    new = st.text_input("New text", value=before, key=f"edit_{field}", max_chars=2000)
-    note = st.text_input("Note", key="edit_note", placeholder="why", max_chars=500)
-    if st.button("Save", type="primary", key="edit_save"):
-        _write(target, "edit_question" if field == "Question" else "relabel", new, (), note)
-        st.rerun()
-
-
-def _undo() -> None:
-    last = last_of(read_decisions(corrections_folder()), reviewer())
-    st.button(
-        "Undo", shortcut="U", icon=":material/undo:", key="undo", disabled=last is None,
-        help="Take back your last decision, on whatever row it was.",
-        on_click=_take_back, args=(last,),
-    )  # fmt: skip
-
-
-def _tag_buttons(target: ReviewTarget) -> None:
-    mine = tags_by(read_decisions(corrections_folder()), target.sample_id, reviewer())
-    with st.container(horizontal=True, gap="xsmall", key="tags"):
-        for number, tag in enumerate(tags_of(corrections_folder()), start=1):
-            st.button(
-                as_label(tag), shortcut=str(number), key=f"tag_{number}",
-                type="primary" if tag in mine else "secondary", on_click=_write,
-                args=(target, "tag", None, tuple(sorted(mine ^ {tag}))),
-            )  # fmt: skip
-
-
-def _decided(decisions: list[Decision]) -> None:
-    for decision in decisions[:_LISTED]:
-        line = decision.line
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.badge(line.action.replace("_", " "), color="blue" if decision.state == "active" else "gray")
-            if decision.state != "active":
-                st.badge(decision.state, color="orange" if decision.state == "conflict" else "gray")
-            st.text(
-                " · ".join(part for part in (new_text(line), ", ".join(line.tags), line.note, line.reviewer) if part)
-            )
-
-
-def _write(target: ReviewTarget, action: Action, new: str | None, tags: tuple[str, ...], note: str = "") -> None:
-    try:
-        append(corrections_folder(), decide(target, action, reviewer(), new=new, tags=tags, note=note))
-    except UserError as error:
-        st.session_state[_FAILED] = str(error)
-
-
-def _take_back(last: Correction) -> None:
-    try:
-        append(corrections_folder(), undo(last, reviewer()))
-    except UserError as error:
-        st.session_state[_FAILED] = str(error)
-
-
 _NAVIGATE = (
     ("O", "Failures: review from the first row of the page"),
-    ("J / K", "next / previous page of a list, or next / previous sample of the view"),
-    ("B", "Sample: back to the gallery"),
-    ("N", "Sample: show the nearest training rows"),
+    ("J / K", "next / previous page of a list, or next / previous row under review"),
+    ("B", "back to the page where the review started"),
+    ("N", "the nearest training rows"),
+    ("Z, + and −, 0", "zoom to the picture's own pixels; larger, smaller; all of it"),
+    ("P", "the next picture of the row"),
+    ("F", "full screen, and back"),
 )
 _DECIDE = (
     ("1 … 9", "give or take back a tag"),
-    ("E", "write another answer or question"),
+    ("E", "write other references or another question (Ctrl+Enter saves)"),
+    ("M", "write a note"),
     ("U", "take back your last decision"),
+    ("X", "Failures: select the card in focus; a verdict key then decides all selected cards"),
+)
+_ADVANCE = (
+    "A verdict goes on to the next row by itself, and a J right after it is the same step, so that both habits decide"
+    " row after row; press J once more to pass a row. Pressing the same verdict again confirms it; U, or undo beside"
+    " it, takes it back."
 )
 
 
@@ -187,9 +122,16 @@ def keyboard_help() -> None:
         _keys_dialog()
 
 
+def keyboard_rows() -> list[tuple[str, str]]:
+    """All keys, each with what it does."""
+    verdicts = [(verdict.key, f"{verdict.label}: {verdict.help}") for verdict in VERDICTS]
+    return [*_NAVIGATE, *verdicts, *_DECIDE, ("H or ?", "this list")]
+
+
 @st.dialog("Keys")
 def _keys_dialog() -> None:
-    verdicts = [(verdict.key, f"{verdict.label}: {verdict.help}") for verdict in VERDICTS]
-    rows = [*_NAVIGATE, *verdicts, *_DECIDE, ("H", "this list")]
-    st.table(pd.DataFrame(rows, columns=["Key", "What it does"]).set_index("Key"))
-    st.caption("Letters do nothing while you type in a box. Every decision is on disk before the page answers.")
+    st.table(pd.DataFrame(keyboard_rows(), columns=["Key", "What it does"]).set_index("Key"))
+    st.caption(_ADVANCE)
+    st.caption(
+        "Letters do nothing while you type in a box. Decisions that the server has not confirmed wait in this browser."
+    )

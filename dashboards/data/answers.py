@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dashboards.data.catalog import Folder
 from dashboards.data.engine import cached, fetch, fetch_integers, fetch_table, quoted
-from dashboards.data.filters import BEFORE, OUTCOMES, Outcome, View, conditions, near_miss_sql
-from dashboards.data.predictions import NO_VERDICT, RIGHT, TRUNCATED, WRONG, Predictions, open_predictions, pair
+from dashboards.data.filters import (
+    BEFORE,
+    OUTCOMES,
+    PLAIN_COLUMNS,
+    Outcome,
+    View,
+    conditions,
+    near_miss_case,
+    plain_sql,
+)
+from dashboards.data.predictions import (
+    NO_VERDICT,
+    RIGHT,
+    RIGHT_SUFFIX,
+    TRUNCATED,
+    WRONG,
+    Predictions,
+    open_predictions,
+    pair,
+)
 from winnow.errors import UserError
 
 _LONGEST_LIST = 500  # values offered for one filter
@@ -33,6 +51,14 @@ class Answer:
         near: how a wrong answer just misses a reference, see ``filters.NEAR_MISSES``; '' if it does not.
         choices: of a multiple-choice question.
         truncated: the reply was cut off.
+        prompt: as the model was given it; '' where the evaluation does not hold it.
+        finish_reason: why the reply ended, as the model or server says: ``stop``, ``length`` …
+        reasoning: what the model thought before it answered, where that was kept.
+        confidence: probability of the answer, None where it was not asked for.
+        repeat: 0 for the first time that the row is asked, 1 for the second …; of a conversation, its turns.
+        facts: what the task kept of the row for its metrics, as a JSON object; '' without.
+        right: metric → whether it calls the row right, of those that judge rows.
+        verdict: what a judge said of the reply, as JSON; '' without a judge.
         base_extracted, base_correct: the baseline's answer, None without one.
     """
 
@@ -54,6 +80,14 @@ class Answer:
     near: str = ""
     choices: tuple[str, ...] = ()
     truncated: bool = False
+    prompt: str = ""
+    finish_reason: str = ""
+    reasoning: str = ""
+    confidence: float | None = None
+    repeat: int = 0
+    facts: str = ""
+    right: dict[str, bool] = field(default_factory=dict)
+    verdict: str = ""
     base_extracted: str | None = None
     base_correct: bool | None = None
 
@@ -110,7 +144,7 @@ def _source(table: Predictions) -> str:
     )"""
 
 
-@cached(256)
+@cached(96)
 def answers_at(run: Folder, base: Folder | None, rows: tuple[int, ...]) -> Sequence[Answer]:
     """The answers at these positions, in this order, each with the baseline's answer beside it."""
     found = _select(run, "file_row_number IN (SELECT unnest(?))", [list(rows)])
@@ -122,6 +156,12 @@ def answers_at(run: Folder, base: Folder | None, rows: tuple[int, ...]) -> Seque
 def answers_of(run: Folder, sample_id: str) -> list[Answer]:
     """All answers to one sample: one per task that asked it."""
     return _select(run, "sample_id = ?", [sample_id])
+
+
+@cached(96)
+def answers_to(run: Folder, ids: tuple[str, ...]) -> Sequence[Answer]:
+    """A run's answers to these samples, in order of the file: one per task that asked them."""
+    return _select(run, "sample_id IN (SELECT unnest(?))", [list(ids)])
 
 
 @cached(64)
@@ -139,11 +179,13 @@ def filter_values(run: Folder) -> Mapping[str, list[str]]:
 
 def _select(run: Folder, where: str, values: list[Any]) -> list[Answer]:
     table = open_predictions(run)
-    correct = table.correct_sql()
+    plain = ", ".join(f"{made} AS {name}" for made, name in zip(plain_sql(), PLAIN_COLUMNS, strict=True))
     sql = f"""
-        SELECT *, {correct} AS correct, {near_miss_sql(correct)} AS near FROM (
-            SELECT * FROM read_parquet(?, file_row_number = true) WHERE {where}
-            ORDER BY file_row_number LIMIT {_MOST_ANSWERS}
+        SELECT *, {near_miss_case("correct", *PLAIN_COLUMNS)} AS near FROM (
+            SELECT *, {table.correct_sql()} AS correct, {plain} FROM (
+                SELECT * FROM read_parquet(?, file_row_number = true) WHERE {where}
+                ORDER BY file_row_number LIMIT {_MOST_ANSWERS}
+            )
         )"""  # the limit keeps DuckDB from preparing ``near`` for the whole table
     return [_answer(row, table) for row in fetch(run.connection, sql, [table.path, *values])]
 
@@ -169,24 +211,74 @@ def _answer(row: dict[str, Any], table: Predictions) -> Answer:
         near=row["near"],
         choices=tuple(row.get("choices") or ()),
         truncated=bool(row.get(TRUNCATED)),
+        prompt=row.get("prompt") or "",
+        finish_reason=row.get("finish_reason") or "",
+        reasoning=row.get("reasoning") or "",
+        confidence=row.get("confidence"),
+        repeat=row.get("repeat") or 0,
+        facts=row.get("facts") or "",
+        right={name: row[name + RIGHT_SUFFIX] for name in table.metrics if row[name + RIGHT_SUFFIX] is not None},
+        verdict=row.get("verdict") or "",
     )
 
 
-def _beside_base(base: Folder, answers: list[Answer]) -> list[Answer]:
-    table = open_predictions(base)
+@dataclass(frozen=True)
+class Said:
+    """What a run said to a row, as short as it stands beside another run's answer.
+
+    Attributes:
+        text: the answer, else the reply without one.
+        asked: the question and the references.
+    """
+
+    text: str
+    correct: bool | None
+    status: str
+    asked: tuple[str, tuple[str, ...]]
+
+
+Asked = tuple[int, str, str]  # row of one run's file, task, sample_id
+
+
+@cached(256)
+def said_to(run: Folder, asked: tuple[Asked, ...]) -> Mapping[tuple[str, str], Said]:
+    """(task, sample_id) → what a run said, for those of these samples that it was asked.
+
+    Args:
+        asked: the rows as another run holds them. Runs of one recipe hold a row in the same place, which is found
+            much faster than an id.
+    """
+    wanted = {(task, sample_id) for _, task, sample_id in asked}
+    placed = _said(run, "file_row_number", [row for row, _, _ in asked])
+    found = {key: said for key, said in placed.items() if key in wanted}
+    if left := list(dict.fromkeys(sample_id for _, task, sample_id in asked if (task, sample_id) not in found)):
+        found |= {key: said for key, said in _said(run, "sample_id", left).items() if key in wanted}
+    return found
+
+
+def _said(
+    run: Folder, column: Literal["file_row_number", "sample_id"], values: list[Any]
+) -> dict[tuple[str, str], Said]:
+    table = open_predictions(run)
     sql = f"""
-        SELECT sample_id, task, extracted, raw, {table.correct_sql()} AS correct
-        FROM read_parquet(?) WHERE sample_id IN (SELECT unnest(?))"""
-    rows = fetch(base.connection, sql, [table.path, [answer.sample_id for answer in answers]])
-    before = {(row["sample_id"], row["task"]): row for row in rows}
-    return [_with_base(answer, before.get((answer.sample_id, answer.task))) for answer in answers]
+        SELECT sample_id, task, question, "references", coalesce(extracted, raw, '') AS text, status,
+               {table.correct_sql()} AS correct
+        FROM read_parquet(?, file_row_number = true) WHERE {column} IN (SELECT unnest(?))"""
+    return {
+        (row["task"], row["sample_id"]): Said(
+            row["text"], row["correct"], row["status"], (row["question"] or "", tuple(row["references"] or ()))
+        )
+        for row in fetch(run.connection, sql, [table.path, values])
+    }
 
 
-def _with_base(answer: Answer, row: dict[str, Any] | None) -> Answer:
-    if row is None:
-        return answer
-    text = row["raw"] if row["extracted"] is None else row["extracted"]
-    return replace(answer, base_extracted=text or "", base_correct=row["correct"])
+def _beside_base(base: Folder, answers: list[Answer]) -> list[Answer]:
+    before = said_to(base, tuple((answer.row, answer.task, answer.sample_id) for answer in answers))
+    return [_with_base(answer, before.get((answer.task, answer.sample_id))) for answer in answers]
+
+
+def _with_base(answer: Answer, said: Said | None) -> Answer:
+    return replace(answer, base_extracted=said.text, base_correct=said.correct) if said else answer
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dashboards.data.engine import Connection, cached, connect
+from dashboards.settings import moved_image_roots
 from winnow.errors import UserError
+from winnow.files import read_json
 from winnow.run import MANIFEST, read_manifest
 
 Kind = Literal["curated", "runs", "evals"]
@@ -60,9 +61,10 @@ class Folder:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All result folders, newest first within a kind."""
+    """All result folders of the data folder ``root``, newest first within a kind."""
 
     folders: tuple[Folder, ...]
+    root: Path
 
     def finished(self, kind: Kind) -> list[Folder]:
         """Folders of a kind that can be shown."""
@@ -81,7 +83,7 @@ def scan(root: Path) -> Catalog:
     """List ``root/curated/*``, ``root/runs/*`` and ``root/evals/*``. Reads manifests, no tables."""
     paths = [(kind, path) for kind in get_args(Kind) for path in _subfolders(root / kind)]
     paths.sort(key=lambda item: (-_modified(item[1]), item[1].name))
-    return Catalog(tuple(_folder(kind, path) for kind, path in paths))
+    return Catalog(tuple(_folder(kind, path) for kind, path in paths), root)
 
 
 def find_folder(root: Path, kind: Kind, name: str) -> Folder | None:
@@ -104,11 +106,38 @@ def scores_of(folder: Folder) -> Mapping[str, Any]:
 
 
 def image_root(folder: Folder, task: str) -> Path | None:
-    """The folder below which the images of a curated set or of an evaluation's task lie; None if not recorded."""
+    """The folder below which the images of a curated set or of an evaluation's task lie; None if there is none."""
+    return next((place for place in image_places(folder, task) if place.is_dir()), None)
+
+
+def image_places(folder: Folder, task: str) -> tuple[Path, ...]:
+    """Where that folder may be, the first choice first; empty if none is recorded.
+
+    A run that was told a relative path recorded it as it stood in the working directory of the run, which is nearly
+    always the parent of the data folder.
+    """
     recorded = manifest_of(folder).get("image_root")
     if isinstance(recorded, Mapping):
         recorded = recorded.get(task)
-    return Path(recorded) if isinstance(recorded, str) and recorded else None
+    if not isinstance(recorded, str) or not recorded:
+        return ()
+    root = Path(recorded)
+    for old, new in moved_image_roots():
+        if root.is_relative_to(old):
+            return (new / root.relative_to(old),)
+    # A path that is absolute stays what it is in all three.
+    return tuple(dict.fromkeys((root.absolute(), folder.root / root, folder.root.parent / root)))
+
+
+def lost_images(folder: Folder, task: str) -> str:
+    """One sentence where the images of a curated set or of an evaluation's task are not to be found; '' if they are."""
+    places = image_places(folder, task)
+    if not places or any(place.is_dir() for place in places):
+        return ""
+    return (
+        f"images of {folder.name} are looked for in {', '.join(map(str, places))};"
+        f" {'it does not exist' if len(places) == 1 else 'none exists'}; start with --image-root OLD=NEW"
+    )
 
 
 def _subfolders(parent: Path) -> list[Path]:
@@ -158,7 +187,7 @@ def _modified(path: Path) -> float:
 def _json_object(path: Path, fingerprint: str) -> Mapping[str, Any]:
     """Read once per ``fingerprint``, which is only part of the cache key."""
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remake the folder") from error
     if not isinstance(loaded, dict):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -17,6 +16,7 @@ from dashboards.data.catalog import MAKE, Folder, manifest_of
 from dashboards.data.engine import cached, coded, fetch, read_columns
 from evalsuite.statistics import Property
 from winnow.errors import UserError
+from winnow.files import parse_json
 
 # The other texts in the list ``rules`` would be most of the reading.
 _DECISION_COLUMNS = ("position", "decision", "reason", "rules.list.element.rule", "rules.list.element.action")
@@ -55,13 +55,6 @@ class Fired:
         """Rows with a decision: keep, drop or flag."""
         return int(self._has(self.decision, decision).sum())
 
-    def actions(self) -> dict[str, str]:
-        """Rule → what it does, in order of the first row on which each fired."""
-        first = np.unique(self.rule.codes, return_index=True)[1]
-        return {
-            self.rule.values[self.rule.codes[at]]: self.action.values[self.action.codes[at]] for at in sorted(first)
-        }
-
     @staticmethod
     def _has(known: Property, value: str) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = known.codes == (known.values.index(value) if value in known.values else -1)
@@ -87,6 +80,16 @@ def fired_rules(folder: Folder) -> Fired:
         action=coded(fired["action"]),
         row=np.repeat(np.arange(len(lists)), lists.value_lengths().fill_null(0).to_numpy()),
     )
+
+
+@cached(16)
+def rule_actions(folder: Folder) -> Mapping[str, str]:
+    """Rule → what it does, in order of the first row on which each fired; raises UserError for a broken table."""
+    fired = fired_rules(folder)
+    first = np.unique(fired.rule.codes, return_index=True)[1]
+    return {
+        fired.rule.values[fired.rule.codes[at]]: fired.action.values[fired.action.codes[at]] for at in sorted(first)
+    }
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,12 @@ class FiredRule:
 
 @dataclass(frozen=True)
 class RowDecision:
-    """What one curated set did with one sample."""
+    """What one curated set did with one sample.
+
+    Attributes:
+        position: its place in the input.
+        record: the row as the set holds it, a JSON object in Winnow's own form; '' where it is not kept.
+    """
 
     folder: Folder
     sample_id: str
@@ -146,6 +154,10 @@ class RowDecision:
     duplicate_distance: float | None
     hamming: int | None
     content_hash: str
+    position: int = 0
+    source: str = ""
+    split: str = ""
+    record: str = ""
 
 
 @cached(64)
@@ -156,7 +168,7 @@ def funnel(folder: Folder) -> Funnel:
     steps, left = [], rows_in
     counted = [
         (rule, action, int(fired.mask(rule).sum()), int(fired.is_reason(rule).sum()))
-        for rule, action in fired.actions().items()
+        for rule, action in rule_actions(folder).items()
     ]
     for rule, action, times, dropped in _in_order(counted, folder):
         left -= dropped
@@ -183,23 +195,34 @@ def row_decisions(sets: tuple[Folder, ...], sample_id: str) -> Sequence[RowDecis
 
 def row_decision(folder: Folder, sample_id: str) -> RowDecision | None:
     """What ``folder`` holds and decided about a sample; None if it does not hold it."""
-    rows = fetch(
-        folder.connection,
-        "SELECT * FROM read_parquet(?) WHERE sample_id = ?",
-        [folder.file("samples.parquet"), sample_id],
+    found = _decided(folder, "sample_id", [sample_id])
+    return found[0] if found else None
+
+
+@cached(64)
+def decisions_at(folder: Folder, positions: tuple[int, ...]) -> Sequence[RowDecision]:
+    """What ``folder`` holds and decided about the rows at these positions of the input, in this order.
+
+    Positions without a row are left out. Raises UserError for a broken table.
+    """
+    by_place = {row.position: row for row in _decided(folder, "position", list(positions))}
+    return [by_place[place] for place in positions if place in by_place]
+
+
+def _decided(folder: Folder, key: Literal["sample_id", "position"], values: list[Any]) -> list[RowDecision]:
+    """Rows whose ``key`` is one of ``values``: a query for the rows and one for the decisions about them."""
+    sql = f"SELECT * FROM read_parquet(?) WHERE {key} IN (SELECT unnest(?))"
+    samples, decided = (
+        fetch(folder.connection, sql, [folder.file(name), values]) for name in ("samples.parquet", "decisions.parquet")
     )
-    if not rows:
-        return None
-    sample = rows[0]
-    decided = fetch(
-        folder.connection,
-        "SELECT * FROM read_parquet(?) WHERE sample_id = ?",
-        [folder.file("decisions.parquet"), sample_id],
-    )
-    decision = decided[0] if decided else {}
+    decision_of = {row[key]: row for row in decided}
+    return [_row_decision(folder, sample, decision_of.get(sample[key], {})) for sample in samples]
+
+
+def _row_decision(folder: Folder, sample: Mapping[str, Any], decision: Mapping[str, Any]) -> RowDecision:
     return RowDecision(
         folder=folder,
-        sample_id=sample_id,
+        sample_id=sample["sample_id"],
         decision=decision.get("decision") or sample.get("decision") or "",
         reason=decision.get("reason") or sample.get("reason") or "",
         rules=tuple(_fired_rule(rule) for rule in decision.get("rules") or ()),
@@ -212,6 +235,10 @@ def row_decision(folder: Folder, sample_id: str) -> RowDecision | None:
         duplicate_distance=decision.get("duplicate_distance"),
         hamming=decision.get("hamming"),
         content_hash=sample.get("content_hash") or "",
+        position=sample["position"],
+        source=sample.get("source") or "",
+        split=sample.get("split") or "",
+        record=sample.get("record") or "",
     )
 
 
@@ -229,7 +256,7 @@ def _fired_rule(rule: Mapping[str, Any]) -> FiredRule:
 def json_object(text: str | None) -> dict[str, Any]:
     """The JSON object in ``text``; anything else becomes its only value, to be shown as it is."""
     try:
-        loaded = json.loads(text or "{}")
+        loaded = parse_json(text or "{}")
     except ValueError:
         return {"values": text}
     return loaded if isinstance(loaded, dict) else {"values": loaded}
@@ -245,9 +272,10 @@ class Case:
     decision: str
     reason: str
     image_keys: tuple[str | None, ...]
+    content_hash: str = ""
 
 
-_CASE_COLUMNS = "sample_id, question, answer, decision, reason, image_keys"
+_CASE_COLUMNS = "sample_id, question, answer, decision, reason, image_keys, content_hash"
 
 
 def cases_at(folder: Folder, positions: Sequence[int]) -> list[Case]:
@@ -272,6 +300,7 @@ def case_of(row: dict[str, object]) -> Case:
     return Case(
         str(row["sample_id"]), str(row["question"] or ""), str(row["answer"] or ""), str(row["decision"] or ""),
         str(row["reason"] or ""), tuple(keys) if isinstance(keys, list | tuple) else (),
+        str(row.get("content_hash") or ""),
     )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def fetch(connection: Connection, sql: str, values: Sequence[Any]) -> list[dict[
     try:
         cursor = connection.cursor().execute(sql, list(values))
     except duckdb.Error as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     names = [column[0] for column in cursor.description or []]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -109,7 +109,7 @@ def fetch_table(connection: Connection, sql: str, values: Sequence[Any]) -> pa.T
     try:
         return connection.cursor().sql(sql, params=list(values)).to_arrow_table()
     except duckdb.Error as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def fetch_integers(connection: Connection, sql: str, values: Sequence[Any]) -> NDArray[np.int32]:
@@ -129,7 +129,8 @@ def quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def _unreadable(error: duckdb.Error) -> UserError:
+def unreadable(error: duckdb.Error) -> UserError:
+    """The sentence that says why a table cannot be read."""
     reason = str(error).splitlines()[0]
     return UserError(f"a result table cannot be read: {reason}; remake the folder that holds it")
 

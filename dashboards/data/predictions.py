@@ -20,10 +20,14 @@ from winnow.errors import UserError
 from winnow.tables import literal
 
 STATUSES = ("ok", "unparsed", "refused", "failed")
+NOTHING = "(nothing)"  # the class of an empty answer; no answer's own class holds an outer bracket
 TRUNCATED = "truncated"  # a mark beside the status: the reply was cut off
 RIGHT, WRONG, NO_VERDICT, NOT_ASKED = 1, 0, -1, -2
-_RIGHT = "_right"  # ends the name of a column that says whether a row is right by a metric
+RIGHT_SUFFIX = "_right"  # ends the name of a column that says whether a row is right by a metric
 _NEEDED = ("sample_id", "task", "question", "raw", "extracted", "status", "references")
+
+# What answers and references are compared without: outer blanks, punctuation and brackets.
+_EDGES = literal(" \t\r\n.,;:!?\"'()[]{}")
 
 # Slices that every evaluation has: the first two words of the question, and the first reference.
 _TEXT_SLICES = {
@@ -61,9 +65,9 @@ class Predictions:
         """
         if not self.metrics:
             return "CASE WHEN status <> 'ok' THEN false END"
-        verdicts = [quoted(name + _RIGHT) for name in self.metrics]
+        verdicts = [quoted(name + RIGHT_SUFFIX) for name in self.metrics]
         first = [
-            f"WHEN {literal(task)} THEN {quoted(name + _RIGHT)}"
+            f"WHEN {literal(task)} THEN {quoted(name + RIGHT_SUFFIX)}"
             for task, name in self.headlines
             if name in self.metrics
         ]
@@ -71,11 +75,26 @@ class Predictions:
             verdicts.insert(0, f"CASE task {' '.join(first)} END")
         return f"CASE WHEN status <> 'ok' THEN false ELSE coalesce({', '.join([*verdicts, 'NULL'])}) END"
 
+    def expected_sql(self) -> str:
+        """SQL of the answer that was expected, as a class: the most frequent reference, ties by first occurrence."""
+        reference = 'CASE WHEN len("references") > 1 THEN list_mode("references") ELSE "references"[1] END'
+        return f"coalesce(nullif({class_sql(reference)}, ''), '{NOTHING}')"
+
+    def answered_sql(self) -> str:
+        """SQL of the answer that was given, as a class; where none could be taken, the status in brackets."""
+        missing = f"CASE WHEN status = 'ok' THEN '{NOTHING}' ELSE '(' || status || ')' END"
+        return f"coalesce(nullif({class_sql('extracted')}, ''), {missing})"
+
     def ranking_sql(self, metric: str, *, worst_first: bool) -> str:
         """ORDER BY terms over ``metric``, or for '' over all of them in file order; ties go by sample_id."""
         scores = (metric,) if metric in self.metrics else self.metrics
         direction = "ASC" if worst_first else "DESC"
         return ", ".join([*(f"{quoted(name)} {direction} NULLS LAST" for name in scores), "sample_id"])
+
+
+def class_sql(text: str) -> str:
+    """SQL: a text in small letters, without outer blanks, punctuation and brackets: "(B)." becomes "b"."""
+    return f"lower(trim({text}, {_EDGES}))"
 
 
 @cached(64)
@@ -90,7 +109,7 @@ def open_predictions(folder: Folder) -> Predictions:
     columns = columns_of(folder.connection, path)
     if lost := [name for name in _NEEDED if name not in columns]:
         raise UserError(f"{path}: lacks the columns {', '.join(lost)}; remake it with `{MAKE['evals']}`")
-    metrics = tuple(name for name in columns if name + _RIGHT in columns)
+    metrics = tuple(name for name in columns if name + RIGHT_SUFFIX in columns)
     tasks = scores_of(folder).get("tasks")
     named = {str(task): _headline(entry) for task, entry in tasks.items()} if isinstance(tasks, Mapping) else {}
     if not metrics and any(named.values()):
@@ -130,7 +149,7 @@ class RowIndex:
         return mask
 
 
-@cached(6)
+@cached(12)  # not fewer than ``agreement.MOST_RUNS``, or the runs of one page would push each other out
 def row_index(folder: Folder) -> RowIndex:
     """An evaluation's rows as numbers: 21 MB for a million; raises UserError for a broken table."""
     table = open_predictions(folder)
@@ -146,6 +165,19 @@ def row_index(folder: Folder) -> RowIndex:
         correct=found["correct"].to_numpy(),
         task=coded(found["task"]),
     )
+
+
+def tasks_by_size(folder: Folder) -> list[str]:
+    """The tasks of an evaluation, those with more right and wrong rows first, then those with more rows.
+
+    Raises:
+        UserError: the table is broken.
+    """
+    index = row_index(folder)
+    names = index.task.values
+    rows = np.bincount(index.task.codes, minlength=len(names))
+    judged = np.bincount(index.task.codes[index.correct != NO_VERDICT], minlength=len(names))
+    return [names[place] for place in np.lexsort((-rows, -judged))]
 
 
 @dataclass(frozen=True)
@@ -174,13 +206,14 @@ class Pairing:
 def pair(run: Folder, base: Folder) -> Pairing:
     """Join two runs on what was asked: 9 MB more for a million rows."""
     now, before = row_index(run), row_index(base)
-    partner = _partner_rows(now.asked, before.asked)
+    partner = partner_rows(now.asked, before.asked)
     verdicts = np.full(len(partner), NOT_ASKED, dtype=np.int8)
     verdicts[partner >= 0] = before.correct[partner[partner >= 0]]
     return Pairing(now, before, partner, verdicts)
 
 
-def _partner_rows(asked: NDArray[np.uint64], base: NDArray[np.uint64]) -> NDArray[np.int64]:
+def partner_rows(asked: NDArray[np.uint64], base: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """(rows,) place in ``base`` of each of ``asked``, -1 where it is not among them; see ``RowIndex.asked``."""
     if np.array_equal(asked, base):  # two runs of one recipe: the usual case
         return np.arange(len(asked))
     if not len(base):

@@ -7,94 +7,42 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from dashboards.data.answers import RunAnswer
 from dashboards.data.catalog import Folder
 from dashboards.data.curated import RowDecision
 from dashboards.data.engine import cached
-from winnow.corrections import Action, Correction, is_torn, read_corrections, resolve
+from dashboards.data.review_log import Decision as Decision
+from dashboards.data.review_log import Known, Log, State, known_of, log_of
+from winnow.corrections import WRONG_REFERENCE, Action, Correction, aspect_of, is_torn, meaning, same_person
 from winnow.errors import UserError
-from winnow.files import locked
-
-State = Literal["active", "conflict", "superseded", "undone"]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A line of the log and whether it counts now."""
-
-    line: Correction
-    state: State
+from winnow.files import locked, read_json, read_regular
 
 
 def read_decisions(folder: Path) -> Sequence[Decision]:
-    """All lines of all reviewers but undos, the newest first; read again whenever a file grew.
+    """All lines of all reviewers but undos, the newest first, with what changed since the last call.
 
     Raises:
         UserError: a line of the folder is not a correction.
     """
-    return _decisions(folder, tuple((path.name, path.stat().st_size) for path in log_files(folder)))
+    return log_of(folder).decisions
 
 
-@cached(4)
-def _decisions(folder: Path, sizes: tuple[tuple[str, int], ...]) -> Sequence[Decision]:
-    """``sizes`` is part of the cache key: the files only ever grow."""
-    return decisions_of(read_corrections(folder))
-
-
-def log_files(folder: Path) -> list[Path]:
-    """The logs of all reviewers, by name."""
-    return sorted(folder.glob("*.jsonl"))
-
-
-def decisions_of(lines: Sequence[Correction]) -> list[Decision]:
-    """The state of each of ``lines`` (in order of time), undos left out, the newest first."""
-    undone = {(line.reviewer, line.undoes) for line in lines if line.action == "undo"}
-    resolved = resolve(lines)
-    agreed = {line.correction_id for row in resolved.values() for line in row.agreed}
-    disputed = {line.correction_id for row in resolved.values() for line in row.conflicts}
-
-    def state(line: Correction) -> State:
-        if (line.reviewer, line.correction_id) in undone:
-            return "undone"
-        if line.correction_id in disputed:
-            return "conflict"
-        return "active" if line.correction_id in agreed else "superseded"
-
-    return [Decision(line, state(line)) for line in reversed(lines) if line.action != "undo"]
-
-
-def of_sample(decisions: Iterable[Decision], sample_id: str) -> list[Decision]:
-    """The decisions about one sample, the newest first."""
-    return [decision for decision in decisions if decision.line.sample_id == sample_id]
-
-
-def last_of(decisions: Iterable[Decision], reviewer: str) -> Correction | None:
-    """The newest line of a reviewer that still counts: what undo takes back."""
-    return next(
-        (
-            decision.line
-            for decision in decisions
-            if decision.line.reviewer == reviewer.strip() and decision.state in ("active", "conflict")
-        ),
-        None,
-    )
-
-
-def tags_by(decisions: Iterable[Decision], sample_id: str, reviewer: str) -> set[str]:
-    """The tags that a reviewer has given a sample."""
-    lines = [decision.line for decision in of_sample(decisions, sample_id) if decision.state == "active"]
-    return {tag for line in lines if line.action == "tag" and line.reviewer == reviewer.strip() for tag in line.tags}
+def said(line: Correction) -> str:
+    """What a line decides, in words."""
+    if line.action == "exclude_from_eval" and WRONG_REFERENCE in line.tags:
+        return WRONG_REFERENCE
+    return _SAID.get(line.action, line.action)
 
 
 def new_text(line: Correction) -> str:
@@ -120,17 +68,17 @@ def new_tags_in_last(decisions: Sequence[Decision], count: int = 25) -> int:
 
 
 def as_rows(decisions: Iterable[Decision], outcomes: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One flat row per decision, for a table; ``outcomes`` is what the last curation made of each line."""
+    """One flat row per decision, for a table; ``outcomes`` is what became of each line."""
     return [
         {
             "When": line.at,
             "Sample": line.sample_id,
-            "Decision": line.action.replace("_", " "),
+            "Decision": said(line),
             "State": decision.state,
             "Reviewer": line.reviewer,
             "Tags": ", ".join(line.tags),
             "New value": new_text(line),
-            "Last curation": outcomes.get(line.correction_id, ""),
+            "What became of it": outcomes.get(line.correction_id, ""),
             "Note": line.note,
         }
         for decision in decisions
@@ -157,28 +105,64 @@ class Agreement:
 def agreements(decisions: Iterable[Decision]) -> list[Agreement]:
     """Every pair of reviewers with rows in common, most rows first.
 
+    Verdicts are compared as they are meant: the same new answer in another spelling is the same verdict. A line that
+    settles a conflict was made knowing the others', so the verdict before it counts here.
+
     Args:
-        decisions: the newest first; tags are not verdicts, and of several verdicts the last counts.
+        decisions: the newest first.
     """
-    verdicts: dict[str, dict[str, str]] = {}
+    verdicts: dict[str, dict[str, tuple[str, ...]]] = {}
+    names: dict[str, str] = {}
     for decision in decisions:
         line = decision.line
-        if line.action != "tag" and decision.state != "undone":
-            verdicts.setdefault(line.reviewer, {}).setdefault(line.sample_id, line.action)
+        if aspect_of(line) == "verdict" and decision.state != "undone" and not line.settles:
+            person = same_person(line.reviewer)
+            names.setdefault(person, line.reviewer)
+            verdicts.setdefault(person, {}).setdefault(line.sample_id, meaning(line))
     found = [
-        _agreement(first, second, [(verdicts[first][row], verdicts[second][row]) for row in shared])
+        _agreement(names[first], names[second], [(verdicts[first][row], verdicts[second][row]) for row in shared])
         for first, second in itertools.combinations(sorted(verdicts), 2)
         if (shared := sorted(verdicts[first].keys() & verdicts[second].keys()))
     ]
     return sorted(found, key=lambda pair: (-pair.n, pair.first, pair.second))
 
 
-def _agreement(first: str, second: str, pairs: list[tuple[str, str]]) -> Agreement:
+def _agreement(first: str, second: str, pairs: list[tuple[Hashable, Hashable]]) -> Agreement:
     n = len(pairs)
     observed = sum(ours == theirs for ours, theirs in pairs) / n
     first_counts, second_counts = (Counter(verdicts) for verdicts in zip(*pairs, strict=True))
     chance = sum(first_counts[verdict] * second_counts[verdict] for verdict in first_counts) / n**2
     return Agreement(first, second, n, observed, None if chance == 1 else (observed - chance) / (1 - chance))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A log in numbers.
+
+    Attributes:
+        states: state → lines.
+        reviewers: how many people decided something.
+        tags: of ``tag_counts``.
+        new_tags: of ``new_tags_in_last``.
+    """
+
+    states: Counter[State]
+    reviewers: int
+    tags: Mapping[str, int]
+    new_tags: int
+    agreements: Sequence[Agreement]
+
+
+@cached(4)
+def summary(log: Log) -> Summary:
+    """A log in numbers, counted once."""
+    return Summary(
+        Counter(item.state for item in log.decisions),
+        len({same_person(item.line.reviewer) for item in log.decisions}),
+        tag_counts(log.decisions),
+        new_tags_in_last(log.decisions),
+        agreements(log.decisions),
+    )
 
 
 @cached(16)
@@ -196,8 +180,11 @@ def applied(sets: tuple[Folder, ...]) -> Mapping[str, str]:
     return found
 
 
+@cached(256)
 def outcomes_of(folder: Folder) -> Mapping[str, str]:
-    """correction_id → applied, stale, conflict, noted, superseded, undone or elsewhere; {} without corrections.
+    """correction_id → what a curated set or an evaluation made of the line, see ``winnow.corrections.outcomes``.
+
+    {} without corrections.
 
     Raises:
         UserError: the report is unreadable.
@@ -206,9 +193,10 @@ def outcomes_of(folder: Folder) -> Mapping[str, str]:
     if not path.is_file():
         return {}
     try:
-        loaded: Any = json.loads(path.read_text(encoding="utf-8"))
+        loaded: Any = read_json(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); curate again") from error
+        again = f"evalsuite score {folder.path}" if folder.kind == "evals" else "curate run RECIPE"
+        raise UserError(f"{path}: cannot be read ({error}); write it anew with `{again}`") from error
     lines = loaded.get("lines") if isinstance(loaded, Mapping) else None
     return {str(key): str(value) for key, value in lines.items()} if isinstance(lines, Mapping) else {}
 
@@ -219,6 +207,14 @@ _DEFAULT_TAGS = (
     "invented", "format", "image quality",
 )  # fmt: skip
 _LONGEST_NAME = 60
+_LONGEST_WAIT = 10.0  # seconds for another writer
+_LOCK = "corrections.lock"
+_MOMENT = timedelta(microseconds=1)
+_BLOCK = 1 << 16  # bytes that are read at once to find where a file's last line begins
+_SAID = {
+    "keep": "right as it stands", "relabel": "another answer", "edit_question": "another question",
+    "exclude_from_eval": "leave out of the score",
+}  # fmt: skip
 _FIELDS: dict[str, str] = {"relabel": "answer", "edit_question": "question", "tag": "tags"}
 
 
@@ -281,7 +277,7 @@ def undo(line: Correction, reviewer: str) -> Correction:
     Raises:
         UserError: it is another reviewer's.
     """
-    if line.reviewer != reviewer.strip():
+    if same_person(line.reviewer) != same_person(reviewer):
         raise UserError(f"Only {line.reviewer} can undo this decision; record your own decision instead")
     return Correction(
         correction_id=uuid.uuid4().hex,
@@ -296,42 +292,110 @@ def undo(line: Correction, reviewer: str) -> Correction:
 
 
 def append(folder: Path, line: Correction) -> Path:
-    """Add one line to the reviewer's file and return the file; it is on disk when this returns.
+    """Add one line and return the reviewer's file; see ``append_all``."""
+    append_all(folder, [line])
+    return folder / file_name(line.reviewer)
 
-    A lock file beside it keeps several writers from losing a line.
+
+def append_all(folder: Path, lines: Sequence[Correction]) -> list[str]:
+    """Add lines to their reviewers' files, in this order; they are on disk when this returns.
+
+    A line whose ``correction_id`` the log holds already is written no second time, so that a request can be repeated.
+    One lock for the folder keeps several writers from losing a line. A person's clock never goes back in the log: a
+    line that is not later than their last one, or than those it settles, is given the moment after.
+
+    Returns: the ids of the lines that were written now.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder cannot be written to, a line of it is not a correction, or an id was used for another
+            decision. Nothing is recorded then.
     """
-    path = folder / file_name(line.reviewer)
-    data = (line.model_dump_json() + "\n").encode()
+    if not lines:
+        return []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_name(f"{path.name}.lock")), path.open("a+b") as file:
-            _end_last_line(file)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with locked(folder / _LOCK, wait=_LONGEST_WAIT):
+            new = _new_lines(lines, known_of(folder))
+            by_file: dict[str, list[Correction]] = {}
+            for line in new:
+                by_file.setdefault(file_name(line.reviewer), []).append(line)
+            for name, of_file in by_file.items():
+                _write(folder / name, b"".join(line.model_dump_json().encode() + b"\n" for line in of_file))
     except OSError as error:
+        reason = error.strerror or "another program is writing"
+        raise UserError(f"{folder}: the decision could not be written ({reason}); nothing was recorded") from error
+    except OverflowError as error:
         raise UserError(
-            f"{path}: the decision could not be written ({error.strerror}); nothing was recorded"
+            f"{folder}: holds a decision of the year 9999, and none can be later; mend its time. Nothing was recorded"
         ) from error
-    return path
+    return [line.correction_id for line in new]
+
+
+def _new_lines(lines: Sequence[Correction], known: Known) -> list[Correction]:
+    """The lines that the log does not hold, each later than the last of its reviewer and than what it settles."""
+    new: dict[str, Correction] = {}
+    last: dict[str, datetime] = {}
+    for line in lines:
+        if written := known.by_id.get(line.correction_id) or new.get(line.correction_id):
+            if not is_same_decision(written, line):
+                raise UserError(
+                    f"correction_id {line.correction_id!r} was already used for another decision; nothing was recorded"
+                )
+            continue
+        person = same_person(line.reviewer)
+        own = known.last.get(person)
+        others = [known.by_id.get(name) or new.get(name) for name in line.settles]
+        before = [one.at for one in (own, *others) if one is not None]
+        before += [last[person]] if person in last else []
+        at = max([line.at, *(moment + _MOMENT for moment in before)])
+        new[line.correction_id] = line.model_copy(update={"at": at})
+        last[person] = at
+    return list(new.values())
+
+
+def is_same_decision(one: Correction, other: Correction) -> bool:
+    """Whether two lines of one id say the same; a request that is sent again may have another time."""
+    return _said(one) == _said(other)
+
+
+def _said(line: Correction) -> tuple[object, ...]:
+    new = tuple(line.new) if isinstance(line.new, list) else line.new
+    return same_person(line.reviewer), line.sample_id, line.action, new, line.tags, line.note, line.undoes, line.settles
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Append to a file and wait until it is on disk; a failed write leaves the file as it was."""
+    with path.open("a+b", buffering=0) as file:
+        _end_last_line(file)
+        size = file.seek(0, os.SEEK_END)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def file_name(reviewer: str) -> str:
-    """A safe file name for a self-declared name; two names never share a file."""
-    plain = re.sub(r"[^a-z0-9]+", "-", reviewer.lower()).strip("-")[:_LONGEST_NAME]
-    return f"{plain or 'reviewer'}-{hashlib.sha256(reviewer.encode()).hexdigest()[:8]}.jsonl"
+    """A safe file name for a self-declared name; two people never share a file."""
+    person = same_person(reviewer)
+    plain = re.sub(r"[^a-z0-9]+", "-", person).strip("-")[:_LONGEST_NAME]
+    return f"{plain or 'reviewer'}-{hashlib.sha256(person.encode()).hexdigest()[:8]}.jsonl"
 
 
-def _end_last_line(file: BinaryIO) -> None:
+def _end_last_line(file: FileIO) -> None:
     """Remove a last line that a crash cut short (it was never confirmed); end one that only lacks its newline."""
-    file.seek(0)
-    written = file.read()
-    last = written.rpartition(b"\n")[2]
+    size = start = file.seek(0, os.SEEK_END)
+    last = b""
+    while start and b"\n" not in last:
+        start = max(0, start - _BLOCK)
+        file.seek(start)
+        last = file.read(size - start)
+    last = last.rpartition(b"\n")[2]
     if last and is_torn(last):
-        file.truncate(len(written) - len(last))
+        file.truncate(size - len(last))
     elif last:
         file.write(b"\n")
 
@@ -339,7 +403,7 @@ def _end_last_line(file: BinaryIO) -> None:
 def tags_of(folder: Path) -> tuple[str, ...]:
     """The lines of ``folder/tags.txt``, at most nine, else a set that suits questions about images."""
     try:
-        lines = (folder / TAGS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = read_regular(folder / TAGS_FILE).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return _DEFAULT_TAGS
     return tuple(line.strip() for line in lines if line.strip())[:9] or _DEFAULT_TAGS

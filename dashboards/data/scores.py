@@ -22,12 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Corrected:
-    """The same metric after reviewers' decisions about evaluation rows, on the ``n`` rows that are left."""
+    """The same metric after reviewers' decisions about evaluation rows, on the ``n`` rows that are left.
+
+    Attributes:
+        right, wrong: how many of the rows that were decided on are right and wrong answers; 0 where that is not known.
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
+    right: int = 0
+    wrong: int = 0
+
+    @property
+    def can_only_improve(self) -> bool:
+        """Whether reviewers looked at wrong answers alone, so that their corrections could only improve the score."""
+        return self.wrong > 0 and self.right == 0
 
 
 @dataclass(frozen=True)
@@ -110,9 +121,11 @@ def _corrected(content: Mapping[str, Any], metric: str) -> Corrected | None:
     value = _number(entry.get("value"))
     if value is None:
         return None
+    answers = _mapping(content.get("answers"))
     return Corrected(
-        value, _number(entry.get("ci_low")), _number(entry.get("ci_high")), int(_number(content.get("n")) or 0)
-    )
+        value, _number(entry.get("ci_low")), _number(entry.get("ci_high")), int(_number(content.get("n")) or 0),
+        int(_number(answers.get("right")) or 0), int(_number(answers.get("wrong")) or 0),
+    )  # fmt: skip
 
 
 def headline(found: list[Score]) -> list[Score]:
@@ -199,11 +212,19 @@ def _change(pairing: Pairing, before: NDArray[np.float64], now: NDArray[np.float
 
 @dataclass(frozen=True)
 class MetricExplanation:
-    """One rule on one answer: the metrics that use it, the normalised answer, and what matched ('' for nothing)."""
+    """One rule on one answer.
+
+    Attributes:
+        metrics: that use it.
+        text: the answer as it is compared.
+        matched: what it matched, '' for nothing; of a rule that does not judge, what it is nearest to.
+        judges: whether the rule scores single rows.
+    """
 
     metrics: tuple[str, ...]
     text: str
     matched: str
+    judges: bool = True
 
 
 def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanation]:
@@ -213,7 +234,7 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     the answer itself is still worth showing.
     """
     try:
-        spec = _tasks(folder).get(answer.task)
+        spec = tasks_of(folder).get(answer.task)
     except UserError:
         return []
     if spec is None or not answer.references:
@@ -221,17 +242,20 @@ def metric_explanations(folder: Folder, answer: Answer) -> list[MetricExplanatio
     row = {
         "sample_id": answer.sample_id, "extracted": answer.extracted, "raw": answer.raw,
         "references": list(answer.references), "choices": list(answer.choices) or None,
+        "verdict": answer.verdict or None, "facts": answer.facts or None,
     }  # fmt: skip
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str, bool], list[str]] = {}
     for name, settings in spec.metrics.items():
         if read_row := settings.definition.read_row:
             reading = read_row(row, settings, name)
-            found.setdefault((reading.text or "", reading.matched), []).append(name)
-    return [MetricExplanation(tuple(names), text, matched) for (text, matched), names in found.items()]
+            key = (reading.text or "", reading.matched, reading.score is not None)
+            found.setdefault(key, []).append(name)
+    return [MetricExplanation(tuple(names), *key) for key, names in found.items()]
 
 
 @cached(16)
-def _tasks(folder: Folder) -> Mapping[str, TaskSpec]:
+def tasks_of(folder: Folder) -> Mapping[str, TaskSpec]:
+    """The tasks of an evaluation as its manifest holds them; raises UserError where that cannot be read."""
     from evalsuite.analysis.results import load_specs
 
     manifest = dict(manifest_of(folder))

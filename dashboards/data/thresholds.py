@@ -88,7 +88,8 @@ def load_facts(folder: Folder, rule: str) -> Facts:
         create_facts(connection, rules.of(rule).expression.columns)
         lock(connection)
     except duckdb.Error as error:
-        raise UserError(f"{folder.path}: its signals cannot be read: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder.path}: its signals cannot be read ({reason}); run `{MAKE['curated']}`") from error
     position = column_of(connection, "SELECT position FROM facts ORDER BY position, image_no")
     return Facts(connection, np.asarray(position, dtype=np.int64))
 
@@ -199,12 +200,14 @@ class OtherDecisions:
     Attributes:
         must_keep, must_drop: (rows,) where a reviewer decided.
         others: (rows,) where another dropping rule fires.
+        flagged: (rows,) where another flagging rule fires, or a reviewer called the row ambiguous.
         source: (rows,) name of the source.
     """
 
     must_keep: Mask
     must_drop: Mask
     others: Mask
+    flagged: Mask
     source: Property
 
     def kept(self, dropped: Mask) -> int:
@@ -217,13 +220,13 @@ def other_decisions(folder: Folder, moved: str) -> OtherDecisions:
     """What the rules other than ``moved`` and the reviewers decided; raises UserError for a broken table."""
     rules, fired = read_rules(folder), fired_rules(folder)
     rows = read_columns(Workspace(folder.path).corrected, ["source", "forced"])
-    others = np.zeros(len(fired.position), dtype=bool)
+    fires_too = {action: np.zeros(len(fired.position), dtype=bool) for action in ("drop", "flag")}
     for rule in rules.checked:
-        if rule.action == "drop" and rule.name != moved:
-            others |= fired.mask(rule.name)
+        if rule.name != moved:
+            fires_too[rule.action] |= fired.mask(rule.name)
     decided = coded(rows["forced"])
-    keep, drop = (decided.codes == _place(decided, word) for word in ("keep", "drop"))
-    return OtherDecisions(keep, drop, others, coded(rows["source"]))
+    keep, drop, flag = (decided.codes == _place(decided, word) for word in ("keep", "drop", "flag"))
+    return OtherDecisions(keep, drop, fires_too["drop"], fires_too["flag"] | flag, coded(rows["source"]))
 
 
 def _place(known: Property, value: str) -> int:
@@ -306,3 +309,30 @@ def rows_near(folder: Folder, threshold: Threshold, number: float, count: int) -
         for side in positions_near(folder, threshold, number, count)
     )
     return below, above
+
+
+def changed_rows(folder: Folder, threshold: Threshold, number: float) -> NDArray[np.int32]:
+    """Positions of the rows that ``number`` in place of the recipe's would decide otherwise, nearest to it first.
+
+    Of a row with several images the nearest value counts; equal ones are in order of position, rows without a
+    value last.
+
+    Raises:
+        UserError: the number makes no condition, or a table is broken.
+    """
+    facts, fired, others = (
+        load_facts(folder, threshold.rule),
+        fired_rules(folder),
+        other_decisions(folder, threshold.rule),
+    )
+    moved = parse_expression(threshold.moved(number), read_rules(folder).types, f"rule {threshold.rule!r}")
+    before, now = fired.mask(threshold.rule), fires(facts, moved.sql, fired.position)
+    open_to_it = ~(others.others | others.must_keep | others.must_drop)
+    if threshold.action == "flag":
+        open_to_it &= ~others.flagged
+    rows = np.flatnonzero((before != now) & open_to_it)
+    distance = np.full(len(now), np.inf)
+    values = np.abs(threshold_values(folder, threshold) - number)
+    known = ~np.isnan(values)
+    np.minimum.at(distance, np.searchsorted(fired.position, facts.position[known]), values[known])
+    return fired.position[rows[np.argsort(distance[rows], kind="stable")]].astype(np.int32)

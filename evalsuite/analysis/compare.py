@@ -91,7 +91,7 @@ def compare(baseline: ComparedRun, runs: Sequence[ComparedRun], seed: int = 0) -
 
 
 def _compare_task(spec: TaskSpec, a: Rows, b: Rows, others: Sequence[Rows], seed: int) -> dict[str, Any] | None:
-    sides = [_Side.of(rows) for rows in (a, b, *others)]
+    sides = [ComparedSide.of(rows) for rows in (a, b, *others)]
     old, new = sides[:2]
     # (rows of B,) place of the same row on each side, -1 where it has none.
     places = [side.places_of(new.ids) for side in sides]
@@ -149,7 +149,7 @@ def _other_judges(spec: TaskSpec, first: TaskResult, second: TaskResult) -> dict
 
 
 @dataclass(frozen=True)
-class _Side:
+class ComparedSide:
     """The rows of one evaluation as far as they decide what is compared, (rows,) each.
 
     Attributes:
@@ -163,7 +163,7 @@ class _Side:
     failed: Mask
 
     @classmethod
-    def of(cls, rows: Rows) -> _Side:
+    def of(cls, rows: Rows) -> ComparedSide:
         ids, questions, failed = [], [], []
         for table in rows.batches(["sample_id", "image_keys", "question", "references", "status"]):
             ids.append(table["sample_id"].combine_chunks())

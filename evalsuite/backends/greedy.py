@@ -20,6 +20,7 @@ from evalsuite.backends.images import load_image
 from evalsuite.backends.model import Loaded
 from evalsuite.backends.sampling import next_tokens
 from evalsuite.backends.stop import cut_at_stop, prompt_opens_thinking
+from winnow.inputs import cap_before, scaled_down
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ def plan_plain(requests: Sequence[Request], batch_size: int) -> list[Unit]:
     return [Unit(tuple(ordered[start : start + batch_size])) for start in range(0, len(ordered), batch_size)]
 
 
-def prepare(unit: Unit, processor: Any, placeholder: str | None) -> Prepared:
+def prepare(unit: Unit, loaded: Loaded, placeholder: str | None) -> Prepared:
     """Decode and tokenise a unit; with ``placeholder`` as prefixes and suffixes."""
+    processor, cap = loaded.processor, cap_before(loaded.processor, loaded.inputs)
     errors: dict[str, str] = {}
     images: dict[str, Any] = {}
     for request in unit.requests:
@@ -91,7 +93,7 @@ def prepare(unit: Unit, processor: Any, placeholder: str | None) -> Prepared:
                 if image is None:
                     errors[key] = error or ""
                 else:
-                    images[key] = image
+                    images[key] = scaled_down(image, cap)
     good = tuple(request for request in unit.requests if not any(key in errors for key in request.image_keys))
     refused = tuple(
         no_answer(request.key, next(errors[key] for key in request.image_keys if key in errors))

@@ -21,6 +21,7 @@ from winnow.images import (
     locate,
     unavailable_class,
 )
+from winnow.inputs import scaled_down
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -88,11 +89,12 @@ class Unreadable(ValueError):
 
 
 @lru_cache(maxsize=32)
-def data_uri(file: str, image_key: str, cap: int) -> str:
+def data_uri(file: str, image_key: str, cap: int, max_pixels: int | None = None) -> str:
     """The image as a data URI of at most ``cap`` bytes before base64.
 
     Args:
         image_key: sha256 of the bytes, so that a file that changed is not taken from the cache.
+        max_pixels: a larger image is scaled down to this area.
 
     Raises:
         Unreadable: missing, broken, or too large to decode.
@@ -106,9 +108,10 @@ def data_uri(file: str, image_key: str, cap: int) -> str:
         raise Unreadable(f"image {file}: {facts.error}")
     upright = facts.exif_orientation in (None, 0, 1)
     plain = facts.mode in _PLAIN_MODES and (facts.frames or 1) == 1
-    if facts.format in _SENT_AS_THEY_ARE and upright and plain and len(data) <= cap:
+    scaled = scaled_down(image, max_pixels)
+    if facts.format in _SENT_AS_THEY_ARE and upright and plain and scaled is image and len(data) <= cap:
         return _uri(_SENT_AS_THEY_ARE[facts.format], data)
-    return encode(image, cap)
+    return encode(scaled, cap)
 
 
 def encode(image: Image.Image, cap: int) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.backends.text import TextProcessor
 from evalsuite.recipe import ModelSettings
 from winnow import models
+from winnow.downloads import fetch, local_model, parse, plain_name
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
-from winnow.models import empty_model, first_line, load_failed, nf4_config, offline_if_local, prepare_libraries
+from winnow.inputs import InputSettings, apply_to_model, apply_to_processor, read_input_settings
+from winnow.models import checkpoint, empty_model, load_failed, nf4_config, prepare_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -22,18 +24,36 @@ _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 _NOT_THE_MODEL = ("manifest.json", "training_args.json", "trainer_state.json")
 
 
+def pinned_model(settings: ModelSettings) -> ModelSettings:
+    """The settings with the commit that a branch or tag of the Hugging Face hub stands for now.
+
+    Raises:
+        UserError: there is no such model, or it can neither be found here nor be reached.
+    """
+    if Path(settings.path).is_dir():
+        return settings
+    named = parse(settings.path, "model")
+    commit = fetch(replace(named, revision=settings.revision or named.revision), weights=False).commit
+    return settings.model_copy(update={"revision": commit or settings.revision})
+
+
 def model_digest(settings: ModelSettings) -> str:
     """Digest of the weights, configuration and the way they are loaded.
 
-    A hub id counts with its revision; folders count by content, so a checkpoint that was
+    A model of the Hugging Face hub counts with its commit; others by content, so a checkpoint that was
     overwritten in place is another model.
+
+    Args:
+        settings: see ``pinned_model``.
 
     Raises:
         UserError: a folder is missing, or holds no safetensors weights.
     """
     parts: dict[str, Any] = settings.model_dump(mode="json", exclude={"path", "adapter", "share_prefix"})
     parts["dtype"], parts["device"] = resolve_dtype(settings), resolve_device(settings)
-    parts["model"] = _folder_digest(Path(settings.path)) if Path(settings.path).is_dir() else settings.path
+    site = None if Path(settings.path).is_dir() else parse(settings.path, "model").site
+    folder = None if site == "hub" else local_model(settings.path, revision=settings.revision)
+    parts["model"] = _folder_digest(folder) if folder else plain_name(settings.path)
     if settings.adapter is not None:
         if not (settings.adapter / "adapter_config.json").is_file():
             if (settings.adapter / "config.json").is_file():
@@ -73,9 +93,6 @@ def resolve_dtype(settings: ModelSettings) -> str:
     return "bfloat16" if native else "float32"
 
 
-_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
-
-
 @dataclass(frozen=True)
 class Loaded:
     """A model ready to answer.
@@ -83,6 +100,7 @@ class Loaded:
     Attributes:
         model: in eval mode, on its device.
         processor: of the adapter folder if it has one, else of the checkpoint.
+        inputs: how images and chats were prepared when the model was trained.
         end_tokens: ids that end an answer.
     """
 
@@ -90,20 +108,33 @@ class Loaded:
     processor: Any
     device: torch.device
     end_tokens: frozenset[int]
+    inputs: InputSettings = field(default_factory=InputSettings)
+
+
+def input_settings(settings: ModelSettings) -> InputSettings:
+    """How images and chats were prepared when the model was trained; the defaults if it was not by `finetune`.
+
+    Raises:
+        UserError: the settings stored beside the weights cannot be read.
+    """
+    return read_input_settings(settings.adapter or Path(settings.path))
 
 
 def load_processor(settings: ModelSettings) -> Any:
     """The processor, with padding on the left; of a language model without images a ``TextProcessor``.
 
+    It prepares images as they were prepared in training, see ``input_settings``.
+
     Raises:
         UserError: nothing loadable there, or it has no chat template.
     """
     adapter = settings.adapter
-    own = adapter is not None and any((adapter / name).is_file() for name in _PROCESSOR_FILES)
+    own = adapter is not None and models.has_processor(adapter)
     place = str(adapter) if own else settings.path
-    offline_if_local(settings.path)  # which an adapter's processor must not leave open
     processor = models.load_processor(place, revision=None if own else settings.revision)
-    if not hasattr(processor, "tokenizer"):
+    if hasattr(processor, "tokenizer"):
+        apply_to_processor(processor, input_settings(settings))
+    else:
         processor = TextProcessor(processor)
     if getattr(processor, "chat_template", None) is None:
         raise UserError(f"model {place}: its processor has no chat template, so it cannot be asked")
@@ -119,7 +150,7 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
     Raises:
         UserError: nothing loadable there, or the adapter does not fit.
     """
-    offline_if_local(settings.path)
+    folder = checkpoint(settings.path, revision=settings.revision)
     prepare_libraries()
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
@@ -130,8 +161,7 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
     skeleton = empty_model(settings.path, revision=settings.revision) if four_bit else None
     try:
         model = kind.from_pretrained(
-            settings.path,
-            revision=settings.revision,
+            folder,
             dtype=dtype,
             quantization_config=nf4_config(skeleton, dtype) if four_bit else None,
             use_safetensors=True,
@@ -140,6 +170,8 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
         )
     except (OSError, ValueError) as error:
         raise load_failed(settings.path, "does not load", error) from error
+    inputs = input_settings(settings)
+    apply_to_model(model, inputs)
     if four_bit:
         _spare_narrow_layers(model)
     if settings.adapter is not None:
@@ -149,20 +181,17 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
     if not getattr(model, "is_quantized", False):
         model = model.to(device)
     model.eval()
-    return Loaded(model, processor, device, _end_tokens(model, processor.tokenizer))
+    return Loaded(model, processor, device, end_tokens(model, processor.tokenizer), inputs)
 
 
 def _with_adapter(model: Any, adapter: Path, four_bit: bool, *, merge: bool) -> Any:
-    from peft import PeftModel
+    from winnow.experts import load_adapter
 
     if merge and four_bit:
         # Merging inside 4-bit layers, or into the original weights, gives another function than
         # the one that was trained (relative error 0.14 and 0.16, against 0.005 for this way).
         model = model.dequantize()
-    try:
-        wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"adapter {adapter}: does not fit the model ({first_line(error)})") from error
+    wrapped = load_adapter(model, adapter)
     return wrapped.merge_and_unload() if merge else wrapped
 
 
@@ -175,7 +204,8 @@ def _spare_narrow_layers(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Ids of the tokens that end an answer."""
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
     return frozenset(token for token in [*listed, tokenizer.eos_token_id] if token is not None)

@@ -50,7 +50,7 @@ async def _probe_all(settings: ServerSettings, model: str, requests: Sequence[Re
         sender = RequestSender(client, settings, model, limiter, random.Random(settings.seed))
         for request in requests:
             try:
-                messages = await asyncio.to_thread(fill_in, request, settings.max_image_bytes)
+                messages = await asyncio.to_thread(fill_in, request, settings)
             except Unreadable:  # the run will say so of that row
                 continue
             result = await sender.ask(request, messages)

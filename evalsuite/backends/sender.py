@@ -58,7 +58,7 @@ class RequestSender:
             UserError: no request can work any more.
         """
         try:
-            messages = await asyncio.to_thread(fill_in, request, self.settings.max_image_bytes)
+            messages = await asyncio.to_thread(fill_in, request, self.settings)
         except Unreadable as error:
             return no_answer(request.key, str(error))
         began = time.monotonic()
@@ -106,7 +106,7 @@ class RequestSender:
                 return
             known = [self.answered] if self.answered else []
             for request in [*known, PLAIN_QUESTION]:
-                messages = await asyncio.to_thread(fill_in, request, self.settings.max_image_bytes)
+                messages = await asyncio.to_thread(fill_in, request, self.settings)
                 found = await self.ask_once(request, messages)
                 if isinstance(found, Reply) or answers_still(found):
                     self.failures, self.answered = 0, request
@@ -205,7 +205,7 @@ PLAIN_QUESTION = Request(
 )
 
 
-def fill_in(request: Request, cap: int) -> list[Any]:
+def fill_in(request: Request, settings: ServerSettings) -> list[Any]:
     """The request's messages with images in place of their blocks.
 
     Raises:
@@ -217,7 +217,8 @@ def fill_in(request: Request, cap: int) -> list[Any]:
         for place, block in enumerate(message["content"]):
             if block["type"] == "image":
                 file, key = next(left)
-                message["content"][place] = {"type": "image_url", "image_url": {"url": data_uri(file, key, cap)}}
+                url = data_uri(file, key, settings.max_image_bytes, settings.max_pixels)
+                message["content"][place] = {"type": "image_url", "image_url": {"url": url}}
     return messages
 
 

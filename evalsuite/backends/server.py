@@ -47,6 +47,8 @@ def server_backend(recipe: EvalRecipe, settings: ServerSettings) -> Backend:
     else:
         model, facts = _pick(settings, listed)
     decides = settings.model_dump(mode="json", include=_DECIDES)
+    if settings.max_pixels is not None:  # without it the identity stays that of runs before there was such a key
+        decides["max_pixels"] = settings.max_pixels
     identity = digest_of({"server": facts, "extra_body": settings.extra_body, **decides})
 
     def renderer() -> Render:
@@ -132,9 +134,8 @@ def _known(recipe: EvalRecipe, settings: ServerSettings) -> tuple[str, dict[str,
     if not (recipe.folder / MANIFEST).is_file():
         return None
     manifest = read_manifest(recipe.folder, finish_with="evalsuite run RECIPE")
-    asked = settings.model_dump(mode="json")
     for found in ({**manifest, "server": manifest["recipe"].get("server")}, *manifest.get("judges", {}).values()):
-        if found["server"] == asked:
+        if found["server"] and ServerSettings.model_validate(found["server"]) == settings:
             return found["server_model"], json.loads(found["server_facts"])
     return None
 

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -25,7 +25,14 @@ from evalsuite.backends.greedy import (
     prepare,
     written_reply,
 )
-from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
+from evalsuite.backends.model import (
+    Loaded,
+    input_settings,
+    load_model,
+    load_processor,
+    model_digest,
+    pinned_model,
+)
 from evalsuite.backends.sampling import next_tokens
 from evalsuite.recipe import EvalRecipe, ModelSettings
 from winnow.conversations import IMAGE_MARKER
@@ -133,14 +140,12 @@ def generate_replies(
         with_images = [request for request in requests if placeholder in request.chat]
         requests = [request for request in requests if placeholder not in request.chat]
         units = _missing(plan_shared(with_images, batch_size, placeholder), known)
-        ready = prefetch(units, partial(prepare, processor=loaded.processor, placeholder=placeholder))
+        ready = prefetch(units, partial(prepare, loaded=loaded, placeholder=placeholder))
         stop = threading.Event()
         ask = partial(answer_shared, loaded, batch_size=batch_size, stop=stop)
         yield from in_threads(ready, lambda unit: _answer(unit, ask), threads=_unit_threads(loaded), stop=stop)
-    for unit in prefetch(
-        _missing(plan_plain(requests, batch_size), known),
-        partial(prepare, processor=loaded.processor, placeholder=None),
-    ):
+    units = _missing(plan_plain(requests, batch_size), known)
+    for unit in prefetch(units, partial(prepare, loaded=loaded, placeholder=None)):
         yield _answer(unit, partial(_generate, loaded))
 
 
@@ -170,7 +175,7 @@ def prefix_can_be_shared(loaded: Loaded, requests: Sequence[Request], placeholde
     if not images or len(with_images) < _WORTH_SHARING * len(images):
         return False
     few = Unit(tuple(with_images[:_CHECKED]))
-    whole, split = prepare(few, loaded.processor, None), prepare(few, loaded.processor, placeholder)
+    whole, split = prepare(few, loaded, None), prepare(few, loaded, placeholder)
     if not whole.requests or not set(whole.batch.keys()) <= _PLAIN_INPUTS or not _same_tokens(whole, split):
         return False
     if any(getattr(layer, "is_sliding", False) for layer in _cache_layers(loaded)):
@@ -282,13 +287,35 @@ def _read(
     return written_reply(loaded, request, kept, scores[: len(kept)], finish, input_tokens, seconds)
 
 
+def renderer_of(processor: Any, template: Mapping[str, Any]) -> Render:
+    """Renders questions with the processor's chat template; refuses texts that hold one of its control tokens.
+
+    Args:
+        template: variables of the chat template.
+    """
+
+    def render_one(
+        prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
+    ) -> tuple[str, str | None]:
+        if token := control_token_in(prompt, processor.tokenizer):
+            return "", f"the question holds the control token {token!r}"
+        for _, answer in earlier:
+            if token := IMAGE_MARKER if IMAGE_MARKER in answer else control_token_in(answer, processor.tokenizer):
+                return "", f"the model's answer to an earlier question holds the control token {token!r}"
+        return render(processor, prompt, images, system, earlier, template), None
+
+    return render_one
+
+
 def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
     """The model that ``AutoModelForImageTextToText`` loads, with its adapter.
 
     Raises:
         UserError: checkpoint or adapter is missing.
     """
+    settings = pinned_model(settings)
     identity = model_digest(settings)
+    template = input_settings(settings).chat_template_kwargs
 
     @cache
     def processor() -> Any:
@@ -299,19 +326,7 @@ def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
         return load_model(settings, processor())
 
     def renderer() -> Render:
-        ours = processor()
-
-        def render_one(
-            prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()
-        ) -> tuple[str, str | None]:
-            if token := control_token_in(prompt, ours.tokenizer):
-                return "", f"the question holds the control token {token!r}"
-            for _, answer in earlier:
-                if token := IMAGE_MARKER if IMAGE_MARKER in answer else control_token_in(answer, ours.tokenizer):
-                    return "", f"the model's answer to an earlier question holds the control token {token!r}"
-            return render(ours, prompt, images, system, earlier), None
-
-        return render_one
+        return renderer_of(processor(), template)
 
     def replies(
         requests: Sequence[Request], known: Callable[[str], bool], batch_size: int | None
@@ -326,7 +341,7 @@ def local_backend(recipe: EvalRecipe, settings: ModelSettings) -> Backend:
         message = "generation.thinking_budget is for servers: no model on this machine knows such a limit"
         return Probe((Finding(message, "generation.thinking_budget: null", fatal=True),))
 
-    facts = {"model_digest": identity}
+    facts = {"model_digest": identity, **({"model_revision": settings.revision} if settings.revision else {})}
     return Backend(identity, _label(settings), facts, renderer, probe, replies, repeatable=True)
 
 
@@ -339,10 +354,17 @@ def _label(model: ModelSettings) -> str:
     return " ".join(parts)
 
 
-def render(processor: Any, prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = ()) -> str:
-    """The chat as text, ending where the answer begins."""
+def render(
+    processor: Any, prompt: str, images: int, system: str | None, earlier: Sequence[Earlier] = (),
+    template: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """The chat as text, ending where the answer begins.
+
+    Args:
+        template: variables of the chat template.
+    """
     text: str = processor.apply_chat_template(
-        messages(prompt, images, system, earlier), tokenize=False, add_generation_prompt=True
+        messages(prompt, images, system, earlier), tokenize=False, add_generation_prompt=True, **(template or {})
     )
     return text
 

@@ -157,6 +157,7 @@ class Quantity:
         best_row: the highest score of a single row.
         right_from: a row is right from this score on; None: the number does not say whether a row is right.
         mean_of_rows: the number for a set of rows is the mean of its rows' scores.
+        lower_is_better: a lower number is better, as of CHAIR.
     """
 
     title: str
@@ -165,6 +166,7 @@ class Quantity:
     best_row: float = 1.0
     right_from: float | None = None
     mean_of_rows: bool = True
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,8 +53,10 @@ ECE = Metric(
     name="ece",
     about="Expected calibration error (Naeini et al. 2015, Guo et al. 2017) and Brier score; lower is better.",
     numbers={
-        "": Quantity(title="ECE (lower is better)", top=None, mean_of_rows=False),
-        "_brier": Quantity(title="Brier score (lower is better)", unit="", top=None, mean_of_rows=False),
+        "": Quantity(title="ECE (lower is better)", top=None, mean_of_rows=False, lower_is_better=True),
+        "_brier": Quantity(
+            title="Brier score (lower is better)", unit="", top=None, mean_of_rows=False, lower_is_better=True
+        ),
     },
     score=_score,
     options=("bins", "of", "normalizer"),

@@ -171,8 +171,14 @@ CHAIR = Metric(
     name="chair",
     about="Objects that captions name and images do not show (Rohrbach et al. 2018); lower is better, except cover.",
     numbers={
-        "_s": Quantity(title="CHAIR, captions (lower is better)", top=None, right_from=1.0, mean_of_rows=False),
-        "_i": Quantity(title="CHAIR, objects (lower is better)", top=None, mean_of_rows=False),
+        "_s": Quantity(
+            title="CHAIR, captions (lower is better)",
+            top=None,
+            right_from=1.0,
+            mean_of_rows=False,
+            lower_is_better=True,
+        ),
+        "_i": Quantity(title="CHAIR, objects (lower is better)", top=None, mean_of_rows=False, lower_is_better=True),
         "_cover": Quantity(title="objects covered", mean_of_rows=False),
     },
     score=_score,

@@ -211,7 +211,20 @@ def _corrected_sentence(task: Mapping[str, Any]) -> str:
     return (
         f"With reviewers' corrections ({counted}) {metric['title']} is {number(unit, corrected['value'])} "
         f"({between(unit, corrected)}) on {entry['n']:,} rows, {number(unit, metric['value'])} without."
+        f"{_which_answers(entry.get('answers'))}"
     )
+
+
+def _which_answers(answers: Mapping[str, int] | None) -> str:
+    """Whether reviewers looked at wrong answers only."""
+    if not answers or not answers["wrong"]:
+        return ""
+    if not answers["right"]:
+        return (
+            f" All {answers['wrong']:,} rows that they decided on were wrong answers, whose corrections can only "
+            "improve the score; a random sample of right and wrong answers would show the error rate of the references."
+        )
+    return f" They decided on {answers['right']:,} right and {answers['wrong']:,} wrong answers."
 
 
 def batch_sentence(found: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.analysis.compare import ComparedRun, compare, load_run
-from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
+from evalsuite.analysis.corrected import corrected_scores, decided_rows, what_became
 from evalsuite.analysis.judged import judge_summary, with_verdicts
 from evalsuite.analysis.overlap import overlap_scores
 from evalsuite.analysis.readings import with_readings
@@ -43,13 +43,15 @@ from evalsuite.store import (
     write_timings,
 )
 from evalsuite.tasks.spec import TaskSpec, dumped, load_spec, side_by_side
+from winnow.corrections import read_corrections, resolve
 from winnow.errors import UserError
 from winnow.files import atomic_path
 from winnow.run import MANIFEST, write_manifest
 
 SCORES = "scores.json"
 REPORTS = ("report.md", "report.html")
-_OUTPUTS = (PREDICTIONS, TIMINGS, SCORES, *REPORTS, JUDGEMENTS)
+CORRECTIONS = "corrections.json"  # what became of each reviewer's line
+_OUTPUTS = (PREDICTIONS, TIMINGS, SCORES, *REPORTS, JUDGEMENTS, CORRECTIONS)
 _SLICES = 10
 _MIN_EXCESS = 1.0  # excess errors from which on a slice is reported
 
@@ -96,13 +98,15 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     rows = {task: rows_of(unscored.rows[task]) for task in specs}
     rows |= {task: with_verdicts(specs[task], rows[task], listed, judges[task]) for task, listed in judged.items()}
     results = {task: score_rows(spec, rows[task], roots.get(task)) for task, spec in specs.items()}
-    resolved = resolved_corrections(unscored.corrections)
+    lines = read_corrections(unscored.corrections) if unscored.corrections else []
+    resolved = resolve(lines)
+    decided = {task: decided_rows(result, resolved) for task, result in results.items()}
     tasks = {
         task: {
             **with_readings(summarise(result, seed), result, seed),
             "notes": extra.get("notes", {}).get(task, []),
             "contamination": overlap_scores(result, seed),
-            "corrected": corrected_scores(result, resolved, seed),
+            "corrected": corrected_scores(result, decided[task], seed),
             "judge": judge_summary(result, judged[task], judges[task], resolved, seed) if task in judged else None,
             "worst_slices": _worst_slices(result, unscored.findings),
         }
@@ -127,6 +131,9 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         "report.md": markdown_report(scores, extra["skipped"]),
         "report.html": html_report(scores, results, roots, extra["skipped"]),
     }
+    if unscored.corrections:
+        became = what_became(lines, resolved, chain(*(rows.values() for rows in decided.values())))
+        texts[CORRECTIONS] = json.dumps(became, indent=2, ensure_ascii=False) + "\n"
     with ExitStack() as written:  # everything is on disk before the first file takes its place
         target = {name: written.enter_context(atomic_path(folder / name)) for name in (PREDICTIONS, *texts)}
         write_predictions(target[PREDICTIONS], schema, chain(*(tables for _, tables in parts)))
@@ -135,6 +142,8 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
         if timed := [listed for listed in rows.values() if "seconds" in listed.schema.names]:
             write_timings(written.enter_context(atomic_path(folder / TIMINGS)), chain(*timed))
         (folder / MANIFEST).unlink(missing_ok=True)  # while outputs change there is no result
+    if not unscored.corrections:
+        (folder / CORRECTIONS).unlink(missing_ok=True)
     if judged:
         write_judgements(folder, chain(*judged.values()))
     if unscored.partial:
@@ -195,7 +204,10 @@ def _any_scores(folder: Path) -> dict[str, Any]:
     return scores
 
 
-_KEPT = ("image_root", "skipped", "notes", "ask_again", "model_digest", "server_model", "server_facts", "judges")
+_KEPT = (
+    "image_root", "skipped", "notes", "ask_again", "model_digest", "model_revision", "server_model", "server_facts",
+    "judges",
+)  # fmt: skip
 
 
 def rescore(

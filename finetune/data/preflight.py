@@ -1,7 +1,4 @@
-"""Checks every row before a weight is loaded and counts its tokens: rows that cannot be trained get a reason.
-
-It also estimates what images cost, in tokens and later in memory, under several caps on their pixels.
-"""
+"""Checks every row before a weight is loaded and counts its tokens: rows that cannot be trained get a reason."""
 
 from __future__ import annotations
 
@@ -9,116 +6,51 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from rich.table import Table
 
+from finetune.data.abilities import Abilities
 from finetune.data.chat import (
-    TrainingConversation,
+    audios_of,
     can_join,
     can_sample_answer,
-    chat_text,
     control_tokens,
-    is_trained,
     join_rows,
-    prompt_and_suffix,
     prompt_suffix_problem,
     uses_prompt_suffix,
+    videos_of,
     with_answer,
 )
-from finetune.data.rows import Rows, capped_size, open_image
+from finetune.data.image_costs import image_token_counter
+from finetune.data.media import (
+    clip_form,
+    clip_token_counter,
+    longest_sound,
+    needs_equal_clips,
+    sampling_rate,
+    sound_length,
+    sound_token_counter,
+)
+from finetune.data.pairs import pair_of, pair_problem
+from finetune.data.row_form import form_problem
+from finetune.data.rows import Rows, open_image
 from finetune.data.schedule import AcceptedRows
-from winnow.carried import objects_of
-from winnow.conversations import IMAGE_MARKER
+from finetune.data.spans import render_with_spans
+from finetune.data.template import UntrainableRow, check_variables
 from winnow.errors import UserError
 from winnow.files import write_text
+from winnow.inputs import InputSettings
 from winnow.progress import track
 from winnow.records import Sample, Turn
 
-IMAGE_COSTS = "image_costs.json"
-_PIXEL_CAPS = (1024 * 1024, 768 * 768, 512 * 512, 336 * 336)
-_MOST_SIZES = 32
-Size = tuple[int, int]
-
-
-def image_token_counter(processor: Any) -> Callable[[Size], int]:
-    """A function that gives the tokens that an image of (width, height) adds to a chat; measured once per size."""
-
-    @cache
-    def count(size: Size) -> int:
-        conversation = TrainingConversation((Turn("user", "a"), Turn("assistant", "b")), ("",), (0,))
-        text = chat_text(processor, conversation)
-        parts = {"text": [text]}
-        if uses_prompt_suffix(processor):
-            prompt, answer = prompt_and_suffix(conversation)
-            parts = {"text": [prompt], "suffix": [answer]}
-        output = processor(**parts, images=[[Image.new("RGB", size)]], add_special_tokens=True)
-        return len(output["input_ids"][0]) - len(processor.tokenizer(text, add_special_tokens=True)["input_ids"])
-
-    return count
-
-
-def image_costs(
-    sizes: Mapping[Size, int], count_tokens: Callable[[Size], int], longest_text: int, max_pixels: int | None
-) -> list[dict[str, Any]]:
-    """Tokens of the images and of the longest row under the recipe's cap and tighter ones, a dict for each cap.
-
-    Args:
-        sizes: (width, height) → number of images; of more than 32 sizes, 32 across the range of areas are used.
-        count_tokens: tokens of an image of (width, height).
-        longest_text: text tokens of the longest row.
-        max_pixels: the recipe's cap, the first of the list.
-    """
-    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
-    if not ordered:
-        return [{"max_pixels": None, "image_mean": 0.0, "image_max": 0, "longest": longest_text}]
-    step = max(1, (len(ordered) - 1) / (_MOST_SIZES - 1))
-    taken = {ordered[round(place * step)] for place in range(int((len(ordered) - 1) / step) + 1)} | {ordered[-1]}
-    largest = ordered[-1][0] * ordered[-1][1]
-    limit = largest if max_pixels is None else min(max_pixels, largest)
-    caps = [max_pixels, *(cap for cap in _PIXEL_CAPS if cap < limit)]
-    lines = []
-    for cap in caps:
-        tokens = {size: count_tokens(capped_size(size, cap)) for size in taken}
-        weight = sum(sizes[size] for size in taken)
-        mean = sum(tokens[size] * sizes[size] for size in taken) / weight
-        most = max(tokens.values())
-        lines.append(
-            {"max_pixels": cap, "image_mean": round(mean, 1), "image_max": most, "longest": longest_text + most}
-        )
-    return lines
-
-
-def image_cost_table(lines: Sequence[dict[str, Any]], batch_size: int) -> Table:
-    """``image_costs`` for the terminal; the first line is the recipe as it is."""
-    table = Table("max_pixels", "tokens per image", "at most", "longest row", "longest batch", title="what images cost",
-                  title_justify="left")  # fmt: skip
-    with_memory = any("memory" in line for line in lines)
-    if with_memory:
-        table.add_column("memory, about")
-    for line in lines:
-        cap = "none" if line["max_pixels"] is None else f"{line['max_pixels']:,}"
-        cells = [cap, f"{line['image_mean']:,.0f}", f"{line['image_max']:,}", f"{line['longest']:,}",
-                 f"{line['longest'] * batch_size:,}"]  # fmt: skip
-        table.add_row(*cells, *([f"{line['memory'] / 2**30:.1f} GiB"] if with_memory else []))
-    for column in table.columns:
-        column.justify = "right"
-    return table
-
-
-def read_image_costs(path: Path) -> list[dict[str, Any]]:
-    """The entries of an ``image_costs.json``; empty if there is no such file."""
-    lines: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return lines
-
-
 _CHUNK = 512
+Video = str | tuple[str, ...]  # a path, or the paths of its frames
 Problem = tuple[str, str, str]  # sample_id, reason, detail
+Variants = Callable[[Sample], Sequence[Sample]]
 
 
 @dataclass(frozen=True)
@@ -127,7 +59,7 @@ class Preflight:
 
     Attributes:
         rejected: reason → number of rows, most frequent first.
-        sizes: (width, height) under the pixel cap → number of images; empty if read from an earlier check.
+        sizes: (width, height) → number of images; empty if read from an earlier check.
     """
 
     accepted: AcceptedRows
@@ -136,24 +68,33 @@ class Preflight:
 
 
 def check_rows(
-    rows: Rows, processor: Any, *, max_length: int, max_pixels: int | None, max_reject: float, sample_answers: bool,
-    workers: int, rejects: Path, chosen: Sequence[int] | None = None,
+    rows: Rows, processor: Any, *, settings: InputSettings, max_length: int, max_reject: float, sample_answers: bool,
+    workers: int, rejects: Path, joined: bool = False, pairs: bool = False, chosen: Sequence[int] | None = None,
 ) -> Preflight:  # fmt: skip
-    """Check the form, images, control tokens and length of every row; rejected rows go to ``rejects`` (JSONL).
+    """Check the form, images, control tokens, trained characters and length of every row.
+
+    Rejected rows go to ``rejects`` (JSONL).
 
     Args:
-        max_pixels: larger images are counted as scaled down to this area.
+        settings: what is done to images and chats before and in the processor.
         sample_answers: training samples from ``answers``, so all of them are checked.
+        joined: several questions may share a conversation, so rows are also checked before a later question.
         workers: processes that open images.
         chosen: the rows to check; None: all.
+        pairs: rows are preference pairs, so their rejected answers are checked too.
 
     Raises:
-        UserError: an id occurs twice, no row is left, or the share of rejected rows is above ``max_reject``.
+        UserError: an id occurs twice, no row is left, the share of rejected rows is above ``max_reject``, or the
+            chat template reads no variable of that name.
     """
+    check_variables(processor, settings)
+    variants = partial(_variants, sample_answers=sample_answers, pairs=pairs)
     problems: dict[int, Problem] = {}
     images: dict[int, tuple[str, ...]] = {}
+    others: dict[int, tuple[tuple[Video, ...], tuple[str, ...]]] = {}  # videos and sounds
     seen: dict[str, int] = {}
     forbidden = control_tokens(processor)
+    abilities = Abilities(processor, settings)
     wanted = range(len(rows)) if chosen is None else chosen
     for row in track(wanted, "reading rows", len(wanted)):
         try:
@@ -162,34 +103,63 @@ def check_rows(
             problems[row] = ("", "unreadable_row", str(error))
             continue
         if sample.id in seen:
-            raise UserError(f"id {sample.id!r} occurs twice, in {rows.where(seen[sample.id])} and {rows.where(row)}")
+            raise UserError(
+                f"id {sample.id!r} occurs twice, in {rows.where(seen[sample.id])} and {rows.where(row)}; ids must be"
+                " unique: `curate` numbers the rows (`ids: position`), and rows without any id are numbered here"
+            )
         seen[sample.id] = row
-        varies = sample_answers and can_sample_answer(sample)
-        variants = [with_answer(sample, answer) for answer in sorted(set(sample.answers))] if varies else []
-        found = next(filter(None, (form_problem(variant, forbidden) for variant in (sample, *variants))), None)
-        if not found and uses_prompt_suffix(processor) and (detail := prompt_suffix_problem(sample)):
-            found = "not_one_question_and_answer", detail
-        if found:
+        found = pair_problem(sample) if pairs else None
+        if found := found or _own_problem(sample, variants(sample), processor, forbidden, abilities):
             problems[row] = (sample.id, *found)
-        else:
-            images[row] = sample.image
+            continue
+        images[row] = sample.image
+        if videos_of(sample) or audios_of(sample):
+            others[row] = (videos_of(sample), audios_of(sample))
+    if any(images.values()):
+        for row in [row for row, (videos, _) in others.items() if videos and abilities.mixed_problem]:
+            problems[row] = (rows[row].id, "not_only_images", str(abilities.mixed_problem))
+            del images[row], others[row]
+        for row in [row for row, names in images.items() if not names and row not in others]:
+            if abilities.order_problem:
+                problems[row] = (rows[row].id, "needs_image", abilities.order_problem)
+                del images[row]
+    tokens_of = _media_tokens(rows.image_root, others, processor, settings, workers)
+    for row, files in others.items():
+        named = [file for kind in files for file in kind]
+        if broken := next(((file, tokens_of[file]) for file in named if isinstance(tokens_of[file], str)), None):
+            problems[row] = (rows[row].id, "media", f"{broken[0]!s:.200}: {broken[1]}")
+            del images[row]
     sizes = _image_sizes(rows.image_root, {name for names in images.values() for name in names}, workers)
     for row, names in list(images.items()):
         if broken := next(((name, sizes[name]) for name in names if isinstance(sizes[name], str)), None):
-            problems[row] = (rows[row].id, "image", f"{broken[0]}: {broken[1]}")
+            problems[row] = (rows[row].id, "image", f"{broken[0]:.200}: {broken[1]}")
             del images[row]
-    sizes = {name: size if isinstance(size, str) else capped_size(size, max_pixels) for name, size in sizes.items()}
-    accepted, too_long = _measure(rows, list(images), sizes, processor, max_length, sample_answers)
-    problems.update(too_long)
-    lines = [
-        json.dumps({"sample_id": problems[row][0], "row": row, "reason": problems[row][1], "detail": problems[row][2]})
-        for row in sorted(problems)
-    ]
-    write_text(rejects, "".join(line + "\n" for line in lines))
+    accepted, unfit = _measure(rows, list(images), sizes, tokens_of, processor, settings, max_length, variants, joined)
+    problems.update(unfit)
+    _write_rejects(problems, rejects)
     counts = dict(Counter(reason for _, reason, _ in problems.values()).most_common())
     _refuse_too_many(len(wanted), counts, problems, max_reject)
-    seen_sizes = Counter(size for name, size in sizes.items() if isinstance(size, tuple))
-    return Preflight(accepted, counts, dict(seen_sizes))
+    used = {name for row in accepted.row.tolist() for name in images[row]}
+    return Preflight(accepted, counts, dict(Counter(size for name in used if isinstance(size := sizes[name], tuple))))
+
+
+def _own_problem(
+    sample: Sample, variants: Sequence[Sample], processor: Any, forbidden: frozenset[str], abilities: Abilities
+) -> tuple[str, str] | None:
+    """Reason and detail if a sample cannot be trained whatever is in its files, else None."""
+    if found := next(filter(None, (form_problem(one, forbidden) for one in variants)), None):
+        return found
+    if uses_prompt_suffix(processor) and (detail := prompt_suffix_problem(sample)):
+        return "not_one_question_and_answer", detail
+    return abilities.problem(sample)
+
+
+def _write_rejects(problems: Mapping[int, Problem], target: Path) -> None:
+    lines = (
+        json.dumps({"sample_id": sample_id, "row": row, "reason": reason, "detail": detail}) + "\n"
+        for row, (sample_id, reason, detail) in sorted(problems.items())
+    )
+    write_text(target, "".join(lines))
 
 
 def _refuse_too_many(total: int, counts: dict[str, int], problems: dict[int, Problem], max_reject: float) -> None:
@@ -199,64 +169,52 @@ def _refuse_too_many(total: int, counts: dict[str, int], problems: dict[int, Pro
         most_frequent = next(iter(counts), None)
         row = next((row for row, (_, reason, _) in problems.items() if reason == most_frequent), None)
         example = f" for example {problems[row][0] or f'row {row}'}: {problems[row][2]}." if row is not None else ""
+        limit = "" if rejected == total else f", max_reject is {max_reject:.0%}"
         raise UserError(
-            f"{rejected:,} of {total:,} rows cannot be trained ({reasons}), max_reject is {max_reject:.0%};{example}"
+            f"{rejected:,} of {total:,} rows cannot be trained ({reasons}){limit};{example}"
             " `finetune train` lists them in rejects.jsonl of its run folder"
         )
 
 
-def form_problem(sample: Sample, forbidden: frozenset[str]) -> tuple[str, str] | None:
-    """Reason and detail if the sample's turns cannot be trained, else None.
-
-    Args:
-        forbidden: control tokens, see ``finetune.data.chat.control_tokens``.
-    """
-    turns = sample.conversations[1:] if sample.conversations[0].role == "system" else sample.conversations
-    roles = [turn.role for turn in turns]
-    if not any(map(is_trained, turns)):
-        return "no_answer", "every answer has loss: false" if "assistant" in roles else "no assistant turn"
-    if unfit := _untrainable(sample):
-        return unfit
-    if len(roles) % 2 or roles != ["user", "assistant"] * (len(roles) // 2):
-        return "roles_do_not_alternate", " ".join(turn.role for turn in sample.conversations)
-    if not all(turn.value.strip() for turn in turns if turn.role == "assistant"):
-        return "empty_answer", "an assistant turn is empty"
-    markers = sum(turn.value.count(IMAGE_MARKER) for turn in turns if turn.role == "user")
-    stray = sum(turn.value.count(IMAGE_MARKER) for turn in sample.conversations) - markers
-    if stray or markers not in (0, len(sample.image)):
-        return "markers_do_not_match", f"{markers + stray} {IMAGE_MARKER} markers, {len(sample.image)} images"
-    text = "\n".join(turn.value for turn in sample.conversations).replace(IMAGE_MARKER, "")
-    if found := next((token for token in sorted(forbidden) if token in text), None):
-        return "control_token", found
-    return None
+def _media_tokens(
+    root: Path, files: Mapping[int, tuple[tuple[Video, ...], tuple[str, ...]]], processor: Any, settings: InputSettings,
+    workers: int,
+) -> dict[Video, Any]:  # fmt: skip
+    """Decode every video and sound once: file → the tokens it adds, or what is wrong with it."""
+    found: dict[Video, Any] = {}
+    videos = {video for listed, _ in files.values() for video in listed}
+    if videos:
+        read = partial(clip_form, root, settings, needs_equal_clips(processor))
+        found |= _counted(_each_file(read, videos, workers, "decoding videos"), clip_token_counter(processor, settings))
+    sounds = {sound for _, listed in files.values() for sound in listed}
+    if sounds:
+        hear = partial(sound_length, root, sampling_rate(processor), longest_sound(processor))
+        found |= _counted(_each_file(hear, sounds, workers, "decoding audio"), sound_token_counter(processor, settings))
+    return found
 
 
-def _untrainable(sample: Sample) -> tuple[str, str] | None:
-    """Reason and detail if training would lose what the row means."""
-    if any(turn.loss and turn.role != "assistant" for turn in sample.conversations):
-        return "trained_question", "a turn that is not the assistant's has loss: true"
-    if named := next((turn.name for turn in sample.conversations if turn.name and turn.role != "system"), None):
-        return "tool_turn", f"has a turn {named}"
-    if sample.meta.get("label") is False:
-        return "unwanted_answer", "label: false marks the answer as one to avoid"
-    if kind := next((kind for kind in ("videos", "audios") if sample.meta.get(kind)), None):
-        return "not_only_images", f"has {kind}"
-    objects = objects_of(sample.meta)
-    marked = (marker for marker in objects for turn in sample.conversations if marker in turn.value)
-    if any(objects.values()) and (marker := next(marked, None)):
-        return "unresolved_marker", f"{marker} stands for one of meta.objects"
-    return None
+def _counted(found: Mapping[Video, Any], count: Callable[[Any], int]) -> dict[Video, Any]:
+    counted: dict[Video, Any] = {}
+    for file, form in found.items():
+        try:
+            counted[file] = form if isinstance(form, str) else count(form)
+        except ValueError as error:
+            counted[file] = f"refused by the processor ({error})"
+    return counted
 
 
 def _image_sizes(root: Path, names: set[str], workers: int) -> dict[str, tuple[int, int] | str]:
     """Open every image once: name → (width, height), or what is wrong with it."""
-    ordered = sorted(names)
-    size_of = partial(_image_size, root)
+    return _each_file(partial(_image_size, root), names, workers, "opening images")
+
+
+def _each_file(read: Callable[[Any], Any], names: set[Any], workers: int, label: str) -> dict[Any, Any]:
+    """File → what ``read`` gives for it, in several processes if there are many."""
+    ordered = sorted(names, key=str)
     if workers < 2 or len(ordered) < _CHUNK:
-        return dict(zip(ordered, track(map(size_of, ordered), "opening images", len(ordered)), strict=True))
+        return dict(zip(ordered, track(map(read, ordered), label, len(ordered)), strict=True))
     with ProcessPoolExecutor(workers) as pool:
-        found = pool.map(size_of, ordered, chunksize=64)
-        return dict(zip(ordered, track(found, "opening images", len(ordered)), strict=True))
+        return dict(zip(ordered, track(pool.map(read, ordered, chunksize=64), label, len(ordered)), strict=True))
 
 
 def _image_size(root: Path, name: str) -> tuple[int, int] | str:
@@ -267,32 +225,70 @@ def _image_size(root: Path, name: str) -> tuple[int, int] | str:
 
 
 def _measure(
-    rows: Rows, accepted: list[int], sizes: dict[str, Any], processor: Any, max_length: int, sample_answers: bool
-) -> tuple[AcceptedRows, dict[int, Problem]]:
-    """Count the tokens of every row; rows above ``max_length`` are returned as problems."""
-    count_tokens = image_token_counter(processor)
+    rows: Rows, accepted: list[int], sizes: dict[str, Any], tokens_of: Mapping[Video, Any], processor: Any,
+    settings: InputSettings, max_length: int, variants: Variants, joined: bool,
+) -> tuple[AcceptedRows, dict[int, Problem]]:  # fmt: skip
+    """Find the trained characters of every row and count its tokens; rows that cannot be trained are returned."""
+    count_tokens = image_token_counter(processor, settings)
     joinable = not uses_prompt_suffix(processor)
     groups: dict[tuple[str, ...], int] = {}
     kept: list[tuple[int, int, int, int]] = []
-    too_long: dict[int, Problem] = {}
+    unfit: dict[int, Problem] = {}
     starts = range(0, len(accepted), _CHUNK)
     for start in track(starts, "counting tokens", len(starts)):
-        chunk = [(row, rows[row]) for row in accepted[start : start + _CHUNK]]
-        if sample_answers:
-            chunk = [(row, _with_longest_answer(sample)) for row, sample in chunk]
-        texts = [chat_text(processor, join_rows([sample], [row])) for row, sample in chunk]
-        encoded = processor.tokenizer(texts, add_special_tokens=True)["input_ids"]
+        chunk, texts = [], []
+        for row in accepted[start : start + _CHUNK]:
+            sample = rows[row]
+            try:
+                texts.append(_longest_text(processor, sample, row, settings, variants))
+                chunk.append((row, sample))
+            except UntrainableRow as error:
+                unfit[row] = (sample.id, error.reason, str(error))
+        encoded = processor.tokenizer(texts, add_special_tokens=True)["input_ids"] if texts else []
         for (row, sample), ids in zip(chunk, encoded, strict=True):
-            image_tokens = sum(count_tokens(sizes[name]) for name in sample.image)
+            try:
+                image_tokens = round(sum(count_tokens(sizes[name], len(sample.image)) for name in sample.image))
+            except ValueError as error:
+                unfit[row] = (sample.id, "image", f"the processor does not take an image of the row: {error}")
+                continue
+            image_tokens += sum(tokens_of[file] for file in (*videos_of(sample), *audios_of(sample)))
             tokens = len(ids) + image_tokens
             if tokens > max_length:
-                too_long[row] = (sample.id, "too_long", f"{tokens} tokens, max_length is {max_length}")
+                unfit[row] = (sample.id, "too_long", f"{tokens} tokens, max_length is {max_length}")
                 continue
-            group = groups.setdefault(sample.image, len(groups)) if joinable and can_join(sample) else -1
+            alone = not joinable or not can_join(sample)
+            alone |= joined and not alone and not _can_be_joined(processor, sample, row, settings, variants)
+            group = -1 if alone else groups.setdefault(sample.image, len(groups))
             kept.append((row, group, tokens, image_tokens))
     columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
-    return AcceptedRows(*columns), too_long
+    return AcceptedRows(*columns), unfit
 
 
-def _with_longest_answer(sample: Sample) -> Sample:
-    return with_answer(sample, max(sample.answers, key=len)) if can_sample_answer(sample) else sample
+def _variants(sample: Sample, *, sample_answers: bool, pairs: bool) -> Sequence[Sample]:
+    """The forms in which training may use a row: itself, with another of its answers, or the sides of a pair."""
+    if pairs:
+        return pair_of(sample)
+    if not sample_answers or not can_sample_answer(sample):
+        return [sample]
+    return [sample, *(with_answer(sample, answer) for answer in sorted({*sample.answers} - {sample.answer}))]
+
+
+def _longest_text(processor: Any, sample: Sample, row: int, settings: InputSettings, variants: Variants) -> str:
+    """The longest chat of a sample, after the trained characters of each were found.
+
+    Raises:
+        UntrainableRow: those of one cannot be found.
+    """
+    conversations = (join_rows([one], [row]) for one in variants(sample))
+    return max((render_with_spans(processor, one, settings).text for one in conversations), key=len)
+
+
+def _can_be_joined(processor: Any, sample: Sample, row: int, settings: InputSettings, variants: Variants) -> bool:
+    """Whether the trained characters of a sample are also found between other questions."""
+    other = replace(sample, conversations=(Turn("user", "a"), Turn("assistant", "b")), meta={})
+    for one in variants(sample):
+        try:
+            render_with_spans(processor, join_rows([other, one, other], [row] * 3), settings)
+        except UntrainableRow:
+            return False
+    return True

@@ -1,45 +1,61 @@
 """The rows of a training set, read in place by number, and their images.
 
-Only byte offsets are kept in memory. Images are opened as curation opened them: inside the image
-root, upright, RGB, under the same caps.
+Only byte offsets are kept in memory. Files in other forms than JSON lines are written to temporary JSON lines once.
+Images are opened as curation opened them: inside the image root, upright, RGB, under the same caps.
 """
 
 from __future__ import annotations
 
 import atexit
-import math
+import functools
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from array import array
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finetune.recipe import TrainRecipe
+from winnow.downloads import is_remote, local_data
 from winnow.errors import UserError
-from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, locate
-from winnow.records import Sample, from_record, parse_json
+from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, is_url, locate, unavailable_class
+from winnow.inputs import scaled_down
+from winnow.records import MAX_LINE, Sample, from_record, numbered_lines, parse_json
 from winnow.run import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+class RowError(UserError):
+    """A row that cannot be used, with its id or place, what is wrong and what to do.
+
+    Where a data loader raises it again with its worker's traceback as text, only the sentence is kept.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.rpartition(f"{RowError.__qualname__}: ")[2].strip())
+
+
 def locate_data(data: Path, image_root: Path | None) -> tuple[Path, Path]:
-    """JSONL file and image root of a data set: a curated folder, a JSONL file or a curated Parquet file.
+    """JSONL file and image root of a data set: a curated folder, a file of JSON, a curated Parquet file, or a hub's.
 
     Raises:
-        UserError: no such data, an unfinished curated folder, no such image root.
+        UserError: no such data, an unfinished curated folder, no such image root, a file in another format.
     """
+    if is_remote(str(data)):
+        data, folder = local_data(str(data))
+        image_root = image_root or folder  # a manifest names the image root of the machine that made it
     if data.is_file():
         curated = (data.parent / MANIFEST).is_file()
         manifest = read_manifest(data.parent, finish_with="curate run RECIPE") if curated else {}
         path, root = data, image_root or Path(manifest.get("image_root") or data.parent)
-        if data.suffix == ".parquet":
-            path = _kept_lines(data)
+        path = _kept_lines(data) if data.suffix == ".parquet" else as_lines(data)
     else:
         manifest = read_manifest(data, finish_with="curate run RECIPE")
         path, root = data / "samples.jsonl", image_root or Path(manifest.get("image_root", data))
@@ -48,6 +64,48 @@ def locate_data(data: Path, image_root: Path | None) -> tuple[Path, Path]:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; set image_root to the folder that the image paths are relative to")
     return path, root.resolve()
+
+
+def as_lines(path: Path) -> Path:
+    """The file itself if it is JSON lines in UTF-8, else a temporary file of JSON lines with its rows.
+
+    Read are JSON lines, a JSON array, and an object that holds the rows; in any encoding, packed with gzip or not.
+
+    Raises:
+        UserError: something else, or broken JSON outside a line.
+    """
+    from curate.readers.files.encoding import encoding_of, is_gzip, open_utf8
+    from curate.readers.files.json import RawRow, iter_json
+    from curate.readers.files.rows import is_json, text_start
+    from curate.readers.files.unreadable import what_it_is
+
+    with path.open("rb") as handle:
+        trouble = what_it_is(handle.read(4096))
+    if trouble:
+        raise UserError(f"{path}: {'holds no rows' if trouble == 'is empty' else trouble}")
+    if not is_json(text_start(path)) and path.suffix != ".jsonl":
+        raise UserError(f"{path}: is not JSON; give JSON lines, a JSON array of rows, or a folder of `curate run`")
+    plain = encoding_of(path) == "utf-8" and not is_gzip(path)
+    found = iter_json(path)
+    if plain and found.lines:
+        return path
+    lines_path = _temporary_lines()
+    with lines_path.open("wb") as lines:
+        if found.lines:
+            with open_utf8(path) as text:
+                shutil.copyfileobj(text, lines)
+        else:
+            for row in found:
+                value = row.value if isinstance(row, RawRow) else row.reason
+                lines.write(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+    return lines_path
+
+
+def _temporary_lines() -> Path:
+    """A file that is deleted when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="winnow-rows-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "rows.jsonl"
 
 
 def _kept_lines(parquet: Path) -> Path:
@@ -59,10 +117,9 @@ def _kept_lines(parquet: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder = Path(tempfile.mkdtemp(prefix="winnow-rows-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = _temporary_lines()
     try:
-        with pq.ParquetFile(parquet) as file, (folder / "rows.jsonl").open("w", encoding="utf-8") as lines:
+        with pq.ParquetFile(parquet) as file, path.open("w", encoding="utf-8") as lines:
             if missing := {"record", "decision"} - set(file.schema_arrow.names):
                 raise UserError(
                     f"{parquet}: has no column {sorted(missing)[0]!r}; give samples.parquet of `curate run`"
@@ -72,18 +129,19 @@ def _kept_lines(parquet: Path) -> Path:
                 lines.writelines(f"{record}\n" for record in kept["record"].to_pylist())
     except pa.ArrowInvalid as error:
         raise UserError(f"{parquet}: is not a Parquet file ({error})") from error
-    return folder / "rows.jsonl"
+    return path
 
 
 def line_offsets(path: Path) -> np.ndarray:
     """Byte offset of each non-empty line, int64 (lines,)."""
-    offsets, position = [], 0
-    with path.open("rb") as lines:
-        for line in lines:
+    offsets = array("q")
+    with path.open("rb") as handle:
+        position = 0
+        for _, line in numbered_lines(handle):
             if line.strip():
                 offsets.append(position)
-            position += len(line)
-    return np.array(offsets, dtype=np.int64)
+            position = handle.tell()
+    return np.frombuffer(offsets, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -137,30 +195,62 @@ class Rows:
         return f"{chosen.given} row {number + 1}"
 
     def __getitem__(self, row: int) -> Sample:
-        """The sample of row ``row``; its image paths are relative to ``image_root``.
+        """The sample of row ``row``; its paths are relative to ``image_root``, and its id is its own.
 
         Raises:
-            UserError: the line is not a JSON object, or the object is not a sample.
+            RowError: the line is not a JSON object, or the object is not a sample.
         """
         chosen, number = self._place(row)
         with chosen.path.open("rb") as handle:
             handle.seek(int(chosen.offsets[number]))
-            line = handle.readline()
+            line = handle.readline(MAX_LINE + 1)
         try:
+            if len(line) > MAX_LINE:
+                raise ValueError(f"is longer than {MAX_LINE >> 20} MiB; store its images as files")
             record = parse_json(line)
         except ValueError as error:
-            raise UserError(f"{self.where(row)}: not a JSON object ({error})") from error
+            raise RowError(f"{self.where(row)}: not a JSON object ({error})") from error
         if not isinstance(record, dict):
-            raise UserError(f"{self.where(row)}: not a JSON object")
-        sample = from_record(record, where=self.where(row))
-        if not chosen.prefix:
+            raise RowError(f"{self.where(row)}: not a JSON object")
+        try:
+            sample = from_record(record, where=self.where(row))
+        except UserError as error:
+            raise RowError(str(error)) from error
+        if sample.form.derived_id:  # of its content, which other rows may share
+            sample = replace(sample, id=f"{sample.id}-{row}")
+        placed = functools.partial(_placed, str(self.image_root), chosen.prefix)
+        media = {key: _each(sample.meta[key], placed) for key in ("videos", "audios") if sample.meta.get(key)}
+        if not media and not chosen.prefix and not any(name.startswith(("/", "file:")) for name in sample.image):
             return sample
-        return replace(sample, image=tuple(_below(chosen.prefix, name) for name in sample.image))
+        return replace(sample, image=tuple(map(placed, sample.image)), meta={**sample.meta, **media})
 
 
-def _below(prefix: str, name: str) -> str:
-    """``prefix/name``; an absolute name stays as it is and is refused when it is opened."""
-    return name if name.startswith("/") else f"{prefix}/{name}"
+def _placed(root: str, prefix: str, name: str) -> str:
+    """A path of a row as a path relative to ``root``.
+
+    Args:
+        prefix: image root of the row's data set, relative to ``root``.
+        name: relative to it, or an absolute path; one that lies outside stays as it is and is refused when opened.
+    """
+    name = name.removeprefix("file://") if name.startswith("file:///") else name
+    if not name.startswith("/"):
+        return f"{prefix}/{name}" if prefix and unavailable_class(name) is None else name
+    own = f"{root}/{prefix}" if prefix else root
+    folder, _, file = name.rpartition("/")
+    found = f"{_real_folder(folder or '/')}/{file}"
+    return found.removeprefix(f"{root}/") if found.startswith(f"{own}/") else name
+
+
+@functools.lru_cache(maxsize=1024)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """A text, or all texts of a list, changed; anything else stays."""
+    if isinstance(value, list):
+        return [_each(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def open_rows(recipe: TrainRecipe) -> Rows:
@@ -204,27 +294,24 @@ def open_image(root: Path, name: str, max_pixels: int | None = None) -> Image:
 
     Args:
         root: the image root, resolved.
-        max_pixels: a larger image is scaled down to this area, see ``capped_size``.
+        max_pixels: a larger image is scaled down to this area, see ``winnow.inputs.scaled_down``.
 
     Raises:
         ValueError: a class of ``winnow.images.CLASSES`` with its detail.
     """
     located = locate(name, str(root), max_bytes=DEFAULT_MAX_BYTES)
     if located.file is None:
-        raise ValueError(f"{located.error} ({located.detail})")
+        raise ValueError(f"{located.error} ({_remedy(root, name) or located.detail})")
     image, facts = decode(Path(located.file).read_bytes(), max_bytes=DEFAULT_MAX_BYTES, max_pixels=DEFAULT_MAX_PIXELS)
     if image is None:
         raise ValueError(f"{facts.error} ({facts.error_detail})")
-    size = capped_size(image.size, max_pixels)
-    return image if size == image.size else image.resize(size)
+    return scaled_down(image, max_pixels)
 
 
-def capped_size(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int]:
-    """(width, height) scaled down to an area of at most ``max_pixels``, aspect ratio kept, sides at least 1."""
-    width, height = size
-    if max_pixels is None or width * height <= max_pixels:
-        return size
-    scale = math.sqrt(max_pixels / (width * height))
-    width, height = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
-    height = max(1, min(height, max_pixels // width))  # a thin strip: one side is 1, the other still too long
-    return min(width, max_pixels // height), height
+def _remedy(root: Path, name: str) -> str | None:
+    """What to do about a file that training does not read; None for any other reason."""
+    if name.startswith("/"):
+        return f"an absolute path outside the image root {root}; set image_root to a folder that holds all files"
+    if name[:5] == "data:" or is_url(name):
+        return "only files are read here; `curate run` fetches such images and writes them to files"
+    return None

@@ -9,8 +9,11 @@ from typing import Any
 
 from rich.table import Table
 
-from finetune.model.parts import ModelParts, find_parts, lora_targets, vision_targets
+from finetune.model.continued import continued_model
+from finetune.model.parts import lora_targets, plain_name, vision_targets
+from finetune.model.quantised import check_quantised, is_quantised, quantised_names, quantised_share, true_size
 from finetune.recipe import LastBlocks, Part, Quantization, ResolvedStage, TrainRecipe
+from winnow.anatomy import ModelParts, below, find_parts
 from winnow.errors import UserError
 
 
@@ -22,11 +25,13 @@ class Learner:
         model: a PEFT model; with ``decoder: full`` the plain model.
         model_parts: its parts, with module names of the plain model.
         parameter_parts: parameter name → part, for every parameter that some stage may train.
+        quantised: share of the decoder's weights that are 4-bit or 8-bit, embeddings not counted.
     """
 
     model: Any
     model_parts: ModelParts
     parameter_parts: Mapping[str, Part]
+    quantised: float = 0.0
 
     def trained_in(self, stage: ResolvedStage) -> Iterator[str]:
         """Names of the parameters that learn in ``stage``."""
@@ -48,7 +53,13 @@ def build_learner(base: Any, recipe: TrainRecipe) -> Learner:
     Raises:
         UserError: the model lacks a part or a layer that the recipe names.
     """
+    from transformers import GenerationMixin
+
     model_parts = find_parts(base)
+    if not issubclass(type(base), GenerationMixin):
+        raise UserError(f"model {recipe.model}: {type(base).__name__} does not write token by token, as this trains it")
+    if model_parts.encoder is None and recipe.vision_modes():
+        raise UserError(f"model {recipe.model}: has no vision tower that can be trained; set vision: frozen")
     if recipe.projector and not model_parts.projector:
         raise UserError(f"model {recipe.model}: found no projector; set projector: false")
     if recipe.last_blocks() > len(model_parts.blocks):
@@ -56,10 +67,14 @@ def build_learner(base: Any, recipe: TrainRecipe) -> Learner:
             f"vision: last_n is {recipe.last_blocks()}, the vision tower of {recipe.model} has "
             f"{len(model_parts.blocks)} blocks that feed the projector"
         )
+    share = quantised_share(base, model_parts, recipe.quantization)
+    check_quantised(share, recipe.quantization, recipe.max_unquantized)
     model = base if recipe.decoder == "full" else _peft_model(base, model_parts, recipe)
     found = ((name, part_of(name, model_parts, adapter=model is not base)) for name, _ in model.named_parameters())
     offered = recipe.parts()
-    learner = Learner(model, model_parts, {name: part for name, part in found if part in offered})
+    learner = Learner(model, model_parts, {name: part for name, part in found if part in offered}, share)
+    if recipe.adapter is not None:
+        _check_holds_parts(learner, recipe)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in learner.parameter_parts)
         # Untrained parameters of a copy too: kernels refuse weights and inputs of different dtypes.
@@ -68,43 +83,72 @@ def build_learner(base: Any, recipe: TrainRecipe) -> Learner:
     return learner
 
 
-def _peft_model(base: Any, model_parts: ModelParts, recipe: TrainRecipe) -> Any:
-    from peft import LoraConfig, get_peft_model
-    from peft.tuners.lora import LoraLayer
-    from peft.utils.constants import DUMMY_TARGET_MODULES
+def _check_holds_parts(learner: Learner, recipe: TrainRecipe) -> None:
+    """Raise if the adapter that is trained further lacks what the recipe trains."""
+    names = [plain_name(name) for name, part in learner.parameter_parts.items() if part == "vision"]
+    blocks = [block for block in learner.model_parts.blocks if any(name.startswith(f"{block}.") for name in names)]
+    lacking: list[str] = [part for part in recipe.parts() if part not in learner.parameter_parts.values()]
+    if not lacking and recipe.last_blocks() > len(blocks):
+        lacking = [f"vision tower's last {recipe.last_blocks()} blocks"]
+    if lacking:
+        raise UserError(
+            f"adapter {recipe.adapter}: holds nothing of the {lacking[0]}, which the recipe trains; leave it out "
+            "(decoder: frozen, projector: false or vision: frozen), or merge the adapter first and train a new one"
+        )
 
-    modes = recipe.vision_modes()
-    targets = []
-    if recipe.decoder == "lora":
-        targets.append(lora_targets(base, model_parts, recipe.lora_targets))
-    if "lora" in modes:
-        targets.append(vision_targets(base, model_parts, recipe.lora_targets))
-    copies = (
-        [model_parts.encoder]
-        if "full" in modes
-        else list(model_parts.blocks[len(model_parts.blocks) - recipe.last_blocks() :])
-    )
-    if recipe.projector:
-        inside = tuple(f"{copy}." for copy in copies)
-        copies += [name for name in model_parts.projector if not name.startswith(inside or ("\0",))]
-    model = get_peft_model(
-        base,
-        LoraConfig(
-            r=recipe.lora_rank,
-            lora_alpha=recipe.lora_alpha,
-            lora_dropout=recipe.lora_dropout,
-            target_modules="|".join(targets) if targets else DUMMY_TARGET_MODULES,
-            modules_to_save=copies or None,
-            use_rslora=recipe.lora_variant == "rslora",
-            use_dora=recipe.lora_variant == "dora",
-            task_type="CAUSAL_LM",
-        ),
-    )
+
+def _peft_model(base: Any, model_parts: ModelParts, recipe: TrainRecipe) -> Any:
+    from peft.tuners.lora import LoraLayer
+
+    model = _new_adapter(base, model_parts, recipe) if recipe.adapter is None else continued_model(base, recipe)
     for module in model.modules():
         if isinstance(module, LoraLayer):
             # Otherwise every layer's input is converted to float32 and, by autocast, straight back.
             module.cast_input_dtype_enabled = False
     return model
+
+
+def _new_adapter(base: Any, model_parts: ModelParts, recipe: TrainRecipe) -> Any:
+    from peft import LoraConfig
+    from peft.utils.constants import DUMMY_TARGET_MODULES
+
+    from winnow.experts import add_lora
+
+    modes = recipe.vision_modes()
+    targets: list[str] = []
+    experts: list[str] = []
+    if recipe.decoder == "lora":
+        layers, experts = lora_targets(base, model_parts, recipe.lora_targets)
+        targets += [layers] if layers else []
+    if experts and (recipe.lora_dropout or recipe.lora_variant == "dora"):
+        setting = "lora_variant: dora" if recipe.lora_variant == "dora" else f"lora_dropout: {recipe.lora_dropout}"
+        names = sorted({name.rsplit(".", 1)[-1] for name in experts})
+        raise UserError(
+            f"{setting} cannot be had on the experts' weights ({', '.join(names)}); set lora_dropout: 0 and another "
+            "lora_variant, or list lora_targets without them"
+        )
+    if "lora" in modes:
+        targets.append(vision_targets(base, model_parts, recipe.lora_targets))
+    copies = (
+        [model_parts.encoder]
+        if "full" in modes and model_parts.encoder
+        else list(model_parts.blocks[len(model_parts.blocks) - recipe.last_blocks() :])
+    )
+    if recipe.projector:
+        inside = tuple(f"{copy}." for copy in copies)
+        copies += [name for name in model_parts.projector if not name.startswith(inside or ("\0",))]
+    config = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules="|".join(targets) if targets else DUMMY_TARGET_MODULES,
+        target_parameters=experts or None,
+        modules_to_save=copies or None,
+        use_rslora=recipe.lora_variant == "rslora",
+        use_dora=recipe.lora_variant == "dora",
+        task_type="CAUSAL_LM",
+    )
+    return add_lora(base, config)
 
 
 def set_trained(learner: Learner, stage: ResolvedStage) -> None:
@@ -127,12 +171,6 @@ def _has_learned(layer: Any) -> bool:
     return any(bool(matrix.weight.any()) for matrix in layer.lora_B.values())
 
 
-def plain_name(name: str) -> str:
-    """Name of a parameter or module without PEFT's wrappers."""
-    name = name.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
-    return name.replace(".base_layer", "").replace(".original_module", "")
-
-
 def part_of(name: str, model_parts: ModelParts, *, adapter: bool) -> Part | None:
     """The part that a parameter belongs to; None if it can never be trained.
 
@@ -141,16 +179,13 @@ def part_of(name: str, model_parts: ModelParts, *, adapter: bool) -> Part | None
     """
     if adapter and ".lora_" not in name and ".modules_to_save." not in name:
         return None
-    plain = f"{plain_name(name)}."
-
-    def below(modules: tuple[str, ...]) -> bool:
-        return plain.startswith(tuple(f"{module}." for module in modules))
-
-    if below(model_parts.projector):
-        return "projector"
-    if below(model_parts.unused):
+    plain = plain_name(name)
+    if below(plain, model_parts.unused):
         return None
-    return "vision" if below((model_parts.encoder,)) else "decoder"
+    part = model_parts.part_of(plain)
+    if part == "other":
+        return None
+    return {"projector": "projector", "vision tower": "vision"}.get(part, "decoder")  # type: ignore[return-value]
 
 
 def load_weights(model: Any, folder: Path) -> None:
@@ -193,56 +228,41 @@ def module_groups(learner: Learner, *, quantization: Quantization = "none") -> l
     Args:
         quantization: for a model without weights: how its decoder would be quantised.
     """
-    from torch import nn
-
-    inside = f"{learner.model_parts.decoder}."
-    linears = {
-        f"{name}.weight"
-        for name, module in learner.model.named_modules()
-        if quantization != "none" and isinstance(module, nn.Linear) and plain_name(name).startswith(inside)
-    }
+    quantised = quantised_names(learner.model, learner.model_parts, quantization)
     counts: dict[tuple[str, str], list[int]] = {}
     for name, parameter in learner.model.named_parameters():
         if ".original_module." in name:
             continue
         state = _state(name, parameter, name in learner.parameter_parts)
-        if state == "frozen" and name in linears:
+        if state == "frozen" and plain_name(name) in quantised:
             state = "4-bit" if quantization == "nf4" else "8-bit"
-        packed = getattr(parameter, "quant_state", None)
-        size = parameter.numel() if packed is None else packed.shape.numel()
-        entry = counts.setdefault((_part_name(plain_name(name), learner.model_parts), state), [0, 0])
+        entry = counts.setdefault((learner.model_parts.part_of(plain_name(name)), state), [0, 0])
         entry[0] += 1
-        entry[1] += size
+        entry[1] += true_size(learner.model, name, parameter)
     return [ModuleGroup(part, state, *numbers) for (part, state), numbers in sorted(counts.items())]
 
 
 def _state(name: str, parameter: Any, learns: bool) -> str:
     if learns:
         return "LoRA" if ".lora_" in name else "trained"
-    if getattr(parameter, "quant_state", None) is not None:
-        return "4-bit"
-    return "8-bit" if type(parameter).__name__ == "Int8Params" else "frozen"
+    if not is_quantised(name, parameter):
+        return "frozen"
+    return "8-bit" if type(parameter).__name__ == "Int8Params" else "4-bit"
 
 
-def _part_name(name: str, model_parts: ModelParts) -> str:
-    named: list[tuple[str, Sequence[str | None]]] = [
-        ("projector", model_parts.projector),
-        ("vision tower", [model_parts.encoder]),
-        ("decoder", [model_parts.decoder]),
-        ("output head", [model_parts.head]),
-    ]
-    for part, modules in named:
-        if any(module and f"{name}.".startswith(f"{module}.") for module in modules):
-            return part
-    return "other"
+def module_table(title: str, groups: Sequence[ModuleGroup], quantised: float = 0.0) -> Table:
+    """The groups as a table for the terminal; trained ones are green.
 
-
-def module_table(title: str, groups: Sequence[ModuleGroup]) -> Table:
-    """The groups as a table for the terminal; trained ones are green."""
+    Args:
+        quantised: share of the decoder's weights, embeddings not counted, that is quantised; shown if it is not 0.
+    """
     table = Table("part", "state", "tensors", "parameters", title=title, title_justify="left")
     for group in groups:
         style = "bold green" if group.state in ("LoRA", "trained") else None
         table.add_row(group.part, group.state, f"{group.tensors:,}", f"{group.parameters:,}", style=style)
+    if quantised:
+        table.add_section()
+        table.add_row("decoder, quantised share", "", "", f"{quantised:.1%}")
     for column in table.columns[2:]:
         column.justify = "right"
     return table

@@ -5,32 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from finetune.processes import sharded
-from finetune.recipe import Quantization
+from finetune.processes import device, sharded
+from finetune.recipe import Quantization, TrainRecipe
 from winnow import models
+from winnow.anatomy import find_parts
+from winnow.downloads import local_model
 from winnow.errors import UserError
-from winnow.models import empty_model, load_failed, nf4_config, offline_if_local, outside_decoder, prepare_libraries
+from winnow.inputs import InputSettings, apply_to_model, apply_to_processor
+from winnow.models import checkpoint, empty_model, load_failed, nf4_config, outside_decoder, prepare_libraries
 
 
-def load_processor(model: str, chat_template: Path | None = None, max_pixels: int | None = None) -> Any:
+def load_processor(model: str, chat_template: Path | None = None, settings: InputSettings | None = None) -> Any:
     """The processor of a checkpoint folder or hub id.
 
     Args:
         chat_template: Jinja file that replaces its chat template.
-        max_pixels: cap on an image's area; set on processors that have such a cap (Qwen), so that
-            programs that load the adapter's processor apply it too.
+        settings: are given to the processor and saved with it.
 
     Raises:
-        UserError: the processor does not load, or there is no such template file.
+        UserError: the processor does not load or does not take the settings, or there is no such template file.
     """
     processor = models.load_processor(model)
-    if max_pixels is not None and getattr(processor.image_processor, "max_pixels", None) is not None:
-        processor = models.load_processor(model, max_pixels=max_pixels)
+    apply_to_processor(processor, settings or InputSettings())
     if chat_template is not None:
         if not chat_template.is_file():
             raise UserError(f"chat_template: {chat_template}: no such file")
         processor.chat_template = chat_template.read_text(encoding="utf-8")
     return processor
+
+
+def processor_place(recipe: TrainRecipe) -> str:
+    """Where a recipe's processor lies: in the adapter that is trained further if it has one, else in the base."""
+    if recipe.adapter is not None:
+        folder = local_model(recipe.adapter)
+        if models.has_processor(folder):
+            return str(folder)
+    return recipe.model
 
 
 def fastest_attention(max_length: int) -> str | None:
@@ -39,22 +49,25 @@ def fastest_attention(max_length: int) -> str | None:
     On CPUs the backward pass of torch's fused kernel takes twice the time of plain matrix products.
     Their memory grows with the square of the length, so they are used for short conversations only.
     """
-    import torch
-
-    return "eager" if not torch.cuda.is_available() and max_length <= 1024 else None
+    return "eager" if device().type == "cpu" and max_length <= 1024 else None
 
 
-def load_base(model: str, *, quantization: Quantization, compute_dtype: str, attention: str | None = None) -> Any:
+def load_base(
+    model: str, *, quantization: Quantization, compute_dtype: str, attention: str | None = None,
+    settings: InputSettings | None = None, place: Any = None,
+) -> Any:  # fmt: skip
     """Load a checkpoint with its decoder in 4-bit NF4 (double quantisation), 8-bit or ``compute_dtype``.
 
     Args:
         compute_dtype: name of a torch dtype, of all other weights and of the matrix products.
         attention: ``attn_implementation`` of transformers; None is its default.
+        settings: those of the processor that the model has too are changed in its configuration.
+        place: ``torch.device`` of all weights; None: quantised ones go to the GPU if there is one, others to the CPU.
 
     Raises:
         UserError: the checkpoint does not load or is not a vision-language model.
     """
-    offline_if_local(model)
+    folder = checkpoint(model)
     import torch
     from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
@@ -65,15 +78,22 @@ def load_base(model: str, *, quantization: Quantization, compute_dtype: str, att
         skipped = outside_decoder(empty_model(model))
         config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
     elif quantization == "nf4":
+        empty = empty_model(model)
+        if sharded() and find_parts(empty).experts:
+            raise UserError(
+                "FSDP and ZeRO-3 cannot share out 4-bit weights of experts; use --launch ddp, or set quantization: none"
+            )
         # FSDP and ZeRO-3 shard parameters of a single dtype, so 4-bit weights are stored in that dtype.
         storage = {"bnb_4bit_quant_storage": dtype} if sharded() else {}
-        config = nf4_config(empty_model(model), dtype, **storage)
+        config = nf4_config(empty, dtype, **storage)
     try:
         loaded = AutoModelForImageTextToText.from_pretrained(
-            model, dtype=dtype, quantization_config=config, attn_implementation=attention, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
+            folder, dtype=dtype, quantization_config=config, attn_implementation=attention, use_safetensors=True,
+            trust_remote_code=False, device_map=None if place is None else {"": place},
+        )  # fmt: skip
+    except (OSError, ValueError, ImportError) as error:  # ImportError: of an attention's package
         raise load_failed(model, "does not load", error) from error
+    apply_to_model(loaded, settings or InputSettings())
     keep_trainable(loaded)
     return loaded
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,12 +13,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from finetune.data.chat import TrainingConversation, render_with_spans
+from finetune.data.chat import TrainingConversation
 from finetune.data.collate import Collator, first_of_each_source
+from finetune.data.pairs import shown_sides
 from finetune.data.preflight import check_rows
 from finetune.data.rows import Rows, open_rows
 from finetune.data.schedule import schedule_of
-from finetune.model.load import load_processor
+from finetune.data.spans import render_with_spans
+from finetune.model.load import load_processor, processor_place
 from finetune.recipe import TrainRecipe
 from winnow.files import write_text
 
@@ -31,12 +34,16 @@ class TokenPreview:
     Attributes:
         pieces: (text, trained, repetitions); equal tokens in a row, such as image tokens, are a single piece.
         stops: whether every answer ends in a trained stop token.
+        reasoning: for each answer, whether its reasoning is trained; None without any.
+        calls: calls of tools.
     """
 
     sample_ids: tuple[str, ...]
     source: str
     pieces: tuple[tuple[str, bool, int], ...]
     stops: bool
+    reasoning: tuple[bool | None, ...]
+    calls: int
 
     @property
     def tokens(self) -> int:
@@ -61,36 +68,53 @@ def preview(recipe: TrainRecipe, *, per_source: int, page: Path | None, rejects:
         UserError: the data or the model's processor cannot be used.
     """
     rows = open_rows(recipe)
-    processor = load_processor(recipe.model, recipe.chat_template, recipe.max_pixels)
+    processor = load_processor(processor_place(recipe), recipe.chat_template, recipe.input_settings)
     checked = check_rows(
-        rows, processor, max_length=recipe.max_length, max_pixels=recipe.max_pixels, max_reject=1.0,
+        rows, processor, settings=recipe.input_settings, max_length=recipe.max_length, max_reject=1.0,
         sample_answers=recipe.answers == "sampled", workers=recipe.num_workers, rejects=rejects,
+        joined=recipe.joins_questions(), pairs=recipe.method == "dpo",
     )  # fmt: skip
-    collator = Collator(processor, rows.image_root, recipe.max_pixels)
+    collator = Collator(processor, rows.image_root, recipe.input_settings)
     console = Console(highlight=False)
     previews: list[TokenPreview] = []
     for number, stage in enumerate(recipe.resolved_stages()):
         schedule = schedule_of(recipe, rows, checked.accepted, number, stage)
         console.rule(f"{stage.name}: trains {' + '.join(stage.train)}", align="left")
-        for conversation in first_of_each_source(rows, [schedule], per_source):
+        for conversation in shown_sides(recipe, rows, first_of_each_source(rows, [schedule], per_source)):
             previews.append(tokens_of(collator, rows, conversation))
             console.print(_as_text(previews[-1]))
     console.print(_summary(previews))
+    for reason, count in checked.rejected.items():
+        console.print(f"rejected: {reason} {count:,}, for example {_example(rejects, reason)}", markup=False)
     if page:
         write_text(page, as_html(recipe.name, previews))
         console.print(f"written: {page}")
 
 
+def _example(rejects: Path, reason: str) -> str:
+    """The first row that was rejected for a reason, and why."""
+    lines = map(json.loads, rejects.read_text(encoding="utf-8").splitlines())
+    line = next(line for line in lines if line["reason"] == reason)
+    return f"{line['sample_id'] or 'row {}'.format(line['row'])}: {line['detail']}"
+
+
 def tokens_of(collator: Collator, rows: Rows, conversation: TrainingConversation) -> TokenPreview:
     """A conversation's tokens, decoded one by one, with their training mask."""
     batch = collator([conversation])
-    chat = render_with_spans(collator.processor, conversation)
+    chat = render_with_spans(collator.processor, conversation, collator.settings)
     tokenizer, ids = collator.processor.tokenizer, batch["input_ids"][0].tolist()
     trained = (batch["owners"][0] >= 0).tolist()
     tokens = ((_decoded(tokenizer, token), learns) for token, learns in zip(ids, trained, strict=True))
     pieces = tuple((text, learns, len(list(equal))) for (text, learns), equal in groupby(tokens))
     samples = [rows[row] for row in dict.fromkeys(conversation.rows)]
-    return TokenPreview(tuple(sample.id for sample in samples), samples[0].source, pieces, all(chat.stops))
+    return TokenPreview(
+        tuple(sample.id for sample in samples),
+        samples[0].source,
+        pieces,
+        all(chat.stops),
+        chat.reasoning,
+        sum(chat.calls),
+    )
 
 
 def _decoded(tokenizer: Any, token: int) -> str:
@@ -100,7 +124,7 @@ def _decoded(tokenizer: Any, token: int) -> str:
 
 def _with_repeats(preview: TokenPreview) -> Iterator[tuple[str, bool]]:
     for text, trained, count in preview.pieces:
-        yield (text * count if count < 3 else f"{text}×{count}"), trained
+        yield (text * count if len(text) * count < 12 else f"{text}×{count}"), trained
 
 
 def _as_text(preview: TokenPreview) -> Text:
@@ -118,9 +142,20 @@ def _summary(previews: Iterable[TokenPreview]) -> Text:
         trained, tokens = sum(item.trained for item in items), sum(item.tokens for item in items)
         stops = "yes" if all(item.stops for item in items) else "NO: the model would not learn to stop"
         text.append(
-            f"  {source or '(no source)'}: {trained} of {tokens} ({trained / tokens:.1%}), stop token: {stops}\n"
+            f"  {source or '(no source)'}: {trained} of {tokens} ({trained / tokens:.1%}), stop token: {stops}"
+            f"{_beside_text(items)}\n"
         )
     return text
+
+
+def _beside_text(previews: Iterable[TokenPreview]) -> str:
+    """What is trained beside the text of answers: reasoning and calls of tools; '' without any."""
+    items = list(previews)
+    reasoning = [trained for item in items for trained in item.reasoning if trained is not None]
+    calls = sum(item.calls for item in items)
+    learned = "trained" if all(reasoning) else "not trained"
+    parts = [f", reasoning in {len(reasoning)} answers: {learned}"] if reasoning else []
+    return "".join([*parts, f", calls of tools trained: {calls}" if calls else ""])
 
 
 def as_html(title: str, previews: Iterable[TokenPreview]) -> str:
@@ -134,7 +169,7 @@ def as_html(title: str, previews: Iterable[TokenPreview]) -> str:
         stop = "stop token trained" if item.stops else "no stop token"
         parts.append(
             f"<h2>{html.escape(', '.join(item.sample_ids))}</h2><p>{html.escape(item.source)} · {item.trained} of "
-            f"{item.tokens} tokens trained · {stop}</p><pre>{spans}</pre>"
+            f"{item.tokens} tokens trained · {stop}{html.escape(_beside_text([item]))}</p><pre>{spans}</pre>"
         )
     return _PAGE.replace("TITLE", html.escape(title)).replace("BODY", "\n".join(parts))
 

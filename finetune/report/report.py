@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from finetune.data.image_costs import IMAGE_COSTS, read_image_costs
 from finetune.data.plan import TrainingPlan
-from finetune.data.preflight import IMAGE_COSTS, read_image_costs
 from finetune.model.adapter import ModuleGroup
 from finetune.recipe import ResolvedStage, TrainRecipe
+from finetune.report.serving import serving_sentence
+from winnow.downloads import plain_name
 from winnow.files import atomic_path, sha256_file, write_text
 from winnow.run import MANIFEST, git_commit, package_versions
-from winnow.text import cell, table
+from winnow.text import cell, escaped, table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,19 +30,27 @@ _Section = tuple[str, list[str], list[list[str]]]  # title, header, rows
 
 def write_report(
     recipe: TrainRecipe, plan: TrainingPlan, groups: Sequence[ModuleGroup], metrics: Sequence[dict[str, Any]],
-    evaluations: Sequence[dict[str, Any]],
+    evaluations: Sequence[list[str]], margins: pa.Table | None = None,
 ) -> None:  # fmt: skip
     """Write ``report.md`` and a self-contained ``report.html`` into the run folder.
 
     Args:
-        metrics, evaluations: lines of ``metrics.jsonl`` and ``evaluations.jsonl``.
+        metrics: lines of ``metrics.jsonl``.
+        evaluations: set or task, when, result, forgetting and number of rows of each line to show.
+        margins: ``margins.parquet`` of a run with preference pairs.
     """
     folder = recipe.folder
     sections = [_stages(recipe, plan, metrics), _modules(groups), _data(plan)]
+    if margins is not None:
+        sections.append(_margins(recipe, margins))
     if evaluations:
         sections.append(_evaluations(recipe, evaluations))
     if costs := read_image_costs(folder / IMAGE_COSTS):
         sections.append(_image_costs(costs))
+    if recipe.decoder != "full":
+        config = folder / "adapter" / "adapter_config.json"
+        how = serving_sentence(config, folder, tower="lora" in recipe.vision_modes())
+        sections.append(("Serving", ["how the adapter is served"], [[how]]))
     curves = [("training loss", "loss_curve.png"), ("training loss by source", "source_curves.png")]
     write_text(folder / "report.md", _markdown(recipe, sections, curves))
     write_text(folder / "report.html", _html(recipe, sections, curves, folder))
@@ -75,15 +85,22 @@ def _data(plan: TrainingPlan) -> _Section:
     return "Data", ["rows", "count"], rows
 
 
-def _evaluations(recipe: TrainRecipe, evaluations: Sequence[dict[str, Any]]) -> _Section:
-    names = ["before training", *(f"after {stage.name}" for stage in recipe.resolved_stages())]
-    rows = [
-        [line["name"], names[line["stage"] + 1], f"{line['loss']:.4f}",
-         "" if line["forgetting"] is None else f"{line['forgetting']:+.4f}", f"{line['rows']:,}"]
-        for line in sorted(evaluations, key=lambda line: (line["name"], line["stage"]))
-    ]  # fmt: skip
-    title = "Evaluation sets (forgetting: loss above the best so far)"
-    return title, ["set", "when", "loss", "forgetting", "rows"], rows
+def _margins(recipe: TrainRecipe, margins: pa.Table) -> _Section:
+    names = [stage.name for stage in recipe.resolved_stages()]
+    rows = []
+    for (stage, epoch), part in margins.to_pandas().groupby(["stage", "epoch"]):
+        means = [f"{part[name].mean():+.3f}" for name in ("chosen", "rejected", "margin")]
+        right = f"{(part['margin'] > 0).mean():.1%}"
+        rows.append([names[stage], str(epoch), f"{len(part):,}", *means, right, f"{part['loss'].mean():.4f}"])
+    title = "Preference pairs (rewards when they were trained)"
+    header = ["stage", "epoch", "pairs", "chosen", "rejected", "margin", "chosen above rejected", "loss"]
+    return title, header, rows
+
+
+def _evaluations(recipe: TrainRecipe, rows: Sequence[list[str]]) -> _Section:
+    kept = f"; each stage keeps the step at which {recipe.best} was best" if recipe.best else ""
+    title = f"Evaluation (forgetting: loss above the best so far{kept})"
+    return title, ["set or task", "when", "result", "forgetting", "rows"], list(rows)
 
 
 def _image_costs(lines: Sequence[dict[str, Any]]) -> _Section:
@@ -93,14 +110,14 @@ def _image_costs(lines: Sequence[dict[str, Any]]) -> _Section:
          f"{line['memory'] / 2**30:.1f} GiB" if "memory" in line else ""]
         for line in lines
     ]  # fmt: skip
-    header = ["max_pixels", "tokens per image", "at most", "longest row", "memory of the longest batch, about"]
-    return "What images cost", header, rows
+    header = ["max_pixels", "tokens per image", "at most", "longest row", "memory of the longest batch"]
+    return "Tokens of images", header, rows
 
 
 def _markdown(recipe: TrainRecipe, sections: Sequence[_Section], curves: Sequence[tuple[str, str]]) -> str:
     parts = [f"# {cell(recipe.name)}", f"Base model: `{recipe.model}`."]
     for title, header, rows in sections:
-        parts += [f"## {title}", table(header, [[cell(value) for value in row] for row in rows])]
+        parts += [f"## {title}", table(header, [[escaped(value) for value in row] for row in rows])]
     parts += [f"![{title}]({file})" for title, file in curves]
     return "\n\n".join(parts) + "\n"
 
@@ -203,9 +220,15 @@ def _save(figure: Any, target: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def write_card(recipe: TrainRecipe, plan: TrainingPlan, groups: list[ModuleGroup], target: Path) -> None:
-    """Write the model card: front matter for the hub, the data's provenance, training and use."""
-    front: dict[str, Any] = {"base_model": recipe.model, "pipeline_tag": "image-text-to-text"}
+def write_card(
+    recipe: TrainRecipe, plan: TrainingPlan, groups: list[ModuleGroup], serving: Sequence[str], target: Path
+) -> None:
+    """Write the model card: front matter for the hub, the data's provenance, training and use.
+
+    Args:
+        serving: what servers must be given, see ``finetune.report.serving``.
+    """
+    front: dict[str, Any] = {"base_model": plain_name(recipe.model), "pipeline_tag": "image-text-to-text"}
     if recipe.decoder == "full":
         front |= {"library_name": "transformers", "tags": ["winnow", "full-fine-tuning"]}
     else:
@@ -216,14 +239,17 @@ def write_card(recipe: TrainRecipe, plan: TrainingPlan, groups: list[ModuleGroup
         for stage, schedule in zip(recipe.resolved_stages(), plan.schedules, strict=True)
     )
     versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
+    further = f", trained further from `{recipe.adapter}`" if recipe.adapter is not None else ""
+    served = "\nServers must prepare inputs as training did:\n\n" if serving else ""
+    served += "".join(f"- {note}\n" for note in serving)
     loads = "AutoModelForImageTextToText.from_pretrained"
     text = f"""---
 {yaml.safe_dump(front, sort_keys=False).rstrip()}
 ---
 # {recipe.name}
 
-{_kind(recipe)} of `{recipe.model}`, made with Winnow. {trained:,} parameters were trained; the loss was computed on
-answers and their stop tokens only.
+{_kind(recipe)} of `{recipe.model}`{further}, made with Winnow. {trained:,} parameters were trained; the loss was
+computed on answers and their stop tokens only.
 
 ## Data
 
@@ -250,8 +276,16 @@ processor = AutoProcessor.from_pretrained("PATH/TO/THIS/FOLDER")
 
 An adapter trained on a 4-bit base is closest to its training when it runs on that base or is merged into the
 dequantised base: `finetune merge RUN --out DIR`.
-"""
+{_serving(recipe, target.parent)}{served}"""
     write_text(target, text)
+
+
+def _serving(recipe: TrainRecipe, folder: Path) -> str:
+    if recipe.decoder == "full":
+        return ""
+    tower = "lora" in recipe.vision_modes()
+    how = serving_sentence(folder / "adapter_config.json", Path("RUN"), tower=tower)
+    return how.replace(str(folder), "THIS-FOLDER") + ".\n"
 
 
 def _rates(stage: ResolvedStage) -> str:

@@ -15,13 +15,22 @@ from winnow.files import atomic_path
 _PART = pa.schema(
     [("row", pa.int64()), ("epoch", pa.int32()), ("loss", pa.float64()), ("tokens", pa.int32()), ("step", pa.int32())]
 )
+MARGINS = "margins.parquet"
+PAIR_COLUMNS = ("pair_loss", "chosen_reward", "rejected_reward")  # of preference pairs, beside the others
 
 
 class LossSink(Protocol):
     """Receives the losses of each batch."""
 
-    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
-        """Losses of a batch in mean nats per trained token; arrays of shape (answers,)."""
+    def add(
+        self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int,
+        **pairs: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Losses of a batch in mean nats per trained token; arrays of shape (answers,).
+
+        Args:
+            pairs: for preference pairs, of which only the chosen answers are added: ``PAIR_COLUMNS``.
+        """
 
 
 class LossStore:
@@ -35,9 +44,13 @@ class LossStore:
         self.folder, self.stage, self.process = folder, stage, process
         self._parts: list[tuple[np.ndarray, ...]] = []
 
-    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
+    def add(
+        self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int,
+        **pairs: np.ndarray,
+    ) -> None:  # fmt: skip
         """See ``LossSink``."""
-        self._parts.append((rows, epochs, losses, tokens, np.full(len(rows), step, dtype=np.int32)))
+        columns = (rows, epochs, losses, tokens, np.full(len(rows), step, dtype=np.int32))
+        self._parts.append((*columns, *(pairs[name] for name in PAIR_COLUMNS if pairs)))
 
     def flush(self, step: int) -> None:
         """Write the losses since the last flush as the part that ends at ``step``."""
@@ -45,7 +58,8 @@ class LossStore:
             return
         columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
         with atomic_path(self.folder / f"{self.stage:02d}-{step:09d}-{self.process:04d}.parquet") as temporary:
-            pq.write_table(pa.table(columns, schema=_PART), temporary)
+            fields = list(_PART) + [pa.field(name, pa.float64()) for name in PAIR_COLUMNS]
+            pq.write_table(pa.table(columns, schema=pa.schema(fields[: len(columns)])), temporary)
         self._parts = []
 
     def forget_after(self, step: int) -> None:
@@ -65,7 +79,10 @@ class LossTally:
     def __init__(self) -> None:
         self.by_row: dict[int, list[tuple[float, int]]] = {}
 
-    def add(self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int) -> None:
+    def add(
+        self, rows: np.ndarray, epochs: np.ndarray, losses: np.ndarray, tokens: np.ndarray, step: int,
+        **pairs: np.ndarray,
+    ) -> None:  # fmt: skip
         """See ``LossSink``."""
         batch: dict[int, list[tuple[float, int]]] = {}
         for row, loss, count in zip(rows.tolist(), losses.tolist(), tokens.tolist(), strict=True):
@@ -105,6 +122,35 @@ def write_sample_losses(losses: pa.Table, rows: Rows, target: Path) -> int:
     with atomic_path(target) as temporary:
         pq.write_table(table, temporary)
     return len(table)
+
+
+def write_margins(losses: pa.Table, rows: Rows, target: Path) -> pa.Table:
+    """Write ``margins.parquet``, a line for each preference pair, stage and epoch; returns the table.
+
+    ``loss`` is the pair's loss, ``chosen`` and ``rejected`` are the rewards of its answers, ``margin`` is their
+    difference; a pair that an epoch uses more than once has their means.
+    """
+    keys = ["stage", "epoch", "row"]
+    means = losses.group_by(keys).aggregate([(name, "mean") for name in PAIR_COLUMNS])
+    means = means.sort_by([(key, "ascending") for key in keys])
+    samples = {row: rows[row] for row in means["row"].unique().to_pylist()}
+    used = [samples[row] for row in means["row"].to_pylist()]
+    loss, chosen, rejected = (means[f"{name}_mean"] for name in PAIR_COLUMNS)
+    table = pa.table(
+        {
+            "sample_id": [sample.id for sample in used],
+            "source": [sample.source for sample in used],
+            "stage": means["stage"],
+            "epoch": means["epoch"],
+            "loss": loss,
+            "chosen": chosen,
+            "rejected": rejected,
+            "margin": pa.compute.subtract(chosen, rejected),
+        }
+    )
+    with atomic_path(target) as temporary:
+        pq.write_table(table, temporary)
+    return table
 
 
 def write_source_losses(losses: pa.Table, rows: Rows, target: Path) -> pa.Table:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from finetune.data.chat import Message, TrainingConversation, prompt_and_suffix, to_messages, uses_prompt_suffix
+from finetune.data.chat import (
+    TrainingConversation,
+    join_rows,
+    message_turns,
+    prompt_and_suffix,
+    split_reasoning,
+    to_messages,
+    uses_prompt_suffix,
+)
 from finetune.data.collate import EXTRA_KEYS, Collator
+from finetune.data.media import open_media, processor_arguments, set_frame_times
 from finetune.data.plan import TrainingPlan
 from finetune.data.rows import Rows, open_image, open_sets
+from finetune.data.spans import prompt_text, render_with_spans
+from finetune.data.template import PLAIN, Message, TemplateForm, UntrainableRow
 from finetune.recipe import TrainRecipe
-from winnow.conversations import Role
 from winnow.errors import UserError
 from winnow.files import write_text
+from winnow.inputs import InputSettings
 from winnow.records import Sample, Turn
 
 PROMPTS = "parity.jsonl"
@@ -25,54 +37,65 @@ KEPT = 16
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question as the model was, or would have been, trained on it.
+    """A question as the model was, or would have been, trained on it, with its reference answer.
 
     Attributes:
-        turns: (role, text) up to and including the question, with image markers.
+        turns: the fields of each turn, the answer included, with image markers.
         root, images: image root, and image paths relative to it.
-        answer: the reference answer.
+        tools: definitions of the tools that may be called.
         tokens: token ids of the prompt, image tokens included, up to the answer.
         held_out: whether no stage trained on the row.
+        videos, audios: paths of other files, as of ``TrainingConversation``.
     """
 
     sample_id: str
-    turns: list[list[str]]
+    turns: list[dict[str, Any]]
     root: str
     images: list[str]
-    answer: str
+    tools: list[Any]
     tokens: list[int]
     held_out: bool
+    videos: list[str | list[str]] = field(default_factory=list)
+    audios: list[str] = field(default_factory=list)
 
-    def _turns(self) -> tuple[Turn, ...]:
-        return tuple(Turn(cast(Role, role), text) for role, text in self.turns)
+    @property
+    def answer(self) -> str:
+        """The text of the last turn."""
+        return str(self.turns[-1]["value"])
 
-    def messages(self) -> list[Message]:
-        """Chat-template messages with text and image blocks."""
-        return to_messages(TrainingConversation(self._turns(), tuple(self.images), ()))
-
-    def inputs(self, processor: Any, max_pixels: int | None) -> Any:
-        """The processor's tensors for the prompt, as at inference; a batch of 1."""
-        images = [open_image(Path(self.root), name, max_pixels) for name in self.images]
-        if uses_prompt_suffix(processor):
-            text, _ = prompt_and_suffix(self._with_answer())
-            return processor(text=[text], images=[images] if images else None, return_tensors="pt")
-        text = processor.apply_chat_template(self.messages(), tokenize=False, add_generation_prompt=True)
-        bos = processor.tokenizer.bos_token
-        own_bos = bool(bos) and text.startswith(bos)
-        return processor(
-            text=[text], images=[images] if images else None, return_tensors="pt", add_special_tokens=not own_bos
+    def conversation(self) -> TrainingConversation:
+        """The question and its answer, which alone is trained."""
+        *before, last = message_turns([Turn(**{**turn, "loss": None}) for turn in self.turns])
+        turns = (*(replace(turn, loss=False) for turn in chain(*before)), *last)
+        videos = tuple(video if isinstance(video, str) else tuple(video) for video in self.videos)
+        return TrainingConversation(
+            turns, tuple(self.images), (0,), 0, videos, tuple(self.audios), tuple(self.tools), (self.sample_id,)
         )
 
-    def answered(self, processor: Any, max_pixels: int | None) -> tuple[dict[str, Any], Any]:
-        """The collator's tensors with the reference answer, as in training, and the answer's bool mask (tokens,)."""
-        batch = Collator(processor, Path(self.root), max_pixels)([self._with_answer()])
-        last = batch["owners"][0] == batch["owners"].max()
-        return {key: value for key, value in batch.items() if key not in EXTRA_KEYS}, last
+    def messages(self, form: TemplateForm = PLAIN) -> list[Message]:
+        """Chat-template messages up to the answer, with text and image blocks."""
+        return to_messages(self.conversation(), form)[:-1]
 
-    def _with_answer(self) -> TrainingConversation:
-        turns = (*self._turns(), Turn("assistant", self.answer))
-        answers = sum(turn.role == "assistant" for turn in turns)
-        return TrainingConversation(turns, tuple(self.images), tuple(range(answers)))
+    def inputs(self, processor: Any, settings: InputSettings) -> Any:
+        """The processor's tensors for the prompt, as at inference; a batch of 1."""
+        opened = open_media(self.conversation(), Path(self.root), processor, settings)
+        files = processor_arguments([opened], processor)
+        if uses_prompt_suffix(processor):
+            text, _ = prompt_and_suffix(self.conversation())
+            return processor(text=[text], text_kwargs={"return_tensors": "pt"}, **files)
+        text = prompt_text(processor, self.conversation(), settings)
+        bos = processor.tokenizer.bos_token
+        own_bos = bool(bos) and text.startswith(bos)
+        output = processor(
+            text=[text], text_kwargs={"return_tensors": "pt", "add_special_tokens": not own_bos}, **files
+        )
+        set_frame_times(output, [opened], processor)
+        return output
+
+    def answered(self, processor: Any, settings: InputSettings) -> tuple[dict[str, Any], Any]:
+        """The collator's tensors with the reference answer, as in training, and the answer's bool mask (tokens,)."""
+        batch = Collator(processor, Path(self.root), settings)([self.conversation()])
+        return {key: value for key, value in batch.items() if key not in EXTRA_KEYS}, batch["owners"][0] == 0
 
 
 def store_prompts(recipe: TrainRecipe, plan: TrainingPlan, processor: Any, folder: Path) -> bool:
@@ -81,19 +104,28 @@ def store_prompts(recipe: TrainRecipe, plan: TrainingPlan, processor: Any, folde
     Returns:
         Whether the tokens of every prompt are the same at inference as in training.
     """
-    rows, chosen, held_out = _held_out(recipe, plan)
+    rows, chosen, held_out = _held_out(recipe, plan, processor)
     lines, same = [], True
     for row in chosen:
-        prompt = _prompt(rows[row], rows.image_root, held_out)
-        ids = prompt.inputs(processor, recipe.max_pixels)["input_ids"][0].tolist()
-        trained, answer = prompt.answered(processor, recipe.max_pixels)
-        same &= trained["input_ids"][0, : int(answer.nonzero()[0, 0])].tolist() == ids
+        prompt = kept_prompt(rows[row], rows.image_root, held_out=held_out)
+        try:
+            ids = prompt.inputs(processor, recipe.input_settings)["input_ids"][0].tolist()
+            trained, answer = prompt.answered(processor, recipe.input_settings)
+        except UntrainableRow:
+            continue  # its last answer has loss: false
+        before = trained["input_ids"][0, : int(answer.nonzero()[0, 0])].tolist()
+        same &= before[: len(ids) if len(before) > len(ids) and _reasons(prompt) else None] == ids
         lines.append(json.dumps({**asdict(prompt), "tokens": ids}, ensure_ascii=False))
     write_text(folder / PROMPTS, "".join(f"{line}\n" for line in lines))
     return same
 
 
-def _held_out(recipe: TrainRecipe, plan: TrainingPlan) -> tuple[Rows, list[int], bool]:
+def _reasons(prompt: Prompt) -> bool:
+    """Whether the answer begins with reasoning, which the model writes between prompt and trained answer."""
+    return any(split_reasoning(turn["value"])[0] is not None for turn in prompt.turns[-2:])
+
+
+def _held_out(recipe: TrainRecipe, plan: TrainingPlan, processor: Any) -> tuple[Rows, list[int], bool]:
     """Rows, the chosen row numbers, and whether no stage trains on them."""
     rng = np.random.default_rng(recipe.seed)
     accepted = plan.checked.accepted.row
@@ -103,24 +135,35 @@ def _held_out(recipe: TrainRecipe, plan: TrainingPlan) -> tuple[Rows, list[int],
     if held_out or not recipe.evaluate:
         return plan.rows, sorted(rng.permutation(candidates)[:KEPT].tolist()), held_out
     rows = open_sets(recipe.evaluate, None)
-    usable = [row for row in rng.permutation(len(rows))[: 4 * KEPT].tolist() if _usable(rows, row)]
+    drawn = rng.permutation(len(rows))[: 4 * KEPT].tolist()
+    usable = [row for row in drawn if _usable(rows, row, processor, recipe.input_settings)]
     return rows, sorted(usable[:KEPT]), True
 
 
-def _usable(rows: Rows, row: int) -> bool:
-    """Whether a row of an evaluation set is readable, ends in an answer and has intact images."""
+def _usable(rows: Rows, row: int, processor: Any, settings: InputSettings) -> bool:
+    """Whether a row of an evaluation set is readable, ends in an answer that can be trained and has intact images.
+
+    Rows with other files are not taken.
+    """
     try:
         sample = rows[row]
+        if sample.meta.get("videos") or sample.meta.get("audios"):
+            return False
         for name in sample.image:
             open_image(rows.image_root, name)
+        conversation = kept_prompt(sample, rows.image_root, held_out=True).conversation()
+        return bool(render_with_spans(processor, conversation, settings).spans)
     except (UserError, ValueError):
         return False
-    return sample.conversations[-1].role == "assistant"
 
 
-def _prompt(sample: Sample, root: Path, held_out: bool) -> Prompt:
-    turns = [[turn.role, turn.value] for turn in sample.conversations[:-1]]
-    return Prompt(sample.id, turns, str(root), list(sample.image), sample.conversations[-1].value, [], held_out)
+def kept_prompt(sample: Sample, root: Path, *, held_out: bool) -> Prompt:
+    """The question of a row as a prompt, its tokens not yet counted."""
+    made = join_rows([sample], [0])
+    turns = [asdict(turn) for turn in made.turns]
+    videos = [video if isinstance(video, str) else list(video) for video in made.videos]
+    tools = [dict(tool) for tool in made.tools]
+    return Prompt(sample.id, turns, str(root), list(made.images), tools, [], held_out, videos, list(made.audios))
 
 
 def read_prompts(run: Path, count: int) -> list[Prompt]:

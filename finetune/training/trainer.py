@@ -10,7 +10,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,11 +28,27 @@ from finetune.model.adapter import Learner, load_weights
 from finetune.processes import sharded
 from finetune.recipe import ResolvedStage
 from finetune.training.losses import LossSink, LossStore, LossTally
+from finetune.training.packing import packed, rope_index_of
 from winnow.errors import UserError
 from winnow.files import write_json
 from winnow.progress import track
 
 COMPLETE = "complete.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What an evaluation between steps means for the training.
+
+    Attributes:
+        figures: name → number, for reporters.
+        best: whether this step is the best of the stage so far.
+        stop: whether the stage ends here.
+    """
+
+    figures: dict[str, float]
+    best: bool
+    stop: bool
 
 
 class SampleLossTrainer(Trainer):
@@ -40,15 +57,27 @@ class SampleLossTrainer(Trainer):
     Attributes:
         losses: receives the losses of each batch; an evaluation replaces it for its duration.
         tokens_seen: tokens of all batches so far, padding not counted.
+        packing: whether the conversations of a batch share a row, see ``finetune.training.packing``.
+        watch: set after construction; evaluates the model at a step.
     """
 
+    watch: Callable[[int], Watched]
+
     def __init__(
-        self, *, learner: Learner, stage: ResolvedStage, losses: LossStore, b_ratio: float = 1.0, **arguments: Any
+        self,
+        *,
+        learner: Learner,
+        stage: ResolvedStage,
+        losses: LossStore,
+        b_ratio: float = 1.0,
+        packing: bool = False,
+        **arguments: Any,
     ) -> None:
         super().__init__(model=learner.model, **arguments)
         self.learner, self.stage, self.b_ratio = learner, stage, b_ratio
         self.store, self.losses = losses, cast(LossSink, losses)
         self.tokens_seen = 0
+        self.packing, self.rope_index = packing, rope_index_of(learner.model) if packing else None
         # Kept, as each walks through all modules, which slows the steps of a small model.
         self.head = learner.model.get_output_embeddings()
         self.size = learner.model.num_parameters(exclude_embeddings=True)
@@ -56,39 +85,47 @@ class SampleLossTrainer(Trainer):
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW with a learning rate for each part; that of LoRA's B matrices is ``b_ratio`` times as high.
+        """The optimiser with a learning rate for each part; that of LoRA's B matrices is ``b_ratio`` times as high.
 
+        As the Trainer does by itself, biases and norms are not decayed.
         LoRA+: Hayou et al. 2024, arXiv:2402.12354.
         """
         if self.optimizer is None:
-            groups: dict[float, list[Any]] = {}
-            for name, parameter in (model or cast(torch.nn.Module, self.model)).named_parameters():
+            target = model or cast(torch.nn.Module, self.model)
+            decay = self.args.weight_decay
+            decayed = set(self.get_decay_parameter_names(target)) if decay else set()
+            groups: dict[tuple[float, float], list[Any]] = {}
+            for name, parameter in target.named_parameters():
                 part = self.learner.parameter_parts.get(name.removeprefix("module."))
                 if parameter.requires_grad and part is not None:
                     rate = self.stage.rates[part] * (self.b_ratio if ".lora_B." in name else 1.0)
-                    groups.setdefault(rate, []).append(parameter)
+                    groups.setdefault((rate, decay if name in decayed else 0.0), []).append(parameter)
             cls, options = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer = cls([{"params": params, "lr": rate} for rate, params in groups.items()], **options)
+            self.optimizer = cls(
+                [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
+                **options,
+            )
         return self.optimizer
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Sum of the trained tokens' losses, divided by the number of trained tokens in the optimiser step."""
-        labels, owners = inputs.pop("labels"), inputs.pop("owners")
         rows, epochs = inputs.pop("rows"), inputs.pop("epochs")
-        trained = labels[:, 1:] != IGNORED
-        with only_positions(self.head, trained):
-            outputs = model(**inputs, use_cache=False)
-        logits = outputs.logits if outputs.logits.ndim == 2 else outputs.logits[:, :-1][trained]
-        losses = functional.cross_entropy(logits.float(), labels[:, 1:][trained], reduction="none")
-        self._record(losses.detach(), owners[:, 1:][trained], rows, epochs)
-        self.tokens_seen += int(inputs["attention_mask"].sum())
-        count = trained.sum() if num_items_in_batch is None else num_items_in_batch
+        losses, owners = self.token_losses(model, inputs)
+        self._record(losses.detach(), owners, rows, epochs)
+        count = len(losses) if num_items_in_batch is None else num_items_in_batch
         loss = losses.sum() / count
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # the gradients are averaged over processes
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def token_losses(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss in nats, float32, and the number of its answer for each trained token of a batch, (trained tokens,)."""
+        self.tokens_seen += int(inputs["attention_mask"].sum())
+        if self.packing:
+            inputs = packed(inputs, self.rope_index)
+        return answer_losses(model, self.head, inputs)
 
     def _record(self, losses: torch.Tensor, owners: torch.Tensor, rows: torch.Tensor, epochs: torch.Tensor) -> None:
         tokens = torch.zeros(len(rows), dtype=torch.float64, device=losses.device)
@@ -105,7 +142,8 @@ class SampleLossTrainer(Trainer):
         self.data_collator = collator
         try:
             loader = self.get_eval_dataloader(cast(Any, schedule))
-            model = (self.model_wrapped if sharded() else self.learner.model).eval()
+            model = self.model_wrapped if sharded() else self.learner.model
+            model.eval()  # of DeepSpeed it returns nothing
             # Not with Trainer.evaluate, which marks the model as prepared, so that DDP is never set up.
             with torch.no_grad(), self.accelerator.autocast():
                 for batch in track(loader, "measuring", len(loader)):
@@ -118,6 +156,17 @@ class SampleLossTrainer(Trainer):
         tokens = sum(count for answers in sums.values() for _, count in answers)
         total = sum(loss * count for answers in sums.values() for loss, count in answers)
         return len(sums), total / max(tokens, 1), tokens
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Evaluate at this step, in place of Trainer's evaluation of a single set; keep the best step, stop in time."""
+        found = self.watch(self.state.global_step)
+        self.log(dict(found.figures))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found.figures)
+        if found.best:
+            self.state.best_global_step = self.state.global_step  # its checkpoint is not rotated away
+            self.control.should_save = True
+        self.control.should_training_stop |= found.stop
+        return found.figures
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Trainer's estimate for the forward and backward pass of a batch, without counting parameters every time."""
@@ -135,6 +184,22 @@ class SampleLossTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             write_json(Path(str(self.args.output_dir)) / f"checkpoint-{step}" / COMPLETE, {"step": step})
+
+
+def answer_losses(model: Any, head: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss in nats, float32, and the number of its answer for each trained token of a batch, (trained tokens,).
+
+    Args:
+        head: the model's output layer, see ``only_positions``.
+        inputs: a collated batch without ``rows`` and ``epochs``; its labels are taken out.
+    """
+    labels, owners = inputs.pop("labels"), inputs.pop("owners")
+    trained = labels[:, 1:] != IGNORED
+    with only_positions(head, trained):
+        outputs = model(**inputs, use_cache=False)
+    logits = outputs.logits if outputs.logits.ndim == 2 else outputs.logits[:, :-1][trained]
+    losses = functional.cross_entropy(logits.float(), labels[:, 1:][trained], reduction="none")
+    return losses, owners[:, 1:][trained]
 
 
 @contextlib.contextmanager
@@ -193,14 +258,25 @@ class Monitor(TrainerCallback):
         steps: optimiser steps of the stage.
         per_epoch: optimiser steps of an epoch.
         before: seconds that earlier starts and stages took.
+        eval_steps: steps between evaluations; None: there are none.
         trainer: set after construction; counts the tokens.
     """
 
     trainer: SampleLossTrainer
 
-    def __init__(self, metrics: Path, *, stage: int, label: str, steps: int, per_epoch: float, before: float) -> None:
+    def __init__(
+        self,
+        metrics: Path,
+        *,
+        stage: int,
+        label: str,
+        steps: int,
+        per_epoch: float,
+        before: float,
+        eval_steps: int | None = None,
+    ) -> None:
         self.metrics, self.stage, self.label, self.steps = metrics, stage, label, steps
-        self.per_epoch, self.before = per_epoch, before
+        self.per_epoch, self.before, self.eval_steps = per_epoch, before, eval_steps
         self._tokens = 0
         self._terminal = sys.stderr.isatty()
         self._console = Console(stderr=True, highlight=False)
@@ -219,9 +295,12 @@ class Monitor(TrainerCallback):
         self._progress.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Advance the bar; log at every checkpoint, so that a resumed run logs at the same steps."""
-        self._progress.update(self._task, completed=state.global_step)
-        if control.should_save:
+        """Advance the bar; log wherever a checkpoint may come, so that a resumed run logs at the same steps."""
+        step = state.global_step
+        self._progress.update(self._task, completed=step)
+        if self.eval_steps and (step % self.eval_steps == 0 or step == self.steps):
+            control.should_evaluate = True
+        if control.should_save or control.should_evaluate:
             control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
@@ -242,6 +321,7 @@ class Monitor(TrainerCallback):
             "tokens_per_second": round(rate, 1),
             "seconds": round(self.before + now - self._started, 2),
         }
+        line |= {name: logs[name] for name in ("reward_margin", "reward_accuracy") if name in logs}
         with self.metrics.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
         self._show(state.global_step, logs["loss"], rate)

@@ -80,7 +80,8 @@ def test_explain_shows_every_rule_in_order(done, capsys, monkeypatch, given):
     rules = [line.split()[:2] for line in out.splitlines() if line.startswith(("●", "○"))]
     assert rules == [
         ["○", "bad_row"], ["○", "unreadable"], ["○", "tiny"], ["○", "shouting"], ["○", "contaminated"],
-        ["○", "conflicting"], ["●", "duplicate"],
+        ["○", "leak_suspected"], ["○", "contaminated_text"], ["○", "conflicting"], ["●", "duplicate"],
+        ["○", "edited_copy"],
     ]  # fmt: skip
     assert "width = 64" in out
     assert "duplicate: see set/train/1" in out
@@ -89,7 +90,7 @@ def test_explain_shows_every_rule_in_order(done, capsys, monkeypatch, given):
 
 def test_explain_shows_where_a_image_is_held(done, capsys, monkeypatch):
     _, out, _ = curate(capsys, monkeypatch, "explain", "set/train/9", "--curated", done / "out")
-    assert "held/out: same image as held.png (thumbnails differ by" in out
+    assert "held/out: same image as held.png (re-encoded: thumbnails differ by" in out
     assert "where the same question is asked; see held/out/1" in out
 
 

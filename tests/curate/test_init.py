@@ -158,22 +158,27 @@ def test_shares_are_replaced_not_added():
 
 
 def test_the_policy_judges_pages_and_photographs(tmp_path):
-    """Values as measured on a sparse page, a blank scan, a blurred photograph and a line of text."""
+    """Values as measured on a sparse page, a blank scan, a blurred photograph, stripes and a line of text."""
     import pyarrow.parquet as pq
 
     from curate.recipe import all_rules
     from curate.rules.decide import check_rules, decide
 
     base = {"width": 800, "height": 1000, "aspect_ratio": 0.8, "contrast": 50.0, "sharpness": 60.0,
-            "sharpness_coarse": 70.0, "entropy": 6.0, "luminance_p50": 120.0, "luminance_p99": 240.0}  # fmt: skip
+            "sharpness_coarse": 70.0, "detail": -10.0, "detail_full": -8.0, "blocking": 1.02, "entropy": 6.0,
+            "luminance_p50": 120.0, "luminance_p99": 240.0, "banding": 0.01}  # fmt: skip
     images = {
         "photo": {},
         "page": {"contrast": 2.5, "entropy": 0.3, "luminance_p50": 255.0, "luminance_p99": 255.0},
-        "soft scan": {"sharpness": 20.0, "sharpness_coarse": 35.0, "entropy": 4.5, "luminance_p50": 230.0},
+        "soft scan": {"detail": -20.0, "detail_full": -25.0, "entropy": 4.5, "luminance_p50": 230.0},
         "line": {"width": 300, "height": 20, "aspect_ratio": 15.0},
         "blank": {"contrast": 0.5, "sharpness": None, "sharpness_coarse": None},
         "pixel": {"width": 1, "height": 1, "aspect_ratio": 1.0},
-        "blurred": {"sharpness": 14.0, "sharpness_coarse": 20.0},
+        "blurred": {"detail": -25.0, "detail_full": -30.0},
+        "enlarged": {"detail_full": -22.0},
+        "stripes": {"detail": -35.0, "entropy": 1.0},
+        "blocks": {"blocking": 2.0},
+        "bands": {"banding": 0.4},
         "night": {"luminance_p99": 30.0},
     }
     rows = [sample(name, [name], text={"turns": 2, "alternates": True, "empty_answer": False}) for name in images]
@@ -191,6 +196,10 @@ def test_the_policy_judges_pages_and_photographs(tmp_path):
         "blank": ("drop", ["blank"]),
         "pixel": ("drop", ["tiny"]),
         "blurred": ("flag", ["blurry"]),
+        "enlarged": ("flag", ["enlarged"]),
+        "stripes": ("keep", []),
+        "blocks": ("flag", ["blocky"]),
+        "bands": ("flag", ["banded"]),
         "night": ("flag", ["dark"]),
     }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import skimage.data
 from PIL import Image
 
 from curate import pipeline, workspace
@@ -153,7 +154,8 @@ def test_manifest_and_card(done):
     counts = manifest["counts"]
     assert (counts["rows"], counts["keep"], counts["flag"], counts["drop"]) == (11, 2, 3, 6)
     assert [rule["rule"] for rule in counts["rules"]] == [
-        "bad_row", "unreadable", "tiny", "shouting", "contaminated", "conflicting", "duplicate",
+        "bad_row", "unreadable", "tiny", "shouting", "contaminated", "leak_suspected", "contaminated_text",
+        "conflicting", "duplicate", "edited_copy",
     ]  # fmt: skip
     assert sum(rule["reason"] for rule in counts["rules"]) == counts["drop"]
     assert {source["source"]: source["rows"] for source in counts["sources"]} == {"set": 11}
@@ -316,6 +318,15 @@ def test_an_empty_set(tmp_path):
     outcome = pipeline.run(sets.recipe(tmp_path, sources=[source], duplicates={}), "r.yaml")
     assert (outcome.counts["rows"], outcome.counts["drop"], outcome.counts["images"]) == (2, 2, 0)
     assert (tmp_path / "out/samples.jsonl").read_text() == ""
+
+
+def test_faces_are_counted_and_used_by_rules(tmp_path):
+    sets.save(tmp_path / "images/face.png", Image.fromarray(skimage.data.astronaut()).resize((200, 200)))
+    sets.save(tmp_path / "images/none.png", sets.scene(1))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(1, "face.png"), sets.row(2, "none.png")])
+    rules = {"people": {"when": "faces = 1 AND face_area > 0.01", "action": "flag"}}
+    pipeline.run(sets.recipe(tmp_path, signals={"workers": 1, "faces": "mtcnn"}, rules=rules), "r.yaml")
+    assert [row["decision"] for row in decided(tmp_path).values()] == ["flag", "keep"]
 
 
 RUN = "from pathlib import Path; from tests.curate.test_pipeline import *; pipeline.run(full(Path()), 'recipe.yaml')"

@@ -57,7 +57,7 @@ def test_no_recipe_is_needed(tmp_path, capsys, monkeypatch, make, name, kept):
     assert len((folder / "samples.jsonl").read_text().splitlines()) == kept
     *_, policy, off = out.splitlines()
     assert policy.startswith(f"policy: {folder}/recipe.yaml")
-    assert "clip, nsfw" in off
+    assert "need a download" in off
     text = (folder / "recipe.yaml").read_text()
     assert "# Behind each rule: rows that it fired on, of all" in text
     before = digests(folder)

@@ -11,19 +11,25 @@ from curate.inputs import all_sources
 from curate.readers import LAYOUTS
 from curate.recipe import all_rules, read_recipe
 from curate.rules.decide import check_rules, decide
+from curate.signals.pii import personal_data
 from tests.curate.stored import image, sample, store
 
 RECIPES = Path(cli.__file__).parent / "recipes"
 SHIPPED = sorted(RECIPES.glob("*.yaml"))
 
 
-def decisions(folder: Path, name: str, rows, images):
-    """Decision and reason of each row by the rules of a shipped recipe."""
+def decisions(folder: Path, name: str, rows, images, scored=()):
+    """Decision and reason of each row by the rules of a shipped recipe.
+
+    Args:
+        scored: keys of the images that prompt sets suspect.
+    """
     recipe = read_recipe(RECIPES / f"{name}.yaml")
     space = store(folder, rows, images)
     if recipe.signals.scores:  # what the prompt sets gave: nothing suspicious
-        scores = {"image_key": [one["image_key"] for one in images]}
-        scores.update({name: [0.1] * len(images) for name in recipe.signals.scores})
+        keys = [one["image_key"] for one in images]
+        values = [0.99 if key in scored else 0.1 for key in keys]
+        scores = {"image_key": keys, **dict.fromkeys(recipe.signals.scores, values)}
         pq.write_table(pa.table(scores), space.scores)
     decide(space, check_rules(all_rules(recipe), recipe.signals.scores))
     return {row["sample_id"]: (row["decision"], row["reason"]) for row in pq.read_table(space.decisions).to_pylist()}
@@ -36,14 +42,16 @@ def test_recipes_are_valid_and_say_how_to_use_them(path):
     assert recipe.duplicates
     assert recipe.contamination or path.stem == "default", "whose user knows what the model will be judged by"
     assert path.read_text().startswith("# ")
+    unproven = [rule.name for rule in check_rules(all_rules(recipe), recipe.signals.scores) if rule.unvalidated]
+    assert {all_rules(recipe)[name].action for name in unproven} <= {"flag"}, "by one score that nobody has validated"
     for source in all_sources(recipe):
         assert source.layout is None or source.layout in LAYOUTS
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_an_ordinary_row_is_kept_by_every_recipe(path, tmp_path):
-    good = image("a", width=640, height=480, sharpness=60.0, sharpness_coarse=70.0, entropy=6.0, flat=0.1,
-                 aspect_ratio=4 / 3, luminance_p99=240.0, luminance_p5=10.0, nsfw=0.01)  # fmt: skip
+    good = image("a", width=640, height=480, detail=-10.0, detail_full=-8.0, blocking=1.02, banding=0.0, entropy=6.0,
+                 flat=0.1, aspect_ratio=4 / 3, luminance_p99=240.0, luminance_p5=10.0, nsfw=0.01)  # fmt: skip
     text = {"answer_words": 8, "clip_alignment": 0.3, "agreement": 0.9, "turns": 2, "alternates": True,
             "markers_match": True, "empty_answer": False, "refusal": False, "echoed_answer": False,
             "longest_turn_words": 8, "longest_turn_chars": 40, "answer_type_mismatch": False}  # fmt: skip
@@ -62,7 +70,7 @@ def test_votes(tmp_path):
         sample("soft", ["b"], answers=["a"], text={"agreement": 1.0}),
         sample("blind", ["b"], source="vizwiz", answers=["a"], text={"agreement": 1.0}),
     ]
-    images = [image("a"), image("b", sharpness=10.0, sharpness_coarse=10.0)]
+    images = [image("a"), image("b", detail=-25.0, entropy=6.0)]
     assert decisions(tmp_path, "vqa_votes", rows, images) == {
         "guess": ("drop", "disputed"),
         "unsure": ("flag", None),
@@ -104,16 +112,23 @@ def test_conversations(tmp_path):
 def test_safety(tmp_path):
     rows = [
         sample("sure", ["sure"]),
+        sample("both", ["both"]),
         sample("perhaps", ["perhaps"]),
-        sample("mail", ["fine"], answer="write to jane.doe@example.org"),
-        sample("phone", ["fine"], answer="call +49 (30) 1234-5678 today"),
-        sample("year", ["fine"], answer="it was taken in 1998, number 12"),
+        *[
+            sample(name, ["fine"], answer=answer, text={"pii": personal_data([answer])})
+            for name, answer in {
+                "mail": "write to jane.doe@example.org",
+                "phone": "call +49 (30) 1234-5678 today",
+                "year": "it was taken in 1998, number 12",
+            }.items()
+        ],
     ]
-    images = [image("sure", nsfw=0.9), image("perhaps", nsfw=0.4), image("fine", nsfw=0.0)]
-    assert list(decisions(tmp_path, "safety", rows, images).values()) == [
+    images = [image("sure", nsfw=0.99), image("both", nsfw=0.4), image("perhaps", nsfw=0.4), image("fine", nsfw=0.0)]
+    assert list(decisions(tmp_path, "safety", rows, images, scored=("both",)).values()) == [
+        ("flag", None),
         ("drop", "nsfw"),
         ("flag", None),
-        ("drop", "personal"),
-        ("drop", "personal"),
+        ("flag", None),
+        ("flag", None),
         ("keep", None),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as NotInTime
 
 _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -26,21 +28,37 @@ def chromium_path() -> str | None:
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
 def serving(data: Path, *options: str) -> Iterator[str]:
     """Start the launcher on a free port; yields the address, ends the server by its own handle."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "dashboards", "--data", str(data), "--port", str(port), "--no-browser", *options]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    port = free_port()
+    base = options[options.index("--base-path") + 1] if "--base-path" in options else ""
+    server = started(data, port, *options)
     try:
-        address = f"http://127.0.0.1:{port}"
-        _wait(server, address)
-        yield address
+        yield f"http://127.0.0.1:{port}{base}"
     finally:
         server.terminate()
         server.wait(20)
+
+
+def started(data: Path, port: int, *options: str) -> subprocess.Popen[str]:
+    """A server that answers on ``port``; whoever calls ends it."""
+    base = options[options.index("--base-path") + 1] if "--base-path" in options else ""
+    command = [sys.executable, "-m", "dashboards", "--data", str(data), "--port", str(port), "--no-browser", *options]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        _wait(server, f"http://127.0.0.1:{port}{base}")
+    except RuntimeError:
+        server.kill()
+        raise
+    return server
 
 
 def _wait(server: subprocess.Popen[str], address: str) -> None:
@@ -62,12 +80,45 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@contextlib.contextmanager
+def loaded() -> Iterator[None]:
+    """Two processes that never rest."""
+    busy = [multiprocessing.get_context("spawn").Process(target=_spin, daemon=True) for _ in range(2)]
+    for process in busy:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.join()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
 def settled(page: Page) -> Page:
     """Wait until Streamlit has run the script and every image in view has loaded."""
     app = page.get_by_test_id("stApp")
     expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
     page.wait_for_function(_IMAGES_LOADED, timeout=60_000)
     return page
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose an option of a select box. A list that a rerun of the script has closed again is opened once more."""
+    wanted = page.get_by_role("option", name=option)
+    settled(page)
+    page.get_by_role("combobox", name=label).click()
+    try:
+        wanted.click(timeout=10_000)
+    except NotInTime:
+        settled(page)
+        page.get_by_role("combobox", name=label).click()
+        wanted.click()
+    settled(page)
 
 
 # Images of the gallery live in a shadow root; those below the fold load when scrolled to.

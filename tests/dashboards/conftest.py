@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,15 @@ import pytest
 from dashboards.data.catalog import Folder, scan
 from tests.dashboards.curated import curate
 from tests.dashboards.folders import build
+from tests.dashboards.found import build_found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The key of the jobs is not that of who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +55,9 @@ def base(data: Path) -> Folder:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a set that was curated for real; tests only read it."""
     return curate(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder to search in; tests may add to its cache."""
+    return build_found(tmp_path_factory.mktemp("found"))

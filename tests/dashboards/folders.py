@@ -35,19 +35,19 @@ _FACTS: dict[str, dict[str, Any]] = {
 def build(root: Path) -> Path:
     """Write everything below ``root`` and return it."""
     images = root / "raw" / "images"
-    test = _images(get_test_image_paths(), images, "test", 10)
-    train = _images(get_train_image_paths(), images, "train", 15)
-    rows = _questions(get_test_questions(), test, "test", 40)
+    test = copied_images(get_test_image_paths(), images, "test", 10)
+    train = copied_images(get_train_image_paths(), images, "train", 15)
+    rows = questions_about(get_test_questions(), test, "test", 40)
     rows[3]["question"] = HOSTILE
     captions = [_caption(number, test) for number in range(8)]
-    _eval(root, "demo-base", rows, captions, right=0.5, seed=1)
-    _eval(root, "demo-tuned", rows, captions, right=0.85, seed=2)
-    _curated(root, _questions(get_train_questions(), train, "train", 60), rows)
+    answered_by(root, "demo-base", rows, captions, right=0.5, seed=1)
+    answered_by(root, "demo-tuned", rows, captions, right=0.85, seed=2)
+    _curated(root, questions_about(get_train_questions(), train, "train", 60), rows)
     _run(root)
     return root
 
 
-def _images(paths: dict[int, str], root: Path, split: str, count: int) -> dict[int, tuple[str, str]]:
+def copied_images(paths: dict[int, str], root: Path, split: str, count: int) -> dict[int, tuple[str, str]]:
     found = {}
     for number in range(count):
         data = Path(paths[number]).read_bytes()
@@ -58,7 +58,7 @@ def _images(paths: dict[int, str], root: Path, split: str, count: int) -> dict[i
     return found
 
 
-def _questions(loaded: Any, images: dict[int, tuple[str, str]], split: str, count: int) -> list[dict[str, Any]]:
+def questions_about(loaded: Any, images: dict[int, tuple[str, str]], split: str, count: int) -> list[dict[str, Any]]:
     rows = []
     for number, (question, answer, image) in enumerate(zip(*loaded, strict=True)):
         if image in images and len(rows) < count:
@@ -91,7 +91,7 @@ def _caption(number: int, images: dict[int, tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def _eval(
+def answered_by(
     root: Path, name: str, rows: list[dict[str, Any]], captions: list[dict[str, Any]], right: float, seed: int
 ) -> None:
     folder = root / "evals" / name

@@ -29,8 +29,14 @@ def open_page(data: Path, monkeypatch: pytest.MonkeyPatch, name: str, /, **param
 
 def cards(app: AppTest) -> list[dict[str, Any]]:
     """The cards of the gallery."""
-    found = app.get("bidi_component")
-    return json.loads(found[0].proto.json)["cards"] if found else []
+    found = [json.loads(component.proto.json) for component in app.get("bidi_component")]
+    return next((data["cards"] for data in found if "cards" in data), [])
+
+
+def reviewed(app: AppTest) -> dict[str, Any]:
+    """What the review panel was given."""
+    found = [json.loads(component.proto.json) for component in app.get("bidi_component")]
+    return next(data for data in found if "verdicts" in data)
 
 
 def captions(app: AppTest) -> str:
@@ -43,3 +49,9 @@ def texts(app: AppTest) -> list[str]:
 
 def metrics(app: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in app.metric}
+
+
+def table(app: AppTest, label: str) -> list[list[dict[str, Any]]] | None:
+    """The rows of the table of links with this label; None where it is not drawn."""
+    found = [json.loads(component.proto.json) for component in app.get("bidi_component")]
+    return next((data["rows"] for data in found if data.get("label") == label), None)

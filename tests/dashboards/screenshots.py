@@ -1,62 +1,96 @@
-"""Images of the pages for the README: ``python -m tests.dashboards.screenshots --data data --out docs``."""
+"""Images of the pages, for the README and for looking at them: ``python -m tests.dashboards.screenshots --help``.
+
+``--pages overview failures`` at the default size gives the README's pictures; ``--pages all --sizes all --schemes all``
+takes everything, review mode and the answers of the search included. ``--photos`` writes a data folder of photographs
+with long texts first.
+"""
 
 from __future__ import annotations
 
 import argparse
 import io
 from pathlib import Path
+from urllib.parse import urlencode
 
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tests.dashboards.browser import chromium, serving, settled
+from tests.dashboards.photos import build_photos
 
-_VIEWPORT = {"width": 1280, "height": 860}
-_NAMES = ("overview", "failures", "sample", "slices", "compare", "training", "curation", "thresholds", "duplicates",
-          "corrections")  # fmt: skip
-_PAGES = {name: f"/{name}" for name in _NAMES} | {"overview": "/", "sample": "/failures"}
+_SIZES = {"readme": (1280, 860), "desk": (1440, 900), "laptop": (1280, 720), "phone": (390, 844)}
+_PAGES = {
+    "overview": "/",
+    "review": "/sample?" + urlencode({"view": "outcome=All&sort=As stored"}),
+    "map": "/find?" + urlencode({"find_by": "On a map"}),
+    "groups": "/find?" + urlencode({"find_by": "In groups"}),
+} | {
+    name: f"/{name}"
+    for name in ("failures", "queues", "conflicts", "corrections", "slices", "compare", "side_by_side", "find",
+                 "training", "curation", "thresholds", "duplicates", "run")
+}  # fmt: skip
 _LIMIT = 250_000  # bytes of one image
 
 
 def main() -> None:
     """Take the images."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--photos", action="store_true", help="write --data anew, with photographs and long texts")
     parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--pages", nargs="+", choices=_PAGES, default=["overview", "failures"])
-    parser.add_argument("--dark", action="store_true")
-    parser.add_argument("--height", type=int, default=_VIEWPORT["height"])
+    parser.add_argument("--pages", nargs="+", choices=["all", *_PAGES], default=["overview", "failures"])
+    parser.add_argument("--sizes", nargs="+", choices=["all", *_SIZES], default=["readme"])
+    parser.add_argument("--schemes", nargs="+", choices=["all", "light", "dark"], default=["light"])
+    parser.add_argument("--whole", action="store_true", help="the whole page, not only what a window shows of it")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    with serving(options.data) as address, chromium() as browser:
-        for page in options.pages:
-            target = options.out / f"dashboard-{page}{'-dark' if options.dark else ''}.png"
-            shot = _small(_shot(browser, address, page, dark=options.dark, height=options.height))
-            target.write_bytes(shot)
-            print(f"{target}: {len(shot):,} bytes")
+    if options.photos:
+        build_photos(options.data)
+    with serving(options.data, "--allow-runs") as address, chromium() as browser:
+        for scheme in _chosen(options.schemes, ["light", "dark"]):
+            for size in _chosen(options.sizes, list(_SIZES)):
+                _take(browser, address, _chosen(options.pages, list(_PAGES)), size, scheme, options)
 
 
-def _shot(browser: Browser, address: str, page: str, *, dark: bool, height: int) -> bytes:
+def _chosen(names: list[str], known: list[str]) -> list[str]:
+    return known if "all" in names else names
+
+
+def _take(
+    browser: Browser, address: str, pages: list[str], size: str, scheme: str, options: argparse.Namespace
+) -> None:
+    width, height = _SIZES[size]
     context = browser.new_context(
-        viewport={"width": _VIEWPORT["width"], "height": height},
-        color_scheme="dark" if dark else "light",
-        base_url=address,
-    )
+        viewport={"width": width, "height": height}, color_scheme=scheme, base_url=address  # type: ignore[arg-type]
+    )  # fmt: skip
     tab = context.new_page()
-    tab.goto(_PAGES[page])
+    for page in pages:
+        tab.set_viewport_size({"width": width, "height": height})
+        tab.goto(_PAGES[page])
+        _drawn(tab, page)
+        if options.whole and (rest := tab.get_by_test_id("stMainBlockContainer").bounding_box()):
+            tab.set_viewport_size({"width": width, "height": max(height, int(rest["height"]))})
+            _drawn(tab, page)
+        name = "-".join(
+            ["dashboard", page, *([] if size == "readme" else [size]), *(["dark"] if scheme == "dark" else [])]
+        )
+        shot = _small(tab.screenshot())
+        target = options.out / f"{name}.png"
+        target.write_bytes(shot)
+        print(f"{target}: {len(shot):,} bytes", flush=True)
+    context.close()
+
+
+def _drawn(tab: Page, page: str) -> None:
+    """Wait until nothing on the page moves any more."""
     settled(tab)
-    if page in ("failures", "sample"):
+    if page == "failures":
         tab.locator("a.card img").first.wait_for(timeout=60_000)
-    if page == "sample":
-        tab.locator("a.card").first.click()
-        tab.wait_for_url("**/sample**", timeout=60_000)
-    settled(tab)
+    if page == "review":
+        tab.locator(".panel .question, .panel .turns").first.wait_for(timeout=60_000)
     tab.wait_for_timeout(1500)  # charts and tables draw after the script has run
     tab.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')", timeout=60_000)
     settled(tab)
-    taken = tab.screenshot()
-    context.close()
-    return taken
 
 
 def _small(shot: bytes) -> bytes:

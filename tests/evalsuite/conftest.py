@@ -3,11 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 from tiny import build_data, build_model, task_text
-
-settings.register_profile("untimed", deadline=None)  # machines may be busy
-settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,8 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
-from PIL import Image
 
-from tests.finetune.toys import COLOURS, build_processor, llava_config, record, write_rows
+from tests.finetune.toys import build_processor, llava_config, save_data, save_model
 
 
 @pytest.fixture(scope="session")
@@ -21,15 +20,7 @@ def processor():
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """Folder of a random LLaVA with 2 + 2 layers."""
-    import torch
-    from transformers import LlavaForConditionalGeneration
-
-    folder = tmp_path_factory.mktemp("model")
-    made = build_processor()
-    torch.manual_seed(0)
-    LlavaForConditionalGeneration(llava_config(made.tokenizer)).bfloat16().save_pretrained(folder)
-    made.save_pretrained(folder)
-    return folder
+    return save_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")
@@ -51,21 +42,7 @@ def deep_model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory) -> Path:
     """JSONL of 36 questions about 12 squares and 6 captions, images beside it."""
-    folder = tmp_path_factory.mktemp("data")
-    rows = []
-    for number in range(12):
-        name, colour = list(COLOURS.items())[number % 4]
-        Image.new("RGB", (16 + number, 16), colour).save(folder / f"{number}.png")
-        for question, answer in (
-            ("what color is the square?", name),
-            ("is it red?", "yes" if name == "red" else "no"),
-            ("is it blue?", "yes" if name == "blue" else "no"),
-        ):
-            rows.append(record(len(rows), f"{number}.png", f"<image>\n{question}", answer))
-        if number < 6:
-            extra = {"source": "captions", "id": f"captions/train/{number}", "answers": [f"a {name} square", name]}
-            rows.append(record(len(rows), f"{number}.png", "describe the image", f"a {name} square", **extra))
-    return write_rows(folder / "rows.jsonl", rows)
+    return save_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

@@ -19,6 +19,11 @@ GEMMA = (
 )
 
 
+def image_token(processor) -> int:
+    """Id of the token that stands for a part of an image; Gemma's processor names the one before an image."""
+    return getattr(processor.tokenizer, "image_token_id", None) or processor.image_token_id
+
+
 def chatml(image: str) -> str:
     return CHATML.replace("<image>", image)
 
@@ -69,6 +74,22 @@ def qwen2_5_vl():
 
 def qwen3_vl():
     return _qwen("Qwen3VLProcessor", "Qwen2VLImageProcessor", "Qwen3VLVideoProcessor", 64)
+
+
+def qwen3_vl_moe():
+    return qwen3_vl()
+
+
+def qwen3_5():
+    return qwen3_vl()
+
+
+def qwen2_vl():
+    return _qwen("Qwen2VLProcessor", "Qwen2VLImageProcessor", "Qwen2VLVideoProcessor", 56)
+
+
+def mistral3():
+    return pixtral()
 
 
 def gemma3():

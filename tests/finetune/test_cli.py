@@ -52,7 +52,7 @@ def _is_one_sentence(done: subprocess.CompletedProcess, words: str) -> None:
 def test_a_model_that_does_not_load_ends_with_one_sentence(recipe_of, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**recipe_of().model_dump(mode="json"), "model": "nowhere/model"}))
-    _is_one_sentence(run("train", str(path)), "its processor does not load")
+    _is_one_sentence(run("train", str(path)), "is not in the cache")
     assert not (tmp_path / "run").exists()
 
 
@@ -78,7 +78,7 @@ def test_preview(recipe_of, tmp_path, capsys):
     recipe = recipe_of(questions_per_image=3)
     preview(recipe, per_source=1, page=page, rejects=tmp_path / "rejects.jsonl")
     printed = capsys.readouterr().out
-    assert "<image>×5" in printed and "stop token: yes" in printed
+    assert "<image><image>" not in printed and "<image>×5" in printed and "stop token: yes" in printed
     assert "toy: " in printed and "captions: " in printed
 
     class Spans(HTMLParser):
@@ -104,7 +104,7 @@ def test_preview(recipe_of, tmp_path, capsys):
 def test_html_is_escaped():
     from finetune.report.preview import TokenPreview, as_html
 
-    page = as_html("<b>", [TokenPreview(("<script>",), "s", (("<img onerror=x>", True, 1),), True)])
+    page = as_html("<b>", [TokenPreview(("<script>",), "s", (("<img onerror=x>", True, 1),), True, (), 0)])
     assert "<script>" not in page and "<img" not in page and "&lt;img onerror=x&gt;" in page
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from winnow.corrections import Correction, apply, content_hash, read_corrections, resolve
+from winnow.corrections import Correction, apply, content_hash, outcomes, read_corrections, resolve
 from winnow.errors import UserError
 
 RECORD = {
@@ -62,13 +62,17 @@ def test_a_decision_is_an_override(action, override):
     assert applied(line(1, action)).override == override
 
 
-def test_a_decision_outranks_ambiguity_in_any_order():
-    assert applied(line(1, "ambiguous"), line(2, "drop")).override == "drop"
-    assert applied(line(1, "drop"), line(2, "ambiguous")).override == "drop"
-
-
 def test_the_last_line_of_a_reviewer_wins():
     assert applied(line(1, "drop"), line(2, "keep")).override == "keep"
+
+
+@pytest.mark.parametrize("last", ["keep", "drop", "relabel", "ambiguous", "exclude_from_eval"])
+def test_a_later_verdict_replaces_every_earlier_one_of_the_same_person(last):
+    before = [line(n, action, new="fox") for n, action in enumerate(["keep", "drop", "relabel", "ambiguous"])]
+    found = applied(*before, line(9, last, "Ann ", new="dog"))
+    assert list(found.status) == ["c9"]
+    assert found.override == {"keep": "keep", "drop": "drop", "ambiguous": "flag"}.get(last)
+    assert found.record["answers"] == (["dog"] if last == "relabel" else RECORD["answers"])
 
 
 def test_two_reviewers_who_disagree_change_nothing():
@@ -84,12 +88,40 @@ def test_two_reviewers_who_agree():
 
 
 def test_a_conflict_on_one_aspect_leaves_the_others():
-    found = applied(
-        line(1, "relabel", new="dog"), line(2, "relabel", reviewer="bob", new="fox"), line(3, "keep", reviewer="bob")
-    )
-    assert found.override == "keep"
-    assert found.record["answers"] == RECORD["answers"]
+    found = applied(line(1, "drop"), line(2, "keep", "bob"), line(3, "edit_question", "bob", new="Which animal?"))
+    assert found.override is None
+    assert found.record["conversations"][0]["value"] == "<image>\nWhich animal?"
     assert found.status == {"c1": "conflict", "c2": "conflict", "c3": "applied"}
+
+
+def test_of_agreed_texts_the_last_one_is_written():
+    lines = [line(2, "relabel", "bob", new="No."), line(1, "relabel", new="no"), line(3, "relabel", "eve", new="NO")]
+    found = applied(*lines)
+    assert found.record["answers"] == ["NO"]
+    assert found.status == {"c1": "applied", "c2": "applied", "c3": "applied"}
+
+
+def test_a_settlement_is_applied_and_what_it_overrules_is_said():
+    found = applied(line(1, "drop"), line(2, "keep", "bob"), line(3, "keep", "eve", settles=("c1", "c2")))
+    assert found.override == "keep"
+    assert found.status == {"c1": "settled", "c2": "applied", "c3": "applied"}
+
+
+def test_a_note_is_noted_and_contradicts_nobody():
+    found = applied(line(1, "note", note="looks odd"), line(2, "note", "bob", note="fine"), line(3, "keep", "bob"))
+    assert found.override == "keep"
+    assert found.status == {"c1": "noted", "c2": "noted", "c3": "applied"}
+
+
+def test_what_became_of_every_line():
+    lines = [
+        line(1, "drop"), line(2, "keep"), line(3, "ambiguous"), line(4, "undo", undoes="c3"), line(5, "tag", "bob"),
+        line(6, "drop", "bob", sample_id="gone"),
+    ]  # fmt: skip
+    resolved = resolve(lines)
+    found = outcomes(lines, resolved, apply(RECORD, NOW, resolved["set/train/1"]).status)
+    assert found["lines"] == {"c1": "superseded", "c2": "applied", "c3": "undone", "c5": "noted", "c6": "elsewhere"}
+    assert found["counts"] == {"applied": 1, "elsewhere": 1, "noted": 1, "superseded": 1, "undone": 1}
 
 
 def test_undo_takes_back_one_line_of_the_same_reviewer():
@@ -139,6 +171,8 @@ def test_files_are_merged_by_time(tmp_path):
         (json.dumps({**line(9, "drop").model_dump(mode="json"), "action": "relabel"}), "needs a value in 'new'"),
         (json.dumps({**line(9, "drop").model_dump(mode="json"), "action": "undo"}), "needs the correction_id"),
         (json.dumps({**line(9, "drop").model_dump(mode="json"), "at": "2026-01-01T00:00:00"}), "at"),
+        (json.dumps({**line(9, "drop").model_dump(mode="json"), "action": "note"}), "needs a text in 'note'"),
+        (json.dumps({**line(9, "tag").model_dump(mode="json"), "settles": ["c1"]}), "'tag' settles nothing"),
         (line(1, "keep").model_dump_json(), "'c1' was already used"),
     ],
 )

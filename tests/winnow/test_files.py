@@ -3,12 +3,25 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import threading
 
 import filelock
 import pytest
 
-from winnow.files import atomic_path, digest_of, locked, sha256_bytes, sha256_file, write_json, write_text
+from winnow.files import (
+    atomic_path,
+    digest_of,
+    locked,
+    open_to_append,
+    parse_json,
+    read_json,
+    read_regular,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -75,3 +88,60 @@ def test_a_lock_keeps_threads_apart(tmp_path):
     for thread in threads:
         thread.join()
     assert len(most) == 80 and set(most) == {1}
+
+
+def test_only_a_regular_file_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"{}")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    assert read_regular(tmp_path / "file") == read_regular(tmp_path / "link") == b"{}"
+    assert read_json(tmp_path / "file") == {}
+    for name in ("folder", "pipe", "missing"):
+        with pytest.raises(OSError) as raised:
+            read_regular(tmp_path / name)
+        assert name in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "[", "[" * 200_000, '{"a":' * 200_000, b"\xff", "nul"])
+def test_what_is_no_json_value_is_a_value_error(text):
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+def test_threads_that_write_one_file_at_once_all_succeed(tmp_path):
+    target, together, failed = tmp_path / "file", threading.Barrier(4), []
+
+    def write(number):
+        try:
+            for _ in range(25):
+                together.wait(20)
+                with atomic_path(target) as temporary:
+                    temporary.write_text(str(number) * 1_000)
+                    together.wait(20)
+        except (OSError, threading.BrokenBarrierError) as error:
+            failed.append(error)
+            together.abort()
+
+    threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert target.read_text() in {str(number) * 1_000 for number in range(4)}
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_appended_does_not_reach_other_links(tmp_path):
+    own, other = tmp_path / "own.bin", tmp_path / "other.bin"
+    own.write_bytes(b"abcd")
+    os.link(own, other)
+    with open_to_append(own, 2) as handle:
+        handle.write(b"xyz")
+    assert (own.read_bytes(), other.read_bytes()) == (b"abxyz", b"abcd")
+    inode = own.stat().st_ino
+    with open_to_append(own, 9) as handle:
+        handle.write(b"!")
+    assert (own.read_bytes(), own.stat().st_ino) == (b"abxyz!", inode)
+    assert sorted(tmp_path.iterdir()) == [other, own]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from winnow.errors import UserError
-from winnow.models import empty_model, first_line, load_processor, offline_if_local
+from winnow.models import checkpoint, empty_model, first_line, load_processor
 
 _KERNELS = """
 def get_kernel(*arguments, **options):
@@ -39,10 +39,10 @@ except ImportError:
 
 def test_only_models_in_a_folder_are_offline(tmp_path, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr("winnow.models.why_offline", lambda: None)  # the hub answers
-    offline_if_local("someone/model")
+    monkeypatch.setattr("winnow.models.local_model", lambda model, **_: model)
+    checkpoint("someone/model")
     assert "HF_HUB_OFFLINE" not in os.environ
-    offline_if_local(str(tmp_path))
+    checkpoint(str(tmp_path))
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 

@@ -138,7 +138,7 @@ def test_a_bad_line_costs_that_line(tmp_path):
 
 
 def test_an_overlong_line_is_skipped_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("winnow.records._MAX_LINE", 200)
+    monkeypatch.setattr("winnow.records.MAX_LINE", 200)
     good = to_line(Sample("a", (), (Turn("user", "q"),)))
     path = tmp_path / "rows.jsonl"
     path.write_text("x" * 1001 + "\n" + good + "\n")

@@ -72,6 +72,7 @@ class FileRows(Iterator[RawRow | BadRow]):
         document: the file is one JSON object, and its rows are what it holds under ``key``, or its own members.
         copyable: the rows can be copied out of the file one by one, because it is Parquet, CSV, or a list or lines of
             JSON in UTF-8, and not packed.
+        lines: the file has one row a line (JSONL).
     """
 
     path: Path
@@ -79,6 +80,7 @@ class FileRows(Iterator[RawRow | BadRow]):
     document: bool = False
     key: str | None = None
     copyable: bool = True
+    lines: bool = False
 
     def __next__(self) -> RawRow | BadRow:
         return next(self.rows)
@@ -105,7 +107,7 @@ def iter_json(path: Path) -> FileRows:
         plain = len(inside.keys) < 2 and not inside.within
         return FileRows(path, rows, document=True, key=key, copyable=copyable and plain)
     if _is_lines(path):
-        return FileRows(path, _lines(path), copyable=copyable)
+        return FileRows(path, _lines(path), copyable=copyable, lines=True)
     return FileRows(path, _values(path), copyable=False)
 
 

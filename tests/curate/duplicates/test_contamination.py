@@ -155,10 +155,16 @@ def test_the_report_counts_each_benchmark_and_says_what_was_dropped(tmp_path):
         "evaluation_rows": 3,
         "evaluation_images": 3,
         "evaluation_images_found": 2,
+        "evaluation_images_by_kind": {"exact": 1, "re-encoded": 1},
         "rows": 3,
         "rows_with_same_question": 2,
         "rows_by_question_alone": 0,
         "rows_dropped": 2,
+        "rows_suspected": 0,
+        "kinds": [
+            {"kind": "exact", "action": "drop", "images": 1, "rows": 2, "rows_dropped": 1},
+            {"kind": "re-encoded", "action": "drop", "images": 1, "rows": 1, "rows_dropped": 1},
+        ],
         "images": 2,
         "images_by_bytes": 1,
         "look_images_by_hamming": {"0": 1},
@@ -214,9 +220,13 @@ def test_the_closest_are_kept_of_each_side(monkeypatch):
         ({"match": "question"}, "the same question is asked there"),
         ({"match": "bytes", "same_question": False}, "same image as v/1.png (byte for byte)"),
         (
-            {"match": "look", "distance": 1.25, "hamming": 6, "same_question": True},
-            "same image as v/1.png (thumbnails differ by 1.25 of 255, hashes in 6 of 64 bits),"
+            {"match": "look", "kind": "resized", "distance": 1.25, "hamming": 6, "same_question": True},
+            "same image as v/1.png (resized: thumbnails differ by 1.25 of 255, hashes in 6 of 64 bits),"
             " where the same question is asked",
+        ),
+        (
+            {"match": "edit", "kind": "cropped", "strength": 0.975, "same_question": False},
+            "same image as v/1.png (cropped: alike by 0.97 of 1 once that is undone)",
         ),
     ],
 )

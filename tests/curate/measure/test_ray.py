@@ -3,10 +3,12 @@ import sys
 
 import pytest
 
+from curate.measure.image_models import measure_with
 from curate.measure.images import measure_images
 from curate.measure.pool import open_pool
 from curate.recipe import MeasureSettings
 from tests.curate.make_images import noise, write
+from tests.curate.measure.test_image_models import MODEL, digests, measured
 from tests.curate.measure.test_pool import batches, endless, fragile, squares
 from winnow.errors import UserError
 
@@ -54,6 +56,15 @@ def test_signals_are_the_same_bytes_as_those_of_local_processes(pool, tmp_path):
         {file.name: file.read_bytes() for file in (tmp_path / name).glob("*.parquet")} for name in ("local", "cluster")
     )
     assert len(local) > 3 and local == cluster
+
+
+def test_tables_of_slow_models_are_the_same_bytes(pool, tmp_path):
+    for number in range(9):
+        write(tmp_path / "root" / f"{number}.png", noise(30 + number, 20, number))
+    spaces = [measured(tmp_path / engine, tmp_path / "root") for engine in ("local", "ray")]
+    for engine, space in zip(("local", "ray"), spaces, strict=True):
+        measure_with(MODEL, space, tmp_path / "root", MeasureSettings(workers=1, engine=engine))
+    assert len(digests(spaces[0])) == 1 and digests(spaces[0]) == digests(spaces[1])
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch):

@@ -5,9 +5,9 @@ from safetensors.numpy import save_file
 
 from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
-from curate.recipe import ClipSettings, MeasureSettings, PromptSet
+from curate.recipe import ClipSettings, HeadSettings, MeasureSettings, PromptSet
 from curate.rules.columns import known_columns
-from curate.signals.clip import SHIPPED, head_scores, prompt_scores
+from curate.signals.clip import SHIPPED, prompt_scores
 from tests.curate import sets
 from tests.curate.make_images import clip_folder, noise, write
 from winnow.errors import UserError
@@ -50,7 +50,10 @@ def test_scores_equal_the_definition(measured, clip, tmp_path):
     save_file({"linear.weight": weight, "linear.bias": np.float32([0.3])}, tmp_path / "head.safetensors")
     prompts = {"cats": PROMPTS, "violence": "shipped"}
     write_scores(
-        out, settings.model_copy(update={"prompts": prompts, "heads": {"taste": tmp_path / "head.safetensors"}})
+        out,
+        settings.model_copy(
+            update={"prompts": prompts, "heads": {"taste": HeadSettings(file=tmp_path / "head.safetensors")}}
+        ),
     )
     model = load_clip(str(clip), None)
     for key, scores in stored(out).items():
@@ -95,7 +98,6 @@ def test_probabilities_of_extreme_cosines_stay_numbers():
     images = np.array([[1, 0], [0, 1], [-1, 0]], np.float16)
     found = prompt_scores(images, images[:1], images[2:], 1000.0)
     assert found.tolist() == [1.0, 0.5, 0.0]
-    assert head_scores(images, np.array([900, 0], np.float32), 0.0)[0] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -106,11 +108,15 @@ def test_probabilities_of_extreme_cosines_stay_numbers():
 def test_a_head_that_does_not_fit_is_a_sentence(measured, tmp_path, tensors):
     out, settings = measured
     save_file(tensors, tmp_path / "head.safetensors")
-    with pytest.raises(UserError, match=r"linear head has weight \[1, 8\]"):
-        write_scores(out, settings.model_copy(update={"heads": {"taste": tmp_path / "head.safetensors"}}))
+    with pytest.raises(UserError, match=r"linear layers from 8 numbers to 1"):
+        write_scores(
+            out, settings.model_copy(update={"heads": {"taste": HeadSettings(file=tmp_path / "head.safetensors")}})
+        )
     (tmp_path / "head.safetensors").write_bytes(b"pickle")
     with pytest.raises(UserError, match="not readable as safetensors"):
-        write_scores(out, settings.model_copy(update={"heads": {"taste": tmp_path / "head.safetensors"}}))
+        write_scores(
+            out, settings.model_copy(update={"heads": {"taste": HeadSettings(file=tmp_path / "head.safetensors")}})
+        )
 
 
 @pytest.mark.parametrize(

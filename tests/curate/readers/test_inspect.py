@@ -59,7 +59,7 @@ def test_what_is_wrong_is_counted(tmp_path):
         "missing": (1, "none.png"),
     }
     assert [sample.id for sample in found.examples] == ["rows/0", "rows/1", "rows/2"]
-    text = shown(found)
+    text = shown(found, width=400)  # no cell is wrapped, however long the path is
     for words in ("conversations", "rows/1", "truncated", "1 of 4", "rows.jsonl:10", "refusal", "2 of 10"):
         assert words in text
 

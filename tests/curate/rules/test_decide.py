@@ -165,10 +165,13 @@ def test_values_that_cannot_be_compared_are_an_error_of_the_user(tmp_path):
 
 def test_rules_of_sections_can_be_replaced():
     recipe = sets.recipe(sets.Path("x"), duplicates={}, contamination={"against": [{"location": "y"}]})
-    assert list(all_rules(recipe)) == ["bad_row", *sets.RULES, "contaminated", "conflicting", "duplicate"]
+    assert list(all_rules(recipe)) == [
+        "bad_row", *sets.RULES, "contaminated", "leak_suspected", "contaminated_text", "conflicting", "duplicate",
+        "edited_copy",
+    ]  # fmt: skip
     own = {"duplicate": {"when": "duplicate AND votes = 0", "action": "flag"}, **sets.RULES}
     recipe = sets.recipe(sets.Path("x"), duplicates={}, rules=own)
-    assert list(all_rules(recipe)) == ["bad_row", "duplicate", *sets.RULES, "conflicting"]
+    assert list(all_rules(recipe)) == ["bad_row", "duplicate", *sets.RULES, "conflicting", "edited_copy"]
     assert all_rules(recipe)["duplicate"].action == "flag"
 
 

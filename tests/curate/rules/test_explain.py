@@ -40,7 +40,8 @@ def test_a_kept_row_is_explained_as_fully(done):
     found = explain_row(done / "out", "set/train/1")
     assert found.decision["decision"] == "keep"
     assert [one.rule.name for one in found.rules] == [
-        "bad_row", "unreadable", "tiny", "shouting", "contaminated", "conflicting", "duplicate",
+        "bad_row", "unreadable", "tiny", "shouting", "contaminated", "leak_suspected", "contaminated_text",
+        "conflicting", "duplicate", "edited_copy",
     ]  # fmt: skip
     assert not any(one.fired for one in found.rules)
     tiny = found.rules[2]

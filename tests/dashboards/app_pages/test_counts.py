@@ -12,7 +12,7 @@ from dashboards.data.catalog import Folder, scan
 from dashboards.data.curated import funnel
 from evalsuite.analysis.compare import compare_folders
 from evalsuite.analysis.slices import find_slices
-from tests.dashboards.pages import captions, metrics, open_page, texts
+from tests.dashboards.pages import captions, cards, metrics, open_page, texts
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_cases_of_a_rule_are_as_many_as_curation_counted(
         if rule["fired"]:
             app = open_page(small, monkeypatch, "curation", rule=rule["rule"])
             assert f"of {rule['fired']:,} rows on which the rule fired" in captions(app)
-            assert len([button for button in app.button if button.key.startswith("cases_")]) == min(rule["fired"], 24)
+            assert len(cards(app)) == min(rule["fired"], 24)
 
 
 def test_why_is_what_the_command_says(small: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dashboards.data.answers import answers_at, answers_of, count_outcomes, filter_values, matching_rows
-from dashboards.data.catalog import Folder
+from dashboards.data.answers import answers_at, answers_of, count_outcomes, filter_values, matching_rows, said_to
+from dashboards.data.catalog import Folder, scan
 from dashboards.data.filters import OUTCOMES, FilterSpec, View
 from dashboards.data.predictions import open_predictions
 from winnow.errors import UserError
@@ -108,7 +108,9 @@ def _in_slice(row: dict, term: str) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(spec=specs)
 def test_rows_of_a_view(spec: FilterSpec, tuned: Folder, base: Folder, frames: pd.DataFrame) -> None:
     rows = matching_rows(View(spec, tuned, base))
@@ -116,7 +118,9 @@ def test_rows_of_a_view(spec: FilterSpec, tuned: Folder, base: Folder, frames: p
     assert rows.tolist() == _oracle(frames, spec)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(spec=specs)
 def test_outcome_counts(spec: FilterSpec, tuned: Folder, base: Folder, frames: pd.DataFrame) -> None:
     counts = count_outcomes(View(spec, tuned, base))
@@ -209,3 +213,29 @@ def test_an_evaluation_scored_before_right_answers_were_recorded_is_a_sentence(t
     frame = pd.DataFrame({name: ["x"] for name in columns} | {"task": "t", "references": [["x"]], "accuracy": 1.0})
     with pytest.raises(UserError, match=r"bring it up to date with `evalsuite score .*run`"):
         open_predictions(_folder(tmp_path, frame, {"t": "accuracy"}))
+
+
+def test_a_runs_answer_is_found_in_the_same_place_and_elsewhere(own: Path) -> None:
+    catalog = scan(own)
+    run, base = (catalog.find("evals", name) for name in ("demo-tuned", "demo-base"))
+    assert run and base
+    asked = tuple((one.row, one.task, one.sample_id) for one in answers_at(run, None, tuple(range(48))))
+    stored = [one for _, _, sample_id in asked for one in answers_of(base, sample_id)]
+    by_id = {
+        (one.task, one.sample_id): (
+            one.raw if one.extracted is None else one.extracted, one.correct, one.status, (one.question, one.references)
+        )
+        for one in stored
+    }  # fmt: skip
+    expected = {key: by_id[key] for _, *rest in asked if (key := tuple(rest)) in by_id}
+    assert {key: astuple(said) for key, said in said_to(base, asked).items()} == expected
+    path = base.path / "predictions.parquet"
+    frame = pd.read_parquet(path)
+    shuffled = frame.sample(len(frame) - 5, random_state=3)
+    shuffled.to_parquet(path)
+    left = set(zip(shuffled["task"], shuffled["sample_id"], strict=True))
+    moved = scan(own).find("evals", "demo-base")
+    assert moved
+    found = {key: astuple(said) for key, said in said_to(moved, asked).items()}
+    assert found == {key: value for key, value in expected.items() if key in left}
+    assert 0 < len(found) < len(expected)

@@ -30,10 +30,14 @@ specs = st.builds(
     below=st.none() | st.floats(allow_nan=False),
     text=_text,
     order=st.sampled_from(ORDERS),
+    expected=_several,
+    answered=_several,
+    expected_not=_several,
+    answered_not=_several,
 )
 _TABLE = Predictions(
     "p.parquet",
-    frozenset({"sample_id", "question", "raw", "truncated", "slice_question_type"}),
+    frozenset({"sample_id", "question", "raw", "extracted", "truncated", "slice_question_type"}),
     ("accuracy",),
     (("t'", "accuracy"),),
 )
@@ -75,7 +79,9 @@ def test_user_text_never_becomes_sql(spec: FilterSpec) -> None:
         marks=spec.marks,
         near=("plural",) * bool(spec.near), outcome=spec.outcome,
         metric="accuracy" if spec.metric == "accuracy" else "", below=0.5 if spec.below is not None else None,
-        text="x" if spec.text else "", order=spec.order,
+        text="x" if spec.text else "", order=spec.order, expected=("e",) * bool(spec.expected),
+        answered=("a",) * bool(spec.answered), expected_not=("n",) * bool(spec.expected_not),
+        answered_not=("n",) * bool(spec.answered_not),
     )  # fmt: skip
     assert conditions(spec, _TABLE)[0] == conditions(other, _TABLE)[0]
 

@@ -7,7 +7,7 @@ import pytest
 from made import made_row, spec_of, write_evaluation
 from PIL import Image
 
-from evalsuite.analysis.corrected import corrected_scores, resolved_corrections
+from evalsuite.analysis.corrected import corrected_scores, decided_rows
 from evalsuite.analysis.results import answers_of, score_rows
 from evalsuite.analysis.rows import rows_of
 from evalsuite.metrics import METRICS, Answers, Metric
@@ -15,6 +15,7 @@ from evalsuite.metrics.base import Quantity, mean_scores
 from evalsuite.reading.read import Extraction
 from evalsuite.runs.finish import rescore
 from evalsuite.store import base_id
+from winnow.corrections import read_corrections, resolve
 from winnow.errors import UserError
 
 
@@ -101,5 +102,5 @@ def test_a_letter_that_a_reviewer_corrects_turns_with_the_options(tmp_path: Path
     (tmp_path / "a.jsonl").write_text(json.dumps(line) + "\n")
     result = score_rows(spec.model_copy(update={"extraction": Extraction(choices=[])}), rows)
     assert result.headline.per_row.tolist() == [0, 0]
-    corrected = corrected_scores(result, resolved_corrections(tmp_path), 0)
+    corrected = corrected_scores(result, decided_rows(result, resolve(read_corrections(tmp_path))), 0)
     assert corrected is not None and corrected["metrics"]["multiple_choice"]["value"] == 1.0

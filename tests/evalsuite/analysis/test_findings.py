@@ -121,9 +121,7 @@ def test_corrected_score_stands_beside_the_score(tmp_path: Path) -> None:
         correction(3, "drop"),
         correction(77, "exclude_from_eval"),
     ]
-    folder = tmp_path / "corrections"
-    folder.mkdir()
-    (folder / "ann.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = written(tmp_path / "corrections", lines)
     run = write_evaluation(tmp_path / "run", rows, corrections=folder)
     scores = json.loads((run / "scores.json").read_text())
     task = scores["tasks"]["made"]
@@ -134,10 +132,70 @@ def test_corrected_score_stands_beside_the_score(tmp_path: Path) -> None:
     assert task["corrected"]["n"] == 8
     assert task["corrected"]["metrics"]["accuracy"]["value"] == pytest.approx(6 / 8)
     assert "accuracy is 75.0" in (run / "report.md").read_text() and "40.0 without" in (run / "report.html").read_text()
+    became = json.loads((run / "corrections.json").read_text())["lines"]
+    assert became == {
+        "c9-ann-exclude_from_eval": "applied", "c8-ann-relabel": "applied", "c7-ann-relabel": "applied",
+        "c6-ann-relabel": "stale", "c5-ann-relabel": "conflict", "c5-bob-relabel": "conflict",
+        "c4-ann-edit_question": "applied", "c3-ann-drop": "noted", "c77-ann-exclude_from_eval": "elsewhere",
+    }  # fmt: skip
+    assert "corrections.json" in json.loads((run / "manifest.json").read_text())["outputs"]
     plain = write_evaluation(tmp_path / "plain", rows)
     assert json.loads((plain / "scores.json").read_text())["tasks"]["made"]["corrected"] is None
+    assert not (plain / "corrections.json").exists()
     done = CliRunner().invoke(app, ["score", str(plain), "--corrections", str(folder)], env={"COLUMNS": "250"})
     assert "accuracy is 75.0" in done.output, done.output
+    assert json.loads((plain / "corrections.json").read_text())["lines"] == became
+    rescore(plain, [])
+    assert not (plain / "corrections.json").exists(), "what it says would not be so any more"
+
+
+def written(folder: Path, lines: list[dict]) -> Path:
+    folder.mkdir()
+    (folder / "ann.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def corrected(tmp_path: Path, *lines: dict) -> tuple[dict, str]:
+    """The corrected scores of four right and six wrong answers, and the report."""
+    rows = [made_row(n, "red" if n < 4 else "blue") for n in range(10)]
+    run = write_evaluation(tmp_path / "run", rows, corrections=written(tmp_path / "corrections", list(lines)))
+    return json.loads((run / "scores.json").read_text())["tasks"]["made"]["corrected"], (run / "report.md").read_text()
+
+
+def test_an_ambiguous_row_leaves_the_corrected_score(tmp_path: Path) -> None:
+    entry, report = corrected(tmp_path, correction(9, "ambiguous"), correction(8, "ambiguous"))
+    assert entry["counts"] == {"ambiguous": 2} and entry["n"] == 8
+    assert entry["metrics"]["accuracy"]["value"] == pytest.approx(4 / 8)
+    assert "With reviewers' corrections (2 ambiguous) accuracy is 50.0" in report
+
+
+def test_a_later_verdict_of_the_same_person_counts_alone(tmp_path: Path) -> None:
+    entry, _ = corrected(
+        tmp_path, correction(9, "exclude_from_eval"), correction(9, "keep", "Ann ", at="2026-01-03T00:00:00Z"),
+        correction(8, "relabel", new="blue"), correction(8, "relabel", "bob", new="Blue."),
+        correction(7, "keep"), correction(7, "ambiguous", "bob"),
+        correction(7, "ambiguous", "eve", at="2026-01-03T00:00:00Z", settles=["c7-ann-keep", "c7-bob-ambiguous"]),
+    )  # fmt: skip
+    assert entry["counts"] == {"ambiguous": 1, "confirmed": 1, "relabelled": 1} and entry["n"] == 9
+    assert entry["metrics"]["accuracy"]["value"] == pytest.approx(5 / 9)
+    became = json.loads((tmp_path / "run" / "corrections.json").read_text())["lines"]
+    assert {line: word for line, word in became.items() if word != "applied"} == {
+        "c9-ann-exclude_from_eval": "superseded", "c7-ann-keep": "settled",
+    }  # fmt: skip
+
+
+def test_the_report_says_that_corrected_wrong_answers_only_improve_the_score(tmp_path: Path) -> None:
+    entry, report = corrected(
+        tmp_path, correction(9, "exclude_from_eval"), correction(8, "keep"), correction(0, "drop")
+    )
+    assert entry["answers"] == {"right": 0, "wrong": 2}
+    assert "All 2 rows that they decided on were wrong answers, whose corrections can only improve the score" in report
+
+
+def test_the_report_says_how_many_right_answers_were_looked_at(tmp_path: Path) -> None:
+    entry, report = corrected(tmp_path, correction(9, "exclude_from_eval"), correction(0, "keep"))
+    assert entry["answers"] == {"right": 1, "wrong": 1} and "can only improve" not in report
+    assert "They decided on 1 right and 1 wrong answers." in report
 
 
 @pytest.mark.slow

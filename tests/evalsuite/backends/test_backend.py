@@ -9,9 +9,10 @@ from tiny import build_data, build_model
 
 from evalsuite.backends import Request
 from evalsuite.backends.greedy import Unit, first_logits, plan_plain, plan_shared, prepare
-from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest
+from evalsuite.backends.model import Loaded, load_model, load_processor, model_digest, pinned_model
 from evalsuite.backends.transformers import generate_replies, prefetch, prefix_can_be_shared, render
 from evalsuite.recipe import ModelSettings
+from tests.winnow.hub_server import COMMIT, mirror
 from winnow.models import outside_decoder
 
 
@@ -59,7 +60,7 @@ def load(model: Path, **changes: object) -> Loaded:
 
 
 def logits(loaded: Loaded, asked: list[Request]):
-    return first_logits(loaded, prepare(Unit(tuple(asked)), loaded.processor, None))
+    return first_logits(loaded, prepare(Unit(tuple(asked)), loaded, None))
 
 
 def test_adapter_merged_or_not_is_the_same_function(tmp_path: Path, tiny_vlm: Path, adapter: Path) -> None:
@@ -100,7 +101,7 @@ def test_shared_image_gives_the_logits_of_whole_chats(tmp_path: Path, tiny_vlm: 
 
     loaded = load(tiny_vlm)
     asked = requests(loaded, build_data(tmp_path / "data"))
-    apart = first_logits(loaded, prepare(Unit(tuple(asked)), loaded.processor, "<image>"))
+    apart = first_logits(loaded, prepare(Unit(tuple(asked)), loaded, "<image>"))
     torch.testing.assert_close(apart, logits(loaded, asked), atol=1e-4, rtol=1e-4)
     assert prefix_can_be_shared(loaded, asked, "<image>")
     assert not prefix_can_be_shared(loaded, [asked[0], asked[4], asked[8]], "<image>"), "one question an image"
@@ -159,6 +160,18 @@ def test_digest_follows_weights_adapter_and_loading(tmp_path: Path, tiny_vlm: Pa
     assert len({plain, *others}) == 5
 
 
+def test_a_model_of_the_hub_counts_with_its_commit(tmp_path: Path, tiny_vlm: Path, monkeypatch) -> None:
+    with mirror(tmp_path, monkeypatch) as server:
+        server.repos["model", "toy/vlm"] = {path.name: path.read_bytes() for path in tiny_vlm.iterdir()}
+        hub = pinned_model(ModelSettings(path="toy/vlm", device="cpu"))
+        assert hub.revision == COMMIT and not server.ranges_of("model.safetensors")
+        assert model_digest(hub) == model_digest(hub.model_copy(update={"path": f"toy/vlm@{COMMIT}"}))
+        assert model_digest(hub) != model_digest(hub.model_copy(update={"revision": "f" * 40}))
+        assert load_model(hub, load_processor(hub)).model.config.model_type == "llava"
+    local = settings(tiny_vlm)
+    assert pinned_model(local) is local
+
+
 def test_reading_ahead_keeps_order_passes_errors_and_stops() -> None:
     assert list(prefetch(range(20), lambda n: n * n)) == [n * n for n in range(20)]
 
@@ -190,7 +203,7 @@ def test_confidence_is_the_probability_of_the_answer_in_either_way_of_decoding(t
     one = asked[0]
     reply = found[0][one.key]
     assert reply.confidence == pytest.approx(found[1][one.key].confidence, rel=1e-3) and 0 < reply.confidence < 1
-    batch = prepare(Unit((one,)), loaded.processor, None).batch
+    batch = prepare(Unit((one,)), loaded, None).batch
     total, ids = 0.0, batch["input_ids"]
     for _ in range(reply.output_tokens):
         logits = loaded.model(**{**batch, "input_ids": ids, "attention_mask": torch.ones_like(ids)}).logits[0, -1]

@@ -316,3 +316,23 @@ def test_images_that_servers_cannot_read_are_encoded_anew(tmp_path: Path) -> Non
     (tmp_path / "no.png").write_bytes(b"no image")
     with pytest.raises(Unreadable, match=r"no\.png: not_an_image"):
         data_uri(str(tmp_path / "no.png"), "c", 10_000_000)
+
+
+def test_images_are_scaled_down_where_the_server_does_not(tmp_path: Path) -> None:
+    from evalsuite.backends import Request
+    from evalsuite.backends.sender import fill_in
+    from evalsuite.recipe import ServerSettings
+
+    asked, sizes = [], [(300, 100), (30, 10)]
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+        asked.append(str(tmp_path / f"{number}.png"))
+    chat = json.dumps([{"role": "user", "content": [{"type": "image"}, {"type": "image"}]}])
+    request = Request("k", chat, tuple(asked), ("scaled 0", "scaled 1"), 5, ())
+
+    def sent(**settings: int) -> list[tuple[int, int]]:
+        (turn,) = fill_in(request, ServerSettings(url="http://127.0.0.1:1/v1", **settings))
+        uris = [block["image_url"]["url"].partition(",")[2] for block in turn["content"]]
+        return [Image.open(io.BytesIO(base64.b64decode(uri))).size for uri in uris]
+
+    assert sent() == sizes and sent(max_pixels=7500) == [(150, 50), (30, 10)]

@@ -138,7 +138,7 @@ KEYS = [
 ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(st.lists(TEXTS, min_size=1, max_size=5), st.sampled_from(KEYS))
 def test_any_references_give_findings_and_never_an_exception(tmp_path, answers, keys):
     task = task_of(tmp_path, [*FINE, *(row(10 + n, texts) for n, texts in enumerate(answers))], keys)

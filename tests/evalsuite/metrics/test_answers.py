@@ -251,3 +251,12 @@ def test_questions_without_options_are_no_multiple_choice() -> None:
     bare = Answers(ids=["a"], texts=["B"], references=[["B"]], raws=["B"], choices=[[]])
     with pytest.raises(UserError, match="`options:` in the task"):
         METRICS["multiple_choice"].columns("mc", bare, MetricOptions())
+
+
+def test_numbers_that_are_better_when_lower_say_so_in_both_ways():
+    """People read the title; training that keeps its best step reads the mark."""
+    from evalsuite.metrics import METRICS
+
+    numbers = [number for metric in METRICS.values() for number in metric.numbers.values()]
+    assert sum(number.lower_is_better for number in numbers) >= 4
+    assert all(number.lower_is_better == ("(lower is better)" in number.title) for number in numbers)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.data import chat
+from finetune.data import chat, spans
 from finetune.data.chat import TrainingConversation, can_join, join_rows
 from tests.finetune.toys import CHATML, build_processor, record
 from winnow.errors import UserError
+from winnow.inputs import InputSettings
 from winnow.records import Turn, from_record
 
 TRIMMING = CHATML.replace("b['text']", "b['text'] | trim")
@@ -32,7 +33,7 @@ def conversation(
 
 
 def trained(template: str, talk: TrainingConversation) -> list[str]:
-    found = chat.render_with_spans(build_processor(template), talk)
+    found = spans.render_with_spans(build_processor(template), talk, InputSettings())
     return [found.text[slice(*span)] for span in found.spans]
 
 
@@ -58,7 +59,7 @@ def test_trimmed_answers():
 
 
 def test_missing_stop_token_is_reported():
-    found = chat.render_with_spans(build_processor(NO_STOP), conversation(("red?", "yes")))
+    found = spans.render_with_spans(build_processor(NO_STOP), conversation(("red?", "yes")), InputSettings())
     assert found.stops == (False,)
     assert found.text[slice(*found.spans[0])] == "yes"
 
@@ -79,15 +80,16 @@ WORDS = st.text("ab <>|\nSENTIL0é", min_size=1, max_size=12).filter(lambda text
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
-def test_both_ways_to_find_spans_agree(pairs):
-    """The fast way (all answers replaced at once) against one render per answer."""
-    made = build_processor_once()
-    messages = chat.to_messages(conversation(*pairs))
-    text = chat.render(made, messages)
-    answers = [answer for _, answer in pairs]
-    fast = chat._spans_from_one_render(made, messages, text, answers)
-    assert fast == chat._spans_one_by_one(made, messages, text, answers)
-    assert [text[slice(*span)] for span in fast] == answers
+def test_all_ways_to_find_spans_agree(pairs):
+    """The fast way (all answers replaced at once) against one render per answer, and against partial chats."""
+    made = spans._Chat.of(build_processor_once(), conversation(*pairs), InputSettings())
+    numbers = [2 * number + 1 for number in range(len(pairs))]
+    fast = spans._spans_from_one_render(made, numbers)
+    assert fast == {number: spans._span_from_own_render(made, number) for number in numbers}
+    assert [made.text[slice(*fast[number])] for number in numbers] == [answer for _, answer in pairs]
+    for number in numbers:
+        start, end = spans._span_from_prompts(made, number)
+        assert (start, end) == (fast[number][0], fast[number][1] + len("<|im_end|>"))
 
 
 _built: list = []

@@ -16,6 +16,7 @@ from finetune.data.rows import open_rows
 from finetune.recipe import TrainRecipe
 from tests.finetune.toys import build_processor, record, write_rows
 from winnow.errors import UserError
+from winnow.inputs import InputSettings
 
 
 def talk(number: int, *turns: tuple, image: str | None = "good.png") -> dict:
@@ -49,7 +50,10 @@ def carrying(number: int, **meta: object) -> dict:
 LOST = {
     "unwanted_answer": carrying(30, label=False),
     "not_only_images": carrying(31, videos=["a.mp4"]),
-    "tool_turn": talk(32, ("user", "red?"), ("tool_call", "{}"), ("tool_response", "{}"), ("assistant", "yes")),
+    "tool_call": talk(32, ("user", "red?"), ("tool_call", "{}"), ("tool_response", "{}"), ("assistant", "yes")),
+    "tools_not_shown": talk(
+        36, ("user", "red?"), ("tool_call", '{"name": "zoom"}'), ("tool_response", "{}"), ("assistant", "yes")
+    ),
     "unresolved_marker": {
         **talk(33, ("user", "red?"), ("assistant", "<bbox>")), "meta": {"objects": {"bbox": [[1, 2, 3, 4]]}}
     },
@@ -74,7 +78,7 @@ def checked(folder: Path, records: list[dict], **changes):
     rows = open_rows(TrainRecipe(name="a", model="m", data=path))
     options = {
         "max_length": 100,
-        "max_pixels": None,
+        "settings": InputSettings(),
         "max_reject": 1.0,
         "sample_answers": False,
         "workers": 1,
@@ -111,7 +115,8 @@ def test_unreadable_lines_cost_themselves(folder):
     path.write_text(path.read_text() + "{broken\n\n[1]\n" + json.dumps({"id": "x"}) + "\n")
     rows = open_rows(TrainRecipe(name="a", model="m", data=path))
     result = check_rows(
-        rows, build_processor(), max_length=100, max_pixels=None, max_reject=1.0, sample_answers=False, workers=1,
+        rows, build_processor(), settings=InputSettings(), max_length=100, max_reject=1.0, sample_answers=False,
+        workers=1,
         rejects=folder / "rejects.jsonl",
     )  # fmt: skip
     assert result.rejected == {"unreadable_row": 3}

@@ -9,56 +9,34 @@ import torch
 
 from finetune.model.adapter import build_learner, load_weights, set_trained
 from finetune.model.load import load_base
-from finetune.model.parts import find_parts, lora_targets
+from finetune.model.parts import lora_targets
 from finetune.training.trainer import only_positions
+from tests.architectures import bare
 from tests.finetune.toys import llava_config
+from winnow.anatomy import find_parts
 from winnow.errors import UserError
 from winnow.models import empty_model
 
 
-def bare(name: str):
-    """A model of a family on the meta device, from its default configuration."""
-    import transformers
-
-    config = getattr(transformers, f"{name}Config")()
-    if name.startswith("Qwen"):  # the default widths do not fit each other
-        config.vision_config.out_hidden_size = config.text_config.hidden_size
-    with torch.device("meta"):
-        return getattr(transformers, f"{name}ForConditionalGeneration")(config)
-
-
-FAMILIES = {
-    "Llava": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
-    "LlavaOnevision": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
-    "Qwen2_5_VL": ("model.language_model", "model.visual", ("model.visual.merger",)),
-    "Qwen3VL": (
-        "model.language_model",
-        "model.visual",
-        ("model.visual.merger", *(f"model.visual.deepstack_merger_list.{n}" for n in range(3))),
-    ),
-    "SmolVLM": ("model.text_model", "model.vision_model", ("model.connector",)),
-    "InternVL": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
-    "Gemma3": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
-    "PaliGemma": ("model.language_model", "model.vision_tower", ("model.multi_modal_projector",)),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_parts_of_the_families(family):
-    model = bare(family)
-    decoder, encoder, projector = FAMILIES[family]
+@pytest.mark.parametrize("name", ["llava", "qwen3_vl", "idefics", "llama4", "janus", "git"])
+def test_lora_reaches_every_linear_layer_of_the_decoder_and_no_other(name):
+    """Towers inside the decoder (IDEFICS, GIT) and output layers inside it (Llama 4) are left out, and routers."""
+    model = bare(name)
     parts = find_parts(model)
-    assert (parts.decoder, parts.encoder, parts.head, parts.projector) == (decoder, encoder, "lm_head", projector)
-    assert parts.blocks and all(block.startswith(f"{encoder}.") for block in parts.blocks)
-    pattern = lora_targets(model, find_parts(model), "all-linear")
-    names = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
-    linears = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.startswith(f"{decoder}.")]
-    assert names == linears and names
+    pattern, experts = lora_targets(model, parts, "all-linear")
+    outside = tuple(f"{module}." for module in (parts.encoder, parts.head, *parts.projector))
+    linears = [
+        full for full, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and f"{full}.".startswith(f"{parts.decoder}.")
+        and not f"{full}.".startswith(outside) and not full.endswith(".router")
+    ]  # fmt: skip
+    assert [full for full, _ in model.named_modules() if re.fullmatch(pattern, full)] == linears and linears
+    assert bool(experts) == (name == "llama4")
 
 
 def test_short_target_names_stay_out_of_the_tower():
-    model = bare("Llava")
-    pattern = lora_targets(model, find_parts(model), ["q_proj", "v_proj"])
+    model = bare("llava")
+    pattern, _ = lora_targets(model, find_parts(model), ["q_proj", "v_proj"])
     hits = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
     assert len(hits) == 2 * model.config.text_config.num_hidden_layers
     assert all(name.startswith("model.language_model.") for name in hits)
@@ -262,6 +240,24 @@ def test_adapter_weights_survive_saving(adapted, tmp_path):
     pairs = zip(learner.model.named_parameters(), other.model.named_parameters(), strict=True)
     assert all(torch.equal(left, right) for (name, left), (_, right) in pairs if name in learner.parameter_parts)
     assert set(learner.parameter_parts.values()) == {"decoder", "projector", "vision"}
+
+
+def test_other_modules_stay_frozen_in_full_training(recipe_of):
+    """An image generator, its aligner and second towers are no part of the language model."""
+    model = bare("janus")
+    learner = build_learner(model, recipe_of(decoder="full", quantization="none", vision="full"))
+    trained = {name.split(".")[1] for name in learner.parameter_parts if name.startswith("model.")}
+    assert trained == {"language_model", "aligner", "vision_model"}
+
+
+def test_models_without_a_tower(recipe_of):
+    with pytest.raises(UserError, match="no vision tower that can be trained; set vision: frozen"):
+        build_learner(bare("fuyu"), recipe_of(vision="lora", quantization="none"))
+    assert set(build_learner(bare("fuyu"), recipe_of(quantization="none")).parameter_parts.values()) == {
+        "decoder", "projector",
+    }  # fmt: skip
+    with pytest.raises(UserError, match="found no projector; set projector: false"):
+        build_learner(bare("chameleon"), recipe_of(quantization="none"))
 
 
 def test_model_that_does_not_load(tmp_path):

@@ -17,9 +17,8 @@ from finetune.data.collate import Collator
 from finetune.training.run import train
 
 
-def launch(recipe_path: Path, *, processes: int = 2) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--standalone",
-               "-m", "finetune", "train", str(recipe_path)]  # fmt: skip
+def started(*options: str, recipe: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "finetune", "train", str(recipe), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -39,7 +38,7 @@ def test_two_processes_equal_one(recipe_of, toy_data, tmp_path):
     recipe = recipe_of(out=tmp_path / "two", **options)
     path = tmp_path / "two.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    done = launch(path)
+    done = started("--launch", "ddp", "--processes", "2", recipe=path)
     assert done.returncode == 0, done.stderr[-3000:]
     two = recipe.folder
     left, right = (load_file(run / "adapter" / "adapter_model.safetensors") for run in (one, two))
@@ -66,7 +65,7 @@ def test_a_text_batch_gets_a_blank_image(processor, tiny_model, tmp_path):
     talks = [conversation(("red?", "yes")), conversation(("blue square?", "no"))]
     plain, filled = Collator(processor, tmp_path)(talks), Collator(processor, tmp_path, always_image=True)(talks)
     assert "pixel_values" not in plain and len(filled["input_ids"]) == 3 and "pixel_values" in filled
-    assert (filled["labels"][2] == -100).all() and filled["rows"].tolist() == plain["rows"].tolist()
+    assert (filled["labels"][-1] == -100).all() and filled["rows"].tolist() == plain["rows"].tolist()
     model = load_base(str(tiny_model), quantization="none", compute_dtype="float32").eval()
 
     def loss(batch):
@@ -78,12 +77,26 @@ def test_a_text_batch_gets_a_blank_image(processor, tiny_model, tmp_path):
     torch.testing.assert_close(loss(plain), loss(filled))
 
 
-@pytest.mark.parametrize("name", ["ddp", "ddp_cpu", "fsdp2", "zero2", "zero3"])
+@pytest.mark.parametrize("name", ["ddp", "fsdp2", "zero2", "zero3"])
 def test_accelerate_reads_the_shipped_files(name):
     from accelerate.commands.config.config_args import load_config_from_file
 
     config = load_config_from_file(f"finetune/accelerate/{name}.yaml")
-    kinds = {"ddp": "MULTI_GPU", "ddp_cpu": "MULTI_CPU", "fsdp2": "FSDP", "zero2": "DEEPSPEED", "zero3": "DEEPSPEED"}
+    kinds = {"ddp": "MULTI_GPU", "fsdp2": "FSDP", "zero2": "DEEPSPEED", "zero3": "DEEPSPEED"}
     assert config.distributed_type == kinds[name] and config.num_processes == 2
     if name.startswith("zero"):
         assert config.deepspeed_config["zero_stage"] == int(name[-1])
+
+
+def test_launches_that_cannot_be(monkeypatch):
+    from finetune import processes
+    from winnow.errors import UserError
+
+    with pytest.raises(UserError, match="--launch zero1: did you mean zero"):
+        processes.launch("zero1", None, [])
+    if not torch.accelerator.is_available():
+        with pytest.raises(UserError, match="--launch ddp: there is no GPU here"):
+            processes.launch("ddp", None, [])
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="pip install 'winnow-vlm"):
+        processes.launch("zero3", 2, [])

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from finetune.training import run as training
 from finetune.training.run import train
 from winnow.errors import UserError
+from winnow.files import digest_of
 
 pytestmark = pytest.mark.slow  # they train
 
@@ -165,7 +166,7 @@ def _is_whole_checkpoint(recipe, folder, model):
     from transformers import AutoModelForImageTextToText
 
     from finetune.export.merge import merge
-    from finetune.export.parity import load_adapter
+    from finetune.export.outputs import load_adapter
 
     plain = dict(AutoModelForImageTextToText.from_pretrained(folder / "adapter").named_parameters())
     ours = dict(load_adapter(recipe, folder).named_parameters())
@@ -245,6 +246,36 @@ def test_finished_run_returns_at_once_and_another_recipe_is_refused(recipe_of, m
     assert (folder / "manifest.json").stat().st_mtime_ns == stamp
     with pytest.raises(UserError, match=r"differs in learning_rate \(0.005 there, 0.001 now\).*--fresh"):
         train(recipe_of(max_steps=2, learning_rate=1e-3))
+
+
+def test_a_run_of_an_older_version_is_up_to_date(recipe_of, monkeypatch):
+    """Its recipe lacks today's newer keys, in stages too; another value of such a key is another run."""
+    stages = [{"name": "only", "max_steps": 2}]
+    folder = train(recipe_of(stages=stages))
+    manifest, state = (json.loads((folder / name).read_text()) for name in ("manifest.json", "state.json"))
+    for recipe in (manifest["recipe"], state["start"]["recipe"]):
+        for key in ("packing", "optim", "trainer", "best"):
+            del recipe[key]
+        del recipe["stages"][0]["replay"]
+    manifest["recipe_digest"] = digest_of(manifest["recipe"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "state.json").write_text(json.dumps(state))
+    monkeypatch.setattr(training, "load_learner", None)  # any attempt to train would fail
+    assert train(recipe_of(stages=stages)) == folder
+    with pytest.raises(UserError, match=r"differs in packing \(False there, True now\); give this one another name"):
+        train(recipe_of(stages=stages, packing=True))
+
+
+def test_killed_between_manifest_and_clearing_up(recipe_of, monkeypatch):
+    """The same command again clears up; what is kept can be loaded all the same."""
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_remove_checkpoints", lambda recipe: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            train(recipe_of(keep_checkpoints=1))
+    folder = train(recipe_of(keep_checkpoints=1))
+    left = {path.name for path in (folder / "checkpoints").rglob("*") if path.is_dir()}
+    assert left == {"stage-0", "checkpoint-4"}
+    assert (folder / "checkpoints/stage-0/checkpoint-4/processor_config.json").is_file()
 
 
 def test_a_folder_with_other_results_is_left_alone(recipe_of, tmp_path):

@@ -151,7 +151,8 @@ def test_stages_with_evaluations(recipe_of, toy_data):
     assert lines[2]["forgetting"] == pytest.approx(losses[2] - min(losses[:2]))
     assert json.loads((folder / "manifest.json").read_text())["evaluations"] == lines
     report = (folder / "report.md").read_text()
-    assert f"| held | after questions | {losses[2]:.4f} | {lines[2]['forgetting']:+.4f} | 42 |" in report
+    assert f"| held | after questions | loss {losses[2]:.4f} | {lines[2]['forgetting']:+.4f} | 42 |" in report
+    assert "--lora-only" in report  # the end of a long sentence is not cut off
     assert "data:image/png;base64," in (folder / "report.html").read_text()
 
 

@@ -96,7 +96,9 @@ def test_a_truncated_shard_is_one_bad_row_that_says_so(tmp_path, cut):
     assert isinstance(rows[-1], BadRow) and all(isinstance(row, Sample) for row in rows[:-1])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_mutated_shards_never_raise(tmp_path, data):
     whole = bytearray(packed(SHARD[:6]))

@@ -1,0 +1,244 @@
+"""The search for edited copies: toned, brighter, mirrored, cropped, framed, overlaid or turned.
+
+Words of keypoints propose a pair (``curate.signals.keypoints``) and how one image lies in the other; the two views
+are laid over each other (``curate.duplicates.alignment``), and enough structure in common confirms the pair. What was
+done to one of them is read off the map, the tones and the blocks that differ (``curate.duplicates.edit_kinds``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.duplicates.alignment import Laid, glance, lay, overlap
+from curate.duplicates.edit_kinds import kind_of
+from curate.duplicates.hamming import Indices, products, ramp
+from curate.duplicates.looks import Looks
+from curate.kinds import KINDS, Kind, KindPairs
+from curate.signals.keypoints import KEY_BITS, MIRROR, PROBED, SIDE, STEPS, Floats
+
+_IMAGES = 512  # searched for at once
+_CROWD = 64  # images that are compared of those that share a word: the first ones
+_CONTEXT = 6  # bits of the words' upper half that may differ
+_TRIED = 4  # matches of a pair of images whose maps are tried
+_LIES = 0.5  # share of one of them that lies in the other by a rough map
+_GLANCE = 0.3
+_LAID = 128  # pairs laid over each other at once
+_LOW = np.uint64((1 << KEY_BITS) - 1)
+_BIT = np.uint8(1) << np.arange(8, dtype=np.uint8)
+
+
+def edited_pairs(looks: Looks, kinds: Collection[Kind], earlier: int | None = None) -> Iterator[KindPairs]:
+    """Blocks of pairs of images of one set that are copies of these kinds, i < j, each pair once.
+
+    A pair gets one kind: that of the edit that changes most (turned, mirrored, framed, cropped, overlaid, toned,
+    brighter, resized, re-encoded, in this order). It is yielded if that kind is among ``kinds``. ``exact`` and
+    ``semantic`` are never found here. Of more than 64 images that share a word each is compared with the first 64, so
+    that a crowd of copies is tied to its first ones. The pairs depend on the images alone, not on ``earlier``.
+
+    Args:
+        kinds: the kinds to look for.
+        earlier: how many of the first images were searched already; only pairs with a later one are yielded.
+    """
+    yield from _search(looks, looks, kinds, earlier or 0, within=True)
+
+
+def edited_pairs_between(a: Looks, b: Looks, kinds: Collection[Kind]) -> Iterator[KindPairs]:
+    """Blocks of pairs of an image ``i`` of ``a`` and an image ``j`` of ``b`` that are copies of these kinds.
+
+    Of more than 64 images of ``b`` that share a word, each of ``a`` is compared with the first 64.
+    """
+    for found in _search(b, a, kinds, 0, within=False):
+        order = np.lexsort((found.j, found.i))
+        yield KindPairs(found.j[order], found.i[order], found.kind[order], found.strength[order])
+
+
+def _search(b: Looks, a: Looks, kinds: Collection[Kind], first: int, *, within: bool) -> Iterator[KindPairs]:
+    """Pairs (of ``b``, of ``a``); ``within`` both are the same, and those of ``b`` come earlier."""
+    wanted = np.array([KINDS.index(kind) for kind in kinds], np.uint8)
+    index = _Index(b)
+    for start in range(first, len(a), _IMAGES):
+        found = _candidates(index, b, a, start, min(start + _IMAGES, len(a)), within=within)
+        pairs = _confirmed(b, a, *found)
+        chosen = np.isin(pairs.kind, wanted)
+        if chosen.any():
+            yield KindPairs(pairs.i[chosen], pairs.j[chosen], pairs.kind[chosen], pairs.strength[chosen])
+
+
+class _Index:
+    """The keypoints of some images by the key of their word: about 16 bytes each."""
+
+    def __init__(self, looks: Looks) -> None:
+        count = len(looks.points)
+        # Key and number in one integer: sorting is fast, and of one key the first images come first.
+        self.sorted = np.empty(count, np.uint64)
+        for part in _parts(count):
+            numbers = np.arange(part.start, part.stop, dtype=np.uint64)
+            self.sorted[part] = looks.points["word"][part] << np.uint64(KEY_BITS) | numbers
+        self.sorted.sort()
+        self._coarse = max(count.bit_length() - 1, 8)  # bits of a bucket
+        sizes = np.zeros(1 << self._coarse, np.int32)
+        self._bits = max(min(count.bit_length() + 4, KEY_BITS), 8)
+        self._there = np.zeros(1 << (self._bits - 3), np.uint8)
+        self.rest = np.empty(count, np.uint32)
+        words = looks.points["word"]
+        for part in _parts(count):
+            place = (self.sorted[part] >> np.uint64(64 - self._bits)).astype(np.int64)
+            np.bitwise_or.at(self._there, place >> 3, (1 << (place & 7)).astype(np.uint8))
+            some, counts = np.unique(place >> (self._bits - self._coarse), return_counts=True)
+            sizes[some] += counts.astype(np.int32)
+            self.rest[part] = words[(self.sorted[part] & _LOW).astype(np.int64)] >> np.uint64(KEY_BITS)
+        self._buckets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int32)], dtype=np.int32)
+
+    def ranges(self, keys: NDArray[np.uint32], limits: Indices | None) -> tuple[Indices, Indices, Indices]:
+        """Which keys occur, and from where to where in ``sorted``, the first of a crowd only.
+
+        Args:
+            limits: for each row of ``keys``, the number of the point before which to look; None looks at all.
+        """
+        place = keys.reshape(-1) >> np.uint32(KEY_BITS - self._bits)
+        there = self._there.take(place >> np.uint32(3)) & _BIT.take(place & np.uint32(7))
+        asked = np.flatnonzero(there).astype(np.uint64)
+        found = keys.reshape(-1).take(asked).astype(np.uint64) << np.uint64(KEY_BITS) | asked
+        found.sort()  # neighbouring searches share a cache
+        rows, first = (found & _LOW).astype(np.int64), found & ~_LOW
+        bucket = (found >> np.uint64(64 - self._coarse)).astype(np.int64)
+        low, end = (self._buckets[side].astype(np.int64) for side in (bucket, bucket + 1))
+        low = self._placed(first, low, end)
+        some = np.flatnonzero((low < end) & (self.sorted.take(low, mode="clip") ^ first <= _LOW))
+        low, rows = low[some], rows[some]
+        last = _LOW if limits is None else limits.astype(np.uint64)[rows // keys.shape[-1] % len(limits)]
+        high = self._placed(first[some] | last, low, np.minimum(end[some], low + _CROWD))
+        real = high > low
+        return rows[real], low[real], high[real]
+
+    def _placed(self, values: NDArray[np.uint64], low: Indices, high: Indices) -> Indices:
+        """As ``np.searchsorted``, each between its own bounds; all at once, which hides the memory's latency."""
+        made, left = low.copy(), np.flatnonzero(low < high)
+        values, low, high = values[left], low[left], high[left]
+        while len(left):
+            middle = (low + high) >> 1
+            above = self.sorted.take(middle) < values
+            low, high = np.where(above, middle + 1, low), np.where(above, high, middle)
+            made[left] = low
+            more = np.flatnonzero(low < high)
+            left, values, low, high = left[more], values[more], low[more], high[more]
+        return made
+
+
+def _parts(count: int) -> Iterator[slice]:
+    for start in range(0, count, 1 << 20):
+        yield slice(start, min(start + (1 << 20), count))
+
+
+def _candidates(
+    index: _Index, b: Looks, a: Looks, start: int, stop: int, *, within: bool
+) -> tuple[Indices, Indices, NDArray[np.bool_], Floats]:
+    """Images of ``b`` and of ``a``, whether the latter is mirrored, and a rough map of the latter to the former."""
+    points = np.asarray(a.points[a.starts[start] : a.starts[stop]])
+    image = np.repeat(np.arange(start, stop), np.diff(a.starts[start : stop + 1]))
+    flips = np.zeros((len(points), 1), np.uint32)
+    for bit in range(PROBED):
+        flips = np.concatenate(
+            [flips, flips ^ (np.uint32(1) << points["unsure"][:, bit : bit + 1].astype(np.uint32))], 1
+        )
+    words = np.stack([points["word"], points["word"] ^ MIRROR])
+    keys = words.astype(np.uint32)[:, :, None] ^ flips
+    asked, low, high = index.ranges(keys, a.starts[image] if within else None)
+    which = np.repeat(asked // flips.shape[1], high - low)
+    found = ramp(high - low) + np.repeat(low, high - low)
+    rest = (words >> np.uint64(KEY_BITS)).astype(np.uint32).reshape(-1)
+    near = np.bitwise_count(rest[which] ^ index.rest[found]) <= _CONTEXT
+    which, found = which[near], found[near]
+    other = (index.sorted[found] & _LOW).astype(np.int64)
+    mirrored, point = which >= len(points), which % max(len(points), 1)
+    i, j = np.searchsorted(b.starts, other, side="right") - 1, image[point]
+    looked = np.flatnonzero(~(a.paper[j] & b.paper[i]))
+    i, j, point, other, mirrored = (values[looked] for values in (i, j, point, other, mirrored))
+    place, target = points["place"][point] / STEPS, b.points["place"][other] / STEPS
+    place[:, 0] = np.where(mirrored, a.shapes[j, 1] - 1.0 - place[:, 0], place[:, 0])
+    ratio = target[:, 2] / place[:, 2]
+    map_ = np.zeros((len(point), 2, 3), np.float32)
+    map_[:, 0, 0] = map_[:, 1, 1] = ratio
+    map_[:, :, 2] = target[:, :2] - ratio[:, None] * place[:, :2]
+    # A rough map may be somewhat off; what lies in the other by less than this is no copy that could be confirmed.
+    box = overlap(map_, a.shapes[j], b.shapes[i])
+    area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+    sizes = [(looks.shapes[of].astype(np.float32) - 1).prod(axis=1) for looks, of in ((a, j), (b, i))]
+    lies = np.maximum(area / sizes[0], area * ratio**2 / sizes[1]) > _LIES
+    return _best(b, a, *(values[lies] for values in (i, j, mirrored, map_, place[:, :2])))
+
+
+def _best(
+    b: Looks, a: Looks, i: Indices, j: Indices, flag: NDArray[np.bool_], map_: Floats, place: Floats
+) -> tuple[Indices, Indices, NDArray[np.bool_], Floats]:
+    """Of each pair of images the map that most of its matches share; among equals that of the best correlation."""
+    order = np.lexsort((map_[:, 0, 2], map_[:, 0, 0], flag, i, j))
+    i, j, flag, map_, place = i[order], j[order], flag[order], map_[order], place[order]
+    new = np.concatenate([[True], (np.diff(i) != 0) | (np.diff(j) != 0) | (np.diff(flag.astype(np.int8)) != 0)])
+    new = new[: len(i)]
+    starts = np.append(np.flatnonzero(new), len(i))
+    groups = np.arange(len(starts) - 1)
+    votes = np.zeros(len(i))
+    small = groups[np.diff(starts) <= SIDE]
+    one, other = products(starts, small, starts, small)
+    moved = map_[one, 0, 0][:, None] * place[other] + map_[one, :, 2]
+    target = map_[other, 0, 0][:, None] * place[other] + map_[other, :, 2]
+    scale = np.abs(np.log2(map_[one, 0, 0] / map_[other, 0, 0]))
+    votes += np.bincount(one, (np.abs(moved - target).max(axis=1) < 4) & (scale < 0.4), len(i))
+    order = np.lexsort((-votes, np.cumsum(new)))
+    rank = np.arange(len(i)) - np.repeat(starts[:-1], np.diff(starts))
+    order = order[rank < _TRIED]
+    seen = np.zeros(len(order), np.float32)
+    for block in range(0, len(order), 1024):
+        some = order[block : block + 1024]
+        seen[block : block + 1024] = glance(map_[some], (a, j[some]), (b, i[some]), flag[some])
+    # A map of many votes needs no glance.
+    value = np.where(votes[order] > 2, 1 + votes[order] / 100, seen) + seen / 1000
+    keep = np.lexsort((-value, i[order], j[order]))
+    pair = np.stack([i[order[keep]], j[order[keep]]])
+    lead = np.concatenate([[True], (np.diff(pair, axis=1) != 0).any(axis=0)])[: pair.shape[1]]
+    keep = keep[lead]
+    keep = order[keep[value[keep] > _GLANCE]]
+    return i[keep], j[keep], flag[keep], map_[keep]
+
+
+def _views(
+    b: Looks, a: Looks, i: Indices, j: Indices, flag: NDArray[np.bool_]
+) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Views and shapes of images ``j`` of ``a``, mirrored where ``flag`` says so, and of images ``i`` of ``b``."""
+    first, shapes = np.asarray(a.views[j]), a.shapes[j]
+    columns = np.arange(SIDE)
+    back = np.clip(shapes[:, 1:].astype(np.int64) - 1 - columns, 0, SIDE - 1)
+    first = np.where(flag[:, None, None], np.take_along_axis(first, back[:, None, :], axis=2), first)
+    return (first, np.asarray(b.views[i])), (shapes, b.shapes[i])
+
+
+def _confirmed(b: Looks, a: Looks, i: Indices, j: Indices, flag: NDArray[np.bool_], map_: Floats) -> KindPairs:
+    blocks = []
+    for block in range(0, len(i), _LAID):
+        some = slice(block, block + _LAID)
+        views, shapes = _views(b, a, i[some], j[some], flag[some])
+        laid = lay(map_[some], views, shapes)
+        same = is_copy(laid)
+        kind = kind_of(laid, views, shapes, flag[some], (a, j[some]), (b, i[some]))
+        blocks.append((i[some][same], j[some][same], kind[same], laid.alike[same]))
+    if not blocks:
+        return KindPairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.float32))
+    return KindPairs(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
+
+
+_AGREEING, _SHARE, _INSIDE, _ALIKE = 14, 0.6, 0.6, 0.6
+
+
+def is_copy(laid: Laid) -> NDArray[np.bool_]:
+    """Whether enough structure agrees, and one of the two lies in the other without being bent."""
+    bend = laid.map[:, :, :2]
+    sides = np.linalg.norm(bend, axis=1)
+    straight = (np.maximum(*sides.T) < 1.6 * np.minimum(*sides.T)) & (sides.min(axis=1) > 0.2) & (sides.max(axis=1) < 5)
+    level = (np.abs(bend[:, 0, 1]) < 0.2 * sides[:, 1]) & (np.abs(bend[:, 1, 0]) < 0.2 * sides[:, 0])
+    enough = (laid.agreeing >= _AGREEING) & (laid.agreeing >= _SHARE * laid.textured) & (laid.alike >= _ALIKE)
+    made: NDArray[np.bool_] = enough & straight & level & (laid.inside.max(axis=1) >= _INSIDE)
+    return made

@@ -1,0 +1,1 @@
+"""Review: any list of rows, judged row by row in the browser with single keys."""

@@ -1,0 +1,153 @@
+"""Edited copies of the photographs that scikit-image and scikit-learn ship."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from curate.duplicates import edits
+from curate.duplicates.edits import edited_pairs
+from curate.duplicates.looks import Looks
+from curate.kinds import KINDS
+from curate.signals import SIGNALS, measure_pixels
+from curate.signals.keypoints import MIRROR, keypoints
+from studies.curation_pays.copies import _PHOTOS, _package, drawings, forms, pages
+
+
+def looks_of(images, folder, parts=1):
+    """Measured as ``curate run`` does; None is an image that did not decode."""
+    rows = []
+    for image in images:
+        row = {"width": 0, "height": 0}
+        if image is not None:
+            row = measure_pixels(image, ("looks", "thumbnail")) | {"width": image.width, "height": image.height}
+        rows.append(row)
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = SIGNALS["looks"].fields() + SIGNALS["thumbnail"].fields()
+    schema = pa.schema([*fields, ("width", pa.int32()), ("height", pa.int32())])
+    files = []
+    for number, some in enumerate(np.array_split(np.arange(len(rows)), parts)):
+        files.append(folder / f"part-{number}.parquet")
+        pq.write_table(pa.Table.from_pylist([rows[k] for k in some], schema), files[-1])
+    return Looks.of_parts(files, folder / "scratch")
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return [Image.open(_package("skimage") / "data" / name).convert("RGB").reduce(2) for name in _PHOTOS]
+
+
+def found(blocks):
+    return {
+        (int(i), int(j)): (KINDS[kind], float(strength))
+        for block in blocks
+        for i, j, kind, strength in zip(block.i, block.j, block.kind, block.strength, strict=True)
+    }
+
+
+def _part(photo, share, left=0.0, top=0.0):
+    width, height = photo.width * share, photo.height * share
+    left, top = (photo.width - width) * left, (photo.height - height) * top
+    return photo.crop((round(left), round(top), round(left + width), round(top + height)))
+
+
+def _banner(photo):
+    made = photo.copy()
+    ImageDraw.Draw(made).rectangle((0, photo.height * 0.85, photo.width, photo.height), fill=(160, 20, 30))
+    return made
+
+
+EDITS = {
+    "resized": lambda photo: photo.resize((photo.width * 2 // 3, photo.height * 2 // 3)),
+    "toned": lambda photo: photo.convert("L").convert("RGB"),
+    "brighter": lambda photo: ImageEnhance.Brightness(photo).enhance(0.7),
+    "mirrored": ImageOps.mirror,
+    "framed": lambda photo: ImageOps.expand(photo, photo.width // 12, "maroon"),
+    "overlaid": _banner,
+    "cropped": lambda photo: _part(photo, 0.75, 0.3, 0.6),
+    "turned": lambda photo: photo.rotate(4, Image.Resampling.BICUBIC),
+}
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_an_edited_copy_is_found_and_named(photos, tmp_path, kind):
+    some = photos[:3]  # photographs of things, in colour
+    pairs = found(edited_pairs(looks_of([*some, None, *map(EDITS[kind], some)], tmp_path), KINDS))
+    assert {pair: name for pair, (name, _) in pairs.items()} == {(k, k + 4): kind for k in range(3)}
+    assert all(0.6 <= strength <= 1 for _, strength in pairs.values())
+
+
+def test_only_the_kinds_asked_for_are_yielded(photos, tmp_path):
+    looks = looks_of([photos[0], ImageOps.mirror(photos[0]), photos[0].convert("L").convert("RGB")], tmp_path)
+    assert {name for name, _ in found(edited_pairs(looks, ["mirrored"])).values()} == {"mirrored"}
+    assert found(edited_pairs(looks, ["cropped"])) == {}
+
+
+def _every_way(photos):
+    return [*photos[:3], *(edit(photo) for photo in photos[:2] for edit in EDITS.values())]
+
+
+def test_new_images_against_all_give_what_a_full_search_gives(photos, tmp_path):
+    looks = looks_of(_every_way(photos), tmp_path, parts=3)
+    whole = found(edited_pairs(looks, KINDS))
+    later = found(edited_pairs(looks, KINDS, earlier=11))
+    assert later == {pair: what for pair, what in whole.items() if pair[1] >= 11}
+    assert len(later) < len(whole)
+    assert found(edited_pairs(looks, KINDS, earlier=len(looks))) == {}
+
+
+def test_stored_looks_are_continued(photos, tmp_path):
+    images = _every_way(photos)[:6]
+    looks_of(images, tmp_path / "whole", parts=2)
+    looks_of(images[:3], tmp_path / "grown")
+    (tmp_path / "grown" / "scratch" / "points.bin").open("ab").write(b"left by a killed run")
+    parts = [tmp_path / "whole" / f"part-{number}.parquet" for number in (0, 1)]
+    first = tmp_path / "grown" / "part-0.parquet"
+    Looks.of_parts([first, parts[1]], tmp_path / "grown" / "scratch")
+    for file in (tmp_path / "whole" / "scratch").glob("*.bin"):
+        assert file.read_bytes() == (tmp_path / "grown" / "scratch" / file.name).read_bytes(), file.name
+
+
+def test_words_are_searched_as_comparing_all_with_all_finds_them(photos, tmp_path):
+    looks = looks_of(_every_way(photos)[:9], tmp_path)
+    index, words = edits._Index(looks), np.array(looks.points["word"])
+    keys = np.stack([words, words ^ np.uint64(4)], axis=1).astype(np.uint32)
+    asked, low, high = index.ranges(keys, None)
+    near = {
+        (int(k), int(index.sorted[place] & edits._LOW))
+        for k, first, last in zip(asked, low, high, strict=True)
+        for place in range(first, last)
+    }
+    assert near == set(zip(*map(np.ndarray.tolist, np.nonzero(keys.reshape(-1, 1) == keys[:, 0])), strict=True))
+    assert (index.rest == (words >> np.uint64(32))[(index.sorted & edits._LOW).astype(int)]).all()
+
+
+def test_a_crowd_of_copies_is_tied_to_its_first_ones(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(edits, "_CROWD", 2)
+    looks = looks_of([photos[0]] * 6, tmp_path)
+    assert found(edited_pairs(looks, KINDS)).keys() == {(0, 1)} | {(i, j) for i in (0, 1) for j in range(2, 6)}
+
+
+@pytest.mark.parametrize("make", [drawings, pages, forms])
+def test_strangers_of_one_layout_are_not_joined(make, tmp_path):
+    assert found(edited_pairs(looks_of(make(6, np.random.default_rng(3)), tmp_path), KINDS)) == {}
+
+
+@settings(max_examples=15, deadline=None)
+@given(gain=st.floats(0.6, 1.0), offset=st.floats(0, 40))
+def test_words_do_not_see_gain_and_offset(gain, offset):
+    view = np.random.default_rng(0).integers(30, 190, (10, 10)).astype(np.uint8)  # nothing is clipped
+    view = np.asarray(Image.fromarray(view).resize((80, 80), Image.Resampling.BICUBIC))
+    one, other = keypoints(view), keypoints(np.round(view * gain + offset).clip(0, 255).astype(np.uint8))
+    assert len(np.intersect1d(one["word"] & edits._LOW, other["word"] & edits._LOW)) > 0.7 * len(one) > 5
+
+
+def test_the_word_of_a_mirrored_keypoint_is_known_without_the_mirror_image(photos):
+    view = np.asarray(photos[0].convert("L").resize((80, 60)))
+    one, other = keypoints(view), keypoints(view[:, ::-1])
+    assert len(np.intersect1d(one["word"] ^ MIRROR, other["word"])) > 0.7 * len(one)
