@@ -1,96 +1,146 @@
-"""A table in parts, each made by a pure function from its key: what is there already is not made again.
+"""The content of a turn: a text, or a list of parts (texts, images, videos, sounds, calls of tools).
 
-A key holds digests of what a part is made from and the settings that matter; the part is a Parquet file named by the
-digest of its key. ``parts.json`` lists the parts in their order and is written last. So a killed run continues, work
-may run in any number of processes or on any machine, and the table that results is the same.
+Known are the parts of OpenAI, Anthropic, TRL, Qwen, ms-swift and LLaMA-Factory. A part that is a file becomes a
+marker in the text, and so does Qwen-VL's ``<img>path</img>``; what it refers to is collected beside the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
+IMAGE_MARKER, VIDEO_MARKER, AUDIO_MARKER = "<image>", "<video>", "<audio>"
+MEDIA_MARKERS = (IMAGE_MARKER, VIDEO_MARKER, AUDIO_MARKER)
+# For each marker, in order, the file it stands for; None where the record lists its files elsewhere.
+Media = dict[str, list[Any]]
 
-from winnow.files import digest_of, read_json, write_json
-from winnow.tables import read_batches, row_count
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
+_FILE_PARTS = {
+    "image": IMAGE_MARKER, "image_url": IMAGE_MARKER, "input_image": IMAGE_MARKER,
+    "video": VIDEO_MARKER, "video_url": VIDEO_MARKER, "input_video": VIDEO_MARKER,
+    "audio": AUDIO_MARKER, "audio_url": AUDIO_MARKER, "input_audio": AUDIO_MARKER,
+}  # fmt: skip
+_REASONING = frozenset({"reasoning", "thinking"})
+_MARKED = re.compile(
+    r"<(?P<tag>img|video|audio)>(?P<path>[^<>\n]+)</(?P=tag)>|<(?:image|video|audio|ImageHere)>"
+    r"|<\|?image[ _]?\d+\|?>"
+)
+_INTERNLM = "<ImageHere>"  # InternLM-XComposer's marker
+_TAGS = {"img": IMAGE_MARKER, "video": VIDEO_MARKER, "audio": AUDIO_MARKER}
 
-_STATE = "parts.json"
 
+def pieces(content: Any, media: Media, *, named: Mapping[str, str], tags: bool) -> list[tuple[str, str]]:
+    """What a turn holds, as (name, text) in order; the name is ``tool_call``, ``tool_response`` or ''.
 
-@dataclass(frozen=True)
-class PartTask:
-    """One part to make.
+    Args:
+        media: gets what the markers of the texts stand for.
+        named: files by the marker that stands for them (MiniCPM-V's ``<image_00>``).
+        tags: whether ``<img>path</img>`` and ``<ImageHere>`` are images.
 
-    Attributes:
-        key: JSON-able: everything that the part depends on, its function's version among it.
-        args: picklable: what the function needs to make it.
+    Raises:
+        ValueError: neither a text nor a list of known parts.
     """
+    if isinstance(content, str):
+        return [("", with_plain_markers(content, media, named=named, tags=tags))]
+    parts = [content] if isinstance(content, dict) else content
+    if not isinstance(parts, list):
+        raise ValueError("has no text")
+    found: list[tuple[str, str]] = []
+    for part in parts:
+        name, text = _piece(part, media, named=named, tags=tags)
+        if found and name == found[-1][0] == "":
+            found[-1] = ("", found[-1][1] + text)
+        else:
+            found.append((name, text))
+    return found or [("", "")]
 
-    key: Any
-    args: tuple[Any, ...]
 
-    @property
-    def name(self) -> str:
-        """The file of the part."""
-        return f"{digest_of(self.key)[:32]}.parquet"
+def with_plain_markers(text: str, media: Media, *, named: Mapping[str, str], tags: bool) -> str:
+    """The text with a plain marker for each file; arguments as of ``pieces``."""
+    if "<" not in text:
+        return text
+
+    def plain(found: re.Match[str]) -> str:
+        if found["tag"]:
+            if not tags:
+                return found[0]
+            marker, file = _TAGS[found["tag"]], found["path"]
+        elif found[0] in MEDIA_MARKERS:
+            marker, file = found[0], None
+        elif found[0] == _INTERNLM and tags:
+            marker, file = IMAGE_MARKER, None
+        elif found[0] in named:
+            marker, file = IMAGE_MARKER, named[found[0]]
+        else:
+            return found[0]
+        media.setdefault(marker, []).append(file)
+        return marker
+
+    return _MARKED.sub(plain, text)
 
 
-Run = Callable[[Sequence[tuple[Path, tuple[Any, ...]]]], Iterable[None]]
+def _piece(part: Any, media: Media, *, named: Mapping[str, str], tags: bool) -> tuple[str, str]:
+    if isinstance(part, str):
+        part = {"type": "text", "text": part}
+    if not isinstance(part, dict):
+        raise ValueError("has a part that is no object")
+    kind = part.get("type") or next((key for key in ("text", *_FILE_PARTS) if part.get(key) is not None), None)
+    kind = kind if isinstance(kind, str) else None
+    if kind in _FILE_PARTS:
+        marker = _FILE_PARTS[kind]
+        media.setdefault(marker, []).append(_file_of(part, kind, marker.strip("<>")))
+        return "", marker
+    text = next((part[key] for key in (kind, "text", "value", "content") if part.get(key) is not None), None)
+    if kind in _TEXT_PARTS and isinstance(text, str):
+        return "", with_plain_markers(text, media, named=named, tags=tags)
+    if kind in _REASONING and isinstance(text, str):
+        return "", f"<think>\n{text}\n</think>\n\n"
+    if kind == "tool_call" and text is not None:
+        return "tool_call", json_text(text)
+    if kind == "tool_use" and isinstance(part.get("name"), str):
+        return "tool_call", json_text({"name": part["name"], "arguments": part.get("input") or {}})
+    if kind == "tool_result":
+        inner = pieces(part.get("content") or "", media, named=named, tags=tags)
+        return "tool_response", "".join(text for _, text in inner)
+    raise ValueError(f"has a part of type {kind!r} that cannot be read")
 
 
-class Parts:
-    """The parts of a table in a folder, in the order of the table's rows."""
+def _file_of(part: Mapping[str, Any], kind: str, plain_kind: str) -> Any:
+    keys = (kind, "value", plain_kind, "path", "url", "source", f"{plain_kind}_url")
+    value = next((part[key] for key in keys if part.get(key)), None)
+    return None if value is None else file_of(value, plain_kind)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def exists(self) -> bool:
-        """Whether the table is finished."""
-        return (self.folder / _STATE).is_file()
+def file_of(value: Any, kind: str) -> Any:
+    """A path, URL or data URI, from a text or an object with ``path``, ``url``, ``bytes`` or ``data`` (base64).
 
-    def names(self) -> list[str]:
-        """Files of the parts, in order; equal names have equal rows. Empty for a table that is not finished."""
-        try:
-            return [str(part["name"]) for part in read_json(self.folder / _STATE)]
-        except (OSError, ValueError, TypeError, KeyError):
-            return []
+    A video may be a list of frames, which stays one. None for an object that names nothing.
 
-    def files(self) -> list[Path]:
-        """Paths of the parts, in order."""
-        return [self.folder / name for name in self.names()]
+    Args:
+        kind: ``image``, ``video`` or ``audio``.
 
-    def counts(self) -> list[int]:
-        """Rows of each part."""
-        return [int(part["rows"]) for part in read_json(self.folder / _STATE)] if self.exists() else []
+    Raises:
+        ValueError: something else.
+    """
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, dict):
+        data = value.get("bytes") or value.get("data")
+        if isinstance(data, str) and "." in data and data[:5].lower() != "data:":
+            return data  # no base64: a path or URL, as EvalScope has it
+        if isinstance(data, str):
+            media_type = value.get("media_type") or (f"{kind}/{value['format']}" if value.get("format") else "")
+            return data if data[:5].lower() == "data:" else f"data:{media_type};base64,{data}"
+        named = value.get("path") or value.get("url")
+        if isinstance(named, str) or (data is None and named is None and {"path", "url", "bytes"} & value.keys()):
+            return named or None
+    if kind == "video" and isinstance(value, list) and value:
+        return [file_of(frame, "image") for frame in value]
+    raise ValueError(f"{kind!r} must be a path or a list of paths")
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Stream the rows of all parts."""
-        for path in self.files():
-            yield from read_batches(path, columns)
 
-    def bring_up_to_date(self, tasks: Sequence[PartTask], run: Run) -> int:
-        """Make the parts that are missing, then list all; parts that no task asks for are removed.
-
-        Args:
-            tasks: in the order of the table's rows.
-            run: makes each (path, arguments), anywhere and in any order; it must write the path atomically.
-
-        Returns:
-            The number of parts that were made.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        missing = {task.name: task for task in tasks if not (self.folder / task.name).is_file()}
-        for _ in run([(self.folder / name, task.args) for name, task in missing.items()]):
-            pass
-        names = [task.name for task in tasks]
-        if missing or names != self.names():
-            state = [{"name": name, "rows": row_count(self.folder / name)} for name in names]
-            write_json(self.folder / _STATE, state)
-        wanted = set(names)
-        for path in self.folder.glob("*.parquet"):
-            if path.name not in wanted:
-                path.unlink()
-        return len(missing)
+def json_text(value: Any) -> str:
+    """A text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
