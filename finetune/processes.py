@@ -99,8 +99,9 @@ def check_device(recipe: TrainRecipe) -> None:
     if recipe.quantization != "none" and (problem := quantization_problem(kind, recipe.quantization)):
         raise UserError(problem)
     if recipe.compute_dtype == "bfloat16" and (name := emulates_bfloat16()):
+        better = "float32" if kind == "cpu" else "float16"
         Console(stderr=True, highlight=False).print(
-            f"[yellow]warning:[/] {name} only emulates bfloat16, which is slow; set compute_dtype: float16"
+            f"[yellow]warning:[/] {name} only emulates bfloat16, which is slow; set compute_dtype: {better}"
         )
 
 
@@ -129,9 +130,17 @@ def quantization_problem(kind: str, quantization: str) -> str | None:
 
 
 def emulates_bfloat16() -> str | None:
-    """Name of the NVIDIA GPU if it is older than Ampere and so computes bfloat16 in float32; else None."""
+    """Name of the device if it computes bfloat16 in float32; else None.
+
+    So do NVIDIA GPUs older than Ampere, and x86 CPUs without AVX512-BF16 or AMX.
+    """
     import torch
 
-    if device().type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
+    kind = device().type
+    if kind == "cpu":
+        known = torch.cpu.get_capabilities()
+        has_it = known.get("avx512_bf16") or known.get("amx_bf16") or known.get("architecture") != "x86_64"
+        return None if has_it else f"this CPU ({known.get('cpu_name', 'unknown')})"
+    if kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
         return None
     return torch.cuda.get_device_name()

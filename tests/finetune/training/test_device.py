@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.processes import dtype_problem, quantization_problem
+from finetune.processes import dtype_problem, emulates_bfloat16, quantization_problem
 from finetune.training import stage
 from finetune.training.run import train
 from winnow.errors import UserError
@@ -54,3 +54,17 @@ def test_a_device_that_bitsandbytes_lacks_is_named():
     assert quantization_problem("cpu", "nf4") is None
     problem = quantization_problem("mlu", "nf4")
     assert problem is not None and "has no mlu (it has cpu, cuda" in problem
+
+
+@pytest.mark.parametrize(
+    ("found", "emulated"),
+    [({"architecture": "x86_64", "avx2": True, "cpu_name": "Old"}, "this CPU (Old)"),
+     ({"architecture": "x86_64", "avx512_bf16": True}, None), ({"architecture": "x86_64", "amx_bf16": True}, None),
+     ({"architecture": "aarch64"}, None)],
+)  # fmt: skip
+def test_a_cpu_that_only_emulates_bfloat16_is_told(found, emulated, monkeypatch):
+    import torch
+
+    assert {"architecture", "cpu_name"} <= torch.cpu.get_capabilities().keys()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert emulates_bfloat16() == emulated
