@@ -30,8 +30,9 @@ import skimage
 import sklearn.datasets
 from PIL import Image
 
+from curate.engines import batched, cpu_count
+from curate.engines.local import LocalPool
 from curate.measure.images import measure_images
-from curate.measure.pool import LocalPool, batched, cpu_count
 from curate.recipe import MeasureSettings
 
 _ROUNDS = 3

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from scipy.stats import binomtest
 
-from curate.measure.pool import batched
+from curate.engines import batched
 from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
 from studies.curation_pays.copies import KINDS
 from winnow.text import table

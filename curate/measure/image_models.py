@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from curate.engines import batched, open_pool
+from curate.engines.worker import time_limit
 from curate.measure.models import check_image_model
-from curate.measure.pool import batched, open_pool, time_limit
 from curate.recipe import MeasureSettings
 from curate.signals.base import ImageModel, ModelUnavailable
 from curate.workspace import Workspace

@@ -18,8 +18,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from curate.engines import batched, open_pool
+from curate.engines.pool import Pool
 from curate.measure.models import Models, signals_wanted
-from curate.measure.pool import Pool, batched, open_pool
 from curate.measure.row import MeasuredImage, MeasurePlan, PathRow, crashed_file, crashed_path, identify, measure
 from curate.measure.store import PATHS, MeasuredImages, MeasuredPaths, Store, image_schema
 from curate.recipe import MeasureSettings

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curate.engines import batched
 from curate.measure.embeddings import TextEmbeddings
 from curate.measure.itm import load_matcher, matcher_name
-from curate.measure.pool import batched
 from curate.measure.store import CACHE
 from curate.measure.texts import turn_texts
 from curate.recipe import MeasureSettings

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.measure.pool import time_limit
+from curate.engines.worker import time_limit
 from curate.signals import measure_pixels
 from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curate.engines import batched
 from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
 from curate.measure.models import clip_model, clip_name
-from curate.measure.pool import batched
 from curate.recipe import MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals import text as text_signals

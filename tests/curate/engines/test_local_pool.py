@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from curate.measure.pool import LocalPool, time_limit
+from curate.engines.local import LocalPool
+from curate.engines.worker import time_limit
 
 
 def squares(numbers):
@@ -69,7 +70,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, time\n"
-        "from curate.measure.pool import LocalPool\n"
+        "from curate.engines.local import LocalPool\n"
         "def pids(items):\n"
         "    time.sleep(0.2)\n"
         "    return [os.getpid() for _ in items]\n"

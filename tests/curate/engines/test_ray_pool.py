@@ -3,13 +3,13 @@ import sys
 
 import pytest
 
+from curate.engines import open_pool
 from curate.measure.image_models import measure_with
 from curate.measure.images import measure_images
-from curate.measure.pool import open_pool
 from curate.recipe import MeasureSettings
+from tests.curate.engines.test_local_pool import batches, endless, fragile, squares
 from tests.curate.make_images import noise, write
 from tests.curate.measure.test_image_models import MODEL, digests, measured
-from tests.curate.measure.test_pool import batches, endless, fragile, squares
 from winnow.errors import UserError
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")

@@ -1,0 +1,153 @@
+"""The workers of a Ray cluster.
+
+A task that is lost with its worker, its node or the node that held its results is submitted again, by the same rules
+as on one machine (``curate.engines.worker``). Ray's own retries are off: they would repeat a task whose memory does
+not suffice for ever, and say nothing of why a worker died.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any
+
+from curate.engines.pool import Function, Item, Pool, Result
+from curate.engines.worker import (
+    Crashed,
+    Lost,
+    Unreachable,
+    Worker,
+    WorkLost,
+    become_worker,
+    seconds_before,
+)
+from winnow.errors import UserError
+
+_CONNECT_SECONDS = 10
+_TOGETHER = 2  # tries of a whole batch; then each item runs alone
+
+
+class RayPool(Pool):
+    """The workers of a Ray cluster.
+
+    Args:
+        workers: CPUs to use at most when Ray is started here; a cluster that runs already has its own number.
+
+    Raises:
+        UserError: Ray is not installed, or the cluster cannot be reached.
+    """
+
+    def __init__(self, workers: int | None) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise UserError("engine: ray needs Ray; install it with: pip install 'winnow-vlm[ray]'") from error
+        self._ray: Any = ray
+        self._started = not ray.is_initialized()
+        if self._started:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what newer versions do anyway
+            address = os.environ.get("RAY_ADDRESS")
+            try:
+                _reach(address)
+                # "local": without an address Ray would join whatever cluster was last started on this machine.
+                ray.init(
+                    address or "local", num_cpus=None if address else workers, log_to_driver=False,
+                    include_dashboard=None if address else False,
+                )  # fmt: skip
+            except (OSError, RuntimeError, ValueError) as error:
+                raise UserError(
+                    f"Ray cannot be reached or started ({error}); check RAY_ADDRESS, or unset it to use this machine"
+                ) from error
+        super().__init__(int(self._ray.cluster_resources().get("CPU", 1)))
+        self._together: Any = ray.remote(max_retries=0)(_together)
+        self._alone: Any = ray.remote(max_retries=0)(_alone)
+
+    def close(self) -> None:
+        """End Ray if it was started here."""
+        if self._started:
+            self._ray.shutdown()
+
+    def _submit(self, function: Function[Item, Result], batch: list[Item]) -> Any:
+        return self._together.remote(function, batch)
+
+    def _results(self, function: Function[Item, Result], batch: list[Item], future: Any) -> list[Any]:
+        for tries in range(1, _TOGETHER + 1):
+            try:
+                results = self._get(future)
+                self._patience.succeeded()
+                return results
+            except WorkLost:
+                if tries < _TOGETHER:
+                    future = self._submit(function, batch)
+        alone = [self._alone.remote(function, item) for item in batch]
+        return [self._persist(function, item, future) for item, future in zip(batch, alone, strict=True)]
+
+    def _persist(self, function: Function[Item, Result], item: Item, future: Any) -> Any:
+        """The result of one item, or ``Crashed`` or ``Lost``."""
+        failures = 0
+        while True:
+            try:
+                (result,) = self._get(future)
+                self._patience.succeeded()
+                return result
+            except WorkLost as lost:
+                failures += 1
+                if failures >= self._patience.tries:
+                    self._patience.gave_up()
+                    return Lost(lost.why)
+                time.sleep(seconds_before(failures))
+                future = self._alone.remote(function, item)
+
+    def _get(self, future: Any) -> list[Any]:
+        """What the task returned.
+
+        Raises:
+            WorkLost: its worker or node died, or the results were on a node that has died since.
+        """
+        errors = self._ray.exceptions
+        try:
+            return list(self._ray.get(future))
+        except errors.RayTaskError as error:  # what the function raised
+            cause = error.cause
+            if isinstance(cause, Unreachable):
+                raise WorkLost(str(cause)) from None
+            raise cause from error
+        except errors.RayError as error:
+            raise WorkLost(_first_line(error)) from None
+
+
+def _reach(address: str | None) -> None:
+    """Raise OSError if nothing listens at ``host:port``: Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+
+
+def _together(function: Function[Item, Result], batch: list[Item]) -> list[Result]:
+    become_worker()
+    return function(batch)
+
+
+def _alone(function: Function[Item, Result], item: Item) -> list[Any]:
+    """One item in a process of its own, whose exit code says why it died: Ray does not tell."""
+    worker = Worker()
+    try:
+        try:
+            return worker.call(function, [item])
+        except WorkLost as lost:
+            if not lost.fault:
+                raise
+        try:
+            return worker.call(function, [item])
+        except WorkLost as lost:
+            if not lost.fault:
+                raise
+            return [Crashed()]
+    finally:
+        worker.close()
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
