@@ -7,7 +7,6 @@ written into the data set or a curated folder.
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from curate.recipe import (
 from curate.report.results import Leaks
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path, digest_of, read_json
+from winnow.files import atomic_path, digest_of, read_json, strict_json
 from winnow.recipe import parse_recipe
 from winnow.run import MANIFEST
 from winnow.tables import database, parquet, read_batches, row_count, write_parquet
@@ -212,7 +211,7 @@ def _write_csv(rows: Path, out: Path) -> None:
 def _write_lines(rows: Path, out: Path) -> None:
     with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as handle:
         for batch in read_batches(rows, PAIRS):
-            handle.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in batch.to_pylist())
+            handle.writelines(f"{strict_json(row)}\n" for row in batch.to_pylist())
 
 
 _WRITERS = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_lines}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -180,11 +179,12 @@ def report(
     from evalsuite.metrics.own import allowing_code
     from evalsuite.report.numbers import latex_table
     from evalsuite.runs.finish import read_scores, rescore
+    from winnow.files import strict_json
 
     load_manifest(folder)
     if latex or as_json:
         scores = read_scores(folder)
-        print(latex_table(scores) if latex else json.dumps(scores, indent=2, ensure_ascii=False))
+        print(latex_table(scores) if latex else strict_json(scores, indent=2))
         return
     with allowing_code(allow_code):
         rescore(folder, [])
@@ -229,13 +229,14 @@ def compare(
     from evalsuite.metrics.own import allowing_code
     from evalsuite.report.compared import write_comparison
     from evalsuite.report.console import print_comparison
+    from winnow.files import strict_json
 
     with allowing_code(allow_code):
         found = compare_folders(a, others, seed)
     if out is not None:
         write_comparison(found, out)
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(strict_json(found, indent=2))
     else:
         print_comparison(found)
 
@@ -261,11 +262,12 @@ def chosen(
     """
     from evalsuite.analysis.chosen import chosen_minus_random, keep_proofs
     from evalsuite.metrics.own import allowing_code
+    from winnow.files import strict_json
 
     with allowing_code(allow_code):
         found = chosen_minus_random(evaluations, seed)
     keep_proofs(found)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(one["sentence"] for one in found))
+    print(strict_json(found, indent=2) if as_json else "\n".join(one["sentence"] for one in found))
 
 
 def forgetting(
@@ -323,11 +325,12 @@ def slices(
     from evalsuite.analysis.slices import find_slices
     from evalsuite.metrics.own import allowing_code
     from evalsuite.report.console import print_slices
+    from winnow.files import strict_json
 
     with allowing_code(allow_code):
         found = find_slices(folder, only=task, curated=curated, min_rows=min_rows)
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(strict_json(found, indent=2))
     else:
         print_slices(found, top)
 

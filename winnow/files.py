@@ -7,6 +7,7 @@ import errno
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -58,7 +59,23 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, value: Any) -> None:
     """Atomically write ``value`` as indented JSON with sorted keys."""
-    write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(target, strict_json(value, indent=2, sort_keys=True) + "\n")
+
+
+def strict_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """The JSON text of a value that every reader takes: NaN and infinity, which JSON has not, become null."""
+    try:
+        return json.dumps(value, indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_finite(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def open_to_append(path: Path, size: int) -> BinaryIO:

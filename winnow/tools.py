@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ def calls_in(text: str) -> list[tuple[str, Any]]:
     Raises:
         ValueError: it is not JSON of an object with ``name`` and ``arguments``, or of a list of these.
     """
-    value = parse_json(text.encode())
+    value = _strict(text)
     calls = value if isinstance(value, list) else [value]
     if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
         raise ValueError("a call needs JSON with `name` and `arguments`")
@@ -27,10 +28,19 @@ def definitions_in(tools: str) -> list[Any]:
     Raises:
         ValueError: it is not JSON of a list.
     """
-    found = parse_json(tools.encode()) if tools else []
+    found = _strict(tools) if tools else []
     if not isinstance(found, list):
         raise ValueError("`tools` must be a JSON list")
     return found
+
+
+def _strict(text: str) -> Any:
+    value = parse_json(text.encode())
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError("a tool or call holds NaN or infinity, which JSON has not") from None
+    return value
 
 
 def as_function(definition: Mapping[str, Any]) -> Mapping[str, Any]:

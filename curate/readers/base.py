@@ -19,6 +19,7 @@ from curate.readers.images.packed import ENDINGS, PackedImages, archives_in, wit
 from curate.readers.images.store import is_encoded, with_embedded
 from curate.readers.location import Probe
 from curate.readers.spelling import Root, is_file
+from curate.readers.storable import encodable
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex, digest64
@@ -276,7 +277,7 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
     repeats = HashIndex()
     source, split = settings.source or "", settings.split
     for position, made in enumerate(_samples(layout, settings, images.choice)):
-        row = made.row
+        row = encodable(made.row, made.raw.where, position)
         if isinstance(row, BadRow):
             yield ReadRow(made.reading, made.raw, dataclasses.replace(row, source=source, split=split))
             continue

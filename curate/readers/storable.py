@@ -1,4 +1,4 @@
-"""Values of ``meta`` that readers of JSON lines cannot hold, kept as text.
+"""Values of ``meta`` that readers of JSON lines cannot hold, kept as text, and rows that no file of UTF-8 can hold.
 
 Any of them in one row makes the whole file unreadable for pandas, DuckDB or `datasets`: pandas refuses whole numbers of
 more than 64 bits, DuckDB nesting of 128 levels and names that differ only in case, and no JSON has NaN.
@@ -11,6 +11,7 @@ import json
 import math
 from typing import Any
 
+from winnow.images import is_text
 from winnow.records import BadRow, LongInteger, Sample
 
 MAX_DEPTH = 100  # DuckDB reads 128 levels, those of the record included
@@ -33,6 +34,27 @@ def storable(row: Sample | BadRow) -> Sample | BadRow:
     return dataclasses.replace(row, meta=meta, notes=(*row.notes, _NOTE))
 
 
+def encodable(row: Sample | BadRow, where: str, position: int) -> Sample | BadRow:
+    """A row whose texts UTF-8 can hold, or a bad row: JSON inside a text may spell half a surrogate pair.
+
+    Args:
+        where, position: of the row in its source.
+    """
+    if isinstance(row, BadRow):
+        if is_text(row.where) and is_text(row.reason):
+            return row
+        return dataclasses.replace(row, where=_escaped(row.where), reason=_escaped(row.reason))
+    turns = (text for turn in row.conversations for text in (turn.value, turn.name))
+    texts = (row.id, row.source, row.split, *row.image, *row.answers, *row.meta, *row.unclaimed, *row.notes, *turns)
+    if is_text("".join(texts)):
+        return row
+    return BadRow(_escaped(where), "holds half a surrogate pair, which is not text", position)
+
+
+def _escaped(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _as_text(value: Any) -> str:
     return str(value) if isinstance(value, LongInteger) else json.dumps(value)
 
@@ -41,12 +63,13 @@ def _is_plain(value: Any, depth: int) -> bool:
     if isinstance(value, LongInteger):
         return False
     if isinstance(value, str):
-        return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
+        return is_text(value)
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):
         return _LOWEST <= value <= _HIGHEST
     if isinstance(value, dict):
         names = {name.lower() for name in value}
-        return depth > 0 and len(names) == len(value) and all(_is_plain(item, depth - 1) for item in value.values())
+        plain = len(names) == len(value) and is_text("".join(value))
+        return plain and depth > 0 and all(_is_plain(item, depth - 1) for item in value.values())
     return not isinstance(value, list) or (depth > 0 and all(_is_plain(item, depth - 1) for item in value))

@@ -11,6 +11,7 @@ import duckdb
 
 from curate.recipe import all_rules, read_finished
 from curate.workspace import Workspace
+from winnow.files import strict_json
 from winnow.tables import database, parquet
 
 # A row's decision with what caused it: the reason of a drop, the first flagging rule of a flag.
@@ -152,4 +153,4 @@ def _examples(connection: duckdb.DuckDBPyConnection, way: tuple[Any, ...], limit
 
 def as_json(found: CurationDiff) -> str:
     """The comparison as indented JSON."""
-    return json.dumps(asdict(found), indent=2, ensure_ascii=False)
+    return strict_json(asdict(found), indent=2)

@@ -22,7 +22,7 @@ from curate.readers.facts import SourceFacts
 from curate.rules.checked import CheckedRule
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path, write_json
+from winnow.files import atomic_path, strict_json, write_json
 from winnow.tables import database, literal, parquet, query_batches, read_batches, row_count, write_parquet
 
 NOT_SELECTED = "not_selected"  # the rule of ``curate.selection``, which no recipe has
@@ -112,7 +112,7 @@ def _ledger_lines(workspace: Workspace) -> Iterator[str]:
         marked = pc.not_equal(decisions.column("decision"), "keep")
         about = rows.select(["images", "question", "answer"]).filter(marked)
         for row, of in zip(decisions.filter(marked).to_pylist(), about.to_pylist(), strict=True):
-            yield json.dumps(_ledger_entry(row, of), ensure_ascii=False)
+            yield strict_json(_ledger_entry(row, of))
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +26,7 @@ from dashboards.review.rows import row_of_id, rows_at
 from dashboards.review.writing import Sent, sentence_of, write
 from dashboards.settings import address
 from winnow.errors import UserError
+from winnow.files import strict_json
 
 PATH = "/review"
 _MOST_ROWS = 48  # in one answer
@@ -166,5 +166,5 @@ def _number(text: str) -> int:
 
 
 def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    text = json.dumps(content, ensure_ascii=False)
+    text = strict_json(content)
     return Response(text, status, {**_NO_STORE, **(headers or {})}, media_type="application/json")

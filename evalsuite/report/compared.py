@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from evalsuite.report.numbers import between, cell, latex_rows, number, probability, share, table
 from evalsuite.report.sentences import difference_sentence, intersection_sentence, wins_sentence
 from winnow.errors import UserError
-from winnow.files import write_text
+from winnow.files import strict_json, write_text
 
 # (header, meaning)
 COMPARISON_HEADER = [
@@ -91,7 +90,7 @@ def write_comparison(found: Mapping[str, Any], out: Path) -> None:
     """
     writers = {
         ".md": comparison_markdown,
-        ".json": lambda found: json.dumps(found, indent=2, ensure_ascii=False) + "\n",
+        ".json": lambda found: strict_json(found, indent=2) + "\n",
         ".tex": comparison_latex,
     }
     if out.suffix not in writers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from evalsuite.report.numbers import between, cell, number, probability, share, table
 from winnow.errors import UserError
-from winnow.files import write_text
+from winnow.files import strict_json, write_text
 
 HEADER = ["task", "kind", "metric", "rows", "answered", "before", "after", "difference", "95 % interval", "p (Holm)",
           "verdict"]  # fmt: skip
@@ -66,5 +65,5 @@ def write_forgetting(found: Mapping[str, Any], out: Path) -> None:
     """
     if out.suffix not in (".md", ".json"):
         raise UserError(f"{out}: can be written as .md or .json")
-    as_json = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    as_json = strict_json(found, indent=2) + "\n"
     write_text(out, as_json if out.suffix == ".json" else forgetting_markdown(found))

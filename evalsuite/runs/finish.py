@@ -45,7 +45,7 @@ from evalsuite.store import (
 from evalsuite.tasks.spec import TaskSpec, dumped, load_spec, side_by_side
 from winnow.corrections import read_corrections, resolve
 from winnow.errors import UserError
-from winnow.files import atomic_path
+from winnow.files import atomic_path, strict_json
 from winnow.run import MANIFEST, write_manifest
 
 SCORES = "scores.json"
@@ -127,13 +127,13 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     parts = [predictions_of(result) for result in results.values()]
     schema = predictions_schema([schema for schema, _ in parts])
     texts = {
-        SCORES: json.dumps(scores, indent=2, ensure_ascii=False) + "\n",  # headline metrics stay first
+        SCORES: strict_json(scores, indent=2) + "\n",  # headline metrics stay first
         "report.md": markdown_report(scores, extra["skipped"]),
         "report.html": html_report(scores, results, roots, extra["skipped"]),
     }
     if unscored.corrections:
         became = what_became(lines, resolved, chain(*(rows.values() for rows in decided.values())))
-        texts[CORRECTIONS] = json.dumps(became, indent=2, ensure_ascii=False) + "\n"
+        texts[CORRECTIONS] = strict_json(became, indent=2) + "\n"
     with ExitStack() as written:  # everything is on disk before the first file takes its place
         target = {name: written.enter_context(atomic_path(folder / name)) for name in (PREDICTIONS, *texts)}
         write_predictions(target[PREDICTIONS], schema, chain(*(tables for _, tables in parts)))

@@ -30,7 +30,7 @@ from finetune.recipe import ResolvedStage
 from finetune.training.losses import LossSink, LossStore, LossTally
 from finetune.training.packing import packed, rope_index_of
 from winnow.errors import UserError
-from winnow.files import write_json
+from winnow.files import strict_json, write_json
 from winnow.progress import track
 
 COMPLETE = "complete.json"
@@ -323,7 +323,7 @@ class Monitor(TrainerCallback):
         }
         line |= {name: logs[name] for name in ("reward_margin", "reward_accuracy") if name in logs}
         with self.metrics.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(line) + "\n")
+            handle.write(strict_json(line) + "\n")
         self._show(state.global_step, logs["loss"], rate)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import threading
 
 import filelock
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from winnow.files import (
     atomic_path,
@@ -19,6 +22,7 @@ from winnow.files import (
     read_regular,
     sha256_bytes,
     sha256_file,
+    strict_json,
     write_json,
     write_text,
 )
@@ -145,3 +149,26 @@ def test_what_is_appended_does_not_reach_other_links(tmp_path):
         handle.write(b"!")
     assert (own.read_bytes(), own.stat().st_ino) == (b"abxyz!", inode)
     assert sorted(tmp_path.iterdir()) == [other, own]
+
+
+def no_constant(name):
+    raise AssertionError(f"{name} is no JSON")
+
+
+@given(
+    st.recursive(
+        st.none() | st.floats() | st.text(max_size=3) | st.integers(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_json_never_holds_what_is_no_json(value):
+    def expected(part):
+        if isinstance(part, dict):
+            return {key: expected(item) for key, item in part.items()}
+        if isinstance(part, list):
+            return [expected(item) for item in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    assert json.loads(strict_json(value), parse_constant=no_constant) == expected(value)
+    assert json.loads(strict_json({"a": (value,)}, indent=2, sort_keys=True)) == {"a": [expected(value)]}

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.pipeline import run as curate
-from curate.readers.storable import MAX_DEPTH, storable
+from curate.readers.storable import MAX_DEPTH, encodable, storable
 from tests.curate import sets
-from winnow.records import Sample, Turn, from_record, to_record
+from winnow.records import BadRow, Sample, Turn, from_record, to_record
 
 
 def nested(depth, kind=list):
@@ -114,9 +114,53 @@ def test_only_what_is_refused_becomes_text():
     assert json.loads(made.meta["half"]) == ["\ud800"] and made.meta["kept"] == [1]
 
 
+HALF = "\\ud83d"
+HALVES = {
+    "conversations": f'[{{"from": "user", "value": "q"}}, {{"from": "assistant", "value": "{HALF}"}}]',
+    "answers": f'["{HALF}", "b"]',
+}
+
+
+@pytest.mark.parametrize("column", HALVES)
+def test_half_a_surrogate_pair_that_json_in_a_cell_spells_costs_its_row(tmp_path, column):
+    (tmp_path / "images").mkdir()
+    plain = {"conversations": HALVES["conversations"].replace(HALF, "a"), "answers": '["a", "b"]'}
+    table = pd.DataFrame({"id": [1, 2], "question": ["q", "q"], column: [HALVES[column], plain[column]]})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    source = {"location": str(tmp_path / "rows.csv"), "image_root": str(tmp_path / "images")}
+    workspace = curate(sets.recipe(tmp_path, sources=[source]), "r").workspace
+    assert [json.loads(line)["id"] for line in workspace.samples.read_text().splitlines()] == ["rows/2"]
+    (dropped,) = [json.loads(line) for line in workspace.ledger.read_text().splitlines()]
+    assert dropped["reason"] == "bad_row"
+    assert "rows.csv:2: holds half a surrogate pair" in dropped["rules"][0]["values"]["bad_row"]
+
+
+@given(st.text(st.characters(codec=None)), st.sampled_from(["answer", "turn", "meta name", "note", "image"]))
+def test_a_row_is_bad_exactly_where_utf8_cannot_hold_a_text_of_it(text, place):
+    row = {
+        "answer": Sample("s/1", (), (Turn("user", "q"),), answers=("b", text)),
+        "turn": Sample("s/1", (), (Turn("user", text),)),
+        "meta name": sample(**{text: 1}),
+        "note": Sample("s/1", (), (Turn("user", "q"),), notes=(text,)),
+        "image": Sample("s/1", (text,), (Turn("user", "q"),)),
+    }[place]
+    made = encodable(row, "f:1", 7)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        assert isinstance(made, BadRow) and (made.where, made.position) == ("f:1", 7)
+    else:
+        assert made is row
+
+
+def test_what_is_said_of_a_bad_row_is_text():
+    made = encodable(BadRow("caf\udce9.csv:1", "no \ud83d", 3), "", 0)
+    assert (made.where, made.reason, made.position) == ("caf\\udce9.csv:1", "no \\ud83d", 3)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec=None), max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
