@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from curate.readers import open_source, other_files
 from curate.readers.base import archives_of
+from curate.readers.fetched import location_here
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
@@ -22,6 +23,7 @@ from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 from winnow.images import UNAVAILABLE
 from winnow.run import file_stats, package_versions
+from winnow.storage import Object, StorageError, find_all, shown
 from winnow.tables import read_batches
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
@@ -79,8 +81,8 @@ def input_digests(recipe: CurateRecipe) -> dict[str, str]:
     Archives of images, like files of images, count by name, size and time.
     """
     sources = {source.location: source_digest(source) for source in all_sources(recipe)}
-    beside = {str(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
-    packed = {str(path): digest_of(file_stats(path)) for source in all_sources(recipe) for path in archives_of(source)}
+    beside = {shown(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
+    packed = {shown(path): digest_of(_stats(path)) for source in all_sources(recipe) for path in archives_of(source)}
     return {**sources, **beside, **packed, **decision_inputs(recipe)}
 
 
@@ -115,17 +117,36 @@ def _read_from(source: SourceSettings) -> dict[str, Any]:
     return source.model_dump(mode="json", exclude={"license"})
 
 
-def image_files_digest(workspace: Workspace, root: Path) -> str:
+def image_files_digest(workspace: Workspace, root: Path, stored: Callable[[str], str | None]) -> str:
     """Digest of name, size and time of every image file of a set: changes when one of them does.
 
     Paths that preflight has refused, which lead out of the root or are no paths, are not looked at.
+
+    Args:
+        stored: address of an image on object storage, which is asked of the store: its file need not be here.
     """
     digest = hashlib.sha256()
     for batch in read_batches(workspace.paths, ["path", "error"]):
         refused = pc.is_in(batch.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
-        for path in batch.filter(pc.invert(refused)).column("path").to_pylist():
-            digest.update(repr(file_stats(root / path)).encode("utf-8", "surrogatepass"))
+        paths = batch.filter(pc.invert(refused)).column("path").to_pylist()
+        addresses = [stored(path) for path in paths]
+        objects = iter(find_all([url for url in addresses if url is not None]))
+        for path, url in zip(paths, addresses, strict=True):
+            stats: Any = _stats(root / path) if url is None else [url, _seen(next(objects))]
+            digest.update(repr(stats).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def _stats(path: Path) -> list[Any]:
+    """``file_stats`` with a name that is the same on every machine if the file is in a mirror."""
+    ((_, size, time),) = file_stats(path)
+    return [[shown(path), size, time]]
+
+
+def _seen(found: Object | StorageError | None) -> Any:
+    if isinstance(found, StorageError):
+        raise found
+    return found and [found.size, found.time_ns]
 
 
 def source_digest(source: SourceSettings) -> str:
@@ -135,13 +156,14 @@ def source_digest(source: SourceSettings) -> str:
 
         folder = local_folder(source.location)
         return digest_of([source.location, _names_and_sizes(folder) if folder else revision(source.location)])
-    path = Path(source.location)
+    location = location_here(source.location)
+    path = Path(location)
     if path.is_file():
         return sha256_file(path)
     if path.is_dir():
         return digest_of(_names_and_sizes(path))
-    if matching := files_of(source.location, ()):
-        return digest_of([[str(file), file.stat().st_size] for file in matching])
+    if matching := files_of(location, ()):
+        return digest_of([[shown(file), file.stat().st_size] for file in matching])
     return digest_of([source.location, package_versions()])
 
 

@@ -6,7 +6,8 @@ A run may be killed at any point: the next one continues where it stopped and en
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,14 @@ from curate.measure.itm import matcher_name
 from curate.measure.models import check_models
 from curate.measure.pairs import write_pairs
 from curate.measure.texts import TEXT_VERSIONS, measure_text
+from curate.readers.images.objects import bring_images, is_stored
 from curate.readers.images.store import ImageStore
 from curate.readers.ingest import (
     VERSION,
     Opened,
     all_fetched,
     facts_of,
+    image_root,
     image_roots,
     keep_roots,
     read_sources,
@@ -70,6 +73,7 @@ from curate.rules.decide import check_on_rows, check_rules, decide
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use
+from winnow import storage
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
@@ -99,6 +103,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     Raises:
         UserError: bad input. The folder then has no manifest, or that of an earlier, finished run.
     """
+    storage.look_again()
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     check_inputs(recipe)
     inputs = input_digests(recipe)
@@ -175,6 +180,7 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> None:
     Raises:
         UserError: bad input, or something cannot be written.
     """
+    storage.look_again()
     workspace = Workspace(recipe.folder)
     inputs = input_digests(recipe)
     with sole_use(workspace):
@@ -243,6 +249,17 @@ class Curation:
             read_sources(
                 each.sources, self.inputs, each.signals, self.recipe.remote, each.workspace, self.stages, each.label
             )
+            if any(storage.url_of(root) for root in image_roots(self.stages, each.label)):
+                self._bring_images(each)
+
+    def _bring_images(self, of: ImageSet) -> None:
+        """Fetch the images that lie on object storage; what could not be had is tried again by the next run."""
+        paths, label = StoredPaths(of.workspace.rows), f"{of.label}fetch images"
+        counts = Counter[str]()
+        bring = functools.partial(bring_images, paths, self._stored(of), of.signals.max_bytes, label)
+        self.stages.run(label, lambda: counts.update(bring()))
+        before = self.stages.get(f"{of.label}unfetched") or 0
+        self.stages.set(f"{of.label}unfetched", before + counts["remote_unavailable"])
 
     def measure(self, workers: int | None = None) -> None:
         """Measure the images of the set and of each evaluation set."""
@@ -347,7 +364,7 @@ class Curation:
             seconds=stages.seconds,
             seeds={"seed": recipe.seed, **({"splits": recipe.splits.seed} if recipe.splits else {})},
             extra={
-                "image_root": str(root),
+                "image_root": storage.shown(root),
                 "licenses": {
                     source.source or source.location: source.license for source in recipe.sources if source.license
                 },
@@ -396,11 +413,17 @@ class Curation:
 
     def _root(self, of: ImageSet) -> Path:
         """The folder that its image paths are relative to, as ``read_sources`` has found it."""
-        return Path(self.stages.get(f"{of.label}root"))
+        return image_root(self.stages, of.label)
 
     def _image_digests(self) -> dict[str, str]:
         """Set name → what changes when one of its image files does."""
-        return {each.name: image_files_digest(each.workspace, self._root(each)) for each in self._sets()}
+        return {
+            each.name: image_files_digest(each.workspace, self._root(each), self._stored(each)) for each in self._sets()
+        }
+
+    def _stored(self, of: ImageSet) -> Callable[[str], str | None]:
+        """The address of an image of the set that lies on object storage."""
+        return is_stored(self._root(of), image_roots(self.stages, of.label), of.workspace.folder)
 
     def _known(self) -> list[Any]:
         """What every comparison depends on: the corrected rows and the measured images."""

@@ -15,9 +15,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from curate.kinds import KINDS, Kind
 from curate.signals.clip import SHIPPED
+from winnow.errors import UserError
 from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
 from winnow.run import MANIFEST, read_manifest
+from winnow.storage import address
 
 # Pillow itself refuses above this; a higher cap of ours would not help.
 _PILLOW_PIXEL_LIMIT = 178_956_970
@@ -81,6 +83,8 @@ class RemoteSettings(StrictModel):
     """``remote:`` in a recipe: images behind URLs are fetched. Without it none are; ``remote: {}`` takes the defaults.
 
     Attributes:
+        buckets: places on object storage whose images rows may name, e.g. ``[s3://bucket, gs://other/photos]``, beside
+            those of ``sources:``. What a row alone names is not read: it would be with your credentials.
         mirror: prefix of URLs to what replaces it, e.g. ``{"http://images.cocodataset.org/": "http://mirror/coco/"}``.
         concurrency, per_host: connections at a time, in all and to one host.
         timeout: seconds without a byte before a connection counts as broken.
@@ -94,6 +98,7 @@ class RemoteSettings(StrictModel):
         max_bytes, max_pixels: caps of fetched images; null takes those of ``signals:``.
     """
 
+    buckets: tuple[str, ...] = ()
     mirror: dict[str, str] = Field(default_factory=dict)
     concurrency: int = Field(default=32, ge=1, le=1024)
     per_host: int = Field(default=8, ge=1)
@@ -106,6 +111,14 @@ class RemoteSettings(StrictModel):
     allow_private: bool = False
     max_bytes: int | None = Field(default=None, gt=0)
     max_pixels: int | None = Field(default=None, gt=0)
+
+    @field_validator("buckets")
+    @classmethod
+    def _addresses(cls, buckets: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(map(address, buckets))
+        except UserError as error:
+            raise ValueError(str(error)) from error
 
 
 class ClipSettings(StrictModel):

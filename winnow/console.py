@@ -10,6 +10,7 @@ import typer
 
 from winnow.errors import UserError, disk_problem
 from winnow.hub import go_offline
+from winnow.storage import shown
 from winnow.text import visible
 
 # typer exports neither of these bases, and the package they come from depends on its version.
@@ -72,7 +73,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None, *, name: str |
 
 
 def _fail(sentence: str) -> None:
-    print(f"error: {visible(sentence)}", file=sys.stderr)
+    print(f"error: {visible(shown(sentence))}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -29,14 +29,17 @@ from PIL import Image, UnidentifiedImageError
 from PIL.IcnsImagePlugin import IcnsFile
 from PIL.IcoImagePlugin import IcoFile
 
+from winnow import storage
 from winnow.colours import WITHOUT_RANGE, to_rgb
+from winnow.errors import UserError
 
 # Class → meaning, of images that are not files. Those of remote images begin with `remote_`.
 UNAVAILABLE: dict[str, str] = {
     "bad_base64": "the image is given as base64 text that cannot be decoded",
     "too_large_bytes": "more bytes than the cap; not read",
     "outside_root": "the path leaves the image root (absolute, '..', or a link that points out)",
-    "remote_scheme": "on a storage that is not read here (s3://, gs:// …); download it first",
+    "remote_scheme": "on a storage that is not read here (ftp://, swift:// …); download it first",
+    "remote_bucket": "on object storage, in a place that the recipe does not name; `remote: {buckets: […]}` reads it",
     "remote_off": "the image is a URL; `remote: {}` in the recipe fetches such images",
     "remote_bad_url": "not a URL that can be fetched",
     "remote_private": "the address is private, loopback or link-local; `remote: {allow_private: true}` allows it",
@@ -80,10 +83,21 @@ def unavailable_class(path: str) -> tuple[str, str] | None:
         return kind, what
     if is_url(path):
         return "remote_off", UNAVAILABLE["remote_off"]
+    if storage.is_remote(path):
+        return "remote_bucket", f"to fetch it, name the place in the recipe, as in {_named(path)}"
     if what.startswith("//") and _SCHEME.fullmatch(kind) and kind.lower() != "file":
         return "remote_scheme", f"on {kind}://, which is not read here; download it first"
     return None
 
+
+def _named(path: str) -> str:
+    """The key of a recipe that allows an address on object storage."""
+    scheme, _, rest = path.partition("://")
+    bucket = rest.partition("/")[0].rpartition("@")[2][:_LONGEST_BUCKET]
+    return f"`remote: {{buckets: [{scheme.lower()}://{bucket}]}}`"
+
+
+_LONGEST_BUCKET = 63  # characters of a name
 
 # The caps of decoding where nothing else is set.
 DEFAULT_MAX_BYTES = 100_000_000
@@ -481,6 +495,10 @@ def locate(path: str, root: str, *, max_bytes: int, links_within: str | None = N
     if path.startswith("/") or "\0" in path or ".." in Path(path).parts or Path(path).is_absolute():
         return Located(None, error="outside_root", detail="not a plain path below the image root")
     file = f"{root}/{path}"
+    if storage.is_mirrored(root) and not os.path.lexists(file):
+        found = _fetched(file, max_bytes)
+        if found is not None:
+            return found
     try:
         status = os.lstat(file)
         linked = stat.S_ISLNK(status.st_mode)
@@ -504,6 +522,25 @@ def locate(path: str, root: str, *, max_bytes: int, links_within: str | None = N
             f"{status.st_size} bytes, the cap is {max_bytes}",
         )
     return Located(file, status.st_size, status.st_mtime_ns)
+
+
+def _fetched(file: str, max_bytes: int) -> Located | None:
+    """Bring a file of a mirror, for a machine that has not seen it yet; why it cannot be had, or None."""
+    try:
+        url = storage.url_of(file)
+        found = storage.find(url) if url is not None else None
+        if found is not None and found.size > max_bytes:
+            too_large = f"{found.size} bytes, the cap is {max_bytes}"
+            return Located(None, found.size, found.time_ns, "too_large_bytes", too_large)
+        if found is not None:
+            storage.fetch(found, Path(file))
+    except storage.StorageError as error:
+        # Without credentials nothing is known of the image.
+        kind = "remote_unavailable" if error.kind == "credentials" else error.kind
+        return Located(None, error="missing" if kind == "remote_404" else kind, detail=str(error))
+    except UserError as error:
+        return Located(None, error="remote_unavailable", detail=str(error))
+    return None
 
 
 @functools.lru_cache(maxsize=1024)

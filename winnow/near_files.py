@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from winnow.images import IMAGE_SUFFIXES, LINKED_OUT, is_text
+from winnow.storage import names_below, shown
 
 # Kind of hint → meaning.
 KINDS = {
@@ -56,10 +57,9 @@ class NearFiles:
     def _by_stem(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         count = 0
-        for folder, folders, names in os.walk(self._root):
-            folders.sort()
-            below = Path(folder).relative_to(self._root).as_posix()
-            for name in sorted(filter(_may_be_image, names)):
+        for folder, names in names_below(self._root):
+            below = folder.relative_to(self._root).as_posix()
+            for name in filter(_may_be_image, names):
                 alike = found.setdefault(_stem(name), [])
                 if len(alike) < _SAME_NAME:
                     alike.append(posixpath.normpath(f"{below}/{name}"))
@@ -157,7 +157,7 @@ def _text_of(file: str) -> str:
 
 def _set(root: Path) -> str:
     """The setting that makes ``root`` the image root."""
-    return f"set `image_root: {root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root}`"
+    return f"set `image_root: {root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else shown(root)}`"
 
 
 def _may_be_image(name: str) -> bool:

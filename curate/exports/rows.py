@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.readers.base import folder_of
+from curate.readers.fetched import here
 from curate.recipe import SourceSettings
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow import images
@@ -25,6 +26,7 @@ from winnow.files import atomic_path, sha256_bytes
 from winnow.images import locate
 from winnow.records import Sample, from_record
 from winnow.run import read_manifest
+from winnow.storage import local
 from winnow.tables import database, parquet, read_batches
 
 ONE_SPLIT = "train"  # what a set that is not split is called
@@ -96,7 +98,8 @@ class Curated:
     @functools.cached_property
     def _media_roots(self) -> list[str]:
         """Folders that paths of videos and the like may be relative to."""
-        own = [Path(source.image_root) if source.image_root else folder_of(source) for source in self.sources]
+        sources = map(here, self.sources)
+        own = [Path(source.image_root) if source.image_root else folder_of(source) for source in sources]
         return list(dict.fromkeys(str(folder.resolve()) for folder in (self.root, *own)))
 
     def media_path(self, path: str) -> str:
@@ -164,7 +167,7 @@ def open_curated(folder: Path) -> Curated:
     return Curated(
         folder=folder,
         name=recipe["name"],
-        root=Path(manifest["image_root"]),
+        root=local(manifest["image_root"]),
         licenses=tuple(dict.fromkeys(source["license"] for source in recipe["sources"] if source.get("license"))),
         splits=tuple((recipe.get("splits") or {}).get("shares") or (ONE_SPLIT,)),
         sources=tuple(SourceSettings.model_validate(source) for source in recipe["sources"]),

@@ -24,11 +24,13 @@ from pathlib import Path
 
 from curate.readers import layouts
 from curate.readers.base import ImageNames, Layout, ReadRow, links_within, locate_images, read
+from curate.readers.fetched import here, location_here
 from curate.readers.files.rows import notes_on
 from curate.readers.location import Probe, table_files, take_probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample
+from winnow.storage import shown
 
 
 def _all_layouts() -> dict[str, Layout]:
@@ -71,6 +73,7 @@ def open_source(settings: SourceSettings) -> OpenedSource:
     """
     if not settings.location.strip():
         raise UserError("the location is empty; give a file or a folder (`.` is this one)")
+    settings = here(settings)
     name = layout_of(settings)
     images = locate_images(LAYOUTS[name], settings)
     return OpenedSource(
@@ -78,7 +81,7 @@ def open_source(settings: SourceSettings) -> OpenedSource:
         images.root,
         links_within(images.root, settings),
         lambda: (found.row for found in read(LAYOUTS[name], settings, images)),
-        tuple(_notes(settings, images)),
+        tuple(map(shown, _notes(settings, images))),
     )
 
 
@@ -96,6 +99,7 @@ def read_with_raw(settings: SourceSettings) -> Iterator[ReadRow]:
     Raises:
         UserError: as ``open_source``.
     """
+    settings = here(settings)
     layout = LAYOUTS[layout_of(settings)]
     return read(layout, settings, locate_images(layout, settings))
 
@@ -106,7 +110,7 @@ def layout_of(settings: SourceSettings) -> str:
     Raises:
         UserError: no such layout, or none fits.
     """
-    name = settings.layout or detect(settings.location)
+    name = settings.layout or detect(location_here(settings.location))
     if name not in LAYOUTS:
         raise UserError(f"{settings.location}: unknown layout {name!r}; known: {', '.join(LAYOUTS)}")
     return name
@@ -149,6 +153,7 @@ def other_files(settings: SourceSettings) -> list[Path]:
     Raises:
         UserError: a file that the recipe names does not exist.
     """
+    settings = here(settings)
     layout = LAYOUTS.get(settings.layout or detect(settings.location))
     return layout.other_files(settings) if layout is not None else []
 

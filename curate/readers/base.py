@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.readers.fetched import here
 from curate.readers.files.json import RawRow
 from curate.readers.images.packed import ENDINGS, PackedImages, archives_in, with_packed
 from curate.readers.images.store import is_encoded, with_embedded
@@ -25,6 +26,7 @@ from winnow.errors import UserError
 from winnow.hash_index import HashIndex, digest64
 from winnow.images import is_url
 from winnow.records import BadRow, Sample
+from winnow.storage import shown
 
 _ROWS_TRIED = 50
 NameOf = Callable[[RawRow], str]
@@ -156,6 +158,7 @@ def locate_images(layout: Layout, settings: SourceSettings) -> ImageNames:
 
 def archives_of(settings: SourceSettings) -> list[Path]:
     """Archives that may hold a source's images: the recipe's ``image_root``, or those beside the location and in it."""
+    settings = here(settings)
     location, given = Path(settings.location), Path(settings.image_root or "")
     if settings.image_root is not None and given.is_file():
         return [given]
@@ -279,7 +282,8 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
     for position, made in enumerate(_samples(layout, settings, images.choice)):
         row = encodable(made.row, made.raw.where, position)
         if isinstance(row, BadRow):
-            yield ReadRow(made.reading, made.raw, dataclasses.replace(row, source=source, split=split))
+            bad = dataclasses.replace(row, where=shown(row.where), source=source, split=split)
+            yield ReadRow(made.reading, made.raw, bad)
             continue
         source, split = row.source, row.split
         sample = with_embedded(row, settings.location, position)

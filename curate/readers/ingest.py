@@ -22,16 +22,18 @@ import pyarrow as pa
 from curate.readers import OpenedSource, open_source, other_files
 from curate.readers.base import archives_of
 from curate.readers.facts import Counting, SourceFacts
+from curate.readers.fetched import places_of
 from curate.readers.images.store import Fetcher, ImageStore, store_images
 from curate.readers.storable import storable
 from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.images import LINKED_OUT, is_url, locate, unavailable, unavailable_class
+from winnow.images import LINKED_OUT, locate, unavailable, unavailable_class
 from winnow.progress import track
 from winnow.records import BadRow, Sample, full_id, to_line
 from winnow.run import Stages
+from winnow.storage import local, shown, url_of
 from winnow.tables import write_parquet
 
 _ROWS_TRIED = 50
@@ -53,7 +55,7 @@ def first_folders(sources: Opened, store: ImageStore, fetcher: Fetcher | None) -
         for row in itertools.islice(source.rows(), _ROWS_TRIED):
             if isinstance(row, Sample):
                 found.update(_folder_of(path, row, own, stored) or "" for path in row.image)
-                found.update(stored for path in row.image if fetcher is not None and is_url(path))
+                found.update(stored for path in row.image if fetcher is not None and fetcher.takes(path))
     return frozenset(found - {""})
 
 
@@ -216,7 +218,7 @@ def write_rows(
         except AnotherFolderError as other:  # no first row had an image there: read again
             folders = folders | {other.folder}
         else:
-            root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+            root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) and not url_of(root) else root
             return root, tuple(each.facts() for each in found)
 
 
@@ -305,21 +307,22 @@ def read_sources(
     wanted = remote and remote.model_dump(mode="json", exclude=set(HOW_TO_FETCH))
     key = [
         VERSION,
-        [str(source.image_root) for _, source in opened],
+        [shown(source.image_root) for _, source in opened],
         [[source.model_dump(mode="json", exclude={"license"}), inputs[source.location]] for source in sources],
         [settings.max_bytes, wanted and settings.max_pixels, wanted],
-        [inputs.get(str(path)) for source in sources for path in (*other_files(source), *archives_of(source))],
+        [inputs.get(shown(path)) for source in sources for path in (*other_files(source), *archives_of(source))],
     ]
     counts: Counter[str] = Counter()
+    places = tuple(place for source in sources for place in places_of(source))
 
     def read() -> None:
         store = ImageStore(workspace.folder)
         with contextlib.ExitStack() as stack:
             fetcher: Fetcher | None = None
-            if remote is not None:
+            if remote is not None or places:
                 from curate.readers.images.http import RemoteImages
 
-                images = RemoteImages(store, remote, settings, counts)
+                images = RemoteImages(store, remote, settings, counts, places)
                 fetcher = stack.enter_context(images)
             title = f"{label}read{' and fetch' if remote else ''}"
             root, facts = write_rows(
@@ -334,7 +337,7 @@ def read_sources(
         _report(counts, label)
     if counts["remote_unavailable"]:
         stages.set(f"{label}read", None)
-    return Path(stages.get(f"{label}root"))
+    return image_root(stages, label)
 
 
 def facts_of(stages: Stages, label: str = "") -> list[SourceFacts]:
@@ -344,13 +347,18 @@ def facts_of(stages: Stages, label: str = "") -> list[SourceFacts]:
 
 def keep_roots(stages: Stages, root: Path, sources: Opened, label: str = "") -> None:
     """Note the folder that image paths of a set are relative to, and the image root of each of its sources."""
-    stages.set(f"{label}root", str(root))
-    stages.set(f"{label}image_roots", [absolute(source.image_root) for _, source in sources])
+    stages.set(f"{label}root", shown(root))
+    stages.set(f"{label}image_roots", [shown(absolute(source.image_root)) for _, source in sources])
+
+
+def image_root(stages: Stages, label: str = "") -> Path:
+    """The folder that image paths of a set are relative to, as ``keep_roots`` has noted it."""
+    return local(stages.get(f"{label}root"))
 
 
 def image_roots(stages: Stages, label: str = "") -> list[Path]:
     """The image root of each source, as ``keep_roots`` has noted it."""
-    return [Path(each) for each in stages.get(f"{label}image_roots")]
+    return [local(each) for each in stages.get(f"{label}image_roots")]
 
 
 def all_fetched(stages: Stages, labels: Sequence[str]) -> bool:

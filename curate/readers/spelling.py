@@ -14,16 +14,18 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from winnow.images import is_url
+from winnow.storage import is_object, url_of
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]*")  # matches nothing odd but `../` and `//`, and is much faster
 _ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^[\s/]|\s$|^\./|\.\./|//|^file:", re.IGNORECASE)
 
 
 def is_file(root: str | os.PathLike[str], path: str) -> bool:
-    """Whether a dataset's relative path is a file below ``root``; never raises, whatever it holds."""
+    """Whether a dataset's relative path is a file, or an object, below ``root``; never raises for what it holds."""
     if path.startswith("/") or ".." in path.split("/"):
         return False
-    return os.path.isfile(f"{os.fspath(root)}/{path}")  # noqa: PTH113 (pathlib raises for long names)
+    file = f"{os.fspath(root)}/{path}"
+    return os.path.isfile(file) or is_object(file)  # noqa: PTH113 (pathlib raises for long names)
 
 
 class Root:
@@ -38,7 +40,8 @@ class Root:
         self.folder = os.fspath(folder)
         self._near = near.absolute() if near is not None else None
         absolute = Path(folder).absolute()
-        self._prefixes = tuple({f"{str(each).rstrip('/')}/" for each in (absolute, absolute.resolve())})
+        places = {str(absolute), str(absolute.resolve()), url_of(absolute)} - {None}
+        self._prefixes = tuple(f"{str(place).rstrip('/')}/" for place in places)
         self._own_name = f"{absolute.name}/"
 
     def holds(self, path: str) -> bool:

@@ -24,6 +24,7 @@ from curate.readers.unclaimed import unused_fields, warnings
 from curate.recipe import CurateRecipe
 from curate.rules.checked import CheckedRule
 from curate.workspace import Workspace
+from winnow import storage
 from winnow.files import atomic_path, write_text
 from winnow.images import locate
 from winnow.tables import database, literal, parquet
@@ -124,9 +125,10 @@ def _reproduce(recipe: CurateRecipe, recipe_name: str, root: Path) -> str:
     settings = yaml.safe_dump(
         recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True
     )
+    images, folder = storage.shown(root), storage.shown(recipe.folder)
     return f"""## Make it again
 
-`curate run {recipe_name}` (image paths are relative to `{root}`). `curate explain ROW --curated {recipe.folder}`
+`curate run {recipe_name}` (image paths are relative to `{images}`). `curate explain ROW --curated {folder}`
 explains a decision.
 
 ```yaml

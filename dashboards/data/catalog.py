@@ -14,6 +14,7 @@ from dashboards.settings import moved_image_roots
 from winnow.errors import UserError
 from winnow.files import read_json
 from winnow.run import MANIFEST, read_manifest
+from winnow.storage import local
 
 Kind = Literal["curated", "runs", "evals"]
 MAKE = {
@@ -121,7 +122,7 @@ def image_places(folder: Folder, task: str) -> tuple[Path, ...]:
         recorded = recorded.get(task)
     if not isinstance(recorded, str) or not recorded:
         return ()
-    root = Path(recorded)
+    root = local(recorded)
     for old, new in moved_image_roots():
         if root.is_relative_to(old):
             return (new / root.relative_to(old),)

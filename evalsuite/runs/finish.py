@@ -47,6 +47,7 @@ from winnow.corrections import read_corrections, resolve
 from winnow.errors import UserError
 from winnow.files import atomic_path, strict_json
 from winnow.run import MANIFEST, write_manifest
+from winnow.storage import local
 
 SCORES = "scores.json"
 REPORTS = ("report.md", "report.html")
@@ -92,7 +93,7 @@ def finish(folder: Path, unscored: UnscoredRun) -> dict[str, Any]:
     """Score, compare and write every output. Returns the content of ``scores.json``."""
     started = time.monotonic()
     specs, seed, extra = unscored.specs, unscored.seed, unscored.extra
-    roots = {task: Path(root) for task, root in extra["image_root"].items()}
+    roots = {task: local(root) for task, root in extra["image_root"].items()}
     judged = {task: listed for task, listed in unscored.judgements.items() if specs[task].judge is not None}
     judges = {task: facts["label"] for task, facts in extra.get("judges", {}).items()}
     rows = {task: rows_of(unscored.rows[task]) for task in specs}

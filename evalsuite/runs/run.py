@@ -50,6 +50,7 @@ from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 from winnow.recipe import load_recipe
 from winnow.run import MANIFEST, is_current, read_manifest
+from winnow.storage import shown
 
 _VERSION = 6  # raise it when scoring or reports change, so that finished runs are scored again
 # Parts of a recipe that decide the outcome of a batch check.
@@ -133,7 +134,7 @@ def run_recipe(path: Path, *, limit: int | None = None, again: Sequence[str] = (
         inputs=inputs,
         extra={
             "task_specs": dumped(specs),
-            "image_root": {name: str(task.image_root) for name, task in tasks.items()},
+            "image_root": {name: shown(task.image_root) for name, task in tasks.items()},
             "skipped": _skipped(tasks),
             "notes": {name: task.notes for name, task in tasks.items() if task.notes},
             "ask_again": left_to_ask(replies),

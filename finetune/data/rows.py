@@ -27,6 +27,7 @@ from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, is_url,
 from winnow.inputs import scaled_down
 from winnow.records import MAX_LINE, Sample, from_record, numbered_lines, parse_json
 from winnow.run import MANIFEST, read_manifest
+from winnow.storage import local
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,11 +55,11 @@ def locate_data(data: Path, image_root: Path | None) -> tuple[Path, Path]:
     if data.is_file():
         curated = (data.parent / MANIFEST).is_file()
         manifest = read_manifest(data.parent, finish_with="curate run RECIPE") if curated else {}
-        path, root = data, image_root or Path(manifest.get("image_root") or data.parent)
+        path, root = data, image_root or local(manifest.get("image_root") or data.parent)
         path = _kept_lines(data) if data.suffix == ".parquet" else as_lines(data)
     else:
         manifest = read_manifest(data, finish_with="curate run RECIPE")
-        path, root = data / "samples.jsonl", image_root or Path(manifest.get("image_root", data))
+        path, root = data / "samples.jsonl", image_root or local(manifest.get("image_root", data))
         if not path.is_file():
             raise UserError(f"{path}: no such file; {data} is not a folder that `curate run` made")
     if not root.is_dir():

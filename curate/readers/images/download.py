@@ -227,7 +227,7 @@ class PartialDownload:
         if len(self._start) < _ENOUGH:
             self._start += data[:_ENOUGH]
             if len(self._start) >= _ENOUGH:
-                self._check_start()
+                check_start(self._start)
 
     def finish(self, max_pixels: int) -> bytes:
         """All bytes, once the body has ended.
@@ -237,16 +237,23 @@ class PartialDownload:
         """
         if self._total is not None and self.size < self._total:
             raise FetchError("remote_unavailable", f"ended at {self.size:,} of {self._total:,} bytes", retry=True)
-        self._check_start()
+        check_start(self._start)
         data = self.path.read_bytes()
-        pixels = pixels_of(data)
-        if pixels > max_pixels:
-            raise FetchError("remote_too_large", f"{pixels:,} pixels, the cap is {max_pixels:,}")
+        check_pixels(data, max_pixels)
         return data
 
-    def _check_start(self) -> None:
-        if not suffix_of(self._start):
-            raise FetchError("remote_not_an_image", f"begins with {self._start[:12]!r}" if self._start else "0 bytes")
+
+def check_start(data: bytes) -> None:
+    """Raise FetchError unless bytes begin as an image does."""
+    if not suffix_of(data):
+        raise FetchError("remote_not_an_image", f"begins with {data[:12]!r}" if data else "0 bytes")
+
+
+def check_pixels(data: bytes, max_pixels: int) -> None:
+    """Raise FetchError for an image whose header says that it has too many pixels."""
+    pixels = pixels_of(data)
+    if pixels > max_pixels:
+        raise FetchError("remote_too_large", f"{pixels:,} pixels, the cap is {max_pixels:,}")
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

@@ -8,7 +8,8 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from concurrent.futures import Future
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +17,24 @@ from typing import Any
 
 import aiohttp
 
-from curate.readers.images.download import FetchError, PartialDownload, attempt, checked_socket, mirrored, parsed
+from curate.readers.images.download import (
+    FetchError,
+    PartialDownload,
+    attempt,
+    check_pixels,
+    check_start,
+    checked_socket,
+    mirrored,
+    parsed,
+)
 from curate.readers.images.store import ImageStore, content_path
 from curate.recipe import MeasureSettings, RemoteSettings
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.hash_index import HashIndex
-from winnow.images import unavailable
+from winnow.images import is_url, unavailable
 from winnow.retry import backoff
+from winnow.storage import StorageError, address, is_below, is_remote, read
 
 
 class FetchLog:
@@ -37,12 +48,17 @@ class FetchLog:
         self._path = path
         self._index = HashIndex()
         self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-        self._end = self._load()
+        self._file: int | None = None  # made with its first line
+        self._end = self._load() if path.is_file() else 0
+
+    def _opened(self) -> int:
+        if self._file is None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            except OSError as error:
+                raise UserError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+        return self._file
 
     def _load(self) -> int:
         end = 0
@@ -64,7 +80,7 @@ class FetchLog:
             if offset is None:
                 return None
             line = b""
-            while not line.endswith(b"\n") and (more := os.pread(self._file, 4096, offset + len(line))):
+            while not line.endswith(b"\n") and (more := os.pread(self._opened(), 4096, offset + len(line))):
                 line += more
                 line = line[: line.index(b"\n") + 1] if b"\n" in line else line
         entry = _parsed(line)
@@ -79,7 +95,7 @@ class FetchLog:
         line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
         with self._lock:
             try:
-                os.write(self._file, line)
+                os.write(self._opened(), line)
             except OSError as error:
                 raise UserError(f"{self._path}: cannot be written ({error.strerror or error})") from error
             self._index.put(entry["url"], self._end)
@@ -87,7 +103,8 @@ class FetchLog:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -120,14 +137,24 @@ class RemoteImages:
     """
 
     def __init__(
-        self, store: ImageStore, settings: RemoteSettings, caps: MeasureSettings, counts: Counter[str] | None = None
-    ) -> None:
-        """``caps`` are used where ``settings`` has none; a given ``counts`` is added to."""
-        self._store, self._settings = store, settings
+        self, store: ImageStore, remote: RemoteSettings | None, caps: MeasureSettings,
+        counts: Counter[str] | None = None, places: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            remote: None fetches nothing but what lies in ``places``.
+            caps: used where ``remote`` has none.
+            counts: is added to.
+            places: on object storage, beside the buckets of ``remote``.
+        """
+        settings = remote or RemoteSettings()
+        self._store, self._settings, self._fetches_urls = store, settings, remote is not None
+        self._places = (*places, *settings.buckets)
         self._max_bytes = settings.max_bytes or caps.max_bytes
         self._max_pixels = settings.max_pixels or caps.max_pixels
         self._caps = digest_of([self._max_bytes, self._max_pixels, settings.allow_private])[:8]
         self._log = FetchLog(store.folder / "images" / "remote.jsonl")
+        self._threads = ThreadPoolExecutor(settings.concurrency, "fetch objects")
         self._running: dict[str, Future[str]] = {}
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -147,7 +174,12 @@ class RemoteImages:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._threads.shutdown()
         self._log.close()
+
+    def takes(self, path: str) -> bool:
+        """Whether it is a URL, or an address in one of the places."""
+        return (self._fetches_urls and is_url(path)) or any(is_below(path, place) for place in self._places)
 
     def submit(self, url: str) -> Future[str]:
         """Start fetching; gives a path in the store, or the notation of ``winnow.images`` for what failed."""
@@ -210,7 +242,7 @@ class RemoteImages:
         name = sha256_bytes(url.encode("utf-8", "surrogatepass"))
         partial = PartialDownload(self._store.unfinished(name), self._max_bytes)
         try:
-            data = await self._whole(url, partial)
+            data = await (self._object(url) if is_remote(url) else self._whole(url, partial))
         except FetchError as error:
             again = {"again": True} if error.kind == "remote_unavailable" else {}
             entry = {"url": url, "error": error.kind, "detail": error.detail, "caps": self._caps, **again}
@@ -224,6 +256,27 @@ class RemoteImages:
         self._log.add({"url": url, "path": path})
         self.counts["fetched"] += 1
         return path
+
+    async def _object(self, url: str) -> bytes:
+        """An object's bytes; its client makes several attempts by itself."""
+        place = address(url)
+        store = self._hosts["/".join(place.split("/")[:3])]
+        async with self._slots:
+            if store.silence >= _SILENT:
+                raise FetchError("remote_unavailable", f"its store did not answer {_SILENT} times in a row")
+            try:
+                data = await self._loop.run_in_executor(self._threads, read, place, self._max_bytes + 1)
+            except StorageError as error:
+                if error.kind == "credentials":
+                    raise
+                store.silence = store.silence + 1 if error.kind == "remote_unavailable" else 0
+                raise FetchError(error.kind, str(error)) from None
+        store.silence = 0
+        if len(data) > self._max_bytes:
+            raise FetchError("remote_too_large", f"more than {self._max_bytes:,} bytes")
+        check_start(data)
+        check_pixels(data, self._max_pixels)
+        return data
 
     async def _whole(self, url: str, partial: PartialDownload) -> bytes:
         """The body, in as many attempts as are worth it."""

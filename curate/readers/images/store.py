@@ -20,7 +20,7 @@ from typing import Protocol
 from curate.workspace import UNFINISHED_IMAGES
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.images import is_url, suffix_of, unavailable
+from winnow.images import suffix_of, unavailable
 from winnow.records import BadRow, Sample
 
 _IN_FLIGHT = 1024  # rows that may wait for their images; they leave in the order they came
@@ -28,6 +28,10 @@ _IN_FLIGHT = 1024  # rows that may wait for their images; they leave in the orde
 
 class Fetcher(Protocol):
     """Turns a URL into a path in the store, or the notation of ``winnow.images``."""
+
+    def takes(self, path: str) -> bool:
+        """Whether what a row names as its image is a URL that may be fetched."""
+        ...
 
     def submit(self, url: str) -> Future[str]:
         """Start fetching; the same URL twice is fetched once."""
@@ -102,7 +106,7 @@ def store_images(
         if isinstance(row, Sample):
             row = _stored(row, store, max_bytes) if row.embedded else row
             if fetcher is not None:
-                futures = {path: fetcher.submit(path) for path in row.image if is_url(path)}
+                futures = {path: fetcher.submit(path) for path in row.image if fetcher.takes(path)}
         waiting.append((row, futures))
         while waiting and (len(waiting) > _IN_FLIGHT or all(future.done() for future in waiting[0][1].values())):
             yield _fetched(*waiting.popleft())

@@ -21,6 +21,7 @@ from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample
+from winnow.storage import is_file
 
 _ANNOTATIONS = "annotations.json"
 
@@ -49,7 +50,7 @@ def other_files(settings: SourceSettings) -> list[Path]:
 
 def _annotations(path: Path) -> Path | None:
     return next((folder / _ANNOTATIONS for folder in (path.parent, path.parent.parent)
-                 if (folder / _ANNOTATIONS).is_file()), None)  # fmt: skip
+                 if is_file(folder / _ANNOTATIONS)), None)  # fmt: skip
 
 
 def _sample(settings: SourceSettings, known: Mapping[Any, Mapping[str, Any]], row: RawRow, name_of: NameOf) -> Sample:

@@ -24,6 +24,7 @@ from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.images import is_url
 from winnow.records import BadRow, Sample
+from winnow.storage import is_file
 
 _FILES = ("videos", "audios", "rejected_images")
 
@@ -68,7 +69,7 @@ def _annotation(settings: SourceSettings, name: str, entry: Mapping[str, Any]) -
     path = root / str(entry["annotation"])
     try:
         inside = path.resolve().is_relative_to(root.resolve())
-        found = path.is_file()
+        found = inside and is_file(path)
     except (OSError, ValueError, RuntimeError):  # a name that no file can have
         inside = found = False
     if not inside or not found:

@@ -23,6 +23,7 @@ from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.records import Sample
+from winnow.storage import is_file
 
 _OWN_SPLITS = ("train", "val", "test")
 
@@ -38,7 +39,7 @@ def looks_like(probe: Probe) -> bool:
 def other_files(settings: SourceSettings) -> list[Path]:
     """The lists of splits, if they are there."""
     splits = _problems(settings).parent / "pid_splits.json"
-    return [splits] if splits.is_file() else []
+    return [splits] if is_file(splits) else []
 
 
 def readings(settings: SourceSettings) -> list[Reading]:

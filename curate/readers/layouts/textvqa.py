@@ -20,6 +20,7 @@ from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
+from winnow.storage import files_beside
 
 _FOLDERS = ("images", "train_val_images")
 
@@ -45,7 +46,7 @@ def other_files(settings: SourceSettings) -> list[Path]:
         return [Path(settings.ocr)]
     location = Path(settings.location)
     split = split_in(location.name)
-    return sorted(location.parent.glob(f"TextVQA_Rosetta_OCR_*_{split}.json"))[-1:] if split else []
+    return files_beside(location, f"TextVQA_Rosetta_OCR_*_{split}.json")[-1:] if split else []
 
 
 def readings(settings: SourceSettings) -> list[Reading]:

@@ -22,6 +22,7 @@ from curate.readers.location import Probe
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
+from winnow.storage import is_file
 
 _FOLDERS = ("images", "Images/mscoco", "Images/abstract_v002", "Images")
 _PREFIXES = ("OpenEnded_", "MultipleChoice_", "")
@@ -140,7 +141,7 @@ def _annotations_of(settings: SourceSettings) -> Path | None:
 def _beside(location: Path, names: Sequence[str], folder: str) -> Path | None:
     folders = (location.parent, location.parent.parent / folder)
     tried = (base / name for base in folders for name in names if name != location.name)
-    return next((path for path in tried if path.is_file()), None)
+    return next((path for path in tried if is_file(path)), None)
 
 
 def _image_names(questions: Path) -> tuple[str, str, str]:

@@ -183,7 +183,7 @@ def curated(tmp_path, **source):
 
 
 def test_spelling_is_mended_and_the_rest_has_a_class_and_a_hint(root, tmp_path):
-    location = written(tmp_path, ["sub\\b c.jpg", "a.jpeg", "s3://bucket/a.jpg", "~/a.jpg", "a\0.jpg", "/etc/hostname"])
+    location = written(tmp_path, ["sub\\b c.jpg", "a.jpeg", "s3://bucket/a.jpg", "swift://box/a.jpg", "~/a.jpg", "a\0.jpg", "/etc/hostname"])
     rows, paths = curated(tmp_path, location=location, image_root=str(root))
     assert rows[0]["images"] == ["sub/b c.jpg"]
     assert paths["sub/b c.jpg"]["error"] is None
@@ -191,7 +191,8 @@ def test_spelling_is_mended_and_the_rest_has_a_class_and_a_hint(root, tmp_path):
         "missing",
         "found with the ending .jpg in ./",
     )
-    assert paths["s3://bucket/a.jpg"]["error"] == "remote_scheme"
+    assert paths["s3://bucket/a.jpg"]["error"] == "remote_bucket"
+    assert paths["swift://box/a.jpg"]["error"] == "remote_scheme"
     assert "~/" in paths["~/a.jpg"]["error_detail"]
     assert [paths[path]["error"] for path in ("a\0.jpg", "/etc/hostname")] == ["outside_root"] * 2
 

@@ -1,0 +1,94 @@
+"""Bring the images of a set from object storage to the mirror, many at once.
+
+Only images that rows name are asked for, and only those that are not there, or have changed, are fetched. What an image
+lacks is seen where it is located (``winnow.images.locate``), as for a file of this machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from winnow import storage
+from winnow.hash_index import HashIndex
+from winnow.images import unavailable_class
+from winnow.progress import Bar
+
+_AT_ONCE = 4096  # images that are looked for together
+_SILENT = 10  # images in a row that could not be had, after which the store counts as unreachable
+
+
+def is_stored(root: Path, roots: Sequence[Path], own: Path) -> Callable[[str], str | None]:
+    """Tells the address of an image that lies on object storage, by its path below ``root``; None for another one.
+
+    Args:
+        roots: image roots of the sources, as the recipe names them: nothing else is fetched.
+        own: the set's own folder, whose images were made here.
+    """
+    places = tuple(f"{url}/" for url in map(storage.url_of, roots) if url is not None)
+    ours = f"{own}/"
+
+    def address(path: str) -> str | None:
+        file = f"{root}/{path}"
+        if not places or ".." in path or file.startswith(ours) or unavailable_class(path) is not None:
+            return None
+        url = storage.url_of(file)
+        return url if url is not None and url.startswith(places) else None
+
+    return address
+
+
+def bring_images(
+    paths: Iterable[str], address: Callable[[str], str | None], max_bytes: int, label: str
+) -> Counter[str]:
+    """Bring every image that ``is_stored`` gives an address for; images that are gone are removed here too.
+
+    Args:
+        max_bytes: larger objects are not fetched.
+
+    Returns:
+        ``fetched``, and class → number of images that could not be had.
+
+    Raises:
+        UserError: the store cannot be reached, or refuses the credentials.
+    """
+    counts, silent = Counter[str](), 0
+    with Bar(label, None) as bar, ThreadPoolExecutor(storage.AT_ONCE) as threads:
+        addresses = _distinct(filter(None, map(address, paths)))
+        while block := list(itertools.islice(addresses, _AT_ONCE)):
+            found = storage.find_all(block)
+            for result in threads.map(_bring, block, found, itertools.repeat(max_bytes)):
+                bar.advance()
+                unreachable = isinstance(result, storage.StorageError) and result.kind == "remote_unavailable"
+                silent = silent + 1 if unreachable else 0
+                if isinstance(result, storage.StorageError):
+                    if result.kind == "credentials" or silent == _SILENT:
+                        raise result
+                    counts[result.kind] += 1
+                elif result:
+                    counts[result] += 1
+    return counts
+
+
+def _distinct(addresses: Iterable[str]) -> Iterator[str]:
+    seen = HashIndex()
+    return (url for url in addresses if seen.add(url, 0) is None)
+
+
+def _bring(url: str, found: storage.Object | storage.StorageError | None, max_bytes: int) -> storage.StorageError | str:
+    """What became of it: ``fetched``, nothing to do (''), or the error."""
+    if isinstance(found, storage.StorageError):
+        return found
+    file = storage.mirror(url)
+    if found is None or found.size > max_bytes:
+        file.unlink(missing_ok=True)
+    elif not storage.is_current(found, file):
+        try:
+            storage.fetch(found, file)
+        except storage.StorageError as error:
+            return error
+        return "fetched"
+    return ""
