@@ -44,7 +44,7 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
     Raises:
         UserError: a file cannot be written.
     """
-    first = next(read_batches(workspace.corrected), None)
+    first = next(workspace.corrected.batches(), None)
     schema = _table_schema(first.schema) if first is not None else pa.schema([])
     write_parquet(workspace.samples_table, _with_decisions(workspace, schema), schema)
     _write_lines(workspace.samples, _kept_lines(workspace))
@@ -84,7 +84,7 @@ def _aligned(workspace: Workspace) -> Iterator[tuple[pa.RecordBatch, pa.RecordBa
 
     A dropped row has no split, nor has any row of a set that is not split.
     """
-    pairs = zip(read_batches(workspace.corrected), read_batches(workspace.decisions), strict=True)
+    pairs = zip(workspace.corrected.blocks(), read_batches(workspace.decisions), strict=True)
     assigned = read_batches(workspace.splits, [ASSIGNED_SPLIT]) if workspace.splits.is_file() else None
     for rows, decisions in pairs:
         splits = next(assigned).column(ASSIGNED_SPLIT) if assigned else pa.nulls(rows.num_rows, pa.string())
@@ -251,10 +251,10 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
         sources = connection.execute(f"""
             SELECT s.source, count(*), count(*) FILTER (WHERE d.decision = 'keep'),
                    count(*) FILTER (WHERE d.decision = 'flag'), count(*) FILTER (WHERE d.decision = 'drop')
-            FROM {parquet([workspace.corrected])} s JOIN {decided} d USING (position)
+            FROM {workspace.corrected.sql()} s JOIN {decided} d USING (position)
             GROUP BY 1 ORDER BY min(s.position)
         """).fetchall()
-        paths, rows_of = parquet([workspace.paths]), parquet([workspace.corrected])
+        paths, rows_of = parquet([workspace.paths]), workspace.corrected.sql()
         copies = _copies(connection, decided)
         errors = connection.sql(_IMAGE_ERRORS.format(paths=paths, rows=rows_of)).to_arrow_table().to_pylist()
     actions = {rule.name: rule.action for rule in rules}
@@ -304,7 +304,7 @@ def _splits(workspace: Workspace) -> list[dict[str, Any]]:
     with database(workspace.work) as connection:
         found = connection.execute(f"""
             SELECT s.source, p.assigned_split, count(*)
-            FROM {parquet([workspace.corrected])} s JOIN {parquet([workspace.splits])} p USING (position)
+            FROM {workspace.corrected.sql()} s JOIN {parquet([workspace.splits])} p USING (position)
             JOIN {parquet([workspace.decisions])} d USING (position)
             WHERE d.decision <> 'drop' GROUP BY 1, 2 ORDER BY min(s.position), 2
         """).fetchall()
