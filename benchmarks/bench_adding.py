@@ -71,8 +71,8 @@ def write_rows(space: Workspace, count: int) -> None:
         key, path = "sha256(range::VARCHAR)", "range || '.jpg'"
         for target, query in (
             (
-                space.corrected,
-                f"""SELECT range AS position, 'set/train/' || range AS sample_id, [{path}] AS images,
+                space.corrected.folder / "all.parquet",
+                f"""SELECT 'set/train/' || range AS sample_id, [{path}] AS images,
                     [{key}] AS image_keys, ['yes', 'no'] AS answers, 'what is it' AS question_key,
                     'number ' || range % 3 AS answer_key, '' AS context_key FROM range({count})""",
             ),
@@ -81,9 +81,13 @@ def write_rows(space: Workspace, count: int) -> None:
                 f"""SELECT {path} AS path, {key} AS image_key, NULL::VARCHAR AS error,
                     NULL::VARCHAR AS error_detail FROM range({count})""",
             ),
-            (space.text, f"SELECT 'set/train/' || range AS sample_id FROM range({count})"),
+            (space.text.folder / "all.parquet", f"SELECT 'set/train/' || range AS sample_id FROM range({count})"),
         ):
+            target.parent.mkdir(parents=True, exist_ok=True)
             connection.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, ROW_GROUP_SIZE 16384)")
+    for parts in (space.corrected, space.text):
+        parts.state.unlink(missing_ok=True)
+        parts.finish(["all.parquet"])
 
 
 def timed(label: str, space: Workspace, settings: DuplicateSettings) -> list[bytes]:

@@ -33,7 +33,7 @@ RULES = {
 
 def generate(space: Workspace, rows: int) -> None:
     """Rows and signals as ``curate run`` leaves them, with random values."""
-    for folder in (space.work, space.signals):
+    for folder in (space.corrected.folder, space.text.folder):
         folder.mkdir(parents=True)
     images = max(rows // QUESTIONS_AN_IMAGE, 1)
     with duckdb.connect(":memory:") as connection:
@@ -44,8 +44,8 @@ def generate(space: Workspace, rows: int) -> None:
 
         key, path = "sha256(i::VARCHAR)", "'train2014/COCO_train2014_' || lpad(i::VARCHAR, 12, '0') || '.jpg'"
         write(
-            space.corrected,
-            f"""SELECT n AS position, 'vqa_v2/train/' || lpad(n::VARCHAR, 9, '0') AS sample_id, 'vqa_v2' AS source,
+            space.corrected.folder / "all.parquet",
+            f"""SELECT 'vqa_v2/train/' || lpad(n::VARCHAR, 9, '0') AS sample_id, 'vqa_v2' AS source,
                 'train' AS split, [{path}] AS images, 'What is number ' || n || '?' AS question, 'yes' AS answer,
                 ['yes', 'yes', 'yes', 'no', 'yes', 'yes', 'yes', 'yes', 'maybe', 'yes'] AS answers,
                 'yes/no' AS question_type, '{{"id": "vqa_v2/train/' || n || '", "conversations": []}}' AS record,
@@ -68,11 +68,13 @@ def generate(space: Workspace, rows: int) -> None:
             FROM (SELECT range AS i FROM range({images}))""",
         )
         write(
-            space.text,
+            space.text.folder / "all.parquet",
             f"""SELECT 'vqa_v2/train/' || lpad(range::VARCHAR, 9, '0') AS sample_id, random() < 0.001 AS refusal,
                 random() < 0.001 AS empty_answer, 0.1 + random() * 0.3 AS clip_alignment, random() AS agreement
             FROM range({rows})""",
         )
+    for parts in (space.corrected, space.text):
+        parts.finish(["all.parquet"])
 
 
 def main() -> None:

@@ -86,15 +86,17 @@ def search(kind: str, rows: int) -> str:
 
 def write_rows(space: Workspace, blocks: Iterator[list[str]]) -> None:
     """The columns of the corrected rows that the search reads."""
-    schema = pa.schema([("position", pa.int64()), *((name, pa.string()) for name in _STRINGS)])
+    schema = pa.schema([(name, pa.string()) for name in _STRINGS])
     start = 0
-    with pq.ParquetWriter(space.corrected, schema) as writer:
+    space.corrected.folder.mkdir(parents=True)
+    with pq.ParquetWriter(space.corrected.folder / "all.parquet", schema) as writer:
         for block in blocks:
             positions = range(start, start + len(block))
             ids = [f"captions/train/{position:09}" for position in positions]
             empty = [""] * len(block)
-            writer.write_table(pa.table([positions, ids, empty, block, pa.nulls(len(block), pa.string())], schema))
+            writer.write_table(pa.table([ids, empty, block, pa.nulls(len(block), pa.string())], schema))
             start += len(block)
+    space.corrected.finish(["all.parquet"])
 
 
 _STRINGS = ("sample_id", "question_key", "answer_key", "bad_row")

@@ -32,7 +32,7 @@ from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, digest_of, read_json
 from winnow.recipe import parse_recipe
 from winnow.run import MANIFEST
-from winnow.tables import database, parquet, read_batches, row_count, write_parquet
+from winnow.tables import database, parquet, read_batches, write_parquet
 
 _EXAMPLES = 3  # of each evaluation set and kind
 _KEPT = Path("data/leaks")
@@ -193,7 +193,7 @@ def _read(workspace: Workspace) -> Leaks:
         images = connection.execute(
             f"SELECT count(DISTINCT image_key) FROM {parquet([workspace.paths])} WHERE image_key IS NOT NULL"
         ).fetchall()
-    return Leaks(workspace.folder, row_count(workspace.rows), images[0][0], sets)
+    return Leaks(workspace.folder, workspace.rows.row_count(), images[0][0], sets)
 
 
 def _write_parquet(rows: Path, out: Path) -> None:

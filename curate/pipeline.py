@@ -41,10 +41,11 @@ from curate.measure.itm import matcher_name
 from curate.measure.models import check_models
 from curate.measure.pairs import write_pairs
 from curate.measure.texts import TEXT_VERSIONS, measure_text
+from curate.readers.below_root import Opened
 from curate.readers.images.store import ImageStore
 from curate.readers.ingest import (
     VERSION,
-    Opened,
+    Asked,
     all_fetched,
     facts_of,
     image_roots,
@@ -69,7 +70,7 @@ from curate.rules.corrected import write_corrected
 from curate.rules.decide import check_on_rows, check_rules, decide
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
-from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use
+from curate.workspace import StoredPaths, Workspace, copy_measurements, sole_use
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
@@ -155,9 +156,8 @@ def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, 
     workspace = Workspace(folder)
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     curation = Curation(recipe, "", rules, {}, workspace, Stages(workspace.work))
-    root, facts = write_rows(
-        sources, workspace.rows, ImageStore(folder), max_bytes=recipe.signals.max_bytes, label="read sample"
-    )
+    asked = Asked(workspace.read, ImageStore(folder), recipe.signals.max_bytes)
+    root, facts = write_rows(sources, workspace.rows, asked, label="read sample")
     keep_roots(curation.stages, root, sources)
     curation.measure()
     curation.correct()
@@ -284,8 +284,8 @@ class Curation:
         self.stages.run_if_stale(
             "measure texts",
             [self._known(), TEXT_VERSIONS, clip, settings.language],
-            [workspace.text],
-            lambda: measure_text(StoredSamples(workspace.corrected), workspace.signals, settings),
+            [workspace.text.state],
+            lambda: measure_text(workspace.corrected, workspace.signals, settings),
         )
         self._score_embeddings()
         self._match_pairs(curated, score_new=score_pairs)
@@ -330,7 +330,8 @@ class Curation:
         exported = self.export_all()
         found = [
             workspace.decisions, workspace.corrections, workspace.duplicate_images, workspace.semantic_images,
-            workspace.paths, workspace.text, workspace.scores, workspace.itm, workspace.answers,
+            workspace.paths, workspace.text.state, *workspace.text.files(), workspace.scores, workspace.itm,
+            workspace.answers,
         ]  # fmt: skip
         write_manifest(
             workspace.folder,
@@ -405,15 +406,15 @@ class Curation:
     def _known(self) -> list[Any]:
         """What every comparison depends on: the corrected rows and the measured images."""
         workspace = self.workspace
-        return [VERSION, file_stats(workspace.corrected, *workspace.image_parts(), below=workspace.folder)]
+        return [VERSION, workspace.corrected.names(), file_stats(*workspace.image_parts(), below=workspace.folder)]
 
     def _apply_corrections(self, of: ImageSet, folder: Path | None, digests: dict[str, str]) -> None:
         workspace = of.workspace
-        key = [VERSION, file_stats(workspace.rows, below=workspace.folder), sha256_file(workspace.paths), digests]
+        key = [VERSION, workspace.rows.names(), sha256_file(workspace.paths), digests]
         self.stages.run_if_stale(
             f"{of.label}corrections",
             key,
-            [workspace.corrected, workspace.corrections],
+            [workspace.corrected.state, workspace.corrections],
             lambda: write_corrected(workspace, folder),
         )
 
@@ -451,7 +452,7 @@ class Curation:
             return
         _, *evaluations = self._sets()
         sets = [(each.name, each.workspace) for each in evaluations]
-        files = [file_stats(other.corrected, *other.image_parts(), below=other.folder) for _, other in sets]
+        files = [[other.corrected.names(), file_stats(*other.image_parts(), below=other.folder)] for _, other in sets]
         self.stages.run_if_stale(
             "contamination",
             [self._known(), settings.model_dump(mode="json"), files],
@@ -477,7 +478,7 @@ class Curation:
     def _compare_texts(self) -> None:
         """Rows whose text is that of another row, or of an evaluation set; needs no image."""
         workspace, settings, against = self.workspace, self.recipe.similar_texts, self.recipe.contamination
-        rows = [VERSION, file_stats(workspace.corrected, below=workspace.folder)]
+        rows = [VERSION, workspace.corrected.names()]
         if settings is None:
             workspace.similar_texts.unlink(missing_ok=True)
         else:
@@ -491,7 +492,7 @@ class Curation:
             workspace.text_leaks.unlink(missing_ok=True)
             return
         sets = [(each.name, each.workspace) for each in self._sets() if each.name]
-        files = [[name, file_stats(other.corrected, below=other.folder)] for name, other in sets]
+        files = [[name, other.corrected.names()] for name, other in sets]
         self.stages.run_if_stale(
             "evaluation texts",
             [rows, LEAKS_VERSION, leaks.model_dump(mode="json"), files],
@@ -520,9 +521,10 @@ class Curation:
             [workspace.read_answers],
             lambda: ocr.write_read_answers(workspace),
         )
-        made_here = file_stats(
-            workspace.neighbours, workspace.read_answers, workspace.text, workspace.comparable_rows, below=below
-        )
+        made_here = [
+            workspace.text.names(),
+            file_stats(workspace.neighbours, workspace.read_answers, workspace.comparable_rows, below=below),
+        ]
         self.stages.run_if_stale(
             "judge answers",
             [self._known(), suspects.VERSION, made_here, [sha256_file(path) for path in (*recipe.losses, *gains)]],

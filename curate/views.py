@@ -109,7 +109,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, lo
     def view(name: str, query: str) -> None:
         connection.execute(f"CREATE VIEW {name} AS {query}")
 
-    view("rows", f"SELECT * FROM {parquet([workspace.corrected])}")
+    view("rows", f"SELECT * FROM {workspace.corrected.sql()}")
     view("paths", f"SELECT path, image_key, error, error_detail FROM {parquet([workspace.paths])}")
     if parts := workspace.image_parts():
         view("images", f"SELECT * EXCLUDE (path, error, error_detail) FROM {parquet(parts)}")
@@ -129,7 +129,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, lo
             fields = [field for field in model.schema if not pa.types.is_fixed_size_list(field.type)]
             connection.register(f"no_{name}", pa.schema(fields).empty_table())
         view(name, f"SELECT * FROM {parquet(found_parts) if found_parts else f'no_{name}'}")
-    view("texts", f"SELECT * FROM {parquet([workspace.text])}")
+    view("texts", f"SELECT * FROM {workspace.text.sql()}")
     matched = workspace.itm
     view("matches", f"SELECT * FROM {parquet([matched])}" if matched.is_file() else _NO_MATCHES)
     found = workspace.duplicate_rows

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,10 +15,10 @@ import filelock
 
 from winnow.errors import UserError, disk_problem
 from winnow.files import locked
-from winnow.records import Sample, from_record
 from winnow.run import MANIFEST
 from winnow.selections import PROOFS
-from winnow.tables import read_batches, remove_spilled, row_count
+from winnow.table_parts import Parts
+from winnow.tables import remove_spilled
 
 ASSIGNED_SPLIT = "assigned_split"  # column of samples.parquet
 UNFINISHED_IMAGES = "images/.unfinished"  # where the store of images writes before it renames
@@ -39,6 +38,13 @@ class _Path:
         return workspace.folder / self._path
 
 
+class _Table(_Path):
+    """A table in parts, by the path of its folder."""
+
+    def __get__(self, workspace: Workspace, _: object) -> Parts:  # type: ignore[override]
+        return Parts(workspace.folder / self._path)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A curated folder: results at the top, intermediate tables under ``work/``."""
@@ -47,11 +53,12 @@ class Workspace:
 
     recipe = _Path(_RECIPE)  # of `curate run LOCATION`, which has none of its user's
     work = _Path("work")  # intermediate tables; safe to delete, the next run makes them again
-    rows = _Path("work/rows.parquet")  # every input row as it was read
-    corrected = _Path("work/corrected.parquet")  # every input row after corrections, with its image keys
+    read = _Path("work/read")  # what was made of each source, or range of a file, that was read
+    rows = _Table("work/rows")  # every input row as it was read
+    corrected = _Table("work/corrected")  # every input row after corrections, with its image keys
     signals = _Path("signals")  # the folder of image and text signals
     paths = _Path("signals/paths.parquet")  # image path → image key, or what is wrong with the file
-    text = _Path("signals/text.parquet")  # text signals by sample_id
+    text = _Table("signals/text")  # text signals by sample_id
     itm = _Path("signals/itm.parquet")  # score of images with their texts by sample_id, if the recipe names a model
     scores = _Path("signals/scores.parquet")  # scores of prompt sets and heads by image_key, if the recipe has any
     duplicate_images = _Path("duplicates.parquet")  # near-identical images: member, representative, distances
@@ -188,28 +195,12 @@ def _link(source: str, target: str) -> str:
 class StoredPaths:
     """The image paths of stored rows, with repetition."""
 
-    def __init__(self, table: Path) -> None:
-        self._table = table
+    def __init__(self, rows: Parts) -> None:
+        self._rows = rows
 
     def __iter__(self) -> Iterator[str]:
-        for batch in read_batches(self._table, ["images"]):
+        for batch in self._rows.batches(["images"]):
             yield from batch.column("images").flatten().to_pylist()
 
     def __len__(self) -> int:
-        return sum(len(batch.column("images").flatten()) for batch in read_batches(self._table, ["images"]))
-
-
-class StoredSamples:
-    """Stored rows as samples; rows that could not be read are left out."""
-
-    def __init__(self, table: Path) -> None:
-        self._table = table
-
-    def __iter__(self) -> Iterator[Sample]:
-        for batch in read_batches(self._table, ["sample_id", "record", "bad_row"]):
-            for row in batch.to_pylist():
-                if row["bad_row"] is None:
-                    yield replace(from_record(json.loads(row["record"])), id=row["sample_id"])
-
-    def __len__(self) -> int:
-        return row_count(self._table)
+        return sum(len(batch.column("images").flatten()) for batch in self._rows.batches(["images"]))

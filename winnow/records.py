@@ -305,10 +305,36 @@ def _put(record: dict[str, Any], read: ReadTurn, text: str, sample_id: str) -> N
 
 def to_line(sample: Sample) -> str:
     """``to_record`` as one JSON line without the line break."""
-    return _LINE.encode(to_record(sample))
+    turns = ", ".join([_turn_text(turn) for turn in sample.conversations])
+    image = answers = ""
+    if sample.image:
+        single = len(sample.image) == 1
+        image = f'"image": {_text(sample.image[0]) if single else _texts(sample.image)}, '
+    if sample.answers:
+        answers = f'"answers": {_texts(sample.answers)}, '
+    meta = _LINE.encode(dict(sample.meta)) if sample.meta else "{}"
+    return (
+        f'{{"id": {_text(sample.id)}, {image}"conversations": [{turns}], {answers}"source": {_text(sample.source)},'
+        f' "split": {_text(sample.split)}, "meta": {meta}}}'
+    )
+
+
+def with_id(line: str, own: str, new: str) -> str:
+    """A line of ``to_line`` with another id."""
+    return f'{{"id": {_text(new)}{line[len(_text(own)) + 7 :]}'
 
 
 _LINE = json.JSONEncoder(ensure_ascii=False)
+_text = json.encoder.encode_basestring  # a text as ``_LINE`` writes it
+
+
+def _texts(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_text, texts))}]"
+
+
+def _turn_text(turn: Turn) -> str:
+    loss = "" if turn.loss is None else f', "loss": {_LINE.encode(turn.loss)}'
+    return f'{{"from": {_text(turn.name or turn.role)}, "value": {_text(turn.value)}{loss}}}'
 
 
 MAX_LINE = 64 << 20  # bytes of the longest row that is read
@@ -434,6 +460,7 @@ def check_unique(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 _PUNCTUATION = re.compile(r"[^\w\s]|_")
+_PLAIN_ASCII = bytes(ord(sign.lower()) if sign.isalnum() else 32 for sign in map(chr, range(128))).ljust(256)
 
 
 def normalized(text: str) -> str:
@@ -441,6 +468,8 @@ def normalized(text: str) -> str:
 
     NFKC, case folded, punctuation replaced by blanks, blanks collapsed; text that is only punctuation keeps it.
     """
+    if text.isascii():
+        return b" ".join(text.encode().translate(_PLAIN_ASCII).split()).decode() or text.lower().strip()
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(_PUNCTUATION.sub(" ", folded).split()) or folded.strip()
 
@@ -489,6 +518,24 @@ def context_key(record: Mapping[str, Any]) -> str:
     judged += [meta["label"]] if isinstance(meta.get("label"), bool) else []
     shared += [json_text(judged), answer_key(record)] if judged else []
     return "\n".join(shared)
+
+
+def comparison_keys(sample: Sample) -> tuple[str, str, str]:
+    """``question_key``, ``answer_key`` and ``context_key`` of a sample's record."""
+    turns = sample.conversations
+    plain = all(turn.role in _SPOKEN and not turn.name and "<" not in turn.value for turn in turns)
+    if plain and _COMPARED.isdisjoint(sample.meta):  # nearly all are so
+        asked = [normalized(turn.value) for turn in turns if turn.role == "user"]
+        said = [normalized(turn.value) for turn in turns if turn.role == "assistant"]
+        return "\n".join(asked), "\n".join(said or [normalized(majority(sample.answers))]), ""
+    record = to_record(sample)
+    return question_key(record), answer_key(record), context_key(record)
+
+
+_COMPARED = frozenset(
+    {"videos", "audios", "objects", "tools", "rejected", "rejected_messages", "rejected_images", "label"}
+)
+_SPOKEN = frozenset({"user", "assistant"})
 
 
 def _role(speaker: str) -> str:

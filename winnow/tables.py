@@ -69,7 +69,7 @@ def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], sche
     """
     try:
         with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for table in _regrouped(batches, schema):
+            for table in regrouped(batches, schema):
                 writer.write_table(table, row_group_size=ROWS_A_GROUP)
     except OSError as error:
         raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
@@ -92,12 +92,13 @@ def row_count(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def _regrouped(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+def regrouped(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema | None = None) -> Iterator[pa.Table]:
+    """The rows of batches in tables of ``ROWS_A_GROUP``, the last of fewer; cast to ``schema`` if it is given."""
     waiting: list[pa.Table] = []
     held = 0
     for batch in batches:
         table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
-        waiting.append(table.cast(schema) if table.schema != schema else table)
+        waiting.append(table.cast(schema) if schema is not None and table.schema != schema else table)
         held += table.num_rows
         while held >= ROWS_A_GROUP:
             joined = pa.concat_tables(waiting)
@@ -110,8 +111,12 @@ def _regrouped(batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema) 
 
 def parquet(paths: Sequence[Path], options: str = "") -> str:
     """SQL that reads Parquet files; their names are quoted."""
-    files = ", ".join(literal(str(path)) for path in paths)
-    return f"read_parquet([{files}]{options and ', '}{options})"
+    return f"read_parquet({sql_files(paths)}{options and ', '}{options})"
+
+
+def sql_files(paths: Iterable[Path]) -> str:
+    """File names as an SQL list."""
+    return f"[{', '.join(literal(str(path)) for path in paths)}]"
 
 
 def literal(text: str) -> str:

@@ -197,7 +197,7 @@ def _against(
     scratch = {name: workspace.work / f"{name}.u8" for name in ("train", "evaluation")}
     with database(workspace.work) as connection:
         create_views(connection, workspace)
-        connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {parquet([other.corrected])}")
+        connection.execute(f"CREATE VIEW evaluated AS SELECT * FROM {other.corrected.sql()}")
         columns = "SELECT image_key, phash, dhash, thumbnail, width, height FROM"
         parts = other.image_parts()
         connection.execute(

@@ -19,7 +19,7 @@ from curate.duplicates.shingles import read_shingles, similar_pairs, words_of
 from curate.recipe import TextLeakSettings
 from curate.views import TEXT_LEAKS
 from curate.workspace import Workspace
-from winnow.tables import database, literal, parquet, query_batches, write_parquet
+from winnow.tables import database, literal, query_batches, write_parquet
 
 VERSION = 2
 # Each question that may be a leak; those of the evaluation set come first.
@@ -57,7 +57,7 @@ def find_text_leaks(
 def _against(
     workspace: Workspace, benchmark: str, other: Workspace, settings: TextLeakSettings
 ) -> Iterator[pa.RecordBatch]:
-    rows, evaluated = parquet([workspace.corrected]), parquet([other.corrected])
+    rows, evaluated = workspace.corrected.sql(), other.corrected.sql()
     with database(workspace.work) as connection:
         for name, table in (("theirs", evaluated), ("ours", rows)):
             connection.execute(_ASKED.format(name=name, rows=table, most_rows=settings.most_rows))

@@ -18,7 +18,7 @@ from curate.duplicates.shingles import read_shingles, similar_pairs, text_stars,
 from curate.recipe import TextField, TextSettings
 from curate.views import OF_TEXTS, SIMILAR_TEXTS, TEXT_FIELDS
 from curate.workspace import Workspace
-from winnow.tables import database, parquet, query_batches, write_parquet
+from winnow.tables import database, query_batches, write_parquet
 
 VERSION = 2
 # How a field is read from a row; a caption is the answer.
@@ -53,7 +53,7 @@ def find_similar_texts(workspace: Workspace, settings: TextSettings) -> None:
     Raises:
         UserError: a file cannot be written.
     """
-    rows = parquet([workspace.corrected])
+    rows = workspace.corrected.sql()
     with database(workspace.work) as connection:
         for field in settings.of:
             connection.execute(_TEXTS.format(text=TEXT_SQL[field], rows=rows))

@@ -105,7 +105,7 @@ def _find_unread(connection: duckdb.DuckDBPyConnection, workspace: Workspace, pa
         SELECT image_key, min(path) AS path
         FROM {parquet([workspace.paths])}
         SEMI JOIN (SELECT image_key FROM {parquet(measured)} WHERE phash IS NOT NULL) m USING (image_key)
-        SEMI JOIN (SELECT unnest(images) AS path FROM {parquet([workspace.rows])}) r USING (path)
+        SEMI JOIN (SELECT unnest(images) AS path FROM {workspace.rows.sql()}) r USING (path)
         {done}
         GROUP BY image_key
     """)

@@ -21,7 +21,7 @@ from curate.workspace import Workspace
 from winnow.images import decode_whole
 from winnow.progress import track
 from winnow.records import from_record
-from winnow.tables import read_batches, row_count, write_parquet
+from winnow.tables import write_parquet
 
 _SCHEMA = pa.schema([("sample_id", pa.string()), ("itm", pa.float64())])
 _BLOCK = 1024
@@ -49,7 +49,7 @@ def write_pairs(workspace: Workspace, image_root: Path, settings: MeasureSetting
     stored = TextEmbeddings(workspace.signals, f"itm {matcher_name(name)}", 1)
 
     def tables() -> Iterator[pa.Table]:
-        rows = track(_rows(workspace), "match images and texts", row_count(workspace.corrected))
+        rows = track(_rows(workspace), "match images and texts", workspace.corrected.row_count())
         for block in batched(rows, _BLOCK):
             if score_new:
                 _score({pair: None for _, pairs in block for pair in pairs}, stored, image_root, settings, model)
@@ -61,7 +61,7 @@ def write_pairs(workspace: Workspace, image_root: Path, settings: MeasureSetting
 
 def _rows(workspace: Workspace) -> Iterator[tuple[str, list[Pair]]]:
     """Id and pairs of every row that could be read."""
-    for batch in read_batches(workspace.corrected, ["sample_id", "record", "bad_row", "images", "image_keys"]):
+    for batch in workspace.corrected.batches(["sample_id", "record", "bad_row", "images", "image_keys"]):
         for row in batch.to_pylist():
             if row["bad_row"] is None:
                 texts = turn_texts(from_record(json.loads(row["record"])))[:_TURNS]

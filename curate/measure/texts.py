@@ -1,18 +1,22 @@
-"""One row of text signals per sample, with the alignment of each assistant turn when CLIP is on."""
+"""One row of text signals per row, with the alignment of each assistant turn when CLIP is on."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sized
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
 from curate.measure.models import clip_model, clip_name
-from curate.measure.pool import batched
+from curate.measure.store import Store
 from curate.recipe import MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals import text as text_signals
@@ -21,10 +25,11 @@ from curate.signals.pii import personal_data
 from curate.signals.profanity import first_profanity
 from winnow.carried import objects_of
 from winnow.progress import Bar
-from winnow.records import Sample, without_markers
-from winnow.tables import write_parquet
+from winnow.records import Sample, from_record, without_markers
+from winnow.table_parts import Item, Parts, PartTask, Runner, run_here
+from winnow.tables import parquet, read_batches, sql_files, write_parquet
 
-TEXT = "text.parquet"
+TEXT = "text"  # the folder of the table below `signals`
 _BLOCK = 4096
 _FIELDS = SIGNALS["text"].fields()
 _VOTES = [field for field in _FIELDS if field[0] in ("agreement", "vote_entropy")]
@@ -43,60 +48,118 @@ TEXT_SCHEMA = pa.schema(
 TEXT_VERSIONS = [SIGNALS[name].version for name in ("text", "pii", "profanity", "language")]
 
 
-def measure_text(samples: Iterable[Sample], out: Path, settings: MeasureSettings) -> Path:
-    """Write ``out/text.parquet``, one row per sample in input order; call it after ``measure_images``.
+def measure_text(corrected: Parts, signals: Path, settings: MeasureSettings, runner: Runner = run_here) -> Parts:
+    """Bring ``signals/text`` up to date: one row for each corrected row, of nulls for one that could not be read.
 
-    Each distinct text is embedded once, in this run or an earlier one. The file appears whole.
+    With CLIP, call it after ``measure_images``; each distinct text is embedded once, in this run or an earlier one.
 
     Args:
-        samples: their image paths are those given to ``measure_images``.
-        out: the ``signals`` folder.
+        runner: makes parts; with CLIP they are made in this process.
 
     Raises:
-        UserError: the CLIP model cannot be loaded, or ``out`` cannot be written.
+        UserError: the CLIP model cannot be loaded, or ``signals`` cannot be written.
     """
-    path = out / TEXT
-    total = len(samples) if isinstance(samples, Sized) else None
-    with Bar("measure texts", total) as bar, contextlib.ExitStack() as stack:
-        aligner = stack.enter_context(Aligner(out, settings)) if settings.clip else None
+    texts = Parts(signals / TEXT)
+    embedded = _embedded(corrected, signals) if settings.clip else {}
+    tasks = [
+        PartTask(
+            ["texts", TEXT_VERSIONS, settings.language, clip_name(settings), embedded.get(number), name],
+            (corrected.folder / name, rows, settings.language),
+        )
+        for number, (name, rows) in enumerate(zip(corrected.names(), corrected.counts(), strict=True))
+    ]
+    by_name = {task.name: task for task in tasks}
+    missing = [by_name[name] for name in texts.missing(by_name)]
+    items = [(texts.folder / task.name, task.args) for task in missing]
+    with Bar("measure texts", sum(task.args[1] for task in missing)) as bar, contextlib.ExitStack() as stack:
+        if settings.clip and missing:
+            aligner = stack.enter_context(Aligner(signals, settings))
+            run = run_here(functools.partial(make_text, aligner=aligner))
+        else:
+            run = runner(make_text)
+        for task, _ in zip(missing, run(items), strict=True):
+            bar.advance(task.args[1])
+    texts.finish([task.name for task in tasks])
+    return texts
 
-        def tables() -> Iterator[pa.Table]:
-            for block in batched(samples, _BLOCK):
-                rows = [_facts(sample, settings.language) for sample in block]
-                if aligner is not None:
-                    for row, cosines in zip(rows, aligner.alignments(block), strict=True):
-                        row["clip_alignments"] = cosines
-                        row["clip_alignment"] = min(cosines) if cosines else None
-                yield pa.Table.from_pylist(rows, TEXT_SCHEMA)
-                bar.advance(len(block))
 
-        write_parquet(path, tables(), TEXT_SCHEMA)
-    return path
+def _embedded(corrected: Parts, signals: Path) -> dict[int, str]:
+    """For each part with an embedded image, by its number: what changes when another one is embedded."""
+    parts = Store(signals).parts()
+    if not parts:
+        return {}
+    with duckdb.connect(":memory:") as connection:
+        return dict(
+            connection.execute(f"""
+                SELECT part, bit_xor(md5_number(image_key))::VARCHAR FROM (
+                    SELECT DISTINCT file_index AS part, unnest(image_keys) AS image_key
+                    FROM read_parquet({sql_files(corrected.files())})
+                ) SEMI JOIN (SELECT image_key FROM {parquet(parts)} WHERE clip_embedding IS NOT NULL) USING (image_key)
+                GROUP BY part
+            """).fetchall()
+        )
 
 
-def _facts(sample: Sample, with_language: bool) -> dict[str, Any]:
-    texts = [*dict.fromkeys([*(turn.value for turn in sample.conversations), *sample.answers])]
+def make_text(item: Item, aligner: Aligner | None = None) -> None:
+    """Write a part: (corrected rows, their number, whether to tell the language)."""
+    path, (rows, _, with_language) = item
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in read_batches(rows, ["sample_id", "record", "bad_row"]):
+            for start in range(0, batch.num_rows, _BLOCK):
+                yield _measured(batch.slice(start, _BLOCK), with_language, aligner)
+
+    write_parquet(path, batches(), TEXT_SCHEMA)
+
+
+def _measured(rows: pa.RecordBatch, with_language: bool, aligner: Aligner | None) -> pa.RecordBatch:
+    ids, records = rows.column("sample_id").to_pylist(), rows.column("record").to_pylist()
+    read = rows.column("bad_row").is_null().to_pylist()
+    facts = [
+        {"sample_id": sample_id, **_facts(orjson.loads(record), with_language)} if is_read else {"sample_id": sample_id}
+        for sample_id, record, is_read in zip(ids, records, read, strict=True)
+    ]
+    if aligner is not None:
+        there = [number for number, is_read in enumerate(read) if is_read]
+        samples = [from_record(json.loads(records[number])) for number in there]
+        for number, cosines in zip(there, aligner.alignments(samples), strict=True):
+            facts[number]["clip_alignments"] = cosines
+            facts[number]["clip_alignment"] = min(cosines) if cosines else None
+    columns = [pa.array([row.get(field.name) for row in facts], field.type) for field in TEXT_SCHEMA]
+    return pa.RecordBatch.from_arrays(columns, schema=TEXT_SCHEMA)
+
+
+def _facts(record: Mapping[str, Any], with_language: bool) -> dict[str, Any]:
+    """The columns of a stored record."""
+    turns = [(turn["from"], turn["value"]) for turn in record["conversations"]]
+    answers = record.get("answers", [])
+    texts = [*dict.fromkeys([*(value for _, value in turns), *answers])]
+    image = record.get("image", [])
     facts = {
-        "sample_id": sample.id,
-        **conversation_facts(sample),
-        **text_signals.votes(sample.answers),
+        **_conversation(turns, 1 if isinstance(image, str) else len(image), record["meta"]),
+        **text_signals.votes(answers),
         "pii": personal_data(texts),
         "profanity": first_profanity(texts),
     }
     for role, name in (("user", "question"), ("assistant", "answer")) if with_language else ():
-        first = next((turn.value for turn in sample.conversations if turn.role == role and not turn.name), "")
+        first = next((value for speaker, value in turns if speaker == role), "")
         facts[f"{name}_language"], facts[f"{name}_language_confidence"] = language(without_markers(first, " "))
     return facts
 
 
 def conversation_facts(sample: Sample) -> dict[str, Any]:
     """The columns of ``curate.signals.text.conversation``."""
+    turns = [(turn.name or turn.role, turn.value) for turn in sample.conversations]
+    return _conversation(turns, len(sample.image), sample.meta)
+
+
+def _conversation(turns: Sequence[tuple[str, str]], images: int, meta: Mapping[str, Any]) -> dict[str, Any]:
     return text_signals.conversation(
-        [(turn.name or turn.role, turn.value) for turn in sample.conversations],
-        len(sample.image),
-        videos=_number(sample.meta.get("videos")),
-        audios=_number(sample.meta.get("audios")),
-        objects={marker: len(found) for marker, found in objects_of(sample.meta).items()},
+        turns,
+        images,
+        videos=_number(meta.get("videos")),
+        audios=_number(meta.get("audios")),
+        objects={marker: len(found) for marker, found in objects_of(meta).items()} if "objects" in meta else None,
     )
 
 

@@ -54,6 +54,7 @@ class OpenedSource:
         rows: call it to stream the rows from the start, as often as you like.
         notes: one sentence each about the source as a whole that its user should know, such as an encoding that was
             assumed.
+        images: how its images are found; None for rows that were made otherwise.
     """
 
     layout: str
@@ -61,6 +62,7 @@ class OpenedSource:
     links_within: Path
     rows: Callable[[], Iterator[Sample | BadRow]]
     notes: tuple[str, ...] = ()
+    images: ImageNames | None = None
 
 
 def open_source(settings: SourceSettings) -> OpenedSource:
@@ -79,6 +81,7 @@ def open_source(settings: SourceSettings) -> OpenedSource:
         links_within(images.root, settings),
         lambda: (found.row for found in read(LAYOUTS[name], settings, images)),
         tuple(_notes(settings, images)),
+        images,
     )
 
 

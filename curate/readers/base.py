@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curate.readers.files.json import RawRow
 from curate.readers.images.packed import ENDINGS, PackedImages, archives_in, with_packed
@@ -60,6 +61,9 @@ class Reading:
         near: the folder to look for images in; None is that of the source's location.
         left_over: what a second file holds that no row has asked for; read after all rows.
         second: the list that ``left_over`` is of.
+        file: that ``rows`` are of, if each of them can be read without other files and rows (but see ``decided``), so
+            that ranges of it can be read alone; what turns out to need others calls ``needs_other_rows``.
+        decided: what the first rows decide about all of them, JSON-able.
     """
 
     rows: Iterable[RawRow | BadRow]
@@ -69,6 +73,8 @@ class Reading:
     near: Path | None = None
     left_over: Iterable[BadRow] = ()
     second: SecondList | None = None
+    file: Path | None = None
+    decided: Callable[[], Any] | None = None
 
 
 def _no_files(settings: SourceSettings) -> list[Path]:
@@ -281,10 +287,7 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
             yield ReadRow(made.reading, made.raw, dataclasses.replace(row, source=source, split=split))
             continue
         source, split = row.source, row.split
-        sample = with_embedded(row, settings.location, position)
-        spelled = tuple(path if path in sample.embedded else root.spelled(path) for path in sample.image)
-        if spelled != sample.image:
-            sample = dataclasses.replace(sample, image=spelled)
+        sample = with_own_files(row, root, settings.location, position)
         if packed.archives:
             missing = [path for path in _plain_paths(sample) if not is_file(images.root, path)]
             sample = with_packed(sample, missing, packed) if missing else sample
@@ -299,10 +302,19 @@ def read(layout: Layout, settings: SourceSettings, images: ImageNames) -> Iterat
         yield made if sample is row else ReadRow(made.reading, made.raw, sample)
 
 
+def with_own_files(sample: Sample, root: Root, location: str, position: int) -> Sample:
+    """Row ``position`` of a source, its paths spelled as its files are, images in it moved to ``embedded``."""
+    if not sample.image:
+        return sample
+    sample = with_embedded(sample, location, position)
+    spelled = tuple([path if path in sample.embedded else root.spelled(path) for path in sample.image])
+    return sample if spelled == sample.image else dataclasses.replace(sample, image=spelled)
+
+
 def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) -> Iterator[ReadRow]:
     position = 0
     for index, reading in enumerate(layout.readings(settings)):
-        name_of = functools.partial(_name, reading, choice[index] if index < len(choice) else 0)
+        name_of = functools.partial(name_in, reading, choice[index] if index < len(choice) else 0)
         for row in itertools.chain(reading.rows, reading.left_over):
             made: Sample | BadRow | None
             if isinstance(row, BadRow):
@@ -317,6 +329,7 @@ def _samples(layout: Layout, settings: SourceSettings, choice: Sequence[int]) ->
             position += 1
 
 
-def _name(reading: Reading, number: int, row: RawRow) -> str:
+def name_in(reading: Reading, number: int, row: RawRow) -> str:
+    """The path of a row's image by one of the reading's ways of naming, '' for none."""
     offered = reading.names(row) if reading.names is not None else ()
     return offered[number] if number < len(offered) else ""

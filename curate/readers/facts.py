@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -80,49 +82,105 @@ class SourceFacts(BaseModel):
     remarks: tuple[str, ...] = ()
 
 
-class Counting:
-    """Counts what the rows of one source say; memory is bounded, whatever they hold."""
+@dataclass(slots=True)
+class Counted:
+    """What was counted in a part of a source; parts are put together in order by ``Counting.join``.
 
-    def __init__(self, location: str, layout: str, remarks: Iterable[str] = ()) -> None:
+    Attributes:
+        rows, with_image, bad_rows: as of ``SourceFacts``.
+        fields: name → rows, rows that look like images, example.
+        notes: note → rows, number of the first of them in the part, its id.
+    """
+
+    rows: int = 0
+    with_image: int = 0
+    bad_rows: int = 0
+    fields: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    notes: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+
+
+class Counting:
+    """Counts what the rows of one source say; memory is bounded, whatever they hold.
+
+    Args:
+        limited: count no more than 1,000 fields and 50 notes; False for a part of a source, which has few rows.
+    """
+
+    def __init__(self, location: str, layout: str, remarks: Iterable[str] = (), *, limited: bool = True) -> None:
         self._about = {"location": location, "layout": layout, "remarks": tuple(remarks)}
-        self._rows = self._with_image = self._bad_rows = 0
+        self._most = (_MAX_NAMES, _MAX_NOTES) if limited else (sys.maxsize, sys.maxsize)
+        self._found = Counted()
         self._first_bad = ""
-        self._fields: dict[str, tuple[int, int, str]] = {}
-        self._notes: dict[str, tuple[int, str]] = {}
 
     def add(self, row: Sample | BadRow) -> None:
         """Count a row as its reader has made it."""
+        found = self._found
         if isinstance(row, BadRow):
-            self._bad_rows += 1
+            found.bad_rows += 1
             self._first_bad = self._first_bad or f"{row.where}: {row.reason}"
             return
-        self._rows += 1
-        self._with_image += bool(row.image)
+        number = found.rows + found.bad_rows
+        found.rows += 1
+        found.with_image += bool(row.image)
         for name in row.unclaimed:
             value = row.meta.get(name)
-            if is_filled(value) and (name in self._fields or len(self._fields) < _MAX_NAMES):
-                rows, images, example = self._fields.get(name, (0, 0, ""))
-                self._fields[name] = (rows + 1, images + _names_an_image(value), example or shortened(value))
+            if is_filled(value):
+                example = "" if found.fields.get(name, (0, 0, ""))[2] else shortened(value)
+                self._add_field(name, 1, _names_an_image(value), example)
         for note in row.notes:
-            if note in self._notes or len(self._notes) < _MAX_NOTES:
-                rows, first = self._notes.get(note, (0, row.id))
-                self._notes[note] = (rows + 1, first)
+            self._add_note(note, 1, number, row.id)
+
+    def join(self, part: Counted, first_bad: str = "", ids: Mapping[int, str] | None = None) -> None:
+        """Count a part that follows what is counted already.
+
+        Args:
+            first_bad: where and why its first bad row could not be read.
+            ids: other ids that rows of the part have got, by number.
+        """
+        found = self._found
+        found.rows += part.rows
+        found.with_image += part.with_image
+        found.bad_rows += part.bad_rows
+        self._first_bad = self._first_bad or first_bad
+        for name, counts in part.fields.items():
+            self._add_field(name, *counts)
+        for note, (rows, number, first) in part.notes.items():
+            self._add_note(note, rows, number, (ids or {}).get(number, first))
+
+    def counted(self) -> Counted:
+        """What was counted so far, to be joined."""
+        return self._found
+
+    def _add_field(self, name: str, rows: int, images: int, example: str) -> None:
+        fields = self._found.fields
+        if name in fields or len(fields) < self._most[0]:
+            before = fields.get(name, (0, 0, ""))
+            fields[name] = (before[0] + rows, before[1] + images, before[2] or example)
+
+    def _add_note(self, note: str, rows: int, number: int, first: str) -> None:
+        notes = self._found.notes
+        if note in notes or len(notes) < self._most[1]:
+            before = notes.get(note, (0, number, first))
+            notes[note] = (before[0] + rows, *before[1:])
 
     def facts(self) -> SourceFacts:
         """What was counted so far."""
+        found = self._found
         fields = [
             UnclaimedField(name=name, rows=rows, looks_like_images=images, example=example)
-            for name, (rows, images, example) in self._fields.items()
+            for name, (rows, images, example) in found.fields.items()
         ]
         return SourceFacts.model_validate(
             {
                 **self._about,
-                "rows": self._rows,
-                "with_image": self._with_image,
-                "bad_rows": self._bad_rows,
+                "rows": found.rows,
+                "with_image": found.with_image,
+                "bad_rows": found.bad_rows,
                 "first_bad": self._first_bad,
-                "fields": sorted(fields, key=lambda field: -field.rows),
-                "notes": [RowNote(note=note, rows=rows, example=first) for note, (rows, first) in self._notes.items()],
+                "fields": sorted(fields, key=lambda each: -each.rows),
+                "notes": [
+                    RowNote(note=note, rows=rows, example=first) for note, (rows, _, first) in found.notes.items()
+                ],
             }
         )
 

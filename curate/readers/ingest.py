@@ -1,7 +1,7 @@
 """The first step of a curation: the rows of all sources in one table, their images as files below a common root.
 
-Rows keep the order of the input and have unique ids. Image paths are relative to the narrowest folder that holds the
-images of all sources, and what links that are followed lead to: no later step needs to know of links.
+Rows keep the order of the input and have unique ids. A source is read in ranges of its files where these can be read
+alone (``curate.readers.ranges``), else as a whole; what was read before is not read again.
 """
 
 from __future__ import annotations
@@ -9,136 +9,49 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import json
-import os
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from curate.readers import OpenedSource, open_source, other_files
-from curate.readers.base import archives_of
+from curate.readers import LAYOUTS, OpenedSource, open_source, other_files
+from curate.readers.assembling import ReadSource, assemble, check_ids
+from curate.readers.base import archives_of, folder_of
+from curate.readers.below_root import (
+    AnotherFolderError,
+    Below,
+    Opened,
+    absolute,
+    common,
+    first_folders,
+    rebased_rows,
+)
 from curate.readers.facts import Counting, SourceFacts
-from curate.readers.images.store import Fetcher, ImageStore, store_images
+from curate.readers.images.store import Fetcher, ImageStore
+from curate.readers.ranges import Range, ranges_of
+from curate.readers.rows import ROWS, Row, bad_row_of, batches_of, row_of
+from curate.readers.spelling import Root
 from curate.readers.storable import storable
+from curate.readers.units import RangeOfRows, Unit, read_range, read_unit, write_unit
 from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
-from winnow.hash_index import HashIndex
-from winnow.images import LINKED_OUT, is_url, locate, unavailable, unavailable_class
-from winnow.progress import track
-from winnow.records import BadRow, Sample, full_id, to_line
+from winnow.files import digest_of
+from winnow.progress import Bar
+from winnow.records import BadRow
 from winnow.run import Stages
+from winnow.table_parts import Parts, Runner, run_here
 from winnow.tables import write_parquet
 
-_ROWS_TRIED = 50
-Opened = Sequence[tuple[SourceSettings, OpenedSource]]
-
-
-class AnotherFolderError(Exception):
-    """A row has an image in a folder that the common root was not chosen for."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-
-def first_folders(sources: Opened, store: ImageStore, fetcher: Fetcher | None) -> frozenset[str]:
-    """Folders of the images of each source's first rows."""
-    found: set[str] = set()
-    for _, source in sources:
-        own, stored = absolute(source.image_root), absolute(store.folder)
-        for row in itertools.islice(source.rows(), _ROWS_TRIED):
-            if isinstance(row, Sample):
-                found.update(_folder_of(path, row, own, stored) or "" for path in row.image)
-                found.update(stored for path in row.image if fetcher is not None and is_url(path))
-    return frozenset(found - {""})
-
-
-def _folder_of(path: str, sample: Sample, own: str, stored: str) -> str | None:
-    """The folder that ``path`` is relative to; None for an image that could not be had."""
-    if unavailable_class(path) is not None:
-        return None
-    return stored if path in sample.embedded else own
-
-
-def common(folders: Iterable[str]) -> Path:
-    """The narrowest folder that holds all of ``folders``."""
-    return Path(os.path.commonpath(list(folders)))
-
-
-def absolute(folder: Path) -> str:
-    """The path without links, by which folders are compared here."""
-    return str(folder.resolve())
-
-
-def rebased_rows(
-    sources: Opened, store: ImageStore, root: Path, folders: frozenset[str], max_bytes: int, fetcher: Fetcher | None
-) -> Iterator[tuple[int, Sample | BadRow]]:
-    """Rows of all sources, images as files, their paths below ``root``; each with the number of its source.
-
-    Raises:
-        AnotherFolderError: an image is in none of ``folders``, for which ``root`` was chosen.
-    """
-    stored = absolute(store.folder)
-    for number, (_, source) in enumerate(sources):
-        own = absolute(source.image_root)
-        prefixes = {folder: os.path.relpath(folder, root) for folder in (own, stored)}
-        for row in store_images(source.rows(), store, max_bytes=max_bytes, fetcher=fetcher):
-            if isinstance(row, BadRow):
-                yield number, row
-                continue
-            lies_in = [_folder_of(path, row, own, stored) for path in row.image]
-            for folder in lies_in:
-                if folder is not None and folder not in folders:
-                    raise AnotherFolderError(folder)
-            if str(source.links_within) != own or str(root) != own:
-                row = _contained(row, lies_in, own, source.links_within, root)
-                lies_in = [_folder_of(path, row, own, stored) for path in row.image]
-            yield number, _below(row, [prefixes[folder] if folder else "." for folder in lies_in])
-
-
-def _contained(sample: Sample, lies_in: Sequence[str | None], own: str, links_within: Path, root: Path) -> Sample:
-    """The sample with links out of ``own`` marked as ``outside_root``: below ``root``, they would no longer leave it.
-
-    Raises:
-        AnotherFolderError: a link that may be followed leads out of ``root``.
-    """
-    paths = []
-    for path, folder in zip(sample.image, lies_in, strict=True):
-        if folder == own:
-            found = locate(path, own, max_bytes=sys.maxsize, links_within=str(links_within))
-            if found.detail == LINKED_OUT:
-                path = unavailable("outside_root", path)
-            elif found.file is not None and str(links_within) != own:
-                real = Path(found.file).resolve()
-                if not real.is_relative_to(root):
-                    raise AnotherFolderError(str(real.parent))
-        paths.append(path)
-    return dataclasses.replace(sample, image=tuple(paths)) if tuple(paths) != sample.image else sample
-
-
-def _below(sample: Sample, prefixes: Sequence[str]) -> Sample:
-    """The sample with image paths relative to the common root; ``meta.image_path`` keeps the dataset's own paths.
-
-    An image of the store had no path before, so only rows with files of the dataset get it.
-    """
-    moved = tuple(_joined(path, prefix) for path, prefix in zip(sample.image, prefixes, strict=True))
-    if moved == sample.image:
-        return sample
-    before = sample.image[0] if len(sample.image) == 1 else list(sample.image)
-    own = any(path not in sample.embedded for path in sample.image)
-    meta = {**sample.meta, "image_path": before} if own else sample.meta
-    return dataclasses.replace(sample, image=moved, meta=meta)
-
-
-def _joined(path: str, prefix: str) -> str:
-    if prefix == "." or path.startswith("/"):
-        return path
-    joined = os.path.normpath(f"{prefix}/{path}")
-    return joined if joined.startswith(f"{prefix}/") else path  # leaves its own root: the check for it comes later
+# Raise it when readers make other rows from the same input.
+VERSION = 7
+# Settings that change how images are fetched, but not which ones arrive.
+HOW_TO_FETCH = frozenset(
+    {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}
+)
+_ROWS_A_PART = 16_384  # of a source that is read as a whole
 
 
 def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fetcher | None = None) -> OpenedSource:
@@ -154,8 +67,9 @@ def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fet
     folders = first_folders(sources, store, fetcher) or frozenset({absolute(source.image_root)})
     while True:
         root = common(folders)
+        below = Below.of(source, store, root, folders)
         try:
-            rows = tuple(row for _, row in rebased_rows(sources, store, root, folders, max_bytes, fetcher))
+            rows = tuple(rebased_rows(source, store, below, max_bytes, fetcher))
         except AnotherFolderError as found:
             folders = folders | {found.folder}
         else:
@@ -164,40 +78,56 @@ def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fet
             return dataclasses.replace(source, image_root=root, links_within=root.resolve(), rows=rows.__iter__)
 
 
-ROWS = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("sample_id", pa.string()),
-        ("source", pa.string()),
-        ("split", pa.string()),
-        ("images", pa.list_(pa.string())),
-        ("question", pa.string()),
-        ("answer", pa.string()),
-        ("answers", pa.list_(pa.string())),
-        ("question_type", pa.string()),
-        ("record", pa.string()),
-        ("bad_row", pa.string()),
-    ]
-)
-_BATCH = 4096
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What every source is read with.
+
+    Attributes:
+        folder: where units leave their parts and notes.
+        store: for embedded and remote images.
+        max_bytes: larger embedded images are not stored; their class is ``too_large_bytes``.
+        fetcher: fetches remote images; None leaves them where they are.
+        fetched: settings that change which remote images arrive.
+        runner: reads ranges and puts them in their place.
+    """
+
+    folder: Path
+    store: ImageStore
+    max_bytes: int
+    fetcher: Fetcher | None = None
+    fetched: Any = None
+    runner: Runner = run_here
+
+
+@dataclasses.dataclass(frozen=True)
+class FileRanges:
+    """A file of a source that is read in ranges.
+
+    Attributes:
+        number: of the reading that it is of.
+        decided: what its first rows decide about all of them.
+    """
+
+    number: int
+    path: Path
+    decided: Any
+    ranges: Sequence[Range]
+
+    @property
+    def place(self) -> str:
+        """What the place of a bad row begins with."""
+        return f"{self.path}:"
 
 
 def write_rows(
-    sources: Opened,
-    target: Path,
-    store: ImageStore,
-    *,
-    max_bytes: int,
-    fetcher: Fetcher | None = None,
-    label: str = "read sources",
+    sources: Opened, rows: Parts, asked: Asked, digests: Sequence[Any] | None = None, label: str = "read sources"
 ) -> tuple[Path, tuple[SourceFacts, ...]]:
-    """Stream every row of every source to ``target`` (schema ``ROWS``), and embedded and remote images to ``store``.
+    """Bring ``rows`` (schema ``ROWS``) up to date with every row of every source, and the store with their images.
 
     A row that cannot be read keeps its place, with an id made from its position and the reason in ``bad_row``.
 
     Args:
-        max_bytes: larger embedded images are not stored; their class is ``too_large_bytes``.
-        fetcher: fetches remote images; None leaves them where they are.
+        digests: of each source, JSON-able: what its rows depend on. None: read all sources as a whole.
 
     Returns:
         The folder that all image paths are relative to: the narrowest that holds every folder with an image. And what
@@ -206,94 +136,184 @@ def write_rows(
     Raises:
         UserError: two rows have the same id, or an image or the table cannot be written.
     """
-    folders = first_folders(sources, store, fetcher)
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    folders = first_folders(sources, asked.store, asked.fetcher)
+    files = [_files(settings, source, asked) if digests is not None else None for settings, source in sources]
+    with Bar(label, None) as bar:
+        while True:
+            root = common(folders or {absolute(source.image_root) for _, source in sources})
+            read = []
+            try:
+                for number, (settings, source) in enumerate(sources):
+                    below = Below.of(source, asked.store, root, folders)
+                    digest = digests[number] if digests is not None else None
+                    read.append(_read(settings, source, files[number], below, asked, digest, number, bar))
+            except AnotherFolderError as other:  # no first row had an image there: read again
+                folders = folders | {other.folder}
+            else:
+                break
+    facts = assemble(read, rows, asked.folder, asked.runner)
+    check_ids(read, rows)
+    _remove_others(asked.folder, read)
+    root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+    return root, facts
+
+
+def _files(settings: SourceSettings, source: OpenedSource, asked: Asked) -> list[FileRanges] | None:
+    """The ranges of the files of a source; None if it has to be read as a whole."""
+    if source.images is None or source.images.archives or asked.fetcher is not None:
+        return None
+    found = []
+    for number, reading in enumerate(LAYOUTS[source.layout].readings(settings)):
+        ranges = ranges_of(reading)
+        if ranges is None or reading.file is None:
+            return None
+        decided = reading.decided() if reading.decided is not None else None
+        found.append(FileRanges(number, reading.file, decided, ranges))
+    return found
+
+
+def _read(
+    settings: SourceSettings, source: OpenedSource, files: Sequence[FileRanges] | None, below: Below, asked: Asked,
+    digest: Any, number: int, bar: Bar,
+) -> ReadSource:  # fmt: skip
+    """Read a source, as far as it was not read before.
+
+    Raises:
+        AnotherFolderError: see ``Below.put``.
+    """
+    about = [
+        VERSION, source.layout, settings.model_dump(mode="json", exclude={"license"}), below.key(), asked.max_bytes,
+        str(source.image_root),
+    ]  # fmt: skip
+    if files is not None and (found := _read_ranges(settings, source, files, below, asked, digest, about, bar)):
+        return found
+    key = ["whole", *about, asked.fetched, digest, number]
+    note = asked.folder / f"{digest_of(key)[:32]}.json"
+    unit = _current(note, Root(source.image_root, folder_of(settings))) if digest is not None else None
+    if unit is None:
+        unit = _read_whole(settings, source, below, asked, note, bar)
+    return ReadSource(settings, source, [""], [unit], [note])
+
+
+def _read_ranges(
+    settings: SourceSettings, source: OpenedSource, files: Sequence[FileRanges], below: Below, asked: Asked,
+    digest: Any, about: list[Any], bar: Bar,
+) -> ReadSource | None:  # fmt: skip
+    """Read the ranges of a source; None if it has to be read as a whole."""
+    assert source.images is not None
+    version = digest_of([VERSION, digest])
+    root = Root(source.image_root, folder_of(settings))
+    wanted: list[tuple[str, Path]] = []
+    missing: dict[Path, tuple[RangeOfRows]] = {}
+    for file in files:
+        for part in file.ranges:
+            key = ["range", *about, str(file.path), file.decided, part.digest, part.start == 0]
+            note = asked.folder / f"{digest_of(key)[:32]}.json"
+            wanted.append((file.place, note))
+            if _current(note, root) is None:
+                missing[note] = (
+                    RangeOfRows(
+                        source.layout, settings, source.images, file.number, version, part, below, asked.store.folder,
+                        asked.max_bytes,
+                    ),
+                )  # fmt: skip
+    for (note, _), _ in zip(missing.items(), asked.runner(read_range)(list(missing.items())), strict=True):
+        unit = _made(note)
+        if unit.refused == "folder":
+            raise AnotherFolderError(unit.folder or below.stored)
+        if unit.refused:
+            return None
+        bar.advance(sum(unit.rows))
+    if not wanted:
+        return None
+    units = [_made(note) for _, note in wanted]
+    if any(unit.refused == "folder" for unit in units):
+        raise AnotherFolderError(next(unit.folder or below.stored for unit in units if unit.refused == "folder"))
+    if any(unit.refused for unit in units):
+        return None
+    return ReadSource(settings, source, [place for place, _ in wanted], units, [note for _, note in wanted])
+
+
+def _made(note: Path) -> Unit:
+    unit = read_unit(note)
+    if unit is None:
+        raise UserError(f"{note}: cannot be read, although it was just written; run again")
+    return unit
+
+
+def _current(note: Path, root: Root) -> Unit | None:
+    """A unit that is still what its key and the files below the image root make; else its note is removed."""
+    unit = read_unit(note)
+    if unit is None:
+        return None
+    sizes = [path.stat().st_size if (path := note.with_name(name)).is_file() else -1 for name in unit.parts]
+    same = all(root.spelled(given) == found for given, found in unit.spelled.items())
+    if same and sizes == [*unit.sizes]:
+        return unit
+    note.unlink()
+    return None
+
+
+def _read_whole(
+    settings: SourceSettings, source: OpenedSource, below: Below, asked: Asked, note: Path, bar: Bar
+) -> Unit:
+    """Read a source in order."""
+    counting = Counting("", "")
+    first_bad = ["", ""]
+
+    def rows() -> Iterator[Row]:
+        for read in rebased_rows(source, asked.store, below, asked.max_bytes, asked.fetcher):
+            row = storable(read)
+            counting.add(row)
+            if isinstance(row, BadRow) and not first_bad[0]:
+                first_bad[:] = row.where, row.reason
+            bar.advance()
+            yield bad_row_of(row, settings) if isinstance(row, BadRow) else row_of(row)
+
+    made = rows()
+    parts: list[Path] = []
+    counts: list[int] = []
     while True:
-        root = common(folders or {absolute(source.image_root) for _, source in sources})
-        found = [Counting(settings.location, source.layout, source.notes) for settings, source in sources]
-        rows = _rows(sources, rebased_rows(sources, store, root, folders, max_bytes, fetcher), found)
-        try:
-            write_parquet(target, _batches(track(rows, label)), ROWS)
-        except AnotherFolderError as other:  # no first row had an image there: read again
-            folders = folders | {other.folder}
-        else:
-            root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
-            return root, tuple(each.facts() for each in found)
+        some = list(itertools.islice(made, _ROWS_A_PART))
+        if not some and parts:
+            break
+        parts.append(note.with_name(f"{note.stem}-{len(parts)}.parquet"))
+        counts.append(len(some))
+        write_parquet(parts[-1], batches_of(some), ROWS)
+    unit = Unit.of(parts, counts, counted=counting.counted(), first_bad=(first_bad[0], first_bad[1]))
+    write_unit(note, unit)
+    return unit
 
 
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    while batch := list(itertools.islice(rows, _BATCH)):
-        yield pa.RecordBatch.from_pylist(batch, ROWS)
+def _spelled_alike(sources: Opened, folder: Path) -> bool:
+    """Whether the files below the image roots still spell the paths of stored rows as they did."""
+    roots = [Root(source.image_root, folder_of(settings)) for settings, source in sources]
+    units = filter(None, map(read_unit, folder.glob("*.json")))
+    given = {item for unit in units for item in unit.spelled.items()}
+    return all(any(root.spelled(path) == found for root in roots) for path, found in given)
 
 
-def _rows(
-    sources: Opened, read: Iterator[tuple[int, Sample | BadRow]], found: Sequence[Counting]
-) -> Iterator[dict[str, Any]]:
-    seen = HashIndex()
-    for position, (number, read_row) in enumerate(read):
-        row = storable(read_row)
-        settings, _ = sources[number]
-        found[number].add(row)
-        made = _bad_row(row, settings) if isinstance(row, BadRow) else row_of(row)
-        first = seen.add(made["sample_id"], position)
-        if first is not None:
-            raise UserError(
-                f"{settings.location}: id {made['sample_id']!r} occurs twice: rows {first} and {position} (from 0,"
-                " over all sources); give the source another `source` or `split`, or set `ids: position` (--ids)"
-            )
-        yield {"position": position, **made}
-
-
-def row_of(sample: Sample) -> dict[str, Any]:
-    """The sample's columns, without its position."""
-    kind = sample.meta.get("question_type")
-    return {
-        "sample_id": sample.id,
-        "source": sample.source,
-        "split": sample.split,
-        "images": list(sample.image),
-        "question": sample.question,
-        "answer": sample.answer,
-        "answers": list(sample.answers),
-        "question_type": kind if isinstance(kind, str) else None,
-        "record": to_line(sample),
-        "bad_row": None,
-    }
-
-
-def _bad_row(row: BadRow, settings: SourceSettings) -> dict[str, Any]:
-    source = settings.source or Path(settings.location).stem
-    sample_id = full_id(f"bad-row-{row.position}", source, settings.split)
-    record = {"id": sample_id, "meta": {"where": row.where, "bad_row": row.reason}}
-    return {
-        "sample_id": sample_id,
-        "source": row.source or source,
-        "split": row.split or settings.split,
-        "images": [],
-        "question": "",
-        "answer": "",
-        "answers": [],
-        "question_type": None,
-        "record": json.dumps(record, ensure_ascii=False),
-        "bad_row": f"{row.where}: {row.reason}",
-    }
-
-
-# Raise it when readers make other rows from the same input.
-VERSION = 6
-# Settings that change how images are fetched, but not which ones arrive.
-HOW_TO_FETCH = frozenset(
-    {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}
-)
+def _remove_others(folder: Path, read: Sequence[ReadSource]) -> None:
+    """Remove what other inputs have left."""
+    wanted = {path for each in read for path in each.notes}
+    wanted |= {folder / name for each in read for unit in each.units for name in unit.parts}
+    for path in folder.iterdir():
+        if path not in wanted:
+            path.unlink()
 
 
 def read_sources(
     sources: Sequence[SourceSettings], inputs: dict[str, str], settings: MeasureSettings,
-    remote: RemoteSettings | None, workspace: Workspace, stages: Stages, label: str = "",
+    remote: RemoteSettings | None, workspace: Workspace, stages: Stages, label: str = "", runner: Runner = run_here,
 ) -> Path:  # fmt: skip
-    """Write the rows of one set to ``workspace.rows``, unless they are there and nothing has changed.
+    """Write the rows of one set to ``workspace.rows``, as far as they are not there.
 
     Embedded and remote images become files below ``workspace.folder``. If some were unavailable for now, the step
     stays undone and the next run tries them again.
+
+    Args:
+        runner: reads ranges of files.
 
     Returns:
         The folder that image paths are relative to.
@@ -303,12 +323,17 @@ def read_sources(
     """
     opened = [(source, open_source(source)) for source in sources]
     wanted = remote and remote.model_dump(mode="json", exclude=set(HOW_TO_FETCH))
+    fetched = [wanted and settings.max_pixels, wanted]
+    digests = [
+        [inputs[source.location], [inputs.get(str(path)) for path in (*other_files(source), *archives_of(source))]]
+        for source in sources
+    ]
     key = [
         VERSION,
         [str(source.image_root) for _, source in opened],
-        [[source.model_dump(mode="json", exclude={"license"}), inputs[source.location]] for source in sources],
-        [settings.max_bytes, wanted and settings.max_pixels, wanted],
-        [inputs.get(str(path)) for source in sources for path in (*other_files(source), *archives_of(source))],
+        [source.model_dump(mode="json", exclude={"license"}) for source in sources],
+        [settings.max_bytes, *fetched],
+        digests,
     ]
     counts: Counter[str] = Counter()
 
@@ -322,18 +347,20 @@ def read_sources(
                 images = RemoteImages(store, remote, settings, counts)
                 fetcher = stack.enter_context(images)
             title = f"{label}read{' and fetch' if remote else ''}"
-            root, facts = write_rows(
-                opened, workspace.rows, store, max_bytes=settings.max_bytes, fetcher=fetcher, label=title
-            )
+            asked = Asked(workspace.read, store, settings.max_bytes, fetcher, fetched, runner)
+            root, facts = write_rows(opened, workspace.rows, asked, digests, title)
         keep_roots(stages, root, opened, label)
         stages.set(f"{label}facts", [each.model_dump(mode="json") for each in facts])
         stages.set(f"{label}unfetched", counts["remote_unavailable"])
 
-    stages.run_if_stale(f"{label}read", key, [workspace.rows], read)
+    if not _spelled_alike(opened, workspace.read):
+        stages.set(f"{label}read", None)
+    stages.run_if_stale(f"{label}read", key, [workspace.rows.state], read)
     if counts:
         _report(counts, label)
     if counts["remote_unavailable"]:
         stages.set(f"{label}read", None)
+        shutil.rmtree(workspace.read)
     return Path(stages.get(f"{label}root"))
 
 

@@ -31,10 +31,12 @@ class Root:
 
     Attributes:
         folder: as text, neither resolved nor with a slash at its end.
+        asked: if it is a dict, it gets each path whose spelling depends on the files below the root, and its spelling.
     """
 
     def __init__(self, folder: str | os.PathLike[str], near: Path | None = None) -> None:
         """``near`` is the folder of the file that names the images, which paths with ``..`` are relative to."""
+        self.asked: dict[str, str] | None = None
         self.folder = os.fspath(folder)
         self._near = near.absolute() if near is not None else None
         absolute = Path(folder).absolute()
@@ -55,9 +57,12 @@ class Root:
         plain = _PLAIN.fullmatch(path) and "../" not in path and "//" not in path
         if not path.startswith(self._own_name) and (plain or not _ODD.search(path)):
             return path
-        if self.holds(path) or is_url(path):
-            return path
-        return next((option for option in self._options(path) if self.holds(option)), path)
+        found = path
+        if not self.holds(path) and not is_url(path):
+            found = next((option for option in self._options(path) if self.holds(option)), path)
+        if self.asked is not None:
+            self.asked[path] = found
+        return found
 
     def _options(self, path: str) -> dict[str, None]:
         """Ways to spell the path, the likeliest first."""

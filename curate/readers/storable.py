@@ -24,7 +24,12 @@ def storable(row: Sample | BadRow) -> Sample | BadRow:
     Refused are whole numbers outside -2^63 … 2^64 - 1, NaN and infinity, more than 100 levels of nesting, halves of
     surrogate pairs, and names in one object that differ only in case.
     """
-    if isinstance(row, BadRow):
+    return row if isinstance(row, BadRow) else with_storable_meta(row)
+
+
+def with_storable_meta(row: Sample) -> Sample:
+    """``storable`` of a sample."""
+    if not row.meta:
         return row
     refused = [name for name, value in row.meta.items() if not _is_plain(value, MAX_DEPTH)]
     if not refused:

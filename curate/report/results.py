@@ -64,7 +64,7 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
     Raises:
         UserError: a file cannot be written.
     """
-    first = next(read_batches(workspace.corrected), None)
+    first = next(workspace.corrected.batches(), None)
     schema = _table_schema(first.schema) if first is not None else pa.schema([])
     parts = {split: workspace.samples_of(split) for split in splits}
     for stale in set(workspace.folder.glob("samples-*.jsonl")) - set(parts.values()):
@@ -161,7 +161,7 @@ class _Block:
 
 def _blocks(workspace: Workspace) -> Iterator[_Block]:
     """The files are in input order and cut alike."""
-    pairs = zip(read_batches(workspace.corrected), read_batches(workspace.decisions), strict=True)
+    pairs = zip(workspace.corrected.blocks(), read_batches(workspace.decisions), strict=True)
     assigned = read_batches(workspace.splits, [ASSIGNED_SPLIT]) if workspace.splits.is_file() else None
     for rows, decisions in pairs:
         splits = next(assigned).column(ASSIGNED_SPLIT) if assigned else pa.nulls(rows.num_rows, pa.string())
@@ -297,10 +297,10 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
         sources = connection.execute(f"""
             SELECT s.source, count(*), count(*) FILTER (WHERE d.decision = 'keep'),
                    count(*) FILTER (WHERE d.decision = 'flag'), count(*) FILTER (WHERE d.decision = 'drop')
-            FROM {parquet([workspace.corrected])} s JOIN {decided} d USING (position)
+            FROM {workspace.corrected.sql()} s JOIN {decided} d USING (position)
             GROUP BY 1 ORDER BY min(s.position)
         """).fetchall()
-        paths, rows_of = parquet([workspace.paths]), parquet([workspace.corrected])
+        paths, rows_of = parquet([workspace.paths]), workspace.corrected.sql()
         copies = _copies(connection, decided)
         errors = connection.sql(_IMAGE_ERRORS.format(paths=paths, rows=rows_of)).to_arrow_table().to_pylist()
     actions = {rule.name: rule.action for rule in rules}
@@ -350,7 +350,7 @@ def _splits(workspace: Workspace) -> list[dict[str, Any]]:
     with database(workspace.work) as connection:
         found = connection.execute(f"""
             SELECT s.source, p.assigned_split, count(*)
-            FROM {parquet([workspace.corrected])} s JOIN {parquet([workspace.splits])} p USING (position)
+            FROM {workspace.corrected.sql()} s JOIN {parquet([workspace.splits])} p USING (position)
             JOIN {parquet([workspace.decisions])} d USING (position)
             WHERE d.decision <> 'drop' GROUP BY 1, 2 ORDER BY min(s.position), 2
         """).fetchall()

@@ -29,7 +29,8 @@ from curate.rules.setwide import asked_column
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.errors import UserError
-from winnow.tables import connect, database, literal, parquet, row_count, write_parquet
+from winnow.table_parts import Parts
+from winnow.tables import connect, database, literal, write_parquet
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
@@ -60,7 +61,7 @@ _BASE = """
            d.strength AS duplicate_strength, d.conflict_with, d.distance, d.hamming, e.evaluation,
            e.contaminated_kind,
            k.text_evaluation, m.question_cluster, m.answer_cluster, m.row_cluster
-    FROM (SELECT * FROM rows WHERE position >= $start AND position < $end) r
+    FROM (SELECT * FROM judged_rows WHERE position >= $start AND position < $end) r
     LEFT JOIN (SELECT * FROM duplicates WHERE position >= $start AND position < $end) d ON d.position = r.position
     LEFT JOIN evaluations e ON e.sample_id = r.sample_id
     LEFT JOIN leaks k ON k.sample_id = r.sample_id
@@ -96,11 +97,11 @@ def _unvalidated(expression: Expression, scores: tuple[str, ...]) -> tuple[str, 
     return tuple(name for name in expression.decided_alone_by(guesses) if known[name].validated is None)
 
 
-def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, ...] = ()) -> None:
+def check_on_rows(rows: Parts, rules: Sequence[CheckedRule], scores: tuple[str, ...] = ()) -> None:
     """Check the keys of ``meta`` that rules use against the rows of a set, before its images are measured.
 
     Args:
-        rows: a Parquet file with the columns ``record`` and ``bad_row``.
+        rows: a table with the columns ``record`` and ``bad_row``.
 
     Raises:
         UserError: no row has such a key, or its values do not fit the condition.
@@ -109,7 +110,7 @@ def check_on_rows(rows: Path, rules: Sequence[CheckedRule], scores: tuple[str, .
     if not any(keys.values()):
         return
     with duckdb.connect(":memory:") as connection:
-        connection.execute(f"CREATE VIEW rows AS SELECT record, bad_row FROM {parquet([rows])}")
+        connection.execute(f"CREATE VIEW rows AS SELECT record, bad_row FROM {rows.sql()}")
         types = column_types(scores)
         for name, used in keys.items():
             types |= read_types(connection, sorted(used - types.keys()), f"rule {name!r}: ")
@@ -188,7 +189,7 @@ def decide(
     Args:
         duplicates: how rows are compared; writes ``workspace.duplicate_rows`` too. None: no row is a duplicate.
     """
-    count = row_count(workspace.corrected)
+    count = workspace.corrected.row_count()
     late = duplicates is not None or any(rule.cap for rule in rules)
     with open_facts(workspace, rules, losses, duplicates) as connection:
         try:
@@ -248,6 +249,7 @@ def decision_blocks(
     """
     matches = "SELECT sample_id, evaluation, kind AS contaminated_kind FROM contaminations"
     rows.execute(f"CREATE TABLE evaluations AS {matches}")
+    rows.execute("CREATE TABLE judged_rows AS SELECT position, sample_id, forced, forced_by FROM rows")
     rows.execute("CREATE TABLE leaks AS SELECT sample_id, text_evaluation FROM text_leaks")
     query = _block_sql(rules, fired)
     thresholds = [_threshold(facts, rule) for rule in rules]

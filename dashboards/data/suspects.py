@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.workspace import Workspace
 from dashboards.data.catalog import Folder
-from dashboards.data.engine import columns_of, fetch, fetch_integers
+from dashboards.data.engine import fetch, fetch_integers
 
-_TEXTS, _ANSWERS = "signals/text.parquet", "answers.parquet"
+_ANSWERS = "answers.parquet"
 
 
 def has_suspects(folder: Folder) -> bool:
@@ -47,13 +48,13 @@ def least_aligned(folder: Folder) -> NDArray[np.int32] | None:
     Raises:
         UserError: a table is broken.
     """
-    path = folder.file(_TEXTS)
-    if not (folder.path / _TEXTS).is_file() or "clip_alignment" not in columns_of(folder.connection, path):
+    texts = Workspace(folder.path).text
+    if not texts.exists():
         return None
     # Ids are compared by hash: two of a million share one in a set of forty million.
-    sql = """
-        SELECT position FROM (SELECT hash(sample_id) AS id, clip_alignment FROM read_parquet(?)
+    sql = f"""
+        SELECT position FROM (SELECT hash(sample_id) AS id, clip_alignment FROM {texts.sql()}
                               WHERE isfinite(clip_alignment))
         JOIN (SELECT hash(sample_id) AS id, position FROM read_parquet(?) WHERE decision <> 'drop') USING (id)
         ORDER BY clip_alignment, position"""
-    return fetch_integers(folder.connection, sql, [path, folder.file("decisions.parquet")])
+    return fetch_integers(folder.connection, sql, [folder.file("decisions.parquet")])

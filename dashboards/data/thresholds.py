@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.recipe import CurateRecipe, all_rules
@@ -24,7 +25,7 @@ from curate.views import create_views
 from curate.workspace import Workspace
 from dashboards.data.catalog import MAKE, Folder, manifest_of
 from dashboards.data.curated import Case, cases_at, fired_rules
-from dashboards.data.engine import cached, coded, read_columns
+from dashboards.data.engine import cached, coded
 from evalsuite.statistics import Property
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe
@@ -219,7 +220,7 @@ class OtherDecisions:
 def other_decisions(folder: Folder, moved: str) -> OtherDecisions:
     """What the rules other than ``moved`` and the reviewers decided; raises UserError for a broken table."""
     rules, fired = read_rules(folder), fired_rules(folder)
-    rows = read_columns(Workspace(folder.path).corrected, ["source", "forced"])
+    rows = pa.Table.from_batches(Workspace(folder.path).corrected.batches(["source", "forced"]))
     fires_too = {action: np.zeros(len(fired.position), dtype=bool) for action in ("drop", "flag")}
     for rule in rules.checked:
         if rule.name != moved:

@@ -63,7 +63,7 @@ def all_cases(raw: RawSet, curated: TrainingSet) -> Iterator[Cases]:
     rows = connection.execute(
         f"""SELECT s.sample_id, s.images[1], coalesce(i.sharpness, i.sharpness_coarse), t.clip_alignment
         FROM '{folder}/samples.parquet' s JOIN '{folder}/signals/part-*.parquet' i ON i.image_key = s.image_keys[1]
-        JOIN '{folder}/signals/text.parquet' t USING (sample_id)
+        JOIN '{folder}/signals/text/*.parquet' t USING (sample_id)
         WHERE i.sharpness_coarse IS NOT NULL ORDER BY s.position"""
     ).fetchall()
     blurred = {row["sample_id"] for row in truth if row["defect"] == "blurred"}

@@ -12,6 +12,7 @@ from curate.measure.store import image_schema
 from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.rules.corrected import CORRECTED
 from curate.workspace import Workspace
+from tests.curate.one_part import put
 from winnow.corrections import content_hash
 from winnow.records import answer_key, context_key, question_key
 
@@ -69,8 +70,8 @@ def store(folder: Path, samples, images, errors=None) -> Workspace:
     errors = errors or {}
     by_path = {one["path"]: one["image_key"] for one in images}
     rows, texts = [], []
-    for position, one in enumerate(samples):
-        values = {**one, "position": position}
+    for one in samples:
+        values = {**one}
         texts.append({"sample_id": one["sample_id"], **values.pop("text")})
         values["image_keys"] = [by_path.get(path) for path in one["images"]]
         values["content_hash"] = content_hash(values["image_keys"], json.loads(one["record"]))
@@ -78,10 +79,10 @@ def store(folder: Path, samples, images, errors=None) -> Workspace:
     paths = [{"path": path, "image_key": key, "error": None} for path, key in by_path.items() if path not in errors]
     paths += [{"path": path, "image_key": None, "error": error} for path, error in errors.items()]
     path_schema = pa.schema([(name, pa.string()) for name in ("path", "image_key", "error", "error_detail")])
+    put(space.corrected, pa.Table.from_pylist(rows, CORRECTED))
+    put(space.text, pa.Table.from_pylist(texts, TEXT))
     for target, table, schema in (
-        (space.corrected, rows, CORRECTED),
         (space.paths, paths, path_schema),
-        (space.text, texts, TEXT),
         (space.signals / "part-00000.parquet", images, image_schema(None, {})),
     ):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -304,7 +304,7 @@ def test_clashing_ids_name_both_rows(tmp_path):
     with pytest.raises(UserError, match=r"id 'set/train/1' occurs twice: rows 0 and 2"):
         pipeline.run(sets.recipe(tmp_path), "r.yaml")
     assert not (tmp_path / "out/manifest.json").exists()
-    assert not (tmp_path / "out/work/rows.parquet").exists()
+    assert not workspace.Workspace(tmp_path / "out").rows.exists()
 
 
 def test_an_empty_set(tmp_path):

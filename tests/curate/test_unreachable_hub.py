@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw
+from curate.workspace import Workspace
 from tests.curate import sets
 
 REPO = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def test_clip(tmp_path, hub, clip):
         assert words in sentence
     assert sentence.startswith("error: ")
     assert hub.calls == 1
-    assert not (tmp_path / "out/work/rows.parquet").exists()
+    assert not Workspace(tmp_path / "out").rows.exists()
     offline = curate(tmp_path, hub, "run", tmp_path / "recipe.yaml", HF_HUB_OFFLINE="1")
     assert "and HF_HUB_OFFLINE is set" in offline.stderr
     assert hub.calls == 1

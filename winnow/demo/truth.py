@@ -23,6 +23,7 @@ from winnow.demo.defects import CORRUPT
 from winnow.errors import UserError
 from winnow.files import write_json
 from winnow.run import read_manifest
+from winnow.table_parts import Parts
 
 _LISTED = 20  # ids of misses and false alarms in the report
 
@@ -215,10 +216,10 @@ def added_answers(truth: list[dict[str, Any]]) -> set[str]:
 
 def alignment_ranking(curated: Path, truth: list[dict[str, Any]]) -> dict[str, Any] | None:
     """How well ``clip_alignment`` alone separates wrong answers from right ones; None if it was not measured."""
-    path = curated / "signals" / "text.parquet"
-    if not path.is_file():
+    texts = Parts(curated / "signals" / "text")
+    if not texts.exists():
         return None
-    ids, values = read_table(path, ["sample_id", "clip_alignment"], _CURATE).columns
+    ids, values = pa.Table.from_batches(texts.batches(["sample_id", "clip_alignment"])).columns
     wrong = {row["sample_id"] for row in truth if row["defect"] == "wrong_answer"}
     neutral = added_answers(truth)
     measured = [

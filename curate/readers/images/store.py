@@ -100,7 +100,7 @@ def store_images(
     for row in rows:
         futures: dict[str, Future[str]] = {}
         if isinstance(row, Sample):
-            row = _stored(row, store, max_bytes) if row.embedded else row
+            row = stored(row, store, max_bytes) if row.embedded else row
             if fetcher is not None:
                 futures = {path: fetcher.submit(path) for path in row.image if is_url(path)}
         waiting.append((row, futures))
@@ -110,7 +110,8 @@ def store_images(
         yield _fetched(*waiting.popleft())
 
 
-def _stored(sample: Sample, store: ImageStore, max_bytes: int) -> Sample:
+def stored(sample: Sample, store: ImageStore, max_bytes: int) -> Sample:
+    """The sample with its embedded images in the store; ``embedded`` keeps their paths alone."""
     names: dict[str, str] = {}
     for path, data in sample.embedded.items():
         if len(data) > max_bytes:

@@ -47,7 +47,7 @@ def readings(settings: SourceSettings) -> list[Reading]:
         made = conversation(row.fields, row.where, source=source, split=settings.split)
         return made if made.image else images.added(made, row.where)
 
-    return [Reading(iter_json(path), to_sample)]
+    return [Reading(iter_json(path), to_sample, file=path, decided=images.decided)]
 
 
 LAYOUT = Layout(__doc__, "{location: llava_v1_5_mix665k.json, image_root: llava/images}", looks_like, readings)

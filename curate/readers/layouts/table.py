@@ -34,7 +34,8 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
     near = folder if folder.is_dir() else files[0][0].parent
     columns = Columns(settings, lambda: itertools.chain.from_iterable(iter_rows(file) for file, _ in files), near=near)
     for file, split in files:
-        yield Reading(iter_rows(file), columns.of_split(split).sample, near=folder if folder.is_dir() else file.parent)
+        near = folder if folder.is_dir() else file.parent
+        yield Reading(iter_rows(file), columns.of_split(split).sample, near=near, file=file, decided=columns.decided)
 
 
 LAYOUT = Layout(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.readers.alone import needs_other_rows
 from curate.readers.base import possible_roots
 from curate.readers.fields import caption_prompt, conversation
 from curate.readers.files.json import RawRow
@@ -132,6 +133,7 @@ class Columns:
         self._images = ImageColumns(read, possible_roots(settings, near))
         self._shared = SharedImages(read)
         self._roles_of: dict[tuple[str, ...], Roles] = {}
+        self._begun = False  # a row had the columns that it needs
         self._left_of: dict[tuple[Any, ...], list[str]] = {}
         self._numbering = functools.cache(self._numbers)
 
@@ -140,6 +142,10 @@ class Columns:
         same = copy.copy(self)
         same._settings = self._settings.model_copy(update={"split": split})
         return same
+
+    def decided(self) -> Any:
+        """What the first rows decide about all rows, JSON-able."""
+        return [self._settings.split, self._images.decided()]
 
     def sample(self, row: RawRow, _: object = None) -> Sample:
         """A row as a sample; fits ``Reading.to_sample``, but the columns name the images.
@@ -234,12 +240,14 @@ class Columns:
             try:
                 found = find_roles(names, self._settings.columns, where=location, bare=self._bare)
             except UserError as error:
-                if not self._roles_of:
+                if not self._begun:
+                    needs_other_rows()  # the first row of the table?
                     raise
                 raise ValueError(str(error).removeprefix(f"{location}: ")) from None
             if len(self._roles_of) == _KEY_SETS:
                 self._roles_of = {}
             self._roles_of[names] = found
+            self._begun = True
         return self._roles_of[names]
 
     def _left(self, names: tuple[str, ...], images: frozenset[str], used: frozenset[str]) -> list[str]:
@@ -256,6 +264,7 @@ class Columns:
         """How numbers name options, which takes reading the table until enough rows show it."""
         if self._settings.answer_base is not None:
             return Numbering(self._settings.answer_base, proven=True)
+        needs_other_rows()
         named = [name for roles in self._roles_of.values() for name in roles.names(("answer", "choice"))]
         is_index = bool(named) and all(_IS_INDEX.search(plain_name(name)) for name in named)
         return numbering(self._choices(), is_index=is_index)

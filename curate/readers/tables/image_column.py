@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from curate.readers.alone import needs_other_rows
 from curate.readers.files.json import RawRow
 from curate.readers.images.store import is_encoded
 from curate.readers.spelling import is_file
@@ -102,6 +103,7 @@ class ImageColumns:
         if len(filled) == 1:
             found = _chosen(row, filled, [], where)
         else:
+            needs_other_rows()  # which exists may change without a change of the table
             if not self.is_there(row[best]):
                 best = next((name for name in filled if self.is_there(row[name])), best)
             kind = kind_of(row[best])
@@ -142,9 +144,7 @@ class ImageColumns:
 
     def _found(self, row: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         """The numbered image columns of a row, or its image columns with the best first."""
-        if not self._first_rows_seen:
-            self._first_rows_seen = True
-            self._look_at_first_rows()
+        self._see_first_rows()
         names = tuple(row)
         if names in self._known:
             return self._known[names]
@@ -157,6 +157,11 @@ class ImageColumns:
             self._known[names] = numbered, ranked
         return numbered, ranked
 
+    def _see_first_rows(self) -> None:
+        if not self._first_rows_seen:
+            self._look_at_first_rows()
+            self._first_rows_seen = True
+
     def _look_at_first_rows(self) -> None:
         size = 0
         for raw in itertools.islice(self._read(), _ROWS):
@@ -166,9 +171,27 @@ class ImageColumns:
                 if size > _BYTES:
                     return
 
+    def decided(self) -> Any:
+        """What the first rows say of the columns, as far as later rows depend on it; JSON-able."""
+        self._see_first_rows()
+        places = sorted({-rows for rows in self._there.values()})
+        return sorted(
+            [
+                name,
+                2 * self._likely[name] > rows,
+                2 * self._paths[name] > rows,
+                self._likely[name] > 0,
+                places.index(-self._there[name]) if self._there[name] else None,
+            ]
+            for name, rows in self._filled.items()
+            if self._likely[name] or self._paths[name] or is_named_so(name) or plain_name(name) == "url"
+        )
+
     def _look(self, row: Mapping[str, Any]) -> None:
         for name, cell in row.items():
             if not is_empty(cell):
+                if self._first_rows_seen and (2 * self._paths[name] > self._filled[name] or _may_matter(name, cell)):
+                    needs_other_rows()
                 there = self.is_there(cell)
                 self._filled[name] += 1
                 self._there[name] += there
@@ -235,6 +258,11 @@ def _chosen(row: Mapping[str, Any], columns: list[str], forms: list[str], where:
     twice = [name for name in forms if name not in kept]
     notes = [f"{name!r} holds the bytes of images that are files too, and is not kept" for name in twice]
     return RowImages(cell, frozenset((*columns, *forms)), kept, tuple(notes))
+
+
+def _may_matter(name: str, cell: Any) -> bool:
+    """Whether a cell may change which columns hold the images of later rows, or what is said of rows without one."""
+    return is_named_so(name) or plain_name(name) == "url" or is_likely(cell) or looks_like_path(cell)
 
 
 def is_named_so(name: str) -> bool:

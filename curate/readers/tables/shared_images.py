@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
+from curate.readers.alone import needs_other_rows
 from curate.readers.files.json import RawRow
 from winnow.records import BadRow
 
@@ -48,6 +49,7 @@ class SharedImages:
 
     def _hold(self, image: str, own: str) -> tuple[IO[bytes], dict[str, tuple[int, int]]]:
         """A temporary file with the images that are referred to, and where in it each begins and how long it is."""
+        needs_other_rows()
         wanted = {cell for _, cell in self._cells(image, own) if _ID.fullmatch(cell)}
         file = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the table is read)
         places = {}

@@ -17,6 +17,7 @@ from curate.recipe import MeasureSettings
 from curate.signals.base import ImageModel, ModelUnavailable
 from curate.workspace import Workspace
 from tests.curate.make_images import encoded, noise, write
+from tests.curate.one_part import put
 from winnow.errors import UserError
 
 IMAGES = 20
@@ -74,7 +75,7 @@ def measured(folder, root, paths=None):
     space = Workspace(folder)
     paths = sorted(path.name for path in root.iterdir()) if paths is None else paths
     space.work.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"images": [[path] for path in [*paths, "none.png"]]}), space.rows)
+    put(space.rows, pa.table({"images": [[path] for path in [*paths, "none.png"]]}))
     measure_images(paths, root, space.signals, MeasureSettings(workers=1, shard_size=8))
     return space
 

@@ -19,6 +19,7 @@ from curate.recipe import ClipSettings, MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals.clip import clip_pixels
 from tests.curate.make_images import clip_folder, encoded, noise, shape, write
+from tests.curate.one_part import corrected_of
 from winnow.errors import UserError
 from winnow.records import Sample, Turn
 
@@ -61,6 +62,12 @@ def table(out, pattern="part-*.parquet"):
 def rows(out, name="part-*.parquet"):
     found = [row for path in sorted(out.glob(name)) for row in pq.read_table(path).to_pylist()]
     return {row.get("path") or row["sample_id"]: row for row in found}
+
+
+def texts(samples, out, settings):
+    """Measure the texts of samples; their rows by id."""
+    made = measure_text(corrected_of(samples, out.with_name("corrected")), out, settings)
+    return {row["sample_id"]: row for batch in made.batches() for row in batch.to_pylist()}
 
 
 def tree(folder):
@@ -256,8 +263,7 @@ def test_text_rows_and_alignment(root, tmp_path, clip):
     out = tmp_path / "out"
     settings = PLAIN.model_copy(update={"clip": ClipSettings(model=str(clip)), "batch_size": 2})
     measure_images(PATHS, root, out, settings)
-    measure_text(samples_of(PATHS), out, settings)
-    found, images, model = rows(out, "text.parquet"), rows(out), load_clip(str(clip), None)
+    found, images, model = texts(samples_of(PATHS), out, settings), rows(out), load_clip(str(clip), None)
     assert list(found) == [sample.id for sample in samples_of(PATHS)]
     embeddings = {path: np.array(row["clip_embedding"]) for path, row in images.items() if row["clip_embedding"]}
 
@@ -287,16 +293,17 @@ def test_each_distinct_text_is_embedded_once_ever(root, tmp_path, clip, monkeypa
     seen = []
     original = Clip.embed_texts
     monkeypatch.setattr(Clip, "embed_texts", lambda self, texts: (seen.extend(texts), original(self, texts))[1])
-    first = measure_text(samples_of(PATHS), out, settings).read_bytes()
+    first = texts(samples_of(PATHS), out, settings)
     assert sorted(seen) == ["and? b", "q a", "what 0? red", "what 1? red", "what 2? red"]
-    assert measure_text(samples_of(PATHS), out, settings).read_bytes() == first
+    shutil.rmtree(out / "text")
+    assert texts(samples_of(PATHS), out, settings) == first
     assert len(seen) == 5
 
 
 def test_text_without_clip_has_no_alignment(root, tmp_path):
     measure_images(PATHS, root, tmp_path / "out", PLAIN)
-    measure_text(samples_of(PATHS), tmp_path / "out", PLAIN)
-    assert {row["clip_alignment"] for row in rows(tmp_path / "out", "text.parquet").values()} == {None}
+    found = texts(samples_of(PATHS), tmp_path / "out", PLAIN)
+    assert {row["clip_alignment"] for row in found.values()} == {None}
 
 
 SCRIPT = """
@@ -304,6 +311,7 @@ import sys
 from pathlib import Path
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
+from tests.curate.one_part import corrected_of
 from winnow.records import Sample, Turn
 from curate.recipe import MeasureSettings
 if __name__ == "__main__":
@@ -312,7 +320,8 @@ if __name__ == "__main__":
     settings = MeasureSettings(workers=int(workers), shard_size=10)
     measure_images(paths, Path(root), Path(out), settings)
     turns = Turn("user", "q"), Turn("assistant", "a")
-    measure_text((Sample(path, (path,), turns) for path in paths), Path(out), settings)
+    corrected = corrected_of((Sample(path, (path,), turns) for path in paths), Path(out + "-rows"))
+    measure_text(corrected, Path(out), settings)
 """
 
 
@@ -353,7 +362,7 @@ def test_models_resume_with_the_same_bytes(root, tmp_path, clip, monkeypatch):
 
     def run(out):
         measure_images(PATHS, root, out, settings)
-        measure_text(samples_of(PATHS), out, settings)
+        texts(samples_of(PATHS), out, settings)
 
     def fails_at(count, original):
         calls = []

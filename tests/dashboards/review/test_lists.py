@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from curate.pipeline import decide_again
 from curate.recipe import CurateRecipe, Rule
+from curate.workspace import Workspace
 from dashboards.data.catalog import Folder, scan
 from dashboards.data.duplicates import ORDERS, duplicate_kinds, leak_kinds
 from dashboards.data.filters import FilterSpec
@@ -182,7 +184,8 @@ def test_leaks_ask_the_same_first(data: Path, small: Path) -> None:
 
 
 def test_suspects_are_the_kept_rows_by_alignment(small: Path) -> None:
-    texts = pd.read_parquet(small / "curated/small/signals/text.parquet").set_index("sample_id")["clip_alignment"]
+    stored = pa.Table.from_batches(Workspace(small / "curated/small").text.batches())
+    texts = stored.to_pandas().set_index("sample_id")["clip_alignment"]
     table = _table(small, "small/decisions.parquet")
     kept = table[table["decision"] != "drop"]
     values = [(texts[row.sample_id], row.position) for row in kept.itertuples() if np.isfinite(texts[row.sample_id])]

@@ -15,6 +15,7 @@ from winnow.demo.truth import RULES, app, compare, ranking
 from winnow.errors import UserError
 from winnow.records import read_jsonl
 from winnow.run import write_manifest
+from winnow.table_parts import Parts
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +145,10 @@ def test_alignment_is_ranked(raw, truth, tmp_path):
     names = [sample.id for sample in read_jsonl(raw / "vqa.jsonl")]
     values = [0.1 if name in wrong else 0.3 for name in names]
     values[0] = None
-    (folder / "signals").mkdir()
-    pq.write_table(pa.table({"sample_id": names, "clip_alignment": values}), folder / "signals/text.parquet")
+    texts = Parts(folder / "signals/text")
+    texts.folder.mkdir(parents=True)
+    pq.write_table(pa.table({"sample_id": names, "clip_alignment": values}), texts.folder / "all.parquet")
+    texts.finish(["all.parquet"])
     ranks = compare(folder, raw / "truth.parquet")["clip_alignment"]
     assert ranks["roc_auc"] == ranks["average_precision"] == ranks["recall_at_90_precision"] == 1
     assert ranks["wrong"] == len(wrong - {names[0]})

@@ -1,0 +1,115 @@
+"""A file of rows cut into ranges that can be read alone.
+
+Where a range ends follows from the lines about it, so that a line that is added, changed or removed makes no other
+range a new one: they only move.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from curate.readers.base import Reading
+from curate.readers.files.json import FileRows, RawRow
+from winnow.records import MAX_LINE, BadRow, parse_json
+
+LEAST_ROWS, MOST_ROWS = 8192, 32768  # of a range; one in ``LEAST_ROWS`` lines between them may end it
+_MOST_BYTES = 32 << 20
+HERE = "winnow-5c1b6f0e:"  # stands for the file and the rows before a range, where a row of it says where it is
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of a file.
+
+    Attributes:
+        start, end: its bytes.
+        lines: how many.
+        digest: of its bytes.
+    """
+
+    start: int
+    end: int
+    lines: int
+    digest: str
+
+
+def ranges_of(reading: Reading) -> list[Range] | None:
+    """The ranges of a reading's file, in order; None if it has to be read as a whole."""
+    rows = reading.rows
+    if reading.file is None or not isinstance(rows, FileRows) or not (rows.lines and rows.copyable):
+        return None
+    return _cut_lines(reading.file)
+
+
+def _cut_lines(path: Path) -> list[Range] | None:
+    """Ranges of a file of lines; None if one of these is too long to be read."""
+    found: list[Range] = []
+    with path.open("rb") as handle:
+        start = 0
+        while lines := _lines_of_range(handle):
+            if any(len(line) > MAX_LINE for line in lines):
+                return None
+            data = b"".join(lines)
+            found.append(Range(start, start + len(data), len(lines), hashlib.sha256(data).hexdigest()))
+            start += len(data)
+    return found
+
+
+def _lines_of_range(handle: io.BufferedReader) -> list[bytes]:
+    lines: list[bytes] = []
+    size = 0
+    for line in iter(lambda: handle.readline(MAX_LINE + 1), b""):
+        lines.append(line)
+        size += len(line)
+        ends = len(lines) >= LEAST_ROWS and zlib.crc32(line) % LEAST_ROWS == 0
+        if ends or len(lines) == MOST_ROWS or size >= _MOST_BYTES:
+            break
+    return lines
+
+
+def rows_in(path: Path, part: Range) -> Iterator[RawRow | BadRow]:
+    """The rows of a range; where they are is said from its beginning, after ``HERE``."""
+    with path.open("rb") as handle:
+        handle.seek(part.start)
+        data = handle.read(part.end - part.start)
+    position = 0
+    for number, line in enumerate(io.BytesIO(data), start=1):
+        if part.start == 0 and number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line.strip():
+            continue
+        where = f"{HERE}{number}"
+        try:
+            value = _parsed(line)
+            yield (
+                RawRow(value, where, position)
+                if isinstance(value, dict)
+                else BadRow(where, "not a JSON object", position)
+            )
+        except ValueError as error:
+            yield BadRow(where, f"not JSON ({error})", position)
+        position += 1
+
+
+_LONG = b"0" * 19  # digits of the shortest whole number beyond 64 bits
+_DIGITS = bytes(48 if 48 <= code < 58 else 32 for code in range(256))
+_LONGEST_SURE = 600  # bytes of a line that cannot nest too deeply for either parser
+
+
+def _parsed(line: bytes) -> Any:
+    """As ``parse_json``, which reads what the faster parser refuses or would read otherwise."""
+    deep = len(line) > _LONGEST_SURE and line.count(b"[") + line.count(b"{") > _LONGEST_SURE // 2
+    if deep or _LONG in line.translate(_DIGITS):
+        return parse_json(line)
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return parse_json(line)

@@ -1,0 +1,211 @@
+"""What is read at once: a range of a file, or a whole source. Each unit leaves parts of rows and a note about them.
+
+The rows of a range do not know what is before them: ``curate.readers.placing`` gives them what depends on that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from curate.readers import LAYOUTS
+from curate.readers.alone import NotAloneError, alone
+from curate.readers.base import ImageNames, Reading, folder_of, name_in, with_own_files
+from curate.readers.below_root import AnotherFolderError, Below
+from curate.readers.facts import Counted, Counting
+from curate.readers.images.store import ImageStore, stored
+from curate.readers.placing import bad_row_in_range
+from curate.readers.ranges import HERE, Range, rows_in
+from curate.readers.rows import ROWS, Row, batches_of, row_of
+from curate.readers.spelling import Root
+from curate.readers.storable import with_storable_meta
+from curate.recipe import SourceSettings
+from winnow.errors import UserError
+from winnow.files import read_json, write_json
+from winnow.records import BadRow, Sample
+from winnow.table_parts import Item
+from winnow.tables import write_parquet
+
+_RECORD = ROWS.names.index("record")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What was made of a unit.
+
+    Attributes:
+        parts: files of its rows.
+        rows, sizes: of each part, and its bytes.
+        counted: what its rows said.
+        first_bad: where its first bad row is and why it could not be read.
+        lines: of a range, how many.
+        positions: rows of the source that it covers, skipped ones among them.
+        last: source and split of its last good row; empty if it has none.
+        derived: whether ids of rows were made from their content.
+        spelled: paths whose spelling depends on the files below the image root, and their spelling.
+        refused: why its rows are not there: ``whole`` if the source has to be read as a whole, or ``folder``.
+        folder: where an image lies for which the common root was not chosen; '' is the image store.
+    """
+
+    parts: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
+    counted: Counted = field(default_factory=Counted)
+    first_bad: tuple[str, str] = ("", "")
+    lines: int = 0
+    positions: int = 0
+    last: tuple[str, ...] = ()
+    derived: bool = False
+    spelled: dict[str, str] = field(default_factory=dict)
+    refused: str = ""
+    folder: str = ""
+
+    @classmethod
+    def of(cls, parts: Sequence[Path], rows: Sequence[int], **more: Any) -> Unit:
+        """The unit that has left these parts."""
+        return cls(
+            tuple(part.name for part in parts), tuple(rows), tuple(part.stat().st_size for part in parts), **more
+        )
+
+
+def read_unit(path: Path) -> Unit | None:
+    """The note of a unit; None if there is none that can be read."""
+    try:
+        found = read_json(path)
+        return Unit(**{**found, "counted": Counted(**found["counted"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_unit(path: Path, unit: Unit) -> None:
+    """Atomically write the note of a unit, after its parts."""
+    write_json(path, dataclasses.asdict(unit))
+
+
+@dataclass(frozen=True)
+class RangeOfRows:
+    """A range of a source.
+
+    Attributes:
+        layout, settings, images: of the source.
+        reading: the number of its file among the source's.
+        version: changes when a file of the source does; what was prepared to read an earlier one is not used again.
+        range: of the file.
+        below: the common root.
+        store: the folder of the image store.
+        max_bytes: of an embedded image.
+    """
+
+    layout: str
+    settings: SourceSettings
+    images: ImageNames
+    reading: int
+    version: str
+    range: Range
+    below: Below
+    store: Path
+    max_bytes: int
+
+
+def read_range(item: Item) -> None:
+    """Write the rows of a range and, at the item's path, the note about them."""
+    path, (asked,) = item
+    part = path.with_suffix(".parquet")
+    reader = _RangeReader(asked)
+    try:
+        with alone():
+            rows = list(reader.rows())
+        write_parquet(part, batches_of(rows), ROWS)
+        unit = reader.unit(part, len(rows))
+    except AnotherFolderError as other:
+        unit = Unit(refused="folder", folder="" if other.folder == asked.below.stored else other.folder)
+    except (NotAloneError, UserError):  # reading the whole source says in which of its rows
+        unit = Unit(refused="whole")
+    write_unit(path, unit)
+
+
+@functools.lru_cache(maxsize=2)
+def _readings(layout: str, settings: str, version: str) -> tuple[Reading, ...]:
+    """The readings of a source, which are prepared once in a process."""
+    return tuple(LAYOUTS[layout].readings(SourceSettings.model_validate_json(settings)))
+
+
+class _RangeReader:
+    """Makes the rows of a range, and counts what they say."""
+
+    def __init__(self, asked: RangeOfRows) -> None:
+        self._asked = asked
+        self._counting = Counting("", "", limited=False)
+        self._root = Root(asked.images.root, folder_of(asked.settings))
+        self._root.asked = {}
+        self._first_bad = ("", "")
+        self._positions = 0
+        self._last: tuple[str, ...] = ()
+        self._derived = False
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows.
+
+        Raises:
+            NotAloneError: it cannot be read without other rows.
+            AnotherFolderError: see ``Below.put``.
+            UserError: the source has no readable rows, or an image cannot be stored.
+        """
+        asked = self._asked
+        readings = _readings(asked.layout, asked.settings.model_dump_json(), asked.version)
+        reading, choice = readings[asked.reading], asked.images.choice
+        name_of = functools.partial(name_in, reading, choice[asked.reading] if asked.reading < len(choice) else 0)
+        store = ImageStore(asked.store)
+        assert reading.file is not None
+        for raw in rows_in(reading.file, asked.range):
+            self._positions += 1
+            if isinstance(raw, BadRow):
+                yield self._bad_row(raw)
+                continue
+            try:
+                sample = reading.to_sample(raw, name_of)
+            except ValueError as error:
+                yield self._bad_row(BadRow(raw.where, str(error), raw.position))
+                continue
+            if sample is not None:
+                yield self._row(sample, store)
+
+    def _row(self, sample: Sample, store: ImageStore) -> Row:
+        self._last = (sample.source, sample.split)
+        sample = with_own_files(sample, self._root, HERE, 0)
+        if sample.embedded:
+            sample = stored(sample, store, self._asked.max_bytes)
+        sample = self._asked.below.put(sample)
+        sample = with_storable_meta(sample)
+        self._counting.add(sample)
+        self._derived = self._derived or sample.form.derived_id
+        row = row_of(sample)
+        if HERE in row[_RECORD] or any(HERE in note for note in sample.notes):
+            raise NotAloneError  # it says where it is
+        return row
+
+    def _bad_row(self, row: BadRow) -> Row:
+        if HERE in row.reason:
+            raise NotAloneError
+        self._counting.add(row)
+        number = row.where.removeprefix(HERE)
+        self._first_bad = self._first_bad if self._first_bad[0] else (number, row.reason)
+        return bad_row_in_range(int(number), row, self._last)
+
+    def unit(self, part: Path, rows: int) -> Unit:
+        """The note about the rows."""
+        return Unit.of(
+            [part],
+            [rows],
+            counted=self._counting.counted(),
+            first_bad=self._first_bad,
+            lines=self._asked.range.lines,
+            positions=self._positions,
+            last=self._last,
+            derived=self._derived,
+            spelled=self._root.asked or {},
+        )
