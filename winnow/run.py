@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ def write_manifest(
         counts, seconds, seeds: rows per class, wall time per step, every seed used.
         extra: further keys of this stage.
     """
+    written = sorted(outputs)
+    with ThreadPoolExecutor() as threads:
+        digests = list(threads.map(sha256_file, written))
     write_json(
         folder / MANIFEST,
         {
@@ -55,7 +59,7 @@ def write_manifest(
             "recipe": dict(recipe),
             "recipe_digest": digest_of(dict(recipe)),
             "inputs": dict(inputs),
-            "outputs": {str(path.relative_to(folder)): sha256_file(path) for path in sorted(outputs)},
+            "outputs": {str(path.relative_to(folder)): digest for path, digest in zip(written, digests, strict=True)},
             "counts": dict(counts),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "seeds": dict(seeds),

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import duckdb
 import yaml
 
 from curate.exports.export import license_fields
@@ -324,9 +323,24 @@ def _standing(rule: CheckedRule) -> str:
 FOLDER = "examples"
 _EACH = 4  # rows of a rule
 _SIDE, _SHOWN = 160, 80  # pixels of a thumbnail, and as shown
-_IMAGE = """
-    CASE WHEN coalesce(p.error, '') IN ('', 'wrong_extension', 'animated') THEN s.images[1] END AS image,
-    s.image_keys[1] AS image_key
+# Of each rule (null for none: kept) the first rows in an order that the seed makes.
+_CHOSEN = """
+    CREATE TABLE chosen AS
+    SELECT rule, unnest(generate_series(1, len(found))) AS place, unnest(found, recursive := true) FROM (
+        SELECT rule, arg_min({{'position': position, 'because': because, 'instead': instead}},
+                             (md5({seed} || sample_id), sample_id), {each}) AS found
+        FROM (
+            SELECT position, sample_id, fired.rule, fired.values AS because, fired.related_row AS instead
+            FROM (SELECT position, sample_id, unnest(rules) AS fired FROM decided)
+            UNION ALL SELECT position, sample_id, NULL, NULL, NULL FROM decided WHERE decision = 'keep'
+        ) GROUP BY rule
+    )
+"""
+_SHOWN_ROWS = """
+    SELECT c.rule, s.sample_id, s.question, s.answer, c.because, c.instead, s.image_keys[1] AS image_key,
+           CASE WHEN coalesce(p.error, '') IN ('', 'wrong_extension', 'animated') THEN s.images[1] END AS image
+    FROM chosen c JOIN {samples} s USING (position) LEFT JOIN {paths} p ON p.path = s.images[1]
+    ORDER BY c.rule, c.place
 """
 
 
@@ -375,29 +389,13 @@ def examples(
 
 
 def _chosen(workspace: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, list[dict[str, Any]]]:
-    source = f"{parquet([workspace.samples_table])} s LEFT JOIN {parquet([workspace.paths])} p ON p.path = s.images[1]"
-    order = f"ORDER BY md5({literal(str(seed))} || s.sample_id), s.sample_id LIMIT {_EACH}"
-    columns = f"s.sample_id, s.question, s.answer, {_IMAGE}"
-    found = {}
     with database(workspace.work) as connection:
-        for rule in rules:
-            found[rule.name] = _rows(
-                connection,
-                f"""
-                SELECT {columns}, d.fired.values AS because, d.fired.related_row AS instead
-                FROM (SELECT position, unnest(rules) AS fired FROM {parquet([workspace.decisions])}) d
-                JOIN {source.replace(" s LEFT", " s USING (position) LEFT", 1)}
-                WHERE d.fired.rule = {literal(rule.name)} {order}
-                """,
-            )
-        kept = f"SELECT {columns}, NULL AS because, NULL AS instead FROM {source} WHERE s.decision = 'keep' {order}"
-        found["kept"] = _rows(connection, kept)
-    return found
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
-    return rows
+        connection.execute(f"CREATE VIEW decided AS SELECT * FROM {parquet([workspace.decisions])}")
+        connection.execute(_CHOSEN.format(seed=literal(str(seed)), each=_EACH))
+        source = {"samples": parquet([workspace.samples_table]), "paths": parquet([workspace.paths])}
+        rows = connection.sql(_SHOWN_ROWS.format(**source)).to_arrow_table().to_pylist()
+    kept = [row for row in rows if row["rule"] is None]
+    return {rule.name: [row for row in rows if row["rule"] == rule.name] for rule in rules} | {"kept": kept}
 
 
 def _make_thumbnail(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool:

@@ -6,13 +6,16 @@ dropped; and the counts of all that, for the manifest, the card and the terminal
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,7 +33,24 @@ _COLUMNS = [
     "position", "sample_id", "source", "split", "images", "image_keys", "question", "answer", "answers",
     "question_type",
 ]  # fmt: skip
+_LINES_AT_ONCE = 2048  # as text in memory
 _DECIDED = ("decision", "reason", "duplicate_kind", "contaminated_kind")
+
+
+# A row as a person reads it: with what it is about, and every rule that fired.
+_LEDGER = """
+    SELECT to_json({
+        'sample_id': d.sample_id,
+        'image': CASE len(r.images) WHEN 0 THEN NULL WHEN 1 THEN to_json(r.images[1]) ELSE to_json(r.images) END,
+        'question': r.question, 'answer': r.answer, 'decision': d.decision, 'reason': d.reason,
+        'related_row': list_concat(list_filter(d.rules, lambda fired: fired.rule = d.reason), d.rules)[1].related_row,
+        'rules': list_transform(d.rules, lambda fired: {
+            'rule': fired.rule, 'action': fired.action, 'expression': fired.expression,
+            'values': coalesce(fired.values, '{}')::JSON, 'threshold': fired.threshold,
+            'related_row': fired.related_row})
+    })::VARCHAR AS line
+    FROM decided d POSITIONAL JOIN about r
+"""
 
 
 def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path]:
@@ -46,31 +66,59 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
     """
     first = next(workspace.corrected.batches(), None)
     schema = _table_schema(first.schema) if first is not None else pa.schema([])
-    write_parquet(workspace.samples_table, _with_decisions(workspace, schema), schema)
-    _write_lines(workspace.samples, _kept_lines(workspace))
-    _write_lines(workspace.ledger, _ledger_lines(workspace))
-    parts = {workspace.samples_of(split): split for split in splits}
-    for stale in set(workspace.folder.glob("samples-*.jsonl")) - set(parts):
+    parts = {split: workspace.samples_of(split) for split in splits}
+    for stale in set(workspace.folder.glob("samples-*.jsonl")) - set(parts.values()):
         stale.unlink()
-    for path, split in parts.items():
-        _write_lines(path, _kept_lines(workspace, split))
-    return [workspace.samples_table, workspace.samples, *parts, workspace.ledger]
+    files = {workspace.samples: None, **{path: split for split, path in parts.items()}}
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(database(workspace.work))
+        samples = [(stack.enter_context(_open_lines(path)), split) for path, split in files.items()]
+        ledger = stack.enter_context(_open_lines(workspace.ledger))
+        thread = stack.enter_context(ThreadPoolExecutor(1))
+
+        def write_lines(block: _Block) -> None:
+            for append, split in samples:
+                append(block.records(split))
+            ledger(block.ledger_lines(connection))
+
+        def table_rows() -> Iterator[pa.RecordBatch]:
+            for block in _blocks(workspace):
+                lines = thread.submit(write_lines, block)  # while the same rows are encoded as Parquet
+                yield block.with_decisions(schema)
+                lines.result()
+
+        write_parquet(workspace.samples_table, table_rows(), schema)
+    return [workspace.samples_table, *files, workspace.ledger]
 
 
-def _ledger_entry(row: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
-    """One row of ``decisions.parquet`` as a person reads it, with the image, question and answer that it is about."""
-    rules = [{**fired, "values": json.loads(fired["values"] or "{}")} for fired in row["rules"]]
-    reasons = [fired for fired in rules if fired["rule"] == row["reason"]] or rules
-    return {
-        "sample_id": row["sample_id"],
-        "image": about["images"][0] if len(about["images"]) == 1 else about["images"] or None,
-        "question": about["question"],
-        "answer": about["answer"],
-        "decision": row["decision"],
-        "reason": row["reason"],
-        "related_row": reasons[0]["related_row"] if reasons else None,
-        "rules": rules,
-    }
+@contextlib.contextmanager
+def _open_lines(path: Path) -> Iterator[Callable[[pa.StringArray], None]]:
+    """A function that appends lines to a file, which appears at the end."""
+
+    def failed(error: OSError) -> UserError:
+        return UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})")
+
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+        except OSError as error:
+            raise failed(error) from error
+
+        def append(lines: pa.StringArray) -> None:
+            for start in range(0, len(lines), _LINES_AT_ONCE):
+                ended = pc.binary_join_element_wise(lines.slice(start, _LINES_AT_ONCE), "", "\n")
+                _, ends, text = ended.buffers()
+                size = int(np.frombuffer(ends, np.int32, len(ended) + 1)[-1])
+                try:
+                    file.write(text[:size])
+                except OSError as error:
+                    raise failed(error) from error
+
+        yield append
+        try:
+            stack.close()
+        except OSError as error:
+            raise failed(error) from error
 
 
 def _table_schema(rows: pa.Schema) -> pa.Schema:
@@ -79,48 +127,46 @@ def _table_schema(rows: pa.Schema) -> pa.Schema:
     return pa.schema([*own, *(pa.field(name, pa.string()) for name in tail)])
 
 
-def _aligned(workspace: Workspace) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch, pa.Array]]:
-    """Rows, their decisions and splits side by side: the files are in input order and cut alike.
+@dataclass(frozen=True)
+class _Block:
+    """Rows, their decisions and splits side by side.
 
     A dropped row has no split, nor has any row of a set that is not split.
     """
+
+    rows: pa.RecordBatch
+    decisions: pa.RecordBatch
+    splits: pa.StringArray
+
+    def records(self, split: str | None) -> pa.StringArray:
+        """Of the rows that are kept, or of those of a split."""
+        wanted = pc.not_equal(self.decisions.column("decision"), "drop")
+        if split is not None:
+            wanted = pc.fill_null(pc.equal(self.splits, split), False)
+        return self.rows.column("record").filter(wanted)
+
+    def with_decisions(self, schema: pa.Schema) -> pa.RecordBatch:
+        """Rows of ``samples.parquet``."""
+        found = {ASSIGNED_SPLIT: self.splits, **{name: self.decisions.column(name) for name in _DECIDED}}
+        columns = [found[name] if name in found else self.rows.column(name) for name in schema.names]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def ledger_lines(self, connection: duckdb.DuckDBPyConnection) -> pa.StringArray:
+        """Of the rows that are dropped or flagged."""
+        marked = pc.not_equal(self.decisions.column("decision"), "keep")
+        connection.register("decided", self.decisions.filter(marked))
+        connection.register("about", self.rows.select(["images", "question", "answer"]).filter(marked))
+        return connection.sql(_LEDGER).to_arrow_table()["line"].combine_chunks()
+
+
+def _blocks(workspace: Workspace) -> Iterator[_Block]:
+    """The files are in input order and cut alike."""
     pairs = zip(workspace.corrected.blocks(), read_batches(workspace.decisions), strict=True)
     assigned = read_batches(workspace.splits, [ASSIGNED_SPLIT]) if workspace.splits.is_file() else None
     for rows, decisions in pairs:
         splits = next(assigned).column(ASSIGNED_SPLIT) if assigned else pa.nulls(rows.num_rows, pa.string())
         dropped = pc.equal(decisions.column("decision"), "drop")
-        yield rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits)
-
-
-def _with_decisions(workspace: Workspace, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for rows, decisions, splits in _aligned(workspace):
-        found = {ASSIGNED_SPLIT: splits, **{name: decisions.column(name) for name in _DECIDED}}
-        columns = [found[name] if name in found else rows.column(name) for name in schema.names]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _kept_lines(workspace: Workspace, split: str | None = None) -> Iterator[str]:
-    for rows, decisions, splits in _aligned(workspace):
-        wanted = pc.not_equal(decisions.column("decision"), "drop")
-        if split is not None:
-            wanted = pc.fill_null(pc.equal(splits, split), False)
-        yield from rows.column("record").filter(wanted).to_pylist()
-
-
-def _ledger_lines(workspace: Workspace) -> Iterator[str]:
-    for rows, decisions, _ in _aligned(workspace):
-        marked = pc.not_equal(decisions.column("decision"), "keep")
-        about = rows.select(["images", "question", "answer"]).filter(marked)
-        for row, of in zip(decisions.filter(marked).to_pylist(), about.to_pylist(), strict=True):
-            yield strict_json(_ledger_entry(row, of))
-
-
-def _write_lines(path: Path, lines: Iterator[str]) -> None:
-    try:
-        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
-            handle.writelines(f"{line}\n" for line in lines)
-    except OSError as error:
-        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
+        yield _Block(rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits))
 
 
 REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])

@@ -7,6 +7,7 @@ without access to files, network or settings (see ``curate.rules.decide``).
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def parse_expression(text: str, columns: Mapping[str, str], where: str) -> Expre
             construct that is not allowed, or a result that is not true or false.
     """
     try:
-        with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
+        with _parser() as connection:
             return _checked(connection, text, columns, where)
     except (RecursionError, duckdb.Error) as error:
         raise UserError(f"{where}: too deeply nested, or no condition (got {text!r:.120})") from error
@@ -104,7 +105,7 @@ def parse_column(text: str, columns: Mapping[str, str], where: str) -> str:
     Raises:
         UserError: it is something else, or the column is unknown.
     """
-    with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
+    with _parser() as connection:
         tree = _named(_tree(connection, text, where), where)
     if tree["class"] != "COLUMN_REF":
         raise UserError(f"{where}: {text!r:.120} is not the name of a column")
@@ -129,7 +130,7 @@ def check_types(expression: Expression, columns: Mapping[str, str], where: str) 
         return
     nulls = ", ".join(f"NULL::{types[name]} AS {quoted(name)}" for name in expression.columns) or "NULL AS nothing"
     try:
-        with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
+        with _parser() as connection:
             described = connection.execute(
                 f"DESCRIBE SELECT {expression.sql} AS fires FROM (SELECT {nulls})"
             ).fetchone()
@@ -143,6 +144,17 @@ def check_types(expression: Expression, columns: Mapping[str, str], where: str) 
 def quoted(name: str) -> str:
     """A name of a column in SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _parser() -> duckdb.DuckDBPyConnection:
+    """A connection for the block's own use to an empty database that reaches nothing outside."""
+    return _empty_database().cursor()
+
+
+@functools.cache
+def _empty_database() -> duckdb.DuckDBPyConnection:
+    # Opening a database takes as long as checking ten conditions.
+    return duckdb.connect(":memory:", config={"enable_external_access": "false", "lock_configuration": "true"})
 
 
 def _checked(connection: duckdb.DuckDBPyConnection, text: str, columns: Mapping[str, str], where: str) -> Expression:
@@ -231,7 +243,7 @@ _COLUMN = {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_loca
 def _quantile(node: Mapping[str, Any], where: str) -> str:
     found = [_named(part, where) for part in _arguments(node)]
     if len(found) == 2 and found[0]["class"] == "COLUMN_REF" and not node.get("distinct") and not node.get("filter"):
-        with duckdb.connect(":memory:") as connection:
+        with _parser() as connection:
             share = _number(connection, found[1])
         if share is not None and 0 <= share <= 1:
             return f"quantile({found[0]['column_names'][0]}, {share!r})"

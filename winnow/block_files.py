@@ -1,0 +1,150 @@
+"""Files of blocks of rows, of which a later run copies the blocks that are still the same.
+
+A block has a key: equal keys mean equal bytes. A state file lists the keys, sizes and checksums of the blocks of each
+file. A block is only copied if its bytes have this checksum: what was damaged, or left by a run that was killed, is
+made anew. The files appear whole, with the bytes that they have when they are written from scratch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from winnow.errors import UserError, disk_problem
+from winnow.files import atomic_path, read_json, write_json
+from winnow.parquet_footer import MAGIC, Fields, RowGroup, encoded, entries_of, footer_bytes
+
+_END = "end"  # key of what follows the last row group
+
+
+class BlockFile:
+    """A file that is being written.
+
+    Attributes:
+        blocks: key, size and checksum of each block.
+    """
+
+    def __init__(self, path: Path, earlier: list[tuple[str, int, int]], file: BinaryIO, header: bytes = b"") -> None:
+        self._path, self._file = path, file
+        self.blocks: list[tuple[str, int, int]] = []
+        self.places: dict[str, int] = {}  # of the blocks in the earlier file
+        self._earlier: dict[str, tuple[int, int]] = {}
+        place = len(header)
+        for key, size, checksum in earlier:
+            self.places[key], self._earlier[key] = place, (size, checksum)
+            place += size
+        self._write(header)
+
+    def kept(self, key: str) -> bytes | None:
+        """The block with this key in the earlier file; None if it is not there, or not as it was."""
+        if key not in self.places:
+            return None
+        size, checksum = self._earlier[key]
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self.places[key])
+                data = file.read(size)
+        except OSError:
+            return None
+        return data if len(data) == size and zlib.crc32(data) == checksum else None
+
+    def add(self, key: str, data: bytes) -> None:
+        """Append a block."""
+        self._write(data)
+        self.blocks.append((key, len(data), zlib.crc32(data)))
+
+    def end(self) -> None:
+        """Append what follows the last block."""
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise _failed(error, self._path) from error
+
+
+class TableFile:
+    """A Parquet file that is being written; a block is a row group."""
+
+    def __init__(self, path: Path, earlier: list[tuple[str, int, int]], file: BinaryIO, schema: pa.Schema) -> None:
+        self._file, self._schema = BlockFile(path, earlier, file, MAGIC), schema
+        self._place = len(MAGIC)
+        self._groups: list[tuple[Fields, int]] = []
+        end = self._file.kept(_END)
+        places = [(key, place) for key, place in self._file.places.items() if key != _END]
+        entries = entries_of(end, [place for _, place in places]) if end is not None else []
+        self._entries = dict(zip((key for key, _ in places), entries, strict=False))
+
+    @property
+    def blocks(self) -> list[tuple[str, int, int]]:
+        """Key, size and checksum of each row group, and of the footer."""
+        return self._file.blocks
+
+    def kept(self, key: str) -> RowGroup | None:
+        """The row group with this key in the earlier file; None if it is not there, or not as it was."""
+        data = self._file.kept(key) if key in self._entries else None
+        return None if data is None else RowGroup(data, self._entries[key])
+
+    def encoded(self, rows: pa.Table) -> RowGroup:
+        """Rows as a row group."""
+        return encoded(rows, self._schema)
+
+    def add(self, key: str, group: RowGroup) -> None:
+        """Append a row group."""
+        self._file.add(key, group.data)
+        self._groups.append((group.entry, self._place))
+        self._place += len(group.data)
+
+    def end(self) -> None:
+        """Append the footer."""
+        self._file.add(_END, footer_bytes(self._schema, self._groups))
+
+
+@contextlib.contextmanager
+def open_block_files(
+    state: Path, tables: Mapping[Path, pa.Schema], lines: tuple[Path, ...] = ()
+) -> Iterator[tuple[list[TableFile], list[BlockFile]]]:
+    """Files to write, Parquet files by their schemas and files of lines; they and ``state`` are in place at the end.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    earlier = _read_state(state)
+    found: dict[Path, Any] = {}
+    with contextlib.ExitStack() as stack:
+        for path in (*tables, *lines):
+            file = stack.enter_context(_opened(path))
+            known = earlier.get(path.name, [])
+            found[path] = TableFile(path, known, file, tables[path]) if path in tables else BlockFile(path, known, file)
+        yield [found[path] for path in tables], [found[path] for path in lines]
+        for made in found.values():
+            made.end()
+    write_json(state, {path.name: made.blocks for path, made in found.items()})
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise _failed(error, path) from error
+
+
+def _read_state(state: Path) -> dict[str, list[tuple[str, int, int]]]:
+    try:
+        return {
+            str(name): [(str(key), int(size), int(checksum)) for key, size, checksum in blocks]
+            for name, blocks in read_json(state).items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _failed(error: OSError, path: Path) -> UserError:
+    return UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})")
