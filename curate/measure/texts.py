@@ -14,7 +14,6 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from curate.engines import batched
 from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
 from curate.measure.models import clip_model, clip_name
 from curate.measure.store import Store

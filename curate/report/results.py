@@ -25,7 +25,7 @@ from curate.readers.facts import SourceFacts
 from curate.rules.checked import CheckedRule
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path, strict_json, write_json
+from winnow.files import atomic_path, write_json
 from winnow.tables import database, literal, parquet, query_batches, read_batches, row_count, write_parquet
 
 NOT_SELECTED = "not_selected"  # the rule of ``curate.selection``, which no recipe has
