@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from winnow import console
 from winnow.errors import UserError
-from winnow.text import counted
+from winnow.text import counted, visible
 
 if TYPE_CHECKING:
     from curate.pipeline import Outcome
@@ -22,8 +23,8 @@ app = console.new_app(
     the set, with a policy for photographs and documents that it leaves beside the result as recipe.yaml. After a rule
     has changed there, `curate decide` writes the set again from the stored signals, in seconds.
 
-    Exit codes: 0 done, 1 no row was kept, or `curate leaks` found something, 2 wrong input or command line,
-    130 interrupted.
+    Exit codes: 0 done, 1 no row was kept, or `curate leaks` found something, 2 wrong input or command line, 3 images
+    were not measured because a storage or machine failed, 130 interrupted.
 
     Example: curate run my-photos, then: curate decide data/curated/my-photos/recipe.yaml
     """
@@ -297,7 +298,7 @@ def leaks(
     Prints for each evaluation set how many of its images were found, as which kind of copy, and examples. Rows without
     images match by their question. Of a curated folder the kept rows are looked at. What is read and measured stays
     below data/leaks, so that the next call measures only what is new; nothing is written into SET.
-    Exit codes: 0 nothing was found, 1 something was, 2 wrong input.
+    Exit codes: 0 nothing was found, 1 something was, 2 wrong input, 3 some images could not be measured.
 
     Example: curate leaks train.json --against test.json --against other.jsonl,image_root=images --out leaks.csv
     """
@@ -307,6 +308,7 @@ def leaks(
     chosen = kinds_of(kinds)
     found = find_leaks(target, against, chosen, out, workers)
     show_leaks(found, chosen, out)
+    _check_all_measured(found.not_measured)
     if found.found:
         raise typer.Exit(1)
 
@@ -516,14 +518,22 @@ def signals() -> None:
 
 
 def _show_outcome(outcome: Outcome, recipe: Path) -> None:
-    """Print what a run left; that nothing is kept is an error with exit code 1."""
+    """Print what a run left; exit code 1 says that nothing is kept, 3 that images could not be measured."""
     from curate.report.console import show_nothing_kept, show_summary
     from curate.report.nothing_kept import why_nothing_is_kept
 
     show_summary(outcome.counts, outcome.seconds, outcome.workspace, str(recipe))
+    _check_all_measured(outcome.not_measured)
     if cause := why_nothing_is_kept(outcome.counts):
         show_nothing_kept(cause, outcome.counts["rows"])
         raise typer.Exit(1)
+
+
+def _check_all_measured(not_measured: str | None) -> None:
+    """End with exit code 3 if a result lacks images for reasons that are not theirs."""
+    if not_measured:
+        print(visible(not_measured), file=sys.stderr)
+        raise typer.Exit(3)
 
 
 def _folder(curated: Path) -> Path:

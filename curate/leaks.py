@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def find_leaks(
     workspace = Workspace(recipe.folder)
     if measured is not None and not workspace.paths.is_file():
         _link_measurements(measured, workspace)
-    compare_sets(recipe, workers)
-    found = _read(workspace)
+    not_measured = compare_sets(recipe, workers)
+    found = replace(_read(workspace), not_measured=not_measured)
     if out is not None:
         try:
             _WRITERS[out.suffix](workspace.contamination_rows, out)

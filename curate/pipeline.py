@@ -42,6 +42,7 @@ from curate.measure.itm import matcher_name
 from curate.measure.models import check_models
 from curate.measure.pairs import write_pairs
 from curate.measure.texts import TEXT_VERSIONS, measure_text
+from curate.measure.unmeasured import why_not_measured
 from curate.readers.below_root import Opened
 from curate.readers.images.objects import bring_images, is_stored
 from curate.readers.images.store import ImageStore
@@ -87,11 +88,13 @@ class Outcome:
     Attributes:
         counts: of ``curate.report.results.count_rows``.
         seconds: wall time of the stages that ran; empty if everything was up to date.
+        not_measured: a sentence about images that storage or machines have failed; None if there are none.
     """
 
     workspace: Workspace
     counts: dict[str, Any]
     seconds: dict[str, float]
+    not_measured: str | None = None
 
 
 def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> Outcome:
@@ -171,11 +174,14 @@ def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, 
     return count_rows(workspace, rules, facts)
 
 
-def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> None:
+def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> str | None:
     """Read and measure the set and its evaluation sets, and find what they share; decide nothing.
 
     Args:
         workers: processes that decode; changes no result.
+
+    Returns:
+        A sentence about images that storage or machines have failed; None if there are none.
 
     Raises:
         UserError: bad input, or something cannot be written.
@@ -189,6 +195,7 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> None:
         curation.measure(workers)
         curation.correct()
         curation.compare()
+        return curation.why_not_measured()
 
 
 @dataclass(frozen=True)
@@ -240,6 +247,8 @@ class Curation:
             return False
         if any(each.workspace.model_failures(name).is_file() for each in self._sets() for name in IMAGE_MODELS):
             return False  # another run may read what a model could not
+        if self.why_not_measured():
+            return False
         return bool(self.stages.get("images") == self._image_digests())
 
     def read(self) -> None:
@@ -286,7 +295,11 @@ class Curation:
         self.compare()
         self.decide()
         counts = self.publish(decode_examples=decode_examples)
-        return Outcome(self.workspace, counts, self.stages.seconds)
+        return Outcome(self.workspace, counts, self.stages.seconds, self.why_not_measured())
+
+    def why_not_measured(self) -> str | None:
+        """A sentence about images of the set or of an evaluation set that are not measured; None without any."""
+        return why_not_measured(each.workspace for each in self._sets())
 
     def correct(self, *, score_pairs: bool = True) -> None:
         """Apply reviewers' corrections, then measure what depends on the text of a row, or only on embeddings.

@@ -1,4 +1,7 @@
-"""Errors that reach the user as one sentence: ``UserError``, and the failed write of a full or read-only disk."""
+"""Errors that reach the user as one sentence: ``UserError``, and the failed write of a full or read-only disk.
+
+``is_unreachable`` tells a storage that fails from a file that is not there.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +46,23 @@ def disk_problem(error: OSError, path: object = None) -> str | None:
         return None
     where = error.filename or path
     return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}; {_HINTS[error.errno]}, finished parts are kept"
+
+
+# What a disk, a network share or a busy machine says, and not what a file is like.
+_UNREACHABLE = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EHOSTDOWN",
+        "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET", "EPIPE", "EREMOTEIO", "ENOLINK", "EUCLEAN", "EBADMSG",
+        "ENODEV", "ENOMEDIUM", "EAGAIN", "EINTR", "EBUSY", "ENOMEM", "ENOBUFS", "EMFILE", "ENFILE", "ENOLCK",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+
+
+def is_unreachable(error: OSError) -> bool:
+    """Whether a failed read says that a storage or this machine failed, and nothing about the file.
+
+    So does an error without a number, which object stores' clients raise; a file that is not there has one.
+    """
+    return error.errno in _UNREACHABLE or (error.errno is None and not isinstance(error, FileNotFoundError))

@@ -31,7 +31,7 @@ from PIL.IcoImagePlugin import IcoFile
 
 from winnow import storage
 from winnow.colours import WITHOUT_RANGE, to_rgb
-from winnow.errors import UserError
+from winnow.errors import UserError, is_unreachable
 
 # Class → meaning, of images that are not files. Those of remote images begin with `remote_`.
 UNAVAILABLE: dict[str, str] = {
@@ -404,6 +404,8 @@ _UNREAD = re.compile(
 
 
 def _class_of(error: BaseException | str) -> str:
+    if isinstance(error, MemoryError):  # of this machine: the caps bound what a file may ask for
+        return NOT_MEASURED
     return "unsupported_format" if _UNREAD.search(str(error)) else "truncated"
 
 
@@ -440,6 +442,8 @@ def _unidentified(data: bytes, facts: ImageFacts) -> ImageFacts:
     return _failed(facts, "not_an_image", f"begins with {data[:12]!r}")
 
 
+# The class of an image that nothing is known about: its store, or the machine that worked on it, failed.
+NOT_MEASURED = "not_measured"
 # Class → meaning. Images of the classes `animated` and `wrong_extension` decode; the others do not.
 CLASSES: dict[str, str] = {
     "missing": "no such file, or it may not be read",
@@ -453,6 +457,7 @@ CLASSES: dict[str, str] = {
     "unsupported_format": "an image of a format or depth that is not decoded here; convert it to PNG or JPEG",
     "vector_image": "a drawing without pixels (SVG, EPS, WMF); convert it to PNG",
     "document": "a PDF, not an image; convert its pages to PNG",
+    NOT_MEASURED: "its storage or the machine failed, not the image; the next run tries again",
     **UNAVAILABLE,
 }
 
@@ -481,8 +486,8 @@ LINKED_OUT = "a link on the way points out of the image root; `follow_links: tru
 def locate(path: str, root: str, *, max_bytes: int, links_within: str | None = None) -> Located:
     """Find an image file without reading it, and without following a path or a link out of ``root``.
 
-    Classes given here: outside_root, missing, not_an_image (folders, devices), too_large_bytes, and those of
-    ``UNAVAILABLE``.
+    Classes given here: outside_root, missing, not_an_image (folders, devices), too_large_bytes, not_measured, and those
+    of ``UNAVAILABLE``.
 
     Args:
         path: relative to ``root``, or in the notation of ``unavailable``.
@@ -510,7 +515,8 @@ def locate(path: str, root: str, *, max_bytes: int, links_within: str | None = N
         if linked:
             status = Path(file).stat()
     except (OSError, ValueError) as error:
-        return Located(None, error="missing", detail=getattr(error, "strerror", None) or str(error))
+        kind = NOT_MEASURED if isinstance(error, OSError) and is_unreachable(error) else "missing"
+        return Located(None, error=kind, detail=getattr(error, "strerror", None) or str(error))
     if not stat.S_ISREG(status.st_mode):
         return Located(None, error="not_an_image", detail="a folder or device, not a file")
     if status.st_size > max_bytes:

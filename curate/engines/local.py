@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from curate.engines.pool import Function, Item, Pool, Result
+from curate.engines.pool import PREFETCH, Function, Item, Pool, Result
 from curate.engines.worker import Caller, ThisProcess, Worker, WorkLost, one_by_one
 
 
@@ -15,7 +16,7 @@ class LocalPool(Pool):
     """Processes of this machine; one worker means this process, which a decoder that crashes takes with it."""
 
     def __init__(self, workers: int) -> None:
-        super().__init__(workers)
+        super().__init__(PREFETCH * workers if workers > 1 else 1)
         # A thread for each process, which waits for its results and starts it again: the exit code of a process says
         # why it died, which ``concurrent.futures`` does not tell.
         self._threads = ThreadPoolExecutor(workers)
@@ -24,6 +25,11 @@ class LocalPool(Pool):
         for worker in self._all:
             self._idle.put(worker)
         self._closed = threading.Event()
+
+    @functools.cached_property
+    def models(self) -> Pool:
+        """This process, where torch and onnxruntime use all CPUs, or the GPU."""
+        return LocalPool(1)
 
     def close(self) -> None:
         """End the processes."""

@@ -13,14 +13,18 @@ from winnow.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Function = Callable[[list[Item]], list[Result]]
-_PREFETCH = 4  # batches for each worker
+PREFETCH = 4  # batches for each worker
 
 
 class Pool(abc.ABC):
-    """A context manager over some workers."""
+    """A context manager over some workers.
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
+    Args:
+        ahead: batches that may be under way.
+    """
+
+    def __init__(self, ahead: int) -> None:
+        self._ahead = ahead
         self._patience = Patience()
 
     def __enter__(self) -> Self:
@@ -67,10 +71,15 @@ class Pool(abc.ABC):
 
         for batch in batches:
             waiting.append((batch, self._submit(function, batch)))
-            if len(waiting) >= _PREFETCH * self._workers:
+            if len(waiting) >= self._ahead:
                 yield first()
         while waiting:
             yield first()
+
+    @property
+    @abc.abstractmethod
+    def models(self) -> Pool:
+        """Where large models run, with a batch of theirs as one item, which is never divided."""
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -7,12 +7,13 @@ not suffice for ever, and say nothing of why a worker died.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
 from typing import Any
 
-from curate.engines.pool import Function, Item, Pool, Result
+from curate.engines.pool import PREFETCH, Function, Item, Pool, Result
 from curate.engines.worker import (
     Crashed,
     Lost,
@@ -60,12 +61,21 @@ class RayPool(Pool):
                 raise UserError(
                     f"Ray cannot be reached or started ({error}); check RAY_ADDRESS, or unset it to use this machine"
                 ) from error
-        super().__init__(int(self._ray.cluster_resources().get("CPU", 1)))
+        resources = self._ray.cluster_resources()
+        super().__init__(PREFETCH * int(resources.get("CPU", 1)))
+        self._gpus = int(resources.get("GPU", 0))
         self._together: Any = ray.remote(max_retries=0)(_together)
         self._alone: Any = ray.remote(max_retries=0)(_alone)
 
+    @functools.cached_property
+    def models(self) -> Pool:
+        """An actor for each GPU of the cluster; without any, tasks like all others, each on one CPU."""
+        return _Gpus(self._ray, self._gpus) if self._gpus else self
+
     def close(self) -> None:
-        """End Ray if it was started here."""
+        """Free the GPUs, and end Ray if it was started here."""
+        if isinstance(models := self.__dict__.get("models"), _Gpus):
+            models.close()
         if self._started:
             self._ray.shutdown()
 
@@ -75,7 +85,7 @@ class RayPool(Pool):
     def _results(self, function: Function[Item, Result], batch: list[Item], future: Any) -> list[Any]:
         for tries in range(1, _TOGETHER + 1):
             try:
-                results = self._get(future)
+                results = _get(self._ray, future)
                 self._patience.succeeded()
                 return results
             except WorkLost:
@@ -89,7 +99,7 @@ class RayPool(Pool):
         failures = 0
         while True:
             try:
-                (result,) = self._get(future)
+                (result,) = _get(self._ray, future)
                 self._patience.succeeded()
                 return result
             except WorkLost as lost:
@@ -100,22 +110,72 @@ class RayPool(Pool):
                 time.sleep(seconds_before(failures))
                 future = self._alone.remote(function, item)
 
-    def _get(self, future: Any) -> list[Any]:
-        """What the task returned.
 
-        Raises:
-            WorkLost: its worker or node died, or the results were on a node that has died since.
-        """
-        errors = self._ray.exceptions
-        try:
-            return list(self._ray.get(future))
-        except errors.RayTaskError as error:  # what the function raised
-            cause = error.cause
-            if isinstance(cause, Unreachable):
-                raise WorkLost(str(cause)) from None
-            raise cause from error
-        except errors.RayError as error:
-            raise WorkLost(_first_line(error)) from None
+class _Gpus(Pool):
+    """Actors that hold a GPU each and keep their model between batches; one that dies is started again."""
+
+    def __init__(self, ray: Any, count: int) -> None:
+        super().__init__(2 * count)
+        self._ray = ray
+        self._kind: Any = ray.remote(num_gpus=1, max_restarts=0, max_task_retries=0)(_Actor)
+        self._actors: list[Any] = [None] * count
+        self._next = 0
+
+    @property
+    def models(self) -> Pool:
+        """These."""
+        return self
+
+    def close(self) -> None:
+        """Free the GPUs."""
+        for actor in filter(None, self._actors):
+            self._ray.kill(actor)
+
+    def _submit(self, function: Function[Item, Result], batch: list[Item]) -> Any:
+        slot = self._next = (self._next + 1) % len(self._actors)
+        if self._actors[slot] is None:
+            self._actors[slot] = self._kind.remote()
+        return slot, self._actors[slot], self._actors[slot].call.remote(function, batch)
+
+    def _results(self, function: Function[Item, Result], batch: list[Item], future: Any) -> list[Any]:
+        failures = 0
+        while True:
+            slot, actor, result = future
+            try:
+                results = _get(self._ray, result)
+                self._patience.succeeded()
+                return results
+            except WorkLost as lost:
+                failures += 1
+                if lost.gone and self._actors[slot] is actor:
+                    self._actors[slot] = None
+                if failures >= self._patience.tries:
+                    self._patience.gave_up()
+                    return [Lost(lost.why)] * len(batch)
+                time.sleep(seconds_before(failures))
+                future = self._submit(function, batch)
+
+
+class _Actor:
+    def call(self, function: Function[Item, Result], batch: list[Item]) -> list[Result]:
+        return function(batch)
+
+
+def _get(ray: Any, future: Any) -> list[Any]:
+    """What a task returned.
+
+    Raises:
+        WorkLost: its worker or node died, or the results were on a node that has died since.
+    """
+    try:
+        return list(ray.get(future))
+    except ray.exceptions.RayTaskError as error:  # what the function raised
+        cause = error.cause
+        if isinstance(cause, Unreachable):
+            raise WorkLost(str(cause)) from None
+        raise cause from error
+    except ray.exceptions.RayError as error:
+        raise WorkLost(_first_line(error), gone=True) from None
 
 
 def _reach(address: str | None) -> None:

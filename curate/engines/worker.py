@@ -36,13 +36,14 @@ class WorkLost(Exception):
 
     Attributes:
         why: what happened, as the end of a sentence.
-        fault: the process ended by itself.
+        gone: the process is.
+        fault: it ended by itself.
         first: and had worked on nothing else.
     """
 
-    def __init__(self, why: str, fault: bool = False, first: bool = False) -> None:
-        super().__init__(why, fault, first)
-        self.why, self.fault, self.first = why, fault, first
+    def __init__(self, why: str, gone: bool = False, fault: bool = False, first: bool = False) -> None:
+        super().__init__(why, gone, fault, first)
+        self.why, self.gone, self.fault, self.first = why, gone, fault, first
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ class Worker:
             done, value = connection.recv()
         except (EOFError, OSError):
             code = self._end()
-            raise WorkLost(_end_in_words(code), code is not None and _is_fault(code), self._calls == 1) from None
+            fault = code is not None and _is_fault(code)
+            raise WorkLost(_end_in_words(code), True, fault, self._calls == 1) from None
         if done:
             results: list[Any] = value
             return results

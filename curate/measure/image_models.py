@@ -2,8 +2,8 @@
 
 ``signals/<name>/part-<n>.parquet`` holds one row per image that the model has read, by key, and is written as soon as
 it is full: a killed run loses one part at most and ends with the same bytes. Parts of another version are made again.
-An image that could not be read has no row: ``failed.json`` beside the parts counts those, and the next run tries them
-again.
+An image that could not be read has no row, and the next run tries it again: ``failed.json`` beside the parts counts
+those that the model failed on, ``not_measured.json`` those that a storage or a machine failed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from curate.engines import batched, open_pool
-from curate.engines.worker import time_limit
-from curate.measure.models import check_image_model
+from curate.engines.worker import Unreachable, time_limit
+from curate.measure.models import check_image_model, is_out_of_memory
+from curate.measure.unmeasured import Unmeasured
 from curate.recipe import MeasureSettings
 from curate.signals.base import ImageModel, ModelUnavailable
 from curate.workspace import Workspace
-from winnow.errors import UserError
+from winnow.errors import UserError, is_unreachable
 from winnow.files import write_json
-from winnow.images import decode_whole
+from winnow.images import NOT_MEASURED, decode_whole
 from winnow.progress import Bar
 from winnow.tables import database, parquet, query_batches, write_parquet
 from winnow.text import counted, visible
@@ -48,18 +49,21 @@ def measure_with(model: ImageModel, workspace: Workspace, image_root: Path, sett
     """
     folder = workspace.model_folder(model.name)
     parts = _current_parts(model, folder)
-    failures, failed = workspace.model_failures(model.name), 0
+    failures, failed, unmeasured = workspace.model_failures(model.name), 0, Unmeasured()
     first: list[dict[str, str]] = []
     rows: list[dict[str, Any]] = []
     with database(workspace.work) as connection:
         count = _find_unread(connection, workspace, parts)
         if not count:
             failures.unlink(missing_ok=True)
+            unmeasured.write(folder)
             return
         check_image_model(model)
         for number, row in enumerate(_results(model, connection, image_root, settings, count), start=1):
             if row["failed"] is None:
                 rows.append(row)
+            elif "lost" in row:
+                unmeasured.add(row["path"], row["failed"])
             else:
                 failed += 1
                 first += [{name: visible(row[name]) for name in ("path", "failed")}] if len(first) < _SHOWN else []
@@ -69,6 +73,7 @@ def measure_with(model: ImageModel, workspace: Workspace, image_root: Path, sett
                 write_parquet(path, [pa.Table.from_pylist(rows, model.schema)], model.schema)
                 parts.append(path)
                 rows = []
+    unmeasured.write(folder)
     if not failed:
         failures.unlink(missing_ok=True)
         return
@@ -124,7 +129,7 @@ def _results(
         for key, path in zip(batch.column("image_key").to_pylist(), batch.column("path").to_pylist(), strict=True)
     )
     with open_pool(settings.engine, settings.workers) as pool, Bar(f"read images: {model.name}", count) as bar:
-        for rows in pool.map(task, batched(unread, _IMAGES_A_TASK), _crashed):
+        for rows in pool.map(task, batched(unread, _IMAGES_A_TASK), _crashed, _lost):
             yield from rows
             bar.advance(len(rows))
 
@@ -142,16 +147,25 @@ def _read_one(read: Reads, root: str, max_bytes: int, max_pixels: int, key: str,
             data = Path(root, path).read_bytes()
             if hashlib.sha256(data).hexdigest() != key:
                 return {**row, "failed": "its file has changed"}
-            image = decode_whole(data, max_bytes=max_bytes, max_pixels=max_pixels).image
-            if image is None:
+            decoded = decode_whole(data, max_bytes=max_bytes, max_pixels=max_pixels)
+            if decoded.facts.error == NOT_MEASURED:
+                raise MemoryError
+            if decoded.image is None:
                 return {**row, "failed": "no longer decodes"}
-            return {**row, **read(image)}
+            return {**row, **read(decoded.image)}
         except ModelUnavailable as error:
             raise UserError(str(error)) from error
-        except Exception as error:  # noqa: BLE001  a foreign model can fail in any way; it costs this image
+        except Exception as error:  # a foreign model can fail in any way; it costs this image
+            if (isinstance(error, OSError) and error.errno and is_unreachable(error)) or is_out_of_memory(error):
+                raise Unreachable(f"{path}: {error or 'not enough memory'}") from error
             return {**row, "failed": f"{type(error).__name__}: {error}"[:200]}
 
 
 def _crashed(item: tuple[str, str]) -> dict[str, Any]:
     key, path = item
     return {"image_key": key, "path": path, "failed": "the model crashed on it, or did not end"}
+
+
+def _lost(item: tuple[str, str], why: str) -> dict[str, Any]:
+    key, path = item
+    return {"image_key": key, "path": path, "failed": why, "lost": True}

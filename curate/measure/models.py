@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import collections
+import functools
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from curate.engines.pool import Pool
+from curate.engines.worker import Unreachable
 from curate.measure.itm import load_matcher
 from curate.measure.row import MeasuredImage
 from curate.recipe import MeasureSettings
 from curate.signals import IMAGE_MODELS, PIXEL_SIGNALS, SIGNALS
 from curate.signals.base import ImageModel, ModelUnavailable
-from curate.signals.clip import Clip, ClipNotLoaded, ClipUnavailable, load_clip, model_name
+from curate.signals.clip import Clip, ClipInput, ClipNotLoaded, ClipUnavailable, load_clip, model_name
 from curate.signals.language import language
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
 from winnow.errors import UserError
 from winnow.hub import cache_folder, why_offline
+from winnow.images import NOT_MEASURED
 
 DECODE_VERSION = 2
 
@@ -120,48 +127,125 @@ def check_image_model(model: ImageModel) -> None:
         raise UserError(str(error)) from error
 
 
+Prepared = tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]  # what CLIP and the NSFW scorer want of an image
+
+
 @dataclass(frozen=True)
 class Models:
-    """The loaded models; None for those that are off."""
+    """The models that read what the workers prepared, named and not loaded: that happens where they run.
 
-    clip: Clip | None
-    nsfw: Any
+    A batch holds the same images in the same order wherever it runs, so neither the number of workers nor a resumed run
+    changes a value. Another kind of processor, or another number of threads on one, may change the last bits of an
+    embedding: byte identity of embeddings holds on machines of one kind, and for all that is rounded more.
+
+    Attributes:
+        clip: model, tag and the name of its weights; None if it is off.
+        input: what CLIP wants prepared.
+        clip_width: of an embedding.
+    """
+
+    clip: tuple[str, str | None, str | None] | None
+    nsfw: str | None
     batch_size: int
+    input: ClipInput | None
+    clip_width: int | None
 
     @classmethod
     def load(cls, settings: MeasureSettings) -> Models:
-        """Load what the settings ask for.
+        """What the settings ask for.
 
         Raises:
             UserError: a model cannot be loaded.
         """
-        return cls(clip_model(settings), nsfw_model(settings), settings.batch_size)
+        asked, clip = settings.clip, clip_model(settings)
+        named = (asked.model, asked.pretrained, clip_name(settings)) if asked else None
+        found = cls(
+            named, settings.nsfw, settings.batch_size, clip.input if clip else None, clip.width if clip else None
+        )
+        _loaded[found] = (clip, nsfw_model(settings))
+        return found
 
-    @property
-    def clip_width(self) -> int | None:
-        """Width of an embedding; None if CLIP is off."""
-        return self.clip.width if self.clip else None
+    def complete(self, measured: Iterable[MeasuredImage | None], pool: Pool) -> Iterator[dict[str, Any] | None]:
+        """Rows in order, with ``clip_embedding`` and ``nsfw`` filled in; holds some batches at a time.
 
-    def complete(self, measured: Iterable[MeasuredImage]) -> Iterator[dict[str, Any]]:
-        """Rows in order, with ``clip_embedding`` and ``nsfw`` filled in; holds one batch at a time."""
-        held: list[MeasuredImage] = []
-        ready = 0
-        for image in measured:
-            held.append(image)
-            ready += image.clip is not None or image.nsfw is not None
-            if ready == self.batch_size:
-                yield from self._batch(held)
-                held, ready = [], 0
-        yield from self._batch(held)
+        Where no try of a model has succeeded, the row's class is ``not_measured``.
 
-    def _batch(self, held: list[MeasuredImage]) -> Iterator[dict[str, Any]]:
-        rows = [image.row for image in held]
-        if self.clip is not None and (at := [number for number, image in enumerate(held) if image.clip is not None]):
-            embedded = self.clip.embed_images(np.stack([held[number].clip for number in at]))  # type: ignore[misc]
-            for number, embedding in zip(at, embedded, strict=True):
-                rows[number]["clip_embedding"] = embedding
-        if self.nsfw is not None and (at := [number for number, image in enumerate(held) if image.nsfw is not None]):
-            scores = nsfw_scores(self.nsfw, np.stack([held[number].nsfw for number in at]))  # type: ignore[misc]
-            for number, score in zip(at, scores, strict=True):
-                rows[number]["nsfw"] = float(score)
-        yield from rows
+        Args:
+            measured: None ends a batch, and is passed on.
+        """
+        if self.clip is None and self.nsfw is None:
+            yield from (image.row if image else None for image in measured)
+            return
+        held: collections.deque[MeasuredImage | None] = collections.deque()
+
+        def batches() -> Iterator[list[list[Prepared]]]:
+            ready: list[Prepared] = []
+            for image in measured:
+                held.append(image)
+                if image is not None and image.is_prepared:
+                    ready.append((image.clip, image.nsfw))
+                if ready and (image is None or len(ready) == self.batch_size):
+                    yield [ready]
+                    ready = []
+            if ready:
+                yield [ready]
+
+        for (found,) in pool.models.map(functools.partial(_read_batches, self), batches(), _crashed, _lost):
+            columns = collections.deque(found)
+            while columns:
+                image = held.popleft()
+                if image is None or not image.is_prepared:
+                    yield image.row if image else None
+                else:
+                    yield {**image.row, **columns.popleft()}
+        yield from (image.row if image else None for image in held)
+
+
+def forget_models() -> None:
+    """Free the memory of models that were loaded in this process."""
+    _loaded.clear()
+
+
+_loaded: dict[Models, tuple[Clip | None, Any]] = {}  # of this process
+
+
+def _read_batches(models: Models, batches: list[list[Prepared]]) -> list[list[dict[str, Any]]]:
+    if models not in _loaded:
+        _loaded.clear()
+        model, pretrained, _ = models.clip or ("", None, None)
+        _loaded[models] = (load_clip(model, pretrained) if models.clip else None, load_nsfw() if models.nsfw else None)
+    try:
+        return [_read_batch(*_loaded[models], batch) for batch in batches]
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise Unreachable(f"a model has not enough memory ({textwrap.shorten(str(error), 100)})") from error
+        raise
+
+
+def _read_batch(clip: Clip | None, nsfw: Any, batch: list[Prepared]) -> list[dict[str, Any]]:
+    columns: list[dict[str, Any]] = [{} for _ in batch]
+    if clip is not None and batch[0][0] is not None:
+        embedded = clip.embed_images(np.stack([pixels for pixels, _ in batch if pixels is not None]))
+        for row, embedding in zip(columns, embedded, strict=True):
+            row["clip_embedding"] = embedding
+    if nsfw is not None and batch[0][1] is not None:
+        scores = nsfw_scores(nsfw, np.stack([pixels for _, pixels in batch if pixels is not None]))
+        for row, score in zip(columns, scores, strict=True):
+            row["nsfw"] = float(score)
+    return columns
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a library says that memory does not suffice: numpy, torch on either kind of processor, onnxruntime."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        said in words for said in ("out of memory", "can't allocate memory", "failed to allocate memory", "bad_alloc")
+    )
+
+
+def _lost(batch: list[Prepared], why: str) -> list[dict[str, Any]]:
+    return [{"error": NOT_MEASURED, "error_detail": why} for _ in batch]
+
+
+def _crashed(batch: list[Prepared]) -> list[dict[str, Any]]:
+    return _lost(batch, "a model crashed on this batch of images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterator
@@ -11,13 +12,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.engines import batched
+from curate.engines import batched, open_pool
+from curate.engines.pool import Pool
+from curate.engines.worker import Unreachable
 from curate.measure.embeddings import TextEmbeddings
-from curate.measure.itm import load_matcher, matcher_name
+from curate.measure.itm import Matcher, load_matcher, matcher_name
+from curate.measure.models import is_out_of_memory
 from curate.measure.store import CACHE
 from curate.measure.texts import turn_texts
 from curate.recipe import MeasureSettings
 from curate.workspace import Workspace
+from winnow.errors import UserError, is_unreachable
 from winnow.images import decode_whole
 from winnow.progress import track
 from winnow.records import from_record
@@ -44,19 +49,22 @@ def write_pairs(workspace: Workspace, image_root: Path, settings: MeasureSetting
         UserError: the model cannot be loaded, or the file cannot be written.
     """
     name = settings.itm or ""
-    model = functools.cache(functools.partial(load_matcher, name))
     (workspace.signals / CACHE).mkdir(exist_ok=True)
     stored = TextEmbeddings(workspace.signals, f"itm {matcher_name(name)}", 1)
 
-    def tables() -> Iterator[pa.Table]:
+    def tables(pool: Pool) -> Iterator[pa.Table]:
         rows = track(_rows(workspace), "match images and texts", workspace.corrected.row_count())
         for block in batched(rows, _BLOCK):
             if score_new:
-                _score({pair: None for _, pairs in block for pair in pairs}, stored, image_root, settings, model)
+                _score({pair: None for _, pairs in block for pair in pairs}, stored, image_root, settings, pool)
             found = [{"sample_id": row, "itm": _lowest(pairs, stored)} for row, pairs in block]
             yield pa.Table.from_pylist(found, _SCHEMA)
 
-    write_parquet(workspace.itm, tables(), _SCHEMA)
+    with contextlib.ExitStack() as stack:
+        stack.callback(_matcher.cache_clear)
+        # Without new pairs to score nothing runs there.
+        pool = stack.enter_context(open_pool(settings.engine if score_new else "local", settings.workers))
+        write_parquet(workspace.itm, tables(pool), _SCHEMA)
 
 
 def _rows(workspace: Workspace) -> Iterator[tuple[str, list[Pair]]]:
@@ -73,23 +81,60 @@ def _stored_as(pair: Pair) -> str:
     return f"{pair[0]} {pair[2]}"
 
 
-def _score(pairs: dict[Pair, None], stored: TextEmbeddings, root: Path, settings: MeasureSettings, model: Any) -> None:
+def _score(pairs: dict[Pair, None], stored: TextEmbeddings, root: Path, settings: MeasureSettings, pool: Pool) -> None:
     new = {_stored_as(pair): pair for pair in pairs}
-    for batch in batched(stored.missing(new), settings.batch_size):
-        images = {path: _open(root / path, settings) for path in dict.fromkeys(new[name][1] for name in batch)}
-        there = [name for name in batch if images[new[name][1]] is not None]
+    batches = list(batched(stored.missing(new), settings.batch_size))
+    score = functools.partial(_scores, settings.itm or "", root, settings.max_bytes, settings.max_pixels)
+    tasks = ([[new[name] for name in batch]] for batch in batches)
+    for batch, (scores,) in zip(batches, pool.models.map(score, tasks, _crashed), strict=True):
+        there = [name for name, value in zip(batch, scores, strict=True) if value is not None]
         if there:
-            scores = model().scores([images[new[name][1]] for name in there], [new[name][2] for name in there])
-            stored.append(there, scores.astype(np.float16)[:, None])
+            values = np.array([value for value in scores if value is not None], np.float16)
+            stored.append(there, values[:, None])
 
 
-def _open(file: Path, settings: MeasureSettings) -> Any:
+def _scores(
+    name: str, root: Path, max_bytes: int, max_pixels: int, batches: list[list[Pair]]
+) -> list[list[float | None]]:
+    """Scores of batches of pairs; None where an image does not decode."""
+    found = []
+    for batch in batches:
+        images = {
+            path: _open(root / path, max_bytes, max_pixels) for path in dict.fromkeys(path for _, path, _ in batch)
+        }
+        there = [pair for pair in batch if images[pair[1]] is not None]
+        try:
+            shown, texts = [images[path] for _, path, _ in there], [text for *_, text in there]
+            values = _matcher(name).scores(shown, texts) if there else np.empty(0)
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise Unreachable("the image-text matching model has not enough memory") from error
+            raise
+        scores = dict(zip(there, map(float, values), strict=True))
+        found.append([scores.get(pair) for pair in batch])
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def _matcher(name: str) -> Matcher:
+    return load_matcher(name)
+
+
+def _crashed(batch: list[Pair]) -> list[float | None]:
+    raise UserError(
+        f"itm: the model crashes on {batch[0][1]} or one of the images after it; write `itm: null` to go on"
+    )
+
+
+def _open(file: Path, max_bytes: int, max_pixels: int) -> Any:
     """The image as RGB, or None."""
     try:
         data = file.read_bytes()
-    except OSError:
+    except OSError as error:
+        if is_unreachable(error):
+            raise Unreachable(f"{file}: {error.strerror or error}") from error
         return None
-    return decode_whole(data, max_bytes=settings.max_bytes, max_pixels=settings.max_pixels).image
+    return decode_whole(data, max_bytes=max_bytes, max_pixels=max_pixels).image
 
 
 def _lowest(pairs: list[Pair], stored: TextEmbeddings) -> float | None:

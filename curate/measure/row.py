@@ -1,4 +1,4 @@
-"""The part of measuring that runs in worker processes: a path → its bytes → one decode → one row."""
+"""The part of measuring that runs in worker processes: a path → its bytes, read once → a key, one decode, one row."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.engines.worker import time_limit
+from curate.engines.worker import Unreachable, time_limit
+from curate.measure.claims import Claims
 from curate.signals import measure_pixels
 from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
+from winnow.errors import is_unreachable
 from winnow.files import sha256_bytes
-from winnow.images import ImageFacts, decode_whole, locate, wrong_extension
+from winnow.images import NOT_MEASURED, ImageFacts, Located, decode_whole, locate, wrong_extension
 
 _FACTS = tuple(field.name for field in fields(ImageFacts))
 CRASH = "the decoder crashed on it, or did not end"
+_HELD_BYTES = 16 << 20  # of files, before they are decoded
 _SECONDS = 120  # for one image; the largest that the caps let in take some seconds
 
 
@@ -32,6 +35,7 @@ class MeasurePlan:
         signals: names of ``PIXEL_SIGNALS`` to compute.
         clip: what CLIP wants prepared, or None.
         nsfw: whether to prepare the NSFW scorer's input.
+        claims: says which images another path has to decode; None decodes all.
     """
 
     root: str
@@ -40,6 +44,7 @@ class MeasurePlan:
     signals: tuple[str, ...]
     clip: ClipInput | None
     nsfw: bool
+    claims: Claims | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,49 +67,124 @@ class MeasuredImage:
     clip: NDArray[np.uint8] | None = None
     nsfw: NDArray[np.uint8] | None = None
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a model wants it."""
+        return self.clip is not None or self.nsfw is not None
 
-def identify(plan: MeasurePlan, paths: list[str]) -> list[PathRow]:
-    """Locate each path below the root and hash its bytes."""
-    return [_identify(plan, path) for path in paths]
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one read of a file gives.
+
+    Attributes:
+        image: None if there is nothing to decode, or another path has to.
+    """
+
+    path: PathRow
+    image: MeasuredImage | None = None
+
+    @property
+    def decodes(self) -> int:
+        """Images that were decoded for it."""
+        return int(self.image is not None and self.image.row["bytes"] > 0)
 
 
-def _identify(plan: MeasurePlan, path: str) -> PathRow:
+def read_images(plan: MeasurePlan, paths: list[tuple[int, str]]) -> list[Seen]:
+    """Read the file of each numbered path once: its key, and where that is new, its row.
+
+    Raises:
+        Unreachable: the storage or this machine failed.
+    """
+    seen: list[Seen] = []
+    held: list[tuple[PathRow, bytes | None]] = []
+    size = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about damaged metadata; what matters is in the row
+        for number, path in paths:
+            with time_limit(_SECONDS):
+                row, data = _identify(plan, path)
+            if row.image_key is None or (plan.claims and not plan.claims.take(row.image_key, number)):
+                data = None
+            held.append((row, data))
+            size += len(data or b"")
+            # Some are claimed before the first is decoded, so that another worker comes too late for the same bytes.
+            if size > _HELD_BYTES or number == paths[-1][0]:
+                seen += [Seen(row, None if data is None else _within_time(plan, row, data)) for row, data in held]
+                held, size = [], 0
+    return seen
+
+
+def _within_time(plan: MeasurePlan, file: PathRow, data: bytes) -> MeasuredImage:
+    with time_limit(_SECONDS):
+        return _measure(plan, file, data)
+
+
+def identify(plan: MeasurePlan, path: str) -> PathRow:
+    """Locate a path below the root and hash its bytes; decodes nothing.
+
+    Raises:
+        Unreachable: the storage or this machine failed.
+    """
+    return _identify(plan, path)[0]
+
+
+def _identify(plan: MeasurePlan, path: str) -> tuple[PathRow, bytes | None]:
     found = locate(path, plan.root, max_bytes=plan.max_bytes)
+    data, missing = _bytes_of(found, path)
+    if data is None:
+        error, detail = ("missing", missing) if missing else (found.error, found.detail)
+        return PathRow(path, None, error, detail, found.size, found.mtime_ns), None
+    return PathRow(path, sha256_bytes(data), None, None, found.size, found.mtime_ns), data
+
+
+def _bytes_of(found: Located, path: str) -> tuple[bytes | None, str | None]:
+    """The bytes of a located file, or None and, where reading failed, why."""
+    if found.error == NOT_MEASURED:
+        raise Unreachable(f"{path}: {found.detail}")
     if found.file is None:
-        return PathRow(path, None, found.error, found.detail, found.size, found.mtime_ns)
+        return None, None
     try:
-        data = Path(found.file).read_bytes()
+        return Path(found.file).read_bytes(), None
     except OSError as error:
-        return PathRow(path, None, "missing", error.strerror, found.size, found.mtime_ns)
-    return PathRow(path, sha256_bytes(data), None, None, found.size, found.mtime_ns)
+        if is_unreachable(error):
+            raise Unreachable(f"{path}: {error.strerror or error}") from error
+        return None, error.strerror
 
 
 def measure(plan: MeasurePlan, files: list[PathRow]) -> list[MeasuredImage]:
-    """One row for each identified file; decodes each once."""
+    """One row for each file that was identified before; decodes each once.
+
+    Raises:
+        Unreachable: the storage or this machine failed.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about damaged metadata; what matters is in the row
-        return [_within_time(plan, file) for file in files]
+        warnings.simplefilter("ignore")
+        return [_measure_again(plan, file) for file in files]
 
 
-def _within_time(plan: MeasurePlan, file: PathRow) -> MeasuredImage:
+def _measure_again(plan: MeasurePlan, file: PathRow) -> MeasuredImage:
     with time_limit(_SECONDS):
-        return _measure(plan, file)
+        found = locate(file.path, plan.root, max_bytes=sys.maxsize)  # too many bytes are decoding's to refuse
+        data, missing = _bytes_of(found, file.path)
+        if data is None:
+            return _without_file(file, missing or found.detail)
+        if sha256_bytes(data) != file.image_key:
+            return _without_file(file, "the file has changed")
+        return _measure(plan, file, data)
 
 
-def _measure(plan: MeasurePlan, file: PathRow) -> MeasuredImage:
+def _without_file(file: PathRow, why: str | None) -> MeasuredImage:
+    row = {"image_key": file.image_key, "path": file.path, "bytes": file.size}
+    return MeasuredImage({**row, "error": "missing", "error_detail": why})
+
+
+def _measure(plan: MeasurePlan, file: PathRow, data: bytes) -> MeasuredImage:
     row: dict[str, Any] = {"image_key": file.image_key, "path": file.path}
-    found = locate(file.path, plan.root, max_bytes=sys.maxsize)  # too many bytes are decoding's to refuse
-    if found.file is None:
-        return MeasuredImage({**row, "bytes": file.size, "error": "missing", "error_detail": found.detail})
-    try:
-        data = Path(found.file).read_bytes()
-    except OSError as error:
-        return MeasuredImage({**row, "bytes": file.size, "error": "missing", "error_detail": error.strerror})
-    if sha256_bytes(data) != file.image_key:
-        changed = "the file changed while it was measured; run again"
-        return MeasuredImage({**row, "bytes": file.size, "error": "missing", "error_detail": changed})
     decoded = decode_whole(data, max_bytes=plan.max_bytes, max_pixels=plan.max_pixels)
     image, facts = decoded.image, decoded.facts
+    if facts.error == NOT_MEASURED:
+        raise Unreachable(f"{file.path}: not enough memory to decode it")
     row.update({name: getattr(facts, name) for name in _FACTS})
     if image is None:
         return MeasuredImage(row)
@@ -119,11 +199,6 @@ def _measure(plan: MeasurePlan, file: PathRow) -> MeasuredImage:
     )
 
 
-def crashed_path(path: str) -> PathRow:
-    """The row of a path whose reading killed the process."""
-    return PathRow(path, None, "not_an_image", CRASH)
-
-
 def crashed_file(file: PathRow) -> MeasuredImage:
     """The row of a file whose decoding killed the process."""
     return MeasuredImage(
@@ -134,4 +209,11 @@ def crashed_file(file: PathRow) -> MeasuredImage:
             "error": "truncated",
             "error_detail": CRASH,
         }
+    )
+
+
+def lost_file(file: PathRow, why: str) -> MeasuredImage:
+    """In place of the row of a file that could not be measured, which says nothing about it."""
+    return MeasuredImage(
+        {"image_key": file.image_key, "path": file.path, "bytes": file.size, "error": NOT_MEASURED, "error_detail": why}
     )

@@ -4,7 +4,7 @@
 ends; its metadata holds the number of the next part. ``journal/<n>.parquet``: the paths of block n of an
 unfinished run; block n is done when this file exists. ``.cache/``: what only makes the next run faster.
 
-``MeasuredImages`` and ``MeasuredPaths`` know what earlier runs measured, in about 60 bytes an image, so that no file is
+``MeasuredImages`` and ``MeasuredPaths`` know what earlier runs measured, in about 50 bytes an image, so that no file is
 opened and no image decoded twice.
 """
 
@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import stat
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,17 +22,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from curate.measure.claims import short_key
 from curate.measure.row import PathRow
 from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.hash_index import HashIndex
-from winnow.images import STILLS, locate, wrong_extension
+from winnow.images import NOT_MEASURED, STILLS, locate, wrong_extension
 from winnow.tables import ROWS_A_GROUP, write_parquet
 
 PATHS, CACHE, JOURNAL = "paths.parquet", ".cache", "journal"
 _META = b"winnow"
+_KEY = 64  # letters of an image key
 _PATH_SCHEMA = pa.schema(
     [("path", pa.string()), ("image_key", pa.string()), ("error", pa.string()), ("error_detail", pa.string())]
 )
@@ -176,25 +178,52 @@ class Store:
 _CONVERTIBLE = ("unsupported_format", "vector_image", "document")  # whose detail says what to do
 _DETAILS = 1000  # that are remembered
 _STILL_DECODES = ("animated", "wrong_extension")
+Digests = NDArray[np.uint64]
 
 
 class MeasuredImages:
-    """An index of unique images by key, with what a path that leads to one needs to know of it."""
+    """An index of unique images by key, with what a path that leads to one needs to know of it.
+
+    Attributes:
+        known: ``short_key`` of the images of earlier runs, ascending.
+    """
 
     def __init__(self, parts: Iterable[Path]) -> None:
-        self._index = HashIndex()
         self._facts: list[tuple[str | None, str | None, str | None]] = []  # the few distinct (error, format, detail)
-        self._fact_of = array("H")
-        for part in parts:
-            columns = pq.read_table(part, columns=["image_key", "error", "error_detail", "format", "frames"])
-            for row in columns.to_pylist():
-                self.add(row)
+        found = [self._read(part) for part in parts]
+        keys = np.concatenate([keys for keys, _ in found]) if found else np.empty(0, np.uint64)
+        order = np.argsort(keys, kind="stable")
+        self.known: Digests = keys[order]
+        self._fact_of = np.concatenate([facts for _, facts in found])[order] if found else np.empty(0, np.uint16)
+        self._new = HashIndex()  # of this run; numbers of facts
 
     def __contains__(self, key: str) -> bool:
-        return self._index.get(_short(key)) is not None
+        return self._fact(key) is not None
 
     def add(self, row: dict[str, Any]) -> None:
         """Remember a measured row."""
+        self._new.add(short_key(row["image_key"]), self._number(row))
+
+    def path_error(self, path: str, key: str) -> tuple[str | None, str | None]:
+        """Class and detail of a path that leads to the image ``key``."""
+        number = self._fact(key)
+        error, format_, detail = self._facts[number] if number is not None else (None, None, None)
+        if error is not None and error not in _STILL_DECODES:
+            return error, detail
+        misnamed = wrong_extension(path, format_ or "") if format_ else None
+        return ("wrong_extension", misnamed) if misnamed else (error, None)
+
+    def _fact(self, key: str) -> int | None:
+        digest = short_key(key)
+        number = self._new.get(digest)
+        if number is None:
+            at = int(self.known.searchsorted(np.uint64(digest)))
+            if at < len(self.known) and int(self.known[at]) == digest:
+                number = int(self._fact_of[at])
+        return number
+
+    def _number(self, row: dict[str, Any]) -> int:
+        """The number of what a row says in ``_facts``."""
         error, format_ = row.get("error"), row.get("format")
         if error == "wrong_extension":  # a fault of the path, not of the image
             error = "animated" if (row.get("frames") or 1) > 1 and format_ not in STILLS else None
@@ -202,65 +231,102 @@ class MeasuredImages:
         fact = (error, format_, detail)
         if fact not in self._facts:
             self._facts.append(fact)
-        self._index.add(_short(row["image_key"]), len(self._fact_of))
-        self._fact_of.append(self._facts.index(fact))
+        return self._facts.index(fact)
 
-    def path_error(self, path: str, key: str) -> tuple[str | None, str | None]:
-        """Class and detail of a path that leads to the image ``key``."""
-        number = self._index.get(_short(key))
-        error, format_, detail = self._facts[self._fact_of[number]] if number is not None else (None, None, None)
-        if error is not None and error not in _STILL_DECODES:
-            return error, detail
-        misnamed = wrong_extension(path, format_ or "") if format_ else None
-        return ("wrong_extension", misnamed) if misnamed else (error, None)
+    def _read(self, part: Path) -> tuple[Digests, NDArray[np.uint16]]:
+        """Keys of a part's images and the numbers of their facts."""
+        table = pq.read_table(part, columns=["image_key", "error", "error_detail", "format", "frames"])
+        facts = np.zeros(len(table), np.uint16)
+        formats = table["format"].combine_chunks().dictionary_encode()
+        numbers = [self._number({"format": name}) for name in [*formats.dictionary.to_pylist(), None]]
+        facts[:] = np.array(numbers, np.uint16)[formats.indices.fill_null(len(numbers) - 1).to_numpy()]
+        faulty = np.flatnonzero(table["error"].is_valid().to_numpy())
+        for at, row in zip(faulty.tolist(), table.take(faulty).to_pylist(), strict=True):
+            facts[at] = self._number(row)
+        return short_keys(table["image_key"]), facts
 
 
 class MeasuredPaths:
     """An index of the paths of earlier blocks, with size and time of their files."""
 
     def __init__(self, store: Store) -> None:
-        self._index = HashIndex()
-        self._sizes, self._times = array("q"), array("q")
         self._errors: list[str] = [""]
-        self._error_of = array("B")
-        self._keyed = array("b")
-        self._replaced = array("b")
+        digests, sizes, times, errors, keyed = [], [], [], [], []
         for table in store.measured_paths():
-            for row in table.to_pylist():
-                self.add(PathRow(**{**row, "size": row["size"] or 0, "mtime_ns": row["mtime_ns"] or -1}))
+            digests.append(path_digests(table["path"].to_pylist()))
+            sizes.append(table["size"].fill_null(0).to_numpy())
+            times.append(table["mtime_ns"].fill_null(-1).to_numpy())
+            classes = table["error"].fill_null("").combine_chunks().dictionary_encode()
+            numbers = np.array([self._number(name) for name in classes.dictionary.to_pylist()], np.uint8)
+            errors.append(numbers[classes.indices.to_numpy()])
+            keyed.append(table["image_key"].is_valid().to_numpy())
+        self._digests = np.concatenate([np.empty(0, np.uint64), *digests])
+        self._sizes = np.concatenate([np.empty(0, np.int64), *sizes])
+        self._times = np.concatenate([np.empty(0, np.int64), *times])
+        self._error_of = np.concatenate([np.empty(0, np.uint8), *errors])
+        self._keyed = np.concatenate([np.empty(0, bool), *keyed])
+        self._order = np.argsort(self._digests, kind="stable")
+        self._digests = self._digests[self._order]
+        # Of several rows of a path the last one counts.
+        self._replaced = np.zeros(len(self._order), bool)
+        self._replaced[self._order[:-1][self._digests[1:] == self._digests[:-1]]] = True
+        self._added = 0
 
-    def add(self, row: PathRow) -> None:
-        """Remember a path; an older row of it no longer counts."""
-        before = self._index.put(row.path, len(self._sizes))
-        if before is not None:
-            self._replaced[before] = 1
-        self._sizes.append(row.size)
-        self._times.append(row.mtime_ns)
-        if (row.error or "") not in self._errors:
-            self._errors.append(row.error or "")
-        self._error_of.append(self._errors.index(row.error or ""))
-        self._keyed.append(row.image_key is not None)
-        self._replaced.append(0)
+    def __len__(self) -> int:
+        return len(self._order)
 
-    def superseded(self) -> np.ndarray:
-        """Bool array over all rows, in the order they were added."""
-        return np.frombuffer(self._replaced, dtype=np.int8).astype(bool)
+    def numbers(self, digests: Digests) -> NDArray[np.int64]:
+        """The row of each path, given by ``path_digests``; -1 for one that is not there."""
+        if not len(self._order):
+            return np.full(len(digests), -1)
+        at = np.searchsorted(self._digests, digests, side="right") - 1
+        return np.where((at >= 0) & (self._digests[at] == digests), self._order[at], -1)
 
-    def unchanged(self, path: str, root: str, max_bytes: int) -> str | None:
-        """The class of a path ('' for none) that is as it was; None if it is new or has changed."""
-        number = self._index.get(path)
-        if number is None:
-            return None
+    def replace(self, paths: Sequence[str]) -> None:
+        """Paths of this run have rows of their own now; older rows of them no longer count."""
+        older = self.numbers(path_digests(paths))
+        self._replaced[older[older >= 0]] = True
+        self._added += len(paths)
+
+    def superseded(self) -> NDArray[np.bool_]:
+        """Over all rows, in the order in which they are stored: whether another row of the path counts."""
+        return np.concatenate([self._replaced, np.zeros(self._added, bool)])
+
+    def unchanged(self, number: int, path: str, root: str, max_bytes: int) -> str | None:
+        """The class of a path ('' for none) that is as it was; None if it has changed, or nothing is known of it."""
         error = self._errors[self._error_of[number]]
         if self._keyed[number]:
             try:
                 status = os.stat(f"{root}/{path}")  # noqa: PTH116 (a million of these)
             except (OSError, ValueError):
                 return None
-            same = (status.st_size, status.st_mtime_ns) == (self._sizes[number], self._times[number])
+            same = status.st_size == self._sizes[number] and status.st_mtime_ns == self._times[number]
             return error if same and stat.S_ISREG(status.st_mode) else None
+        if error == NOT_MEASURED:
+            return None
         return error if locate(path, root, max_bytes=max_bytes).error == error else None
 
+    def _number(self, error: str) -> int:
+        if error not in self._errors:
+            self._errors.append(error)
+        return self._errors.index(error)
 
-def _short(key: str) -> int:
-    return int(key[:16], 16) or 1
+
+def path_digests(paths: Sequence[str]) -> Digests:
+    """64 bits of each path, for this process only."""
+    return np.fromiter(map(hash, paths), np.int64, len(paths)).view(np.uint64)
+
+
+def short_keys(keys: pa.ChunkedArray) -> Digests:
+    """``short_key`` of each key."""
+    letters = [
+        np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * _KEY, chunk.offset * _KEY).reshape(-1, _KEY)[:, :16]
+        for chunk in keys.cast(pa.binary()).cast(pa.binary(_KEY)).chunks
+        if len(chunk)
+    ]
+    if not letters:
+        return np.empty(0, np.uint64)
+    values = np.concatenate(letters)
+    nibbles = ((values & 15) + 9 * (values >> 6)).astype(np.uint64)
+    found: Digests = np.bitwise_or.reduce(nibbles << np.arange(60, -1, -4, dtype=np.uint64), axis=1)
+    return np.maximum(found, 1)

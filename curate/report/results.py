@@ -370,12 +370,14 @@ class Leaks:
         sets: of each evaluation set: ``benchmark``, ``evaluation_rows``, ``evaluation_images``, how many of these were
             found (``evaluation_images_found``, ``evaluation_images_by_kind``), ``rows`` of the set that hold them, and
             ``examples``.
+        not_measured: a sentence about images that storage or machines have failed; None if there are none.
     """
 
     folder: Path
     rows: int
     images: int
     sets: list[dict[str, Any]]
+    not_measured: str | None = None
 
     @property
     def found(self) -> int:

@@ -79,20 +79,45 @@ if os.environ.get("CRASH_ON"):
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("death", ["SIGSEGV", "SIGKILL"])
-def test_a_image_that_kills_its_worker_costs_itself(tmp_path, monkeypatch, death):
+@pytest.fixture
+def deadly(tmp_path, monkeypatch):
+    """Forty images of which 7.png sends its process the signal ``CRASH_ON``; gives a function that measures them."""
     for number in range(40):
         write(tmp_path / "root" / f"{number}.png", noise(13, 13) if number == 7 else noise(20, 20, number))
     write(tmp_path / "site" / "sitecustomize.py", CRASH.encode())
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    monkeypatch.setattr("curate.engines.worker._BASE", 0.01)
+    paths, out = [f"{number}.png" for number in range(40)], tmp_path / "out"
+
+    def measured():
+        report = measure_images(paths, tmp_path / "root", out, MeasureSettings(workers=2))
+        faulty = pq.read_table(out / "paths.parquet", filters=[("error", "!=", "")]).to_pylist()
+        rows = [row for part in sorted(out.glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
+        return report, faulty, rows
+
+    return measured
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("death", ["SIGSEGV", "SIGABRT"])
+def test_an_image_that_crashes_its_worker_costs_itself(deadly, monkeypatch, death):
     monkeypatch.setenv("CRASH_ON", death)
-    paths = [f"{number}.png" for number in range(40)]
-    report = measure_images(paths, tmp_path / "root", tmp_path / "out", MeasureSettings(workers=2))
-    assert report.errors == {"truncated": 1}
-    (row,) = pq.read_table(tmp_path / "out" / "paths.parquet", filters=[("error", "!=", "")]).to_pylist()
-    assert row["path"] == "7.png"
-    images = pq.read_table(tmp_path / "out" / "part-00000.parquet").to_pylist()
-    assert len(images) == 40 and sum(one["phash"] is None for one in images) == 1
+    report, (row,), images = deadly()
+    assert report.errors == {"truncated": 1} and row["path"] == "7.png"
     (dead,) = (one for one in images if one["phash"] is None)
-    assert "crashed" in dead["error_detail"]
+    assert len(images) == 40 and "crashed" in dead["error_detail"] and len(dead["image_key"]) == 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("death", ["SIGKILL", "SIGTERM"])
+def test_a_worker_that_is_killed_from_outside_says_nothing_of_its_image(deadly, tmp_path, monkeypatch, death):
+    monkeypatch.setenv("CRASH_ON", death)
+    for _ in range(2):
+        report, (row,), images = deadly()
+        assert report.errors == {"not_measured": 1} and len(images) == 39
+        assert (row["path"], row["image_key"]) == ("7.png", None) and death in row["error_detail"]
+        assert json.loads((tmp_path / "out" / "not_measured.json").read_text())["images"] == 1
+    monkeypatch.delenv("CRASH_ON")
+    report, faulty, images = deadly()
+    assert (report.errors, report.images, faulty, len(images)) == ({}, 1, [], 40)
+    assert not (tmp_path / "out" / "not_measured.json").exists()
