@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.readers import open_source, other_files
-from curate.readers.base import archives_of
+from curate.content import as_text, files_content, folder_content
+from curate.measure.store import Store, is_unchanged
+from curate.readers import LAYOUTS, layout_of, open_source, other_files
+from curate.readers.base import archives_of, folder_of, given_root, links_within
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
 from curate.workspace import Workspace
 from winnow.corrections import MEANING, read_corrections
+from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 from winnow.images import UNAVAILABLE
-from winnow.run import file_stats, package_versions
-from winnow.tables import read_batches
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
 _GAIN_COLUMNS = ("sample_id", "loss", "picture_gain")
@@ -73,15 +73,19 @@ def resolved(recipe: CurateRecipe) -> dict[str, Any]:
     return {**whole, "rules": [{"name": name, **rule} for name, rule in whole["rules"].items()]}
 
 
-def input_digests(recipe: CurateRecipe) -> dict[str, str]:
-    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, picture gains, linear heads.
+def input_digests(recipe: CurateRecipe, digests: Digests) -> dict[str, str]:
+    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, picture gains, linear heads."""
+    return {**source_inputs(recipe, digests), **decision_inputs(recipe)}
 
-    Archives of images, like files of images, count by name, size and time.
-    """
-    sources = {source.location: source_digest(source) for source in all_sources(recipe)}
-    beside = {str(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
-    packed = {str(path): digest_of(file_stats(path)) for source in all_sources(recipe) for path in archives_of(source)}
-    return {**sources, **beside, **packed, **decision_inputs(recipe)}
+
+def source_inputs(recipe: CurateRecipe, digests: Digests) -> dict[str, str]:
+    """Digests of sources and evaluation sets, of what they read beside their locations, and of archives of images."""
+    sources = all_sources(recipe)
+    beside = (path for source in sources for path in (*other_files(source), *archives_of(source)))
+    return {
+        **{source.location: source_digest(source, digests, recipe.folder) for source in sources},
+        **{as_text(path): digests.of(path) for path in beside},
+    }
 
 
 def decision_inputs(recipe: CurateRecipe) -> dict[str, str]:
@@ -115,36 +119,50 @@ def _read_from(source: SourceSettings) -> dict[str, Any]:
     return source.model_dump(mode="json", exclude={"license"})
 
 
-def image_files_digest(workspace: Workspace, root: Path) -> str:
-    """Digest of name, size and time of every image file of a set: changes when one of them does.
+def images_are_as_measured(workspace: Workspace, root: Path, max_bytes: int) -> bool:
+    """Whether every image file of a set is as it was when it was measured.
 
     Paths that preflight has refused, which lead out of the root or are no paths, are not looked at.
     """
-    digest = hashlib.sha256()
-    for batch in read_batches(workspace.paths, ["path", "error"]):
-        refused = pc.is_in(batch.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
-        for path in batch.filter(pc.invert(refused)).column("path").to_pylist():
-            digest.update(repr(file_stats(root / path)).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    folder = str(root.resolve())
+    for table in Store(workspace.signals).measured_paths():
+        refused = pc.is_in(table.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
+        for row in table.filter(pc.invert(refused)).to_pylist():
+            if not is_unchanged(row, folder, max_bytes):
+                return False
+    return True
 
 
-def source_digest(source: SourceSettings) -> str:
-    """Of a file its bytes; of a folder or pattern names and sizes; of the hub its commit; of a package its version."""
+def source_digest(source: SourceSettings, digests: Digests, curated: Path) -> str:
+    """Of files and folders what they hold (``curate.content``); of the hub its commit.
+
+    Args:
+        curated: the folder of the result, which is no part of a source that it lies in.
+    """
     if source.location.startswith("hub:"):
         from curate.readers.layouts.hub import local_folder, revision
 
         folder = local_folder(source.location)
-        return digest_of([source.location, _names_and_sizes(folder) if folder else revision(source.location)])
-    path = Path(source.location)
+        held = _held_in(folder, source, digests, curated) if folder else revision(source.location)
+        return digest_of([source.location, held])
+    path, root = Path(source.location), given_root(source)
+    held = _held(path, source, digests, curated)
+    if root in (None, path) or layout_of(source) != "image_folder":
+        return held
+    return digest_of([held, _held_in(root, source, digests, curated)])  # its tables and images are read from there
+
+
+def _held_in(folder: Path, source: SourceSettings, digests: Digests, curated: Path) -> str:
+    return folder_content(folder, links_within(folder, source), digests, leave_out=curated)
+
+
+def _held(path: Path, source: SourceSettings, digests: Digests, curated: Path) -> str:
     if path.is_file():
-        return sha256_file(path)
+        return digests.of(path)
     if path.is_dir():
-        return digest_of(_names_and_sizes(path))
+        return _held_in(path, source, digests, curated)
     if matching := files_of(source.location, ()):
-        return digest_of([[str(file), file.stat().st_size] for file in matching])
-    return digest_of([source.location, package_versions()])
-
-
-def _names_and_sizes(folder: Path) -> list[list[Any]]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [[str(file.relative_to(folder)), file.stat().st_size] for file in files]
+        return files_content(matching, digests)
+    of_package = LAYOUTS[layout_of(source)].image_root
+    folder = of_package(source) if of_package is not None else folder_of(source)
+    return _held_in(folder, source, digests, curated)

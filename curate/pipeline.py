@@ -28,10 +28,11 @@ from curate.inputs import (
     correction_inputs,
     decision_inputs,
     gains_of,
-    image_files_digest,
+    images_are_as_measured,
     input_digests,
     measured_from,
     resolved,
+    source_inputs,
 )
 from curate.kinds import EDITS
 from curate.measure.embeddings import write_scores
@@ -70,6 +71,7 @@ from curate.rules.decide import check_on_rows, check_rules, decide
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use
+from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
@@ -101,9 +103,9 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     """
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     check_inputs(recipe)
-    inputs = input_digests(recipe)
     workspace = Workspace(recipe.folder)
     with sole_use(workspace):
+        inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work))
         if curation.is_up_to_date():
             return Outcome(workspace, read_manifest(workspace.folder, finish_with="")["counts"], {})
@@ -176,13 +178,20 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> None:
         UserError: bad input, or something cannot be written.
     """
     workspace = Workspace(recipe.folder)
-    inputs = input_digests(recipe)
     with sole_use(workspace):
+        inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, "", [], inputs, workspace, Stages(workspace.work))
         curation.read()
         curation.measure(workers)
         curation.correct()
         curation.compare()
+
+
+def _read_inputs(recipe: CurateRecipe, workspace: Workspace) -> dict[str, str]:
+    digests = Digests(workspace.digests)
+    inputs = input_digests(recipe, digests)
+    digests.save()
+    return inputs
 
 
 @dataclass(frozen=True)
@@ -234,7 +243,9 @@ class Curation:
             return False
         if any(each.workspace.model_failures(name).is_file() for each in self._sets() for name in IMAGE_MODELS):
             return False  # another run may read what a model could not
-        return bool(self.stages.get("images") == self._image_digests())
+        return all(
+            images_are_as_measured(each.workspace, self._root(each), each.signals.max_bytes) for each in self._sets()
+        )
 
     def read(self) -> None:
         """Read the rows of the set and of each evaluation set; images that are not files yet become files."""
@@ -243,6 +254,23 @@ class Curation:
             read_sources(
                 each.sources, self.inputs, each.signals, self.recipe.remote, each.workspace, self.stages, each.label
             )
+        if any(f"{each.label}read" in self.stages.seconds for each in self._sets()):
+            self._check_sources()
+
+    def _check_sources(self) -> None:
+        """Refuse rows that were read while their source changed.
+
+        Raises:
+            UserError: a source is no longer what it was before it was read.
+        """
+        digests = Digests(self.workspace.digests)
+        now = source_inputs(self.recipe, digests)
+        changed = [name for name, digest in now.items() if self.inputs.get(name) != digest]
+        if changed:
+            for each in self._sets():
+                self.stages.set(f"{each.label}read", None)
+            raise UserError(f"{changed[0]}: changed while it was read; run it again when nothing writes there")
+        digests.save()
 
     def measure(self, workers: int | None = None) -> None:
         """Measure the images of the set and of each evaluation set."""
@@ -306,7 +334,6 @@ class Curation:
         """Run the rules."""
         recipe = self.recipe
         self.stages.run("decide", lambda: decide(self.workspace, self.rules, recipe.losses, recipe.duplicates))
-        self.stages.set("images", self._image_digests())
 
     def publish(self, *, decode_examples: bool, selection: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write everything that follows from the decisions, the manifest last; returns the counts.
@@ -397,10 +424,6 @@ class Curation:
     def _root(self, of: ImageSet) -> Path:
         """The folder that its image paths are relative to, as ``read_sources`` has found it."""
         return Path(self.stages.get(f"{of.label}root"))
-
-    def _image_digests(self) -> dict[str, str]:
-        """Set name → what changes when one of its image files does."""
-        return {each.name: image_files_digest(each.workspace, self._root(each)) for each in self._sets()}
 
     def _known(self) -> list[Any]:
         """What every comparison depends on: the corrected rows and the measured images."""

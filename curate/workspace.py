@@ -47,6 +47,7 @@ class Workspace:
 
     recipe = _Path(_RECIPE)  # of `curate run LOCATION`, which has none of its user's
     work = _Path("work")  # intermediate tables; safe to delete, the next run makes them again
+    digests = _Path("work/digests.parquet")  # of the sources' files, by size and times: those are not read again
     rows = _Path("work/rows.parquet")  # every input row as it was read
     corrected = _Path("work/corrected.parquet")  # every input row after corrections, with its image keys
     signals = _Path("signals")  # the folder of image and text signals

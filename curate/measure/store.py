@@ -14,25 +14,28 @@ import json
 import os
 import shutil
 import stat
+import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.measure.row import PathRow
 from curate.signals import PIXEL_SIGNALS, SIGNALS
+from winnow.digests import TICK_NS
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.hash_index import HashIndex
 from winnow.images import STILLS, locate, wrong_extension
 from winnow.tables import ROWS_A_GROUP, write_parquet
 
-PATHS, CACHE, JOURNAL = "paths.parquet", ".cache", "journal"
+PATHS, CACHE, JOURNAL, STAT = "paths.parquet", ".cache", "journal", "stat.parquet"
 _META = b"winnow"
 _PATH_SCHEMA = pa.schema(
     [("path", pa.string()), ("image_key", pa.string()), ("error", pa.string()), ("error_detail", pa.string())]
@@ -68,7 +71,7 @@ class Store:
     """Reads and writes one ``signals`` folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._started = folder, time.time_ns()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,14 +104,17 @@ class Store:
         """Append one block: the rows of its new images, if any, then its paths, which makes it final."""
         if rows:
             self.write_part(self.folder / f"part-{self.next_block:05d}.parquet", rows, schema)
-        journal = pa.schema([*_PATH_SCHEMA, *_STAT_FIELDS])
+        journal = pa.schema([*_PATH_SCHEMA, *_STAT_FIELDS], {_META: json.dumps({"read_at": self._started})})
         columns = pa.Table.from_pylist([asdict(path) for path in paths], journal)
         write_parquet(self.folder / JOURNAL / f"{self.next_block:05d}.parquet", [columns], journal)
         self.next_block += 1
 
     def measured_paths(self) -> Iterator[pa.Table]:
-        """Tables of path rows with ``size`` and ``mtime_ns`` (null where forgotten), oldest first."""
-        stat = self._stat()
+        """Tables of path rows, oldest first, with ``size`` and ``mtime_ns`` (null where forgotten) and ``racy``.
+
+        A file is racy whose time is so near to that of its reading that a later write could have left the same time.
+        """
+        stat, read_at = self._stat(), self._metadata(self.folder / CACHE / STAT).get("read_at")
         if (self.folder / PATHS).is_file():
             with pq.ParquetFile(self.folder / PATHS) as table:
                 start = 0
@@ -117,10 +123,10 @@ class Store:
                     for name, kind in _STAT_FIELDS:
                         times = stat[name].slice(start, len(rows)) if stat is not None else pa.nulls(len(rows), kind)
                         rows = rows.append_column(name, times)
-                    yield rows
+                    yield _with_racy(rows, read_at)
                     start += len(rows)
         for _, path in self._numbered(JOURNAL, ""):
-            yield pq.read_table(path)
+            yield _with_racy(pq.read_table(path), self._metadata(path).get("read_at"))
 
     def finish(self, superseded: Any) -> None:
         """Merge the journal into ``paths.parquet``.
@@ -131,7 +137,7 @@ class Store:
         if self.next_block == self.first_block and (self.folder / PATHS).is_file():
             return
         schema = _PATH_SCHEMA.with_metadata({_META: json.dumps({"next_part": self.next_block})})
-        stat_file = self.folder / CACHE / "stat.parquet"
+        stat_file = self.folder / CACHE / STAT
         stat_file.parent.mkdir(exist_ok=True)
         stat_schema = pa.schema(_STAT_FIELDS)
         stats = [stat_schema.empty_table()]
@@ -145,14 +151,14 @@ class Store:
                 yield alive.select(_PATH_SCHEMA.names).cast(schema)
 
         write_parquet(self.folder / PATHS, kept(), schema)
-        of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS)})}
+        of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS), "read_at": self._started})}
         write_parquet(stat_file, stats, stat_schema.with_metadata(of))
         shutil.rmtree(self.folder / JOURNAL, ignore_errors=True)
         self.first_block = self.next_block
 
     def _stat(self) -> pa.Table | None:
         """Sizes and times of ``paths.parquet``'s files, if they belong to this very table."""
-        path = self.folder / CACHE / "stat.parquet"
+        path = self.folder / CACHE / STAT
         if not path.is_file() or not (self.folder / PATHS).is_file():
             return None
         return pq.read_table(path) if self._metadata(path).get("of") == sha256_file(self.folder / PATHS) else None
@@ -171,6 +177,12 @@ class Store:
                 f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure again"
             ) from error
         return dict(json.loads(kept))
+
+
+def _with_racy(rows: pa.Table, read_at: int | None) -> pa.Table:
+    if read_at is None:
+        return rows.append_column("racy", pa.array([False] * len(rows), pa.bool_()))
+    return rows.append_column("racy", pc.greater(rows["mtime_ns"], read_at - TICK_NS))
 
 
 _CONVERTIBLE = ("unsupported_format", "vector_image", "document")  # whose detail says what to do
@@ -223,14 +235,22 @@ class MeasuredPaths:
         self._sizes, self._times = array("q"), array("q")
         self._errors: list[str] = [""]
         self._error_of = array("B")
-        self._keyed = array("b")
+        self._keys = array("Q")  # of the bytes, 0 for a path that leads to none
+        self._racy = array("b")
         self._replaced = array("b")
         for table in store.measured_paths():
             for row in table.to_pylist():
-                self.add(PathRow(**{**row, "size": row["size"] or 0, "mtime_ns": row["mtime_ns"] or -1}))
+                racy = row.pop("racy")
+                self.add(
+                    PathRow(**{**row, "size": row["size"] or 0, "mtime_ns": row["mtime_ns"] or -1}), racy=bool(racy)
+                )
 
-    def add(self, row: PathRow) -> None:
-        """Remember a path; an older row of it no longer counts."""
+    def add(self, row: PathRow, *, racy: bool = False) -> None:
+        """Remember a path; an older row of it no longer counts.
+
+        Args:
+            racy: see ``Store.measured_paths``.
+        """
         before = self._index.put(row.path, len(self._sizes))
         if before is not None:
             self._replaced[before] = 1
@@ -239,7 +259,8 @@ class MeasuredPaths:
         if (row.error or "") not in self._errors:
             self._errors.append(row.error or "")
         self._error_of.append(self._errors.index(row.error or ""))
-        self._keyed.append(row.image_key is not None)
+        self._keys.append(_short(row.image_key) if row.image_key is not None else 0)
+        self._racy.append(racy)
         self._replaced.append(0)
 
     def superseded(self) -> np.ndarray:
@@ -252,14 +273,32 @@ class MeasuredPaths:
         if number is None:
             return None
         error = self._errors[self._error_of[number]]
-        if self._keyed[number]:
-            try:
-                status = os.stat(f"{root}/{path}")  # noqa: PTH116 (a million of these)
-            except (OSError, ValueError):
-                return None
-            same = (status.st_size, status.st_mtime_ns) == (self._sizes[number], self._times[number])
-            return error if same and stat.S_ISREG(status.st_mode) else None
+        if key := self._keys[number]:
+            file, racy = f"{root}/{path}", bool(self._racy[number])
+            return error if _holds(file, self._sizes[number], self._times[number], key, racy=racy) else None
         return error if locate(path, root, max_bytes=max_bytes).error == error else None
+
+
+def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int) -> bool:
+    """Whether the file of a row of ``Store.measured_paths`` is as it was."""
+    if row["image_key"] is None:
+        found = locate(row["path"], root, max_bytes=max_bytes)
+        if found.file is None:
+            return found.error == row["error"]
+        same = (found.size, found.mtime_ns) == (row["size"], row["mtime_ns"])
+        return bool(same and not os.access(found.file, os.R_OK))
+    file = f"{root}/{row['path']}"
+    return _holds(file, row["size"], row["mtime_ns"], _short(row["image_key"]), racy=bool(row["racy"]))
+
+
+def _holds(file: str, size: int | None, mtime_ns: int | None, key: int, *, racy: bool) -> bool:
+    """Whether a file has kept its size and time, and its bytes where these say too little."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 (a million of these)
+        same = (status.st_size, status.st_mtime_ns) == (size, mtime_ns) and stat.S_ISREG(status.st_mode)
+        return bool(same) and (not racy or _short(sha256_file(Path(file))) == key)
+    except (OSError, ValueError):
+        return False
 
 
 def _short(key: str) -> int:

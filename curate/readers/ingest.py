@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.content import as_text
 from curate.readers import OpenedSource, open_source, other_files
 from curate.readers.base import archives_of
 from curate.readers.facts import Counting, SourceFacts
@@ -308,7 +309,7 @@ def read_sources(
         [str(source.image_root) for _, source in opened],
         [[source.model_dump(mode="json", exclude={"license"}), inputs[source.location]] for source in sources],
         [settings.max_bytes, wanted and settings.max_pixels, wanted],
-        [inputs.get(str(path)) for source in sources for path in (*other_files(source), *archives_of(source))],
+        [inputs.get(as_text(path)) for source in sources for path in (*other_files(source), *archives_of(source))],
     ]
     counts: Counter[str] = Counter()
 
