@@ -284,7 +284,7 @@ def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int) -> bool:
     if row["image_key"] is None:
         found = locate(row["path"], root, max_bytes=max_bytes)
         if found.file is None:
-            return found.error == row["error"]
+            return bool(found.error == row["error"])
         same = (found.size, found.mtime_ns) == (row["size"], row["mtime_ns"])
         return bool(same and not os.access(found.file, os.R_OK))
     file = f"{root}/{row['path']}"
