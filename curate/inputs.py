@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.readers import open_source, other_files
-from curate.readers.base import archives_of
-from curate.readers.fetched import location_here
+from curate.content import as_text, files_content, folder_content
+from curate.measure.store import Store, is_unchanged
+from curate.readers import LAYOUTS, layout_of, open_source, other_files
+from curate.readers.base import archives_of, folder_of, given_root, links_within
+from curate.readers.fetched import here
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
 from curate.workspace import Workspace
 from winnow.corrections import MEANING, read_corrections
+from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 from winnow.images import UNAVAILABLE
-from winnow.run import file_stats, package_versions
 from winnow.storage import Object, StorageError, find_all, shown
-from winnow.tables import read_batches
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
 _GAIN_COLUMNS = ("sample_id", "loss", "picture_gain")
@@ -75,15 +75,19 @@ def resolved(recipe: CurateRecipe) -> dict[str, Any]:
     return {**whole, "rules": [{"name": name, **rule} for name, rule in whole["rules"].items()]}
 
 
-def input_digests(recipe: CurateRecipe) -> dict[str, str]:
-    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, picture gains, linear heads.
+def input_digests(recipe: CurateRecipe, digests: Digests) -> dict[str, str]:
+    """Hex sha256 of every input by name: sources, evaluation sets, corrections, losses, picture gains, linear heads."""
+    return {**source_inputs(recipe, digests), **decision_inputs(recipe)}
 
-    Archives of images, like files of images, count by name, size and time.
-    """
-    sources = {source.location: source_digest(source) for source in all_sources(recipe)}
-    beside = {shown(path): sha256_file(path) for source in all_sources(recipe) for path in other_files(source)}
-    packed = {shown(path): digest_of(_stats(path)) for source in all_sources(recipe) for path in archives_of(source)}
-    return {**sources, **beside, **packed, **decision_inputs(recipe)}
+
+def source_inputs(recipe: CurateRecipe, digests: Digests) -> dict[str, str]:
+    """Digests of sources and evaluation sets, of what they read beside their locations, and of archives of images."""
+    sources = all_sources(recipe)
+    beside = (path for source in sources for path in (*other_files(source), *archives_of(source)))
+    return {
+        **{source.location: source_digest(source, digests, recipe.folder) for source in sources},
+        **{shown(as_text(path)): digests.of(path) for path in beside},
+    }
 
 
 def decision_inputs(recipe: CurateRecipe) -> dict[str, str]:
@@ -117,56 +121,68 @@ def _read_from(source: SourceSettings) -> dict[str, Any]:
     return source.model_dump(mode="json", exclude={"license"})
 
 
-def image_files_digest(workspace: Workspace, root: Path, stored: Callable[[str], str | None]) -> str:
-    """Digest of name, size and time of every image file of a set: changes when one of them does.
+def images_are_as_measured(
+    workspace: Workspace, root: Path, max_bytes: int, stored: Callable[[str], str | None]
+) -> bool:
+    """Whether every image file of a set is as it was when it was measured.
 
     Paths that preflight has refused, which lead out of the root or are no paths, are not looked at.
 
     Args:
         stored: address of an image on object storage, which is asked of the store: its file need not be here.
     """
-    digest = hashlib.sha256()
-    for batch in read_batches(workspace.paths, ["path", "error"]):
-        refused = pc.is_in(batch.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
-        paths = batch.filter(pc.invert(refused)).column("path").to_pylist()
-        addresses = [stored(path) for path in paths]
+    folder = str(root.resolve())
+    for table in Store(workspace.signals).measured_paths():
+        refused = pc.is_in(table.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
+        rows = table.filter(pc.invert(refused)).to_pylist()
+        addresses = [stored(row["path"]) for row in rows]
         objects = iter(find_all([url for url in addresses if url is not None]))
-        for path, url in zip(paths, addresses, strict=True):
-            stats: Any = _stats(root / path) if url is None else [url, _seen(next(objects))]
-            digest.update(repr(stats).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+        for row, url in zip(rows, addresses, strict=True):
+            if not (is_unchanged(row, folder, max_bytes) if url is None else _is_same_object(row, next(objects))):
+                return False
+    return True
 
 
-def _stats(path: Path) -> list[Any]:
-    """``file_stats`` with a name that is the same on every machine if the file is in a mirror."""
-    ((_, size, time),) = file_stats(path)
-    return [[shown(path), size, time]]
-
-
-def _seen(found: Object | StorageError | None) -> Any:
+def _is_same_object(row: Mapping[str, Any], found: Object | StorageError | None) -> bool:
+    """Whether an object is that of a row of ``Store.measured_paths``."""
     if isinstance(found, StorageError):
         raise found
-    return found and [found.size, found.time_ns]
+    if found is None:
+        return row["image_key"] is None
+    return (found.size, found.time_ns) == (row["size"], row["mtime_ns"])
 
 
-def source_digest(source: SourceSettings) -> str:
-    """Of a file its bytes; of a folder or pattern names and sizes; of the hub its commit; of a package its version."""
+def source_digest(source: SourceSettings, digests: Digests, curated: Path) -> str:
+    """Of files and folders what they hold (``curate.content``); of the hub its commit.
+
+    Args:
+        curated: the folder of the result, which is no part of a source that it lies in.
+    """
     if source.location.startswith("hub:"):
         from curate.readers.layouts.hub import local_folder, revision
 
         folder = local_folder(source.location)
-        return digest_of([source.location, _names_and_sizes(folder) if folder else revision(source.location)])
-    location = location_here(source.location)
-    path = Path(location)
+        held = _held_in(folder, source, digests, curated) if folder else revision(source.location)
+        return digest_of([source.location, held])
+    source = here(source)
+    path, root = Path(source.location), given_root(source)
+    held = _held(path, source, digests, curated)
+    if root in (None, path) or layout_of(source) != "image_folder":
+        return held
+    return digest_of([held, _held_in(root, source, digests, curated)])  # its tables and images are read from there
+
+
+def _held_in(folder: Path, source: SourceSettings, digests: Digests, curated: Path) -> str:
+    return folder_content(folder, links_within(folder, source), digests, leave_out=curated)
+
+
+def _held(path: Path, source: SourceSettings, digests: Digests, curated: Path) -> str:
     if path.is_file():
-        return sha256_file(path)
+        return digests.of(path)
     if path.is_dir():
-        return digest_of(_names_and_sizes(path))
-    if matching := files_of(location, ()):
-        return digest_of([[shown(file), file.stat().st_size] for file in matching])
-    return digest_of([source.location, package_versions()])
-
-
-def _names_and_sizes(folder: Path) -> list[list[Any]]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [[str(file.relative_to(folder)), file.stat().st_size] for file in files]
+        return _held_in(path, source, digests, curated)
+    if matching := files_of(source.location, ()):
+        return files_content(matching, digests)
+    of_package = LAYOUTS[layout_of(source)].image_root
+    folder = of_package(source) if of_package is not None else folder_of(source)
+    return _held_in(folder, source, digests, curated)

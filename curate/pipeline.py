@@ -29,10 +29,11 @@ from curate.inputs import (
     correction_inputs,
     decision_inputs,
     gains_of,
-    image_files_digest,
+    images_are_as_measured,
     input_digests,
     measured_from,
     resolved,
+    source_inputs,
 )
 from curate.kinds import EDITS
 from curate.measure.embeddings import write_scores
@@ -76,6 +77,7 @@ from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, Workspace, copy_measurements, sole_use
 from winnow import storage
+from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
@@ -110,9 +112,9 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     storage.look_again()
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     check_inputs(recipe)
-    inputs = input_digests(recipe)
     workspace = Workspace(recipe.folder)
     with sole_use(workspace):
+        inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work))
         if curation.is_up_to_date():
             return Outcome(workspace, read_manifest(workspace.folder, finish_with="")["counts"], {})
@@ -188,14 +190,21 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> str | None
     """
     storage.look_again()
     workspace = Workspace(recipe.folder)
-    inputs = input_digests(recipe)
     with sole_use(workspace):
+        inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, "", [], inputs, workspace, Stages(workspace.work))
         curation.read()
         curation.measure(workers)
         curation.correct()
         curation.compare()
         return curation.why_not_measured()
+
+
+def _read_inputs(recipe: CurateRecipe, workspace: Workspace) -> dict[str, str]:
+    digests = Digests(workspace.digests)
+    inputs = input_digests(recipe, digests)
+    digests.save()
+    return inputs
 
 
 @dataclass(frozen=True)
@@ -249,7 +258,10 @@ class Curation:
             return False  # another run may read what a model could not
         if self.why_not_measured():
             return False
-        return bool(self.stages.get("images") == self._image_digests())
+        return all(
+            images_are_as_measured(each.workspace, self._root(each), each.signals.max_bytes, self._stored(each))
+            for each in self._sets()
+        )
 
     def read(self) -> None:
         """Read the rows of the set and of each evaluation set; images that are not files yet become files."""
@@ -260,6 +272,8 @@ class Curation:
             )
             if any(storage.url_of(root) for root in image_roots(self.stages, each.label)):
                 self._bring_images(each)
+        if any(f"{each.label}read" in self.stages.seconds for each in self._sets()):
+            self._check_sources()
 
     def _bring_images(self, of: ImageSet) -> None:
         """Fetch the images that lie on object storage; what could not be had is tried again by the next run."""
@@ -269,6 +283,21 @@ class Curation:
         self.stages.run(label, lambda: counts.update(bring()))
         before = self.stages.get(f"{of.label}unfetched") or 0
         self.stages.set(f"{of.label}unfetched", before + counts["remote_unavailable"])
+
+    def _check_sources(self) -> None:
+        """Refuse rows that were read while their source changed.
+
+        Raises:
+            UserError: a source is no longer what it was before it was read.
+        """
+        digests = Digests(self.workspace.digests)
+        now = source_inputs(self.recipe, digests)
+        changed = [name for name, digest in now.items() if self.inputs.get(name) != digest]
+        if changed:
+            for each in self._sets():
+                self.stages.set(f"{each.label}read", None)
+            raise UserError(f"{changed[0]}: changed while it was read; run it again when nothing writes there")
+        digests.save()
 
     def measure(self, workers: int | None = None) -> None:
         """Measure the images of the set and of each evaluation set."""
@@ -336,7 +365,6 @@ class Curation:
         """Run the rules."""
         recipe = self.recipe
         self.stages.run("decide", lambda: decide(self.workspace, self.rules, recipe.losses, recipe.duplicates))
-        self.stages.set("images", self._image_digests())
 
     def publish(self, *, decode_examples: bool, selection: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write everything that follows from the decisions, the manifest last; returns the counts.
@@ -428,12 +456,6 @@ class Curation:
     def _root(self, of: ImageSet) -> Path:
         """The folder that its image paths are relative to, as ``read_sources`` has found it."""
         return image_root(self.stages, of.label)
-
-    def _image_digests(self) -> dict[str, str]:
-        """Set name → what changes when one of its image files does."""
-        return {
-            each.name: image_files_digest(each.workspace, self._root(each), self._stored(each)) for each in self._sets()
-        }
 
     def _stored(self, of: ImageSet) -> Callable[[str], str | None]:
         """The address of an image of the set that lies on object storage."""

@@ -53,6 +53,7 @@ class Workspace:
 
     recipe = _Path(_RECIPE)  # of `curate run LOCATION`, which has none of its user's
     work = _Path("work")  # intermediate tables; safe to delete, the next run makes them again
+    digests = _Path("work/digests.parquet")  # of the sources' files, by size and times: those are not read again
     read = _Path("work/read")  # what was made of each source, or range of a file, that was read
     rows = _Table("work/rows")  # every input row as it was read
     corrected = _Table("work/corrected")  # every input row after corrections, with its image keys

@@ -24,6 +24,8 @@ from curate.readers import LAYOUTS, layout_of, read_with_raw
 from curate.readers.base import ReadRow, SecondList
 from curate.readers.files.json import FileRows, RawRow, iter_document
 from curate.recipe import SourceSettings
+from curate.workspace import Workspace
+from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.records import Sample, from_record, to_original
@@ -85,7 +87,8 @@ def _root_of_files(source: SourceSettings, curated: Curated) -> Path:
     Raises:
         UserError: the source has changed, or its rows cannot be found in files again.
     """
-    if source_digest(source) != curated.inputs.get(source.location):
+    digests = Digests(Workspace(curated.folder).digests)
+    if source_digest(source, digests, curated.folder) != curated.inputs.get(source.location):
         raise _changed(source)
     readings = LAYOUTS[layout_of(source)].readings(source)
     files = [_file(reading.rows, source) for reading in readings]

@@ -14,26 +14,29 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.measure.claims import short_key
 from curate.measure.row import PathRow
 from curate.signals import PIXEL_SIGNALS, SIGNALS
+from winnow.digests import TICK_NS
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.hash_index import HashIndex
 from winnow.images import NOT_MEASURED, STILLS, locate, wrong_extension
 from winnow.tables import ROWS_A_GROUP, write_parquet
 
-PATHS, CACHE, JOURNAL = "paths.parquet", ".cache", "journal"
+PATHS, CACHE, JOURNAL, STAT = "paths.parquet", ".cache", "journal", "stat.parquet"
 _META = b"winnow"
 _KEY = 64  # letters of an image key
 _PATH_SCHEMA = pa.schema(
@@ -70,7 +73,7 @@ class Store:
     """Reads and writes one ``signals`` folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._started = folder, time.time_ns()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -103,14 +106,17 @@ class Store:
         """Append one block: the rows of its new images, if any, then its paths, which makes it final."""
         if rows:
             self.write_part(self.folder / f"part-{self.next_block:05d}.parquet", rows, schema)
-        journal = pa.schema([*_PATH_SCHEMA, *_STAT_FIELDS])
+        journal = pa.schema([*_PATH_SCHEMA, *_STAT_FIELDS], {_META: json.dumps({"read_at": self._started})})
         columns = pa.Table.from_pylist([asdict(path) for path in paths], journal)
         write_parquet(self.folder / JOURNAL / f"{self.next_block:05d}.parquet", [columns], journal)
         self.next_block += 1
 
     def measured_paths(self) -> Iterator[pa.Table]:
-        """Tables of path rows with ``size`` and ``mtime_ns`` (null where forgotten), oldest first."""
-        stat = self._stat()
+        """Tables of path rows, oldest first, with ``size`` and ``mtime_ns`` (null where forgotten) and ``racy``.
+
+        A file is racy whose time is so near to that of its reading that a later write could have left the same time.
+        """
+        stat, read_at = self._stat(), self._metadata(self.folder / CACHE / STAT).get("read_at")
         if (self.folder / PATHS).is_file():
             with pq.ParquetFile(self.folder / PATHS) as table:
                 start = 0
@@ -119,10 +125,10 @@ class Store:
                     for name, kind in _STAT_FIELDS:
                         times = stat[name].slice(start, len(rows)) if stat is not None else pa.nulls(len(rows), kind)
                         rows = rows.append_column(name, times)
-                    yield rows
+                    yield _with_racy(rows, read_at)
                     start += len(rows)
         for _, path in self._numbered(JOURNAL, ""):
-            yield pq.read_table(path)
+            yield _with_racy(pq.read_table(path), self._metadata(path).get("read_at"))
 
     def finish(self, superseded: Any) -> None:
         """Merge the journal into ``paths.parquet``.
@@ -133,7 +139,7 @@ class Store:
         if self.next_block == self.first_block and (self.folder / PATHS).is_file():
             return
         schema = _PATH_SCHEMA.with_metadata({_META: json.dumps({"next_part": self.next_block})})
-        stat_file = self.folder / CACHE / "stat.parquet"
+        stat_file = self.folder / CACHE / STAT
         stat_file.parent.mkdir(exist_ok=True)
         stat_schema = pa.schema(_STAT_FIELDS)
         stats = [stat_schema.empty_table()]
@@ -147,14 +153,14 @@ class Store:
                 yield alive.select(_PATH_SCHEMA.names).cast(schema)
 
         write_parquet(self.folder / PATHS, kept(), schema)
-        of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS)})}
+        of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS), "read_at": self._started})}
         write_parquet(stat_file, stats, stat_schema.with_metadata(of))
         shutil.rmtree(self.folder / JOURNAL, ignore_errors=True)
         self.first_block = self.next_block
 
     def _stat(self) -> pa.Table | None:
         """Sizes and times of ``paths.parquet``'s files, if they belong to this very table."""
-        path = self.folder / CACHE / "stat.parquet"
+        path = self.folder / CACHE / STAT
         if not path.is_file() or not (self.folder / PATHS).is_file():
             return None
         return pq.read_table(path) if self._metadata(path).get("of") == sha256_file(self.folder / PATHS) else None
@@ -173,6 +179,12 @@ class Store:
                 f"{path}: not readable as Parquet ({error}); delete {path.parent} to measure again"
             ) from error
         return dict(json.loads(kept))
+
+
+def _with_racy(rows: pa.Table, read_at: int | None) -> pa.Table:
+    if read_at is None:
+        return rows.append_column("racy", pa.array([False] * len(rows), pa.bool_()))
+    return rows.append_column("racy", pc.greater(rows["mtime_ns"], read_at - TICK_NS))
 
 
 _CONVERTIBLE = ("unsupported_format", "vector_image", "document")  # whose detail says what to do
@@ -251,7 +263,7 @@ class MeasuredPaths:
 
     def __init__(self, store: Store) -> None:
         self._errors: list[str] = [""]
-        digests, sizes, times, errors, keyed = [], [], [], [], []
+        digests, sizes, times, errors, keys, racy = [], [], [], [], [], []
         for table in store.measured_paths():
             digests.append(path_digests(table["path"].to_pylist()))
             sizes.append(table["size"].fill_null(0).to_numpy())
@@ -259,12 +271,16 @@ class MeasuredPaths:
             classes = table["error"].fill_null("").combine_chunks().dictionary_encode()
             numbers = np.array([self._number(name) for name in classes.dictionary.to_pylist()], np.uint8)
             errors.append(numbers[classes.indices.to_numpy()])
-            keyed.append(table["image_key"].is_valid().to_numpy())
+            keys.append(
+                np.where(table["image_key"].is_valid(), short_keys(table["image_key"].fill_null("0" * _KEY)), 0)
+            )
+            racy.append(table["racy"].fill_null(False).to_numpy())
         self._digests = np.concatenate([np.empty(0, np.uint64), *digests])
         self._sizes = np.concatenate([np.empty(0, np.int64), *sizes])
         self._times = np.concatenate([np.empty(0, np.int64), *times])
         self._error_of = np.concatenate([np.empty(0, np.uint8), *errors])
-        self._keyed = np.concatenate([np.empty(0, bool), *keyed])
+        self._keys = np.concatenate([np.empty(0, np.uint64), *keys])  # 0 for a path that leads to no image
+        self._racy = np.concatenate([np.empty(0, bool), *racy])
         self._order = np.argsort(self._digests, kind="stable")
         self._digests = self._digests[self._order]
         # Of several rows of a path the last one counts.
@@ -295,13 +311,9 @@ class MeasuredPaths:
     def unchanged(self, number: int, path: str, root: str, max_bytes: int) -> str | None:
         """The class of a path ('' for none) that is as it was; None if it has changed, or nothing is known of it."""
         error = self._errors[self._error_of[number]]
-        if self._keyed[number]:
-            try:
-                status = os.stat(f"{root}/{path}")  # noqa: PTH116 (a million of these)
-            except (OSError, ValueError):
-                return None
-            same = status.st_size == self._sizes[number] and status.st_mtime_ns == self._times[number]
-            return error if same and stat.S_ISREG(status.st_mode) else None
+        if key := int(self._keys[number]):
+            file, racy = f"{root}/{path}", bool(self._racy[number])
+            return error if _holds(file, self._sizes[number], self._times[number], key, racy=racy) else None
         if error == NOT_MEASURED:
             return None
         return error if locate(path, root, max_bytes=max_bytes).error == error else None
@@ -330,3 +342,25 @@ def short_keys(keys: pa.ChunkedArray) -> Digests:
     nibbles = ((values & 15) + 9 * (values >> 6)).astype(np.uint64)
     found: Digests = np.bitwise_or.reduce(nibbles << np.arange(60, -1, -4, dtype=np.uint64), axis=1)
     return np.maximum(found, 1)
+
+
+def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int) -> bool:
+    """Whether the file of a row of ``Store.measured_paths`` is as it was."""
+    if row["image_key"] is None:
+        found = locate(row["path"], root, max_bytes=max_bytes)
+        if found.file is None:
+            return bool(found.error == row["error"])
+        same = (found.size, found.mtime_ns) == (row["size"], row["mtime_ns"])
+        return bool(same and not os.access(found.file, os.R_OK))
+    file = f"{root}/{row['path']}"
+    return _holds(file, row["size"], row["mtime_ns"], short_key(row["image_key"]), racy=bool(row["racy"]))
+
+
+def _holds(file: str, size: int | None, mtime_ns: int | None, key: int, *, racy: bool) -> bool:
+    """Whether a file has kept its size and time, and its bytes where these say too little."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 (a million of these)
+        same = (status.st_size, status.st_mtime_ns) == (size, mtime_ns) and stat.S_ISREG(status.st_mode)
+        return bool(same) and (not racy or short_key(sha256_file(Path(file))) == key)
+    except (OSError, ValueError):
+        return False

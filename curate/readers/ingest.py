@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.content import as_text
 from curate.readers import LAYOUTS, OpenedSource, open_source, other_files
 from curate.readers.assembling import ReadSource, assemble, check_ids
 from curate.readers.base import archives_of, folder_of
@@ -327,8 +328,7 @@ def read_sources(
     wanted = remote and remote.model_dump(mode="json", exclude=set(HOW_TO_FETCH))
     fetched = [wanted and settings.max_pixels, wanted]
     digests = [
-        [inputs[source.location], [inputs.get(shown(path)) for path in (*other_files(source), *archives_of(source))]]
-        for source in sources
+        [inputs[source.location], [inputs.get(shown(as_text(path))) for path in _beside(source)]] for source in sources
     ]
     key = [
         VERSION,
@@ -365,6 +365,11 @@ def read_sources(
         stages.set(f"{label}read", None)
         shutil.rmtree(workspace.read)
     return image_root(stages, label)
+
+
+def _beside(source: SourceSettings) -> list[Path]:
+    """What is read beside its location."""
+    return [*other_files(source), *archives_of(source)]
 
 
 def facts_of(stages: Stages, label: str = "") -> list[SourceFacts]:

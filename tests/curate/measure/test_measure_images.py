@@ -71,9 +71,14 @@ def texts(samples, out, settings):
 
 
 def tree(folder):
-    """Every file below a folder with the digest of its bytes."""
+    """Every file below a folder with the digest of its bytes; of the cache of times, which notes when, its rows."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(folder)): pq.read_table(path).to_pydict()
+        if path.name == "stat.parquet"
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def test_every_path_gets_its_class(root, tmp_path):
