@@ -30,6 +30,7 @@ from winnow.records import BadRow, Sample
 from winnow.table_parts import Item
 from winnow.tables import write_parquet
 
+_ORDERED = ("fields", "notes")
 _RECORD = ROWS.names.index("record")
 
 
@@ -76,14 +77,18 @@ def read_unit(path: Path) -> Unit | None:
     """The note of a unit; None if there is none that can be read."""
     try:
         found = read_json(path)
-        return Unit(**{**found, "counted": Counted(**found["counted"])})
+        counted = found["counted"]
+        ordered = {name: dict(counted[name]) for name in _ORDERED}
+        return Unit(**{**found, "counted": Counted(**{**counted, **ordered})})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def write_unit(path: Path, unit: Unit) -> None:
     """Atomically write the note of a unit, after its parts."""
-    write_json(path, dataclasses.asdict(unit))
+    counted = dataclasses.asdict(unit.counted)
+    ordered = {name: list(counted[name].items()) for name in _ORDERED}  # JSON files here sort names
+    write_json(path, {**dataclasses.asdict(unit), "counted": {**counted, **ordered}})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""Sources read in ranges of their files, again after edits: the rows are those of reading them whole."""
+
+import base64
+import json
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from curate.readers import open_source, ranges
+from curate.readers.images.store import ImageStore
+from curate.readers.ingest import Asked, write_rows
+from curate.recipe import SourceSettings
+from tests.curate.make_images import encoded, noise
+from winnow.errors import UserError
+from winnow.table_parts import Parts
+
+PICTURE = base64.b64encode(encoded(noise(8, 8))).decode()
+
+
+def talk(question="What?", answer="this", **more):
+    return {"conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}], **more}
+
+
+# Each is a line, or a function of a number that makes one.
+CONVERSATIONS = [
+    lambda n: json.dumps(talk(id=f"row-{n}", image="images/a.png")),
+    lambda n: json.dumps(talk(f"What is {n}?", id=n, image="images/b.png", model="gpt")),
+    lambda n: json.dumps({"id": f"own/{n}", "image": ["images/a.png", "images/b.png"], "source": "own", "split": "",
+                          "conversations": [{"from": "user", "value": "<image>Why?"}], "meta": {"n": n}}),
+    json.dumps(talk("no id, often", image="images/a.png")),
+    json.dumps(talk("no id, no image")),
+    lambda n: json.dumps(talk("text", id=f"text-{n}", score=0.5, note="two words")),
+    lambda n: json.dumps(talk("text", id=f"field-{n}", file="pictures/x.png")),
+    lambda n: json.dumps(talk("ä ö", id=f"ö-{n}", image="images/ü.png"), ensure_ascii=False),
+    lambda n: json.dumps(talk(id=f"win-{n}", image=".\\images\\a.png")),
+    lambda n: json.dumps(talk(id=f"data-{n}", image=f"data:image/png;base64,{PICTURE}")),
+    lambda n: json.dumps(talk(id=f"bad64-{n}", image="data:image/png;base64,@@@")),
+    lambda n: f'{{"id": "long-{n}", "n": {"7" * 30}, "conversations": [{{"from": "gpt", "value": "x"}}]}}',
+    lambda n: f'{{"id": "nan-{n}", "n": NaN, "conversations": [{{"from": "gpt", "value": "x"}}]}}',
+    '{"id": "half", "conversations": [{"from": "gpt", "value": "\\ud800"}]}',
+    '{"id": 1, "conversations": []}',
+    '{"id": 1, "conversations": [{"from": "narrator", "value": "x"}]}',
+    '[1, 2]', "{broken", "", "  ",
+    json.dumps({"query": "which?", "response": "this", "images": ["images/a.png"]}),
+]  # fmt: skip
+TABLE = [
+    lambda n: json.dumps({"question_id": n, "image": "images/a.png", "question": "what?", "answer": "this"}),
+    json.dumps({"image": "images/a.png", "question": "no id?", "answer": "again"}),
+    json.dumps({"question": "no image?", "answer": "none"}),
+    lambda n: json.dumps({"question_id": f"r{n}", "image": None, "question": "null?", "answers": ["a", "b", "a"]}),
+    lambda n: json.dumps({"question_id": f"f{n}", "picture": "images/b.png", "question": "where?", "answer": "here"}),
+    lambda n: json.dumps({"question_id": f"o{n}", "image": "images/b.png", "question": "one?", "A": "x", "B": "y",
+                          "answer": "A"}),
+    lambda n: json.dumps({"question_id": f"n{n}", "image": "images/b.png", "question": "one?", "options": ["x", "y"],
+                          "answer": 1}),
+    lambda n: json.dumps({"question_id": f"s{n}", "image": "12", "question": "of another row?", "answer": "yes"}),
+    '{"question_id": 3, "picture": 4}', '{"other": 1}', "{broken", "",
+]  # fmt: skip
+KINDS = {"conversations": CONVERSATIONS, "table": TABLE}
+
+
+@pytest.fixture(autouse=True)
+def short_ranges(monkeypatch):
+    monkeypatch.setattr(ranges, "LEAST_ROWS", 2)
+    monkeypatch.setattr(ranges, "MOST_ROWS", 5)
+
+
+def read(folder, location, *, whole=False, **more):
+    """The rows and facts of a location, as a run in ``folder`` leaves them; or what is wrong with it."""
+    source = SourceSettings(location=str(location), **more)
+    rows = Parts(folder / "rows")
+    try:
+        opened = [(source, open_source(source))]
+        asked = Asked(folder / "read", ImageStore(location.parent / "store"), 10**6)
+        root, facts = write_rows(opened, rows, asked, None if whole else [location.read_text("utf-8", "replace")])
+    except UserError as error:
+        return str(error)
+    batches = list(rows.batches())
+    return pa.Table.from_batches(batches).drop_columns("position").to_pylist() if batches else [], root, facts
+
+
+def lines_of(kind):
+    return st.lists(st.tuples(st.sampled_from(KINDS[kind]), st.integers(0, 30)), min_size=1, max_size=14)
+
+
+def text_of(lines):
+    return "\n".join(line(number) if callable(line) else line for line, number in lines)
+
+
+edits = st.lists(st.tuples(st.sampled_from(["insert", "remove", "change", "append"]), st.integers(0, 20)), max_size=4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ids", ["own", "position"])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_after_any_edits_the_rows_are_those_of_reading_the_file_as_a_whole(tmp_path_factory, kind, ids, data):
+    folder = tmp_path_factory.mktemp("set")
+    for name in ("a", "b", "ü"):
+        (folder / "images").mkdir(exist_ok=True)
+        (folder / "images" / f"{name}.png").write_bytes(encoded(noise(8, 8)))
+    location = folder / "rows.jsonl"
+    more = {"layout": kind, **({"ids": ids} if ids == "position" else {})}
+    lines = data.draw(lines_of(kind), label="lines")
+    for step, (edit, number) in enumerate([("first", 0), *data.draw(edits, label="edits")]):
+        place = number % (len(lines) + 1)
+        new = data.draw(lines_of(kind), label="new")[:1] if edit != "first" else []
+        if edit == "insert":
+            lines = lines[:place] + new + lines[place:]
+        elif edit == "append":
+            lines = lines + new
+        elif edit in ("change", "remove") and lines:
+            lines = lines[:place] + (new if edit == "change" else []) + lines[place + 1 :]
+        location.write_text(text_of(lines) + ("\n" if number % 2 else ""), "utf-8")
+        found = read(folder / "out", location, **more)
+        assert found == read(folder / f"whole-{step}", location, whole=True, **more)
