@@ -75,13 +75,14 @@ def assemble(read: Sequence[ReadSource], rows: Parts, folder: Path, runner: Runn
         for unit, place in zip(each.units, _places(each, folder, rows.folder), strict=True):
             key = place.key(has_bad_rows=unit.counted.bad_rows > 0) if place is not None else None
             if place is not None and key is not None:
-                name = part_name(["placed", unit.parts, key])
+                name = part_name(["placed", unit.digests, key])
                 items[name] = (rows.folder / name, (folder / unit.parts[0], place))
                 names.append(name)
                 counting.join(unit.counted, _first_bad(unit, place), _other_ids(unit, place))
             else:
-                linked |= {name: folder / name for name in unit.parts}
-                names += unit.parts
+                made = {part_name(digest): folder / name for name, digest in zip(unit.parts, unit.digests, strict=True)}
+                linked |= made
+                names += [part_name(digest) for digest in unit.digests]
                 counting.join(unit.counted, ": ".join(filter(None, unit.first_bad)))
         facts.append(counting.facts())
     missing = rows.missing(names)

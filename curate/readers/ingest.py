@@ -119,7 +119,7 @@ class FileRanges:
     @property
     def place(self) -> str:
         """What the place of a bad row begins with."""
-        return f"{self.path}:"
+        return f"{shown(self.path)}:"
 
 
 def write_rows(

@@ -25,7 +25,7 @@ from curate.readers.spelling import Root
 from curate.readers.storable import with_storable_meta
 from curate.recipe import SourceSettings
 from winnow.errors import UserError
-from winnow.files import read_json, write_json
+from winnow.files import read_json, sha256_file, write_json
 from winnow.records import BadRow, Sample
 from winnow.table_parts import Item
 from winnow.tables import write_parquet
@@ -40,7 +40,7 @@ class Unit:
 
     Attributes:
         parts: files of its rows.
-        rows, sizes: of each part, and its bytes.
+        rows, sizes, digests: of each part its rows, bytes and sha256; equal digests, equal rows, wherever they lie.
         counted: what its rows said.
         first_bad: where its first bad row is and why it could not be read.
         lines: of a range, how many.
@@ -55,6 +55,7 @@ class Unit:
     parts: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
     sizes: tuple[int, ...] = ()
+    digests: tuple[str, ...] = ()
     counted: Counted = field(default_factory=Counted)
     first_bad: tuple[str, str] = ("", "")
     lines: int = 0
@@ -68,9 +69,8 @@ class Unit:
     @classmethod
     def of(cls, parts: Sequence[Path], rows: Sequence[int], **more: Any) -> Unit:
         """The unit that has left these parts."""
-        return cls(
-            tuple(part.name for part in parts), tuple(rows), tuple(part.stat().st_size for part in parts), **more
-        )
+        sizes, digests = (part.stat().st_size for part in parts), map(sha256_file, parts)
+        return cls(tuple(part.name for part in parts), tuple(rows), tuple(sizes), tuple(digests), **more)
 
 
 def read_unit(path: Path) -> Unit | None:
