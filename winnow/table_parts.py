@@ -1,8 +1,9 @@
 """A table in parts, each made by a pure function from its key: what is there already is not made again.
 
-A key holds digests of what a part is made from and the settings that matter; the part is a Parquet file named by the
-digest of its key. ``parts.json`` lists the parts in their order and is written last. So a killed run continues, work
-may run in any number of processes or on any machine, and the table that results is the same.
+A key holds digests of what a part is made from and the settings that matter. The part is a Parquet file that is named
+by what it holds, so that what is made from it depends on its rows and not on where they came from. ``parts.json`` lists
+the parts in their order and is written last; ``.cache/made.json`` says which task has made which. So a killed run
+continues, work may run in any number of processes or on any machine, and the table that results is the same.
 
 A part does not know where its rows stand in the table: ``position`` is counted when it is read, so that a row added in
 the middle changes no part but its own.
@@ -18,11 +19,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from winnow.files import digest_of, read_json, write_json
+from winnow.files import digest_of, read_json, sha256_file, write_json
 from winnow.tables import ROWS_A_GROUP, read_batches, regrouped, row_count, sql_files
 
 POSITION = "position"  # column of every table in parts: the number of the row, from 0
-_STATE = "parts.json"
+_STATE, _MADE = "parts.json", ".cache/made.json"
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class PartTask:
 
     @property
     def name(self) -> str:
-        """The file of the part."""
+        """The file that the part is written to."""
         return part_name(self.key)
 
 
 def part_name(key: Any) -> str:
-    """The file of the part that has this key."""
+    """The file to which the part with this key is written."""
     return f"{digest_of(key)[:32]}.parquet"
 
 
@@ -118,47 +119,59 @@ class Parts:
         columns = f"SELECT {position}, * EXCLUDE (file_row_number)"
         return f"({columns} FROM read_parquet({sql_files(self.files())}, file_row_number = true))"
 
-    def bring_up_to_date(self, tasks: Sequence[PartTask], run: Run) -> int:
-        """Make the parts that are missing, then list all; parts that no task asks for are removed.
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """The parts that are not there, each once; one of another size than when it was listed is made again.
 
         Args:
-            tasks: in the order of the table's rows.
-            run: makes each (path, arguments), anywhere and in any order; it must write the path atomically.
-
-        Returns:
-            The number of parts that were made.
+            names: what ``PartTask.name`` gives; who makes a part writes it atomically to that file in ``folder``.
         """
-        args = {task.name: task.args for task in tasks}
-        missing = self.missing(args)
-        for _ in run([(self.folder / name, args[name]) for name in missing]):
-            pass
-        self.finish([task.name for task in tasks])
-        return len(missing)
-
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """The parts that are not there, each once; one of another size than when it was listed is removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        listed = {name: size for name, _, size in self._parts()}
+        sizes = {name: size for name, _, size in self._parts()}
+        made = self._made()
         found = []
         for name in dict.fromkeys(names):
-            path = self.folder / name
-            size = path.stat().st_size if path.is_file() else None
-            if size is None or listed.get(name, size) != size:
-                path.unlink(missing_ok=True)
+            there = made.get(name)
+            if (self.folder / name).is_file():
+                continue
+            if there is None or there not in sizes or _size(self.folder / there) != sizes[there]:
                 found.append(name)
         return found
 
     def finish(self, names: Sequence[str]) -> None:
-        """List the parts, which are all there; others are removed."""
-        if names != self.names():
-            counted = {name: rows for name, rows, _ in self._parts()}
-            parts = {name: counted[name] if name in counted else row_count(self.folder / name) for name in {*names}}
-            sizes = {name: (self.folder / name).stat().st_size for name in parts}
-            write_json(self.state, [[name, parts[name], sizes[name]] for name in names])
-        wanted = {*names}
+        """List the parts, which are all there; others are removed.
+
+        Args:
+            names: in the order of the table's rows.
+        """
+        before = self._made()
+        made = {name: self._placed(name) or before[name] for name in dict.fromkeys(names)}
+        if made != before:
+            write_json(self.folder / _MADE, made)
+        parts = [made[name] for name in names]
+        if parts != self.names():
+            known = {name: [rows, size] for name, rows, size in self._parts()}
+            for name in {*parts} - known.keys():
+                known[name] = [row_count(self.folder / name), _size(self.folder / name)]
+            write_json(self.state, [[name, *known[name]] for name in parts])
         for path in self.folder.glob("*.parquet"):
-            if path.name not in wanted:
+            if path.name not in parts:
                 path.unlink()
+
+    def _placed(self, name: str) -> str | None:
+        """Name a part that was just made by what it holds; None if none was."""
+        path = self.folder / name
+        if not path.is_file():
+            return None
+        found = f"{sha256_file(path)[:32]}.parquet"
+        path.replace(self.folder / found)
+        return found
+
+    def _made(self) -> dict[str, str]:
+        """Name of a task → file of the part that it has made."""
+        try:
+            return {str(name): str(file) for name, file in read_json(self.folder / _MADE).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
 
     @property
     def state(self) -> Path:
@@ -171,3 +184,10 @@ class Parts:
             return [(str(name), int(rows), int(size)) for name, rows, size in read_json(self.state)]
         except (OSError, ValueError, TypeError):
             return []
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

@@ -100,9 +100,9 @@ def write_corrected(workspace: Workspace, folder: Path | None, runner: Runner = 
                 bar.advance(counts[task.args[0]])
     corrected.finish([task.name for task in tasks])
     status: dict[str, str] = {}
-    for number, task in enumerate(tasks):
-        if touched[number]:
-            status.update(_status(corrected.folder / task.name))
+    for path, of_rows in zip(corrected.files(), touched, strict=True):
+        if of_rows:
+            status.update(_status(path))
     write_json(workspace.corrections, corrections.outcomes(lines, resolved, status))
 
 

@@ -53,9 +53,7 @@ def outputs(folder: Path) -> dict[str, str]:
     found = {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
-        if path.is_file()
-        and path.relative_to(out).parts[0] != "work"
-        and path.name not in ("manifest.json", "stat.parquet")
+        if path.is_file() and not {"work", ".cache"} & {*path.relative_to(out).parts} and path.name != "manifest.json"
     }
     manifest = json.loads((out / "manifest.json").read_text())
     return {**found, "counts": manifest["counts"], "outputs": manifest["outputs"], "inputs": manifest["inputs"]}
