@@ -7,6 +7,7 @@ not suffice for ever, and say nothing of why a worker died.
 
 from __future__ import annotations
 
+import collections
 import functools
 import os
 import socket
@@ -112,14 +113,18 @@ class RayPool(Pool):
 
 
 class _Gpus(Pool):
-    """Actors that hold a GPU each and keep their model between batches; one that dies is started again."""
+    """Actors that hold a GPU each and keep their model between batches; one that dies is replaced while there is a GPU.
+
+    Args:
+        count: of GPUs.
+    """
 
     def __init__(self, ray: Any, count: int) -> None:
         super().__init__(2 * count)
-        self._ray = ray
-        self._kind: Any = ray.remote(num_gpus=1, max_restarts=0, max_task_retries=0)(_Actor)
-        self._actors: list[Any] = [None] * count
-        self._next = 0
+        self._ray, self._count = ray, count
+        # No CPU of its own: a node with as many GPUs as CPUs would have none left to decode with.
+        self._kind: Any = ray.remote(num_gpus=1, num_cpus=0, max_restarts=0, max_task_retries=0)(_Actor)
+        self._actors: collections.deque[Any] = collections.deque()
 
     @property
     def models(self) -> Pool:
@@ -128,27 +133,30 @@ class _Gpus(Pool):
 
     def close(self) -> None:
         """Free the GPUs."""
-        for actor in filter(None, self._actors):
+        for actor in self._actors:
             self._ray.kill(actor)
 
     def _submit(self, function: Function[Item, Result], batch: list[Item]) -> Any:
-        slot = self._next = (self._next + 1) % len(self._actors)
-        if self._actors[slot] is None:
-            self._actors[slot] = self._kind.remote()
-        return slot, self._actors[slot], self._actors[slot].call.remote(function, batch)
+        if len(self._actors) < self._count:
+            self._actors.appendleft(self._kind.remote())
+        actor = self._actors[0]
+        self._actors.rotate(-1)
+        return actor, actor.call.remote(function, batch)
 
     def _results(self, function: Function[Item, Result], batch: list[Item], future: Any) -> list[Any]:
         failures = 0
         while True:
-            slot, actor, result = future
+            actor, result = future
             try:
                 results = _get(self._ray, result)
                 self._patience.succeeded()
                 return results
             except WorkLost as lost:
                 failures += 1
-                if lost.gone and self._actors[slot] is actor:
-                    self._actors[slot] = None
+                if lost.gone and actor in self._actors:
+                    self._actors.remove(actor)
+                    # Its node may be gone with its GPU: a new actor would wait for one for ever.
+                    self._count = max(1, min(self._count, int(self._ray.cluster_resources().get("GPU", 0))))
                 if failures >= self._patience.tries:
                     self._patience.gave_up()
                     return [Lost(lost.why)] * len(batch)

@@ -6,9 +6,9 @@ import pytest
 from curate.engines import open_pool
 from curate.measure.image_models import measure_with
 from curate.measure.images import measure_images
-from curate.recipe import MeasureSettings
+from curate.recipe import ClipSettings, MeasureSettings
 from tests.curate.engines.test_local_pool import batches, endless, fragile, squares
-from tests.curate.make_images import noise, write
+from tests.curate.make_images import clip_folder, noise, write
 from tests.curate.measure.test_image_models import MODEL, digests, measured
 from winnow.errors import UserError
 
@@ -41,14 +41,16 @@ def test_an_item_that_never_ends_costs_itself(pool):
     assert results == ["hang 7" if number == 7 else number * number for number in range(9)]
 
 
-def test_signals_are_the_same_bytes_as_those_of_local_processes(pool, tmp_path):
+@pytest.mark.slow
+def test_signals_and_models_give_the_same_bytes_as_those_of_local_processes(pool, tmp_path):
     root = tmp_path / "root"
     for number in range(12):
         write(root / f"{number}.png", noise(30 + number, 20, number))
     write(root / "empty.png", b"")
     write(root / "cut.jpg", b"\xff\xd8\xff\xe0 no more")
     paths = sorted(path.name for path in root.iterdir())
-    settings = MeasureSettings(workers=1, shard_size=4, cleanvision=True)
+    clip = ClipSettings(model=str(clip_folder(tmp_path / "clip")))
+    settings = MeasureSettings(workers=1, shard_size=4, cleanvision=True, clip=clip, nsfw="opennsfw", batch_size=3)
     measure_images(paths, root, tmp_path / "local", settings)
     report = measure_images(paths, root, tmp_path / "cluster", settings, pool=pool)
     assert report.images == 14
