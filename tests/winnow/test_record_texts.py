@@ -10,7 +10,7 @@ from winnow import records
 from winnow.conversations import Turn
 from winnow.records import Sample, answer_key, comparison_keys, context_key, normalized, question_key, to_line, with_id
 
-SIGNS = st.text(st.sampled_from("aB1é ß_-.,?!\t\n\x00\x1c\x1f\"\\/İſ“🎈") | st.characters(codec="utf-8"), max_size=8)
+SIGNS = st.text(st.sampled_from('aB1é ß_-.,?!\t\n\x00\x1c\x1f"\\/İſ“🎈') | st.characters(codec="utf-8"), max_size=8)
 TEXTS = st.lists(
     st.sampled_from(["<image>", "<bbox>", "<ref-object>", "<video>", "What is", "yes", "<b>", " "]) | SIGNS, max_size=5
 ).map("".join)

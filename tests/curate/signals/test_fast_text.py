@@ -9,8 +9,8 @@ from tests.curate.signals import plain_text
 
 PIECES = st.sampled_from(
     [
-        "What color is it?", "How many?", "Is there a cat", "<image>\nWhat is", "no", "yes", "3", "red", "[INST]", "</s>",
-        "I'm sorry, but I cannot", "<|im_end|>", "<video>", "<bbox>", "<ref-object>", "ſ ß İ", "İs", "Red", " ",
+        "What color is it?", "How many?", "Is there a cat", "<image>\nWhat is", "no", "yes", "3", "red", "[INST]",
+        "</s>", "I'm sorry, but I cannot", "<|im_end|>", "<video>", "<bbox>", "<ref-object>", "ſ ß İ", "İs", "Red", " ",
         "can't say", "sky-blue, or so", "a b c d e f", "what color is it?", "it’s ⟨x⟩", "one two", "x" * 300,
     ]
 )  # fmt: skip
@@ -18,7 +18,7 @@ TEXTS = st.lists(PIECES | st.text(max_size=4), max_size=3).map(" ".join)
 SPEAKERS = st.sampled_from(["user", "assistant", "user", "assistant", "system", "tool_call", "observation"])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     st.lists(st.tuples(SPEAKERS, TEXTS), max_size=5),
     st.integers(0, 2),
