@@ -138,11 +138,12 @@ def own_turns(record: Mapping[str, Any]) -> tuple[ReadTurn, ...]:
         if not isinstance(row, dict) or not row.keys() <= _OWN_TURN:
             return ()
         name, value, loss = row.get("from"), row.get("value"), row.get("loss")
-        known = isinstance(name, str) and (name in NAMED_ROLES or name in ROLES)
-        if not known or not isinstance(value, str) or not isinstance(loss, bool | None):
+        if not isinstance(name, str) or not isinstance(value, str) or not isinstance(loss, bool | None):
             return ()
-        role = NAMED_ROLES.get(str(name)) or ROLES[str(name)]
-        turn = Turn(role, value, str(name) if name in NAMED_ROLES else "", loss)
+        role = ROLES.get(name)
+        if role is None and name not in NAMED_ROLES:
+            return ()
+        turn = Turn(role or NAMED_ROLES[name], value, "" if role else name, loss)
         found.append(ReadTurn(turn, ("conversations", number, "value")))
     return tuple(found)
 

@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -119,6 +119,7 @@ def full_id(own: str, source: str, split: str) -> str:
 
 _NOT_USED = "turns have a field {!r}, which is kept under `meta.turn_fields` and used by no export"
 _ID_TYPES = (str, int, float)
+_UNDERSTOOD = frozenset({"id", "answers", "source", "split", "meta"})
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _NUMBERED_MARKER = re.compile(r"<\|?image[ _]?(\d{1,4})\|?>")
 _NUMBERED_FORMS = ("<image_{}>", "<image{}>", "<image {}>", "<|image_{}|>")
@@ -138,7 +139,7 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     """
     answers, own_meta = record.get("answers"), record.get("meta")
     listed = answers is None or isinstance(answers, list)
-    if not listed or (answers and not all(isinstance(answer, str) for answer in answers)):
+    if not listed or (answers and {*map(type, answers)} != {str} and not all(isinstance(one, str) for one in answers)):
         raise UserError(f"{where}: 'answers' must be a list of strings")
     if own_meta is not None and not isinstance(own_meta, dict):
         raise UserError(f"{where}: 'meta' must be an object")
@@ -148,10 +149,10 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
     if not isinstance(source, str) or not isinstance(split, str) or not known_id:
         raise UserError(f"{where}: 'id', 'source' and 'split' must be texts (an id may be a number)")
     read = _read(record, where)
-    understood = {"id", "answers", "source", "split", "meta", *read.used}
-    rest = {key: value for key, value in record.items() if key not in understood}
+    understood = _UNDERSTOOD | read.used
+    rest = {key: record[key] for key in record if key not in understood}
     meta = {**(own_meta or {}), **rest, **read.carried}
-    if own_meta or read.carried:
+    if (own_meta and rest) or read.carried:
         hidden = {
             key: value
             for held, above in ((own_meta or {}, {**rest, **read.carried}), (rest, read.carried))
@@ -171,8 +172,8 @@ def from_record(record: Mapping[str, Any], *, source: str = "", split: str = "",
         split=split,
         meta=meta,
         form=Form(record, own_id in (None, "")),
-        unclaimed=tuple(key for key, value in rest.items() if value not in _EMPTY),
-        notes=tuple(_NOT_USED.format(name) for name in unknown_turn_fields(read.carried)),
+        unclaimed=tuple([key for key, value in rest.items() if value not in _EMPTY]) if rest else (),
+        notes=tuple(map(_NOT_USED.format, unknown_turn_fields(read.carried))) if read.carried else (),
     )
 
 
@@ -182,7 +183,7 @@ class _Read(NamedTuple):
     turns: tuple[ReadTurn, ...]
     images: list[str]
     carried: dict[str, Any]
-    used: set[str]
+    used: Set[str]
 
 
 def _read(record: Mapping[str, Any], where: str) -> _Read:
@@ -192,9 +193,12 @@ def _read(record: Mapping[str, Any], where: str) -> _Read:
         raise UserError(f"{where}: {error}") from None
 
 
+_USED_OF_OWN = frozenset({"conversations", "image"})
+
+
 def _read_spelled(record: Mapping[str, Any]) -> _Read:
     if turns := own_turns(record):
-        return _Read(turns, listed_files(record, "image", "image"), {}, {"conversations", "image"})
+        return _Read(turns, listed_files(record, "image", "image"), {}, _USED_OF_OWN)
     named = _named_images(record)
     turns, used = read_conversation(record, named)
     media = joined_media(turns)
@@ -312,7 +316,7 @@ def to_line(sample: Sample) -> str:
         image = f'"image": {_text(sample.image[0]) if single else _texts(sample.image)}, '
     if sample.answers:
         answers = f'"answers": {_texts(sample.answers)}, '
-    meta = _LINE.encode(dict(sample.meta)) if sample.meta else "{}"
+    meta = _LINE.encode({**sample.meta}) if sample.meta else "{}"
     return (
         f'{{"id": {_text(sample.id)}, {image}"conversations": [{turns}], {answers}"source": {_text(sample.source)},'
         f' "split": {_text(sample.split)}, "meta": {meta}}}'
@@ -522,12 +526,17 @@ def context_key(record: Mapping[str, Any]) -> str:
 
 def comparison_keys(sample: Sample) -> tuple[str, str, str]:
     """``question_key``, ``answer_key`` and ``context_key`` of a sample's record."""
-    turns = sample.conversations
-    plain = all(turn.role in _SPOKEN and not turn.name and "<" not in turn.value for turn in turns)
-    if plain and _COMPARED.isdisjoint(sample.meta):  # nearly all are so
-        asked = [normalized(turn.value) for turn in turns if turn.role == "user"]
-        said = [normalized(turn.value) for turn in turns if turn.role == "assistant"]
-        return "\n".join(asked), "\n".join(said or [normalized(majority(sample.answers))]), ""
+    if _COMPARED.isdisjoint(sample.meta):
+        asked, said = [], []
+        for turn in sample.conversations:
+            if turn.name or turn.role == "system" or ("<" in turn.value and _OBJECT.search(turn.value)):
+                break
+            if turn.role == "user":
+                asked.append(normalized(without_markers(turn.value, " ")))
+            else:
+                said.append(normalized(turn.value))
+        else:  # nearly all are so
+            return "\n".join(asked), "\n".join(said or [normalized(majority(sample.answers))]), ""
     record = to_record(sample)
     return question_key(record), answer_key(record), context_key(record)
 
@@ -535,7 +544,6 @@ def comparison_keys(sample: Sample) -> tuple[str, str, str]:
 _COMPARED = frozenset(
     {"videos", "audios", "objects", "tools", "rejected", "rejected_messages", "rejected_images", "label"}
 )
-_SPOKEN = frozenset({"user", "assistant"})
 
 
 def _role(speaker: str) -> str:

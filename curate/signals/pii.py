@@ -23,6 +23,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from curate.signals.base import Signal
+from curate.signals.memo import Remembered
 
 _EMAIL = re.compile(
     r"(?<![\w.+-])[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_])?@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"
@@ -49,9 +50,13 @@ _DIGITS = re.compile(r"\d")
 KINDS = ("email", "phone", "iban", "card", "ip", "ssn", "credentials")
 
 
-def kinds_of(text: str) -> set[str]:
+def kinds_of(text: str) -> frozenset[str]:
     """The kinds of personal data in a text."""
-    found = set()
+    return _KNOWN[text]
+
+
+def _kinds_of(text: str) -> frozenset[str]:
+    found: set[str] = set()
     if "@" in text:
         if "://" in text and _CREDENTIALS.search(text):
             found.add("credentials")
@@ -59,8 +64,8 @@ def kinds_of(text: str) -> set[str]:
             found.add("email")
     if "::" in text or text.count(":") > 6:
         found |= {"ip"} if any(_is_ip(match[0]) for match in _IPV6.finditer(text)) else set()
-    if len(_DIGITS.findall(text)) < 4:  # no other kind has fewer
-        return found
+    if _digits(text) < 4:  # no other kind has fewer
+        return frozenset(found)
     if any(_is_ip(match[0]) for match in _IPV4.finditer(text)):
         found.add("ip")
     if _PHONE.search(text):
@@ -71,12 +76,21 @@ def kinds_of(text: str) -> set[str]:
         found.add("iban")
     if any(_is_card(match[0]) for match in _CARD.finditer(text)):
         found.add("card")
-    return found
+    return frozenset(found)
+
+
+def _digits(text: str) -> int:
+    if not text.isascii():
+        return len(_DIGITS.findall(text))
+    return len(text) - len(text.encode().translate(None, b"0123456789"))
+
+
+_KNOWN: Remembered[frozenset[str]] = Remembered(_kinds_of)
 
 
 def personal_data(texts: Iterable[str]) -> str | None:
     """The kinds in all texts of a row, in the order of ``KINDS``, joined by commas; None without any."""
-    found = {kind for text in texts for kind in kinds_of(text)}
+    found: frozenset[str] = frozenset().union(*map(_KNOWN.__getitem__, texts))
     return ",".join(kind for kind in KINDS if kind in found) or None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from curate.signals.base import Signal
+from curate.signals.memo import Remembered
 
 # Stems take any ending of the list below them; whole words only otherwise.
 _STEMS = (
@@ -34,12 +35,20 @@ _PARTS = (
 
 def first_profanity(texts: Iterable[str]) -> str | None:
     """The first listed word of some texts, in small letters; None without any."""
-    return next((found[0].casefold() for text in texts if _may_be(text) and (found := _PROFANE.search(text))), None)
+    return next((word for text in texts if (word := _KNOWN[text])), None)
+
+
+def _first(text: str) -> str:
+    found = _PROFANE.search(text) if _may_be(text) else None
+    return found[0].casefold() if found else ""
+
+
+_KNOWN: Remembered[str] = Remembered(_first)
 
 
 def _may_be(text: str) -> bool:
     small = text.lower()
-    return not text.isascii() or any(part in small for part in _PARTS)
+    return not text.isascii() or any(map(small.__contains__, _PARTS))
 
 
 SIGNALS = (

@@ -13,6 +13,7 @@ An answer that declines (``unanswerable``, ``unknown``, ``not sure``) fits every
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -23,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.signals.base import Signal
+from curate.signals.memo import Remembered
 
 IMAGE_MARKER = "<image>"
 _REFUSAL = re.compile(
@@ -75,6 +77,7 @@ def conversation(
         images, videos, audios: numbers of files that the row has.
         objects: how many of ``<ref-object>`` and ``<bbox>`` the row can replace.
     """
+    plain = not any("<" in value for _, value in turns)  # no marker
     questions = [value for speaker, value in turns if speaker == "user"]
     answers = [value for speaker, value in turns if speaker == "assistant"]
     replies = [*answers, *(value for speaker, value in turns if speaker in _CALLS)]
@@ -83,25 +86,28 @@ def conversation(
     files = dict(zip(_FILES, (images, videos, audios), strict=True))
     return {
         "turns": len(turns),
-        "question_words": len(question.split()),
-        "answer_words": len(answers[0].split()) if answers else 0,
+        "question_words": _WORDS[question],
+        "answer_words": _WORDS[answers[0]] if answers else 0,
         "empty_answer": not replies or not all(reply.strip() for reply in replies),
         "echoed_answer": any(
             role == "assistant" and before == "user" and _same(value, asked)
             for (before, asked), (role, value) in itertools.pairwise(turns)
         ),
         "refusal": any(is_refusal(answer) for answer in answers),
-        "markers_match": _markers_match(turns, files, objects or {}),
-        "alternates": _alternates([speaker for speaker, _ in turns]),
+        "markers_match": plain or _markers_match(turns, files, objects or {}),
+        "alternates": _alternates(tuple([speaker for speaker, _ in turns])),
         "control_token": next((token for value in values if (token := _control_token(value, files))), None),
-        "longest_turn_words": max((len(value.split()) for value in values), default=0),
+        "longest_turn_words": max(map(_WORDS.__getitem__, values), default=0),
         "longest_turn_chars": max(map(len, values), default=0),
         "answer_type_mismatch": _mismatch(turns),
     }
 
 
+_WORDS: Remembered[int] = Remembered(lambda text: len(text.split()))
+
+
 def _without_markers(text: str) -> str:
-    for marker in _FILES:
+    for marker in _FILES if "<" in text else ():
         text = text.replace(marker, " ")
     return text
 
@@ -114,7 +120,8 @@ def _markers_match(turns: Sequence[tuple[str, str]], files: Mapping[str, int], o
     )
 
 
-def _alternates(speakers: Sequence[str]) -> bool:
+@functools.lru_cache(maxsize=1024)
+def _alternates(speakers: tuple[str, ...]) -> bool:
     """Whether the user asks and the assistant answers, by turns; calls and answers of tools may come in a row."""
     start = next((at for at, speaker in enumerate(speakers) if speaker != "system"), len(speakers))
     sides: list[str] = []
@@ -130,6 +137,8 @@ def _alternates(speakers: Sequence[str]) -> bool:
 
 def _control_token(value: str, files: Mapping[str, int]) -> str | None:
     """The first token of a chat template that is no marker of a file which the row has."""
+    if "<" not in value and "[" not in value:  # with which all of them begin
+        return None
     return next((found[0] for found in _CONTROL.finditer(value) if not files.get(found[0])), None)
 
 
@@ -146,19 +155,34 @@ def _mismatch(turns: Sequence[tuple[str, str]]) -> bool | None:
 
 def is_refusal(answer: str) -> bool:
     """Whether a text opens as assistants refuse."""
-    return _REFUSAL.match(answer[:200]) is not None
+    return _REFUSALS[answer]
+
+
+_REFUSALS: Remembered[bool] = Remembered(lambda answer: _REFUSAL.match(answer[:200]) is not None)
 
 
 def votes(answers: Sequence[str]) -> dict[str, float | None]:
     """Agreement (0–1) and entropy (bits) of references; None without any."""
     if not answers:
         return {"agreement": None, "vote_entropy": None}
-    counts = Counter(" ".join(answer.casefold().split()) for answer in answers).values()
-    shares = [count / len(answers) for count in counts]
-    return {"agreement": max(shares), "vote_entropy": math.fsum(-share * math.log2(share) for share in shares) + 0.0}
+    agreement, entropy = _agreement(tuple(sorted(Counter(map(_PLAIN.__getitem__, answers)).values())))
+    return {"agreement": agreement, "vote_entropy": entropy}
+
+
+_PLAIN: Remembered[str] = Remembered(lambda answer: " ".join(answer.casefold().split()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _agreement(counts: tuple[int, ...]) -> tuple[float, float]:
+    shares = [count / sum(counts) for count in counts]
+    return max(shares), math.fsum(-share * math.log2(share) for share in shares) + 0.0
 
 
 def _same(answer: str, question: str) -> bool:
+    if answer.isascii() and question.isascii() and "<" not in question:  # most differ in their first word
+        first, asked = _WORD.search(answer), _WORD.search(question)
+        if first is None or asked is None or first[0].lower() != asked[0].lower():
+            return False
     words = _WORD.findall(answer.casefold())
     return bool(words) and words == _WORD.findall(_without_markers(question).casefold())
 
@@ -210,18 +234,22 @@ _HUES = re.compile(
 
 def is_mismatch(question: str, answer: str) -> bool | None:
     """Whether ``answer`` is of another kind than ``question`` asks for; None where no kind is asked for."""
-    asked = _QUOTES.sub("", question.casefold()).strip()
-    wanted = _wanted(asked)
+    wanted = _ASKED[question]
     if wanted is None:
         return None
     words = _ANSWER_WORD.findall(_QUOTES.sub("", answer.casefold()))
     if not words or len(words) > _LONGEST:
         return False
-    given = " ".join(words)
-    return not wanted.search(given) and not _DECLINED.search(given)
+    return not _is_answer(wanted, " ".join(words))
 
 
-def _wanted(asked: str) -> re.Pattern[str] | None:
+@functools.lru_cache(maxsize=1 << 14)
+def _is_answer(wanted: re.Pattern[str], given: str) -> bool:
+    return wanted.search(given) is not None or _DECLINED.search(given) is not None
+
+
+def _wanted(question: str) -> re.Pattern[str] | None:
+    asked = _QUOTES.sub("", question.casefold()).strip()
     if _NUMBER.match(asked):
         return _QUANTITY
     if _COLOR.match(asked):
@@ -231,6 +259,7 @@ def _wanted(asked: str) -> re.Pattern[str] | None:
     return None
 
 
+_ASKED: Remembered[re.Pattern[str] | None] = Remembered(_wanted)
 SIGNALS = (
     Signal(
         "text",
