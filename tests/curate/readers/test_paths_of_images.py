@@ -183,7 +183,10 @@ def curated(tmp_path, **source):
 
 
 def test_spelling_is_mended_and_the_rest_has_a_class_and_a_hint(root, tmp_path):
-    location = written(tmp_path, ["sub\\b c.jpg", "a.jpeg", "s3://bucket/a.jpg", "swift://box/a.jpg", "~/a.jpg", "a\0.jpg", "/etc/hostname"])
+    location = written(
+        tmp_path,
+        ["sub\\b c.jpg", "a.jpeg", "s3://bucket/a.jpg", "swift://box/a.jpg", "~/a.jpg", "a\0.jpg", "/etc/hostname"],
+    )
     rows, paths = curated(tmp_path, location=location, image_root=str(root))
     assert rows[0]["images"] == ["sub/b c.jpg"]
     assert paths["sub/b c.jpg"]["error"] is None
