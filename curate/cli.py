@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from winnow import console
+from winnow import console, storage
 from winnow.errors import UserError
+from winnow.published import bring, published
 from winnow.text import counted, visible
 
 if TYPE_CHECKING:
@@ -157,7 +159,7 @@ def run(
         recipe = recipe_of(source, name)
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
-        print(f"{outcome.workspace.folder}: is up to date, nothing to do")
+        print(f"{storage.shown(outcome.workspace.folder)}: is up to date, nothing to do")
     if not _is_recipe(target):
         from curate.kept_recipe import add_shares
 
@@ -351,7 +353,9 @@ def plot(curated: CuratedArgument) -> None:
     """
     from curate.report.plots import plot as draw
 
-    page, *charts = draw(_folder(curated))
+    folder = _folder(curated)
+    with published(folder):
+        page, *charts = draw(folder)
     print(f"{page}: {len(charts)} charts, each as a PNG beside it")
 
 
@@ -404,7 +408,9 @@ def export(
 
     values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes, "mistakes": mistakes}
     settings = parse_recipe(values, ExportSettings, where="curate export")
-    show_export(write_export(open_curated(_folder(curated)), settings))
+    folder = _folder(curated)
+    with published(folder) if out is None else contextlib.nullcontext():
+        show_export(write_export(open_curated(folder), settings))
 
 
 @app.command()
@@ -537,10 +543,12 @@ def _check_all_measured(not_measured: str | None) -> None:
 
 
 def _folder(curated: Path) -> Path:
-    """A curated folder, or that of a recipe."""
+    """A curated folder, or that of a recipe; one on object storage is brought here."""
     from curate.recipe import read_recipe
 
-    return read_recipe(curated).folder if curated.suffix in (".yaml", ".yml") else curated
+    folder = read_recipe(curated).folder if curated.suffix in (".yaml", ".yml") else storage.local(curated)
+    bring(folder)
+    return folder
 
 
 def main() -> None:

@@ -30,8 +30,10 @@ from curate.report.results import Leaks
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, digest_of, read_json, strict_json
+from winnow.published import bring
 from winnow.recipe import parse_recipe
 from winnow.run import MANIFEST
+from winnow.storage import find, is_remote, mirror, url_of
 from winnow.tables import database, parquet, read_batches, write_parquet
 
 _EXAMPLES = 3  # of each evaluation set and kind
@@ -109,25 +111,31 @@ def _set(
     target: str,
 ) -> tuple[list[SourceSettings], MeasureSettings, dict[str, Any] | None, Workspace | None]:
     """Sources, caps of decoding, how images behind addresses are fetched, and the curated folder if it is one."""
-    folder = Path(target)
+    folder: Path | None = None
     if target.endswith((".yaml", ".yml")):
-        recipe = read_recipe(folder)
-        folder = recipe.folder
-        if not (folder / MANIFEST).is_file():
+        recipe = read_recipe(Path(target))
+        folder = _curated(recipe.folder)
+        if folder is None:
             remote = recipe.remote.model_dump() if recipe.remote else None
             return list(recipe.sources), recipe.signals, remote, None
-    if _is_curated(folder):
+    if folder := folder or _curated(target):
         recipe, _ = read_finished(folder)
         return [_kept_rows(folder)], recipe.signals, None, Workspace(folder)
     return [source_of(target)], MeasureSettings(), None, None
 
 
 def _evaluation(text: str) -> SourceSettings:
-    return _kept_rows(Path(text)) if _is_curated(Path(text)) else source_of(text)
+    folder = _curated(text)
+    return _kept_rows(folder) if folder else source_of(text)
 
 
-def _is_curated(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file() and (folder / "samples.jsonl").is_file()
+def _curated(place: str | Path) -> Path | None:
+    """The folder of a place that holds a curated set; one on object storage is brought here."""
+    folder = mirror(place) if is_remote(place) else Path(place)
+    url = url_of(folder)
+    if url is not None and find(f"{url}/{MANIFEST}") is not None:
+        bring(folder)
+    return folder if (folder / MANIFEST).is_file() and (folder / "samples.jsonl").is_file() else None
 
 
 def _kept_rows(folder: Path) -> SourceSettings:

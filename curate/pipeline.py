@@ -80,7 +80,9 @@ from winnow import storage
 from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import sha256_file
+from winnow.published import bring, published
 from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
+from winnow.storage import local
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,19 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     check_inputs(recipe)
     workspace = Workspace(recipe.folder)
-    with sole_use(workspace):
+    with sole_use(workspace), published(workspace.folder) as save:
         inputs = _read_inputs(recipe, workspace)
-        curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work))
+        curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work), save)
         if curation.is_up_to_date():
             return Outcome(workspace, read_manifest(workspace.folder, finish_with="")["counts"], {})
         if curation.stages.get("measured") != measured_from(recipe):
             check_models(recipe.signals)
         workspace.manifest.unlink(missing_ok=True)
         curation.read()
+        save()
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
         curation.measure(workers)
+        save()
         return curation.finish(decode_examples=True)
 
 
@@ -138,23 +142,25 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
     """
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
     if into:
+        into = local(into)
+        bring(recipe.folder)
         copy_measurements(Workspace(recipe.folder), Workspace(into))
         recipe = recipe.model_copy(update={"out": into, "exports": []})
     workspace = Workspace(recipe.folder)
-    stages = Stages(workspace.work)
-    if stages.get("measured") is None:
-        raise UserError(f"{workspace.folder}: nothing is measured there yet; run `curate run {recipe_name}` first")
-    if stages.get("measured") != measured_from(recipe):
-        raise UserError(
-            f"{workspace.folder}: the recipe's sources, signals or evaluation sets are not those that were measured;"
-            f" run `curate run {recipe_name}`"
-        )
-    measured = {source.location: stages.get("inputs")[source.location] for source in all_sources(recipe)}
-    with sole_use(workspace):
+    with sole_use(workspace), published(workspace.folder) as save:
+        stages = Stages(workspace.work)
+        if stages.get("measured") is None:
+            raise UserError(f"{workspace.folder}: nothing is measured there yet; run `curate run {recipe_name}` first")
+        if stages.get("measured") != measured_from(recipe):
+            raise UserError(
+                f"{workspace.folder}: the recipe's sources, signals or evaluation sets are not those that were"
+                f" measured; run `curate run {recipe_name}`"
+            )
+        measured = {source.location: stages.get("inputs")[source.location] for source in all_sources(recipe)}
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
         workspace.manifest.unlink(missing_ok=True)
         inputs = {**measured, **decision_inputs(recipe)}
-        return Curation(recipe, recipe_name, rules, inputs, workspace, stages).finish(decode_examples=False)
+        return Curation(recipe, recipe_name, rules, inputs, workspace, stages, save).finish(decode_examples=False)
 
 
 def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, Any]:
@@ -233,6 +239,7 @@ class Curation:
     Attributes:
         rules: the recipe's rules with the built-in ones, checked.
         inputs: digests of everything that it is made from.
+        save: publishes what is done of a result on object storage.
     """
 
     recipe: CurateRecipe
@@ -241,6 +248,7 @@ class Curation:
     inputs: dict[str, str]
     workspace: Workspace
     stages: Stages
+    save: Callable[[], None] = lambda: None
 
     def is_up_to_date(self) -> bool:
         """Whether the folder holds the result of this recipe on these inputs, and no image file has changed since."""
@@ -321,7 +329,9 @@ class Curation:
     def finish(self, *, decode_examples: bool) -> Outcome:
         """All steps that follow measuring."""
         self.correct(score_pairs=decode_examples)
+        self.save()
         self.compare()
+        self.save()
         self.decide()
         counts = self.publish(decode_examples=decode_examples)
         return Outcome(self.workspace, counts, self.stages.seconds, self.why_not_measured())
@@ -433,14 +443,14 @@ class Curation:
         )
         for settings in recipe.exports:
             self.stages.run(f"export {settings.to}", functools.partial(export, rows, settings))
-        return [str(folder) for folder in self._export_folders()]
+        return [storage.shown(folder) for folder in self._export_folders()]
 
     def _export_folders(self) -> list[Path]:
         exports = self.workspace.folder / "exports"
-        return [settings.out or exports / settings.to for settings in self.recipe.exports]
+        return [local(settings.out) if settings.out else exports / settings.to for settings in self.recipe.exports]
 
     def _exports_are_complete(self) -> bool:
-        return all((folder / MANIFEST).is_file() for folder in self._export_folders())
+        return all(storage.exists(folder / MANIFEST) for folder in self._export_folders())
 
     def _sets(self) -> list[ImageSet]:
         """The curated set, then the evaluation sets."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from curate.kinds import KINDS, Kind
 from curate.signals.clip import SHIPPED
@@ -19,12 +19,27 @@ from winnow.errors import UserError
 from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
 from winnow.recipe import StrictModel, load_recipe, parse_recipe
 from winnow.run import MANIFEST, read_manifest
-from winnow.storage import address
+from winnow.storage import address, is_remote, local
 
 # Pillow itself refuses above this; a higher cap of ours would not help.
 _PILLOW_PIXEL_LIMIT = 178_956_970
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+def _as_written(place: Path) -> str:
+    return address(place) if is_remote(place) else str(place)
+
+
+def _checked(place: Path) -> Path:
+    try:
+        return Path(_as_written(place))
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+# A folder here or on object storage, whose address a `Path` holds with one slash only.
+Place = Annotated[Path, AfterValidator(_checked), PlainSerializer(_as_written, return_type=str, when_used="json")]
 
 
 class SourceSettings(StrictModel):
@@ -496,7 +511,7 @@ class ExportSettings(StrictModel):
 
     Attributes:
         to: the format.
-        out: the folder to write; null is ``exports/<format>`` in the curated folder.
+        out: the folder to write, here or on object storage; null is ``exports/<format>`` in the curated folder.
         images: ``path`` leaves images where they lie and names them there, ``copy`` copies them into
             the export (``openai-messages`` and ``evalscope``: into the rows, as data URIs); null is the format's
             default: ``copy`` for ``parquet``, ``webdataset`` and ``imagefolder``, which always hold them, else
@@ -507,7 +522,7 @@ class ExportSettings(StrictModel):
     """
 
     to: FormatName
-    out: Path | None = None
+    out: Place | None = None
     images: Literal["path", "copy"] | None = None
     shard_megabytes: int = Field(default=500, ge=1, le=8000)
     mistakes: Path | None = None
@@ -533,7 +548,7 @@ class CurateRecipe(StrictModel):
 
     Attributes:
         name: names the result.
-        out: the folder of the result; null is ``data/curated/<name>``.
+        out: the folder of the result, here or on object storage; null is ``data/curated/<name>``.
         seed: picks the card's examples.
         sources: datasets, read in this order.
         remote: how images behind URLs are fetched; null (the default) fetches none.
@@ -553,7 +568,7 @@ class CurateRecipe(StrictModel):
     """
 
     name: str
-    out: Path | None = None
+    out: Place | None = None
     seed: int = 0
     sources: list[SourceSettings] = Field(min_length=1)
     remote: RemoteSettings | None = None
@@ -622,7 +637,7 @@ class CurateRecipe(StrictModel):
     @property
     def folder(self) -> Path:
         """Where the result lies."""
-        return self.out or Path("data/curated") / self.name
+        return local(self.out) if self.out else Path("data/curated") / self.name
 
 
 # Built-in rules; the ones of a section are added when the recipe has that section.

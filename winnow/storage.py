@@ -420,7 +420,7 @@ def objects_below(url: str) -> list[Object]:
     """
     client, path = _opened(url)
     with _asking(url):
-        found = client.find(path, detail=True)
+        found = client.find(path, detail=True, withdirs=False)
     return sorted(_objects(client, url, path, found.values()), key=lambda each: each.url)
 
 
@@ -570,6 +570,15 @@ def is_object(path: str) -> bool:
     return url is not None and find(url) is not None
 
 
+def exists(path: Path) -> bool:
+    """Whether a path is a file here, or the object that it mirrors is in the store.
+
+    Raises:
+        UserError: the store cannot be asked.
+    """
+    return path.is_file() or is_object(str(path))
+
+
 def files_beside(path: Path, pattern: str) -> list[Path]:
     """Files that lie in the folder of a path and fit a pattern, by name; those of a mirror are fetched.
 
@@ -605,6 +614,17 @@ def put(file: Path, url: str) -> None:
     client, path = _opened(url)
     with _asking(url):
         client.put_file(str(file), path)
+
+
+def put_bytes(data: bytes, url: str) -> None:
+    """Write an object of these bytes.
+
+    Raises:
+        UserError: the store does not take it.
+    """
+    client, path = _opened(url)
+    with _asking(url):
+        client.pipe_file(path, data)
 
 
 def put_if_absent(url: str, data: bytes) -> bool:

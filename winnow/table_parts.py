@@ -151,7 +151,7 @@ class Parts:
         if parts != self.names():
             known = {name: [rows, size] for name, rows, size in self._parts()}
             for name in {*parts} - known.keys():
-                known[name] = [row_count(self.folder / name), _size(self.folder / name)]
+                known[name] = [row_count(self.folder / name), (self.folder / name).stat().st_size]
             write_json(self.state, [[name, *known[name]] for name in parts])
         for path in self.folder.glob("*.parquet"):
             if path.name not in parts:

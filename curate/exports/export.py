@@ -30,7 +30,9 @@ from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.files import atomic_path, digest_of, locked, sha256_file, write_text
 from winnow.progress import Bar
+from winnow.published import published
 from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manifest
+from winnow.storage import local, shown
 from winnow.text import counted
 
 VERSION = 2  # raise it when a format writes something else from the same rows
@@ -54,7 +56,7 @@ def write_readme(
     folder: Path, curated: Curated, settings: ExportSettings, counts: dict[str, Any], parts: Sequence[Part]
 ) -> None:
     """Write the card of an export into ``folder``."""
-    here = settings.out or curated.folder / "exports" / settings.to
+    here = shown(_folder_of(curated, settings))
     front: dict[str, Any] = {
         "pretty_name": curated.name,
         "task_categories": ["visual-question-answering"],
@@ -83,24 +85,24 @@ def write_readme(
 # {curated.name}, as {settings.to}
 
 {" ".join(sentences)}
-Curated by Winnow; the card with rules, funnel and examples lies in `{curated.folder}`.
+Curated by Winnow; the card with rules, funnel and examples lies in `{shown(curated.folder)}`.
 
 {how}
 """
     write_text(folder / "README.md", text)
 
 
-def _how_to_load(settings: ExportSettings, curated: Curated, here: Path, folder: Path, part: Part) -> str:
+def _how_to_load(settings: ExportSettings, curated: Curated, here: str, folder: Path, part: Part) -> str:
     load = FORMATS[settings.to].load
     text = load.get(part.kind, load.get("", ""))
     pattern = next(iter(part.files.values()), "")
     files = sorted(str(path.relative_to(folder)) for path in folder.glob(pattern)) if pattern else []
     return text.format(
-        root="this folder" if settings.copies else f"`{curated.root}`",
-        image_root=here if settings.copies else curated.root,
+        root="this folder" if settings.copies else f"`{shown(curated.root)}`",
+        image_root=here if settings.copies else shown(curated.root),
         here=here,
         first=f"{here}/{_as_braces(files)}",
-        folder=(here / pattern).parent,
+        folder=f"{here}/{pattern}".rpartition("/")[0],
         name=curated.name,
         stem=pattern.rpartition("/")[2].split(".")[0],
         variable=f"ROOT_IMAGE_DIR={here} " if settings.copies else "",
@@ -138,13 +140,23 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
         UserError: the target holds something other than an export, an image has changed since it was
             measured, or another process is exporting there.
     """
-    out = settings.out or curated.folder / "exports" / settings.to
+    out = _folder_of(curated, settings)
+    # The exports of a set on object storage are published with it.
+    with published(out) if settings.out else contextlib.nullcontext():
+        return _exported(curated, settings, out)
+
+
+def _folder_of(curated: Curated, settings: ExportSettings) -> Path:
+    return local(settings.out) if settings.out else curated.folder / "exports" / settings.to
+
+
+def _exported(curated: Curated, settings: ExportSettings, out: Path) -> Exported:
     table = Workspace(curated.folder).samples_table
-    made_from = {str(table): sha256_file(table)}
+    made_from = {shown(table): sha256_file(table)}
     if settings.mistakes:
         replies = settings.mistakes / "predictions.parquet"
         made_from[str(replies)] = sha256_file(replies) if replies.is_file() else ""
-    recipe = {"version": VERSION, "root": str(curated.root), "licenses": list(curated.licenses)}
+    recipe = {"version": VERSION, "root": shown(curated.root), "licenses": list(curated.licenses)}
     recipe |= settings.model_dump(mode="json", exclude={"out"})
     if is_current(out, recipe=recipe, inputs=made_from):
         return Exported(out, read_manifest(out, finish_with="")["counts"], False)
@@ -162,7 +174,7 @@ def export(curated: Curated, settings: ExportSettings) -> Exported:
             counts=counts,
             seconds={"export": time.monotonic() - started},
             seeds={},
-            extra={"image_root": "." if settings.copies else str(curated.root)},
+            extra={"image_root": "." if settings.copies else shown(curated.root)},
         )
         _put_in_place(folder, out)
     return Exported(out, counts, True)

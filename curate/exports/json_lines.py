@@ -17,6 +17,7 @@ from typing import Any
 
 from curate.exports.rows import Format, Part, Row, Target, Unfit, copy_images
 from winnow.records import to_record
+from winnow.storage import shown
 
 # Row, paths of its images, target → kind of the row ('' where the format knows one kind only) and its record.
 RecordOf = Callable[[Row, list[str], Target], tuple[str, dict[str, Any]]]
@@ -54,7 +55,7 @@ def write_lines(
 
         for row in rows:
             try:
-                kind, record = record_of(row, list(row.files), target)
+                kind, record = record_of(row, list(map(shown, row.files)), target)
                 if target.copy:
                     kind, record = record_of(row, copied(row, target.folder), target)
             except Unfit as why:

@@ -26,7 +26,7 @@ from winnow.files import atomic_path, sha256_bytes
 from winnow.images import locate
 from winnow.records import Sample, from_record
 from winnow.run import read_manifest
-from winnow.storage import local
+from winnow.storage import local, shown
 from winnow.tables import database, parquet, read_batches
 
 ONE_SPLIT = "train"  # what a set that is not split is called
@@ -105,7 +105,7 @@ class Curated:
     def media_path(self, path: str) -> str:
         """The absolute path of a video, an audio or an image that was not measured; as it is if none is found."""
         found = (locate(path, root, max_bytes=_NO_CAP).file for root in self._media_roots)
-        return next((file for file in found if file), path)
+        return shown(next((file for file in found if file), path))
 
     def rows(self, reject: Reject, *, images: bool = True) -> Iterator[Row | None]:
         """Kept and flagged rows; None for a row that is not exported, so that progress can be counted.

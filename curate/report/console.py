@@ -28,6 +28,7 @@ from curate.rules.find_row import FoundRows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.records import to_record
 from winnow.selections import PROOFS
+from winnow.storage import shown
 from winnow.text import counted, share, visible
 
 _BAR = 24
@@ -38,7 +39,7 @@ def show_selection(of: Path, written: Sequence[tuple[Path, dict[str, Any], bool]
     """The folders of a selection, what earlier selections of the set have brought, and how to prove this one."""
     for folder, counts, was_there in written:
         taken = counts["keep"] + counts["flag"]
-        print(f"{folder}: {counted(taken, 'row')}{', is up to date' if was_there else ''}")
+        print(f"{shown(folder)}: {counted(taken, 'row')}{', is up to date' if was_there else ''}")
     proofs = sorted((of / PROOFS).glob("*.json"))
     for proof in proofs:
         print(json.loads(proof.read_text(encoding="utf-8"))["sentence"])
@@ -135,14 +136,14 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     times = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if value >= 0.05)
     screen.print(f"{sum(seconds.values()):.1f} s: {times}" if times else "", style="dim", highlight=False)
     data = workspace.folder.parents[1] if workspace.folder.parent.name == "curated" else None
-    name = escape(f"{workspace.folder}/")
+    name = escape(f"{shown(workspace.folder)}/")
     screen.print(
         f"\n[bold]{name}[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet", highlight=False
     )
     _show_next(
         screen,
         (
-            f"curate explain ROW --curated {shlex.quote(str(workspace.folder))}",
+            f"curate explain ROW --curated {shlex.quote(shown(workspace.folder))}",
             "says why; ROW: id, image or words of a question",
         ),
         (f"curate decide {shlex.quote(recipe)}", "after an edit of its rules; opens no image"),
@@ -224,7 +225,7 @@ def show_found_rows(found: FoundRows, folder: Path) -> None:
     example = escape(visible(shlex.quote(found.rows[0].sample_id)))
     screen.print(
         f"\n{found.count:,} rows fit{more}; choose one by its id:"
-        f" curate explain {example} --curated {escape(shlex.quote(str(folder)))}",
+        f" curate explain {example} --curated {escape(shlex.quote(shown(folder)))}",
         highlight=False,
         soft_wrap=True,
     )
@@ -499,14 +500,14 @@ def show_export(done: Exported) -> None:
     state = "" if done.fresh else "is up to date: "
     splits = ", ".join(f"{name} {rows:,}" for name, rows in done.counts["splits"].items())
     screen.print(
-        f"[bold]{done.folder}/[/]  {state}{counted(done.counts['rows'], 'row')} ({splits}),"
+        f"[bold]{shown(done.folder)}/[/]  {state}{counted(done.counts['rows'], 'row')} ({splits}),"
         f" {counted(done.counts['images'], 'image')}; README.md says how to load it",
         highlight=False,
         soft_wrap=True,
     )
     if done.counts["rejected"]:
         rejected = counted(done.counts["rejected"], "row")
-        screen.print(f"rejected by the format: {rejected}; {done.folder}/rejects.jsonl says why", soft_wrap=True)
+        screen.print(f"rejected by the format: {rejected}; {shown(done.folder)}/rejects.jsonl says why", soft_wrap=True)
 
 
 def columns_table() -> Table:

@@ -25,7 +25,9 @@ from curate.selection.strategies import STRATEGIES, ordered
 from curate.views import create_views
 from curate.workspace import Workspace, copy_measurements, sole_use
 from winnow.errors import UserError, did_you_mean
+from winnow.published import published
 from winnow.run import MANIFEST, Stages, read_manifest
+from winnow.storage import local, shown
 from winnow.tables import database, parquet, query_batches, write_parquet
 
 _DECIDED = """
@@ -111,10 +113,10 @@ def select(
     made_from = {name: digest for name, digest in manifest["outputs"].items() if "/" not in name}
     made_from = {name: made_from[name] for name in ("decisions.parquet", "samples.jsonl") if name in made_from}
     named = budget.replace("%", "pct").replace(" ", "")
-    out = out or source.with_name(f"{source.name}-{strategy}-{named}{f'-seed{seed}' if seed else ''}")
-    asked = [(out, Selection(str(source.resolve()), made_from, strategy, columns, per, budget, seed))]
+    out = local(out) if out else source.with_name(f"{source.name}-{strategy}-{named}{f'-seed{seed}' if seed else ''}")
+    asked = [(out, Selection(shown(source.resolve()), made_from, strategy, columns, per, budget, seed))]
     if strategy != "random":
-        baseline = Selection(str(source.resolve()), made_from, "random", (), None, budget, seed)
+        baseline = Selection(shown(source.resolve()), made_from, "random", (), None, budget, seed)
         asked.append((out.with_name(f"{out.name}-random"), baseline))
     return [_write(source, folder, selection) for folder, selection in asked]
 
@@ -150,7 +152,7 @@ def _write(source: Path, out: Path, selection: Selection) -> tuple[Path, dict[st
     copy_measurements(Workspace(source), target)
     recipe = recipe.model_copy(update={"name": out.name, "out": out, "exports": []})
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
-    with sole_use(target):
+    with sole_use(target), published(target.folder):
         with database(target.work) as connection:
             create_views(connection, target, recipe.losses)
             connection.execute(f"CREATE VIEW decided AS SELECT * FROM {parquet([Workspace(source).decisions])}")
