@@ -6,6 +6,7 @@ A run may be killed at any point: the next one continues where it stopped and en
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ from curate.report.results import count_rows, write_contamination_report, write_
 from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import check_on_rows, check_rules, decide
+from curate.seal import break_seal, damaged_measurements, heal, write_seal
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, StoredSamples, Workspace, copy_measurements, sole_use
@@ -75,6 +77,7 @@ from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
+from winnow.text import some_of
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     check_inputs(recipe)
     workspace = Workspace(recipe.folder)
     with sole_use(workspace):
+        _heal(workspace)
         inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work))
         if curation.is_up_to_date():
@@ -112,10 +116,13 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         if curation.stages.get("measured") != measured_from(recipe):
             check_models(recipe.signals)
         workspace.manifest.unlink(missing_ok=True)
+        break_seal(workspace)
         curation.read()
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
         curation.measure(workers)
-        return curation.finish(decode_examples=True)
+        outcome = curation.finish(decode_examples=True)
+        write_seal(workspace)
+        return outcome
 
 
 def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = None) -> Outcome:
@@ -128,6 +135,10 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         UserError: nothing was measured yet, or not with these sources and signals; ``into`` cannot be used.
     """
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
+    if damaged := damaged_measurements(Workspace(recipe.folder)):
+        raise UserError(
+            f"{recipe.folder}: is damaged ({some_of(damaged)}); make it again with `curate run {recipe_name}`"
+        )
     if into:
         copy_measurements(Workspace(recipe.folder), Workspace(into))
         recipe = recipe.model_copy(update={"out": into, "exports": []})
@@ -144,8 +155,11 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
     with sole_use(workspace):
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
         workspace.manifest.unlink(missing_ok=True)
+        break_seal(workspace)
         inputs = {**measured, **decision_inputs(recipe)}
-        return Curation(recipe, recipe_name, rules, inputs, workspace, stages).finish(decode_examples=False)
+        outcome = Curation(recipe, recipe_name, rules, inputs, workspace, stages).finish(decode_examples=False)
+        write_seal(workspace)
+        return outcome
 
 
 def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, Any]:
@@ -179,12 +193,20 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> None:
     """
     workspace = Workspace(recipe.folder)
     with sole_use(workspace):
+        _heal(workspace)
+        break_seal(workspace)
         inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, "", [], inputs, workspace, Stages(workspace.work))
         curation.read()
         curation.measure(workers)
         curation.correct()
         curation.compare()
+        write_seal(workspace)
+
+
+def _heal(workspace: Workspace) -> None:
+    if damaged := heal(workspace):
+        print(f"{workspace.folder}: making again what is damaged or gone: {some_of(damaged)}", file=sys.stderr)
 
 
 def _read_inputs(recipe: CurateRecipe, workspace: Workspace) -> dict[str, str]:
@@ -380,6 +402,7 @@ class Curation:
                 },
                 "exports": exported,
                 "card_is_complete": shown.complete,
+                "recipe_file": self.recipe_name,
                 "readers": VERSION,
                 **({"selection": selection} if selection else {}),
             },

@@ -33,7 +33,7 @@ from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.hash_index import HashIndex
 from winnow.images import STILLS, locate, wrong_extension
-from winnow.tables import ROWS_A_GROUP, write_parquet
+from winnow.tables import ROWS_A_GROUP, read_batches, write_parquet
 
 PATHS, CACHE, JOURNAL, STAT = "paths.parquet", ".cache", "journal", "stat.parquet"
 _META = b"winnow"
@@ -155,6 +155,37 @@ class Store:
         write_parquet(stat_file, stats, stat_schema.with_metadata(of))
         shutil.rmtree(self.folder / JOURNAL, ignore_errors=True)
         self.first_block = self.next_block
+
+    def note_times(self, root: Path) -> None:
+        """Write sizes and times of the files of ``paths.parquet`` again, as far as their bytes are what they were."""
+        schema = pa.schema(_STAT_FIELDS)
+        of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS), "read_at": self._started})}
+
+        def times() -> Iterator[pa.Table]:
+            for batch in read_batches(self.folder / PATHS, ["path", "image_key", "error"]):
+                found = [_time_of(root, row) for row in batch.to_pylist()]
+                yield pa.Table.from_pylist([{"size": size, "mtime_ns": time} for size, time in found], schema)
+
+        (self.folder / CACHE).mkdir(exist_ok=True)
+        write_parquet(self.folder / CACHE / STAT, times(), schema.with_metadata(of))
+
+    def note_lost(self, parts: Sequence[tuple[str, int]]) -> None:
+        """Write parts that are lost with only the keys of their images, so that they are measured again.
+
+        Args:
+            parts: name and number of rows of each, in order.
+        """
+        there = pa.concat_arrays(
+            [pa.array([], pa.string())]
+            + [pq.read_table(part, columns=["image_key"])["image_key"].combine_chunks() for part in self.parts()]
+        )
+        paths = pq.read_table(self.folder / PATHS, columns=["image_key", "path"])
+        keyed = paths.filter(pc.and_(pc.is_valid(paths["image_key"]), pc.invert(pc.is_in(paths["image_key"], there))))
+        first = {row["image_key"]: row for row in reversed(keyed.to_pylist())}
+        rows = [{**row, "bytes": 0} for row in reversed(first.values())]
+        for number, (name, count) in enumerate(parts, start=1):
+            own, rows = (rows, []) if number == len(parts) else (rows[:count], rows[count:])
+            self.write_part(self.folder / name, own, image_schema(None, {}))
 
     def _stat(self) -> pa.Table | None:
         """Sizes and times of ``paths.parquet``'s files, if they belong to this very table."""
@@ -289,6 +320,17 @@ def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int) -> bool:
         return bool(same and not os.access(found.file, os.R_OK))
     file = f"{root}/{row['path']}"
     return _holds(file, row["size"], row["mtime_ns"], _short(row["image_key"]), racy=bool(row["racy"]))
+
+
+def _time_of(root: Path, row: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Size and time of a file, if its bytes are what they were."""
+    try:
+        found = (root / row["path"]).stat() if row["image_key"] is not None else None
+        if found is not None and sha256_file(root / row["path"]) == row["image_key"]:
+            return found.st_size, found.st_mtime_ns
+    except (OSError, ValueError):
+        pass
+    return None, None
 
 
 def _holds(file: str, size: int | None, mtime_ns: int | None, key: int, *, racy: bool) -> bool:
