@@ -25,11 +25,11 @@ from curate.exports.export import export
 from curate.exports.rows import ONE_SPLIT, Curated
 from curate.inputs import (
     all_sources,
+    changed_images,
     check_inputs,
     correction_inputs,
     decision_inputs,
     gains_of,
-    images_are_as_measured,
     input_digests,
     measured_from,
     resolved,
@@ -42,6 +42,7 @@ from curate.measure.images import measure_images
 from curate.measure.itm import matcher_name
 from curate.measure.models import check_models
 from curate.measure.pairs import write_pairs
+from curate.measure.store import Store
 from curate.measure.texts import TEXT_VERSIONS, measure_text
 from curate.readers.images.store import ImageStore
 from curate.readers.ingest import (
@@ -108,7 +109,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     check_inputs(recipe)
     workspace = Workspace(recipe.folder)
     with sole_use(workspace):
-        _heal(workspace)
+        damaged = _heal(workspace)
         inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work))
         if curation.is_up_to_date():
@@ -118,6 +119,8 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         workspace.manifest.unlink(missing_ok=True)
         break_seal(workspace)
         curation.read()
+        if damaged:
+            curation.note_times()
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
         curation.measure(workers)
         outcome = curation.finish(decode_examples=True)
@@ -204,9 +207,10 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> None:
         write_seal(workspace)
 
 
-def _heal(workspace: Workspace) -> None:
+def _heal(workspace: Workspace) -> list[str]:
     if damaged := heal(workspace):
         print(f"{workspace.folder}: making again what is damaged or gone: {some_of(damaged)}", file=sys.stderr)
+    return damaged
 
 
 def _read_inputs(recipe: CurateRecipe, workspace: Workspace) -> dict[str, str]:
@@ -265,8 +269,8 @@ class Curation:
             return False
         if any(each.workspace.model_failures(name).is_file() for each in self._sets() for name in IMAGE_MODELS):
             return False  # another run may read what a model could not
-        return all(
-            images_are_as_measured(each.workspace, self._root(each), each.signals.max_bytes) for each in self._sets()
+        return not any(
+            changed_images(each.workspace, self._root(each), each.signals.max_bytes) for each in self._sets()
         )
 
     def read(self) -> None:
@@ -278,6 +282,12 @@ class Curation:
             )
         if any(f"{each.label}read" in self.stages.seconds for each in self._sets()):
             self._check_sources()
+
+    def note_times(self) -> None:
+        """Keep what is known of images that were lost from a store and are there again."""
+        for each in self._sets():
+            if each.workspace.paths.is_file():
+                Store(each.workspace.signals).note_times(self._root(each).resolve())
 
     def _check_sources(self) -> None:
         """Refuse rows that were read while their source changed.

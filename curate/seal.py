@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.inputs import named_by_rows
 from curate.measure.store import Store, is_unchanged
 from curate.workspace import SEAL, Workspace
 from winnow.errors import UserError
@@ -49,6 +50,11 @@ def write_seal(workspace: Workspace) -> None:
     roots = {name: stages.get(f"{_label(name)}root") for name in ("", *_names(workspace))}
     sealed = {"files": files, "roots": roots}
     write_json(workspace.work / SEAL, {**sealed, "digest": digest_of(sealed)})
+
+
+def sealed_files(workspace: Workspace) -> list[str]:
+    """The files that the last finished run has left, by their paths in the folder; empty if that is not known."""
+    return list(_sealed(workspace)["files"])
 
 
 def break_seal(workspace: Workspace) -> None:
@@ -160,17 +166,16 @@ def _lost_images(folder: Path, of: Workspace, root: Path) -> list[str]:
     if not stored.is_relative_to(root) or not of.paths.is_file():
         return []
     prefix = f"{stored.relative_to(root).as_posix()}/"
-    found = []
     try:
+        found = set[str]()
         for table in Store(of.signals).measured_paths():
             inside = pc.and_(pc.starts_with(table["path"], prefix), pc.is_valid(table["image_key"]))
-            for row in table.filter(inside).to_pylist():
-                name = row["path"].removeprefix(prefix)
-                if not is_unchanged(row, str(root), 1 << 62) and not _is_named(stored / name):
-                    found.append(str((of.folder / _STORED / name).relative_to(folder)))
-    except (OSError, ValueError, pa.ArrowException, UserError):  # that table is damaged: every file is looked at
-        return [str(path.relative_to(folder)) for path in _below(of.folder / _STORED) if not _is_named(path)]
-    return found
+            rows = (row for row in table.filter(inside).to_pylist() if not is_unchanged(row, str(root), 1 << 62))
+            found.update(row["path"] for row in rows)
+        lost = [path.removeprefix(prefix) for path in sorted(named_by_rows(of, found))]
+    except (OSError, ValueError, pa.ArrowException, UserError):  # a table is damaged: every file is looked at
+        lost = [str(path.relative_to(of.folder / _STORED)) for path in _below(of.folder / _STORED)]
+    return [str((of.folder / _STORED / name).relative_to(folder)) for name in lost if not _is_named(stored / name)]
 
 
 def _is_named(file: Path) -> bool:

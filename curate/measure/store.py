@@ -10,6 +10,7 @@ opened and no image decoded twice.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -33,7 +34,7 @@ from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.hash_index import HashIndex
 from winnow.images import STILLS, locate, wrong_extension
-from winnow.tables import ROWS_A_GROUP, read_batches, write_parquet
+from winnow.tables import ROWS_A_GROUP, write_parquet
 
 PATHS, CACHE, JOURNAL, STAT = "paths.parquet", ".cache", "journal", "stat.parquet"
 _META = b"winnow"
@@ -157,17 +158,15 @@ class Store:
         self.first_block = self.next_block
 
     def note_times(self, root: Path) -> None:
-        """Write sizes and times of the files of ``paths.parquet`` again, as far as their bytes are what they were."""
-        schema = pa.schema(_STAT_FIELDS)
+        """Write sizes and times of the files of ``paths.parquet`` again where they differ and the bytes do not."""
+        schema, folder = pa.schema(_STAT_FIELDS), str(root)
         of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS), "read_at": self._started})}
-
-        def times() -> Iterator[pa.Table]:
-            for batch in read_batches(self.folder / PATHS, ["path", "image_key", "error"]):
-                found = [_time_of(root, row) for row in batch.to_pylist()]
-                yield pa.Table.from_pylist([{"size": size, "mtime_ns": time} for size, time in found], schema)
-
+        tables = [
+            pa.Table.from_pylist([_times_of(row, folder) for row in table.to_pylist()], schema)
+            for table in self.measured_paths()
+        ]
         (self.folder / CACHE).mkdir(exist_ok=True)
-        write_parquet(self.folder / CACHE / STAT, times(), schema.with_metadata(of))
+        write_parquet(self.folder / CACHE / STAT, tables, schema.with_metadata(of))
 
     def note_lost(self, parts: Sequence[tuple[str, int]]) -> None:
         """Write parts that are lost with only the keys of their images, so that they are measured again.
@@ -310,8 +309,12 @@ class MeasuredPaths:
         return error if locate(path, root, max_bytes=max_bytes).error == error else None
 
 
-def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int) -> bool:
-    """Whether the file of a row of ``Store.measured_paths`` is as it was."""
+def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int, *, whole: bool = False) -> bool:
+    """Whether the file of a row of ``Store.measured_paths`` is as it was.
+
+    Args:
+        whole: go by its bytes alone.
+    """
     if row["image_key"] is None:
         found = locate(row["path"], root, max_bytes=max_bytes)
         if found.file is None:
@@ -319,18 +322,23 @@ def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int) -> bool:
         same = (found.size, found.mtime_ns) == (row["size"], row["mtime_ns"])
         return bool(same and not os.access(found.file, os.R_OK))
     file = f"{root}/{row['path']}"
+    if whole:
+        with contextlib.suppress(OSError, ValueError):
+            return bool(sha256_file(Path(file)) == row["image_key"])
+        return False
     return _holds(file, row["size"], row["mtime_ns"], _short(row["image_key"]), racy=bool(row["racy"]))
 
 
-def _time_of(root: Path, row: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Size and time of a file, if its bytes are what they were."""
-    try:
-        found = (root / row["path"]).stat() if row["image_key"] is not None else None
-        if found is not None and sha256_file(root / row["path"]) == row["image_key"]:
-            return found.st_size, found.st_mtime_ns
-    except (OSError, ValueError):
-        pass
-    return None, None
+def _times_of(row: Mapping[str, Any], root: str) -> dict[str, int | None]:
+    """Size and time of a file by its row of ``Store.measured_paths``; null if its bytes are not what they were."""
+    times = {"size": row["size"], "mtime_ns": row["mtime_ns"]}
+    if row["image_key"] is None or is_unchanged(row, root, 0):
+        return times
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(f"{root}/{row['path']}")  # noqa: PTH116
+        if is_unchanged(row, root, 0, whole=True):
+            return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return dict.fromkeys(times)
 
 
 def _holds(file: str, size: int | None, mtime_ns: int | None, key: int, *, racy: bool) -> bool:
