@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from curate.readers.fetched import here
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
 from curate.recipe import CurateRecipe, SourceSettings
-from curate.workspace import Workspace
+from curate.workspace import StoredPaths, Workspace
 from winnow.corrections import MEANING, read_corrections
 from winnow.digests import Digests
 from winnow.errors import UserError
@@ -121,26 +124,36 @@ def _read_from(source: SourceSettings) -> dict[str, Any]:
     return source.model_dump(mode="json", exclude={"license"})
 
 
-def images_are_as_measured(
-    workspace: Workspace, root: Path, max_bytes: int, stored: Callable[[str], str | None]
-) -> bool:
-    """Whether every image file of a set is as it was when it was measured.
+def changed_images(
+    workspace: Workspace, root: Path, max_bytes: int, stored: Callable[[str], str | None], *, whole: bool = False
+) -> set[str]:
+    """Paths of a set's images that are not as they were when they were measured.
 
     Paths that preflight has refused, which lead out of the root or are no paths, are not looked at.
 
     Args:
         stored: address of an image on object storage, which is asked of the store: its file need not be here.
+        whole: read every file, also where size and time are as they were.
     """
-    folder = str(root.resolve())
+    folder, found = str(root.resolve()), set[str]()
     for table in Store(workspace.signals).measured_paths():
         refused = pc.is_in(table.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
         rows = table.filter(pc.invert(refused)).to_pylist()
         addresses = [stored(row["path"]) for row in rows]
-        objects = iter(find_all([url for url in addresses if url is not None]))
-        for row, url in zip(rows, addresses, strict=True):
-            if not (is_unchanged(row, folder, max_bytes) if url is None else _is_same_object(row, next(objects))):
-                return False
-    return True
+        objects = find_all([url for url in addresses if url is not None])
+        kept = [row for row, url in zip(rows, addresses, strict=True) if url is not None]
+        found.update(row["path"] for row, seen in zip(kept, objects, strict=True) if not _is_same_object(row, seen))
+        files = [row for row, url in zip(rows, addresses, strict=True) if url is None]
+        with ThreadPoolExecutor() if whole else contextlib.nullcontext() as threads:
+            check = functools.partial(is_unchanged, root=folder, max_bytes=max_bytes, whole=whole)
+            same = threads.map(check, files) if threads else map(check, files)
+            found.update(row["path"] for row, as_it_was in zip(files, same, strict=True) if not as_it_was)
+    return named_by_rows(workspace, found)
+
+
+def named_by_rows(workspace: Workspace, paths: set[str]) -> set[str]:
+    """Those of some paths of images that a row names; what no row names any more may change or go."""
+    return {path for path in StoredPaths(workspace.rows) if path in paths} if paths else set()
 
 
 def _is_same_object(row: Mapping[str, Any], found: Object | StorageError | None) -> bool:

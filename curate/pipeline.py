@@ -6,6 +6,7 @@ A run may be killed at any point: the next one continues where it stopped and en
 from __future__ import annotations
 
 import functools
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +26,11 @@ from curate.exports.export import export
 from curate.exports.rows import ONE_SPLIT, Curated
 from curate.inputs import (
     all_sources,
+    changed_images,
     check_inputs,
     correction_inputs,
     decision_inputs,
     gains_of,
-    images_are_as_measured,
     input_digests,
     measured_from,
     resolved,
@@ -42,6 +43,7 @@ from curate.measure.images import measure_images
 from curate.measure.itm import matcher_name
 from curate.measure.models import check_models
 from curate.measure.pairs import write_pairs
+from curate.measure.store import Store
 from curate.measure.texts import TEXT_VERSIONS, measure_text
 from curate.measure.unmeasured import why_not_measured
 from curate.readers.below_root import Opened
@@ -73,6 +75,7 @@ from curate.report.results import count_rows, write_contamination_report, write_
 from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import check_on_rows, check_rules, decide
+from curate.seal import break_seal, damaged_measurements, heal, write_seal
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, Workspace, copy_measurements, sole_use
@@ -83,6 +86,7 @@ from winnow.files import sha256_file
 from winnow.published import bring, published
 from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
 from winnow.storage import local
+from winnow.text import some_of
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
     check_inputs(recipe)
     workspace = Workspace(recipe.folder)
     with sole_use(workspace), published(workspace.folder) as save:
+        damaged = _heal(workspace)
         inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work), save)
         if curation.is_up_to_date():
@@ -123,12 +128,17 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         if curation.stages.get("measured") != measured_from(recipe):
             check_models(recipe.signals)
         workspace.manifest.unlink(missing_ok=True)
+        break_seal(workspace)
         curation.read()
         save()
+        if damaged:
+            curation.note_times()
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
         curation.measure(workers)
         save()
-        return curation.finish(decode_examples=True)
+        outcome = curation.finish(decode_examples=True)
+        write_seal(workspace)
+        return outcome
 
 
 def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = None) -> Outcome:
@@ -141,6 +151,10 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         UserError: nothing was measured yet, or not with these sources and signals; ``into`` cannot be used.
     """
     rules = check_rules(all_rules(recipe), recipe.signals.scores)
+    if damaged := damaged_measurements(Workspace(recipe.folder)):
+        raise UserError(
+            f"{recipe.folder}: is damaged ({some_of(damaged)}); make it again with `curate run {recipe_name}`"
+        )
     if into:
         into = local(into)
         bring(recipe.folder)
@@ -159,8 +173,11 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         measured = {source.location: stages.get("inputs")[source.location] for source in all_sources(recipe)}
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
         workspace.manifest.unlink(missing_ok=True)
+        break_seal(workspace)
         inputs = {**measured, **decision_inputs(recipe)}
-        return Curation(recipe, recipe_name, rules, inputs, workspace, stages, save).finish(decode_examples=False)
+        outcome = Curation(recipe, recipe_name, rules, inputs, workspace, stages, save).finish(decode_examples=False)
+        write_seal(workspace)
+        return outcome
 
 
 def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, Any]:
@@ -197,13 +214,22 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> str | None
     storage.look_again()
     workspace = Workspace(recipe.folder)
     with sole_use(workspace):
+        _heal(workspace)
+        break_seal(workspace)
         inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, "", [], inputs, workspace, Stages(workspace.work))
         curation.read()
         curation.measure(workers)
         curation.correct()
         curation.compare()
+        write_seal(workspace)
         return curation.why_not_measured()
+
+
+def _heal(workspace: Workspace) -> list[str]:
+    if damaged := heal(workspace):
+        print(f"{workspace.folder}: making again what is damaged or gone: {some_of(damaged)}", file=sys.stderr)
+    return damaged
 
 
 def _read_inputs(recipe: CurateRecipe, workspace: Workspace) -> dict[str, str]:
@@ -266,8 +292,8 @@ class Curation:
             return False  # another run may read what a model could not
         if self.why_not_measured():
             return False
-        return all(
-            images_are_as_measured(each.workspace, self._root(each), each.signals.max_bytes, self._stored(each))
+        return not any(
+            changed_images(each.workspace, self._root(each), each.signals.max_bytes, self._stored(each))
             for each in self._sets()
         )
 
@@ -291,6 +317,12 @@ class Curation:
         self.stages.run(label, lambda: counts.update(bring()))
         before = self.stages.get(f"{of.label}unfetched") or 0
         self.stages.set(f"{of.label}unfetched", before + counts["remote_unavailable"])
+
+    def note_times(self) -> None:
+        """Keep what is known of images that were lost from a store and are there again."""
+        for each in self._sets():
+            if each.workspace.paths.is_file():
+                Store(each.workspace.signals).note_times(self._root(each).resolve())
 
     def _check_sources(self) -> None:
         """Refuse rows that were read while their source changed.
@@ -422,6 +454,7 @@ class Curation:
                 },
                 "exports": exported,
                 "card_is_complete": shown.complete,
+                "recipe_file": self.recipe_name,
                 "readers": VERSION,
                 **({"selection": selection} if selection else {}),
             },

@@ -25,7 +25,8 @@ UNFINISHED_IMAGES = "images/.unfinished"  # where the store of images writes bef
 _LOCK = "lock"
 # What belongs to one result only: its manifest, its lock, and what people have made from it.
 _RECIPE = "recipe.yaml"
-_OWN = {MANIFEST, _LOCK, _RECIPE, "plots", "exports", PROOFS}
+SEAL = "seal.json"  # of work/: what the last finished run has left (`curate.seal`)
+_OWN = {MANIFEST, _LOCK, _RECIPE, SEAL, "plots", "exports", PROOFS}
 
 
 class _Path:

@@ -24,15 +24,19 @@ _SCHEMA = pa.schema([("key", pa.uint64()), ("sha256", pa.binary(32))])
 
 
 class Digests:
-    """The digests of files, from the table of an earlier use; ``save`` keeps those that were asked for."""
+    """The digests of files, from the table of an earlier use; ``save`` keeps those that were asked for.
 
-    def __init__(self, table: Path) -> None:
+    Without a table, every file is read.
+    """
+
+    def __init__(self, table: Path | None) -> None:
         self._table = table
         self._index = HashIndex()
+        empty = _SCHEMA.empty_table()
         try:
-            stored = pq.read_table(table, page_checksum_verification=True).cast(_SCHEMA)
+            stored = pq.read_table(table, page_checksum_verification=True).cast(_SCHEMA) if table else empty
         except (OSError, ValueError, pa.ArrowException):  # none yet, or damaged: every file is read
-            stored = _SCHEMA.empty_table()
+            stored = empty
         self._known = b"".join(stored.column("sha256").to_pylist())
         for number, key in enumerate(stored.column("key").to_pylist()):
             self._index.add(key, number)
@@ -71,6 +75,8 @@ class Digests:
 
     def save(self) -> None:
         """Write the table, unless it is as it was."""
+        if self._table is None:
+            return
         if len(self._keys) == len(self._index) and all(self._index.get(key) is not None for key in self._keys):
             return
         digests = pa.FixedSizeBinaryArray.from_buffers(

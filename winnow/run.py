@@ -21,6 +21,7 @@ from winnow.errors import UserError
 from winnow.files import digest_of, read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
+_DIGEST = "digest of all this"  # key of a state file
 _PACKAGES = (
     "winnow-vlm", "accelerate", "bitsandbytes", "duckdb", "numpy", "open_clip_torch",
     "peft", "pillow", "pyarrow", "torch", "transformers",
@@ -45,7 +46,7 @@ def write_manifest(
         stage: which command made the folder, e.g. ``curate``.
         recipe: the resolved recipe, JSON-able.
         inputs: name or path of each input → hex sha256.
-        outputs: files below ``folder``; their sha256 is recorded.
+        outputs: files below ``folder``; their sha256 and size are recorded.
         counts, seconds, seeds: rows per class, wall time per step, every seed used.
         extra: further keys of this stage.
     """
@@ -60,6 +61,7 @@ def write_manifest(
             "recipe_digest": digest_of(dict(recipe)),
             "inputs": dict(inputs),
             "outputs": {str(path.relative_to(folder)): digest for path, digest in zip(written, digests, strict=True)},
+            "output_bytes": {str(path.relative_to(folder)): path.stat().st_size for path in written},
             "counts": dict(counts),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "seeds": dict(seeds),
@@ -93,13 +95,16 @@ def read_manifest(folder: Path, *, finish_with: str) -> dict[str, Any]:
 
 
 def is_current(folder: Path, *, recipe: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
-    """Whether ``folder`` holds the finished result of this recipe on these inputs."""
+    """Whether ``folder`` holds the finished result of this recipe on these inputs, each file of its size."""
     try:
         manifest = read_manifest(folder, finish_with="")
     except UserError:
         return False
     same_recipe = manifest.get("recipe_digest") == digest_of(dict(recipe))
-    outputs_there = all((folder / name).is_file() for name in manifest.get("outputs", {}))
+    sizes: Mapping[str, int] = manifest.get("output_bytes", {})
+    outputs_there = sizes.keys() == manifest.get("outputs", {}).keys() and all(
+        (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items()
+    )
     return same_recipe and manifest.get("inputs") == dict(inputs) and outputs_there
 
 
@@ -142,8 +147,11 @@ class Stages:
         self._path = folder / "state.json"
         self.seconds: dict[str, float] = {}
         try:
-            self._state: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # missing or unreadable: every stage runs
+            self._state: dict[str, Any] = read_json(self._path)
+            intact = self._state.pop(_DIGEST) == digest_of(self._state)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            intact = False
+        if not intact:  # missing or damaged: every stage runs
             self._state = {}
 
     def run(self, name: str, action: Callable[[], object]) -> None:
@@ -165,7 +173,7 @@ class Stages:
         """Keep a JSON-able value for later runs."""
         if self._state.get(name) != value:
             self._state[name] = value
-            write_json(self._path, self._state)
+            write_json(self._path, {**self._state, _DIGEST: digest_of(self._state)})
 
     def get(self, name: str) -> Any:
         """The value that ``set`` kept, or None."""

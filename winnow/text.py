@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 _LONGEST = 120
 
@@ -44,6 +45,12 @@ def table(headings: list[str], rows: list[list[str]], *, numbers_from: int | Non
 def counted(number: int, noun: str) -> str:
     """``1 row``, ``2,000 rows``; the noun in the singular, with a regular plural."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """``a, b, c and 2 more``: the first names, and how many follow."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def share(part: int, whole: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ def measure_with(model: ImageModel, workspace: Workspace, image_root: Path, sett
     """
     folder = workspace.model_folder(model.name)
     parts = _current_parts(model, folder)
+    numbered = (folder / f"part-{number:05d}.parquet" for number in itertools.count())  # one may have been lost
     failures, failed, unmeasured = workspace.model_failures(model.name), 0, Unmeasured()
     first: list[dict[str, str]] = []
     rows: list[dict[str, Any]] = []
@@ -69,7 +71,7 @@ def measure_with(model: ImageModel, workspace: Workspace, image_root: Path, sett
                 first += [{name: visible(row[name]) for name in ("path", "failed")}] if len(first) < _SHOWN else []
             # Parts are full of images that were read, so that they are cut alike whatever fails again in a later run.
             if rows and (len(rows) == _IMAGES_A_PART or number == count):
-                path = folder / f"part-{len(parts):05d}.parquet"
+                path = next(path for path in numbered if path not in parts)
                 write_parquet(path, [pa.Table.from_pylist(rows, model.schema)], model.schema)
                 parts.append(path)
                 rows = []

@@ -10,6 +10,7 @@ opened and no image decoded twice.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -157,6 +158,35 @@ class Store:
         write_parquet(stat_file, stats, stat_schema.with_metadata(of))
         shutil.rmtree(self.folder / JOURNAL, ignore_errors=True)
         self.first_block = self.next_block
+
+    def note_times(self, root: Path) -> None:
+        """Write sizes and times of the files of ``paths.parquet`` again where they differ and the bytes do not."""
+        schema, folder = pa.schema(_STAT_FIELDS), str(root)
+        of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS), "read_at": self._started})}
+        tables = [
+            pa.Table.from_pylist([_times_of(row, folder) for row in table.to_pylist()], schema)
+            for table in self.measured_paths()
+        ]
+        (self.folder / CACHE).mkdir(exist_ok=True)
+        write_parquet(self.folder / CACHE / STAT, tables, schema.with_metadata(of))
+
+    def note_lost(self, parts: Sequence[tuple[str, int]]) -> None:
+        """Write parts that are lost with only the keys of their images, so that they are measured again.
+
+        Args:
+            parts: name and number of rows of each, in order.
+        """
+        there = pa.concat_arrays(
+            [pa.array([], pa.string())]
+            + [pq.read_table(part, columns=["image_key"])["image_key"].combine_chunks() for part in self.parts()]
+        )
+        paths = pq.read_table(self.folder / PATHS, columns=["image_key", "path"])
+        keyed = paths.filter(pc.and_(pc.is_valid(paths["image_key"]), pc.invert(pc.is_in(paths["image_key"], there))))
+        first = {row["image_key"]: row for row in reversed(keyed.to_pylist())}
+        rows = [{**row, "bytes": 0} for row in reversed(first.values())]
+        for number, (name, count) in enumerate(parts, start=1):
+            own, rows = (rows, []) if number == len(parts) else (rows[:count], rows[count:])
+            self.write_part(self.folder / name, own, image_schema(None, {}))
 
     def _stat(self) -> pa.Table | None:
         """Sizes and times of ``paths.parquet``'s files, if they belong to this very table."""
@@ -344,8 +374,12 @@ def short_keys(keys: pa.ChunkedArray) -> Digests:
     return np.maximum(found, 1)
 
 
-def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int) -> bool:
-    """Whether the file of a row of ``Store.measured_paths`` is as it was."""
+def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int, *, whole: bool = False) -> bool:
+    """Whether the file of a row of ``Store.measured_paths`` is as it was.
+
+    Args:
+        whole: go by its bytes alone.
+    """
     if row["image_key"] is None:
         found = locate(row["path"], root, max_bytes=max_bytes)
         if found.file is None:
@@ -353,7 +387,23 @@ def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int) -> bool:
         same = (found.size, found.mtime_ns) == (row["size"], row["mtime_ns"])
         return bool(same and not os.access(found.file, os.R_OK))
     file = f"{root}/{row['path']}"
+    if whole:
+        with contextlib.suppress(OSError, ValueError):
+            return bool(sha256_file(Path(file)) == row["image_key"])
+        return False
     return _holds(file, row["size"], row["mtime_ns"], short_key(row["image_key"]), racy=bool(row["racy"]))
+
+
+def _times_of(row: Mapping[str, Any], root: str) -> dict[str, int | None]:
+    """Size and time of a file by its row of ``Store.measured_paths``; null if its bytes are not what they were."""
+    times = {"size": row["size"], "mtime_ns": row["mtime_ns"]}
+    if row["image_key"] is None or is_unchanged(row, root, 0):
+        return times
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(f"{root}/{row['path']}")  # noqa: PTH116
+        if is_unchanged(row, root, 0, whole=True):
+            return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return dict.fromkeys(times)
 
 
 def _holds(file: str, size: int | None, mtime_ns: int | None, key: int, *, racy: bool) -> bool:
