@@ -195,14 +195,14 @@ def _link(source: str, target: str) -> str:
 
 
 class StoredPaths:
-    """The image paths of stored rows, with repetition."""
+    """The image paths of stored rows in the order in which they first occur; those of far rows may come again."""
 
     def __init__(self, rows: Parts) -> None:
         self._rows = rows
 
     def __iter__(self) -> Iterator[str]:
         for batch in self._rows.batches(["images"]):
-            yield from batch.column("images").flatten().to_pylist()
+            yield from batch.column("images").flatten().unique().to_pylist()
 
     def __len__(self) -> int:
-        return sum(len(batch.column("images").flatten()) for batch in self._rows.batches(["images"]))
+        return sum(len(batch.column("images").flatten().unique()) for batch in self._rows.batches(["images"]))

@@ -34,6 +34,7 @@ class BlockFile:
         self.blocks: list[tuple[str, int, int]] = []
         self.places: dict[str, int] = {}  # of the blocks in the earlier file
         self._earlier: dict[str, tuple[int, int]] = {}
+        self._copied = (b"", 0)  # the last block that was found, whose checksum is known
         place = len(header)
         for key, size, checksum in earlier:
             self.places[key], self._earlier[key] = place, (size, checksum)
@@ -51,12 +52,16 @@ class BlockFile:
                 data = file.read(size)
         except OSError:
             return None
-        return data if len(data) == size and zlib.crc32(data) == checksum else None
+        if len(data) != size or zlib.crc32(data) != checksum:
+            return None
+        self._copied = (data, checksum)
+        return data
 
     def add(self, key: str, data: bytes) -> None:
         """Append a block."""
         self._write(data)
-        self.blocks.append((key, len(data), zlib.crc32(data)))
+        copied, checksum = self._copied
+        self.blocks.append((key, len(data), checksum if data is copied else zlib.crc32(data)))
 
     def end(self) -> None:
         """Append what follows the last block."""

@@ -328,7 +328,7 @@ _CHOSEN = """
     CREATE TABLE chosen AS
     SELECT rule, unnest(generate_series(1, len(found))) AS place, unnest(found, recursive := true) FROM (
         SELECT rule, arg_min({{'position': position, 'because': because, 'instead': instead}},
-                             (md5({seed} || sample_id), sample_id), {each}) AS found
+                             md5_number({seed} || sample_id), {each}) AS found
         FROM (
             SELECT position, sample_id, fired.rule, fired.values AS because, fired.related_row AS instead
             FROM (SELECT position, sample_id, unnest(rules) AS fired FROM decided)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +18,26 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from curate.duplicates.contamination import CONTAMINATION
 from curate.kinds import KINDS
 from curate.readers.facts import SourceFacts
+from curate.row_blocks import BlockReader, pieces_of_blocks
 from curate.rules.checked import CheckedRule
 from curate.workspace import ASSIGNED_SPLIT, Workspace
-from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path, write_json
-from winnow.tables import database, literal, parquet, query_batches, read_batches, row_count, write_parquet
+from winnow.block_files import open_block_files
+from winnow.files import digest_of, write_json
+from winnow.parquet_footer import group_digests
+from winnow.tables import database, literal, parquet, query_batches, write_parquet
 
 NOT_SELECTED = "not_selected"  # the rule of ``curate.selection``, which no recipe has
 _COLUMNS = [
     "position", "sample_id", "source", "split", "images", "image_keys", "question", "answer", "answers",
     "question_type",
 ]  # fmt: skip
-_LINES_AT_ONCE = 2048  # as text in memory
+_LINES_AT_ONCE = 2048
+_VERSION = 1  # raise it when the same rows and decisions give other files
 _DECIDED = ("decision", "reason", "duplicate_kind", "contaminated_kind")
 
 
@@ -56,7 +60,7 @@ _LEDGER = """
 def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path]:
     """Write ``samples.jsonl`` (kept and flagged rows), ``samples.parquet`` (all rows) and ``ledger.jsonl``.
 
-    All in input order, streamed.
+    All in input order, in blocks; those that have not changed since an earlier run are copied from its files.
 
     Args:
         splits: write ``samples-<split>.jsonl`` for each, as ``workspace.splits`` has assigned the rows.
@@ -69,56 +73,44 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
     parts = {split: workspace.samples_of(split) for split in splits}
     for stale in set(workspace.folder.glob("samples-*.jsonl")) - set(parts.values()):
         stale.unlink()
-    files = {workspace.samples: None, **{path: split for split, path in parts.items()}}
+    lines = (workspace.samples, *parts.values(), workspace.ledger)
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(database(workspace.work))
-        samples = [(stack.enter_context(_open_lines(path)), split) for path, split in files.items()]
-        ledger = stack.enter_context(_open_lines(workspace.ledger))
         thread = stack.enter_context(ThreadPoolExecutor(1))
+        tables, texts = stack.enter_context(
+            open_block_files(workspace.work / "results.json", {workspace.samples_table: schema}, lines)
+        )
+        rows = BlockReader(workspace.corrected, [*_COLUMNS, "content_hash", "record"])
+        for number, key in enumerate(_keys(workspace, schema, splits)):
+            files: list[Any] = [*tables, *texts]
+            made = [file.kept(key) for file in files]
+            if any(each is None for each in made):
+                block = _block(workspace, rows.block(number), number)
+                group = thread.submit(tables[0].encoded, pa.Table.from_batches([block.with_decisions(schema)]))
+                kept = [_as_lines(block.records(split)) for split in (None, *splits)]
+                made = [group.result(), *kept, _as_lines(block.ledger_lines(connection))]
+            for file, each in zip(files, made, strict=True):
+                file.add(key, each)
+    return [workspace.samples_table, *lines]
 
-        def write_lines(block: _Block) -> None:
-            for append, split in samples:
-                append(block.records(split))
-            ledger(block.ledger_lines(connection))
 
-        def table_rows() -> Iterator[pa.RecordBatch]:
-            for block in _blocks(workspace):
-                lines = thread.submit(write_lines, block)  # while the same rows are encoded as Parquet
-                yield block.with_decisions(schema)
-                lines.result()
-
-        write_parquet(workspace.samples_table, table_rows(), schema)
-    return [workspace.samples_table, *files, workspace.ledger]
+def _keys(workspace: Workspace, schema: pa.Schema, splits: Sequence[str]) -> list[str]:
+    """For each block a digest of everything that its results are made from."""
+    made_by = [_VERSION, pa.__version__, str(schema), list(splits)]
+    pieces = pieces_of_blocks(workspace.corrected)
+    decided = group_digests(workspace.decisions)
+    assigned = group_digests(workspace.splits) if workspace.splits.is_file() else [""] * len(decided)
+    blocks = enumerate(zip(pieces, decided, assigned, strict=True))
+    return [digest_of([made_by, number, *block]) for number, block in blocks]
 
 
-@contextlib.contextmanager
-def _open_lines(path: Path) -> Iterator[Callable[[pa.StringArray], None]]:
-    """A function that appends lines to a file, which appears at the end."""
-
-    def failed(error: OSError) -> UserError:
-        return UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})")
-
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
-        except OSError as error:
-            raise failed(error) from error
-
-        def append(lines: pa.StringArray) -> None:
-            for start in range(0, len(lines), _LINES_AT_ONCE):
-                ended = pc.binary_join_element_wise(lines.slice(start, _LINES_AT_ONCE), "", "\n")
-                _, ends, text = ended.buffers()
-                size = int(np.frombuffer(ends, np.int32, len(ended) + 1)[-1])
-                try:
-                    file.write(text[:size])
-                except OSError as error:
-                    raise failed(error) from error
-
-        yield append
-        try:
-            stack.close()
-        except OSError as error:
-            raise failed(error) from error
+def _as_lines(lines: pa.StringArray) -> bytes:
+    found = []
+    for start in range(0, len(lines), _LINES_AT_ONCE):
+        ended = pc.binary_join_element_wise(lines.slice(start, _LINES_AT_ONCE), "", "\n")
+        _, ends, text = ended.buffers()
+        found.append(memoryview(text)[: int(np.frombuffer(ends, np.int32, len(ended) + 1)[-1])])
+    return b"".join(found)
 
 
 def _table_schema(rows: pa.Schema) -> pa.Schema:
@@ -159,14 +151,19 @@ class _Block:
         return connection.sql(_LEDGER).to_arrow_table()["line"].combine_chunks()
 
 
-def _blocks(workspace: Workspace) -> Iterator[_Block]:
+def _block(workspace: Workspace, rows: pa.RecordBatch, number: int) -> _Block:
     """The files are in input order and cut alike."""
-    pairs = zip(workspace.corrected.blocks(), read_batches(workspace.decisions), strict=True)
-    assigned = read_batches(workspace.splits, [ASSIGNED_SPLIT]) if workspace.splits.is_file() else None
-    for rows, decisions in pairs:
-        splits = next(assigned).column(ASSIGNED_SPLIT) if assigned else pa.nulls(rows.num_rows, pa.string())
-        dropped = pc.equal(decisions.column("decision"), "drop")
-        yield _Block(rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits))
+    decisions = _group(workspace.decisions, number)
+    assigned = _group(workspace.splits, number).column(ASSIGNED_SPLIT) if workspace.splits.is_file() else None
+    splits = assigned if assigned is not None else pa.nulls(rows.num_rows, pa.string())
+    dropped = pc.equal(decisions.column("decision"), "drop")
+    return _Block(rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits))
+
+
+def _group(path: Path, number: int) -> pa.RecordBatch:
+    with pq.ParquetFile(path) as table:
+        (batch,) = table.read_row_group(number).combine_chunks().to_batches()
+    return batch
 
 
 REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])
@@ -301,6 +298,10 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
             GROUP BY 1 ORDER BY min(s.position)
         """).fetchall()
         paths, rows_of = parquet([workspace.paths]), workspace.corrected.sql()
+        shown = connection.execute(f"""
+            SELECT count(DISTINCT path), count(DISTINCT image_key)
+            FROM (SELECT unnest(images) AS path, unnest(image_keys) AS image_key FROM {rows_of})
+        """).fetchall()[0]
         copies = _copies(connection, decided)
         errors = connection.sql(_IMAGE_ERRORS.format(paths=paths, rows=rows_of)).to_arrow_table().to_pylist()
     actions = {rule.name: rule.action for rule in rules}
@@ -316,8 +317,8 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
         "keep": decisions.get("keep", 0),
         "flag": decisions.get("flag", 0),
         "drop": decisions.get("drop", 0),
-        "paths": row_count(workspace.paths),
-        "images": sum(row_count(part) for part in workspace.image_parts()),
+        "paths": shown[0],
+        "images": shown[1],
         "image_errors": errors,
         "rules": [
             {

@@ -122,8 +122,8 @@ FORMS = {
                                     " `ORDER BY column DESC` to keep the best ones",
 }  # fmt: skip
 _ROW_COLUMNS = {
-    "path": Column("rows", "i.path", "VARCHAR", "of the image, below the image root"),
-    "image_key": Column("rows", "i.image_key", "VARCHAR", "SHA-256 of the image's bytes; null if it cannot be read"),
+    "path": Column("rows", "r.path", "VARCHAR", "of the image, below the image root"),
+    "image_key": Column("rows", "r.image_key", "VARCHAR", "SHA-256 of the image's bytes; null if it cannot be read"),
     "sample_id": Column("rows", "r.sample_id", "VARCHAR", "id of the row"),
     "source": Column("rows", "r.source", "VARCHAR", "name of its dataset"),
     "split": Column("rows", "r.split", "VARCHAR", "train, val, …"),
@@ -229,19 +229,19 @@ _FOUND_COLUMNS = {
     "suspect_why": Column("answer", "a.suspect_why", "VARCHAR", "the signals that speak against the answer, or null"),
 }  # fmt: skip
 _JOINS = {
-    "path": "LEFT JOIN paths p ON p.path = i.path",
-    "image": "LEFT JOIN images s ON s.image_key = i.image_key",
-    "score": "LEFT JOIN scores z ON z.image_key = i.image_key",
-    "text": "LEFT JOIN texts t ON t.sample_id = r.sample_id",
+    "path": "LEFT JOIN paths p ON p.path = r.path",
+    "image": "LEFT JOIN images s ON s.image_key = r.image_key",
+    "score": "LEFT JOIN scores z ON z.image_key = r.image_key",
+    "text": "LEFT JOIN texts t ON t.position = r.position",
     "itm": "LEFT JOIN matches q ON q.sample_id = r.sample_id",
     "duplicate": "LEFT JOIN duplicates d ON d.position = r.position",
-    "semantic": "LEFT JOIN semantics m ON m.image_key = i.image_key",
+    "semantic": "LEFT JOIN semantics m ON m.image_key = r.image_key",
     "contamination": "LEFT JOIN contaminations c ON c.sample_id = r.sample_id",
     "similar": "LEFT JOIN similar_texts x ON x.position = r.position",
     "leak": "LEFT JOIN text_leaks k ON k.sample_id = r.sample_id",
     "loss": "LEFT JOIN losses l ON l.sample_id = r.sample_id",
     "answer": "LEFT JOIN answers a ON a.position = r.position",
-    **{name: f"LEFT JOIN {name} ON {name}.image_key = i.image_key" for name in IMAGE_MODELS},
+    **{name: f"LEFT JOIN {name} ON {name}.image_key = r.image_key" for name in IMAGE_MODELS},
 }
 
 
@@ -294,13 +294,12 @@ def _facts_sql(wanted: Mapping[str, Column], where: str) -> str:
     tables = {column.table for column in wanted.values()} - {"rows"}
     selected = "".join(f", {column.sql} AS {quoted(name)}" for name, column in wanted.items())
     return f"""
-        SELECT r.position, coalesce(i.image_no, 0) AS image_no{selected}
-        FROM rows r
-        LEFT JOIN (
-            SELECT position, unnest(images) AS path, unnest(image_keys) AS image_key,
-                   generate_subscripts(images, 1) AS image_no
+        SELECT r.position, r.image_no{selected}
+        FROM (
+            SELECT *, unnest(if(len(images) = 0, [NULL], images)) AS path,
+                   unnest(if(len(images) = 0, [NULL], image_keys)) AS image_key,
+                   unnest(if(len(images) = 0, [0], generate_series(1, len(images)))) AS image_no
             FROM rows r WHERE {where}
-        ) i ON i.position = r.position
+        ) r
         {" ".join(join for table, join in _JOINS.items() if table in tables)}
-        WHERE {where}
     """

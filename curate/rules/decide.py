@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.recipe import DuplicateSettings, Rule
+from curate.row_blocks import BlockReader, pieces_of_blocks
 from curate.rules.checked import CheckedRule
 from curate.rules.columns import column_types, create_facts, known_columns
 from curate.rules.expression import Expression, check_types, parse_expression, quoted
@@ -28,9 +29,12 @@ from curate.rules.order import JUDGED_LATE, facts_sql, judge, prepare
 from curate.rules.setwide import asked_column
 from curate.views import create_views
 from curate.workspace import Workspace
+from winnow.block_files import TableFile, open_block_files
 from winnow.errors import UserError
+from winnow.files import digest_of, sha256_bytes
+from winnow.parquet_footer import RowGroup
 from winnow.table_parts import Parts
-from winnow.tables import connect, database, literal, write_parquet
+from winnow.tables import ROWS_A_GROUP, connect, database, literal
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
@@ -52,20 +56,23 @@ DECISIONS = pa.schema(
         ("contaminated_kind", pa.string()),
     ]
 )
-_ROWS_A_BLOCK = 1 << 17  # rows whose decisions are in memory at once
+_VERSION = 1  # raise it when the same facts make other decisions
+_GROUPS_AT_ONCE = 8  # row groups whose decisions are in memory
 _REVIEWED = "a reviewer decided"
-# What a decision reports beside the rules.
-_BASE = """
-    SELECT r.position, r.sample_id, r.forced AS override, r.forced_by AS override_by,
-           d.duplicate_group, d.duplicate_of, d.edited_copy_of, d.kind AS duplicate_kind,
+# What a decision reports beside the rules, of the rows of which something is known.
+_MORE = """
+    WITH d AS (SELECT * FROM duplicates WHERE position >= $start AND position < $end),
+    e AS (SELECT * FROM evaluations WHERE position >= $start AND position < $end),
+    k AS (SELECT * FROM leaks WHERE position >= $start AND position < $end),
+    m AS (SELECT * FROM similar_texts WHERE position >= $start AND position < $end)
+    SELECT position, d.duplicate_group, d.duplicate_of, d.edited_copy_of, d.kind AS duplicate_kind,
            d.strength AS duplicate_strength, d.conflict_with, d.distance, d.hamming, e.evaluation,
-           e.contaminated_kind,
-           k.text_evaluation, m.question_cluster, m.answer_cluster, m.row_cluster
-    FROM (SELECT * FROM judged_rows WHERE position >= $start AND position < $end) r
-    LEFT JOIN (SELECT * FROM duplicates WHERE position >= $start AND position < $end) d ON d.position = r.position
-    LEFT JOIN evaluations e ON e.sample_id = r.sample_id
-    LEFT JOIN leaks k ON k.sample_id = r.sample_id
-    LEFT JOIN (SELECT * FROM similar_texts WHERE position >= $start AND position < $end) m ON m.position = r.position
+           e.contaminated_kind, k.text_evaluation, m.question_cluster, m.answer_cluster, m.row_cluster
+    FROM (
+        SELECT position FROM d UNION SELECT position FROM e UNION SELECT position FROM k UNION SELECT position FROM m
+    ) LEFT JOIN d USING (position) LEFT JOIN e USING (position) LEFT JOIN k USING (position)
+    LEFT JOIN m USING (position)
+    ORDER BY position
 """
 # Rules take seconds for a million rows; what takes longer is stopped.
 _SECONDS, _ROWS_A_SECOND = 60, 2000
@@ -182,6 +189,8 @@ def decide(
 ) -> None:
     """Write ``decisions.parquet``: every row with its decision and every rule that fired, in input order.
 
+    Row groups of which nothing has changed since an earlier run are copied from its file.
+
     A rule fires on a sample if it fires on any of its images; a condition that is null (a signal is
     missing) does not fire. The first dropping rule in order is the reason. A reviewer's keep or drop
     overrides the rules, which stay on record.
@@ -198,7 +207,11 @@ def decide(
                 create_views(rows, workspace)
                 most_images = connection.execute("SELECT coalesce(max(image_no), 0) FROM facts").fetchall()[0][0]
                 fired = _fired_sql(rules, facts_sql(layers), several=most_images > 1)
-                write_parquet(workspace.decisions, decision_blocks(rows, connection, fired, rules, count), DECISIONS)
+                with open_block_files(workspace.work / "decided.json", {workspace.decisions: DECISIONS}) as (
+                    (table,),
+                    _,
+                ):
+                    _write_decisions(table, workspace.corrected, rows, connection, fired, rules)
         except duckdb.Error as error:
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
 
@@ -232,45 +245,82 @@ def _fired_sql(rules: Sequence[CheckedRule], facts: str, *, several: bool) -> st
     """
 
 
-def decision_blocks(
+def _write_decisions(
+    table: TableFile,
+    corrected: Parts,
     rows: duckdb.DuckDBPyConnection,
     facts: duckdb.DuckDBPyConnection,
     fired: str,
     rules: Sequence[CheckedRule],
-    count: int,
-) -> Iterator[pa.Table]:
-    """Decisions in input order, block by block; a thread prefetches the next block while one is written.
+) -> None:
+    """Write the decisions in input order; a thread finds those of the next rows while some are encoded.
 
     Args:
         rows: holds the views of ``curate.views``.
         facts: the locked connection in which rules run.
         fired: query of the rules that fired (f<k>: rule k fired, v<k>: its values) on positions ``$start`` to ``$end``.
-        count: number of rows.
     """
-    matches = "SELECT sample_id, evaluation, kind AS contaminated_kind FROM contaminations"
-    rows.execute(f"CREATE TABLE evaluations AS {matches}")
-    rows.execute("CREATE TABLE judged_rows AS SELECT position, sample_id, forced, forced_by FROM rows")
-    rows.execute("CREATE TABLE leaks AS SELECT sample_id, text_evaluation FROM text_leaks")
-    query = _block_sql(rules, fired)
+    rows.execute("""
+        CREATE TABLE evaluations AS SELECT r.position, c.evaluation, c.kind AS contaminated_kind
+        FROM contaminations c JOIN rows r USING (sample_id);
+        CREATE TABLE leaks AS SELECT r.position, k.text_evaluation FROM text_leaks k JOIN rows r USING (sample_id)
+    """)
     thresholds = [_threshold(facts, rule) for rule in rules]
+    query = _block_sql(rules)
+    stored = BlockReader(corrected, ["position", "sample_id", "forced", "forced_by"])
+    pieces = pieces_of_blocks(corrected)
+    said = [(rule.name, rule.action, rule.expression.text, rule.related_column, bool(rule.cap)) for rule in rules]
+    made_by = [_VERSION, pa.__version__, str(DECISIONS), said, thresholds]
 
-    def block(start: int) -> pa.Table:
-        bounds = {"start": start, "end": start + _ROWS_A_BLOCK}
-        facts.register("base", rows.sql(_BASE, params=bounds).to_arrow_table())
-        found = facts.sql(query, params=bounds).to_arrow_table().combine_chunks()
-        return (
-            found.append_column("rules", _fired_lists(found, rules, thresholds)).select(DECISIONS.names).cast(DECISIONS)
-        )
+    def decided(first: int) -> list[tuple[str, RowGroup | pa.Table]]:
+        """Key and decisions of some row groups from number ``first`` on."""
+        numbers = range(first, min(first + _GROUPS_AT_ONCE, len(pieces)))
+        bounds = {"start": first * ROWS_A_GROUP, "end": (first + _GROUPS_AT_ONCE) * ROWS_A_GROUP}
+        sparse = [
+            facts.sql(f"{fired} ORDER BY position", params=bounds).to_arrow_table(),
+            rows.sql(_MORE, params=bounds).to_arrow_table(),
+        ]
+        known = [[_of_group(found, number) for found in sparse] for number in numbers]
+        keys = [
+            digest_of([made_by, number, pieces[number], *map(_digest, found)])
+            for number, found in zip(numbers, known, strict=True)
+        ]
+        groups: list[RowGroup | pa.Table | None] = [table.kept(key) for key in keys]
+        new = [at for at, group in enumerate(groups) if group is None]
+        if new:
+            between = numbers[new[0] : new[-1] + 1]
+            facts.register("base", pa.Table.from_batches([stored.block(number) for number in between]))
+            for name, found in zip(("fired", "more"), sparse, strict=True):
+                facts.register(name, found)
+            judged = facts.sql(query).to_arrow_table().combine_chunks()
+            judged = judged.append_column("rules", _fired_lists(judged, rules, thresholds))
+            judged = judged.select(DECISIONS.names).cast(DECISIONS)
+            for at in new:
+                groups[at] = judged.slice((at - new[0]) * ROWS_A_GROUP, ROWS_A_GROUP).combine_chunks()
+        return [(key, group) for key, group in zip(keys, groups, strict=True) if group is not None]
 
     with ThreadPoolExecutor(1) as thread:
-        ready: Future[pa.Table] | None = None
-        for start in range(0, count, _ROWS_A_BLOCK):
-            following = thread.submit(block, start)
-            if ready is not None:
-                yield ready.result()
+        ready: Future[list[tuple[str, RowGroup | pa.Table]]] | None = None
+        for first in [*range(0, len(pieces), _GROUPS_AT_ONCE), None]:
+            following = thread.submit(decided, first) if first is not None else None
+            for key, group in ready.result() if ready else []:
+                table.add(key, group if isinstance(group, RowGroup) else table.encoded(group))
             ready = following
-        if ready is not None:
-            yield ready.result()
+
+
+def _of_group(found: pa.Table, number: int) -> pa.Table:
+    """Those rows of a table, in the order of their positions, that are in a row group."""
+    bounds = [number * ROWS_A_GROUP, (number + 1) * ROWS_A_GROUP]
+    start, end = np.searchsorted(found["position"].to_numpy(), bounds).tolist()
+    return found.slice(start, end - start)
+
+
+def _digest(table: pa.Table) -> str:
+    """Of the rows of a table."""
+    written = pa.BufferOutputStream()
+    with pa.ipc.new_stream(written, table.schema) as stream:
+        stream.write_table(table.combine_chunks())
+    return sha256_bytes(written.getvalue())
 
 
 def _threshold(facts: duckdb.DuckDBPyConnection, rule: CheckedRule) -> str | None:
@@ -283,8 +333,11 @@ def _threshold(facts: duckdb.DuckDBPyConnection, rule: CheckedRule) -> str | Non
     return "; ".join([*rule.expression.thresholds, *found]) or None
 
 
-def _block_sql(rules: Sequence[CheckedRule], fired: str) -> str:
-    """Query: the rows of a block (table ``base``) with their decision, and which rules fired with which values."""
+def _block_sql(rules: Sequence[CheckedRule]) -> str:
+    """Query: the rows of ``base`` with their decision, and which rules fired with which values.
+
+    Beside ``base`` it reads ``more``, of ``_MORE``, and ``fired``, of ``_fired_sql``.
+    """
     drops = [(k, rule) for k, rule in enumerate(rules) if rule.action == "drop"]
     reason = "".join(f"WHEN f{k} THEN {literal(rule.name)} " for k, rule in drops)
     flags = "".join(f", coalesce(f{k}, false) AS f{k}, v{k}" for k in range(len(rules)))
@@ -296,9 +349,10 @@ def _block_sql(rules: Sequence[CheckedRule], fired: str) -> str:
                  WHEN flagged OR override = 'flag' THEN 'flag' ELSE 'keep' END AS decision,
             CASE override WHEN 'keep' THEN NULL WHEN 'drop' THEN 'correction' ELSE cause END AS reason
         FROM (
-            SELECT b.*, b.duplicate_of AS representative, b.distance AS duplicate_distance,
+            SELECT b.position, b.sample_id, b.forced AS override, b.forced_by AS override_by, m.* EXCLUDE (position),
+                m.duplicate_of AS representative, m.distance AS duplicate_distance,
                 CASE WHEN false THEN NULL::VARCHAR {reason}END AS cause, coalesce({any_fired}, false) AS flagged{flags}
-            FROM base b LEFT JOIN ({fired}) f USING (position)
+            FROM base b LEFT JOIN more m USING (position) LEFT JOIN fired f USING (position)
         ) ORDER BY position
     """
 

@@ -1,0 +1,156 @@
+"""A folder that was curated again after every kind of edit holds what a first run on the same input writes."""
+
+import json
+import random
+import shutil
+
+import pytest
+
+from curate import pipeline, row_blocks
+from curate.readers import ranges
+from curate.report import results
+from curate.rules import decide
+from tests.curate import sets
+from winnow import table_parts, tables
+
+_SMALL = 4  # rows of a block
+_IMAGES = 7
+_QUESTIONS = ("What is it?", "Is it red?", "How many!")
+_RULES = {
+    "unreadable": {"when": "error IS NOT NULL", "action": "drop"},
+    "soft": {"when": "sharpness < quantile(sharpness, 0.3)", "action": "flag"},
+    "shouting": {"when": "question LIKE '%!%'", "action": "drop"},
+    "refusal": {"when": "refusal", "action": "flag"},
+    "twice": {"keep": "at most 6 BY question", "action": "flag"},
+}
+
+
+class Input:
+    """A set on disk, its recipe and random edits of them."""
+
+    def __init__(self, folder, seed):
+        self.folder, self.chance, self.made = folder, random.Random(seed), 0
+        self.lines, self.fixes = [], []
+        self.recipe = {"rules": _RULES, "duplicates": {}, "seed": 0, "splits": {"train": 0.7, "val": 0.3}}
+        for number in range(_IMAGES):
+            self.draw(number)
+        self.add(11)
+        self.write()
+
+    def draw(self, number):
+        """Some images are copies of another one."""
+        seed = self.chance.choice([number, number, 100 + number, 0])
+        sets.save(self.folder / f"images/{number}.png", sets.scene(seed), compress_level=1 + seed % 5)
+
+    def add(self, count=None):
+        for _ in range(count or self.chance.choice([1, 1, 3, 9])):
+            image = self.chance.choice([f"{self.chance.randrange(_IMAGES)}.png"] * 9 + [None, "gone.png"])
+            answer = self.chance.choice(["a cat", "a dog", "I'm sorry, I cannot help with that."])
+            record = sets.row(self.made, image, self.chance.choice(_QUESTIONS), answer)
+            line = record if self.chance.random() < 0.95 else "no JSON"
+            self.lines.insert(self.chance.choice([len(self.lines), self.chance.randint(0, len(self.lines))]), line)
+            self.made += 1
+
+    def remove(self):
+        for _ in range(min(len(self.lines) - 1, self.chance.choice([1, 5]))):
+            self.lines.pop(self.chance.randrange(len(self.lines)))
+
+    def change_rows(self):
+        for line in self.chance.sample(self.lines, min(2, len(self.lines))):
+            if isinstance(line, dict):
+                line["conversations"][0]["value"] = self.chance.choice(_QUESTIONS)
+
+    def change_image(self):
+        self.draw(self.chance.randrange(_IMAGES))
+
+    def change_rules(self):
+        name = self.chance.choice(list(_RULES))
+        action = self.chance.choice(["drop", "flag"])
+        self.recipe["rules"] = {**self.recipe["rules"], name: {**_RULES[name], "action": action}}
+
+    def change_recipe(self):
+        change = self.chance.choice(
+            [{"seed": self.chance.randrange(9)}, {"splits": None}, {"splits": {"train": 0.5, "val": 0.5}},
+             {"duplicates": {"scope": "image"}}, {"duplicates": {}}, {"duplicates": None}]
+        )  # fmt: skip
+        self.recipe = {**self.recipe, **change}
+
+    def correct(self):
+        stored = stored_rows(self.folder / "out")
+        row = self.chance.choice(stored)
+        action = self.chance.choice(["keep", "drop", "relabel"])
+        new = "a hat" if action == "relabel" else None
+        self.fixes.append(
+            {
+                "correction_id": f"c{len(self.fixes)}", "sample_id": row["sample_id"],
+                "content_hash": row["content_hash"], "field": "answer" if new else "decision",
+                "old": row["answer"] if new else None, "new": new, "action": action, "tags": [], "note": "",
+                "reviewer": "ann", "at": f"2025-01-01T00:00:{len(self.fixes):02}Z", "run": "",
+            }
+        )  # fmt: skip
+
+    def write(self):
+        sets.write_lines(self.folder / "rows.jsonl", self.lines)
+        sets.write_lines(self.folder / "fixes/ann.jsonl", self.fixes)
+
+    def run(self):
+        recipe = sets.recipe(self.folder, **self.recipe, corrections=str(self.folder / "fixes"))
+        pipeline.run(recipe, "recipe.yaml")
+        out = self.folder / "out"
+        found = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+        manifest = json.loads(found.pop("manifest.json"))
+        measured = {name for name in manifest["outputs"] if name.startswith("signals/")}  # cut as they were measured
+        outputs = {name: made for name, made in manifest["outputs"].items() if name not in measured}
+        return found | {"manifest": {**manifest, "seconds": None, "outputs": outputs}}
+
+
+def stored_rows(out):
+    return [row for batch in tables.read_batches(out / "samples.parquet") for row in batch.to_pylist()]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    for module in (tables, table_parts, row_blocks, decide):
+        monkeypatch.setattr(module, "ROWS_A_GROUP", _SMALL)
+    monkeypatch.setattr(decide, "_GROUPS_AT_ONCE", 3)
+    monkeypatch.setattr(ranges, "LEAST_ROWS", 2)
+    monkeypatch.setattr(ranges, "MOST_ROWS", _SMALL)
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+def test_edits_between_runs_end_like_a_first_run(tmp_path, seed):
+    given = Input(tmp_path, seed)
+    given.run()
+    edits = [given.add, given.remove, given.change_rows, given.change_image, given.change_rules, given.change_recipe]
+    for _ in range(4):
+        for edit in given.chance.sample([*edits, given.correct], given.chance.choice([1, 1, 2])):
+            edit()
+        given.write()
+        grown = given.run()
+        (tmp_path / "out").rename(tmp_path / "grown")
+        fresh = given.run()
+        assert {name for name in fresh if fresh[name] != grown.get(name)} == set() and fresh.keys() == grown.keys()
+        shutil.rmtree(tmp_path / "out")
+        (tmp_path / "grown").rename(tmp_path / "out")
+
+
+def test_one_row_more_makes_the_last_blocks_anew(tmp_path, monkeypatch):
+    given = Input(tmp_path, 5)
+    given.recipe["rules"] = {name: _RULES[name] for name in ("unreadable", "shouting", "refusal")}
+    given.add(30)
+    given.write()
+    given.run()
+    made = {"decided": [], "written": []}
+    group, block = decide.TableFile.encoded, results._block
+    monkeypatch.setattr(decide.TableFile, "encoded", lambda *got: made["decided"].append(got) or group(*got))
+    monkeypatch.setattr(results, "_block", lambda *got: made["written"].append(got[2]) or block(*got))
+    given.lines.append(sets.row("last", "1.png", "Where?", "there"))
+    given.write()
+    given.run()
+    last = (len(given.lines) - 1) // _SMALL
+    assert made["written"] and set(made["written"]) <= {last - 1, last}
+    assert len(made["decided"]) == 2 * len(made["written"]), "decisions.parquet and samples.parquet"
+    made["written"].clear()
+    given.recipe["rules"]["shouting"] = {"when": "question LIKE '%?%'", "action": "drop"}
+    given.run()
+    assert len(made["written"]) == last + 1
