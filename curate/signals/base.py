@@ -13,6 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+Grey = NDArray[np.uint8]
+
 
 @dataclass(frozen=True)
 class Signal:
@@ -92,30 +94,43 @@ class Pixels:
     original: Image.Image
 
     @functools.cached_property
-    def grey(self) -> Image.Image:
-        """Luminance, Pillow's mode L: ITU-R 601, (299 R + 587 G + 114 B) / 1000."""
-        return self.rgb.convert("L")
+    def words(self) -> NDArray[np.uint32]:
+        """(height, width) pixels as ``words_of`` gives them."""
+        return words_of(self.rgb)
 
-    @functools.cached_property
-    def levels(self) -> NDArray[np.uint8]:
-        """(height, width) luminance, 0–255."""
-        return levels_of(self.grey)
+    @property
+    def levels(self) -> Grey:
+        """(height, width) luminance, 0–255: Pillow's mode L, ITU-R 601, (299 R + 587 G + 114 B) / 1000."""
+        return self._luminance[0]
 
-    @functools.cached_property
+    @property
     def histogram(self) -> NDArray[np.int64]:
         """(256,) number of pixels of each luminance level."""
-        return np.asarray(self.grey.histogram(), dtype=np.int64)
+        return self._luminance[1]
+
+    @functools.cached_property
+    def _luminance(self) -> tuple[Grey, NDArray[np.int64]]:
+        from curate.signals.kernels.levels import luminance
+
+        levels, counts = np.empty(self.words.shape, np.uint8), np.empty(256, np.int64)
+        luminance(self.words, levels, counts)
+        return levels, counts
+
+    @functools.cached_property
+    def lines(self) -> tuple[Grey, Grey]:
+        """At most 96 rows, and as many columns, as lines."""
+        return lines_of(self.levels, 96)
 
 
-def levels_of(grey: Image.Image) -> NDArray[np.uint8]:
-    """(height, width) view of an 8-bit grey image's own memory; a copy where Pillow cannot share it."""
-    if hasattr(grey, "__arrow_c_array__"):
-        try:
-            shared: NDArray[np.uint8] = pa.array(grey).to_numpy().reshape(grey.height, grey.width)
-            return shared
-        except ValueError:  # a large image lies in several blocks
-            pass
-    return np.asarray(grey)
+def lines_of(levels: Grey, most: int) -> tuple[Grey, Grey]:
+    """At most so many rows, and so many columns, evenly spread; both as lines."""
+    from curate.signals.kernels.lines import columns
+
+    height, width = levels.shape
+    step = -(-width // most)
+    made = np.empty((-(-width // step), height), np.uint8)
+    columns(levels, step, made)
+    return np.ascontiguousarray(levels[:: -(-height // most)]), made
 
 
 def words_of(rgb: Image.Image) -> NDArray[np.uint32]:

@@ -22,29 +22,25 @@ Watermarks are left out: none was measured.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from curate.signals.base import Pixels, Signal, levels_of
+from curate.signals.base import Grey, Pixels, Signal
+from curate.signals.reduction import reduced_by
 
 _SIDE = 384
 _TOLERANCE = 8  # grey levels
 _MARGIN = 0.1  # of a side, in which no seam is looked for
 _LEAST = 16  # pixels of a side, below which nothing is told
 
-Levels = NDArray[np.int16]
-
 
 def layout(pixels: Pixels) -> dict[str, float | None]:
     """Frame, seam and drawn; seam and drawn are null in a picture of few pixels."""
-    factor = -(-max(pixels.grey.size) // _SIDE)
-    small = pixels.grey if factor == 1 else pixels.grey.reduce(factor)
-    top, bottom = _frame(levels_of(small))
-    left, right = _frame(np.ascontiguousarray(levels_of(small).T))
-    levels = levels_of(small).astype(np.int16)
-    inside = levels[top : levels.shape[0] - bottom, left : levels.shape[1] - right]
+    levels = reduced_by(pixels.levels, -(-max(pixels.levels.shape) // _SIDE))
+    turned = np.ascontiguousarray(levels.T)
+    (height, width), (top, bottom), (left, right) = levels.shape, _frame(levels), _frame(turned)
+    inside = np.ascontiguousarray(levels[top : height - bottom, left : width - right])
     seen = min(inside.shape) >= _LEAST
-    across = _seam(inside[::2]) if seen else 0
-    down = _seam(np.ascontiguousarray(inside[:, ::2].T)) if seen else 0
+    across = _seam(inside) if seen else 0
+    down = _seam(np.ascontiguousarray(inside.T)) if seen else 0
     return {
         "frame": 1 - inside.size / levels.size,
         "seam": max(across, down) if seen else None,
@@ -52,33 +48,36 @@ def layout(pixels: Pixels) -> dict[str, float | None]:
     }
 
 
-def _frame(levels: NDArray[np.uint8]) -> tuple[int, int]:
+def _frame(levels: Grey) -> tuple[int, int]:
     """Rows of a frame at the top and at the bottom; 0 and 0 if they are on one side only, or everywhere."""
-    low, high = levels.min(axis=1).astype(int), levels.max(axis=1).astype(int)
+    from curate.signals.kernels.lines import extremes
+
+    low, high = np.empty(len(levels), np.uint8), np.empty(len(levels), np.uint8)
+    extremes(levels, low, high)
     counts = []
     for ends in (slice(None), slice(None, None, -1)):
-        outermost = int(np.partition(levels[ends][0], levels.shape[1] // 2)[levels.shape[1] // 2])
-        other = (high[ends] > outermost + _TOLERANCE) | (low[ends] < outermost - _TOLERANCE)
+        middle = levels.shape[1] // 2
+        outermost = int(np.partition(levels[ends][0], middle)[middle])
+        other = (high[ends] > min(outermost + _TOLERANCE, 255)) | (low[ends] < max(outermost - _TOLERANCE, 0))
         counts.append(int(other.argmax()) if other.any() else 0)
     top, bottom = counts
     return (top, bottom) if top and bottom else (0, 0)
 
 
-def _seam(levels: Levels) -> float:
-    """The highest share of rows in which a column has a step of its own."""
-    step = np.abs(levels[:, 2:] - levels[:, :-2])  # around columns 1 to n - 2
-    own = step[:, 2:-2] > np.maximum(step[:, :-4], step[:, 4:]) + _TOLERANCE  # around columns 3 to n - 4
+def _seam(levels: Grey) -> float:
+    """The highest share of every second row in which a column has a step of its own."""
+    from curate.signals.kernels.lines import seams
+
+    counts = np.empty(levels.shape[1] - 6, np.uint32)  # around columns 3 to n - 4
+    seams(levels, 2, _TOLERANCE, counts)
     edge = max(round(_MARGIN * levels.shape[1]) - 3, 0)
-    counts = own[:, edge : own.shape[1] - edge].view(np.uint8).sum(axis=0, dtype=np.uint16)
-    return int(counts.max(initial=0)) / len(own)
+    return int(counts[edge : len(counts) - edge].max(initial=0)) / -(-len(levels) // 2)
 
 
-def _drawn(levels: Levels) -> float:
-    rows, below = levels[:-1:2], levels[1::2]
-    rows = rows[: len(below)]
-    across = np.abs(rows[:, 1:] - rows[:, :-1]) <= 1
-    down = np.abs(below[: len(rows), :-1] - rows[:, :-1]) <= 1
-    return float((across & down).mean())
+def _drawn(levels: Grey) -> float:
+    from curate.signals.kernels.lines import drawn
+
+    return float(drawn(levels) / (len(levels) // 2 * (levels.shape[1] - 1)))
 
 
 SIGNALS = (
