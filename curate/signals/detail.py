@@ -121,14 +121,12 @@ def _tiles(levels: Grey, count: Callable[[int], int]) -> Floats:
 
 def _softest(coarse: Floats, fine: Floats, noise: Floats) -> float | None:
     """Fine through coarse in dB of (tiles, directions), at ``_QUANTILE`` of the tiles that have the direction."""
-    floor = np.partition(noise, _rank(len(noise), _NOISE_QUANTILE))[_rank(len(noise), _NOISE_QUANTILE)]
-    coarse = coarse - floor
-    counts = coarse > _GATE + _ABOVE_NOISE * floor
-    ratio = np.maximum(fine - floor, 0.1 * floor + _LEAST) / np.where(counts, coarse, 1)
-    ordered = np.sort(np.where(counts, ratio, np.inf), axis=0)
-    found = counts.sum(axis=0)
-    kept = [k for k, tiles in enumerate(found) if tiles >= min(_MIN_TILES, max(len(noise) // 16, 1))]
-    return min((10 * math.log10(ordered[_rank(int(found[k]), _QUANTILE), k]) for k in kept), default=None)
+    from curate.signals.kernels.spectra import softest
+
+    fewest = min(_MIN_TILES, max(len(noise) // 16, 1))
+    rank = _rank(len(noise), _NOISE_QUANTILE)
+    ratio = softest(coarse, fine, noise, rank, _GATE, _ABOVE_NOISE, _LEAST, _QUANTILE, fewest)
+    return None if ratio < 0 else 10 * math.log10(ratio)
 
 
 def _rank(count: int, share: float) -> int:

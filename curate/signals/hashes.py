@@ -5,14 +5,12 @@ The hashes equal the ``imagehash`` library's, as unsigned 64-bit integers.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from curate.signals.base import Grey, Pixels, Signal
+from curate.signals.base import BOXES, Grey, Pixels, Signal
 from curate.signals.reduction import LANCZOS, reduced, rows_first
 
 _PHASH, _DHASH = (32, 32), (9, 8)
@@ -27,7 +25,7 @@ def hashes(pixels: Pixels) -> dict[str, int]:
     from scipy.fftpack import dct  # here, because it takes long to load and only workers need it
 
     small, wide = _shrunk(pixels)
-    low = dct(dct(small, axis=0), axis=1)[:8, :8]
+    low = dct(dct(small, axis=0)[:8], axis=1)[:, :8]
     middle = np.partition(low, (31, 32), axis=None)[31:33]
     bits = low > (middle[0] + middle[1]) / 2  # the median
     return {"phash": _as_integer(bits), "dhash": _as_integer(wide[:, 1:] > wide[:, :-1])}
@@ -45,24 +43,14 @@ def _as_integer(bits: NDArray[np.bool_]) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-SIDE = 16
+SIDE = BOXES
 
 
 def thumbnail(pixels: Pixels) -> dict[str, bytes]:
     """Box average of the RGB image, aspect ratio not kept, as bytes of shape (16, 16, 3)."""
     if min(pixels.rgb.size) < SIDE:
         return {"thumbnail": pixels.rgb.resize((SIDE, SIDE), Image.Resampling.BOX).tobytes()}
-    from curate.signals.kernels.levels import box_means
-
-    made = np.empty((SIDE, SIDE, 3), np.uint8)
-    box_means(pixels.words, _edges(pixels.rgb.width), _edges(pixels.rgb.height), made)
-    return {"thumbnail": made.tobytes()}
-
-
-@functools.lru_cache(maxsize=256)
-def _edges(length: int) -> NDArray[np.int64]:
-    """Where Pillow's boxes begin, and the end of the last one."""
-    return (2 * length * np.arange(SIDE + 1) + SIDE) // (2 * SIDE)
+    return {"thumbnail": pixels.boxes.tobytes()}
 
 
 SIGNALS = (

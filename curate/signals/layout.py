@@ -34,44 +34,32 @@ _LEAST = 16  # pixels of a side, below which nothing is told
 
 def layout(pixels: Pixels) -> dict[str, float | None]:
     """Frame, seam and drawn; seam and drawn are null in a picture of few pixels."""
+    from curate.signals.kernels.lines import frame
+
     levels = reduced_by(pixels.levels, -(-max(pixels.levels.shape) // _SIDE))
-    turned = np.ascontiguousarray(levels.T)
-    (height, width), (top, bottom), (left, right) = levels.shape, _frame(levels), _frame(turned)
+    (height, width), lines = levels.shape, np.empty(4, np.int64)
+    frame(levels, _TOLERANCE, lines)
+    top, bottom, left, right = lines.tolist()
     inside = np.ascontiguousarray(levels[top : height - bottom, left : width - right])
-    seen = min(inside.shape) >= _LEAST
-    across = _seam(inside) if seen else 0
-    down = _seam(np.ascontiguousarray(inside.T)) if seen else 0
     return {
         "frame": 1 - inside.size / levels.size,
-        "seam": max(across, down) if seen else None,
+        "seam": _seam(inside) if min(inside.shape) >= _LEAST else None,
         "drawn": _drawn(levels) if min(levels.shape) >= _LEAST else None,
     }
 
 
-def _frame(levels: Grey) -> tuple[int, int]:
-    """Rows of a frame at the top and at the bottom; 0 and 0 if they are on one side only, or everywhere."""
-    from curate.signals.kernels.lines import extremes
-
-    low, high = np.empty(len(levels), np.uint8), np.empty(len(levels), np.uint8)
-    extremes(levels, low, high)
-    counts = []
-    for ends in (slice(None), slice(None, None, -1)):
-        middle = levels.shape[1] // 2
-        outermost = int(np.partition(levels[ends][0], middle)[middle])
-        other = (high[ends] > min(outermost + _TOLERANCE, 255)) | (low[ends] < max(outermost - _TOLERANCE, 0))
-        counts.append(int(other.argmax()) if other.any() else 0)
-    top, bottom = counts
-    return (top, bottom) if top and bottom else (0, 0)
-
-
 def _seam(levels: Grey) -> float:
-    """The highest share of every second row in which a column has a step of its own."""
+    """The highest share of every second row in which a column has a step of its own, or of columns in which a row."""
     from curate.signals.kernels.lines import seams
 
-    counts = np.empty(levels.shape[1] - 6, np.uint32)  # around columns 3 to n - 4
-    seams(levels, 2, _TOLERANCE, counts)
-    edge = max(round(_MARGIN * levels.shape[1]) - 3, 0)
-    return int(counts[edge : len(counts) - edge].max(initial=0)) / -(-len(levels) // 2)
+    height, width = levels.shape
+    of_columns, of_rows = np.empty(width - 6, np.int64), np.empty(height - 6, np.int64)
+    seams(levels, _TOLERANCE, of_columns, of_rows)
+    found = 0.0
+    for counts, across, length in ((of_columns, height, width), (of_rows, width, height)):
+        edge = max(round(_MARGIN * length) - 3, 0)
+        found = max(found, int(counts[edge : len(counts) - edge].max(initial=0)) / -(-across // 2))
+    return found
 
 
 def _drawn(levels: Grey) -> float:

@@ -16,6 +16,8 @@ metric"); the ratio and its constants are ours, measured on drawings, photograph
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,18 +51,18 @@ def sharpness(pixels: Pixels) -> dict[str, float | None]:
 
 def _gate(histogram: NDArray[np.int64]) -> int:
     """A quarter of the range between percentiles 1 and 99, within limits."""
-    reached = histogram.cumsum()
-    low, high = np.searchsorted(100 * reached, [reached[-1], 99 * reached[-1]])
-    return min(max(int(high - low) // 4, _GATE[0]), _GATE[1])
+    low, high = percentiles(histogram, (1, 99))
+    return min(max((high - low) // 4, _GATE[0]), _GATE[1])
 
 
 def _score(levels: Grey, gate: int) -> float | None:
     # Some hundred lines give the same score as all of them at a fraction of the cost.
+    from curate.signals.kernels.lines import quantile
+
     ratios = np.concatenate([edge_ratios(lines, gate) for lines in lines_of(levels, _LINES)])
     if len(ratios) < _MIN_EDGES:
         return None
-    rank = int(_QUANTILE * (len(ratios) - 1))
-    return float(100 * np.partition(ratios, rank)[rank])
+    return float(100 * quantile(ratios, int(_QUANTILE * (len(ratios) - 1))))
 
 
 def edge_ratios(lines: Grey, gate: int) -> NDArray[np.float32]:
@@ -83,13 +85,17 @@ _LEVELS = np.arange(256)
 def luminance(pixels: Pixels) -> dict[str, float]:
     """Exposure and contrast: percentiles (inverted CDF: the smallest level that reaches them), mean and deviation."""
     histogram = pixels.histogram
-    total = int(histogram.sum())
-    mean = float(histogram @ _LEVELS) / total
-    variance = float(histogram @ (_LEVELS - mean) ** 2) / total
-    # Integer comparison: percent × total ≤ 100 × cumulated, exact for any size.
-    reached = np.searchsorted(100 * histogram.cumsum(), np.asarray(PERCENTILES) * total)
+    count, total, squares = int(histogram.sum()), int(histogram @ _LEVELS), int(histogram @ _LEVELS**2)
+    reached = percentiles(histogram, PERCENTILES)
     found = {f"luminance_p{percent}": float(level) for percent, level in zip(PERCENTILES, reached, strict=True)}
-    return {**found, "luminance_mean": mean, "contrast": variance**0.5}
+    return {**found, "luminance_mean": total / count, "contrast": (count * squares - total**2) ** 0.5 / count}
+
+
+def percentiles(histogram: NDArray[np.int64], percents: Sequence[int]) -> list[int]:
+    """The smallest level that each percentage reaches, of a (256,) histogram."""
+    reached = histogram.cumsum()
+    # Percent × total ≤ 100 × cumulated, in whole numbers: exact for any size.
+    return [int(reached.searchsorted(-(-percent * int(reached[-1]) // 100))) for percent in percents]
 
 
 def entropy(pixels: Pixels) -> dict[str, float]:
@@ -122,7 +128,7 @@ SIGNALS = (
     ),
     Signal(
         "luminance",
-        1,
+        2,
         {
             **{f"luminance_p{percent}": f"0–255: percentile {percent} of luminance" for percent in PERCENTILES},
             "luminance_mean": "0–255: mean luminance",

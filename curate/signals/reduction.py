@@ -133,12 +133,14 @@ def _dense(length: int, outputs: int, span: float, least: int) -> tuple[NDArray[
 def _taps(length: int, outputs: tuple[int, ...], kernel: Kernel) -> tuple[Whole, Whole, Doubles, Singles, Singles]:
     """Of each output of some sizes its first pixel; where its weights begin; weights, also as float32; its doubt.
 
-    Products of float32 summed in any order are off by at most (their number + 2) × 2⁻²⁴ of their amounts.
+    Products of float32 summed in any order are off by at most (their number + 4) × 2⁻²⁴ of their amounts, those with
+    128 less than a level; and the weights' sum, which is not quite 1, counts 128 times.
     """
     found = [_weights(length, size, kernel) for size in outputs]
     first, count, weights = (np.concatenate(each) for each in zip(*found, strict=True))
     begin = np.concatenate([[0], np.cumsum(count)])
-    doubt = (count + 4) * 255 * np.add.reduceat(np.abs(weights), begin[:-1]) / (1 << 24)
+    doubt = (count + 4) * 128 * np.add.reduceat(np.abs(weights), begin[:-1]) / (1 << 24) + 256 / (1 << 24)
+    doubt += 128 * np.abs(np.add.reduceat(weights, begin[:-1]) - 1)
     return first, begin, weights, weights.astype(np.float32), doubt.astype(np.float32)
 
 

@@ -97,38 +97,123 @@ def contours(lines: Grey, least: int, most: int, out: Counts) -> None:
 
 
 @compiled
-def extremes(lines: Grey, low: Grey, high: Grey) -> None:
-    """Lowest and highest level of each line."""
-    for number in range(lines.shape[0]):
-        line = lines[number]
-        least, most = line[0], line[0]
-        for level in line:
-            least, most = min(least, level), max(most, level)
-        low[number], high[number] = least, most
+def quantile(values: NDArray[np.float32], rank: int) -> np.float32:
+    """The value of that rank, from 0, of ratios of whole numbers up to 255, which are in (0, 1]."""
+    # Different ratios are at least 1/(255 × 254) apart: in a thousandth of a thousandth there is only one.
+    wide, narrow = np.zeros(1001, np.int64), np.zeros(1001, np.int64)
+    for value in values:
+        wide[np.int64(value * np.float32(1000))] += 1
+    before, at = 0, 0
+    while before + wide[at] <= rank:
+        before += wide[at]
+        at += 1
+    first, last = np.full(1001, np.float32(2)), np.full(1001, np.float32(0))
+    for value in values:
+        if np.int64(value * np.float32(1000)) == at:
+            place = min(max(np.int64((value - np.float32(at) / 1000) * 1e6), 0), 1000)
+            narrow[place] += 1
+            first[place] = min(first[place], value)
+            last[place] = max(last[place], value)
+    place = 0
+    while before + narrow[place] <= rank:
+        before += narrow[place]
+        place += 1
+    return first[place]
 
 
 @compiled
-def seams(levels: Grey, every: int, tolerance: int, out: NDArray[np.uint32]) -> None:
-    """Of every ``every``-th row, at how many the step over two pixels is higher than those two beside it."""
-    width = levels.shape[1]
-    step = np.empty(width, np.int16)
-    out[:] = 0
-    for y in range(0, levels.shape[0], every):
+def frame(levels: Grey, tolerance: int, out: Counts) -> None:
+    """Rows of a flat frame at the top and at the bottom, then columns at the left and at the right.
+
+    A line belongs to it whose levels all lie within ``tolerance`` of the median of the outermost one. 0 and 0 where
+    only one of two opposite sides has any, or where all lines have.
+    """
+    height, width = levels.shape
+    low, high = np.full(height, 255, np.uint8), np.zeros(height, np.uint8)
+    lowest, highest = np.full(width, 255, np.uint8), np.zeros(width, np.uint8)
+    for y in range(height):
+        row = levels[y]
+        least, most = row[0], row[0]
+        for level in row:
+            least, most = min(least, level), max(most, level)
+        low[y], high[y] = least, most
+        for x in range(width):
+            lowest[x], highest[x] = min(lowest[x], row[x]), max(highest[x], row[x])
+    counts = np.empty(256, np.int64)
+    for side in range(4):
+        line = levels[0] if side == 0 else levels[height - 1] if side == 1 else levels[:, 0 if side == 2 else width - 1]
+        counts[:] = 0
+        for level in line:
+            counts[level] += 1
+        median, before = 0, counts[0]
+        while before <= len(line) // 2:
+            median += 1
+            before += counts[median]
+        lower, upper = (low, high) if side < 2 else (lowest, highest)
+        length, found = len(lower), 0
+        while found < length:
+            at = length - 1 - found if side % 2 else found
+            if lower[at] < median - tolerance or upper[at] > median + tolerance:
+                break
+            found += 1
+        out[side] = found if found < length else 0
+    for side in (0, 2):
+        if not out[side] or not out[side + 1]:
+            out[side] = out[side + 1] = 0
+
+
+@compiled
+def seams(levels: Grey, tolerance: int, of_columns: Counts, of_rows: Counts) -> None:
+    """In how many rows a column has a step of its own, and in how many columns a row; every second one is asked.
+
+    A step over two pixels is its own if it is more than ``tolerance`` levels higher than those two beside it.
+
+    Args:
+        of_columns, of_rows: of the columns and rows from the fourth to the fourth from the end.
+    """
+    height, width = levels.shape
+    step, counts = np.empty(width, np.int16), np.zeros(width, np.uint32)
+    for y in range(0, height, 2):
         row = levels[y]
         for x in range(width - 2):  # around column x + 1
             step[x] = max(row[x], row[x + 2]) - min(row[x], row[x + 2])
-        for x in range(len(out)):
-            out[x] += np.uint32(step[x + 2] > max(step[x], step[x + 4]) + tolerance)
+        for x in range(len(of_columns)):
+            counts[x] += np.uint32(step[x + 2] > max(step[x], step[x + 4]) + tolerance)
+    for x in range(len(of_columns)):
+        of_columns[x] = counts[x]
+    half = (width + 1) // 2
+    every, steps = np.empty((height, half), np.int16), np.empty((height - 2, half), np.int16)
+    for y in range(height):
+        for x in range(half):
+            every[y, x] = levels[y, 2 * x]
+    for y in range(height - 2):  # around row y + 1
+        upper, lower, made = every[y], every[y + 2], steps[y]
+        for x in range(half):
+            made[x] = max(upper[x], lower[x]) - min(upper[x], lower[x])
+    own = np.empty(half, np.uint8)
+    for y in range(len(of_rows)):
+        above, here, below = steps[y], steps[y + 2], steps[y + 4]
+        for x in range(half):
+            own[x] = here[x] > max(above[x], below[x]) + tolerance
+        total = np.uint32(0)
+        for x in range(half):
+            total = np.uint32(total + own[x])
+        of_rows[y] = total
 
 
 @compiled
 def drawn(levels: Grey) -> np.int64:
     """Pixels of every second row that differ by at most one level from the next one to the right and below."""
-    found = np.int64(0)
+    width, found = levels.shape[1], np.int64(0)
+    alike = np.empty(width, np.uint8)
     for y in range(0, levels.shape[0] - 1, 2):
         row, below = levels[y], levels[y + 1]
-        for x in range(levels.shape[1] - 1):
+        for x in range(width - 1):
             across = max(row[x], row[x + 1]) - min(row[x], row[x + 1])
             down = max(row[x], below[x]) - min(row[x], below[x])
-            found += (across <= 1) & (down <= 1)
+            alike[x] = (across <= 1) & (down <= 1)
+        total = np.uint32(0)
+        for x in range(width - 1):
+            total = np.uint32(total + alike[x])
+        found += total
     return found

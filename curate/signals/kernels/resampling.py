@@ -34,18 +34,19 @@ def across(
     height, width = pixels.shape
     outputs = len(first)
     rows, sums = np.empty((4, width), np.float32), np.empty((4, outputs), np.float32)
-    half, least, most, unit = np.float32(0.5), np.float32(0), np.float32(255), np.float32(1)
+    middle, least, most, unit = np.float32(128.5), np.float32(0), np.float32(255), np.float32(1)
+    unsure = np.empty(outputs, np.uint8)
     for top in range(0, height, 4):
         for step in range(4):
             row, values = pixels[min(top + step, height - 1)], rows[step]
             for x in range(width):
-                values[x] = np.int32((np.uint32(row[x]) >> np.uint32(shift)) & np.uint32(255))
+                values[x] = np.int32((np.uint32(row[x]) >> np.uint32(shift)) & np.uint32(255)) - np.int32(128)
         for output in range(outputs):
             left, count = first[output], begin[output + 1] - begin[output]
             weight = rough[begin[output] : begin[output + 1]]
             one, two = rows[0, left : left + count], rows[1, left : left + count]
             three, four = rows[2, left : left + count], rows[3, left : left + count]
-            a, b, c, d = half, half, half, half
+            a, b, c, d = middle, middle, middle, middle
             for tap in range(count):
                 a += one[tap] * weight[tap]
                 b += two[tap] * weight[tap]
@@ -54,20 +55,22 @@ def across(
             sums[0, output], sums[1, output], sums[2, output], sums[3, output] = a, b, c, d
         for step in range(min(4, height - top)):
             found, made = sums[step], out[top + step]
-            unsure = 0
             for output in range(outputs):
-                value = found[output]
-                beyond = value - np.floor(value)
-                unsure += (beyond < doubts[output]) | (beyond > unit - doubts[output])
-                made[output] = np.uint8(np.int32(min(max(value, least), most)))
-            if unsure:
+                beyond = found[output] - np.floor(found[output])
+                unsure[output] = (beyond < doubts[output]) | (beyond > unit - doubts[output])
+            for output in range(outputs):
+                made[output] = np.int32(min(max(found[output], least), most))
+            any_ = np.uint8(0)
+            for output in range(outputs):
+                any_ |= unsure[output]
+            if any_:
                 for output in range(outputs):
-                    beyond = found[output] - np.floor(found[output])
-                    if beyond < doubts[output] or beyond > unit - doubts[output]:
+                    if unsure[output]:
                         exact = 0.5
                         for tap in range(begin[output], begin[output + 1]):
-                            exact += rows[step, first[output] + tap - begin[output]] * weights[tap]
-                        made[output] = np.uint8(np.int32(min(max(exact, 0.0), 255.0)))
+                            value = np.float64(rows[step, first[output] + tap - begin[output]])
+                            exact += (value + 128.0) * weights[tap]
+                        made[output] = np.int32(min(max(exact, 0.0), 255.0))
 
 
 @compiled
