@@ -7,14 +7,11 @@ there, computed from the stored sizes when rules are evaluated (``curate.rules.c
 CleanVision fails, is judged as it is seen. Formulas: https://github.com/cleanlab/cleanvision, 0.3.7.
 
 Brightness is √(0.241 R² + 0.691 G² + 0.068 B²), Darel Finley's HSP model (alienryderflex.com/hsp.html). Its
-percentiles are exact and need neither a square root nor a full sort: the square × 1000 is an integer of 32 bits, and a
-percentile near an end needs that end only. A sample of the pixels says where it begins, and only what lies beyond is
-kept and sorted.
+percentiles are exact and need neither a square root nor a full sort: the square × 1000 is an integer of 26 bits, a
+histogram of its highest ten says in which bin a percentile lies, and only that bin is sorted.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +30,11 @@ Words = NDArray[np.uint32]
 def cleanvision(pixels: Pixels) -> dict[str, float]:
     """All scores that need this image alone."""
     raw = pixels.original
-    dark, light = _brightness(pixels)
+    dark, light, entropy = _colours(_words(pixels).reshape(-1)) if raw.mode == "RGB" else _of_other_modes(pixels)
     return {
         "dark_score": dark,
         "light_score": 1 - light,
-        "low_information_score": min(0.1 * _entropy(pixels), 1.0),
+        "low_information_score": min(0.1 * entropy, 1.0),
         "odd_aspect_ratio_score": min(raw.width / raw.height, raw.height / raw.width),
         "blurry_score": _blurry(pixels),
         "grayscale_score": float(raw.mode != "L"),
@@ -49,14 +46,42 @@ def _words(pixels: Pixels) -> Words:
     return pixels.words if pixels.original is pixels.rgb else words_of(pixels.original)
 
 
-def _brightness(pixels: Pixels) -> tuple[float, float]:
+def _colours(words: Words) -> tuple[float, float, float]:
+    """Percentiles 99 and 5 of brightness / 255, linear between ranks as ``numpy.percentile``; Pillow's entropy.
+
+    Args:
+        words: pixels in one line, as ``words_of`` gives them.
+    """
+    from curate.signals.kernels.brightness import SHIFT, histograms, squares_in
+
+    colours, bins = np.empty((3, 256), np.int64), np.empty((255 * 255 * 1000 >> SHIFT) + 1, np.int64)
+    histograms(words, colours, bins)
+    reached = bins.cumsum()
+    places = [percent / 100 * (len(words) - 1) for percent in (_DARK, _LIGHT)]
+    ranks = np.array([[int(place), min(int(place) + 1, len(words) - 1)] for place in places])
+    of_ranks = reached.searchsorted(ranks, side="right")
+    wanted = np.zeros(len(bins), np.bool_)
+    wanted[of_ranks] = True
+    left_out = (bins * ~wanted).cumsum()  # up to each bin
+    some = np.empty(int(reached[-1] - left_out[-1]), np.uint32)
+    squares_in(words, wanted, some)
+    some.sort()
+    dark, light = (
+        low + (high - low) * (place % 1)
+        for place, (low, high) in zip(places, np.sqrt(some[ranks - left_out[of_ranks]] / 1000) / 255, strict=True)
+    )
+    share = colours[colours > 0] / colours.sum()
+    return float(dark), float(light), float(-(share * np.log2(share)).sum()) + 0.0
+
+
+def _of_other_modes(pixels: Pixels) -> tuple[float, float, float]:
+    """The same of an image that is not RGB in its file."""
     raw = pixels.original
-    if raw.mode == "RGB" or raw.mode in ("LA", "PA", "La"):
-        words = _words(pixels) if raw.mode == "RGB" else pixels.words
-        return brightness_percentiles(words.reshape(-1))
+    if raw.mode in ("LA", "PA", "La"):
+        return *_colours(pixels.words.reshape(-1))[:2], raw.entropy()
     if raw.mode in ("L", "P"):
         histogram = np.asarray(raw.histogram(), dtype=np.int64)
-        return grey_percentile(histogram, _DARK), grey_percentile(histogram, _LIGHT)
+        return grey_percentile(histogram, _DARK), grey_percentile(histogram, _LIGHT), raw.entropy()
     values = np.asarray(raw)
     if values.ndim == 3:
         bands = values[:, :, :3].astype(np.float64)
@@ -64,19 +89,7 @@ def _brightness(pixels: Pixels) -> tuple[float, float]:
     else:
         brightness = values / 255.0
     dark, light = np.percentile(brightness, [_DARK, _LIGHT])
-    return float(dark), float(light)
-
-
-def _entropy(pixels: Pixels) -> float:
-    """Pillow's: −Σ p log₂ p over the levels of all bands together."""
-    if pixels.original.mode != "RGB":
-        return pixels.original.entropy()
-    from curate.signals.kernels.brightness import histograms
-
-    counts = np.empty((3, 256), np.int64)
-    histograms(_words(pixels).reshape(-1), counts)
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log2(share)).sum()) + 0.0
+    return float(dark), float(light), raw.entropy()
 
 
 def _blurry(pixels: Pixels) -> float:
@@ -106,47 +119,6 @@ def _at_64(pixels: Pixels) -> Image.Image:
 
 
 _LEVELS = np.arange(256)
-_SAMPLED = 1 << 13  # pixels that show where the ends begin
-_MARGIN = 0.01  # share of the pixels by which an end is extended
-
-
-def brightness_percentiles(words: Words) -> tuple[float, float]:
-    """0–1: percentiles 99 and 5 of brightness / 255, linear between ranks as ``numpy.percentile``.
-
-    Args:
-        words: pixels in one line, as ``words_of`` gives them.
-    """
-    from curate.signals.kernels.brightness import ends, squares
-
-    count = len(words)
-    every = max(count // _SAMPLED, 1)
-    sample = np.empty(-(-count // every), np.uint32)
-    squares(words, every, sample)
-    sample.sort()
-    last = len(sample) - 1
-    low = sample[min(int((_LIGHT / 100 + _MARGIN) * last) + 1, last)]
-    high = sample[max(int((_DARK / 100 - _MARGIN) * last), 0)]
-    dim, bright = np.empty(count, np.uint32), np.empty(count, np.uint32)
-    below, above = ends(words, low, high, dim, bright)
-    return (
-        _percentile(bright[:above], count - above, count, _DARK, words),
-        _percentile(dim[:below], 0, count, _LIGHT, words),
-    )
-
-
-def _percentile(part: Words, before: int, count: int, percent: int, words: Words) -> float:
-    """Of ``count`` squares, of which ``part`` has those from rank ``before`` on."""
-    rank, share = divmod(percent / 100 * (count - 1), 1)
-    wanted = [int(rank), min(int(rank) + 1, count - 1)]
-    if not before <= wanted[0] <= wanted[1] < before + len(part):  # the sample was misleading
-        from curate.signals.kernels.brightness import squares
-
-        part, before = np.empty(count, np.uint32), 0
-        squares(words, 1, part)
-    # On a black or white background selecting is slow.
-    ordered = part if part.min() == part.max() else np.partition(part, [rank - before for rank in wanted])
-    low, high = (math.sqrt(int(ordered[rank - before]) / 1000) / 255 for rank in wanted)
-    return low + (high - low) * share
 
 
 def grey_percentile(histogram: NDArray[np.int64], percent: int) -> float:

@@ -119,4 +119,3 @@ def reduced(levels: Grey, factor: int, out: Grey) -> None:
 def _rounding(count: int) -> Any:
     """Half of ``count``, and what a sum is multiplied with before its highest byte is taken (Pillow's Reduce.c)."""
     return np.uint32(count // 2), np.uint32(np.float32(1 << 32) / np.float32(count << 8))
-

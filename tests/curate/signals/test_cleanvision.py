@@ -11,7 +11,7 @@ from curate.recipe import MeasureSettings
 from curate.rules.columns import create_facts, known_columns
 from curate.signals import PIXEL_SIGNALS, measure_pixels
 from curate.signals.base import words_of
-from curate.signals.cleanvision import brightness_percentiles, grey_percentile
+from curate.signals.cleanvision import _colours, grey_percentile
 from curate.views import create_views
 from tests.curate.make_images import noise, shape
 from tests.curate.signals.cleanvision_scores import SCORES, STORED, peer_scores, write_images
@@ -102,8 +102,9 @@ def test_percentiles_equal_numpys(seed):
     for pixels in (values, rng.integers(0, 256, (*size, 3), dtype=np.uint8) // (1, 1, 256)):
         picture = Image.fromarray(pixels.astype(np.uint8))
         brightness = np.sqrt(pixels.astype(float) ** 2 @ (0.241, 0.691, 0.068)) / 255
-        found = brightness_percentiles(words_of(picture).reshape(-1))
+        *found, entropy = _colours(words_of(picture).reshape(-1))
         assert found == pytest.approx(np.percentile(brightness, (99, 5)), **CLOSE)
+        assert entropy == pytest.approx(picture.entropy(), **CLOSE)
         grey = picture.convert("L")
         for percent in (0, 1, 5, 50, 95, 99, 100):
             assert grey_percentile(np.asarray(grey.histogram()), percent) == pytest.approx(
@@ -111,12 +112,12 @@ def test_percentiles_equal_numpys(seed):
             )
 
 
-@pytest.mark.parametrize(("usual", "others"), [(0, 200), (200, 0)])
-def test_percentiles_hold_where_a_sample_misleads(usual, others):
-    pixels = np.full((400, 500), usual, np.uint8)
-    pixels.reshape(-1)[1::24] = others  # the sample takes every 24th pixel, from the first
-    pixels.reshape(-1)[2::24] = others
-    found = brightness_percentiles(words_of(Image.fromarray(pixels).convert("RGB")).reshape(-1))
+@pytest.mark.parametrize(("usual", "others"), [(0, 200), (200, 0), (7, 7)])
+@pytest.mark.parametrize("share", [0.005, 0.01, 0.05, 0.06, 0.5])
+def test_percentiles_between_far_values(usual, others, share):
+    pixels = np.full((41, 50), usual, np.uint8)
+    pixels.reshape(-1)[: int(share * pixels.size)] = others
+    found = _colours(words_of(Image.fromarray(pixels).convert("RGB")).reshape(-1))[:2]
     assert found == pytest.approx(np.percentile(pixels / 255, (99, 5)), **CLOSE)
 
 
