@@ -31,8 +31,8 @@ standard (ITU-T T.81, Annex K); it says nothing of what the file was saved from.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -88,35 +88,41 @@ _BANDS = _bands()
 
 def detail(pixels: Pixels) -> dict[str, float | None]:
     """Detail at both scales; null where too few tiles have structure, as in a clear sky."""
-    from curate.signals.kernels.spectra import band_means
+    from curate.signals.kernels.spectra import band_means, windowed
 
-    small = smaller(pixels.levels, _SIDE, _GAP)
-    tiles = _tiles(small, lambda length: round((length - _TILE) / _SPACING) + 1)
-    full = _tiles(pixels.levels, lambda length: min(_TILES, length // _TILE))
-    waves = scipy.fft.rfft2(np.concatenate([tiles, full]), overwrite_x=True)
-    means = np.empty((len(waves), len(_BANDS[1]) - 1), np.float32)
+    grids = []
+    for levels, places in ((smaller(pixels.levels, _SIDE, _GAP), _spread), (pixels.levels, _few)):
+        top, left = map(places, levels.shape)
+        if min(levels.shape) < _TILE:  # mirrored
+            levels = np.pad(levels, [(0, max(_TILE - side, 0)) for side in levels.shape], mode="symmetric")
+        grids.append((levels, top, left))
+    count = len(grids[0][1]) * len(grids[0][2])
+    tiles = np.empty((count + len(grids[1][1]) * len(grids[1][2]), _TILE, _TILE), np.float32)
+    for (levels, top, left), part in zip(grids, (tiles[:count], tiles[count:]), strict=True):
+        windowed(levels, top, left, _WINDOW, part)
+    waves = scipy.fft.rfft2(tiles, overwrite_x=True)
+    means = np.empty((len(tiles), len(_BANDS[1]) - 1), np.float32)
     band_means(waves.reshape(len(waves), -1), *_BANDS, means)
-    of, count = _DIRECTIONS, len(tiles)
-    noise = means[:, -1]
+    of, noise = _DIRECTIONS, means[:, -1]
     return {
         "detail": _softest(means[:count, :of], means[:count, of : 2 * of], noise[:count]),
         "detail_full": _softest(means[count:, -3:-2], means[count:, -2:-1], noise[count:]),
     }
 
 
-def _tiles(levels: Grey, count: Callable[[int], int]) -> Floats:
-    """(tiles, 32, 32) without their means, times the window: as many as ``count`` says for the length of a side.
+def _spread(side: int) -> NDArray[np.int64]:
+    """Where the tiles of a small copy begin along a side."""
+    return _starts(side, round((side - _TILE) / _SPACING) + 1)
 
-    They are spread evenly; small images are mirrored.
-    """
-    from curate.signals.kernels.spectra import windowed
 
-    top, left = (np.linspace(0, max(side - _TILE, 0), max(count(side), 1)).round().astype(int) for side in levels.shape)
-    if min(levels.shape) < _TILE:
-        levels = np.pad(levels, [(0, max(_TILE - side, 0)) for side in levels.shape], mode="symmetric")
-    tiles = np.empty((len(top) * len(left), _TILE, _TILE), np.float32)
-    windowed(levels, top, left, _WINDOW, tiles)
-    return tiles
+def _few(side: int) -> NDArray[np.int64]:
+    """Where those of an image in its own size begin."""
+    return _starts(side, min(_TILES, side // _TILE))
+
+
+@functools.lru_cache(maxsize=1024)
+def _starts(side: int, count: int) -> NDArray[np.int64]:
+    return np.linspace(0, max(side - _TILE, 0), max(count, 1)).round().astype(np.int64)
 
 
 def _softest(coarse: Floats, fine: Floats, noise: Floats) -> float | None:
@@ -125,7 +131,7 @@ def _softest(coarse: Floats, fine: Floats, noise: Floats) -> float | None:
 
     fewest = min(_MIN_TILES, max(len(noise) // 16, 1))
     rank = _rank(len(noise), _NOISE_QUANTILE)
-    ratio = softest(coarse, fine, noise, rank, _GATE, _ABOVE_NOISE, _LEAST, _QUANTILE, fewest)
+    ratio = float(softest(coarse, fine, noise, rank, _GATE, _ABOVE_NOISE, _LEAST, _QUANTILE, fewest))
     return None if ratio < 0 else 10 * math.log10(ratio)
 
 

@@ -31,12 +31,13 @@ _GRID = 7  # samples of a patch, a side
 _REACH = 4.5  # half a patch, in sigmas of the keypoint
 _CONTEXT = 2  # how much wider the second patch is, and how many octaves coarser
 _FINE, _WIDE = 44, 20  # coefficients of the two patches
+_ONE_THREAD = 1 << 18  # multiplications, above which OpenBLAS starts threads, which would wait busily in every worker
 
 Floats = NDArray[np.floating[Any]]
 
 
 @functools.lru_cache(SIDE)
-def _cosines(size: int) -> tuple[Floats, list[Floats]]:
+def _cosines(size: int) -> tuple[NDArray[np.float32], list[Floats]]:
     """The cosine transform (size, size) of a side, and what a Gaussian of each sigma leaves of its lowest waves.
 
     A Gaussian filter that reflects at the edges multiplies each wave by a number of its own; waves of which less than a
@@ -47,6 +48,19 @@ def _cosines(size: int) -> tuple[Floats, list[Floats]]:
     waves[0] /= np.sqrt(2)
     kept = np.exp(-0.5 * (SIGMAS[:, None] * frequency) ** 2)
     return waves.astype(np.float32), [row[row > 1e-3].astype(np.float32) for row in kept]
+
+
+@functools.lru_cache(4 * SIDE)
+def _left(height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.float32], list[tuple[int, int]]]:
+    """Of all layers together: waves down, what is left of them with each wave across, and where each layer's lie."""
+    down, across = _cosines(height)[1], _cosines(width)[1]
+    shares = np.zeros((sum(map(len, down)), len(across[0])), np.float32)
+    places, first = [], 0
+    for y, x in zip(down, across, strict=True):
+        shares[first : first + len(y), : len(x)] = y[:, None] * x
+        places.append((first, first + len(y)))
+        first += len(y)
+    return np.concatenate([np.arange(len(y)) for y in down]), shares, places
 
 
 def _waves() -> tuple[Floats, NDArray[np.bool_]]:
@@ -97,10 +111,15 @@ def keypoints(view: NDArray[np.uint8]) -> NDArray[Any]:
 
 def _blurred(view: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(10, height, width): the view after a Gaussian filter of each of ``SIGMAS``."""
-    (down, left_down), (across, left_across) = (_cosines(size) for size in view.shape)
+    height, width = view.shape
+    down, across = _cosines(height)[0], _cosines(width)[0]
+    waves, shares, places = _left(height, width)
     spectrum = down @ view.astype(np.float32) @ across.T
-    made = np.empty((len(SIGMAS), *view.shape), np.float32)
-    for layer, (y, x) in enumerate(zip(left_down, left_across, strict=True)):
-        kept = spectrum[: len(y), : len(x)] * y[:, None] * x
-        np.matmul(down[: len(y)].T, kept @ across[: len(x)], out=made[layer])
+    kept = spectrum[waves, : shares.shape[1]] * shares
+    rows, lines = np.empty((len(kept), width), np.float32), max(_ONE_THREAD // (shares.shape[1] * width), 1)
+    for first in range(0, len(kept), lines):
+        np.matmul(kept[first : first + lines], across[: shares.shape[1]], out=rows[first : first + lines])
+    made = np.empty((len(SIGMAS), height, width), np.float32)
+    for layer, (first, last) in zip(made, places, strict=True):
+        np.matmul(down[: last - first].T, rows[first:last], out=layer)
     return made

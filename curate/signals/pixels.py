@@ -57,12 +57,11 @@ def _gate(histogram: NDArray[np.int64]) -> int:
 
 def _score(levels: Grey, gate: int) -> float | None:
     # Some hundred lines give the same score as all of them at a fraction of the cost.
-    from curate.signals.kernels.lines import quantile
-
     ratios = np.concatenate([edge_ratios(lines, gate) for lines in lines_of(levels, _LINES)])
     if len(ratios) < _MIN_EDGES:
         return None
-    return float(100 * quantile(ratios, int(_QUANTILE * (len(ratios) - 1))))
+    rank = int(_QUANTILE * (len(ratios) - 1))
+    return float(100 * np.partition(ratios, rank)[rank])
 
 
 def edge_ratios(lines: Grey, gate: int) -> NDArray[np.float32]:

@@ -97,31 +97,6 @@ def contours(lines: Grey, least: int, most: int, out: Counts) -> None:
 
 
 @compiled
-def quantile(values: NDArray[np.float32], rank: int) -> np.float32:
-    """The value of that rank, from 0, of ratios of whole numbers up to 255, which are in (0, 1]."""
-    # Different ratios are at least 1/(255 × 254) apart: in a thousandth of a thousandth there is only one.
-    wide, narrow = np.zeros(1001, np.int64), np.zeros(1001, np.int64)
-    for value in values:
-        wide[np.int64(value * np.float32(1000))] += 1
-    before, at = 0, 0
-    while before + wide[at] <= rank:
-        before += wide[at]
-        at += 1
-    first, last = np.full(1001, np.float32(2)), np.full(1001, np.float32(0))
-    for value in values:
-        if np.int64(value * np.float32(1000)) == at:
-            place = min(max(np.int64((value - np.float32(at) / 1000) * 1e6), 0), 1000)
-            narrow[place] += 1
-            first[place] = min(first[place], value)
-            last[place] = max(last[place], value)
-    place = 0
-    while before + narrow[place] <= rank:
-        before += narrow[place]
-        place += 1
-    return first[place]
-
-
-@compiled
 def frame(levels: Grey, tolerance: int, out: Counts) -> None:
     """Rows of a flat frame at the top and at the bottom, then columns at the left and at the right.
 

@@ -73,7 +73,7 @@ def band_means(
 def softest(
     coarse: Floats, fine: Floats, noise: Floats, noise_rank: int, gate: float, above: float, least: float,
     share: float, fewest: int,
-) -> float:  # fmt: skip
+) -> np.float32:  # fmt: skip
     """The lowest over the directions of fine / coarse at ``share`` of the tiles that have the direction.
 
     Args:
