@@ -13,6 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+Grey = NDArray[np.uint8]
+BOXES = 16  # a side
+
 
 @dataclass(frozen=True)
 class Signal:
@@ -92,30 +95,56 @@ class Pixels:
     original: Image.Image
 
     @functools.cached_property
-    def grey(self) -> Image.Image:
-        """Luminance, Pillow's mode L: ITU-R 601, (299 R + 587 G + 114 B) / 1000."""
-        return self.rgb.convert("L")
+    def words(self) -> NDArray[np.uint32]:
+        """(height, width) pixels as ``words_of`` gives them."""
+        return words_of(self.rgb)
 
-    @functools.cached_property
-    def levels(self) -> NDArray[np.uint8]:
-        """(height, width) luminance, 0–255."""
-        return levels_of(self.grey)
+    @property
+    def levels(self) -> Grey:
+        """(height, width) luminance, 0–255: Pillow's mode L, ITU-R 601, (299 R + 587 G + 114 B) / 1000."""
+        return self._once[0]
 
-    @functools.cached_property
+    @property
     def histogram(self) -> NDArray[np.int64]:
         """(256,) number of pixels of each luminance level."""
-        return np.asarray(self.grey.histogram(), dtype=np.int64)
+        return self._once[1]
+
+    @property
+    def boxes(self) -> Grey:
+        """(16, 16, 3) means of Pillow's boxes over the picture; of a picture of fewer pixels a side without meaning."""
+        return self._once[2]
+
+    @functools.cached_property
+    def _once(self) -> tuple[Grey, NDArray[np.int64], Grey]:
+        from curate.signals.kernels.levels import look_over
+
+        height, width = self.words.shape
+        levels, counts = np.empty((height, width), np.uint8), np.empty(256, np.int64)
+        means = np.empty((BOXES, BOXES, 3), np.uint8)
+        look_over(self.words, _edges(width), _edges(height), levels, counts, means)
+        return levels, counts, means
+
+    @functools.cached_property
+    def lines(self) -> tuple[Grey, Grey]:
+        """At most 96 rows, and as many columns, as lines."""
+        return lines_of(self.levels, 96)
 
 
-def levels_of(grey: Image.Image) -> NDArray[np.uint8]:
-    """(height, width) view of an 8-bit grey image's own memory; a copy where Pillow cannot share it."""
-    if hasattr(grey, "__arrow_c_array__"):
-        try:
-            shared: NDArray[np.uint8] = pa.array(grey).to_numpy().reshape(grey.height, grey.width)
-            return shared
-        except ValueError:  # a large image lies in several blocks
-            pass
-    return np.asarray(grey)
+@functools.lru_cache(maxsize=256)
+def _edges(length: int) -> NDArray[np.int64]:
+    """Where Pillow's boxes begin, and the end of the last one."""
+    return (2 * length * np.arange(BOXES + 1) + BOXES) // (2 * BOXES)
+
+
+def lines_of(levels: Grey, most: int) -> tuple[Grey, Grey]:
+    """At most so many rows, and so many columns, evenly spread; both as lines."""
+    from curate.signals.kernels.lines import columns
+
+    height, width = levels.shape
+    step = -(-width // most)
+    made = np.empty((-(-width // step), height), np.uint8)
+    columns(levels, step, made)
+    return np.ascontiguousarray(levels[:: -(-height // most)]), made
 
 
 def words_of(rgb: Image.Image) -> NDArray[np.uint32]:
@@ -125,8 +154,7 @@ def words_of(rgb: Image.Image) -> NDArray[np.uint32]:
     """
     if hasattr(rgb, "__arrow_c_array__"):
         try:
-            shared: NDArray[np.uint32] = pa.array(rgb).flatten().to_numpy().view("<u4").reshape(rgb.height, rgb.width)
-            return shared
+            return np.frombuffer(pa.array(rgb).buffers()[-1], "<u4").reshape(rgb.height, rgb.width)
         except ValueError:  # a large image lies in several blocks
             pass
     return np.asarray(rgb.convert("RGBX")).view("<u4")[:, :, 0]

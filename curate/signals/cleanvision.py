@@ -7,51 +7,81 @@ there, computed from the stored sizes when rules are evaluated (``curate.rules.c
 CleanVision fails, is judged as it is seen. Formulas: https://github.com/cleanlab/cleanvision, 0.3.7.
 
 Brightness is √(0.241 R² + 0.691 G² + 0.068 B²), Darel Finley's HSP model (alienryderflex.com/hsp.html). Its
-percentiles are exact and need neither a square root nor a full sort: the square × 1000 is an integer, summed strip by
-strip in 32 bits, and a percentile near an end needs that tail only. A sample of the pixels says where the tail begins,
-and only what lies beyond is kept and sorted.
+percentiles are exact and need neither a square root nor a full sort: the square × 1000 is an integer of 26 bits, a
+histogram of its highest ten says in which bin a percentile lies, and only that bin is sorted.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageStat
+from PIL import Image, ImageFilter
 
-from curate.signals.base import Pixels, Signal, levels_of, words_of
+from curate.signals.base import Pixels, Signal, words_of
 from curate.signals.reduction import BICUBIC, reduced, rows_first
 
 _BLUR_SIDE = 64
-_LARGE = 256  # pixels, from which matrix products are faster than Pillow
 _SCALE, _FLAT_SPREAD = 0.01, 0.18
 _DARK, _LIGHT = 99, 5
+
+Words = NDArray[np.uint32]
 
 
 def cleanvision(pixels: Pixels) -> dict[str, float]:
     """All scores that need this image alone."""
     raw = pixels.original
-    dark, light = _brightness(pixels)
+    dark, light, entropy = _colours(_words(pixels).reshape(-1)) if raw.mode == "RGB" else _of_other_modes(pixels)
     return {
         "dark_score": dark,
         "light_score": 1 - light,
-        "low_information_score": min(0.1 * raw.entropy(), 1.0),
+        "low_information_score": min(0.1 * entropy, 1.0),
         "odd_aspect_ratio_score": min(raw.width / raw.height, raw.height / raw.width),
-        "blurry_score": _blurry(raw),
+        "blurry_score": _blurry(pixels),
         "grayscale_score": float(raw.mode != "L"),
     }
 
 
-def _brightness(pixels: Pixels) -> tuple[float, float]:
+def _words(pixels: Pixels) -> Words:
+    """Of the image as its file has it."""
+    return pixels.words if pixels.original is pixels.rgb else words_of(pixels.original)
+
+
+def _colours(words: Words) -> tuple[float, float, float]:
+    """Percentiles 99 and 5 of brightness / 255, linear between ranks as ``numpy.percentile``; Pillow's entropy.
+
+    Args:
+        words: pixels in one line, as ``words_of`` gives them.
+    """
+    from curate.signals.kernels.brightness import SHIFT, histograms, squares_in
+
+    colours, bins = np.empty((3, 256), np.int64), np.empty((255 * 255 * 1000 >> SHIFT) + 1, np.int64)
+    histograms(words, colours, bins)
+    reached = bins.cumsum()
+    places = [percent / 100 * (len(words) - 1) for percent in (_DARK, _LIGHT)]
+    ranks = np.array([[int(place), min(int(place) + 1, len(words) - 1)] for place in places])
+    of_ranks = reached.searchsorted(ranks, side="right")
+    wanted = np.zeros(len(bins), np.bool_)
+    wanted[of_ranks] = True
+    left_out = (bins * ~wanted).cumsum()  # up to each bin
+    some = np.empty(int(reached[-1] - left_out[-1]), np.uint32)
+    squares_in(words, wanted, some)
+    some.sort()
+    dark, light = (
+        low + (high - low) * (place % 1)
+        for place, (low, high) in zip(places, np.sqrt(some[ranks - left_out[of_ranks]] / 1000) / 255, strict=True)
+    )
+    share = colours[colours > 0] / colours.sum()
+    return float(dark), float(light), float(-(share * np.log2(share)).sum()) + 0.0
+
+
+def _of_other_modes(pixels: Pixels) -> tuple[float, float, float]:
+    """The same of an image that is not RGB in its file."""
     raw = pixels.original
-    if raw.mode == "RGB" or raw.mode in ("LA", "PA", "La"):
-        dark, light = brightness_percentiles(raw if raw.mode == "RGB" else pixels.rgb, (_DARK, _LIGHT))
-        return dark, light
+    if raw.mode in ("LA", "PA", "La"):
+        return *_colours(pixels.words.reshape(-1))[:2], raw.entropy()
     if raw.mode in ("L", "P"):
         histogram = np.asarray(raw.histogram(), dtype=np.int64)
-        return grey_percentile(histogram, _DARK), grey_percentile(histogram, _LIGHT)
+        return grey_percentile(histogram, _DARK), grey_percentile(histogram, _LIGHT), raw.entropy()
     values = np.asarray(raw)
     if values.ndim == 3:
         bands = values[:, :, :3].astype(np.float64)
@@ -59,44 +89,36 @@ def _brightness(pixels: Pixels) -> tuple[float, float]:
     else:
         brightness = values / 255.0
     dark, light = np.percentile(brightness, [_DARK, _LIGHT])
-    return float(dark), float(light)
+    return float(dark), float(light), raw.entropy()
 
 
-def _blurry(raw: Image.Image) -> float:
+def _blurry(pixels: Pixels) -> float:
     """1 − e^(−b/100), b the deviation of edges, plus the same of the histogram's counts where that is above 0.18."""
-    ratio = max(raw.size) / _BLUR_SIDE
-    small = _resized(raw, (max(int(raw.width // ratio), 1), max(int(raw.height // ratio), 1))) if ratio > 1 else raw
-    grey = small.convert("L")
-    edges = ImageStat.Stat(grey.filter(ImageFilter.FIND_EDGES)).var[0] ** 0.5
-    spread = 1 - np.exp(-_SCALE * np.std(grey.histogram()))
+    grey = _at_64(pixels).convert("L")
+    counts = np.bincount(np.frombuffer(grey.filter(ImageFilter.FIND_EDGES).tobytes(), np.uint8), minlength=256)
+    count, total, squared = int(counts.sum()), int(counts @ _LEVELS), int(counts @ _LEVELS**2)
+    edges = ((squared - total**2 / count) / count) ** 0.5
+    spread = 1 - np.exp(-_SCALE * np.std(np.bincount(np.frombuffer(grey.tobytes(), np.uint8), minlength=256)))
     return min(float(1 - np.exp(-_SCALE * edges) + (spread if spread > _FLAT_SPREAD else 0)), 1.0)
 
 
-def _resized(raw: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """``raw.resize(size)``; uses the faster way where ``reduction.rows_first`` says it is the same."""
-    if raw.mode not in ("RGB", "L") or max(raw.size) < _LARGE or not rows_first(*raw.size):
+def _at_64(pixels: Pixels) -> Image.Image:
+    """The file's image with at most 64 pixels a side; in the faster way where ``rows_first`` says it is the same."""
+    raw = pixels.original
+    ratio = max(raw.size) / _BLUR_SIDE
+    if ratio <= 1:
+        return raw
+    size = max(int(raw.width // ratio), 1), max(int(raw.height // ratio), 1)
+    if raw.mode not in ("RGB", "L") or not rows_first(*raw.size):
         return raw.resize(size)
-    bands = [Image.fromarray(reduced(levels_of(band), (size,), BICUBIC)[0]) for band in raw.split()]
-    return Image.merge(raw.mode, bands)
+    if raw.mode == "L":
+        return Image.fromarray(reduced(np.array(raw), (size,), BICUBIC)[0])
+    words = _words(pixels)
+    bands = [reduced(words, (size,), BICUBIC, shift)[0] for shift in (0, 8, 16)]
+    return Image.fromarray(np.stack(bands, axis=2))
 
 
-_WEIGHTS = (241, 691, 68)  # thousandths of R², G², B²
-_STRIP = 1 << 15  # pixels at a time: what fits a near cache
-_SAMPLED = 1 << 13  # pixels that show where a tail begins
-_MARGIN = 0.01  # share of the pixels by which a sampled tail is extended
-
-Squares = NDArray[np.uint32]
-
-
-def brightness_percentiles(rgb: Image.Image, percents: Sequence[int]) -> list[float]:
-    """0–1: percentiles of brightness / 255, linear between ranks as ``numpy.percentile``.
-
-    Args:
-        percents: 0 to 100; cheap near either end.
-    """
-    squares = squared(words_of(rgb).reshape(-1))
-    sample = np.sort(squares[:: max(len(squares) // _SAMPLED, 1)])
-    return [_percentile(squares, sample, percent / 100) for percent in percents]
+_LEVELS = np.arange(256)
 
 
 def grey_percentile(histogram: NDArray[np.int64], percent: int) -> float:
@@ -109,57 +131,11 @@ def grey_percentile(histogram: NDArray[np.int64], percent: int) -> float:
     return low + (high - low) * share
 
 
-def squared(words: Squares) -> Squares:
-    """1000 × squared brightness of pixels as ``words_of`` gives them."""
-    found = np.empty_like(words)
-    spare = np.empty(min(_STRIP, len(words)), np.uint32)
-    for start in range(0, len(words), _STRIP):
-        strip, out = words[start : start + _STRIP], found[start : start + _STRIP]
-        band = spare[: len(strip)]
-        out[:] = 0
-        for place, weight in enumerate(_WEIGHTS):
-            np.right_shift(strip, np.uint32(8 * place), out=band)
-            np.bitwise_and(band, np.uint32(255), out=band)
-            np.multiply(band, band, out=band)
-            np.multiply(band, np.uint32(weight), out=band)
-            np.add(out, band, out=out)
-    return found
-
-
-def _percentile(squares: Squares, sample: Squares, part: float) -> float:
-    count = len(squares)
-    rank, share = divmod(part * (count - 1), 1)
-    wanted = [int(rank), min(int(rank) + 1, count - 1)]
-    low, high = (math.sqrt(square / 1000) / 255 for square in _at_ranks(squares, sample, wanted))
-    return low + (high - low) * share
-
-
-def _at_ranks(squares: Squares, sample: Squares, wanted: list[int]) -> list[int]:
-    """The values at the neighbouring ranks ``wanted`` of all squares in order."""
-    count, last = len(squares), len(sample) - 1
-    if wanted[0] < count // 2:
-        bound = sample[min(int((wanted[1] / count + _MARGIN) * last) + 1, last)]
-        tail = squares[squares <= bound]
-        before = 0
-    else:
-        bound = sample[max(int((wanted[0] / count - _MARGIN) * last), 0)]
-        tail = squares[squares >= bound]
-        before = count - len(tail)
-    if not before <= wanted[0] <= wanted[1] < before + len(tail):  # the sample was misleading
-        tail, before = squares, 0
-    ends = {int(value) for value in (tail.min(), tail.max())}
-    if len(ends) == 1:  # a black or white background, on which selecting is slow
-        return [ends.pop()] * len(wanted)
-    ranks = [rank - before for rank in wanted]
-    ordered = np.partition(tail, ranks)
-    return [int(ordered[rank]) for rank in ranks]
-
-
 _NULL = "; null without `cleanvision: true`"
 SIGNALS = (
     Signal(
         "cleanvision",
-        1,
+        2,
         {
             "dark_score": f"0–1: CleanVision's dark: percentile 99 of √(.241R² + .691G² + .068B²) / 255{_NULL}",
             "light_score": f"0–1: CleanVision's light: 1 − percentile 5 of the same{_NULL}",

@@ -31,21 +31,22 @@ standard (ITU-T T.81, Annex K); it says nothing of what the file was saved from.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import scipy.fft
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin
+from PIL import JpegImagePlugin
 
-from curate.signals.base import Pixels, Signal, levels_of
+from curate.signals.base import Grey, Pixels, Signal
+from curate.signals.reduction import smaller
 
-Grey = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _SIDE = 256
+_GAP = 1.5  # how much larger than the copy what is filtered is at least
 _TILE = 32
 _SPACING = 24
 _TILES = 4  # along each side of the image in its own size
@@ -55,7 +56,6 @@ _COARSE, _FINE, _NOISE = (0.06, 0.15), (0.20, 0.36), (0.45, 1.0)  # cycles a pix
 _QUANTILE, _NOISE_QUANTILE = 0.8, 0.2
 _GATE, _ABOVE_NOISE = 30.0, 10.0  # mean power in squared grey levels; a multiple of the noise
 _LEAST = 0.02  # what rounding to whole grey levels leaves of the power, below which nothing is measured
-_FEW = 24  # tiles weighted at a time
 _MIN_TILES = 6  # of a view of 256 pixels; a sixteenth of the tiles of a smaller one
 
 
@@ -64,8 +64,8 @@ def _window() -> Floats:
     return np.outer(line, line).astype(np.float32)
 
 
-def _bands() -> Floats:
-    """(frequencies, 2 × directions + 3): weights of the means; coarse, fine, both of all directions, noise."""
+def _bands() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Weights of coarse and fine by direction, of both in all directions and of noise, as ``band_means`` wants them."""
     down, across = np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None]
     frequency, angle = np.hypot(down, across), np.arctan2(down, across)
     coarse, fine, noise = ((frequency >= low) & (frequency < high) for low, high in (_COARSE, _FINE, _NOISE))
@@ -74,10 +74,12 @@ def _bands() -> Floats:
     masks = [band & sector for band in (coarse, fine) for sector in sectors] + [coarse, fine, noise]
     # A real transform leaves out the mirrored half of the spectrum, which its first and last column have in them.
     weights = np.where((across > 0) & (across < 0.5), 2.0, 1.0)
-    weighted = [np.broadcast_to(weights, mask.shape) * mask for mask in masks]
-    means = np.stack([one.ravel() / one.sum() for one in weighted], axis=1)
-    bands: Floats = (means / (_WINDOW**2).sum()).astype(np.float32)
-    return bands
+    weighted = [(np.broadcast_to(weights, mask.shape) * mask).ravel() for mask in masks]
+    means = np.stack([one / one.sum() for one in weighted]) / (_WINDOW**2).sum()
+    used = np.flatnonzero(means.any(axis=0))
+    band, place = np.nonzero(means[:, used])
+    begin = np.searchsorted(band, np.arange(len(means) + 1))
+    return used, begin, place, means[:, used][band, place].astype(np.float32)
 
 
 _WINDOW = _window()
@@ -86,53 +88,51 @@ _BANDS = _bands()
 
 def detail(pixels: Pixels) -> dict[str, float | None]:
     """Detail at both scales; null where too few tiles have structure, as in a clear sky."""
-    small = pixels.grey
-    if max(small.size) > _SIDE:
-        share = _SIDE / max(small.size)
-        size = max(round(small.width * share), 1), max(round(small.height * share), 1)
-        small = small.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)
-    tiles = _tiles(levels_of(small), lambda length: round((length - _TILE) / _SPACING) + 1)
-    full = _tiles(pixels.levels, lambda length: min(_TILES, length // _TILE))
-    means = _means(np.concatenate([tiles, full]))
-    of, count = _DIRECTIONS, len(tiles)
-    noise = means[:, -1]
+    from curate.signals.kernels.spectra import band_means, windowed
+
+    grids = []
+    for levels, places in ((smaller(pixels.levels, _SIDE, _GAP), _spread), (pixels.levels, _few)):
+        top, left = map(places, levels.shape)
+        if min(levels.shape) < _TILE:  # mirrored
+            levels = np.pad(levels, [(0, max(_TILE - side, 0)) for side in levels.shape], mode="symmetric")
+        grids.append((levels, top, left))
+    count = len(grids[0][1]) * len(grids[0][2])
+    tiles = np.empty((count + len(grids[1][1]) * len(grids[1][2]), _TILE, _TILE), np.float32)
+    for (levels, top, left), part in zip(grids, (tiles[:count], tiles[count:]), strict=True):
+        windowed(levels, top, left, _WINDOW, part)
+    waves = scipy.fft.rfft2(tiles, overwrite_x=True)
+    means = np.empty((len(tiles), len(_BANDS[1]) - 1), np.float32)
+    band_means(waves.reshape(len(waves), -1), *_BANDS, means)
+    of, noise = _DIRECTIONS, means[:, -1]
     return {
         "detail": _softest(means[:count, :of], means[:count, of : 2 * of], noise[:count]),
         "detail_full": _softest(means[count:, -3:-2], means[count:, -2:-1], noise[count:]),
     }
 
 
-def _tiles(levels: Grey, count: Callable[[int], int]) -> Grey:
-    """(tiles, 32, 32): as many as ``count`` says for the length of a side, spread evenly; small images are mirrored."""
-    starts = [np.linspace(0, max(side - _TILE, 0), max(count(side), 1)).round().astype(int) for side in levels.shape]
-    if min(levels.shape) < _TILE:
-        levels = np.pad(levels, [(0, max(_TILE - side, 0)) for side in levels.shape], mode="symmetric")
-    every = np.lib.stride_tricks.sliding_window_view(levels, (_TILE, _TILE))
-    tiles: Grey = every[starts[0][:, None], starts[1]].reshape(-1, _TILE, _TILE)
-    return tiles
+def _spread(side: int) -> NDArray[np.int64]:
+    """Where the tiles of a small copy begin along a side."""
+    return _starts(side, round((side - _TILE) / _SPACING) + 1)
 
 
-def _means(tiles: Grey) -> Floats:
-    """(tiles, bands) mean power of each band of (tiles, 32, 32) levels."""
-    levels = tiles.astype(np.float32)
-    levels -= levels.reshape(len(tiles), -1).mean(axis=1)[:, None, None]
-    levels *= _WINDOW
-    waves = scipy.fft.rfft2(levels, overwrite_x=True)
-    power: Floats = (waves.real**2 + waves.imag**2).reshape(len(tiles), -1)
-    # So few at a time lie below the size from which OpenBLAS starts threads, which would wait busily in every worker.
-    return np.concatenate([power[start : start + _FEW] @ _BANDS for start in range(0, len(power), _FEW)])
+def _few(side: int) -> NDArray[np.int64]:
+    """Where those of an image in its own size begin."""
+    return _starts(side, min(_TILES, side // _TILE))
+
+
+@functools.lru_cache(maxsize=1024)
+def _starts(side: int, count: int) -> NDArray[np.int64]:
+    return np.linspace(0, max(side - _TILE, 0), max(count, 1)).round().astype(np.int64)
 
 
 def _softest(coarse: Floats, fine: Floats, noise: Floats) -> float | None:
     """Fine through coarse in dB of (tiles, directions), at ``_QUANTILE`` of the tiles that have the direction."""
-    floor = np.partition(noise, _rank(len(noise), _NOISE_QUANTILE))[_rank(len(noise), _NOISE_QUANTILE)]
-    coarse = coarse - floor
-    counts = coarse > _GATE + _ABOVE_NOISE * floor
-    ratio = np.maximum(fine - floor, 0.1 * floor + _LEAST) / np.where(counts, coarse, 1)
-    ordered = np.sort(np.where(counts, ratio, np.inf), axis=0)
-    found = counts.sum(axis=0)
-    kept = [k for k, tiles in enumerate(found) if tiles >= min(_MIN_TILES, max(len(noise) // 16, 1))]
-    return min((10 * math.log10(ordered[_rank(int(found[k]), _QUANTILE), k]) for k in kept), default=None)
+    from curate.signals.kernels.spectra import softest
+
+    fewest = min(_MIN_TILES, max(len(noise) // 16, 1))
+    rank = _rank(len(noise), _NOISE_QUANTILE)
+    ratio = float(softest(coarse, fine, noise, rank, _GATE, _ABOVE_NOISE, _LEAST, _QUANTILE, fewest))
+    return None if ratio < 0 else 10 * math.log10(ratio)
 
 
 def _rank(count: int, share: float) -> int:
@@ -141,60 +141,52 @@ def _rank(count: int, share: float) -> int:
 
 
 _BLOCK = 8
-_LINES = 96
+_MOST_STEP = 32  # a strong edge is content: it must not make a grid where it happens to lie
 _MIN_STEP = 0.25  # grey levels, below which an image is flat and has no blocks
 
 
 def blocking(pixels: Pixels) -> dict[str, float | None]:
     """The smaller of the two directions' blocking: the lines of a drawing or a table lie in one, blocks in both."""
-    levels = pixels.levels
-    across = _blocking(levels[:: -(-levels.shape[0] // _LINES)])
-    down = _blocking(np.ascontiguousarray(levels[:, :: -(-levels.shape[1] // _LINES)].T))
-    found = [value for value in (across, down) if value is not None]
+    found = [value for value in map(_blocking, pixels.lines) if value is not None]
     return {"blocking": min(found, default=None)}
 
 
 def _blocking(lines: Grey) -> float | None:
     """Largest mean step at one of the eight offsets / the mean at the others, of steps along axis 1."""
+    from curate.signals.kernels.lines import grid
+
     blocks = (lines.shape[1] - 1) // _BLOCK
     if blocks < 4:
         return None
-    left, right = lines[:, : blocks * _BLOCK], lines[:, 1 : blocks * _BLOCK + 1]
-    step = np.maximum(left, right) - np.minimum(left, right)
-    # A strong edge is content: it must not make a grid where it happens to lie.
-    steps = np.minimum(step, 32).reshape(-1, blocks, _BLOCK).sum(axis=(0, 1), dtype=np.int64)
+    steps = np.empty(_BLOCK, np.int64)
+    grid(lines, _MOST_STEP, steps)
     mean = steps / (len(lines) * blocks)
     at = int(mean.argmax())
     others = float((mean.sum() - mean[at]) / (_BLOCK - 1))
     return float(mean[at]) / max(others, _MIN_STEP)
 
 
-_RUN = 4  # pixels of one level on both sides
 _CONTOUR = (2, 40)  # grey levels
+_RUNS = 8  # pixels of one level on both sides, together
 
 
 def banding(pixels: Pixels) -> dict[str, float]:
     """False contours among all places of the image's lines, in both directions."""
-    levels = pixels.levels
-    across = _contours(levels[:: -(-levels.shape[0] // _LINES)])
-    down = _contours(np.ascontiguousarray(levels[:, :: -(-levels.shape[1] // _LINES)].T))
+    across, down = map(_contours, pixels.lines)
     return {"banding": 100 * (across + down) / 2}
 
 
 def _contours(lines: Grey) -> float:
     """Share of places along axis 1 with a small step between two runs of one level."""
-    count = lines.shape[1] - 2 * _RUN + 1  # of steps with both runs inside
+    from curate.signals.kernels.lines import contours
+
+    count = lines.shape[1] - _RUNS + 1  # of steps with both runs inside
     if count < _BLOCK:
         return 0.0
-    left, right = lines[:, :-1], lines[:, 1:]
-    step = np.maximum(left, right) - np.minimum(left, right)
-    same = step == 0
-    reach = [same[:, k : k + count] for k in range(2 * _RUN - 1) if k != _RUN - 1]
-    middle = step[:, _RUN - 1 : _RUN - 1 + count]
-    found = np.logical_and.reduce([*reach, middle >= _CONTOUR[0], middle <= _CONTOUR[1]])
+    by_offset = np.empty(_BLOCK, np.int64)
+    contours(lines, *_CONTOUR, by_offset)
     # Steps at the borders of JPEG's blocks are another signal: the offset of the grid with most of them is left out.
-    by_offset = [np.count_nonzero(found[:, offset::_BLOCK]) for offset in range(_BLOCK)]
-    return (sum(by_offset) - max(by_offset)) / int(found.size)
+    return float((by_offset.sum() - by_offset.max()) / (len(lines) * count))
 
 
 # ITU-T T.81, Table K.1: luminance, in rows; its sum is all that is needed.
@@ -225,7 +217,7 @@ _SUMS = _table_sums()
 SIGNALS = (
     Signal(
         "detail",
-        2,
+        3,
         {
             "detail": "dB, about -30 to 0, null without structure: fine through coarse structure in the softest"
             " direction, of a copy of at most 256 px; blurred photographs are below -18",

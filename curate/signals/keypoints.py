@@ -31,12 +31,13 @@ _GRID = 7  # samples of a patch, a side
 _REACH = 4.5  # half a patch, in sigmas of the keypoint
 _CONTEXT = 2  # how much wider the second patch is, and how many octaves coarser
 _FINE, _WIDE = 44, 20  # coefficients of the two patches
+_ONE_THREAD = 1 << 18  # multiplications, above which OpenBLAS starts threads, which would wait busily in every worker
 
 Floats = NDArray[np.floating[Any]]
 
 
 @functools.lru_cache(SIDE)
-def _cosines(size: int) -> tuple[Floats, list[Floats]]:
+def _cosines(size: int) -> tuple[NDArray[np.float32], list[Floats]]:
     """The cosine transform (size, size) of a side, and what a Gaussian of each sigma leaves of its lowest waves.
 
     A Gaussian filter that reflects at the edges multiplies each wave by a number of its own; waves of which less than a
@@ -47,6 +48,19 @@ def _cosines(size: int) -> tuple[Floats, list[Floats]]:
     waves[0] /= np.sqrt(2)
     kept = np.exp(-0.5 * (SIGMAS[:, None] * frequency) ** 2)
     return waves.astype(np.float32), [row[row > 1e-3].astype(np.float32) for row in kept]
+
+
+@functools.lru_cache(4 * SIDE)
+def _left(height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.float32], list[tuple[int, int]]]:
+    """Of all layers together: waves down, what is left of them with each wave across, and where each layer's lie."""
+    down, across = _cosines(height)[1], _cosines(width)[1]
+    shares = np.zeros((sum(map(len, down)), len(across[0])), np.float32)
+    places, first = [], 0
+    for y, x in zip(down, across, strict=True):
+        shares[first : first + len(y), : len(x)] = y[:, None] * x
+        places.append((first, first + len(y)))
+        first += len(y)
+    return np.concatenate([np.arange(len(y)) for y in down]), shares, places
 
 
 def _waves() -> tuple[Floats, NDArray[np.bool_]]:
@@ -78,84 +92,34 @@ def keypoints(view: NDArray[np.uint8]) -> NDArray[Any]:
     height, width = view.shape
     if min(height, width) < 3:
         return np.empty(0, POINT)
+    from curate.signals.kernels.points import describe, extrema
+
     # One image at a time: its layers fit a cache, and its keypoints do not depend on the images around it.
     layers = _blurred(view)
     detail = layers[1:] - layers[:-1]
-    layer, y, x = _extrema(detail)
-    around = detail.reshape(-1)[((layer * height + y) * width + x)[:, None] + _nearby(height, width)]
-    middle, finer, coarser, left, right, above, below = around.T
-    place = np.empty((len(x), 3), np.float32)
-    place[:, 0] = x + _vertex(left, middle, right)
-    place[:, 1] = y + _vertex(above, middle, below)
-    place[:, 2] = SIGMAS[layer] * np.exp2(_vertex(finer, middle, coarser) / np.float32(_PER_OCTAVE))
-    made = np.empty(len(x), POINT)
-    made["place"] = np.rint(place * STEPS)
-    patches = _patches(layers, layer, place)
-    fine, wide = patches[0] @ _WAVES, patches[1] @ _WAVES[:, :_WIDE]
-    signs = np.packbits(np.concatenate([fine, wide], axis=1) > 0, axis=1, bitorder="little")
-    made["word"] = signs.view("<u8")[:, 0]
-    made["unsure"] = np.argsort(np.abs(fine[:, :KEY_BITS]), axis=1, kind="stable")[:, :PROBED]
+    found = np.empty(KEPT, np.int64)
+    found = found[: extrema(detail, _FAINT, _EDGE, found)]
+    place, words = np.empty((len(found), 3), np.float32), np.empty(len(found), np.uint64)
+    unsure = np.empty((len(found), PROBED), np.uint8)
+    describe(
+        layers, detail, found, SIGMAS, _OFFSETS, _PER_OCTAVE, _CONTEXT, _WAVES, _WIDE, place, words, unsure, KEY_BITS
+    )
+    made = np.empty(len(found), POINT)
+    made["word"], made["place"], made["unsure"] = words, np.rint(place * STEPS), unsure
     return made
 
 
-def _blurred(view: NDArray[np.uint8]) -> Floats:
+def _blurred(view: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(10, height, width): the view after a Gaussian filter of each of ``SIGMAS``."""
-    (down, left_down), (across, left_across) = (_cosines(size) for size in view.shape)
+    height, width = view.shape
+    down, across = _cosines(height)[0], _cosines(width)[0]
+    waves, shares, places = _left(height, width)
     spectrum = down @ view.astype(np.float32) @ across.T
-    made = np.empty((len(SIGMAS), *view.shape), np.float32)
-    for layer, (y, x) in enumerate(zip(left_down, left_across, strict=True)):
-        kept = spectrum[: len(y), : len(x)] * y[:, None] * x
-        np.matmul(down[: len(y)].T, kept @ across[: len(x)], out=made[layer])
-    return made
-
-
-def _nearby(height: int, width: int) -> NDArray[np.int64]:
-    """Steps in a flat (layers, height, width): none, a layer finer, coarser, left, right, above, below."""
-    return np.array([0, -height * width, height * width, -1, 1, -width, width])
-
-
-def _extrema(detail: Floats) -> tuple[NDArray[np.int64], ...]:
-    """Layer, row and column of each keypoint: the most contrasted first."""
-    height, width = detail.shape[1:]
-    flat = high = low = detail.reshape(-1)
-    for step in (height * width, width, 1):  # in flat arrays; what this finds at the edges is left out below
-        high = np.maximum(np.maximum(high[: -2 * step], high[step:-step]), high[2 * step :])
-        low = np.minimum(np.minimum(low[: -2 * step], low[step:-step]), low[2 * step :])
-    first = height * width + width + 1
-    middle = flat[first:-first]
-    place = first + np.flatnonzero(((middle == high) | (middle == low)) & (np.abs(middle) > _FAINT))
-    y, x = np.divmod(place % (height * width), width)
-    place = place[(y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)]
-    near = flat[place + np.array([0, 1, -1, width, -width, width + 1, width - 1, 1 - width, -width - 1])[:, None]]
-    across, down = near[1] + near[2] - 2 * near[0], near[3] + near[4] - 2 * near[0]
-    both = (near[5] - near[6] - near[7] + near[8]) / 4
-    no_edge = np.flatnonzero((across + down) ** 2 * _EDGE < (_EDGE + 1) ** 2 * (across * down - both**2))
-    place = place[no_edge[np.argsort(-np.abs(near[0, no_edge]), kind="stable")[:KEPT]]]
-    return place // (height * width), *np.divmod(place % (height * width), width)
-
-
-def _vertex(before: Floats, middle: Floats, after: Floats) -> Floats:
-    """Where a parabola through three values has its extremum, -0.5 to 0.5 from the middle one."""
-    bend = before - 2 * middle + after
-    bend = np.where(np.abs(bend) > 1e-6, bend, np.float32(np.inf))
-    made: Floats = np.clip((before - after) / (2 * bend), -0.5, 0.5)
-    return made
-
-
-def _patches(layers: Floats, layer: NDArray[np.int64], place: Floats) -> Floats:
-    """(2, m, 49) bilinear samples of two square grids around each place, repeated beyond the view's edges."""
-    count, height, width = layers.shape
-    layer = np.concatenate([layer, np.minimum(layer + _PER_OCTAVE, count - 1)])
-    reach = np.concatenate([place[:, 2:], _CONTEXT * place[:, 2:]]) * _OFFSETS
-    middle = np.concatenate([place, place])
-    columns = (middle[:, :1] + reach).clip(0, np.float32(width - 1.001))
-    rows = (middle[:, 1:2] + reach).clip(0, np.float32(height - 1.001))
-    left, top = columns.astype(np.int64), rows.astype(np.int64)
-    right, below = (columns - left)[:, None, :], (rows - top)[:, :, None]
-    first = (layer[:, None] * (height * width) + top * width)[:, :, None] + left[:, None, :]
-    flat = layers.reshape(-1)
-    one, other = flat.take(first), flat.take(first + width)
-    upper = one + (flat.take(first + 1) - one) * right
-    lower = other + (flat.take(first + width + 1) - other) * right
-    made: Floats = (upper + (lower - upper) * below).reshape(2, -1, _GRID * _GRID)
+    kept = spectrum[waves, : shares.shape[1]] * shares
+    rows, lines = np.empty((len(kept), width), np.float32), max(_ONE_THREAD // (shares.shape[1] * width), 1)
+    for first in range(0, len(kept), lines):
+        np.matmul(kept[first : first + lines], across[: shares.shape[1]], out=rows[first : first + lines])
+    made = np.empty((len(SIGMAS), height, width), np.float32)
+    for layer, (first, last) in zip(made, places, strict=True):
+        np.matmul(down[: last - first].T, rows[first:last], out=layer)
     return made

@@ -22,63 +22,50 @@ Watermarks are left out: none was measured.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from curate.signals.base import Pixels, Signal, levels_of
+from curate.signals.base import Grey, Pixels, Signal
+from curate.signals.reduction import reduced_by
 
 _SIDE = 384
 _TOLERANCE = 8  # grey levels
 _MARGIN = 0.1  # of a side, in which no seam is looked for
 _LEAST = 16  # pixels of a side, below which nothing is told
 
-Levels = NDArray[np.int16]
-
 
 def layout(pixels: Pixels) -> dict[str, float | None]:
     """Frame, seam and drawn; seam and drawn are null in a picture of few pixels."""
-    factor = -(-max(pixels.grey.size) // _SIDE)
-    small = pixels.grey if factor == 1 else pixels.grey.reduce(factor)
-    top, bottom = _frame(levels_of(small))
-    left, right = _frame(np.ascontiguousarray(levels_of(small).T))
-    levels = levels_of(small).astype(np.int16)
-    inside = levels[top : levels.shape[0] - bottom, left : levels.shape[1] - right]
-    seen = min(inside.shape) >= _LEAST
-    across = _seam(inside[::2]) if seen else 0
-    down = _seam(np.ascontiguousarray(inside[:, ::2].T)) if seen else 0
+    from curate.signals.kernels.lines import frame
+
+    levels = reduced_by(pixels.levels, -(-max(pixels.levels.shape) // _SIDE))
+    (height, width), lines = levels.shape, np.empty(4, np.int64)
+    frame(levels, _TOLERANCE, lines)
+    top, bottom, left, right = lines.tolist()
+    inside = np.ascontiguousarray(levels[top : height - bottom, left : width - right])
     return {
         "frame": 1 - inside.size / levels.size,
-        "seam": max(across, down) if seen else None,
+        "seam": _seam(inside) if min(inside.shape) >= _LEAST else None,
         "drawn": _drawn(levels) if min(levels.shape) >= _LEAST else None,
     }
 
 
-def _frame(levels: NDArray[np.uint8]) -> tuple[int, int]:
-    """Rows of a frame at the top and at the bottom; 0 and 0 if they are on one side only, or everywhere."""
-    low, high = levels.min(axis=1).astype(int), levels.max(axis=1).astype(int)
-    counts = []
-    for ends in (slice(None), slice(None, None, -1)):
-        outermost = int(np.partition(levels[ends][0], levels.shape[1] // 2)[levels.shape[1] // 2])
-        other = (high[ends] > outermost + _TOLERANCE) | (low[ends] < outermost - _TOLERANCE)
-        counts.append(int(other.argmax()) if other.any() else 0)
-    top, bottom = counts
-    return (top, bottom) if top and bottom else (0, 0)
+def _seam(levels: Grey) -> float:
+    """The highest share of every second row in which a column has a step of its own, or of columns in which a row."""
+    from curate.signals.kernels.lines import seams
+
+    height, width = levels.shape
+    of_columns, of_rows = np.empty(width - 6, np.int64), np.empty(height - 6, np.int64)
+    seams(levels, _TOLERANCE, of_columns, of_rows)
+    found = 0.0
+    for counts, across, length in ((of_columns, height, width), (of_rows, width, height)):
+        edge = max(round(_MARGIN * length) - 3, 0)
+        found = max(found, int(counts[edge : len(counts) - edge].max(initial=0)) / -(-across // 2))
+    return found
 
 
-def _seam(levels: Levels) -> float:
-    """The highest share of rows in which a column has a step of its own."""
-    step = np.abs(levels[:, 2:] - levels[:, :-2])  # around columns 1 to n - 2
-    own = step[:, 2:-2] > np.maximum(step[:, :-4], step[:, 4:]) + _TOLERANCE  # around columns 3 to n - 4
-    edge = max(round(_MARGIN * levels.shape[1]) - 3, 0)
-    counts = own[:, edge : own.shape[1] - edge].view(np.uint8).sum(axis=0, dtype=np.uint16)
-    return int(counts.max(initial=0)) / len(own)
+def _drawn(levels: Grey) -> float:
+    from curate.signals.kernels.lines import drawn
 
-
-def _drawn(levels: Levels) -> float:
-    rows, below = levels[:-1:2], levels[1::2]
-    rows = rows[: len(below)]
-    across = np.abs(rows[:, 1:] - rows[:, :-1]) <= 1
-    down = np.abs(below[: len(rows), :-1] - rows[:, :-1]) <= 1
-    return float((across & down).mean())
+    return float(drawn(levels) / (len(levels) // 2 * (levels.shape[1] - 1)))
 
 
 SIGNALS = (

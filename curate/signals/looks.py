@@ -7,22 +7,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 
-from curate.signals.base import Pixels, Signal, levels_of
+from curate.signals.base import Pixels, Signal
 from curate.signals.keypoints import POINT, SIDE, keypoints
+from curate.signals.reduction import smaller
 
 _LIGHT, _LIGHT_SHARE, _DARK = 160, 0.3, 120  # grey levels, share of the view
 _FLAT_LIGHT, _FLAT = 0.7, 0.9  # share of the view that has one level
 _AREA = 5  # pixels of a view, a side
+_GAP = 2.0  # how much larger than the view what is filtered is at least
 
 
 def look(pixels: Pixels) -> dict[str, Any]:
     """The view, its height and width before it, its keypoints, and whether it is like paper."""
-    width, height = pixels.grey.size
-    scale = SIDE / max(width, height)
-    small = (max(round(width * scale), 1), max(round(height * scale), 1))
-    view = levels_of(pixels.grey.resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    view = smaller(pixels.levels, SIDE, _GAP)
     return {
         "look": bytes(view.shape) + view.tobytes(),
         "keypoints": keypoints(view).tobytes(),
@@ -49,7 +47,7 @@ def _like_paper(view: NDArray[np.uint8]) -> bool:
 SIGNALS = (
     Signal(
         "looks",
-        2,
+        3,
         {
             "look": f"height, width, then as many bytes: grey view, longer side {SIDE} pixels, aspect ratio kept",
             "keypoints": f"{POINT.itemsize} bytes for each of at most 40 points of the view: word, place and scale,"

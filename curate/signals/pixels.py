@@ -16,54 +16,48 @@ metric"); the ratio and its constants are ours, measured on drawings, photograph
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.signals.base import Pixels, Signal, levels_of
+from curate.signals.base import Grey, Pixels, Signal, lines_of
+from curate.signals.reduction import reduced_by
 
 _FINE_SIDE = 1024
 _COARSE_SIDE = 256
 _LINES = 64
-_WINDOW = 8
 _GATE = (8, 24)
 _MIN_EDGES = 8
 _QUANTILE = 0.9
-
-Grey = NDArray[np.uint8]
 
 
 def sharpness(pixels: Pixels) -> dict[str, float | None]:
     """Scores at both scales. Where luminance has no edges, the colour channel with the widest range is used."""
     longest = max(pixels.rgb.size)
-    fine, coarse = -(-longest // _FINE_SIDE), max(2, -(-longest // _COARSE_SIDE))
+    factors = -(-longest // _FINE_SIDE), max(2, -(-longest // _COARSE_SIDE))
     gate = _gate(pixels.histogram)
-    levels = pixels.levels if fine == 1 else levels_of(pixels.grey.reduce(fine))
-    scores = {
-        "sharpness": _score(levels, gate),
-        "sharpness_coarse": _score(levels_of(pixels.grey.reduce(coarse)), gate),
-    }
-    if None in scores.values():
+    scores = [_score(reduced_by(pixels.levels, factor), gate) for factor in factors]
+    if None in scores:
         spread = [high - low for low, high in pixels.rgb.getextrema()]  # type: ignore[misc]  # RGB has pairs
         channel = pixels.rgb.getchannel(spread.index(max(spread)))
         gate = _gate(np.asarray(channel.histogram()))
-        for name, factor in zip(scores, (fine, coarse), strict=True):
-            if scores[name] is None:
-                scores[name] = _score(levels_of(channel.reduce(factor)), gate)
-    return scores
+        scores = [
+            _score(reduced_by(np.array(channel), factor), gate) if score is None else score
+            for factor, score in zip(factors, scores, strict=True)
+        ]
+    return dict(zip(("sharpness", "sharpness_coarse"), scores, strict=True))
 
 
 def _gate(histogram: NDArray[np.int64]) -> int:
     """A quarter of the range between percentiles 1 and 99, within limits."""
-    reached = histogram.cumsum()
-    low, high = np.searchsorted(100 * reached, [reached[-1], 99 * reached[-1]])
-    return min(max(int(high - low) // 4, _GATE[0]), _GATE[1])
+    low, high = percentiles(histogram, (1, 99))
+    return min(max((high - low) // 4, _GATE[0]), _GATE[1])
 
 
-def _score(pixels: Grey, gate: int) -> float | None:
+def _score(levels: Grey, gate: int) -> float | None:
     # Some hundred lines give the same score as all of them at a fraction of the cost.
-    across = edge_ratios(pixels[:: -(-pixels.shape[0] // _LINES)], gate)
-    down = edge_ratios(np.ascontiguousarray(pixels[:, :: -(-pixels.shape[1] // _LINES)].T), gate)
-    ratios = np.concatenate([across, down])
+    ratios = np.concatenate([edge_ratios(lines, gate) for lines in lines_of(levels, _LINES)])
     if len(ratios) < _MIN_EDGES:
         return None
     rank = int(_QUANTILE * (len(ratios) - 1))
@@ -77,24 +71,10 @@ def edge_ratios(lines: Grey, gate: int) -> NDArray[np.float32]:
         lines: (n, length) grey values.
         gate: smallest range, in grey levels, that counts as an edge.
     """
-    if lines.shape[1] < _WINDOW:
-        return np.zeros(0, np.float32)
-    left, right = lines[:, :-1], lines[:, 1:]
-    step = np.maximum(left, right) - np.minimum(left, right)
-    range_ = _sliding(lines, np.maximum, _WINDOW) - _sliding(lines, np.minimum, _WINDOW)
-    centre = step[:, _WINDOW // 2 - 1 :][:, : range_.shape[1]]
-    steepest = _sliding(step, np.maximum, _WINDOW // 2)[:, _WINDOW // 4 :][:, : range_.shape[1]]
-    at = np.flatnonzero((range_ >= gate) & (centre == steepest) & (centre > 0))
-    return centre.ravel()[at].astype(np.float32) / range_.ravel()[at]
+    from curate.signals.kernels.lines import edges
 
-
-def _sliding(lines: Grey, extreme: np.ufunc, width: int) -> Grey:
-    """Extreme of every window of ``width`` (a power of two) along axis 1, by doubling."""
-    reach = 1
-    while reach < width:
-        lines = extreme(lines[:, reach:], lines[:, :-reach])
-        reach *= 2
-    return lines
+    found = np.empty(lines.size, np.float32)
+    return found[: edges(lines, gate, found)]
 
 
 PERCENTILES = (1, 5, 50, 95, 99)
@@ -104,13 +84,17 @@ _LEVELS = np.arange(256)
 def luminance(pixels: Pixels) -> dict[str, float]:
     """Exposure and contrast: percentiles (inverted CDF: the smallest level that reaches them), mean and deviation."""
     histogram = pixels.histogram
-    total = int(histogram.sum())
-    mean = float(histogram @ _LEVELS) / total
-    variance = float(histogram @ (_LEVELS - mean) ** 2) / total
-    # Integer comparison: percent × total ≤ 100 × cumulated, exact for any size.
-    reached = np.searchsorted(100 * histogram.cumsum(), np.asarray(PERCENTILES) * total)
+    count, total, squares = int(histogram.sum()), int(histogram @ _LEVELS), int(histogram @ _LEVELS**2)
+    reached = percentiles(histogram, PERCENTILES)
     found = {f"luminance_p{percent}": float(level) for percent, level in zip(PERCENTILES, reached, strict=True)}
-    return {**found, "luminance_mean": mean, "contrast": variance**0.5}
+    return {**found, "luminance_mean": total / count, "contrast": (count * squares - total**2) ** 0.5 / count}
+
+
+def percentiles(histogram: NDArray[np.int64], percents: Sequence[int]) -> list[int]:
+    """The smallest level that each percentage reaches, of a (256,) histogram."""
+    reached = histogram.cumsum()
+    # Percent × total ≤ 100 × cumulated, in whole numbers: exact for any size.
+    return [int(reached.searchsorted(-(-percent * int(reached[-1]) // 100))) for percent in percents]
 
 
 def entropy(pixels: Pixels) -> dict[str, float]:
@@ -143,7 +127,7 @@ SIGNALS = (
     ),
     Signal(
         "luminance",
-        1,
+        2,
         {
             **{f"luminance_p{percent}": f"0–255: percentile {percent} of luminance" for percent in PERCENTILES},
             "luminance_mean": "0–255: mean luminance",

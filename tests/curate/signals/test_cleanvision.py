@@ -10,7 +10,8 @@ from curate.measure.images import measure_images
 from curate.recipe import MeasureSettings
 from curate.rules.columns import create_facts, known_columns
 from curate.signals import PIXEL_SIGNALS, measure_pixels
-from curate.signals.cleanvision import brightness_percentiles, grey_percentile
+from curate.signals.base import words_of
+from curate.signals.cleanvision import _colours, grey_percentile
 from curate.views import create_views
 from tests.curate.make_images import noise, shape
 from tests.curate.signals.cleanvision_scores import SCORES, STORED, peer_scores, write_images
@@ -92,9 +93,8 @@ def test_every_score_has_a_column():
     assert {f"{name}_score" for name in SCORES} <= known_columns().keys()
 
 
-@pytest.mark.parametrize("percent", [0, 1, 5, 50, 95, 99, 100])
-@pytest.mark.parametrize("seed", range(4))
-def test_percentiles_equal_numpys(percent, seed):
+@pytest.mark.parametrize("seed", range(8))
+def test_percentiles_equal_numpys(seed):
     rng = np.random.default_rng(seed)
     size, colours = tuple(rng.integers(1, 90, 2)), rng.integers(1, 400)
     palette = rng.integers(0, 256, (colours, 3), dtype=np.uint8)
@@ -102,19 +102,23 @@ def test_percentiles_equal_numpys(percent, seed):
     for pixels in (values, rng.integers(0, 256, (*size, 3), dtype=np.uint8) // (1, 1, 256)):
         picture = Image.fromarray(pixels.astype(np.uint8))
         brightness = np.sqrt(pixels.astype(float) ** 2 @ (0.241, 0.691, 0.068)) / 255
-        (found,) = brightness_percentiles(picture, (percent,))
-        assert found == pytest.approx(np.percentile(brightness, percent), **CLOSE)
+        *found, entropy = _colours(words_of(picture).reshape(-1))
+        assert found == pytest.approx(np.percentile(brightness, (99, 5)), **CLOSE)
+        assert entropy == pytest.approx(picture.entropy(), **CLOSE)
         grey = picture.convert("L")
-        assert grey_percentile(np.asarray(grey.histogram()), percent) == pytest.approx(
-            np.percentile(np.asarray(grey) / 255, percent), **CLOSE
-        )
+        for percent in (0, 1, 5, 50, 95, 99, 100):
+            assert grey_percentile(np.asarray(grey.histogram()), percent) == pytest.approx(
+                np.percentile(np.asarray(grey) / 255, percent), **CLOSE
+            )
 
 
-def test_percentiles_hold_where_a_sample_misleads():
-    pixels = np.zeros((400, 500), np.uint8)
-    pixels.reshape(-1)[1::24] = 200  # the sample takes every 24th pixel, from the first
-    found = brightness_percentiles(Image.fromarray(pixels).convert("RGB"), (1, 5, 97, 99))
-    assert found == pytest.approx(np.percentile(pixels / 255, (1, 5, 97, 99)), **CLOSE)
+@pytest.mark.parametrize(("usual", "others"), [(0, 200), (200, 0), (7, 7)])
+@pytest.mark.parametrize("share", [0.005, 0.01, 0.05, 0.06, 0.5])
+def test_percentiles_between_far_values(usual, others, share):
+    pixels = np.full((41, 50), usual, np.uint8)
+    pixels.reshape(-1)[: int(share * pixels.size)] = others
+    found = _colours(words_of(Image.fromarray(pixels).convert("RGB")).reshape(-1))[:2]
+    assert found == pytest.approx(np.percentile(pixels / 255, (99, 5)), **CLOSE)
 
 
 @pytest.mark.parametrize("size", [(256, 100), (300, 450), (449, 300), (640, 641), (1283, 857), (200, 900)])

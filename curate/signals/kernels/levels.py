@@ -1,0 +1,121 @@
+"""Passes over every pixel: luminance with its histogram and a thumbnail, and Pillow's ``reduce``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.signals.kernels import compiled
+
+Grey = NDArray[np.uint8]
+Places = NDArray[np.int64]
+
+
+@compiled
+def look_over(
+    words: NDArray[np.uint32], left: Places, top: Places, levels: Grey, counts: NDArray[np.int64], means: Grey
+) -> None:
+    """Luminance (Pillow's mode L), the number of pixels of each of its levels, and the colours' means over boxes.
+
+    Args:
+        words: (height, width) pixels as ``base.words_of`` gives them.
+        left, top: where the boxes begin, and the end of the last one, which are those of the picture.
+        means: (lines, columns, 3), rounded once.
+    """
+    width, (lines, columns, _) = words.shape[1], means.shape
+    red_blue, greens = np.empty(width, np.uint32), np.empty(width, np.uint32)
+    other, low, byte = np.uint32(0x00FF00FF), np.int64(0xFFFF), np.uint32(0xFF)
+    sums = np.empty((columns, 3), np.int64)
+    for line in range(lines):
+        sums[:] = 0
+        for start in range(top[line], top[line + 1], 257):  # so many bytes fit 16 bits
+            red_blue[:] = 0
+            greens[:] = 0
+            for y in range(start, min(start + 257, top[line + 1])):
+                row, out = words[y], levels[y]
+                for x in range(width):
+                    word = row[x]
+                    green = (word >> np.uint32(8)) & byte
+                    red_blue[x] += word & other
+                    greens[x] += green
+                    red, blue = word & byte, (word >> np.uint32(16)) & byte
+                    total = red * np.uint32(19595) + green * np.uint32(38470) + blue * np.uint32(7471)
+                    out[x] = (total + np.uint32(0x8000)) >> np.uint32(16)
+            for column in range(columns):
+                for x in range(left[column], left[column + 1]):
+                    both = np.int64(red_blue[x])
+                    sums[column, 0] += both & low
+                    sums[column, 1] += greens[x]
+                    sums[column, 2] += both >> 16
+        for column in range(columns):
+            count = max((top[line + 1] - top[line]) * (left[column + 1] - left[column]), 1)
+            for band in range(3):
+                means[line, column, band] = (2 * sums[column, band] + count) // (2 * count)
+    # Four tables, since a processor waits for its last increment of the same number.
+    first, second = np.zeros(256, np.uint32), np.zeros(256, np.uint32)
+    third, fourth = np.zeros(256, np.uint32), np.zeros(256, np.uint32)
+    one, last = np.uint32(1), np.uint64(255)
+    flat = levels.reshape(-1)
+    whole = len(flat) // 8 * 8
+    for eight in flat[:whole].view(np.uint64):
+        first[eight & last] += one
+        second[(eight >> np.uint64(8)) & last] += one
+        third[(eight >> np.uint64(16)) & last] += one
+        fourth[(eight >> np.uint64(24)) & last] += one
+        first[(eight >> np.uint64(32)) & last] += one
+        second[(eight >> np.uint64(40)) & last] += one
+        third[(eight >> np.uint64(48)) & last] += one
+        fourth[eight >> np.uint64(56)] += one
+    for level in flat[whole:]:
+        first[level] += one
+    for level in range(256):
+        counts[level] = np.int64(first[level]) + second[level] + third[level] + fourth[level]
+
+
+@compiled
+def reduced(levels: Grey, factor: int, out: Grey) -> None:
+    """``Image.reduce``: rounded means of squares of ``factor`` pixels; those at the right and below may be smaller."""
+    height, width = levels.shape
+    sums = np.empty(width, np.uint32)
+    whole = width // factor
+    for line in range(out.shape[0]):
+        top = line * factor
+        rows = min(factor, height - top)
+        for x in range(width):
+            sums[x] = levels[top, x]
+        for y in range(top + 1, top + rows):
+            row = levels[y]
+            for x in range(width):
+                sums[x] += row[x]
+        half, scale = _rounding(rows * factor)
+        made = out[line]
+        if factor == 2:
+            for x in range(whole):
+                made[x] = ((sums[2 * x] + sums[2 * x + 1] + half) * scale) >> np.uint32(24)
+        elif factor == 3:
+            for x in range(whole):
+                made[x] = ((sums[3 * x] + sums[3 * x + 1] + sums[3 * x + 2] + half) * scale) >> np.uint32(24)
+        elif factor == 4:
+            for x in range(whole):
+                two = sums[4 * x] + sums[4 * x + 1]
+                made[x] = ((two + sums[4 * x + 2] + sums[4 * x + 3] + half) * scale) >> np.uint32(24)
+        else:
+            for x in range(whole):
+                total = half
+                for step in range(factor):
+                    total += sums[x * factor + step]
+                made[x] = (total * scale) >> np.uint32(24)
+        if whole < len(made):
+            half, scale = _rounding(rows * (width - whole * factor))
+            total = half
+            for x in range(whole * factor, width):
+                total += sums[x]
+            made[whole] = (total * scale) >> np.uint32(24)
+
+
+@compiled
+def _rounding(count: int) -> Any:
+    """Half of ``count``, and what a sum is multiplied with before its highest byte is taken (Pillow's Reduce.c)."""
+    return np.uint32(count // 2), np.uint32(np.float32(1 << 32) / np.float32(count << 8))

@@ -1,0 +1,115 @@
+"""Tiles of a grey image before, and their power in bands after a Fourier transform (``curate.signals.detail``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.signals.kernels import compiled
+
+Floats = NDArray[np.float32]
+_TOGETHER = 8  # tiles
+
+
+@compiled
+def windowed(levels: NDArray[np.uint8], top: NDArray[Any], left: NDArray[Any], window: Floats, out: Floats) -> None:
+    """(tiles, side, side): each tile of the grid without its mean, times the window."""
+    side, number = len(window), 0
+    for y in top:
+        for x in left:
+            total = np.int64(0)
+            for line in range(side):
+                part = np.uint32(0)
+                for level in levels[y + line, x : x + side]:
+                    part = np.uint32(part + level)
+                total += part
+            mean = np.float32(total / (side * side))
+            for line in range(side):
+                row, weight, made = levels[y + line, x : x + side], window[line], out[number, line]
+                for at in range(side):
+                    made[at] = (np.float32(row[at]) - mean) * weight[at]
+            number += 1
+
+
+@compiled
+def band_means(
+    waves: NDArray[np.complex64],
+    used: NDArray[Any],
+    begin: NDArray[Any],
+    place: NDArray[Any],
+    weight: Floats,
+    out: Floats,
+) -> None:
+    """(tiles, bands): weighted sums of the power.
+
+    Args:
+        waves: (tiles, frequencies).
+        used: the frequencies that are in any band.
+        begin: where the entries of each band begin, and the end of the last ones.
+        place, weight: of each entry, its place in ``used``, and its weight.
+    """
+    tiles, bands = out.shape
+    power, sums = np.zeros((len(used), _TOGETHER), np.float32), np.empty(_TOGETHER, np.float32)
+    for first in range(0, tiles, _TOGETHER):
+        count = min(_TOGETHER, tiles - first)
+        for tile in range(count):
+            spectrum = waves[first + tile]
+            for number in range(len(used)):
+                wave = spectrum[used[number]]
+                power[number, tile] = wave.real * wave.real + wave.imag * wave.imag
+        for band in range(bands):
+            sums[:] = 0
+            for entry in range(begin[band], begin[band + 1]):
+                row, share = power[place[entry]], weight[entry]
+                for tile in range(_TOGETHER):
+                    sums[tile] += row[tile] * share
+            for tile in range(count):
+                out[first + tile, band] = sums[tile]
+
+
+@compiled
+def softest(
+    coarse: Floats, fine: Floats, noise: Floats, noise_rank: int, gate: float, above: float, least: float,
+    share: float, fewest: int,
+) -> np.float32:  # fmt: skip
+    """The lowest over the directions of fine / coarse at ``share`` of the tiles that have the direction.
+
+    Args:
+        coarse, fine: (tiles, directions) power; ``noise`` (tiles,).
+        noise_rank: of the tile whose noise is subtracted everywhere.
+        gate, above: power above the noise, and the same as a multiple of the noise, that a tile must have.
+        least: power, below which nothing is measured.
+        fewest: tiles, below which a direction says nothing; -1 where none says anything.
+    """
+    tiles, directions = coarse.shape
+    ordered, count = np.empty(tiles, np.float32), 0
+    for value in noise:
+        count = _insert(ordered, count, value)
+    floor = ordered[noise_rank]
+    gate_, above_, least_ = np.float32(gate), np.float32(above), np.float32(least)
+    lowest = np.float32(-1)
+    for direction in range(directions):
+        count = 0
+        for tile in range(tiles):
+            power = np.float32(coarse[tile, direction] - floor)
+            if power > np.float32(gate_ + above_ * floor):
+                value = max(np.float32(fine[tile, direction] - floor), np.float32(np.float32(0.1) * floor + least_))
+                count = _insert(ordered, count, np.float32(value / power))
+        if count >= fewest:
+            value = ordered[int(share * (count - 1))]
+            if lowest < 0 or value < lowest:
+                lowest = value
+    return lowest
+
+
+@compiled
+def _insert(ordered: Floats, count: int, value: Any) -> int:
+    """Into the first ``count`` values, which are in order; how many they are then."""
+    at = count
+    while at > 0 and ordered[at - 1] > value:
+        ordered[at] = ordered[at - 1]
+        at -= 1
+    ordered[at] = value
+    return count + 1

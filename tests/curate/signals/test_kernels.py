@@ -1,0 +1,114 @@
+"""Compiled loops against what they replace: Pillow's own functions and definitions written in NumPy."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import skimage.data
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from curate.signals.base import Pixels, lines_of
+from curate.signals.keypoints import STEPS, keypoints
+from curate.signals.reduction import reduced_by, smaller
+from tests.curate.make_images import noise
+from tests.curate.signals import keypoints_by_numpy
+
+SIDES = st.integers(1, 150)
+PHOTOS = [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in ("chelsea", "astronaut", "page")]
+
+
+def drawn(width, height, seed):
+    """Noise, black and white, or one colour."""
+    image = noise(width, height, seed)
+    return (image, image.point(lambda level: 255 * (level > 127)), Image.new("RGB", image.size, "white"))[seed % 3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, st.integers(0, 9))
+def test_luminance_and_its_histogram_are_pillows(width, height, seed):
+    image = drawn(width, height, seed)
+    pixels, grey = Pixels(image, image), image.convert("L")
+    assert np.array_equal(pixels.levels, grey)
+    assert pixels.histogram.tolist() == grey.histogram()
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_luminance_of_photographs_is_pillows(photo):
+    assert np.array_equal(Pixels(photo, photo).levels, photo.convert("L"))
+
+
+@settings(max_examples=120, deadline=None)
+@given(SIDES, SIDES, st.integers(1, 40), st.integers(0, 9))
+@example(4000, 3, 300, 2)
+@example(3, 4000, 300, 2)
+def test_reducing_by_a_factor_is_pillows(width, height, factor, seed):
+    grey = drawn(width, height, seed).convert("L")
+    assert np.array_equal(reduced_by(np.array(grey), factor), grey.reduce(factor))
+
+
+def by_pillow(grey, longest, gap):
+    """``smaller`` in Pillow's own steps: reduced by a factor, then columns, then rows."""
+    share = longest / max(grey.size)
+    width, height = (max(round(side * share), 1) for side in grey.size)
+    factor = max(int(min(grey.width / width, grey.height / height) / gap), 1)
+    small, bilinear = grey.reduce(factor), Image.Resampling.BILINEAR
+    lower = small.resize((small.width, height), bilinear, (0, 0, small.width, grey.height / factor))
+    return lower.resize((width, height), bilinear, (0, 0, grey.width / factor, height))
+
+
+@settings(max_examples=120, deadline=None)
+@given(SIDES, SIDES, st.sampled_from([(20, 1.5), (33, 2.0), (7, 2.0)]), st.integers(0, 9))
+@example(2000, 3, (256, 1.5), 0)
+@example(1, 900, (80, 2.0), 0)
+@example(641, 480, (256, 1.5), 1)
+def test_smaller_copies_are_pillows(width, height, how, seed):
+    grey = drawn(width, height, seed).convert("L")
+    expected = by_pillow(grey, *how) if max(grey.size) > how[0] else grey
+    assert np.array_equal(smaller(np.array(grey), *how), expected)
+
+
+@given(SIDES, SIDES, st.integers(1, 60))
+@settings(max_examples=40, deadline=None)
+def test_lines_are_evenly_spread(width, height, most):
+    levels = np.array(noise(width, height).convert("L"))
+    rows, columns = lines_of(levels, most)
+    assert np.array_equal(rows, levels[:: -(-height // most)]) and len(rows) <= most
+    assert np.array_equal(columns, levels[:, :: -(-width // most)].T) and len(columns) <= most
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+@pytest.mark.parametrize("size", [(80, 60), (60, 80), (80, 7), (3, 80), (24, 24)])
+def test_keypoints_are_those_of_the_definition(photo, size):
+    view = np.array(photo.convert("L").resize(size))
+    place, signs, unsure = keypoints_by_numpy.keypoints(view)
+    found = keypoints(view)
+    assert len(found) == len(place)
+    assert np.abs(found["place"] - place * STEPS).max(initial=0) <= 1
+    bits = np.unpackbits(found["word"][:, None].view(np.uint8), axis=1, bitorder="little")
+    clear = np.abs(signs) > 1e-3  # of others the sign depends on the order of the sums
+    assert np.array_equal((signs > 0)[clear], bits.astype(bool)[clear]) and clear.sum() >= 0.98 * clear.size
+    assert np.sum(found["unsure"] == unsure) >= 0.98 * unsure.size
+
+
+def test_flat_and_tiny_views_have_no_keypoints():
+    for view in (np.full((60, 80), 9, np.uint8), np.zeros((2, 80), np.uint8), np.zeros((3, 3), np.uint8)):
+        assert len(keypoints(view)) == 0
+
+
+def test_commands_start_without_the_compiler():
+    code = "import sys, curate.cli, curate.signals; print('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_without_a_folder_to_keep_it_in_a_function_is_compiled_all_the_same():
+    code = (
+        "import numpy as np; from curate.signals.reduction import reduced_by\n"
+        "print(reduced_by(np.full((4, 4), 7, np.uint8), 2).tolist())"
+    )
+    nowhere = os.environ | {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}  # keeps nothing outside notebooks
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=nowhere)
+    assert done.stdout == "[[7, 7], [7, 7]]\n"
