@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test lint bench proof families clean
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test chaos lint bench proof families clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -103,6 +103,10 @@ check: lint  ## what must hold before a commit: the linters and the fast tests
 
 test: lint  ## what must hold before a push: the linters and all tests (JOBS=4: so many at a time)
 	$(PY) -m pytest -n $(JOBS)
+
+chaos: $(VENV)/.installed-dev  ## kill `curate run`, its workers and a node of Ray 50 times each; the bytes must be the same
+	$(PY) -m tests.chaos --kills 50
+	$(PY) -m tests.chaos --kills 50 --ray
 
 docs: $(VENV)/.installed-dev  ## build the documentation into build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

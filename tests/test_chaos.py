@@ -1,0 +1,17 @@
+"""The short form of ``make chaos``."""
+
+import os
+import random
+
+import pytest
+
+from tests.chaos import REPO, chaos, local_victims
+
+KILLS = 6
+
+
+@pytest.mark.slow
+def test_random_kills_of_command_and_workers_leave_the_same_bytes(tmp_path):
+    chance = random.Random(1)
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    assert chaos(tmp_path, KILLS, chance, local_victims(chance), environment).total() == KILLS
