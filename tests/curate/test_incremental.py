@@ -94,7 +94,7 @@ def test_after_each_edit_the_files_are_those_of_a_run_from_scratch(tmp_path, kin
     chance = random.Random(seed)
     files = {name: [made(chance) for _ in range(chance.randrange(12, 30))] for name in ("0", "1")}
     source = {"location": str(tmp_path / f"part-*.{kind}"), "image_root": str(tmp_path / "images")}
-    for step in range(4):
+    for step in range(3):
         write(tmp_path, files, kind)
         for out in ("grown", f"fresh-{step}"):
             recipe = sets.recipe(tmp_path, sources=[source], out=str(tmp_path / out), duplicates={})
