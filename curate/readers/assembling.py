@@ -14,7 +14,8 @@ from curate.readers.facts import Counting, SourceFacts
 from curate.readers.placing import Place, place_rows
 from curate.readers.units import Unit
 from curate.recipe import SourceSettings
-from winnow.errors import UserError
+from winnow.errors import UserError, disk_problem
+from winnow.files import atomic_path
 from winnow.table_parts import Item, Parts, Runner, part_name
 from winnow.tables import database, sql_files
 
@@ -153,4 +154,8 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without links
-        shutil.copyfile(source, target)
+        try:
+            with atomic_path(target) as temporary:
+                shutil.copyfile(source, temporary)
+        except OSError as error:
+            raise UserError(disk_problem(error, target) or f"{target}: cannot be written ({error})") from error

@@ -116,11 +116,6 @@ class FileRanges:
     decided: Any
     ranges: Sequence[Range]
 
-    @property
-    def place(self) -> str:
-        """What the place of a bad row begins with."""
-        return f"{shown(self.path)}:"
-
 
 def write_rows(
     sources: Opened, rows: Parts, asked: Asked, digests: Sequence[Any] | None = None, label: str = "read sources"
@@ -211,9 +206,9 @@ def _read_ranges(
     missing: dict[Path, tuple[RangeOfRows]] = {}
     for file in files:
         for part in file.ranges:
-            key = ["range", *about, str(file.path), file.decided, part.digest, part.start == 0]
+            key = ["range", *about, str(file.path), file.decided, part.digest, bool(part.groups) or part.start == 0]
             note = asked.folder / f"{digest_of(key)[:32]}.json"
-            wanted.append((file.place, note))
+            wanted.append((part.where(file.path), note))
             if _current(note, root) is None:
                 missing[note] = (
                     RangeOfRows(

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curate.readers.base import Reading
+from curate.readers.files.arrow import PARQUET, parquet_rows
 from curate.readers.files.json import FileRows, RawRow
 from winnow.records import MAX_LINE, BadRow, parse_json
 
@@ -31,22 +34,68 @@ class Range:
 
     Attributes:
         start, end: its bytes.
-        lines: how many.
+        lines: how many; of Parquet, rows.
         digest: of its bytes.
+        groups: the row groups of a Parquet file.
     """
 
     start: int
     end: int
     lines: int
     digest: str
+    groups: tuple[int, ...] = ()
+
+    def where(self, path: Path) -> str:
+        """What the place of a row begins with, before the number of its line or row in the file."""
+        return f"{path}: row " if self.groups else f"{path}:"
 
 
 def ranges_of(reading: Reading) -> list[Range] | None:
     """The ranges of a reading's file, in order; None if it has to be read as a whole."""
     rows = reading.rows
-    if reading.file is None or not isinstance(rows, FileRows) or not (rows.lines and rows.copyable):
+    if reading.file is None or not isinstance(rows, FileRows) or not rows.copyable:
         return None
-    return _cut_lines(reading.file)
+    if rows.lines:
+        return _cut_lines(reading.file)
+    return _cut_groups(reading.file) if _is_parquet(reading.file) else None
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return handle.read(len(PARQUET)) == PARQUET
+
+
+def _cut_groups(path: Path) -> list[Range] | None:
+    """Ranges of whole row groups; None if one of these is too large, or the file is broken."""
+    try:
+        with pq.ParquetFile(path) as table, path.open("rb") as handle:
+            meta = table.metadata
+            kind = hashlib.sha256(table.schema_arrow.serialize())
+            groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
+            if any(group.num_rows > 4 * MOST_ROWS for group in groups):
+                return None
+            found: list[Range] = []
+            begun: list[int] = []
+            for number in range(len(groups)):
+                begun.append(number)
+                if number + 1 == len(groups) or sum(groups[one].num_rows for one in begun) >= LEAST_ROWS:
+                    found.append(_range_of_groups(handle, kind.copy(), [groups[one] for one in begun], tuple(begun)))
+                    begun = []
+    except (OSError, pa.ArrowException):
+        return None
+    return found
+
+
+def _range_of_groups(handle: io.BufferedReader, digest: Any, groups: Sequence[Any], numbers: tuple[int, ...]) -> Range:
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    begins = [column.dictionary_page_offset or column.data_page_offset for column in columns]
+    pieces = [(begin, column.total_compressed_size) for begin, column in zip(begins, columns, strict=True)]
+    for begin, size in pieces:
+        handle.seek(begin)
+        digest.update(handle.read(size))
+    rows = sum(group.num_rows for group in groups)
+    end = max((begin + size for begin, size in pieces), default=0)
+    return Range(min(begins, default=0), end, rows, digest.hexdigest(), numbers)
 
 
 def _cut_lines(path: Path) -> list[Range] | None:
@@ -77,6 +126,9 @@ def _lines_of_range(handle: io.BufferedReader) -> list[bytes]:
 
 def rows_in(path: Path, part: Range) -> Iterator[RawRow | BadRow]:
     """The rows of a range; where they are is said from its beginning, after ``HERE``."""
+    if part.groups:
+        yield from parquet_rows(path, part.groups, HERE)
+        return
     with path.open("rb") as handle:
         handle.seek(part.start)
         data = handle.read(part.end - part.start)

@@ -24,7 +24,7 @@ from curate.readers.rows import ROWS, Row, batches_of, row_of
 from curate.readers.spelling import Root
 from curate.readers.storable import with_storable_meta
 from curate.recipe import SourceSettings
-from winnow.errors import UserError
+from winnow.errors import UserError, disk_problem
 from winnow.files import read_json, sha256_file, write_json
 from winnow.records import BadRow, Sample
 from winnow.table_parts import Item
@@ -88,7 +88,10 @@ def write_unit(path: Path, unit: Unit) -> None:
     """Atomically write the note of a unit, after its parts."""
     counted = dataclasses.asdict(unit.counted)
     ordered = {name: list(counted[name].items()) for name in _ORDERED}  # JSON files here sort names
-    write_json(path, {**dataclasses.asdict(unit), "counted": {**counted, **ordered}})
+    try:
+        write_json(path, {**dataclasses.asdict(unit), "counted": {**counted, **ordered}})
+    except OSError as error:
+        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ _SAVED = ("state.json", "dataset_info.json")
 _SAVED_SPLITS = "dataset_dict.json"
 
 
-def parquet_rows(path: Path) -> Iterator[RawRow]:
+def parquet_rows(path: Path, groups: Sequence[int] | None = None, where: str | None = None) -> Iterator[RawRow]:
     """Rows of a Parquet file.
+
+    Args:
+        groups: the row groups to read; None is all.
+        where: what the place of a row begins with, before its number.
 
     Raises:
         UserError: it is broken.
@@ -26,12 +30,13 @@ def parquet_rows(path: Path) -> Iterator[RawRow]:
     import pyarrow.parquet as pq
 
     position = 0
+    where = f"{path}: row " if where is None else where
     try:
         # Without buffering ahead, memory is bounded by a few of the file's pages, however large its row groups.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
-            batches = table.iter_batches(batch_size=batch_rows(table))
+            batches = table.iter_batches(batch_size=batch_rows(table), row_groups=groups)
             for values in _values(batches, table.schema_arrow):
-                yield RawRow(values, f"{path}: row {position + 1}", position)
+                yield RawRow(values, f"{where}{position + 1}", position)
                 position += 1
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: not readable as Parquet after row {position} ({error})") from error

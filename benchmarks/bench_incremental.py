@@ -1,0 +1,149 @@
+"""A curation of a million rows, then a little more: what each stage costs when little is new.
+
+    python -m benchmarks incremental [--rows 1000000] [--images 1000] [--added 1000]
+
+Questions about ``--images`` pictures of 16 pixels are curated in a process of their own: first from nothing, then after
+one row is appended, one in the middle is changed, a second file (a tenth of the rows) is removed, and ``--added``
+pictures with a row each come in a third file. CPU seconds are of the process and its workers, with the wall time in
+brackets; stages under a tenth of a second are left out. At the end the files are compared with those of a run from
+nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+_RUN = """
+import json, sys, time
+from curate import pipeline
+from curate.recipe import CurateRecipe
+from winnow import run
+
+cpu = {}
+plain = run.Stages.run
+def timed(stages, name, action):
+    began = time.process_time()
+    plain(stages, name, action)
+    cpu[name] = round(time.process_time() - began, 2)
+run.Stages.run = timed
+done = pipeline.run(CurateRecipe.model_validate(json.loads(sys.argv[1])), "recipe.yaml", workers=2)
+print(json.dumps([cpu, done.seconds]))
+"""
+_NOUNS = [f"{noun} {letter}" for noun in ("cat", "dog", "bus", "tree", "chair", "plate") for letter in "abcdefghij"]
+_QUESTIONS = ("What color is the {}?", "How many {}s are there?", "Is there a {}?", "What is next to the {}?")
+_ANSWERS = ("yes", "no", "red", "blue", "2", "3", "at the table", "a white frisbee")
+_COMPARED = ("samples.jsonl", "samples.parquet", "ledger.jsonl", "decisions.parquet", "duplicates.parquet")
+
+
+def row(number: int, image: str) -> str:
+    """One question with ten votes."""
+    chance = random.Random(number)
+    votes = chance.choices(_ANSWERS, k=10)
+    turns = [
+        {"from": "user", "value": chance.choice(_QUESTIONS).format(chance.choice(_NOUNS))},
+        {"from": "assistant", "value": votes[0]},
+    ]
+    record = {"id": f"vqa/train/{number}", "image": image, "conversations": turns, "answers": votes}
+    return json.dumps({**record, "source": "vqa", "split": "train", "meta": {"answer_type": "other"}}) + "\n"
+
+
+def picture(path: Path, number: int) -> str:
+    """A 16-pixel picture that no other number has."""
+    pixels = random.Random(number).randbytes(768)
+    Image.frombytes("RGB", (16, 16), pixels).save(path / f"{number}.png")
+    return f"{number}.png"
+
+
+def curate(folder: Path, out: str) -> tuple[float, str]:
+    """Run the recipe; CPU seconds, and a line about them."""
+    recipe = {
+        "name": "bench",
+        "out": str(folder / out),
+        "sources": [{"location": str(folder / "rows-*.jsonl"), "image_root": str(folder / "images")}],
+        "rules": {"disputed": {"when": "agreement < 0.3", "action": "flag"}},
+        "duplicates": {},
+    }
+    before, began = _cpu(), time.perf_counter()
+    command = [sys.executable, "-c", _RUN, json.dumps(recipe)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    wall, busy = time.perf_counter() - began, _cpu() - before
+    cpu, seconds = json.loads(done.stdout.splitlines()[-1])
+    stages = (f"{name} {spent:.1f} ({seconds[name]:.1f})" for name, spent in cpu.items() if spent >= 0.1)
+    return busy, f"{busy:6.1f} s CPU ({wall:.1f} s): {', '.join(stages)}"
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def steps(folder: Path, rows: int, images: int, added: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Each change of the input, by name."""
+    first, second, third = (folder / f"rows-{number}.jsonl" for number in (1, 2, 3))
+    places, most = folder / "images", rows - rows // 10
+
+    def begin() -> None:
+        places.mkdir()
+        names = [picture(places, number) for number in range(images)]
+        for path, numbers in ((first, range(most)), (second, range(most, rows))):
+            with path.open("w") as handle:
+                handle.writelines(row(number, names[number % images]) for number in numbers)
+
+    def append() -> None:
+        with first.open("a") as handle:
+            handle.write(row(rows, "0.png"))
+
+    def change() -> None:
+        lines = first.read_text().splitlines(keepends=True)
+        lines[most // 2] = lines[most // 2].replace('"answer_type": "other"', '"answer_type": "OTHER"')
+        first.write_text("".join(lines))
+
+    def add() -> None:
+        numbers = range(10 * rows, 10 * rows + added)
+        third.write_text("".join(row(number, picture(places, number)) for number in numbers))
+
+    yield "first run", begin
+    yield "again", lambda: None
+    yield "one row appended", append
+    yield "one row changed", change
+    yield "a file removed", second.unlink
+    yield f"{added:,} images added", add
+
+
+def main() -> None:
+    """Print all figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--added", type=int, default=1000)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for label, change in steps(folder, asked.rows, asked.images, asked.added):
+            change()
+            print(f"{label:22}{curate(folder, 'grown')[1]}", flush=True)
+        print(f"{'from nothing':22}{curate(folder, 'fresh')[1]}", flush=True)
+        differ = [name for name in _COMPARED if _digest(folder / "grown" / name) != _digest(folder / "fresh" / name)]
+        print(f"the same files: {'NO: ' + ', '.join(differ) if differ else 'yes'}")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    main()
