@@ -11,7 +11,7 @@ import typer
 
 from winnow import console, storage
 from winnow.errors import UserError
-from winnow.published import bring, published
+from winnow.published import bring, brought, published
 from winnow.text import counted, visible
 
 if TYPE_CHECKING:
@@ -575,7 +575,9 @@ def _folder(curated: Path) -> Path:
     """A curated folder, or that of a recipe; one on object storage is brought here."""
     from curate.recipe import read_recipe
 
-    folder = read_recipe(curated).folder if curated.suffix in (".yaml", ".yml") else storage.local(curated)
+    if curated.suffix not in (".yaml", ".yml"):
+        return brought(curated)
+    folder = read_recipe(curated).folder
     bring(folder)
     return folder
 

@@ -11,35 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from curate.kinds import KINDS, Kind
 from curate.signals.clip import SHIPPED
 from winnow.errors import UserError
 from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
-from winnow.recipe import StrictModel, load_recipe, parse_recipe
+from winnow.recipe import Place, StrictModel, load_recipe, parse_recipe
 from winnow.run import MANIFEST, read_manifest
-from winnow.storage import address, is_remote, local
+from winnow.storage import address, local
 
 # Pillow itself refuses above this; a higher cap of ours would not help.
 _PILLOW_PIXEL_LIMIT = 178_956_970
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-
-
-def _as_written(place: Path) -> str:
-    return address(place) if is_remote(place) else str(place)
-
-
-def _checked(place: Path) -> Path:
-    try:
-        return Path(_as_written(place))
-    except UserError as error:
-        raise ValueError(str(error)) from error
-
-
-# A folder here or on object storage, whose address a `Path` holds with one slash only.
-Place = Annotated[Path, AfterValidator(_checked), PlainSerializer(_as_written, return_type=str, when_used="json")]
 
 
 class SourceSettings(StrictModel):

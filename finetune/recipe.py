@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from finetune.adapter_base import with_adapter_base
 from winnow.errors import did_you_mean
 from winnow.inputs import InputSettings
-from winnow.recipe import StrictModel, parse_recipe
+from winnow.recipe import Place, StrictModel, parse_recipe
 from winnow.strict_yaml import read_mapping, read_texts
 
 Part = Literal["decoder", "projector", "vision"]
@@ -236,7 +236,7 @@ class TrainRecipe(StrictModel):
     model: str
     adapter: str | None = None
     chat_template: Path | None = None
-    data: Path | dict[str, Path]
+    data: Place | dict[str, Place]
     image_root: Path | None = None
     evaluate: dict[str, Path] = Field(default_factory=dict)
     eval_tasks: dict[str, Count] = Field(default_factory=dict)

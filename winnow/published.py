@@ -107,6 +107,24 @@ def bring(folder: Path) -> None:
     _keep_record(folder, {name: fetched.get(name) or known[name] for name in there})
 
 
+def brought(place: Path) -> Path:
+    """A folder of results, or a file, of this machine: one on object storage is brought here.
+
+    Raises:
+        UserError: nothing is there, or the store does not answer.
+    """
+    if not storage.is_remote(place):
+        return place
+    url = storage.address(place)
+    found = storage.find(url)
+    if found is not None:
+        return storage.fetch(found)
+    if storage.find(f"{url}/{MANIFEST}") is None:
+        raise UserError(f"{url}: no such object, and no result with a {MANIFEST}; check the address")
+    bring(storage.mirror(url))
+    return storage.mirror(url)
+
+
 def _publish(folder: Path, url: str) -> None:
     known, files = _record(folder), _files(folder)
     digests = {name: _digest(folder / name, stat, known.get(name)) for name, stat in files.items()}

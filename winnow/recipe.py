@@ -8,18 +8,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 from winnow.errors import UserError, did_you_mean
+from winnow.storage import address, is_remote, redacted
 from winnow.strict_yaml import read_mapping, read_texts
 
 _WANTS_TEXT = {"string_type", "path_type", "literal_error"}  # pydantic's errors on a value that is no text
 
 
+def _as_written(place: Path) -> str:
+    return address(place) if is_remote(place) else str(place)
+
+
+def _checked(place: Path) -> Path:
+    try:
+        return Path(_as_written(place))
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+# A folder here or on object storage, whose address a `Path` holds with one slash only.
+Place = Annotated[Path, AfterValidator(_checked), PlainSerializer(_as_written, return_type=str, when_used="json")]
+
+
 class StrictModel(BaseModel):
     """Base of every recipe model: frozen, and it refuses unknown keys.
+
+    A path that is an address on object storage is refused where the field is no ``Place``: it would be taken for a
+    folder of this machine called ``s3:``.
 
     Attributes:
         RENAMED: former name of a key → its present name, for the error on a recipe that still uses the former.
@@ -27,6 +46,29 @@ class StrictModel(BaseModel):
 
     RENAMED: ClassVar[dict[str, str]] = {}
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _paths_are_here(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            for path in _paths(getattr(self, name)):
+                if is_remote(path) and _as_written not in _serializers(field.annotation, field.metadata):
+                    raise ValueError(f"{name}: {address(path)} is on object storage; give a path of this machine")
+        return self
+
+
+def _paths(value: Any) -> list[Path]:
+    """The paths in the value of a field."""
+    if isinstance(value, Path):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [each for each in inner if isinstance(each, Path)]
+
+
+def _serializers(annotation: Any, metadata: Sequence[Any]) -> list[Any]:
+    """The functions that write a field, wherever in its annotation they stand."""
+    found = [each.func for each in metadata if isinstance(each, PlainSerializer)]
+    inner = [_serializers(each, getattr(each, "__metadata__", ())) for each in get_args(annotation)]
+    return found + [function for functions in inner for function in functions]
 
 
 Recipe = TypeVar("Recipe", bound=StrictModel)
@@ -97,7 +139,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"key {dotted!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     # The message of a check on a whole mapping names the cause; printing the mapping adds nothing.
-    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})"
+    got = "" if isinstance(problem["input"], dict) else f" (got {redacted(repr(problem['input'])):.80})"
     return f"{dotted or 'recipe'}: {message}{got}"
 
 

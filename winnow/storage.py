@@ -106,7 +106,7 @@ def address(location: str | os.PathLike[str]) -> str:
         raise UserError(f"{redacted(text)}: is no address on object storage ({', '.join(sorted(SCHEMES))})")
     scheme, rest = found[1].lower(), text[found.end() :].rstrip("/")
     bucket, _, key = rest.partition("/")
-    if ":" in bucket.rpartition("@")[0]:
+    if ":" in (bucket.rpartition("@")[0] if scheme == "hdfs" else bucket):  # a secret may hold a slash
         raise UserError(f"{redacted(text)}: holds a password; take it out, and {_SIGN_IN[SCHEMES[scheme]]}")
     if not (_BUCKET.fullmatch(bucket) or (scheme == "hdfs" and not bucket)) or (key and not _plain(key)):
         raise UserError(f"{redacted(text)}: needs a bucket, and no empty, '.' or '..' part between slashes")
@@ -121,7 +121,7 @@ def _plain(key: str) -> bool:
 
 def redacted(text: str) -> str:
     """A text without passwords and signatures of the addresses in it."""
-    text = re.sub(r"(://)[^/\s@:]*:[^/\s@]*@", r"\1…@", text)
+    text = re.sub(r"(:/{1,2})[^/\s@:]+:\S*@", r"\1…@", text)
     return re.sub(r"(?i)([?&](?:x-amz-[\w-]+|x-goog-[\w-]+|sig|signature|token|awsaccesskeyid)=)[^&\s]+", r"\1…", text)
 
 

@@ -25,6 +25,7 @@ from winnow.downloads import is_remote, local_data
 from winnow.errors import UserError
 from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, is_url, locate, unavailable_class
 from winnow.inputs import scaled_down
+from winnow.published import brought
 from winnow.records import MAX_LINE, Sample, from_record, numbered_lines, parse_json
 from winnow.run import MANIFEST, read_manifest
 from winnow.storage import local
@@ -44,11 +45,12 @@ class RowError(UserError):
 
 
 def locate_data(data: Path, image_root: Path | None) -> tuple[Path, Path]:
-    """JSONL file and image root of a data set: a curated folder, a file of JSON, a curated Parquet file, or a hub's.
+    """JSONL file and image root of a data set: a curated folder, a file of JSON or curated Parquet, here or remote.
 
     Raises:
         UserError: no such data, an unfinished curated folder, no such image root, a file in another format.
     """
+    data = brought(data)
     if is_remote(str(data)):
         data, folder = local_data(str(data))
         image_root = image_root or folder  # a manifest names the image root of the machine that made it

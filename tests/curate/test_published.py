@@ -17,11 +17,12 @@ from curate import pipeline
 from curate.exports.export import export
 from curate.exports.rows import open_curated
 from curate.recipe import CurateRecipe, ExportSettings
+from finetune.data.rows import open_image, open_sets
 from tests.curate import sets
 from tests.object_store import object_store
 from winnow import storage, storage_lock
 from winnow.errors import UserError
-from winnow.published import bring, published
+from winnow.published import bring, brought, published
 
 _EXPORTS = ["jsonl", "llava", "ms-swift", "webdataset", {"to": "parquet", "out": "{base}/exported"}]
 
@@ -307,3 +308,32 @@ def test_an_export_of_a_set_on_a_bucket(store, remote, monkeypatch, tmp_path):
     keys = store.keys("bucket", "whole-trl")
     assert {"whole-trl/manifest.json", "whole-trl/README.md"} <= set(keys)
     assert str(tmp_path).encode() not in store.body("bucket", "whole-trl/README.md")
+
+
+def test_a_training_reads_a_set_on_a_bucket(store, remote, monkeypatch, tmp_path):
+    monkeypatch.setenv("WINNOW_CACHE", str(tmp_path))
+    rows = open_sets({"train": Path("s3://bucket/whole/curated/set")}, None)
+    assert len(rows) == len(store.body("bucket", "whole/curated/set/samples.jsonl").splitlines())
+    places = {open_image(rows.image_root, name).size for row in range(len(rows)) for name in rows[row].image}
+    assert places == {(64, 64)}
+
+
+def test_a_place_without_a_result_is_said(store):
+    with pytest.raises(UserError, match="s3://bucket/nothing: no such object, and no result"):
+        brought(Path("s3://bucket/nothing"))
+
+
+@pytest.mark.slow
+def test_commands_take_the_address_of_a_set(store, remote, monkeypatch, tmp_path):
+    place = "s3://bucket/whole/curated/set"
+    environment = {**os.environ, "WINNOW_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def said(*arguments):
+        command = [sys.executable, "-m", "curate", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert str(tmp_path) not in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "gone.png" in said("explain", "set/train/8", "--curated", place)
+    assert "s3://bucket/whole/curated/set/exports/trl/" in said("export", place, "--to", "trl")
+    assert "whole/curated/set/exports/trl/manifest.json" in store.keys("bucket", "whole/curated/set/exports/trl")

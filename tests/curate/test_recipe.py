@@ -24,3 +24,13 @@ def test_a_renamed_key_of_a_match_is_refused_with_its_new_name(section, old, new
     with pytest.raises(UserError, match=f"key '{name}.{old}' is now called '{new}'"):
         parse_recipe(recipe, CurateRecipe, "r.yaml")
     parse_recipe({**recipe, name: {**values, new: 3.0}}, CurateRecipe, "r.yaml")
+
+
+def test_results_may_lie_on_object_storage_and_other_paths_may_not():
+    values = {"name": "set", "sources": [{"location": "x"}], "out": "s3://bucket/set/"}
+    assert parse_recipe(values, CurateRecipe, where="r").model_dump(mode="json")["out"] == "s3://bucket/set"
+    with pytest.raises(UserError, match=r"corrections: s3://bucket/fixes is on object storage; give a path of this"):
+        parse_recipe({**values, "corrections": "s3://bucket/fixes"}, CurateRecipe, where="r")
+    with pytest.raises(UserError, match=r"out: .*holds a password") as caught:
+        parse_recipe({**values, "out": "s3://KEY:PaSsWoRd@bucket/set"}, CurateRecipe, where="r")
+    assert "PaSsWoRd" not in str(caught.value)

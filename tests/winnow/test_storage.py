@@ -60,9 +60,10 @@ def test_no_address_leads_out_of_the_mirror(bucket, key):
 
 
 def test_credentials_are_neither_taken_nor_shown():
-    with pytest.raises(UserError, match="holds a password") as caught:
-        storage.address("s3://KEY:PaSsWoRd@bucket/x")
-    assert "PaSsWoRd" not in str(caught.value)
+    for location in ("s3://KEY:PaSsWoRd@bucket/x", "s3:/KEY:a/PaSsWoRd@bucket/x", "hdfs://me:PaSsWoRd@host:9000/x"):
+        with pytest.raises(UserError, match="holds a password") as caught:
+            storage.address(location)
+        assert "PaSsWoRd" not in str(caught.value)
     signed = "GET https://h/x?X-Amz-Signature=abc&v=1&sig=def failed, and s3://me:pw@b/k"
     assert storage.redacted(signed) == "GET https://h/x?X-Amz-Signature=…&v=1&sig=… failed, and s3://…@b/k"
 
