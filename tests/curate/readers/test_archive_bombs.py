@@ -1,5 +1,6 @@
 """Archives that claim or unpack to far more than they are cost their rows, in bounded memory."""
 
+import gzip
 import io
 import lzma
 import struct
@@ -151,3 +152,45 @@ def test_the_usual_shards_are_read_as_ever(tmp_path):
             member.size, member.pax_headers = 3, {"comment": "c" * 2000}
             tar.addfile(member, io.BytesIO(b"cat"))
     assert [group for _, group in webdataset._groups(path)] == [{"txt": b"cat"}, {"txt": b"cat"}]
+
+
+READ_TABLE = """
+import resource, sys
+from pathlib import Path
+from curate.readers.files.rows import iter_rows
+from winnow.errors import UserError
+try:
+    for row in iter_rows(Path(sys.argv[1])):
+        print(str(row)[:200])
+except UserError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+TABLES = {
+    "quoted.csv": (b'id,question\n1,"', b"a", b'"\n2,q\n'),
+    "bare.csv": (b"id,question\n1,", b"a", b"\n2,q\n"),
+    "blank.csv": (b"id,question\n", b" ", b"\n2,q\n"),
+    "header.csv": (b"id,", b"a", b"\n2,q\n"),
+    "line.jsonl": (b'{"id": "', b"a", b'"}\n{"id": "2", "question": "q"}\n'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_a_packed_table_with_a_line_without_end_costs_that_line(tmp_path, name):
+    before, byte, after = TABLES[name]
+    path = tmp_path / f"{name}.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(before)
+        for _ in range(600):
+            file.write(byte * (1 << 20))
+        file.write(after)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_TABLE, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=100, check=True
+    )
+    *lines, used = done.stdout.splitlines()
+    assert int(used) < 560
+    if name == "header.csv":
+        assert "must name the columns" in lines[0]
+    else:
+        assert "BadRow" in lines[0] and "RawRow" in lines[1] and "2" in lines[1] and len(lines) == 2
