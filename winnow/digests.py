@@ -15,9 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from winnow.files import open_regular
+from winnow.files import atomic_path, open_regular
 from winnow.hash_index import HashIndex, digest64
-from winnow.tables import write_parquet
 
 TICK_NS = 2_000_000_000  # the coarsest clock of a file system, that of FAT
 _SCHEMA = pa.schema([("key", pa.uint64()), ("sha256", pa.binary(32))])
@@ -83,7 +82,8 @@ class Digests:
             _SCHEMA.field("sha256").type, len(self._keys), [None, pa.py_buffer(bytes(self._digests))]
         )
         table = pa.table([pa.array(self._keys, pa.uint64()), digests], _SCHEMA)
-        write_parquet(self._table, [table], _SCHEMA)
+        with atomic_path(self._table) as temporary:
+            pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def _key(path: str | Path, status: os.stat_result) -> int:

@@ -68,10 +68,7 @@ def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], sche
         UserError: the file cannot be written (read-only folder, full disk).
     """
     try:
-        with (
-            atomic_path(path) as temporary,
-            pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
-        ):
+        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for table in regrouped(batches, schema):
                 writer.write_table(table, row_group_size=ROWS_A_GROUP)
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,20 +52,33 @@ class CsvRecord:
     trouble: str = ""
 
 
+class _Lines(Iterator[str]):
+    """The lines of a file, none longer than ``_MAX_FIELD``; ``read`` has those that were asked for."""
+
+    def __init__(self, handle: io.TextIOWrapper) -> None:
+        self._handle = handle
+        self.read: list[str] = []
+
+    def __next__(self) -> str:
+        line = self._handle.readline(_MAX_FIELD)
+        if not line:
+            raise StopIteration
+        if len(line) < _MAX_FIELD:
+            self.read.append(line)
+            return line
+        while line and not line.endswith(("\n", "\r")):
+            line = self._handle.readline(_MAX_HEADER)
+        raise csv.Error(f"a line of more than {_MAX_FIELD:,} characters")
+
+
 def csv_records(path: Path, form: CsvForm) -> Iterator[CsvRecord]:
     """The records of a CSV file, its header and blank lines included."""
     csv.field_size_limit(_MAX_FIELD)
-    lines: list[str] = []
-
-    def noted(handle: Iterable[str]) -> Iterator[str]:
-        for line in handle:
-            lines.append(line)
-            yield line
-
     with io.TextIOWrapper(open_utf8(path), encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
-        reader = csv.reader(noted(handle), delimiter=form.delimiter)
+        lines = _Lines(handle)
+        reader = csv.reader(lines, delimiter=form.delimiter)
         while True:
-            lines.clear()
+            lines.read.clear()
             begins = reader.line_num + 1
             cells: list[str] = []
             trouble = ""
@@ -78,7 +91,7 @@ def csv_records(path: Path, form: CsvForm) -> Iterator[CsvRecord]:
                 trouble = f"not CSV ({error})"
             except UnicodeEncodeError:
                 trouble = f"not {form.encoding.upper()}"
-            yield CsvRecord("".join(lines), () if trouble else tuple(cells), begins, trouble)
+            yield CsvRecord("".join(lines.read), () if trouble else tuple(cells), begins, trouble)
 
 
 def csv_rows(path: Path) -> Iterator[RawRow | BadRow]:

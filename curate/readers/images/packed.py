@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+from curate.readers.files.tar import members_of, open_tar
 from curate.readers.images.store import content_path
 from winnow.images import unavailable
 from winnow.records import Sample
@@ -168,9 +169,8 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[tuple[str, _Member]]:
 
 def _tar_members(path: Path) -> Iterator[tuple[str, _Member]]:
     """Of a tar that is not compressed, because only such a one can be read at any place."""
-    with tarfile.open(path, "r:") as packed:
-        for info in packed:
-            packed.members.clear()  # type: ignore[attr-defined]  # tarfile would remember every one
+    with open_tar(path, "r:") as packed:
+        for info in members_of(packed, path):
             if info.isreg() and not info.issparse():
                 yield info.name, _Member(info.offset_data, info.size, info.size)
 

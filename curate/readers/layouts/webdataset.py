@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from typing import Any
 
 from curate.readers.base import Layout, Reading, given_or_own_folder
 from curate.readers.files.json import RawRow
+from curate.readers.files.tar import members_of, open_tar
 from curate.readers.location import Probe, files_of, of_split
 from curate.readers.tables.columns import Columns
 from curate.recipe import SourceSettings
@@ -28,10 +30,9 @@ from winnow.records import BadRow, parse_json
 
 SUFFIXES = (".tar", ".tgz", ".gz", ".bz2", ".xz")
 _IMAGES = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jp2", "avif", "ppm", "heic", "jfif")
-_MAX_MEMBER = 256 << 20
-_MAX_MEMBERS = 1000
+_MAX_MEMBERS, _MAX_BYTES = 1000, 256 << 20  # of one sample
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
-_DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError)
+_DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, RecursionError)
 Group = dict[str, bytes]  # the members of one sample by suffix
 
 
@@ -111,23 +112,26 @@ def _groups(path: Path) -> Iterator[tuple[str, Group | str]]:
                 trouble = f"more than {_MAX_MEMBERS} members of one key"
             elif suffix in found:
                 trouble = f"two members .{suffix} of one key"
-            else:
+            elif not trouble:
                 found[suffix] = data
+            if trouble:
+                found = {}
         yield key, trouble or found
 
 
 def _members(path: Path) -> Iterator[tuple[str, str, bytes | str]]:
     """Key, suffix and bytes of each member; one last text if the shard is damaged."""
-    key = ""
+    key, size = "", 0
     try:
-        with tarfile.open(path, "r|*") as shard:
-            for member in shard:
-                shard.members.clear()  # type: ignore[attr-defined]  # tarfile would remember every one
-                key, suffix = _split_name(member.name)
+        with open_tar(path, "r|*") as shard:
+            for member in members_of(shard, path):
+                last, (key, suffix) = key, _split_name(member.name)
                 if not member.isreg() or not suffix or key.rpartition("/")[2].startswith("__"):
                     continue  # folders, links, devices; names without a suffix; notes about the shard
-                if member.size > _MAX_MEMBER:
-                    yield key, suffix, f".{suffix} has {member.size:,} bytes, more than {_MAX_MEMBER:,}"
+                size = member.size if key != last else size + member.size
+                if size > _MAX_BYTES:
+                    held = f".{suffix} has {size:,}" if size == member.size else f"its members have {size:,}"
+                    yield key, suffix, f"{held} bytes, more than {_MAX_BYTES:,}"
                     continue
                 handle = shard.extractfile(member)
                 data = handle.read() if handle else b""

@@ -1,0 +1,68 @@
+"""Tar files of strangers: headers of bounded size, and no more unpacked bytes than the file can honestly hold."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+_LONGEST_HEADER = 1 << 20  # bytes of one long name or PAX header
+_MOST_HEADERS = 16  # in a row, before the member that they are about
+_MAX_RATIO, _ALWAYS = 1000, 1 << 30  # unpacked bytes for one byte of the file, and what any file may unpack to
+_LONG = (
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+)  # fmt: skip
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose headers are looked at before they are read: tarfile would hold whatever size they claim."""
+
+    def _proc_member(self, shard: Any) -> tarfile.TarInfo:
+        if self.size < 0:
+            raise tarfile.ReadError("a member of negative size")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a sparse member, which is not read; pack it with `tar --format=gnu` without -S")
+        if self.type in _LONG:
+            if self.size > _LONGEST_HEADER:
+                raise tarfile.ReadError(f"a header of {self.size:,} bytes, more than {_LONGEST_HEADER:,}")
+            shard.headers_in_a_row += 1
+            shard.bytes_for_all += self.size if self.type == tarfile.XGLTYPE else 0
+            if shard.headers_in_a_row > _MOST_HEADERS or shard.bytes_for_all > _LONGEST_HEADER:
+                raise tarfile.ReadError(f"more than {_MOST_HEADERS} headers of one member")
+        else:
+            shard.headers_in_a_row = 0
+        found: tarfile.TarInfo = super()._proc_member(shard)  # type: ignore[misc]
+        return found
+
+    def _proc_gnusparse_00(self, *_: Any) -> None:
+        raise tarfile.ReadError("a sparse member, which is not read")
+
+    _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse_00
+
+
+class _Shard(tarfile.TarFile):
+    headers_in_a_row = bytes_for_all = 0
+
+
+@contextmanager
+def open_tar(path: Path, mode: Literal["r|*", "r:"]) -> Iterator[tarfile.TarFile]:
+    """Open a tar file; what it holds raises ``tarfile.ReadError`` where it is beyond the caps of headers."""
+    with _Shard.open(path, mode, tarinfo=_Member) as shard:
+        yield shard
+
+
+def members_of(shard: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar file in order, none of which is remembered.
+
+    Raises:
+        tarfile.ReadError: together they unpack to far more than the file's own size.
+    """
+    most = max(_ALWAYS, _MAX_RATIO * path.stat().st_size)
+    for member in shard:
+        shard.members.clear()  # type: ignore[attr-defined]  # tarfile would remember every one
+        end = member.offset_data + member.size
+        if end > most:
+            raise tarfile.ReadError(f"unpacks to more than {most:,} bytes, far more than it has")
+        yield member

@@ -1,0 +1,196 @@
+"""Archives that claim or unpack to far more than they are cost their rows, in bounded memory."""
+
+import gzip
+import io
+import lzma
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from curate.readers.layouts import webdataset
+from tests.curate import sets
+
+ROOT = Path(__file__).parents[3]
+READ = """
+import resource, sys
+from pathlib import Path
+from curate.readers.layouts.webdataset import _groups
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for key, group in _groups(Path(sys.argv[1])):
+    print(key[:40], group if isinstance(group, str) else sorted(group))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def written(path, *parts, zeros=0):
+    """A shard of raw parts, then so many MiB of zeros, packed with xz if its name says so."""
+    with path.open("wb") if path.suffix != ".xz" else lzma.open(path, "wb", preset=0) as file:
+        for part in parts:
+            file.write(part)
+        for _ in range(zeros):
+            file.write(bytes(1 << 20))
+    return path
+
+
+def groups(path):
+    """Each group's line, and the MiB that reading took."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=100, check=True
+    )
+    *lines, used = done.stdout.splitlines()
+    return lines, int(used)
+
+
+# A damaged shard costs its last sample, whose other members may have followed.
+GOOD = header("a.txt", 512) + b"x" * 512 + header("b.txt", 512) + b"x" * 512
+HEADERS = {
+    "long name": header("././@LongLink", 3 << 30, tarfile.GNUTYPE_LONGNAME),
+    "long link": header("././@LongLink", 1 << 40, tarfile.GNUTYPE_LONGLINK),
+    "PAX": header("pax", 2 << 30, tarfile.XHDTYPE),
+    "global PAX": header("pax", 2 << 30, tarfile.XGLTYPE),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_header_of_gigabytes_costs_the_rest_of_the_shard(tmp_path, kind):
+    lines, used = groups(written(tmp_path / "s.tar.xz", GOOD, HEADERS[kind], zeros=300))
+    assert lines[0] == "a ['txt']"
+    assert "a header of" in lines[1] and "the rest of the shard could not be read" in lines[1]
+    assert used < 100
+
+
+def test_headers_without_an_end_are_not_followed(tmp_path):
+    long = header("././@LongLink", 512, tarfile.GNUTYPE_LONGNAME) + b"n" * 512
+    lines, _ = groups(written(tmp_path / "s.tar", GOOD, *[long] * 5000))
+    assert lines[0] == "a ['txt']" and "more than 16 headers" in lines[1]
+
+
+def test_global_headers_that_add_up_are_not_kept(tmp_path):
+    parts = []
+    for number in range(3000):
+        text = (b"1000 k%d=" % number).ljust(999, b"v") + b"\n"
+        parts.append(header("pax", len(text), tarfile.XGLTYPE) + text.ljust(1024, b"\0"))
+        parts.append(header(f"{number}.txt", 0))
+    lines, used = groups(written(tmp_path / "s.tar", *parts))
+    assert "headers" in lines[-1] and used < 100
+
+
+def test_a_sample_of_gigabytes_costs_itself(tmp_path):
+    parts = []
+    for number in range(5):
+        parts += [header(f"k.{number}.bin", 60 << 20), bytes(60 << 20)]
+    lines, used = groups(written(tmp_path / "s.tar", *parts, GOOD))
+    assert lines[0] == "k its members have 314,572,800 bytes, more than 268,435,456"
+    assert lines[1] == "a ['txt']" and len(lines) == 4, "what follows is read"
+    assert used < 500
+
+
+def test_a_shard_that_unpacks_to_far_more_than_it_has_is_not_read_to_its_end(tmp_path):
+    member = header("big.bin", 4 << 30)
+    lines, used = groups(written(tmp_path / "s.tar.xz", GOOD, member, zeros=4))
+    assert lines[0] == "a ['txt']"
+    assert "unpacks to more than 1,073,741,824 bytes" in lines[1]
+    assert used < 100
+
+
+@pytest.mark.parametrize("size", [-1, -(1 << 40)])
+def test_a_negative_size_is_damage(tmp_path, size):
+    member = bytearray(header("b.txt", 0))
+    member[124:136] = b"\xff" + (256**11 + size).to_bytes(11, "big")
+    member[148:156] = b"        "
+    member[148:156] = b"%06o\0 " % sum(member[:512])
+    lines, _ = groups(written(tmp_path / "s.tar", GOOD, bytes(member)))
+    assert lines[0] == "a ['txt']" and "could not be read" in lines[1]
+
+
+def test_sparse_members_are_said(tmp_path):
+    lines, _ = groups(written(tmp_path / "s.tar", GOOD, header("b.txt", 0, tarfile.GNUTYPE_SPARSE)))
+    assert lines[0] == "a ['txt']" and "sparse" in lines[1]
+
+
+def test_an_image_of_a_zip_that_unpacks_to_far_more_is_not_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        packed.writestr("a.bmp", bytes(300 << 20))
+        sets.scene(1).save(file := io.BytesIO(), "PNG")
+        packed.writestr("b.png", file.getvalue())
+    from curate.readers.images.packed import PackedImages
+
+    images = PackedImages([tmp_path / "images.zip"])
+    assert str(images.read("a.bmp")).startswith("too_large_bytes:")
+    assert images.read("b.png") == file.getvalue()
+
+
+def test_a_zip_that_lies_about_its_sizes(tmp_path):
+    with zipfile.ZipFile(path := tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a.bmp", bytes(64 << 20))
+    data = path.read_bytes()
+    real = struct.pack("<I", 64 << 20)
+    assert data.count(real) >= 1
+    path.write_bytes(data.replace(real, struct.pack("<I", 1000)))
+    from curate.readers.images.packed import PackedImages
+
+    found = PackedImages([path]).read("a.bmp")
+    assert found is None or len(found) <= 1000
+
+
+def test_the_usual_shards_are_read_as_ever(tmp_path):
+    path = tmp_path / "s.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("a.txt", "ü" * 90 + ".txt"):
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = 3, {"comment": "c" * 2000}
+            tar.addfile(member, io.BytesIO(b"cat"))
+    assert [group for _, group in webdataset._groups(path)] == [{"txt": b"cat"}, {"txt": b"cat"}]
+
+
+READ_TABLE = """
+import resource, sys
+from pathlib import Path
+from curate.readers.files.rows import iter_rows
+from winnow.errors import UserError
+try:
+    for row in iter_rows(Path(sys.argv[1])):
+        print(str(row)[:200])
+except UserError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+TABLES = {
+    "quoted.csv": (b'id,question\n1,"', b"a", b'"\n2,q\n'),
+    "bare.csv": (b"id,question\n1,", b"a", b"\n2,q\n"),
+    "blank.csv": (b"id,question\n", b" ", b"\n2,q\n"),
+    "header.csv": (b"id,", b"a", b"\n2,q\n"),
+    "line.jsonl": (b'{"id": "', b"a", b'"}\n{"id": "2", "question": "q"}\n'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_a_packed_table_with_a_line_without_end_costs_that_line(tmp_path, name):
+    before, byte, after = TABLES[name]
+    path = tmp_path / f"{name}.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(before)
+        for _ in range(600):
+            file.write(byte * (1 << 20))
+        file.write(after)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_TABLE, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=100, check=True
+    )
+    *lines, used = done.stdout.splitlines()
+    assert int(used) < 560
+    if name == "header.csv":
+        assert "must name the columns" in lines[0]
+    else:
+        assert "BadRow" in lines[0] and "RawRow" in lines[1] and "2" in lines[1] and len(lines) == 2
