@@ -104,9 +104,8 @@ check: lint  ## what must hold before a commit: the linters and the fast tests
 test: lint  ## what must hold before a push: the linters and all tests (JOBS=4: so many at a time)
 	$(PY) -m pytest -n $(JOBS)
 
-chaos: $(VENV)/.installed-dev  ## kill `curate run`, its workers and a node of Ray 50 times each; the bytes must be the same
+chaos: $(VENV)/.installed-dev  ## kill `curate run` and its workers 50 times at random moments; the bytes must be the same
 	$(PY) -m tests.chaos --kills 50
-	$(PY) -m tests.chaos --kills 50 --ray
 
 docs: $(VENV)/.installed-dev  ## build the documentation into build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -85,7 +85,7 @@ def ray_victims(chance: random.Random) -> Iterator[tuple[Victims, str]]:
 
     def worker(_: int) -> bool:
         workers = [child for each in (cluster.head_node, *nodes) for child in children(raylet(each))]
-        workers = [child for child in workers if named(child, "ray::")]
+        workers = [child for child in workers if named(child, "ray::_")]  # not a node's agents, with which it ends
         return bool(workers) and kill(chance.choice(workers))
 
     def second(_: int) -> bool:
