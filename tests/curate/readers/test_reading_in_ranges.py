@@ -94,7 +94,7 @@ edits = st.lists(st.tuples(st.sampled_from(["insert", "remove", "change", "appen
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ids", ["own", "position"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_after_any_edits_the_rows_are_those_of_reading_the_file_as_a_whole(tmp_path_factory, kind, ids, data):
     folder = tmp_path_factory.mktemp("set")
