@@ -15,6 +15,7 @@ from tests.object_store import object_store
 from winnow import storage
 from winnow.errors import UserError
 from winnow.images import locate
+from winnow.near_files import NearFiles
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +209,17 @@ def test_a_store_that_cannot_be_reached_is_said(store, monkeypatch):
         storage.find("s3://bucket/rows.jsonl")
     assert caught.value.kind == "remote_unavailable"
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_hints_for_a_missing_image_know_the_objects_of_its_folder(store, tmp_path):
+    for name in ("a.jpg", "sub/deep/b.png", "sub/c.png"):
+        store.client.put_object(Bucket="bucket", Key=f"near/{name}", Body=b"x")
+        (tmp_path / "near" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "near" / name).write_bytes(b"x")
+    there, here = NearFiles(storage.local("s3://bucket/near")), NearFiles(tmp_path / "near")
+    for sought in ("a.png", "b.png", "sub/C.png", "elsewhere/c.png", "none.png", "/data/near/a.jpg"):
+        hint, same = there.nearest(sought), here.nearest(sought)
+        assert (hint and hint.kind) == (same and same.kind)
+        assert (hint and hint.text) == (same and same.text.replace(str(tmp_path), "s3://bucket"))
+    assert there.nearest("none.png") is None
+    assert there.nearest("a.png").text == "found with the ending .jpg in ./"
