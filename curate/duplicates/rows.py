@@ -50,10 +50,11 @@ _ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
 # Every readable image of every row.
 _IMAGES_OF_ROWS = """
     CREATE TABLE shown AS
-    SELECT r.position, r.image_no, r.images, n.number, n.pixels
+    SELECT r.position, r.image_no, r.images, r.said, n.number, n.pixels
     FROM (
         SELECT position, len(image_keys) AS images, unnest(image_keys) AS image_key,
-               generate_subscripts(image_keys, 1) AS image_no
+               generate_subscripts(image_keys, 1) AS image_no,
+               hash(concat_ws(chr(31), question_key, context_key)) AS said
         FROM rows
     ) r JOIN numbered n ON n.image_key = r.image_key
 """
@@ -76,13 +77,31 @@ _IMAGES = """
     JOIN ranked a ON a.number = m.representative JOIN ranked b ON b.number = m.member
     ORDER BY a.place, b.place
 """
-# Rows all of whose images are readable: their images, the stars of these, what is asked about them and answered.
+# Rows that may repeat or contradict another one: most are alone with their stars and question, of which a short hash is
+# enough to tell.
+_WANTED = """
+    CREATE TABLE wanted AS
+    WITH starred AS (
+        SELECT s.*, coalesce(m.representative, s.number) AS star,
+               m.member IS NOT NULL OR s.number IN (SELECT representative FROM members)
+               OR s.number IN (SELECT number FROM edited_images) AS has_copies
+        FROM shown s LEFT JOIN members m ON m.member = s.number
+    ), asking AS MATERIALIZED (
+        SELECT position, hash(star, said) AS said, has_copies FROM starred WHERE images = 1
+        UNION ALL
+        SELECT position, hash(list(star ORDER BY image_no), any_value(said)), bool_or(has_copies)
+        FROM starred WHERE images > 1 GROUP BY position
+    )
+    SELECT position FROM asking
+    WHERE has_copies OR said IN (SELECT said FROM asking GROUP BY said HAVING count(*) > 1)
+"""
+# Those of them all of whose images are readable: their images, the stars of these, what is asked and answered.
 _ROWS = """
     CREATE TABLE comparable AS
     WITH starred AS (
         SELECT s.*, coalesce(m.representative, s.number) AS star,
                m.member IS NOT NULL OR s.number IN (SELECT representative FROM members) AS has_copies
-        FROM shown s LEFT JOIN members m ON m.member = s.number
+        FROM shown s SEMI JOIN wanted USING (position) LEFT JOIN members m ON m.member = s.number
     )
     SELECT r.position, r.sample_id AS id, len(r.answers) AS votes, list_min(p.sizes) AS pixels, p.sizes, p.numbers,
            p.stars, p.has_copies,
@@ -133,6 +152,8 @@ def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
         connection.execute(_IMAGES_OF_ROWS)
         _group_images(connection, DuplicateIndex(stored.fingerprints, settings, stored.search(settings)), order)
         write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
+        connection.register("edited_images", pa.table({"number": np.concatenate([edits.i, edits.j])}))
+        connection.execute(_WANTED)
         connection.execute(_ROWS)
         find_links(connection, workspace, stored.fingerprints, edits, settings, order)
         rows = query_batches(connection, _COMPARABLE.format(order=order))

@@ -57,7 +57,7 @@ DECISIONS = pa.schema(
     ]
 )
 _VERSION = 1  # raise it when the same facts make other decisions
-_GROUPS_AT_ONCE = 8  # row groups whose decisions are in memory
+_GROUPS_AT_ONCE = 4  # row groups whose decisions are in memory
 _REVIEWED = "a reviewer decided"
 # What a decision reports beside the rules, of the rows of which something is known.
 _MORE = """
@@ -293,7 +293,7 @@ def _write_decisions(
             for name, found in zip(("fired", "more"), sparse, strict=True):
                 facts.register(name, found)
             judged = facts.sql(query).to_arrow_table().combine_chunks()
-            judged = judged.append_column("rules", _fired_lists(judged, rules, thresholds))
+            judged = judged.append_column("rules", _fired_lists(judged, sparse[0], rules, thresholds))
             judged = judged.select(DECISIONS.names).cast(DECISIONS)
             for at in new:
                 groups[at] = judged.slice((at - new[0]) * ROWS_A_GROUP, ROWS_A_GROUP).combine_chunks()
@@ -334,57 +334,81 @@ def _threshold(facts: duckdb.DuckDBPyConnection, rule: CheckedRule) -> str | Non
 
 
 def _block_sql(rules: Sequence[CheckedRule]) -> str:
-    """Query: the rows of ``base`` with their decision, and which rules fired with which values.
+    """Query: the rows of ``base`` with their decision.
 
     Beside ``base`` it reads ``more``, of ``_MORE``, and ``fired``, of ``_fired_sql``.
     """
     drops = [(k, rule) for k, rule in enumerate(rules) if rule.action == "drop"]
     reason = "".join(f"WHEN f{k} THEN {literal(rule.name)} " for k, rule in drops)
-    flags = "".join(f", coalesce(f{k}, false) AS f{k}, v{k}" for k in range(len(rules)))
-    flags += "".join(f", r{k}" for k, rule in enumerate(rules) if rule.cap)
     any_fired = " OR ".join(f"f{k}" for k in range(len(rules))) or "false"
     return f"""
-        SELECT *,
+        SELECT * EXCLUDE (cause, flagged),
             CASE WHEN override IN ('keep', 'drop') THEN override WHEN cause IS NOT NULL THEN 'drop'
                  WHEN flagged OR override = 'flag' THEN 'flag' ELSE 'keep' END AS decision,
             CASE override WHEN 'keep' THEN NULL WHEN 'drop' THEN 'correction' ELSE cause END AS reason
         FROM (
             SELECT b.position, b.sample_id, b.forced AS override, b.forced_by AS override_by, m.* EXCLUDE (position),
-                m.duplicate_of AS representative, m.distance AS duplicate_distance,
-                CASE WHEN false THEN NULL::VARCHAR {reason}END AS cause, coalesce({any_fired}, false) AS flagged{flags}
-            FROM base b LEFT JOIN more m USING (position) LEFT JOIN fired f USING (position)
+                m.duplicate_of AS representative, m.distance AS duplicate_distance, cause, flagged
+            FROM base b LEFT JOIN more m USING (position) LEFT JOIN (
+                SELECT position, CASE WHEN false THEN NULL::VARCHAR {reason}END AS cause, {any_fired} AS flagged
+                FROM fired
+            ) f USING (position)
         ) ORDER BY position
     """
 
 
-def _fired_lists(block: pa.Table, rules: Sequence[CheckedRule], thresholds: Sequence[str | None]) -> pa.ListArray:
-    """The fired rules of each row, in recipe order, a reviewer's decision last."""
-    columns = {name: block[name].combine_chunks() for name in block.column_names}
-    override = columns["override"]
-    flags = [columns[f"f{k}"].to_numpy(zero_copy_only=False) for k in range(len(rules))]
-    fired = np.stack([*flags, override.is_valid().to_numpy(zero_copy_only=False)], axis=1)
-    row, which = np.nonzero(fired)
-    offsets = np.concatenate([[0], np.cumsum(fired.sum(axis=1))]).astype(np.int32)
+def _fired_lists(
+    judged: pa.Table, fired: pa.Table, rules: Sequence[CheckedRule], thresholds: Sequence[str | None]
+) -> pa.ListArray:
+    """The fired rules of each row, in recipe order, a reviewer's decision last.
+
+    Args:
+        judged: consecutive rows; fired: those of them, and of others, on which a rule fired.
+    """
+    of_row = {name: judged[name].combine_chunks() for name in judged.column_names}
+    row_of = fired["position"].to_numpy() - (judged["position"][0].as_py() if len(judged) else 0)
+    fired = fired.filter(pa.array((row_of >= 0) & (row_of < len(judged)))).combine_chunks()
+    row_of = row_of[(row_of >= 0) & (row_of < len(judged))]
+    of_fired = {name: fired[name].combine_chunks() for name in fired.column_names}
+    flags = np.zeros((len(fired), len(rules)), bool)
+    for k in range(len(rules)):
+        flags[:, k] = of_fired[f"f{k}"].fill_null(False).to_numpy(zero_copy_only=False)
+    place, which = np.nonzero(flags)
+    overridden = np.flatnonzero(of_row["override"].is_valid().to_numpy(zero_copy_only=False))
+    # Each entry of the lists: its row, its rule (after the last one: a reviewer), and its place among the fired rows.
+    row = np.concatenate([row_of[place], overridden])
+    which = np.concatenate([which, np.full(len(overridden), len(rules))])
+    place = np.concatenate([place, np.zeros(len(overridden), np.int64)])
+    order = np.lexsort((which, row))
+    row, which, place = row[order], which[order], place[order]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(judged)))]).astype(np.int32)
 
     def constant(texts: list[str | None]) -> pa.Array:
         return pa.array(texts, pa.string()).take(pa.array(which))
 
-    def of_row(names: list[str | None]) -> pa.Array:
-        """The value in the row's column that belongs to the rule; null where it has none."""
-        missing = pa.nulls(block.num_rows, pa.string())
-        wide = pa.concat_arrays([missing if name is None else columns[name].cast(pa.string()) for name in names])
-        return wide.take(pa.array(which * block.num_rows + row))
+    def values(names: list[str | None]) -> pa.Array:
+        """The value in the column that belongs to the rule, of the row or of its entry in ``fired``; else null."""
+        columns = [pa.nulls(1, pa.string())]
+        starts, step = np.zeros(len(names), np.int64), np.zeros((len(names), 2), np.int64)
+        for k, name in enumerate(names):
+            if name is not None:
+                starts[k] = sum(map(len, columns))
+                column = of_fired[name] if name in of_fired else of_row[name]
+                step[k] = (1, 0) if name in of_fired else (0, 1)
+                columns.append(column.cast(pa.string()))
+        taken = starts[which] + step[which, 0] * place + step[which, 1] * row
+        return pa.concat_arrays(columns).take(pa.array(taken))
 
     reviewed = pa.array(which == len(rules))
-    action = pc.if_else(reviewed, override.take(pa.array(row)), constant([*(rule.action for rule in rules), None]))
+    action = pc.if_else(reviewed, of_row["override"].take(pa.array(row)), constant([*(r.action for r in rules), None]))
     records = pa.StructArray.from_arrays(
         [
             constant([*(rule.name for rule in rules), "correction"]),
             action,
             constant([*(rule.expression.text for rule in rules), _REVIEWED]),
-            of_row([*(f"v{k}" for k in range(len(rules))), "override_by"]),
+            values([*(f"v{k}" for k in range(len(rules))), "override_by"]),
             constant([*thresholds, None]),
-            of_row([*(f"r{k}" if rule.cap else rule.related_column for k, rule in enumerate(rules)), None]),
+            values([*(f"r{k}" if rule.cap else rule.related_column for k, rule in enumerate(rules)), None]),
         ],
         fields=list(_FIRED),
     )
