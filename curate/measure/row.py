@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.measure.pool import time_limit
-from curate.signals import measure_pixels
+from curate.signals import measure_pixels, prepare
 from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 from winnow.files import sha256_bytes
@@ -81,6 +81,7 @@ def _identify(plan: MeasurePlan, path: str) -> PathRow:
 
 def measure(plan: MeasurePlan, files: list[PathRow]) -> list[MeasuredImage]:
     """One row for each identified file; decodes each once."""
+    prepare(plan.signals)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about damaged metadata; what matters is in the row
         return [_within_time(plan, file) for file in files]
