@@ -541,11 +541,11 @@ def _fetched(file: str, max_bytes: int) -> Located | None:
         if found is not None:
             storage.fetch(found, Path(file))
     except storage.StorageError as error:
-        # Without credentials nothing is known of the image.
-        kind = "remote_unavailable" if error.kind == "credentials" else error.kind
+        # Without credentials, or an answer, nothing is known of the image.
+        kind = NOT_MEASURED if error.kind in ("credentials", "remote_unavailable") else error.kind
         return Located(None, error="missing" if kind == "remote_404" else kind, detail=str(error))
     except UserError as error:
-        return Located(None, error="remote_unavailable", detail=str(error))
+        return Located(None, error=NOT_MEASURED, detail=str(error))
     return None
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from curate.engines.worker import Unreachable, time_limit
 from curate.measure.claims import Claims
-from curate.signals import measure_pixels
+from curate.signals import measure_pixels, prepare
 from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 from winnow.errors import is_unreachable
@@ -96,6 +96,7 @@ def read_images(plan: MeasurePlan, paths: list[tuple[int, str]]) -> list[Seen]:
     Raises:
         Unreachable: the storage or this machine failed.
     """
+    prepare(plan.signals)
     seen: list[Seen] = []
     held: list[tuple[PathRow, bytes | None]] = []
     size = 0
@@ -158,6 +159,7 @@ def measure(plan: MeasurePlan, files: list[PathRow]) -> list[MeasuredImage]:
     Raises:
         Unreachable: the storage or this machine failed.
     """
+    prepare(plan.signals)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [_measure_again(plan, file) for file in files]

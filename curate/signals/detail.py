@@ -131,6 +131,7 @@ def _softest(coarse: Floats, fine: Floats, noise: Floats) -> float | None:
 
     fewest = min(_MIN_TILES, max(len(noise) // 16, 1))
     rank = _rank(len(noise), _NOISE_QUANTILE)
+    coarse, fine, noise = (np.ascontiguousarray(power) for power in (coarse, fine, noise))
     ratio = float(softest(coarse, fine, noise, rank, _GATE, _ABOVE_NOISE, _LEAST, _QUANTILE, fewest))
     return None if ratio < 0 else 10 * math.log10(ratio)
 

@@ -74,7 +74,7 @@ def reduced(pixels: NDArray[Any], sizes: tuple[tuple[int, int], ...], kernel: Ke
     found, left = [], 0
     for columns, lines in sizes:
         made = np.empty((lines, columns), np.uint8)
-        down(strip[:, left : left + columns], *_taps(height, (lines,), kernel)[:3], made)
+        down(np.ascontiguousarray(strip[:, left : left + columns]), *_taps(height, (lines,), kernel)[:3], made)
         found.append(made)
         left += columns
     return found

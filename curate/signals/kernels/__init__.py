@@ -5,6 +5,8 @@ load. What is compiled is kept beside the source or, where that cannot be writte
 run on a machine compiles, which takes some seconds. A compiled function calls no compiled function of another module,
 since what is kept would not notice that the other has changed.
 
+Arrays are handed over contiguous: of another layout a function is compiled once more.
+
 Arithmetic is in whole numbers, or in floats whose sums are taken in the order that is written, so that the values are
 the same on every processor; ``reassociated`` says where that order does not matter.
 """

@@ -99,6 +99,26 @@ def test_flat_and_tiny_views_have_no_keypoints():
         assert len(keypoints(view)) == 0
 
 
+def test_after_the_preparation_no_image_waits_for_the_compiler():
+    code = (
+        "import pkgutil, importlib, numpy as np, curate.signals.kernels as kernels; from PIL import Image\n"
+        "from curate.signals import PIXEL_SIGNALS, measure_pixels, prepare\n"
+        "prepare(PIXEL_SIGNALS)\n"
+        "names = [f'{kernels.__name__}.{each.name}' for each in pkgutil.iter_modules(kernels.__path__)]\n"
+        "found = [each for name in names for each in vars(importlib.import_module(name)).values()]\n"
+        "made = [each for each in found if hasattr(each, 'signatures')]\n"
+        "count = lambda: sum(len(each.signatures) for each in made)\n"
+        "before = count()\n"
+        "for size in ((1, 1), (100, 1), (20, 900), (333, 200), (1100, 90)):\n"
+        "    picture = Image.effect_noise(size, 90)\n"
+        "    for original in (picture, picture.convert('RGB'), picture.convert('RGBA'), picture.convert('P')):\n"
+        "        measure_pixels(picture.convert('RGB'), PIXEL_SIGNALS, original)\n"
+        "print(len(made) > 15, count() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True 0\n"
+
+
 def test_commands_start_without_the_compiler():
     code = "import sys, curate.cli, curate.signals; print('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
