@@ -163,17 +163,19 @@ def _is_intact(path: Path, noted: list[Any], whole: bool) -> bool:
 def _lost_images(folder: Path, of: Workspace, root: Path) -> list[str]:
     """Files of a set's store of images that are gone or changed, by their paths in the curated folder."""
     stored = of.folder.resolve() / _STORED
-    if not stored.is_relative_to(root) or not of.paths.is_file():
+    if not stored.is_relative_to(root):
         return []
     prefix = f"{stored.relative_to(root).as_posix()}/"
     try:
+        if not of.paths.is_file():
+            raise FileNotFoundError(of.paths)
         found = set[str]()
         for table in Store(of.signals).measured_paths():
             inside = pc.and_(pc.starts_with(table["path"], prefix), pc.is_valid(table["image_key"]))
             rows = (row for row in table.filter(inside).to_pylist() if not is_unchanged(row, str(root), 1 << 62))
             found.update(row["path"] for row in rows)
         lost = [path.removeprefix(prefix) for path in sorted(named_by_rows(of, found))]
-    except (OSError, ValueError, pa.ArrowException, UserError):  # a table is damaged: every file is looked at
+    except (OSError, ValueError, pa.ArrowException, UserError):  # a table is damaged or gone: every file is looked at
         lost = [str(path.relative_to(of.folder / _STORED)) for path in _below(of.folder / _STORED)]
     return [str((of.folder / _STORED / name).relative_to(folder)) for name in lost if not _is_named(stored / name)]
 

@@ -100,8 +100,11 @@ class Input:
         found = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
         manifest = json.loads(found.pop("manifest.json"))
         measured = {name for name in manifest["outputs"] if name.startswith("signals/")}  # cut as they were measured
-        outputs = {name: made for name, made in manifest["outputs"].items() if name not in measured}
-        return found | {"manifest": {**manifest, "seconds": None, "outputs": outputs}}
+        of_outputs = {
+            key: {name: made for name, made in manifest[key].items() if name not in measured}
+            for key in ("outputs", "output_bytes")
+        }
+        return found | {"manifest": {**manifest, "seconds": None, **of_outputs}}
 
 
 def stored_rows(out):

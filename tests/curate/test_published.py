@@ -74,7 +74,7 @@ def recipe(base: str, **changes) -> CurateRecipe:
 
 
 _OF_RUNS = re.compile(r"(^|/)(work|\.cache)/|^objects\.json$|^exported/objects\.json$")
-_TIMES = re.compile(rb'\n *"(seconds|packages|git_commit)": (\{[^}]*\}|"[^"]*"|null),?')
+_TIMES = re.compile(rb'\n *"(seconds|packages|git_commit|output_bytes)": (\{[^}]*\}|"[^"]*"|null),?')
 
 
 def results(read, names, base: str) -> dict[str, bytes]:

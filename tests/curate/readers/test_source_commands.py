@@ -12,6 +12,7 @@ from curate.pipeline import input_digests, run
 from curate.recipe import CurateRecipe, read_recipe
 from tests.curate.make_images import noise, write
 from tests.curate.readers import published
+from winnow.digests import Digests
 from winnow.errors import UserError
 
 
@@ -66,8 +67,9 @@ def test_vqa_is_curated_with_votes_and_bad_rows_under_its_name(tmp_path):
 def test_a_changed_partner_file_is_a_changed_input(tmp_path):
     questions = published.vqa_v2(tmp_path)
     recipe = CurateRecipe(name="v", sources=[{"location": str(questions)}])
-    before = input_digests(recipe)
+    digests = Digests(tmp_path / "digests.parquet")
+    before = input_digests(recipe, digests)
     partner = tmp_path / "v2_mscoco_val2014_annotations.json"
     partner.write_text(partner.read_text().replace("down", "up"))
-    after = input_digests(recipe)
+    after = input_digests(recipe, digests)
     assert {name for name in after if after[name] != before[name]} == {str(partner)}

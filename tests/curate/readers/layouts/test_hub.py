@@ -19,6 +19,7 @@ from curate.readers.images.store import content_path
 from curate.recipe import SourceSettings
 from tests.curate.make_images import encoded
 from tests.curate.sets import scene
+from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.records import Sample
 
@@ -104,10 +105,14 @@ def test_no_code_of_a_dataset_is_run(tmp_path):
 
 def test_a_changed_folder_is_another_input(folder, tmp_path):
     settings = SourceSettings(location=f"hub:{folder}")
-    before = source_digest(settings)
-    assert source_digest(settings) == before
+
+    def digest():
+        return source_digest(settings, Digests(tmp_path / "digests.parquet"), tmp_path / "out")
+
+    before = digest()
+    assert digest() == before
     (folder / "data" / "notes.txt").write_text("more")
-    assert source_digest(settings) != before
+    assert digest() != before
     (folder / "data" / "notes.txt").unlink()
 
 
