@@ -216,6 +216,12 @@ def decide(
             raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
 
 
+def _finite(column: str) -> str:
+    """The column, null where it is no number that JSON has."""
+    is_float = f"typeof({column}) IN ('DOUBLE', 'FLOAT')"
+    return f"CASE WHEN {is_float} AND NOT isfinite(TRY_CAST({column} AS DOUBLE)) THEN NULL ELSE {column} END"
+
+
 def _fired_sql(rules: Sequence[CheckedRule], facts: str, *, several: bool) -> str:
     """For each sample with any fired rule, f<k> (fired) and v<k> (values, of the first such image).
 
@@ -223,7 +229,7 @@ def _fired_sql(rules: Sequence[CheckedRule], facts: str, *, several: bool) -> st
     """
     tests = [f"coalesce({rule.expression.sql}, false)" for rule in rules]
     values = [
-        "to_json({" + ", ".join(f"{literal(name)}: {quoted(name)}" for name in rule.shown) + "})"
+        "to_json({" + ", ".join(f"{literal(name)}: {_finite(quoted(name))}" for name in rule.shown) + "})"
         if rule.shown
         else "'{}'"
         for rule in rules

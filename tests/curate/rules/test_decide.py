@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curate import pipeline
 from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.recipe import Rule, all_rules
 from curate.rules.columns import column_types, known_columns
@@ -286,3 +287,15 @@ def test_evil_regular_expressions_take_no_time(tmp_path):
     space = store(tmp_path, [sample("1", ["a"], question="a" * 5000 + "!")], [image("a")])
     found = decisions(space, {"evil": ("regexp_matches(question, '^(a+)+$')", "drop")})["1"]
     assert found["decision"] == "keep"
+
+
+def test_a_value_that_is_no_number_is_null_in_the_ledger(tmp_path):
+    sets.save(tmp_path / "images/0.png", sets.scene(0))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(0, "0.png")])
+    losses = tmp_path / "losses.parquet"
+    pq.write_table(pa.table({"sample_id": ["set/train/0"], "stage": [0], "epoch": [0], "loss": [float("nan")]}), losses)
+    rules = {"odd": {"when": "train_loss > 1", "action": "flag"}}
+    pipeline.run(sets.recipe(tmp_path, rules=rules, losses=[str(losses)]), "recipe.yaml")
+    (line,) = (tmp_path / "out/ledger.jsonl").read_text().splitlines()
+    found = json.loads(line, parse_constant=lambda text: pytest.fail(text))
+    assert found["rules"][0]["values"] == {"train_loss": None}
