@@ -22,6 +22,7 @@ from curate.duplicates.text_leaks import VERSION as LEAKS_VERSION
 from curate.duplicates.text_leaks import find_text_leaks
 from curate.duplicates.texts import VERSION as TEXTS_VERSION
 from curate.duplicates.texts import find_similar_texts
+from curate.engines import runner_of
 from curate.exports.export import export
 from curate.exports.rows import ONE_SPLIT, Curated
 from curate.inputs import (
@@ -86,6 +87,7 @@ from winnow.files import sha256_file
 from winnow.published import bring, published
 from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
 from winnow.storage import local
+from winnow.table_parts import Runner
 from winnow.text import some_of
 
 
@@ -302,12 +304,16 @@ class Curation:
         self.stages.set("measured", None)
         for each in self._sets():
             read_sources(
-                each.sources, self.inputs, each.signals, self.recipe.remote, each.workspace, self.stages, each.label
-            )
+                each.sources, self.inputs, each.signals, self.recipe.remote, each.workspace, self.stages, each.label,
+                self._runner(),
+            )  # fmt: skip
             if any(storage.url_of(root) for root in image_roots(self.stages, each.label)):
                 self._bring_images(each)
         if any(f"{each.label}read" in self.stages.seconds for each in self._sets()):
             self._check_sources()
+
+    def _runner(self) -> Runner:
+        return runner_of(self.recipe.signals.workers)
 
     def _bring_images(self, of: ImageSet) -> None:
         """Fetch the images that lie on object storage; what could not be had is tried again by the next run."""
@@ -386,7 +392,7 @@ class Curation:
             "measure texts",
             [self._known(), TEXT_VERSIONS, clip, settings.language],
             [workspace.text.state],
-            lambda: measure_text(workspace.corrected, workspace.signals, settings),
+            lambda: measure_text(workspace.corrected, workspace.signals, settings, self._runner()),
         )
         self._score_embeddings()
         self._match_pairs(curated, score_new=score_pairs)
@@ -516,7 +522,7 @@ class Curation:
             f"{of.label}corrections",
             key,
             [workspace.corrected.state, workspace.corrections],
-            lambda: write_corrected(workspace, folder),
+            lambda: write_corrected(workspace, folder, self._runner()),
         )
 
     def _score_embeddings(self) -> None:

@@ -21,10 +21,11 @@ from curate.engines.local import LocalPool
 from curate.engines.pool import Pool
 from curate.engines.ray import RayPool
 from winnow.errors import UserError
-from winnow.table_parts import Run
+from winnow.table_parts import Make, Run, Runner, run_here
 
 Item = TypeVar("Item")
 PartItem = tuple[Path, tuple[Any, ...]]
+_FEW = 4  # parts for which no process is started
 
 
 def open_pool(engine: Literal["local", "ray"], workers: int | None) -> Pool:
@@ -55,6 +56,26 @@ def run_parts(pool: Pool, make: Callable[[PartItem], object]) -> Run:
             yield from made
 
     return run
+
+
+def runner_of(workers: int | None) -> Runner:
+    """Makes parts in processes of this machine; a few are made in this one.
+
+    Args:
+        workers: as of ``open_pool``; 1 starts none.
+    """
+
+    def runner(make: Make) -> Run:
+        def run(items: Sequence[PartItem]) -> Iterator[None]:
+            if len(items) <= _FEW or workers == 1:
+                yield from run_here(make)(items)
+                return
+            with open_pool("local", workers) as pool:
+                yield from run_parts(pool, make)(items)
+
+        return run
+
+    return runner
 
 
 def _make(make: Callable[[PartItem], object], items: list[PartItem]) -> list[None]:

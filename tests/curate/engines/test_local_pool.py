@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.engines import open_pool, run_parts
+from curate.engines import open_pool, run_parts, runner_of
 from curate.engines.local import LocalPool
 from curate.engines.worker import TRIES, Unreachable, time_limit
 from winnow.errors import UserError
@@ -274,6 +274,20 @@ def test_parts_are_the_same_bytes_in_any_number_of_processes_also_where_one_is_k
         folder.mkdir()
         with LocalPool(workers) as pool:
             assert parts_of(folder, run_parts(pool, write_square), what) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_many_parts_are_made_by_processes_and_few_are_not(tmp_path, monkeypatch, workers):
+    made_by = set()
+    monkeypatch.setattr(LocalPool, "__enter__", lambda pool: made_by.add("pool") or pool)
+    one_by_one = runner_of(workers)(write_square)
+    few = parts_of(
+        tmp_path / "few", lambda items: [None for at in range(0, 10, 4) for _ in one_by_one(items[at : at + 4])]
+    )
+    assert not made_by
+    assert parts_of(tmp_path / "many", runner_of(workers)(write_square)) == few
+    assert made_by == ({"pool"} if workers == 2 else set())
 
 
 def dies(item):
