@@ -148,8 +148,9 @@ class Stages:
         self.seconds: dict[str, float] = {}
         try:
             self._state: dict[str, Any] = read_json(self._path)
-            intact = self._state.pop(_DIGEST) == digest_of(self._state)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            noted = self._state.pop(_DIGEST, None)  # earlier versions noted none
+            intact = noted in (None, digest_of(self._state))
+        except (OSError, ValueError, TypeError, AttributeError):
             intact = False
         if not intact:  # missing or damaged: every stage runs
             self._state = {}

@@ -189,7 +189,7 @@ def test_refused_credentials_are_said_and_no_fact_about_an_image(guarded):
     assert caught.value.kind == "credentials"
     root = str(storage.local("s3://bucket/guarded"))
     storage.look_again()
-    assert locate("a.png", root, max_bytes=5).error == "remote_unavailable"
+    assert locate("a.png", root, max_bytes=5).error == "not_measured"
 
 
 def test_denied_access_is_a_class_of_its_own(guarded, monkeypatch):
