@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -55,6 +57,11 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None, *, name: str |
         arguments: in place of the command line's.
         name: of the command, for its help; None takes the program's.
     """
+    with _lasting_streams():
+        _run(app, arguments, name)
+
+
+def _run(app: typer.Typer, arguments: Sequence[str] | None, name: str | None) -> None:
     try:
         code = typer.main.get_command(app).main(arguments, prog_name=name, standalone_mode=False)
     except UserError as error:
@@ -70,6 +77,44 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None, *, name: str |
         _fail(problem)
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextlib.contextmanager
+def _lasting_streams() -> Iterator[None]:
+    streams = [_Lasting(sys.stdout), _Lasting(sys.stderr)]
+    out, err = (cast(TextIO, stream) for stream in streams)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            yield
+        finally:
+            for stream in streams:
+                stream.flush()
+
+
+class _Lasting:
+    """A stream whose reader may go, as in ``curate run … | head -1``: the work goes on without one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._without_reader():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._without_reader():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _without_reader(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _fail(sentence: str) -> None:

@@ -1,8 +1,10 @@
 """The console script: what it prints, exit code 2 and one sentence for bad input, quick help."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -199,3 +201,14 @@ def test_text_of_the_dataset_stays_text(tmp_path, capsys, monkeypatch):
     assert "[l](http" not in card
     assert "**b**" not in card
     assert json.loads((tmp_path / "out/samples.jsonl").read_text().splitlines()[0])["conversations"][0]["value"] == evil
+
+
+def test_a_run_whose_reader_goes_ends_all_the_same(tmp_path):
+    sets.save(tmp_path / "images/0.png", sets.scene(0))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(0, "0.png")])
+    (tmp_path / "r.yaml").write_text("name: r\nout: out\nsources: [{location: rows.jsonl, image_root: images}]\n")
+    command = f"{sys.executable} -m curate run r.yaml 2>&1 | head -1"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    shown = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert shown.stdout.startswith("read: 1")
+    assert (tmp_path / "out/manifest.json").is_file()
