@@ -1,9 +1,9 @@
 """Kill `curate run` and its workers at random moments; what it leaves is compared byte by byte with an undisturbed run.
 
-python -m tests.chaos [--kills 50] [--seed 0] [--ray]      `make chaos`
+python -m tests.chaos [--kills 50] [--seed 0]      `make chaos`
 
-Killed with SIGKILL are the command with all its workers, the command alone, one worker, and with --ray the second node
-of a cluster of two. A killed command is run again, so is one that has ended; one that ends by itself must succeed.
+Killed with SIGKILL are the command with all its workers, the command alone, and one worker. A killed command is run
+again, so is one that has ended; one that ends by itself must succeed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.curate.test_kills import make, outputs
@@ -71,34 +71,6 @@ def local_victims(chance: random.Random) -> Victims:
     return {"command and workers": all_of, "command": kill, "worker": worker}
 
 
-@contextlib.contextmanager
-def ray_victims(chance: random.Random) -> Iterator[tuple[Victims, str]]:
-    """A cluster of two nodes; the second one is replaced when it was killed."""
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "object_store_memory": 100 << 20}
-    cluster = Cluster(True, head_node_args={**node, "include_dashboard": False})
-    nodes = [cluster.add_node(**node)]
-
-    def raylet(node: object) -> int:
-        return int(node.all_processes["raylet"][0].process.pid)  # type: ignore[attr-defined]
-
-    def worker(_: int) -> bool:
-        workers = [child for each in (cluster.head_node, *nodes) for child in children(raylet(each))]
-        workers = [child for child in workers if named(child, "ray::_")]  # not a node's agents, with which it ends
-        return bool(workers) and kill(chance.choice(workers))
-
-    def second(_: int) -> bool:
-        os.kill(raylet(nodes[-1]), signal.SIGKILL)
-        nodes.append(cluster.add_node(**node))
-        return True
-
-    try:
-        yield {"command": kill, "worker": worker, "node": second}, cluster.address
-    finally:
-        cluster.shutdown()
-
-
 def chaos(
     folder: Path, kills: int, chance: random.Random, victims: Victims, environment: dict[str, str]
 ) -> Counter[str]:
@@ -110,9 +82,6 @@ def chaos(
     undisturbed, killed = folder / "undisturbed", folder / "killed"
     for place in (undisturbed, killed):
         make(place)
-        if "RAY_ADDRESS" in environment:
-            recipe = place / "recipe.yaml"
-            recipe.write_text(recipe.read_text().replace("signals:", "signals:\n  engine: ray", 1))
     begun = time.monotonic()
     assert run(undisturbed, environment).wait() == 0, (undisturbed / "log").read_text()
     seconds, expected = time.monotonic() - begun, outputs(undisturbed)
@@ -149,16 +118,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=50)
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--ray", action="store_true", help="on a cluster of two nodes, one of which is killed too")
     asked = options.parse_args()
     chance, environment = random.Random(asked.seed), {**os.environ, "PYTHONPATH": str(REPO)}
-    os.environ["PYTHONPATH"] = str(REPO)  # of the cluster's workers
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        victims = local_victims(chance)
-        if asked.ray:
-            victims, address = stack.enter_context(ray_victims(chance))
-            environment["RAY_ADDRESS"] = address
-        done = chaos(Path(folder), asked.kills, chance, victims, environment)
+    with tempfile.TemporaryDirectory() as folder:
+        done = chaos(Path(folder), asked.kills, chance, local_victims(chance), environment)
     print(f"the same bytes after {done.total()} kills: {', '.join(f'{name} {n}' for name, n in sorted(done.items()))}")
 
 
