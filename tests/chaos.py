@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.curate.test_kills import make, outputs
+from tests.curate.killed_set import make, outputs
 
 REPO = Path(__file__).parents[1]
 Victims = dict[str, Callable[[int], bool]]  # name → kills one while command PID runs; False: there was none

@@ -13,6 +13,9 @@ from tests.loop import whole_loop
 # The models are tiny: with more threads, and other processes on the machine, they would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Tests kill processes and never the machine, and what a process has written outlives it without reaching the disk.
+os.fsync = lambda _: None
+
 # Examples take as long as the machine is busy: neither a slow one nor slow drawing says anything about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

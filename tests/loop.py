@@ -1,9 +1,9 @@
-"""The demo on a slice, every stage run by its console script as ``winnow demo`` does it."""
+"""The demo on a slice, every stage run by its command as ``winnow demo`` does it."""
 
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.forks import python
 from winnow.demo.loop import write_recipes
 
 REPO = Path(__file__).parents[1]
@@ -12,7 +12,7 @@ TASKS = ("easy_vqa", "easy_vqa_caption")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=REPO, capture_output=True, text=True)
+    done = subprocess.run(python("-m", *arguments), cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done
 

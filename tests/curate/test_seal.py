@@ -74,22 +74,52 @@ def damage(path: Path, how: str) -> None:
     path.unlink() if data is None else path.write_bytes(data)
 
 
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def restore(whole: Path, out: Path) -> None:
+    """Copy back what is not as in ``whole``; all other files keep their times and inodes."""
+    there = contents(out)
+    for name, data in contents(whole).items():
+        if there.get(name) != data:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(whole / name, out / name)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("how", HOW)
-def test_each_file_heals(made, how, capfd):
+def test_each_file_heals_however_it_is_damaged(made, tmp_path, capfd):
+    """A run goes on from what ``heal`` leaves: damage of which that is the same needs one run."""
     recipe, expected = made
-    names = [path.relative_to(recipe.folder) for path in files(recipe.folder)]
+    out, whole = recipe.folder, tmp_path / "whole"
+    shutil.copytree(out, whole)
+    names = [path.relative_to(out) for path in files(out)]
     assert len(names) > 50
+    runs = 0
     for name in names:
-        path = recipe.folder / name
-        if not path.is_file() or (how != "gone" and not path.stat().st_size):
-            continue
-        damage(path, how)
-        capfd.readouterr()
-        pipeline.run(recipe, "r")
-        assert results(recipe.folder) == expected, name
-        if name.name not in _IN_USE:
-            assert "making again what is damaged or gone" in capfd.readouterr().err, name
+        seen: list[dict[str, bytes]] = []
+        for how in HOW:
+            path = out / name
+            if not path.is_file() or (how != "gone" and not path.stat().st_size):
+                continue
+            damage(path, how)
+            found = heal(Workspace(out))
+            assert bool(found) == (name.name not in _IN_USE), (name, how)
+            left = contents(out)
+            restore(whole, out)
+            if left in seen:
+                continue
+            seen.append(left)
+            damage(path, how)
+            capfd.readouterr()
+            pipeline.run(recipe, "r")
+            runs += 1
+            assert results(out) == expected, (name, how)
+            if name.name not in _IN_USE:
+                assert "making again what is damaged or gone" in capfd.readouterr().err, (name, how)
+            shutil.rmtree(whole)
+            shutil.copytree(out, whole)
+    assert runs >= len(names)
     assert not pipeline.run(recipe, "r").seconds
 
 

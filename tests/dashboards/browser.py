@@ -24,8 +24,12 @@ _ARGUMENTS = [
 
 
 def chromium_path() -> str | None:
-    """Where Chromium is: ``$CHROMIUM``, or on the path; None if there is none."""
-    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    """Where Chromium is: ``$CHROMIUM``, or on the path; None if there is none.
+
+    The headless shell, which is the same engine without a browser's windows, takes half the CPU time.
+    """
+    names = ("chromium-headless-shell", "chromium", "chromium-browser")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 def free_port() -> int:

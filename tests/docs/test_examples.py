@@ -9,6 +9,7 @@ and show what they showed when they were committed; ``WINNOW_WRITE_NOTEBOOKS=1``
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import yaml
 from blocks import Block, blocks_of
 from pydantic import BaseModel, TypeAdapter
 
+from tests.forks import python
 from tests.loop import REPO
 
 DOCS = REPO / "docs"
@@ -50,15 +52,13 @@ SECONDS = 300
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A shell in which the console scripts of this checkout come first."""
+    """A shell in which the console scripts of this checkout come first; they start in forks."""
     scripts = tmp_path_factory.mktemp("bin")
     declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["scripts"]
-    for name, module in {
-        "python": "",
-        **{name: f"-m {target.split('.')[0]}" for name, target in declared.items()},
-    }.items():
+    commands = {name: python("-m", target.split(".")[0]) for name, target in declared.items()}
+    for name, command in {"python": [sys.executable], **commands}.items():
         script = scripts / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         script.chmod(0o755)
     path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PYTHONPATH": str(REPO), "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}

@@ -9,9 +9,15 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 
+from tests.forks import python
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "finetune", *arguments], capture_output=True, text=True, check=False)
+    return called([sys.executable, "-m", "finetune", *arguments])
+
+
+def called(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_help_needs_no_heavy_library():
@@ -38,7 +44,7 @@ def test_wrong_keys_and_paths_are_refused_without_torch(recipe_of, tmp_path, com
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; "
         f"sys.argv = ['finetune', {command!r}, {str(path)!r}]; from finetune.cli import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = called([sys.executable, "-c", code])
     _is_one_sentence(done, words)
     assert not (tmp_path / "run").exists()
 
@@ -52,7 +58,7 @@ def _is_one_sentence(done: subprocess.CompletedProcess, words: str) -> None:
 def test_a_model_that_does_not_load_ends_with_one_sentence(recipe_of, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**recipe_of().model_dump(mode="json"), "model": "nowhere/model"}))
-    _is_one_sentence(run("train", str(path)), "is not in the cache")
+    _is_one_sentence(called(python("-m", "finetune", "train", str(path))), "is not in the cache")
     assert not (tmp_path / "run").exists()
 
 
@@ -119,7 +125,7 @@ def test_max_reject_on_the_command_line(recipe_of, toy_data, tmp_path, capsys):
     path = tmp_path / "recipe.yaml"
     recipe = recipe_of(data=data, image_root=toy_data.parent)
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    strict = run("plan", str(path), "--max-reject", "0.01")
+    strict = called(python("-m", "finetune", "plan", str(path), "--max-reject", "0.01"))
     assert strict.returncode == 2
     assert "1 of 43 rows cannot be trained (no_answer 1), max_reject is 1%" in " ".join(strict.stderr.split())
     from finetune.cli import _load

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +14,7 @@ from finetune import score as scoring
 from finetune.recipe import load
 from finetune.score import score, without_picture
 from tests.finetune import models
+from tests.forks import python
 from winnow.errors import UserError
 from winnow.records import from_record
 
@@ -131,7 +131,7 @@ def test_a_run_is_scored_from_the_command_line(recipe_of, tmp_path):
     path, base, tuned = (tmp_path / name for name in ("recipe.yaml", "base.parquet", "tuned.parquet"))
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     score(path, None, base)
-    command = [sys.executable, "-m", "finetune", "score", str(run), "--out", str(tuned)]
+    command = python("-m", "finetune", "score", str(run), "--out", str(tuned))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     before, after = (pq.read_table(file)["loss"].to_pylist() for file in (base, tuned))

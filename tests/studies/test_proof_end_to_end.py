@@ -13,6 +13,7 @@ import yaml
 
 from studies.curation_pays.__main__ import PARTS
 from studies.curation_pays.report import read_parts, update_page
+from tests.forks import python
 from tests.loop import REPO
 
 pytestmark = pytest.mark.slow
@@ -40,8 +41,8 @@ def project(loop, tmp_path_factory):
     return project
 
 
-def prove(project, *options, program=("-m", "studies.curation_pays")):
-    command = [sys.executable, *program, "settings.yaml", "--out", "results", *options]
+def prove(project, *options, interpreter=(sys.executable, "-m", "studies.curation_pays")):
+    command = [*interpreter, "settings.yaml", "--out", "results", *options]
     return subprocess.run(
         command, cwd=project, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}
     )
@@ -50,7 +51,7 @@ def prove(project, *options, program=("-m", "studies.curation_pays")):
 @pytest.fixture(scope="module")
 def proof(project):
     parts = (word for part in PARTS if part != "photos" for word in ("--part", part))
-    done = prove(project, *parts, program=(str(REPO / "tests/studies/forked_study.py"),))
+    done = prove(project, *parts, interpreter=python("-m", "tests.studies.forked_study"))
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 

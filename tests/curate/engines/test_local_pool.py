@@ -136,7 +136,8 @@ def killed_by(name, numbers):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP"])
-def test_an_item_whose_workers_are_always_killed_is_lost_and_no_other(impatient, name):
+def test_an_item_whose_workers_are_always_killed_is_lost_and_no_other(impatient, monkeypatch, name):
+    monkeypatch.setattr("curate.engines.worker.TRIES", 2)  # each starts a process
     with LocalPool(2) as pool:
         found = pool.map(functools.partial(killed_by, name), batches(20), lambda item: "crash", lambda *lost: lost)
         results = [result for batch in found for result in batch]
@@ -296,7 +297,8 @@ def dies(item):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["SIGKILL", "SIGSEGV"])
-def test_a_part_that_cannot_be_made_is_named(impatient, tmp_path, what):
+def test_a_part_that_cannot_be_made_is_named(impatient, monkeypatch, tmp_path, what):
+    monkeypatch.setattr("curate.engines.worker.TRIES", 2)  # each starts a process
     with LocalPool(2) as pool, pytest.raises(UserError, match=r"\.parquet: cannot be made from 0: .*; run again"):
         parts_of(tmp_path, run_parts(pool, dies), what)
     assert not Parts(tmp_path / "parts").exists()

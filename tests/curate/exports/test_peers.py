@@ -8,6 +8,7 @@ import json
 import os
 import site
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -29,13 +30,12 @@ PACKAGES = [
 def python(tmp_path_factory):
     """An interpreter that has the peers and everything that this one has."""
     folder = tmp_path_factory.mktemp("peers")
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     interpreter = folder / "bin/python"
     (packages,) = folder.glob("lib/*/site-packages")
     (packages / "zz_own.pth").write_text("\n".join(site.getsitepackages()))
-    installed = subprocess.run(
-        [interpreter, "-m", "pip", "install", "--quiet", "--no-deps", *PACKAGES], capture_output=True, text=True
-    )
+    pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "--quiet", "--no-deps", "--no-compile"]
+    installed = subprocess.run([*pip, *PACKAGES], capture_output=True, text=True)
     if installed.returncode:
         pytest.skip(f"the peers cannot be installed: {installed.stderr.strip().splitlines()[-1]}")
     return interpreter

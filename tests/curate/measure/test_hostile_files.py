@@ -87,6 +87,7 @@ def deadly(tmp_path, monkeypatch):
     write(tmp_path / "site" / "sitecustomize.py", CRASH.encode())
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
     monkeypatch.setattr("curate.engines.worker._BASE", 0.01)
+    monkeypatch.setattr("curate.engines.worker.TRIES", 2)  # each starts a process
     paths, out = [f"{number}.png" for number in range(40)], tmp_path / "out"
 
     def measured():

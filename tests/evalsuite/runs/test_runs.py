@@ -14,6 +14,7 @@ from tiny import build_data, build_model, recipe_text, task_text
 
 from evalsuite.runs.finish import rescore
 from evalsuite.runs.run import run_recipe
+from tests.forks import python
 from winnow.errors import UserError
 
 KILLED = """
@@ -80,7 +81,7 @@ def test_killed_run_asks_only_what_is_missing_and_ends_the_same(
     calm = recipe(tmp_path / "calm.yaml", recipe_text("one", tmp_path / "calm", tiny_vlm, tiny_task))
     run_recipe(calm)
     killed = recipe(tmp_path / "killed.yaml", recipe_text("one", tmp_path / "killed", tiny_vlm, tiny_task))
-    done = subprocess.run([sys.executable, "-c", KILLED, str(killed)], capture_output=True, check=False)
+    done = subprocess.run(python("-c", KILLED, str(killed)), capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
     parts = sorted((tmp_path / "killed" / "parts").iterdir())
     assert len(parts) == 2 and not (tmp_path / "killed" / "manifest.json").exists()
@@ -108,7 +109,7 @@ def test_interrupted_run_leaves_partial_scores_and_is_finished_later(
 ) -> None:
     out = tmp_path / "out"
     path = recipe(tmp_path / "r.yaml", recipe_text("one", out, tiny_vlm, tiny_task))
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(path)], capture_output=True, check=False)
+    done = subprocess.run(python("-c", INTERRUPTED, str(path)), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not (out / "manifest.json").exists() and len(list((out / "parts").iterdir())) == 2
     scores = json.loads((out / "scores.json").read_text())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -12,6 +11,7 @@ import torch
 from finetune.training.options import check_options
 from finetune.training.run import train
 from tests.finetune.training.test_run import adapter_of, metrics_of
+from tests.forks import python
 from winnow.errors import UserError
 
 
@@ -72,7 +72,7 @@ for family in ("llava_onevision", "llava_1_5"):
 def test_liger_replaces_parts_and_not_the_loss_or_is_refused(tmp_path):
     """Its kernels need a GPU; what it replaces shows without one. In a process of its own, as it changes modules."""
     pytest.importorskip("liger_kernel")
-    command = [sys.executable, "-c", _LIGER, str(tmp_path)]
+    command = python("-c", _LIGER, str(tmp_path))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     # A head that is called as a module can be given the trained positions alone.
     assert "llava_1_5 forward is the model's own: True" in done.stdout, done.stderr[-2000:]
