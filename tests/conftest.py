@@ -30,7 +30,12 @@ for _signal, _default in {
     if signal.getsignal(_signal) is signal.SIG_IGN:
         signal.signal(_signal, _default)
 
-_SHARE_THE_LOOP = ("tests/test_whole_loop.py", "tests/test_reviewer_day.py", "tests/studies/test_proof_end_to_end.py")
+_SHARE_THE_LOOP = (
+    "tests/dashboards/app_pages/test_counts.py",
+    "tests/studies/test_proof_end_to_end.py",
+    "tests/test_reviewer_day.py",
+    "tests/test_whole_loop.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -138,15 +138,15 @@ def verdicts_only(tab: Page, count: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("habit", [verdict_then_next, verdicts_only])
-def test_sixty_verdicts_at_speed_land_on_sixty_rows(page: Page, many: Path, habit: Callable[[Page, int], None]) -> None:
+def test_forty_verdicts_at_speed_land_on_forty_rows(page: Page, many: Path, habit: Callable[[Page, int], None]) -> None:
     name = habit.__name__
     sign(page, name)
     with loaded():
-        habit(page, 60)
-        lines = lines_of(many, name, 60, page)
-    assert_right_rows(lines, 0, 60, name)
-    at(page, 61)
-    expect(page.get_by_text(" in this view")).to_have_text(f"61 of {_ROWS} in this view, {_ROWS - 60} left to you")
+        habit(page, 40)
+        lines = lines_of(many, name, 40, page)
+    assert_right_rows(lines, 0, 40, name)
+    at(page, 41)
+    expect(page.get_by_text(" in this view")).to_have_text(f"41 of {_ROWS} in this view, {_ROWS - 40} left to you")
 
 
 def test_other_runs_are_read_when_they_are_unfolded_and_stay_so(page: Page, many: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 import finetune
 from finetune.selftest.selftest import CHECKS, Check, _Bench, selftest
+from tests.forks import python
 from winnow.errors import UserError
 
 
@@ -21,6 +22,7 @@ def test_what_works_what_fails_and_what_cannot_be_checked_here(monkeypatch, caps
         "FSDP2": CHECKS["FSDP2"],
     }
     monkeypatch.setattr("finetune.selftest.selftest.CHECKS", checks)
+    monkeypatch.setattr("finetune.selftest.selftest._FINETUNE", python("-m", "finetune"))
     found = {result.name: (result.state, result.reason) for result in selftest(gpu=False, only=[])}
     assert found["works"][0] == "ok" and "→" in found["works"][1]
     assert found["refused"][0] == "failed" and "no_such_layer" in found["refused"][1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -54,7 +55,8 @@ def test_prompts_are_kept_with_the_tokens_of_training(run, toy_data):
 
 
 @pytest.mark.slow
-def test_merge_takes_the_closer_base_and_proves_it_in_a_new_process(run, tmp_path):
+def test_merge_takes_the_closer_base_and_proves_it_in_a_new_process(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("finetune.export.outputs.subprocess", subprocess)
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     found = merge(run, tmp_path / "merged", into=None, count=4)
