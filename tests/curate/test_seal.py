@@ -61,7 +61,7 @@ def results(out: Path) -> dict[str, object]:
         if path.is_file() and path.name not in _IN_USE and not {"work", ".cache"} & set(path.parts[len(out.parts) :]):
             found[str(path.relative_to(out))] = path.read_bytes()
             if path.name == "manifest.json":
-                found[str(path.relative_to(out))] = {**json.loads(path.read_text()), "seconds": {}}
+                found[str(path.relative_to(out))] = {**json.loads(path.read_text()), "seconds": {}, "git_commit": None}
     return found
 
 

@@ -58,6 +58,7 @@ def sign(tab: Page, name: str) -> None:
     box = tab.get_by_label("Reviewer", exact=True)
     box.fill(name)
     box.press("Tab")
+    tab.wait_for_function("name => document.cookie.includes(name)", arg=name, timeout=60_000)  # a reload knows it then
     settled(tab)
 
 

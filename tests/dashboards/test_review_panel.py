@@ -100,6 +100,12 @@ def sign(tab: Page, name: str) -> None:
     box.press("Tab")
 
 
+def sign_in(tab: Page, name: str) -> None:
+    """As ``sign``, and wait until the browser keeps the name, so that a reload and other tabs have it."""
+    sign(tab, name)
+    tab.wait_for_function("name => document.cookie.includes(name)", arg=name, timeout=60_000)
+
+
 def lines_of(data: Path, reviewer: str, count: int, tab: Page) -> list[Correction]:
     """The decisions of a reviewer on disk, once there are ``count``."""
     found: list[Correction] = []
@@ -175,7 +181,7 @@ def test_a_verdict_about_an_earlier_text_of_the_row_is_said_anew(page: Page, man
     ]  # fmt: skip
     (many / "corrections").mkdir(exist_ok=True)
     (many / "corrections" / "again.jsonl").write_text("".join(f"{line.model_dump_json()}\n" for line in earlier))
-    sign(page, "again")
+    sign_in(page, "again")
     page.reload()
     at(page, 1)
     page.keyboard.press("l")
@@ -206,9 +212,8 @@ def test_a_second_j_after_a_verdict_passes_a_row(page: Page, many: Path) -> None
 
 
 def test_keys_pressed_before_the_first_row_is_there_wait_for_it(page: Page, many: Path) -> None:
-    sign(page, "early")
+    sign_in(page, "early")
     settled(page)
-    page.wait_for_function("() => document.cookie.includes('early')")  # the reload keeps what the page has heard of
     held: list[Route] = []
     page.route("**/review/rows**", lambda route: held.append(route))
     page.reload()
@@ -243,7 +248,7 @@ def test_a_killed_server_loses_nothing(browser: Browser, many: Path) -> None:
 
 
 def test_a_reload_loses_nothing(page: Page, many: Path) -> None:
-    sign(page, "reload")
+    sign_in(page, "reload")
     lines_before = 0
     for part in range(3):
         if part == 1:  # nothing is confirmed before the page goes
@@ -258,7 +263,7 @@ def test_a_reload_loses_nothing(page: Page, many: Path) -> None:
 
 
 def test_two_tabs_neither_lose_nor_double_lines(page: Page, many: Path) -> None:
-    sign(page, "tabs")
+    sign_in(page, "tabs")
     settled(page)
     page.route("**/review/decisions", lambda route: route.abort())
     press(page, "w", "w", "w", pace=30)

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.dashboards.browser import chromium, chromium_path, serving, settled
 from tests.dashboards.folders import build
-from tests.dashboards.test_review_panel import at, lines_of, many_rows, opened, press, sign
+from tests.dashboards.test_review_panel import at, lines_of, many_rows, opened, press, sign, sign_in
 from winnow.files import sha256_bytes
 
 pytestmark = [
@@ -129,7 +129,7 @@ _TILES_LOADED = """() => {
 
 
 def test_references_are_edited_one_by_one_and_a_draft_survives(page: Page, rows: Path) -> None:
-    sign(page, "editor")
+    sign_in(page, "editor")
     press(page, "j")
     at(page, 2)
     page.keyboard.press("e")
@@ -214,7 +214,7 @@ def test_undecided_only_passes_decided_rows(page: Page, rows: Path) -> None:
 
 
 def test_a_refused_line_stays_on_the_screen(page: Page, rows: Path) -> None:
-    sign(page, "refused")
+    sign_in(page, "refused")
     settled(page)
     page.route(
         "**/review/decisions",
@@ -245,7 +245,7 @@ def test_markup_is_rendered_on_request_and_never_runs(page: Page) -> None:
 
 
 def test_keys_that_wait_for_a_row_survive_a_reload(page: Page, rows: Path) -> None:
-    sign(page, "waiting")
+    sign_in(page, "waiting")
     settled(page)
     held: list[Route] = []
     page.route("**/review/rows**", lambda route: held.append(route))
@@ -264,9 +264,7 @@ def test_keys_that_wait_for_a_row_survive_a_reload(page: Page, rows: Path) -> No
 
 
 def test_a_name_goes_along_everywhere(page: Page) -> None:
-    sign(page, "traveller")
-    settled(page)
-    page.wait_for_function("() => document.cookie.includes('traveller')")
+    sign_in(page, "traveller")
     box = page.get_by_label("Reviewer", exact=True)
     page.goto("/failures?run=demo-tuned&outcome=All")
     page.locator("a.card").first.click()
