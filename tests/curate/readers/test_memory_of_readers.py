@@ -84,8 +84,8 @@ MAKERS = [vqa, out_of_step, textvqa, vizwiz, gqa, docvqa, chartqa, scienceqa, po
 def test_memory_is_flat_in_rows(tmp_path, make, monkeypatch):
     monkeypatch.setattr("curate.readers.files.json_text.CHUNK", 1 << 14)
     few, many = make(tmp_path / "few", FEW), make(tmp_path / "many", MANY)
-    peak_of(few)  # imports
     for path in (few, many):
+        peak_of(path)  # imports, and what is made once for a longer document
         open_source(SourceSettings(location=str(path)))  # keeps the beginning of each document
     (rows_few, small), (rows_many, large) = peak_of(few), peak_of(many)
     assert (rows_few, rows_many) == (FEW, MANY)
