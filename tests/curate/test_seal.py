@@ -117,7 +117,7 @@ def test_each_file_heals_however_it_is_damaged(made, tmp_path, capfd):
                 assert "making again what is damaged or gone" in capfd.readouterr().err, (name, how)
         shutil.rmtree(whole)
         shutil.copytree(out, whole)
-    assert runs >= len(names)
+    assert runs > 50  # a part that is made again may have another name
     assert not pipeline.run(recipe, "r").seconds
 
 
