@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from curate.signals.base import Pixels, Signal, words_of
+from curate.signals.base import Pixels, Signal, bands_of, words_of
 from curate.signals.reduction import BICUBIC, reduced, rows_first
 
 _BLUR_SIDE = 64
@@ -113,9 +113,7 @@ def _at_64(pixels: Pixels) -> Image.Image:
         return raw.resize(size)
     if raw.mode == "L":
         return Image.fromarray(reduced(np.array(raw), (size,), BICUBIC)[0])
-    words = _words(pixels)
-    bands = [reduced(words, (size,), BICUBIC, shift)[0] for shift in (0, 8, 16)]
-    return Image.fromarray(np.stack(bands, axis=2))
+    return Image.fromarray(np.stack([reduced(band, (size,), BICUBIC)[0] for band in bands_of(_words(pixels))], axis=2))
 
 
 _LEVELS = np.arange(256)
