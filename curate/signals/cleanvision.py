@@ -97,7 +97,7 @@ def _around(words: Words, ranks: NDArray[np.int64]) -> tuple[Words, Words]:
 
 def _square(words: Words) -> Words:
     red, green, blue = (words >> np.uint32(shift) & np.uint32(255) for shift in (0, 8, 16))
-    return red * red * np.uint32(241) + green * green * np.uint32(691) + blue * blue * np.uint32(68)
+    return np.asarray(red * red * 241 + green * green * 691 + blue * blue * 68, np.uint32)
 
 
 def _of_other_modes(pixels: Pixels) -> tuple[float, float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,8 +36,20 @@ def across(levels: Grey, left: NDArray[np.int64], weights: NDArray[np.int32], ou
                 b = np.int32(b + np.int32(two[tap]) * weight[tap])
                 c = np.int32(c + np.int32(three[tap]) * weight[tap])
                 d = np.int32(d + np.int32(four[tap]) * weight[tap])
-            out[top, output], out[second, output] = min(max(a >> 22, 0), 255), min(max(b >> 22, 0), 255)
-            out[third, output], out[fourth, output] = min(max(c >> 22, 0), 255), min(max(d >> 22, 0), 255)
+            out[top, output], out[second, output] = (
+                _level(a),
+                _level(b),
+            )
+            out[third, output], out[fourth, output] = (
+                _level(c),
+                _level(d),
+            )
+
+
+@compiled
+def _level(total: Any) -> Any:
+    """A sum with weights × 2²² and a half as a level."""
+    return np.uint8(min(max(total >> 22, 0), 255))
 
 
 @compiled
@@ -49,7 +63,7 @@ def down(strip: Grey, top: NDArray[np.int64], weights: NDArray[np.int32], out: G
             for x in range(len(sums)):
                 sums[x] += np.int32(row[x]) * weight
         for x in range(len(sums)):
-            out[line, x] = min(max(sums[x] >> 22, 0), 255)
+            out[line, x] = _level(sums[x])
 
 
 @compiled
