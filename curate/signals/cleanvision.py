@@ -73,6 +73,8 @@ def _squares_at(words: Words, ranks: NDArray[np.int64]) -> Words:
     """1000 × the squared brightness of the pixels of these ranks, pairs (n, 2) of neighbours."""
     from curate.signals.kernels.brightness import squares
 
+    if len(words) < 2 * _SAMPLE:
+        return np.sort(_square(words))[ranks]
     below, inside = np.empty((2, len(ranks)), np.int64)
     # Where most ranks of a whole lie by a sample; if one does not, every square is looked at.
     for low, high in (_around(words, ranks), (np.zeros(len(ranks), np.uint32), np.full(len(ranks), _MOST))):

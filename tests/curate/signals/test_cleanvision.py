@@ -114,8 +114,9 @@ def test_percentiles_equal_numpys(seed):
 
 @pytest.mark.parametrize(("usual", "others"), [(0, 200), (200, 0), (7, 7)])
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.05, 0.06, 0.5])
-def test_percentiles_between_far_values(usual, others, share):
-    pixels = np.full((41, 50), usual, np.uint8)
+@pytest.mark.parametrize("size", [(41, 50), (410, 50)])
+def test_percentiles_between_far_values(usual, others, share, size):
+    pixels = np.full(size, usual, np.uint8)
     pixels.reshape(-1)[: int(share * pixels.size)] = others
     found = _colours(words_of(Image.fromarray(pixels).convert("RGB")).reshape(-1))[:2]
     assert found == pytest.approx(np.percentile(pixels / 255, (99, 5)), **CLOSE)
