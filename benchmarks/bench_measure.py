@@ -4,14 +4,19 @@
 
 Bare decoding reads each file and decodes it with Pillow, nothing else: once as everybody writes it
 (``Image.open(file).convert("RGB")``, which copies an image that is RGB already), once with ``load()`` alone, which is
-all that decoding needs. Measuring reads and hashes the bytes, decodes once, computes every classical signal with both
-perceptual hashes and writes Parquet. They take turns; the figures are medians of the rounds' ratios.
+all that decoding needs. Measuring reads and hashes the bytes, decodes once, computes signals and writes Parquet:
+
+- **classical**: every classical signal and both perceptual hashes, what a recipe costs that seeks no edited copies;
+- **all**: grey view and keypoints too, what the default recipe measures.
+
+Both are measured with and without ``cleanvision: true``. All take turns; the figures are medians of the rounds' ratios.
 
 The peers (``pip install 'winnow-vlm[peers]'``) measure the same files in the same process: CleanVision its seven scores
 and its two kinds of duplicate, imagededup its PHash. Their time is divided by that of measuring with
 ``cleanvision: true``, which computes all of these scores and far more than one hash.
 
-Goals: measuring at 80% of bare decoding's speed, 8 times CleanVision, 15 times imagededup and CleanVision together.
+Goals, for the classical signals: 80% of bare decoding's speed, 8 times CleanVision, 15 times imagededup and CleanVision
+together.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -95,30 +101,31 @@ def main() -> None:
 def _compare(folder: Path, count: int, side: int, workers: int) -> None:
     paths = make_photos(folder, count, side)
     with LocalPool(workers) as pool:
-        _round(pool, paths[: 16 * workers], folder, time.perf_counter, True)  # the workers have started
-        for label, whole in KINDS:
-            rounds = [_round(pool, paths, folder, time.perf_counter, whole) for _ in range(_ROUNDS)]
-            _report(f"{side} px, {workers} workers, wall time{label}", rounds, count)
-    alone = LocalPool(1)
-    _round(alone, paths[:16], folder, time.process_time, True)
-    for label, whole in KINDS:
-        rounds = [_round(alone, paths, folder, time.process_time, whole) for _ in range(_ROUNDS)]
-        _report(f"{side} px, 1 process, CPU time (blind to what else the machine does){label}", rounds, count)
-    ours = statistics.median(seconds[-1] for seconds in rounds)  # with CleanVision's scores
+        for kind in KINDS:  # the workers have started
+            _round(pool, paths[: 16 * workers], folder, time.perf_counter, kind)
+        for kind in KINDS:
+            rounds = [_round(pool, paths, folder, time.perf_counter, kind) for _ in range(_ROUNDS)]
+            _report(f"{side} px, {workers} workers, wall time, {kind.label}", rounds, count)
+    alone, ours = LocalPool(1), {}
+    _round(alone, paths[:16], folder, time.process_time, KINDS[-1])
+    for kind in KINDS:
+        rounds = [_round(alone, paths, folder, time.process_time, kind) for _ in range(_ROUNDS)]
+        _report(f"{side} px, 1 process, CPU time (blind to what else the machine does), {kind.label}", rounds, count)
+        ours[kind] = statistics.median(seconds[-1] for seconds in rounds)
     theirs: dict[str, float] = {}
     for name, peer in PEERS.items():
         try:
             theirs[name] = peer(folder)
         except ImportError:
             print(f"{side} px: {name} is not installed (pip install 'winnow-vlm[peers]')", flush=True)
-    for names in [*([name] for name in theirs), list(theirs)] if len(theirs) > 1 else [list(theirs)]:
+    for names in [*([name] for name in theirs), *([list(theirs)] if len(theirs) > 1 else [])]:
         seconds = sum(theirs[name] for name in names)
-        print(
-            f"{side} px, 1 process, CPU time: {' and '.join(f'{name} {version(name)}' for name in names)}"
-            f" {count / seconds:,.1f} images/s, measuring with CleanVision's scores {count / ours:,.1f}/s;"
-            f" measuring is {seconds / ours:.1f} times as fast",
-            flush=True,
-        )
+        print(f"{side} px, 1 process, CPU time: {' and '.join(f'{name} {version(name)}' for name in names)}", end="")
+        print(f" {count / seconds:,.1f} images/s", flush=True)
+        for kind in KINDS:
+            if kind.cleanvision:
+                times = seconds / ours[kind]
+                print(f"    {kind.label} {count / ours[kind]:,.1f}/s, {times:.1f} times as fast", flush=True)
 
 
 def cleanvision_seconds(folder: Path) -> float:
@@ -143,11 +150,27 @@ def imagededup_seconds(folder: Path) -> float:
 
 
 PEERS: dict[str, Callable[[Path], float]] = {"cleanvision": cleanvision_seconds, "imagededup": imagededup_seconds}
-KINDS = (("", False), (", CleanVision's scores included", True))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is measured."""
+
+    label: str
+    edits: bool
+    cleanvision: bool
+
+
+KINDS = (
+    Kind("classical", False, False),
+    Kind("all", True, False),
+    Kind("classical with CleanVision's scores", False, True),
+    Kind("all with CleanVision's scores", True, True),
+)
 
 
 def _round(
-    pool: LocalPool, paths: list[str], folder: Path, clock: Callable[[], float], whole: bool
+    pool: LocalPool, paths: list[str], folder: Path, clock: Callable[[], float], kind: Kind
 ) -> tuple[float, ...]:
     """Seconds of each way of bare decoding and of measuring the same files, into a folder where nothing is stored."""
     seconds = []
@@ -156,8 +179,8 @@ def _round(
         list(pool.map(decode, batched([str(folder / path) for path in paths], 16), lambda file: 0))
         seconds.append(clock() - started)
     with tempfile.TemporaryDirectory() as out:
-        started = clock()
-        report = measure_images(paths, folder, Path(out), MeasureSettings(cleanvision=whole), pool=pool)
+        settings, started = MeasureSettings(cleanvision=kind.cleanvision), clock()
+        report = measure_images(paths, folder, Path(out), settings, edits=kind.edits, pool=pool)
         seconds.append(clock() - started)
     if report.decodes != len(paths) or report.errors:
         raise RuntimeError(f"{report.decodes} of {len(paths)} images were measured ({report.errors}): no figure")
@@ -166,7 +189,7 @@ def _round(
 
 def _report(label: str, rounds: list[tuple[float, ...]], count: int) -> None:
     *bare, measured = (count / min(seconds) for seconds in zip(*rounds, strict=True))
-    print(f"{label}: measuring {measured:,.0f} images/s", flush=True)
+    print(f"{label}: {measured:,.0f} images/s", flush=True)
     for number, (name, rate) in enumerate(zip(BARE, bare, strict=True)):
         ratio = statistics.median(seconds[number] / seconds[-1] for seconds in rounds)
         print(f"    {name} {rate:,.0f}/s; measuring runs at {ratio:.0%} of its speed", flush=True)

@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.content import as_text, files_content, folder_content
+from curate.kinds import EDITS
 from curate.measure.store import Store, is_unchanged
 from curate.readers import LAYOUTS, layout_of, open_source, other_files
 from curate.readers.base import archives_of, folder_of, given_root, links_within
 from curate.readers.fetched import here
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
-from curate.recipe import CurateRecipe, SourceSettings
+from curate.recipe import CurateRecipe, DuplicateSettings, SourceSettings, sought
 from curate.workspace import StoredPaths, Workspace
 from winnow.corrections import MEANING, read_corrections
 from winnow.digests import Digests
@@ -117,7 +118,16 @@ def measured_from(recipe: CurateRecipe) -> str:
     signals = {name: value for name, value in signals.items() if name not in ("prompts", "heads")}
     against = [_read_from(source) for source in all_sources(recipe)[len(sources) :]]
     remote = [resolved(recipe)["remote"]] if recipe.remote else []
-    return digest_of([sources, signals, against, *remote])
+    edits = edits_sought(recipe)
+    return digest_of([sources, signals, against, *remote, *([] if all(edits) else [edits])])
+
+
+def edits_sought(recipe: CurateRecipe) -> tuple[bool, bool]:
+    """Whether edited copies are sought at all, and in evaluation sets: only then are keypoints measured."""
+    among = (recipe.duplicates or DuplicateSettings()).kinds if recipe.duplicates or recipe.splits else {}
+    leaks = recipe.contamination.kinds if recipe.contamination else among
+    own, other = (not set(EDITS).isdisjoint(sought(kinds)) for kinds in (among, leaks))
+    return own or other, other
 
 
 def _read_from(source: SourceSettings) -> dict[str, Any]:

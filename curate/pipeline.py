@@ -31,6 +31,7 @@ from curate.inputs import (
     check_inputs,
     correction_inputs,
     decision_inputs,
+    edits_sought,
     gains_of,
     input_digests,
     measured_from,
@@ -350,8 +351,8 @@ class Curation:
         for each in self._sets():
             settings = each.signals.model_copy(update={"workers": workers or each.signals.workers})
             paths, out = StoredPaths(each.workspace.rows), each.workspace.signals
-            roots = image_roots(self.stages, each.label)
-            step = functools.partial(measure_images, paths, self._root(each), out, settings, sources=roots)
+            roots, edits = image_roots(self.stages, each.label), edits_sought(self.recipe)[bool(each.name)]
+            step = functools.partial(measure_images, paths, self._root(each), out, settings, edits=edits, sources=roots)
             self.stages.run(f"{each.label}measure images", step)
             for name, model in IMAGE_MODELS.items():
                 if getattr(settings, name) and (model.for_evaluation or not each.name):

@@ -71,7 +71,7 @@ class MeasureReport:
 
 def measure_images(
     paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *,
-    sources: Sequence[Path] | None = None, pool: Pool | None = None,
+    edits: bool = True, sources: Sequence[Path] | None = None, pool: Pool | None = None,
 ) -> MeasureReport:  # fmt: skip
     """Measure every image that is not yet in ``out`` (the ``signals`` folder).
 
@@ -83,6 +83,7 @@ def measure_images(
     Args:
         paths: relative to ``image_root``, in input order; repetitions are fine.
         out: folder of ``part-*.parquet`` and ``paths.parquet``.
+        edits: whether to measure what only the search for edited copies reads.
         sources: folders in ``image_root`` in which to look for what is near a missing image; None looks in all of it.
         pool: worker processes to use; None starts ``settings.workers`` and ends them.
 
@@ -92,7 +93,7 @@ def measure_images(
     if not image_root.is_dir():
         raise UserError(f"{image_root}: no such folder of images")
     store, unmeasured = Store(out), Unmeasured()
-    wanted = signals_wanted(settings)
+    wanted = signals_wanted(settings, edits=edits)
     models = functools.cache(functools.partial(Models.load, settings))
     names = tuple(name for name in PIXEL_SIGNALS if wanted[name] is not None)
     plan = MeasurePlan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False)

@@ -30,14 +30,18 @@ from winnow.images import NOT_MEASURED
 DECODE_VERSION = 2
 
 
-def signals_wanted(settings: MeasureSettings) -> dict[str, Any]:
+def signals_wanted(settings: MeasureSettings, *, edits: bool) -> dict[str, Any]:
     """Name → version of everything that a part's rows depend on; None for what is off.
+
+    Args:
+        edits: whether edited copies are sought, for which alone views and keypoints are measured.
 
     Raises:
         UserError: the CLIP folder is not complete.
     """
     wanted: dict[str, Any] = {name: SIGNALS[name].version for name in PIXEL_SIGNALS}
     wanted["cleanvision"] = SIGNALS["cleanvision"].version if settings.cleanvision else None
+    wanted["looks"] = SIGNALS["looks"].version if edits else None
     wanted["decode"] = [DECODE_VERSION, settings.max_bytes, settings.max_pixels]
     wanted["nsfw"] = settings.nsfw and [settings.nsfw, SIGNALS["nsfw"].version]
     wanted["clip"] = settings.clip and [clip_name(settings), SIGNALS["clip"].version]

@@ -7,8 +7,9 @@ there, computed from the stored sizes when rules are evaluated (``curate.rules.c
 CleanVision fails, is judged as it is seen. Formulas: https://github.com/cleanlab/cleanvision, 0.3.7.
 
 Brightness is √(0.241 R² + 0.691 G² + 0.068 B²), Darel Finley's HSP model (alienryderflex.com/hsp.html). Its
-percentiles are exact and need neither a square root nor a full sort: the square × 1000 is an integer of 26 bits, a
-histogram of its highest ten says in which bin a percentile lies, and only that bin is sorted.
+percentiles are exact and need neither a square root nor a full sort: the square × 1000 is an integer, a sample of the
+pixels says between which values a percentile very likely lies, and only those are sorted. Where it lies elsewhere, all
+are.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from curate.signals.base import Pixels, Signal, words_of
+from curate.signals.base import Pixels, Signal, bands_of, words_of
 from curate.signals.reduction import BICUBIC, reduced, rows_first
 
 _BLUR_SIDE = 64
 _SCALE, _FLAT_SPREAD = 0.01, 0.18
 _DARK, _LIGHT = 99, 5
+_SAMPLE = 4096  # pixels, at least where there are so many
+_MOST = np.uint32(255 * 255 * 1000)
 
 Words = NDArray[np.uint32]
 
@@ -52,26 +55,51 @@ def _colours(words: Words) -> tuple[float, float, float]:
     Args:
         words: pixels in one line, as ``words_of`` gives them.
     """
-    from curate.signals.kernels.brightness import SHIFT, histograms, squares_in
+    from curate.signals.kernels.brightness import histograms
 
-    colours, bins = np.empty((3, 256), np.int64), np.empty((255 * 255 * 1000 >> SHIFT) + 1, np.int64)
-    histograms(words, colours, bins)
-    reached = bins.cumsum()
+    colours = np.empty((3, 256), np.int64)
+    histograms(words, colours)
     places = [percent / 100 * (len(words) - 1) for percent in (_DARK, _LIGHT)]
     ranks = np.array([[int(place), min(int(place) + 1, len(words) - 1)] for place in places])
-    of_ranks = reached.searchsorted(ranks, side="right")
-    wanted = np.zeros(len(bins), np.bool_)
-    wanted[of_ranks] = True
-    left_out = (bins * ~wanted).cumsum()  # up to each bin
-    some = np.empty(int(reached[-1] - left_out[-1]), np.uint32)
-    squares_in(words, wanted, some)
-    some.sort()
     dark, light = (
         low + (high - low) * (place % 1)
-        for place, (low, high) in zip(places, np.sqrt(some[ranks - left_out[of_ranks]] / 1000) / 255, strict=True)
+        for place, (low, high) in zip(places, np.sqrt(_squares_at(words, ranks) / 1000) / 255, strict=True)
     )
     share = colours[colours > 0] / colours.sum()
     return float(dark), float(light), float(-(share * np.log2(share)).sum()) + 0.0
+
+
+def _squares_at(words: Words, ranks: NDArray[np.int64]) -> Words:
+    """1000 × the squared brightness of the pixels of these ranks, pairs (n, 2) of neighbours."""
+    from curate.signals.kernels.brightness import squares
+
+    if len(words) < 2 * _SAMPLE:
+        return np.sort(_square(words))[ranks]
+    below, inside = np.empty((2, len(ranks)), np.int64)
+    # Where most ranks of a whole lie by a sample; if one does not, every square is looked at.
+    for low, high in (_around(words, ranks), (np.zeros(len(ranks), np.uint32), np.full(len(ranks), _MOST))):
+        out = np.empty((len(ranks), len(words)), np.uint32)
+        squares(words, low, high, below, inside, out)
+        if (ranks[:, 0] >= below).all() and (ranks[:, 1] < below + inside).all():
+            break
+    first = ranks - below[:, None]
+    return np.stack([np.sort(row[:count])[at] for row, count, at in zip(out, inside, first, strict=True)])
+
+
+def _around(words: Words, ranks: NDArray[np.int64]) -> tuple[Words, Words]:
+    """Ends of a range in which each rank is very likely."""
+    step = len(words) // _SAMPLE | 1  # odd: a grid is seldom in the picture as well
+    found = np.sort(_square(words[::step]))
+    share = ranks[:, 0] / len(words)
+    place, doubt = share * len(found), 4 * np.sqrt(share * (1 - share) * len(found)) + 4
+    ends = np.concatenate([[np.uint32(0)], found, [_MOST]])
+    first, last = ((place + sign * doubt + 1).astype(np.int64).clip(0, len(ends) - 1) for sign in (-1, 1))
+    return ends[first], ends[last]
+
+
+def _square(words: Words) -> Words:
+    red, green, blue = (words >> np.uint32(shift) & np.uint32(255) for shift in (0, 8, 16))
+    return np.asarray(red * red * 241 + green * green * 691 + blue * blue * 68, np.uint32)
 
 
 def _of_other_modes(pixels: Pixels) -> tuple[float, float, float]:
@@ -113,9 +141,7 @@ def _at_64(pixels: Pixels) -> Image.Image:
         return raw.resize(size)
     if raw.mode == "L":
         return Image.fromarray(reduced(np.array(raw), (size,), BICUBIC)[0])
-    words = _words(pixels)
-    bands = [reduced(words, (size,), BICUBIC, shift)[0] for shift in (0, 8, 16)]
-    return Image.fromarray(np.stack(bands, axis=2))
+    return Image.fromarray(np.stack([reduced(band, (size,), BICUBIC)[0] for band in bands_of(_words(pixels))], axis=2))
 
 
 _LEVELS = np.arange(256)

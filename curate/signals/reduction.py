@@ -9,17 +9,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _PRECISION = 1 << 22
+_TOGETHER = 64  # taps: some of the processor's widest registers, so that no few are left over
 
 Grey = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
 Whole = NDArray[np.int64]
-Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -60,23 +59,16 @@ def rows_first(width: int, height: int) -> bool:
     return width >= 64 and 2 * height <= 3 * width
 
 
-def reduced(pixels: NDArray[Any], sizes: tuple[tuple[int, int], ...], kernel: Kernel, shift: int = 0) -> list[Grey]:
-    """``Image.resize`` of one 8-bit band, rows filtered first, for each (width, height).
-
-    Args:
-        pixels: (height, width) whole numbers; the band begins at bit ``shift``.
-    """
+def reduced(levels: Grey, sizes: tuple[tuple[int, int], ...], kernel: Kernel) -> list[Grey]:
+    """``Image.resize`` of one 8-bit band (height, width), rows filtered first, for each (width, height)."""
     from curate.signals.kernels.resampling import across, down
 
-    height, width = pixels.shape
-    strip = np.empty((height, sum(columns for columns, _ in sizes)), np.uint8)
-    across(pixels, shift, *_taps(width, tuple(columns for columns, _ in sizes), kernel), strip)
-    found, left = [], 0
+    (height, width), found = levels.shape, []
     for columns, lines in sizes:
-        made = np.empty((lines, columns), np.uint8)
-        down(np.ascontiguousarray(strip[:, left : left + columns]), *_taps(height, (lines,), kernel)[:3], made)
+        strip, made = np.empty((height, columns), np.uint8), np.empty((lines, columns), np.uint8)
+        across(levels, *_dense(width, columns, kernel, _TOGETHER), strip)
+        down(strip, *_dense(height, lines, kernel), made)
         found.append(made)
-        left += columns
     return found
 
 
@@ -97,10 +89,10 @@ def smaller(levels: Grey, longest: int, gap: float) -> Grey:
     factor = max(int(min(side / wanted for side, wanted in zip(levels.shape, size, strict=True)) / gap), 1)
     spans = [float(np.float32(side / factor)) for side in levels.shape]  # as exact as Pillow takes them
     small = reduced_by(levels, factor)
-    top, down = _dense(small.shape[0], size[0], spans[0], 1)
-    left, across = _dense(small.shape[1], size[1], spans[1], 4)
+    top, down = _dense(small.shape[0], size[0], BILINEAR, 1, spans[0])
+    left, across = _dense(small.shape[1], size[1], BILINEAR, 2, spans[1], beyond=True)
     made = np.empty(size, np.uint8)
-    resized(small, top, down, left, across, made)
+    resized(small, top, down, left.astype(np.uint64), across, made)
     return made
 
 
@@ -115,33 +107,26 @@ def reduced_by(levels: Grey, factor: int) -> Grey:
     return made
 
 
-@functools.lru_cache(maxsize=256)
-def _dense(length: int, outputs: int, span: float, least: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """First pixel and (outputs, taps) weights × 2²² of the bilinear filter; an even number of at least four taps."""
-    first, count, weights = _weights(length, outputs, BILINEAR, span)
-    inside = int(count.max())
-    taps = inside if least == 1 else max(inside + inside % 2, least)
-    begin = first if least > 1 else np.minimum(first, length - taps)
+@functools.lru_cache(maxsize=512)
+def _dense(
+    length: int, outputs: int, kernel: Kernel, multiple: int = 1, span: float | None = None, beyond: bool = False
+) -> tuple[Whole, NDArray[np.int32]]:
+    """First pixel, and (outputs, taps) weights × 2²², of each output.
+
+    Args:
+        multiple: of which the number of taps is, if there are so many pixels; those that are too many have no weight.
+        span: as of ``_weights``.
+        beyond: whether taps may lie behind the last pixel; there are at least four then.
+    """
+    first, count, weights = _weights(length, outputs, kernel, span)
+    taps = -(-int(count.max()) // multiple) * multiple
+    taps = max(taps, 4) if beyond else min(taps, length)
+    begin = first if beyond else np.minimum(first, length - taps)
     dense = np.zeros((outputs, taps), np.int32)
     line = np.repeat(np.arange(outputs), count)
     tap = np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first - begin, count)
     dense[line, tap] = np.rint(weights * _PRECISION)
-    return begin.astype(np.int32 if least == 1 else np.uint64), dense
-
-
-@functools.lru_cache(maxsize=256)
-def _taps(length: int, outputs: tuple[int, ...], kernel: Kernel) -> tuple[Whole, Whole, Doubles, Singles, Singles]:
-    """Of each output of some sizes its first pixel; where its weights begin; weights, also as float32; its doubt.
-
-    Products of float32 summed in any order are off by at most (their number + 4) × 2⁻²⁴ of their amounts, those with
-    128 less than a level; and the weights' sum, which is not quite 1, counts 128 times.
-    """
-    found = [_weights(length, size, kernel) for size in outputs]
-    first, count, weights = (np.concatenate(each) for each in zip(*found, strict=True))
-    begin = np.concatenate([[0], np.cumsum(count)])
-    doubt = (count + 4) * 128 * np.add.reduceat(np.abs(weights), begin[:-1]) / (1 << 24) + 256 / (1 << 24)
-    doubt += 128 * np.abs(np.add.reduceat(weights, begin[:-1]) - 1)
-    return first, begin, weights, weights.astype(np.float32), doubt.astype(np.float32)
+    return begin, dense
 
 
 def _weights(length: int, outputs: int, kernel: Kernel, span: float | None = None) -> tuple[Whole, Whole, Doubles]:

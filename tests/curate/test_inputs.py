@@ -12,9 +12,13 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from curate import pipeline
+from curate.inputs import edits_sought
+from curate.kinds import EDITS
+from curate.pipeline import decide_again
 from curate.pipeline import run as curate
 from tests.curate import sets
 from winnow.errors import UserError
@@ -299,3 +303,47 @@ def test_a_result_inside_its_source_is_no_part_of_it(tmp_path):
     assert not curate(recipe, "r").seconds
     sets.write_lines(write_rows, [sets.row(2, None)])
     assert curate(recipe, "r").seconds
+
+
+_NO_EDITS = {"kinds": dict.fromkeys(EDITS, "ignore")}
+
+
+def test_keypoints_are_measured_only_where_edited_copies_are_sought(tmp_path):
+    for number in range(2):
+        sets.save(tmp_path / f"images/{number}.png", sets.scene(number))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(number, f"{number}.png") for number in range(2)])
+
+    def looks(folder, **changes):
+        recipe = sets.recipe(tmp_path, out=str(tmp_path / folder), **changes)
+        curate(recipe, "r")
+        return recipe, pq.read_table(tmp_path / folder / "signals/part-00000.parquet")["look"].null_count == 0
+
+    plain, measured = looks("plain", duplicates=_NO_EDITS)
+    assert not measured and not looks("none")[1] and not looks("again", duplicates=_NO_EDITS)[1]
+    seeking = plain.model_copy(update={"duplicates": sets.recipe(tmp_path, duplicates={}).duplicates})
+    with pytest.raises(UserError, match="run `curate run r`"):  # nothing to find them by is there yet
+        decide_again(seeking, "r")
+    assert (
+        looks("plain", duplicates={})[1]
+        and looks("fresh", duplicates={})[1]
+        and looks("splits", splits={"train": 0.5, "val": 0.5})[1]
+    )
+    assert (tmp_path / "plain/signals/part-00000.parquet").read_bytes() == (
+        tmp_path / "fresh/signals/part-00000.parquet"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("own", "leaks", "expected"),
+    [
+        (None, None, (False, False)),
+        ({}, None, (True, True)),
+        ({}, {}, (True, True)),
+        (_NO_EDITS, {}, (True, True)),
+        ({}, _NO_EDITS, (True, False)),
+        (_NO_EDITS, _NO_EDITS, (False, False)),
+    ],
+)
+def test_evaluation_sets_have_keypoints_if_they_are_searched_for_edits(tmp_path, own, leaks, expected):
+    against = None if leaks is None else {"against": [{"location": "held.jsonl"}], **leaks}
+    assert edits_sought(sets.recipe(tmp_path, duplicates=own, contamination=against)) == expected

@@ -8,7 +8,7 @@ since what is kept would not notice that the other has changed.
 Arrays are handed over contiguous: of another layout a function is compiled once more.
 
 Arithmetic is in whole numbers, or in floats whose sums are taken in the order that is written, so that the values are
-the same on every processor; ``reassociated`` says where that order does not matter.
+the same on every processor.
 """
 
 from __future__ import annotations
@@ -21,20 +21,10 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 def compiled(kernel: Kernel) -> Kernel:
     """The function as machine code."""
-    return _compiled(kernel, False)
-
-
-def reassociated(kernel: Kernel) -> Kernel:
-    """The same for a function whose sums of floats are exact in any order, or checked."""
-    return _compiled(kernel, {"reassoc", "contract"})
-
-
-def _compiled(kernel: Kernel, fastmath: bool | set[str]) -> Kernel:
     import numba
 
-    options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy"}
     try:
-        made = numba.njit(cache=True, **options)(kernel)
+        made = numba.njit(cache=True, error_model="numpy")(kernel)
     except RuntimeError:  # no folder to keep it in
-        made = numba.njit(**options)(kernel)
+        made = numba.njit(error_model="numpy")(kernel)
     return cast(Kernel, made)

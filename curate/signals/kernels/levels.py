@@ -75,6 +75,15 @@ def look_over(
 
 
 @compiled
+def bands(words: NDArray[np.uint32], out: Grey) -> None:
+    """(3, pixels): red, green and blue of pixels in one line."""
+    red, green, blue = out[0], out[1], out[2]
+    for at in range(len(words)):
+        word = words[at]
+        red[at], green[at], blue[at] = word, word >> np.uint32(8), word >> np.uint32(16)
+
+
+@compiled
 def reduced(levels: Grey, factor: int, out: Grey) -> None:
     """``Image.reduce``: rounded means of squares of ``factor`` pixels; those at the right and below may be smaller."""
     height, width = levels.shape

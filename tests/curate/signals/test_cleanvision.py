@@ -11,7 +11,7 @@ from curate.recipe import MeasureSettings
 from curate.rules.columns import create_facts, known_columns
 from curate.signals import PIXEL_SIGNALS, measure_pixels
 from curate.signals.base import words_of
-from curate.signals.cleanvision import _colours, grey_percentile
+from curate.signals.cleanvision import _SAMPLE, _colours, grey_percentile
 from curate.views import create_views
 from tests.curate.make_images import noise, shape
 from tests.curate.signals.cleanvision_scores import SCORES, STORED, peer_scores, write_images
@@ -114,9 +114,19 @@ def test_percentiles_equal_numpys(seed):
 
 @pytest.mark.parametrize(("usual", "others"), [(0, 200), (200, 0), (7, 7)])
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.05, 0.06, 0.5])
-def test_percentiles_between_far_values(usual, others, share):
-    pixels = np.full((41, 50), usual, np.uint8)
+@pytest.mark.parametrize("size", [(41, 50), (410, 50)])
+def test_percentiles_between_far_values(usual, others, share, size):
+    pixels = np.full(size, usual, np.uint8)
     pixels.reshape(-1)[: int(share * pixels.size)] = others
+    found = _colours(words_of(Image.fromarray(pixels).convert("RGB")).reshape(-1))[:2]
+    assert found == pytest.approx(np.percentile(pixels / 255, (99, 5)), **CLOSE)
+
+
+@pytest.mark.parametrize("usual", [0, 90, 255])
+def test_percentiles_that_a_sample_does_not_show(usual):
+    rng = np.random.default_rng(usual)
+    pixels = rng.integers(0, 256, (300, 401), dtype=np.uint8)
+    pixels.reshape(-1)[:: pixels.size // _SAMPLE | 1] = usual  # where it is taken, all is alike
     found = _colours(words_of(Image.fromarray(pixels).convert("RGB")).reshape(-1))[:2]
     assert found == pytest.approx(np.percentile(pixels / 255, (99, 5)), **CLOSE)
 
