@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.duplicates.images.stored import read_stored
 from curate.duplicates.rows import find_duplicates
-from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema
 from curate.recipe import DuplicateSettings
 from curate.workspace import Workspace

@@ -16,7 +16,7 @@ Kind = Literal[
 ]  # fmt: skip
 # In the order of certainty: of a pair that could be several, the first is its kind.
 KINDS: tuple[Kind, ...] = get_args(Kind)
-# Found by ``curate.duplicates.edits``; the kinds before them are found by the strict look of ``fingerprints``.
+# Found by ``curate.duplicates.edits.search``; the kinds before them are found by the strict look of ``fingerprints``.
 EDITS: tuple[Kind, ...] = ("toned", "brighter", "cropped", "framed", "overlaid", "mirrored", "turned")
 MEANING: dict[Kind, str] = {
     "exact": "the same bytes",

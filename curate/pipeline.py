@@ -18,10 +18,10 @@ from curate.duplicates.contamination import find_contamination
 from curate.duplicates.rows import find_duplicates
 from curate.duplicates.semantic import find_semantic
 from curate.duplicates.splits import assign_splits
-from curate.duplicates.text_leaks import VERSION as LEAKS_VERSION
-from curate.duplicates.text_leaks import find_text_leaks
-from curate.duplicates.texts import VERSION as TEXTS_VERSION
-from curate.duplicates.texts import find_similar_texts
+from curate.duplicates.texts.similar_texts import VERSION as TEXTS_VERSION
+from curate.duplicates.texts.similar_texts import find_similar_texts
+from curate.duplicates.texts.text_leaks import VERSION as LEAKS_VERSION
+from curate.duplicates.texts.text_leaks import find_text_leaks
 from curate.engines import runner_of
 from curate.exports.export import export
 from curate.exports.rows import ONE_SPLIT, Curated

@@ -1,8 +1,8 @@
 """Which rows of the training data also occur in an evaluation set.
 
 A row with images matches by an image: by equal bytes, by a confirmed fingerprint
-(``curate.duplicates.fingerprints``), or as an edited copy (``curate.duplicates.edits``); each match has a kind, and
-the recipe's action for it. The question alone is no leak, since many rows ask what is in the image. With
+(``curate.duplicates.images.fingerprints``), or as an edited copy (``curate.duplicates.edits.search``); each match has
+a kind, and the recipe's action for it. The question alone is no leak, since many rows ask what is in the image. With
 ``questions`` it is also recorded whether the evaluation set asks the same normalised question about that very
 image, and a row without images matches by its question, because it has nothing else.
 """
@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
-from curate.duplicates.stored import number_images, starts_of
-from curate.duplicates.stored_edits import EditedCopies
+from curate.duplicates.edits.stored_edits import EditedCopies
+from curate.duplicates.images.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
+from curate.duplicates.images.stored import number_images, starts_of
 from curate.kinds import EDITS, KINDS, KindPairs
 from curate.recipe import ContaminationSettings, MatchSettings, sought
 from curate.views import create_views

@@ -11,11 +11,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.clusters import build_star_clusters
-from curate.duplicates.links import find_links
-from curate.duplicates.matching import DuplicateIndex
-from curate.duplicates.stored import number_images, read_stored
-from curate.duplicates.stored_edits import EditedCopies
+from curate.duplicates.edits.links import find_links
+from curate.duplicates.edits.stored_edits import EditedCopies
+from curate.duplicates.images.clusters import build_star_clusters
+from curate.duplicates.images.matching import DuplicateIndex
+from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import EDITS
 from curate.recipe import DuplicateSettings, sought
 from curate.views import create_views

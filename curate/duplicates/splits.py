@@ -14,10 +14,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.clusters import connected_components, joined_components
-from curate.duplicates.matching import DuplicateIndex
-from curate.duplicates.stored import number_images, read_stored
-from curate.duplicates.stored_edits import EditedCopies
+from curate.duplicates.edits.stored_edits import EditedCopies
+from curate.duplicates.images.clusters import connected_components, joined_components
+from curate.duplicates.images.matching import DuplicateIndex
+from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import Kind, KindPairs
 from curate.recipe import MatchSettings, SplitSettings
 from curate.views import create_views

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import CELLS, CHANNELS, ImageFingerprints, moments
-from curate.duplicates.matching import SearchResult, search_matches
+from curate.duplicates.images.fingerprints import CELLS, CHANNELS, ImageFingerprints, moments
+from curate.duplicates.images.matching import SearchResult, search_matches
 from curate.recipe import MatchSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.edits import edited_pairs, edited_pairs_between
-from curate.duplicates.looks import Looks
-from curate.duplicates.stored import state_of
+from curate.duplicates.edits.looks import Looks
+from curate.duplicates.edits.search import edited_pairs, edited_pairs_between
+from curate.duplicates.images.stored import state_of
 from curate.kinds import Kind, KindPairs
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
@@ -33,7 +33,7 @@ _DTYPES = {"i": np.int64, "j": np.int64, "kind": np.uint8, "strength": np.float3
 
 
 class EditedCopies:
-    """The edited copies of a set's images, numbered as ``curate.duplicates.stored`` numbers them.
+    """The edited copies of a set's images, numbered as ``curate.duplicates.images.stored`` numbers them.
 
     A context manager, which removes what only the searches need.
     """

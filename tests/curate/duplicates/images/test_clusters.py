@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from curate.duplicates.clusters import build_star_clusters
-from curate.duplicates.fingerprints import ImageFingerprints, compare, matching_pairs
-from curate.duplicates.matching import DuplicateIndex
+from curate.duplicates.images.clusters import build_star_clusters
+from curate.duplicates.images.fingerprints import ImageFingerprints, compare, matching_pairs
+from curate.duplicates.images.matching import DuplicateIndex
 from curate.recipe import MatchSettings
 
 SETTINGS = MatchSettings(hash="both", radius=6, max_mean_diff=4.0, max_cell_diff=20.0, max_contrast_diff=0.1)

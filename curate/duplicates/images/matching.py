@@ -1,8 +1,8 @@
 """The search for images that are the same image: all against all, or what is new against all.
 
-Fingerprints (``curate.duplicates.fingerprints``) are compared where a hash proposes a pair. An incremental search
-returns the same pairs as a full one. Large groups of equal hashes are never expanded into pairs: their images are
-compared when a caller asks for the duplicates of one of them.
+Fingerprints (``curate.duplicates.images.fingerprints``) are compared where a hash proposes a pair. An incremental
+search returns the same pairs as a full one. Large groups of equal hashes are never expanded into pairs: their images
+are compared when a caller asks for the duplicates of one of them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import CHANNELS, ImageFingerprints, compare
 from curate.duplicates.hamming import Groups, Hashes, Indices, Pairs, group_equal, neighbours, starts_of
+from curate.duplicates.images.fingerprints import CHANNELS, ImageFingerprints, compare
 from curate.recipe import MatchSettings
 
 _DENSE = 256  # a group of more members is searched by their lightness

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import CELLS, CHANNELS
 from curate.duplicates.hamming import Indices
+from curate.duplicates.images.fingerprints import CELLS, CHANNELS
 from curate.signals.keypoints import POINT, SIDE
 from winnow.errors import UserError, disk_problem
 from winnow.files import write_json
@@ -45,7 +45,7 @@ _FILES: dict[str, tuple[Any, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class Looks:
-    """Views of n images, numbered as ``curate.duplicates.stored.read_stored`` numbers them.
+    """Views of n images, numbered as ``curate.duplicates.images.stored.read_stored`` numbers them.
 
     Attributes:
         views: uint8 (n, 80, 80), a memory map: grey, the aspect ratio kept, in the upper left; the rest repeats the

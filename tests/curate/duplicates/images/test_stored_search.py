@@ -7,16 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.duplicates import matching
-from curate.duplicates.fingerprints import ImageFingerprints
-from curate.duplicates.matching import search_matches
+from curate.duplicates.images import matching
+from curate.duplicates.images.fingerprints import ImageFingerprints
+from curate.duplicates.images.matching import search_matches
+from curate.duplicates.images.stored import read_stored
 from curate.duplicates.rows import find_duplicates
 from curate.duplicates.splits import assign_splits
-from curate.duplicates.stored import read_stored
 from curate.measure.store import image_schema
 from curate.recipe import DuplicateSettings, MatchSettings, SplitSettings
 from curate.workspace import Workspace
-from tests.curate.duplicates.test_clusters import crowded_fingerprints
+from tests.curate.duplicates.images.test_clusters import crowded_fingerprints
 from tests.curate.stored import choose, image, sample, store
 
 
@@ -132,7 +132,7 @@ def test_only_new_images_are_searched(tmp_path, monkeypatch):
         seen.append((earlier and earlier.count, len(fingerprints.phash)))
         return search_matches(fingerprints, settings, earlier)
 
-    monkeypatch.setattr("curate.duplicates.stored.search_matches", watched)
+    monkeypatch.setattr("curate.duplicates.images.stored.search_matches", watched)
     outputs(space)
     assert seen == [(None, 60)], "duplicates and splits share one search"
     pq.write_table(pa.Table.from_pylist(images[60:], image_schema(None, {})), space.signals / "part-00001.parquet")

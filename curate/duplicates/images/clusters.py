@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import compare
 from curate.duplicates.hamming import Indices
-from curate.duplicates.matching import DuplicateIndex
+from curate.duplicates.images.fingerprints import compare
+from curate.duplicates.images.matching import DuplicateIndex
 from curate.kinds import KindPairs
 
 

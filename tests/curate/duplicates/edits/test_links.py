@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.duplicates import stored_edits
+from curate.duplicates.edits import stored_edits
 from curate.duplicates.rows import find_duplicates
 from curate.kinds import KINDS, KindPairs
 from curate.recipe import DuplicateSettings

@@ -1,8 +1,9 @@
 """The search for edited copies: toned, brighter, mirrored, cropped, framed, overlaid or turned.
 
 Words of keypoints propose a pair (``curate.signals.keypoints``) and how one image lies in the other; the two views
-are laid over each other (``curate.duplicates.alignment``), and enough structure in common confirms the pair. What was
-done to one of them is read off the map, the tones and the blocks that differ (``curate.duplicates.edit_kinds``).
+are laid over each other (``curate.duplicates.edits.alignment``), and enough structure in common confirms the pair.
+What was done to one of them is read off the map, the tones and the blocks that differ
+(``curate.duplicates.edits.edit_kinds``).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.alignment import Laid, glance, lay, overlap
-from curate.duplicates.edit_kinds import kind_of
+from curate.duplicates.edits.alignment import Laid, glance, lay, overlap
+from curate.duplicates.edits.edit_kinds import kind_of
+from curate.duplicates.edits.looks import Looks
 from curate.duplicates.hamming import Indices, products, ramp
-from curate.duplicates.looks import Looks
 from curate.kinds import KINDS, Kind, KindPairs
 from curate.signals.keypoints import KEY_BITS, MIRROR, PROBED, SIDE, STEPS, Floats
 

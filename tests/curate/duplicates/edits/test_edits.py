@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from curate.duplicates import edits
-from curate.duplicates.edits import edited_pairs
-from curate.duplicates.looks import Looks
+from curate.duplicates.edits import search as edits
+from curate.duplicates.edits.looks import Looks
+from curate.duplicates.edits.search import edited_pairs
 from curate.kinds import KINDS
 from curate.signals import SIGNALS, measure_pixels
 from curate.signals.keypoints import MIRROR, keypoints

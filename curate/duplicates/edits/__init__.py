@@ -1,0 +1,5 @@
+"""Edited copies: toned, brighter, mirrored, cropped, framed, overlaid or turned.
+
+``looks`` keeps grey views and their keypoints, ``search`` proposes pairs and confirms them by ``alignment``,
+``edit_kinds`` names them, ``stored_edits`` keeps them between runs; ``links`` says which rows they tie.
+"""
