@@ -579,7 +579,7 @@ class Curation:
             "duplicates",
             [self._known(), settings.model_dump(mode="json")],
             [workspace.duplicate_images, workspace.comparable_rows, workspace.edited_links],
-            lambda: find_duplicates(workspace, settings),
+            lambda: find_duplicates(workspace, settings, self._runner()),
         )
 
     def _compare_texts(self) -> None:
@@ -662,5 +662,5 @@ class Curation:
             "splits",
             [self._known(), settings.model_dump(mode="json"), match.model_dump(mode="json"), kinds],
             [workspace.splits],
-            lambda: assign_splits(workspace, settings, match, kinds),
+            lambda: assign_splits(workspace, settings, match, kinds, self._runner()),
         )

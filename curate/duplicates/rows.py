@@ -15,11 +15,13 @@ from curate.duplicates.edits.links import find_links
 from curate.duplicates.edits.stored_edits import EditedCopies
 from curate.duplicates.images.clusters import build_star_clusters
 from curate.duplicates.images.matching import DuplicateIndex
+from curate.duplicates.images.block_pairs import search_stored
 from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import EDITS
 from curate.recipe import DuplicateSettings, sought
 from curate.views import create_views
 from curate.workspace import Workspace
+from winnow.table_parts import Runner, run_here
 from winnow.tables import database, query_batches, write_parquet
 
 DUPLICATE_IMAGES = pa.schema(
@@ -132,7 +134,7 @@ _COMPARABLE = """
 """
 
 
-def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
+def find_duplicates(workspace: Workspace, settings: DuplicateSettings, runner: Runner = run_here) -> None:
     """Write ``workspace.duplicate_images`` (images of a star), ``workspace.comparable_rows`` and ``edited_links``.
 
     Comparable rows are those that may repeat or contradict another one, links lead from those about an edited copy to
@@ -150,7 +152,8 @@ def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
         create_views(connection, workspace)
         number_images(connection, stored.starts)
         connection.execute(_IMAGES_OF_ROWS)
-        _group_images(connection, DuplicateIndex(stored.fingerprints, settings, stored.search(settings)), order)
+        index = DuplicateIndex(stored.fingerprints, settings, search_stored(stored, settings, runner))
+        _group_images(connection, index, order)
         write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
         connection.register("edited_images", pa.table({"number": np.concatenate([edits.i, edits.j])}))
         connection.execute(_WANTED)
