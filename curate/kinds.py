@@ -33,6 +33,14 @@ MEANING: dict[Kind, str] = {
 }
 
 
+def limited_search(images: int) -> str:
+    """What it means that the search for edited copies was limited for so many images."""
+    return (
+        f"{images:,} images have keypoints in common with so many others (as pictures of one pattern have) that edited"
+        " copies of them were sought only among those most like them; copies may be missed"
+    )
+
+
 @dataclass(frozen=True)
 class KindPairs:
     """Pairs of images that are copies of each other, arrays of one length.

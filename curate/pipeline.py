@@ -37,7 +37,7 @@ from curate.inputs import (
     resolved,
     source_inputs,
 )
-from curate.kinds import EDITS
+from curate.kinds import EDITS, limited_search
 from curate.measure.embeddings import write_scores
 from curate.measure.image_models import forget, measure_with
 from curate.measure.images import measure_images
@@ -429,6 +429,9 @@ class Curation:
         stages.run("write", lambda: outputs.extend(write_results(workspace, splits)))
         outputs += write_contamination_report(workspace)
         counts = count_rows(workspace, self.rules, facts_of(stages))
+        asked = {"duplicates": recipe.duplicates, "contamination": recipe.contamination}
+        if limited := {name: n for name in asked if asked[name] and (n := stages.get(f"{name} limited"))}:
+            counts["limited"] = limited
         shown = write_card(
             workspace, recipe, self.recipe_name, self.rules, counts, root, decode_examples=decode_examples
         )
@@ -564,7 +567,7 @@ class Curation:
             "contamination",
             [self._known(), settings.model_dump(mode="json"), files],
             [workspace.contamination_rows, workspace.contamination_counts],
-            lambda: find_contamination(workspace, sets, settings),
+            lambda: self._note_limited("contamination", find_contamination(workspace, sets, settings)),
         )
 
     def _find_duplicates(self) -> None:
@@ -579,8 +582,14 @@ class Curation:
             "duplicates",
             [self._known(), settings.model_dump(mode="json")],
             [workspace.duplicate_images, workspace.comparable_rows, workspace.edited_links],
-            lambda: find_duplicates(workspace, settings, self._runner()),
+            lambda: self._note_limited("duplicates", find_duplicates(workspace, settings, self._runner())),
         )
+
+    def _note_limited(self, stage: str, images: int) -> None:
+        """Keep, and say, how many images the search for edited copies has not compared with all that were like them."""
+        self.stages.set(f"{stage} limited", images)
+        if images:
+            print(f"{stage}: {limited_search(images)}", file=sys.stderr)
 
     def _compare_texts(self) -> None:
         """Rows whose text is that of another row, or of an evaluation set; needs no image."""

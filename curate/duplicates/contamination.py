@@ -166,23 +166,27 @@ _BY_QUESTION = """
 
 def find_contamination(
     workspace: Workspace, evaluations: Sequence[tuple[str, Workspace]], settings: ContaminationSettings
-) -> None:
+) -> int:
     """Write ``workspace.contamination_rows``: per benchmark, each row that is in it, how it matches, of which kind.
 
     Beside it, ``workspace.contamination_counts``: how large each benchmark is and how many of its images were found.
 
     Args:
         evaluations: name and workspace of each evaluation set, read and measured.
+
+    Returns:
+        How many images were not laid over all those that seemed to be edited copies.
     """
     counts: list[dict[str, Any]] = []
-    with EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS)) as copies:
-        batches = (
-            batch
-            for name, other in evaluations
-            for batch in _against(workspace, name, other, settings, copies.between(other, name), counts)
-        )
-        write_parquet(workspace.contamination_rows, batches, CONTAMINATION)
+    copies = EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS))
+    batches = (
+        batch
+        for name, other in evaluations
+        for batch in _against(workspace, name, other, settings, copies.between(other, name), counts)
+    )
+    write_parquet(workspace.contamination_rows, batches, CONTAMINATION)
     write_json(workspace.contamination_counts, counts)
+    return copies.limited
 
 
 def _against(

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from curate.duplicates.edits.links import find_links
 from curate.duplicates.edits.stored_edits import EditedCopies
+from curate.duplicates.images.block_pairs import search_stored
 from curate.duplicates.images.clusters import build_star_clusters
 from curate.duplicates.images.matching import DuplicateIndex
-from curate.duplicates.images.block_pairs import search_stored
 from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import EDITS
 from curate.recipe import DuplicateSettings, sought
@@ -134,20 +134,26 @@ _COMPARABLE = """
 """
 
 
-def find_duplicates(workspace: Workspace, settings: DuplicateSettings, runner: Runner = run_here) -> None:
+def find_duplicates(workspace: Workspace, settings: DuplicateSettings, runner: Runner = run_here) -> int:
     """Write ``workspace.duplicate_images`` (images of a star), ``workspace.comparable_rows`` and ``edited_links``.
 
     Comparable rows are those that may repeat or contradict another one, links lead from those about an edited copy to
     those about what it copies; which of them stays is chosen when other rules have been judged, in
     ``curate.duplicates.kept``.
 
+    Args:
+        runner: makes what the search for pairs does not know yet.
+
+    Returns:
+        How many images were not laid over all those that seemed to be edited copies.
+
     Raises:
         UserError: a file cannot be written.
     """
     order = ", ".join(_ORDER[key] for key in settings.keep) or "id"
     stored = read_stored(workspace)
-    with EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS)) as copies:
-        edits = copies.among()
+    copies = EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS))
+    edits = copies.among()
     with database(workspace.work) as connection:
         create_views(connection, workspace)
         number_images(connection, stored.starts)
@@ -161,6 +167,7 @@ def find_duplicates(workspace: Workspace, settings: DuplicateSettings, runner: R
         find_links(connection, workspace, stored.fingerprints, edits, settings, order)
         rows = query_batches(connection, _COMPARABLE.format(order=order))
         write_parquet(workspace.comparable_rows, rows, COMPARABLE_ROWS)
+    return copies.limited
 
 
 def _group_images(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex, order: str) -> None:

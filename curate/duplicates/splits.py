@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from curate.duplicates.edits.stored_edits import EditedCopies
+from curate.duplicates.images.block_pairs import search_stored
 from curate.duplicates.images.clusters import connected_components, joined_components
 from curate.duplicates.images.matching import DuplicateIndex
-from curate.duplicates.images.block_pairs import search_stored
 from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import Kind, KindPairs
 from curate.recipe import MatchSettings, SplitSettings
@@ -71,8 +71,7 @@ def assign_splits(
         runner: makes what the search for pairs does not know yet.
     """
     stored = read_stored(workspace)
-    with EditedCopies(workspace, kinds) as copies:
-        edits = copies.among()
+    edits = EditedCopies(workspace, kinds).among()
     with database(workspace.work) as connection:
         create_views(connection, workspace)
         number_images(connection, stored.starts)

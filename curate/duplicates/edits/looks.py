@@ -1,15 +1,14 @@
 """What the search for edited copies compares: small grey views with their keypoints, and colour thumbnails.
 
 All lies in files of one folder, in the order of the stored parts, and only parts that are new are read; ``state.json``
-names the parts. A killed run leaves longer files than the state says; they are cut. Memory holds about 20 bytes an
-image, the files 8 KB.
+names the parts, and what the files were when they had been written: files that are not so any more are made again.
+Memory holds about 20 bytes an image, the files 8 KB.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from curate.duplicates.hamming import Indices
 from curate.duplicates.images.fingerprints import CELLS, CHANNELS
 from curate.signals.keypoints import POINT, SIDE
 from winnow.errors import UserError, disk_problem
-from winnow.files import write_json
+from winnow.files import open_to_append, read_json, write_json
 from winnow.run import file_stats
 
 _VERSION = 2  # raise it when the same parts make other files
@@ -69,6 +68,12 @@ class Looks:
     def __len__(self) -> int:
         return len(self.shapes)
 
+    def since(self, first: int) -> Looks:
+        """The images from ``first`` on, numbered from 0."""
+        cut = {name: getattr(self, name)[first:] for name in ("views", "shapes", "sizes", "colors", "paper")}
+        points = int(self.starts[first])
+        return Looks(**cut, starts=self.starts[first:] - points, points=self.points[points:])
+
     @classmethod
     def of_parts(cls, parts: Sequence[Path], scratch: Path) -> Looks:
         """Read the Parquet parts of image signals, in their order.
@@ -83,17 +88,14 @@ class Looks:
         state = scratch / "state.json"
         try:
             scratch.mkdir(parents=True, exist_ok=True)
-            done = _kept(state, asked)
+            done = _kept(state, asked, scratch)
             if len(done) < len(parts) or not state.is_file():
                 images, points = done[-1][1:] if done else (0, 0)
                 with ExitStack() as stack:
                     files = {}
                     for name, entry in _FILES.items():
-                        path = scratch / f"{name}.bin"
-                        path.touch()
                         size = (points if name == "points" else images) * np.dtype(entry).itemsize
-                        os.truncate(path, min(size, path.stat().st_size))
-                        files[name] = stack.enter_context(path.open("ab"))
+                        files[name] = stack.enter_context(open_to_append(scratch / f"{name}.bin", size))
                     for part, key in zip(parts[len(done) :], asked[len(done) :], strict=True):
                         with pq.ParquetFile(part) as table:
                             for batch in table.iter_batches(_BATCH, columns=_COLUMNS):
@@ -102,7 +104,7 @@ class Looks:
                                 for name, values in made.items():
                                     files[name].write(np.ascontiguousarray(values).tobytes())
                         done.append([key, images, points])
-                write_json(state, done)
+                write_json(state, [_stats(scratch), done])
         except OSError as error:
             raise UserError(disk_problem(error, scratch) or f"{scratch}: cannot be written ({error})") from error
         images, points = done[-1][1:] if done else (0, 0)
@@ -111,16 +113,20 @@ class Looks:
         return cls(starts=starts, **opened)
 
 
-def _kept(path: Path, asked: Sequence[Any]) -> list[Any]:
+def _kept(state: Path, asked: Sequence[Any], folder: Path) -> list[Any]:
     """Of the first parts that are in the files already: the part, and how many images and keypoints end with it."""
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stats, there = read_json(state)
+        same = [
+            one for one, key in itertools.takewhile(lambda pair: pair[0][0] == pair[1], zip(there, asked, strict=False))
+        ]
+    except (OSError, ValueError, TypeError, IndexError):
         return []
-    same = 0
-    while same < min(len(there), len(asked)) and there[same][0] == asked[same]:
-        same += 1
-    return list(there[:same])
+    return same if stats == _stats(folder) else []
+
+
+def _stats(folder: Path) -> list[Any]:
+    return file_stats(*(folder / f"{name}.bin" for name in _FILES), below=folder)
 
 
 def _opened(folder: Path, name: str, count: int) -> NDArray[Any]:

@@ -8,7 +8,7 @@ What was done to one of them is read off the map, the tones and the blocks that 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,21 @@ _TRIED = 4  # matches of a pair of images whose maps are tried
 _LIES = 0.5  # share of one of them that lies in the other by a rough map
 _GLANCE = 0.3
 _LAID = 128  # pairs laid over each other at once
+_TOGETHER, _MOST = 8, 64  # candidates of an image that are laid over it at once, and at all
 _LOW = np.uint64((1 << KEY_BITS) - 1)
 _BIT = np.uint8(1) << np.arange(8, dtype=np.uint8)
 
+Limited = Callable[[int], object]
+# Images of ``b`` and of ``a``, whether the latter is mirrored, and a rough map of the latter to the former.
+_Candidates = tuple[Indices, Indices, NDArray[np.bool_], Floats]
 
-def edited_pairs(looks: Looks, kinds: Collection[Kind], earlier: int | None = None) -> Iterator[KindPairs]:
+
+def _nobody_asks(_: int) -> None: ...
+
+
+def edited_pairs(
+    looks: Looks, kinds: Collection[Kind], earlier: int | None = None, limited: Limited = _nobody_asks
+) -> Iterator[KindPairs]:
     """Blocks of pairs of images of one set that are copies of these kinds, i < j, each pair once.
 
     A pair gets one kind: that of the edit that changes most (turned, mirrored, framed, cropped, overlaid, toned,
@@ -39,33 +49,60 @@ def edited_pairs(looks: Looks, kinds: Collection[Kind], earlier: int | None = No
     ``semantic`` are never found here. Of more than 64 images that share a word each is compared with the first 64, so
     that a crowd of copies is tied to its first ones. The pairs depend on the images alone, not on ``earlier``.
 
+    Each image is laid over the 8 earlier ones that are most like it by their keypoints; while one of these is a copy,
+    over the next 8, and over 64 at most. Pictures of one pattern have points in common with all others, and would else
+    all be laid over each other.
+
     Args:
         kinds: the kinds to look for.
         earlier: how many of the first images were searched already; only pairs with a later one are yielded.
+        limited: told how many images there are that were not laid over all that share points with them.
     """
-    yield from _search(looks, looks, kinds, earlier or 0, within=True)
+    yield from _search(looks, looks, kinds, earlier or 0, limited, within=True)
 
 
-def edited_pairs_between(a: Looks, b: Looks, kinds: Collection[Kind]) -> Iterator[KindPairs]:
+def edited_pairs_between(
+    a: Looks, b: Looks, kinds: Collection[Kind], limited: Limited = _nobody_asks
+) -> Iterator[KindPairs]:
     """Blocks of pairs of an image ``i`` of ``a`` and an image ``j`` of ``b`` that are copies of these kinds.
 
     Of more than 64 images of ``b`` that share a word, each of ``a`` is compared with the first 64.
+    Each is laid over so many of ``b`` as ``edited_pairs`` lays an image over earlier ones.
     """
-    for found in _search(b, a, kinds, 0, within=False):
+    for found in _search(b, a, kinds, 0, limited, within=False):
         order = np.lexsort((found.j, found.i))
         yield KindPairs(found.j[order], found.i[order], found.kind[order], found.strength[order])
 
 
-def _search(b: Looks, a: Looks, kinds: Collection[Kind], first: int, *, within: bool) -> Iterator[KindPairs]:
+def _search(
+    b: Looks, a: Looks, kinds: Collection[Kind], first: int, limited: Limited, *, within: bool
+) -> Iterator[KindPairs]:
     """Pairs (of ``b``, of ``a``); ``within`` both are the same, and those of ``b`` come earlier."""
     wanted = np.array([KINDS.index(kind) for kind in kinds], np.uint8)
     index = _Index(b)
     for start in range(first, len(a), _IMAGES):
         found = _candidates(index, b, a, start, min(start + _IMAGES, len(a)), within=within)
-        pairs = _confirmed(b, a, *found)
-        chosen = np.isin(pairs.kind, wanted)
-        if chosen.any():
-            yield KindPairs(pairs.i[chosen], pairs.j[chosen], pairs.kind[chosen], pairs.strength[chosen])
+        for pairs in _most_alike(b, a, found, limited):
+            chosen = np.isin(pairs.kind, wanted)
+            if chosen.any():
+                yield KindPairs(pairs.i[chosen], pairs.j[chosen], pairs.kind[chosen], pairs.strength[chosen])
+
+
+def _most_alike(b: Looks, a: Looks, candidates: _Candidates, limited: Limited) -> Iterator[KindPairs]:
+    """The copies among the candidates of some images; those of an image come by how alike they seem."""
+    i, j, flag, map_ = candidates
+    place = np.arange(len(j)) - np.searchsorted(j, j)
+    laid = np.zeros(len(j), bool)
+    asking = np.unique(j)
+    for first in range(0, _MOST, _TOGETHER):
+        turn = np.flatnonzero((place >= first) & (place < first + _TOGETHER) & np.isin(j, asking))
+        if not len(turn):
+            break
+        pairs = _confirmed(b, a, i[turn], j[turn], flag[turn], map_[turn])
+        yield pairs
+        laid[turn] = True
+        asking = pairs.j
+    limited(len(np.unique(j[~laid])))
 
 
 class _Index:
@@ -134,9 +171,7 @@ def _parts(count: int) -> Iterator[slice]:
         yield slice(start, min(start + (1 << 20), count))
 
 
-def _candidates(
-    index: _Index, b: Looks, a: Looks, start: int, stop: int, *, within: bool
-) -> tuple[Indices, Indices, NDArray[np.bool_], Floats]:
+def _candidates(index: _Index, b: Looks, a: Looks, start: int, stop: int, *, within: bool) -> _Candidates:
     """Images of ``b`` and of ``a``, whether the latter is mirrored, and a rough map of the latter to the former."""
     points = np.asarray(a.points[a.starts[start] : a.starts[stop]])
     image = np.repeat(np.arange(start, stop), np.diff(a.starts[start : stop + 1]))
@@ -174,8 +209,11 @@ def _candidates(
 
 def _best(
     b: Looks, a: Looks, i: Indices, j: Indices, flag: NDArray[np.bool_], map_: Floats, place: Floats
-) -> tuple[Indices, Indices, NDArray[np.bool_], Floats]:
-    """Of each pair of images the map that most of its matches share; among equals that of the best correlation."""
+) -> _Candidates:
+    """Of each pair of images the map that most of its matches share; among equals that of the best correlation.
+
+    By ``j``, the pairs with the best maps first.
+    """
     order = np.lexsort((map_[:, 0, 2], map_[:, 0, 0], flag, i, j))
     i, j, flag, map_, place = i[order], j[order], flag[order], map_[order], place[order]
     new = np.concatenate([[True], (np.diff(i) != 0) | (np.diff(j) != 0) | (np.diff(flag.astype(np.int8)) != 0)])
@@ -202,7 +240,8 @@ def _best(
     pair = np.stack([i[order[keep]], j[order[keep]]])
     lead = np.concatenate([[True], (np.diff(pair, axis=1) != 0).any(axis=0)])[: pair.shape[1]]
     keep = keep[lead]
-    keep = order[keep[value[keep] > _GLANCE]]
+    keep = keep[value[keep] > _GLANCE]
+    keep = order[keep[np.lexsort((i[order[keep]], -value[keep], j[order[keep]]))]]
     return i[keep], j[keep], flag[keep], map_[keep]
 
 

@@ -177,6 +177,7 @@ class DuplicateIndex:
     Attributes:
         fingerprints: of all images.
         settings: when two images count as the same one.
+        near: int64 (m, 2), the pairs that were found, i < j; not all of those of images of dense buckets.
     """
 
     def __init__(
@@ -184,7 +185,7 @@ class DuplicateIndex:
     ) -> None:
         """``result`` is of a search among these images; None searches now."""
         result = search_matches(fingerprints, settings) if result is None else result
-        self.fingerprints, self.settings = fingerprints, settings
+        self.fingerprints, self.settings, self.near = fingerprints, settings, result.near
         ends = result.near.T.reshape(-1)
         order = np.argsort(ends, kind="stable")
         self._ends, self._near = ends[order], result.near[:, ::-1].T.reshape(-1)[order]
@@ -204,6 +205,10 @@ class DuplicateIndex:
         has_candidates = self._in_dense_bucket.copy()
         has_candidates[self._ends] = True
         return np.flatnonzero(has_candidates)
+
+    def in_dense_buckets(self) -> Indices:
+        """The images some pairs of which are only found on demand, ascending."""
+        return np.flatnonzero(self._in_dense_bucket)
 
     def duplicates_of(self, image: int, free: NDArray[np.bool_]) -> Indices:
         """The images that are the same image as ``image``, of those that are still ``free``; some may come twice."""

@@ -133,6 +133,39 @@ def test_a_crowd_of_copies_is_tied_to_its_first_ones(photos, tmp_path, monkeypat
     assert found(edited_pairs(looks, KINDS)).keys() == {(0, 1)} | {(i, j) for i in (0, 1) for j in range(2, 6)}
 
 
+def block_patterns(count, cells=8):
+    """Pictures of random grey blocks: their corners lie at the same places and look alike."""
+    blocks = np.random.default_rng(1).integers(0, 256, (count, cells, cells, 3), dtype=np.uint8)
+    return [Image.fromarray(block).resize((64, 64), Image.Resampling.NEAREST) for block in blocks]
+
+
+def test_pictures_of_one_pattern_are_laid_over_those_most_like_them(tmp_path, monkeypatch):
+    """All pairs are candidates; what is left out is told, and a copy among them is found."""
+    laid, plain, told = [], edits._confirmed, []
+    monkeypatch.setattr(edits, "_confirmed", lambda *given: laid.append(len(given[2])) or plain(*given))
+    pictures = block_patterns(36)
+    looks = looks_of([*pictures, ImageOps.mirror(pictures[7])], tmp_path)
+    pairs = found(edited_pairs(looks, KINDS, limited=told.append))
+    assert pairs[7, 36][0] == "mirrored"
+    assert sum(told) > 8
+    assert sum(laid) <= 8 * len(looks) + 8
+    monkeypatch.setattr(edits, "_TOGETHER", 1000)
+    told.clear()
+    assert found(edited_pairs(looks, KINDS, limited=told.append)) == pairs
+    assert sum(told) == 0
+
+
+def test_copies_beyond_the_first_candidates_are_found(photos, tmp_path, monkeypatch):
+    """As long as some of those that are most alike are copies, more are laid over each other."""
+    monkeypatch.setattr(edits, "_TOGETHER", 2)
+    looks, told = looks_of([photos[0]] * 7, tmp_path), []
+    assert len(found(edited_pairs(looks, KINDS, limited=told.append))) == 21
+    assert told == [0]
+    monkeypatch.setattr(edits, "_MOST", 4)
+    assert len(found(edited_pairs(looks, KINDS, limited=told.append))) == 1 + 2 + 3 + 4 + 4 + 4
+    assert told == [0, 2]
+
+
 @pytest.mark.parametrize("make", [drawings, pages, forms])
 def test_strangers_of_one_layout_are_not_joined(make, tmp_path):
     assert found(edited_pairs(looks_of(make(6, np.random.default_rng(3)), tmp_path), KINDS)) == {}

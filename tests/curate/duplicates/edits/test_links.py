@@ -20,7 +20,7 @@ def edits(monkeypatch):
     """The pairs that the search finds, as (key, key, kind): the search itself has tests of its own."""
     told = []
 
-    def pairs(looks, kinds, earlier=None):
+    def pairs(looks, kinds, earlier=None, limited=None):
         found = [
             (int(min(a, b)), int(max(a, b)), KINDS.index(kind), strength)
             for a, b, kind, strength in told
