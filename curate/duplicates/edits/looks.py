@@ -55,6 +55,8 @@ class Looks:
         paper: bool (n,): drawings, pages and forms; no edits are sought between two of them.
         starts: int64 (n + 1,): image k has the keypoints from starts[k] to starts[k + 1].
         points: of dtype ``curate.signals.keypoints.POINT``, a memory map.
+        folder: of the files; None of a part of the images.
+        made_from: for each part of the signals a key, and how many images and keypoints end with it.
     """
 
     views: NDArray[np.uint8]
@@ -64,6 +66,8 @@ class Looks:
     paper: NDArray[np.bool_]
     starts: Indices
     points: NDArray[Any]
+    folder: Path | None = None
+    made_from: Sequence[Any] = ()
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -110,7 +114,7 @@ class Looks:
         images, points = done[-1][1:] if done else (0, 0)
         opened = {name: _opened(scratch, name, points if name == "points" else images) for name in _FILES}
         starts = np.concatenate([[0], np.cumsum(opened.pop("counts"), dtype=np.int64)])
-        return cls(starts=starts, **opened)
+        return cls(starts=starts, **opened, folder=scratch, made_from=done)
 
 
 def _kept(state: Path, asked: Sequence[Any], folder: Path) -> list[Any]:

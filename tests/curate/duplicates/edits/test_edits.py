@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from curate.duplicates.edits import search as edits
+from curate.duplicates.edits import word_index
 from curate.duplicates.edits.looks import Looks
 from curate.duplicates.edits.search import edited_pairs
 from curate.kinds import KINDS
@@ -115,20 +118,21 @@ def test_stored_looks_are_continued(photos, tmp_path):
 
 def test_words_are_searched_as_comparing_all_with_all_finds_them(photos, tmp_path):
     looks = looks_of(_every_way(photos)[:9], tmp_path)
-    index, words = edits._Index(looks), np.array(looks.points["word"])
+    words = np.array(looks.points["word"])
+    index = word_index.WordIndex(word_index.WordIndex.built(words, 0))
     keys = np.stack([words, words ^ np.uint64(4)], axis=1).astype(np.uint32)
     asked, low, high = index.ranges(keys, None)
     near = {
-        (int(k), int(index.sorted[place] & edits._LOW))
+        (int(k), int(index.sorted[place] & word_index.LOW))
         for k, first, last in zip(asked, low, high, strict=True)
         for place in range(first, last)
     }
     assert near == set(zip(*map(np.ndarray.tolist, np.nonzero(keys.reshape(-1, 1) == keys[:, 0])), strict=True))
-    assert (index.rest == (words >> np.uint64(32))[(index.sorted & edits._LOW).astype(int)]).all()
+    assert (index.rest == (words >> np.uint64(32))[(index.sorted & word_index.LOW).astype(int)]).all()
 
 
 def test_a_crowd_of_copies_is_tied_to_its_first_ones(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(edits, "_CROWD", 2)
+    monkeypatch.setattr(word_index, "CROWD", 2)
     looks = looks_of([photos[0]] * 6, tmp_path)
     assert found(edited_pairs(looks, KINDS)).keys() == {(0, 1)} | {(i, j) for i in (0, 1) for j in range(2, 6)}
 
@@ -166,6 +170,26 @@ def test_copies_beyond_the_first_candidates_are_found(photos, tmp_path, monkeypa
     assert told == [0, 2]
 
 
+def test_an_index_that_grows_finds_what_one_of_all_finds(photos, tmp_path, monkeypatch):
+    """The first images are indexed on disk; of a crowd the first are found, in whichever index they are."""
+    monkeypatch.setattr(word_index, "CROWD", 3)
+    monkeypatch.setattr(word_index, "_FEW", 1)
+    pictures = [*_every_way(photos)[:7], photos[0], photos[1], photos[0]]
+    looks_of(pictures, tmp_path, parts=5)
+    files = sorted(tmp_path.glob("part-*.parquet"))
+    assert len(word_index.indexes_of(Looks.of_parts(files[:3], tmp_path / "grown"))) == 1
+    grown, fresh = (Looks.of_parts(files, tmp_path / name) for name in ("grown", "fresh"))
+    assert [len(word_index.indexes_of(looks)) for looks in (grown, fresh)] == [2, 1]
+    expected = [tuple(map(np.ndarray.tolist, dataclasses.astuple(block))) for block in edited_pairs(fresh, KINDS)]
+    assert [
+        tuple(map(np.ndarray.tolist, dataclasses.astuple(block))) for block in edited_pairs(grown, KINDS)
+    ] == expected
+    assert expected
+    (tmp_path / "grown" / "rest.npy").write_bytes(b"damaged")
+    assert len(word_index.indexes_of(grown)) == 1, "made again"
+    assert len(word_index.indexes_of(Looks.of_parts(files[1:], tmp_path / "grown"))) == 1
+
+
 @pytest.mark.parametrize("make", [drawings, pages, forms])
 def test_strangers_of_one_layout_are_not_joined(make, tmp_path):
     assert found(edited_pairs(looks_of(make(6, np.random.default_rng(3)), tmp_path), KINDS)) == {}
@@ -177,7 +201,7 @@ def test_words_do_not_see_gain_and_offset(gain, offset):
     view = np.random.default_rng(0).integers(30, 190, (10, 10)).astype(np.uint8)  # nothing is clipped
     view = np.asarray(Image.fromarray(view).resize((80, 80), Image.Resampling.BICUBIC))
     one, other = keypoints(view), keypoints(np.round(view * gain + offset).clip(0, 255).astype(np.uint8))
-    assert len(np.intersect1d(one["word"] & edits._LOW, other["word"] & edits._LOW)) > 0.7 * len(one) > 5
+    assert len(np.intersect1d(one["word"] & word_index.LOW, other["word"] & word_index.LOW)) > 0.7 * len(one) > 5
 
 
 def test_the_word_of_a_mirrored_keypoint_is_known_without_the_mirror_image(photos):
