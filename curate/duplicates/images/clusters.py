@@ -124,8 +124,8 @@ def connected_components(duplicates: DuplicateIndex, images: Indices) -> Indices
             free[members] = False
             reached.extend(members.tolist())
     in_crowd = np.flatnonzero(crowd != np.arange(count))
-    ends = (np.concatenate([pairs[:, side], other]) for side, other in ((0, in_crowd), (1, crowd[in_crowd])))
-    return components(*ends, count)
+    i, j = np.concatenate([pairs[:, 0], in_crowd]), np.concatenate([pairs[:, 1], crowd[in_crowd]])
+    return components(i, j, count)
 
 
 def components(i: Indices, j: Indices, count: int) -> Indices:
