@@ -6,6 +6,7 @@ A run may be killed at any point: the next one continues where it stopped and en
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +80,7 @@ from curate.rules.decide import check_on_rows, check_rules, decide
 from curate.seal import break_seal, damaged_measurements, heal, write_seal
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
-from curate.workspace import StoredPaths, Workspace, copy_measurements, sole_use
+from curate.workspace import LOOKS, StoredPaths, Workspace, copy_measurements, sole_use
 from winnow import storage
 from winnow.digests import Digests
 from winnow.errors import UserError
@@ -573,6 +574,8 @@ class Curation:
     def _find_duplicates(self) -> None:
         workspace, settings = self.workspace, self.recipe.duplicates
         if settings is None:
+            if self.recipe.contamination is None:
+                shutil.rmtree(workspace.work / LOOKS, ignore_errors=True)
             workspace.duplicate_images.unlink(missing_ok=True)
             workspace.comparable_rows.unlink(missing_ok=True)
             workspace.edited_links.unlink(missing_ok=True)
