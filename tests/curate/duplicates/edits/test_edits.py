@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from curate import pipeline
 from curate.duplicates.edits import search as edits
 from curate.duplicates.edits import word_index
 from curate.duplicates.edits.looks import Looks
@@ -20,6 +22,7 @@ from curate.kinds import KINDS
 from curate.signals import SIGNALS, measure_pixels
 from curate.signals.keypoints import MIRROR, keypoints
 from studies.curation_pays.copies import _PHOTOS, _package, drawings, forms, pages
+from tests.curate import sets
 
 
 def looks_of(images, folder, parts=1):
@@ -208,3 +211,20 @@ def test_the_word_of_a_mirrored_keypoint_is_known_without_the_mirror_image(photo
     view = np.asarray(photos[0].convert("L").resize((80, 60)))
     one, other = keypoints(view), keypoints(view[:, ::-1])
     assert len(np.intersect1d(one["word"] ^ MIRROR, other["word"])) > 0.7 * len(one)
+
+
+def test_a_run_says_how_many_images_were_limited(tmp_path, monkeypatch, capsys):
+    """On stderr, in the manifest and on the card; as long as nothing changes, a later run says the same."""
+    monkeypatch.setattr(edits, "_TOGETHER", 1)
+    pictures = block_patterns(8)
+    for number, picture in enumerate(pictures):
+        sets.save(tmp_path / f"images/{number}.png", picture)
+    sets.write_lines(tmp_path / "rows.jsonl", (sets.row(n, f"{n}.png") for n in range(len(pictures))))
+    recipe = sets.recipe(tmp_path, duplicates={})
+    pipeline.run(recipe, "recipe.yaml", workers=1)
+    limited = json.loads((tmp_path / "out/manifest.json").read_text())["counts"]["limited"]
+    assert 0 < limited["duplicates"] < 8
+    assert f"duplicates: {limited['duplicates']} images have keypoints in common" in capsys.readouterr().err
+    assert "edited copies of them were sought only among those" in (tmp_path / "out/README.md").read_text()
+    pipeline.decide_again(recipe, "recipe.yaml")
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["counts"]["limited"] == limited
