@@ -28,8 +28,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-from curate.duplicates.edits import edited_pairs, edited_pairs_between
-from curate.duplicates.looks import Looks
+from curate.duplicates.edits.looks import Looks
+from curate.duplicates.edits.search import edited_pairs, edited_pairs_between
 from curate.kinds import KINDS, KindPairs
 from curate.signals import SIGNALS, measure_pixels
 from curate.signals.keypoints import KEY_BITS, POINT, SIDE

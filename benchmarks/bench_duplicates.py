@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from curate.duplicates.clusters import build_star_clusters
-from curate.duplicates.fingerprints import ImageFingerprints
 from curate.duplicates.hamming import pairs_between, pairs_within
-from curate.duplicates.matching import DuplicateIndex
+from curate.duplicates.images.clusters import build_star_clusters
+from curate.duplicates.images.fingerprints import ImageFingerprints
+from curate.duplicates.images.matching import DuplicateIndex
 from curate.recipe import MatchSettings
 
 PART = 2000  # rows that are checked against brute force

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.bench_duplicates import timed
-from curate.duplicates.texts import find_similar_texts
+from curate.duplicates.texts.similar_texts import find_similar_texts
 from curate.recipe import TextSettings
 from curate.signals.language import language
 from curate.signals.pii import personal_data

@@ -16,7 +16,7 @@ Kind = Literal[
 ]  # fmt: skip
 # In the order of certainty: of a pair that could be several, the first is its kind.
 KINDS: tuple[Kind, ...] = get_args(Kind)
-# Found by ``curate.duplicates.edits``; the kinds before them are found by the strict look of ``fingerprints``.
+# Found by ``curate.duplicates.edits.search``; the kinds before them are found by the strict look of ``fingerprints``.
 EDITS: tuple[Kind, ...] = ("toned", "brighter", "cropped", "framed", "overlaid", "mirrored", "turned")
 MEANING: dict[Kind, str] = {
     "exact": "the same bytes",
@@ -31,6 +31,14 @@ MEANING: dict[Kind, str] = {
     "turned": "turned by some degrees",
     "semantic": "another picture of the same thing: its embedding is near",
 }
+
+
+def limited_search(images: int) -> str:
+    """What it means that the search for edited copies was limited for so many images."""
+    return (
+        f"{images:,} images have keypoints in common with so many others (as pictures of one pattern have) that edited"
+        " copies of them were sought only among those most like them; copies may be missed"
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ A run may be killed at any point: the next one continues where it stopped and en
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +19,10 @@ from curate.duplicates.contamination import find_contamination
 from curate.duplicates.rows import find_duplicates
 from curate.duplicates.semantic import find_semantic
 from curate.duplicates.splits import assign_splits
-from curate.duplicates.text_leaks import VERSION as LEAKS_VERSION
-from curate.duplicates.text_leaks import find_text_leaks
-from curate.duplicates.texts import VERSION as TEXTS_VERSION
-from curate.duplicates.texts import find_similar_texts
+from curate.duplicates.texts.similar_texts import VERSION as TEXTS_VERSION
+from curate.duplicates.texts.similar_texts import find_similar_texts
+from curate.duplicates.texts.text_leaks import VERSION as LEAKS_VERSION
+from curate.duplicates.texts.text_leaks import find_text_leaks
 from curate.engines import runner_of
 from curate.exports.export import export
 from curate.exports.rows import ONE_SPLIT, Curated
@@ -38,7 +39,7 @@ from curate.inputs import (
     resolved,
     source_inputs,
 )
-from curate.kinds import EDITS
+from curate.kinds import EDITS, limited_search
 from curate.measure.embeddings import write_scores
 from curate.measure.image_models import forget, measure_with
 from curate.measure.images import measure_images
@@ -80,7 +81,7 @@ from curate.rules.decide import check_on_rows, check_rules, decide
 from curate.seal import break_seal, damaged_measurements, heal, write_seal
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
-from curate.workspace import StoredPaths, Workspace, copy_measurements, sole_use
+from curate.workspace import LOOKS, StoredPaths, Workspace, copy_measurements, sole_use
 from winnow import storage
 from winnow.digests import Digests
 from winnow.errors import UserError
@@ -430,6 +431,9 @@ class Curation:
         stages.run("write", lambda: outputs.extend(write_results(workspace, splits)))
         outputs += write_contamination_report(workspace)
         counts = count_rows(workspace, self.rules, facts_of(stages))
+        asked = {"duplicates": recipe.duplicates, "contamination": recipe.contamination}
+        if limited := {name: n for name in asked if asked[name] and (n := stages.get(f"{name} limited"))}:
+            counts["limited"] = limited
         shown = write_card(
             workspace, recipe, self.recipe_name, self.rules, counts, root, decode_examples=decode_examples
         )
@@ -565,12 +569,14 @@ class Curation:
             "contamination",
             [self._known(), settings.model_dump(mode="json"), files],
             [workspace.contamination_rows, workspace.contamination_counts],
-            lambda: find_contamination(workspace, sets, settings),
+            lambda: self._note_limited("contamination", find_contamination(workspace, sets, settings)),
         )
 
     def _find_duplicates(self) -> None:
         workspace, settings = self.workspace, self.recipe.duplicates
         if settings is None:
+            if self.recipe.contamination is None:
+                shutil.rmtree(workspace.work / LOOKS, ignore_errors=True)
             workspace.duplicate_images.unlink(missing_ok=True)
             workspace.comparable_rows.unlink(missing_ok=True)
             workspace.edited_links.unlink(missing_ok=True)
@@ -580,8 +586,14 @@ class Curation:
             "duplicates",
             [self._known(), settings.model_dump(mode="json")],
             [workspace.duplicate_images, workspace.comparable_rows, workspace.edited_links],
-            lambda: find_duplicates(workspace, settings),
+            lambda: self._note_limited("duplicates", find_duplicates(workspace, settings, self._runner())),
         )
+
+    def _note_limited(self, stage: str, images: int) -> None:
+        """Keep, and say, how many images the search for edited copies has not compared with all that were like them."""
+        self.stages.set(f"{stage} limited", images)
+        if images:
+            print(f"{stage}: {limited_search(images)}", file=sys.stderr)
 
     def _compare_texts(self) -> None:
         """Rows whose text is that of another row, or of an evaluation set; needs no image."""
@@ -663,5 +675,5 @@ class Curation:
             "splits",
             [self._known(), settings.model_dump(mode="json"), match.model_dump(mode="json"), kinds],
             [workspace.splits],
-            lambda: assign_splits(workspace, settings, match, kinds),
+            lambda: assign_splits(workspace, settings, match, kinds, self._runner()),
         )

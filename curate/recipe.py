@@ -370,8 +370,8 @@ class TextLeakSettings(StrictModel):
     """``texts:`` of ``contamination:``: when a row repeats a question and answer of an evaluation set.
 
     Attributes:
-        threshold: smallest Jaccard index of the two questions (``curate.duplicates.shingles``); 1 takes equal ones
-            only. The answers are equal when normalised.
+        threshold: smallest Jaccard index of the two questions (``curate.duplicates.texts.shingles``); 1 takes
+            equal ones only. The answers are equal when normalised.
         min_words: shorter questions are no evidence.
         most_rows: a question that more rows of either set ask is no evidence.
     """
@@ -423,7 +423,7 @@ class TextSettings(StrictModel):
     Attributes:
         of: which texts are compared: all questions of a row; all answers (a caption is one); ``row`` is both together.
         threshold: smallest Jaccard index of two texts' words and pairs of neighbouring words that makes them alike
-            (``curate.duplicates.shingles``).
+            (``curate.duplicates.texts.shingles``).
         keep: rows of each group that the rule leaves unmarked, the first in input order.
         min_words: texts of fewer words are left out.
     """

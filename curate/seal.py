@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from curate.inputs import named_by_rows
 from curate.measure.store import Store, is_unchanged
-from curate.workspace import SEAL, Workspace
+from curate.workspace import LOOKS, SEAL, Workspace
 from winnow.errors import UserError
 from winnow.files import digest_of, read_json, sha256_file, write_json
 from winnow.run import MANIFEST, Stages
@@ -138,8 +138,8 @@ def _outputs(folder: Path) -> dict[str, str]:
 def _made_here(folder: Path) -> Iterator[str]:
     for top in _MADE_HERE:
         for where, folders, names in os.walk(folder / top):
-            folders[:] = [name for name in folders if name != _STORED]
             below = Path(where).relative_to(folder)
+            folders[:] = [name for name in folders if name != _STORED and not (below.name == "work" and name == LOOKS)]
             for name in names:
                 if not name.endswith(".tmp") and not (below.name == "work" and name in _NOT_SEALED):
                     yield str(below / name)

@@ -17,7 +17,8 @@ from curate.signals.clip import ZERO_SHOT
 from curate.workspace import Workspace
 from winnow.tables import parquet
 
-# Tables of `curate.duplicates.texts` (place, group and likeness of a row, by text) and `curate.duplicates.text_leaks`.
+# Tables of `curate.duplicates.texts.similar_texts` (place, group and likeness of a row, by text) and
+# `curate.duplicates.texts.text_leaks`.
 TEXT_FIELDS: tuple[TextField, ...] = get_args(TextField)
 OF_TEXTS = {
     "cluster": pa.string(), "cluster_size": pa.int64(), "cluster_place": pa.int64(), "similarity": pa.float64(),

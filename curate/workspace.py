@@ -25,6 +25,7 @@ UNFINISHED_IMAGES = "images/.unfinished"  # where the store of images writes bef
 _LOCK = "lock"
 # What belongs to one result only: its manifest, its lock, and what people have made from it.
 _RECIPE = "recipe.yaml"
+LOOKS = "looks"  # of work/: what the search for edited copies reads, made again where it is not there
 SEAL = "seal.json"  # of work/: what the last finished run has left (`curate.seal`)
 _OWN = {MANIFEST, _LOCK, _RECIPE, SEAL, "plots", "exports", PROOFS}
 

@@ -28,7 +28,7 @@ from winnow.storage_lock import LOCK, locked
 INDEX = "objects.json"
 _STATE = "state.json"
 _PASSING = (".tmp", ".partial", ".old")  # of files and folders that are not finished
-_OF_THIS_MACHINE = {"lock", ".lock", "spilled", ".unfinished", "digests.parquet"}
+_OF_THIS_MACHINE = {"lock", ".lock", "spilled", ".unfinished", "digests.parquet", "looks"}
 _BY_CONTENT = re.compile(r"(?:.*/)?images/[0-9a-f]{2}/([0-9a-f]{64})(?:\.\w+)?")
 
 

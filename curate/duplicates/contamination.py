@@ -1,8 +1,8 @@
 """Which rows of the training data also occur in an evaluation set.
 
 A row with images matches by an image: by equal bytes, by a confirmed fingerprint
-(``curate.duplicates.fingerprints``), or as an edited copy (``curate.duplicates.edits``); each match has a kind, and
-the recipe's action for it. The question alone is no leak, since many rows ask what is in the image. With
+(``curate.duplicates.images.fingerprints``), or as an edited copy (``curate.duplicates.edits.search``); each match has
+a kind, and the recipe's action for it. The question alone is no leak, since many rows ask what is in the image. With
 ``questions`` it is also recorded whether the evaluation set asks the same normalised question about that very
 image, and a row without images matches by its question, because it has nothing else.
 """
@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
-from curate.duplicates.stored import number_images, starts_of
-from curate.duplicates.stored_edits import EditedCopies
+from curate.duplicates.edits.stored_edits import EditedCopies
+from curate.duplicates.images.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
+from curate.duplicates.images.stored import number_images, starts_of
 from curate.kinds import EDITS, KINDS, KindPairs
 from curate.recipe import ContaminationSettings, MatchSettings, sought
 from curate.views import create_views
@@ -166,23 +166,27 @@ _BY_QUESTION = """
 
 def find_contamination(
     workspace: Workspace, evaluations: Sequence[tuple[str, Workspace]], settings: ContaminationSettings
-) -> None:
+) -> int:
     """Write ``workspace.contamination_rows``: per benchmark, each row that is in it, how it matches, of which kind.
 
     Beside it, ``workspace.contamination_counts``: how large each benchmark is and how many of its images were found.
 
     Args:
         evaluations: name and workspace of each evaluation set, read and measured.
+
+    Returns:
+        How many images were not laid over all those that seemed to be edited copies.
     """
     counts: list[dict[str, Any]] = []
-    with EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS)) as copies:
-        batches = (
-            batch
-            for name, other in evaluations
-            for batch in _against(workspace, name, other, settings, copies.between(other, name), counts)
-        )
-        write_parquet(workspace.contamination_rows, batches, CONTAMINATION)
+    copies = EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS))
+    batches = (
+        batch
+        for name, other in evaluations
+        for batch in _against(workspace, name, other, settings, copies.between(other, name), counts)
+    )
+    write_parquet(workspace.contamination_rows, batches, CONTAMINATION)
     write_json(workspace.contamination_counts, counts)
+    return copies.limited
 
 
 def _against(

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import ImageFingerprints, compare
-from curate.duplicates.links import link_rows, load_links
-from curate.duplicates.stored import read_stored
+from curate.duplicates.edits.links import link_rows, load_links
+from curate.duplicates.images.fingerprints import ImageFingerprints, compare
+from curate.duplicates.images.stored import read_stored
 from curate.kinds import KINDS, Kind
 from curate.recipe import DuplicateSettings
 from curate.workspace import Workspace

@@ -11,15 +11,17 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.clusters import build_star_clusters
-from curate.duplicates.links import find_links
-from curate.duplicates.matching import DuplicateIndex
-from curate.duplicates.stored import number_images, read_stored
-from curate.duplicates.stored_edits import EditedCopies
+from curate.duplicates.edits.links import find_links
+from curate.duplicates.edits.stored_edits import EditedCopies
+from curate.duplicates.images.block_pairs import search_stored
+from curate.duplicates.images.clusters import build_star_clusters
+from curate.duplicates.images.matching import DuplicateIndex
+from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import EDITS
 from curate.recipe import DuplicateSettings, sought
 from curate.views import create_views
 from curate.workspace import Workspace
+from winnow.table_parts import Runner, run_here
 from winnow.tables import database, query_batches, write_parquet
 
 DUPLICATE_IMAGES = pa.schema(
@@ -132,25 +134,32 @@ _COMPARABLE = """
 """
 
 
-def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
+def find_duplicates(workspace: Workspace, settings: DuplicateSettings, runner: Runner = run_here) -> int:
     """Write ``workspace.duplicate_images`` (images of a star), ``workspace.comparable_rows`` and ``edited_links``.
 
     Comparable rows are those that may repeat or contradict another one, links lead from those about an edited copy to
     those about what it copies; which of them stays is chosen when other rules have been judged, in
     ``curate.duplicates.kept``.
 
+    Args:
+        runner: makes what the search for pairs does not know yet.
+
+    Returns:
+        How many images were not laid over all those that seemed to be edited copies.
+
     Raises:
         UserError: a file cannot be written.
     """
     order = ", ".join(_ORDER[key] for key in settings.keep) or "id"
     stored = read_stored(workspace)
-    with EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS)) as copies:
-        edits = copies.among()
+    copies = EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS))
+    edits = copies.among()
     with database(workspace.work) as connection:
         create_views(connection, workspace)
         number_images(connection, stored.starts)
         connection.execute(_IMAGES_OF_ROWS)
-        _group_images(connection, DuplicateIndex(stored.fingerprints, settings, stored.search(settings)), order)
+        index = DuplicateIndex(stored.fingerprints, settings, search_stored(stored, settings, runner))
+        _group_images(connection, index, order)
         write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
         connection.register("edited_images", pa.table({"number": np.concatenate([edits.i, edits.j])}))
         connection.execute(_WANTED)
@@ -158,6 +167,7 @@ def find_duplicates(workspace: Workspace, settings: DuplicateSettings) -> None:
         find_links(connection, workspace, stored.fingerprints, edits, settings, order)
         rows = query_batches(connection, _COMPARABLE.format(order=order))
         write_parquet(workspace.comparable_rows, rows, COMPARABLE_ROWS)
+    return copies.limited
 
 
 def _group_images(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex, order: str) -> None:

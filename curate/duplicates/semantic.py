@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.duplicates.hamming import Indices
-from curate.duplicates.stored import number_images, starts_of
+from curate.duplicates.images.stored import number_images, starts_of
 from curate.kinds import KINDS, KindPairs
 from curate.measure.set_embeddings import SetEmbeddings, no_embeddings, read_embeddings
 from curate.recipe import SemanticSettings

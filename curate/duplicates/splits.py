@@ -14,14 +14,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.clusters import connected_components, joined_components
-from curate.duplicates.matching import DuplicateIndex
-from curate.duplicates.stored import number_images, read_stored
-from curate.duplicates.stored_edits import EditedCopies
+from curate.duplicates.edits.stored_edits import EditedCopies
+from curate.duplicates.images.block_pairs import search_stored
+from curate.duplicates.images.clusters import connected_components, joined_components
+from curate.duplicates.images.matching import DuplicateIndex
+from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import Kind, KindPairs
 from curate.recipe import MatchSettings, SplitSettings
 from curate.views import create_views
 from curate.workspace import Workspace
+from winnow.table_parts import Runner, run_here
 from winnow.tables import database, literal, query_batches, write_parquet
 
 SPLITS = pa.schema([("position", pa.int64()), ("split_group", pa.string()), ("assigned_split", pa.string())])
@@ -55,21 +57,25 @@ _ASSIGNED = """
 
 
 def assign_splits(
-    workspace: Workspace, settings: SplitSettings, match: MatchSettings, kinds: Collection[Kind] = ()
+    workspace: Workspace,
+    settings: SplitSettings,
+    match: MatchSettings,
+    kinds: Collection[Kind] = (),
+    runner: Runner = run_here,
 ) -> None:
     """Write ``workspace.splits``: the group and the split of every input row, in input order.
 
     Args:
         match: when two images count as the same one.
         kinds: of edited copies that are not parted either.
+        runner: makes what the search for pairs does not know yet.
     """
     stored = read_stored(workspace)
-    with EditedCopies(workspace, kinds) as copies:
-        edits = copies.among()
+    edits = EditedCopies(workspace, kinds).among()
     with database(workspace.work) as connection:
         create_views(connection, workspace)
         number_images(connection, stored.starts)
-        index = DuplicateIndex(stored.fingerprints, match, stored.search(match))
+        index = DuplicateIndex(stored.fingerprints, match, search_stored(stored, match, runner))
         connection.register("components", _components(connection, index, edits))
         connection.execute(_TIES)
         joined = _joined(connection)

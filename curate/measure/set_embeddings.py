@@ -27,7 +27,8 @@ from winnow.tables import ROWS_A_GROUP
 class SetEmbeddings:
     """Embeddings of the images of a set.
 
-    Images are numbered as in ``curate.duplicates.stored``: through all parts of the image signals, unreadable ones too.
+    Images are numbered as in ``curate.duplicates.images.stored``: through all parts of the image signals,
+    unreadable ones too.
 
     Attributes:
         model: ``clip`` or ``embedding``: the setting of ``signals:`` that made them.

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import yaml
 
 from curate.exports.export import license_fields
-from curate.kinds import Kind
+from curate.kinds import Kind, limited_search
 from curate.readers.facts import SourceFacts, shortened
 from curate.readers.unclaimed import unused_fields, warnings
 from curate.recipe import CurateRecipe
@@ -198,7 +198,8 @@ def reading_section(counts: dict[str, Any]) -> str:
     ]
     bad = [f"{facts.bad_rows:,} unreadable, such as {facts.first_bad}" for facts in read if facts.bad_rows]
     notes = [warning for facts in read for warning in warnings(facts)]
-    told = "\n".join(f"- {escaped(line)}" for line in (*(f"rows: {each}" for each in bad), *notes))
+    limited = [f"{stage}: {limited_search(images)}" for stage, images in counts.get("limited", {}).items()]
+    told = "\n".join(f"- {escaped(line)}" for line in (*(f"rows: {each}" for each in bad), *notes, *limited))
     headings = ["field", "source", "filled in", "for example", "to use it"]
     parts = [
         told,

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.duplicates.hamming import Indices
-from curate.duplicates.stored import number_images, starts_of
+from curate.duplicates.images.stored import number_images, starts_of
 from curate.measure.set_embeddings import SetEmbeddings, no_embeddings, read_embeddings
 from curate.rules.columns import create_facts
 from curate.rules.expression import quoted

@@ -1,4 +1,4 @@
-"""A small grey view of the picture and its keypoints: edited copies are found by them (``curate.duplicates.edits``)."""
+"""A small grey view of the picture and its keypoints, by which ``curate.duplicates.edits.search`` finds copies."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from curate.duplicates.fingerprints import ImageFingerprints
+from curate.duplicates.images.fingerprints import ImageFingerprints
 from curate.signals import measure_pixels
 from winnow.errors import UserError
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from curate.duplicates.fingerprints import ImageFingerprints, compare
+from curate.duplicates.images.fingerprints import ImageFingerprints, compare
 from curate.recipe import MatchSettings
 from curate.signals import measure_pixels
 from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of

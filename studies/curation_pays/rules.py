@@ -15,9 +15,9 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
-from curate.duplicates.fingerprints import ImageFingerprints
-from curate.duplicates.fingerprints import compare as compare_fingerprints
 from curate.duplicates.hamming import pairs_within
+from curate.duplicates.images.fingerprints import ImageFingerprints
+from curate.duplicates.images.fingerprints import compare as compare_fingerprints
 from curate.recipe import MatchSettings
 from studies.curation_pays.sets import RawSet, TrainingSet
 from winnow.demo.easy_vqa import image_paths

@@ -5,9 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from curate.duplicates import contamination, fingerprints
+from curate.duplicates import contamination
 from curate.duplicates.contamination import find_contamination
-from curate.duplicates.fingerprints import ImageFingerprints, compare
+from curate.duplicates.images import fingerprints
+from curate.duplicates.images.fingerprints import ImageFingerprints, compare
 from curate.recipe import ContaminationSettings, Rule, SourceSettings, benchmark_name
 from curate.report.console import describe_match
 from curate.report.results import read_contamination_report, write_contamination_report

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import pipeline
-from curate.duplicates.clusters import connected_components
-from curate.duplicates.fingerprints import ImageFingerprints
-from curate.duplicates.matching import DuplicateIndex
+from curate.duplicates.images.clusters import connected_components
+from curate.duplicates.images.fingerprints import ImageFingerprints
+from curate.duplicates.images.matching import DuplicateIndex
 from curate.duplicates.splits import assign_splits, upper_bounds
 from curate.recipe import CurateRecipe, MatchSettings, SplitSettings
 from tests.curate import sets

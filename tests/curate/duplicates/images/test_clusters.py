@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from curate.duplicates.clusters import build_star_clusters
-from curate.duplicates.fingerprints import ImageFingerprints, compare, matching_pairs
-from curate.duplicates.matching import DuplicateIndex
+from curate.duplicates.images import matching
+from curate.duplicates.images.clusters import build_star_clusters, connected_components
+from curate.duplicates.images.fingerprints import ImageFingerprints, compare, matching_pairs
+from curate.duplicates.images.matching import DuplicateIndex
 from curate.recipe import MatchSettings
 
 SETTINGS = MatchSettings(hash="both", radius=6, max_mean_diff=4.0, max_cell_diff=20.0, max_contrast_diff=0.1)
@@ -65,6 +66,30 @@ def representatives(fingerprints, settings=SETTINGS):
     stars = build_star_clusters(DuplicateIndex(fingerprints, settings), found)
     found[stars.member] = stars.representative
     return found
+
+
+@pytest.mark.parametrize("expanded", [1, 4, 256])
+@pytest.mark.parametrize("seed", range(3))
+def test_crowds_and_families_beside_them_are_grouped_as_a_naive_loop_does(seed, expanded, monkeypatch):
+    """Some pairs are found on demand, some are known, and both kinds meet in one component."""
+    monkeypatch.setattr(matching, "_EXPANDED", expanded)
+    rng = np.random.default_rng(seed)
+    fingerprints = crowded_fingerprints(90, seed)
+    copies = np.where(rng.random(90) < 0.5, rng.integers(0, 12, 90), np.arange(90))
+    fingerprints = ImageFingerprints.of(
+        *(getattr(fingerprints, name)[copies] for name in ("phash", "dhash", "thumbnails", "sides"))
+    )
+    naive = naive_stars(fingerprints, SETTINGS)
+    assert np.array_equal(representatives(fingerprints), naive)
+    same = [(i, j) for j in range(90) for i in range(j) if naive_same(fingerprints, i, fingerprints, j, SETTINGS)]
+    shown = np.flatnonzero(rng.random(90) < 0.8)
+    component = {int(image): int(image) for image in range(90)}
+    for i, j in same * 90:
+        if i in shown and j in shown:
+            component[i] = component[j] = min(component[i], component[j])
+    found = connected_components(DuplicateIndex(fingerprints, SETTINGS), shown)
+    assert found.tolist() == list(component.values())
+    assert len(set(naive)) < 80
 
 
 @pytest.mark.parametrize("hash_name", ["phash", "dhash", "both"])

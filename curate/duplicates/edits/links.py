@@ -12,9 +12,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.fingerprints import CELLS, CHANNELS, ImageFingerprints, compare
+from curate.duplicates.edits.stored_edits import chosen
 from curate.duplicates.hamming import Indices
-from curate.duplicates.stored_edits import chosen
+from curate.duplicates.images.fingerprints import CELLS, CHANNELS, ImageFingerprints, compare
 from curate.kinds import KINDS, KindPairs
 from curate.recipe import DuplicateSettings, MatchSettings
 from curate.workspace import Workspace

@@ -1,20 +1,20 @@
-"""The search for images that are the same image: all against all, or what is new against all.
+"""The search for images that are the same image: all against all, or some against others.
 
-Fingerprints (``curate.duplicates.fingerprints``) are compared where a hash proposes a pair. An incremental search
-returns the same pairs as a full one. Large groups of equal hashes are never expanded into pairs: their images are
-compared when a caller asks for the duplicates of one of them.
+Fingerprints (``curate.duplicates.images.fingerprints``) are compared where a hash proposes a pair. Large groups
+of equal hashes are never expanded into pairs: their images are compared when a caller asks for the duplicates of one
+of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import CHANNELS, ImageFingerprints, compare
 from curate.duplicates.hamming import Groups, Hashes, Indices, Pairs, group_equal, neighbours, starts_of
+from curate.duplicates.images.fingerprints import CHANNELS, ImageFingerprints, compare
 from curate.recipe import MatchSettings
 
 _DENSE = 256  # a group of more members is searched by their lightness
@@ -84,57 +84,85 @@ _EXPANDED = 256  # pairs of images that two groups of near hashes may make; more
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The pairs that a search has found among the first ``count`` images.
+    """The pairs that a search has found.
 
     Attributes:
-        count: images searched.
         near: int64 (m, 2), confirmed pairs i < j, in lexicographic order.
-        dense_buckets: for each proposing hash, uint64 (k, 2), in lexicographic order: pairs of near hashes that too
-            many images have to expand their pairs; a hash with itself if too many images are equal in it.
+        dense_buckets: for each proposing hash, uint64 (k, 2), in lexicographic order: pairs of near hashes, the smaller
+            first, that too many images have to expand their pairs; a hash with itself if too many images are equal in
+            it. Some of their pairs may be among ``near`` too.
     """
 
-    count: int
     near: Indices
     dense_buckets: tuple[Hashes, ...]
 
 
-def search_matches(
-    fingerprints: ImageFingerprints, settings: MatchSettings, earlier: SearchResult | None = None
-) -> SearchResult:
+def search_matches(fingerprints: ImageFingerprints, settings: MatchSettings) -> SearchResult:
     """All confirmed pairs of images.
 
     Pairs are confirmed block by block as the search proposes them, so that memory holds those that are
     the same, not all whose hashes are near (of scanned forms that is nearly every pair). Large groups of
     equal hashes are not expanded into pairs at all.
+    """
+    near: list[Pairs] = []
+    dense: list[Hashes] = []
+    for hashes in fingerprints.hashes(settings):
+        values, members = group_equal(hashes)
+        size = np.diff(members.starts)
+        large = np.flatnonzero(size**2 > _EXPANDED)
+        large_pairs = [(large, large)]
+        # Inside the others, equal hashes are pairs too.
+        small = np.flatnonzero((size > 1) & (size**2 <= _EXPANDED))
+        for i, j in members.product_blocks(members, small, small):
+            near.append(confirmed(fingerprints, i[i < j], fingerprints, j[i < j], settings))
+        for left, right in neighbours(values, values, settings.radius, same=True):
+            many = size[left] * size[right] > _EXPANDED
+            large_pairs.append((left[many], right[many]))
+            for i, j in members.product_blocks(members, left[~many], right[~many]):
+                near.append(confirmed(fingerprints, i, fingerprints, j, settings))
+        dense.append(np.concatenate([np.stack([values[one], values[other]], axis=1) for one, other in large_pairs]))
+    return joined_results(near, [[buckets] for buckets in dense], len(fingerprints))
+
+
+def search_between(a: ImageFingerprints, b: ImageFingerprints, settings: MatchSettings) -> SearchResult:
+    """All confirmed pairs of an image of ``a`` and one of ``b``; those of ``b`` are numbered after those of ``a``."""
+    near: list[Pairs] = []
+    dense: list[list[Hashes]] = []
+    for one, other in zip(a.hashes(settings), b.hashes(settings), strict=True):
+        (values_a, members_a), (values_b, members_b) = group_equal(one), group_equal(other)
+        size_a, size_b = np.diff(members_a.starts), np.diff(members_b.starts)
+        dense.append([])
+        for left, right in neighbours(values_a, values_b, settings.radius, same=False):
+            many = size_a[left] * size_b[right] > _EXPANDED
+            dense[-1].append(np.stack([values_a[left[many]], values_b[right[many]]], axis=1))
+            for i, j in members_a.product_blocks(members_b, left[~many], right[~many]):
+                i, j = confirmed(a, i, b, j, settings)
+                near.append((i, j + len(a)))
+    return joined_results(near, dense, len(a) + len(b))
+
+
+def joined_results(near: Iterable[Pairs], dense_buckets: Iterable[Sequence[Hashes]], count: int) -> SearchResult:
+    """What several searches have found, each pair once.
 
     Args:
-        earlier: of the first images, with the same settings; then only the others are searched for.
+        near: pairs of images, in any order.
+        dense_buckets: for each proposing hash the pairs of hashes, uint64 (k, 2) each.
+        count: of images.
     """
-    old = earlier.count if earlier else 0
-    near = [earlier.near[:, 0], earlier.near[:, 1]] if earlier else [np.empty(0, np.int64)] * 2
-    blocks: list[Pairs] = [(near[0], near[1])]
-    dense_buckets = []
-    for number, hashes in enumerate(fingerprints.hashes(settings)):
-        known = earlier.dense_buckets[number] if earlier else np.empty((0, 2), np.uint64)
-        dense: list[Pairs] = []
-        values, members = group_equal(hashes)
-        for i, j in _proposed(hashes, values, members, settings.radius, old, dense):
-            blocks.append(confirmed(fingerprints, i, j, settings))
-        pairs = [np.stack([values[left], values[right]], axis=1) for left, right in dense]
-        dense_buckets.append(np.unique(np.concatenate([known, *pairs]), axis=0))
-    i, j = (np.concatenate(side) for side in zip(*blocks, strict=True))
-    cells = np.unique(np.minimum(i, j) * len(fingerprints) + np.maximum(i, j))
-    pairs_found = np.stack(np.divmod(cells, max(len(fingerprints), 1)), axis=1)
-    return SearchResult(len(fingerprints), pairs_found, tuple(dense_buckets))
+    cells = [np.empty(0, np.int64), *(np.minimum(i, j) * count + np.maximum(i, j) for i, j in near)]
+    pairs = np.stack(np.divmod(np.unique(np.concatenate(cells)), max(count, 1)), axis=1)
+    none = np.empty((0, 2), np.uint64)
+    buckets = (np.unique(np.sort(np.concatenate([none, *some]), axis=1), axis=0) for some in dense_buckets)
+    return SearchResult(pairs, tuple(buckets))
 
 
-def confirmed(fingerprints: ImageFingerprints, i: Indices, j: Indices, settings: MatchSettings) -> Pairs:
-    """Those of the pairs that are the same image."""
+def confirmed(a: ImageFingerprints, i: Indices, b: ImageFingerprints, j: Indices, settings: MatchSettings) -> Pairs:
+    """Those of the pairs of an image of ``a`` and one of ``b`` that are the same image."""
     # The mean colours never differ by more than the pixels do: a cheap first test.
-    difference = np.abs(fingerprints.colors[i] - fingerprints.colors[j]) @ np.ones(CHANNELS, np.float32)
+    difference = np.abs(a.colors[i] - b.colors[j]) @ np.ones(CHANNELS, np.float32)
     possible = difference <= mean_color_bound(settings)
     i, j = i[possible], j[possible]
-    same = compare(fingerprints, i, fingerprints, j, settings).confirmed(settings)
+    same = compare(a, i, b, j, settings).confirmed(settings)
     return i[same], j[same]
 
 
@@ -143,47 +171,13 @@ def mean_color_bound(settings: MatchSettings) -> float:
     return CHANNELS * settings.max_mean_diff + 1e-2
 
 
-def _proposed(
-    hashes: Hashes, values: Hashes, members: Groups, radius: int, old: int, dense: list[Pairs]
-) -> Iterator[Pairs]:
-    """Pairs of images in blocks, of which one is not ``old``; pairs of groups that would make too many are appended
-    to ``dense``."""
-    sizes = np.diff(members.starts)
-    touched = np.searchsorted(values, np.unique(hashes[old:])) if old else np.arange(len(values))
-    large = touched[sizes[touched] ** 2 > _EXPANDED]
-    dense.append((large, large))
-    # Inside the others, equal hashes are pairs too.
-    small = touched[(sizes[touched] > 1) & (sizes[touched] ** 2 <= _EXPANDED)]
-    for i, j in members.product_blocks(members, small, small):
-        wanted = (i < j) & (j >= old)
-        yield i[wanted], j[wanted]
-    for left, right in _near_groups(values, touched, radius):
-        many = sizes[left] * sizes[right] > _EXPANDED
-        dense.append((left[many], right[many]))
-        for i, j in members.product_blocks(members, left[~many], right[~many]):
-            wanted = (i >= old) | (j >= old)
-            yield i[wanted], j[wanted]
-
-
-def _near_groups(values: Hashes, touched: Indices, radius: int) -> Iterator[Pairs]:
-    """Pairs of different groups, one of them touched, each pair once."""
-    if len(touched) == len(values):
-        yield from neighbours(values, values, radius, same=True)
-        return
-    is_touched = np.zeros(len(values), bool)
-    is_touched[touched] = True
-    for i, right in neighbours(values[touched], values, radius, same=False):
-        left = touched[i]
-        once = (left < right) | ((left > right) & ~is_touched[right])
-        yield left[once], right[once]
-
-
 class DuplicateIndex:
     """Answers which images are the same image as a given one: from the pairs found, and from dense buckets on demand.
 
     Attributes:
         fingerprints: of all images.
         settings: when two images count as the same one.
+        near: int64 (m, 2), the pairs that were found, i < j; not all of those of images of dense buckets.
     """
 
     def __init__(
@@ -191,7 +185,7 @@ class DuplicateIndex:
     ) -> None:
         """``result`` is of a search among these images; None searches now."""
         result = search_matches(fingerprints, settings) if result is None else result
-        self.fingerprints, self.settings = fingerprints, settings
+        self.fingerprints, self.settings, self.near = fingerprints, settings, result.near
         ends = result.near.T.reshape(-1)
         order = np.argsort(ends, kind="stable")
         self._ends, self._near = ends[order], result.near[:, ::-1].T.reshape(-1)[order]
@@ -212,6 +206,10 @@ class DuplicateIndex:
         has_candidates[self._ends] = True
         return np.flatnonzero(has_candidates)
 
+    def in_dense_buckets(self) -> Indices:
+        """The images some pairs of which are only found on demand, ascending."""
+        return np.flatnonzero(self._in_dense_bucket)
+
     def duplicates_of(self, image: int, free: NDArray[np.bool_]) -> Indices:
         """The images that are the same image as ``image``, of those that are still ``free``; some may come twice."""
         first, last = np.searchsorted(self._ends, (image, image + 1))
@@ -220,5 +218,6 @@ class DuplicateIndex:
         if not self._in_dense_bucket[image]:
             return near
         candidates = np.concatenate([generator.candidates(image, free) for generator in self._generators])
-        _, same = confirmed(self.fingerprints, np.full(len(candidates), image), candidates, self.settings)
+        alone = np.full(len(candidates), image)
+        _, same = confirmed(self.fingerprints, alone, self.fingerprints, candidates, self.settings)
         return np.concatenate([near, same])

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.duplicates.edits.looks import Looks
 from curate.duplicates.hamming import Indices
-from curate.duplicates.looks import Looks
 from curate.signals.keypoints import SIDE, Floats
 
 _STEPS = ((2.5, 6), (1.0, 5))  # sigma of the blur, Gauss-Newton steps

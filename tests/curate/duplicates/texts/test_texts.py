@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.duplicates.shingles import bands_for, read_shingles, similar_pairs, text_stars, words_of
-from curate.duplicates.text_leaks import find_text_leaks
-from curate.duplicates.texts import find_similar_texts
+from curate.duplicates.texts.shingles import bands_for, read_shingles, similar_pairs, text_stars, words_of
+from curate.duplicates.texts.similar_texts import find_similar_texts
+from curate.duplicates.texts.text_leaks import find_text_leaks
 from curate.recipe import TextLeakSettings, TextSettings, all_rules
 from curate.rules.decide import check_rules, decide
 from tests.curate import sets
@@ -108,7 +108,7 @@ def test_words_of_scripts_without_blanks():
 
 
 def test_a_bucket_of_one_template_is_not_compared_pair_by_pair(tmp_path, monkeypatch):
-    from curate.duplicates import shingles
+    from curate.duplicates.texts import shingles
 
     asked = []
     likely = shingles._likely
@@ -153,7 +153,7 @@ def test_rows_of_a_set(tmp_path):
 
 
 def test_equal_texts_are_compared_once(tmp_path, monkeypatch):
-    from curate.duplicates import texts
+    from curate.duplicates.texts import similar_texts as texts
 
     read = []
     monkeypatch.setattr(

@@ -1,36 +1,45 @@
 """The search for edited copies: toned, brighter, mirrored, cropped, framed, overlaid or turned.
 
 Words of keypoints propose a pair (``curate.signals.keypoints``) and how one image lies in the other; the two views
-are laid over each other (``curate.duplicates.alignment``), and enough structure in common confirms the pair. What was
-done to one of them is read off the map, the tones and the blocks that differ (``curate.duplicates.edit_kinds``).
+are laid over each other (``curate.duplicates.edits.alignment``), and enough structure in common confirms the pair.
+What was done to one of them is read off the map, the tones and the blocks that differ
+(``curate.duplicates.edits.edit_kinds``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.alignment import Laid, glance, lay, overlap
-from curate.duplicates.edit_kinds import kind_of
-from curate.duplicates.hamming import Indices, products, ramp
-from curate.duplicates.looks import Looks
+from curate.duplicates.edits.alignment import Laid, glance, lay, overlap
+from curate.duplicates.edits.edit_kinds import kind_of
+from curate.duplicates.edits.looks import Looks
+from curate.duplicates.edits.word_index import WordIndex, indexes_of, matches
+from curate.duplicates.hamming import Indices, products
 from curate.kinds import KINDS, Kind, KindPairs
 from curate.signals.keypoints import KEY_BITS, MIRROR, PROBED, SIDE, STEPS, Floats
 
 _IMAGES = 512  # searched for at once
-_CROWD = 64  # images that are compared of those that share a word: the first ones
 _CONTEXT = 6  # bits of the words' upper half that may differ
 _TRIED = 4  # matches of a pair of images whose maps are tried
 _LIES = 0.5  # share of one of them that lies in the other by a rough map
 _GLANCE = 0.3
 _LAID = 128  # pairs laid over each other at once
-_LOW = np.uint64((1 << KEY_BITS) - 1)
-_BIT = np.uint8(1) << np.arange(8, dtype=np.uint8)
+_TOGETHER, _MOST = 8, 64  # candidates of an image that are laid over it at once, and at all
+
+Limited = Callable[[int], object]
+# Images of ``b`` and of ``a``, whether the latter is mirrored, and a rough map of the latter to the former.
+_Candidates = tuple[Indices, Indices, NDArray[np.bool_], Floats]
 
 
-def edited_pairs(looks: Looks, kinds: Collection[Kind], earlier: int | None = None) -> Iterator[KindPairs]:
+def _nobody_asks(_: int) -> None: ...
+
+
+def edited_pairs(
+    looks: Looks, kinds: Collection[Kind], earlier: int | None = None, limited: Limited = _nobody_asks
+) -> Iterator[KindPairs]:
     """Blocks of pairs of images of one set that are copies of these kinds, i < j, each pair once.
 
     A pair gets one kind: that of the edit that changes most (turned, mirrored, framed, cropped, overlaid, toned,
@@ -38,104 +47,65 @@ def edited_pairs(looks: Looks, kinds: Collection[Kind], earlier: int | None = No
     ``semantic`` are never found here. Of more than 64 images that share a word each is compared with the first 64, so
     that a crowd of copies is tied to its first ones. The pairs depend on the images alone, not on ``earlier``.
 
+    Each image is laid over the 8 earlier ones that are most like it by their keypoints; while one of these is a copy,
+    over the next 8, and over 64 at most. Pictures of one pattern have points in common with all others, and would else
+    all be laid over each other.
+
     Args:
         kinds: the kinds to look for.
         earlier: how many of the first images were searched already; only pairs with a later one are yielded.
+        limited: told how many images there are that were not laid over all that share points with them.
     """
-    yield from _search(looks, looks, kinds, earlier or 0, within=True)
+    yield from _search(looks, looks, kinds, earlier or 0, limited, within=True)
 
 
-def edited_pairs_between(a: Looks, b: Looks, kinds: Collection[Kind]) -> Iterator[KindPairs]:
+def edited_pairs_between(
+    a: Looks, b: Looks, kinds: Collection[Kind], limited: Limited = _nobody_asks
+) -> Iterator[KindPairs]:
     """Blocks of pairs of an image ``i`` of ``a`` and an image ``j`` of ``b`` that are copies of these kinds.
 
     Of more than 64 images of ``b`` that share a word, each of ``a`` is compared with the first 64.
+    Each is laid over so many of ``b`` as ``edited_pairs`` lays an image over earlier ones.
     """
-    for found in _search(b, a, kinds, 0, within=False):
+    for found in _search(b, a, kinds, 0, limited, within=False):
         order = np.lexsort((found.j, found.i))
         yield KindPairs(found.j[order], found.i[order], found.kind[order], found.strength[order])
 
 
-def _search(b: Looks, a: Looks, kinds: Collection[Kind], first: int, *, within: bool) -> Iterator[KindPairs]:
+def _search(
+    b: Looks, a: Looks, kinds: Collection[Kind], first: int, limited: Limited, *, within: bool
+) -> Iterator[KindPairs]:
     """Pairs (of ``b``, of ``a``); ``within`` both are the same, and those of ``b`` come earlier."""
     wanted = np.array([KINDS.index(kind) for kind in kinds], np.uint8)
-    index = _Index(b)
+    indexes = indexes_of(b)
     for start in range(first, len(a), _IMAGES):
-        found = _candidates(index, b, a, start, min(start + _IMAGES, len(a)), within=within)
-        pairs = _confirmed(b, a, *found)
-        chosen = np.isin(pairs.kind, wanted)
-        if chosen.any():
-            yield KindPairs(pairs.i[chosen], pairs.j[chosen], pairs.kind[chosen], pairs.strength[chosen])
+        found = _candidates(indexes, b, a, start, min(start + _IMAGES, len(a)), within=within)
+        for pairs in _most_alike(b, a, found, limited):
+            chosen = np.isin(pairs.kind, wanted)
+            if chosen.any():
+                yield KindPairs(pairs.i[chosen], pairs.j[chosen], pairs.kind[chosen], pairs.strength[chosen])
 
 
-class _Index:
-    """The keypoints of some images by the key of their word: about 16 bytes each."""
-
-    def __init__(self, looks: Looks) -> None:
-        count = len(looks.points)
-        # Key and number in one integer: sorting is fast, and of one key the first images come first.
-        self.sorted = np.empty(count, np.uint64)
-        for part in _parts(count):
-            numbers = np.arange(part.start, part.stop, dtype=np.uint64)
-            self.sorted[part] = looks.points["word"][part] << np.uint64(KEY_BITS) | numbers
-        self.sorted.sort()
-        self._coarse = max(count.bit_length() - 1, 8)  # bits of a bucket
-        sizes = np.zeros(1 << self._coarse, np.int32)
-        self._bits = max(min(count.bit_length() + 4, KEY_BITS), 8)
-        self._there = np.zeros(1 << (self._bits - 3), np.uint8)
-        self.rest = np.empty(count, np.uint32)
-        words = looks.points["word"]
-        for part in _parts(count):
-            place = (self.sorted[part] >> np.uint64(64 - self._bits)).astype(np.int64)
-            np.bitwise_or.at(self._there, place >> 3, (1 << (place & 7)).astype(np.uint8))
-            some, counts = np.unique(place >> (self._bits - self._coarse), return_counts=True)
-            sizes[some] += counts.astype(np.int32)
-            self.rest[part] = words[(self.sorted[part] & _LOW).astype(np.int64)] >> np.uint64(KEY_BITS)
-        self._buckets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int32)], dtype=np.int32)
-
-    def ranges(self, keys: NDArray[np.uint32], limits: Indices | None) -> tuple[Indices, Indices, Indices]:
-        """Which keys occur, and from where to where in ``sorted``, the first of a crowd only.
-
-        Args:
-            limits: for each row of ``keys``, the number of the point before which to look; None looks at all.
-        """
-        place = keys.reshape(-1) >> np.uint32(KEY_BITS - self._bits)
-        there = self._there.take(place >> np.uint32(3)) & _BIT.take(place & np.uint32(7))
-        asked = np.flatnonzero(there).astype(np.uint64)
-        found = keys.reshape(-1).take(asked).astype(np.uint64) << np.uint64(KEY_BITS) | asked
-        found.sort()  # neighbouring searches share a cache
-        rows, first = (found & _LOW).astype(np.int64), found & ~_LOW
-        bucket = (found >> np.uint64(64 - self._coarse)).astype(np.int64)
-        low, end = (self._buckets[side].astype(np.int64) for side in (bucket, bucket + 1))
-        low = self._placed(first, low, end)
-        some = np.flatnonzero((low < end) & (self.sorted.take(low, mode="clip") ^ first <= _LOW))
-        low, rows = low[some], rows[some]
-        last = _LOW if limits is None else limits.astype(np.uint64)[rows // keys.shape[-1] % len(limits)]
-        high = self._placed(first[some] | last, low, np.minimum(end[some], low + _CROWD))
-        real = high > low
-        return rows[real], low[real], high[real]
-
-    def _placed(self, values: NDArray[np.uint64], low: Indices, high: Indices) -> Indices:
-        """As ``np.searchsorted``, each between its own bounds; all at once, which hides the memory's latency."""
-        made, left = low.copy(), np.flatnonzero(low < high)
-        values, low, high = values[left], low[left], high[left]
-        while len(left):
-            middle = (low + high) >> 1
-            above = self.sorted.take(middle) < values
-            low, high = np.where(above, middle + 1, low), np.where(above, high, middle)
-            made[left] = low
-            more = np.flatnonzero(low < high)
-            left, values, low, high = left[more], values[more], low[more], high[more]
-        return made
-
-
-def _parts(count: int) -> Iterator[slice]:
-    for start in range(0, count, 1 << 20):
-        yield slice(start, min(start + (1 << 20), count))
+def _most_alike(b: Looks, a: Looks, candidates: _Candidates, limited: Limited) -> Iterator[KindPairs]:
+    """The copies among the candidates of some images; those of an image come by how alike they seem."""
+    i, j, flag, map_ = candidates
+    place = np.arange(len(j)) - np.searchsorted(j, j)
+    laid = np.zeros(len(j), bool)
+    asking = np.unique(j)
+    for first in range(0, _MOST, _TOGETHER):
+        turn = np.flatnonzero((place >= first) & (place < first + _TOGETHER) & np.isin(j, asking))
+        if not len(turn):
+            break
+        pairs = _confirmed(b, a, i[turn], j[turn], flag[turn], map_[turn])
+        yield pairs
+        laid[turn] = True
+        asking = pairs.j
+    limited(len(np.unique(j[~laid])))
 
 
 def _candidates(
-    index: _Index, b: Looks, a: Looks, start: int, stop: int, *, within: bool
-) -> tuple[Indices, Indices, NDArray[np.bool_], Floats]:
+    indexes: Sequence[WordIndex], b: Looks, a: Looks, start: int, stop: int, *, within: bool
+) -> _Candidates:
     """Images of ``b`` and of ``a``, whether the latter is mirrored, and a rough map of the latter to the former."""
     points = np.asarray(a.points[a.starts[start] : a.starts[stop]])
     image = np.repeat(np.arange(start, stop), np.diff(a.starts[start : stop + 1]))
@@ -146,13 +116,12 @@ def _candidates(
         )
     words = np.stack([points["word"], points["word"] ^ MIRROR])
     keys = words.astype(np.uint32)[:, :, None] ^ flips
-    asked, low, high = index.ranges(keys, a.starts[image] if within else None)
-    which = np.repeat(asked // flips.shape[1], high - low)
-    found = ramp(high - low) + np.repeat(low, high - low)
+    which, other, found = matches(indexes, keys, a.starts[image] if within else None)
     rest = (words >> np.uint64(KEY_BITS)).astype(np.uint32).reshape(-1)
-    near = np.bitwise_count(rest[which] ^ index.rest[found]) <= _CONTEXT
-    which, found = which[near], found[near]
-    other = (index.sorted[found] & _LOW).astype(np.int64)
+    near = np.bitwise_count(rest[which // flips.shape[1]] ^ found) <= _CONTEXT
+    which, other = which[near], other[near]
+    order = np.lexsort((other, which, keys.reshape(-1)[which]))  # whichever index they come from
+    which, other = which[order] // flips.shape[1], other[order]
     mirrored, point = which >= len(points), which % max(len(points), 1)
     i, j = np.searchsorted(b.starts, other, side="right") - 1, image[point]
     looked = np.flatnonzero(~(a.paper[j] & b.paper[i]))
@@ -173,8 +142,11 @@ def _candidates(
 
 def _best(
     b: Looks, a: Looks, i: Indices, j: Indices, flag: NDArray[np.bool_], map_: Floats, place: Floats
-) -> tuple[Indices, Indices, NDArray[np.bool_], Floats]:
-    """Of each pair of images the map that most of its matches share; among equals that of the best correlation."""
+) -> _Candidates:
+    """Of each pair of images the map that most of its matches share; among equals that of the best correlation.
+
+    By ``j``, the pairs with the best maps first.
+    """
     order = np.lexsort((map_[:, 0, 2], map_[:, 0, 0], flag, i, j))
     i, j, flag, map_, place = i[order], j[order], flag[order], map_[order], place[order]
     new = np.concatenate([[True], (np.diff(i) != 0) | (np.diff(j) != 0) | (np.diff(flag.astype(np.int8)) != 0)])
@@ -201,7 +173,8 @@ def _best(
     pair = np.stack([i[order[keep]], j[order[keep]]])
     lead = np.concatenate([[True], (np.diff(pair, axis=1) != 0).any(axis=0)])[: pair.shape[1]]
     keep = keep[lead]
-    keep = order[keep[value[keep] > _GLANCE]]
+    keep = keep[value[keep] > _GLANCE]
+    keep = order[keep[np.lexsort((i[order[keep]], -value[keep], j[order[keep]]))]]
     return i[keep], j[keep], flag[keep], map_[keep]
 
 

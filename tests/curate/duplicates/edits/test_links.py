@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.duplicates import stored_edits
+from curate.duplicates.edits import stored_edits
 from curate.duplicates.rows import find_duplicates
 from curate.kinds import KINDS, KindPairs
 from curate.recipe import DuplicateSettings
@@ -20,7 +20,7 @@ def edits(monkeypatch):
     """The pairs that the search finds, as (key, key, kind): the search itself has tests of its own."""
     told = []
 
-    def pairs(looks, kinds, earlier=None):
+    def pairs(looks, kinds, earlier=None, limited=None):
         found = [
             (int(min(a, b)), int(max(a, b)), KINDS.index(kind), strength)
             for a, b, kind, strength in told

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.alignment import Bools, Laid
+from curate.duplicates.edits.alignment import Bools, Laid
+from curate.duplicates.edits.looks import Looks
 from curate.duplicates.hamming import Indices
-from curate.duplicates.looks import Looks
 from curate.kinds import KINDS
 from curate.signals.keypoints import Floats
 

@@ -1,8 +1,8 @@
 """The fingerprints of a curation's images, kept between runs: only parts that are new are read.
 
 ``work/fingerprints/facts.bin`` holds the hashes and what else is compared first, ``thumbnails.bin`` the thumbnails,
-both in the order of the stored parts; ``state.json`` names these parts. A killed run leaves longer files than the
-state says; they are cut. ``matches-*.npz`` is the result of the search among them.
+both in the order of the stored parts; ``state.json`` names these parts and has a digest of what each has added. A
+killed run leaves longer files than the state says; they are cut.
 
 Memory holds about 55 bytes an image. The thumbnails (768 bytes) are mapped: pages that were read count as
 resident, but belong to the file, and the kernel takes them back when memory gets short.
@@ -10,8 +10,9 @@ resident, but belong to the file, and the kernel takes them back when memory get
 
 from __future__ import annotations
 
-import io
-import json
+import functools
+import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,22 +24,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import CELLS, CHANNELS, ImageFingerprints, moments
-from curate.duplicates.matching import SearchResult, search_matches
-from curate.recipe import MatchSettings
+from curate.duplicates.images.fingerprints import CELLS, CHANNELS, ImageFingerprints, moments
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path, digest_of, open_to_append, write_json
-from winnow.run import file_stats, unchanged_parts
-from winnow.tables import ROWS_A_GROUP, literal
+from winnow.files import open_to_append, read_json, write_json
+from winnow.run import file_stats
+from winnow.tables import ROWS_A_GROUP, literal, row_count
 
 # Raise it when the same parts make other files.
-_VERSION = 1
+_VERSION = 2
 _WIDTH = CELLS * CHANNELS
 _FACTS = np.dtype(
     [("phash", "<u8"), ("dhash", "<u8"), ("side", "<f4"), ("colors", "<f4", CHANNELS), ("contrast", "<f4")]
 )
 _COLUMNS = ["phash", "dhash", "thumbnail", "width", "height"]
+FACTS, THUMBNAILS = "facts.bin", "thumbnails.bin"
 
 
 @dataclass(frozen=True)
@@ -48,44 +48,14 @@ class StoredFingerprints:
     Attributes:
         fingerprints: of all of them. The colours of an image that could not be read are NaN: it matches no other.
         starts: name of each part and the number of its first image.
-        state: changes when a part does; the first k entries describe the first k parts.
+        digests: of the fingerprints of each part: equal ones have equal fingerprints.
         folder: where all is kept.
     """
 
     fingerprints: ImageFingerprints
     starts: dict[str, int]
-    state: list[Any]
+    digests: list[str]
     folder: Path
-
-    def search(self, settings: MatchSettings) -> SearchResult:
-        """All confirmed pairs; images of an earlier search are only compared with newer ones."""
-        asked = settings.model_dump(mode="json", include=set(MatchSettings.model_fields))
-        path = self.folder / f"matches-{digest_of(asked)[:16]}.npz"
-        earlier = self._read(path)
-        if earlier is not None and earlier.count == len(self.fingerprints):
-            return earlier
-        found = search_matches(self.fingerprints, settings, earlier)
-        written = io.BytesIO()
-        arrays: dict[str, Any] = {f"dense{number}": pairs for number, pairs in enumerate(found.dense_buckets)}
-        arrays["state"] = np.frombuffer(json.dumps(self.state).encode(), np.uint8)
-        np.savez(written, near=found.near, **arrays)
-        try:
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(written.getbuffer())
-        except OSError as error:
-            raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
-        return found
-
-    def _read(self, path: Path) -> SearchResult | None:
-        """An earlier search among the first of these images."""
-        if not path.is_file():
-            return None
-        with np.load(path) as kept:
-            parts = json.loads(kept["state"].tobytes())
-            if parts != self.state[: len(parts)]:
-                return None
-            dense_buckets = tuple(kept[f"dense{number}"] for number in range(len(kept.files) - 2))
-            return SearchResult(sum(rows for _, rows in parts), kept["near"], dense_buckets)
 
 
 def read_stored(workspace: Workspace) -> StoredFingerprints:
@@ -100,34 +70,49 @@ def read_stored(workspace: Workspace) -> StoredFingerprints:
     rows = [count for _, count in wanted]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = unchanged_parts(folder / "state.json", wanted)
-        if kept < len(wanted) or not (folder / "state.json").is_file():
-            before = sum(rows[:kept])
+        digests = _digests(folder / "state.json", wanted)
+        if len(digests) < len(wanted) or not (folder / "state.json").is_file():
+            before = sum(rows[: len(digests)])
             with (
-                open_to_append(folder / "facts.bin", before * _FACTS.itemsize) as facts,
-                open_to_append(folder / "thumbnails.bin", before * _WIDTH) as thumbnails,
+                open_to_append(folder / FACTS, before * _FACTS.itemsize) as facts,
+                open_to_append(folder / THUMBNAILS, before * _WIDTH) as thumbnails,
             ):
-                for part in parts[kept:]:
-                    _append(part, facts, thumbnails)
-            write_json(folder / "state.json", wanted)
-        fingerprints = _opened(folder, sum(rows))
+                digests += [_append(part, facts, thumbnails) for part in parts[len(digests) :]]
+            write_json(folder / "state.json", list(map(list, zip(wanted, digests, strict=True))))
+        fingerprints = open_fingerprints(folder / FACTS, folder / THUMBNAILS, 0, sum(rows))
     except OSError as error:
         raise UserError(disk_problem(error, folder) or f"{folder}: cannot be written ({error})") from error
-    return StoredFingerprints(fingerprints, starts_of(parts), wanted, folder)
+    return StoredFingerprints(fingerprints, starts_of(parts), digests, folder)
+
+
+def _digests(state: Path, wanted: Sequence[Any]) -> list[str]:
+    """Digests of the first of these parts that are in the files as they are wanted."""
+    try:
+        there = [(made_from, str(digest)) for made_from, digest in read_json(state)]
+    except (OSError, ValueError, TypeError):
+        return []
+    same = itertools.takewhile(lambda pair: pair[0][0] == pair[1], zip(there, wanted, strict=False))
+    return [digest for (_, digest), _ in same]
 
 
 def state_of(workspace: Workspace) -> list[Any]:
     """Of each part what changes when it does, and its number of images."""
-    return [
-        [[_VERSION, *file_stats(part, below=workspace.folder)], pq.read_metadata(part).num_rows]
-        for part in workspace.image_parts()
-    ]
+    return [[[_VERSION, *file_stats(part, below=workspace.folder)], _count(part)] for part in workspace.image_parts()]
 
 
 def starts_of(parts: Sequence[Path]) -> dict[str, int]:
     """Name of each part and the number of its first image."""
-    counts = [pq.read_metadata(part).num_rows for part in parts]
-    return dict(zip(map(str, parts), np.cumsum([0, *counts]).tolist(), strict=False))
+    return dict(zip(map(str, parts), np.cumsum([0, *map(_count, parts)]).tolist(), strict=False))
+
+
+def _count(part: Path) -> int:
+    stat = part.stat()
+    return _counted(str(part), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1 << 17)  # several steps of a run ask for all of them
+def _counted(part: str, size: int, time: int) -> int:
+    return row_count(Path(part))
 
 
 def number_images(connection: duckdb.DuckDBPyConnection, starts: Mapping[str, int], table: str = "numbered") -> None:
@@ -153,7 +138,9 @@ def number_images(connection: duckdb.DuckDBPyConnection, starts: Mapping[str, in
     """)
 
 
-def _append(part: Path, facts: BinaryIO, thumbnails: BinaryIO) -> None:
+def _append(part: Path, facts: BinaryIO, thumbnails: BinaryIO) -> str:
+    """Append the fingerprints of a part; returns their digest."""
+    digest = hashlib.sha256()
     for batch in _batches(part):
         there = batch.column("thumbnail").is_valid().to_numpy(zero_copy_only=False)
         pixels = np.zeros((batch.num_rows, _WIDTH), np.uint8)
@@ -166,8 +153,10 @@ def _append(part: Path, facts: BinaryIO, thumbnails: BinaryIO) -> None:
         made["side"] = np.minimum(*sides)
         colors, made["contrast"] = moments(pixels)
         made["colors"] = np.where(there[:, None], colors, np.float32(np.nan))
-        thumbnails.write(pixels.tobytes())
-        facts.write(made.tobytes())
+        for file, data in ((thumbnails, pixels.tobytes()), (facts, made.tobytes())):
+            file.write(data)
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def _batches(part: Path) -> Iterator[pa.RecordBatch]:
@@ -175,10 +164,12 @@ def _batches(part: Path) -> Iterator[pa.RecordBatch]:
         yield from table.iter_batches(ROWS_A_GROUP // 2, columns=_COLUMNS)
 
 
-def _opened(folder: Path, count: int) -> ImageFingerprints:
-    facts: NDArray[Any] = np.fromfile(folder / "facts.bin", _FACTS, count)
-    size = (count, _WIDTH)
-    pixels = np.memmap(folder / "thumbnails.bin", np.uint8, "r", shape=size) if count else np.empty(size, np.uint8)
-    columns = [np.ascontiguousarray(facts[name]) for name in ("phash", "dhash", "side", "colors", "contrast")]
+def open_fingerprints(facts: Path, thumbnails: Path, start: int, stop: int) -> ImageFingerprints:
+    """Those of the images from ``start`` to ``stop`` in these files."""
+    count = stop - start
+    read: NDArray[Any] = np.fromfile(facts, _FACTS, count, offset=start * _FACTS.itemsize)
+    shape = (count, _WIDTH)
+    pixels = np.memmap(thumbnails, np.uint8, "r", start * _WIDTH, shape) if count else np.empty(shape, np.uint8)
+    columns = [np.ascontiguousarray(read[name]) for name in ("phash", "dhash", "side", "colors", "contrast")]
     phash, dhash, side, colors, contrast = columns
     return ImageFingerprints(phash, dhash, pixels, side, colors, contrast)

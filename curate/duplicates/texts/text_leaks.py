@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.shingles import read_shingles, similar_pairs, words_of
+from curate.duplicates.texts.shingles import read_shingles, similar_pairs, words_of
 from curate.recipe import TextLeakSettings
 from curate.views import TEXT_LEAKS
 from curate.workspace import Workspace

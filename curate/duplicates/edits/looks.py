@@ -1,15 +1,14 @@
 """What the search for edited copies compares: small grey views with their keypoints, and colour thumbnails.
 
 All lies in files of one folder, in the order of the stored parts, and only parts that are new are read; ``state.json``
-names the parts. A killed run leaves longer files than the state says; they are cut. Memory holds about 20 bytes an
-image, the files 8 KB.
+names the parts, and what the files were when they had been written: files that are not so any more are made again.
+Memory holds about 20 bytes an image, the files 8 KB.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprints import CELLS, CHANNELS
 from curate.duplicates.hamming import Indices
+from curate.duplicates.images.fingerprints import CELLS, CHANNELS
 from curate.signals.keypoints import POINT, SIDE
 from winnow.errors import UserError, disk_problem
-from winnow.files import write_json
+from winnow.files import open_to_append, read_json, write_json
 from winnow.run import file_stats
 
 _VERSION = 2  # raise it when the same parts make other files
@@ -45,7 +44,7 @@ _FILES: dict[str, tuple[Any, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class Looks:
-    """Views of n images, numbered as ``curate.duplicates.stored.read_stored`` numbers them.
+    """Views of n images, numbered as ``curate.duplicates.images.stored.read_stored`` numbers them.
 
     Attributes:
         views: uint8 (n, 80, 80), a memory map: grey, the aspect ratio kept, in the upper left; the rest repeats the
@@ -56,6 +55,8 @@ class Looks:
         paper: bool (n,): drawings, pages and forms; no edits are sought between two of them.
         starts: int64 (n + 1,): image k has the keypoints from starts[k] to starts[k + 1].
         points: of dtype ``curate.signals.keypoints.POINT``, a memory map.
+        folder: of the files; None of a part of the images.
+        made_from: for each part of the signals a key, and how many images and keypoints end with it.
     """
 
     views: NDArray[np.uint8]
@@ -65,9 +66,17 @@ class Looks:
     paper: NDArray[np.bool_]
     starts: Indices
     points: NDArray[Any]
+    folder: Path | None = None
+    made_from: Sequence[Any] = ()
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+    def since(self, first: int) -> Looks:
+        """The images from ``first`` on, numbered from 0."""
+        cut = {name: getattr(self, name)[first:] for name in ("views", "shapes", "sizes", "colors", "paper")}
+        points = int(self.starts[first])
+        return Looks(**cut, starts=self.starts[first:] - points, points=self.points[points:])
 
     @classmethod
     def of_parts(cls, parts: Sequence[Path], scratch: Path) -> Looks:
@@ -83,17 +92,14 @@ class Looks:
         state = scratch / "state.json"
         try:
             scratch.mkdir(parents=True, exist_ok=True)
-            done = _kept(state, asked)
+            done = _kept(state, asked, scratch)
             if len(done) < len(parts) or not state.is_file():
                 images, points = done[-1][1:] if done else (0, 0)
                 with ExitStack() as stack:
                     files = {}
                     for name, entry in _FILES.items():
-                        path = scratch / f"{name}.bin"
-                        path.touch()
                         size = (points if name == "points" else images) * np.dtype(entry).itemsize
-                        os.truncate(path, min(size, path.stat().st_size))
-                        files[name] = stack.enter_context(path.open("ab"))
+                        files[name] = stack.enter_context(open_to_append(scratch / f"{name}.bin", size))
                     for part, key in zip(parts[len(done) :], asked[len(done) :], strict=True):
                         with pq.ParquetFile(part) as table:
                             for batch in table.iter_batches(_BATCH, columns=_COLUMNS):
@@ -102,25 +108,29 @@ class Looks:
                                 for name, values in made.items():
                                     files[name].write(np.ascontiguousarray(values).tobytes())
                         done.append([key, images, points])
-                write_json(state, done)
+                write_json(state, [_stats(scratch), done])
         except OSError as error:
             raise UserError(disk_problem(error, scratch) or f"{scratch}: cannot be written ({error})") from error
         images, points = done[-1][1:] if done else (0, 0)
         opened = {name: _opened(scratch, name, points if name == "points" else images) for name in _FILES}
         starts = np.concatenate([[0], np.cumsum(opened.pop("counts"), dtype=np.int64)])
-        return cls(starts=starts, **opened)
+        return cls(starts=starts, **opened, folder=scratch, made_from=done)
 
 
-def _kept(path: Path, asked: Sequence[Any]) -> list[Any]:
+def _kept(state: Path, asked: Sequence[Any], folder: Path) -> list[Any]:
     """Of the first parts that are in the files already: the part, and how many images and keypoints end with it."""
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stats, there = read_json(state)
+        same = [
+            one for one, key in itertools.takewhile(lambda pair: pair[0][0] == pair[1], zip(there, asked, strict=False))
+        ]
+    except (OSError, ValueError, TypeError, IndexError):
         return []
-    same = 0
-    while same < min(len(there), len(asked)) and there[same][0] == asked[same]:
-        same += 1
-    return list(there[:same])
+    return same if stats == _stats(folder) else []
+
+
+def _stats(folder: Path) -> list[Any]:
+    return file_stats(*(folder / f"{name}.bin" for name in _FILES), below=folder)
 
 
 def _opened(folder: Path, name: str, count: int) -> NDArray[Any]:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from curate.duplicates.clusters import build_star_clusters
-from curate.duplicates.fingerprints import ImageFingerprints, compare
-from curate.duplicates.matching import DuplicateIndex
+from curate.duplicates.images.clusters import build_star_clusters
+from curate.duplicates.images.fingerprints import ImageFingerprints, compare
+from curate.duplicates.images.matching import DuplicateIndex
 from curate.recipe import MatchSettings
 from studies.curation_pays.copies import KINDS, RE_ENCODED, fingerprints_of
 
@@ -73,7 +73,7 @@ def test_a_different_word_on_the_same_page():
 
 def test_copies_of_a_placeholder_cost_no_more_than_they_are(monkeypatch):
     """Counted: each copy of a placeholder is compared with its representative, not with the other copies."""
-    from curate.duplicates import clusters, matching
+    from curate.duplicates.images import clusters, matching
 
     compared = []
 

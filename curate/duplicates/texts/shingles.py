@@ -296,9 +296,9 @@ def _kept(i: Indices, j: Indices, there: NDArray[np.bool_], left: int | None) ->
 def text_stars(pairs: TextPairs, shingles: Shingles, threshold: float) -> tuple[Indices, NDArray[np.float64]]:
     """For each text the first one that stands for it, itself for most; and its Jaccard index with that one.
 
-    Groups are stars as those of images are (``curate.duplicates.clusters``): each text belongs to the first text that
-    it is alike and that belongs to no other. A text whose neighbours all belong to another one is compared with that
-    one too, so that little is lost in a bucket that was not compared whole.
+    Groups are stars as those of images are (``curate.duplicates.images.clusters``): each text belongs to the first text
+    that it is alike and that belongs to no other. A text whose neighbours all belong to another one is compared with
+    that one too, so that little is lost in a bucket that was not compared whole.
     """
     code, jaccard = _code(pairs.i, pairs.j), pairs.jaccard
     while True:
