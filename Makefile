@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 DEMO   := data/raw/demo
 VLM    := data/models/demo-vlm
-STAGES := winnow curate finetune evalsuite dashboards
+STAGES := winnow curate finetune evalsuite serving dashboards
 TEXTS  := git ls-files -z '*.py' '*.md' '*.toml' '*.yaml' '*.yml' '*.html' '*.jinja' '*.css' '*.js' Makefile
 JOBS   ?= 2
 

@@ -33,7 +33,7 @@ WRONG_CALLS = [
     (["winnow", "no-such"], "no such command 'no-such'"),
     (["winnow", "curate", "no-such"], "no such command 'no-such'"),
 ]
-SCRIPTS = ["winnow", "curate", "finetune", "evalsuite", "dashboards"]
+SCRIPTS = ["winnow", "curate", "finetune", "evalsuite", "serving", "dashboards"]
 
 
 def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -54,7 +54,7 @@ def test_help_says_what_the_command_does_with_an_example(package: str, flag: str
     done = call(package, flag, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"Usage: python -m {package} ")
-    assert f"Example: {package}" in done.stdout
+    assert f"Example: {'serve' if package == 'serving' else package}" in done.stdout
     assert "╭" not in done.stdout  # no boxes, which break when lines are copied
 
 

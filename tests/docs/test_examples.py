@@ -39,7 +39,7 @@ CHAINS = {
 }
 # What was there before: a copy of the code, the reader's own folder, the data of the tutorial before.
 MAKE = "python -m winnow.demo.dataset --images 60 --out"
-PARTS = "curate dashboards docs evalsuite finetune tests winnow mkdocs.yml pyproject.toml"
+PARTS = "curate dashboards docs evalsuite finetune serving tests winnow mkdocs.yml pyproject.toml"
 BEFORE = {
     "contributing": f"cp -r {' '.join(str(REPO / part) for part in PARTS.split())} .",
     "readme": f"{MAKE} my-data && mv my-data/vqa.jsonl my-data/train.jsonl",
