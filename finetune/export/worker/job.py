@@ -77,13 +77,12 @@ class Scored(_Message):
 
 
 class Asked(_Message):
-    """A question of the evaluation, see ``evalsuite.backends.Request``."""
+    """A question of the evaluation, rendered; stop texts are cut where replies are read."""
 
     key: str
     text: str
     images: list[Path]
     max_new_tokens: int
-    stop: list[str]
 
 
 class AnswerJob(_Message):
