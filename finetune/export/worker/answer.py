@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -102,21 +103,24 @@ def answer_questions(job: AnswerJob, model: Any, processor: Any) -> None:
     known = {reply.key for reply in read_replies(path)}
     asked = [Asked.model_validate_json(line) for line in job.questions.read_text(encoding="utf-8").splitlines()]
     # Rows of like length share a batch. Batches depend on the questions alone, so a resumed job gives the same replies.
-    asked.sort(key=lambda each: (each.max_new_tokens, len(each.images), len(each.text), each.key))
+    asked.sort(key=lambda each: (each.max_new_tokens, each.stop, len(each.images), len(each.text), each.key))
+    alike = [list(group) for _, group in groupby(asked, key=lambda each: (each.max_new_tokens, each.stop))]
+    size = job.batch_size
+    batches = [group[start : start + size] for group in alike for start in range(0, len(group), size)]
     with path.open("a", encoding="utf-8") as file:
-        for start in range(0, len(asked), job.batch_size):
-            batch = asked[start : start + job.batch_size]
+        for number, batch in enumerate(batches):
             if all(each.key in known for each in batch):
                 continue
             lines = [reply.model_dump_json() + "\n" for reply in _answers(job, model, processor, batch)]
             file.write("".join(lines))
             file.flush()
-            print(f"asked {min(start + job.batch_size, len(asked)):,} of {len(asked):,}", file=sys.stderr, flush=True)
+            print(f"asked {number + 1:,} of {len(batches):,} batches", file=sys.stderr, flush=True)
 
 
 def _answers(job: AnswerJob, model: Any, processor: Any, batch: list[Asked]) -> Iterator[Answered]:
     import torch
 
+    tokenizer, stops = processor.tokenizer, batch[0].stop
     started = time.monotonic()
     images = [_opened(each.images) for each in batch]
     inputs = processor(
@@ -128,15 +132,19 @@ def _answers(job: AnswerJob, model: Any, processor: Any, batch: list[Asked]) -> 
     with torch.inference_mode():
         output = model.generate(
             **inputs, do_sample=False, num_beams=1, repetition_penalty=1.0, max_new_tokens=batch[0].max_new_tokens,
-            eos_token_id=job.end_tokens, pad_token_id=processor.tokenizer.pad_token_id,
+            eos_token_id=job.end_tokens, pad_token_id=tokenizer.pad_token_id,
+            **({"stop_strings": stops, "tokenizer": tokenizer} if stops else {}),
         )  # fmt: skip
     seconds = (time.monotonic() - started) / len(batch)
     lengths = inputs["attention_mask"].sum(dim=1).tolist()
     for each, tokens, length in zip(batch, output[:, width:].tolist(), lengths, strict=True):
         end = next((place for place, token in enumerate(tokens) if token in job.end_tokens), None)
         kept = tokens if end is None else tokens[:end]
+        texts = (tokenizer.decode(kept[: place + 1]) for place in range(len(kept)))
+        stopped = next((place for place, text in enumerate(texts) if any(stop in text for stop in stops)), None)
+        kept = kept if stopped is None else kept[: stopped + 1]
         yield Answered(
-            key=each.key, raw=processor.tokenizer.decode(kept), finish_reason="length" if end is None else "stop",
+            key=each.key, raw=tokenizer.decode(kept), finish_reason="length" if end is stopped is None else "stop",
             input_tokens=int(length), tokens=len(kept), seconds=seconds,
         )  # fmt: skip
 

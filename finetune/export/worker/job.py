@@ -77,12 +77,13 @@ class Scored(_Message):
 
 
 class Asked(_Message):
-    """A question of the evaluation, rendered; stop texts are cut where replies are read."""
+    """A question of the evaluation, rendered; fields are as in ``evalsuite.backends.Request``."""
 
     key: str
     text: str
     images: list[Path]
     max_new_tokens: int
+    stop: list[str]
 
 
 class AnswerJob(_Message):
