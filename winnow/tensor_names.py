@@ -6,6 +6,7 @@ under either names. A model that was built anew is saved under the new ones, whi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -30,6 +31,16 @@ def published_names(model: Any) -> dict[str, str]:
         for name in model.state_dict()
         if all(converter.rename_source_key(name)[1] is None for converter in converters)
     }
+
+
+def unpublished(names: Mapping[str, str], published: Mapping[str, str]) -> dict[str, str]:
+    """Keys of a checkpoint that are transformers' own names → the published names that they should be.
+
+    Args:
+        names: key → name of the parameter.
+        published: see ``published_names``.
+    """
+    return {key: published[name] for key, name in names.items() if key == name != published.get(name, name)}
 
 
 def _conversions(model: Any) -> list[Any]:

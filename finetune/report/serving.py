@@ -16,6 +16,7 @@ from winnow import models
 from winnow.inputs import InputSettings, area_limits, cap_before
 
 MAX_RANK, DEFAULT_RANK = 512, 16
+SERVERS = Path(__file__).parents[1] / "servers.json"  # architectures that vLLM and LMDeploy list
 
 
 def refusals(config: Path) -> list[str]:

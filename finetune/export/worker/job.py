@@ -77,7 +77,7 @@ class Scored(_Message):
 
 
 class Asked(_Message):
-    """A question of the evaluation, see ``evalsuite.backends.Request``."""
+    """A question of the evaluation, rendered; fields are as in ``evalsuite.backends.Request``."""
 
     key: str
     text: str
