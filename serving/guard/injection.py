@@ -82,17 +82,20 @@ def squeezed(spaced_view: str) -> str:
     return spaced_view.replace(" ", "")
 
 
-def find(text: str, *, read_off_image: bool = False) -> Found | None:
+def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = frozenset(KINDS)) -> Found | None:
     """The first injected instruction of a text, or None.
 
     Args:
         text: of any length; only the first ``LONGEST_VIEW`` characters are looked at.
         read_off_image: by OCR: letters may be wrong and spaces missing, and nothing is excused as a quotation.
+        kinds: that are looked for.
     """
     seen = plain(text)
     excused: set[str] = set()
     for name, view in _views(text, seen, read_off_image=read_off_image):
         for hit in _hits(name, view):
+            if hit.kind not in kinds:
+                continue
             if name == "plain" and not read_off_image and _is_mention(seen, hit):
                 excused.add(squeezed(hit.text))
             elif squeezed(hit.text) not in excused:
@@ -251,12 +254,31 @@ def _rule(kind: str, language: str, shape: str, words: dict[str, str], *, letter
     Args:
         letters_only: for text without spaces.
     """
-    pattern = re.sub(r"(?<=[^\W\d_)])\*", "[^.]{0,5}" if letters_only else "[^ .]*", shape.format(**words))
+    pattern = _with_rests(shape.format(**words), "[^.]{0,5}" if letters_only else "[^ .]*")
     if letters_only:
         pattern = re.sub(r"~ ?", r"[^.]{0,12}?", pattern)
         return _Rule(kind, language, re.sub(r" [?*]?", "", pattern))
     pattern = re.sub(r"~ ?", r"(?: [^ .]+){0,3} ", pattern)
     return _Rule(kind, language, rf" {pattern} ")
+
+
+def _with_rests(pattern: str, rest: str) -> str:
+    """The pattern with the rest of a word for each ``*``, but for groups of whole words, which begin or end with a space."""
+    opened: list[int] = []
+    made: list[str] = []
+    for at, sign in enumerate(pattern):
+        if sign == "(":
+            opened.append(at)
+        if sign == ")":
+            begin = opened.pop()
+            group = pattern[begin:at]
+        if sign != "*":
+            made.append(sign)
+        elif pattern[at - 1] == ")":
+            made.append("{0,4}" if group.startswith("( ") or group.endswith(" ") else rest)
+        else:
+            made.append(rest if pattern[at - 1].isalpha() else "*")
+    return "".join(made)
 
 
 def _rules_of(languages: Sequence[str], *, letters_only: bool) -> Rules:

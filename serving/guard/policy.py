@@ -88,12 +88,13 @@ class Remote(StrictModel):
         hosts: names that may be asked, or ``"*"`` for any public address.
         allow_private: also private, loopback and link-local addresses.
         deadline: seconds for one image.
+        max_redirects: followed to any public address, so none unless the policy says so.
     """
 
     hosts: tuple[str, ...] = Field(min_length=1)
     allow_private: bool = False
     deadline: float = Field(default=15, gt=0)
-    max_redirects: int = Field(default=3, ge=0)
+    max_redirects: int = Field(default=0, ge=0, le=10)
 
 
 class Images(StrictModel):
