@@ -96,7 +96,7 @@ def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = fro
         for hit in _hits(name, view):
             if hit.kind not in kinds:
                 continue
-            if name == "plain" and not read_off_image and _is_mention(seen, hit):
+            if name == "plain" and not read_off_image and (_is_mention(seen, hit) or _is_question(view, hit)):
                 excused.add(squeezed(hit.text))
             elif squeezed(hit.text) not in excused:
                 return hit
@@ -214,6 +214,27 @@ def _is_mention(seen: str, hit: Found) -> bool:
     return bool(places and len(seen) < 2000 and _ABOUT.search(outside) and all(_is_quoted(seen, *at) for at in places))
 
 
+_HOW = re.compile(
+    r" (how (do|can|could|should|would|did) (i|we|you|one|they)|how to|can i|could i|may i|should i|is it possible to|ways to"
+    r"|wie (kann|konnte|soll)?( ?\w+)? ?(ich|man|wir)|comment|como( puedo| se| posso)?|come (posso|si)|hoe (kan|kun|moet) (ik|je)|hur (kan|gor) (jag|man)"
+    r"|jak|как( мне)?|як|nasıl|nasil|bagaimana( cara)?|lam (sao|the nao)|كيف)( [^ .]+){0,2} ?$"
+)
+_HOW_SPACELESS = re.compile(r"(怎么|怎麼|如何|怎样|とうやって|方法|어떻게)")
+
+
+def _is_question(seen: str, hit: Found) -> bool:
+    """Whether somebody asks how to do what matched, on a device, say; asking for it is no order to the model."""
+    if hit.kind not in ("free", "secretly"):
+        return False
+    words = spaced(seen)
+    places = [found.start() for found in re.finditer(re.escape(hit.text), words)]
+    return bool(places) and all(_asks_how(words[max(at - 80, 0) : at]) for at in places)
+
+
+def _asks_how(before: str) -> bool:
+    return bool(_HOW.search(before.rstrip()) or _HOW_SPACELESS.search(squeezed(before)))
+
+
 def _is_quoted(seen: str, start: int, end: int) -> bool:
     before, after = seen[max(start - _LONGEST_QUOTATION, 0) : start], seen[end : end + _LONGEST_QUOTATION]
     before = before[before.rfind("\n") + 1 :]
@@ -224,6 +245,8 @@ def _is_quoted(seen: str, start: int, end: int) -> bool:
 
 # ---- turns that are forged ----------------------------------------------------------------------
 _FORGED = (
+    r"(^|[\n.!?:])\s{0,3}(new|updated|revised|real|actual) (system )?(instructions?|directives?|tasks?|prompt|orders?)\s?[:：]\s{0,3}(you|ignore|from now|answer|reply|respond|say|output|always|never|act|write|do not|don.t|translate|only)\b",
+    r"\b(attention|note|notice|message|instructions?|important|to)[, ]{1,2}((to|for|all|any|the|every) ){0,3}(ai|llm|language model|vision model|vlm|chatbot|gpt|ai (assistant|model|system|reader|agent))s?( (reading|viewing|processing|analy[sz]ing) (this|it|the \pL+))?\s?[:：]",
     r"<\|(im_start|start_header_id|start|header_start)\|>\s{0,3}(system|developer|assistant|tool|user)",
     r"<\|(system|assistant|developer|user|human|end_of_turn|endofprompt)\|>",
     r"\[/?inst\]|<</?sys>>|\[/?system(_prompt|_message)?\]|</?system(_prompt|_message)?>\s{0,3}\pL",
@@ -255,6 +278,8 @@ def _rule(kind: str, language: str, shape: str, words: dict[str, str], *, letter
         letters_only: for text without spaces.
     """
     pattern = _with_rests(shape.format(**words), "[^.]{0,5}" if letters_only else "[^ .]*")
+    if kind == "reveal" and "gap" in words and not letters_only:
+        pattern = pattern.replace("~ ", f"(?: {words['gap']}){{0,6}} ")
     if letters_only:
         pattern = re.sub(r"~ ?", r"[^.]{0,12}?", pattern)
         return _Rule(kind, language, re.sub(r" [?*]?", "", pattern))
