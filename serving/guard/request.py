@@ -119,10 +119,11 @@ def read_request(data: bytes, policy: Policy) -> ChatRequest:
         _bad(f"At most {policy.requests.max_messages} messages are taken", "too_many_messages")
     found = ChatRequest({key: value for key, value in sent.items() if value is not None})
     _check_numbers(found.body, policy)
+    others = {key: value for key, value in found.body.items() if key not in ("model", "messages")}
+    # The copy itself is forwarded: what is found in its texts is replaced there.
+    found.body = _walked(others, found, FIELD, 0)
+    found.body["model"] = sent["model"]
     found.body["messages"] = [_message(each, found, policy) for each in messages]
-    for key, value in found.body.items():
-        if key not in ("model", "messages"):
-            found.body[key] = _walked(value, found, FIELD, 0)
     if len(found.images) > policy.images.most:
         raise RefusedError(400, "too_many_images", f"At most {policy.images.most} images are taken", stage="image")
     if sum(len(part.text) for part in found.texts) > policy.text_in.max_chars:
