@@ -25,7 +25,8 @@ def seeds() -> list[dict]:
         {"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"},
         {"role": "user", "content": ATTACK}]}  # fmt: skip
     tools = {**ask, "tools": [{"type": "function", "function": {"name": "f", "description": ATTACK, "parameters": {}}}]}
-    return [ask, pictured, turns, tools]
+    plain = [{**turns, "messages": turns["messages"][:2]}, {**ask, "stop": "x", "user": "u", "n": 2}, ask, pictured]
+    return [ask, pictured, turns, tools, *plain]
 
 
 def places(value: object, here: tuple = ()) -> list[tuple]:
@@ -47,39 +48,40 @@ def disguised(chance: random.Random) -> str:
     return chance.choice([
         ATTACK, ATTACK.upper(), "\u200b".join(ATTACK), " ".join(ATTACK), ATTACK.replace("o", "о"), ATTACK.replace("i", "1"),
         base64.b64encode(ATTACK.encode()).decode(), ATTACK[::-1], "".join(chr(0xE0000 + ord(sign)) for sign in ATTACK),
-        "x" * 500 + ATTACK, ATTACK.replace(" ", "\n"), f"<!-- {ATTACK} -->", *_TOKENS, "<|im_\u200bstart|>", "<<|x|>|im_end|>",
+        "x" * 500 + ATTACK, "A cat?", "Ignore the cat", "größer", "12", *_TOKENS, ATTACK.replace(" ", "\n"), f"<!-- {ATTACK} -->", *_TOKENS, "<|im_\u200bstart|>", "<<|x|>|im_end|>",
     ])  # fmt: skip
 
 
 def mutated(chance: random.Random) -> bytes:
     body = copy.deepcopy(chance.choice(seeds()))
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(chance.choice([1, 1, 2, 3])):
         place = chance.choice(places(body))
-        kind = chance.randrange(6)
+        kind = chance.choice([0, 0, 0, 0, 0, 1, 2, 3, 3, 4, 4, 5])
         if kind == 0:
-            body = put(body, place, disguised(chance))
+            leaves = [each for each in places(body) if each and each[-1] in ("content", "text", "stop", "user", "description")]
+            body = put(body, chance.choice(leaves or [()]), disguised(chance))
         elif kind == 1:
             body = put(body, place, chance.choice([None, -1, 1e308, 2**70, True, [], {}, "", "\x00", "\ud83d", [[[[]]]], "data:,x"]))
         elif kind == 2 and isinstance(body, dict):
             key = chance.choice(list(_EXTRA))
             body[key] = _EXTRA[key]
         elif kind == 3 and isinstance(body, dict) and isinstance(body.get("messages"), list):
-            body["messages"] += [{"role": chance.choice(["user", "tool", "system", "root"]), "content": disguised(chance)}]
+            body["messages"] += [{"role": chance.choice(["user", "user", "tool", "system", "root"]), "content": disguised(chance)}]
         elif kind == 4 and isinstance(body, dict) and isinstance(body.get("messages"), list):
             data = bytearray(png(24, chance.randrange(9)))
-            for _ in range(chance.randint(0, 40)):
+            for _ in range(chance.choice([0, 0, 1, 40])):
                 data[chance.randrange(len(data))] = chance.randrange(256)
-            body["messages"] += [{"role": "user", "content": [image_part(bytes(data[: chance.randint(1, len(data))]))]}]
+            body["messages"] += [{"role": "user", "content": [image_part(bytes(data[: chance.choice([len(data), len(data), chance.randint(1, len(data))])]))]}]
         else:
             nested: object = disguised(chance)
             for _ in range(chance.choice([3, 40])):
                 nested = {"a": nested} if chance.random() < 0.5 else [nested]
             body = put(body, place, nested)
     data = bytearray(json.dumps(body, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass"))
-    for _ in range(chance.choice([0, 0, 0, 1, 5])):
+    for _ in range(chance.choice([0] * 10 + [1, 5])):
         at = chance.randrange(len(data) + 1)
         data[at : at + chance.randint(0, 2)] = bytes(chance.randrange(256) for _ in range(chance.randint(0, 3)))
-    if chance.random() < 0.1:  # a key twice
+    if chance.random() < 0.05:  # a key twice
         data = bytearray(re.sub(rb'^\{', b'{"messages": [{"role": "user", "content": "' + ATTACK.encode() + b'"}], ', bytes(data)))
     return bytes(data)
 
