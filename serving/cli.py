@@ -83,7 +83,9 @@ def guard_test(
     corrections: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Corrected verdicts, as further cases; needs --log.")
     ] = None,
-    log: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The log with contents that they are about.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The log with contents that they are about.")
+    ] = None,
     overhead: Annotated[bool, typer.Option(help="Also measure latency, throughput and streams.")] = True,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome of every case as JSON.")] = None,
 ) -> None:

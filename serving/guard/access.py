@@ -48,7 +48,9 @@ class Client:
         if self.running >= self._key.concurrent:
             raise RefusedError(429, "rate_limit", "Too many requests of this key are running", retry_after=1)
         if self._tokens < 1:
-            raise RefusedError(429, "rate_limit", "Too many requests of this key", retry_after=(1 - self._tokens) / rate)
+            raise RefusedError(
+                429, "rate_limit", "Too many requests of this key", retry_after=(1 - self._tokens) / rate
+            )
         self._tokens -= 1
 
 

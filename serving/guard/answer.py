@@ -93,7 +93,11 @@ class Answer:
             self._flush(content, index)
             if content:
                 choices.append({"index": index, "delta": content, "finish_reason": None})
-        return {"id": "", "object": "chat.completion.chunk", "created": 0, "model": "", "choices": choices} if choices else None
+        return (
+            {"id": "", "object": "chat.completion.chunk", "created": 0, "model": "", "choices": choices}
+            if choices
+            else None
+        )
 
     def refusal(self) -> RefusedError:
         """The error for what was found."""

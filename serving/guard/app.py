@@ -24,13 +24,14 @@ from serving.guard.answer import Answer
 from serving.guard.corrections import Allowed
 from serving.guard.exchange import Exchange, error_body
 from serving.guard.images import ImageCheck
-from serving.guard.log import LogError, Verdict, VerdictLog, now
+from serving.guard.log import LogError, VerdictLog, now
 from serving.guard.metrics import Metrics
 from serving.guard.output import AnswerFilter, OutputRules
 from serving.guard.policy import Policy
 from serving.guard.prompts import PromptCheck, fence
 from serving.guard.request import ChatRequest, RefusedError, add_system, read_request
 from serving.guard.upstream import Upstream
+from serving.guard.verdicts import Verdict
 from serving.guard.workers import BusyError, ScorerError, Workers
 
 _IN_A_THREAD = 4000  # characters of a request's texts
@@ -117,8 +118,10 @@ class Guard:
 
     async def _answered(self, exchange: Exchange, body: bytes, trace: _Trace) -> None:
         started = time.perf_counter()
-        request = await asyncio.to_thread(read_request, body, self.policy) if len(body) > 1 << 18 else read_request(
-            body, self.policy
+        request = (
+            await asyncio.to_thread(read_request, body, self.policy)
+            if len(body) > 1 << 18
+            else read_request(body, self.policy)
         )
         trace.request = request
         await self._checked(request, trace)
@@ -306,4 +309,3 @@ def _json(status: int, value: Any) -> Response:
 def _label(rule: str) -> str:
     """A rule as a label: without what a scorer said."""
     return rule.partition(":")[0][:80]
-

@@ -23,7 +23,9 @@ def run_guard(upstream: str, policy: Path | None, host: str, port: int) -> None:
         from serving.guard.server import serve
     except ImportError as error:
         raise needs_extra(error) from error
-    Console(stderr=True).print(f"guard: http://{host}:{port}/v1 before {upstream}, by {policy or DEFAULT}", highlight=False)
+    Console(stderr=True).print(
+        f"guard: http://{host}:{port}/v1 before {upstream}, by {policy or DEFAULT}", highlight=False
+    )
     serve(upstream, policy or DEFAULT, host, port)
 
 
@@ -39,11 +41,19 @@ def show_key(name: str) -> None:
     if not re.fullmatch(r"[\w.@-]{1,64}", name):
         raise UserError(f"{name!r}: a name has 1 to 64 letters, digits, dots, hyphens or at signs")
     key, digest = new_key()
-    print(f"key: {key}\nIt is shown once. The policy's list `keys:` takes this line:\n  - {{name: {name}, sha256: {digest}}}")
+    print(
+        f"key: {key}\nIt is shown once. The policy's list `keys:` takes this line:\n  - {{name: {name}, sha256: {digest}}}"
+    )
 
 
 def run_test(
-    policy_file: Path | None, files: Sequence[Path], corrections: Path | None, log: Path | None, *, overhead: bool, out: Path | None
+    policy_file: Path | None,
+    files: Sequence[Path],
+    corrections: Path | None,
+    log: Path | None,
+    *,
+    overhead: bool,
+    out: Path | None,
 ) -> None:
     """Attack a policy, print the tables, and fail where a goal is missed.
 
@@ -51,7 +61,8 @@ def run_test(
         UserError: a file does not fit, a server does not start, or a goal is missed.
     """
     try:
-        from serving.guard.trial import attack, overhead as costs
+        from serving.guard.trial import attack
+        from serving.guard.trial import overhead as costs
         from serving.guard.trial.cases import SHIPPED, read_cases
         from serving.guard.trial.corrected import corrected_cases
     except ImportError as error:
@@ -73,21 +84,29 @@ def run_test(
     console.print(table)
     missed = [found for found in outcomes if found.caught != found.case.attack]
     for found in missed:
-        console.print(f"{'missed' if found.case.attack else 'false alarm'}: {found.case.id}", highlight=False, markup=False)
+        console.print(
+            f"{'missed' if found.case.attack else 'false alarm'}: {found.case.id}", highlight=False, markup=False
+        )
     measured = costs.measure(policy) if overhead else None
     if measured is not None:
         costs_table = Table("added to a request", "requests", "alone, ms", "added median, ms", "added p99, ms")
         for each in measured.added:
-            costs_table.add_row(each.name, str(each.requests), f"{each.alone:.1f}", f"{each.median:.1f}", f"{each.p99:.1f}")
+            costs_table.add_row(
+                each.name, str(each.requests), f"{each.alone:.1f}", f"{each.median:.1f}", f"{each.p99:.1f}"
+            )
         console.print(costs_table)
         through, alone = measured.throughput
-        console.print(f"throughput at 16 at a time: {through:.0f}/s through the guard, {alone:.0f}/s alone ({through / alone:.2f})")
+        console.print(
+            f"throughput at 16 at a time: {through:.0f}/s through the guard, {alone:.0f}/s alone ({through / alone:.2f})"
+        )
         console.print(f"streams at a time: {measured.streams} of {costs.STREAMS} arrived whole")
     if out is not None:
         write_json(out, {"policy": str(policy_file or DEFAULT), "cases": [_written(found) for found in outcomes],
                          "overhead": asdict(measured) if measured else None})  # fmt: skip
     if broken := attack.failures(outcomes):
-        raise UserError(f"guard-test: {len(broken)} requests failed, the first with HTTP {broken[0].status} ({broken[0].case.id})")
+        raise UserError(
+            f"guard-test: {len(broken)} requests failed, the first with HTTP {broken[0].status} ({broken[0].case.id})"
+        )
     _, recall, alarms = rows[-2]
     if recall.of and recall.hits < MIN_RECALL * recall.of:
         raise UserError(f"guard-test: recall {recall} of what rules can see is below {MIN_RECALL}")

@@ -45,7 +45,9 @@ class Allowed:
         if self._folder is None or time.monotonic() - self._looked < _SECONDS:
             return self._found
         self._looked = time.monotonic()
-        stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(self._folder.glob("*.jsonl")))
+        stamp = tuple(
+            (path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(self._folder.glob("*.jsonl"))
+        )
         if stamp != self._stamp:
             self._found, self._stamp = allowed_of(self._folder), stamp
         return self._found

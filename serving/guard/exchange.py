@@ -79,7 +79,9 @@ class Exchange:
         if not self.is_streaming:
             await self._start(200, b"text/event-stream; charset=utf-8", [])
             self.is_streaming = True
-        await self._send({"type": "http.response.body", "body": b"data: " + orjson.dumps(value) + b"\n\n", "more_body": True})
+        await self._send(
+            {"type": "http.response.body", "body": b"data: " + orjson.dumps(value) + b"\n\n", "more_body": True}
+        )
 
     async def end(self) -> None:
         """End a stream; one that never began has no events but its end."""

@@ -125,7 +125,7 @@ class ImageCheck:
     def _judge(self, look: Look, data: bytes, name: str, allowed: frozenset[str]) -> None:
         images = self._policy.images
         if look.error:
-            raise _refused("invalid_image", "An image cannot be decoded", rule=f"decode/{look.error}", contents=data)
+            raise _refused("invalid_image", "An image cannot be decoded", rule=f"decode/{look.error}")
         if look.format is not None and look.format.replace("MPO", "JPEG") not in images.formats:
             raise _refused("image_format", f"Images must be {', '.join(images.formats)}", rule=f"format/{look.format}")
         if max(look.width, look.height) > images.max_side:
@@ -137,7 +137,9 @@ class ImageCheck:
             limits["nsfw"] = images.nsfw
         for score, value in look.scores.items():
             if value > limits[score]:
-                raise _refused("image_not_allowed", "An image is not let through", rule=score, contents=data, score=value)
+                raise _refused(
+                    "image_not_allowed", "An image is not let through", rule=score, contents=data, score=value
+                )
         if look.text:
             self._prompts.check_image_text(look.text, data, allowed)
 

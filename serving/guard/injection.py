@@ -309,7 +309,9 @@ def _with_rests(pattern: str, rest: str) -> str:
 def _rules_of(languages: Sequence[str], *, letters_only: bool) -> Rules:
     found = []
     for language in languages:
-        words = {name: _alternatives(plain(value)) for name, value in _languages()[language].items() if name != "spaceless"}
+        words = {
+            name: _alternatives(plain(value)) for name, value in _languages()[language].items() if name != "spaceless"
+        }
         shapes = [("override", order) for order in _ORDERS] + [("reveal", order) for order in _REVEALS]
         shapes += [("override", "{whole}"), ("free", "{free}"), ("secretly", "{secretly}")]
         found += [_rule(kind, language, shape, words, letters_only=letters_only) for kind, shape in shapes]

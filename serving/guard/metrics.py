@@ -20,8 +20,12 @@ class Metrics:
         )
         self.running = Gauge("guard_running", "Requests that are answered now.", registry=self.registry)
         self.waiting = Gauge("guard_waiting", "Requests that wait for a place.", registry=self.registry)
-        self.images_waiting = Gauge("guard_images_waiting", "Images that are or wait to be looked at.", registry=self.registry)
-        self.images_known = Gauge("guard_images_known", "Looks at an image that were not needed.", registry=self.registry)
+        self.images_waiting = Gauge(
+            "guard_images_waiting", "Images that are or wait to be looked at.", registry=self.registry
+        )
+        self.images_known = Gauge(
+            "guard_images_known", "Looks at an image that were not needed.", registry=self.registry
+        )
 
     def text(self) -> bytes:
         """All of them in Prometheus' text format."""

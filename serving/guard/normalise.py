@@ -202,7 +202,7 @@ _NON_JOINER = "\u200c"
 _HIDING = dict.fromkeys(
     map(ord, "\u00ad\u061c\u180e\u200b\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff\u202a\u202b\u202c\u202d\u202e")
 ) | dict.fromkeys([*range(0x2066, 0x2070), *range(0xE0100, 0xE01F0), 0xFFF9, 0xFFFA, 0xFFFB])
-_CONTROL = {code: None for code in (*range(9), 11, 12, *range(14, 32), *range(127, 160))}
+_CONTROL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)))
 
 
 def cleaned(text: str) -> str:
@@ -214,9 +214,7 @@ def cleaned(text: str) -> str:
         return text if text.isprintable() else text.translate(_CONTROL)
     text = text.translate(_HIDING | _CONTROL)
     if _JOINER in text or _NON_JOINER in text:
-        text = "".join(
-            sign for at, sign in enumerate(text) if sign not in (_JOINER, _NON_JOINER) or _joins(text, at)
-        )
+        text = "".join(sign for at, sign in enumerate(text) if sign not in (_JOINER, _NON_JOINER) or _joins(text, at))
     return re.sub("(\U0001f3f4[\U000e0061-\U000e007a]{2,6}\U000e007f)|[\U000e0000-\U000e007f]+", r"\1", text)
 
 

@@ -24,7 +24,9 @@ from winnow.files import read_regular
 _CONTEXT = 64  # characters before the window: whether a word begins, and the like
 _MOST_WORDS = 2_000_000
 # Letters of scripts that write without spaces: words of them have no edges.
-_SPACELESS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u1100-\u11ff]")
+_SPACELESS = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u1100-\u11ff]"
+)
 
 
 @dataclass(frozen=True)
@@ -208,5 +210,3 @@ class AnswerFilter:
         text = text[:room]
         self._sent += len(text)
         return text
-
-

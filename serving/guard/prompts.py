@@ -26,7 +26,9 @@ _REMEMBERED = 20_000
 
 def break_tokens(text: str) -> str:
     """A text whose tokens of chat templates are not such any more: ``<|im_end|>`` is ``<|im_end |>``."""
-    return _TOKEN.sub(lambda hit: hit[0][:-1] + " " + hit[0][-1] if hit[0][-2] not in "|｜" else hit[0][:-2] + " " + hit[0][-2:], text)
+    return _TOKEN.sub(
+        lambda hit: hit[0][:-1] + " " + hit[0][-1] if hit[0][-2] not in "|｜" else hit[0][:-2] + " " + hit[0][-2:], text
+    )
 
 
 class PromptCheck:
@@ -86,7 +88,9 @@ class PromptCheck:
 
     def find(self, text: str, *, read_off_image: bool = False) -> Found | None:
         """The first injected instruction that the policy refuses, or None."""
-        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=b"image" * read_off_image).digest()
+        key = hashlib.blake2b(
+            text.encode("utf-8", "surrogatepass"), digest_size=16, key=b"image" * read_off_image
+        ).digest()
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)

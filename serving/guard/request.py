@@ -188,7 +188,11 @@ def _part(sent: Any, role: str, found: ChatRequest) -> dict[str, Any]:
     if kind == "image_url" and isinstance(sent.get("image_url"), dict) and not sent.keys() - {"type", "image_url"}:
         inner = sent["image_url"]
         detail = inner.get("detail", "auto")
-        if isinstance(inner.get("url"), str) and not inner.keys() - {"url", "detail"} and detail in ("auto", "low", "high"):
+        if (
+            isinstance(inner.get("url"), str)
+            and not inner.keys() - {"url", "detail"}
+            and detail in ("auto", "low", "high")
+        ):
             address: dict[str, Any] = {"url": "", "detail": detail} if "detail" in inner else {"url": ""}
             data = _data_of(inner["url"])
             found.images.append(ImagePart(inner["url"], data, lambda url: address.__setitem__("url", url)))

@@ -31,7 +31,13 @@ class Upstream:
 
     def __init__(self, url: str, key: str, limits: Requests) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.query
+            or parts.fragment
+        ):
             raise UserError(f"{url}: not an address of a server; write http://HOST:PORT/v1")
         self._url = url.rstrip("/")
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "winnow-guard"}
@@ -117,7 +123,9 @@ class Upstream:
                 raise _bad()
 
     @contextlib.asynccontextmanager
-    async def _asked(self, method: str, path: str, body: dict[str, Any] | None) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _asked(
+        self, method: str, path: str, body: dict[str, Any] | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             raise RefusedError(503, "not_ready", "The guard has not started", stage="upstream")
         data = orjson.dumps(body) if body is not None else None

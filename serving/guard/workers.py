@@ -32,7 +32,9 @@ def settings_of(policy: Policy) -> dict[str, Any] | None:
 
     images = policy.images
     texts = {
-        name: (*SHIPPED[name], 100.0) if one.texts == "shipped" else (one.texts.positive, one.texts.negative, one.texts.scale)
+        name: (*SHIPPED[name], 100.0)
+        if one.texts == "shipped"
+        else (one.texts.positive, one.texts.negative, one.texts.scale)
         for name, one in images.prompts.items()
     }
     classifier = policy.text_in.classifier
@@ -151,4 +153,14 @@ class Workers:
 
 
 # Nothing else of the guard's environment, which may hold keys, reaches a process that decodes strangers' images.
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
+_ENVIRONMENT = (
+    "PATH",
+    "PYTHONPATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "VIRTUAL_ENV",
+)

@@ -65,7 +65,10 @@ def attack(cases: Sequence[Case], policy: Policy) -> list[Outcome]:
     replies = {case.id: case.reply for case in cases if case.reply}
     with tempfile.TemporaryDirectory(prefix="guard-test-") as made:
         folder = Path(made)
-        with servers.upstream(folder, replies) as behind, servers.guard(folder, servers.test_policy(policy), behind) as url:
+        with (
+            servers.upstream(folder, replies) as behind,
+            servers.guard(folder, servers.test_policy(policy), behind) as url,
+        ):
             return asyncio.run(_asked(cases, url))
 
 
@@ -101,9 +104,7 @@ def _said(data: bytes, *, stream: bool) -> str:
     if not stream:
         return str(orjson.loads(data)["choices"][0]["message"]["content"])
     events = [orjson.loads(line[6:]) for line in data.split(b"\n") if line.startswith(b"data: {")]
-    return "".join(
-        choice["delta"].get("content") or "" for event in events for choice in event.get("choices", ())
-    )
+    return "".join(choice["delta"].get("content") or "" for event in events for choice in event.get("choices", ()))
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:

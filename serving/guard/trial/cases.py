@@ -118,10 +118,17 @@ def drawn(spec: Drawn, seed: str) -> bytes:
     sign = 1 if ground < 128 else -1
     ink = int(np.clip(ground + sign * spec.contrast * 255, 0, 255))
     image = Image.new("L", (max(width, 320), max(height, 240)), ground)
-    at = (int(chance.integers(0, image.width - width + 1)) + margin, int(chance.integers(0, image.height - height + 1)) + margin)
+    at = (
+        int(chance.integers(0, image.width - width + 1)) + margin,
+        int(chance.integers(0, image.height - height + 1)) + margin,
+    )
     ImageDraw.Draw(image).multiline_text(at, spec.text, fill=ink, font=font)
     image = image.rotate(spec.angle, Image.Resampling.BICUBIC, fillcolor=ground)
-    levels = np.asarray(image, np.float64)[..., None] + chance.integers(-12, 13, 3) + chance.normal(0, spec.noise, (*image.size[::-1], 3))
+    levels = (
+        np.asarray(image, np.float64)[..., None]
+        + chance.integers(-12, 13, 3)
+        + chance.normal(0, spec.noise, (*image.size[::-1], 3))
+    )
     buffer = BytesIO()
     Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -133,4 +140,6 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
             return ImageFont.truetype(file, size)
         except OSError:
             continue
-    raise UserError(f"guard-test: none of the fonts {', '.join(_FONTS[name])} is installed; apt install fonts-liberation")
+    raise UserError(
+        f"guard-test: none of the fonts {', '.join(_FONTS[name])} is installed; apt install fonts-liberation"
+    )

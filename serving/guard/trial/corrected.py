@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.guard.corrections import PREFIX
-from serving.guard.log import days, read
 from serving.guard.trial.cases import Case
+from serving.guard.verdicts import days, read
 from winnow.corrections import read_corrections, resolve
 
 

@@ -95,7 +95,11 @@ async def _added(
     base = statistics.median(alone[_WARM:])
     differences = sorted(value - base for value in through[_WARM:])
     return Added(
-        name, requests, base, statistics.median(differences), differences[min(int(len(differences) * 0.99), len(differences) - 1)]
+        name,
+        requests,
+        base,
+        statistics.median(differences),
+        differences[min(int(len(differences) * 0.99), len(differences) - 1)],
     )
 
 
@@ -141,7 +145,9 @@ def _photo(seed: int) -> bytes:
     """A 640 × 480 JPEG about as large as one of a photograph: smoothed noise of several scales."""
     chance = np.random.default_rng(seed)
     image = Image.fromarray(chance.integers(0, 256, (480, 640, 3), dtype=np.uint8)).filter(ImageFilter.GaussianBlur(3))
-    coarse = Image.fromarray(chance.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((640, 480), Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(chance.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
+        (640, 480), Image.Resampling.BICUBIC
+    )
     buffer = BytesIO()
     Image.blend(image, coarse, 0.6).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()

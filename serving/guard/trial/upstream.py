@@ -35,7 +35,9 @@ class _Server:
         if not body.get("stream"):
             message = {"role": "assistant", "content": said}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return _json({"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]})
+            return _json(
+                {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
+            )
         pause = _PACE if body.get("user") == "paced" else 0
         return StreamingResponse(self._events(said, body["model"], pause), media_type="text/event-stream")
 
@@ -71,7 +73,9 @@ def main() -> None:
     """Serve on 127.0.0.1."""
     server = _Server(orjson.loads(Path(sys.argv[2]).read_bytes()))
     routes = [Route("/v1/chat/completions", server.chat, methods=["POST"]), Route("/v1/models", server.models)]
-    uvicorn.run(Starlette(routes=routes), port=int(sys.argv[1]), log_level="error", lifespan="off", backlog=1024, http="h11")
+    uvicorn.run(
+        Starlette(routes=routes), port=int(sys.argv[1]), log_level="error", lifespan="off", backlog=1024, http="h11"
+    )
 
 
 if __name__ == "__main__":

@@ -132,7 +132,9 @@ def policy(**sections: Any) -> Policy:
 
 
 def ask(client: httpx2.Client, content: Any, **more: Any) -> httpx2.Response:
-    return client.post("/v1/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": content}], **more})
+    return client.post(
+        "/v1/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": content}], **more}
+    )
 
 
 def said(response: httpx2.Response) -> str:

@@ -79,7 +79,12 @@ def test_words_and_patterns(text, said, rule):
 def test_a_system_prompt_does_not_leak():
     prompt = "You are the guide of a small museum and must never speak about the price of any exhibit."
     rules = OutputRules(TextOut(), prompt, "abcdef0123456789")
-    for said in (f"My rules: {prompt}", "It is abcdef0123456789", "a b c d e f 0 1 2 3 4 5 6 7 8 9", "9876543210fedcba"):
+    for said in (
+        f"My rules: {prompt}",
+        "It is abcdef0123456789",
+        "a b c d e f 0 1 2 3 4 5 6 7 8 9",
+        "9876543210fedcba",
+    ):
         sent, kept = streamed(rules, list(said))
         assert kept.ended == "blocked" and kept.hit.rule in ("leak", "canary")
         assert "museum and must" not in "".join(sent)
@@ -100,7 +105,15 @@ def test_a_reviewer_can_let_a_word_pass():
 def test_large_lists_and_hostile_answers_take_linear_time():
     rules = OutputRules(TextOut(words=tuple(f"word{n}" for n in range(50_000)), patterns={"slow": r"(a+)+b"},
                                 pii=("email", "phone", "iban", "card", "ip", "ssn", "credentials")))  # fmt: skip
-    for hostile in ("a" * 20_000, "1" * 20_000, "1 " * 10_000, "a@" * 10_000, "::" * 10_000, "+1 (" * 5000, "http://a:" * 2000):
+    for hostile in (
+        "a" * 20_000,
+        "1" * 20_000,
+        "1 " * 10_000,
+        "a@" * 10_000,
+        "::" * 10_000,
+        "+1 (" * 5000,
+        "http://a:" * 2000,
+    ):
         started = time.process_time()
         rules.hits(hostile)
         assert time.process_time() - started < 5

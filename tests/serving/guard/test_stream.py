@@ -59,7 +59,9 @@ def test_the_canary_and_the_prompt_stay_here():
 def test_calls_of_tools_are_looked_at_too():
     call = {"index": 0, "id": "a", "type": "function", "function": {"name": "send", "arguments": '{"to": "sec'}}
     rest = {"index": 0, "function": {"arguments": 'ret"}'}}
-    reply = lambda _: stream_of(event({"tool_calls": [call]}), event({"tool_calls": [rest]}), event({}, "tool_calls"), "data: [DONE]\n\n")  # noqa: E731
+    reply = lambda _: stream_of(
+        event({"tool_calls": [call]}), event({"tool_calls": [rest]}), event({}, "tool_calls"), "data: [DONE]\n\n"
+    )
     with guarded(policy(text_out={"words": ["secret"]}), reply) as (client, _, _):
         answer = ask(client, "?", stream=True)
         assert "ret" not in answer.text.replace("secret", "") and "answer_not_allowed" in answer.text
@@ -98,7 +100,10 @@ def test_answers_that_are_none(reply):
 
 def test_events_of_other_forms_are_read():
     text = event({"role": "assistant", "content": "a"}) + ": a comment\n\nevent: x\nid: 1\n" + event({"content": "b"})
-    crlf = text.replace("\n", "\r\n") + 'data: {"choices":\ndata:  [{"index": 0, "delta": {"content": "c"}}]}\n\ndata: [DONE]\n\n'
+    crlf = (
+        text.replace("\n", "\r\n")
+        + 'data: {"choices":\ndata:  [{"index": 0, "delta": {"content": "c"}}]}\n\ndata: [DONE]\n\n'
+    )
     with guarded(policy(), lambda _: stream_of(crlf)) as (client, _, _):
         assert said(ask(client, "?", stream=True)) == "abc"
 
