@@ -101,23 +101,58 @@ def check(
 @app.command()
 def guard(
     upstream: Annotated[str, typer.Option(metavar="URL", help="OpenAI-compatible address to forward to.")],
-    policy: Annotated[Path, typer.Option(metavar="FILE", help="YAML file: what is let through.")],
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML file: what is let through; without it the shipped one.")
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port to listen on.")] = 8080,
 ) -> None:
     """Put a policy before a server.
 
     Example: serve guard --upstream http://127.0.0.1:8000/v1 --policy guard.yaml
     """
-    raise UserError(f"{upstream}, {policy}, {port}: not built")
+    from serving.guard.console import run_guard
+
+    run_guard(upstream, policy, host, port)
 
 
 @app.command()
-def guard_test() -> None:
-    """Attack a guard, and say what it caught.
+def guard_key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is; stands in the log.")],
+) -> None:
+    """Make an API key, and the line of a policy that lets it in.
 
-    Example: serve guard-test
+    Example: serve guard-key alice
     """
-    raise UserError("not built")
+    from serving.guard.console import show_key
+
+    show_key(name)
+
+
+@app.command()
+def guard_test(
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML file to test; without it the shipped one.")
+    ] = None,
+    cases: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="JSONL files of cases; without any the shipped ones.")
+    ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Corrected verdicts, as further cases; needs --log.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The log with contents that they are about.")
+    ] = None,
+    overhead: Annotated[bool, typer.Option(help="Also measure latency, throughput and streams.")] = True,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome of every case as JSON.")] = None,
+) -> None:
+    """Attack a guard, and say what it caught and what it costs.
+
+    Example: serve guard-test --no-overhead
+    """
+    from serving.guard.console import run_test
+
+    run_test(policy, cases or [], corrections, log, overhead=overhead, out=out)
 
 
 def main() -> None:
