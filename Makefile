@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test chaos lint bench proof families clean
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test chaos lint bench proof families clean export-env openvino-env
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -121,5 +121,16 @@ proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## d
 families: $(VENV)/.installed-dev  ## take every architecture apart and train tiny models of the families; writes docs/results/families.md
 	$(PY) -m studies.families
 
+# A quantiser pins libraries to versions that Winnow does not train with.
+export-env: .venv-export/.installed  ## an environment for `finetune export --to gptq|rtn|awq|fp8|int8` (6 GB)
+openvino-env: .venv-openvino/.installed  ## an environment for `finetune export --to openvino-int4|openvino-int8`
+.venv-export/.installed: finetune/export/worker/llm-compressor.txt
+.venv-openvino/.installed: finetune/export/worker/openvino.txt
+.venv-export/.installed .venv-openvino/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
-	rm -rf data/raw data/models data/recipes data/curated data/runs data/evals data/cache
+	rm -rf data/raw data/models data/recipes data/curated data/runs data/exports data/evals data/cache

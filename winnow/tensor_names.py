@@ -21,26 +21,40 @@ def published_names(model: Any) -> dict[str, str]:
     Args:
         model: on the meta device.
     """
+    return _reversed(model, _conversions(model))
+
+
+def unpublished(names: Mapping[str, str], model: Any) -> dict[str, str]:
+    """Keys of a checkpoint that transformers alone gives to a new model → the published names.
+
+    Args:
+        names: key → name of the parameter or buffer of ``model``.
+        model: on the meta device.
+    """
+    from transformers.core_model_loading import PrefixChange
+
+    conversions = _conversions(model)
+    published = _reversed(model, conversions)
+    own = _reversed(model, [entry for entry in conversions if not isinstance(entry, PrefixChange)])
+    return {
+        key: published[name]
+        for key, name in names.items()
+        if name in published and key in (name, own[name]) and key != published[name]
+    }
+
+
+def _reversed(model: Any, conversions: list[Any]) -> dict[str, str]:
+    """Name in memory → name in files, of all that is stored in the form that it has in memory."""
     from transformers.core_model_loading import WeightRenaming, apply_renamings
 
-    reverse = [conversion.reverse_transform() for conversion in reversed(_conversions(model))]
-    renamings = [entry for entry in reverse if isinstance(entry, WeightRenaming)]
-    converters = [entry for entry in reverse if not isinstance(entry, WeightRenaming)]
+    back = [conversion.reverse_transform() for conversion in reversed(conversions)]
+    renamings = [entry for entry in back if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in back if not isinstance(entry, WeightRenaming)]
     return {
         name: apply_renamings(name, renamings)
         for name in model.state_dict()
         if all(converter.rename_source_key(name)[1] is None for converter in converters)
     }
-
-
-def unpublished(names: Mapping[str, str], published: Mapping[str, str]) -> dict[str, str]:
-    """Keys of a checkpoint that are transformers' own names → the published names that they should be.
-
-    Args:
-        names: key → name of the parameter.
-        published: see ``published_names``.
-    """
-    return {key: published[name] for key, name in names.items() if key == name != published.get(name, name)}
 
 
 def _conversions(model: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from finetune.recipe import TrainRecipe
 from winnow.anatomy import find_parts
 from winnow.inputs import apply_to_model
 from winnow.models import checkpoint, empty_model, prepare_libraries
-from winnow.tensor_names import published_names, unpublished
+from winnow.tensor_names import unpublished
 
 Into = Literal["dequantized", "original"]
 
@@ -42,7 +42,7 @@ def stream_merge(recipe: TrainRecipe, run: Path, into: Into, out: Path, shard_by
     folder, dtype = base_folder(recipe.model), getattr(torch, recipe.compute_dtype)
     empty = empty_model(recipe.model)
     names = parameter_names(empty, folder)
-    written = {key: key for key in names} | unpublished(names, published_names(empty))
+    written = {key: key for key in names} | unpublished(names, empty)
     merging = _Merging(recipe, run, into, empty, dtype)
     merged = (
         (written[key], merging.merged(names[key], tensor)) for key, tensor in read_tensors(folder) if key in names
