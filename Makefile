@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test chaos lint bench proof families clean export-env openvino-env
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test chaos lint bench proof families clean export-env openvino-env deploy image image-cuda
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 
 $(VENV)/.installed-peers: pyproject.toml $(VENV)/.installed-dev
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs,peers]'
+	@touch $@
+
+$(VENV)/.installed-serve: pyproject.toml $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,serve,guard]'
 	@touch $@
 
 install: $(VENV)/.installed  ## create .venv and install what the stages need
@@ -83,11 +87,30 @@ preview: $(VLM)/manifest.json  ## show which tokens of the demo are trained
 dashboard: $(VENV)/.installed  ## open the dashboard on 127.0.0.1
 	$(BIN)/dashboards --data data
 
+deploy: $(VENV)/.installed-serve  ## export the demo's model, serve it behind the guard, ask it, attack it, stop
+	@test -f data/runs/demo/manifest.json || $(MAKE) --no-print-directory train
+	$(PY) -m winnow.demo.deploy
+
 demo-truth: $(VENV)/.installed  ## recall and precision of the demo's curation per injected defect
 	$(PY) -m winnow.demo.truth --curated data/curated/demo
 
 demo-clip: $(VENV)/.installed  ## train the demo's CLIP again (minutes; replaces winnow/demo/clip)
 	$(PY) -m winnow.demo.train clip --out winnow/demo/clip
+
+# ---- images -----------------------------------------------------------------------------------
+# Works without root's docker; in a sandbox: BUILDAH='buildah --storage-driver vfs' BASE=localhost/my-debian
+BUILDAH     ?= buildah
+BASE        ?=
+IMAGE_FLAGS ?=
+BUILD        = $(BUILDAH) bud --isolation chroot --format docker --layers=false \
+               $(if $(BASE),--build-arg BASE=$(BASE)) $(IMAGE_FLAGS)
+
+image:  ## build the image for CPUs with buildah, and try it: --help, doctor, tests of all commands
+	$(BUILD) --target cpu --tag winnow:cpu .
+	BUILDAH="$(BUILDAH)" IMAGE_FLAGS="$(IMAGE_FLAGS)" sh docker/try.sh winnow:cpu
+
+image-cuda:  ## build the image with CUDA
+	$(BUILD) --target cuda --tag winnow:cuda .
 
 # ---- checks -----------------------------------------------------------------------------------
 lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts, declared dependencies, spelling, ends of lines

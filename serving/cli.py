@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from winnow import console
-from winnow.errors import UserError
 
 app = console.new_app(
     """Serve a trained model, and check that what is served is what was trained.
