@@ -9,9 +9,15 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from serving.engines import Launch
+from serving.examples.ask import ask
+from serving.process import running
+from winnow.demo.deploy import POLICY, ask_questions, attack, questions_of
 
 pytestmark = pytest.mark.slow
 
@@ -53,10 +59,28 @@ def check(served: Served, trained, out: Path, *more: str) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-def test_the_served_model_is_the_trained_one(trained, tmp_path: Path) -> None:
+def ask_through_a_guard(served: Served, trained) -> None:
+    """What is harmless comes through with the answer of the model, an attack does not."""
+    port = free_port()
+    command = [sys.executable, "-m", "serving", "guard", "--upstream", served.url, "--policy", str(POLICY)]
+    origin = f"http://127.0.0.1:{port}"
+    guard = Launch([*command, "--port", str(port)], f"{origin}/v1", f"{origin}/health", str(trained.merged), [])
+    with running(guard, timeout=120, output=served.log.with_suffix(".guard").open("wb")):
+        rows = questions_of(str(trained.task), 3)
+        assert len(ask_questions(guard, rows)) == 3
+        row, file = rows[0]
+        behind, alone = (ask(url, file, row.question) for url in (guard.url, served.url))
+        assert behind == alone and not behind.startswith("refused")
+        assert attack(guard)
+        assert not attack(replace(guard, url=served.url)), "without the guard the model answers it"
+
+
+def test_the_served_model_is_the_trained_one(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the guard's log
     with Served(trained.merged, tmp_path / "log.txt") as served:
         done = check(served, trained, tmp_path / "check")
         assert done.returncode == 0, done.stdout + done.stderr
+        ask_through_a_guard(served, trained)
         children = subprocess.run(["pgrep", "-P", str(served.process.pid)], capture_output=True, text=True).stdout
     assert served.process.returncode == 0 and "stopped" in served.log.read_text()
     for child in children.split():

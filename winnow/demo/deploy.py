@@ -55,8 +55,8 @@ def deploy(run: Path, task: str, exports: Path, *, rows: int, questions: int, po
     _step(f"serve: {server.url}, behind the guard at {guard.url}; {log} has their messages")
     with log.open("wb") as output, running(server, timeout=300, output=output) as engine:
         with running(guard, timeout=120, output=output):
-            answered = _ask(guard, _rows(task, questions))
-            blocked = _attack(guard)
+            answered = ask_questions(guard, questions_of(task, questions))
+            blocked = attack(guard)
         memory = _peak_memory(engine.pid)
     seconds = sorted(answered)
     size = f"{record.size_bytes / 1e6:,.0f} MB"
@@ -83,7 +83,7 @@ def _run(*arguments: object) -> None:
         raise UserError(f"{' '.join(map(str, arguments[:2]))} failed; it has printed why")
 
 
-def _rows(task: str, count: int) -> list[tuple[TaskRow, Path]]:
+def questions_of(task: str, count: int) -> list[tuple[TaskRow, Path]]:
     """Drawn questions with the file of their image."""
     loaded = load_task(load_spec(task), limit=count, seed=1)
     return [(row, loaded.image_root / row.images[0]) for row in loaded.rows]
@@ -95,8 +95,8 @@ def _client(guard: Launch) -> Any:
     return OpenAI(base_url=guard.url, api_key="none", max_retries=0, timeout=120)
 
 
-def _ask(guard: Launch, rows: list[tuple[TaskRow, Path]]) -> list[float]:
-    """Ask through the guard; prints every answer. Returns the seconds of each that came."""
+def ask_questions(guard: Launch, rows: list[tuple[TaskRow, Path]]) -> list[float]:
+    """Ask through the guard, and print every answer. Returns the seconds of each that came."""
     import openai
 
     _step("ten questions" if len(rows) == 10 else f"{len(rows)} questions")
@@ -123,7 +123,7 @@ def _message(text: str, file: Path) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}, words]}
 
 
-def _attack(guard: Launch) -> bool:
+def attack(guard: Launch) -> bool:
     """Whether the guard blocked the attack; prints what came back."""
     import openai
 
