@@ -12,6 +12,7 @@ from serving.check import Checked, CheckSettings
 from serving.load import Level
 from winnow.files import sha256_file, strict_json, write_text
 from winnow.run import MANIFEST, write_manifest
+from winnow.text import escaped
 
 CHECK = "check.json"
 STAGE = "serve check"
@@ -82,14 +83,16 @@ def card(checked: Checked) -> str:
     faults = "".join(f"- **{fault}**\n" for fault in checked.faults)
     verdict = f"It is not the trained model:\n\n{faults}" if faults else "It is the trained model.\n"
     differing = checked.answers.differing[:_SHOWN]
-    examples = "".join(f"- `{key}`: trained `{own}`, served `{its}`\n" for key, own, its in differing)
+    examples = "".join(
+        f"- {escaped(key)}: trained “{escaped(own)}”, served “{escaped(its)}”\n" for key, own, its in differing
+    )
     header, *rows = load_table(checked.load)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in rows)]
     speed = (
         "\n## Speed\n\nAn open loop: questions come at random moments, whether or not earlier ones are answered. Times "
         "count from the moment at which a question was due.\n\n" + "\n".join(lines) + "\n"
     ) if rows else ""  # fmt: skip
-    return f"""# {checked.model} at {checked.url}
+    return f"""# {escaped(checked.model)} at {escaped(checked.url)}
 
 Compared by Winnow with the model of `{checked.run}`. {verdict}
 ## Against the trained model

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from serving.check import CheckSettings
 from serving.engines import Launch
 from serving.examples.ask import ask
 from serving.process import running
+from serving.start import check_server
 from winnow.demo.deploy import POLICY, ask_questions, attack, questions_of
 
 pytestmark = pytest.mark.slow
@@ -98,11 +100,12 @@ def test_the_served_model_is_the_trained_one(trained, tmp_path: Path, monkeypatc
     assert "It is the trained model." in (tmp_path / "check/README.md").read_text()
 
 
-def test_another_model_is_found_out(trained, tmp_path: Path) -> None:
+def test_another_model_is_found_out(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Served(trained.base, tmp_path / "log.txt") as served:
-        done = check(served, trained, tmp_path / "check", "--max-loss", "0", "--users", "")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "greedy answers differ by more than rounding" in done.stdout and "does not serve the model" in done.stdout
+        asked = CheckSettings(served.url, trained.run, tasks=(str(trained.task),), rows=8, max_loss=0, users=())
+        assert not check_server(asked, tmp_path / "check")
+    printed = capsys.readouterr().out
+    assert "greedy answers differ by more than rounding" in printed and "does not serve the model" in printed
     found = json.loads((tmp_path / "check/check.json").read_text())
     assert not found["passed"] and found["answers"]["unexplained"] > 0
     assert found["answers"]["prompt_tokens"] == 1.0, "the same processor, so it is the weights"
