@@ -34,7 +34,7 @@ def start(
     ] = False,
     max_length: Annotated[
         int | None,
-        typer.Option(min=1, help="Tokens of a conversation. [default: the model's own, at most 8192 if trained so]"),
+        typer.Option(min=1, help="Tokens of a conversation. [default: the model's own, but 8192 at most]"),
     ] = None,
     python: Annotated[
         Path | None, typer.Option(help="Interpreter of the environment that holds the engine. [default: on the PATH]")
