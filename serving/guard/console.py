@@ -42,7 +42,8 @@ def show_key(name: str) -> None:
         raise UserError(f"{name!r}: a name has 1 to 64 letters, digits, dots, hyphens or at signs")
     key, digest = new_key()
     print(
-        f"key: {key}\nIt is shown once. The policy's list `keys:` takes this line:\n  - {{name: {name}, sha256: {digest}}}"
+        f"key: {key}\nIt is shown once. The policy's list `keys:` takes this line:\n"
+        f"  - {{name: {name}, sha256: {digest}}}"
     )
 
 
@@ -89,15 +90,23 @@ def run_test(
         )
     measured = costs.measure(policy) if overhead else None
     if measured is not None:
-        costs_table = Table("added to a request", "requests", "alone, ms", "added median, ms", "added p99, ms")
+        costs_table = Table(
+            "added to a request", "requests", "alone, ms", "added median, ms", "added p99, ms", "CPU, ms"
+        )
         for each in measured.added:
             costs_table.add_row(
-                each.name, str(each.requests), f"{each.alone:.1f}", f"{each.median:.1f}", f"{each.p99:.1f}"
+                each.name,
+                str(each.requests),
+                f"{each.alone:.1f}",
+                f"{each.median:.1f}",
+                f"{each.p99:.1f}",
+                f"{each.cpu:.1f}",
             )
         console.print(costs_table)
         through, alone = measured.throughput
         console.print(
-            f"throughput at 16 at a time: {through:.0f}/s through the guard, {alone:.0f}/s alone ({through / alone:.2f})"
+            f"throughput at 16 at a time: {through:.0f}/s through the guard, {alone:.0f}/s alone,"
+            f" ratio {through / alone:.2f}"
         )
         console.print(f"streams at a time: {measured.streams} of {costs.STREAMS} arrived whole")
     if out is not None:

@@ -16,11 +16,13 @@ from serving.guard.policy import Policy
 from serving.guard.request import FIELD, ChatRequest, RefusedError, add_system
 
 _TOKEN = re.compile(
-    r"<\s?[|｜]([\w /.-]{1,40})[|｜]\s?>|\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|IMG|IMG_BREAK|IMG_END))\]"
+    r"<\s?[|｜]([\w /.-]{1,40})[|｜]\s?>"
+    r"|\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|IMG|IMG_BREAK|IMG_END))\]"
     r"|<<(/?SYS)>>|<(/?s|bos|eos|pad|unk|(?:start|end)_of_(?:turn|image)|image(?:_soft_token)?|video|img|/img|IMG_CONTEXT"
     r"|fake_token_around_image|global-img|row_\d+_col_\d+)>",
     re.IGNORECASE,
 )
+INJECTED = "The request has instructions in it that are not let through"
 _REMEMBERED = 20_000
 
 
@@ -106,7 +108,7 @@ class PromptCheck:
         found = self.find(text)
         if found is None or digest(text) in allowed or (whole and any(self.find(each) for each in whole)):
             return
-        raise RefusedError(400, "prompt_injection", "The request has instructions in it that are not let through",
+        raise RefusedError(400, "prompt_injection", INJECTED,
                            stage="text_in", rule=found.rule, contents=text)  # fmt: skip
 
 

@@ -23,8 +23,11 @@ Kind = Literal[
     "override", "reveal", "free", "secretly", "forged_turn", "encoded", "obfuscated", "typo", "split", "image_text",
     "leak", "word", "pii", "semantic",
 ]  # fmt: skip
-_FONTS = {"sans": ("LiberationSans-Regular.ttf", "DejaVuSans.ttf"), "serif": ("LiberationSerif-Regular.ttf", "DejaVuSerif.ttf"),
-          "mono": ("LiberationMono-Regular.ttf", "DejaVuSansMono.ttf")}  # fmt: skip
+_FONTS = {
+    "sans": ("LiberationSans-Regular.ttf", "DejaVuSans.ttf"),
+    "serif": ("LiberationSerif-Regular.ttf", "DejaVuSerif.ttf"),
+    "mono": ("LiberationMono-Regular.ttf", "DejaVuSansMono.ttf"),
+}
 
 
 class Drawn(StrictModel):
