@@ -57,7 +57,7 @@ def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = fro
 
 def _is_excused(seen: str, hit: Found) -> bool:
     """Whether somebody speaks about it, or asks how to do it on a device, say."""
-    return is_mention(seen, hit.text) or (hit.kind in ("free", "secretly") and is_question(seen, hit.text))
+    return is_mention(seen, hit.text) or (hit.kind in ("override", "free", "secretly") and is_question(seen, hit.text))
 
 
 def _hits(name: str, view: str) -> Iterator[Found]:

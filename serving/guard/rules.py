@@ -61,7 +61,7 @@ _ORDER = (
     r"|ты|теперь|你|あなた|너|당신)"
 )
 _TELLS = r"(you|ignore|from now|answer|reply|respond|say|output|always|never|act|write|do not|don.t|translate|only)"
-_MODEL = r"(ai|llm|language model|vision model|vlm|chatbot|gpt|ai (assistant|model|system|reader|agent))s?"
+_MODEL = r"(a[il1]|llm|language model|vision model|vlm|chatbot|gpt|a[il1] (assistant|model|system|reader|agent))s?"
 _READING = r"( (reading|viewing|processing|analy[sz]ing) (this|it|the \pL+))?"
 # Over plain text with its signs.
 _FORGED = (
@@ -78,11 +78,13 @@ _FORGED = (
     rf"(^|\n)\s{{0,3}}{_ROLE}\s?(message|prompt|override|note|notice|command)?\s?[:：]\s{{0,2}}{_ORDER}",
     r"(system|admin|developer|root|security) (override|command|directive|alert)\s?"
     r"(:|code|accepted|granted|enabled|initiated|activated)",
+    r"(^|\n)\s{0,3}#{2,4}\s?(instruction|human|assistant)\s?:",
+    r"(end|begin|start) of (user )?(input|query|prompt|message|question)s?\s?(-{2,}|={2,}|\]|\*\*|#)",
     r"(begin|start|end) (of )?(system|new|developer|admin) (prompt|instructions?|message|override|session|context)",
     r"</(user|user_input|context|data|document|question|input|query|untrusted)[a-z_]{0,12}>\s{0,4}"
     r"(<|\n?\s?(system|new|now|ignore|you))",
     r"!\[[^\]\n]{0,80}\]\(https?://[^)\n]{1,200}[?&=/][^)\n]{0,100}"
-    r"(\{|\[|<|\$|history|conversation|secret|password|data\+)",
+    r"(\{|<|\$|history|conversation|secret|password|data\+)",
 )
 
 

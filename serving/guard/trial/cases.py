@@ -21,7 +21,7 @@ SHIPPED = Path(__file__).parents[1] / "cases"
 UNSEEABLE = ("semantic",)
 Kind = Literal[
     "override", "reveal", "free", "secretly", "forged_turn", "encoded", "obfuscated", "typo", "split", "image_text",
-    "leak", "word", "pii", "semantic",
+    "leak", "word", "pii", "indirect", "look_alike", "semantic",
 ]  # fmt: skip
 _FONTS = {
     "sans": ("LiberationSans-Regular.ttf", "DejaVuSans.ttf"),
