@@ -106,6 +106,8 @@ def _rule(kind: str, language: str, shape: str, words: dict[str, str], *, letter
         letters_only: for text without spaces.
     """
     pattern = _with_rests(shape.format(**words), "[^.]{0,5}" if letters_only else "[^ .]*")
+    if kind == "reveal" and language != "en" and not letters_only:
+        pattern = pattern.replace(words["prompt"], f"(?:{words['prompt']}|system ?prompts?)")
     if kind == "reveal" and "gap" in words and not letters_only:
         pattern = pattern.replace("~ ", f"(?: {words['gap']}){{0,6}} ")
     if letters_only:
@@ -143,6 +145,7 @@ def _rules_of(languages: Sequence[str], *, letters_only: bool) -> Rules:
             if name != "spaceless"
         }
         shapes = [("override", order) for order in _ORDERS] + [("reveal", order) for order in _REVEALS]
+        shapes += [("reveal", "{asked}")] if "asked" in words else []
         shapes += [("override", "{whole}"), ("free", "{free}"), ("secretly", "{secretly}")]
         found += [_rule(kind, language, shape, words, letters_only=letters_only) for kind, shape in shapes]
     return Rules(found)
