@@ -68,8 +68,8 @@ def test_what_is_no_image_to_be_shown(guard, data, code):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://example.org/a.png", "file:///etc/passwd", "data:text/html,x", "data:image/png;base64,@@@", "//example.org/a", "",
-     "data:image/png;charset=x;base64,aGk=", "ftp://example.org/a.png"],
+    ["http://example.org/a.png", "file:///etc/passwd", "data:text/html,x", "data:image/png;base64,@@@",
+     "//example.org/a", "", "data:image/png;charset=x;base64,aGk=", "ftp://example.org/a.png"],
 )  # fmt: skip
 def test_addresses_are_not_asked(guard, url):
     client, upstream, _ = guard
