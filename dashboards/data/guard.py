@@ -68,8 +68,8 @@ def correct(corrections: Path, log: str, verdict: Verdict, reviewer: str, *, wro
     append_all(corrections, [_line(log, verdict, reviewer, "keep" if wrong else "drop")])
 
 
-def take_back(corrections: Path, log: str, verdict: Verdict, reviewer: str) -> bool:
-    """Undo the reviewer's own last word on a refusal; returns whether there was one.
+def take_back(corrections: Path, log: str, verdict: Verdict, reviewer: str) -> None:
+    """Undo the reviewer's own last word on a refusal, if there is one.
 
     Raises:
         UserError: it cannot be written.
@@ -81,7 +81,6 @@ def take_back(corrections: Path, log: str, verdict: Verdict, reviewer: str) -> b
     ]
     if own:
         append_all(corrections, [_line(log, verdict, reviewer, "undo", undoes=own[0].correction_id)])
-    return bool(own)
 
 
 def _line(log: str, verdict: Verdict, reviewer: str, action: Action, undoes: str | None = None) -> Correction:

@@ -28,7 +28,7 @@ from serving.guard.log import LogError, VerdictLog, now
 from serving.guard.metrics import Metrics
 from serving.guard.output import AnswerFilter, OutputRules
 from serving.guard.policy import Policy
-from serving.guard.prompts import PromptCheck, fence
+from serving.guard.prompts import INJECTED, PromptCheck, fence
 from serving.guard.request import ChatRequest, RefusedError, add_system, read_request
 from serving.guard.upstream import Upstream
 from serving.guard.verdicts import Verdict
@@ -169,8 +169,8 @@ class Guard:
                 raise RefusedError(503, "scorer_failed", "The text could not be checked", stage="text_in",
                                    rule=f"scorer: {error}") from None  # fmt: skip
             if found["score"] > classifier.above:
-                raise RefusedError(400, "prompt_injection", "The request has instructions in it that are not let through",
-                                   stage="text_in", rule="classifier", contents=part.text, score=found["score"])  # fmt: skip
+                raise RefusedError(400, "prompt_injection", INJECTED, stage="text_in", rule="classifier",
+                                   contents=part.text, score=found["score"])  # fmt: skip
 
     async def _streamed(self, exchange: Exchange, request: ChatRequest, answer: Answer, trace: _Trace) -> None:
         async with contextlib.aclosing(self.upstream.chunks(request.body)) as chunks:

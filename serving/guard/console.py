@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from serving.guard.policy import DEFAULT, load_policy
 from winnow.errors import UserError
 from winnow.files import write_json
 
@@ -19,30 +19,34 @@ MIN_RECALL, MAX_FALSE_ALARMS = 0.95, 0.01
 
 def run_guard(upstream: str, policy: Path | None, host: str, port: int) -> None:
     """Serve a guard until it is ended."""
-    try:
+    with _extra():
+        from serving.guard.policy import DEFAULT
         from serving.guard.server import serve
-    except ImportError as error:
-        raise needs_extra(error) from error
     Console(stderr=True).print(
         f"guard: http://{host}:{port}/v1 before {upstream}, by {policy or DEFAULT}", highlight=False
     )
     serve(upstream, policy or DEFAULT, host, port)
 
 
-def needs_extra(error: ImportError) -> UserError:
-    """What to say where a package of the guard is missing."""
-    return UserError(f"guard: needs the extra: pip install 'winnow-vlm[guard]' ({error})")
+@contextlib.contextmanager
+def _extra() -> Iterator[None]:
+    """Imports of packages that only the guard needs."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"guard: needs the extra: pip install 'winnow-vlm[guard]' ({error})") from error
 
 
 def show_key(name: str) -> None:
     """Print a new key and its line of a policy."""
-    from serving.guard.access import new_key
-
+    with _extra():
+        from serving.guard.access import new_key
     if not re.fullmatch(r"[\w.@-]{1,64}", name):
         raise UserError(f"{name!r}: a name has 1 to 64 letters, digits, dots, hyphens or at signs")
     key, digest = new_key()
     print(
-        f"key: {key}\nIt is shown once. The policy's list `keys:` takes this line:\n  - {{name: {name}, sha256: {digest}}}"
+        f"key: {key}\nIt is shown once. The policy's list `keys:` takes this line:\n"
+        f"  - {{name: {name}, sha256: {digest}}}"
     )
 
 
@@ -60,13 +64,12 @@ def run_test(
     Raises:
         UserError: a file does not fit, a server does not start, or a goal is missed.
     """
-    try:
+    with _extra():
+        from serving.guard.policy import DEFAULT, load_policy
         from serving.guard.trial import attack
         from serving.guard.trial import overhead as costs
         from serving.guard.trial.cases import SHIPPED, read_cases
         from serving.guard.trial.corrected import corrected_cases
-    except ImportError as error:
-        raise needs_extra(error) from error
     policy = load_policy(policy_file or DEFAULT)
     cases = read_cases(list(files) or sorted(SHIPPED.glob("*.jsonl")))
     if corrections is not None:
@@ -89,15 +92,23 @@ def run_test(
         )
     measured = costs.measure(policy) if overhead else None
     if measured is not None:
-        costs_table = Table("added to a request", "requests", "alone, ms", "added median, ms", "added p99, ms")
+        costs_table = Table(
+            "added to a request", "requests", "alone, ms", "added median, ms", "added p99, ms", "CPU, ms"
+        )
         for each in measured.added:
             costs_table.add_row(
-                each.name, str(each.requests), f"{each.alone:.1f}", f"{each.median:.1f}", f"{each.p99:.1f}"
+                each.name,
+                str(each.requests),
+                f"{each.alone:.1f}",
+                f"{each.median:.1f}",
+                f"{each.p99:.1f}",
+                f"{each.cpu:.1f}",
             )
         console.print(costs_table)
         through, alone = measured.throughput
         console.print(
-            f"throughput at 16 at a time: {through:.0f}/s through the guard, {alone:.0f}/s alone ({through / alone:.2f})"
+            f"throughput at 16 at a time: {through:.0f}/s through the guard, {alone:.0f}/s alone,"
+            f" ratio {through / alone:.2f}"
         )
         console.print(f"streams at a time: {measured.streams} of {costs.STREAMS} arrived whole")
     if out is not None:

@@ -37,7 +37,8 @@ class Allowed:
     """The same, read again when a file of the folder has changed."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder, self._looked, self._stamp = folder, 0.0, ()
+        self._folder, self._looked = folder, 0.0
+        self._stamp: tuple[tuple[str, int, int], ...] = ()
         self._found: frozenset[str] = frozenset()
 
     def now(self) -> frozenset[str]:

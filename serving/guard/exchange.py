@@ -136,5 +136,6 @@ def _chunk(model: str, delta: dict[str, Any], reason: str | None) -> dict[str, A
 
 def _completion(model: str, text: str) -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "content_filter"}
-    return {"id": "guard", "object": "chat.completion", "created": int(time.time()), "model": model, "choices": [choice],
-            "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}  # fmt: skip
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    return {"id": "guard", "object": "chat.completion", "created": int(time.time()), "model": model,
+            "choices": [choice], "usage": usage}  # fmt: skip

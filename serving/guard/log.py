@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict
 from datetime import UTC, datetime
-
-import orjson
 
 from serving.guard.corrections import digest
 from serving.guard.policy import Log
@@ -54,7 +53,8 @@ class VerdictLog:
         """
         if self._folder is None:
             return
-        line = orjson.dumps(asdict(verdict)) + b"\n"
+        # In ASCII: no sign of a request ends a line or moves a terminal's cursor, whoever reads it.
+        line = json.dumps(asdict(verdict), ensure_ascii=True, allow_nan=False).encode() + b"\n"
         day = verdict.at[:10]
         try:
             if self._file is None or self._file[0] != day:

@@ -69,6 +69,10 @@ _TAGS = range(0xE0000, 0xE0080)
 _ANY_TAG = re.compile("[\U000e0020-\U000e007e]{4,}")
 
 
+# Letters whose strokes and forms are no marks that Unicode takes off.
+_STROKED = str.maketrans("đłøıħŧє", "dloihtе")
+
+
 @functools.cache
 def _unseen() -> dict[int, None]:
     """Characters that nobody sees: formats, variation selectors, tags and fillers."""
@@ -86,7 +90,7 @@ def plain(text: str) -> str:
     if not text.isascii():
         shown = unicodedata.normalize("NFKD", text.translate(_unseen()))[:LONGEST_VIEW]
         bare = "".join(sign for sign in shown if sign not in _FILLERS and unicodedata.category(sign)[0] != "M")
-        text = unicodedata.normalize("NFC", bare)
+        text = unicodedata.normalize("NFC", bare).casefold().translate(_STROKED)
     text = "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
     return _SPACES.sub(" ", text.casefold())
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from curate.recipe import ClipSettings, PromptSet
 from curate.signals.clip import SHIPPED
 from curate.signals.pii import KINDS as PII_KINDS
-from serving.guard.injection import KINDS as INJECTION_KINDS
+from serving.guard.rules import KINDS as INJECTION_KINDS
 from winnow.recipe import StrictModel, load_recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -172,7 +172,7 @@ class TextIn(StrictModel):
 
     max_chars: int = Field(default=50_000, gt=0, le=100_000)
     roles: tuple[str, ...] = ("system", "developer", "user", "assistant", "tool")
-    injection: tuple[Literal["override", "reveal", "free", "secretly", "forged_turn"], ...] = INJECTION_KINDS
+    injection: tuple[Literal["override", "reveal", "free", "secretly", "forged_turn"], ...] = INJECTION_KINDS  # type: ignore[assignment]
     control_tokens: Literal["break", "block"] = "break"
     fence: bool = False
     classifier: Classifier | None = None
@@ -237,7 +237,8 @@ class Policy(StrictModel):
         keys: without any, everybody who reaches the port may ask.
         upstream_key_env: variable of the environment that holds the upstream's key.
         system_prompt: put before every conversation; clients may then send no system messages of their own.
-        verdict: ``error`` answers with an error as OpenAI's API does, ``sentence`` with an answer that says ``sentence``.
+        verdict: ``error`` answers with an error as OpenAI's API does, ``sentence`` with an answer that says
+            ``sentence``.
         on_failure: what happens to a request when a scorer fails or the log cannot be written.
         corrections: folder in which reviewers said which verdicts were wrong; these contents pass that rule.
     """

@@ -16,19 +16,20 @@ from serving.guard.policy import Policy
 from serving.guard.request import FIELD, ChatRequest, RefusedError, add_system
 
 _TOKEN = re.compile(
-    r"<\s?[|｜]([\w /.-]{1,40})[|｜]\s?>|\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|IMG|IMG_BREAK|IMG_END))\]"
+    r"<[|｜][\w /.-]{1,40}[|｜]>"
+    r"|\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|IMG|IMG_BREAK|IMG_END))\]"
     r"|<<(/?SYS)>>|<(/?s|bos|eos|pad|unk|(?:start|end)_of_(?:turn|image)|image(?:_soft_token)?|video|img|/img|IMG_CONTEXT"
     r"|fake_token_around_image|global-img|row_\d+_col_\d+)>",
     re.IGNORECASE,
 )
+INJECTED = "The request has instructions in it that are not let through"
 _REMEMBERED = 20_000
 
 
 def break_tokens(text: str) -> str:
-    """A text whose tokens of chat templates are not such any more: ``<|im_end|>`` is ``<|im_end |>``."""
-    return _TOKEN.sub(
-        lambda hit: hit[0][:-1] + " " + hit[0][-1] if hit[0][-2] not in "|｜" else hit[0][:-2] + " " + hit[0][-2:], text
-    )
+    """A text whose tokens of chat templates are such no more: ``<|im_end|>`` is ``< |im_end|>``."""
+    broken = _TOKEN.sub(lambda hit: f"{hit[0][0]} {hit[0][1:]}", text)
+    return broken if broken == text else break_tokens(broken)
 
 
 class PromptCheck:
@@ -52,8 +53,6 @@ class PromptCheck:
             if text != part.text:
                 done.add("invisible")
             broken = break_tokens(text)
-            while (again := break_tokens(broken)) != broken:
-                broken = again
             if broken != text:
                 if self._policy.text_in.control_tokens == "block":
                     raise RefusedError(400, "control_token", "The request has a token of a chat template in it",
@@ -106,7 +105,7 @@ class PromptCheck:
         found = self.find(text)
         if found is None or digest(text) in allowed or (whole and any(self.find(each) for each in whole)):
             return
-        raise RefusedError(400, "prompt_injection", "The request has instructions in it that are not let through",
+        raise RefusedError(400, "prompt_injection", INJECTED,
                            stage="text_in", rule=found.rule, contents=text)  # fmt: skip
 
 

@@ -205,7 +205,7 @@ _DATA = re.compile(r"data:[\w.+/-]{0,100};base64,")
 
 def _data_of(url: str) -> bytes | None:
     """The bytes of a data address; None for another address."""
-    if not url[:5].lower() == "data:":
+    if url[:5].lower() != "data:":
         return None
     head = _DATA.match(url[:120])
     if head is None:

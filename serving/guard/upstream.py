@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,7 +87,7 @@ class Upstream:
                 made.append({key: one[key] for key in _MODEL_FIELDS if isinstance(one.get(key), str | int)})
         return {"object": "list", "data": made}
 
-    async def chunks(self, body: dict[str, Any]) -> AsyncIterator[Any]:
+    async def chunks(self, body: dict[str, Any]) -> AsyncGenerator[Any, None]:
         """The chunks of a stream.
 
         Raises:
@@ -104,15 +104,14 @@ class Upstream:
 
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         """The data of each event; one of several lines is joined, as the format says."""
-        pending = bytearray()
+        pending = b""
         lines: list[bytes] = []
         size = 0
         async for piece in response.content.iter_any():
-            pending += piece
-            *whole, rest = pending.split(b"\n")
-            pending = bytearray(rest)
+            *whole, rest = bytes(pending + piece).split(b"\n")
+            pending = rest
             for line in whole:
-                line = bytes(line).rstrip(b"\r")
+                line = line.rstrip(b"\r")
                 if line.startswith(b"data:"):
                     lines.append(line[5:].removeprefix(b" "))
                     size += len(line)

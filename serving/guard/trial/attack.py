@@ -67,9 +67,9 @@ def attack(cases: Sequence[Case], policy: Policy) -> list[Outcome]:
         folder = Path(made)
         with (
             servers.upstream(folder, replies) as behind,
-            servers.guard(folder, servers.test_policy(policy), behind) as url,
+            servers.guard(folder, servers.test_policy(policy), behind) as guard,
         ):
-            return asyncio.run(_asked(cases, url))
+            return asyncio.run(_asked(cases, guard.url))
 
 
 async def _asked(cases: Sequence[Case], url: str) -> list[Outcome]:

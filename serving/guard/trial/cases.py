@@ -21,10 +21,13 @@ SHIPPED = Path(__file__).parents[1] / "cases"
 UNSEEABLE = ("semantic",)
 Kind = Literal[
     "override", "reveal", "free", "secretly", "forged_turn", "encoded", "obfuscated", "typo", "split", "image_text",
-    "leak", "word", "pii", "semantic",
+    "leak", "word", "pii", "indirect", "look_alike", "semantic",
 ]  # fmt: skip
-_FONTS = {"sans": ("LiberationSans-Regular.ttf", "DejaVuSans.ttf"), "serif": ("LiberationSerif-Regular.ttf", "DejaVuSerif.ttf"),
-          "mono": ("LiberationMono-Regular.ttf", "DejaVuSansMono.ttf")}  # fmt: skip
+_FONTS = {
+    "sans": ("LiberationSans-Regular.ttf", "DejaVuSans.ttf"),
+    "serif": ("LiberationSerif-Regular.ttf", "DejaVuSerif.ttf"),
+    "mono": ("LiberationMono-Regular.ttf", "DejaVuSansMono.ttf"),
+}
 
 
 class Drawn(StrictModel):

@@ -1,4 +1,4 @@
-"""Verdicts that reviewers corrected, as cases: what was refused wrongly must pass, what was refused rightly must not."""
+"""Verdicts that reviewers corrected, as cases: what was refused wrongly must pass, the rest must not."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 
 from serving.guard.policy import Policy
 from serving.guard.trial import servers
+from serving.guard.trial.servers import Served
 
 _WARM = 10
 STREAMS = 200
@@ -32,6 +33,7 @@ class Added:
 
     Attributes:
         median, p99: of the differences between a request through the guard and the median one without it.
+        cpu: milliseconds of a processor that the guard and its workers took for a request, whatever else ran.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Added:
     alone: float
     median: float
     p99: float
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -65,42 +68,45 @@ def measure(policy: Policy, requests: int = 200) -> Overhead:
     without = plain.model_copy(update={"images": plain.images.model_copy(update={"ocr": False})})
     with tempfile.TemporaryDirectory(prefix="guard-test-") as made:
         folder = Path(made)
-        with servers.upstream(folder, {"paced": _LONG}) as behind, servers.guard(folder, without, behind) as url:
-            return asyncio.run(_measured(behind, url, requests))
+        with servers.upstream(folder, {"paced": _LONG}) as behind, servers.guard(folder, without, behind) as guard:
+            return asyncio.run(_measured(behind, guard, requests))
 
 
-async def _measured(behind: str, url: str, requests: int) -> Overhead:
+async def _measured(behind: str, guard: Served, requests: int) -> Overhead:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=600)) as session:
         old = _photo(0)
-        added = [
-            await _added(session, behind, url, "text", lambda at: _body(f"What is in picture {at}?"), requests),
-            await _added(session, behind, url, "an image seen before", lambda at: _body(f"What is it? {at}", old), requests),
-            await _added(session, behind, url, "a new 640-pixel image", lambda at: _body("What is it?", _photo(at + 1)), requests // 4),
-        ]  # fmt: skip
-        throughput = (await _throughput(session, url, requests * 2), await _throughput(session, behind, requests * 2))
-        return Overhead(added, throughput, await _streams(session, url))
+        kinds: list[tuple[str, Callable[[int], bytes], int]] = [
+            ("text", lambda at: _body(f"What is in picture {at}?"), requests),
+            ("an image seen before", lambda at: _body(f"What is it? {at}", old), requests),
+            ("a new 640-pixel image", lambda at: _body("What is it?", _photo(at + 1)), requests // 4),
+        ]
+        added = [await _added(session, behind, guard, *kind) for kind in kinds]
+        through = await _throughput(session, guard.url, requests * 2)
+        return Overhead(
+            added, (through, await _throughput(session, behind, requests * 2)), await _streams(session, guard.url)
+        )
 
 
 async def _added(
-    session: aiohttp.ClientSession, behind: str, url: str, name: str, body: Callable[[int], bytes], requests: int
+    session: aiohttp.ClientSession, behind: str, guard: Served, name: str, body: Callable[[int], bytes], requests: int
 ) -> Added:
-    alone, through = [], []
+    alone: list[float] = []
+    through: list[float] = []
+    cpu = 0.0
     for at in range(requests + _WARM):
+        if at == _WARM:
+            cpu = guard.cpu_seconds()
         data = body(at)
-        for address, times in ((behind, alone), (url, through)):
+        for address, times in ((behind, alone), (guard.url, through)):
             started = time.perf_counter()
             await _post(session, address, data)
             times.append((time.perf_counter() - started) * 1000)
+    spent = (guard.cpu_seconds() - cpu) * 1000 / requests
     base = statistics.median(alone[_WARM:])
     differences = sorted(value - base for value in through[_WARM:])
-    return Added(
-        name,
-        requests,
-        base,
-        statistics.median(differences),
-        differences[min(int(len(differences) * 0.99), len(differences) - 1)],
-    )
+    last = min(int(len(differences) * 0.99), len(differences) - 1)
+    return Added(name, requests, base, statistics.median(differences), differences[last], spent)
 
 
 async def _throughput(session: aiohttp.ClientSession, url: str, requests: int) -> float:

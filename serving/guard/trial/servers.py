@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -49,9 +52,27 @@ def upstream(folder: Path, replies: Mapping[str, str]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/v1"
 
 
+@dataclass(frozen=True)
+class Served:
+    """A guard that runs: its address up to ``/v1``, and its process."""
+
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the guard and its workers so far; NaN where there is no ``/proc``."""
+        try:
+            below = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+            stats = [Path(f"/proc/{pid}/stat").read_text(encoding="ascii") for pid in (str(self.pid), *below)]
+        except OSError:
+            return math.nan
+        ticks = (sum(map(int, text.rpartition(")")[2].split()[11:13])) for text in stats)
+        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
-def guard(folder: Path, policy: Policy, upstream_url: str) -> Iterator[str]:
-    """The address of a guard before an upstream, up to ``/v1``."""
+def guard(folder: Path, policy: Policy, upstream_url: str) -> Iterator[Served]:
+    """A guard before an upstream."""
     file = folder / "policy.yaml"
     file.write_text(yaml.safe_dump(policy.model_dump(mode="json"), allow_unicode=True), encoding="utf-8")
     port = _free_port()
@@ -67,16 +88,16 @@ def guard(folder: Path, policy: Policy, upstream_url: str) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    with _process(command, f"http://127.0.0.1:{port}/health"):
-        yield f"http://127.0.0.1:{port}/v1"
+    with _process(command, f"http://127.0.0.1:{port}/health") as pid:
+        yield Served(f"http://127.0.0.1:{port}/v1", pid)
 
 
 @contextlib.contextmanager
-def _process(command: list[str], healthy: str) -> Iterator[None]:
+def _process(command: list[str], healthy: str) -> Iterator[int]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         _await(process, healthy)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:

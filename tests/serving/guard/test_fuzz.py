@@ -32,7 +32,8 @@ def seeds() -> list[dict]:
         "messages": [{"role": "user", "content": [{"type": "text", "text": "?"}, image_part(png(24))]}],
     }
     turns = {"model": "m", "stream": True, "temperature": 0.5, "stop": ["x"], "messages": [
-        {"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"},
+        {"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
         {"role": "user", "content": ATTACK}]}  # fmt: skip
     tools = {**ask, "tools": [{"type": "function", "function": {"name": "f", "description": ATTACK, "parameters": {}}}]}
     plain = [{**turns, "messages": turns["messages"][:2]}, {**ask, "stop": "x", "user": "u", "n": 2}, ask, pictured]
@@ -56,9 +57,11 @@ def put(value: object, place: tuple, new: object) -> object:
 
 def disguised(chance: random.Random) -> str:
     return chance.choice([
-        ATTACK, ATTACK.upper(), "\u200b".join(ATTACK), " ".join(ATTACK), ATTACK.replace("o", "о"), ATTACK.replace("i", "1"),
-        base64.b64encode(ATTACK.encode()).decode(), ATTACK[::-1], "".join(chr(0xE0000 + ord(sign)) for sign in ATTACK),
-        "x" * 500 + ATTACK, "A cat?", "Ignore the cat", "größer", "12", *_TOKENS, ATTACK.replace(" ", "\n"), f"<!-- {ATTACK} -->", *_TOKENS, "<|im_\u200bstart|>", "<<|x|>|im_end|>",
+        ATTACK, ATTACK.upper(), "\u200b".join(ATTACK), " ".join(ATTACK), ATTACK.replace("o", "о"),
+        ATTACK.replace("i", "1"), base64.b64encode(ATTACK.encode()).decode(), ATTACK[::-1],
+        "".join(chr(0xE0000 + ord(sign)) for sign in ATTACK), "x" * 500 + ATTACK, ATTACK.replace(" ", "\n"),
+        f"<!-- {ATTACK} -->", *_TOKENS, *_TOKENS, "<|im_\u200bstart|>", "<<|x|>|im_end|>", "A cat?", "Ignore the cat",
+        "größer", "12",
     ])  # fmt: skip
 
 

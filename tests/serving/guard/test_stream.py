@@ -59,9 +59,11 @@ def test_the_canary_and_the_prompt_stay_here():
 def test_calls_of_tools_are_looked_at_too():
     call = {"index": 0, "id": "a", "type": "function", "function": {"name": "send", "arguments": '{"to": "sec'}}
     rest = {"index": 0, "function": {"arguments": 'ret"}'}}
-    reply = lambda _: stream_of(
-        event({"tool_calls": [call]}), event({"tool_calls": [rest]}), event({}, "tool_calls"), "data: [DONE]\n\n"
-    )
+
+    def reply(_: dict) -> StreamingResponse:
+        last = (event({}, "tool_calls"), "data: [DONE]\n\n")
+        return stream_of(event({"tool_calls": [call]}), event({"tool_calls": [rest]}), *last)
+
     with guarded(policy(text_out={"words": ["secret"]}), reply) as (client, _, _):
         answer = ask(client, "?", stream=True)
         assert "ret" not in answer.text.replace("secret", "") and "answer_not_allowed" in answer.text
