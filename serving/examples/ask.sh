@@ -1,6 +1,6 @@
 #!/bin/sh
 # Asks a served model about an image: sh ask.sh URL MODEL IMAGE QUESTION; the key is read from OPENAI_API_KEY.
-# The image goes through a file, as it may be longer than a command line can be.
+# The body goes through a file, as it may be longer than a command line can be. QUESTION must hold no " and no \.
 set -eu
 url=$1 model=$2 image=$3 question=$4
 body=$(mktemp)

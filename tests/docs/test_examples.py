@@ -32,8 +32,10 @@ CHAINS = {
     "readme": ["README.md"],
     "contributing": ["CONTRIBUTING.md"],
     "quickstart": ["docs/quickstart.md"],
-    "tutorials": [*(f"docs/tutorials/{name}.md" for name in ("clean", "finetune", "review", "production")),
-                  "docs/howto/task.md"],
+    "tutorials": [
+        *(f"docs/tutorials/{name}.md" for name in ("clean", "finetune", "review", "production")),
+        "docs/howto/task.md",
+    ],
     "served": ["docs/tutorials/served.md", "docs/notebooks/failures.ipynb"],
     "curate_a_folder": ["docs/notebooks/curate_a_folder.ipynb"],
     **{path.stem: [f"docs/howto/{path.name}"] for path in sorted(DOCS.glob("howto/*.md")) if path.stem != "task"},
