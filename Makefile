@@ -156,4 +156,4 @@ openvino-env: .venv-openvino/.installed  ## an environment for `finetune export 
 	@touch $@
 
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
-	rm -rf data/raw data/models data/recipes data/curated data/runs data/exports data/evals data/cache
+	rm -rf data/raw data/models data/recipes data/curated data/runs data/exports data/evals data/checks data/guard data/cache
