@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 DEMO   := data/raw/demo
 VLM    := data/models/demo-vlm
-STAGES := winnow curate finetune evalsuite dashboards
+STAGES := winnow curate finetune evalsuite serving dashboards
 TEXTS  := git ls-files -z '*.py' '*.md' '*.toml' '*.yaml' '*.yml' '*.html' '*.jinja' '*.css' '*.js' Makefile
 JOBS   ?= 2
 
@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test chaos lint bench proof families clean
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test chaos lint bench proof families clean export-env openvino-env deploy image image-cuda
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,10 @@ $(VENV)/.installed-dev: pyproject.toml | $(PY)
 
 $(VENV)/.installed-peers: pyproject.toml $(VENV)/.installed-dev
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs,peers]'
+	@touch $@
+
+$(VENV)/.installed-serve: pyproject.toml $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,serve,guard]'
 	@touch $@
 
 install: $(VENV)/.installed  ## create .venv and install what the stages need
@@ -88,11 +92,30 @@ preview: $(VLM)/manifest.json  ## show which tokens of the demo are trained
 dashboard: $(VENV)/.installed  ## open the dashboard on 127.0.0.1
 	$(BIN)/dashboards --data data
 
+deploy: $(VENV)/.installed-serve  ## export the demo's model, serve it behind the guard, ask it, attack it, stop
+	@test -f data/runs/demo/manifest.json || $(MAKE) --no-print-directory train
+	$(PY) -m winnow.demo.deploy
+
 demo-truth: $(VENV)/.installed  ## recall and precision of the demo's curation per injected defect
 	$(PY) -m winnow.demo.truth --curated data/curated/demo
 
 demo-clip: $(VENV)/.installed  ## train the demo's CLIP again (minutes; replaces winnow/demo/clip)
 	$(PY) -m winnow.demo.train clip --out winnow/demo/clip
+
+# ---- images -----------------------------------------------------------------------------------
+# Works without root's docker; in a sandbox: BUILDAH='buildah --storage-driver vfs' BASE=localhost/my-debian
+BUILDAH     ?= buildah
+BASE        ?=
+IMAGE_FLAGS ?=
+BUILD        = $(BUILDAH) bud --isolation chroot --format docker --layers=false \
+               $(if $(BASE),--build-arg BASE=$(BASE)) $(IMAGE_FLAGS)
+
+image:  ## build the image for CPUs with buildah, and try it: --help, doctor, tests of all commands
+	$(BUILD) --target cpu --tag winnow:cpu .
+	BUILDAH="$(BUILDAH)" IMAGE_FLAGS="$(IMAGE_FLAGS)" sh docker/try.sh winnow:cpu
+
+image-cuda:  ## build the image with CUDA
+	$(BUILD) --target cuda --tag winnow:cuda .
 
 # ---- checks -----------------------------------------------------------------------------------
 lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts, declared dependencies, spelling, ends of lines
@@ -126,5 +149,16 @@ proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## d
 families: $(VENV)/.installed-dev  ## take every architecture apart and train tiny models of the families; writes docs/results/families.md
 	$(PY) -m studies.families
 
+# A quantiser pins libraries to versions that Winnow does not train with.
+export-env: .venv-export/.installed  ## an environment for `finetune export --to gptq|rtn|awq|fp8|int8` (6 GB)
+openvino-env: .venv-openvino/.installed  ## an environment for `finetune export --to openvino-int4|openvino-int8`
+.venv-export/.installed: finetune/export/worker/llm-compressor.txt
+.venv-openvino/.installed: finetune/export/worker/openvino.txt
+.venv-export/.installed .venv-openvino/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 clean:  ## remove what the stages produced (keeps .venv and data/corrections)
-	rm -rf data/raw data/models data/recipes data/curated data/runs data/evals data/cache
+	rm -rf data/raw data/models data/recipes data/curated data/runs data/exports data/evals data/checks data/guard data/cache

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import grimp
 
-PACKAGES = ("winnow", "curate", "finetune", "evalsuite", "dashboards", "studies", "proof", "data")
+PACKAGES = ("winnow", "curate", "finetune", "evalsuite", "serving", "dashboards", "studies", "proof", "data")
 
 
 def siblings(files: list[Path]) -> Counter[Path]:

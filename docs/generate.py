@@ -138,12 +138,14 @@ def recipe_pages() -> Iterator[tuple[str, str]]:
     from evalsuite.recipe import EvalRecipe
     from evalsuite.tasks.spec import TaskSpec
     from finetune.recipe import TrainRecipe
+    from serving.guard.policy import Policy
 
     kinds: dict[str, tuple[str, type[BaseModel]]] = {
         "curate": ("Curation recipe", CurateRecipe),
         "finetune": ("Training recipe", TrainRecipe),
         "evalsuite": ("Evaluation recipe", EvalRecipe),
         "task": ("Task file", TaskSpec),
+        "guard": ("Guard policy", Policy),
     }
     for name, (title, model) in kinds.items():
         sections = [f"# {title}"]

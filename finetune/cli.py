@@ -196,6 +196,56 @@ def merge(
 
 
 @app.command()
+def export(
+    run: RunArgument,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="METHOD", help="gptq, rtn, awq, fp8, int8, openvino-int4, openvino-int8 or merged."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write. [default: data/exports/RUN-METHOD]")] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK", help="Evaluation task. Repeatable. [default: the recipe's eval_tasks]"),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Questions of each task at most.")] = 1000,
+    max_loss: Annotated[
+        float, typer.Option(min=0, help="Points that a task may lose against the adapter, as measured.")
+    ] = 1.0,
+    calibration: Annotated[int, typer.Option(min=1, help="Trained rows that gptq and awq are calibrated on.")] = 64,
+    group_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="4-bit weights that share a scale. [default: 128 if every layer allows it, else 32]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn questions and calibration rows.")] = 0,
+    env: Annotated[
+        Path | None, typer.Option(help="Environment of the quantiser. [default: .venv-export or .venv-openvino]")
+    ] = None,
+    offline: console.Offline = False,
+) -> None:
+    """Quantise a trained model for a server, and measure what that costs.
+
+    The result is loaded in a new process by the library that serves it and compared with the trained model: prompt
+    tokens, greedy answers, logits, and the evaluation tasks with a paired interval. A loss beyond --max-loss exits
+    with code 2. A killed export goes on where it stopped.
+
+    Quantisers live in environments of their own: `make export-env`, `make openvino-env`.
+
+    Example: finetune export data/runs/my --to gptq --task my-task.yaml
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for `train`
+    from finetune.export.pipeline import Settings, parse_method
+    from finetune.export.pipeline import export as run_export
+
+    settings = Settings(
+        method=parse_method(to), out=out, tasks=tuple(task) if task else None, rows=rows, max_loss=max_loss,
+        calibration=calibration, group_size=group_size, seed=seed, environment=env,
+    )  # fmt: skip
+    run_export(run, settings)
+
+
+@app.command()
 def parity(
     run: RunArgument,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="http://HOST:PORT/v1 of a server, or a folder.")],

@@ -21,6 +21,7 @@ from finetune.model.adapter import build_learner
 from finetune.model.load import load_processor
 from finetune.model.quantised import quantised_share
 from finetune.recipe import TrainRecipe
+from finetune.report.serving import SERVERS
 from finetune.training.prompts import Prompt
 from winnow.anatomy import ModelParts, find_parts
 from winnow.errors import UserError
@@ -28,7 +29,6 @@ from winnow.inputs import InputSettings
 from winnow.models import check_model_name, empty_model, first_line, prepare_libraries
 from winnow.records import Turn
 
-_SERVERS = Path(__file__).parent / "servers.json"
 _QUESTION, _ANSWER = "What is shown?", "Grey noise."
 
 
@@ -112,7 +112,7 @@ def _architecture(console: Console, model: str) -> Iterator[Finding]:
 
 
 def _servers(names: list[str]) -> Iterator[Finding]:
-    for server, listed in json.loads(_SERVERS.read_text(encoding="utf-8")).items():
+    for server, listed in json.loads(SERVERS.read_text(encoding="utf-8")).items():
         found = next((name for name in names if name in listed["architectures"]), None)
         origin = f"its list at commit {listed['commit'][:10]}, {listed['date']}"
         detail = f"lists {found} ({origin})" if found else f"does not list {', '.join(names)} ({origin})"

@@ -16,6 +16,8 @@ BAD_CALLS = [
     ["finetune", "preview", "no-such.yaml"],
     ["evalsuite", "run", "no-such.yaml"],
     ["evalsuite", "compare", "no-such-a", "no-such-b"],
+    ["serving", "start", "no-such-folder", "--engine", "vllm"],
+    ["serving", "check", "http://127.0.0.1:9/v1", "--run", "no-such-run"],
     ["dashboards", "--data", "no-such-folder"],
     ["winnow", "doctor", "no-such.yaml"],
     ["winnow", "curate", "run", "no-such.yaml"],
@@ -29,11 +31,12 @@ WRONG_CALLS = [
     (["finetune", "train", "x.yaml", "--fersh"], "no such option: --fersh; did you mean --fresh?"),
     (["evalsuite", "slices", "x", "--top", "many"], "invalid value for '--top'"),
     (["evalsuite", "no-such"], "no such command 'no-such'"),
+    (["serving", "start", "x"], "missing option '--engine'"),
     (["dashboards", "--prt", "1"], "no such option: --prt; did you mean --port?"),
     (["winnow", "no-such"], "no such command 'no-such'"),
     (["winnow", "curate", "no-such"], "no such command 'no-such'"),
 ]
-SCRIPTS = ["winnow", "curate", "finetune", "evalsuite", "dashboards"]
+SCRIPTS = ["winnow", "curate", "finetune", "evalsuite", "serving", "dashboards"]
 
 
 def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -54,7 +57,7 @@ def test_help_says_what_the_command_does_with_an_example(package: str, flag: str
     done = call(package, flag, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"Usage: python -m {package} ")
-    assert f"Example: {package}" in done.stdout
+    assert f"Example: {'serve' if package == 'serving' else package}" in done.stdout
     assert "╭" not in done.stdout  # no boxes, which break when lines are copied
 
 

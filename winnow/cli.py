@@ -1,4 +1,4 @@
-"""The console script ``winnow``: the four commands under one name, the demo, and a look at this installation."""
+"""The console script ``winnow``: the five commands under one name, the demo, and a look at this installation."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ STAGES = {
     "curate": "Turn raw image-text data into a curated training set.",
     "finetune": "Fine-tune a vision-language model on a curated set.",
     "evalsuite": "Ask a model, score its answers, explain each score.",
+    "serve": "Serve a trained model, and check that what is served is what was trained.",
     "dashboards": "Look at sets, trainings and evaluations in a browser.",
 }
 
@@ -37,7 +38,8 @@ STAGES = {
 def _add_stage(stage: str, summary: str) -> None:
     @app.command(stage, help=summary, add_help_option=False, context_settings=_PASSED_ON)
     def command(context: typer.Context) -> None:
-        console.run(importlib.import_module(f"{stage}.cli").app, context.args, name=f"winnow {stage}")
+        package = "serving" if stage == "serve" else stage
+        console.run(importlib.import_module(f"{package}.cli").app, context.args, name=f"winnow {stage}")
 
 
 for _stage, _summary in STAGES.items():

@@ -56,27 +56,26 @@ def kinds_of(text: str) -> frozenset[str]:
 
 
 def _kinds_of(text: str) -> frozenset[str]:
-    found: set[str] = set()
+    return frozenset(kind for kind, _, _ in places_of(text))
+
+
+def places_of(text: str) -> list[tuple[str, int, int]]:
+    """Kind, start and end of each piece of personal data in a text; pieces of different kinds may overlap."""
+    found: list[tuple[str, int, int]] = []
     if "@" in text:
-        if "://" in text and _CREDENTIALS.search(text):
-            found.add("credentials")
-        if _EMAIL.search(_CREDENTIALS.sub(" ", text)):
-            found.add("email")
+        logins = list(_CREDENTIALS.finditer(text)) if "://" in text else []
+        found += [("credentials", *hit.span()) for hit in logins]
+        rest = _CREDENTIALS.sub(lambda hit: " " * len(hit[0]), text) if logins else text
+        found += [("email", *hit.span()) for hit in _EMAIL.finditer(rest)]
     if "::" in text or text.count(":") > 6:
-        found |= {"ip"} if any(_is_ip(match[0]) for match in _IPV6.finditer(text)) else set()
+        found += [("ip", *hit.span()) for hit in _IPV6.finditer(text) if _is_ip(hit[0])]
     if _digits(text) < 4:  # no other kind has fewer
-        return frozenset(found)
-    if any(_is_ip(match[0]) for match in _IPV4.finditer(text)):
-        found.add("ip")
-    if _PHONE.search(text):
-        found.add("phone")
-    if _SSN.search(text):
-        found.add("ssn")
-    if any(_is_iban(match[0]) for match in _IBAN.finditer(text)):
-        found.add("iban")
-    if any(_is_card(match[0]) for match in _CARD.finditer(text)):
-        found.add("card")
-    return frozenset(found)
+        return found
+    found += [("ip", *hit.span()) for hit in _IPV4.finditer(text) if _is_ip(hit[0])]
+    found += [("phone", *hit.span()) for hit in _PHONE.finditer(text)]
+    found += [("ssn", *hit.span()) for hit in _SSN.finditer(text)]
+    found += [("iban", *hit.span()) for hit in _IBAN.finditer(text) if _is_iban(hit[0])]
+    return found + [("card", *hit.span()) for hit in _CARD.finditer(text) if _is_card(hit[0])]
 
 
 def _digits(text: str) -> int:

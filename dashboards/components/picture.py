@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import streamlit as st
+from PIL import Image
 
 from dashboards.data.catalog import Folder
 from dashboards.images import thumb_path
@@ -21,3 +22,10 @@ def picture(
         number: which of the row's images.
     """
     st.image(thumb_path(folder, sample_id, image_keys, size, number), width="stretch", alt=question or sample_id)
+
+
+def decoded_picture(image: Image.Image, alt: str) -> None:
+    """An image that is no row's, as the guard refused it; at most 800 pixels a side."""
+    small = image.copy()
+    small.thumbnail((800, 800))
+    st.image(small, alt=alt)

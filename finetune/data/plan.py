@@ -30,6 +30,7 @@ from winnow.inputs import InputSettings, apply_to_processor
 from winnow.run import MANIFEST, Stages, package_versions
 
 CHECKED_PER_SOURCE = 8
+ROWS = "rows.parquet"  # of the accepted rows, in a run folder
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def checked_rows(
     recipe: TrainRecipe, rows: Rows, processor: Any, *, stages: Stages, inputs: dict[str, str]
 ) -> Preflight:
     """Check the rows unless it is done; the result lies in ``rows.parquet`` and ``rejects.jsonl`` of the run folder."""
-    stored, rejects, costs = (recipe.folder / name for name in ("rows.parquet", "rejects.jsonl", IMAGE_COSTS))
+    stored, rejects, costs = (recipe.folder / name for name in (ROWS, "rejects.jsonl", IMAGE_COSTS))
 
     def check() -> None:
         checked = check_rows(

@@ -25,6 +25,7 @@ from finetune.training.prompts import read_prompts
 from winnow.errors import UserError
 from winnow.files import write_json
 from winnow.inputs import save_input_settings
+from winnow.tensor_names import save_under_published_names
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -70,6 +71,7 @@ def split(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
     wanted = reference_outputs(load_adapter(recipe, run), processor, prompts, recipe.input_settings)
     base = full_precision_base(recipe, into or "dequantized")
     _put(base, {name.removeprefix("base_model.model."): tensors[name] for name in tensors.keys() - lora.keys()}, run)
+    save_under_published_names(base)
     base.save_pretrained(partial / "base")
     del base
     for folder in (partial / "base", partial / "adapter"):

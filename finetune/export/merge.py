@@ -27,6 +27,7 @@ from winnow.errors import UserError
 from winnow.files import write_json
 from winnow.inputs import save_input_settings
 from winnow.models import empty_model
+from winnow.tensor_names import save_under_published_names
 
 
 def parse_into(given: str | None) -> Into | None:
@@ -85,7 +86,9 @@ def merge(run: Path, out: Path, *, into: Into | None, count: int) -> Parity:
             stream_merge(recipe, run, name, folder)
         except NotStreamable as reason:
             console.print(f"the model is merged in memory, not tensor by tensor: {reason}")
-            merged_model(recipe, run, name).save_pretrained(folder)
+            merged = merged_model(recipe, run, name)
+            save_under_published_names(merged)
+            merged.save_pretrained(folder)
         processor.save_pretrained(folder)
         save_input_settings(folder, recipe.input_settings)
         outputs = outputs_in_new_process(folder, prompts, recipe.input_settings, place)

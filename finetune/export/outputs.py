@@ -29,7 +29,7 @@ MAX_NEW_TOKENS = 32
 MAX_ERROR = 0.05
 # Two logits that rounding moves by a normal error each exchange places across a gap of six errors once in 50,000.
 TIE = 6.0
-_COMPARED_TOKENS = 32
+COMPARED_TOKENS = 32
 
 
 def open_run(run: Path) -> TrainRecipe:
@@ -125,7 +125,7 @@ def reference_outputs(
                 **inputs, do_sample=False, max_new_tokens=MAX_NEW_TOKENS, return_dict_in_generate=True,
                 output_logits=True,
             )  # fmt: skip
-        logits.append(scores[:_COMPARED_TOKENS])
+        logits.append(scores[:COMPARED_TOKENS])
         chosen = generated.sequences[0, length:].tolist()
         best = torch.cat(generated.logits).float().topk(2).values
         text = processor.tokenizer.decode(chosen, skip_special_tokens=True).strip()

@@ -117,12 +117,14 @@ def greedy_answers(recipe: TrainRecipe, run: Path, prompts: list[Prompt], proces
 
 
 def ask_server(
-    url: str, model: str | None, prompts: list[Prompt], settings: InputSettings, max_pixels: int | None
-) -> tuple[str, list[tuple[str, int | None]]]:
+    url: str, model: str | None, prompts: list[Prompt], settings: InputSettings, max_pixels: int | None,
+    max_tokens: int = MAX_NEW_TOKENS,
+) -> tuple[str, list[tuple[str, int | None]]]:  # fmt: skip
     """Name of the served model, and its answer and number of prompt tokens for every prompt, at temperature 0.
 
     Args:
         max_pixels: larger images are scaled down to this area before they are sent.
+        max_tokens: limit of each answer.
 
     Raises:
         UserError: the server cannot be reached or refuses.
@@ -134,11 +136,11 @@ def ask_server(
         name = model or client.models.list().data[0].id
         answers = []
         for prompt in prompts:
-            messages: Any = _messages(prompt, max_pixels)
+            messages: Any = prompt_messages(prompt, max_pixels)
             tools: Any = {"tools": prompt.tools} if prompt.tools else {}
             variables = {"chat_template_kwargs": dict(settings.chat_template_kwargs)}
             reply = client.chat.completions.create(
-                model=name, messages=messages, temperature=0, max_tokens=MAX_NEW_TOKENS, **tools,
+                model=name, messages=messages, temperature=0, max_tokens=max_tokens, **tools,
                 extra_body=variables if settings.chat_template_kwargs else None,
             )  # fmt: skip
             text = (reply.choices[0].message.content or "").strip()
@@ -148,7 +150,7 @@ def ask_server(
     return name, answers
 
 
-def _messages(prompt: Prompt, max_pixels: int | None) -> list[dict[str, Any]]:
+def prompt_messages(prompt: Prompt, max_pixels: int | None) -> list[dict[str, Any]]:
     """The prompt in OpenAI's format: text parts, and images as data URIs."""
     images = iter(prompt.images)
     converted = []

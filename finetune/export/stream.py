@@ -1,8 +1,8 @@
 """Merges an adapter into its base tensor by tensor, so that a model larger than the memory can be merged.
 
 Every tensor of the base's safetensors files is read, quantised and dequantised if asked for, merged by PEFT's own
-code with the LoRA matrices of its layer, and written under the name that it had. In memory are the adapter, a tensor
-and what is waiting to be written.
+code with the LoRA matrices of its layer, and written under the name that it had, or the published one if only
+transformers knows the name that it had. In memory are the adapter, a tensor and what is waiting to be written.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from finetune.recipe import TrainRecipe
 from winnow.anatomy import find_parts
 from winnow.inputs import apply_to_model
 from winnow.models import checkpoint, empty_model, prepare_libraries
+from winnow.tensor_names import unpublished
 
 Into = Literal["dequantized", "original"]
 
@@ -41,9 +42,10 @@ def stream_merge(recipe: TrainRecipe, run: Path, into: Into, out: Path, shard_by
     folder, dtype = base_folder(recipe.model), getattr(torch, recipe.compute_dtype)
     empty = empty_model(recipe.model)
     names = parameter_names(empty, folder)
+    written = {key: key for key in names} | unpublished(names, empty)
     merging = _Merging(recipe, run, into, empty, dtype)
     merged = (
-        (key, merging.merged(names[key], tensor)) for key, tensor in read_tensors(folder) if key in names
+        (written[key], merging.merged(names[key], tensor)) for key, tensor in read_tensors(folder) if key in names
     )  # fmt: skip
     write_tensors(merged, out, shard_bytes)
     apply_to_model(empty, recipe.input_settings)

@@ -16,6 +16,7 @@ from winnow import models
 from winnow.inputs import InputSettings, area_limits, cap_before
 
 MAX_RANK, DEFAULT_RANK = 512, 16
+SERVERS = Path(__file__).parents[1] / "servers.json"  # architectures that vLLM and LMDeploy list
 
 
 def refusals(config: Path) -> list[str]:
@@ -70,16 +71,12 @@ def lora_options(modules: str, rank: int, *, tower: bool) -> str:
     return options + (" --enable-tower-connector-lora" if tower else "")
 
 
-def serving_notes(model: str, processor: Any, settings: InputSettings, folder: Path) -> list[str]:
-    """What a server must be given to prepare inputs as in training, as sentences; empty if it needs nothing.
-
-    The folder of a merged model holds the same settings, and servers that load its processor apply them; a server
-    that loads the base with the adapter does not know them.
+def vllm_options(model: str, processor: Any, settings: InputSettings) -> dict[str, dict[str, Any]]:
+    """Options of ``vllm serve`` that prepare inputs as in training, by name, with their values; empty if it needs none.
 
     Args:
         model: the base model.
         processor: the trained model's.
-        folder: of the merged model or the adapter.
     """
     base = models.load_processor(model)
     before = base.image_processor.to_dict() if getattr(base, "image_processor", None) is not None else {}
@@ -91,11 +88,26 @@ def serving_notes(model: str, processor: Any, settings: InputSettings, folder: P
         "hf-overrides": {key: value for key, value in changed.items() if hasattr(config, key)},
         "default-chat-template-kwargs": dict(settings.chat_template_kwargs),
     }
+    return {name: value for name, value in options.items() if value}
+
+
+def serving_notes(model: str, processor: Any, settings: InputSettings, folder: Path) -> list[str]:
+    """What a server must be given to prepare inputs as in training, as sentences; empty if it needs nothing.
+
+    The folder of a merged model holds the same settings, and servers that load its processor apply them; a server
+    that loads the base with the adapter does not know them.
+
+    Args:
+        model: the base model.
+        processor: the trained model's.
+        folder: of the merged model or the adapter.
+    """
+    options = vllm_options(model, processor, settings)
     notes = []
-    if any(options.values()):
-        options_text = "".join(f" --{name} '{json.dumps(value)}'" for name, value in options.items() if value)
+    if options:
+        options_text = "".join(f" --{name} '{json.dumps(value)}'" for name, value in options.items())
         notes.append(f"vLLM: vllm serve {folder}{options_text}")
-    if changed and (limits := area_limits(processor)) is not None:
+    if "mm-processor-kwargs" in options and (limits := area_limits(processor)) is not None:
         body = json.dumps({"mm_processor_kwargs": {"image": {"min_pixels": limits[0], "max_pixels": limits[1]}}})
         notes.append(f"LMDeploy: in every request {body}")
     if (cap := cap_before(processor, settings)) is not None:

@@ -34,14 +34,17 @@ CHAINS = {
     "readme": ["README.md"],
     "contributing": ["CONTRIBUTING.md"],
     "quickstart": ["docs/quickstart.md"],
-    "tutorials": [*(f"docs/tutorials/{name}.md" for name in ("clean", "finetune", "review")), "docs/howto/task.md"],
+    "tutorials": [
+        *(f"docs/tutorials/{name}.md" for name in ("clean", "finetune", "review", "production")),
+        "docs/howto/task.md",
+    ],
     "served": ["docs/tutorials/served.md", "docs/notebooks/failures.ipynb"],
     "curate_a_folder": ["docs/notebooks/curate_a_folder.ipynb"],
     **{path.stem: [f"docs/howto/{path.name}"] for path in sorted(DOCS.glob("howto/*.md")) if path.stem != "task"},
 }
 # What was there before: a copy of the code, the reader's own folder, the data of the tutorial before.
 MAKE = "python -m winnow.demo.dataset --images 60 --out"
-PARTS = "curate dashboards docs evalsuite finetune tests winnow mkdocs.yml pyproject.toml"
+PARTS = "curate dashboards docs evalsuite finetune serving tests winnow mkdocs.yml pyproject.toml"
 BEFORE = {
     "contributing": f"cp -r {' '.join(str(REPO / part) for part in PARTS.split())} .",
     "readme": f"{MAKE} my-data && mv my-data/vqa.jsonl my-data/train.jsonl",

@@ -15,7 +15,7 @@ from winnow.files import digest_of, write_json
 from winnow.run import MANIFEST
 
 REPO = Path(__file__).parents[2]
-PACKAGES = {"winnow", "curate", "finetune", "evalsuite", "dashboards"}
+PACKAGES = {"winnow", "curate", "finetune", "evalsuite", "serving", "dashboards"}
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def winnow(installed, tmp_path):
     return lambda *arguments: run([installed / "bin/winnow", *arguments], cwd=tmp_path, env=environment)
 
 
-def test_the_wheel_holds_five_packages_and_what_they_read(wheel):
+def test_the_wheel_holds_six_packages_and_what_they_read(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == PACKAGES
     data = {".yaml", ".jinja", ".css", ".js", ".html", ".safetensors", ".json"}

@@ -22,6 +22,7 @@ from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.models import prepare_libraries
 from winnow.run import is_current, whole_folder, write_manifest
+from winnow.tensor_names import save_under_published_names
 
 if TYPE_CHECKING:
     from transformers import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 STAGE = "demo-vlm"
-VERSION = 1  # raise it when this code makes another folder from the same inputs
+VERSION = 2  # raise it when this code makes another folder from the same inputs
 CLIP_FOLDER = Path(__file__).with_name("clip")
 PROJECTOR_FILE = "projector.safetensors"
 # The last layer's output, before CLIP's final norm. LLaVA takes the last but one of a 24-layer tower;
@@ -250,6 +251,7 @@ def save_checkpoint(
         model = build_model(
             clip, processor.tokenizer, tiny=tiny, feature_layer=feature_layer, strategy=strategy, seed=seed
         )
+        save_under_published_names(model)
         model.save_pretrained(staging)
         processor.save_pretrained(staging)
         write_manifest(

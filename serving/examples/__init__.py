@@ -1,0 +1,1 @@
+"""Clients of a served model: Python, curl and a web page."""

@@ -1,0 +1,1 @@
+"""A proxy before an OpenAI-compatible server that checks images, prompts and answers."""

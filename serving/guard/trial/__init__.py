@@ -1,0 +1,1 @@
+"""Attacks on a guard, and what it costs."""
