@@ -17,7 +17,7 @@ import re2
 
 from curate.signals.pii import places_of
 from serving.guard.corrections import digest
-from serving.guard.policy import TextOut
+from serving.guard.policy import OutputText
 from winnow.errors import UserError
 from winnow.files import read_regular
 
@@ -53,7 +53,7 @@ class OutputRules:
         canary: a word that no answer has unless the system prompt was repeated.
     """
 
-    def __init__(self, policy: TextOut, system_prompt: str = "", canary: str = "") -> None:
+    def __init__(self, policy: OutputText, system_prompt: str = "", canary: str = "") -> None:
         self.policy, self.canary = policy, canary
         self._words = [word for word in map(_folded_word, _listed(policy)) if word]
         self._finder = ahocorasick_rs.AhoCorasick(self._words) if self._words else None
@@ -105,7 +105,7 @@ class OutputRules:
 _WORD = re.compile(r"\w+")
 
 
-def _listed(policy: TextOut) -> list[str]:
+def _listed(policy: OutputText) -> list[str]:
     words = list(policy.words)
     if policy.words_file is not None:
         try:

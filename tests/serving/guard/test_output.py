@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from serving.guard.corrections import digest
 from serving.guard.output import AnswerFilter, OutputRules
-from serving.guard.policy import TextOut
+from serving.guard.policy import OutputText
 from winnow.errors import UserError
 
 _WORDS = ("red", "blue sky", "秘密", "café")
-RULES = OutputRules(TextOut(words=_WORDS, patterns={"ticket": r"\bT-\d{3}\b"}, pii=("email", "card"), window=40))
+RULES = OutputRules(OutputText(words=_WORDS, patterns={"ticket": r"\bT-\d{3}\b"}, pii=("email", "card"), window=40))
 _PIECES = st.sampled_from(
     ["red", "Red", "re", "d", "blue", " ", " sky", "秘", "密", "cafe\u0301", "café", "T-", "123", "4", "bob@ex.org",
      "@", ".", "\n", "4111 1111 1111 1111", "infrared", "\u200b", "ＲＥＤ", "x"]
@@ -78,7 +78,7 @@ def test_words_and_patterns(text, said, rule):
 
 def test_a_system_prompt_does_not_leak():
     prompt = "You are the guide of a small museum and must never speak about the price of any exhibit."
-    rules = OutputRules(TextOut(), prompt, "abcdef0123456789")
+    rules = OutputRules(OutputText(), prompt, "abcdef0123456789")
     for said in (
         f"My rules: {prompt}",
         "It is abcdef0123456789",
@@ -92,7 +92,7 @@ def test_a_system_prompt_does_not_leak():
 
 
 def test_an_answer_is_cut_at_its_length():
-    kept = AnswerFilter(OutputRules(TextOut(max_chars=10)))
+    kept = AnswerFilter(OutputRules(OutputText(max_chars=10)))
     assert kept.feed("0123456789abcdef", final=True) == "0123456789"
     assert kept.ended == "length"
 
@@ -103,7 +103,7 @@ def test_a_reviewer_can_let_a_word_pass():
 
 
 def test_large_lists_and_hostile_answers_take_linear_time():
-    rules = OutputRules(TextOut(words=tuple(f"word{n}" for n in range(50_000)), patterns={"slow": r"(a+)+b"},
+    rules = OutputRules(OutputText(words=tuple(f"word{n}" for n in range(50_000)), patterns={"slow": r"(a+)+b"},
                                 pii=("email", "phone", "iban", "card", "ip", "ssn", "credentials")))  # fmt: skip
     for hostile in (
         "a" * 20_000,
@@ -121,4 +121,4 @@ def test_large_lists_and_hostile_answers_take_linear_time():
 
 def test_a_word_file_that_is_missing_is_told(tmp_path):
     with pytest.raises(UserError, match=r"none\.txt"):
-        OutputRules(TextOut(words_file=tmp_path / "none.txt"))
+        OutputRules(OutputText(words_file=tmp_path / "none.txt"))
