@@ -16,7 +16,7 @@ from rapidfuzz.distance import OSA
 from serving.guard.alike import alike
 from serving.guard.mention import is_mention, is_question
 from serving.guard.normalise import folded, mirrored, plain, unfolded
-from serving.guard.rules import KINDS, forged_turns, rules, unspaced_rules, words_by_language
+from serving.guard.rules import KINDS, forged_turns, image_rules, rules, unspaced_rules, words_by_language
 from serving.guard.views import spaced, squeezed
 
 
@@ -46,7 +46,7 @@ def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = fro
     seen = plain(text)
     excused: set[str] = set()
     for name, view in _views(text, seen, read_off_image=read_off_image):
-        for hit in _hits(name, view):
+        for hit in _hits(name, view, read_off_image=read_off_image):
             if hit.kind not in kinds:
                 continue
             if name == "plain" and not read_off_image and _is_excused(seen, hit):
@@ -62,10 +62,12 @@ def _is_excused(seen: str, hit: Found) -> bool:
     return is_mention(seen, hit.text) or (hit.kind in ("override", "free", "secretly") and is_question(seen, hit.text))
 
 
-def _hits(name: str, view: str) -> Iterator[Found]:
+def _hits(name: str, view: str, *, read_off_image: bool) -> Iterator[Found]:
     words = spaced(view)
     letters = squeezed(words)
     searches = [(rules(spaceless=False), words), (rules(spaceless=True), letters), (forged_turns(), view)]
+    if read_off_image:
+        searches.append((image_rules(), words))
     if name in ("joined", "ocr"):
         searches.append((unspaced_rules(), letters))
     for search, of in searches:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _BETWEEN = re.compile(r"[\W_]+")
-_END_OF_SENTENCE = re.compile(r"[.;!?。！？।]")
+# A full stop with nothing after it is one of an address.
+_END_OF_SENTENCE = re.compile(r"[.;!?]\W*\s|\s\W*[.;!?]|[。！？।]")
 
 
 def spaced(view: str) -> str:
