@@ -181,13 +181,18 @@ class AnswerFilter:
         whole = self._context + self._pending
         known = len(self._context)
         cut = len(whole) if final else len(whole) - self._rules.policy.window
+        hits = self._rules.hits(whole) if cut > known else []
+        if not final:
+            for hit in reversed(hits):  # what is masked is sent once all of it, and what begins in it, is seen
+                if hit.mask is not None and known <= hit.start < cut < hit.end:
+                    cut = hit.start
         if cut <= known:
             return ""
-        return self._capped("".join(self._released(whole, known, cut)))
+        return self._capped("".join(self._released(whole, known, cut, hits)))
 
-    def _released(self, whole: str, known: int, cut: int) -> Iterable[str]:
+    def _released(self, whole: str, known: int, cut: int, hits: Sequence[Hit]) -> Iterable[str]:
         at = known
-        for hit in self._rules.hits(whole):
+        for hit in hits:
             hidden = whole[hit.start : hit.end]
             if not known <= hit.start < cut or (self._allowed and digest(hidden) in self._allowed):
                 continue
