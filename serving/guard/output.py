@@ -177,10 +177,12 @@ class AnswerFilter:
         """Add what the model said; returns what may be sent now. With ``final`` nothing is held back."""
         if self.ended:
             return ""
-        self._pending += text
+        policy = self._rules.policy
+        # What cannot be sent is not looked at, but for the window that decides about what can.
+        self._pending = (self._pending + text)[: policy.max_chars - self._sent + policy.window]
         whole = self._context + self._pending
         known = len(self._context)
-        cut = len(whole) if final else len(whole) - self._rules.policy.window
+        cut = len(whole) if final else len(whole) - policy.window
         hits = self._rules.hits(whole) if cut > known else []
         if not final:
             for hit in reversed(hits):  # what is masked is sent once all of it, and what begins in it, is seen

@@ -98,6 +98,16 @@ def test_an_answer_is_cut_at_its_length():
     assert kept.ended == "length"
 
 
+def test_what_is_too_long_is_not_looked_at_and_what_straddles_the_end_is():
+    rules = OutputRules(OutputText(max_chars=1000, words=("secret",), window=32))
+    started = time.process_time()
+    kept = AnswerFilter(rules)
+    assert kept.feed("x " * 4_000_000, final=True) == "x " * 500 and kept.ended == "length"
+    assert time.process_time() - started < 1
+    sent, kept = streamed(rules, ["y" * 996, " sec", "ret and more", "z" * 99])
+    assert "".join(sent) == "y" * 996 + " " and kept.ended == "blocked"
+
+
 def test_a_reviewer_can_let_a_word_pass():
     kept = AnswerFilter(RULES, frozenset({digest("Red")}))
     assert kept.feed("a red hat", final=True) == "a red hat"
