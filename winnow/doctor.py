@@ -34,6 +34,7 @@ EXTRAS = {
     "faces": "`faces: mtcnn` in a curation",
     "embedding": "`embedding: efficientnet-lite0` in a curation",
     "ocr": "`ocr: rapidocr` in a curation: the text in pictures",
+    "guard": "`serve guard` and `serve guard-test`",
     "heif": "images in HEIC, as iPhones save them",
     "video": "training on videos and sounds",
     "language-id": "`language: true` in a curation: the language of questions and answers",

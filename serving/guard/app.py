@@ -61,7 +61,7 @@ class Guard:
         self._allowed = Allowed(policy.corrections)
         self._allowed.now()
         self._log_works = True
-        self._health = (0.0, False)
+        self._health = (float("-inf"), False)
 
     async def start(self) -> None:
         """Load the models and open connections.
@@ -135,6 +135,8 @@ class Guard:
         else:
             made = answer.whole(await self.upstream.whole(request.body))
             await exchange.respond(200, made)
+        if answer.stopped is None:
+            trace.verdict, trace.stage, trace.rule, trace.status = "pass", "", "", 200
 
     async def _checked(self, request: ChatRequest, trace: _Trace) -> None:
         allowed = self._allowed.now()
@@ -238,6 +240,7 @@ class Guard:
     async def health(self, _: Request) -> Response:
         """GET /health: 200 while the upstream answers."""
         if time.monotonic() - self._health[0] > _HEALTH_SECONDS:
+            self._health = (time.monotonic(), self._health[1])  # whoever asks meanwhile does not ask the upstream too
             try:
                 await self.upstream.models()
                 works = True
@@ -292,7 +295,8 @@ class _Trace:
 
     def __init__(self, name: str, started: float) -> None:
         self.id, self.started = name, started
-        self.key, self.verdict, self.stage, self.rule, self.status = "", "pass", "", "", 200
+        # Until it is known: a request that ends in a way that nobody thought of has not passed.
+        self.key, self.verdict, self.stage, self.rule, self.status = "", "error", "guard", "unfinished", 500
         self.score: float | None = None
         self.digest = self.contents = ""
         self.images: Sequence[str] = ()

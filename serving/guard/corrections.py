@@ -7,10 +7,12 @@ whose ``field`` is ``guard``: ``keep`` lets these very contents pass, ``drop`` s
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from pathlib import Path
 
 from winnow.corrections import read_corrections, resolve
+from winnow.errors import UserError
 
 PREFIX = "guard/"
 _SECONDS = 2.0  # between two looks at the folder
@@ -46,9 +48,15 @@ class Allowed:
         if self._folder is None or time.monotonic() - self._looked < _SECONDS:
             return self._found
         self._looked = time.monotonic()
+        try:
+            self._read(self._folder)
+        except (OSError, UserError) as error:
+            print(f"guard: corrections are not read again: {error}", file=sys.stderr)
+        return self._found
+
+    def _read(self, folder: Path) -> None:
         stamp = tuple(
-            (path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(self._folder.glob("*.jsonl"))
+            (path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.glob("*.jsonl"))
         )
         if stamp != self._stamp:
-            self._found, self._stamp = allowed_of(self._folder), stamp
-        return self._found
+            self._found, self._stamp = allowed_of(folder), stamp

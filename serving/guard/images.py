@@ -18,7 +18,7 @@ from serving.guard.policy import Policy, Remote
 from serving.guard.prompts import PromptCheck
 from serving.guard.request import ImagePart, RefusedError
 from serving.guard.workers import BusyError, ScorerError, Workers
-from winnow.images import pixels_of, suffix_of
+from winnow.images import suffix_of
 
 _MIME = {".jpg": "image/jpeg", ".png": "image/png", ".gif": "image/gif", ".webp": "image/webp", ".bmp": "image/bmp",
          ".tif": "image/tiff", ".avif": "image/avif", ".heic": "image/heic", ".jp2": "image/jp2"}  # fmt: skip
@@ -87,8 +87,6 @@ class ImageCheck:
             raise _refused("image_too_large", f"An image has more than {images.max_bytes:,} bytes")
         if not suffix_of(data):
             raise _refused("invalid_image", "What was sent as an image is none")
-        if pixels_of(data) > images.max_pixels:
-            raise _refused("image_too_large", f"An image has more than {images.max_pixels:,} pixels")
 
     async def _look(self, name: str, data: bytes) -> tuple[Look, bytes]:
         known = self._known.get(name)
@@ -116,14 +114,16 @@ class ImageCheck:
         if len(self._known) > self._policy.images.remembered:
             self._known.popitem(last=False)
         if made:
+            self._made_bytes += len(made) - len(self._made.pop(name, b""))
             self._made[name] = made
-            self._made_bytes += len(made)
             while self._made_bytes > _REENCODED and len(self._made) > 1:
                 self._made_bytes -= len(self._made.popitem(last=False)[1])
         return look, made or data
 
     def _judge(self, look: Look, data: bytes, name: str, allowed: frozenset[str]) -> None:
         images = self._policy.images
+        if look.error in ("too_large_pixels", "too_large_bytes"):
+            raise _refused("image_too_large", f"An image has more than {images.max_pixels:,} pixels")
         if look.error:
             raise _refused("invalid_image", "An image cannot be decoded", rule=f"decode/{look.error}")
         if look.format is not None and look.format.replace("MPO", "JPEG") not in images.formats:

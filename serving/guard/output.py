@@ -17,7 +17,7 @@ import re2
 
 from curate.signals.pii import places_of
 from serving.guard.corrections import digest
-from serving.guard.policy import TextOut
+from serving.guard.policy import OutputText
 from winnow.errors import UserError
 from winnow.files import read_regular
 
@@ -53,7 +53,7 @@ class OutputRules:
         canary: a word that no answer has unless the system prompt was repeated.
     """
 
-    def __init__(self, policy: TextOut, system_prompt: str = "", canary: str = "") -> None:
+    def __init__(self, policy: OutputText, system_prompt: str = "", canary: str = "") -> None:
         self.policy, self.canary = policy, canary
         self._words = [word for word in map(_folded_word, _listed(policy)) if word]
         self._finder = ahocorasick_rs.AhoCorasick(self._words) if self._words else None
@@ -105,7 +105,7 @@ class OutputRules:
 _WORD = re.compile(r"\w+")
 
 
-def _listed(policy: TextOut) -> list[str]:
+def _listed(policy: OutputText) -> list[str]:
     words = list(policy.words)
     if policy.words_file is not None:
         try:
@@ -177,17 +177,24 @@ class AnswerFilter:
         """Add what the model said; returns what may be sent now. With ``final`` nothing is held back."""
         if self.ended:
             return ""
-        self._pending += text
+        policy = self._rules.policy
+        # What cannot be sent is not looked at, but for the window that decides about what can.
+        self._pending = (self._pending + text)[: policy.max_chars - self._sent + policy.window]
         whole = self._context + self._pending
         known = len(self._context)
-        cut = len(whole) if final else len(whole) - self._rules.policy.window
+        cut = len(whole) if final else len(whole) - policy.window
+        hits = self._rules.hits(whole) if cut > known else []
+        if not final:
+            for hit in reversed(hits):  # what is masked is sent once all of it, and what begins in it, is seen
+                if hit.mask is not None and known <= hit.start < cut < hit.end:
+                    cut = hit.start
         if cut <= known:
             return ""
-        return self._capped("".join(self._released(whole, known, cut)))
+        return self._capped("".join(self._released(whole, known, cut, hits)))
 
-    def _released(self, whole: str, known: int, cut: int) -> Iterable[str]:
+    def _released(self, whole: str, known: int, cut: int, hits: Sequence[Hit]) -> Iterable[str]:
         at = known
-        for hit in self._rules.hits(whole):
+        for hit in hits:
             hidden = whole[hit.start : hit.end]
             if not known <= hit.start < cut or (self._allowed and digest(hidden) in self._allowed):
                 continue

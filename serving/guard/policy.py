@@ -105,7 +105,7 @@ class Images(StrictModel):
         max_bytes, max_pixels: of one image, checked before anything is decoded.
         max_side: pixels of the longer side.
         formats: by content, as Pillow names them.
-        reencode: ``auto`` forwards the pixels that were checked wherever another decoder may see others (turned by
+        rewrite: ``auto`` forwards the pixels that were checked wherever another decoder may see others (turned by
             EXIF, transparent, animated, palettes, 16 bits); ``always`` does so with every image.
         remote: null refuses addresses.
         nsfw: an image whose open_nsfw score is higher is refused; null: not scored.
@@ -123,7 +123,7 @@ class Images(StrictModel):
     max_pixels: int = Field(default=16_000_000, gt=0)
     max_side: int = Field(default=8192, gt=0)
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF")
-    reencode: Literal["auto", "always"] = "auto"
+    rewrite: Literal["auto", "always"] = "auto"
     remote: Remote | None = None
     nsfw: Share | None = None
     clip: ClipSettings | None = None
@@ -157,7 +157,7 @@ class Classifier(StrictModel):
     above: Share = 0.9
 
 
-class TextIn(StrictModel):
+class InputText(StrictModel):
     """What is sent to the model.
 
     Attributes:
@@ -178,7 +178,7 @@ class TextIn(StrictModel):
     classifier: Classifier | None = None
 
 
-class TextOut(StrictModel):
+class OutputText(StrictModel):
     """What the model answers.
 
     Attributes:
@@ -248,8 +248,8 @@ class Policy(StrictModel):
     upstream_key_env: str | None = None
     system_prompt: str | None = Field(default=None, max_length=20_000)
     images: Images = Images()
-    text_in: TextIn = TextIn()
-    text_out: TextOut = TextOut()
+    text_in: InputText = InputText()
+    text_out: OutputText = OutputText()
     verdict: Literal["error", "sentence"] = "error"
     sentence: str = Field(default="I cannot help with that.", min_length=1, max_length=1000)
     on_failure: OnFailure = "block"

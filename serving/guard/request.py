@@ -173,6 +173,7 @@ def _message(sent: Any, found: ChatRequest, policy: Policy) -> dict[str, Any]:
             if not isinstance(sent[key], str) or not re.fullmatch(r"[\w.:-]{1,128}", sent[key]):
                 _bad(f"The field `{key}` of a message must be a short name")
             made[key] = sent[key]
+            found.texts.append(TextPart(FIELD, sent[key], _fixed))
     for key in ("tool_calls", "refusal"):
         if sent.get(key) is not None:
             made[key] = _walked(sent[key], found, FIELD, 0)
@@ -242,7 +243,7 @@ def _setter(holder: Any, key: Any) -> Callable[[str], None]:
 
 
 def _fixed(text: str) -> None:
-    """The name of a key is not replaced: what would have to be cleaned is refused."""
+    """A name is not replaced: what would have to be cleaned is refused."""
     _bad("The name of a field has characters that are not let through")
 
 

@@ -70,6 +70,9 @@ _FORGED = (
     r"\b(attention|note|notice|message|instructions?|important|to)[, ]{1,2}((to|for|all|any|the|every) ){0,3}"
     rf"{_MODEL}{_READING}\s?[:：]",
     r"<\|(im_start|start_header_id|start|header_start)\|>\s{0,3}(system|developer|assistant|tool|user)",
+    r"<\|(endoftext|eos|end_of_text|begin_of_text)\|>\s*(system|user|assistant|human)\s?:",
+    r"[-=#*]{2,}\s?(end|begin|start) of (the )?"
+    r"(document|input|text|data|context|page|e-?mail|file|article|message|prompt)",
     r"<\|(system|assistant|developer|user|human|end_of_turn|endofprompt)\|>",
     r"\[/?inst\]|<</?sys>>|\[/?system(_prompt|_message)?\]|</?system(_prompt|_message)?>\s{0,3}\pL",
     r"<(start|end)_of_turn>|<\|eot_id\|>|<\|im_end\|>\s*<|<\|(end|return|call|channel)\|>\s*<",
@@ -142,13 +145,27 @@ def _rules_of(languages: Sequence[str], *, letters_only: bool) -> Rules:
         words = {
             name: _alternatives(plain(value))
             for name, value in words_by_language()[language].items()
-            if name != "spaceless"
+            if name not in ("spaceless", "in_image")
         }
         shapes = [("override", order) for order in _ORDERS] + [("reveal", order) for order in _REVEALS]
         shapes += [("reveal", "{asked}")] if "asked" in words else []
         shapes += [("override", "{whole}"), ("free", "{free}"), ("secretly", "{secretly}")]
         found += [_rule(kind, language, shape, words, letters_only=letters_only) for kind, shape in shapes]
     return Rules(found)
+
+
+@functools.cache
+def image_rules() -> Rules:
+    """Rules for the text of images alone: what a user may well ask for, but no picture."""
+    words = {name: each for name, each in words_by_language().items() if "in_image" in each}
+    return Rules(
+        [
+            _rule(
+                "override", name, "{in_image}", {"in_image": _alternatives(plain(each["in_image"]))}, letters_only=False
+            )
+            for name, each in words.items()
+        ]
+    )
 
 
 @functools.cache

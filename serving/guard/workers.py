@@ -46,7 +46,7 @@ def settings_of(policy: Policy) -> dict[str, Any] | None:
         "ocr": images.ocr,
         "clip": images.clip.model_dump() if images.clip else None,
         "prompts": texts,
-        "always": images.reencode == "always",
+        "always": images.rewrite == "always",
         "classifier": {"model": str(classifier.model), "label": classifier.label} if classifier else None,
     }
 

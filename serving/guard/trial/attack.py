@@ -67,7 +67,7 @@ def attack(cases: Sequence[Case], policy: Policy) -> list[Outcome]:
         folder = Path(made)
         with (
             servers.upstream(folder, replies) as behind,
-            servers.guard(folder, servers.test_policy(policy), behind) as guard,
+            servers.guard(folder, servers.policy_for_cases(policy), behind) as guard,
         ):
             return asyncio.run(_asked(cases, guard.url))
 

@@ -64,7 +64,7 @@ def measure(policy: Policy, requests: int = 200) -> Overhead:
     Raises:
         UserError: a server does not start.
     """
-    plain = servers.test_policy(policy)
+    plain = servers.policy_for_cases(policy)
     without = plain.model_copy(update={"images": plain.images.model_copy(update={"ocr": False})})
     with tempfile.TemporaryDirectory(prefix="guard-test-") as made:
         folder = Path(made)

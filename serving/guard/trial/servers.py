@@ -28,7 +28,7 @@ SYSTEM = (
 WORD = "zanzibarite"  # no mineral's name
 
 
-def test_policy(policy: Policy) -> Policy:
+def policy_for_cases(policy: Policy) -> Policy:
     """A policy as the cases expect it: a system prompt, a forbidden word, all kinds of personal data, nobody's keys."""
     out = policy.text_out.model_copy(
         update={

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving.guard.corrections import digest
 from serving.guard.output import AnswerFilter, OutputRules
-from serving.guard.policy import TextOut
+from serving.guard.policy import OutputText
 from winnow.errors import UserError
 
 _WORDS = ("red", "blue sky", "秘密", "café")
-RULES = OutputRules(TextOut(words=_WORDS, patterns={"ticket": r"\bT-\d{3}\b"}, pii=("email", "card"), window=40))
+RULES = OutputRules(OutputText(words=_WORDS, patterns={"ticket": r"\bT-\d{3}\b"}, pii=("email", "card"), window=40))
 _PIECES = st.sampled_from(
     ["red", "Red", "re", "d", "blue", " ", " sky", "秘", "密", "cafe\u0301", "café", "T-", "123", "4", "bob@ex.org",
      "@", ".", "\n", "4111 1111 1111 1111", "infrared", "\u200b", "ＲＥＤ", "x"]
@@ -42,6 +42,7 @@ def at_once(rules: OutputRules, text: str) -> tuple[str, bool]:
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(_PIECES, max_size=40))
+@example(["4111 1111 1111 1111", "red", "red", "bob@ex.org", "infrared"])
 def test_a_stream_says_what_the_whole_text_would(pieces):
     sent, kept = streamed(RULES, pieces)
     assert ("".join(sent), kept.ended == "blocked") == at_once(RULES, "".join(pieces))
@@ -78,7 +79,7 @@ def test_words_and_patterns(text, said, rule):
 
 def test_a_system_prompt_does_not_leak():
     prompt = "You are the guide of a small museum and must never speak about the price of any exhibit."
-    rules = OutputRules(TextOut(), prompt, "abcdef0123456789")
+    rules = OutputRules(OutputText(), prompt, "abcdef0123456789")
     for said in (
         f"My rules: {prompt}",
         "It is abcdef0123456789",
@@ -92,9 +93,19 @@ def test_a_system_prompt_does_not_leak():
 
 
 def test_an_answer_is_cut_at_its_length():
-    kept = AnswerFilter(OutputRules(TextOut(max_chars=10)))
+    kept = AnswerFilter(OutputRules(OutputText(max_chars=10)))
     assert kept.feed("0123456789abcdef", final=True) == "0123456789"
     assert kept.ended == "length"
+
+
+def test_what_is_too_long_is_not_looked_at_and_what_straddles_the_end_is():
+    rules = OutputRules(OutputText(max_chars=1000, words=("secret",), window=32))
+    started = time.process_time()
+    kept = AnswerFilter(rules)
+    assert kept.feed("x " * 4_000_000, final=True) == "x " * 500 and kept.ended == "length"
+    assert time.process_time() - started < 1
+    sent, kept = streamed(rules, ["y" * 996, " sec", "ret and more", "z" * 99])
+    assert "".join(sent) == "y" * 996 + " " and kept.ended == "blocked"
 
 
 def test_a_reviewer_can_let_a_word_pass():
@@ -103,7 +114,7 @@ def test_a_reviewer_can_let_a_word_pass():
 
 
 def test_large_lists_and_hostile_answers_take_linear_time():
-    rules = OutputRules(TextOut(words=tuple(f"word{n}" for n in range(50_000)), patterns={"slow": r"(a+)+b"},
+    rules = OutputRules(OutputText(words=tuple(f"word{n}" for n in range(50_000)), patterns={"slow": r"(a+)+b"},
                                 pii=("email", "phone", "iban", "card", "ip", "ssn", "credentials")))  # fmt: skip
     for hostile in (
         "a" * 20_000,
@@ -121,4 +132,4 @@ def test_large_lists_and_hostile_answers_take_linear_time():
 
 def test_a_word_file_that_is_missing_is_told(tmp_path):
     with pytest.raises(UserError, match=r"none\.txt"):
-        OutputRules(TextOut(words_file=tmp_path / "none.txt"))
+        OutputRules(OutputText(words_file=tmp_path / "none.txt"))
