@@ -170,11 +170,11 @@ def _task_accuracy(name: str, found: Mapping[str, Any], *, lower_is_better: bool
         raise UserError(f"task {name}: its metric {metric} judges no row, so no loss can be measured")
     low, high = entry["ci_low"], entry["ci_high"]
     if not lower_is_better:
-        low, high = (None if bound is None else -bound for bound in (high, low))
+        low, high = (None if bound is None else 0.0 - bound for bound in (high, low))
     test = entry["mcnemar"]
     return TaskAccuracy(
         task=name, metric=metric, adapter=entry["a"], exported=entry["b"],
-        loss=entry["difference"] if lower_is_better else -entry["difference"], low=low, high=high, p=entry["p"],
+        loss=entry["difference"] if lower_is_better else 0.0 - entry["difference"], low=low, high=high, p=entry["p"],
         rows=entry["n"], images=entry["images"], only_adapter=test["only_a"] if test else None,
         only_exported=test["only_b"] if test else None,
     )  # fmt: skip
