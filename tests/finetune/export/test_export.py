@@ -134,11 +134,12 @@ def test_what_cannot_be_done_is_said_before_anything_is_loaded(colours_run, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gptq", "rtn", "awq", "fp8", "int8"])
 def test_every_quantiser_makes_a_model_that_answers(colours_run, tmp_path, method):
-    settings = Settings(method=method, out=tmp_path / method, rows=30, calibration=8, max_loss=20,
-                        environment=ROOT / COMPRESS)  # fmt: skip
+    settings = Settings(
+        method=method, out=tmp_path / method, rows=4, calibration=8, max_loss=100, environment=ROOT / COMPRESS
+    )
     record = export(colours_run, settings)
     assert record.group_size == (32 if method in ("gptq", "rtn", "awq") else None)
-    assert record.calibration.rows == (8 if method in ("gptq", "awq") else 0)
+    assert bool(record.calibration.rows) == (method in ("gptq", "awq"))
     assert record.size_bytes < record.merged_bytes and record.agreement.prompt_tokens == 1.0
     config = json.loads((tmp_path / method / "model" / "config.json").read_text())
     assert all(name.startswith("re:") for name in config["quantization_config"]["ignore"])
