@@ -141,10 +141,10 @@ def judge(
     after, lower_is_better = _side("exported", questions, exported)
     found = compare(before, [after], seed)["runs"][0]["tasks"]
     tasks = []
-    for name, sample in questions.samples.items():
-        if (entry := found.get(sample.task.spec.name)) is None:
+    for name in (sample.task.spec.name for sample in questions.samples.values()):
+        if (entry := found.get(name)) is None:
             raise UserError(f"task {name}: no question has an answer of both models")
-        tasks.append(_task_accuracy(name, entry, lower_is_better=lower_is_better[sample.task.spec.name]))
+        tasks.append(_task_accuracy(name, entry, lower_is_better=lower_is_better[name]))
     settled = all(
         task.low is not None and task.high is not None and not task.low <= max_loss < task.high for task in tasks
     )
