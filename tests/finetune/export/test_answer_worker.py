@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from evalsuite.runs.sample import ask_sample
 from finetune.export.fresh_process import scored_prompts
@@ -99,6 +102,19 @@ def test_stop_texts_end_a_reply(asked, tmp_path):
     (stopped,) = answer.read_replies(tmp_path / "replies.jsonl")
     assert stopped.finish_reason == "stop" and stop in stopped.raw and reply.raw.startswith(stopped.raw)
     assert stopped.tokens < 12
+
+
+def test_a_checkpoint_that_lacks_tensors_is_not_asked(asked, tmp_path):
+    """As one whose tower its list of ignored layers names wrongly: transformers would put random numbers there."""
+    job, *_ = asked
+    shutil.copytree(job.model, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    lost = next(key for key in tensors if "vision_tower" in key and key.endswith("fc1.weight"))
+    save_file({key: tensor for key, tensor in tensors.items() if key != lost}, weights, metadata={"format": "pt"})
+    with pytest.raises(SystemExit, match=r"1 tensors are missing.*vision_tower.*fc1\.weight"):
+        answer.load(job.model_copy(update={"model": tmp_path / "model"}))
+    answer.load(job)
 
 
 def test_the_worker_needs_nothing_of_winnow():
