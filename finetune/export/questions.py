@@ -9,10 +9,12 @@ from typing import Any
 
 from evalsuite.analysis.compare import ComparedRun, compare
 from evalsuite.analysis.results import score_rows
+from evalsuite.analysis.rows import Rows
 from evalsuite.backends import Reply
 from evalsuite.backends.images import load_image
 from evalsuite.runs.requests import distinct_requests, to_row
 from evalsuite.runs.sample import TaskSample, ask_sample, draw_sample
+from evalsuite.tasks.spec import TaskSpec
 from finetune.export.record import Accuracy, TaskAccuracy
 from finetune.export.worker.job import Answered, Asked
 from winnow.errors import UserError
@@ -154,7 +156,9 @@ def judge(
 
 def _side(label: str, questions: Questions, replies: Mapping[str, Reply]) -> tuple[ComparedRun, dict[str, bool]]:
     """One model's scored rows, and by task whether a lower value of its first metric is better."""
-    specs, rows, lower = {}, {}, {}
+    specs: dict[str, TaskSpec] = {}
+    rows: dict[str, Rows] = {}
+    lower: dict[str, bool] = {}
     for sample in questions.samples.values():
         spec = sample.task.spec
         result = score_rows(spec, [to_row(entry, dict(replies)) for entry in sample.asked], sample.task.image_root)
