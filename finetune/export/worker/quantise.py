@@ -26,8 +26,8 @@ def compress(job: QuantiseJob) -> tuple[int, bool | None, bool | None]:
     )
     if model.device.type == "cpu":
         _leave_memory_unpinned()
-    rows = list(calibration_rows(job.calibration)) if job.calibration else []
-    data = DataLoader(rows, batch_size=None, shuffle=False) if rows else None
+    rows: Any = list(calibration_rows(job.calibration)) if job.calibration else []
+    data: Any = DataLoader(rows, batch_size=None, shuffle=False) if rows else None
     oneshot(
         model=model, recipe=modifiers(job, model), dataset=data, num_calibration_samples=len(rows) or 1,
         shuffle_calibration_samples=False, pipeline="sequential" if rows else "datafree",
