@@ -38,6 +38,7 @@ def merged(colours_run, tmp_path_factory):
     return settings, export(colours_run, settings)
 
 
+@pytest.mark.slow
 def test_a_merged_export_loses_nothing(merged, colours_run):
     settings, record = merged
     assert settings.out is not None
@@ -55,6 +56,7 @@ def test_a_merged_export_loses_nothing(merged, colours_run):
     assert not settings.out.with_name(".merged.work").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_export_is_left_alone(merged, colours_run, monkeypatch):
     settings, record = merged
     before = (settings.out / "manifest.json").stat().st_mtime_ns
@@ -65,6 +67,7 @@ def test_a_finished_export_is_left_alone(merged, colours_run, monkeypatch):
         export(colours_run, replace(settings, seed=1))
 
 
+@pytest.mark.slow
 def test_weights_that_changed_are_found_out_after_a_kill(colours_run, tmp_path, monkeypatch):
     """A checkpoint that loads and answers nonsense: the command fails and says so, the second time too."""
     settings = Settings(method="merged", out=tmp_path / "broken", rows=30)
