@@ -10,7 +10,15 @@ from safetensors.torch import load_file, save_file
 
 from evalsuite.runs.sample import ask_sample
 from finetune.export.fresh_process import scored_prompts
-from finetune.export.outputs import COMPARED_TOKENS, MAX_NEW_TOKENS, ReferenceOutputs, compare, reference_outputs
+from finetune.export.outputs import (
+    COMPARED_TOKENS,
+    MAX_NEW_TOKENS,
+    ReferenceOutputs,
+    compare,
+    load_adapter,
+    open_run,
+    reference_outputs,
+)
 from finetune.export.questions import draw_questions, write_questions
 from finetune.export.worker import answer
 from finetune.export.worker.job import AnswerJob
@@ -84,9 +92,10 @@ def test_a_killed_job_goes_on(asked):
     assert said(path.read_bytes()) == said(whole)
 
 
-def test_stop_texts_end_a_reply(asked, tmp_path):
+def test_stop_texts_end_a_reply(asked, colours_run, tmp_path):
     """As evalsuite has it: the reply keeps the stop text, and nothing behind it."""
-    job, _, _, model, processor = asked
+    job, _, _, _, processor = asked
+    model = load_adapter(open_run(colours_run), colours_run)  # writes words
     line = answer.Asked.model_validate_json(job.questions.read_text().splitlines()[0])
     free = line.model_copy(update={"max_new_tokens": 12})
     path = tmp_path / "questions.jsonl"
