@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Settings:
     calibration: int = 64
     group_size: int | None = None
     seed: int = 0
-    environment: Path | None = field(default=None)
+    environment: Path | None = None
 
 
 def parse_method(given: str) -> Method:
@@ -316,7 +316,6 @@ class _Export:
             versions = {**done.packages, **versions}
         library = library_of(self.method)
         seconds, speed = speed_of(replies)
-        loaded = {"transformers": "transformers", "openvino": "openvino"}[library]
         record = ExportRecord(
             name=self.out.name, method=self.method, model=MODEL, base_run=str(self.run), base=self.recipe.model,
             adapter=self.adapter, calibration=calibration, ignored=self.layers.ignored if self.layers else [],
@@ -332,7 +331,7 @@ class _Export:
             speed=Speed(library=library, device=str(self.place), questions=len(replies), batch_size=_BATCH,
                         seconds=round(seconds, 2), tokens_per_second=round(speed, 2)),
             engines=engines(self.method, load_config(str(self.merged)).architectures or [], self.layers,
-                            self.group_size(), f"{loaded} {versions.get(loaded, '')}".strip()),
+                            self.group_size(), f"{library} {versions.get(library, '')}".strip()),
             notes=serving_notes(self.recipe.model, self.processor, self.inputs_of, self.out / MODEL),
         )  # fmt: skip
         with whole_folder(self.out, stage=STAGE) as staging:

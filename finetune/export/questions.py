@@ -9,10 +9,12 @@ from typing import Any
 
 from evalsuite.analysis.compare import ComparedRun, compare
 from evalsuite.analysis.results import score_rows
+from evalsuite.analysis.rows import Rows
 from evalsuite.backends import Reply
 from evalsuite.backends.images import load_image
 from evalsuite.runs.requests import distinct_requests, to_row
 from evalsuite.runs.sample import TaskSample, ask_sample, draw_sample
+from evalsuite.tasks.spec import TaskSpec
 from finetune.export.record import Accuracy, TaskAccuracy
 from finetune.export.worker.job import Answered, Asked
 from winnow.errors import UserError
@@ -141,10 +143,10 @@ def judge(
     after, lower_is_better = _side("exported", questions, exported)
     found = compare(before, [after], seed)["runs"][0]["tasks"]
     tasks = []
-    for name, sample in questions.samples.items():
-        if (entry := found.get(sample.task.spec.name)) is None:
+    for name in (sample.task.spec.name for sample in questions.samples.values()):
+        if (entry := found.get(name)) is None:
             raise UserError(f"task {name}: no question has an answer of both models")
-        tasks.append(_task_accuracy(name, entry, lower_is_better=lower_is_better[sample.task.spec.name]))
+        tasks.append(_task_accuracy(name, entry, lower_is_better=lower_is_better[name]))
     settled = all(
         task.low is not None and task.high is not None and not task.low <= max_loss < task.high for task in tasks
     )
@@ -154,7 +156,9 @@ def judge(
 
 def _side(label: str, questions: Questions, replies: Mapping[str, Reply]) -> tuple[ComparedRun, dict[str, bool]]:
     """One model's scored rows, and by task whether a lower value of its first metric is better."""
-    specs, rows, lower = {}, {}, {}
+    specs: dict[str, TaskSpec] = {}
+    rows: dict[str, Rows] = {}
+    lower: dict[str, bool] = {}
     for sample in questions.samples.values():
         spec = sample.task.spec
         result = score_rows(spec, [to_row(entry, dict(replies)) for entry in sample.asked], sample.task.image_root)
@@ -170,11 +174,11 @@ def _task_accuracy(name: str, found: Mapping[str, Any], *, lower_is_better: bool
         raise UserError(f"task {name}: its metric {metric} judges no row, so no loss can be measured")
     low, high = entry["ci_low"], entry["ci_high"]
     if not lower_is_better:
-        low, high = (None if bound is None else -bound for bound in (high, low))
+        low, high = (None if bound is None else 0.0 - bound for bound in (high, low))
     test = entry["mcnemar"]
     return TaskAccuracy(
         task=name, metric=metric, adapter=entry["a"], exported=entry["b"],
-        loss=entry["difference"] if lower_is_better else -entry["difference"], low=low, high=high, p=entry["p"],
+        loss=entry["difference"] if lower_is_better else 0.0 - entry["difference"], low=low, high=high, p=entry["p"],
         rows=entry["n"], images=entry["images"], only_adapter=test["only_a"] if test else None,
         only_exported=test["only_b"] if test else None,
     )  # fmt: skip

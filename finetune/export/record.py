@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -165,7 +165,7 @@ class ExportRecord(_Part):
     packages: dict[str, str]
     agreement: Agreement
     accuracy: Accuracy
-    speed: Annotated[Speed, Field(description="in the library that loaded it")]
+    speed: Speed
     engines: dict[EngineName, Engine]
     notes: list[str]
 

@@ -34,9 +34,14 @@ def load(job: AnswerJob) -> tuple[Any, Any]:
         return OVModelForVisualCausalLM.from_pretrained(job.model, trust_remote_code=False), processor
     from transformers import AutoModelForImageTextToText
 
-    model: Any = AutoModelForImageTextToText.from_pretrained(
-        job.model, dtype="auto", device_map={"": job.device}, trust_remote_code=False, use_safetensors=True
-    )
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        job.model, dtype="auto", device_map={"": job.device}, trust_remote_code=False, use_safetensors=True,
+        output_loading_info=True,
+    )  # fmt: skip
+    model, found = loaded
+    # transformers loads such a checkpoint with a warning, and with random numbers in the place of what it misses.
+    if wrong := sorted(map(str, [*found["missing_keys"], *found["unexpected_keys"], *found["mismatched_keys"]])):
+        sys.exit(f"{len(wrong)} tensors are missing, not expected or of another shape, first {wrong[0]}")
     return model.eval(), processor
 
 

@@ -17,7 +17,6 @@ _PACKAGES = ("llmcompressor", "compressed-tensors", "optimum-intel", "openvino",
 
 def compress(job: QuantiseJob) -> tuple[int, bool | None, bool | None]:
     """Write a compressed-tensors checkpoint by llm-compressor; gives modules, symmetry and act order."""
-    import torch
     from llmcompressor import oneshot
     from torch.utils.data import DataLoader
     from transformers import AutoModelForImageTextToText
@@ -25,12 +24,13 @@ def compress(job: QuantiseJob) -> tuple[int, bool | None, bool | None]:
     model: Any = AutoModelForImageTextToText.from_pretrained(
         job.model, dtype="auto", device_map={"": job.device}, trust_remote_code=False, use_safetensors=True
     )
-    rows = list(calibration_rows(job.calibration)) if job.calibration else []
-    data = DataLoader(rows, batch_size=None, shuffle=False) if rows else None
+    if model.device.type == "cpu":
+        _leave_memory_unpinned()
+    rows: Any = list(calibration_rows(job.calibration)) if job.calibration else []
+    data: Any = DataLoader(rows, batch_size=None, shuffle=False) if rows else None
     oneshot(
         model=model, recipe=modifiers(job, model), dataset=data, num_calibration_samples=len(rows) or 1,
         shuffle_calibration_samples=False, pipeline="sequential" if rows else "datafree",
-        sequential_offload_device="none" if torch.device(job.device).type == "cpu" else "cpu",
     )  # fmt: skip
     model.save_pretrained(job.out, save_compressed=True)
     _keep_patterns(job.out / "config.json", job.ignored)
@@ -44,7 +44,7 @@ def modifiers(job: QuantiseJob, model: Any) -> list[Any]:
     """llm-compressor's recipe: symmetric weights, and the decoder's linear layers alone."""
     from llmcompressor.modifiers.gptq import GPTQModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
-    from llmcompressor.modifiers.transform.awq import AWQModifier as AWQTransform
+    from llmcompressor.modifiers.transform.awq import AWQModifier
 
     if job.method in ("fp8", "int8"):
         scheme = "FP8_DYNAMIC" if job.method == "fp8" else "W8A8"
@@ -56,7 +56,7 @@ def modifiers(job: QuantiseJob, model: Any) -> list[Any]:
     rounded = QuantizationModifier(config_groups=groups, ignore=job.ignored)
     if job.method == "rtn":
         return [rounded]
-    return [AWQTransform(mappings=awq_mappings(type(model).__name__, job.decoder or "")), rounded]
+    return [AWQModifier(mappings=awq_mappings(type(model).__name__, job.decoder or "")), rounded]
 
 
 def awq_mappings(architecture: str, decoder: str) -> list[Any]:
@@ -81,6 +81,13 @@ def calibration_rows(folder: Path) -> Iterator[dict[str, Any]]:
 
     for path in sorted(folder.glob("*.safetensors")):
         yield load_file(path)
+
+
+def _leave_memory_unpinned() -> None:
+    """AWQ pins its cache for copies to a GPU, which fails where there is none."""
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    IntermediatesCache.pin_memory = lambda *_, **__: None
 
 
 def _keep_patterns(config: Path, ignored: list[str]) -> None:

@@ -17,6 +17,7 @@ from finetune.model.shards import read_tensors, tensor_keys, write_tensors
 from finetune.recipe import TrainRecipe
 from tests.finetune import models
 from tests.finetune.toys import build_processor, llava_config
+from winnow.tensor_names import save_under_published_names
 
 
 def trained(folder: Path, model: Path, **options) -> TrainRecipe:
@@ -57,7 +58,9 @@ def test_streamed_bytes_are_those_of_a_merge_in_memory(family, variant, tmp_path
     recipe = trained(tmp_path, models.checkpoint(family, tmp_path / "model", weights=True), **VARIANTS[variant])
     for into in ("original",) if recipe.quantization == "none" else ("original", "dequantized"):
         memory, streamed = tmp_path / f"memory-{into}", tmp_path / f"streamed-{into}"
-        merged_model(recipe, recipe.folder, into).save_pretrained(memory)
+        merged = merged_model(recipe, recipe.folder, into)
+        save_under_published_names(merged)
+        merged.save_pretrained(memory)
         stream_merge(recipe, recipe.folder, into, streamed)
         wanted, got = dict(read_tensors(memory)), dict(read_tensors(streamed))
         assert wanted.keys() == got.keys()
