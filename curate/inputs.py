@@ -118,8 +118,7 @@ def measured_from(recipe: CurateRecipe) -> str:
     signals = {name: value for name, value in signals.items() if name not in ("prompts", "heads")}
     against = [_read_from(source) for source in all_sources(recipe)[len(sources) :]]
     remote = [resolved(recipe)["remote"]] if recipe.remote else []
-    edits = edits_sought(recipe)
-    return digest_of([sources, signals, against, *remote, *([] if all(edits) else [edits])])
+    return digest_of([sources, signals, against, *remote])
 
 
 def edits_sought(recipe: CurateRecipe) -> tuple[bool, bool]:

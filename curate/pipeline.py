@@ -6,6 +6,7 @@ A run may be killed at any point: the next one continues where it stopped and en
 from __future__ import annotations
 
 import functools
+import itertools
 import shutil
 import sys
 from collections import Counter
@@ -169,7 +170,8 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         stages = Stages(workspace.work)
         if stages.get("measured") is None:
             raise UserError(f"{workspace.folder}: nothing is measured there yet; run `curate run {recipe_name}` first")
-        if stages.get("measured") != measured_from(recipe):
+        lacking = set(stages.get("no_keypoints") or ()) & set(_with_keypoints(recipe))
+        if lacking or stages.get("measured") != measured_from(recipe):
             raise UserError(
                 f"{workspace.folder}: the recipe's sources, signals or evaluation sets are not those that were"
                 f" measured; run `curate run {recipe_name}`"
@@ -241,6 +243,10 @@ def _read_inputs(recipe: CurateRecipe, workspace: Workspace) -> dict[str, str]:
     inputs = input_digests(recipe, digests)
     digests.save()
     return inputs
+
+
+def _with_keypoints(recipe: CurateRecipe) -> list[str]:
+    return list(itertools.compress(("set", "evaluation"), edits_sought(recipe)))
 
 
 @dataclass(frozen=True)
@@ -364,6 +370,7 @@ class Curation:
             if each.name:
                 self._apply_corrections(each, None, {})
         self.stages.set("measured", measured_from(self.recipe))
+        self.stages.set("no_keypoints", sorted({"set", "evaluation"} - set(_with_keypoints(self.recipe))))
         self.stages.set("inputs", self.inputs)
 
     def finish(self, *, decode_examples: bool) -> Outcome:

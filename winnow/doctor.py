@@ -46,7 +46,6 @@ EXTRAS = {
     "s3": "data on s3://",
     "gs": "data on gs://",
     "az": "data on az:// (abfs://)",
-    "guard": "`serve guard`: a policy before a server",
     "serve": "`serve start --engine transformers`",
     "liger": "`trainer: {use_liger_kernel: true}` in a training",
     "deepspeed": "training with ZeRO-2 or ZeRO-3",
