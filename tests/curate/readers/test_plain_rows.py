@@ -19,7 +19,8 @@ from winnow.conversations import ROLES
 TEXTS = st.sampled_from(
     ["", " ", "What?", "what ?", "<image>", "<image>\nWhat is <b>?", "Where?<image>",
      "<ref-object> and <bbox>",
-     "a < b", "<img>a.png</img>", "<image_1> or <|image_2|>", "<video>", "<ImageHere>", '"quoted" \\ and\nbroken\t', "ä ö ﬀ Ⅳ",
+     "a < b", "<img>a.png</img>", "<image_1> or <|image_2|>", "<video>", "<ImageHere>", '"quoted" \\ and\nbroken\t',
+     "ä ö ﬀ Ⅳ",
      "no\u2028line", "\x00", "x" * 300, "YES!", "winnow-5c1b6f0e:1", "<IMAGE>", "<think>so</think> yes"]
 ) | st.text(max_size=8)  # fmt: skip
 NAMES = st.sampled_from([*ROLES, "tool_call", "Human", "", None, 3, ["user"]])
