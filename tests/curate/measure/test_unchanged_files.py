@@ -12,7 +12,9 @@ from winnow.files import sha256_bytes
 KEY = sha256_bytes(b"abc")
 ROWS = st.fixed_dictionaries(
     {
-        "path": st.sampled_from(["a", "b", "gone", "folder", "link", "broken", "a\0", "x" * 300, "../a", "folder/../a"]),
+        "path": st.sampled_from(
+            ["a", "b", "gone", "folder", "link", "broken", "a\0", "x" * 300, "../a", "folder/../a"]
+        ),
         "image_key": st.sampled_from([KEY, KEY, sha256_bytes(b"other"), None]),
         "error": st.sampled_from([None, "missing", "not_an_image"]),
         "size": st.sampled_from([3, 3, 4, None, -1]),
