@@ -7,14 +7,14 @@ Measured are whole curations of rows about 1,000 pictures of 16 pixels (``benchm
 of each step with its workers, peak memory of the main process and bytes read and written. 10,000,000 rows take about
 15 GB of disk.
 
-Computed is a set with a photograph for each row. With n rows of which m were measured last:
+Computed is a set with a photograph for each row. Of n rows, where k < m are the two largest sets that were measured:
 
-- a step of rows: CPU(n) = CPU(m) · n / m
+- steps of rows, bytes and memory: f(n) = f(m) + (n - m) · max(0, f(m) - f(k)) / (m - k), so that what starting costs
+  is not counted for each row; of one set alone f(m) · n / m
 - images: n · ``--image-ms``, what a photograph of 640 × 480 costs (``python -m benchmarks measure``)
 - near-duplicates: CPU of ``pairs_within`` (radius 4) on h = ``--hashes`` random hashes · (n / h)^e, where 2^e is how
   much longer h hashes take than h / 2, e at least 1
-- memory: that of m rows, and for each further row what the two largest measured sets differ by, at least 0
-- bytes: those of rows · n / m, and n · ``--image-kb`` for images
+- bytes of images: n · ``--image-kb``
 - hours: CPU / ``--cores``, if all of them are busy all the time; dollars: CPU hours · ``--price`` for a core and hour
 
 The price is an assumption (about that of a spot machine), and so are the photographs. Deciding and writing run on one
@@ -88,16 +88,19 @@ def measure(rows: int) -> Measured:
 
 def computed(rows: int, measured: list[Measured], assumed: Assumed) -> tuple[dict[str, float], float, float]:
     """CPU seconds of each step, bytes of memory and bytes moved."""
-    last = measured[-1]
-    share = rows / last.rows
-    cpu = {name: seconds * share for name, seconds in last.cpu().items()}
+    last, before = measured[-1], measured[-2] if len(measured) > 1 else None
+
+    def grown(value: float, earlier: float) -> float:
+        if before is None:
+            return value * rows / last.rows
+        return value + (rows - last.rows) * max(0.0, value - earlier) / (last.rows - before.rows)
+
+    small = before.cpu() if before is not None else {}
+    cpu = {name: grown(seconds, small.get(name, 0)) for name, seconds in last.cpu().items()}
     cpu["measure images"] = rows * assumed.image_ms / 1000
     cpu["duplicates"] += assumed.pairs * (rows / assumed.hashes) ** assumed.exponent
-    memory = float(last.ran.peak)
-    if len(measured) > 1:
-        before = measured[-2]
-        memory += max(0, last.ran.peak - before.ran.peak) / (last.rows - before.rows) * (rows - last.rows)
-    return cpu, memory, last.moved * share + rows * assumed.image_kb * 1000
+    moved = grown(last.moved, before.moved if before is not None else 0) + rows * assumed.image_kb * 1000
+    return cpu, grown(last.ran.peak, before.ran.peak if before is not None else 0), moved
 
 
 def exponent(hashes: int) -> tuple[float, float]:

@@ -402,13 +402,14 @@ def surely_unchanged(rows: pa.Table, root: str) -> NDArray[np.bool_]:
     """
     sizes, times = array("q"), array("q")
     for path in rows["path"].to_pylist():
-        size = mtime_ns = -1
-        with contextlib.suppress(OSError, ValueError):
+        try:
             status = os.stat(f"{root}/{path}")  # noqa: PTH116 (a million of these)
-            if stat.S_ISREG(status.st_mode):
-                size, mtime_ns = status.st_size, status.st_mtime_ns
-        sizes.append(size)
-        times.append(mtime_ns)
+        except (OSError, ValueError):
+            sizes.append(-1)
+            times.append(-1)
+        else:
+            sizes.append(status.st_size if stat.S_ISREG(status.st_mode) else -1)
+            times.append(status.st_mtime_ns)
     there = pc.and_(pc.equal(rows["size"], pa.array(sizes)), pc.equal(rows["mtime_ns"], pa.array(times)))
     sure = pc.and_(pc.is_valid(rows["image_key"]), pc.invert(rows["racy"]))
     found: NDArray[np.bool_] = pc.fill_null(pc.and_(there, sure), False).to_numpy()
