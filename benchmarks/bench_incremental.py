@@ -45,7 +45,9 @@ def timed(stages, name, action):
     cpu[name] = round(busy() - began, 2)
 run.Stages.run = timed
 done = pipeline.run(CurateRecipe.model_validate(json.loads(sys.argv[1])), "recipe.yaml", workers=2)
-print(json.dumps([cpu, done.seconds, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with open(sys.argv[2], "w") as file:  # longer runs say on stdout how far they are
+    json.dump([cpu, done.seconds, peak], file)
 """
 _NOUNS = [f"{noun} {letter}" for noun in ("cat", "dog", "bus", "tree", "chair", "plate") for letter in "abcdefghij"]
 _QUESTIONS = ("What color is the {}?", "How many {}s are there?", "Is there a {}?", "What is next to the {}?")
@@ -98,11 +100,12 @@ def run_once(folder: Path, out: str) -> Ran:
         "duplicates": {},
     }
     before, began = _cpu(), time.perf_counter()
-    command = [sys.executable, "-c", _RUN, json.dumps(recipe)]
+    said = folder / "ran.json"
+    command = [sys.executable, "-c", _RUN, json.dumps(recipe), str(said)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
-    return Ran(_cpu() - before, time.perf_counter() - began, *json.loads(done.stdout.splitlines()[-1]))
+    return Ran(_cpu() - before, time.perf_counter() - began, *json.loads(said.read_text()))
 
 
 def curate(folder: Path, out: str) -> str:
