@@ -2,11 +2,13 @@
 
     python -m benchmarks incremental [--rows 1000000] [--images 1000] [--added 1000]
 
-Questions about ``--images`` pictures of 16 pixels are curated in a process of their own: first from nothing, then after
-one row is appended, one in the middle is changed, a second file (a tenth of the rows) is removed, and ``--added``
-pictures with a row each come in a third file. CPU seconds are of the process and its workers, with the wall time in
-brackets; stages under a tenth of a second are left out. At the end the files are compared with those of a run from
-nothing.
+Questions about ``--images`` pictures of 16 pixels are curated in a process of their own: first from nothing (with what
+numba compiles once on a machine; the last run, again from nothing, is without), then after one row is appended, one in
+the middle is changed, a second file (a tenth of the rows) is removed, and ``--added`` pictures with a row each come in
+a third file. CPU seconds are of the process and its workers, with the wall time in brackets, which says little on a
+busy machine, and the peak memory of the process; stages under a tenth of a second are left out. The pictures are small:
+what photographs would cost more is their decoding (``python -m benchmarks measure``). At the end the files are compared
+with those of a run from nothing.
 """
 
 from __future__ import annotations
@@ -22,24 +24,30 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
 _RUN = """
-import json, sys, time
+import json, resource, sys
 from curate import pipeline
 from curate.recipe import CurateRecipe
 from winnow import run
 
 cpu = {}
 plain = run.Stages.run
+def busy():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 def timed(stages, name, action):
-    began = time.process_time()
+    began = busy()
     plain(stages, name, action)
-    cpu[name] = round(time.process_time() - began, 2)
+    cpu[name] = round(busy() - began, 2)
 run.Stages.run = timed
 done = pipeline.run(CurateRecipe.model_validate(json.loads(sys.argv[1])), "recipe.yaml", workers=2)
-print(json.dumps([cpu, done.seconds]))
+peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with open(sys.argv[2], "w") as file:  # longer runs say on stdout how far they are
+    json.dump([cpu, done.seconds, peak], file)
 """
 _NOUNS = [f"{noun} {letter}" for noun in ("cat", "dog", "bus", "tree", "chair", "plate") for letter in "abcdefghij"]
 _QUESTIONS = ("What color is the {}?", "How many {}s are there?", "Is there a {}?", "What is next to the {}?")
@@ -66,8 +74,24 @@ def picture(path: Path, number: int) -> str:
     return f"{number}.png"
 
 
-def curate(folder: Path, out: str) -> tuple[float, str]:
-    """Run the recipe; CPU seconds, and a line about them."""
+class Ran(NamedTuple):
+    """What a run took.
+
+    Attributes:
+        busy, wall: seconds of CPU, with the workers, and of time.
+        cpu, seconds: of them, by stage.
+        peak: bytes of memory of the main process.
+    """
+
+    busy: float
+    wall: float
+    cpu: dict[str, float]
+    seconds: dict[str, float]
+    peak: int
+
+
+def run_once(folder: Path, out: str) -> Ran:
+    """Run the recipe in a process of its own."""
     recipe = {
         "name": "bench",
         "out": str(folder / out),
@@ -76,14 +100,19 @@ def curate(folder: Path, out: str) -> tuple[float, str]:
         "duplicates": {},
     }
     before, began = _cpu(), time.perf_counter()
-    command = [sys.executable, "-c", _RUN, json.dumps(recipe)]
+    said = folder / "ran.json"
+    command = [sys.executable, "-c", _RUN, json.dumps(recipe), str(said)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
-    wall, busy = time.perf_counter() - began, _cpu() - before
-    cpu, seconds = json.loads(done.stdout.splitlines()[-1])
-    stages = (f"{name} {spent:.1f} ({seconds[name]:.1f})" for name, spent in cpu.items() if spent >= 0.1)
-    return busy, f"{busy:6.1f} s CPU ({wall:.1f} s): {', '.join(stages)}"
+    return Ran(_cpu() - before, time.perf_counter() - began, *json.loads(said.read_text()))
+
+
+def curate(folder: Path, out: str) -> str:
+    """Run the recipe; a line about it."""
+    ran = run_once(folder, out)
+    stages = (f"{name} {spent:.1f} ({ran.seconds[name]:.1f})" for name, spent in ran.cpu.items() if spent >= 0.1)
+    return f"{ran.busy:6.1f} s CPU ({ran.wall:.1f} s), {ran.peak / 1e6:,.0f} MB: {', '.join(stages)}"
 
 
 def _cpu() -> float:
@@ -135,8 +164,8 @@ def main() -> None:
         folder = Path(name)
         for label, change in steps(folder, asked.rows, asked.images, asked.added):
             change()
-            print(f"{label:22}{curate(folder, 'grown')[1]}", flush=True)
-        print(f"{'from nothing':22}{curate(folder, 'fresh')[1]}", flush=True)
+            print(f"{label:22}{curate(folder, 'grown')}", flush=True)
+        print(f"{'from nothing':22}{curate(folder, 'fresh')}", flush=True)
         differ = [name for name in _COMPARED if _digest(folder / "grown" / name) != _digest(folder / "fresh" / name)]
         print(f"the same files: {'NO: ' + ', '.join(differ) if differ else 'yes'}")
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from curate.content import as_text, files_content, folder_content
 from curate.kinds import EDITS
-from curate.measure.store import Store, is_unchanged
+from curate.measure.store import Store, is_unchanged, surely_unchanged
 from curate.readers import LAYOUTS, layout_of, open_source, other_files
 from curate.readers.base import archives_of, folder_of, given_root, links_within
 from curate.readers.fetched import here
@@ -147,12 +147,14 @@ def changed_images(
     folder, found = str(root.resolve()), set[str]()
     for table in Store(workspace.signals).measured_paths():
         refused = pc.is_in(table.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
-        rows = table.filter(pc.invert(refused)).to_pylist()
-        addresses = [stored(row["path"]) for row in rows]
+        rows = table.filter(pc.invert(refused))
+        addresses = list(map(stored, rows["path"].to_pylist()))
+        is_file = pa.array([url is None for url in addresses], pa.bool_())
         objects = find_all([url for url in addresses if url is not None])
-        kept = [row for row, url in zip(rows, addresses, strict=True) if url is not None]
+        kept = rows.filter(pc.invert(is_file)).to_pylist()
         found.update(row["path"] for row, seen in zip(kept, objects, strict=True) if not _is_same_object(row, seen))
-        files = [row for row, url in zip(rows, addresses, strict=True) if url is None]
+        rows = rows.filter(is_file)
+        files = (rows if whole else rows.filter(pa.array(~surely_unchanged(rows, folder)))).to_pylist()
         with ThreadPoolExecutor() if whole else contextlib.nullcontext() as threads:
             check = functools.partial(is_unchanged, root=folder, max_bytes=max_bytes, whole=whole)
             same = threads.map(check, files) if threads else map(check, files)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.inputs import named_by_rows
-from curate.measure.store import Store, is_unchanged
+from curate.measure.store import Store, is_unchanged, surely_unchanged
 from curate.workspace import LOOKS, SEAL, Workspace
 from winnow.errors import UserError
 from winnow.files import digest_of, read_json, sha256_file, write_json
@@ -172,8 +172,9 @@ def _lost_images(folder: Path, of: Workspace, root: Path) -> list[str]:
         found = set[str]()
         for table in Store(of.signals).measured_paths():
             inside = pc.and_(pc.starts_with(table["path"], prefix), pc.is_valid(table["image_key"]))
-            rows = (row for row in table.filter(inside).to_pylist() if not is_unchanged(row, str(root), 1 << 62))
-            found.update(row["path"] for row in rows)
+            rows = table.filter(inside)
+            rows = rows.filter(pa.array(~surely_unchanged(rows, str(root))))
+            found.update(row["path"] for row in rows.to_pylist() if not is_unchanged(row, str(root), 1 << 62))
         lost = [path.removeprefix(prefix) for path in sorted(named_by_rows(of, found))]
     except (OSError, ValueError, pa.ArrowException, UserError):  # a table is damaged or gone: every file is looked at
         lost = [str(path.relative_to(of.folder / _STORED)) for path in _below(of.folder / _STORED)]

@@ -124,14 +124,14 @@ def _keys_of_pair(row: Mapping[str, Any]) -> list[str]:
     return [next((key for key in keys if isinstance(row.get(key), str | list)), "") for keys in (_ASKED, _ANSWERED)]
 
 
-_OWN_KEYS = frozenset({"id", "conversations", "source", "split", "meta"})
+OWN_KEYS = frozenset({"id", "conversations", "source", "split", "meta"})
 _OWN_TURN = frozenset({"from", "value", "loss"})
 
 
 def own_turns(record: Mapping[str, Any]) -> tuple[ReadTurn, ...]:
     """The turns of a record in Winnow's own form, whose texts are as they are; () for any other record."""
     rows = record.get("conversations")
-    if not (_OWN_KEYS <= record.keys() <= _OWN_KEYS | {"image", "answers"}) or not isinstance(rows, list):
+    if not (OWN_KEYS <= record.keys() <= OWN_KEYS | {"image", "answers"}) or not isinstance(rows, list):
         return ()
     found = []
     for number, row in enumerate(rows):

@@ -526,7 +526,7 @@ def context_key(record: Mapping[str, Any]) -> str:
 
 def comparison_keys(sample: Sample) -> tuple[str, str, str]:
     """``question_key``, ``answer_key`` and ``context_key`` of a sample's record."""
-    if _COMPARED.isdisjoint(sample.meta):
+    if COMPARED.isdisjoint(sample.meta):
         asked, said = [], []
         for turn in sample.conversations:
             if turn.name or turn.role == "system" or ("<" in turn.value and _OBJECT.search(turn.value)):
@@ -541,7 +541,7 @@ def comparison_keys(sample: Sample) -> tuple[str, str, str]:
     return question_key(record), answer_key(record), context_key(record)
 
 
-_COMPARED = frozenset(
+COMPARED = frozenset(  # keys of `meta` that are compared too
     {"videos", "audios", "objects", "tools", "rejected", "rejected_messages", "rejected_images", "label"}
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from curate.recipe import MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals import text as text_signals
 from curate.signals.language import language
-from curate.signals.pii import personal_data
+from curate.signals.memo import Remembered
+from curate.signals.pii import kinds_of, personal_data
 from curate.signals.profanity import first_profanity
 from winnow.carried import objects_of
 from winnow.progress import Bar
@@ -44,6 +46,8 @@ TEXT_SCHEMA = pa.schema(
         *(field for name in ("pii", "profanity", "language") for field in SIGNALS[name].fields()),
     ]
 )
+_UNREAD = dict.fromkeys(TEXT_SCHEMA.names)
+_VALUES = operator.itemgetter(*TEXT_SCHEMA.names)
 # Raise the version of a signal, and its texts are measured again.
 TEXT_VERSIONS = [SIGNALS[name].version for name in ("text", "pii", "profanity", "language")]
 
@@ -116,7 +120,9 @@ def _measured(rows: pa.RecordBatch, with_language: bool, aligner: Aligner | None
     ids, records = rows.column("sample_id").to_pylist(), rows.column("record").to_pylist()
     read = rows.column("bad_row").is_null().to_pylist()
     facts = [
-        {"sample_id": sample_id, **_facts(orjson.loads(record), with_language)} if is_read else {"sample_id": sample_id}
+        {**_UNREAD, "sample_id": sample_id, **_facts(orjson.loads(record), with_language)}
+        if is_read
+        else {**_UNREAD, "sample_id": sample_id}
         for sample_id, record, is_read in zip(ids, records, read, strict=True)
     ]
     if aligner is not None:
@@ -125,21 +131,26 @@ def _measured(rows: pa.RecordBatch, with_language: bool, aligner: Aligner | None
         for number, cosines in zip(there, aligner.alignments(samples), strict=True):
             facts[number]["clip_alignments"] = cosines
             facts[number]["clip_alignment"] = min(cosines) if cosines else None
-    columns = [pa.array([row.get(field.name) for row in facts], field.type) for field in TEXT_SCHEMA]
-    return pa.RecordBatch.from_arrays(columns, schema=TEXT_SCHEMA)
+    columns = zip(*map(_VALUES, facts), strict=True)
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, TEXT_SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=TEXT_SCHEMA)
+
+
+_HARMLESS: Remembered[bool] = Remembered(lambda text: not kinds_of(text) and first_profanity([text]) is None)
 
 
 def _facts(record: Mapping[str, Any], with_language: bool) -> dict[str, Any]:
     """The columns of a stored record."""
     turns = [(turn["from"], turn["value"]) for turn in record["conversations"]]
     answers = record.get("answers", [])
-    texts = [*dict.fromkeys([*(value for _, value in turns), *answers])]
+    texts = [*(value for _, value in turns), *answers]
+    harmless = all(map(_HARMLESS.__getitem__, texts))
     image = record.get("image", [])
     facts = {
         **_conversation(turns, 1 if isinstance(image, str) else len(image), record["meta"]),
         **text_signals.votes(answers),
-        "pii": personal_data(texts),
-        "profanity": first_profanity(texts),
+        "pii": None if harmless else personal_data(texts),
+        "profanity": None if harmless else first_profanity(texts),
     }
     for role, name in (("user", "question"), ("assistant", "answer")) if with_language else ():
         first = next((value for speaker, value in turns if speaker == role), "")

@@ -49,6 +49,24 @@ class SecondList:
     row_field: str
 
 
+@dataclass(frozen=True)
+class Plain:
+    """What ``Reading.to_sample`` makes of a JSON object with a conversation, if that depends on nothing else.
+
+    It is what ``winnow.records.from_record`` makes of it.
+
+    Attributes:
+        source, split: of an object that names none.
+        image_is_alone: whether the only image of a row with these keys is the path under ``image``.
+        may_lack_image: whether a row without ``image`` has none; else it is asked for elsewhere.
+    """
+
+    source: str
+    split: str
+    image_is_alone: Callable[[tuple[str, ...]], bool]
+    may_lack_image: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """One file, or one split, of a source, to be read once from its start.
@@ -77,6 +95,7 @@ class Reading:
     left_over: Iterable[BadRow] = ()
     second: SecondList | None = None
     file: Path | None = None
+    plain: Plain | None = None
     decided: Callable[[], Any] | None = None
 
 

@@ -91,6 +91,11 @@ class Below:
             self._prefixes[self.stored] if self.stored in self.folders else None,
         ]  # fmt: skip
 
+    @property
+    def keeps_paths(self) -> bool:
+        """Whether paths of files stay as they are."""
+        return self.root == self.own == self.links_within
+
     def put(self, sample: Sample) -> Sample:
         """The sample, whose images are files, with their paths below the root.
 
@@ -101,7 +106,7 @@ class Below:
         for folder in lies_in:
             if folder is not None and folder not in self.folders:
                 raise AnotherFolderError(folder)
-        if self.links_within != self.own or self.root != self.own:
+        if not self.keeps_paths:
             sample = _contained(sample, lies_in, self.own, self.links_within, self.root)
             lies_in = [_folder_of(path, sample, self.own, self.stored) for path in sample.image]
         return _below(sample, [self._prefixes[folder] if folder else "." for folder in lies_in])

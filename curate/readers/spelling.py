@@ -50,6 +50,12 @@ class Root:
         """Whether a relative path is a file below the root."""
         return is_file(self.folder, path)
 
+    def is_plain(self, path: str) -> bool:
+        """Whether ``spelled`` leaves a path as it is, whatever files there are, as nearly all."""
+        if _PLAIN.fullmatch(path) is None or path.startswith(self._own_name):
+            return False
+        return "../" not in path and "//" not in path
+
     def spelled(self, path: str) -> str:
         """The path relative to the root as its file is spelled; a path for which there is no file, as it is.
 
@@ -57,8 +63,7 @@ class Root:
         """
         for prefix in self._prefixes:
             path = path.removeprefix(prefix)
-        plain = _PLAIN.fullmatch(path) and "../" not in path and "//" not in path
-        if not path.startswith(self._own_name) and (plain or not _ODD.search(path)):
+        if self.is_plain(path) or (not path.startswith(self._own_name) and not _ODD.search(path)):
             return path
         found = path
         if not self.holds(path) and not is_url(path):

@@ -32,7 +32,7 @@ def with_storable_meta(row: Sample) -> Sample:
     """``storable`` of a sample."""
     if not row.meta:
         return row
-    refused = [name for name, value in row.meta.items() if not _is_plain(value, MAX_DEPTH)]
+    refused = [name for name, value in row.meta.items() if not is_plain(value)]
     if not refused:
         return row
     meta = {name: _as_text(value) if name in refused else value for name, value in row.meta.items()}
@@ -64,7 +64,8 @@ def _as_text(value: Any) -> str:
     return str(value) if isinstance(value, LongInteger) else json.dumps(value)
 
 
-def _is_plain(value: Any, depth: int) -> bool:
+def is_plain(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Whether readers of JSON lines can hold a value of JSON with at most ``depth`` levels."""
     if isinstance(value, LongInteger):
         return False
     if isinstance(value, str):
@@ -76,5 +77,5 @@ def _is_plain(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
         names = {name.lower() for name in value}
         plain = len(names) == len(value) and is_text("".join(value))
-        return plain and depth > 0 and all(_is_plain(item, depth - 1) for item in value.values())
-    return not isinstance(value, list) or (depth > 0 and all(_is_plain(item, depth - 1) for item in value))
+        return plain and depth > 0 and all(is_plain(item, depth - 1) for item in value.values())
+    return not isinstance(value, list) or (depth > 0 and all(is_plain(item, depth - 1) for item in value))

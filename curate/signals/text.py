@@ -77,6 +77,10 @@ def conversation(
         images, videos, audios: numbers of files that the row has.
         objects: how many of ``<ref-object>`` and ``<bbox>`` the row can replace.
     """
+    if len(turns) == 2 and turns[0][0] == "user" and turns[1][0] == "assistant":
+        question, answer = turns[0][1], turns[1][1]
+        if not ("<" in question or "<" in answer or "[" in question or "[" in answer):
+            return _plain_pair(question, answer)
     plain = not any("<" in value for _, value in turns)  # no marker
     questions = [value for speaker, value in turns if speaker == "user"]
     answers = [value for speaker, value in turns if speaker == "assistant"]
@@ -100,6 +104,25 @@ def conversation(
         "longest_turn_words": max(map(_WORDS.__getitem__, values), default=0),
         "longest_turn_chars": max(map(len, values), default=0),
         "answer_type_mismatch": _mismatch(turns),
+    }
+
+
+def _plain_pair(question: str, answer: str) -> dict[str, Any]:
+    """``conversation`` of a question and its answer without markers and tokens, as most are."""
+    asked, said = _WORDS[question], _WORDS[answer]
+    return {
+        "turns": 2,
+        "question_words": asked,
+        "answer_words": said,
+        "empty_answer": not said,
+        "echoed_answer": _same(answer, question),
+        "refusal": _REFUSALS[answer],
+        "markers_match": True,
+        "alternates": True,
+        "control_token": None,
+        "longest_turn_words": max(asked, said),
+        "longest_turn_chars": max(len(question), len(answer)),
+        "answer_type_mismatch": is_mismatch(" ".join(question.split()), answer),
     }
 
 
@@ -165,10 +188,13 @@ def votes(answers: Sequence[str]) -> dict[str, float | None]:
     """Agreement (0–1) and entropy (bits) of references; None without any."""
     if not answers:
         return {"agreement": None, "vote_entropy": None}
-    agreement, entropy = _agreement(tuple(sorted(Counter(map(_PLAIN.__getitem__, answers)).values())))
+    plain = [_PLAIN[answer] for answer in answers]
+    counts = map(plain.count, {*plain}) if len(plain) <= _FEW else Counter(plain).values()
+    agreement, entropy = _agreement(tuple(sorted(counts)))
     return {"agreement": agreement, "vote_entropy": entropy}
 
 
+_FEW = 16  # answers that are counted faster without a Counter
 _PLAIN: Remembered[str] = Remembered(lambda answer: " ".join(answer.casefold().split()))
 
 
@@ -237,10 +263,17 @@ def is_mismatch(question: str, answer: str) -> bool | None:
     wanted = _ASKED[question]
     if wanted is None:
         return None
+    given = _SHORT[answer]
+    return bool(given) and not _is_answer(wanted, given)
+
+
+def _short(answer: str) -> str:
+    """The words of an answer; '' if it has none, or more than are judged."""
     words = _ANSWER_WORD.findall(_QUOTES.sub("", answer.casefold()))
-    if not words or len(words) > _LONGEST:
-        return False
-    return not _is_answer(wanted, " ".join(words))
+    return " ".join(words) if len(words) <= _LONGEST else ""
+
+
+_SHORT: Remembered[str] = Remembered(_short)
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -30,10 +30,12 @@ def is_stored(root: Path, roots: Sequence[Path], own: Path) -> Callable[[str], s
     """
     places = tuple(f"{url}/" for url in map(storage.url_of, roots) if url is not None)
     ours = f"{own}/"
+    if not places:
+        return lambda path: None
 
     def address(path: str) -> str | None:
         file = f"{root}/{path}"
-        if not places or ".." in path or file.startswith(ours) or unavailable_class(path) is not None:
+        if ".." in path or file.startswith(ours) or unavailable_class(path) is not None:
             return None
         url = storage.url_of(file)
         return url if url is not None and url.startswith(places) else None

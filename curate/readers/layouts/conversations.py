@@ -14,7 +14,7 @@ import contextlib
 import functools
 from pathlib import Path
 
-from curate.readers.base import Layout, NameOf, Reading, possible_roots
+from curate.readers.base import Layout, NameOf, Plain, Reading, possible_roots
 from curate.readers.fields import conversation, is_conversation
 from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
@@ -47,7 +47,8 @@ def readings(settings: SourceSettings) -> list[Reading]:
         made = conversation(row.fields, row.where, source=source, split=settings.split)
         return made if made.image else images.added(made, row.where)
 
-    return [Reading(iter_json(path), to_sample, file=path, decided=images.decided)]
+    plain = Plain(source, settings.split, lambda keys: True, may_lack_image=True)
+    return [Reading(iter_json(path), to_sample, file=path, plain=plain, decided=images.decided)]
 
 
 LAYOUT = Layout(__doc__, "{location: llava_v1_5_mix665k.json, image_root: llava/images}", looks_like, readings)

@@ -35,7 +35,8 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
     columns = Columns(settings, lambda: itertools.chain.from_iterable(iter_rows(file) for file, _ in files), near=near)
     for file, split in files:
         near = folder if folder.is_dir() else file.parent
-        yield Reading(iter_rows(file), columns.of_split(split).sample, near=near, file=file, decided=columns.decided)
+        own = columns.of_split(split)
+        yield Reading(iter_rows(file), own.sample, near=near, file=file, plain=own.plain(), decided=columns.decided)
 
 
 LAYOUT = Layout(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.alone import needs_other_rows
-from curate.readers.base import possible_roots
+from curate.readers.base import Plain, possible_roots
 from curate.readers.fields import caption_prompt, conversation
 from curate.readers.files.json import RawRow
 from curate.readers.images.store import is_encoded
@@ -146,6 +146,12 @@ class Columns:
     def decided(self) -> Any:
         """What the first rows decide about all rows, JSON-able."""
         return [self._settings.split, self._images.decided()]
+
+    def plain(self) -> Plain:
+        """How ``sample`` reads plain conversations: as any, once it has seen one with these columns."""
+        named = "image" in self._settings.columns
+        alone = functools.partial(self._images.are_in, "image")
+        return Plain(self._source, self._settings.split, lambda names: not named and alone(names), may_lack_image=False)
 
     def sample(self, row: RawRow, _: object = None) -> Sample:
         """A row as a sample; fits ``Reading.to_sample``, but the columns name the images.

@@ -115,6 +115,10 @@ class ImageColumns:
         note = f"the images are in column {best!r}, as its content shows"
         return found._replace(notes=(*found.notes, note))
 
+    def are_in(self, column: str, names: tuple[str, ...]) -> bool:
+        """Whether an earlier row with these columns has shown that images are in one of them alone."""
+        return self._known.get(names) == ([], [column])
+
     def added(self, sample: Sample, where: str) -> Sample:
         """A sample without images, with those that a field names which is in its ``meta`` alone.
 
