@@ -30,7 +30,8 @@ from curate.duplicates.rows import find_duplicates
 from curate.duplicates.splits import assign_splits
 from curate.kinds import EDITS
 from curate.measure.store import image_schema
-from curate.recipe import DuplicateSettings, MatchSettings, SplitSettings, sought
+from curate.settings.copies import DuplicateSettings, MatchSettings, sought
+from curate.settings.outputs import SplitSettings
 from curate.signals.keypoints import KEPT, KEY_BITS, POINT
 from curate.workspace import LOOKS, Workspace
 

@@ -27,7 +27,7 @@ from curate.duplicates.hamming import pairs_between, pairs_within
 from curate.duplicates.images.clusters import build_star_clusters
 from curate.duplicates.images.fingerprints import ImageFingerprints
 from curate.duplicates.images.matching import DuplicateIndex
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 
 PART = 2000  # rows that are checked against brute force
 _IN_MEMORY = 1_000_000  # a thumbnail is 768 bytes; FAISS takes minutes for more

@@ -42,7 +42,7 @@ from PIL import Image
 from curate.engines import batched, cpu_count
 from curate.engines.local import LocalPool
 from curate.measure.images import measure_images
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 
 _ROUNDS = 3
 

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.bench_duplicates import timed
 from curate.duplicates.texts.similar_texts import find_similar_texts
-from curate.recipe import TextSettings
+from curate.settings.copies import TextSettings
 from curate.signals.language import language
 from curate.signals.pii import personal_data
 from curate.signals.profanity import first_profanity

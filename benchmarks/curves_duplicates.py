@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.duplicates.images.fingerprints import ImageFingerprints, PairDifference, compare
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
 
 _HASHES = ("phash", "dhash", "both")

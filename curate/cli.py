@@ -16,7 +16,7 @@ from winnow.text import counted, visible
 
 if TYPE_CHECKING:
     from curate.pipeline import Outcome
-    from curate.recipe import SourceSettings
+    from curate.settings.sources import SourceSettings
 
 app = console.new_app(
     """Turn raw image-text data into a curated training set, with a reason for every row.
@@ -72,7 +72,7 @@ IdsOption = Annotated[
 
 def _source(location: str, columns: list[str] | None, **given: Any) -> SourceSettings:
     """The options of a command line as an entry of ``sources:``."""
-    from curate.recipe import SourceSettings
+    from curate.settings.sources import SourceSettings
     from winnow.recipe import parse_recipe
 
     values = {key: value for key, value in given.items() if value is not None and value is not False}
@@ -284,7 +284,7 @@ def explain(
     Example: curate explain easy_vqa/train/12 --curated data/curated/demo, or:
     curate explain "how many dogs" --curated data/curated/demo
     """
-    from curate.report.console import show_explanation, show_found_rows
+    from curate.report.explained import show_explanation, show_found_rows
     from curate.rules.explain import explain_row
     from curate.rules.find_row import find_rows
 
@@ -334,7 +334,7 @@ def leaks(
     Example: curate leaks train.json --against test.json --against other.jsonl,image_root=images --out leaks.csv
     """
     from curate.leaks import find_leaks, kinds_of
-    from curate.report.console import show_leaks
+    from curate.report.explained import show_leaks
 
     chosen = kinds_of(kinds)
     found = find_leaks(target, against, chosen, out, workers)
@@ -431,8 +431,8 @@ def export(
     """
     from curate.exports.export import export as write_export
     from curate.exports.rows import open_curated
-    from curate.recipe import ExportSettings
     from curate.report.console import show_export
+    from curate.settings.outputs import ExportSettings
     from winnow.recipe import parse_recipe
 
     values = {"to": to, "out": out, "images": images, "shard_megabytes": shard_megabytes, "mistakes": mistakes}
@@ -512,7 +512,7 @@ def inspect(
     Example: curate inspect data/raw/demo/vqa.jsonl --image-root data/raw/demo
     """
     from curate.readers.inspect import inspect_location
-    from curate.report.console import show_inspection
+    from curate.report.inspection import show_inspection
 
     source = _source(
         location, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr,
@@ -532,7 +532,7 @@ def sources() -> None:
     """
     from rich.console import Console
 
-    from curate.report.console import sources_table
+    from curate.report.inspection import sources_table
 
     Console().print(sources_table())
 
@@ -547,7 +547,7 @@ def signals() -> None:
     """
     from rich.console import Console
 
-    from curate.report.console import columns_table
+    from curate.report.inspection import columns_table
 
     Console().print(columns_table())
 

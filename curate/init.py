@@ -25,7 +25,8 @@ from curate.readers.base import folder_of
 from curate.readers.facts import Counting, SourceFacts, shortened
 from curate.readers.location import split_of
 from curate.readers.unclaimed import unused_fields, warnings
-from curate.recipe import CurateRecipe, SourceSettings
+from curate.recipe import CurateRecipe
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.hash_index import digest64

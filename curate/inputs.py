@@ -21,7 +21,9 @@ from curate.readers.base import archives_of, folder_of, given_root, links_within
 from curate.readers.fetched import here
 from curate.readers.ingest import HOW_TO_FETCH
 from curate.readers.location import files_of
-from curate.recipe import CurateRecipe, DuplicateSettings, SourceSettings, sought
+from curate.recipe import CurateRecipe
+from curate.settings.copies import DuplicateSettings, sought
+from curate.settings.sources import SourceSettings
 from curate.workspace import StoredPaths, Workspace
 from winnow.corrections import MEANING, read_corrections
 from winnow.digests import Digests

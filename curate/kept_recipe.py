@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.init import look, name_of, recipe_text, with_shares
-from curate.recipe import SourceSettings, read_recipe
+from curate.recipe import read_recipe
+from curate.settings.sources import SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.files import sha256_file, write_text

@@ -18,15 +18,11 @@ from curate.init import name_of
 from curate.inputs import check_inputs
 from curate.kinds import KINDS, Kind
 from curate.pipeline import compare_sets
-from curate.recipe import (
-    CONTAMINATION_ACTIONS,
-    CurateRecipe,
-    MeasureSettings,
-    SourceSettings,
-    read_finished,
-    read_recipe,
-)
+from curate.recipe import CurateRecipe, read_finished, read_recipe
 from curate.report.results import Leaks
+from curate.settings.copies import CONTAMINATION_ACTIONS
+from curate.settings.signals import MeasureSettings
+from curate.settings.sources import SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, digest_of, read_json, strict_json

@@ -64,22 +64,16 @@ from curate.readers.ingest import (
     read_sources,
     write_rows,
 )
-from curate.recipe import (
-    CurateRecipe,
-    DuplicateSettings,
-    MatchSettings,
-    MeasureSettings,
-    SourceSettings,
-    all_rules,
-    benchmark_name,
-    sought,
-)
+from curate.recipe import CurateRecipe, all_rules
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
 from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import check_on_rows, check_rules, decide
 from curate.seal import break_seal, damaged_measurements, heal, write_seal
+from curate.settings.copies import DuplicateSettings, MatchSettings, sought
+from curate.settings.signals import MeasureSettings
+from curate.settings.sources import SourceSettings, benchmark_name
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import LOOKS, StoredPaths, Workspace, copy_measurements, sole_use

@@ -15,8 +15,9 @@ from curate.inputs import all_sources, changed_images, decision_inputs, resolved
 from curate.pipeline import run
 from curate.readers.images.objects import is_stored
 from curate.readers.ingest import image_root, image_roots
-from curate.recipe import CurateRecipe, benchmark_name, read_finished, read_recipe
+from curate.recipe import CurateRecipe, read_finished, read_recipe
 from curate.seal import damaged_files, sealed_files
+from curate.settings.sources import benchmark_name
 from curate.workspace import Workspace
 from winnow.digests import Digests
 from winnow.errors import UserError

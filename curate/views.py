@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.measure.store import image_schema
-from curate.recipe import TextField
+from curate.settings.copies import TextField
 from curate.signals import IMAGE_MODELS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import Workspace

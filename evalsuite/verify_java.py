@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from evalsuite.metrics.ptb_tokenizer import DROPPED, ptb_tokenize
 from winnow.errors import UserError
 from winnow.progress import track

@@ -101,7 +101,7 @@ class Lab:
         mistakes = self.evaluate("start asked", start, "asked")
         from curate.exports.export import export
         from curate.exports.rows import open_curated
-        from curate.recipe import ExportSettings
+        from curate.settings.outputs import ExportSettings
 
         exported = export(open_curated(curated), ExportSettings(to="trl-dpo", mistakes=mistakes))
         return exported.folder / "train.jsonl"

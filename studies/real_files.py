@@ -29,7 +29,9 @@ import pyarrow.parquet as pq
 from curate.exports.export import export
 from curate.exports.rows import open_curated
 from curate.pipeline import run
-from curate.recipe import CurateRecipe, ExportSettings, SourceSettings
+from curate.recipe import CurateRecipe
+from curate.settings.outputs import ExportSettings
+from curate.settings.sources import SourceSettings
 from winnow.carried import CARRIED
 from winnow.errors import UserError
 from winnow.records import Sample, read_jsonl

@@ -20,7 +20,8 @@ from winnow.run import MANIFEST, git_commit, installed_version
 from winnow.strict_yaml import read_mapping
 
 if TYPE_CHECKING:
-    from curate.recipe import CurateRecipe, SourceSettings
+    from curate.recipe import CurateRecipe
+    from curate.settings.sources import SourceSettings
     from evalsuite.recipe import EvalRecipe
     from finetune.recipe import TrainRecipe
 

@@ -21,7 +21,7 @@ from curate.duplicates.edits.stored_edits import EditedCopies
 from curate.duplicates.images.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
 from curate.duplicates.images.stored import number_images, starts_of
 from curate.kinds import EDITS, KINDS, KindPairs
-from curate.recipe import ContaminationSettings, MatchSettings, sought
+from curate.settings.copies import ContaminationSettings, MatchSettings, sought
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.files import write_json

@@ -19,7 +19,7 @@ from curate.duplicates.edits.links import link_rows, load_links
 from curate.duplicates.images.fingerprints import ImageFingerprints, compare
 from curate.duplicates.images.stored import read_stored
 from curate.kinds import KINDS, Kind
-from curate.recipe import DuplicateSettings
+from curate.settings.copies import DuplicateSettings
 from curate.workspace import Workspace
 from winnow.tables import literal, parquet, query_batches, write_parquet
 

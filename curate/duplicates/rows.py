@@ -18,7 +18,7 @@ from curate.duplicates.images.clusters import build_star_clusters
 from curate.duplicates.images.matching import DuplicateIndex
 from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import EDITS
-from curate.recipe import DuplicateSettings, sought
+from curate.settings.copies import DuplicateSettings, sought
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.table_parts import Runner, run_here

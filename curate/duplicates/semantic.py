@@ -23,7 +23,7 @@ from curate.duplicates.hamming import Indices
 from curate.duplicates.images.stored import number_images, starts_of
 from curate.kinds import KINDS, KindPairs
 from curate.measure.set_embeddings import SetEmbeddings, no_embeddings, read_embeddings
-from curate.recipe import SemanticSettings
+from curate.settings.copies import SemanticSettings
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem

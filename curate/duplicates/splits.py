@@ -20,7 +20,8 @@ from curate.duplicates.images.clusters import connected_components, joined_compo
 from curate.duplicates.images.matching import DuplicateIndex
 from curate.duplicates.images.stored import number_images, read_stored
 from curate.kinds import Kind, KindPairs
-from curate.recipe import MatchSettings, SplitSettings
+from curate.settings.copies import MatchSettings
+from curate.settings.outputs import SplitSettings
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.table_parts import Runner, run_here

@@ -25,7 +25,7 @@ import yaml
 import curate.exports
 from curate.exports.rows import Curated, Format, Part, Row, Target
 from curate.exports.trl_dpo import read_mistakes
-from curate.recipe import ExportSettings
+from curate.settings.outputs import ExportSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.files import atomic_path, digest_of, locked, sha256_file, write_text

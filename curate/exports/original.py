@@ -23,7 +23,7 @@ from curate.inputs import source_digest
 from curate.readers import LAYOUTS, layout_of, read_with_raw
 from curate.readers.base import ReadRow, SecondList
 from curate.readers.files.json import FileRows, RawRow, iter_document
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from curate.workspace import Workspace
 from winnow.digests import Digests
 from winnow.errors import UserError

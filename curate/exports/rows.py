@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from curate.readers.base import folder_of
 from curate.readers.fetched import here
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow import images
 from winnow.errors import UserError

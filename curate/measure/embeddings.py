@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from curate.measure.models import clip_model, clip_name
 from curate.measure.store import CACHE, PATHS, Store
-from curate.recipe import MeasureSettings, PromptSet
+from curate.settings.signals import MeasureSettings, PromptSet
 from curate.signals.clip import prompt_scores
 from curate.signals.heads import HeadUnusable, read_head
 from winnow.errors import UserError

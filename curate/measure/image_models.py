@@ -26,7 +26,7 @@ from curate.engines import batched, open_pool
 from curate.engines.worker import Unreachable, time_limit
 from curate.measure.models import check_image_model, is_out_of_memory
 from curate.measure.unmeasured import Unmeasured
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from curate.signals.base import ImageModel, ModelUnavailable
 from curate.workspace import Workspace
 from winnow.errors import UserError, is_unreachable

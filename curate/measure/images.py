@@ -37,7 +37,7 @@ from curate.measure.row import (
 )
 from curate.measure.store import CACHE, PATHS, MeasuredImages, MeasuredPaths, Store, image_schema, path_digests
 from curate.measure.unmeasured import Unmeasured
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex

@@ -17,7 +17,7 @@ from curate.engines.pool import Pool
 from curate.engines.worker import Unreachable
 from curate.measure.itm import load_matcher
 from curate.measure.row import MeasuredImage
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from curate.signals import IMAGE_MODELS, PIXEL_SIGNALS, SIGNALS
 from curate.signals.base import ImageModel, ModelUnavailable
 from curate.signals.clip import Clip, ClipInput, ClipNotLoaded, ClipUnavailable, load_clip, model_name

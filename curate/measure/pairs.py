@@ -20,7 +20,7 @@ from curate.measure.itm import Matcher, load_matcher, matcher_name
 from curate.measure.models import is_out_of_memory
 from curate.measure.store import CACHE
 from curate.measure.texts import turn_texts
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError, is_unreachable
 from winnow.images import decode_whole

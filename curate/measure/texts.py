@@ -18,7 +18,7 @@ import pyarrow as pa
 from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
 from curate.measure.models import clip_model, clip_name
 from curate.measure.store import Store
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals import text as text_signals
 from curate.signals.language import language

@@ -27,7 +27,7 @@ from curate.readers.base import ImageNames, Layout, ReadRow, links_within, locat
 from curate.readers.fetched import here, location_here
 from curate.readers.files.rows import notes_on
 from curate.readers.location import Probe, table_files, take_probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample
 from winnow.storage import shown

@@ -13,7 +13,7 @@ from curate.readers import OpenedSource
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.placing import Place, place_rows
 from curate.readers.units import Unit
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
 from winnow.table_parts import Item, Parts, Runner, part_name

@@ -22,7 +22,7 @@ from curate.readers.images.store import is_encoded, with_embedded
 from curate.readers.location import Probe
 from curate.readers.spelling import Root, is_file
 from curate.readers.storable import encodable
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex, digest64
 from winnow.images import is_url

@@ -17,7 +17,7 @@ from typing import Any
 
 from curate.readers import OpenedSource
 from curate.readers.images.store import Fetcher, ImageStore, store_images
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.images import LINKED_OUT, locate, unavailable, unavailable_class
 from winnow.records import BadRow, Sample
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curate.readers.location import expanded
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow import storage
 from winnow.errors import UserError
 

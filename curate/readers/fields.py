@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.conversations import holds_conversation
 from winnow.errors import UserError
 from winnow.files import digest_of

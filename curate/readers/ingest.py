@@ -37,7 +37,8 @@ from curate.readers.rows import ROWS, Row, bad_row_of, batches_of, row_of
 from curate.readers.spelling import Root
 from curate.readers.storable import storable
 from curate.readers.units import RangeOfRows, Unit, read_range, read_unit, write_unit
-from curate.recipe import MeasureSettings, RemoteSettings, SourceSettings
+from curate.settings.signals import MeasureSettings
+from curate.settings.sources import RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.files import digest_of

@@ -15,7 +15,8 @@ from curate.readers.facts import Counting, SourceFacts
 from curate.readers.fields import as_object
 from curate.readers.files.json import document_head
 from curate.readers.storable import storable
-from curate.recipe import MeasureSettings, SourceSettings
+from curate.settings.signals import MeasureSettings
+from curate.settings.sources import SourceSettings
 from winnow.hash_index import HashIndex, digest64
 from winnow.images import CLASSES, decode, locate, wrong_extension
 from winnow.near_files import KINDS, NearFiles

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.readers.rows import ROWS, Row, bad_row_of
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.records import BadRow, with_id
 from winnow.table_parts import Item
 from winnow.tables import write_parquet

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.records import BadRow, Sample, comparison_keys, full_id, to_line
 
 ROWS = pa.schema(

@@ -26,7 +26,7 @@ from curate.readers.ranges import HERE, Range, rows_in
 from curate.readers.rows import ROWS, Row, batches_of, row_of
 from curate.readers.spelling import Root
 from curate.readers.storable import with_storable_meta
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import read_json, sha256_file, write_json
 from winnow.records import BadRow, Sample

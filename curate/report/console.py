@@ -1,4 +1,4 @@
-"""What the commands of ``curate`` print; text of a dataset is printed as text, never as markup."""
+"""What ``curate run``, ``export``, ``select`` and ``diff`` print."""
 
 from __future__ import annotations
 
@@ -14,25 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.exports.export import Exported
-from curate.kinds import MEANING, Kind
-from curate.readers import LAYOUTS
 from curate.readers.facts import SourceFacts, shortened
-from curate.readers.inspect import Inspection
 from curate.readers.unclaimed import unused_fields, warnings
-from curate.recipe import CONTAMINATION_ACTIONS, SourceSettings
 from curate.report.diff import CurationDiff, Example
-from curate.report.results import Leaks
-from curate.rules.columns import FORMS, known_columns
-from curate.rules.explain import RowExplanation
-from curate.rules.find_row import FoundRows
-from curate.workspace import ASSIGNED_SPLIT, Workspace
-from winnow.records import to_record
+from curate.workspace import Workspace
 from winnow.selections import PROOFS
 from winnow.storage import shown
 from winnow.text import counted, share, visible
 
 _BAR = 24
-_STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
+STYLES = {"keep": "green", "flag": "yellow", "drop": "red", "absent": "dim"}
 
 
 def show_selection(of: Path, written: Sequence[tuple[Path, dict[str, Any], bool]]) -> None:
@@ -49,7 +40,7 @@ def show_selection(of: Path, written: Sequence[tuple[Path, dict[str, Any], bool]
         print("next: train on both, evaluate both, then `evalsuite chosen EVAL_OF_CHOSEN EVAL_OF_RANDOM`")
 
 
-def _table(*headings: str, numbers: str = "", title: str | None = None) -> Table:
+def plain_table(*headings: str, numbers: str = "", title: str | None = None) -> Table:
     """An open table whose long cells wrap; the column ``numbers`` is aligned to the right."""
     table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left")
     for heading in headings:
@@ -76,11 +67,11 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
         left -= rule["reason"]
         table.add_row(
             rule["rule"],
-            Text(rule["action"], style=_STYLES[rule["action"]]),
+            Text(rule["action"], style=STYLES[rule["action"]]),
             f"{rule['fired']:,}",
             f"{left:,}",
             share(rule["fired"], rows),
-            _bar(rule["fired"], rows, _STYLES[rule["action"]]),
+            _bar(rule["fired"], rows, STYLES[rule["action"]]),
         )
     screen.print()
     screen.print(table)
@@ -140,7 +131,7 @@ def show_summary(counts: dict[str, Any], seconds: dict[str, float], workspace: W
     screen.print(
         f"\n[bold]{name}[/]  README.md (card), samples.jsonl, ledger.jsonl, decisions.parquet", highlight=False
     )
-    _show_next(
+    show_next(
         screen,
         (
             f"curate explain ROW --curated {shlex.quote(shown(workspace.folder))}",
@@ -156,7 +147,7 @@ def by_kind(kinds: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{found['rows']:,} {found['kind']}" for found in kinds)
 
 
-def _show_next(screen: Console, *commands: tuple[str, str]) -> None:
+def show_next(screen: Console, *commands: tuple[str, str]) -> None:
     """Print what to do next: commands, each with what it does behind it, or below it where the line is too long."""
     for command, what in commands:
         line = f"next: {visible(command)}"
@@ -190,7 +181,7 @@ def show_reading(screen: Console, read: Sequence[SourceFacts], used: Collection[
     if not found:
         return
     several = len(read) > 1
-    table = _table(
+    table = plain_table(
         "field", *(["source"] if several else []), "filled in", "for example", "to use it", numbers="filled in"
     )
     for facts, unused in found[:_FIELDS_SHOWN]:
@@ -201,7 +192,7 @@ def show_reading(screen: Console, read: Sequence[SourceFacts], used: Collection[
     screen.print(Text("\nfields that nothing uses, kept under `meta`:", style="yellow"))
     screen.print(table)
     if len(found) > _FIELDS_SHOWN:
-        names = ", ".join(shortened(unused.field.name) for _, unused in found[_FIELDS_SHOWN:][:_NAMES_SHOWN])
+        names = ", ".join(shortened(unused.field.name) for _, unused in found[_FIELDS_SHOWN:][:NAMES_SHOWN])
         screen.print(Text(f"… and {len(found) - _FIELDS_SHOWN:,} more: {names}", style="dim"))
 
 
@@ -210,135 +201,6 @@ def _bar(part: int, whole: int, color: str) -> Text:
     full, rest = int(cells), cells - int(cells)
     end = "" if part == 0 else "▏▎▍▌▋▊▉█"[int(rest * 8)] if rest > 0 or not full else ""
     return Text("█" * full + end, style=color)
-
-
-def show_found_rows(found: FoundRows, folder: Path) -> None:
-    """Print rows of which one may be meant, and how to choose it."""
-    screen = Console()
-    table = _table("id", "decision", "image", "question")
-    for row in found.rows:
-        question = row.question if len(row.question) <= _LONGEST_QUESTION else f"{row.question[:_LONGEST_QUESTION]}…"
-        cells = (Text(visible(", ".join(row.images[:2])) or "–"), Text(visible(question)))
-        table.add_row(Text(visible(row.sample_id)), Text(row.decision, style=_STYLES[row.decision]), *cells)
-    screen.print(table)
-    more = f", {len(found.rows)} of them above" if found.count > len(found.rows) else ""
-    example = escape(visible(shlex.quote(found.rows[0].sample_id)))
-    screen.print(
-        f"\n{found.count:,} rows fit{more}; choose one by its id:"
-        f" curate explain {example} --curated {escape(shlex.quote(shown(folder)))}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def show_explanation(found: RowExplanation) -> None:
-    """Print an explanation."""
-    screen = Console()
-    sample, decision = found.sample, found.decision
-    decided = decision["decision"]
-    reason = f" by [bold]{escape(decision['reason'])}[/]" if decision["reason"] else ""
-    split = f"  in {escape(sample[ASSIGNED_SPLIT])}" if sample.get(ASSIGNED_SPLIT) else ""
-    screen.print(
-        f"[bold]{escape(visible(sample['sample_id']))}[/]  [{_STYLES[decided]}]{decided}[/]{reason}{split}",
-        highlight=False,
-    )
-    about = [("images", ", ".join(sample["images"])), ("question", sample["question"]), ("answer", sample["answer"])]
-    if found.image_names:
-        about.insert(1, ("called", ", ".join(found.image_names)))
-    for name, value in about:
-        screen.print(f"  {name:<9} {escape(visible(value)) or '–'}", highlight=False, style="dim", soft_wrap=True)
-    for error in found.image_errors:
-        screen.print(Text(visible(f"  {error}"), style="yellow"), soft_wrap=True)
-    table = _table("", "rule", "action", "fires when", "values")
-    for outcome in found.rules:
-        style = _STYLES[outcome.rule.action] if outcome.fired else "dim"
-        values = ", ".join(f"{name} = {_shown(value)}" for name, value in outcome.values.items())
-        cells = (
-            "●" if outcome.fired else "○",
-            outcome.rule.name,
-            outcome.rule.action,
-            outcome.rule.expression.text,
-            values,
-        )
-        table.add_row(*(escape(visible(cell)) for cell in cells), style=style)
-    screen.print(table)
-    for fired in decision["rules"]:
-        if fired["related_row"]:
-            screen.print(
-                f"{escape(fired['rule'])}: see [bold]{escape(visible(fired['related_row']))}[/]", highlight=False
-            )
-        if fired["rule"] == "correction":
-            screen.print(f"a reviewer decided: {escape(str(json.loads(fired['values'])))}", highlight=False)
-    if decision["duplicate_distance"] is not None and found.duplicates:
-        screen.print(
-            f"its image and the kept one's differ by {decision['duplicate_distance']:.2f} of 255 on average"
-            f" (at most {found.duplicates.max_mean_diff:g} counts as the same),"
-            f" their hashes in {decision['hamming']} of 64 bits",
-            highlight=False,
-        )
-    if (kind := decision["duplicate_kind"]) and not decision["representative"]:
-        screen.print(
-            f"its image is a copy of that of [bold]{escape(visible(decision['edited_copy_of']))}[/]: {kind}"
-            f" ({MEANING[kind]}), alike by {decision['duplicate_strength']:.2f} of 1 once that is undone",
-            highlight=False,
-        )
-    for match in found.contamination:
-        screen.print(
-            escape(visible(f"{match['benchmark']}: {describe_match(match)}; see {match['evaluation']}")),
-            highlight=False,
-        )
-    if found.stands_for:
-        more = f" and {found.repeats - len(found.stands_for):,} more" if found.repeats > len(found.stands_for) else ""
-        screen.print(f"it stands for {escape(', '.join(found.stands_for))}{more}, which repeat it", highlight=False)
-    if found.rival:
-        screen.print(f"same image and question, another answer: {escape(found.rival)}", highlight=False)
-    for line, became in found.corrections:
-        new = f" → {line.new}" if line.new else ""
-        text = f"{line.reviewer} on {line.at:%Y-%m-%d}: {line.action}{new} ({became}, {line.correction_id})"
-        screen.print(escape(visible(text)), highlight=False)
-
-
-def show_leaks(found: Leaks, kinds: Sequence[Kind], out: Path | None) -> None:
-    """Print what evaluation sets share with a set.
-
-    Args:
-        kinds: that were looked for; none: all that pixels tell.
-        out: where the pairs were written.
-    """
-    screen = Console()
-    for one in found.sets:
-        screen.print(
-            f"[bold]{escape(visible(one['benchmark']))}[/]: {counted(one['evaluation_rows'], 'row')},"
-            f" {counted(one['evaluation_images'], 'image')}; [bold]{one['evaluation_images_found']:,}[/] of these"
-            f" images found, in {one['rows']:,} of {counted(found.rows, 'row')} of the set",
-            highlight=False,
-        )
-        if not one["kinds"]:
-            continue
-        table = _table("kind", "images", "rows", "for example", numbers="rows")
-        for kind in one["kinds"]:
-            shown = [example for example in one["examples"] if example["kind"] == kind["kind"]]
-            examples = Text("\n".join(visible(_leak(example)) for example in shown))
-            table.add_row(kind["kind"], f"{kind['images']:,}", f"{kind['rows']:,}", examples)
-        screen.print(table)
-        screen.print()
-    sought = kinds or tuple(CONTAMINATION_ACTIONS)
-    off = [kind for kind in CONTAMINATION_ACTIONS if kind not in sought]
-    screen.print(f"looked for: {', '.join(sought)}", highlight=False)
-    screen.print(
-        f"not looked for: {', '.join([*off, 'semantic'])} (other pictures of the same thing: pixels do not tell)",
-        style="dim",
-        highlight=False,
-    )
-    if out:
-        screen.print(f"pairs: {escape(str(out))}", highlight=False, soft_wrap=True)
-    screen.print(f"measured in {escape(str(found.folder))}, which may be deleted", style="dim", soft_wrap=True)
-
-
-def _leak(example: Mapping[str, Any]) -> str:
-    if example["path"] is None:
-        return f"{example['sample_id']} ↔ {example['evaluation']}"
-    return f"{example['path']} ↔ {example['evaluation_path']} ({example['strength']:.2f})"
 
 
 def show_diff(found: CurationDiff) -> None:
@@ -350,13 +212,13 @@ def show_diff(found: CurationDiff) -> None:
         highlight=False,
     )
     if found.rules:
-        changes = _table("rule", "was", "now")
+        changes = plain_table("rule", "was", "now")
         for change in found.rules:
             changes.add_row(change.rule, escape(change.was or "–"), escape(change.now or "–"))
         screen.print()
         screen.print(changes)
     if found.transitions:
-        table = _table("rows", "was", "now", "for example", numbers="rows")
+        table = plain_table("rows", "was", "now", "for example", numbers="rows")
         for way in found.transitions:
             examples = "; ".join(escape(visible(_example(example))) for example in way.examples)
             table.add_row(f"{way.rows:,}", _decision(way.was, way.was_by), _decision(way.now, way.now_by), examples)
@@ -365,133 +227,24 @@ def show_diff(found: CurationDiff) -> None:
 
 
 def _decision(decision: str, rule: str | None) -> str:
-    return f"[{_STYLES[decision]}]{decision}[/]" + (f" {escape(rule)}" if rule else "")
+    return f"[{STYLES[decision]}]{decision}[/]" + (f" {escape(rule)}" if rule else "")
 
 
 def _example(example: Example) -> str:
-    values = ", ".join(f"{name} {_shown(value)}" for name, value in example.values.items())
+    values = ", ".join(f"{name} {shown_value(value)}" for name, value in example.values.items())
     return f"{example.sample_id} ({values})" if values else example.sample_id
 
 
-def describe_match(match: dict[str, Any]) -> str:
-    """How a row of ``contamination.parquet`` matches, in words."""
-    if match["match"] == "question":
-        return "the same question is asked there"
-    how = "byte for byte"
-    if match["match"] == "look":
-        differ = f"thumbnails differ by {match['distance']:.2f} of 255, hashes in {match['hamming']} of 64 bits"
-        how = f"{match['kind']}: {differ}"
-    if match["match"] == "edit":
-        how = f"{match['kind']}: alike by {match['strength']:.2f} of 1 once that is undone"
-    asked = ", where the same question is asked" if match["same_question"] else ""
-    return f"same image as {match['evaluation_path']} ({how}){asked}"
-
-
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(shown_value, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-_LONGEST_ROW, _LONGEST_QUESTION = 600, 120
-_NAMES_SHOWN = 8
-
-
-def show_inspection(found: Inspection, console: Console | None = None) -> None:
-    """Print layout and counts, the first rows, and every class of problem with its first example."""
-    console = console or Console()
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _facts(found):
-        table.add_row(Text(name, style="dim"), Text(visible(str(value))))
-    console.print(table)
-    for number, sample in enumerate(found.examples, start=1):
-        console.print(Text(f"\nrow {number}", style="bold"))
-        line = visible(json.dumps(to_record(sample), ensure_ascii=False))
-        console.print(Text(line if len(line) <= _LONGEST_ROW else line[:_LONGEST_ROW] + " …"))
-    show_reading(console, [found.facts])
-    _show_problems(found, console)
-    location = _as_arguments(found.settings)
-    console.print()
-    if not found.rows:
-        _show_next(
-            console,
-            (f"curate inspect {location} --columns ROLE=FIELD", "says what a field is, e.g. answer=label"),
-            (f"curate inspect {location} --as LAYOUT", "reads another layout; `curate sources` lists them"),
-        )
-        return
-    _show_next(
-        console,
-        (f"curate run {location}", "curates it with the shipped policy"),
-        (f"curate init {location}", "writes only the recipe, to edit"),
-    )
-
-
-def _as_arguments(settings: SourceSettings) -> str:
-    """A source as `curate run`, `init` and `inspect` take it, for a shell."""
-    given = settings.model_dump(exclude_defaults=True)
-    arguments = [given.pop("location")]
-    for role, column in given.pop("columns", {}).items():
-        arguments += ["--columns", f"{role}={column}"]
-    for key, value in given.items():
-        option = "--as" if key == "layout" else f"--{key.replace('_', '-')}"
-        arguments += [option] if value is True else [option, str(value)]
-    return shlex.join(arguments)
-
-
-def _show_problems(found: Inspection, console: Console) -> None:
-    console.print(Text("\nwhat is wrong", style="bold"))
-    if not (found.row_problems or found.image_problems):
-        console.print(f"nothing found ({counted(found.images_checked, 'image')} decoded)")
-        return
-    wrong = _table("what", "how many", "meaning", "examples", numbers="how many")
-    read = found.rows + found.bad_rows
-    for problems, total in ((found.row_problems, read), (found.image_problems, found.images_checked)):
-        for problem in problems:
-            count = f"{problem.count:,} of {total:,}"
-            wrong.add_row(
-                problem.name, count, Text(visible(problem.meaning)), Text(visible("\n".join(problem.examples)))
-            )
-    console.print(wrong)
-    if found.images > found.images_checked:
-        console.print(f"images: {found.images_checked:,} of {found.images:,} were decoded")
-
-
-def _facts(found: Inspection) -> list[tuple[str, Any]]:
-    fewest, most = found.votes
-    return [
-        ("location", found.settings.location),
-        ("layout", found.layout),
-        ("image root", found.image_root),
-        *([("also reads", ", ".join(map(str, found.also_read)))] if found.also_read else []),
-        *([("licence", found.license)] if found.license else []),
-        ("rows", f"{found.rows:,}"),
-        ("unreadable rows", f"{found.bad_rows:,}"),
-        ("rows without answers", f"{found.unanswered:,}"),
-        *([("answers a row", f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}")] if most > 0 else []),
-        ("images", counted(found.images, "distinct path")),
-        ("rows without an image", f"{found.text_only:,}"),
-        ("rows with several images", f"{found.several_images:,}"),
-        *([("splits", _counted(found.splits))] if any(found.splits) else []),
-        *([("question types", _counted(found.question_types))] if found.question_types else []),
-    ]
-
-
-def _counted(names: Mapping[str, int]) -> str:
-    """``train 12, val 3``, the most frequent first, at most eight."""
-    ordered = sorted(names.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(f"{name or '(none)'} {count:,}" for name, count in ordered[:_NAMES_SHOWN])
-    return f"{shown}, … ({len(ordered):,} in all)" if len(ordered) > _NAMES_SHOWN else shown
-
-
-def sources_table() -> Table:
-    """One row a layout: its name, the first line of its module's docstring, an entry of ``sources:``."""
-    table = _table("layout", "what it is, and an entry of `sources:`")
-    for name, layout in LAYOUTS.items():
-        about = [Text(layout.title), Text(f"- {layout.example}", style="dim")]
-        table.add_row(Text(name, style="bold"), Text("\n").join(about))
-    return table
+LONGEST_ROW, LONGEST_QUESTION = 600, 120
+NAMES_SHOWN = 8
 
 
 def show_export(done: Exported) -> None:
@@ -508,14 +261,3 @@ def show_export(done: Exported) -> None:
     if done.counts["rejected"]:
         rejected = counted(done.counts["rejected"], "row")
         screen.print(f"rejected by the format: {rejected}; {shown(done.folder)}/rejects.jsonl says why", soft_wrap=True)
-
-
-def columns_table() -> Table:
-    """Every column that a rule may use: type, source, meaning."""
-    table = _table("column", "type", "of", "meaning", title="Columns that rules may use")
-    for name, column in known_columns().items():
-        table.add_row(f"[bold]{name}[/]", column.type.lower(), column.table, escape(column.meaning))
-    table.add_section()
-    for form, about in FORMS.items():
-        table.add_row(f"[bold]{escape(form)}[/]", "", "the set" if "meta" not in form else "rows", escape(about))
-    return table

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.recipe import DuplicateSettings, Rule
+from curate.recipe import Rule
 from curate.row_blocks import BlockReader, pieces_of_blocks
 from curate.rules.checked import CheckedRule
 from curate.rules.columns import column_types, create_facts, known_columns
@@ -27,6 +27,7 @@ from curate.rules.keep import parse_keep
 from curate.rules.meta import check_any_number, is_meta, read_types
 from curate.rules.order import JUDGED_LATE, facts_sql, judge, prepare
 from curate.rules.setwide import asked_column
+from curate.settings.copies import DuplicateSettings
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.block_files import TableFile, open_block_files

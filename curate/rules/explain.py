@@ -9,12 +9,13 @@ from typing import Any
 
 import duckdb
 
-from curate.recipe import DuplicateSettings, all_rules, read_finished
+from curate.recipe import all_rules, read_finished
 from curate.rules.checked import CheckedRule
 from curate.rules.columns import create_facts
 from curate.rules.decide import check_rules, lock
 from curate.rules.expression import quoted
 from curate.rules.find_row import near_ids
+from curate.settings.copies import DuplicateSettings
 from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
 from winnow.corrections import Correction, read_corrections

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import duckdb
 
 from curate.duplicates.kept import choose_kept, find_conflicts, load_comparable
-from curate.recipe import DuplicateSettings
 from curate.rules.checked import CheckedRule
 from curate.rules.expression import quoted
 from curate.rules.keep import Cap
+from curate.settings.copies import DuplicateSettings
 from curate.workspace import Workspace
 from winnow.tables import read_batches
 

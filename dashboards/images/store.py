@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from dashboards.data.catalog import Folder, image_root
 from dashboards.data.engine import fetch
 from winnow.errors import UserError

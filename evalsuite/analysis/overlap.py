@@ -59,7 +59,7 @@ def _kept_keys(connection: Any, folder: Path) -> set[str]:
 def _same_looks(connection: Any, folder: Path, files: Mapping[str, str]) -> list[str]:
     """Keys of ``files`` that look like a kept image."""
     from curate.duplicates.images.fingerprints import ImageFingerprints, matching_pairs, read_fingerprints
-    from curate.recipe import MatchSettings
+    from curate.settings.copies import MatchSettings
 
     parts = sorted((folder / "signals").glob("part-*.parquet"))
     if not files or not parts:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from curate.readers import open_source
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from evalsuite.analysis.results import load_evaluation
 from evalsuite.metrics.base import Row
 from evalsuite.store import SLICE

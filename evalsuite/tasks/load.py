@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from evalsuite.store import base_id
 from evalsuite.tasks.references import fit_references
 from evalsuite.tasks.repeats import repeated

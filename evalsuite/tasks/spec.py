@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from curate.readers.tables.cells import list_literal
 from curate.readers.tables.options import read_options
-from curate.recipe import RemoteSettings, SourceSettings
+from curate.settings.sources import RemoteSettings, SourceSettings
 from evalsuite.judge.rubric import ROW_PLACES
 from evalsuite.judge.settings import JudgeSettings
 from evalsuite.metrics import METRICS

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from curate.readers.images.download import FetchError, PartialDownload, attempt, checked_socket, parsed
-from curate.recipe import RemoteSettings
+from curate.settings.sources import RemoteSettings
 from serving.guard.corrections import digest
 from serving.guard.policy import Policy, Remote
 from serving.guard.prompts import PromptCheck

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 import re2
 from pydantic import Field, field_validator, model_validator
 
-from curate.recipe import ClipSettings, PromptSet
+from curate.settings.signals import ClipSettings, PromptSet
 from curate.signals.clip import SHIPPED
 from curate.signals.pii import KINDS as PII_KINDS
 from serving.guard.rules import KINDS as INJECTION_KINDS

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from curate.duplicates.hamming import pairs_within
 from curate.duplicates.images.fingerprints import ImageFingerprints
 from curate.duplicates.images.fingerprints import compare as compare_fingerprints
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 from studies.curation_pays.sets import RawSet, TrainingSet
 from winnow.demo.easy_vqa import image_paths
 from winnow.demo.truth import added_answers, compare, ranking

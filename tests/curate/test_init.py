@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given, settings, strategies
 
 from curate import init
-from curate.recipe import SourceSettings, read_recipe
+from curate.recipe import read_recipe
+from curate.settings.sources import SourceSettings
 from tests.curate import sets
 from tests.curate.stored import image, sample, store
 from tests.curate.test_curate_cli import curate

@@ -16,7 +16,8 @@ import pytest
 from curate import pipeline
 from curate.exports.export import export
 from curate.exports.rows import open_curated
-from curate.recipe import CurateRecipe, ExportSettings
+from curate.recipe import CurateRecipe
+from curate.settings.outputs import ExportSettings
 from finetune.data.rows import open_image, open_sets
 from tests.curate import sets
 from tests.object_store import object_store

@@ -14,7 +14,8 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
-from curate.recipe import SourceSettings, read_recipe
+from curate.recipe import read_recipe
+from curate.settings.sources import SourceSettings
 from tests.curate import sets
 from tests.curate.test_curate_cli import curate
 from tests.curate.test_init import shop

@@ -16,7 +16,7 @@ from curate.duplicates.edits.stored_edits import chosen
 from curate.duplicates.hamming import Indices
 from curate.duplicates.images.fingerprints import CELLS, CHANNELS, ImageFingerprints, compare
 from curate.kinds import KINDS, KindPairs
-from curate.recipe import DuplicateSettings, MatchSettings
+from curate.settings.copies import DuplicateSettings, MatchSettings
 from curate.workspace import Workspace
 from winnow.tables import parquet, query_batches, write_parquet
 

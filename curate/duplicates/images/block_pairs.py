@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from curate.duplicates.hamming import Hashes, Pairs
 from curate.duplicates.images.matching import SearchResult, joined_results, search_between, search_matches
 from curate.duplicates.images.stored import FACTS, THUMBNAILS, StoredFingerprints, open_fingerprints
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 from winnow.files import digest_of
 from winnow.table_parts import Parts, PartTask, Runner, run_here
 from winnow.tables import write_parquet

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.duplicates.hamming import Hashes, Indices, group_equal, neighbours
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 from winnow.tables import query_batches
 
 CELLS, CHANNELS = 256, 3

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curate.duplicates.hamming import Groups, Hashes, Indices, Pairs, group_equal, neighbours, starts_of
 from curate.duplicates.images.fingerprints import CHANNELS, ImageFingerprints, compare
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 
 _DENSE = 256  # a group of more members is searched by their lightness
 

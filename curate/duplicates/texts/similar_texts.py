@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.duplicates.texts.shingles import read_shingles, similar_pairs, text_stars, words_of
-from curate.recipe import TextField, TextSettings
+from curate.settings.copies import TextField, TextSettings
 from curate.views import OF_TEXTS, SIMILAR_TEXTS, TEXT_FIELDS
 from curate.workspace import Workspace
 from winnow.tables import database, query_batches, write_parquet

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.duplicates.texts.shingles import read_shingles, similar_pairs, words_of
-from curate.recipe import TextLeakSettings
+from curate.settings.copies import TextLeakSettings
 from curate.views import TEXT_LEAKS
 from curate.workspace import Workspace
 from winnow.tables import database, literal, query_batches, write_parquet

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from curate.recipe import RemoteSettings
+from curate.settings.sources import RemoteSettings
 from winnow.errors import UserError
 from winnow.images import pixels_of, suffix_of
 from winnow.retry import TRANSIENT, retry_after

@@ -28,7 +28,8 @@ from curate.readers.images.download import (
     parsed,
 )
 from curate.readers.images.store import ImageStore, content_path
-from curate.recipe import MeasureSettings, RemoteSettings
+from curate.settings.signals import MeasureSettings
+from curate.settings.sources import RemoteSettings
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.hash_index import HashIndex

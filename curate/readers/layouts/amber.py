@@ -18,7 +18,7 @@ from curate.readers.fields import own_id, sample, text
 from curate.readers.files.json import RawRow
 from curate.readers.files.rows import iter_rows
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample
 from winnow.storage import is_file

@@ -19,7 +19,7 @@ from curate.readers.base import Layout, NameOf, Reading, SecondList
 from curate.readers.fields import assumed_question, caption_prompt, own_id, sample, split_in, text
 from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.records import BadRow, Sample
 
 _FOLDERS = ("images", "train2014", "val2014", "test2014", "train2017", "val2017", "test2017", "train", "val", "test")

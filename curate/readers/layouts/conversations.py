@@ -20,7 +20,7 @@ from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.readers.tables.columns import Columns
 from curate.readers.tables.image_column import ImageColumns
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
 

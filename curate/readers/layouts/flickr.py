@@ -19,7 +19,7 @@ from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import assumed_question, caption_prompt
 from curate.readers.files.json import RawRow
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.records import BadRow, Form, Sample, Turn, full_id, json_lines, majority

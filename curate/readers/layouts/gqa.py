@@ -18,7 +18,7 @@ from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import as_object, own_id, references, sample, split_in, text
 from curate.readers.files.json import RawRow, iter_document
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
 

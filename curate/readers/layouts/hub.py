@@ -18,7 +18,7 @@ from curate.readers.base import Layout, Reading, given_root
 from curate.readers.files.json import RawRow
 from curate.readers.location import Probe
 from curate.readers.tables.columns import Columns
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.hub import why_offline
 

@@ -32,7 +32,7 @@ from curate.readers.files.rows import iter_rows
 from curate.readers.images.sidecars import ENDINGS, Sidecars
 from curate.readers.location import Probe, split_of
 from curate.readers.tables.columns import Columns, source_name
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.images import IMAGE_SUFFIXES, LINKED_OUT, is_text, suffix_of
 from winnow.records import BadRow, Sample, Turn, full_id

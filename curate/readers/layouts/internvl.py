@@ -20,7 +20,7 @@ from curate.readers.fields import conversation
 from curate.readers.files.json import RawRow, iter_document, iter_json
 from curate.readers.images.store import is_encoded
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.images import is_url
 from winnow.records import BadRow, Sample

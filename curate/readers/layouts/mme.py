@@ -17,7 +17,7 @@ from pathlib import Path
 from curate.readers.base import Layout, NameOf, Reading, given_root
 from curate.readers.files.json import RawRow
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample, Turn, full_id, json_lines
 

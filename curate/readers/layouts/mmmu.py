@@ -25,7 +25,7 @@ from curate.readers.files.rows import iter_rows
 from curate.readers.location import Probe, files_of, of_split
 from curate.readers.tables.cells import ImageCell, image_cell, json_value, list_literal
 from curate.readers.tables.image_column import numbered_images
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.records import Form, Sample, Turn, full_id, majority

@@ -18,7 +18,7 @@ from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import own_id, references, sample, text
 from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.records import Sample
 
 _CATEGORIES = ("random", "popular", "adversarial")

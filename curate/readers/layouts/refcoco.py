@@ -21,7 +21,7 @@ from curate.readers.files.json import RawRow
 from curate.readers.files.rows import iter_rows
 from curate.readers.location import Probe, table_files
 from curate.readers.tables.columns import Columns
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow
 

@@ -19,7 +19,7 @@ from curate.readers.base import Layout, NameOf, Reading
 from curate.readers.fields import OPTION_LETTERS, lettered, sample, text
 from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.records import Sample

@@ -17,7 +17,7 @@ from curate.readers.fields import own_id, references, sample, split_in, text
 from curate.readers.files.joined import JoinedAnnotations
 from curate.readers.files.json import RawRow, iter_document
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
 from winnow.storage import files_beside

@@ -19,7 +19,7 @@ from curate.readers.fields import as_object, own_id, references, sample, split_i
 from curate.readers.files.joined import JoinedAnnotations
 from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import Sample
 from winnow.storage import is_file

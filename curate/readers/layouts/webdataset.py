@@ -24,7 +24,7 @@ from curate.readers.files.json import RawRow
 from curate.readers.files.tar import members_of, open_tar
 from curate.readers.location import Probe, files_of, of_split
 from curate.readers.tables.columns import Columns
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import BadRow, parse_json
 

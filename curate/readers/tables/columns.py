@@ -38,7 +38,7 @@ from curate.readers.tables.options import (
 )
 from curate.readers.tables.shared_images import SharedImages
 from curate.readers.tables.turns import column_turns, paired_turns
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.carried import placed, read_carried
 from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
 from winnow.errors import UserError

@@ -9,10 +9,12 @@ from curate.duplicates import contamination
 from curate.duplicates.contamination import find_contamination
 from curate.duplicates.images import fingerprints
 from curate.duplicates.images.fingerprints import ImageFingerprints, compare
-from curate.recipe import ContaminationSettings, Rule, SourceSettings, benchmark_name
-from curate.report.console import describe_match
+from curate.recipe import Rule
+from curate.report.explained import describe_match
 from curate.report.results import read_contamination_report, write_contamination_report
 from curate.rules.decide import check_rules, decide
+from curate.settings.copies import ContaminationSettings
+from curate.settings.sources import SourceSettings, benchmark_name
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_duplicate_rows import near
 from tests.curate.stored import image, sample, store

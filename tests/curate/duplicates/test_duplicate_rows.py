@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.duplicates.rows import find_duplicates
-from curate.recipe import DuplicateSettings
+from curate.settings.copies import DuplicateSettings
 from tests.curate.stored import choose, image, sample, store
 
 

@@ -14,7 +14,9 @@ from curate.duplicates.images.clusters import connected_components
 from curate.duplicates.images.fingerprints import ImageFingerprints
 from curate.duplicates.images.matching import DuplicateIndex
 from curate.duplicates.splits import assign_splits, upper_bounds
-from curate.recipe import CurateRecipe, MatchSettings, SplitSettings
+from curate.recipe import CurateRecipe
+from curate.settings.copies import MatchSettings
+from curate.settings.outputs import SplitSettings
 from tests.curate import sets
 from tests.curate.stored import image, sample, store
 from winnow.errors import UserError

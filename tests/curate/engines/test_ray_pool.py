@@ -6,7 +6,7 @@ import pytest
 from curate.engines import open_pool
 from curate.measure.image_models import measure_with
 from curate.measure.images import measure_images
-from curate.recipe import ClipSettings, MeasureSettings
+from curate.settings.signals import ClipSettings, MeasureSettings
 from tests.curate.engines.test_local_pool import batches, endless, fragile, squares
 from tests.curate.make_images import clip_folder, noise, write
 from tests.curate.measure.test_image_models import MODEL, digests, measured

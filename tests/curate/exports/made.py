@@ -5,7 +5,7 @@ from pathlib import Path
 from curate import pipeline
 from curate.exports.export import export
 from curate.exports.rows import open_curated
-from curate.recipe import ExportSettings
+from curate.settings.outputs import ExportSettings
 from tests.curate import sets
 
 

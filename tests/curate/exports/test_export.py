@@ -10,7 +10,7 @@ import yaml
 from curate.exports import packed, rows
 from curate.exports.export import FORMATS, export
 from curate.exports.rows import open_curated
-from curate.recipe import ExportSettings, FormatName
+from curate.settings.outputs import ExportSettings, FormatName
 from tests.curate.exports.made import exported, make
 from winnow.errors import UserError
 from winnow.run import read_manifest

@@ -16,7 +16,7 @@ from curate import pipeline
 from curate.exports.filtered import write_filtered
 from curate.readers.files.json import iter_document, iter_json
 from curate.readers.files.rows import iter_rows
-from curate.recipe import ExportSettings
+from curate.settings.outputs import ExportSettings
 from tests.curate import sets
 from tests.curate.exports.made import exported
 from winnow.errors import UserError

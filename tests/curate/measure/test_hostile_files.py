@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.measure.images import measure_images
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from tests.curate.hostile import FORMATS, bombs, mutated, seeds
 from tests.curate.make_images import noise, write
 from winnow.images import CLASSES, decode

@@ -13,7 +13,7 @@ from PIL import Image
 import curate.measure.image_models
 from curate.measure.image_models import forget, measure_with
 from curate.measure.images import measure_images
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from curate.signals.base import ImageModel, ModelUnavailable
 from curate.workspace import Workspace
 from tests.curate.make_images import encoded, noise, write

@@ -15,7 +15,7 @@ from PIL import Image
 import curate.measure.row
 from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
-from curate.recipe import ClipSettings, MeasureSettings
+from curate.settings.signals import ClipSettings, MeasureSettings
 from curate.signals import SIGNALS
 from curate.signals.clip import clip_pixels
 from tests.curate.make_images import clip_folder, encoded, noise, shape, write
@@ -318,7 +318,7 @@ from curate.measure.images import measure_images
 from curate.measure.texts import measure_text
 from tests.curate.one_part import corrected_of
 from winnow.records import Sample, Turn
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 if __name__ == "__main__":
     root, out, workers = sys.argv[1:]
     paths = [f"{number}.png" for number in range(120)] + ["none.png"]

@@ -5,8 +5,8 @@ from safetensors.numpy import save_file
 
 from curate.measure.embeddings import write_scores
 from curate.measure.images import measure_images
-from curate.recipe import ClipSettings, HeadSettings, MeasureSettings, PromptSet
 from curate.rules.columns import known_columns
+from curate.settings.signals import ClipSettings, HeadSettings, MeasureSettings, PromptSet
 from curate.signals.clip import SHIPPED, prompt_scores
 from tests.curate import sets
 from tests.curate.make_images import clip_folder, noise, write

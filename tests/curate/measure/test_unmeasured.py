@@ -16,7 +16,7 @@ from curate.engines.worker import Unreachable
 from curate.measure.image_models import measure_with
 from curate.measure.images import measure_images
 from curate.measure.unmeasured import why_not_measured
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from tests.curate import sets
 from tests.curate.make_images import noise, write
 from tests.curate.measure.test_image_models import MODEL, brightness, measured, rows

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from curate.readers.files.json import RawRow
 from curate.readers.tables.columns import COLUMN_NAMES, Columns
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.records import to_line
 

@@ -14,7 +14,7 @@ import pytest
 
 from curate.readers import open_source
 from curate.readers.images.store import ImageStore, store_images
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import write
 from winnow.records import Sample
 

@@ -20,7 +20,7 @@ from curate.readers.files.json import iter_json
 from curate.readers.files.rows import iter_rows, notes_on
 from curate.readers.images.store import content_path
 from curate.readers.location import split_of
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise, write
 from winnow.errors import UserError
 from winnow.records import BadRow

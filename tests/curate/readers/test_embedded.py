@@ -16,7 +16,7 @@ from curate.readers import open_source
 from curate.readers.images.store import ImageStore, content_path, decoded, is_encoded, store_images
 from curate.readers.ingest import as_files
 from curate.readers.tables.cells import image_cell
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise
 from tests.curate.sets import recipe, row, save, scene
 from winnow.errors import UserError

@@ -12,7 +12,8 @@ import pytest
 from curate.readers.images.download import checked_socket, is_public, mirrored
 from curate.readers.images.http import FetchLog, RemoteImages
 from curate.readers.images.store import ImageStore, content_path, store_images
-from curate.recipe import MeasureSettings, RemoteSettings
+from curate.settings.signals import MeasureSettings
+from curate.settings.sources import RemoteSettings
 from tests.curate.readers.faulty import BIG, ETAG, IMAGES, FaultyServer
 from winnow.errors import UserError
 from winnow.records import Sample

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from curate.readers import detect, open_source
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.readers import published
 from winnow.errors import UserError
 from winnow.records import BadRow, Sample, to_line

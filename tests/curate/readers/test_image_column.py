@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curate.readers import open_source
 from curate.readers.images.store import content_path
 from curate.readers.tables.image_column import ends_as_image, is_likely, looks_like_path
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene
 from winnow.records import to_original

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from curate.readers import LAYOUTS
 from curate.readers.inspect import inspect_location
-from curate.recipe import SourceSettings
-from curate.report.console import show_inspection, sources_table
+from curate.report.inspection import show_inspection, sources_table
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise, write
 from tests.curate.readers import published
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.readers import open_source
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.records import BadRow
 
 PEERS = [

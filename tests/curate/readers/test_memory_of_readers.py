@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from curate.readers import open_source
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.readers import published
 from winnow.records import Sample
 

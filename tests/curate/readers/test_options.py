@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from curate.readers import open_source
 from curate.readers.tables.options import Numbering, Options, named_option, numbering, option_columns, read_options
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.records import BadRow
 
 PETS = Options(("cat", "dog", "a bird"))

@@ -15,7 +15,8 @@ from curate.pipeline import run
 from curate.readers import open_source
 from curate.readers.images.packed import PackedImages
 from curate.readers.images.store import content_path
-from curate.recipe import SourceSettings, read_recipe
+from curate.recipe import read_recipe
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise, write
 from tests.curate.readers import published
 

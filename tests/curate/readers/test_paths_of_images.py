@@ -11,7 +11,7 @@ from curate import pipeline
 from curate.readers import open_source
 from curate.readers.inspect import inspect_location
 from curate.readers.spelling import Root
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate import sets
 from winnow.images import CLASSES, locate
 from winnow.near_files import KINDS, NearFiles, NearSources

@@ -13,7 +13,7 @@ from curate.readers.images.store import ImageStore
 from curate.readers.plain_rows import PlainRows
 from curate.readers.ranges import Range
 from curate.readers.units import RangeOfRows, read_range, read_unit
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from winnow.conversations import ROLES
 
 TEXTS = st.sampled_from(

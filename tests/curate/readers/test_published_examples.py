@@ -5,7 +5,7 @@ import yaml
 
 from curate.readers import LAYOUTS, detect, open_source
 from curate.readers.base import is_file
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise, write
 from tests.curate.readers import published
 from tests.curate.readers.layouts.test_source_containers import packed

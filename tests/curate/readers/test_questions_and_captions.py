@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.readers import open_source
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene
 from winnow.errors import UserError

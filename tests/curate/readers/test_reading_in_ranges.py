@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from curate.readers import open_source, ranges
 from curate.readers.images.store import ImageStore
 from curate.readers.ingest import Asked, write_rows
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise
 from winnow.errors import UserError
 from winnow.table_parts import Parts

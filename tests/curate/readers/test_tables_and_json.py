@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curate.readers import LAYOUTS, detect, open_source
 from curate.readers.files.json import iter_json, read_at
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import shape, write
 from winnow.errors import UserError
 from winnow.files import sha256_bytes

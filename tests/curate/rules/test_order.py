@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.duplicates.rows import find_duplicates
-from curate.recipe import DuplicateSettings, Rule
+from curate.recipe import Rule
 from curate.rules.decide import check_rules, decide
+from curate.settings.copies import DuplicateSettings
 from tests.curate.stored import image, sample, store
 
 DROP = {

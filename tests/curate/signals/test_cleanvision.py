@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from curate.measure.images import measure_images
-from curate.recipe import MeasureSettings
 from curate.rules.columns import create_facts, known_columns
+from curate.settings.signals import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, measure_pixels
 from curate.signals.base import words_of
 from curate.signals.cleanvision import _SAMPLE, _colours, grey_percentile

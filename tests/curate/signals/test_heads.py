@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from curate.recipe import ClipSettings, HeadSettings, MeasureSettings
+from curate.settings.signals import ClipSettings, HeadSettings, MeasureSettings
 from curate.signals.heads import HeadUnusable, read_head
 
 WIDTH = 8

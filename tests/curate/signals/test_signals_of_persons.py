@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.measure.texts import measure_text
-from curate.recipe import MeasureSettings
+from curate.settings.signals import MeasureSettings
 from curate.signals import profanity
 from curate.signals.language import language
 from curate.signals.pii import KINDS, kinds_of, personal_data

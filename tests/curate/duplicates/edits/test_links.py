@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from curate.duplicates.edits import stored_edits
 from curate.duplicates.rows import find_duplicates
 from curate.kinds import KINDS, KindPairs
-from curate.recipe import DuplicateSettings
+from curate.settings.copies import DuplicateSettings
 from tests.curate.stored import choose, image, sample, store
 
 

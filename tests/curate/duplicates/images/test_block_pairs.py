@@ -14,7 +14,7 @@ from curate.duplicates.images.fingerprints import ImageFingerprints
 from curate.duplicates.images.matching import search_matches
 from curate.duplicates.images.stored import read_stored
 from curate.engines import runner_of
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.images.test_clusters import crowded_fingerprints
 from tests.curate.duplicates.images.test_stored_search import many_images, write_parts

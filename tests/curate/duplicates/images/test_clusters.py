@@ -7,7 +7,7 @@ from curate.duplicates.images import matching
 from curate.duplicates.images.clusters import build_star_clusters, connected_components
 from curate.duplicates.images.fingerprints import ImageFingerprints, compare, matching_pairs
 from curate.duplicates.images.matching import DuplicateIndex
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 
 SETTINGS = MatchSettings(hash="both", radius=6, max_mean_diff=4.0, max_cell_diff=20.0, max_contrast_diff=0.1)
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from curate.duplicates.images.clusters import build_star_clusters
 from curate.duplicates.images.fingerprints import ImageFingerprints, compare
 from curate.duplicates.images.matching import DuplicateIndex
-from curate.recipe import MatchSettings
+from curate.settings.copies import MatchSettings
 from studies.curation_pays.copies import KINDS, RE_ENCODED, fingerprints_of
 
 SETTINGS = MatchSettings()

@@ -12,7 +12,8 @@ from curate.duplicates.images.stored import read_stored
 from curate.duplicates.rows import find_duplicates
 from curate.duplicates.splits import assign_splits
 from curate.measure.store import image_schema
-from curate.recipe import DuplicateSettings, MatchSettings, SplitSettings
+from curate.settings.copies import DuplicateSettings, MatchSettings
+from curate.settings.outputs import SplitSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.images.test_clusters import crowded_fingerprints
 from tests.curate.stored import choose, image, sample, store

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from curate.duplicates.texts.shingles import bands_for, read_shingles, similar_pairs, text_stars, words_of
 from curate.duplicates.texts.similar_texts import find_similar_texts
 from curate.duplicates.texts.text_leaks import find_text_leaks
-from curate.recipe import TextLeakSettings, TextSettings, all_rules
+from curate.recipe import all_rules
 from curate.rules.decide import check_rules, decide
+from curate.settings.copies import TextLeakSettings, TextSettings
 from tests.curate import sets
 from tests.curate.stored import sample, store
 from winnow.records import normalized

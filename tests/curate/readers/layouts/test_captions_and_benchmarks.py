@@ -6,7 +6,7 @@ import pytest
 
 from curate.readers import open_source
 from curate.readers.images.store import content_path
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, shape, write
 from tests.curate.readers import published
 from tests.curate.sets import scene

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from curate.readers import detect, open_source
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.readers.published import save, save_lines
 from winnow.errors import UserError
 from winnow.records import from_record, to_original

@@ -16,7 +16,7 @@ import pytest
 from curate.inputs import source_digest
 from curate.readers import open_source
 from curate.readers.images.store import content_path
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded
 from tests.curate.sets import scene
 from winnow.digests import Digests
@@ -198,7 +198,7 @@ def hub(folder):
 
 READ = """
 import sys, json
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from curate.readers import open_source
 from curate.readers.layouts.hub import revision
 for streaming in (False, True):

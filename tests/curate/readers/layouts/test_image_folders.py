@@ -7,7 +7,7 @@ import pytest
 
 from curate.readers import open_source
 from curate.readers.inspect import inspect_location
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise, write
 from winnow.records import BadRow
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from curate.readers import detect, open_source, other_files
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.readers.published import save, save_lines
 from winnow.errors import UserError
 from winnow.records import to_original

@@ -4,7 +4,7 @@ import sys
 
 from curate import readers
 from curate.readers import LAYOUTS, detect, layouts, open_source
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import shape, write
 from winnow.records import BadRow
 

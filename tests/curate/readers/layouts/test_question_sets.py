@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.readers import LAYOUTS, detect, open_source, other_files
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import shape, write
 from tests.curate.readers import published
 from winnow.errors import UserError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from curate.readers import open_source
 from curate.readers.images.store import content_path
 from curate.readers.location import expanded, files_of
-from curate.recipe import SourceSettings
+from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene
 from winnow.errors import UserError

@@ -1,0 +1,1 @@
+"""The sections of a curation recipe, each one model that refuses unknown keys."""
