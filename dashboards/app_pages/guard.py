@@ -30,7 +30,7 @@ def show() -> None:
     st.title(PAGE.title)
     found = logs(data_root())
     if not found:
-        st.caption(
+        st.markdown(
             "No guard has written a log below data/guard yet: `serve guard` with `log: {folder: data/guard/NAME}`."
         )
         return
@@ -91,7 +91,7 @@ def _one(folder: Path, line: Verdict) -> None:
     elif line.contents:
         st.code(line.contents, language=None, wrap_lines=True)
     else:
-        st.caption("The log keeps no contents; `log: {contents: true}` in the policy does from now on.")
+        st.markdown("The log keeps no contents; `log: {contents: true}` in the policy does from now on.")
     if not line.digest:
         st.caption("Nothing of it can be let through: it was refused for its form.")
         return
@@ -108,7 +108,7 @@ def _one(folder: Path, line: Verdict) -> None:
                   kwargs={"wrong": False})  # fmt: skip
         st.button("Take back", icon=":material/undo:", key="back", disabled=not who, on_click=take_back, args=given)
     word = said_of(corrections, line)
-    st.caption(
+    st.markdown(
         f"Reviewed: {_SAID.get(word, 'not yet')}. A guard whose policy names this folder under `corrections:` reads it"
         " within seconds; these very contents pass then, and nothing else."
     )
