@@ -43,6 +43,10 @@ def captions(app: AppTest) -> str:
     return "\n".join(caption.value for caption in app.caption)
 
 
+def markdown(app: AppTest) -> str:
+    return "\n".join(text.value for text in app.markdown)
+
+
 def texts(app: AppTest) -> list[str]:
     return [text.value for text in app.text]
 
