@@ -128,7 +128,7 @@ class Guard:
         trace.guard_ms = (time.perf_counter() - started) * 1000
         self.metrics.checks.observe(trace.guard_ms / 1000)
         self._check_log()
-        answer = Answer(lambda: AnswerFilter(self._rules, self._allowed.now()))
+        answer = Answer(lambda is_json: AnswerFilter(self._rules, self._allowed.now(), is_json=is_json))
         trace.answer = answer
         if request.streams:
             await self._streamed(exchange, request, answer, trace)

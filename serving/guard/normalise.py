@@ -74,7 +74,7 @@ _STROKED = str.maketrans("đłøıħŧє", "dloihtе")
 
 
 @functools.cache
-def _unseen() -> dict[int, None]:
+def unseen() -> dict[int, None]:
     """Characters that nobody sees: formats, variation selectors, tags and fillers."""
     selectors = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
     formats = (code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf")
@@ -88,7 +88,7 @@ def plain(text: str) -> str:
     """
     text = text[:LONGEST_VIEW]
     if not text.isascii():
-        shown = unicodedata.normalize("NFKD", text.translate(_unseen()))[:LONGEST_VIEW]
+        shown = unicodedata.normalize("NFKD", text.translate(unseen()))[:LONGEST_VIEW]
         bare = "".join(sign for sign in shown if sign not in _FILLERS and unicodedata.category(sign)[0] != "M")
         text = unicodedata.normalize("NFC", bare).casefold().translate(_STROKED)
     text = "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
