@@ -183,7 +183,7 @@ def _vllm(model: Servable, options: Options, length: int | None) -> Command:
     if model.adapter is not None:
         rank = json.loads((model.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
         tower = model.recipe is not None and "lora" in model.recipe.vision_modes()
-        command += shlex.split(lora_options(f"{model.name}={shlex.quote(str(model.adapter))}", rank, tower=tower))
+        command += shlex.split(lora_options(shlex.quote(f"{model.name}={model.adapter}"), rank, tower=tower))
     return command, "v1", model.name, []
 
 

@@ -10,5 +10,7 @@ trap 'rm -f "$body"' EXIT
   printf '{"type": "image_url", "image_url": {"url": "data:image/png;base64,%s"}},' "$(base64 < "$image" | tr -d '\n')"
   printf '{"type": "text", "text": "%s"}]}]}' "$question"
 } > "$body"
-curl --silent --show-error "$url/chat/completions" --header "Authorization: Bearer ${OPENAI_API_KEY:-none}" \
-  --header 'Content-Type: application/json' --data "@$body"
+# The key goes through a pipe: everybody on this machine can read a command line.
+printf 'Authorization: Bearer %s' "${OPENAI_API_KEY:-none}" |
+  curl --silent --show-error "$url/chat/completions" --header @- --header 'Content-Type: application/json' \
+    --data "@$body"

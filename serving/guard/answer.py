@@ -15,11 +15,14 @@ _FINISH = ("stop", "length", "tool_calls", "content_filter", "function_call")
 _NAME = re.compile(r"[\w.:/@+-]{1,200}")
 _MOST_CHOICES, _MOST_CALLS = 64, 64
 
-NewFilter = Callable[[], AnswerFilter]
+NewFilter = Callable[[bool], AnswerFilter]
 
 
 class Answer:
     """One answer of the upstream, whole or as chunks of a stream.
+
+    Args:
+        new_filter: makes the filter of a text, given whether it is JSON.
 
     Attributes:
         filters: of each text of each choice.
@@ -145,17 +148,21 @@ class Answer:
             raise _not_understood()
         made: dict[str, Any] = {"index": number, "type": "function", "function": {}}
         if call.get("id"):
-            made["id"] = _name(call["id"])
+            made["id"] = self._named((index, "id", number), call["id"])
         if function.get("name"):
-            made["function"]["name"] = _name(function["name"])
+            made["function"]["name"] = self._named((index, "name", number), function["name"])
         if isinstance(function.get("arguments"), str):
             made["function"]["arguments"] = self._fed((index, "tool", number), function["arguments"], final=final)
         return made
 
+    def _named(self, key: tuple[Any, ...], name: Any) -> str:
+        """A name that a model chose: sent at once, as it may not be split."""
+        return self._fed(key, _name(name), final=True)
+
     def _fed(self, key: tuple[Any, ...], text: str, *, final: bool) -> str:
         kept = self.filters.get(key)
         if kept is None:
-            kept = self.filters[key] = self._new_filter()
+            kept = self.filters[key] = self._new_filter(key[1] == "tool")
         said = kept.feed(text, final=final)
         if kept.ended == "blocked" and self.stopped is None:
             self.stopped = kept

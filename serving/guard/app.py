@@ -128,7 +128,7 @@ class Guard:
         trace.guard_ms = (time.perf_counter() - started) * 1000
         self.metrics.checks.observe(trace.guard_ms / 1000)
         self._check_log()
-        answer = Answer(lambda: AnswerFilter(self._rules, self._allowed.now()))
+        answer = Answer(lambda is_json: AnswerFilter(self._rules, self._allowed.now(), is_json=is_json))
         trace.answer = answer
         if request.streams:
             await self._streamed(exchange, request, answer, trace)
@@ -162,7 +162,9 @@ class Guard:
             if part.role not in self.policy.text_in.roles or not part.text.strip():
                 continue
             try:
-                found, _ = await self.workers.look("text", part.text.encode("utf-8", "replace"))
+                look = self.workers.look("text", part.text.encode("utf-8", "replace"))
+                # A client that goes must not end the look, and with it the process that has loaded the models.
+                found, _ = await asyncio.shield(asyncio.ensure_future(look))
             except BusyError:
                 raise RefusedError(503, "busy", "Too many texts are waiting", stage="text_in", retry_after=2) from None
             except ScorerError as error:
@@ -269,7 +271,7 @@ class Guard:
             hosts: names that the ``Host`` header may have.
         """
 
-        return Starlette(
+        made = Starlette(
             routes=[
                 Route("/v1/chat/completions", _Endpoint(self), methods=["POST"]),
                 Route("/v1/models", self.models, methods=["GET"]),
@@ -278,6 +280,8 @@ class Guard:
             ],
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)],
         )
+        made.router.redirect_slashes = False  # to whatever the client called this host
+        return made
 
 
 class _Endpoint:

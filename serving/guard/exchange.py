@@ -45,20 +45,18 @@ class Exchange:
         said = headers.get("content-length", "")
         if said.isdecimal() and int(said[:20]) > limits.max_bytes:
             raise RefusedError(413, "body_too_large", f"A request has at most {limits.max_bytes:,} bytes")
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         try:
             async with asyncio.timeout(limits.body_timeout):
                 while True:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
                         raise OSError("the client has gone")
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > limits.max_bytes:
+                    body += message.get("body", b"")
+                    if len(body) > limits.max_bytes:
                         raise RefusedError(413, "body_too_large", f"A request has at most {limits.max_bytes:,} bytes")
                     if not message.get("more_body"):
-                        return b"".join(parts)
+                        return bytes(body)
         except TimeoutError:
             raise RefusedError(408, "body_too_slow", f"The body must arrive in {limits.body_timeout:g} s") from None
 

@@ -18,7 +18,7 @@ from serving.guard.policy import Policy, Remote
 from serving.guard.prompts import PromptCheck
 from serving.guard.request import ImagePart, RefusedError
 from serving.guard.workers import BusyError, ScorerError, Workers
-from winnow.images import suffix_of
+from winnow.images import IMAGE_SUFFIXES, suffix_of
 
 _MIME = {".jpg": "image/jpeg", ".png": "image/png", ".gif": "image/gif", ".webp": "image/webp", ".bmp": "image/bmp",
          ".tif": "image/tiff", ".avif": "image/avif", ".heic": "image/heic", ".jp2": "image/jp2"}  # fmt: skip
@@ -85,8 +85,11 @@ class ImageCheck:
         images = self._policy.images
         if len(data) > images.max_bytes:
             raise _refused("image_too_large", f"An image has more than {images.max_bytes:,} bytes")
-        if not suffix_of(data):
+        suffix = suffix_of(data)
+        if not suffix:
             raise _refused("invalid_image", "What was sent as an image is none")
+        if (kind := IMAGE_SUFFIXES.get(suffix, suffix)) not in images.formats:  # its decoder is not tried on it
+            raise _refused("image_format", f"Images must be {', '.join(images.formats)}", rule=f"format/{kind}")
 
     async def _look(self, name: str, data: bytes) -> tuple[Look, bytes]:
         known = self._known.get(name)

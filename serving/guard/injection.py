@@ -35,6 +35,9 @@ class Found:
     text: str
 
 
+_MOST_EXCUSED = 20  # mentions of different instructions in a text
+
+
 def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = frozenset(KINDS)) -> Found | None:
     """The first injected instruction of a text, or None.
 
@@ -49,9 +52,13 @@ def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = fro
         for hit in _hits(name, view, read_off_image=read_off_image):
             if hit.kind not in kinds:
                 continue
-            if name == "plain" and not read_off_image and _is_excused(seen, hit):
+            # Each excuse costs a search of the whole text, so there are few of them.
+            may_be = name == "plain" and not read_off_image and len(excused) < _MOST_EXCUSED
+            if squeezed(hit.text) in excused:
+                continue
+            if may_be and _is_excused(seen, hit):
                 excused.add(squeezed(hit.text))
-            elif squeezed(hit.text) not in excused:
+            else:
                 return hit
     phrase = alike(folded(seen)) if read_off_image and "override" in kinds else None
     return Found("override", "override/any (alike)", phrase) if phrase else None

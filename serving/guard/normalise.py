@@ -74,7 +74,7 @@ _STROKED = str.maketrans("đłøıħŧє", "dloihtе")
 
 
 @functools.cache
-def _unseen() -> dict[int, None]:
+def unseen() -> dict[int, None]:
     """Characters that nobody sees: formats, variation selectors, tags and fillers."""
     selectors = [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
     formats = (code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf")
@@ -88,7 +88,7 @@ def plain(text: str) -> str:
     """
     text = text[:LONGEST_VIEW]
     if not text.isascii():
-        shown = unicodedata.normalize("NFKD", text.translate(_unseen()))[:LONGEST_VIEW]
+        shown = unicodedata.normalize("NFKD", text.translate(unseen()))[:LONGEST_VIEW]
         bare = "".join(sign for sign in shown if sign not in _FILLERS and unicodedata.category(sign)[0] != "M")
         text = unicodedata.normalize("NFC", bare).casefold().translate(_STROKED)
     text = "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
@@ -142,9 +142,9 @@ def _decoded(text: str) -> Iterator[str]:
     if tags := _ANY_TAG.findall(text):
         yield "".join(chr(ord(sign) - 0xE0000) for run in tags for sign in run)
     for pattern, decode in _ALPHABETS:
-        for hit in pattern.findall(text)[:_MOST_DECODED]:
-            if (piece := decode(hit)) is not None and _reads(piece):
-                yield piece
+        pieces = [piece for hit in pattern.findall(text) if (piece := decode(hit)) is not None and _reads(piece)]
+        if pieces:  # in one view, so that many harmless ones hide none
+            yield " . ".join(pieces)
 
 
 def mirrored(plain_text: str) -> list[str]:
@@ -190,14 +190,14 @@ _ALPHABETS = (
 
 def _text(decode: object, packed: str) -> str | None:
     try:
-        return bytes(decode(packed)).decode()  # type: ignore[operator]
-    except (ValueError, binascii.Error):  # UnicodeDecodeError is a ValueError
+        return bytes(decode(packed)).decode(errors="replace")  # type: ignore[operator]
+    except (ValueError, binascii.Error):
         return None
 
 
 def _reads(text: str) -> bool:
     """Whether a decoding is text: at least eight characters, nine in ten of which are letters, spaces or the like."""
-    good = sum(sign.isprintable() or sign.isspace() for sign in text)
+    good = sum((sign.isprintable() or sign.isspace()) and sign != "\ufffd" for sign in text)
     return len(text) >= 8 and good >= 0.95 * len(text) and sum(map(str.isalpha, text)) >= 0.5 * len(text)
 
 

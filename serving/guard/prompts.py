@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable
 
 from serving.guard import injection
 from serving.guard.corrections import digest
 from serving.guard.injection import Found
-from serving.guard.normalise import cleaned
+from serving.guard.normalise import LONGEST_VIEW, cleaned
 from serving.guard.policy import Policy
 from serving.guard.request import FIELD, ChatRequest, RefusedError, add_system
 
 _TOKEN = re.compile(
-    r"<[|｜][\w /.-]{1,40}[|｜]>"
-    r"|\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|IMG|IMG_BREAK|IMG_END))\]"
+    r"<[|｜][\w▁ /.-]{1,40}[|｜]>"
+    r"|\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|IMG|IMG_BREAK|IMG_END|THINK|gMASK))\]"
     r"|<<(/?SYS)>>|<(/?s|bos|eos|pad|unk|(?:start|end)_of_(?:turn|image)|image(?:_soft_token)?|video|img|/img|IMG_CONTEXT"
-    r"|fake_token_around_image|global-img|row_\d+_col_\d+)>",
+    r"|fake_token_around_image|global-img|row_\d+_col_\d+|end_of_utterance|/image|image_placeholder|im_(?:start|end|patch)"
+    r"|/?tool_(?:call|response)|/?think|sop|eop|fim_\w{1,10}|(?:extra_id|SPECIAL)_\d{1,4})>",
     re.IGNORECASE,
 )
 INJECTED = "The request has instructions in it that are not let through"
@@ -30,6 +32,15 @@ def break_tokens(text: str) -> str:
     """A text whose tokens of chat templates are such no more: ``<|im_end|>`` is ``< |im_end|>``."""
     broken = _TOKEN.sub(lambda hit: f"{hit[0][0]} {hit[0][1:]}", text)
     return broken if broken == text else break_tokens(broken)
+
+
+def _refuse_split_tokens(content: object) -> None:
+    """Templates put the texts of a message together: no token may come of that, which nobody writes by mistake."""
+    if isinstance(content, list):
+        joined = "".join(part["text"] for part in content if part["type"] == "text")
+        if _TOKEN.search(joined):
+            raise RefusedError(400, "control_token", "The request has a token of a chat template in several parts",
+                               stage="text_in", contents=joined)  # fmt: skip
 
 
 class PromptCheck:
@@ -61,6 +72,8 @@ class PromptCheck:
             if broken != part.text:
                 part.put(broken)
                 part.text = broken
+        for message in request.body["messages"]:
+            _refuse_split_tokens(message.get("content"))
         return sorted(done)
 
     def check(self, request: ChatRequest, allowed: frozenset[str]) -> None:
@@ -94,7 +107,11 @@ class PromptCheck:
             if key in self._known:
                 self._known.move_to_end(key)
                 return self._known[key]
-        found = injection.find(text, read_off_image=read_off_image, kinds=frozenset(self._policy.text_in.injection))
+        found = None
+        for view in dict.fromkeys((text, cleaned(text))):  # what is forwarded is looked at too
+            found = found or injection.find(
+                view, read_off_image=read_off_image, kinds=frozenset(self._policy.text_in.injection)
+            )
         with self._lock:
             self._known[key] = found
             if len(self._known) > _REMEMBERED:
@@ -102,6 +119,9 @@ class PromptCheck:
         return found
 
     def _refuse(self, text: str, allowed: frozenset[str], whole: Iterable[str] = ()) -> None:
+        if not text.isascii() and len(unicodedata.normalize("NFKD", text)) > LONGEST_VIEW:
+            raise RefusedError(400, "text_too_long", "The text has signs in it that stand for too many others",
+                               stage="text_in", contents=text)  # fmt: skip
         found = self.find(text)
         if found is None or digest(text) in allowed or (whole and any(self.find(each) for each in whole)):
             return

@@ -22,6 +22,7 @@ FIELD = "field"  # the role of texts that are no content of a message: tools, st
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _MESSAGE_KEYS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal"})
 _DEEPEST = 24
+_MOST_VALUES = 200_000  # of JSON, and commas and brackets in texts
 _COUNTS = {"max_tokens": 1 << 20, "max_completion_tokens": 1 << 20, "top_k": 1 << 20, "seed": 1 << 62}
 _NUMBERS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
 
@@ -102,6 +103,8 @@ def read_request(data: bytes, policy: Policy) -> ChatRequest:
     Raises:
         RefusedError: it is no chat completion's request, or has something in it that is not let through.
     """
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:  # before they take a hundred times as many bytes
+        raise RefusedError(413, "body_too_large", "The body has too many values")
     try:
         sent = orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -7,6 +7,7 @@ import ipaddress
 import os
 from pathlib import Path
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -19,7 +20,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 class BoundedHeads(H11Protocol):
-    """Closes a connection whose next request has begun and does not get on with its headers."""
+    """Closes a connection whose next request has begun and does not get on, or whose last one does not end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start watching."""
@@ -34,7 +35,9 @@ class BoundedHeads(H11Protocol):
 
     def _look(self) -> None:
         is_idle = self.cycle is None or self.cycle.response_complete
-        begun = is_idle and (self.cycle is None or bool(self.conn.trailing_data[0]))
+        # A request that was answered before its body came, because of its key or path, say, keeps no place either.
+        is_unread = self.conn.their_state is h11.SEND_BODY
+        begun = is_idle and (self.cycle is None or is_unread or bool(self.conn.trailing_data[0]))
         if begun and self._begun_before:
             self.transport.close()
             return

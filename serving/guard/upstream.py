@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -17,6 +18,7 @@ from winnow.errors import UserError
 _PASSED = (400, 404, 413, 422, 429, 503)  # statuses that tell a client what to do
 _MODEL_FIELDS = ("id", "object", "created", "owned_by", "max_model_len", "root")
 _MOST_MODELS = 1000
+_MODELS_SECONDS = 15.0  # for the list, which whoever asks for /health makes the guard ask for
 
 
 class Upstream:
@@ -76,8 +78,11 @@ class Upstream:
         Raises:
             RefusedError: there is none.
         """
-        async with self._asked("GET", "/models", None) as response:
-            sent = await self._json(response)
+        try:
+            async with asyncio.timeout(_MODELS_SECONDS), self._asked("GET", "/models", None) as response:
+                sent = await self._json(response)
+        except TimeoutError:
+            raise RefusedError(504, "upstream_timeout", "The server took too long", stage="upstream") from None
         listed = sent.get("data") if isinstance(sent, dict) else None
         if not isinstance(listed, list):
             raise _bad()

@@ -83,6 +83,8 @@ class Scorers:
 
             found["text"] = read_text(image)["ocr_text"]
         is_plain = facts.mode in _PLAIN_MODES and facts.exif_orientation == 1 and facts.frames == 1
+        # A colour that is transparent shows what is behind it in some decoders, and itself in others.
+        is_plain = is_plain and seen.original is not None and "transparency" not in seen.original.info
         if is_plain and facts.format in ("JPEG", "PNG") and not self._settings["always"]:
             return found, b""
         return found, encoded(image)

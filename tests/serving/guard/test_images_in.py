@@ -55,6 +55,10 @@ def bomb(side: int) -> bytes:
         (png()[:200], "invalid_image"),
         (saved(Image.new("RGB", (9, 9)), "TIFF"), "image_format"),
         (saved(Image.new("RGB", (9, 9)), "ICO"), "image_format"),
+        # Not even tried by the decoders of other formats, which a damaged one may break.
+        (b"II*\0" + bytes(100), "image_format"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "image_format"),
+        (b"8BPS\0\1" + bytes(100), "image_format"),
     ],
 )
 def test_what_is_no_image_to_be_shown(guard, data, code):
@@ -87,6 +91,8 @@ def test_too_many_images(guard):
     [
         png(mode="RGBA"),
         saved(Image.new("P", (20, 20)), "PNG"),
+        saved(Image.new("RGB", (20, 20), "white"), "PNG", transparency=(255, 255, 255)),
+        saved(Image.new("L", (20, 20), 255), "PNG", transparency=255),
         saved(Image.new("RGB", (20, 10)), "GIF", save_all=True, append_images=[Image.new("RGB", (20, 10), "red")]),
         saved(
             Image.new("RGB", (20, 10)),
