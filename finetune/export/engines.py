@@ -1,8 +1,8 @@
 """Which engines take an exported model: those that were run here, and for the others their published rules.
 
-Rules were read in November 2026. vLLM: the page "LLM Compressor" and its table of hardware by method (docs.vllm.ai),
-Marlin's shapes in ``vllm/model_executor/layers/quantization/utils/marlin_utils.py``. LMDeploy:
-``docs/en/quantization/llm_compressor.md`` and TurboMind's groups. Architectures: ``finetune/servers.json``.
+Of these rules only LMDeploy's were looked up, in November 2026: ``docs/en/quantization/llm_compressor.md``. Those of vLLM
+are what its page "LLM Compressor" and Marlin's ``marlin_utils.py`` are known to say, and were not looked up again.
+Architectures: ``finetune/servers.json``.
 """
 
 from __future__ import annotations

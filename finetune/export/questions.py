@@ -190,16 +190,21 @@ def accuracy_sentences(accuracy: Accuracy) -> list[str]:
     sentences = []
     for task in accuracy.tasks:
         interval = "" if task.low is None or task.high is None else (
-            f" (95% interval {100 * task.low:+.1f} to {100 * task.high:+.1f})"
+            f" (95% interval {_points(task.low)} to {_points(task.high)})"
         )  # fmt: skip
         sentences.append(
             f"{task.task}: {task.metric} {task.exported:.3f}, trained model {task.adapter:.3f}, on {task.rows:,} "
-            f"questions about {task.images:,} images; loss {100 * task.loss:+.1f} points{interval}"
+            f"questions about {task.images:,} images; loss {_points(task.loss)} points{interval}"
         )
     verdict = "no more than" if accuracy.passed else "more than"
     doubt = "" if accuracy.settled else "; the interval reaches across the limit, so --rows with more can change this"
     sentences.append(f"the measured loss decides, and it is {verdict} the {limit} points of --max-loss{doubt}")
     return sentences
+
+
+def _points(share: float) -> str:
+    """A loss in points with its sign; what rounds to zero has none."""
+    return f"{100 * share:+z.1f}".replace("+0.0", "0.0")
 
 
 def speed_of(replies: Sequence[Answered]) -> tuple[float, float]:

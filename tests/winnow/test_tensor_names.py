@@ -9,7 +9,7 @@ from tests.finetune import families, models
 from winnow.models import empty_model
 from winnow.tensor_names import published_names, save_under_published_names, unpublished
 
-# From the index files of the hub's checkpoints.
+# Written from memory of the published checkpoints, not copied from their index files.
 PUBLISHED = {
     "llava_1_5": (
         "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight",

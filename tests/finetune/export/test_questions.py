@@ -53,6 +53,7 @@ def test_words_say_that_the_measured_loss_decides_and_what_the_interval_leaves_o
     open_verdict = accuracy_sentences(accuracy(0.004, -0.003, 0.012, 0.01))
     assert "loss +0.4 points (95% interval -0.3 to +1.2)" in open_verdict[0]
     assert "no more than the 1 points" in open_verdict[1] and "reaches across the limit" in open_verdict[1]
+    assert "loss 0.0 points (95% interval 0.0 to 0.0)" in accuracy_sentences(accuracy(-0.0, -0.0004, 0.0003, 0.01))[0]
     lost = accuracy_sentences(accuracy(0.05, 0.03, 0.07, 0.01))
     assert "more than the 1 points" in lost[1] and "across" not in lost[1]
 
