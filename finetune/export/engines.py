@@ -1,7 +1,7 @@
 """Which engines take an exported model: those that were run here, and for the others their published rules.
 
-Of these rules only LMDeploy's were looked up, in November 2026: ``docs/en/quantization/llm_compressor.md``. Those of vLLM
-are what its page "LLM Compressor" and Marlin's ``marlin_utils.py`` are known to say, and were not looked up again.
+Of these rules only LMDeploy's were looked up, in November 2026: ``docs/en/quantization/llm_compressor.md``. Those of
+vLLM are what its page "LLM Compressor" and Marlin's ``marlin_utils.py`` are known to say, and were not looked up again.
 Architectures: ``finetune/servers.json``.
 """
 
