@@ -13,6 +13,9 @@ from tests.loop import whole_loop
 # The models are tiny: with more threads, and other processes on the machine, they would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# TRL, which losses and masks are compared with, computes by Triton: on CPUs only by its interpreter.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Tests kill processes and never the machine, and what a process has written outlives it without reaching the disk.
 os.fsync = lambda _: None
 
