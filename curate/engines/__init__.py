@@ -98,7 +98,10 @@ def runner_of(engine: Engine, workers: int | None, result: Path, folders: Iterab
                 with open_pool(engine, workers) as pool:
                     yield from run_parts(pool, make)(items)
             else:
-                with RayPool(workers, _sights(folders), Sight.marked(result)) as pool:
+                mark = Sight.marked(result)
+                with contextlib.ExitStack() as stack:
+                    stack.callback(Path(mark.path).unlink, missing_ok=True)
+                    pool = stack.enter_context(RayPool(workers, _sights(folders), mark))
                     for (path, _), made in zip(items, run_parts(pool, make)(absolute(list(items))), strict=True):
                         _wait_for(path)
                         yield made

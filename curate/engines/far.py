@@ -1,8 +1,9 @@
 """What another machine of a cluster sees of the files of the machine that runs the command, and how it gets the others.
 
 A part task reads and writes files below the folder of the result. Where that folder is shared, workers use it. Where
-it is not, they work in a folder of their own: what a task reads comes, and what it writes goes, through Ray to an actor
-beside the command. Sources and images must be seen: on a shared file system at the same path, or on object storage.
+it is not, they work in a folder of their own: what a task reads comes with it, and what it writes goes back with its
+results, through Ray's object store. Sources and images must be seen: on a shared file system at the same path, or on
+object storage.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import socket
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,6 @@ from curate.engines.worker import Unreachable
 from winnow import storage
 from winnow.errors import UserError
 from winnow.files import atomic_path, write_text
-
-_MARK = ".seen.tmp"  # removed and left out as all unfinished files are
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Sight:
     @classmethod
     def marked(cls, folder: Path) -> Sight:
         """A folder that is written to, by a file that no copy of it holds."""
-        mark, text = folder.absolute() / _MARK, uuid.uuid4().hex
+        mark, text = folder.absolute() / ".seen.tmp", uuid.uuid4().hex
         write_text(mark, text)
         return cls(str(mark), text)
 
@@ -78,37 +77,6 @@ class Sight:
             )
 
 
-class Files:
-    """The files of a result's folder, served to workers that do not see it: an actor beside the command."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
-
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a file; None if there is none."""
-        path = self._path(name)
-        return path.read_bytes() if path.is_file() else None
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all.
-
-        Raises:
-            UserError: it cannot be written.
-        """
-        path = self._path(name)
-        try:
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(data)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-    def _path(self, name: str) -> Path:
-        path = self._folder / name
-        if not path.resolve().is_relative_to(self._folder.resolve()):
-            raise ValueError(f"{name}: is not below {self._folder}")
-        return path
-
-
 @dataclass(frozen=True)
 class Job:
     """What the tasks of one pool have in common.
@@ -118,73 +86,78 @@ class Job:
         cwd: of the command, which relative paths start from.
         needed: what a machine has to see.
         result: the folder that parts are made in; None for tasks that write no files.
-        files: the actor that serves it.
     """
 
     name: str
     cwd: str
     needed: Sequence[Sight] = ()
     result: Sight | None = None
-    files: Any = None
 
-    @contextlib.contextmanager
-    def at_work(self, batch: list[Any]) -> Iterator[list[Any]]:
-        """The items with paths that this machine can read and write; what was written there arrives at the end.
+    def begin(self) -> None:
+        """Make this process ready for a task.
 
         Raises:
-            Unreachable: sources or images are not seen, or the machine that runs the command does not answer.
-            UserError: it cannot write.
+            Unreachable: sources or images are not seen.
         """
-        _begin(self)
+        global _begun
+        if _begun != self.name:
+            storage.look_again()
+            with contextlib.suppress(OSError):
+                os.chdir(self.cwd)
+            _begun = self.name
         for sight in self.needed:
             sight.demand()
+
+    def done(self, work: Work, batch: list[Any], brought: Mapping[str, bytes] | None) -> Done | None:
+        """Do the work on a batch, where the files of the result are or in a folder of this machine.
+
+        Args:
+            brought: what ``contents`` gives; None if the machine that asks does not know that it is needed.
+
+        Returns:
+            None if it is.
+
+        Raises:
+            Unreachable: as of ``begin``.
+        """
+        self.begin()
         if self.result is None or self.result.is_seen():
-            yield batch
-            return
+            return work(batch), {}
+        if brought is None:
+            return None
         with tempfile.TemporaryDirectory(prefix="winnow-") as place:
             there, here = Path(self.result.folder), Path(place)
-            brought = self._bring(batch, there, here)
-            yield [moved(item, there, here) for item in batch]
-            self._send(batch, there, here, brought)
-
-    def _bring(self, batch: Sequence[Any], there: Path, here: Path) -> set[str]:
-        brought = set()
-        for name in dict.fromkeys(path.relative_to(there).as_posix() for path in paths_in(batch, there)):
-            data = self._asked(self.files.read.remote(name))
-            (here / name).parent.mkdir(parents=True, exist_ok=True)
-            if data is not None:
+            for name, data in brought.items():
+                (here / name).parent.mkdir(parents=True, exist_ok=True)
                 (here / name).write_bytes(data)
-                brought.add(name)
-        return brought
+            for path in paths_in(batch, there):
+                (here / path.relative_to(there)).parent.mkdir(parents=True, exist_ok=True)
+            results = work([moved(item, there, here) for item in batch])
+            made = {path.relative_to(here).as_posix(): path for path in here.rglob("*") if path.is_file()}
+            return results, {name: path.read_bytes() for name, path in made.items() if name not in brought}
 
-    def _send(self, batch: Sequence[tuple[Path, Any]], there: Path, here: Path, brought: set[str]) -> None:
-        """The file of an item goes last: where it is, so is all that belongs to it."""
-        last = [path.relative_to(there).as_posix() for path, _ in batch]
-        made = {path.relative_to(here).as_posix() for path in here.rglob("*") if path.is_file()}
-        for name in sorted(made - brought, key=lambda name: (name in last, name)):
-            self._asked(self.files.write.remote(name, (here / name).read_bytes()))
 
-    def _asked(self, answer: Any) -> Any:
-        import ray
+Work = Callable[[list[Any]], list[Any]]
+Done = tuple[list[Any], dict[str, bytes]]  # results, and what was written elsewhere: file below the folder → bytes
 
+
+def keep(result: Sight, batch: Sequence[Any], made: Mapping[str, bytes]) -> None:
+    """Write what another machine has made; the file of an item last: where it is, so is all that belongs to it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    folder = Path(result.folder)
+    last = {path.relative_to(folder).as_posix() for path, *_ in batch} if made else set()
+    for name in sorted(made, key=lambda name: (name in last, name)):
         try:
-            return ray.get(answer)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError as error:
-            raise Unreachable(f"the machine that runs the command does not answer ({type(error).__name__})") from None
+            with atomic_path(folder / name) as temporary:
+                temporary.write_bytes(made[name])
+        except OSError as error:
+            raise UserError(f"{folder / name}: cannot be written ({error.strerror or error})") from error
 
 
 _begun: str | None = None  # the job that this process works for
-
-
-def _begin(job: Job) -> None:
-    global _begun
-    if _begun != job.name:
-        storage.look_again()
-        with contextlib.suppress(OSError):
-            os.chdir(job.cwd)
-        _begun = job.name
 
 
 def paths_in(value: Any, below: Path) -> Iterator[Path]:

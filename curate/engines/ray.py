@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.engines.far import Files, Job, Sight
+from curate.engines.far import Done, Job, Sight, keep, paths_in
 from curate.engines.pool import PREFETCH, Function, Item, Pool, Result
 from curate.engines.worker import (
     Crashed,
@@ -32,6 +32,7 @@ from curate.engines.worker import (
 from winnow.errors import UserError
 
 _CONNECT_SECONDS = 10
+_STORED = 64  # files that are held in the object store for further tasks
 _TOGETHER = 2  # tries of a whole batch; then each item runs alone
 
 
@@ -90,21 +91,12 @@ class RayPool(Pool):
         resources = self._ray.cluster_resources()
         super().__init__(PREFETCH * int(resources.get("CPU", 1)))
         self._gpus = int(resources.get("GPU", 0))
-        files = self._serve(result) if result else None
-        self._job = Job(uuid.uuid4().hex, str(Path.cwd()), needed, result, files)
+        self._job = Job(uuid.uuid4().hex, str(Path.cwd()), needed, result)
+        self._brings = False  # whether some machine does not see the files of the result
         self._together: Any = self._ray.remote(max_retries=0)(_together)
         self._alone: Any = self._ray.remote(max_retries=0)(_alone)
-
-    def _serve(self, result: Sight) -> Any:
-        """An actor on this machine that serves a folder; it starts again wherever it ends."""
-        node = self._ray.get_runtime_context().get_node_id()
-        here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-        kind = self._ray.remote(
-            num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=8, scheduling_strategy=here
-        )(Files)  # fmt: skip
-        actor = kind.remote(result.folder)
-        self._stack.callback(self._ray.kill, actor)
-        return actor
+        # An input of many tasks lies in the object store once.
+        self._stored = functools.lru_cache(_STORED)(lambda path: self._ray.put(path.read_bytes()))
 
     @functools.cached_property
     def models(self) -> Pool:
@@ -118,18 +110,38 @@ class RayPool(Pool):
         self._stack.close()
 
     def _submit(self, function: Function[Item, Result], batch: list[Item]) -> Any:
-        return self._together.remote(self._job, function, batch)
+        return self._start(self._together, function, batch)
+
+    def _start(self, kind: Any, function: Function[Item, Result], batch: list[Item]) -> Any:
+        # Files are arguments: a task that asked for them would wait, and Ray start another process in its place.
+        if not self._brings or self._job.result is None:
+            return kind.remote(self._job, function, batch, None)
+        folder = Path(self._job.result.folder)
+        paths = [path for path in dict.fromkeys(paths_in(batch, folder)) if path.is_file()]
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        return kind.remote(self._job, function, batch, names, *map(self._stored, paths))
+
+    def _get(self, kind: Any, function: Function[Item, Result], batch: list[Item], future: Any) -> list[Any]:
+        """What a task returned, as ``_get``; what it has written is here."""
+        done: Done | None = _get(self._ray, future)
+        if done is None:
+            self._brings = True
+            done = _get(self._ray, self._start(kind, function, batch))
+            assert done is not None
+        results, made = done
+        if self._job.result is not None:
+            keep(self._job.result, batch, made)
+        self._patience.succeeded()
+        return results
 
     def _results(self, function: Function[Item, Result], batch: list[Item], future: Any) -> list[Any]:
         for tries in range(1, _TOGETHER + 1):
             try:
-                results = _get(self._ray, future)
-                self._patience.succeeded()
-                return results
+                return self._get(self._together, function, batch, future)
             except WorkLost:
                 if tries < _TOGETHER:
                     future = self._submit(function, batch)
-        alone = [self._alone.remote(self._job, function, item) for item in batch]
+        alone = [self._start(self._alone, function, [item]) for item in batch]
         return [self._persist(function, item, future) for item, future in zip(batch, alone, strict=True)]
 
     def _persist(self, function: Function[Item, Result], item: Item, future: Any) -> Any:
@@ -137,8 +149,7 @@ class RayPool(Pool):
         failures = 0
         while True:
             try:
-                (result,) = _get(self._ray, future)
-                self._patience.succeeded()
+                (result,) = self._get(self._alone, function, [item], future)
                 return result
             except WorkLost as lost:
                 failures += 1
@@ -146,7 +157,7 @@ class RayPool(Pool):
                     self._patience.gave_up()
                     return Lost(lost.why)
                 time.sleep(seconds_before(failures))
-                future = self._alone.remote(self._job, function, item)
+                future = self._start(self._alone, function, [item])
 
 
 class _Gpus(Pool):
@@ -185,7 +196,7 @@ class _Gpus(Pool):
         while True:
             actor, result = future
             try:
-                results = _get(self._ray, result)
+                results: list[Any] = _get(self._ray, result)
                 self._patience.succeeded()
                 return results
             except WorkLost as lost:
@@ -203,18 +214,18 @@ class _Gpus(Pool):
 
 class _Actor:
     def call(self, job: Job, function: Function[Item, Result], batch: list[Item]) -> list[Result]:
-        with job.at_work(batch) as here:
-            return function(here)
+        job.begin()
+        return function(batch)
 
 
-def _get(ray: Any, future: Any) -> list[Any]:
+def _get(ray: Any, future: Any) -> Any:
     """What a task returned.
 
     Raises:
         WorkLost: its worker or node died, or the results were on a node that has died since.
     """
     try:
-        return list(ray.get(future))
+        return ray.get(future)
     except ray.exceptions.RayTaskError as error:  # what the function raised
         cause = error.cause
         if isinstance(cause, Unreachable):
@@ -231,16 +242,19 @@ def _reach(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
 
 
-def _together(job: Job, function: Function[Item, Result], batch: list[Item]) -> list[Result]:
+def _together(
+    job: Job, function: Function[Item, Result], batch: list[Item], names: Sequence[str] | None, *data: bytes
+) -> Done | None:
     become_worker()
-    with job.at_work(batch) as here:
-        return function(here)
+    return job.done(function, batch, None if names is None else dict(zip(names, data, strict=True)))
 
 
-def _alone(job: Job, function: Function[Item, Result], item: Item) -> list[Any]:
+def _alone(
+    job: Job, function: Function[Item, Result], batch: list[Item], names: Sequence[str] | None, *data: bytes
+) -> Done | None:
     """One item in a process of its own, whose exit code says why it died: Ray does not tell."""
-    with job.at_work([item]) as (here,):
-        return _in_process(function, here)
+    brought = None if names is None else dict(zip(names, data, strict=True))
+    return job.done(lambda items: _in_process(function, items[0]), batch, brought)
 
 
 def _in_process(function: Function[Item, Result], item: Item) -> list[Any]:

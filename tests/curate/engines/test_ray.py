@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import os
 import sys
 import threading
 import time
@@ -251,7 +250,7 @@ def test_results_on_a_node_that_dies_are_made_again(both, tmp_path):
         results = [next(found)]
         while len(list(tmp_path.iterdir())) < 8:
             time.sleep(0.1)
-        assert any(name.startswith(second) and "-0-" not in name for name in os.listdir(tmp_path))
+        assert any(path.name.startswith(second) and "-0-" not in path.name for path in tmp_path.iterdir())
         time.sleep(1)  # the results of what is under way lie on the two nodes
         both.kill_second()
         results += found
