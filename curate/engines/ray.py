@@ -92,11 +92,26 @@ class RayPool(Pool):
         super().__init__(PREFETCH * int(resources.get("CPU", 1)))
         self._gpus = int(resources.get("GPU", 0))
         self._job = Job(uuid.uuid4().hex, str(Path.cwd()), needed, result)
-        self._brings = False  # whether some machine does not see the files of the result
+        self._brings = result is not None and not self._is_seen_everywhere(result)
         self._together: Any = self._ray.remote(max_retries=0)(_together)
         self._alone: Any = self._ray.remote(max_retries=0)(_alone)
         # An input of many tasks lies in the object store once.
         self._stored = functools.lru_cache(_STORED)(lambda path: self._ray.put(path.read_bytes()))
+
+    def _is_seen_everywhere(self, result: Sight) -> bool:
+        """Whether all machines have said that they see a folder."""
+        ray = self._ray
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        if len(nodes) == 1:
+            return True
+        only = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        look = ray.remote(num_cpus=0, max_retries=0)(_is_seen)
+        asked = [look.options(scheduling_strategy=only(node, soft=False)).remote(result) for node in nodes]
+        answered, silent = ray.wait(asked, num_returns=len(asked), timeout=_CONNECT_SECONDS)
+        try:
+            return not silent and all(ray.get(answered))
+        except ray.exceptions.RayError:
+            return False
 
     @functools.cached_property
     def models(self) -> Pool:
@@ -240,6 +255,10 @@ def _reach(address: str | None) -> None:
     host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+
+
+def _is_seen(sight: Sight) -> bool:
+    return sight.is_seen()
 
 
 def _together(

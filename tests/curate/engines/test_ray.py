@@ -188,10 +188,14 @@ def make(data, store, prefix):
     store.upload(data, "bucket", f"{prefix}/data")
 
 
-def recipe_of(engine, base, sources, **changes):
+def recipe_of(engine, prefix, place, sources, exports=()):
+    """Out of the bucket, so that rows say the same places, into ``place``."""
+    base = f"s3://bucket/{prefix}"
     more = {"location": f"{base}/data/more-*.jsonl", "image_root": f"{base}/data/images"}
     signals = {"workers": 1, "engine": engine, "shard_size": 8}
-    values = test_published.recipe(base, signals=signals, **changes).model_dump()
+    elsewhere = [{"to": "parquet", "out": f"{place}/exported"}] if exports else []
+    made = {"out": f"{place}/curated/set", "signals": signals, "exports": [*exports, *elsewhere]}
+    values = test_published.recipe(base, **made).model_dump()
     return CurateRecipe.model_validate({**values, "sources": [more, *values["sources"][:sources]]})
 
 
@@ -201,31 +205,27 @@ def without_engine(files):
 
 def test_a_whole_curation_out_of_a_bucket_while_a_node_loses_power(both, tmp_path):
     make(tmp_path / "data", both.store, "two")
-    pipeline.run(recipe_of("local", str(tmp_path), 3), "recipe.yaml")
+    exports = ["jsonl", "llava", "webdataset"]
+    pipeline.run(recipe_of("local", "two", tmp_path, 3, exports), "recipe.yaml")
     flag = tmp_path / "flag"
     with only_the_second(flag):  # so that it has read rows and images before it is killed
         lost = kill_when(lambda: any(both.second_cache.rglob("two/data/images/more/*.png")), both, flag)
-        pipeline.run(recipe_of("ray", "s3://bucket/two", 3), "recipe.yaml")
+        pipeline.run(recipe_of("ray", "two", "s3://bucket/made", 3, exports), "recipe.yaml")
         lost.join()
     assert any(both.second_cache.rglob("two/data/more-*.jsonl"))
     assert both.alive() == 1
-    expected, found = test_published.of_folder(tmp_path), without_engine(test_published.of_store(both.store, "two"))
+    expected, found = test_published.of_folder(tmp_path), without_engine(test_published.of_store(both.store, "made"))
     assert found.keys() == expected.keys()
     assert {name for name in expected if found[name] != expected[name]} == set()
 
 
 def test_a_result_that_only_the_command_sees_is_made_by_another_machine(both, tmp_path):
     make(tmp_path / "data", both.store, "alone")
-    pipeline.run(recipe_of("local", str(tmp_path), 1, exports=[]), "recipe.yaml")
+    pipeline.run(recipe_of("local", "alone", tmp_path, 1), "recipe.yaml")
     hidden = both.hidden / "alone"
     with only_the_second(tmp_path / "flag"):
-        recipe = recipe_of("ray", "s3://bucket/alone", 1, exports=[], out=str(hidden / "curated" / "set"))
-        pipeline.run(recipe, "recipe.yaml")
-    expected = test_published.of_folder(tmp_path)
-    found = {
-        name: body.replace(b"s3://bucket/alone", b"<base>")
-        for name, body in without_engine(test_published.of_folder(hidden)).items()
-    }
+        pipeline.run(recipe_of("ray", "alone", hidden, 1), "recipe.yaml")
+    expected, found = test_published.of_folder(tmp_path), without_engine(test_published.of_folder(hidden))
     assert found.keys() == expected.keys()
     assert {name for name in expected if found[name] != expected[name]} == set()
 
