@@ -25,6 +25,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A node that refuses connections counts as dead after 5 of these; one that is slow has 10 s for each answer.
     "RAY_health_check_period_ms": "300",
+    "RAY_worker_niceness": "0",  # Ray's 15 would leave them nothing beside other tests
 }
 _START = (
     "import sys; from ray.scripts.scripts import main; sys.argv = ['ray', 'start', '--block', *sys.argv[1:]]; main()"

@@ -188,9 +188,8 @@ def make(data, store, prefix):
     store.upload(data, "bucket", f"{prefix}/data")
 
 
-def recipe_of(engine, prefix, place, sources, exports=()):
-    """Out of the bucket, so that rows say the same places, into ``place``."""
-    base = f"s3://bucket/{prefix}"
+def recipe_of(engine, base, place, sources, exports=()):
+    """Out of what ``make`` has made below ``base``, into ``place``."""
     more = {"location": f"{base}/data/more-*.jsonl", "image_root": f"{base}/data/images"}
     signals = {"workers": 1, "engine": engine, "shard_size": 8}
     elsewhere = [{"to": "parquet", "out": f"{place}/exported"}] if exports else []
@@ -200,33 +199,40 @@ def recipe_of(engine, prefix, place, sources, exports=()):
 
 
 def without_engine(files):
+    """The files of a result as a recipe makes them that names no engine."""
     return {
-        name: body.replace(b'"engine": "ray"', b'"engine": "local"').replace(b"engine: ray", b"engine: local")
+        name: body.replace(b'"engine": "ray"', b'"engine": "local"').replace(b"\n  engine: ray\n", b"\n")
         for name, body in files.items()
     }
 
 
-def test_a_whole_curation_out_of_a_bucket_while_a_node_loses_power(both, tmp_path):
-    make(tmp_path / "data", both.store, "two")
-    exports = ["jsonl", "llava", "webdataset"]
-    pipeline.run(recipe_of("local", "two", tmp_path, 3, exports), "recipe.yaml")
+def test_a_whole_curation_out_of_a_bucket_while_a_node_loses_power(both, tmp_path, monkeypatch):
+    make(tmp_path / "data", both.store, "whole")
+    base, exports = "s3://bucket/whole", ["jsonl", "llava", "webdataset"]
+    with monkeypatch.context() as another:
+        another.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
+        pipeline.run(recipe_of("local", base, base, 3, exports), "recipe.yaml")
+    expected = test_published.of_store(both.store, "whole")
+    for made in ("curated", "exported"):
+        both.store.remove("bucket", f"whole/{made}/")
     flag = tmp_path / "flag"
-    with only_the_second(flag):  # so that it has read images before it is killed
-        lost = kill_when(lambda: any(both.second_cache.rglob("two/data/images/more/*.png")), both, flag)
-        pipeline.run(recipe_of("ray", "two", "s3://bucket/made", 3, exports), "recipe.yaml")
+    with only_the_second(flag):  # so that it has measured images of the source before it is killed, and some are left
+        lost = kill_when(lambda: any(both.second_cache.rglob("whole/curated/set/images/*")), both, flag)
+        pipeline.run(recipe_of("ray", base, base, 3, exports), "recipe.yaml")
         lost.join()
     assert both.alive() == 1
-    expected, found = test_published.of_folder(tmp_path), without_engine(test_published.of_store(both.store, "made"))
+    found = without_engine(test_published.of_store(both.store, "whole"))
     assert found.keys() == expected.keys()
     assert {name for name in expected if found[name] != expected[name]} == set()
 
 
 def test_a_result_that_only_the_command_sees_is_made_by_another_machine(both, tmp_path):
     make(tmp_path / "data", both.store, "alone")
-    pipeline.run(recipe_of("local", "alone", tmp_path, 1), "recipe.yaml")
+    base = "s3://bucket/alone"
+    pipeline.run(recipe_of("local", base, tmp_path, 1), "recipe.yaml")
     hidden = both.hidden / "alone"
     with only_the_second(tmp_path / "flag"):
-        pipeline.run(recipe_of("ray", "alone", hidden, 1), "recipe.yaml")
+        pipeline.run(recipe_of("ray", base, hidden, 1), "recipe.yaml")
     expected, found = test_published.of_folder(tmp_path), without_engine(test_published.of_folder(hidden))
     assert found.keys() == expected.keys()
     assert {name for name in expected if found[name] != expected[name]} == set()
