@@ -24,7 +24,8 @@ from curate.duplicates.texts.similar_texts import VERSION as TEXTS_VERSION
 from curate.duplicates.texts.similar_texts import find_similar_texts
 from curate.duplicates.texts.text_leaks import VERSION as LEAKS_VERSION
 from curate.duplicates.texts.text_leaks import find_text_leaks
-from curate.engines import runner_of
+from curate.engines import engine_on, runner_of
+from curate.engines.far import Sight
 from curate.exports.export import export
 from curate.exports.rows import ONE_SPLIT, Curated
 from curate.inputs import (
@@ -45,11 +46,13 @@ from curate.measure.embeddings import write_scores
 from curate.measure.image_models import forget, measure_with
 from curate.measure.images import measure_images
 from curate.measure.itm import matcher_name
+from curate.measure.mirrored import Mirrored
 from curate.measure.models import check_models
 from curate.measure.pairs import write_pairs
 from curate.measure.store import Store
 from curate.measure.texts import TEXT_VERSIONS, measure_text
 from curate.measure.unmeasured import why_not_measured
+from curate.readers.base import folder_of
 from curate.readers.below_root import Opened
 from curate.readers.images.objects import bring_images, is_stored
 from curate.readers.images.store import ImageStore
@@ -128,14 +131,15 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
             check_models(recipe.signals)
         workspace.manifest.unlink(missing_ok=True)
         break_seal(workspace)
-        curation.read()
-        save()
-        if damaged:
-            curation.note_times()
-        check_on_rows(workspace.rows, rules, recipe.signals.scores)
-        curation.measure(workers)
-        save()
-        outcome = curation.finish(decode_examples=True)
+        with engine_on(recipe.signals.engine, workers or recipe.signals.workers):
+            curation.read()
+            save()
+            if damaged:
+                curation.note_times()
+            check_on_rows(workspace.rows, rules, recipe.signals.scores)
+            curation.measure(workers)
+            save()
+            outcome = curation.finish(decode_examples=True)
         write_seal(workspace)
         return outcome
 
@@ -307,15 +311,25 @@ class Curation:
         for each in self._sets():
             read_sources(
                 each.sources, self.inputs, each.signals, self.recipe.remote, each.workspace, self.stages, each.label,
-                self._runner(),
+                self._runner(each.sources),
             )  # fmt: skip
             if any(storage.url_of(root) for root in image_roots(self.stages, each.label)):
                 self._bring_images(each)
         if any(f"{each.label}read" in self.stages.seconds for each in self._sets()):
             self._check_sources()
 
-    def _runner(self) -> Runner:
-        return runner_of(self.recipe.signals.workers)
+    def _runner(self, sources: Sequence[SourceSettings] = ()) -> Runner:
+        """Makes parts, from files of these sources too."""
+        signals = self.recipe.signals
+        read_from = [folder_of(source) for source in sources if not storage.is_remote(source.location)]
+        return runner_of(signals.engine, signals.workers, self.workspace.folder, read_from)
+
+    def _mirrored(self, of: ImageSet) -> Mirrored | None:
+        """Brings images from object storage to the machines of a cluster."""
+        stored = any(storage.url_of(root) for root in image_roots(self.stages, of.label))
+        if of.signals.engine == "local" or not stored:
+            return None
+        return Mirrored(Sight.marked(storage.cache_folder()), self._stored(of), of.signals.max_bytes)
 
     def _bring_images(self, of: ImageSet) -> None:
         """Fetch the images that lie on object storage; what could not be had is tried again by the next run."""
@@ -352,12 +366,14 @@ class Curation:
         for each in self._sets():
             settings = each.signals.model_copy(update={"workers": workers or each.signals.workers})
             paths, out = StoredPaths(each.workspace.rows), each.workspace.signals
-            roots, edits = image_roots(self.stages, each.label), edits_sought(self.recipe)[bool(each.name)]
-            step = functools.partial(measure_images, paths, self._root(each), out, settings, edits=edits, sources=roots)
+            roots, root = image_roots(self.stages, each.label), self._root(each)
+            edits = edits_sought(self.recipe)[bool(each.name)]
+            read_from: dict[str, Any] = {"edits": edits, "sources": roots, "mirrored": self._mirrored(each)}
+            step = functools.partial(measure_images, paths, root, out, settings, **read_from)
             self.stages.run(f"{each.label}measure images", step)
             for name, model in IMAGE_MODELS.items():
                 if getattr(settings, name) and (model.for_evaluation or not each.name):
-                    read = functools.partial(measure_with, model, each.workspace, self._root(each), settings)
+                    read = functools.partial(measure_with, model, each.workspace, root, settings, **read_from)
                     self.stages.run(f"{each.label}{name}", read)
                 else:
                     forget(model, each.workspace)
@@ -555,7 +571,10 @@ class Curation:
             workspace.itm.unlink(missing_ok=True)
             return
         key = [self._known(), SIGNALS["itm"].version, matcher_name(settings.itm), score_new]
-        match = functools.partial(write_pairs, workspace, self._root(of), settings, score_new=score_new)
+        match = functools.partial(
+            write_pairs, workspace, self._root(of), settings, score_new=score_new,
+            sources=image_roots(self.stages, of.label), mirrored=self._mirrored(of),
+        )  # fmt: skip
         self.stages.run_if_stale("match images and texts", key, [workspace.itm], match)
 
     def _find_contamination(self) -> None:

@@ -21,7 +21,8 @@ from winnow.table_parts import Parts
 from winnow.tables import remove_spilled
 
 ASSIGNED_SPLIT = "assigned_split"  # column of samples.parquet
-UNFINISHED_IMAGES = "images/.unfinished"  # where the store of images writes before it renames
+STORED_IMAGES = "images"  # embedded and downloaded images (`curate.readers.images.store`)
+UNFINISHED_IMAGES = f"{STORED_IMAGES}/.unfinished"  # where the store of images writes before it renames
 _LOCK = "lock"
 # What belongs to one result only: its manifest, its lock, and what people have made from it.
 _RECIPE = "recipe.yaml"
@@ -59,6 +60,7 @@ class Workspace:
     read = _Path("work/read")  # what was made of each source, or range of a file, that was read
     rows = _Table("work/rows")  # every input row as it was read
     corrected = _Table("work/corrected")  # every input row after corrections, with its image keys
+    images = _Path(STORED_IMAGES)
     signals = _Path("signals")  # the folder of image and text signals
     paths = _Path("signals/paths.parquet")  # image path → image key, or what is wrong with the file
     text = _Table("signals/text")  # text signals by sample_id

@@ -50,6 +50,11 @@ class ObjectStore:
         """The bytes of an object."""
         return bytes(self.client.get_object(Bucket=bucket, Key=key)["Body"].read())
 
+    def remove(self, bucket: str, prefix: str) -> None:
+        """Remove the objects below a prefix."""
+        for key in self.keys(bucket, prefix):
+            self.client.delete_object(Bucket=bucket, Key=key)
+
     @contextlib.contextmanager
     def requests(self) -> Iterator[list[tuple[str, str]]]:
         """Collect method and path of the requests that arrive during the block."""

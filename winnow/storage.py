@@ -177,6 +177,12 @@ def url_of(path: str | os.PathLike[str]) -> str | None:
     return f"{found['scheme']}://{'' if bucket == '-' else bucket}{'/' if key else ''}{key}"
 
 
+def in_own_mirror(path: str) -> str:
+    """The place in this machine's mirror for one in the mirror of another machine; any other path as it is."""
+    _, there, rest = path.partition(f"/{_FOLDER}/")
+    return f"{cache_folder()}/{_FOLDER}/{rest}" if there else path
+
+
 def is_mirrored(folder: str) -> bool:
     """Whether a folder is part of a mirror."""
     return f"/{_FOLDER}/" in folder

@@ -8,6 +8,7 @@ those that the model failed on, ``not_measured.json`` those that a storage or a 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -23,7 +24,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from curate.engines import batched, open_pool
+from curate.engines.pool import Pool
 from curate.engines.worker import Unreachable, time_limit
+from curate.measure.mirrored import Mirrored
 from curate.measure.models import check_image_model, is_out_of_memory
 from curate.measure.unmeasured import Unmeasured
 from curate.settings.signals import MeasureSettings
@@ -42,8 +45,15 @@ _SECONDS = 120  # for one image
 _SHOWN = 20  # failures that are named
 
 
-def measure_with(model: ImageModel, workspace: Workspace, image_root: Path, settings: MeasureSettings) -> None:
+def measure_with(
+    model: ImageModel, workspace: Workspace, image_root: Path, settings: MeasureSettings, *,
+    sources: Sequence[Path] = (), mirrored: Mirrored | None = None,
+) -> None:  # fmt: skip
     """Read every image of the set's rows that decodes and is not in the model's table yet.
+
+    Args:
+        sources: folders in ``image_root`` that hold the images.
+        mirrored: brings images from object storage where workers are on other machines.
 
     Raises:
         UserError: the model cannot be loaded, a part cannot be read or written, or a worker cannot start.
@@ -54,14 +64,19 @@ def measure_with(model: ImageModel, workspace: Workspace, image_root: Path, sett
     failures, failed, unmeasured = workspace.model_failures(model.name), 0, Unmeasured()
     first: list[dict[str, str]] = []
     rows: list[dict[str, Any]] = []
-    with database(workspace.work) as connection:
+    with database(workspace.work) as connection, contextlib.ExitStack() as stack:
         count = _find_unread(connection, workspace, parts)
         if not count:
             failures.unlink(missing_ok=True)
             unmeasured.write(folder)
             return
         check_image_model(model)
-        for number, row in enumerate(_results(model, connection, image_root, settings, count), start=1):
+        root = str(image_root.resolve())
+        task = functools.partial(_read, model.read, root, mirrored, settings.max_bytes, settings.max_pixels)
+        pool = stack.enter_context(open_pool(settings.engine, settings.workers, [*sources, workspace.images]))
+        bar = stack.enter_context(Bar(f"read images: {model.name}", count))
+        for number, row in enumerate(_results(task, connection, pool), start=1):
+            bar.advance()
             if row["failed"] is None:
                 rows.append(row)
             elif "lost" in row:
@@ -121,24 +136,21 @@ def _find_unread(connection: duckdb.DuckDBPyConnection, workspace: Workspace, pa
 
 
 def _results(
-    model: ImageModel, connection: duckdb.DuckDBPyConnection, image_root: Path, settings: MeasureSettings, count: int
+    task: Callable[[list[tuple[str, str]]], list[dict[str, Any]]], connection: duckdb.DuckDBPyConnection, pool: Pool
 ) -> Iterator[dict[str, Any]]:
     """A row for each unread image, by key."""
-    task = functools.partial(_read, model.read, str(image_root.resolve()), settings.max_bytes, settings.max_pixels)
     unread = (
         (key, path)
         for batch in query_batches(connection, "SELECT image_key, path FROM unread ORDER BY image_key")
         for key, path in zip(batch.column("image_key").to_pylist(), batch.column("path").to_pylist(), strict=True)
     )
-    with open_pool(settings.engine, settings.workers) as pool, Bar(f"read images: {model.name}", count) as bar:
-        for rows in pool.map(task, batched(unread, _IMAGES_A_TASK), _crashed, _lost):
-            yield from rows
-            bar.advance(len(rows))
+    return itertools.chain.from_iterable(pool.map(task, batched(unread, _IMAGES_A_TASK), _crashed, _lost))
 
 
 def _read(
-    read: Reads, root: str, max_bytes: int, max_pixels: int, items: list[tuple[str, str]]
+    read: Reads, root: str, mirrored: Mirrored | None, max_bytes: int, max_pixels: int, items: list[tuple[str, str]]
 ) -> list[dict[str, Any]]:
+    root = mirrored.root(root, [path for _, path in items]) if mirrored else root
     return [_read_one(read, root, max_bytes, max_pixels, *item) for item in items]
 
 

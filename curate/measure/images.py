@@ -23,6 +23,7 @@ from curate.engines import batched, open_pool
 from curate.engines.pool import Pool
 from curate.engines.worker import Unreachable
 from curate.measure.claims import open_claims
+from curate.measure.mirrored import Mirrored
 from curate.measure.models import Models, forget_models, signals_wanted
 from curate.measure.row import (
     MeasuredImage,
@@ -39,6 +40,7 @@ from curate.measure.store import CACHE, PATHS, MeasuredImages, MeasuredPaths, St
 from curate.measure.unmeasured import Unmeasured
 from curate.settings.signals import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS
+from curate.workspace import STORED_IMAGES
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.images import NOT_MEASURED
@@ -71,7 +73,8 @@ class MeasureReport:
 
 def measure_images(
     paths: Iterable[str], image_root: Path, out: Path, settings: MeasureSettings, *,
-    edits: bool = True, sources: Sequence[Path] | None = None, pool: Pool | None = None,
+    edits: bool = True, sources: Sequence[Path] | None = None, mirrored: Mirrored | None = None,
+    pool: Pool | None = None,
 ) -> MeasureReport:  # fmt: skip
     """Measure every image that is not yet in ``out`` (the ``signals`` folder).
 
@@ -85,6 +88,7 @@ def measure_images(
         out: folder of ``part-*.parquet`` and ``paths.parquet``.
         edits: whether to measure what only the search for edited copies reads.
         sources: folders in ``image_root`` in which to look for what is near a missing image; None looks in all of it.
+        mirrored: brings images from object storage where workers are on other machines.
         pool: worker processes to use; None starts ``settings.workers`` and ends them.
 
     Raises:
@@ -96,10 +100,13 @@ def measure_images(
     wanted = signals_wanted(settings, edits=edits)
     models = functools.cache(functools.partial(Models.load, settings))
     names = tuple(name for name in PIXEL_SIGNALS if wanted[name] is not None)
-    plan = MeasurePlan(str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False)
+    plan = MeasurePlan(
+        str(image_root.resolve()), settings.max_bytes, settings.max_pixels, names, None, False, None, mirrored
+    )
     with contextlib.ExitStack() as stack:
         stack.callback(forget_models)
-        pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers))
+        folders = [*([image_root] if sources is None else sources), out.parent / STORED_IMAGES]
+        pool = pool or stack.enter_context(open_pool(settings.engine, settings.workers, folders))
         decodes, measured = _remeasure(store, wanted, plan, models, pool, unmeasured), 0
         images, known = MeasuredImages(store.parts()), MeasuredPaths(store)
         near = NearSources(image_root, [image_root] if sources is None else sources)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from curate.engines.pool import Pool
 from curate.engines.worker import Unreachable
 from curate.measure.embeddings import TextEmbeddings
 from curate.measure.itm import Matcher, load_matcher, matcher_name
+from curate.measure.mirrored import Mirrored
 from curate.measure.models import is_out_of_memory
 from curate.measure.store import CACHE
 from curate.measure.texts import turn_texts
@@ -34,9 +35,13 @@ _TURNS = 64  # of a row that are scored; later ones are not
 
 
 Pair = tuple[str, str, str]  # key of the image, its path, the text
+Score = Callable[[list[list[Pair]]], list[list[float | None]]]
 
 
-def write_pairs(workspace: Workspace, image_root: Path, settings: MeasureSettings, *, score_new: bool) -> None:
+def write_pairs(
+    workspace: Workspace, image_root: Path, settings: MeasureSettings, *, score_new: bool,
+    sources: Sequence[Path] = (), mirrored: Mirrored | None = None,
+) -> None:  # fmt: skip
     """Write the lowest score of each row over its images and assistant turns; null where a pair has none.
 
     Scores are kept by pair as float16, in the order of the rows and in whole batches, so that a run that was killed
@@ -44,6 +49,8 @@ def write_pairs(workspace: Workspace, image_root: Path, settings: MeasureSetting
 
     Args:
         score_new: open images to score the pairs that are not stored; else rows with such pairs get null.
+        sources: folders in ``image_root`` that hold the images.
+        mirrored: brings images from object storage where workers are on other machines.
 
     Raises:
         UserError: the model cannot be loaded, or the file cannot be written.
@@ -51,19 +58,21 @@ def write_pairs(workspace: Workspace, image_root: Path, settings: MeasureSetting
     name = settings.itm or ""
     (workspace.signals / CACHE).mkdir(exist_ok=True)
     stored = TextEmbeddings(workspace.signals, f"itm {matcher_name(name)}", 1)
+    score = functools.partial(_scores, name, image_root, mirrored, settings.max_bytes, settings.max_pixels)
 
     def tables(pool: Pool) -> Iterator[pa.Table]:
         rows = track(_rows(workspace), "match images and texts", workspace.corrected.row_count())
         for block in batched(rows, _BLOCK):
             if score_new:
-                _score({pair: None for _, pairs in block for pair in pairs}, stored, image_root, settings, pool)
+                _score({pair: None for _, pairs in block for pair in pairs}, stored, score, settings.batch_size, pool)
             found = [{"sample_id": row, "itm": _lowest(pairs, stored)} for row, pairs in block]
             yield pa.Table.from_pylist(found, _SCHEMA)
 
     with contextlib.ExitStack() as stack:
         stack.callback(_matcher.cache_clear)
         # Without new pairs to score nothing runs there.
-        pool = stack.enter_context(open_pool(settings.engine if score_new else "local", settings.workers))
+        engine = settings.engine if score_new else "local"
+        pool = stack.enter_context(open_pool(engine, settings.workers, [*sources, workspace.images]))
         write_parquet(workspace.itm, tables(pool), _SCHEMA)
 
 
@@ -81,10 +90,9 @@ def _stored_as(pair: Pair) -> str:
     return f"{pair[0]} {pair[2]}"
 
 
-def _score(pairs: dict[Pair, None], stored: TextEmbeddings, root: Path, settings: MeasureSettings, pool: Pool) -> None:
+def _score(pairs: dict[Pair, None], stored: TextEmbeddings, score: Score, batch_size: int, pool: Pool) -> None:
     new = {_stored_as(pair): pair for pair in pairs}
-    batches = list(batched(stored.missing(new), settings.batch_size))
-    score = functools.partial(_scores, settings.itm or "", root, settings.max_bytes, settings.max_pixels)
+    batches = list(batched(stored.missing(new), batch_size))
     tasks = ([[new[name] for name in batch]] for batch in batches)
     for batch, (scores,) in zip(batches, pool.models.map(score, tasks, _crashed), strict=True):
         there = [name for name, value in zip(batch, scores, strict=True) if value is not None]
@@ -94,14 +102,14 @@ def _score(pairs: dict[Pair, None], stored: TextEmbeddings, root: Path, settings
 
 
 def _scores(
-    name: str, root: Path, max_bytes: int, max_pixels: int, batches: list[list[Pair]]
+    name: str, root: Path, mirrored: Mirrored | None, max_bytes: int, max_pixels: int, batches: list[list[Pair]]
 ) -> list[list[float | None]]:
     """Scores of batches of pairs; None where an image does not decode."""
     found = []
     for batch in batches:
-        images = {
-            path: _open(root / path, max_bytes, max_pixels) for path in dict.fromkeys(path for _, path, _ in batch)
-        }
+        paths = list(dict.fromkeys(path for _, path, _ in batch))
+        here = Path(mirrored.root(str(root), paths)) if mirrored else root
+        images = {path: _open(here / path, max_bytes, max_pixels) for path in paths}
         there = [pair for pair in batch if images[pair[1]] is not None]
         try:
             shown, texts = [images[path] for _, path, _ in there], [text for *_, text in there]

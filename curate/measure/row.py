@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from curate.engines.worker import Unreachable, time_limit
 from curate.measure.claims import Claims
+from curate.measure.mirrored import Mirrored
 from curate.signals import measure_pixels, prepare
 from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
@@ -36,6 +38,7 @@ class MeasurePlan:
         clip: what CLIP wants prepared, or None.
         nsfw: whether to prepare the NSFW scorer's input.
         claims: says which images another path has to decode; None decodes all.
+        mirrored: brings images from object storage where workers are on other machines.
     """
 
     root: str
@@ -45,6 +48,11 @@ class MeasurePlan:
     clip: ClipInput | None
     nsfw: bool
     claims: Claims | None = None
+    mirrored: Mirrored | None = None
+
+    def here(self, paths: Sequence[str]) -> MeasurePlan:
+        """The plan with the image root of this machine, where the images of these paths are."""
+        return self if self.mirrored is None else replace(self, root=self.mirrored.root(self.root, paths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,7 @@ def read_images(plan: MeasurePlan, paths: list[tuple[int, str]]) -> list[Seen]:
         Unreachable: the storage or this machine failed.
     """
     prepare(plan.signals)
+    plan = plan.here([path for _, path in paths])
     seen: list[Seen] = []
     held: list[tuple[PathRow, bytes | None]] = []
     size = 0
@@ -160,6 +169,7 @@ def measure(plan: MeasurePlan, files: list[PathRow]) -> list[MeasuredImage]:
         Unreachable: the storage or this machine failed.
     """
     prepare(plan.signals)
+    plan = plan.here([file.path for file in files])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [_measure_again(plan, file) for file in files]

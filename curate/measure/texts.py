@@ -14,9 +14,13 @@ import duckdb
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from curate.engines import batched, open_pool
+from curate.engines.pool import Pool
+from curate.engines.worker import Unreachable
 from curate.measure.embeddings import ImageEmbeddings, TextEmbeddings
-from curate.measure.models import clip_model, clip_name
+from curate.measure.models import clip_model, clip_name, is_out_of_memory
 from curate.measure.store import Store
 from curate.settings.signals import MeasureSettings
 from curate.signals import SIGNALS
@@ -26,6 +30,7 @@ from curate.signals.memo import Remembered
 from curate.signals.pii import kinds_of, personal_data
 from curate.signals.profanity import first_profanity
 from winnow.carried import objects_of
+from winnow.errors import UserError
 from winnow.progress import Bar
 from winnow.records import Sample, from_record, without_markers
 from winnow.table_parts import Item, Parts, PartTask, Runner, run_here
@@ -58,7 +63,7 @@ def measure_text(corrected: Parts, signals: Path, settings: MeasureSettings, run
     With CLIP, call it after ``measure_images``; each distinct text is embedded once, in this run or an earlier one.
 
     Args:
-        runner: makes parts; with CLIP they are made in this process.
+        runner: makes parts. With CLIP they are made in this process, and new texts embedded where models run.
 
     Raises:
         UserError: the CLIP model cannot be loaded, or ``signals`` cannot be written.
@@ -77,7 +82,9 @@ def measure_text(corrected: Parts, signals: Path, settings: MeasureSettings, run
     items = [(texts.folder / task.name, task.args) for task in missing]
     with Bar("measure texts", sum(task.args[1] for task in missing)) as bar, contextlib.ExitStack() as stack:
         if settings.clip and missing:
-            aligner = stack.enter_context(Aligner(signals, settings))
+            pool = stack.enter_context(open_pool(settings.engine, settings.workers))
+            stack.callback(_clip.cache_clear)
+            aligner = stack.enter_context(Aligner(signals, settings, pool.models))
             run = run_here(functools.partial(make_text, aligner=aligner))
         else:
             run = runner(make_text)
@@ -190,11 +197,14 @@ def turn_texts(sample: Sample) -> list[str]:
 
 
 class Aligner:
-    """Cosines of turns with images, from stored embeddings; loads CLIP only for texts not embedded before."""
+    """Cosines of turns with images, from stored embeddings; loads CLIP only for texts not embedded before.
 
-    def __init__(self, out: Path, settings: MeasureSettings) -> None:
-        self._settings = settings
-        self._model: Any = None
+    Args:
+        models: where CLIP runs.
+    """
+
+    def __init__(self, out: Path, settings: MeasureSettings, models: Pool) -> None:
+        self._settings, self._models = settings, models
         self._images = ImageEmbeddings(out)
         self._texts = TextEmbeddings(out, clip_name(settings) or "", self._images.width)
 
@@ -204,8 +214,12 @@ class Aligner:
         images = [self._images.rows(sample.image) for sample in samples]
         pairs = [(image, row) for row, rows in enumerate(images) for image in rows]
         new = self._texts.missing(text for row, turns in enumerate(texts) if images[row] for text in turns)
-        for start in range(0, len(new), self._settings.batch_size):
-            self._embed(new[start : start + self._settings.batch_size])
+        batches = list(batched(new, self._settings.batch_size))
+        embed = functools.partial(_embedded_texts, self._settings)
+        for batch, (values,) in zip(
+            batches, self._models.map(embed, ([one] for one in batches), _crashed), strict=True
+        ):
+            self._texts.append(batch, values)
         wanted = [(image, self._texts.row(text), row) for image, row in pairs for text in texts[row]]
         cosines = iter(self._cosines([image for image, _, _ in wanted], [text for _, text, _ in wanted]))
         for rows, turns in zip(images, texts, strict=True):
@@ -219,13 +233,28 @@ class Aligner:
         right = self._texts.values()[texts].astype(np.float32)
         return [float(cosine) for cosine in (left * right).sum(axis=1)]
 
-    def _embed(self, batch: list[str]) -> None:
-        if self._model is None:
-            self._model = clip_model(self._settings)
-        self._texts.append(batch, self._model.embed_texts(batch))
-
     def __enter__(self) -> Aligner:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._images.close()
+
+
+def _embedded_texts(settings: MeasureSettings, batches: list[list[str]]) -> list[NDArray[np.float16]]:
+    try:
+        return [_clip(settings.model_dump_json()).embed_texts(batch) for batch in batches]
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise Unreachable("CLIP has not enough memory for texts") from error
+        raise
+
+
+@functools.lru_cache(maxsize=1)
+def _clip(settings: str) -> Any:
+    return clip_model(MeasureSettings.model_validate_json(settings))
+
+
+def _crashed(batch: list[str]) -> NDArray[np.float16]:
+    raise UserError(
+        f"clip: the model crashes on the text {batch[0][:50]!r} or one after it; write `clip: null` to go on"
+    )

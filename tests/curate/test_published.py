@@ -284,9 +284,7 @@ def test_the_lock_of_a_killed_run_is_taken_over(store, monkeypatch, left):
         assert json.loads(store.body("bucket", "held/lock.json"))["pid"] == os.getpid()
         (folder / "a.txt").write_text("mine")
     assert store.keys("bucket", "held") == ["held/a.txt", "held/objects.json"]
-    store.client.delete_objects(
-        Bucket="bucket", Delete={"Objects": [{"Key": key} for key in store.keys("bucket", "held")]}
-    )
+    store.remove("bucket", "held")
 
 
 def test_a_run_whose_lock_was_taken_writes_nothing_more(store, monkeypatch):

@@ -6,12 +6,14 @@ lacks is seen where it is located (``winnow.images.locate``), as for a file of t
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from curate.measure.mirrored import bring
 from winnow import storage
 from winnow.hash_index import HashIndex
 from winnow.images import unavailable_class
@@ -24,23 +26,22 @@ _SILENT = 10  # images in a row that could not be had, after which the store cou
 def is_stored(root: Path, roots: Sequence[Path], own: Path) -> Callable[[str], str | None]:
     """Tells the address of an image that lies on object storage, by its path below ``root``; None for another one.
 
+    It is picklable.
+
     Args:
         roots: image roots of the sources, as the recipe names them: nothing else is fetched.
         own: the set's own folder, whose images were made here.
     """
     places = tuple(f"{url}/" for url in map(storage.url_of, roots) if url is not None)
-    ours = f"{own}/"
-    if not places:
-        return lambda path: None
+    return functools.partial(_address, str(root), places, f"{own}/")
 
-    def address(path: str) -> str | None:
-        file = f"{root}/{path}"
-        if ".." in path or file.startswith(ours) or unavailable_class(path) is not None:
-            return None
-        url = storage.url_of(file)
-        return url if url is not None and url.startswith(places) else None
 
-    return address
+def _address(root: str, places: tuple[str, ...], ours: str, path: str) -> str | None:
+    file = f"{root}/{path}"
+    if not places or ".." in path or file.startswith(ours) or unavailable_class(path) is not None:
+        return None
+    url = storage.url_of(file)
+    return url if url is not None and url.startswith(places) else None
 
 
 def bring_images(
@@ -62,7 +63,7 @@ def bring_images(
         addresses = _distinct(filter(None, map(address, paths)))
         while block := list(itertools.islice(addresses, _AT_ONCE)):
             found = storage.find_all(block)
-            for result in threads.map(_bring, block, found, itertools.repeat(max_bytes)):
+            for result in threads.map(bring, block, found, itertools.repeat(max_bytes)):
                 bar.advance()
                 unreachable = isinstance(result, storage.StorageError) and result.kind == "remote_unavailable"
                 silent = silent + 1 if unreachable else 0
@@ -78,19 +79,3 @@ def bring_images(
 def _distinct(addresses: Iterable[str]) -> Iterator[str]:
     seen = HashIndex()
     return (url for url in addresses if seen.add(url, 0) is None)
-
-
-def _bring(url: str, found: storage.Object | storage.StorageError | None, max_bytes: int) -> storage.StorageError | str:
-    """What became of it: ``fetched``, nothing to do (''), or the error."""
-    if isinstance(found, storage.StorageError):
-        return found
-    file = storage.mirror(url)
-    if found is None or found.size > max_bytes:
-        file.unlink(missing_ok=True)
-    elif not storage.is_current(found, file):
-        try:
-            storage.fetch(found, file)
-        except storage.StorageError as error:
-            return error
-        return "fetched"
-    return ""

@@ -252,8 +252,8 @@ def write_square(item):
     temporary.replace(path)
 
 
-def parts_of(folder, run, what=None):
-    tasks = [PartTask(number, (number, str(folder), what)) for number in range(10)]
+def parts_of(folder, run, what=None, marks=None):
+    tasks = [PartTask(number, (number, str(marks or folder), what)) for number in range(10)]
     parts = Parts(folder / "parts")
     args = {task.name: task.args for task in tasks}
     list(run([(parts.folder / name, args[name]) for name in parts.missing(args)]))
@@ -282,12 +282,12 @@ def test_parts_are_the_same_bytes_in_any_number_of_processes_also_where_one_is_k
 def test_many_parts_are_made_by_processes_and_few_are_not(tmp_path, monkeypatch, workers):
     made_by = set()
     monkeypatch.setattr(LocalPool, "__enter__", lambda pool: made_by.add("pool") or pool)
-    one_by_one = runner_of(workers)(write_square)
+    one_by_one = runner_of("local", workers, tmp_path)(write_square)
     few = parts_of(
         tmp_path / "few", lambda items: [None for at in range(0, 10, 4) for _ in one_by_one(items[at : at + 4])]
     )
     assert not made_by
-    assert parts_of(tmp_path / "many", runner_of(workers)(write_square)) == few
+    assert parts_of(tmp_path / "many", runner_of("local", workers, tmp_path)(write_square)) == few
     assert made_by == ({"pool"} if workers == 2 else set())
 
 

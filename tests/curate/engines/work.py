@@ -1,5 +1,6 @@
 """What the workers of a Ray cluster are given to do in tests: they import it by name."""
 
+import json
 import os
 import tempfile
 import time
@@ -14,10 +15,19 @@ BYTES = 400_000  # of a result: more than Ray keeps with the caller, so it lies 
 
 
 def heavy(folder, numbers):
-    """Large results; leaves a file for each call, by the name of its node."""
-    time.sleep(0.7)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=ray.get_runtime_context().get_node_id(), delete=False):
+    """Large results; leaves a file for each call, by the name of its node; the first on each node waits for another."""
+    node = ray.get_runtime_context().get_node_id()
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{node}-{numbers[0]}-", delete=False):
+        while len({name.partition("-")[0] for name in os.listdir(folder)}) < 2:  # noqa: PTH208
+            time.sleep(0.05)
+        time.sleep(0.5)
         return [np.full(BYTES, number, np.uint8) for number in numbers]
+
+
+def busy_until(file):
+    """Keeps its node from other work."""
+    while not os.path.exists(file):  # noqa: PTH110
+        time.sleep(0.05)
 
 
 def where(batches):
@@ -30,3 +40,18 @@ def once_in(folder, what, batches):
 
 def refuses(items):
     raise UserError("this is wrong: mend it")
+
+
+def node_of_part(item):
+    """Two files: one beside, and one of what was read, on which node, and whether where the command has it.
+
+    The first call on each node waits for one on another.
+    """
+    path, (given, marks) = item
+    node = ray.get_runtime_context().get_node_id()
+    with open(f"{marks}/{node}", "w"):  # noqa: PTH123
+        pass
+    while len(os.listdir(marks)) < 2:  # noqa: PTH208
+        time.sleep(0.05)
+    path.with_name(f"{path.name}.beside").write_text("beside")
+    path.write_text(json.dumps([given.read_text(), node, "/hidden/" in str(path)]))

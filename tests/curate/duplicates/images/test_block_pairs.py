@@ -110,7 +110,9 @@ def test_only_what_is_new_is_compared(tmp_path):
 def test_processes_find_the_same(tmp_path):
     parts = [list(range(9 * number, 9 * number + 9)) for number in range(10)]
     here = search_stored(read_stored(parted(tmp_path / "here", parts)), SETTINGS)
-    there = search_stored(read_stored(parted(tmp_path / "there", parts)), SETTINGS, runner_of(2))
+    there = search_stored(
+        read_stored(parted(tmp_path / "there", parts)), SETTINGS, runner_of("local", 2, tmp_path / "there")
+    )
     assert np.array_equal(here.near, there.near)
     files = [sorted(path.name for path in (tmp_path / name).rglob("pairs-*/*.parquet")) for name in ("here", "there")]
     assert files[0] == files[1]
