@@ -368,8 +368,8 @@ class Curation:
             paths, out = StoredPaths(each.workspace.rows), each.workspace.signals
             roots, root = image_roots(self.stages, each.label), self._root(each)
             edits = edits_sought(self.recipe)[bool(each.name)]
-            read_from: dict[str, Any] = {"edits": edits, "sources": roots, "mirrored": self._mirrored(each)}
-            step = functools.partial(measure_images, paths, root, out, settings, **read_from)
+            read_from: dict[str, Any] = {"sources": roots, "mirrored": self._mirrored(each)}
+            step = functools.partial(measure_images, paths, root, out, settings, edits=edits, **read_from)
             self.stages.run(f"{each.label}measure images", step)
             for name, model in IMAGE_MODELS.items():
                 if getattr(settings, name) and (model.for_evaluation or not each.name):
