@@ -15,6 +15,7 @@ from curate.readers.ranges import Range
 from curate.readers.units import RangeOfRows, read_range, read_unit
 from curate.settings.sources import SourceSettings
 from winnow.conversations import ROLES
+from winnow.errors import UserError
 
 TEXTS = st.sampled_from(
     ["", " ", "What?", "what ?", "<image>", "<image>\nWhat is <b>?", "Where?<image>",
@@ -100,12 +101,18 @@ def read(folder, name, location, layout, **more):
 def test_any_rows_are_what_the_slow_way_makes_of_them(tmp_path_factory, layout, more, records):
     folder = tmp_path_factory.mktemp("set")
     location = folder / "rows.jsonl"
-    named = {"picture": "images/3.png"} if more else {}  # a table must have the columns that are named
-    location.write_text(lines_of([talk(1), own(2), *records, own(3, **named)]), "utf-8", "surrogatepass")
-    found = read(folder, "fast", location, layout, **more)
+    location.write_text(lines_of([talk(1), own(2), *records, own(3)]), "utf-8", "surrogatepass")
+
+    def outcome(name):
+        try:
+            return read(folder, name, location, layout, **more)
+        except UserError as error:  # a row without a column that the source names ends the reading
+            return str(error)
+
+    found = outcome("fast")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PlainRows, "row", lambda self, record: None)
-        assert found == read(folder, "slow", location, layout, **more)
+        assert found == outcome("slow")
 
 
 @pytest.mark.parametrize("layout", ["conversations", "table"])
