@@ -28,9 +28,10 @@ def test_help_names_every_command_and_is_quick():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_the_same_under_the_umbrella(stage):
-    alone, under = call(stage, "--help"), call("winnow", stage, "--help")
+    package = "serving" if stage == "serve" else stage
+    alone, under = call(package, "--help"), call("winnow", stage, "--help")
     assert under.returncode == 0
-    assert under.stdout.replace(f"winnow {stage}", stage) == alone.stdout.replace(f"python -m {stage}", stage)
+    assert under.stdout.replace(f"winnow {stage}", stage) == alone.stdout.replace(f"python -m {package}", stage)
 
 
 @pytest.mark.parametrize("stage", ["curate", "finetune", "evalsuite"])
