@@ -7,6 +7,7 @@ guard ends the process and starts another. Nothing is unpickled.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import sys
@@ -75,7 +76,7 @@ class Scorers:
         if self._nsfw is not None:
             from curate.signals.nsfw import nsfw_pixels, nsfw_scores
 
-            found["nsfw"] = float(nsfw_scores(self._nsfw, nsfw_pixels(image)[None])[0])
+            found["nsfw"] = finite(nsfw_scores(self._nsfw, nsfw_pixels(image)[None])[0])
         if self._clip is not None and self._prompts:
             found["prompts"] = self._prompt_scores(image)
         if self._settings["ocr"]:
@@ -94,13 +95,24 @@ class Scorers:
 
         embedded = self._clip.embed_images(clip_pixels(image, self._clip.input)[None])
         return {
-            name: float(prompt_scores(embedded, positive, negative, scale)[0])
+            name: finite(prompt_scores(embedded, positive, negative, scale)[0])
             for name, (positive, negative, scale) in self._prompts.items()
         }
 
     def text(self, text: str) -> dict[str, Any]:
         """The classifier's probability for a text."""
-        return {"score": self._classifier(text)}
+        return {"score": finite(self._classifier(text))}
+
+
+def finite(score: Any) -> float:
+    """A model's score.
+
+    Raises:
+        ValueError: it is no finite number, so it is a failure of the model and says nothing about what was scored.
+    """
+    if not math.isfinite(score):
+        raise ValueError(f"a score is {float(score)}")
+    return float(score)
 
 
 def encoded(image: Image.Image) -> bytes:
