@@ -1,9 +1,11 @@
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import imagehash
@@ -340,7 +342,8 @@ def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(tmp_path, wor
 
     def start(out):
         command = [sys.executable, str(script), str(root), str(out), str(workers)]
-        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert start(whole).wait() == 0
