@@ -20,7 +20,7 @@ from typing import Any, get_args
 from finetune.export.record import EngineName
 from finetune.report.serving import SERVERS, lora_options, refusals, vllm_options
 from serving.model import Servable
-from winnow.errors import UserError, did_you_mean
+from winnow.errors import UserError
 from winnow.inputs import cap_before, read_input_settings
 from winnow.models import load_processor
 
@@ -64,18 +64,6 @@ class Options:
     port: int = 8000
     python: Path | None = None
     max_length: int | None = None
-
-
-def parse_engine(given: str) -> EngineName:
-    """The engine of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    for engine in ENGINES:
-        if given == engine:
-            return engine
-    raise UserError(f"--engine {given}: {did_you_mean(given, ENGINES)}")
 
 
 def check_loadable(engine: EngineName, model: Servable) -> None:

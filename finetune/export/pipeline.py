@@ -36,7 +36,7 @@ from finetune.model.load import load_processor
 from finetune.recipe import TrainRecipe
 from finetune.report.serving import serving_notes
 from finetune.training.prompts import KEPT, Prompt, read_prompts
-from winnow.errors import UserError, did_you_mean
+from winnow.errors import UserError, chosen
 from winnow.files import digest_of, read_json, sha256_file, write_json, write_text
 from winnow.models import load_config
 from winnow.run import MANIFEST, Stages, check_replaceable, is_current, whole_folder, write_manifest
@@ -80,15 +80,12 @@ def parse_method(given: str) -> Method:
     Raises:
         UserError: there is none.
     """
-    for method in METHODS:
-        if given == method:
-            return method
     if given in ("nf4", "bnb", "bitsandbytes", "4bit"):
         raise UserError(
             f"--to {given}: NF4 rounds the merged weights without calibration, which takes away much of what was "
             "trained; give gptq"
         )
-    raise UserError(f"--to {given}: {did_you_mean(given, METHODS)}")
+    return chosen("--to", given, METHODS)
 
 
 def export(run: Path, settings: Settings) -> ExportRecord:

@@ -12,16 +12,10 @@ import pytest
 
 from finetune.export.record import ExportRecord
 from finetune.recipe import TrainRecipe
-from serving.engines import (
-    Options,
-    check_installed,
-    launch,
-    length_of,
-    parse_engine,
-)
+from serving.engines import ENGINES, Options, check_installed, launch, length_of
 from serving.model import Servable, open_model
 from serving.start import start_engine
-from winnow.errors import UserError
+from winnow.errors import UserError, chosen
 from winnow.inputs import InputSettings, apply_to_processor, save_input_settings
 
 LLAVA = {
@@ -196,7 +190,7 @@ def test_what_is_no_model(tmp_path: Path, checkpoint: Path) -> None:
     with pytest.raises(UserError, match="not valid JSON"):
         open_model(checkpoint)
     with pytest.raises(UserError, match="did you mean vllm"):
-        parse_engine("vlm")
+        chosen("--engine", "vlm", ENGINES)
 
 
 def test_what_is_not_installed_is_told_before_it_starts(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
