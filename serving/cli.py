@@ -26,7 +26,7 @@ def start(
         Path,
         typer.Argument(metavar="MODEL", help="Folder of `finetune export`, `finetune merge` or `finetune train`."),
     ],
-    engine: Annotated[str, typer.Option(help="vllm, lmdeploy, transformers or openvino.")],
+    engine: Annotated[str, typer.Option(help="vllm, lmdeploy or transformers.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port to listen on.")] = 8000,
     allow_remote: Annotated[

@@ -219,6 +219,10 @@ class _Export:
     def _all_layers(self) -> Layers:
         return self.layers or layers_of(str(self.merged), fused_experts=True)
 
+    def _ignored(self) -> list[str]:
+        """Patterns of what the quantiser left whole; OpenVINO's decides by itself."""
+        return self.layers.ignored if self.layers and library_of(self.method) != "openvino" else []
+
     def _merge(self) -> None:
         shutil.rmtree(self.merged, ignore_errors=True)
         into: Any = "original" if self.recipe.quantization == "none" else "dequantized"
@@ -315,7 +319,7 @@ class _Export:
         seconds, speed = speed_of(replies)
         record = ExportRecord(
             name=self.out.name, method=self.method, model=MODEL, base_run=str(self.run), base=self.recipe.model,
-            adapter=self.adapter, calibration=calibration, ignored=self.layers.ignored if self.layers else [],
+            adapter=self.adapter, calibration=calibration, ignored=self._ignored(),
             group_size=self.group_size(), symmetric=done.symmetric if done else None,
             act_order=done.act_order if done else None, size_bytes=weight_bytes(self.work / MODEL),
             merged_bytes=weight_bytes(self.merged), packages=versions,
