@@ -585,3 +585,7 @@ def _folder(curated: Path) -> Path:
 def main() -> None:
     """Entry point of the console script."""
     console.run(app)
+
+
+if __name__ == "__main__":
+    main()

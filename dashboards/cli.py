@@ -207,3 +207,7 @@ def _check_port(address: str, port: int) -> None:
 def main() -> None:
     """Entry point of the console script."""
     console.run(app)
+
+
+if __name__ == "__main__":
+    main()

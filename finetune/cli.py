@@ -364,3 +364,7 @@ def selftest(
 def main() -> None:
     """Console script."""
     console.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,7 @@ def start(
         Path,
         typer.Argument(metavar="MODEL", help="Folder of `finetune export`, `finetune merge` or `finetune train`."),
     ],
-    engine: Annotated[str, typer.Option(help="vllm, lmdeploy, transformers or openvino.")],
+    engine: Annotated[str, typer.Option(help="vllm, lmdeploy or transformers.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port to listen on.")] = 8000,
     allow_remote: Annotated[
@@ -103,7 +103,10 @@ def guard(
     policy: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML file: what is let through; without it the shipped one.")
     ] = None,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Address; one that others reach needs `keys:` in the policy."),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port to listen on.")] = 8080,
 ) -> None:
     """Put a policy before a server.
@@ -157,3 +160,7 @@ def guard_test(
 def main() -> None:
     """Entry point of the console script."""
     console.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 """The engines: what each refuses to load, and the command that starts it for a model.
 
-Options are those of vLLM 0.32 (docs.vllm.ai, "vllm serve"), LMDeploy (``lmdeploy/cli/serve.py`` at 00596da999),
-transformers 5.23 and OpenVINO Model Server 2025.4 (docs.openvino.ai, "Model Server parameters"). Every one listens on
-all addresses, or lets every web page ask it, unless it is told otherwise; here it is told.
+Options are those of vLLM 0.32 (docs.vllm.ai, "vllm serve"), LMDeploy (``lmdeploy/cli/serve.py`` at 00596da999) and
+transformers 5.23. Every one listens on all addresses, or lets every web page ask it, unless it is told otherwise; here
+it is told.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-from finetune.export.record import EngineName
 from finetune.report.serving import SERVERS, lora_options, refusals, vllm_options
 from serving.model import Servable
-from winnow.errors import UserError, did_you_mean
+from winnow.errors import UserError
 from winnow.inputs import cap_before, read_input_settings
 from winnow.models import load_processor
 
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+Engine = Literal["vllm", "lmdeploy", "transformers"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 # The longest conversation that is served unless asked for: room for it is taken from the GPU's memory.
 _USUAL_LENGTH = 8192
 _TRANSFORMERS = "import sys; from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"
@@ -66,30 +66,19 @@ class Options:
     max_length: int | None = None
 
 
-def parse_engine(given: str) -> EngineName:
-    """The engine of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    for engine in ENGINES:
-        if given == engine:
-            return engine
-    raise UserError(f"--engine {given}: {did_you_mean(given, ENGINES)}")
-
-
-def check_loadable(engine: EngineName, model: Servable) -> None:
+def check_loadable(engine: Engine, model: Servable) -> None:
     """Refuse what the engine cannot load, by its own list, before it is started.
 
     Raises:
         UserError: the model's form, architecture, or adapter is not for this engine.
     """
+    if model.is_openvino:
+        raise UserError(
+            f"{model.checkpoint}: is in OpenVINO's form, which {engine} does not load; load it by optimum-intel, or "
+            "export the run in another form: `finetune export RUN --to gptq`"
+        )
     if model.record is not None and not model.record.engines[engine].accepts:
         raise UserError(f"{model.name}: {engine} does not take this export: {model.record.engines[engine].why}")
-    if model.is_openvino != (engine == "openvino"):
-        form = "is in OpenVINO's form" if model.is_openvino else "is not in OpenVINO's form"
-        way = "--engine openvino" if model.is_openvino else "`finetune export RUN --to openvino-int8`"
-        raise UserError(f"{model.checkpoint}: {form}, which {engine} does not load; use {way}")
     if engine in ("vllm", "lmdeploy"):
         listed = json.loads(SERVERS.read_text(encoding="utf-8"))[engine]
         if not set(model.architectures) & set(listed["architectures"]):
@@ -111,7 +100,7 @@ def _check_transformers(model: Servable) -> None:
         raise UserError(f"{model.checkpoint}: transformers lists no model with images and text of type {kind}")
 
 
-def _check_adapter(engine: EngineName, model: Servable, adapter: Path) -> None:
+def _check_adapter(engine: Engine, model: Servable, adapter: Path) -> None:
     merge = f"serve a merged model: `finetune merge {model.run or 'RUN'} --out DIR`"
     if engine != "vllm":
         raise UserError(f"{adapter}: {engine} loads no adapter of a model with images; {merge}")
@@ -142,26 +131,24 @@ def length_of(model: Servable, asked: int | None) -> int | None:
     return min(model.longest, max(_USUAL_LENGTH, trained or 0))
 
 
-def launch(engine: EngineName, model: Servable, options: Options) -> Launch:
+def launch(engine: Engine, model: Servable, options: Options) -> Launch:
     """The command that serves ``model``.
 
     Raises:
         UserError: see ``check_loadable`` and ``length_of``.
     """
     check_loadable(engine, model)
-    commands = {"vllm": _vllm, "lmdeploy": _lmdeploy, "transformers": _transformers, "openvino": _openvino}
-    command, version, name, notes = commands[engine](model, options, length_of(model, options.max_length))
+    commands = {"vllm": _vllm, "lmdeploy": _lmdeploy, "transformers": _transformers}
+    command, name, notes = commands[engine](model, options, length_of(model, options.max_length))
     shown = f"[{options.host}]" if ":" in options.host else options.host
     origin = f"http://{'127.0.0.1' if options.host == '0.0.0.0' else shown}:{options.port}"
-    health = f"{origin}/{version}/models" if engine == "openvino" else f"{origin}/health"
-    if not model.is_openvino:
-        settings = read_input_settings(model.inputs)
-        if (cap := cap_before(load_processor(str(model.inputs)), settings)) is not None:
-            notes.append(f"clients have to send images of at most {cap:,} pixels: the engine cannot scale them so")
-    return Launch(command, f"{origin}/{version}", health, name, notes)
+    settings = read_input_settings(model.inputs)
+    if (cap := cap_before(load_processor(str(model.inputs)), settings)) is not None:
+        notes.append(f"clients have to send images of at most {cap:,} pixels: the engine cannot scale them so")
+    return Launch(command, f"{origin}/v1", f"{origin}/health", name, notes)
 
 
-Command = tuple[list[str], str, str, list[str]]
+Command = tuple[list[str], str, list[str]]
 
 
 def _vllm(model: Servable, options: Options, length: int | None) -> Command:
@@ -184,7 +171,7 @@ def _vllm(model: Servable, options: Options, length: int | None) -> Command:
         rank = json.loads((model.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
         tower = model.recipe is not None and "lora" in model.recipe.vision_modes()
         command += shlex.split(lora_options(shlex.quote(f"{model.name}={model.adapter}"), rank, tower=tower))
-    return command, "v1", model.name, []
+    return command, model.name, []
 
 
 def _lmdeploy(model: Servable, options: Options, length: int | None) -> Command:
@@ -200,7 +187,7 @@ def _lmdeploy(model: Servable, options: Options, length: int | None) -> Command:
     notes = ["LMDeploy needs a GPU; this command was written by its rules and never run"]
     if variables := dict(read_input_settings(model.inputs).chat_template_kwargs):
         notes.append(f"in every request clients have to send {json.dumps({'chat_template_kwargs': variables})}")
-    return command, "v1", model.name, notes
+    return command, model.name, notes
 
 
 def _transformers(model: Servable, options: Options, length: int | None) -> Command:
@@ -213,18 +200,7 @@ def _transformers(model: Servable, options: Options, length: int | None) -> Comm
     notes = ["`transformers serve` answers one question after the other; for many users take vLLM or LMDeploy"]
     if options.max_length is not None:
         notes.append("`transformers serve` has no limit of the length; --max-length has no effect")
-    return command, "v1", str(model.checkpoint), notes
-
-
-def _openvino(model: Servable, options: Options, length: int | None) -> Command:
-    command = [
-        "ovms", "--rest_port", str(options.port), "--rest_bind_address", options.host, "--model_path",
-        str(model.checkpoint), "--model_name", model.name, "--task", "text_generation", "--target_device", "CPU",
-    ]  # fmt: skip
-    notes = ["OpenVINO Model Server is no Python package; this command was written by its rules and never run"]
-    if options.max_length is not None:
-        notes.append("OpenVINO Model Server has no such option; --max-length has no effect")
-    return command, "v3", model.name, notes
+    return command, str(model.checkpoint), notes
 
 
 def _prepared_as_trained(model: Servable) -> dict[str, dict[str, Any]]:
@@ -242,7 +218,7 @@ def _prepared_as_trained(model: Servable) -> dict[str, dict[str, Any]]:
         return without_base
 
 
-def check_installed(engine: EngineName, options: Options, command: Sequence[str]) -> None:
+def check_installed(engine: Engine, options: Options, command: Sequence[str]) -> None:
     """Refuse to start an engine that is not there, with a sentence on how to get it.
 
     Raises:
@@ -257,7 +233,6 @@ def check_installed(engine: EngineName, options: Options, command: Sequence[str]
         how = {
             "vllm": "pip install vllm, in an environment of its own, and name its interpreter with --python",
             "lmdeploy": "pip install lmdeploy, in an environment of its own, and name its interpreter with --python",
-            "openvino": "install OpenVINO Model Server (docs.openvino.ai), which is no Python package",
             "transformers": "name an interpreter with --python",
         }
         raise UserError(f"{command[0]}: not found; {how[engine]}")

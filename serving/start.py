@@ -11,11 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from serving.check import KEPT_ANSWERS, CheckSettings, check
-from serving.engines import Options, check_installed, launch, parse_engine
+from serving.engines import ENGINES, Options, check_installed, launch
 from serving.model import open_model
 from serving.process import Stopped, running
 from serving.report import STAGE, load_sentences, sentences, write_check
-from winnow.errors import UserError
+from winnow.errors import UserError, chosen
 from winnow.run import check_replaceable
 
 
@@ -34,7 +34,7 @@ def start_engine(place: Path, engine: str, options: Options, *, timeout: float, 
             f"--host {options.host} lets other machines ask without a key; put `serve guard` before it, or add "
             "--allow-remote"
         )
-    name, model = parse_engine(engine), open_model(place)
+    name, model = chosen("--engine", engine, ENGINES), open_model(place)
     made = launch(name, model, options)
     console = Console(stderr=True, highlight=False)
     if show:

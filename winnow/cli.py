@@ -109,3 +109,7 @@ def options(
 def main() -> None:
     """Entry point of the console script."""
     console.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,9 @@ import difflib
 import errno
 import os
 from collections.abc import Iterable
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
 class UserError(Exception):
@@ -23,6 +26,19 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+
+
+def chosen(option: str, given: str, known: Iterable[Name]) -> Name:
+    """The known name that an option was given.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    names = list(known)
+    for name in names:
+        if given == name:
+            return name
+    raise UserError(f"{option} {given}: {did_you_mean(given, names)}")
 
 
 _HINTS = {

@@ -11,13 +11,13 @@ import streamlit as st
 
 from dashboards.components.cards import count_card
 from dashboards.components.filters import PAGE_SIZE, first_page, pager
-from dashboards.components.format import count_of
+from dashboards.components.format import count_of, with_hidden_signs
 from dashboards.components.navigation import Page
 from dashboards.components.picture import decoded_picture
 from dashboards.components.review import reviewer
 from dashboards.data.guard import correct, image_of, logs, said_of, take_back, verdicts
 from dashboards.settings import corrections_folder, data_root
-from serving.guard.verdicts import Verdict, days
+from serving.guard.verdicts import LONGEST_CONTENTS, Verdict, days
 from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
 
 PAGE = Page(16, "Guard", ":material/shield:", "Review")
@@ -89,7 +89,9 @@ def _one(folder: Path, line: Verdict) -> None:
         else:
             decoded_picture(image, "the image that was refused")
     elif line.contents:
-        st.code(line.contents, language=None, wrap_lines=True)
+        st.code(with_hidden_signs(line.contents), language=None, wrap_lines=True)
+        if len(line.contents) >= LONGEST_CONTENTS:
+            st.caption(f"The log keeps the first {LONGEST_CONTENTS:,} characters; the reason may lie behind them.")
     else:
         st.markdown("The log keeps no contents; `log: {contents: true}` in the policy does from now on.")
     if not line.digest:

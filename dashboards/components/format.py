@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dashboards.data.scores import Corrected, Score
 
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters and marks that are drawn as nothing
 DECISION_WORDS = {"keep": "kept", "drop": "dropped", "flag": "kept and flagged"}  # of curation
 
 
 def as_label(name: str) -> str:
     """A name from data as plain words, for the places where Streamlit reads Markdown."""
     return " ".join(re.sub(r"[^\w.-]|_", " ", name).split())
+
+
+def with_hidden_signs(text: str) -> str:
+    """The text with ``[U+200B]`` in the place of signs that are not drawn or that turn the direction of others."""
+    return "".join(f"[U+{ord(sign):04X}]" if _is_hidden(sign) else sign for sign in text)
+
+
+def _is_hidden(sign: str) -> bool:
+    category = unicodedata.category(sign)
+    return (
+        (category.startswith("C") and sign not in "\n\t")
+        or category in ("Zl", "Zp")
+        or unicodedata.name(sign, "").startswith("VARIATION SELECTOR")
+        or sign in _BLANK
+    )
 
 
 def count_of(count: int, one: str, many: str = "") -> str:

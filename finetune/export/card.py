@@ -72,7 +72,10 @@ def _made(record: ExportRecord) -> str:
         lines.append(f"- {'symmetric' if record.symmetric else 'asymmetric'} weights")
     if record.act_order:
         lines.append("- act order: static, columns by the size of their inputs")
-    lines.append("- whole: " + ", ".join(f"`{pattern}`" for pattern in record.ignored))
+    if record.ignored:
+        lines.append("- whole: " + ", ".join(f"`{pattern}`" for pattern in record.ignored))
+    else:
+        lines.append("- the language model alone; its output layer in 8 bits")
     if record.calibration.rows:
         data = ", ".join(f"`{place}`" for place in record.calibration.data.values())
         lines.append(

@@ -36,7 +36,7 @@ from finetune.model.load import load_processor
 from finetune.recipe import TrainRecipe
 from finetune.report.serving import serving_notes
 from finetune.training.prompts import KEPT, Prompt, read_prompts
-from winnow.errors import UserError, did_you_mean
+from winnow.errors import UserError, chosen
 from winnow.files import digest_of, read_json, sha256_file, write_json, write_text
 from winnow.models import load_config
 from winnow.run import MANIFEST, Stages, check_replaceable, is_current, whole_folder, write_manifest
@@ -80,15 +80,12 @@ def parse_method(given: str) -> Method:
     Raises:
         UserError: there is none.
     """
-    for method in METHODS:
-        if given == method:
-            return method
     if given in ("nf4", "bnb", "bitsandbytes", "4bit"):
         raise UserError(
             f"--to {given}: NF4 rounds the merged weights without calibration, which takes away much of what was "
             "trained; give gptq"
         )
-    raise UserError(f"--to {given}: {did_you_mean(given, METHODS)}")
+    return chosen("--to", given, METHODS)
 
 
 def export(run: Path, settings: Settings) -> ExportRecord:
@@ -222,6 +219,10 @@ class _Export:
     def _all_layers(self) -> Layers:
         return self.layers or layers_of(str(self.merged), fused_experts=True)
 
+    def _ignored(self) -> list[str]:
+        """Patterns of what the quantiser left whole; OpenVINO's decides by itself."""
+        return self.layers.ignored if self.layers and library_of(self.method) != "openvino" else []
+
     def _merge(self) -> None:
         shutil.rmtree(self.merged, ignore_errors=True)
         into: Any = "original" if self.recipe.quantization == "none" else "dequantized"
@@ -318,7 +319,7 @@ class _Export:
         seconds, speed = speed_of(replies)
         record = ExportRecord(
             name=self.out.name, method=self.method, model=MODEL, base_run=str(self.run), base=self.recipe.model,
-            adapter=self.adapter, calibration=calibration, ignored=self.layers.ignored if self.layers else [],
+            adapter=self.adapter, calibration=calibration, ignored=self._ignored(),
             group_size=self.group_size(), symmetric=done.symmetric if done else None,
             act_order=done.act_order if done else None, size_bytes=weight_bytes(self.work / MODEL),
             merged_bytes=weight_bytes(self.merged), packages=versions,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 from openai import APIStatusError, AsyncOpenAI
+from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -21,7 +22,14 @@ from starlette.routing import Route
 
 HERE = Path(__file__).parent
 _POLICY = "default-src 'self'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-_LONGEST = 15_000_000  # characters of a request: an image of 10 MB
+_LONGEST = 15_000_000  # bytes of a request: an image of 10 MB
+
+
+class Question(BaseModel):
+    """What the page sends; the image is an address with its data in it."""
+
+    image: str
+    question: str
 
 
 def app(url: str) -> Starlette:
@@ -39,12 +47,18 @@ def app(url: str) -> Starlette:
     async def ask(request: Request) -> Response:
         if request.headers.get("content-type") != "application/json":  # what a form of another site cannot send
             return JSONResponse({"answer": "not JSON"}, 415)
-        if int(request.headers.get("content-length") or _LONGEST) >= _LONGEST:
+        length = request.headers.get("content-length", "")
+        if not (length.isascii() and length.isdecimal()):
+            return JSONResponse({"answer": "The length of the request is missing."}, 411)
+        if len(length) > 9 or int(length) > _LONGEST:
             return JSONResponse({"answer": "The image is too large."}, 413)
-        asked = await request.json()
+        try:
+            asked = Question.model_validate_json(await request.body(), strict=True)
+        except ValidationError:
+            return JSONResponse({"answer": "The request has no image and question."}, 400)
         blocks = [
-            {"type": "image_url", "image_url": {"url": str(asked["image"])}},
-            {"type": "text", "text": str(asked["question"])},
+            {"type": "image_url", "image_url": {"url": asked.image}},
+            {"type": "text", "text": asked.question},
         ]
         models = await client.models.list()
         try:

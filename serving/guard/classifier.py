@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from winnow.errors import UserError
 
-_MOST_PIECES = 32  # of a long text
+_AT_ONCE = 32  # pieces of a long text
 
 
 def load_classifier(folder: str, label: str) -> Callable[[str], float]:
-    """A function that gives the probability of ``label``; of a long text that of its worst piece.
+    """A function that gives the probability of ``label``; of a long text that of its worst piece, wherever it is.
 
     Raises:
         UserError: the folder has no such model, or the model no such label.
@@ -37,9 +37,12 @@ def load_classifier(folder: str, label: str) -> Callable[[str], float]:
             padding=True, return_tensors="pt",
         )  # fmt: skip
         with torch.inference_mode():
-            logits = model(
-                input_ids=pieces["input_ids"][:_MOST_PIECES], attention_mask=pieces["attention_mask"][:_MOST_PIECES]
-            ).logits
-        return float(logits.softmax(-1)[:, labels[label]].max())
+            worst = [
+                model(input_ids=ids, attention_mask=mask).logits.softmax(-1)[:, labels[label]].max()
+                for ids, mask in zip(
+                    pieces["input_ids"].split(_AT_ONCE), pieces["attention_mask"].split(_AT_ONCE), strict=True
+                )
+            ]
+        return float(torch.stack(worst).max())
 
     return score

@@ -19,8 +19,8 @@ _SECONDS = 2.0  # between two looks at the folder
 
 
 def digest(contents: str | bytes) -> str:
-    """Hex sha256 by which a text or an image is known in the log; a text's case and outer blanks do not count."""
-    data = contents if isinstance(contents, bytes) else contents.strip().casefold().encode("utf-8", "surrogatepass")
+    """Hex sha256 by which a text or an image is known in the log, a corrections file and an answer's filter."""
+    data = contents if isinstance(contents, bytes) else contents.encode("utf-8", "surrogatepass")
     return hashlib.sha256(data).hexdigest()
 
 

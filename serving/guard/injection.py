@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from rapidfuzz.distance import OSA
 
 from serving.guard.alike import alike
-from serving.guard.mention import is_mention, is_question
+from serving.guard.mention import is_mention, is_on_picture, is_question
 from serving.guard.normalise import folded, mirrored, plain, unfolded
 from serving.guard.rules import KINDS, forged_turns, image_rules, rules, unspaced_rules, words_by_language
 from serving.guard.views import spaced, squeezed
@@ -66,7 +66,9 @@ def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = fro
 
 def _is_excused(seen: str, hit: Found) -> bool:
     """Whether somebody speaks about it, or asks how to do it on a device, say."""
-    return is_mention(seen, hit.text) or (hit.kind in ("override", "free", "secretly") and is_question(seen, hit.text))
+    if hit.kind == "reveal":
+        return is_mention(seen, hit.text) or is_on_picture(seen, hit.text)
+    return is_mention(seen, hit.text) or (hit.kind != "forged_turn" and is_question(seen, hit.text))
 
 
 def _hits(name: str, view: str, *, read_off_image: bool) -> Iterator[Found]:
@@ -88,7 +90,12 @@ def _views(text: str, seen: str, *, read_off_image: bool) -> Iterator[tuple[str,
     yield "plain", seen
     known = {seen}
     imitated = folded(seen)
-    for name, view in (("joined", _only_spaced(seen)), ("folded", imitated), ("typos", respelt(imitated))):
+    for name, view in (
+        ("joined", _only_spaced(seen)),
+        ("joined", _RUN.sub(lambda run: re.sub(r"[\W_]", "", run[0]), seen)),
+        ("folded", imitated),
+        ("typos", respelt(imitated)),
+    ):
         if view.strip(" .") and view not in known:
             known.add(view)
             yield name, view

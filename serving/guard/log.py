@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 
 from serving.guard.corrections import digest
 from serving.guard.policy import Log
-from serving.guard.verdicts import Verdict
+from serving.guard.verdicts import LONGEST_CONTENTS, Verdict
 from winnow.images import suffix_of
-
-LONGEST_CONTENTS = 2000  # characters of a text
 
 
 class LogError(Exception):

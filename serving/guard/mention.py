@@ -48,6 +48,20 @@ def _asks_how(before: str) -> bool:
     return bool(_HOW.search(before.rstrip()) or _HOW_SPACELESS.search(squeezed(before)))
 
 
+_ON_PICTURE = re.compile(
+    r"^ ?(shown |displayed |written |printed )?(on|in|of|at) (this|the|that|my) ([^ .]+ ){0,2}"
+    r"(screen|screenshot|picture|photo|photograph|image|display|sign|poster|label|terminal|window|monitor|page)s? "
+)
+
+
+def is_on_picture(seen: str, text: str) -> bool:
+    """Whether somebody asks what is to be read on a picture, and not what the model was told."""
+    words = spaced(seen)
+    places = [found.end() for found in re.finditer(re.escape(text), words)]
+    is_asked = text.startswith("what ") and "your" not in text.split()
+    return is_asked and bool(places) and all(_ON_PICTURE.match(f"{words[end : end + 80]} ") for end in places)
+
+
 def _is_quoted(seen: str, start: int, end: int) -> bool:
     before, after = seen[max(start - _LONGEST_QUOTATION, 0) : start], seen[end : end + _LONGEST_QUOTATION]
     before = before[before.rfind("\n") + 1 :]

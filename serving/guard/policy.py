@@ -223,7 +223,7 @@ class Log(StrictModel):
 
     Attributes:
         folder: a file a day, ``YYYY-MM-DD.jsonl``; null writes none.
-        contents: also what was refused: texts (the first 2,000 characters) and images.
+        contents: also what was refused: texts (the first 20,000 characters) and images.
     """
 
     folder: Path | None = None

@@ -24,6 +24,19 @@ _ORDERS = (
     "{instructions}~ {which}~ {ignore}",
 )
 _REVEALS = ("{reveal}~ {prompt}", "{prompt}~ {reveal}")
+# For the words that a language has.
+_MORE = (
+    ("override", "{ignore}~ {told}"),
+    ("override", "{told}~ {ignore}"),
+    ("override", "{told}~ {void}"),
+    ("override", "{which}~ {instructions}~ {void}"),
+    ("override", "{instructions}~ {which}~ {void}"),
+    ("override", "{ignore}~ {limits}"),
+    ("override", "{obey}"),
+    ("free", "{unbound}"),
+    ("reveal", "{asked}"),
+)
+_SLOT = re.compile(r"\{(\w+)\}")
 _MEMORY = 256 << 20  # bytes for RE2's automata
 
 
@@ -62,13 +75,19 @@ _ORDER = (
 )
 _TELLS = r"(you|ignore|from now|answer|reply|respond|say|output|always|never|act|write|do not|don.t|translate|only)"
 _MODEL = r"(a[il1]|llm|language model|vision model|vlm|chatbot|gpt|a[il1] (assistant|model|system|reader|agent))s?"
+_ROLE_OF_MODEL = (
+    r"( (reviewer|reader|agent|system|scanner|crawler|summari[sz]er|grader|screener|recruiter|evaluator|judge|moderator"
+    r"|parser|annotator|captioner|classifier)s?)?"
+)
 _READING = r"( (reading|viewing|processing|analy[sz]ing) (this|it|the \pL+))?"
 # Over plain text with its signs.
 _FORGED = (
     r"(^|[\n.!?:])\s{0,3}(new|updated|revised|real|actual) (system )?(instructions?|directives?|tasks?|prompt|orders?)"
     rf"\s?[:：]\s{{0,3}}{_TELLS}\b",
     r"\b(attention|note|notice|message|instructions?|important|to)[, ]{1,2}((to|for|all|any|the|every) ){0,3}"
-    rf"{_MODEL}{_READING}\s?[:：]",
+    rf"{_MODEL}{_ROLE_OF_MODEL}{_READING}\s?[:：]",
+    r"\b(system|admin|administrator|developer|security) (notice|message|note|alert|update|announcement|memo)"
+    rf" (to|for|addressed to) ((all|any|the|every) ){{0,3}}({_MODEL}|assistants?){_ROLE_OF_MODEL}\s?[:：]",
     r"<\|(im_start|start_header_id|start|header_start)\|>\s{0,3}(system|developer|assistant|tool|user)",
     r"<\|(endoftext|eos|end_of_text|begin_of_text)\|>\s*(system|user|assistant|human)\s?:",
     r"[-=#*]{2,}\s?(end|begin|start) of (the )?"
@@ -116,7 +135,7 @@ def _rule(kind: str, language: str, shape: str, words: dict[str, str], *, letter
     if letters_only:
         pattern = re.sub(r"~ ?", r"[^.]{0,12}?", pattern)
         return Rule(kind, language, re.sub(r" [?*]?", "", pattern))
-    pattern = re.sub(r"~ ?", r"(?: [^ .]+){0,3} ", pattern)
+    pattern = re.sub(r"~ ?", rf"(?: [^ .]+){{0,{5 if kind == 'reveal' else 3}}} ", pattern)
     return Rule(kind, language, rf" {pattern} ")
 
 
@@ -148,7 +167,9 @@ def _rules_of(languages: Sequence[str], *, letters_only: bool) -> Rules:
             if name not in ("spaceless", "in_image")
         }
         shapes = [("override", order) for order in _ORDERS] + [("reveal", order) for order in _REVEALS]
-        shapes += [("reveal", "{asked}")] if "asked" in words else []
+        if language != "en":  # whose `prompt` has what users may well want to leave out, such as "the text above"
+            shapes += [("override", "{ignore}~ {prompt}"), ("override", "{prompt}~ {ignore}")]
+        shapes += [(kind, shape) for kind, shape in _MORE if set(_SLOT.findall(shape)) <= words.keys()]
         shapes += [("override", "{whole}"), ("free", "{free}"), ("secretly", "{secretly}")]
         found += [_rule(kind, language, shape, words, letters_only=letters_only) for kind, shape in shapes]
     return Rules(found)

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from winnow.files import open_regular
 
+LONGEST_CONTENTS = 20_000  # characters that are kept of a text
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
 _IMAGE = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,5}")
 
@@ -30,7 +30,8 @@ class Verdict:
         digest: sha256 of what was refused (``serving.guard.corrections.digest``).
         images: sha256 of each image.
         ms: milliseconds, of which ``guard_ms`` before the request was forwarded.
-        contents: what was refused, if the policy keeps it: a text, or the name of a file in ``images/``.
+        contents: what was refused, if the policy keeps it: the beginning of a text (``LONGEST_CONTENTS``), or the
+            name of a file in ``images/``.
     """
 
     id: str
@@ -49,19 +50,21 @@ class Verdict:
     contents: str = ""
 
 
+_VERDICT = TypeAdapter(Verdict)
+
+
 def days(folder: Path) -> list[str]:
     """The days of which a log has lines, the newest first."""
     return sorted((path.stem for path in folder.glob("*.jsonl") if _DAY.fullmatch(path.name)), reverse=True)
 
 
 def read(folder: Path, day: str) -> Iterator[Verdict]:
-    """The lines of a day, in order; what is no line of a log is left out, as is one that was cut off."""
+    """The lines of a day, in order; what is no line of a log, has other types or was cut off is left out."""
     with open_regular(folder / f"{day}.jsonl") as file:
         for line in file:
             try:
-                values: Any = orjson.loads(line)
-                yield Verdict(**{**values, "images": tuple(values.get("images", ()))})
-            except (orjson.JSONDecodeError, TypeError, AttributeError):
+                yield _VERDICT.validate_json(line, strict=True)
+            except ValidationError:
                 continue
 
 

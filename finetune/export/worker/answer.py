@@ -31,7 +31,10 @@ def load(job: AnswerJob) -> tuple[Any, Any]:
     if job.library == "openvino":
         from optimum.intel import OVModelForVisualCausalLM
 
-        return OVModelForVisualCausalLM.from_pretrained(job.model, trust_remote_code=False), processor
+        model = OVModelForVisualCausalLM.from_pretrained(job.model, trust_remote_code=False)
+        if hasattr(model.config, "image_seq_length"):  # with fewer, optimum-intel takes each for a whole image
+            model.config.image_seq_length = 1
+        return model, processor
     from transformers import AutoModelForImageTextToText
 
     loaded: Any = AutoModelForImageTextToText.from_pretrained(

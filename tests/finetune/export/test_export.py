@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from finetune.export import pipeline
 from finetune.export.calibration import accepted_rows, write_calibration
-from finetune.export.environment import COMPRESS, python_for
+from finetune.export.environment import COMPRESS, OPENVINO, python_for
 from finetune.export.outputs import open_run
 from finetune.export.pipeline import Settings, export, parse_method
 from finetune.export.record import read_record
@@ -147,6 +147,23 @@ def test_every_quantiser_makes_a_model_that_answers(colours_run, tmp_path, metho
     config = json.loads((tmp_path / method / "model" / "config.json").read_text())
     assert all(name.startswith("re:") for name in config["quantization_config"]["ignore"])
     assert record.agreement.logit_error > 0  # it is another model
+
+
+@pytest.mark.skipif(
+    not (ROOT / OPENVINO / "bin/python").exists(), reason="no .venv-openvino; `make openvino-env` makes it"
+)
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [4, 8])
+def test_openvino_answers_as_the_trained_model_does(colours_run, tmp_path, bits):
+    """The toy's images are five tokens, and its configuration says 576, as a fresh one does."""
+    settings = Settings(
+        method=f"openvino-int{bits}", out=tmp_path / "ov", rows=30, max_loss=20, environment=ROOT / OPENVINO
+    )
+    record = export(colours_run, settings)
+    assert record.passed and record.agreement.prompt_tokens == 1.0 and record.agreement.top_token > 0.9
+    assert 0 < record.agreement.logit_error < 0.2 and record.size_bytes < record.merged_bytes
+    assert record.engines["openvino"].basis == "run" and not record.ignored
+    assert "output layer in 8 bits" in (tmp_path / "ov" / "README.md").read_text()
 
 
 @needs_quantiser

@@ -26,11 +26,17 @@ def test_the_cases_of_one_text(case):
         assert (find(case.text) is not None) == case.attack, find(case.text)
 
 
+def test_the_seen_half_of_the_third_authors_cases():
+    cases = [case for case in read_cases([SHIPPED / "third_seen.jsonl"]) if case.text and not case.image]
+    wrong = {case.id for case in cases if case.kind != "semantic" and (find(case.text) is not None) != case.attack}
+    assert wrong == {"third/typo/en/a2", "third/typo/en/a5"}  # words of four letters are not put right
+
+
 def test_the_set_is_what_the_page_says():
     cases = read_cases(sorted(SHIPPED.glob("*.jsonl")))
     harmless = [case for case in cases if not case.attack]
-    assert len(cases) >= 400 and len(harmless) * 2 >= len(cases)
-    assert len({case.language for case in cases}) >= 12 and len(words_by_language()) == 21
+    assert len(cases) == 833 and len(harmless) == 373
+    assert len({case.language for case in cases}) == 29 and len(words_by_language()) == 29
     assert all(case.source and case.license for case in cases)
 
 

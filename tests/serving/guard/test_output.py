@@ -109,8 +109,9 @@ def test_what_is_too_long_is_not_looked_at_and_what_straddles_the_end_is():
 
 
 def test_a_reviewer_can_let_a_word_pass():
-    kept = AnswerFilter(RULES, frozenset({digest("Red")}))
+    kept = AnswerFilter(RULES, frozenset({digest("red")}))
     assert kept.feed("a red hat", final=True) == "a red hat"
+    assert AnswerFilter(RULES, frozenset({digest("Red")})).feed("a red hat", final=True) != "a red hat"
 
 
 def test_large_lists_and_hostile_answers_take_linear_time():

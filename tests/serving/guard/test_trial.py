@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+from serving.guard.classifier import load_classifier
 from serving.guard.corrections import PREFIX, digest
 from serving.guard.trial.attack import Share
 from serving.guard.trial.corrected import corrected_cases
@@ -64,16 +65,23 @@ def test_intervals_are_wilsons():
 
 @pytest.fixture
 def classifier(tmp_path):
-    """A BERT that calls every text with the word ``bad`` an injection."""
+    """A BERT that takes the word ``bad`` for an injection."""
     folder = tmp_path / "classifier"
     folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bad", "cat"]))
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "bad"]))
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(vocab_size=7, hidden_size=8, num_hidden_layers=0, num_attention_heads=1, intermediate_size=8,
+    config = BertConfig(vocab_size=7, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+                        initializer_range=1.0,
                         id2label={0: "SAFE", 1: "INJECTION"}, label2id={"SAFE": 0, "INJECTION": 1})  # fmt: skip
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     BertForSequenceClassification(config).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def test_the_classifier_sees_a_long_text_whole(classifier):
+    score = load_classifier(str(classifier), "INJECTION")
+    assert score("cat " * 510) < 0.5 < score("bad " * 510)
+    assert score("cat " * 40_000) < 0.5 < score("cat " * 40_000 + "bad " * 1200)  # 90 pieces before the worst one
 
 
 @pytest.mark.slow
