@@ -60,6 +60,8 @@ class Workspace:
     read = _Path("work/read")  # what was made of each source, or range of a file, that was read
     rows = _Table("work/rows")  # every input row as it was read
     corrected = _Table("work/corrected")  # every input row after corrections, with its image keys
+    row_keys = _Table("work/row_keys")  # the corrected rows as numbers, which joins and comparisons read
+    judged = _Path("work/judged")  # by stage (``curate.rules.order``) the rules that fired on each row
     images = _Path(STORED_IMAGES)
     signals = _Path("signals")  # the folder of image and text signals
     paths = _Path("signals/paths.parquet")  # image path → image key, or what is wrong with the file
