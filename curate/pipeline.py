@@ -600,7 +600,8 @@ class Curation:
             workspace.duplicate_images.unlink(missing_ok=True)
             workspace.comparable_rows.unlink(missing_ok=True)
             workspace.edited_links.unlink(missing_ok=True)
-            workspace.duplicate_rows.unlink(missing_ok=True)
+            workspace.kept.unlink(missing_ok=True)
+            shutil.rmtree(workspace.duplicate_rows.folder, ignore_errors=True)
             return
         self.stages.run_if_stale(
             "duplicates",

@@ -6,12 +6,15 @@ never be taken for the same.
 
 from __future__ import annotations
 
+import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from curate.workspace import Workspace
 from winnow.table_parts import Parts, PartTask
-from winnow.tables import database, literal, query_batches, write_parquet
+from winnow.tables import literal, query_batches, write_parquet
 
 _VERSION = 1  # raise it when the same rows make other numbers
 _IDS = [(f"{name}_{half}", pa.uint64()) for name in ("id", "said", "answer") for half in ("high", "low")]
@@ -39,7 +42,7 @@ def path_key(path: str) -> str:
     return f"('0x' || md5({path})[:16])::UBIGINT"
 
 
-def write_row_keys(workspace: Workspace) -> Parts:
+def write_row_keys(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> Parts:
     """Bring ``workspace.row_keys`` up to date: a row for each corrected row.
 
     Raises:
@@ -48,12 +51,10 @@ def write_row_keys(workspace: Workspace) -> Parts:
     corrected, keys = workspace.corrected, workspace.row_keys
     tasks = [PartTask(["row keys", _VERSION, name], (corrected.folder / name,)) for name in corrected.names()]
     by_name = {task.name: task for task in tasks}
-    if missing := keys.missing(by_name):
-        with database(workspace.work) as connection:
-            for name in missing:
-                file = literal(str(by_name[name].args[0]))
-                query = _KEYS.format(image=short_key("key"), path=path_key("path"), file=file)
-                write_parquet(keys.folder / name, map(_halved, query_batches(connection, query)), ROW_KEYS)
+    for name in keys.missing(by_name):
+        file = literal(str(by_name[name].args[0]))
+        query = _KEYS.format(image=short_key("key"), path=path_key("path"), file=file)
+        write_parquet(keys.folder / name, map(_halved, query_batches(connection, query)), ROW_KEYS)
     keys.finish([task.name for task in tasks])
     return keys
 
@@ -69,3 +70,16 @@ def _halved(rows: pa.RecordBatch) -> pa.RecordBatch:
         [*halves, rows.column("votes").cast(pa.int32()), rows.column("images"), rows.column("paths")],
         schema=ROW_KEYS,
     )
+
+
+def ids_at(workspace: Workspace, positions: NDArray[np.int64]) -> pa.Array:
+    """The ids of the rows at some positions, in their order."""
+    corrected = workspace.corrected
+    wanted, place = np.unique(positions, return_inverse=True)
+    found = []
+    for path, start, count in zip(corrected.files(), corrected.starts(), corrected.counts(), strict=True):
+        first, last = np.searchsorted(wanted, (start, start + count))
+        if last > first:
+            ids = pq.ParquetFile(path).read(["sample_id"])["sample_id"].combine_chunks()
+            found.append(ids.take(pa.array(wanted[first:last] - start)))
+    return pa.concat_arrays([pa.array([], pa.string()), *found]).take(pa.array(place.reshape(-1)))

@@ -142,7 +142,7 @@ def create_views(
     matched = workspace.itm
     view("matches", f"SELECT * FROM {parquet([matched])}" if matched.is_file() else _NO_MATCHES)
     found = workspace.duplicate_rows
-    view("duplicates", f"SELECT * FROM {parquet([found])}" if found.is_file() else _NO_DUPLICATES)
+    view("duplicates", found.sql_beside(workspace.corrected) if found.exists() else _NO_DUPLICATES)
     clustered = workspace.semantic_images
     view("semantics", f"SELECT * FROM {parquet([clustered])}" if clustered.is_file() else _NO_SEMANTICS)
     matched = workspace.contamination_rows

@@ -13,7 +13,7 @@ import duckdb
 
 from curate.recipe import Rule
 from curate.rules.checked import CheckedRule
-from curate.rules.columns import Column, column_types, known_columns
+from curate.rules.columns import column_types, known_columns
 from curate.rules.decisions import write_decisions
 from curate.rules.expression import Expression, check_types, parse_expression
 from curate.rules.judged import Judging
@@ -108,16 +108,16 @@ def decide(
     """
     names = dict.fromkeys(name for rule in rules for name in (*rule.columns, *(["sample_id"] if rule.cap else [])))
     known = [name for name in names if not (duplicates and name in JUDGED_LATE)]
-    judging = Judging.of(workspace, known, losses)
-    stages = judge(judging, rules, duplicates)
-    write_decisions(workspace, rules, stages, [_threshold(judging.columns, rule) for rule in rules])
+    with Judging(workspace, known, losses) as judging:
+        stages = judge(judging, rules, duplicates)
+        thresholds = [_threshold(judging, rule) for rule in rules]
+        write_decisions(judging.connection, workspace, rules, stages, thresholds)
 
 
-def _threshold(columns: Mapping[str, Column], rule: CheckedRule) -> str | None:
+def _threshold(judging: Judging, rule: CheckedRule) -> str | None:
     """The rule's comparisons, with the numbers that were computed for the whole set."""
     found = []
     for name in rule.expression.constants:
-        with duckdb.connect(":memory:") as connection:
-            value = connection.execute(f"SELECT {columns[name].sql}").fetchall()[0][0]
+        value = judging.connection.execute(f"SELECT {judging.columns[name].sql}").fetchall()[0][0]
         found.append(f"{name} = {'null' if value is None else format(value, '.6g')}")
     return "; ".join([*rule.expression.thresholds, *found]) or None

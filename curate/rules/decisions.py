@@ -21,13 +21,12 @@ from curate.row_blocks import BlockReader, pieces_of_blocks
 from curate.rules.checked import CheckedRule
 from curate.rules.judged import ROW, between
 from curate.rules.part_facts import digest_of_rows
-from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.block_files import open_block_files
 from winnow.files import digest_of
 from winnow.parquet_footer import RowGroup
 from winnow.table_parts import POSITION, Parts
-from winnow.tables import ROWS_A_GROUP, database, literal
+from winnow.tables import ROWS_A_GROUP, literal
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
@@ -58,6 +57,15 @@ _BY_POSITION = """
     FROM contaminations c JOIN rows r USING (sample_id);
     CREATE TABLE leaks AS SELECT r.position, k.text_evaluation FROM text_leaks k JOIN rows r USING (sample_id)
 """
+# What is said of a row by evaluation sets and texts like its own.
+_SAID = """
+    WITH e AS (SELECT * FROM evaluations WHERE position >= $start AND position < $end),
+    k AS (SELECT * FROM leaks WHERE position >= $start AND position < $end),
+    m AS (SELECT * FROM similar_texts WHERE position >= $start AND position < $end)
+    SELECT position, e.* EXCLUDE (position), k.* EXCLUDE (position), m.* EXCLUDE (position)
+    FROM (SELECT position FROM e UNION SELECT position FROM k UNION SELECT position FROM m)
+    LEFT JOIN e USING (position) LEFT JOIN k USING (position) LEFT JOIN m USING (position) ORDER BY position
+"""
 # What a decision reports beside the rules, of the rows of which something is known.
 _MORE = """
     WITH d AS (SELECT * FROM duplicates WHERE position >= $start AND position < $end),
@@ -76,6 +84,7 @@ _MORE = """
 
 
 def write_decisions(
+    rows: duckdb.DuckDBPyConnection,
     workspace: Workspace,
     rules: Sequence[CheckedRule],
     stages: Mapping[str, Parts],
@@ -84,6 +93,7 @@ def write_decisions(
     """Write the decisions in input order; a thread finds those of the next rows while some are encoded.
 
     Args:
+        rows: with the views of ``curate.views`` as they were before rows were compared.
         stages: the rules that fired on each row, as ``curate.rules.order.judge`` returns them.
         thresholds: of each rule, as they are put on record.
 
@@ -94,7 +104,10 @@ def write_decisions(
     query = _block_sql(rules)
     stored = BlockReader(corrected, ["position", "sample_id", "forced", "forced_by"])
     pieces = pieces_of_blocks(corrected)
-    of_stages = [pieces_of_blocks(corrected, parts.names()) for parts in stages.values()]
+    beside = [*stages.values(), *([workspace.duplicate_rows] if workspace.duplicate_rows.exists() else [])]
+    said_beside = [pieces_of_blocks(corrected, parts.names()) for parts in beside]
+    others = (workspace.contamination_rows, workspace.text_leaks, workspace.similar_texts)
+    is_said = any(path.is_file() for path in others)
     said = [(rule.name, rule.action, rule.expression.text, rule.related_column, bool(rule.cap)) for rule in rules]
     made_by = [_VERSION, pa.__version__, str(DECISIONS), said, thresholds]
     fired = _Fired(corrected, stages)
@@ -103,12 +116,16 @@ def write_decisions(
         """Key and decisions of some row groups from number ``first`` on."""
         numbers = range(first, min(first + _GROUPS_AT_ONCE, len(pieces)))
         bounds = {"start": first * ROWS_A_GROUP, "end": (first + _GROUPS_AT_ONCE) * ROWS_A_GROUP}
-        more = rows.sql(_MORE, params=bounds).to_arrow_table()
+        by_others = rows.sql(_SAID, params=bounds).to_arrow_table() if is_said else None
         keys = [
-            digest_of([made_by, number, pieces[number], *(each[number] for each in of_stages), digest_of_rows(known)])
+            digest_of(
+                [
+                    made_by, number, pieces[number], *(each[number] for each in said_beside),
+                    by_others is not None and digest_of_rows(_of(by_others, number)),
+                ]
+            )
             for number in numbers
-            for known in [_of(more, number)]
-        ]
+        ]  # fmt: skip
         groups: list[RowGroup | pa.Table | None] = [table.kept(key) for key in keys]
         new = [at for at, group in enumerate(groups) if group is None]
         if new:
@@ -116,7 +133,7 @@ def write_decisions(
             found = fired.between(rows, numbers[0] * ROWS_A_GROUP, (numbers[-1] + 1) * ROWS_A_GROUP)
             rows.register("base", pa.Table.from_batches([stored.block(number) for number in numbers]))
             rows.register("fired", found)
-            rows.register("more", more)
+            rows.register("more", rows.sql(_MORE, params=bounds).to_arrow_table())
             judged = rows.sql(query).to_arrow_table().combine_chunks()
             judged = judged.append_column("rules", _fired_lists(judged, found, rules, thresholds))
             judged = judged.select(DECISIONS.names).cast(DECISIONS)
@@ -124,17 +141,17 @@ def write_decisions(
                 groups[at] = judged.slice((at - new[0]) * ROWS_A_GROUP, ROWS_A_GROUP).combine_chunks()
         return [(key, group) for key, group in zip(keys, groups, strict=True) if group is not None]
 
-    with database(workspace.work) as rows:
-        create_views(rows, workspace)
-        rows.execute(_BY_POSITION)
-        files = open_block_files(workspace.work / "decided.json", {workspace.decisions: DECISIONS})
-        with files as ((table,), _), ThreadPoolExecutor(1) as thread:
-            ready: Future[list[tuple[str, RowGroup | pa.Table]]] | None = None
-            for start in [*range(0, len(pieces), _GROUPS_AT_ONCE), None]:
-                following = thread.submit(decided, start) if start is not None else None
-                for key, group in ready.result() if ready else []:
-                    table.add(key, group if isinstance(group, RowGroup) else table.encoded(group))
-                ready = following
+    if workspace.duplicate_rows.exists():
+        rows.execute(f"CREATE OR REPLACE VIEW duplicates AS {workspace.duplicate_rows.sql_beside(corrected)}")
+    rows.execute(_BY_POSITION)
+    files = open_block_files(workspace.work / "decided.json", {workspace.decisions: DECISIONS})
+    with files as ((table,), _), ThreadPoolExecutor(1) as thread:
+        ready: Future[list[tuple[str, RowGroup | pa.Table]]] | None = None
+        for start in [*range(0, len(pieces), _GROUPS_AT_ONCE), None]:
+            following = thread.submit(decided, start) if start is not None else None
+            for key, group in ready.result() if ready else []:
+                table.add(key, group if isinstance(group, RowGroup) else table.encoded(group))
+            ready = following
 
 
 def _of(rows: pa.Table, number: int) -> pa.Table:

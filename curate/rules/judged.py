@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,37 +68,37 @@ class Layer:
         return digest_of_rows(rows.set_column(rows.schema.get_field_index(POSITION), POSITION, moved))
 
 
-@dataclass(frozen=True)
 class Judging:
-    """What rules are judged with.
+    """What rules are judged with, for a ``with`` statement.
 
     Attributes:
+        connection: with the views of ``curate.views``, for our own queries.
         columns: those that the rules ask for, without those of layers, by name.
-        losses: the recipe's.
-        made_from: of each table, what its facts about each part depend on (``curate.rules.part_facts``).
-        seconds: after which a query is stopped.
     """
 
-    workspace: Workspace
-    columns: Mapping[str, Column]
-    losses: Sequence[Path]
-    made_from: Mapping[str, Sequence[Any]]
-    seconds: float
-
-    @classmethod
-    def of(cls, workspace: Workspace, names: Sequence[str], losses: Sequence[Path]) -> Judging:
-        """Find out what the columns are in this set; ``names`` are of ``curate.rules.columns.asked_columns``.
+    def __init__(self, workspace: Workspace, names: Iterable[str], losses: Sequence[Path]) -> None:
+        """``names`` are of ``curate.rules.columns.asked_columns``; ``losses`` the recipe's.
 
         Raises:
             UserError: as of ``asked_columns``.
         """
-        write_row_keys(workspace)
-        with database(workspace.work) as connection:
-            create_views(connection, workspace, losses)
-            columns = asked_columns(connection, names)
-        made_from = fact_digests(workspace, {column.table for column in columns.values()}, losses)
-        seconds = _SECONDS + workspace.corrected.row_count() / _ROWS_A_SECOND
-        return cls(workspace, columns, losses, made_from, seconds)
+        self.workspace, self._losses = workspace, losses
+        self._seconds = _SECONDS + workspace.corrected.row_count() / _ROWS_A_SECOND
+        self._facts: tuple[set[int], duckdb.DuckDBPyConnection] | None = None
+        with contextlib.ExitStack() as stack:
+            self.connection = stack.enter_context(database(workspace.work))
+            create_views(self.connection, workspace, losses)
+            self.columns: Mapping[str, Column] = asked_columns(self.connection, names)
+            write_row_keys(self.connection, workspace)
+            tables = {column.table for column in self.columns.values()}
+            self._made_from = fact_digests(self.connection, workspace, tables, losses)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Judging:
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._stack.__exit__(*raised)
 
     def fired(self, stage: str, rules: Numbered, layers: Sequence[Layer] = ()) -> Parts:
         """Bring the table of a stage up to date: of each row on which one of its rules fires ``row``, f<k> (whether
@@ -118,35 +118,37 @@ class Judging:
                 ["fired", said, facts, [layer.digest(start, start + count) for layer in layers]], (number, start, count)
             )
             for number, (start, count, *facts) in enumerate(
-                zip(corrected.starts(), corrected.counts(), *(self.made_from[name] for name in tables), strict=True)
+                zip(corrected.starts(), corrected.counts(), *(self._made_from[name] for name in tables), strict=True)
             )
         ]
         by_name = {task.name: task for task in tasks}
         missing = [by_name[name] for name in parts.missing(by_name)]
         if missing:
-            with self.facts(asked, [task.args[0] for task in missing]) as connection:
+            with self.facts({task.args[0] for task in missing}) as connection:
                 _write_fired(connection, parts, missing, rules, layers)
         parts.finish([task.name for task in tasks])
         return parts
 
     @contextlib.contextmanager
-    def facts(
-        self, columns: Mapping[str, Column], parts: Sequence[int] | None = None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A locked connection with the table ``facts`` of some parts, or of all, for rules.
+    def facts(self, parts: Collection[int] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A locked connection with the table ``facts`` of some parts at least, or of all, for rules.
 
         Raises:
             UserError: a query in the block fails, or takes too long.
         """
-        with connect(self.workspace.work) as connection:
-            create_views(connection, self.workspace, self.losses, parts)
-            create_asked_facts(connection, columns)
+        wanted = {*(range(len(self.workspace.corrected.names())) if parts is None else parts)}
+        if self._facts is None or not wanted <= self._facts[0]:
+            connection = self._stack.enter_context(connect(self.workspace.work))
+            create_views(connection, self.workspace, self._losses, sorted(wanted))
+            create_asked_facts(connection, self.columns)
             lock(connection)
-            try:
-                with time_limit(connection, self.seconds):
-                    yield connection
-            except duckdb.Error as error:
-                raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
+            self._facts = wanted, connection
+        _, connection = self._facts
+        try:
+            with time_limit(connection, self._seconds):
+                yield connection
+        except duckdb.Error as error:
+            raise UserError(f"the rules cannot be evaluated: {str(error).splitlines()[0]}") from error
 
 
 def _write_fired(

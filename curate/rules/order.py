@@ -14,22 +14,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.duplicates.kept import choose_kept, find_conflicts, load_comparable
+from curate.duplicates.comparable import Comparable, read_comparable
+from curate.duplicates.kept import Repeats, choose_kept
+from curate.duplicates.repeated import write_repeated
+from curate.kinds import KINDS
 from curate.rules.checked import CheckedRule
 from curate.rules.expression import quoted
 from curate.rules.judged import Judging, Layer, Numbered, Positions, fired_positions
 from curate.rules.keep import Cap
 from curate.settings.copies import DuplicateSettings
-from curate.workspace import Workspace
 from winnow.table_parts import Parts
-from winnow.tables import database
 
 _CONFLICTING = {"conflicting"}
 _DUPLICATE = {"duplicate", "duplicate_distance", "duplicate_kind", "duplicate_strength", "edited_copy"}
@@ -41,22 +40,18 @@ class _Dropped:
     """The rows that rules have dropped so far, but for those that a reviewer keeps; a reviewer's drops first.
 
     Attributes:
-        kept: bool by position: whether a reviewer keeps the row.
+        kept: bool by position: whether a reviewer keeps the row; ``mask``: whether it is dropped.
     """
 
     def __init__(self, corrected: Parts) -> None:
         forced = pa.chunked_array([batch.column("forced") for batch in corrected.batches(["forced"])], pa.string())
         self.kept = _as_mask(pc.equal(forced, "keep"))
-        self._dropped = _as_mask(pc.equal(forced, "drop"))
+        self.mask = _as_mask(pc.equal(forced, "drop"))
 
     def add(self, positions: Positions) -> None:
         """These rows are dropped too."""
-        self._dropped[positions] = True
-        self._dropped &= ~self.kept
-
-    def table(self) -> pa.Table:
-        """Their positions."""
-        return pa.table({"position": np.flatnonzero(self._dropped)})
+        self.mask[positions] = True
+        self.mask &= ~self.kept
 
 
 def _as_mask(values: pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -85,47 +80,39 @@ def judge(judging: Judging, rules: Sequence[CheckedRule], duplicates: DuplicateS
 
     judged("alone", alone)
     if duplicates:
-        with database(workspace.work) as connection:
-            load_comparable(connection, workspace)
-            _load(connection, dropped)
-            find_conflicts(connection)
-            conflicts = connection.sql("SELECT position FROM conflicts ORDER BY position").to_arrow_table()
-            layers = [Layer("conflicts", conflicts, ("conflicting",))]
-            judged(
-                "contradicting",
-                [(k, rule) for k, rule in late if rule.action == "drop" and not _asks(rule, _DUPLICATE)],
-                layers,
-            )
-            stages.pop("contradicting", None)
-            _load(connection, dropped)
-            choose_kept(connection, workspace, duplicates)
-        judged("late", late, [*layers, *_repeated(workspace)])
+        rows = read_comparable(workspace.comparable_rows)
+        before = dropped.mask[rows.position]
+        opposed = rows.position[rows.conflicting(before)]
+        conflicts = Layer("conflicts", pa.table({"position": opposed}), ("conflicting",))
+        second = [(k, rule) for k, rule in late if rule.action == "drop" and not _asks(rule, _DUPLICATE)]
+        judged("contradicting", second, [conflicts])
+        stages.pop("contradicting", None)  # judged again among the late ones
+        after = dropped.mask[rows.position]
+        with judging.connection.cursor() as tables:
+            found = choose_kept(tables, workspace, rows, duplicates, before, after)
+            write_repeated(tables, workspace, rows, found)
+        judged("late", late, [conflicts, *_repeated(rows, found)])
     judged("capped", capped, list(_surplus_layers(judging, capped, dropped)))
     for stale in {path.name for path in workspace.judged.glob("*")} - stages.keys() - {"contradicting"}:
         shutil.rmtree(workspace.judged / stale)
     return stages
 
 
-def _load(connection: duckdb.DuckDBPyConnection, dropped: _Dropped) -> None:
-    """Create the table ``dropped``."""
-    connection.register("all_dropped", dropped.table())
-    connection.execute("CREATE OR REPLACE TABLE dropped AS SELECT position FROM all_dropped")
-    connection.unregister("all_dropped")
-
-
-def _repeated(workspace: Workspace) -> list[Layer]:
+def _repeated(rows: Comparable, found: Repeats) -> list[Layer]:
     """What ``choose_kept`` has found about each row."""
-    names = ["position", "duplicate_of", "edited_copy_of", "kind", "strength", "distance"]
-    found = pq.ParquetFile(workspace.duplicate_rows).read(names)
-    found = found.rename_columns([*names[:3], "duplicate_kind", "duplicate_strength", "duplicate_distance"])
     repeated, edited, copied = (
-        found.filter(found[name].is_valid()) for name in ("duplicate_of", "edited_copy_of", "duplicate_kind")
+        np.flatnonzero(of >= 0) for of in (found.duplicate_of, found.edited_copy_of, found.kind)
     )
-    kinds = ("duplicate_kind", "duplicate_strength")
+    distance, strength = found.distance[repeated], found.strength[copied]
+    kinds = {
+        "duplicate_kind": pa.array(KINDS, pa.string()).take(pa.array(found.kind[copied])),
+        "duplicate_strength": pa.array(strength, mask=np.isnan(strength)),
+    }
+    distances = {"duplicate_distance": pa.array(distance, mask=np.isnan(distance))}
     return [
-        Layer("repeated", repeated.select(["position", "duplicate_distance"]), ("duplicate",), ("duplicate_distance",)),
-        Layer("edited_copies", edited.select(["position"]), ("edited_copy",)),
-        Layer("copied", copied.select(["position", *kinds]), (), kinds),
+        Layer("repeated", pa.table({"position": rows.position[repeated], **distances}), ("duplicate",), (*distances,)),
+        Layer("edited_copies", pa.table({"position": rows.position[edited]}), ("edited_copy",)),
+        Layer("copied", pa.table({"position": rows.position[copied], **kinds}), (), (*kinds,)),
     ]
 
 
@@ -135,13 +122,11 @@ def _surplus_layers(judging: Judging, capped: Numbered, dropped: _Dropped) -> It
     """
     if not capped:
         return
-    names = ("sample_id", *(name for _, rule in capped for name in rule.columns))
-    columns = {name: judging.columns[name] for name in names if name in judging.columns}
-    with judging.facts(columns) as connection:
+    with judging.facts() as connection:
         connection.register("forced", pa.table({"position": np.flatnonzero(dropped.kept)}))
         for k, rule in capped:
             assert rule.cap
-            _load(connection, dropped)
+            connection.register("dropped", pa.table({"position": np.flatnonzero(dropped.mask)}))
             found = connection.sql(_surplus(rule.cap)).to_arrow_table()
             if rule.action == "drop":
                 dropped.add(found["position"].to_numpy())

@@ -24,12 +24,14 @@ from curate.signals import IMAGE_MODELS
 from curate.workspace import Workspace
 from winnow.files import sha256_bytes, sha256_file
 from winnow.run import file_stats
-from winnow.tables import database, parquet
+from winnow.tables import parquet
 
 Keys = NDArray[np.uint64]
 
 
-def fact_digests(workspace: Workspace, tables: Collection[str], losses: Sequence[Path]) -> dict[str, list[Any]]:
+def fact_digests(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, tables: Collection[str], losses: Sequence[Path]
+) -> dict[str, list[Any]]:
     """For each table what its facts about each part of the corrected rows depend on, JSON-able.
 
     Args:
@@ -48,12 +50,11 @@ def fact_digests(workspace: Workspace, tables: Collection[str], losses: Sequence
     if not by_image and "path" not in tables:
         return found
     found["path"] = []
-    with database(workspace.work) as connection:
-        measured = {
-            name: (file_stats(*parts, below=workspace.folder), *_images_of(connection, parts))
-            for name, parts in by_image.items()
-        }
-        errors = _errors(connection, workspace) if "path" in tables else None
+    measured = {
+        name: (file_stats(*parts, below=workspace.folder), *_images_of(connection, parts))
+        for name, parts in by_image.items()
+    }
+    errors = _errors(connection, workspace) if "path" in tables else None
     for part in workspace.row_keys.files():
         images, paths = _keys_of(part)
         for name, (stats, keys, file) in measured.items():
@@ -66,7 +67,7 @@ def fact_digests(workspace: Workspace, tables: Collection[str], losses: Sequence
 def _whole_tables(workspace: Workspace) -> dict[str, list[Path]]:
     """Files of the tables that are made as a whole, those that are there."""
     files = {
-        "score": workspace.scores, "itm": workspace.itm, "duplicate": workspace.duplicate_rows,
+        "score": workspace.scores, "itm": workspace.itm, "duplicate": workspace.duplicate_rows.state,
         "semantic": workspace.semantic_images, "contamination": workspace.contamination_rows,
         "similar": workspace.similar_texts, "leak": workspace.text_leaks, "answer": workspace.answers,
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """Decisions over stored signals: worst image, nulls, order of reasons, forced rows; and a connection that is shut."""
 
+import contextlib
 import json
 import os
 
@@ -188,11 +189,12 @@ def test_every_known_column_has_a_meaning_and_can_be_asked(tmp_path):
     assert "width" not in fired(found)
 
 
+@contextlib.contextmanager
 def opened(tmp_path):
     """The connection in which rules run, on one row."""
     space = store(tmp_path / "set", [sample("1", ["a"])], [image("a")])
-    judging = Judging.of(space, ["width"], [])
-    return judging.facts(judging.columns)
+    with Judging(space, ["width"], []) as judging, judging.facts() as connection:
+        yield connection
 
 
 @pytest.mark.parametrize(
