@@ -100,7 +100,8 @@ class AllRows:
         return AllRows(halves, self.votes[rows], offsets, self.numbers[place])
 
     def _marked(self, images: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return np.append(images, False)[self.numbers]  # of -1: the last
+        marked: NDArray[np.bool_] = np.append(images, False)[self.numbers]  # of -1: the last
+        return marked
 
     def _count(self, marked: NDArray[np.bool_]) -> Indices:
         sums = np.concatenate([[0], np.cumsum(marked)])
