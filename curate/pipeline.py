@@ -70,6 +70,7 @@ from curate.readers.ingest import (
 from curate.recipe import CurateRecipe, all_rules
 from curate.report.card import write_card
 from curate.report.results import count_rows, write_contamination_report, write_results
+from curate.report.summaries import summarise
 from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import check_on_rows, check_rules, decide
@@ -200,7 +201,7 @@ def try_rules(recipe: CurateRecipe, sources: Opened, folder: Path) -> dict[str, 
     curation.correct()
     curation.compare()
     curation.decide()
-    return count_rows(workspace, rules, facts)
+    return count_rows(workspace, summarise(workspace, recipe.seed), rules, facts)
 
 
 def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> str | None:
@@ -447,13 +448,15 @@ class Curation:
         outputs: list[Path] = []
         stages.run("write", lambda: outputs.extend(write_results(workspace, splits)))
         outputs += write_contamination_report(workspace)
-        counts = count_rows(workspace, self.rules, facts_of(stages))
+        summary = summarise(workspace, recipe.seed)
+        counts = count_rows(workspace, summary, self.rules, facts_of(stages))
         asked = {"duplicates": recipe.duplicates, "contamination": recipe.contamination}
         if limited := {name: n for name in asked if asked[name] and (n := stages.get(f"{name} limited"))}:
             counts["limited"] = limited
         shown = write_card(
-            workspace, recipe, self.recipe_name, self.rules, counts, root, decode_examples=decode_examples
-        )
+            workspace, recipe, self.recipe_name, self.rules, counts, summary.examples, root,
+            decode_examples=decode_examples,
+        )  # fmt: skip
         outputs += [workspace.card, *shown.files]
         exported = self.export_all()
         found = [
@@ -600,7 +603,8 @@ class Curation:
             workspace.duplicate_images.unlink(missing_ok=True)
             workspace.comparable_rows.unlink(missing_ok=True)
             workspace.edited_links.unlink(missing_ok=True)
-            workspace.duplicate_rows.unlink(missing_ok=True)
+            workspace.kept.unlink(missing_ok=True)
+            shutil.rmtree(workspace.duplicate_rows.folder, ignore_errors=True)
             return
         self.stages.run_if_stale(
             "duplicates",

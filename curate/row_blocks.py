@@ -18,11 +18,15 @@ from winnow.tables import ROWS_A_GROUP, read_batches
 Piece = tuple[str, int, int]  # file of a part, its first row and the one after the last
 
 
-def pieces_of_blocks(rows: Parts) -> list[list[Piece]]:
-    """For each block, the pieces of parts that it consists of: equal pieces are equal rows."""
+def pieces_of_blocks(rows: Parts, names: Sequence[str] | None = None) -> list[list[Piece]]:
+    """For each block, the pieces of parts that it consists of: equal pieces are equal rows.
+
+    Args:
+        names: of files that stand beside the parts, in place of theirs.
+    """
     total = rows.row_count()
     blocks: list[list[Piece]] = [[] for _ in range(-(-total // ROWS_A_GROUP))]
-    for name, start, count in zip(rows.names(), rows.starts(), rows.counts(), strict=True):
+    for name, start, count in zip(names or rows.names(), rows.starts(), rows.counts(), strict=True):
         end = start + count
         cuts = [start, *range(-(-(start + 1) // ROWS_A_GROUP) * ROWS_A_GROUP, end, ROWS_A_GROUP), end]
         for first, last in itertools.pairwise(cuts):

@@ -100,20 +100,28 @@ _NO_ANSWERS = """
 """
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, losses: Sequence[Path] = ()) -> None:
+def create_views(
+    connection: duckdb.DuckDBPyConnection,
+    workspace: Workspace,
+    losses: Sequence[Path] = (),
+    parts: Sequence[int] | None = None,
+) -> None:
     """Create a view for each table: rows, paths, images, set_sizes, scores, texts, matches, duplicates,
     semantics, contaminations, losses, answers, similar_texts, text_leaks, and one for each of ``IMAGE_MODELS``.
 
     A table that the curation does not have is an empty view.
+
+    Args:
+        parts: of the corrected rows, by number; rows and texts are of these alone.
     """
 
     def view(name: str, query: str) -> None:
         connection.execute(f"CREATE VIEW {name} AS {query}")
 
-    view("rows", f"SELECT * FROM {workspace.corrected.sql()}")
+    view("rows", f"SELECT * FROM {workspace.corrected.sql(parts)}")
     view("paths", f"SELECT path, image_key, error, error_detail FROM {parquet([workspace.paths])}")
-    if parts := workspace.image_parts():
-        view("images", f"SELECT * EXCLUDE (path, error, error_detail) FROM {parquet(parts)}")
+    if measured := workspace.image_parts():
+        view("images", f"SELECT * EXCLUDE (path, error, error_detail) FROM {parquet(measured)}")
     else:
         fields = [field for field in image_schema(None, {}) if field.name != "clip_embedding"]
         connection.register("no_images", pa.schema(fields).empty_table())
@@ -130,11 +138,11 @@ def create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, lo
             fields = [field for field in model.schema if not pa.types.is_fixed_size_list(field.type)]
             connection.register(f"no_{name}", pa.schema(fields).empty_table())
         view(name, f"SELECT * FROM {parquet(found_parts) if found_parts else f'no_{name}'}")
-    view("texts", f"SELECT * FROM {workspace.text.sql()}")
+    view("texts", f"SELECT * FROM {workspace.text.sql(parts)}")
     matched = workspace.itm
     view("matches", f"SELECT * FROM {parquet([matched])}" if matched.is_file() else _NO_MATCHES)
     found = workspace.duplicate_rows
-    view("duplicates", f"SELECT * FROM {parquet([found])}" if found.is_file() else _NO_DUPLICATES)
+    view("duplicates", found.sql_beside(workspace.corrected) if found.exists() else _NO_DUPLICATES)
     clustered = workspace.semantic_images
     view("semantics", f"SELECT * FROM {parquet([clustered])}" if clustered.is_file() else _NO_SEMANTICS)
     matched = workspace.contamination_rows

@@ -60,6 +60,8 @@ class Workspace:
     read = _Path("work/read")  # what was made of each source, or range of a file, that was read
     rows = _Table("work/rows")  # every input row as it was read
     corrected = _Table("work/corrected")  # every input row after corrections, with its image keys
+    row_keys = _Table("work/row_keys")  # the corrected rows as numbers, which joins and comparisons read
+    judged = _Path("work/judged")  # by stage (``curate.rules.order``) the rules that fired on each row
     images = _Path(STORED_IMAGES)
     signals = _Path("signals")  # the folder of image and text signals
     paths = _Path("signals/paths.parquet")  # image path → image key, or what is wrong with the file
@@ -67,9 +69,10 @@ class Workspace:
     itm = _Path("signals/itm.parquet")  # score of images with their texts by sample_id, if the recipe names a model
     scores = _Path("signals/scores.parquet")  # scores of prompt sets and heads by image_key, if the recipe has any
     duplicate_images = _Path("duplicates.parquet")  # near-identical images: member, representative, distances
-    comparable_rows = _Path("work/comparable_rows.parquet")  # rows that may repeat or contradict another one
+    comparable_rows = _Path("work/comparable_rows.arrow")  # rows that may repeat or contradict another one, as numbers
+    kept = _Path("work/kept.parquet")  # what was found among them (``curate.duplicates.kept``)
     edited_links = _Path("work/edited_links.parquet")  # rows about edited copies → rows about what they copy
-    duplicate_rows = _Path("work/duplicate_rows.parquet")  # rows that repeat or contradict another one
+    duplicate_rows = _Table("work/duplicate_rows")  # rows that repeat or contradict another one, by ``row`` of a part
     similar_texts = _Path("work/similar_texts.parquet")  # rows whose text is nearly that of another row
     text_leaks = _Path("work/text_leaks.parquet")  # rows with a question and answer of an evaluation set
     neighbours = _Path("work/neighbours.parquet")  # what the answers about similar pictures say about each row's

@@ -113,11 +113,25 @@ class Parts:
         for table in regrouped(self.batches(columns)):
             yield from table.to_batches(max_chunksize=ROWS_A_GROUP)
 
-    def sql(self) -> str:
-        """SQL that reads the rows of a finished table, in order, with their ``position``."""
-        position = f"({self.starts()}::BIGINT[])[file_index::BIGINT + 1] + file_row_number AS {POSITION}"
+    def sql(self, numbers: Sequence[int] | None = None) -> str:
+        """SQL that reads the rows of a finished table, in order, with their ``position``.
+
+        Args:
+            numbers: only these parts, at least one.
+        """
+        files, starts = self.files(), self.starts()
+        if numbers is not None:
+            files, starts = [files[number] for number in numbers], [starts[number] for number in numbers]
+        position = f"({starts}::BIGINT[])[file_index::BIGINT + 1] + file_row_number AS {POSITION}"
         columns = f"SELECT {position}, * EXCLUDE (file_row_number)"
-        return f"({columns} FROM read_parquet({sql_files(self.files())}, file_row_number = true))"
+        return f"({columns} FROM read_parquet({sql_files(files)}, file_row_number = true))"
+
+    def sql_beside(self, others: Parts) -> str:
+        """SQL that reads rows which say something about rows of another table, of which each part has one beside it:
+        with ``position`` in place of ``row``, their number in the part.
+        """
+        position = f"({others.starts()}::BIGINT[])[file_index::BIGINT + 1] + row AS {POSITION}"
+        return f"SELECT {position}, * EXCLUDE (row) FROM read_parquet({sql_files(self.files())})"
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """The parts that are not there, each once; one of another size than when it was listed is made again.

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.duplicates.kept import find_conflicts, load_comparable
+from curate.duplicates.comparable import read_comparable
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.tables import database, parquet, query_batches, write_parquet
@@ -161,9 +161,9 @@ def _add_tables(connection: duckdb.DuckDBPyConnection, workspace: Workspace, gai
         f" FROM ({read}) GROUP BY sample_id"
     )
     if workspace.comparable_rows.is_file():
-        load_comparable(connection, workspace)
-        connection.execute("CREATE TABLE dropped (position BIGINT)")
-        find_conflicts(connection)
+        rows = read_comparable(workspace.comparable_rows)
+        conflicts = rows.position[rows.conflicting(np.zeros(len(rows), bool))]
+        connection.register("conflicts", pa.table({"position": conflicts}))
     else:
         connection.execute("CREATE TABLE conflicts (position BIGINT)")
 

@@ -1,212 +1,348 @@
 """Which row of a group stays, and which rows contradict each other, once other rules have dropped some.
 
 A row that is dropped for another reason stands for nobody and contradicts nobody: else the best twin could be
-dropped as blurred and the rest as its duplicates. The functions run in a connection with the tables ``comparable``
-(of ``load_comparable``) and ``dropped`` (position).
+dropped as blurred and the rest as its duplicates.
+
+Rows with the same question about the same stars depend on each other alone, so the comparable rows lie in partitions
+by a hash of these. What was found in a partition is kept in ``workspace.kept``; only partitions in which a row or what
+rules make of it is new are looked at again. With ``scope: image`` rows depend on each other across questions, and there
+is one partition. Edited copies lead from one partition to others: their rows are judged after all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.duplicates.edits.links import link_rows, load_links
-from curate.duplicates.images.fingerprints import ImageFingerprints, compare
+from curate.duplicates.comparable import Comparable
+from curate.duplicates.edits.links import link_rows
+from curate.duplicates.images.fingerprints import compare
 from curate.duplicates.images.stored import read_stored
-from curate.kinds import KINDS, Kind
+from curate.duplicates.mixing import Indices
+from curate.kinds import KINDS
+from curate.row_keys import ids_at
 from curate.settings.copies import DuplicateSettings
 from curate.workspace import Workspace
-from winnow.tables import literal, parquet, query_batches, write_parquet
+from winnow.files import sha256_bytes
+from winnow.tables import write_parquet
 
-DUPLICATE_ROWS = pa.schema(
+_VERSION = 1  # raise it when the same rows give others
+_PARTITIONS = 1024
+_META = b"partitions"
+_EXACT, _RE_ENCODED, _RESIZED = (KINDS.index(kind) for kind in ("exact", "re-encoded", "resized"))
+ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
+Flags = NDArray[np.bool_]
+
+
+def keep_order(settings: DuplicateSettings) -> str:
+    """SQL of the order in which rows and images are kept, for ORDER BY."""
+    return ", ".join(ORDER[key] for key in settings.keep) or "id"
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What is known of each comparable row, arrays of one length; rows are named by their places, -1 is none.
+
+    Attributes:
+        found: whether it repeats or contradicts another one, or its image has copies.
+        star: the image that stands for its group.
+        duplicate_of, edited_copy_of, conflict_with: other rows.
+        kind: of ``KINDS``; strength, distance: NaN without; hamming: -1 without.
+    """
+
+    found: Flags
+    star: Indices
+    duplicate_of: Indices
+    edited_copy_of: Indices
+    conflict_with: Indices
+    kind: Indices
+    strength: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    hamming: Indices
+
+    @classmethod
+    def none(cls, count: int) -> Repeats:
+        """Nothing is known of so many rows."""
+        nobody, unknown = np.full(count, -1), np.full(count, np.nan)
+        return cls(
+            np.zeros(count, bool), nobody, *(nobody.copy() for _ in range(4)), unknown, unknown.copy(), nobody.copy()
+        )
+
+    def at(self, rows: Indices | slice) -> Repeats:
+        """Those of some rows."""
+        return Repeats(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+_OTHERS = ("duplicate_of", "edited_copy_of", "conflict_with")
+_STORED = pa.schema(
     [
-        ("position", pa.int64()),
-        ("duplicate_group", pa.string()),
-        ("duplicate_of", pa.string()),
-        ("edited_copy_of", pa.string()),
-        ("conflict_with", pa.string()),
-        ("kind", pa.string()),
+        ("found", pa.bool_()),
+        *((name, pa.int32()) for name in _OTHERS),
+        ("kind", pa.int8()),
         ("strength", pa.float64()),
         ("distance", pa.float64()),
         ("hamming", pa.int32()),
     ]
 )
+
 # The best row of each question, and the best of those that answer it otherwise.
 _CONFLICTS = """
-    CREATE TABLE conflicts AS
-    WITH standing AS (SELECT * FROM comparable WHERE position NOT IN (SELECT position FROM dropped)),
+    CREATE TEMP TABLE conflicts AS
+    WITH standing AS (SELECT * FROM comparable WHERE NOT dropped_before),
     heads AS (
-        SELECT asked, arg_min(answered, place) AS answered, arg_min(id, place) AS id FROM standing GROUP BY asked
+        SELECT asked, arg_min(answered, place) AS answered, arg_min(row, place) AS row FROM standing GROUP BY asked
     ),
     others AS (
-        SELECT s.asked, arg_min(s.id, s.place) AS id
+        SELECT s.asked, arg_min(s.row, s.place) AS row
         FROM standing s JOIN heads h ON h.asked = s.asked WHERE s.answered <> h.answered GROUP BY s.asked
     )
     SELECT * FROM (
-        SELECT c.position, CASE WHEN c.answered = h.answered THEN o.id ELSE h.id END AS conflict_with,
-               true AS conflicting
+        SELECT c.row, CASE WHEN c.answered = h.answered THEN o.row ELSE h.row END AS conflict_with
         FROM comparable c JOIN heads h ON h.asked = c.asked LEFT JOIN others o ON o.asked = c.asked
     ) WHERE conflict_with IS NOT NULL
 """
 # rank: rows that are not dropped first, best first. shows_kept: in scope image, whether one of the row's images is
 # the kept one of its star: its representative, or if no row about that is left the image of the best row.
 _PLACED = """
-    CREATE TABLE placed AS
-    SELECT c.*, c.place + CASE WHEN d.position IS NULL THEN 0 ELSE 1::BIGINT << 40 END AS rank,
-           numbers AS kept, true AS shows_kept
-    FROM comparable c LEFT JOIN dropped d ON d.position = c.position
+    CREATE TEMP TABLE placed AS
+    SELECT *, place + CASE WHEN dropped THEN 1::BIGINT << 40 ELSE 0 END AS rank, true AS shows_kept, false AS about_kept
+    FROM comparable
 """
 _PLACED_BY_IMAGE = """
-    CREATE OR REPLACE TABLE placed AS
+    CREATE OR REPLACE TEMP TABLE placed AS
     WITH shown AS (
-        SELECT position, rank, unnest(stars) AS star, unnest(numbers) AS number,
+        SELECT row, rank, unnest(stars) AS star, unnest(numbers) AS number,
                generate_subscripts(numbers, 1) AS image_no FROM placed
     ), kept_images AS (
         SELECT star, arg_min(number, rank + CASE WHEN number = star THEN 0 ELSE 1::BIGINT << 39 END) AS kept
         FROM shown GROUP BY star
     )
-    SELECT p.* REPLACE (k.kept AS kept, k.shows_kept AS shows_kept)
+    SELECT p.* REPLACE (k.shows_kept AS shows_kept, p.numbers = k.kept AS about_kept)
     FROM placed p JOIN (
-        SELECT s.position, list(i.kept ORDER BY s.image_no) AS kept, bool_or(s.number = i.kept) AS shows_kept
-        FROM shown s JOIN kept_images i ON i.star = s.star GROUP BY s.position
-    ) k ON k.position = p.position
+        SELECT s.row, list(i.kept ORDER BY s.image_no) AS kept, bool_or(s.number = i.kept) AS shows_kept
+        FROM shown s JOIN kept_images i ON i.star = s.star GROUP BY s.row
+    ) k ON k.row = p.row
 """
 # first: the row to keep of those with the same question and answer, or about the same images; twin: of those with the
 # same question and answer about equal images.
 _FIRSTS = """
-    CREATE TABLE firsts AS
     WITH same AS (
-        SELECT answered, arg_min(position, rank + CASE WHEN shows_kept THEN 0 ELSE 1::BIGINT << 41 END) AS first
+        SELECT answered, arg_min(row, rank + CASE WHEN shows_kept THEN 0 ELSE 1::BIGINT << 41 END) AS first
         FROM placed GROUP BY answered
-    ), about AS (SELECT stars, arg_min(position, rank) AS first FROM placed WHERE numbers = kept GROUP BY stars)
-    SELECT p.position, CASE WHEN p.shows_kept THEN s.first ELSE coalesce(a.first, s.first) END AS first,
-           arg_min(p.id, p.rank) OVER (PARTITION BY p.answered, p.numbers) AS twin
+    ), about AS (SELECT stars, arg_min(row, rank) AS first FROM placed WHERE about_kept GROUP BY stars)
+    SELECT p.row, CASE WHEN p.shows_kept THEN s.first ELSE coalesce(a.first, s.first) END AS first,
+           arg_min(p.row, p.rank) OVER (PARTITION BY p.alike) AS twin, coalesce(c.conflict_with, -1) AS conflict_with
     FROM placed p JOIN same s ON s.answered = p.answered LEFT JOIN about a ON a.stars = p.stars
-"""
-_FOUND = """
-    SELECT p.position, p.star, p.numbers, p.pixels, k.id AS first_id, k.numbers AS first_numbers,
-           k.pixels AS first_pixels, nullif(f.twin, p.id) AS twin, c.conflict_with
-    FROM placed p
-    JOIN firsts f ON f.position = p.position
-    LEFT JOIN placed k ON k.position = f.first AND f.first <> p.position
-    LEFT JOIN conflicts c ON c.position = p.position
-    WHERE k.position IS NOT NULL OR c.position IS NOT NULL OR p.grouped
-    ORDER BY p.position
+    LEFT JOIN conflicts c ON c.row = p.row
+    ORDER BY p.row
 """
 
 
-def load_comparable(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
-    """Create the tables ``comparable`` and ``links``, as ``curate.duplicates.rows.find_duplicates`` has left them."""
-    connection.execute(f"CREATE TABLE comparable AS SELECT * FROM {parquet([workspace.comparable_rows])}")
-    load_links(connection, workspace)
+def choose_kept(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, rows: Comparable, settings: DuplicateSettings,
+    dropped_before: Flags, dropped: Flags,
+) -> Repeats:  # fmt: skip
+    """Find the row that is kept in place of each, and those that contradict it.
 
-
-def find_conflicts(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the table ``conflicts``: position, and the id of the best row left that answers the question otherwise."""
-    connection.execute(_CONFLICTS)
-
-
-def choose_kept(connection: duckdb.DuckDBPyConnection, workspace: Workspace, settings: DuplicateSettings) -> None:
-    """Write ``workspace.duplicate_rows``: rows that repeat or contradict another one, or whose image has copies.
+    Args:
+        connection: for temporary tables.
+        dropped_before: by place, the rows that are dropped before contradictions are sought; ``dropped``: before the
+            rows to keep are chosen.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: what was found cannot be written.
     """
+    state = np.stack([dropped_before, dropped], axis=1)
+    parts = _partitions(rows, state, settings)
+    earlier, stored = _read(workspace.kept)
+    found = Repeats.none(len(rows))
+    known = {digest: members for digest, members in parts if digest in earlier}
+    _put(found, list(known.values()), stored.at(_joined([np.arange(*earlier[digest]) for digest in known])))
+    new = [members for digest, members in parts if digest not in earlier]
+    if new:
+        some = np.sort(_joined(new))
+        _put(found, [some], _chosen(connection, workspace, rows, some, state[some], settings))
+    if new or len(earlier) != len(parts):
+        _write(workspace.kept, found, parts)
+    if len(rows):
+        found.star[:] = np.where(found.found, rows.stars[rows.offsets[:-1]], -1)
+    return _with_links(connection, workspace, rows, found, dropped, settings)
+
+
+def _joined(arrays: Sequence[Indices]) -> Indices:
+    return np.concatenate([np.empty(0, np.int64), *arrays])
+
+
+def _put(found: Repeats, groups: Sequence[Indices], known: Repeats) -> None:
+    """Enter what is known of groups of rows, one after the other; rows are named by their places in their group."""
+    members = _joined(groups)
+    sizes = np.array([len(group) for group in groups], np.int64)
+    base = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    for name in _STORED.names:
+        values = getattr(known, name)
+        if name in _OTHERS:
+            values = np.append(members, -1)[np.where(values < 0, -1, base + values)]
+        getattr(found, name)[members] = values
+
+
+def _read(path: Path) -> tuple[dict[str, tuple[int, int]], Repeats]:
+    """The partitions of an earlier run, as digest → first row and the one after the last, and their rows."""
+    nothing: dict[str, tuple[int, int]] = {}
+    try:
+        table = pq.read_table(path, memory_map=True)
+        sizes = json.loads((table.schema.metadata or {})[_META])
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        return nothing, Repeats.none(0)
+    ends = np.cumsum([size for _, size in sizes]).tolist()
+    found = Repeats.none(len(table))
+    columns = {name: table[name].to_numpy().astype(getattr(found, name).dtype) for name in _STORED.names}
+    if (ends[-1] if ends else 0) != len(table):
+        return nothing, Repeats.none(0)
+    return {digest: (end - size, end) for (digest, size), end in zip(sizes, ends, strict=True)}, replace(
+        found, **columns
+    )
+
+
+def _write(path: Path, found: Repeats, parts: Sequence[tuple[str, Indices]]) -> None:
+    """Keep what was found in each partition; rows are named by their places there."""
+    members = _joined([group for _, group in parts])
+    place = np.full(len(found.found) + 1, -1)
+    for _, group in parts:
+        place[group] = np.arange(len(group))
+    columns = {
+        name: place[getattr(found, name)][members] if name in _OTHERS else getattr(found, name)[members]
+        for name in _STORED.names
+    }
+    sizes = json.dumps([[digest, len(group)] for digest, group in parts])
+    schema = _STORED.with_metadata({_META: sizes})
+    write_parquet(path, [pa.table(columns, _STORED).replace_schema_metadata(schema.metadata)], schema)
+
+
+def _partitions(rows: Comparable, state: Flags, settings: DuplicateSettings) -> list[tuple[str, Indices]]:
+    """The rows of each partition, ascending, with a digest of all that is found there depends on."""
+    partition = (rows.key >> np.uint64(54)).astype(np.int16)
+    if settings.scope == "image":
+        partition = np.zeros(len(rows), np.int16)
+    order = np.argsort(partition, kind="stable")
+    cuts = np.searchsorted(partition[order], np.arange(_PARTITIONS + 1))
+    made_by = json.dumps([_VERSION, duckdb.__version__, settings.model_dump(mode="json")], sort_keys=True).encode()
+    digests, flags = rows.digests[order], state[order]
+    return [
+        (sha256_bytes(b"".join([made_by, digests[start:end].tobytes(), flags[start:end].tobytes()])), order[start:end])
+        for start, end in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
+        if end > start
+    ]
+
+
+def _chosen(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, rows: Comparable, some: Indices, state: Flags,
+    settings: DuplicateSettings,
+) -> Repeats:  # fmt: skip
+    """What is found about the rows of whole partitions, which name each other by their places in ``some``."""
+    slots, starts = rows.slots(some)
+    offsets = pa.array(np.append(starts, len(slots)))
+    table = {
+        "row": np.arange(len(some)), "id": ids_at(workspace, rows.position[some]), "votes": rows.votes[some],
+        "pixels": rows.pixels_of_rows()[some], "asked": rows.asked[some], "answered": rows.answered[some],
+        "alike": rows.alike[some], "dropped_before": state[:, 0], "dropped": state[:, 1],
+        "numbers": pa.LargeListArray.from_arrays(offsets, rows.numbers[slots]),
+        "stars": pa.LargeListArray.from_arrays(offsets, rows.stars[slots]),
+    }  # fmt: skip
+    connection.register("given", pa.table(table))
+    place = f"row_number() OVER (ORDER BY {keep_order(settings)}, id)"
+    connection.execute(
+        f"CREATE TEMP TABLE comparable AS SELECT * EXCLUDE (id, votes, pixels), {place} AS place FROM given"
+    )
+    connection.execute(_CONFLICTS)
     connection.execute(_PLACED)
     if settings.scope == "image":
         connection.execute(_PLACED_BY_IMAGE)
-    connection.execute(_FIRSTS)
-    connection.register("confirmed_type", DUPLICATE_ROWS.empty_table())
-    connection.execute("CREATE TABLE confirmed AS SELECT * FROM confirmed_type")
-    other = connection.cursor()  # the first one streams the rows that are compared
-    for batch in _confirmed(connection, workspace, settings):
-        other.register("batch", batch)
-        other.execute("INSERT INTO confirmed SELECT * FROM batch")
-        other.unregister("batch")
-    link_rows(connection, settings)
-    kinds = ", ".join(map(literal, KINDS))
-    write_parquet(workspace.duplicate_rows, query_batches(connection, _REPEATED.format(kinds=kinds)), DUPLICATE_ROWS)
+    table = connection.sql(_FIRSTS).to_arrow_table()
+    first, twin, conflict = (table[name].to_numpy() for name in ("first", "twin", "conflict_with"))
+    own = np.arange(len(some))
+    first = np.where(first == own, -1, first)
+    found = replace(Repeats.none(len(some)), conflict_with=conflict)
+    found.found[:] = (first >= 0) | (conflict >= 0) | rows.grouped[some]
+    repeats = np.flatnonzero(first >= 0)
+    _confirm(workspace, found, rows, some, repeats, first[repeats], twin[repeats], settings)
+    return found
 
 
-def _confirmed(
-    connection: duckdb.DuckDBPyConnection, workspace: Workspace, settings: DuplicateSettings
-) -> Iterator[pa.RecordBatch]:
-    fingerprints = read_stored(workspace).fingerprints
-    for batch in query_batches(connection, _FOUND):
-        yield _confirmed_rows(batch, fingerprints, settings)
-
-
-def _confirmed_rows(
-    batch: pa.RecordBatch, fingerprints: ImageFingerprints, settings: DuplicateSettings
-) -> pa.RecordBatch:
-    """Compare each duplicate row with the row kept in its place, image by image.
+def _confirm(
+    workspace: Workspace, found: Repeats, rows: Comparable, some: Indices, repeats: Indices, first: Indices,
+    twin: Indices, settings: DuplicateSettings,
+) -> None:  # fmt: skip
+    """Compare each row that repeats another one with the row kept in its place, image by image.
 
     Both were confirmed against the representative, which may be a third image: a row whose images differ too
     much from the kept row's is not a duplicate.
     """
-    rows = batch.to_pylist()
-    pairs = [
-        (number, i, j)
-        for number, row in enumerate(rows)
-        if row["first_id"] is not None
-        for i, j in zip(row["numbers"], row["first_numbers"], strict=True)
-    ]
-    number, i, j = np.array(pairs, np.int64).reshape(-1, 3).T
-    difference = compare(fingerprints, i, fingerprints, j, settings)
-    mean, hamming = _worst(difference.mean, number, len(rows)), _worst(difference.bits.astype(float), number, len(rows))
-    same = _worst((~difference.similar).astype(float), number, len(rows)) == 0
-    made: list[dict[str, Any]] = []
-    for k, row in enumerate(rows):
-        found = {
-            "position": row["position"], "duplicate_group": row["star"], "conflict_with": row["conflict_with"]
-        }  # fmt: skip
-        if row["first_id"] is not None and same[k]:
-            kind = _kind(row)
-            action = settings.kinds[kind]
-            if action != "drop" and row["twin"] is not None and settings.kinds["exact"] == "drop":
-                found |= {"duplicate_of": row["twin"], "kind": "exact", "strength": 1.0, "distance": 0.0, "hamming": 0}
-            elif action != "ignore":
-                found["duplicate_of" if action == "drop" else "edited_copy_of"] = row["first_id"]
-                found |= {"kind": kind, "strength": 1 - mean[k] / 255, "distance": mean[k], "hamming": int(hamming[k])}
-        made.append(found)
-    return pa.RecordBatch.from_pylist(made, DUPLICATE_ROWS)
+    if not len(repeats):
+        return
+    (left, starts), (right, _) = rows.slots(some[repeats]), rows.slots(some[first])
+    i, j = rows.numbers[left], rows.numbers[right]
+    pairs, pair = np.unique(np.stack([i, j], axis=1), axis=0, return_inverse=True)
+    fingerprints = read_stored(workspace).fingerprints
+    difference = compare(fingerprints, pairs[:, 0], fingerprints, pairs[:, 1], settings)
+    pair = pair.reshape(-1)
+    mean = np.maximum.reduceat(difference.mean[pair], starts)
+    hamming = np.maximum.reduceat(difference.bits[pair], starts)
+    same = np.minimum.reduceat(difference.similar[pair], starts)
+    exact = np.minimum.reduceat(i == j, starts)
+    re_encoded = np.minimum.reduceat(rows.pixels[left] == rows.pixels[right], starts)
+    kind = np.select([exact, re_encoded], [_EXACT, _RE_ENCODED], _RESIZED)
+    drops, flags = (np.isin(kind, _with_action(settings, action)) for action in ("drop", "flag"))
+    of_twin = same & ~drops & (twin != repeats) & (settings.kinds["exact"] == "drop")
+    of_first = same & ~of_twin & (drops | flags)
+    found.duplicate_of[repeats] = np.select([of_twin, of_first & drops], [twin, first], -1)
+    found.edited_copy_of[repeats] = np.where(of_first & flags, first, -1)
+    found.kind[repeats] = np.select([of_twin, of_first], [_EXACT, kind], -1)
+    found.strength[repeats] = np.select([of_twin, of_first], [1.0, 1 - mean / 255], np.nan)
+    found.distance[repeats] = np.select([of_twin, of_first], [0.0, mean], np.nan)
+    found.hamming[repeats] = np.select([of_twin, of_first], [0, hamming], -1)
 
 
-def _kind(row: dict[str, Any]) -> Kind:
-    """How the images of a row are copies of the kept row's."""
-    if row["numbers"] == row["first_numbers"]:
-        return "exact"
-    return "re-encoded" if row["pixels"] == row["first_pixels"] else "resized"
+def _with_action(settings: DuplicateSettings, action: str) -> list[int]:
+    return [number for number, kind in enumerate(KINDS) if settings.kinds.get(kind) == action]
 
 
-def _worst(values: NDArray[np.float64], row: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    worst = np.zeros(count)
-    np.maximum.at(worst, row, values)
-    return worst
-
-
-# Of several copies the strict one that drops counts, then the edited one that drops, then the strict one that flags.
-_REPEATED = """
-    SELECT position, CASE WHEN edited THEN l.star ELSE coalesce(c.duplicate_group, l.star) END AS duplicate_group,
-           coalesce(c.duplicate_of, l.duplicate_of) AS duplicate_of,
-           CASE WHEN coalesce(c.duplicate_of, l.duplicate_of) IS NULL
-                THEN coalesce(c.edited_copy_of, l.edited_copy_of) END AS edited_copy_of,
-           c.conflict_with,
-           CASE WHEN edited OR c.kind IS NULL THEN ([{kinds}])[l.kind + 1] ELSE c.kind END AS kind,
-           CASE WHEN edited OR c.kind IS NULL THEN l.strength ELSE c.strength END AS strength,
-           c.distance, c.hamming
-    FROM (
-        SELECT position, c, l, c.duplicate_of IS NULL AND l.duplicate_of IS NOT NULL AS edited
-        FROM confirmed c FULL JOIN (
-            SELECT position, max(duplicate_of) AS duplicate_of, max(edited_copy_of) AS edited_copy_of,
-                   max(kind) AS kind, max(strength) AS strength, max(star) AS star
-            FROM linked GROUP BY position
-        ) l USING (position)
-    )
-    ORDER BY position
-"""
+def _with_links(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, rows: Comparable, found: Repeats, dropped: Flags,
+    settings: DuplicateSettings,
+) -> Repeats:  # fmt: skip
+    """Add what edited copies say: of several copies the strict one that drops counts, then the edited one that drops,
+    then the strict one that flags.
+    """
+    some = np.flatnonzero(rows.unit >= 0)
+    if not len(some):
+        return found
+    repeated = found.duplicate_of[some]
+    touched = {
+        "row": some, "unit": rows.unit[some], "star": rows.stars[rows.offsets[some]], "dropped": dropped[some],
+        "duplicate_of": pa.array(repeated, mask=repeated < 0), "id": ids_at(workspace, rows.position[some]),
+        "votes": rows.votes[some], "pixels": rows.pixels_of_rows()[some],
+    }  # fmt: skip
+    linked = link_rows(connection, workspace, pa.table(touched), settings, keep_order(settings))
+    row = linked["row"].to_numpy()
+    names = ("duplicate_of", "edited_copy_of", "kind", "star")
+    duplicate_of, edited_copy_of, kind, star = (linked[name].fill_null(-1).to_numpy() for name in names)
+    strength = linked["strength"].fill_null(np.nan).to_numpy()
+    strict = found.at(row)
+    edited = (strict.duplicate_of < 0) & (duplicate_of >= 0)
+    found.found[row] = True
+    found.star[row] = np.where(edited | (strict.star < 0), star, strict.star)
+    found.duplicate_of[row] = np.where(strict.duplicate_of >= 0, strict.duplicate_of, duplicate_of)
+    copies = np.where(strict.edited_copy_of >= 0, strict.edited_copy_of, edited_copy_of)
+    found.edited_copy_of[row] = np.where(found.duplicate_of[row] < 0, copies, -1)
+    by_link = edited | (strict.kind < 0)
+    found.kind[row] = np.where(by_link, kind, strict.kind)
+    found.strength[row] = np.where(by_link, strength, strict.strength)
+    return found

@@ -7,19 +7,25 @@ alone are conflicting. Text-only rows and rows with an unreadable image are left
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.edits.links import find_links
+from curate.duplicates.comparable import AllRows, Images, compared, write_comparable
+from curate.duplicates.edits.links import find_links, without_strict
 from curate.duplicates.edits.stored_edits import EditedCopies
 from curate.duplicates.images.block_pairs import search_stored
 from curate.duplicates.images.clusters import build_star_clusters
+from curate.duplicates.images.fingerprints import ImageFingerprints
 from curate.duplicates.images.matching import DuplicateIndex
 from curate.duplicates.images.stored import number_images, read_stored
-from curate.kinds import EDITS
+from curate.duplicates.kept import keep_order
+from curate.duplicates.mixing import mixed_columns
+from curate.kinds import EDITS, KindPairs
+from curate.row_keys import ids_at, short_key, write_row_keys
 from curate.settings.copies import DuplicateSettings, sought
-from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.table_parts import Runner, run_here
 from winnow.tables import database, query_batches, write_parquet
@@ -33,40 +39,11 @@ DUPLICATE_IMAGES = pa.schema(
         ("hamming", pa.int32()),
     ]
 )
-COMPARABLE_ROWS = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("id", pa.string()),
-        ("numbers", pa.list_(pa.int64())),
-        ("pixels", pa.list_(pa.int64())),
-        ("stars", pa.list_(pa.int64())),
-        ("star", pa.string()),
-        ("grouped", pa.bool_()),
-        ("asked", pa.int64()),
-        ("answered", pa.int64()),
-        ("unit", pa.int64()),
-        ("place", pa.int64()),
-    ]
-)
-_ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
-# Every readable image of every row.
-_IMAGES_OF_ROWS = """
-    CREATE TABLE shown AS
-    SELECT r.position, r.image_no, r.images, r.said, n.number, n.pixels
-    FROM (
-        SELECT position, len(image_keys) AS images, unnest(image_keys) AS image_key,
-               generate_subscripts(image_keys, 1) AS image_no,
-               hash(concat_ws(chr(31), question_key, context_key)) AS said
-        FROM rows
-    ) r JOIN numbered n ON n.image_key = r.image_key
-"""
 # The images that may have copies, in keep-best order.
 _RANKED = """
     SELECT n.number
-    FROM (
-        SELECT s.number, max(len(r.answers)) AS votes, min(r.sample_id) AS id
-        FROM shown s JOIN candidates c ON c.number = s.number JOIN rows r ON r.position = s.position GROUP BY s.number
-    ) u JOIN numbered n ON n.number = u.number
+    FROM (SELECT number, max(votes) AS votes, min(id) AS id FROM showing GROUP BY number) u
+    JOIN numbered n ON n.number = u.number
     ORDER BY {order}, n.image_key
 """
 _IMAGES = """
@@ -78,59 +55,6 @@ _IMAGES = """
     JOIN numbered n ON n.number = m.member JOIN numbered k ON k.number = m.representative
     JOIN ranked a ON a.number = m.representative JOIN ranked b ON b.number = m.member
     ORDER BY a.place, b.place
-"""
-# Rows that may repeat or contradict another one: most are alone with their stars and question, of which a short hash is
-# enough to tell.
-_WANTED = """
-    CREATE TABLE wanted AS
-    WITH starred AS (
-        SELECT s.*, coalesce(m.representative, s.number) AS star,
-               m.member IS NOT NULL OR s.number IN (SELECT representative FROM members)
-               OR s.number IN (SELECT number FROM edited_images) AS has_copies
-        FROM shown s LEFT JOIN members m ON m.member = s.number
-    ), asking AS MATERIALIZED (
-        SELECT position, hash(star, said) AS said, has_copies FROM starred WHERE images = 1
-        UNION ALL
-        SELECT position, hash(list(star ORDER BY image_no), any_value(said)), bool_or(has_copies)
-        FROM starred WHERE images > 1 GROUP BY position
-    )
-    SELECT position FROM asking
-    WHERE has_copies OR said IN (SELECT said FROM asking GROUP BY said HAVING count(*) > 1)
-"""
-# Those of them all of whose images are readable: their images, the stars of these, what is asked and answered.
-_ROWS = """
-    CREATE TABLE comparable AS
-    WITH starred AS (
-        SELECT s.*, coalesce(m.representative, s.number) AS star,
-               m.member IS NOT NULL OR s.number IN (SELECT representative FROM members) AS has_copies
-        FROM shown s SEMI JOIN wanted USING (position) LEFT JOIN members m ON m.member = s.number
-    )
-    SELECT r.position, r.sample_id AS id, len(r.answers) AS votes, list_min(p.sizes) AS pixels, p.sizes, p.numbers,
-           p.stars, p.has_copies,
-           md5_number(concat_ws(chr(31), p.stars::VARCHAR, r.question_key, r.context_key)) AS asked,
-           md5_number(coalesce(r.answer_key, '')) AS answer
-    FROM (
-        SELECT position, [number] AS numbers, [star] AS stars, [pixels] AS sizes, has_copies
-        FROM starred WHERE images = 1
-        UNION ALL
-        SELECT position, list(number ORDER BY image_no), list(star ORDER BY image_no), list(pixels ORDER BY image_no),
-               bool_or(has_copies)
-        FROM starred WHERE images > 1 GROUP BY position HAVING count(*) = any_value(images)
-    ) p JOIN rows r ON r.position = p.position
-"""
-# Those of them that may repeat or contradict another one. Numbers stand for what is asked, and for question and answer.
-_COMPARABLE = """
-    SELECT c.position, c.id, c.numbers, c.sizes AS pixels, c.stars, n.star, m.representative IS NOT NULL AS grouped,
-           a.first AS asked, b.first AS answered, u.unit, row_number() OVER (ORDER BY {order}, c.id) AS place
-    FROM comparable c
-    JOIN (SELECT asked, min(position) AS first, count(*) AS rows FROM comparable GROUP BY asked) a ON a.asked = c.asked
-    JOIN (SELECT asked, answer, min(position) AS first FROM comparable GROUP BY ALL) b
-        ON b.asked = c.asked AND b.answer = c.answer
-    JOIN (SELECT number, image_key AS star FROM numbered) n ON n.number = c.stars[1]
-    LEFT JOIN (SELECT DISTINCT representative FROM members) m ON m.representative = c.stars[1]
-    LEFT JOIN unit_rows u ON u.position = c.position
-    WHERE c.has_copies OR a.rows > 1 OR u.unit IS NOT NULL
-    ORDER BY c.position
 """
 
 
@@ -150,32 +74,82 @@ def find_duplicates(workspace: Workspace, settings: DuplicateSettings, runner: R
     Raises:
         UserError: a file cannot be written.
     """
-    order = ", ".join(_ORDER[key] for key in settings.keep) or "id"
+    order = keep_order(settings)
     stored = read_stored(workspace)
     copies = EditedCopies(workspace, set(sought(settings.kinds)) & set(EDITS))
-    edits = copies.among()
+    edits = without_strict(copies.among(), stored.fingerprints, settings)
     with database(workspace.work) as connection:
-        create_views(connection, workspace)
+        write_row_keys(connection, workspace)
         number_images(connection, stored.starts)
-        connection.execute(_IMAGES_OF_ROWS)
+        images = _images(connection, stored.fingerprints)
+        rows = AllRows.read(workspace, images.keys)
         index = DuplicateIndex(stored.fingerprints, settings, search_stored(stored, settings, runner))
-        _group_images(connection, index, order)
+        _group_images(connection, workspace, rows, index, order)
         write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
-        connection.register("edited_images", pa.table({"number": np.concatenate([edits.i, edits.j])}))
-        connection.execute(_WANTED)
-        connection.execute(_ROWS)
-        find_links(connection, workspace, stored.fingerprints, edits, settings, order)
-        rows = query_batches(connection, _COMPARABLE.format(order=order))
-        write_parquet(workspace.comparable_rows, rows, COMPARABLE_ROWS)
+        images = _starred(connection, images)
+        touched = _touched(workspace, rows, images, edits)
+        find_links(connection, workspace, stored.fingerprints, edits, touched, settings, order)
+        units = connection.sql("SELECT position, unit FROM unit_rows").to_arrow_table()
+    unit = np.full(len(rows), -1)
+    unit[units["position"].to_numpy()] = units["unit"].to_numpy()
+    write_comparable(workspace.comparable_rows, compared(rows, images, unit))
     return copies.limited
 
 
-def _group_images(connection: duckdb.DuckDBPyConnection, index: DuplicateIndex, order: str) -> None:
+def _images(connection: duckdb.DuckDBPyConnection, fingerprints: ImageFingerprints) -> Images:
+    """The images of the table ``numbered``, each alone in its star."""
+    query = f"SELECT number, {short_key('image_key')} AS key, pixels FROM numbered"
+    found = connection.sql(query).to_arrow_table()
+    count, number = len(fingerprints), found["number"].to_numpy()
+    keys, pixels = np.zeros(count, np.uint64), np.zeros(count, np.int64)
+    keys[number], pixels[number] = found["key"].to_numpy(), found["pixels"].to_numpy()
+    looks = [fingerprints.colors[:, channel] for channel in range(fingerprints.colors.shape[1])]
+    looks += [fingerprints.sides, fingerprints.contrast]
+    bits = [np.ascontiguousarray(column).view(np.uint32).astype(np.uint64) for column in looks]
+    digests = mixed_columns([fingerprints.phash, fingerprints.dhash, *bits])
+    return Images(keys, pixels, digests, np.arange(count), np.zeros(count, bool))
+
+
+def _starred(connection: duckdb.DuckDBPyConnection, images: Images) -> Images:
+    """The images in the stars of the table ``members``."""
+    found = connection.sql("SELECT member, representative FROM members").to_arrow_table()
+    member, representative = found["member"].to_numpy(), found["representative"].to_numpy()
+    stars, has_copies = images.stars.copy(), images.has_copies.copy()
+    stars[member] = representative
+    has_copies[member] = has_copies[representative] = True
+    return replace(images, stars=stars, has_copies=has_copies)
+
+
+def _group_images(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, rows: AllRows, index: DuplicateIndex, order: str
+) -> None:
     """Tables ``ranked`` (number, place: images that may have copies) and ``members`` (those of another one's star)."""
-    connection.register("candidates", pa.table({"number": index.with_candidates()}))
+    candidates = np.zeros(len(index.fingerprints), bool)
+    candidates[index.with_candidates()] = True
+    row, number = rows.showing(candidates)
+    showing = {"number": pa.array(number), "votes": pa.array(rows.votes[row]), "id": ids_at(workspace, row)}
+    connection.register("showing", pa.table(showing))
     best_first = connection.sql(_RANKED.format(order=order)).to_arrow_table().column("number").to_numpy()
     stars = build_star_clusters(index, best_first)
     connection.register("ranked", pa.table({"number": best_first, "place": np.arange(len(best_first))}))
     columns = {"member": stars.member, "representative": stars.representative, "hamming": stars.bits}
     distances = {"distance": stars.mean, "cell_distance": stars.cell}
     connection.register("members", pa.table({**columns, **distances}))
+
+
+def _touched(workspace: Workspace, rows: AllRows, images: Images, edits: KindPairs) -> pa.Table:
+    """The rows about an image that is an edited copy or has one, all of whose images can be compared."""
+    edited = np.zeros(len(images.keys), bool)
+    edited[edits.i] = edited[edits.j] = True
+    position = np.flatnonzero(rows.readable() & rows.any_of(edited))
+    some = rows.chosen(position)
+    said = mixed_columns([some.halves[name] for name in ("said_high", "said_low", "answer_high", "answer_low")])
+    numbers = pa.LargeListArray.from_arrays(some.offsets, some.numbers)
+    sizes = images.pixels[some.numbers]
+    pixels = np.minimum.reduceat(sizes, some.offsets[:-1]) if len(position) else sizes
+    return pa.table(
+        {
+            "position": position, "numbers": numbers, "said": said, "pixels": pixels, "votes": some.votes,
+            "id": ids_at(workspace, position),
+        }
+    )  # fmt: skip

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from curate.readers.base import Reading
 from curate.readers.files.arrow import PARQUET, parquet_rows
@@ -25,6 +27,7 @@ from winnow.records import MAX_LINE, BadRow, parse_json
 
 LEAST_ROWS, MOST_ROWS = 8192, 32768  # of a range; one in ``LEAST_ROWS`` lines between them may end it
 _MOST_BYTES = 32 << 20
+_READ, _NEWLINE = 4 << 20, 10
 HERE = "winnow-5c1b6f0e:"  # stands for the file and the rows before a range, where a row of it says where it is
 
 
@@ -100,28 +103,68 @@ def _range_of_groups(handle: io.BufferedReader, digest: Any, groups: Sequence[An
 
 def _cut_lines(path: Path) -> list[Range] | None:
     """Ranges of a file of lines; None if one of these is too long to be read."""
-    found: list[Range] = []
+    begun, found = _Begun(0), list[Range]()
     with path.open("rb") as handle:
-        start = 0
-        while lines := _lines_of_range(handle):
-            if any(len(line) > MAX_LINE for line in lines):
+        for block in iter(lambda: handle.read(_READ), b""):
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1
+            longest = np.diff(ends, prepend=-begun.torn, append=len(block)).max()
+            if longest > MAX_LINE:
                 return None
-            data = b"".join(lines)
-            found.append(Range(start, start + len(data), len(lines), hashlib.sha256(data).hexdigest()))
-            start += len(data)
+            done = at = 0  # lines and bytes of the block that are in a range
+            while (last := begun.last_line(block, ends, done, at)) is not None:
+                end = int(ends[last])
+                begun.add(block[at:end], last + 1 - done)
+                found.append(begun.range())
+                begun, done, at = _Begun(found[-1].end), last + 1, end
+            begun.add(block[at:], len(ends) - done)
+            begun.tear(block[ends[-1] :] if len(ends) else block, starts=len(ends) > 0)
+    if begun.size:
+        begun.lines += begun.torn > 0
+        found.append(begun.range())
     return found
 
 
-def _lines_of_range(handle: io.BufferedReader) -> list[bytes]:
-    lines: list[bytes] = []
-    size = 0
-    for line in iter(lambda: handle.readline(MAX_LINE + 1), b""):
-        lines.append(line)
-        size += len(line)
-        ends = len(lines) >= LEAST_ROWS and zlib.crc32(line) % LEAST_ROWS == 0
-        if ends or len(lines) == MOST_ROWS or size >= _MOST_BYTES:
-            break
-    return lines
+class _Begun:
+    """A range whose end is not found yet.
+
+    Attributes:
+        start: its first byte; size: bytes so far; lines: of these, the whole ones.
+        torn: bytes of a last line that goes on.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.start, self.size, self.lines, self.torn = start, 0, 0, 0
+        self._digest, self._checksum = hashlib.sha256(), 0
+
+    def add(self, data: bytes, lines: int) -> None:
+        """The range goes on."""
+        self._digest.update(data)
+        self.size, self.lines = self.size + len(data), self.lines + lines
+
+    def tear(self, data: bytes, *, starts: bool) -> None:
+        """The end of the block, which may begin a line or be the middle of one."""
+        self._checksum = zlib.crc32(data, 0 if starts else self._checksum)
+        self.torn = len(data) if starts else self.torn + len(data)
+
+    def last_line(self, block: bytes, ends: NDArray[np.int64], done: int, at: int) -> int | None:
+        """The number of the line in the block that ends the range; None if it is not there.
+
+        Args:
+            ends: of the lines; done: how many are in earlier ranges, and ``at`` their bytes.
+        """
+        full = int(np.searchsorted(ends, at + _MOST_BYTES - self.size))
+        most = min(done + MOST_ROWS - self.lines - 1, full)
+        least = done + max(LEAST_ROWS - self.lines, 1) - 1
+        for number in range(least, min(most, len(ends))):
+            first = int(ends[number - 1]) if number else 0
+            line = zlib.crc32(block[first : int(ends[number])], self._checksum if not number else 0)
+            if line % LEAST_ROWS == 0:
+                return number
+        return most if most < len(ends) else None
+
+    def range(self) -> Range:
+        """It ends here."""
+        return Range(self.start, self.start + self.size, self.lines, self._digest.hexdigest())
 
 
 def rows_in(path: Path, part: Range) -> Iterator[RawRow | BadRow]:

@@ -6,14 +6,17 @@ written as text: nothing in it becomes Markdown, HTML or a second cell. The same
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+import pyarrow as pa
 import yaml
 
 from curate.exports.export import license_fields
@@ -21,12 +24,13 @@ from curate.kinds import Kind, limited_search
 from curate.readers.facts import SourceFacts, shortened
 from curate.readers.unclaimed import unused_fields, warnings
 from curate.recipe import CurateRecipe
+from curate.report.summaries import rows_at
 from curate.rules.checked import CheckedRule
 from curate.workspace import Workspace
 from winnow import storage
 from winnow.files import atomic_path, write_text
 from winnow.images import locate
-from winnow.tables import database, literal, parquet
+from winnow.tables import database, parquet
 from winnow.text import cell, counted, escaped, share, table
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -47,6 +51,7 @@ def write_card(
     recipe_name: str,
     rules: list[CheckedRule],
     counts: dict[str, Any],
+    found: Mapping[str | None, Sequence[int]],
     root: Path,
     *,
     decode_examples: bool,
@@ -55,11 +60,12 @@ def write_card(
 
     Args:
         recipe_name: how to call the recipe in commands.
-        counts: of ``counts.count_rows``.
+        counts: of ``curate.report.results.count_rows``.
+        found: examples: see ``examples``.
         root: folder below which the images lie.
         decode_examples: see ``examples.examples``.
     """
-    chosen = examples(workspace, recipe, rules, root, decode_images=decode_examples)
+    chosen = examples(workspace, recipe, found, rules, root, decode_images=decode_examples)
     parts = [
         _head(recipe, counts),
         funnel_section(counts),
@@ -322,27 +328,7 @@ def _standing(rule: CheckedRule) -> str:
 
 
 FOLDER = "examples"
-_EACH = 4  # rows of a rule
 _SIDE, _SHOWN = 160, 80  # pixels of a thumbnail, and as shown
-# Of each rule (null for none: kept) the first rows in an order that the seed makes.
-_CHOSEN = """
-    CREATE TABLE chosen AS
-    SELECT rule, unnest(generate_series(1, len(found))) AS place, unnest(found, recursive := true) FROM (
-        SELECT rule, arg_min({{'position': position, 'because': because, 'instead': instead}},
-                             md5_number({seed} || sample_id), {each}) AS found
-        FROM (
-            SELECT position, sample_id, fired.rule, fired.values AS because, fired.related_row AS instead
-            FROM (SELECT position, sample_id, unnest(rules) AS fired FROM decided)
-            UNION ALL SELECT position, sample_id, NULL, NULL, NULL FROM decided WHERE decision = 'keep'
-        ) GROUP BY rule
-    )
-"""
-_SHOWN_ROWS = """
-    SELECT c.rule, s.sample_id, s.question, s.answer, c.because, c.instead, s.image_keys[1] AS image_key,
-           CASE WHEN coalesce(p.error, '') IN ('', 'wrong_extension', 'animated') THEN s.images[1] END AS image
-    FROM chosen c JOIN {samples} s USING (position) LEFT JOIN {paths} p ON p.path = s.images[1]
-    ORDER BY c.rule, c.place
-"""
 
 
 @dataclass(frozen=True)
@@ -361,15 +347,17 @@ class Examples:
 
 
 def examples(
-    workspace: Workspace, recipe: CurateRecipe, rules: list[CheckedRule], root: Path, *, decode_images: bool
-) -> Examples:
-    """Rows of each rule that fired and some that are kept, the same ones for the same seed.
+    workspace: Workspace, recipe: CurateRecipe, found: Mapping[str | None, Sequence[int]], rules: list[CheckedRule],
+    root: Path, *, decode_images: bool,
+) -> Examples:  # fmt: skip
+    """Rows of each rule that fired and some that are kept.
 
     Args:
+        found: their positions, as of ``curate.report.summaries.Summary``.
         root: folder below which the images lie.
         decode_images: make thumbnails; else those that are not there yet link to the image itself.
     """
-    chosen = _chosen(workspace, recipe.seed, rules)
+    chosen = _chosen(workspace, found, rules)
     shown: dict[str, str] = {}
     files: list[Path] = []
     complete = True
@@ -389,14 +377,34 @@ def examples(
     return Examples("\n\n".join(["## Examples", *parts]) if parts else "", files, complete)
 
 
-def _chosen(workspace: Workspace, seed: int, rules: list[CheckedRule]) -> dict[str, list[dict[str, Any]]]:
+def _chosen(
+    workspace: Workspace, found: Mapping[str | None, Sequence[int]], rules: list[CheckedRule]
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows at the positions of each rule: sample_id, question, answer, image_key, image (null if it cannot be
+    shown), because and instead.
+    """
+    positions = np.unique([0, *itertools.chain.from_iterable(found.values())][1:]).astype(np.int64)
+    columns = ["sample_id", "question", "answer", "images", "image_keys"]
+    samples = {row["position"]: row for row in rows_at(workspace.samples_table, positions, columns).to_pylist()}
+    fired = {row["position"]: row["rules"] for row in rows_at(workspace.decisions, positions, ["rules"]).to_pylist()}
+    first = {position: row["images"][0] for position, row in samples.items() if row["images"]}
     with database(workspace.work) as connection:
-        connection.execute(f"CREATE VIEW decided AS SELECT * FROM {parquet([workspace.decisions])}")
-        connection.execute(_CHOSEN.format(seed=literal(str(seed)), each=_EACH))
-        source = {"samples": parquet([workspace.samples_table]), "paths": parquet([workspace.paths])}
-        rows = connection.sql(_SHOWN_ROWS.format(**source)).to_arrow_table().to_pylist()
-    kept = [row for row in rows if row["rule"] is None]
-    return {rule.name: [row for row in rows if row["rule"] == rule.name] for rule in rules} | {"kept": kept}
+        connection.register("wanted", pa.table({"path": pa.array(sorted({*first.values()}), pa.string())}))
+        query = f"SELECT path, error FROM {parquet([workspace.paths])} SEMI JOIN wanted USING (path)"
+        errors = dict(connection.execute(query).fetchall())
+
+    def row(position: int, rule: str | None) -> dict[str, Any]:
+        said: dict[str, Any] = next((one for one in fired[position] or [] if one["rule"] == rule), {})
+        sample, image = samples[position], first.get(position)
+        usable = image is not None and errors.get(image) in (None, "", "wrong_extension", "animated")
+        return {
+            **{name: sample[name] for name in ("sample_id", "question", "answer")},
+            "because": said.get("values"), "instead": said.get("related_row"),
+            "image_key": sample["image_keys"][0] if sample["image_keys"] else None, "image": image if usable else None,
+        }  # fmt: skip
+
+    named = {rule.name: [row(position, rule.name) for position in found.get(rule.name, [])] for rule in rules}
+    return named | {"kept": [row(position, None) for position in found.get(None, [])]}
 
 
 def _make_thumbnail(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool:

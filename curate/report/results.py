@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from curate.duplicates.contamination import CONTAMINATION
 from curate.kinds import KINDS
 from curate.readers.facts import SourceFacts
+from curate.report.summaries import Summary
 from curate.row_blocks import BlockReader, pieces_of_blocks
 from curate.rules.checked import CheckedRule
 from curate.workspace import ASSIGNED_SPLIT, Workspace
@@ -250,15 +251,11 @@ def _by_kind(connection: duckdb.DuckDBPyConnection, matches: str, values: list[s
     return sorted((dict(zip(names, row, strict=True)) for row in found), key=lambda one: order.index(one["kind"]))
 
 
-def _copies(connection: duckdb.DuckDBPyConnection, decided: str) -> list[dict[str, Any]]:
+def _copies(copies: Mapping[tuple[str, bool], tuple[int, int]]) -> list[dict[str, Any]]:
     """Rows that repeat another one, by the kind of copy that their images are."""
-    found = connection.execute(f"""
-        SELECT duplicate_kind, representative IS NOT NULL AS repeats, count(*),
-               count(*) FILTER (WHERE decision = 'drop')
-        FROM {decided} WHERE duplicate_kind IS NOT NULL GROUP BY ALL
-    """).fetchall()
     names = ("kind", "duplicate", "rows", "rows_dropped")
-    return sorted((dict(zip(names, row, strict=True)) for row in found), key=lambda one: KINDS.index(one["kind"]))
+    found = [dict(zip(names, (kind, repeats, *numbers), strict=True)) for (kind, repeats), numbers in copies.items()]
+    return sorted(found, key=lambda one: (KINDS.index(one["kind"]), one["duplicate"]))
 
 
 # Paths of one class are counted together if their details differ only in names and numbers, but not in a setting that
@@ -266,44 +263,26 @@ def _copies(connection: duckdb.DuckDBPyConnection, decided: str) -> list[dict[st
 _IMAGE_ERRORS = r"""
     SELECT error, arg_min(error_detail, path) AS detail, count(*) AS images, min(path) AS example
     FROM {paths} SEMI JOIN (SELECT unnest(images) AS path FROM {rows}) USING (path)
-    WHERE error IS NOT NULL AND error NOT IN ('wrong_extension', 'animated')
+    WHERE {wrong}
     GROUP BY error, regexp_replace(
         regexp_replace(coalesce(error_detail, ''), 'found as [^;]*', 'found'), '\d+|[''][^'']*['']', '…', 'g'
     ) ORDER BY images DESC, example LIMIT 20
 """
 
 
-def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[SourceFacts]) -> dict[str, Any]:
+def count_rows(
+    workspace: Workspace, summary: Summary, rules: list[CheckedRule], read: Sequence[SourceFacts]
+) -> dict[str, Any]:
     """Rows by decision, by rule and by source, and what was found while reading, as the manifest holds them.
 
     ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
     the funnel) and ``alone`` (rows on which no other rule fired). ``image_errors``: image paths that cannot be used,
     by class and detail, the 20 most frequent.
     """
-    decided = parquet([workspace.decisions])
+    decisions, reasons, fired = summary.decisions, summary.reasons, summary.fired
+    shown = [_distinct(workspace, name) for name in ("paths", "images")]
     with database(workspace.work) as connection:
-        decisions = dict(connection.execute(f"SELECT decision, count(*) FROM {decided} GROUP BY 1").fetchall())
-        reasons = dict(connection.execute(f"SELECT reason, count(*) FROM {decided} GROUP BY 1").fetchall())
-        fired = {
-            name: (count, alone)
-            for name, count, alone in connection.execute(f"""
-                SELECT fired.rule, count(*), count(*) FILTER (WHERE alone)
-                FROM (SELECT unnest(rules) AS fired, len(rules) = 1 AS alone FROM {decided}) GROUP BY 1
-            """).fetchall()
-        }
-        sources = connection.execute(f"""
-            SELECT s.source, count(*), count(*) FILTER (WHERE d.decision = 'keep'),
-                   count(*) FILTER (WHERE d.decision = 'flag'), count(*) FILTER (WHERE d.decision = 'drop')
-            FROM {workspace.corrected.sql()} s JOIN {decided} d USING (position)
-            GROUP BY 1 ORDER BY min(s.position)
-        """).fetchall()
-        paths, rows_of = parquet([workspace.paths]), workspace.corrected.sql()
-        shown = connection.execute(f"""
-            SELECT count(DISTINCT path), count(DISTINCT image_key)
-            FROM (SELECT unnest(images) AS path, unnest(image_keys) AS image_key FROM {rows_of})
-        """).fetchall()[0]
-        copies = _copies(connection, decided)
-        errors = connection.sql(_IMAGE_ERRORS.format(paths=paths, rows=rows_of)).to_arrow_table().to_pylist()
+        errors = _image_errors(connection, workspace)
     actions = {rule.name: rule.action for rule in rules}
     columns = {rule.name: list(rule.expression.columns) for rule in rules}
     unvalidated = {rule.name: list(rule.unvalidated) for rule in rules}
@@ -333,15 +312,32 @@ def count_rows(workspace: Workspace, rules: list[CheckedRule], read: Sequence[So
             for name, action in actions.items()
         ],
         "sources": [
-            {"source": name, "rows": rows, "keep": keep, "flag": flag, "drop": drop}
-            for name, rows, keep, flag, drop in sources
+            {"source": name, "rows": sum(numbers), **dict(zip(("keep", "flag", "drop"), numbers, strict=True))}
+            for name, numbers in summary.sources.items()
         ],
         "splits": _splits(workspace),
-        "copies": copies,
+        "copies": _copies(summary.copies),
         "contamination": read_contamination_report(workspace),
         "corrections": corrections,
         "read": [facts.model_dump(mode="json") for facts in read],
     }
+
+
+def _distinct(workspace: Workspace, name: str) -> int:
+    """How many different images, or paths of images, the rows have."""
+    parts = [pq.ParquetFile(path).read([name])[name].combine_chunks().flatten() for path in workspace.row_keys.files()]
+    found = np.unique(np.concatenate([np.empty(0, np.uint64), *(np.unique(part.to_numpy()) for part in parts)]))
+    return int(np.count_nonzero(found))  # 0 is an image that cannot be read
+
+
+def _image_errors(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[dict[str, Any]]:
+    paths = parquet([workspace.paths])
+    wrong = "error IS NOT NULL AND error NOT IN ('wrong_extension', 'animated')"
+    if not connection.execute(f"SELECT 1 FROM {paths} WHERE {wrong} LIMIT 1").fetchall():
+        return []
+    query = _IMAGE_ERRORS.format(paths=paths, rows=workspace.corrected.sql(), wrong=wrong)
+    found: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+    return found
 
 
 def _splits(workspace: Workspace) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from curate.measure.store import image_schema
 from curate.measure.texts import TEXT_SCHEMA
 from curate.rules.expression import quoted
 from curate.rules.meta import is_meta, read_types, value_sql
-from curate.rules.setwide import asked_column, constant_sql
+from curate.rules.setwide import asked_column, constant_sql, number_sql
 from curate.signals import IMAGE_MODELS, SIGNALS, describe
 from curate.signals.clip import ZERO_SHOT
 from winnow.errors import UserError
@@ -137,7 +137,7 @@ _ROW_COLUMNS = {
 # CleanVision's odd_size: how far √(width × height) lies from the middle of the set's, in units of the range that
 # quartiles ± 3 interquartile ranges span; of the middle itself where all sizes are equal.
 _ODD_SIZE = """CASE WHEN s.phash IS NOT NULL THEN 1 - least(
-    abs(sqrt(s.width) * sqrt(s.height) - (SELECT middle FROM set_sizes)) / (SELECT unit FROM set_sizes), 1) END"""
+    abs(sqrt(s.width) * sqrt(s.height) - {middle}) / {unit}, 1) END"""
 _SIMILAR = {
     "cluster": ("VARCHAR", "id of the first row with nearly this {text}; null if no other row has it, or it is too"
                            " short (needs `similar_texts:`)"),
@@ -254,8 +254,28 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
     """Create the table ``facts``: position, image_no (from 1, 0 for text-only rows) and the given columns.
 
     Args:
-        columns: names of ``known_columns``, keys of ``meta`` and set-wide columns (``curate.rules.setwide``).
+        columns: as of ``asked_columns``.
         where: condition on the view ``rows`` (alias r); ours, never the user's.
+
+    Raises:
+        UserError: as of ``asked_columns``.
+    """
+    create_asked_facts(connection, asked_columns(connection, columns), where)
+
+
+def create_asked_facts(
+    connection: duckdb.DuckDBPyConnection, columns: Mapping[str, Column], where: str = "true"
+) -> None:
+    """The same of what ``asked_columns`` has made; the views may be of some rows alone."""
+    connection.execute(f"CREATE TABLE facts AS {_facts_sql(columns, where)}")
+
+
+def asked_columns(connection: duckdb.DuckDBPyConnection, columns: Iterable[str]) -> dict[str, Column]:
+    """What each of the columns is in this set: keys of ``meta`` have their types, set-wide columns their value.
+
+    Args:
+        connection: with the views of ``curate.views`` on all rows.
+        columns: names of ``known_columns``, keys of ``meta`` and set-wide columns (``curate.rules.setwide``).
 
     Raises:
         UserError: no row has a key of ``meta``, or two columns differ in case only.
@@ -265,15 +285,14 @@ def create_facts(connection: duckdb.DuckDBPyConnection, columns: Iterable[str], 
     for name in names:
         if by_case.setdefault(name.lower(), name) != name:
             raise UserError(f"rules: {by_case[name.lower()]} and {name} differ in case only; rules can use one of them")
-    wanted = _columns(connection, names)
-    connection.execute(f"CREATE TABLE facts AS {_facts_sql(wanted, where)}")
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> dict[str, Column]:
     scores = connection.table("scores").columns[1:]
     known = dict(known_columns(tuple(name for name in scores if name not in ZERO_SHOT.columns)))
     asked = {name: asked_column(name) for name in names if name not in known and not is_meta(name)}
     keys = {name for name in (*names, *asked.values()) if name and is_meta(name)}
+    if "odd_size_score" in (*names, *asked.values()):
+        middle, unit = connection.execute("SELECT middle, unit FROM set_sizes").fetchall()[0]
+        sql = _ODD_SIZE.format(middle=number_sql(middle), unit=number_sql(unit))
+        known["odd_size_score"] = replace(known["odd_size_score"], sql=sql)
     types = read_types(connection, sorted(keys))
     known |= {name: Column("rows", value_sql(name, kind), kind, "") for name, kind in types.items()}
     for column in {column for column in asked.values() if column}:

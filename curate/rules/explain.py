@@ -12,7 +12,8 @@ import duckdb
 from curate.recipe import all_rules, read_finished
 from curate.rules.checked import CheckedRule
 from curate.rules.columns import create_facts
-from curate.rules.decide import check_rules, lock
+from curate.rules.connection import lock
+from curate.rules.decide import check_rules
 from curate.rules.expression import quoted
 from curate.rules.find_row import near_ids
 from curate.settings.copies import DuplicateSettings

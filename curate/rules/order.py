@@ -11,18 +11,24 @@ A row that a reviewer drops or keeps counts as dropped or kept, whatever the rul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Sequence
 
-import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from curate.duplicates.kept import choose_kept, find_conflicts, load_comparable
+from curate.duplicates.comparable import Comparable, read_comparable
+from curate.duplicates.kept import Repeats, choose_kept
+from curate.duplicates.repeated import write_repeated
+from curate.kinds import KINDS
 from curate.rules.checked import CheckedRule
 from curate.rules.expression import quoted
+from curate.rules.judged import Judging, Layer, Numbered, Positions, fired_positions
 from curate.rules.keep import Cap
 from curate.settings.copies import DuplicateSettings
-from curate.workspace import Workspace
-from winnow.tables import read_batches
+from winnow.table_parts import Parts
 
 _CONFLICTING = {"conflicting"}
 _DUPLICATE = {"duplicate", "duplicate_distance", "duplicate_kind", "duplicate_strength", "edited_copy"}
@@ -30,99 +36,105 @@ JUDGED_LATE = _CONFLICTING | _DUPLICATE  # columns that depend on what other rul
 _NAMED = 3  # rows that fill a group, as the ledger names them
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Columns that join the facts when they are known.
+class _Dropped:
+    """The rows that rules have dropped so far, but for those that a reviewer keeps; a reviewer's drops first.
 
     Attributes:
-        table: has them, and ``position``.
-        flags: true where the table has the row, else false; values: as they are there, else null.
+        kept: bool by position: whether a reviewer keeps the row; ``mask``: whether it is dropped.
     """
 
-    table: str
-    flags: tuple[str, ...]
-    values: tuple[str, ...] = ()
+    def __init__(self, corrected: Parts) -> None:
+        forced = pa.chunked_array([batch.column("forced") for batch in corrected.batches(["forced"])], pa.string())
+        self.kept = _as_mask(pc.equal(forced, "keep"))
+        self.mask = _as_mask(pc.equal(forced, "drop"))
+
+    def add(self, positions: Positions) -> None:
+        """These rows are dropped too."""
+        self.mask[positions] = True
+        self.mask &= ~self.kept
 
 
-def facts_sql(layers: Sequence[Layer]) -> str:
-    """The facts with the columns of some layers, as a subquery."""
-    columns = [
-        f", l{number}.position IS NOT NULL AS {quoted(name)}"
-        for number, layer in enumerate(layers)
-        for name in layer.flags
-    ]
-    columns += [f", l{number}.{quoted(name)}" for number, layer in enumerate(layers) for name in layer.values]
-    joins = " ".join(
-        f"LEFT JOIN {layer.table} l{number} ON l{number}.position = f.position" for number, layer in enumerate(layers)
-    )
-    return f"(SELECT f.*{''.join(columns)} FROM facts f {joins})"
+def _as_mask(values: pa.ChunkedArray) -> NDArray[np.bool_]:
+    return np.array(pc.fill_null(values, False).to_numpy(), bool)
 
 
-def prepare(
-    connection: duckdb.DuckDBPyConnection,
-    workspace: Workspace,
-    rules: Sequence[CheckedRule],
-    duplicates: DuplicateSettings | None,
-) -> None:
-    """Create the tables that ``judge`` needs, before the connection is locked."""
-    connection.execute("CREATE TABLE forced AS SELECT position, forced FROM rows WHERE forced IN ('keep', 'drop')")
-    if any(rule.cap for rule in rules):
-        connection.execute("CREATE TABLE ids AS SELECT position, sample_id FROM rows")
-    if duplicates:
-        load_comparable(connection, workspace)
-
-
-def judge(
-    facts: duckdb.DuckDBPyConnection,
-    workspace: Workspace,
-    rules: Sequence[CheckedRule],
-    duplicates: DuplicateSettings | None,
-) -> list[Layer]:
-    """Judge all rules that drop, in order; with ``duplicates``, write ``workspace.duplicate_rows``.
+def judge(judging: Judging, rules: Sequence[CheckedRule], duplicates: DuplicateSettings | None) -> dict[str, Parts]:
+    """Judge all rules, in order; with ``duplicates``, write ``workspace.duplicate_rows``.
 
     Returns:
-        The columns that rules about other rows ask for.
+        The rules that fired on each row, by stage; each rule is in one of them.
     """
-    drops = [rule for rule in rules if rule.action == "drop" and not rule.cap]
-    last = [rule for rule in drops if duplicates and _asks(rule, _DUPLICATE)]
-    second = [rule for rule in drops if duplicates and _asks(rule, _CONFLICTING) and rule not in last]
-    facts.execute("CREATE TABLE dropped AS SELECT position FROM forced WHERE forced = 'drop'")
-    _drop(facts, [rule for rule in drops if rule not in last and rule not in second], [])
-    layers: list[Layer] = []
+    workspace = judging.workspace
+    starts, dropped = workspace.corrected.starts(), _Dropped(workspace.corrected)
+    numbered = list(enumerate(rules))
+    capped = [(k, rule) for k, rule in numbered if rule.cap]
+    late = [(k, rule) for k, rule in numbered if duplicates and _asks(rule, JUDGED_LATE) and not rule.cap]
+    alone = [each for each in numbered if each not in capped and each not in late]
+    stages: dict[str, Parts] = {}
+
+    def judged(stage: str, some: Numbered, layers: Sequence[Layer] = ()) -> None:
+        if some:
+            stages[stage] = judging.fired(stage, some, layers)
+            drops = [k for k, rule in some if rule.action == "drop"]
+            dropped.add(fired_positions(stages[stage], starts, drops))
+
+    judged("alone", alone)
     if duplicates:
-        find_conflicts(facts)
-        layers.append(Layer("conflicts", ("conflicting",)))
-        _drop(facts, second, layers)
-        choose_kept(facts, workspace, duplicates)
-        _load_repeated(facts, workspace)
-        kinds = ("duplicate_kind", "duplicate_strength")
-        layers.append(Layer("repeated", ("duplicate",), ("duplicate_distance",)))
-        layers.append(Layer("edited_copies", ("edited_copy",)))
-        layers.append(Layer("copied", (), kinds))
-        _drop(facts, last, layers)
-    for number, rule in enumerate(rules):
-        if rule.cap:
-            facts.execute(_surplus(f"surplus{number}", rule.cap))
-            layers.append(Layer(f"surplus{number}", (rule.cap.name,), (rule.cap.filled,)))
-            _drop(facts, [rule] if rule.action == "drop" else [], layers)
-    return layers
+        rows = read_comparable(workspace.comparable_rows)
+        before = dropped.mask[rows.position]
+        opposed = rows.position[rows.conflicting(before)]
+        conflicts = Layer("conflicts", pa.table({"position": opposed}), ("conflicting",))
+        second = [(k, rule) for k, rule in late if rule.action == "drop" and not _asks(rule, _DUPLICATE)]
+        judged("contradicting", second, [conflicts])
+        stages.pop("contradicting", None)  # judged again among the late ones
+        after = dropped.mask[rows.position]
+        with judging.connection.cursor() as tables:
+            found = choose_kept(tables, workspace, rows, duplicates, before, after)
+            write_repeated(tables, workspace, rows, found)
+        judged("late", late, [conflicts, *_repeated(rows, found)])
+    judged("capped", capped, list(_surplus_layers(judging, capped, dropped)))
+    for stale in {path.name for path in workspace.judged.glob("*")} - stages.keys() - {"contradicting"}:
+        shutil.rmtree(workspace.judged / stale)
+    return stages
 
 
-def _load_repeated(facts: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
-    """Create the tables ``repeated``, ``edited_copies`` and, of the rows in either, ``copied``."""
-    facts.execute("CREATE TABLE repeated (position BIGINT, duplicate_distance DOUBLE)")
-    facts.execute("CREATE TABLE edited_copies (position BIGINT)")
-    facts.execute("CREATE TABLE copied (position BIGINT, duplicate_kind VARCHAR, duplicate_strength DOUBLE)")
-    for batch in read_batches(workspace.duplicate_rows):
-        facts.register("batch", batch)
-        facts.execute("INSERT INTO repeated SELECT position, distance FROM batch WHERE duplicate_of IS NOT NULL")
-        facts.execute("INSERT INTO edited_copies SELECT position FROM batch WHERE edited_copy_of IS NOT NULL")
-        facts.execute("INSERT INTO copied SELECT position, kind, strength FROM batch WHERE kind IS NOT NULL")
-        facts.unregister("batch")
+def _repeated(rows: Comparable, found: Repeats) -> list[Layer]:
+    """What ``choose_kept`` has found about each row."""
+    repeated, edited, copied = (
+        np.flatnonzero(of >= 0) for of in (found.duplicate_of, found.edited_copy_of, found.kind)
+    )
+    distance, strength = found.distance[repeated], found.strength[copied]
+    kinds = {
+        "duplicate_kind": pa.array(KINDS, pa.string()).take(pa.array(found.kind[copied])),
+        "duplicate_strength": pa.array(strength, mask=np.isnan(strength)),
+    }
+    distances = {"duplicate_distance": pa.array(distance, mask=np.isnan(distance))}
+    return [
+        Layer("repeated", pa.table({"position": rows.position[repeated], **distances}), ("duplicate",), (*distances,)),
+        Layer("edited_copies", pa.table({"position": rows.position[edited]}), ("edited_copy",)),
+        Layer("copied", pa.table({"position": rows.position[copied], **kinds}), (), (*kinds,)),
+    ]
 
 
-def _surplus(table: str, cap: Cap) -> str:
-    """Statement that creates a table: the rows that are too many of their group, and the first of those that stay.
+def _surplus_layers(judging: Judging, capped: Numbered, dropped: _Dropped) -> Iterator[Layer]:
+    """For each rule with a cap the rows that are too many, in the recipe's order: what one drops does not count for
+    the next. Groups reach over the whole set, so they are made of all rows.
+    """
+    if not capped:
+        return
+    with judging.facts() as connection:
+        connection.register("forced", pa.table({"position": np.flatnonzero(dropped.kept)}))
+        for k, rule in capped:
+            assert rule.cap
+            connection.register("dropped", pa.table({"position": np.flatnonzero(dropped.mask)}))
+            found = connection.sql(_surplus(rule.cap)).to_arrow_table()
+            if rule.action == "drop":
+                dropped.add(found["position"].to_numpy())
+            yield Layer(f"surplus{k}", found, (rule.cap.name,), (rule.cap.filled,))
+
+
+def _surplus(cap: Cap) -> str:
+    """Query: the rows that are too many of their group, and the first of those that stay.
 
     Only rows that are not dropped count; a row without a value in one of the columns is of no group. Several images
     of a row are one value. The rows that a reviewer keeps come first. With ``order``, a row takes its worst image.
@@ -134,36 +146,23 @@ def _surplus(table: str, cap: Cap) -> str:
     order = f"{'min' if cap.descending else 'max'}({quoted(cap.order)})" if cap.order else "NULL"
     way = "DESC" if cap.descending else "ASC"
     return f"""
-        CREATE TABLE {table} AS
         WITH one AS (
-            SELECT position, {groups}, {order} AS best FROM facts
+            SELECT position, any_value(sample_id) AS sample_id, {groups}, {order} AS best FROM facts
             WHERE position NOT IN (SELECT position FROM dropped) GROUP BY position HAVING {complete}
         ), placed AS (
-            SELECT {keys}, o.position, i.sample_id, row_number() OVER (
+            SELECT {keys}, o.position, sample_id, row_number() OVER (
                 PARTITION BY {keys}
-                ORDER BY f.position IS NULL, best {way} NULLS LAST, md5(i.sample_id), i.sample_id
+                ORDER BY f.position IS NULL, best {way} NULLS LAST, md5(sample_id), sample_id
             ) AS place
-            FROM one o JOIN ids i ON i.position = o.position
-            LEFT JOIN (SELECT position FROM forced WHERE forced = 'keep') f ON f.position = o.position
+            FROM one o LEFT JOIN forced f ON f.position = o.position
         ), filled AS (
             SELECT {keys}, list(sample_id ORDER BY place) FILTER (place <= {min(cap.most, _NAMED)}) AS names
             FROM placed GROUP BY ALL
         )
         SELECT position, names AS {quoted(cap.filled)} FROM placed JOIN filled USING ({keys}) WHERE place > {cap.most}
+        ORDER BY position
     """
 
 
 def _asks(rule: CheckedRule, columns: set[str]) -> bool:
     return not columns.isdisjoint(rule.expression.columns)
-
-
-def _drop(facts: duckdb.DuckDBPyConnection, rules: Sequence[CheckedRule], layers: Sequence[Layer]) -> None:
-    """Add the rows on which any of these rules fires to the table ``dropped``, but for those that a reviewer keeps."""
-    if not rules:
-        return
-    tests = " OR ".join(f"coalesce({rule.expression.sql}, false)" for rule in rules)
-    facts.execute(f"""
-        INSERT INTO dropped SELECT DISTINCT position FROM {facts_sql(layers)} WHERE ({tests})
-        AND position NOT IN (SELECT position FROM forced WHERE forced = 'keep')
-        AND position NOT IN (SELECT position FROM dropped)
-    """)

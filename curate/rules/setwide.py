@@ -32,17 +32,18 @@ def constant_sql(connection: duckdb.DuckDBPyConnection, name: str, values: str) 
     """
     known = f"(SELECT * FROM {values} WHERE value IS NOT NULL AND NOT isnan(value))"
     if found := _QUANTILE.fullmatch(name):
-        return _number(_quantile(connection, known, float(found["share"]))), "DOUBLE"
+        return number_sql(_quantile(connection, known, float(found["share"]))), "DOUBLE"
     found = _TOP.fullmatch(name)
     assert found  # the caller has asked `asked_column`
     amount = Fraction(found["amount"]) / 100 if found["percent"] else int(found["amount"])
     cut = _top(connection, known, amount)
     if found["last"]:
         return (literal(cut[1]) if cut else "NULL::VARCHAR"), "VARCHAR"
-    return _number(cut[0] if cut else None), "DOUBLE"
+    return number_sql(cut[0] if cut else None), "DOUBLE"
 
 
-def _number(value: float | None) -> str:
+def number_sql(value: float | None) -> str:
+    """A number, or none, as SQL."""
     return "NULL::DOUBLE" if value is None else f"'{value!r}'::DOUBLE"
 
 

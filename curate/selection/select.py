@@ -20,7 +20,8 @@ from curate.pipeline import Curation
 from curate.recipe import all_rules, read_finished
 from curate.report.results import NOT_SELECTED
 from curate.rules.columns import column_types
-from curate.rules.decide import DECISIONS, check_rules
+from curate.rules.decide import check_rules
+from curate.rules.decisions import DECISIONS
 from curate.selection.strategies import STRATEGIES, ordered
 from curate.views import create_views
 from curate.workspace import Workspace, copy_measurements, sole_use

@@ -36,7 +36,6 @@ import math
 
 import numpy as np
 import pyarrow as pa
-import scipy.fft
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin
 
@@ -88,6 +87,8 @@ _BANDS = _bands()
 
 def detail(pixels: Pixels) -> dict[str, float | None]:
     """Detail at both scales; null where too few tiles have structure, as in a clear sky."""
+    import scipy.fft  # here, because it takes long to load and only workers need it
+
     from curate.signals.kernels.spectra import band_means, windowed
 
     grids = []

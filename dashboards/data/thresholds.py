@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from curate.recipe import CurateRecipe, all_rules
 from curate.rules.checked import CheckedRule
 from curate.rules.columns import column_types, create_facts
-from curate.rules.decide import check_rules, lock
+from curate.rules.connection import lock
+from curate.rules.decide import check_rules
 from curate.rules.expression import parse_expression
 from curate.views import create_views
 from curate.workspace import Workspace

@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.duplicates.kept import choose_kept, find_conflicts, load_comparable
+from curate.duplicates.comparable import read_comparable
+from curate.duplicates.kept import choose_kept
+from curate.duplicates.repeated import write_repeated
 from curate.measure.store import image_schema
 from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.rules.corrected import CORRECTED
+from curate.views import create_views
 from curate.workspace import Workspace
 from tests.curate.one_part import put
 from winnow.corrections import content_hash
@@ -92,8 +96,14 @@ def store(folder: Path, samples, images, errors=None) -> Workspace:
 
 def choose(space: Workspace, settings, dropped=()) -> None:
     """Write the duplicate rows of a workspace in which other rules drop the rows at these positions."""
+    rows = read_comparable(space.comparable_rows)
+    gone = np.isin(rows.position, list(dropped))
     with duckdb.connect() as connection:
-        load_comparable(connection, space)
-        connection.register("dropped", pa.table({"position": pa.array(list(dropped), pa.int64())}))
-        find_conflicts(connection)
-        choose_kept(connection, space, settings)
+        write_repeated(connection, space, rows, choose_kept(connection, space, rows, settings, gone, gone))
+
+
+def repeated(space: Workspace) -> list[dict]:
+    """The duplicate rows of a workspace."""
+    with duckdb.connect() as connection:
+        create_views(connection, space)
+        return connection.sql("SELECT * FROM duplicates ORDER BY position").to_arrow_table().to_pylist()

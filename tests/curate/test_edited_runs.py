@@ -9,9 +9,9 @@ import pytest
 from curate import pipeline, row_blocks
 from curate.readers import ranges
 from curate.report import results
-from curate.rules import decide
+from curate.rules import decisions
 from tests.curate import sets
-from winnow import table_parts, tables
+from winnow import block_files, table_parts, tables
 
 _SMALL = 4  # rows of a block
 _IMAGES = 7
@@ -113,9 +113,9 @@ def stored_rows(out):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    for module in (tables, table_parts, row_blocks, decide):
+    for module in (tables, table_parts, row_blocks, decisions):
         monkeypatch.setattr(module, "ROWS_A_GROUP", _SMALL)
-    monkeypatch.setattr(decide, "_GROUPS_AT_ONCE", 3)
+    monkeypatch.setattr(decisions, "_GROUPS_AT_ONCE", 3)
     monkeypatch.setattr(ranges, "LEAST_ROWS", 2)
     monkeypatch.setattr(ranges, "MOST_ROWS", _SMALL)
 
@@ -144,8 +144,8 @@ def test_one_row_more_makes_the_last_blocks_anew(tmp_path, monkeypatch):
     given.write()
     given.run()
     made = {"decided": [], "written": []}
-    group, block = decide.TableFile.encoded, results._block
-    monkeypatch.setattr(decide.TableFile, "encoded", lambda *got: made["decided"].append(got) or group(*got))
+    group, block = block_files.TableFile.encoded, results._block
+    monkeypatch.setattr(block_files.TableFile, "encoded", lambda *got: made["decided"].append(got) or group(*got))
     monkeypatch.setattr(results, "_block", lambda *got: made["written"].append(got[2]) or block(*got))
     given.lines.append(sets.row("last", "1.png", "Where?", "there"))
     given.write()

@@ -36,9 +36,7 @@ _FRAMED, _TONED = KINDS.index("framed"), KINDS.index("toned")
 # number, 0 for all in scope image.
 _UNITS = """
     CREATE TABLE touched AS
-    SELECT c.position, c.numbers, {said} AS said, row_number() OVER (ORDER BY {order}, c.id) AS place
-    FROM comparable c JOIN rows r ON r.position = c.position
-    WHERE c.position IN (SELECT position FROM shown WHERE number IN (SELECT number FROM edited));
+    SELECT position, numbers, {said} AS said, row_number() OVER (ORDER BY {order}, id) AS place FROM touched_rows;
     CREATE TABLE units AS
     SELECT min(position) AS unit, numbers, said, min(place) AS place FROM touched GROUP BY numbers, said;
     CREATE TABLE unit_images AS
@@ -74,21 +72,24 @@ def find_links(
     workspace: Workspace,
     fingerprints: ImageFingerprints,
     edits: KindPairs,
+    touched: pa.Table,
     settings: DuplicateSettings,
     order: str,
 ) -> None:
     """Write ``workspace.edited_links`` (schema ``LINKS``); creates ``unit_rows``: position and unit of its rows.
 
-    The connection has the tables of ``curate.duplicates.rows``.
+    The connection has the tables ``numbered`` and ``members`` of ``curate.duplicates.rows``.
 
     Args:
-        edits: pairs of images.
+        edits: pairs of images, none of which is near-identical.
+        touched: the rows about these: position, numbers (of their images), said (64 bits of question and answer), and
+            what ``order`` asks for: pixels, votes, id.
         order: of rows, the one to keep first.
 
     Raises:
         UserError: the file cannot be written.
     """
-    edits = without_strict(edits, fingerprints, settings)
+    connection.register("touched_rows", touched)
     columns = {"kind": np.tile(edits.kind, 2), "strength": np.tile(edits.strength, 2)}
     ends = {"number": np.concatenate([edits.i, edits.j]), "other": np.concatenate([edits.j, edits.i])}
     connection.register("edited", pa.table({**ends, **columns}))
@@ -96,8 +97,7 @@ def find_links(
     sizes = connection.sql("SELECT number, pixels FROM numbered").to_arrow_table()
     pixels[sizes.column("number").to_numpy()] = sizes.column("pixels").to_numpy()
     connection.register("demoted", pa.table({"number": _surely_edits(edits, fingerprints, pixels)}))
-    asked = "md5_number(concat_ws(chr(31), r.question_key, r.context_key, coalesce(r.answer_key, '')))"
-    said = asked if settings.scope == "question" else "0::HUGEINT"
+    said = "said" if settings.scope == "question" else "0::UBIGINT"
     connection.execute(_UNITS.format(said=said, order=order))
     connection.execute("CREATE TABLE unit_rows AS SELECT position, unit FROM touched JOIN units USING (numbers, said)")
     write_parquet(workspace.edited_links, query_batches(connection, _LINKS), LINKS)
@@ -130,11 +130,9 @@ def _chroma(fingerprints: ImageFingerprints, images: Indices) -> np.ndarray:
 
 # The best row of each unit that no other rule drops, and if that is itself a duplicate the row kept in its place.
 _HEADS = """
-    CREATE TABLE heads AS
-    SELECT p.unit, unnest(arg_min({'id': p.id, 'position': p.position, 'star': p.star, 'instead': c.duplicate_of},
-                                  p.place)) AS head
-    FROM placed p LEFT JOIN confirmed c ON c.position = p.position
-    WHERE p.unit IS NOT NULL AND p.position NOT IN (SELECT position FROM dropped) GROUP BY p.unit
+    CREATE TEMP TABLE heads AS
+    SELECT unit, unnest(arg_min({'row': row, 'star': star, 'instead': duplicate_of}, place)) AS head
+    FROM members_of_units WHERE NOT dropped GROUP BY unit
 """
 _DROPPING = """
     SELECT l.unit, l.original, l.kind, l.strength FROM links l
@@ -144,37 +142,48 @@ _DROPPING = """
 """
 # duplicate_of and edited_copy_of of rows by their units; the row that is kept is in the group too.
 _LINKED = """
-    CREATE TABLE linked AS
-    SELECT p.position, o.id AS duplicate_of, NULL::VARCHAR AS edited_copy_of, r.kind, r.strength, o.star
-    FROM placed p JOIN repeats r ON r.unit = p.unit JOIN heads o ON o.unit = r.original
+    SELECT p.row, o.row AS duplicate_of, NULL::BIGINT AS edited_copy_of, r.kind, r.strength, o.star
+    FROM members_of_units p JOIN repeats r ON r.unit = p.unit JOIN heads o ON o.unit = r.original
     UNION ALL
-    SELECT DISTINCT o.position, NULL, NULL, NULL, NULL, o.star FROM repeats r JOIN heads o ON o.unit = r.original
+    SELECT DISTINCT o.row, NULL, NULL, NULL, NULL, o.star FROM repeats r JOIN heads o ON o.unit = r.original
     UNION ALL
-    SELECT position, NULL, best.id, best.kind, best.strength, NULL FROM (
-        SELECT p.position, arg_min({'id': coalesce(o.instead, o.id), 'kind': l.kind, 'strength': l.strength},
-                                   (l.kind, -l.strength, l.original_place)) AS best
-        FROM placed p JOIN links l ON l.unit = p.unit JOIN heads o ON o.unit = l.original
-        WHERE list_contains($flagging, l.kind) AND coalesce(o.instead, o.id) <> p.id
+    SELECT row, NULL, best.row, best.kind, best.strength, NULL FROM (
+        SELECT p.row, arg_min({'row': coalesce(o.instead, o.row), 'kind': l.kind, 'strength': l.strength},
+                              (l.kind, -l.strength, l.original_place)) AS best
+        FROM members_of_units p JOIN links l ON l.unit = p.unit JOIN heads o ON o.unit = l.original
+        WHERE list_contains($flagging, l.kind) AND coalesce(o.instead, o.row) <> p.row
               AND l.unit NOT IN (SELECT unit FROM repeats) AND l.original NOT IN (SELECT unit FROM repeats)
-        GROUP BY p.position
+        GROUP BY p.row
     )
+"""
+_OF_ROWS = """
+    SELECT row, max(duplicate_of) AS duplicate_of, max(edited_copy_of) AS edited_copy_of, max(kind)::BIGINT AS kind,
+           max(strength)::DOUBLE AS strength, max(star) AS star
+    FROM ({linked}) GROUP BY row ORDER BY row
 """
 
 
-def load_links(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> None:
-    """Create the table ``links``, as ``find_links`` has left it."""
-    connection.execute(f"CREATE TABLE links AS SELECT * FROM {parquet([workspace.edited_links])}")
-
-
-def link_rows(connection: duckdb.DuckDBPyConnection, settings: DuplicateSettings) -> None:
-    """Create the table ``linked``: position, duplicate_of, edited_copy_of, kind (of ``KINDS``), strength, star.
+def link_rows(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, touched: pa.Table, settings: DuplicateSettings,
+    order: str,
+) -> pa.Table:  # fmt: skip
+    """What the rows about edited copies are: row, duplicate_of, edited_copy_of, kind (of ``KINDS``), strength, star.
 
     Rows of a unit that copies one of the units left, by a kind that drops, repeat its best row; else, by a kind that
     flags, they are edited copies of it.
 
     Args:
-        connection: of ``curate.duplicates.kept``, with its tables ``placed``, ``confirmed`` and ``dropped``.
+        connection: for temporary tables.
+        touched: the rows of units: row (its number, by which others are named), unit, star, dropped, duplicate_of (the
+            row kept in its place among near-identical ones, or null), and what ``order`` asks for.
+        order: of rows, the one to keep first.
     """
+    connection.execute(f"CREATE TEMP VIEW links AS SELECT * FROM {parquet([workspace.edited_links])}")
+    connection.register("given", touched)
+    place = f"row_number() OVER (ORDER BY {order}, id)"
+    connection.execute(
+        f"CREATE TEMP TABLE members_of_units AS SELECT * EXCLUDE (id, votes, pixels), {place} AS place FROM given"
+    )
     connection.execute(_HEADS)
     numbers = {
         action: [number for number, kind in enumerate(KINDS) if settings.kinds.get(kind) == action]
@@ -191,5 +200,5 @@ def link_rows(connection: duckdb.DuckDBPyConnection, settings: DuplicateSettings
     names = {"unit": pa.int64(), "original": pa.int64(), "kind": pa.uint8(), "strength": pa.float32()}
     arrays = [pa.array(values, kind) for values, kind in zip([list(repeats), *columns], names.values(), strict=True)]
     connection.register("repeats", pa.table(arrays, names=list(names)))
-    connection.execute(_LINKED, {"flagging": numbers["flag"]})
-    connection.unregister("repeats")
+    query = _OF_ROWS.format(linked=_LINKED)
+    return connection.sql(query, params={"flagging": numbers["flag"]}).to_arrow_table()

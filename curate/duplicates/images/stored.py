@@ -121,16 +121,15 @@ def number_images(connection: duckdb.DuckDBPyConnection, starts: Mapping[str, in
     Args:
         starts: of ``starts_of``.
     """
+    if not starts:
+        connection.execute(f"CREATE TABLE {table} (number BIGINT, image_key VARCHAR, pixels BIGINT)")
+        return
     names, firsts = list(starts), list(starts.values())
     connection.register(
         "parts", pa.table({"filename": pa.array(names, pa.string()), "first": pa.array(firsts, pa.int64())})
     )
     files = ", ".join(literal(name) for name in names)
-    rows = (
-        f"SELECT * FROM read_parquet([{files}], filename = true, file_row_number = true) JOIN parts USING (filename)"
-        if names
-        else "SELECT *, 0 AS first, 0 AS file_row_number FROM images WHERE false"
-    )
+    rows = f"SELECT * FROM read_parquet([{files}], filename = true, file_row_number = true) JOIN parts USING (filename)"
     connection.execute(f"""
         CREATE TABLE {table} AS
         SELECT (first + file_row_number)::BIGINT AS number, image_key, width::BIGINT * height AS pixels

@@ -17,14 +17,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from curate.duplicates.hamming import Indices
 from winnow.errors import UserError, disk_problem
 from winnow.hash_index import digest64
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 # Signs of scripts without blanks: Thai, Lao, Myanmar, Khmer, kana, Han.
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -69,11 +72,13 @@ class Shingles:
         return len(self.numbers)
 
     @cached_property
-    def matrix(self) -> scipy.sparse.csr_array:
+    def matrix(self) -> csr_array:
         """A row for each text, a column for each possible value, 1 where the text has it; shares ``values``."""
+        from scipy.sparse import csr_array  # here, because it takes long to load
+
         ones = np.ones(len(self.values), np.int8)
         shape = (len(self), np.iinfo(np.int64).max)
-        return scipy.sparse.csr_array((ones, self.values, self.starts), shape, copy=False)
+        return csr_array((ones, self.values, self.starts), shape, copy=False)
 
 
 def read_shingles(texts: Iterable[list[str]], scratch: Path) -> Shingles:

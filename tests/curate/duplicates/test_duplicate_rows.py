@@ -6,7 +6,7 @@ import pytest
 
 from curate.duplicates.rows import find_duplicates
 from curate.settings.copies import DuplicateSettings
-from tests.curate.stored import choose, image, sample, store
+from tests.curate.stored import choose, image, repeated, sample, store
 
 
 def near(key, twin, distance=2, **more):
@@ -27,7 +27,7 @@ def found(tmp_path, samples, images, errors=None, dropped=(), **settings):
     find_duplicates(space, DuplicateSettings(**settings))
     choose(space, DuplicateSettings(**settings), [at for at, one in enumerate(samples) if one["sample_id"] in dropped])
     ids = [one["sample_id"] for one in samples]
-    rows = {ids[row["position"]]: row for row in pq.read_table(space.duplicate_rows).to_pylist()}
+    rows = {ids[row["position"]]: row for row in repeated(space)}
     assert not (space.work / "thumbnails.u8").exists()
     return rows
 

@@ -1,5 +1,6 @@
 """Decisions over stored signals: worst image, nulls, order of reasons, forced rows; and a connection that is shut."""
 
+import contextlib
 import json
 import os
 
@@ -12,7 +13,9 @@ from curate import pipeline
 from curate.measure.texts import TEXT_SCHEMA as TEXT
 from curate.recipe import Rule, all_rules
 from curate.rules.columns import column_types, known_columns
-from curate.rules.decide import check_rules, decide, lock, open_facts, time_limit
+from curate.rules.connection import lock, time_limit
+from curate.rules.decide import check_rules, decide
+from curate.rules.judged import Judging
 from tests.curate import sets
 from tests.curate.stored import image, sample, store
 from winnow.errors import UserError
@@ -139,8 +142,7 @@ def test_decisions_are_in_input_order_for_many_rows(tmp_path):
 def test_the_connection_is_shut_when_rules_run(tmp_path):
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")
-    space = store(tmp_path / "set", [sample("1", ["a"])], [image("a")])
-    with open_facts(space, check_rules({"small": Rule(when="width < 32", action="drop")})) as connection:
+    with opened(tmp_path) as connection:
         for attack in (
             f"SELECT * FROM read_csv('{secret}')",
             f"SELECT * FROM '{secret}'",
@@ -187,10 +189,12 @@ def test_every_known_column_has_a_meaning_and_can_be_asked(tmp_path):
     assert "width" not in fired(found)
 
 
+@contextlib.contextmanager
 def opened(tmp_path):
     """The connection in which rules run, on one row."""
     space = store(tmp_path / "set", [sample("1", ["a"])], [image("a")])
-    return open_facts(space, check_rules({"small": Rule(when="width < 32", action="drop")}))
+    with Judging(space, ["width"], []) as judging, judging.facts() as connection:
+        yield connection
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,7 +11,7 @@ from curate.duplicates.edits import stored_edits
 from curate.duplicates.rows import find_duplicates
 from curate.kinds import KINDS, KindPairs
 from curate.settings.copies import DuplicateSettings
-from tests.curate.stored import choose, image, sample, store
+from tests.curate.stored import choose, image, repeated, sample, store
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def judged(folder, samples, images, dropped=(), **given):
     chosen = DuplicateSettings(**given)
     find_duplicates(space, chosen)
     choose(space, chosen, [at for at, one in enumerate(samples) if one["sample_id"] in dropped])
-    rows = pq.read_table(space.duplicate_rows).to_pylist()
+    rows = repeated(space)
     ids = [one["sample_id"] for one in samples]
     return {
         ids[row["position"]]: (row["duplicate_of"], row["edited_copy_of"], row["kind"]) for row in rows if row["kind"]

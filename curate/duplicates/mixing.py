@@ -1,0 +1,58 @@
+"""Hashes of 64 bits over whole columns of numbers, and rows that are equal by them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+Indices = NDArray[np.int64]
+
+
+def mixed(values: Hashes, salt: int = 0) -> Hashes:
+    """The finaliser of splitmix64 (Steele et al. 2014), which mixes all bits; another salt, another hash."""
+    found = values + np.uint64((salt * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
+    found = (found ^ found >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    found = (found ^ found >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return found ^ found >> np.uint64(31)
+
+
+def mixed_columns(columns: list[Hashes], salt: int = 0) -> Hashes:
+    """One hash of each row of columns."""
+    found = np.zeros(len(columns[0]), np.uint64)
+    for number, column in enumerate(columns):
+        found = mixed(found ^ mixed(column, salt + number + 1), salt)
+    return found
+
+
+def mixed_lists(values: Hashes, offsets: Indices, salt: int = 0) -> Hashes:
+    """One hash of each list, of its values in their order.
+
+    Args:
+        values: of all lists; ``offsets``: where each begins, and the end of the last.
+    """
+    counts = np.diff(offsets)
+    place = np.arange(len(values)) - np.repeat(offsets[:-1], counts)
+    sums = np.concatenate(
+        [np.zeros(1, np.uint64), np.cumsum(mixed(values ^ mixed(place.astype(np.uint64), salt), salt))]
+    )
+    return mixed(sums[offsets[1:]] - sums[offsets[:-1]] ^ mixed(counts.astype(np.uint64), salt), salt)
+
+
+def first_equal(one: Hashes, other: Hashes) -> tuple[Indices, Indices]:
+    """For each row the first one with the same two hashes, and how many have them."""
+    order = np.argsort(one)
+    one, other = one[order], other[order]
+    runs = np.flatnonzero(np.concatenate([[True], one[1:] != one[:-1]]))[: len(order)]
+    torn = np.flatnonzero((one[1:] == one[:-1]) & (other[1:] != other[:-1]))
+    if len(torn):  # rows that are equal in the first hash alone: sorted by both
+        again = np.lexsort((other, one))
+        order, one, other = order[again], one[again], other[again]
+        runs = np.flatnonzero(np.concatenate([[True], (one[1:] != one[:-1]) | (other[1:] != other[:-1])]))
+    if not len(order):
+        return order, order
+    sizes = np.diff(np.append(runs, len(order)))
+    first, count = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
+    first[order] = np.repeat(np.minimum.reduceat(order, runs), sizes)
+    count[order] = np.repeat(sizes, sizes)
+    return first, count
