@@ -209,6 +209,8 @@ class TrainRecipe(StrictModel):
             1 gives every question its own.
         balance_answers: leave out rows until the most frequent answer to a question is no more frequent than the
             second, so that the question alone does not give the answer away.
+        shuffle: ``false`` trains on the rows in the order of the data, as a curriculum or a comparison of two sets
+            wants it; the questions of a conversation stand where the first of them does.
         answers: ``first`` trains on the assistant turn, ``sampled`` on a reference drawn
             for each epoch.
         max_length: tokens per conversation, image tokens included; longer rows are rejected.
@@ -269,6 +271,7 @@ class TrainRecipe(StrictModel):
     packing: bool = False
     questions_per_image: Count = 1
     balance_answers: bool = False
+    shuffle: bool = True
     answers: Literal["first", "sampled"] = "first"
     max_length: Count = 2048
     max_pixels: Count | None = None

@@ -67,7 +67,8 @@ class Schedule:
     skips straight to it.
 
     Conversations of similar length share a batch, which saves padding: the shuffled order is
-    sorted by length within windows of 16 batches, and the batches of a window are shuffled.
+    sorted by length within windows of 16 batches, and the batches of a window are shuffled. With ``shuffle: false``
+    conversations follow the order of their first rows instead, in every epoch.
 
     Attributes:
         length: conversations that the stage uses; ``per_epoch`` until it is set.
@@ -78,10 +79,10 @@ class Schedule:
 
     def __init__(
         self, rows: Rows, pools: Sequence[RowPool], *, seed: int, stage: int, questions_per_image: int, batch_size: int,
-        max_length: int, sample_answers: bool,
+        max_length: int, sample_answers: bool, shuffle: bool = True,
     ) -> None:  # fmt: skip
         self.rows, self.seed, self.stage = rows, seed, stage
-        self.batch_size, self.sample_answers = batch_size, sample_answers
+        self.batch_size, self.sample_answers, self.shuffle = batch_size, sample_answers, shuffle
         stacked, pool = _stacked(pools)
         group = np.where(stacked.group < 0, -1 - np.arange(len(stacked.group)), stacked.group)
         order = np.lexsort((stacked.row, group))
@@ -130,6 +131,9 @@ class Schedule:
         """Numbers of an epoch's conversations in training order."""
         rng = self._rng(epoch, 0)
         chosen = np.sort(np.concatenate([self._draw(epoch, number) for number in range(len(self._pools))]))
+        if not self.shuffle:
+            first = [self._members(epoch, self.group_of[number], self.chunk_of[number])[0] for number in chosen]
+            return chosen[np.argsort(first, kind="stable")]
         shuffled = chosen[rng.permutation(self.per_epoch)]
         window = _WINDOW * self.batch_size
         ordered = []
@@ -151,9 +155,7 @@ class Schedule:
         return np.array([rounds[place // len(members)][place % len(members)] for place in wanted.tolist()])
 
     def _conversation(self, epoch: int, group: int, chunk: int) -> TrainingConversation:
-        rng = self._rng(epoch, 1, group)
-        members = rng.permutation(self.members[self.starts[group] : self.ends[group]])
-        picked = [int(row) for row in np.array_split(members, self.chunks[group])[chunk]]
+        picked = [int(row) for row in self._members(epoch, group, chunk)]
         samples = [self.rows[row] for row in picked]
         if self.sample_answers:
             samples = [
@@ -161,6 +163,13 @@ class Schedule:
                 for sample, row in zip(samples, picked, strict=True)
             ]
         return join_rows(samples, picked, epoch)
+
+    def _members(self, epoch: int, group: int, chunk: int) -> np.ndarray:
+        """Row numbers of a conversation."""
+        members = self.members[self.starts[group] : self.ends[group]]
+        if self.shuffle:
+            members = self._rng(epoch, 1, group).permutation(members)
+        return np.array_split(members, self.chunks[group])[chunk]
 
 
 def _stacked(pools: Sequence[RowPool]) -> tuple[AcceptedRows, np.ndarray]:
@@ -218,6 +227,7 @@ def schedule_of(recipe: TrainRecipe, rows: Rows, accepted: AcceptedRows, number:
     schedule = Schedule(
         rows, pools, seed=recipe.seed, stage=number, questions_per_image=stage.questions_per_image,
         batch_size=stage.batch_size, max_length=recipe.max_length, sample_answers=recipe.answers == "sampled",
+        shuffle=recipe.shuffle,
     )  # fmt: skip
     by_epochs = max(1, round(stage.epochs * schedule.per_epoch))
     schedule.length = stage.max_steps * conversations_per_step(stage) if stage.max_steps else by_epochs

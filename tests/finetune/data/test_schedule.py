@@ -71,6 +71,19 @@ def test_epochs_differ_and_seeds_repeat(setting):
     assert [c.rows for c in listed] != [other[i].rows for i in range(len(other))]
 
 
+def test_unshuffled_rows_keep_the_order_of_the_data(setting):
+    rows, table, _ = setting
+    mixed = AcceptedRows(table.row, np.random.default_rng(5).permutation(table.group), table.tokens, table.image_tokens)
+    for seed in (1, 2):
+        alone = schedule((rows, mixed, {}), questions_per_image=1, shuffle=False, seed=seed)
+        alone.length = 2 * alone.per_epoch
+        assert [row for i in range(len(alone)) for row in alone[i].rows] == [*range(len(rows))] * 2
+    joined = schedule((rows, mixed, {}), shuffle=False)
+    conversations = [joined[i].rows for i in range(len(joined))]
+    assert sorted(row for members in conversations for row in members) == [*range(len(rows))]
+    assert [members[0] for members in conversations] == sorted(min(members) for members in conversations)
+
+
 def test_no_conversation_outgrows_max_length(setting):
     _, table, _ = setting
     made = schedule(setting, questions_per_image=7, max_length=75)
