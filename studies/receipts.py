@@ -8,24 +8,26 @@ place of OCR: what a reader of text without faults would give.
 Each receipt is asked for its total and its date. A tenth of both answers is replaced by that of another receipt. The
 threshold of ``ocr_contradiction`` is chosen on one half (the best F1 there) and measured on the other, for twenty
 random halves and swaps. Beside it, at a fixed threshold, the published answers are judged and 50 wrong ones of each
-row. Conflicts find none of these: each question is asked once of each picture.
+row. ``python -m studies.receipts_beside`` sets conflicts and a model's loss beside it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from PIL import Image
 
 from curate.answers.ocr import contradiction, dates_in, numbers_in
 from curate.signals.ocr import Piece, columns_of, read_text
+from winnow import console
+from winnow.errors import UserError
 
 QUESTIONS = {"total": "What is the total?", "date": "What is the date?"}
 SHARE, REPEATS, FIXED, HALF = 0.1, 20, 0.7, 0.25
@@ -35,25 +37,21 @@ Texts = dict[str, tuple[str, list[int]]]  # receipt → ocr_text, ocr_boxes
 _JUDGED: dict[Row, float] = {}  # what was judged already; one run has one text of each receipt
 
 
-def main() -> None:
+app = console.new_app(single_command=True)
+
+
+@app.command()
+def main(
+    sroie: Annotated[Path, typer.Option(help="A clone of ICDAR-2019-SROIE.")],
+    out: Annotated[Path, typer.Option(help="Folder of what is kept.")] = Path("data/studies/receipts"),
+    limit: Annotated[int | None, typer.Option(help="The first receipts of a random order; all without it.")] = None,
+    transcripts: Annotated[bool, typer.Option("--transcripts", help="Judge by the typed text, without OCR.")] = False,
+) -> None:
     """Read, swap, judge, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sroie", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--transcripts", action="store_true")
-    arguments = parser.parse_args()
-    data = arguments.sroie / "data"
-    names = sorted(path.stem for path in (data / "key").glob("*.json"))
-    random.Random(0).shuffle(names)
-    names = names[: arguments.limit]
-    texts = {name: transcript(data, name) for name in names} if arguments.transcripts else read(data, names, arguments)
-    rows = [
-        (name, field, answer)
-        for name in texts
-        for field in QUESTIONS
-        if (answer := json.loads((data / "key" / f"{name}.json").read_text()).get(field))
-    ]
+    data = sroie / "data"
+    names = names_of(data)[:limit]
+    texts = {name: transcript(data, name) for name in names} if transcripts else read(data, names, out)
+    rows = rows_of(data, list(texts))
     print(f"{len(texts)} receipts, {len(rows)} rows")
     if len(rows) >= MANY:
         measured = [one_split(rows, texts, seed) for seed in range(REPEATS)]
@@ -67,7 +65,7 @@ def main() -> None:
             (row[0], field, other[2])
             for row in of_field
             for other in rng.sample(of_field, min(50, len(of_field)))
-            if not _same(other[2], row[2])
+            if not same_value(other[2], row[2])
         ]
         for label, answers in (("published", of_field), ("wrong", wrong)):
             scores = [judge(row, texts) for row in answers]
@@ -81,21 +79,47 @@ def main() -> None:
             print(f"  {score:.2f}  {' '.join(row)}")
 
 
-def read(data: Path, names: Sequence[str], arguments: argparse.Namespace) -> Texts:
-    """The text of each receipt by OCR; what was read is kept in ``--out``."""
-    kept = arguments.out / "ocr.jsonl"
-    arguments.out.mkdir(parents=True, exist_ok=True)
+def names_of(data: Path) -> list[str]:
+    """The receipts in a random order.
+
+    Raises:
+        UserError: there are none.
+    """
+    names = sorted(path.stem for path in (data / "key").glob("*.json"))
+    if not names:
+        raise UserError(
+            f"{data}: holds no receipts (key/*.json); `git clone https://github.com/zzzDavid/ICDAR-2019-SROIE` has them"
+            " (code under MIT; the scans are those of the contest ICDAR 2019 SROIE)"
+        )
+    random.Random(0).shuffle(names)
+    return names
+
+
+def rows_of(data: Path, names: Sequence[str]) -> list[Row]:
+    """The published answers of the receipts; one receipt has no total."""
+    return [
+        (name, field, answer)
+        for name in names
+        for field in QUESTIONS
+        if (answer := json.loads((data / "key" / f"{name}.json").read_text()).get(field))
+    ]
+
+
+def read(data: Path, names: Sequence[str], out: Path) -> Texts:
+    """The text of each receipt by OCR; what was read is kept in ``out``."""
+    kept = out / "ocr.jsonl"
+    out.mkdir(parents=True, exist_ok=True)
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else []
     done: dict[str, dict[str, Any]] = {row["name"]: row for row in (json.loads(line) for line in lines)}
-    with kept.open("a", encoding="utf-8") as out:
+    with kept.open("a", encoding="utf-8") as file:
         for name in (name for name in names if name not in done):
             with Image.open(data / "img" / f"{name}.jpg") as image:
                 rgb = image.convert("RGB")
             started = time.process_time()
             found = read_text(rgb)
             done[name] = {"name": name, "cpu": time.process_time() - started, **found}
-            out.write(json.dumps(done[name]) + "\n")
-            out.flush()
+            file.write(json.dumps(done[name]) + "\n")
+            file.flush()
     seconds = [done[name]["cpu"] for name in names]
     print(f"CPU seconds a receipt: median {statistics.median(seconds):.2f}, worst {max(seconds):.2f}")
     return {name: (done[name]["ocr_text"], done[name]["ocr_boxes"]) for name in names}
@@ -135,7 +159,7 @@ def swapped(rows: Sequence[Row], texts: Texts, rng: random.Random) -> Iterator[t
         for number, row in enumerate(of_field):
             answer = row[2]
             if number in chosen:
-                while _same(answer, row[2]):
+                while same_value(answer, row[2]):
                     answer = rng.choice(of_field)[2]
             yield number in chosen, judge((row[0], field, answer), texts), field
 
@@ -148,7 +172,8 @@ def judge(row: Row, texts: Texts) -> float:
     return _JUDGED[row]
 
 
-def _same(one: str, other: str) -> bool:
+def same_value(one: str, other: str) -> bool:
+    """Whether two answers may be one date or one number, so that a swap would change nothing."""
     if dates_in(one) & dates_in(other):
         return True
     return any(left & right for left in numbers_in(one) for right in numbers_in(other)) and not dates_in(one)
@@ -163,4 +188,4 @@ def _rates(judged: Sequence[tuple[bool, float, str]], threshold: float) -> tuple
 
 
 if __name__ == "__main__":
-    main()
+    console.run(app)

@@ -52,8 +52,8 @@ def load_efficientnet() -> Any:
     return network.eval()
 
 
-def embed(image: Image.Image) -> Mapping[str, Any]:
-    """``embedding`` of an RGB image: float16 (1280,), L2-normalised.
+def feature_map(image: Image.Image) -> Any:
+    """The 1,280 features at the 7 × 7 places of an RGB image: a float32 tensor (1, 1280, 7, 7).
 
     The whole picture is resized to 224 × 224, nothing is cropped away. Images are read one at a time on one thread, so
     that neither neighbours in a batch nor the number of CPUs change a bit of it.
@@ -70,9 +70,18 @@ def embed(image: Image.Image) -> Mapping[str, Any]:
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            features = network.extract_features(pixels[None]).mean((2, 3))[0].numpy()
+            return network.extract_features(pixels[None])
     finally:
         torch.set_num_threads(threads)
+
+
+def embed(image: Image.Image) -> Mapping[str, Any]:
+    """``embedding`` of an RGB image: float16 (1280,), the mean of its feature map, L2-normalised.
+
+    Raises:
+        ModelUnavailable: the network cannot be loaded.
+    """
+    features = feature_map(image).mean((2, 3))[0].numpy()
     return {"embedding": (features / max(float(np.linalg.norm(features)), 1e-12)).astype(np.float16)}
 
 

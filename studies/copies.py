@@ -1,6 +1,6 @@
 """Edited copies of photographs: recall and kind by edit, false pairs, and what peers find of the same copies.
 
-    python -m benchmarks copies --photos BSDS500/BSDS500/data/images [--part test] [--images 200] [--receipts FOLDER]
+    python -m studies.copies --photos BSDS500/BSDS500/data/images [--part test] [--images 200] [--receipts FOLDER]
 
 The photographs are BSDS500 (``git clone https://github.com/BIDS/BSDS500``). The search was tuned on its parts train and
 val; ``test`` is what is reported. Crops, banners, frames, brightness and gamma are drawn anew for every photograph.
@@ -248,6 +248,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     photos = _opened(sorted((asked.photos / asked.part).glob("*.jpg"))[asked.skip :][: asked.images])
+    if not photos:
+        parser.error(
+            f"{asked.photos / asked.part}: holds no photographs from number {asked.skip} on; `git clone"
+            " https://github.com/BIDS/BSDS500` has them in BSDS500/data/images (for research that is not commercial)"
+        )
     with tempfile.TemporaryDirectory() as made:
         if asked.size:
             _scale(asked.size, photos, Path(made))
