@@ -28,7 +28,7 @@ from winnow.errors import UserError
 from winnow.records import Sample, Turn
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-from tests.curate.engines.work import BYTES, busy_until, heavy, node_of_part, once_in, refuses, where  # noqa: E402 (imports ray)
+from tests.curate.engines.work import BYTES, busy_until, calls_on, heavy, node_of_part, once_in, refuses, where  # noqa: E402 (imports ray)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not can_hide(), reason="needs namespaces of its own (unshare)")]
 
@@ -256,18 +256,18 @@ def kill_when(begun, nodes, flag):
 def test_results_on_a_node_that_dies_are_made_again(both, tmp_path):
     second = next(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != node_here())
     with open_pool("ray", None) as pool:
-        task = functools.partial(heavy, str(tmp_path))
+        task = functools.partial(heavy, str(tmp_path), second)
         found = pool.map(task, [[number] for number in range(8)], lambda item: "crash", lambda *lost: lost)
         results = [next(found)]
         while len(list(tmp_path.iterdir())) < 8:
             time.sleep(0.1)
-        assert any(path.name.startswith(second) and "-0-" not in path.name for path in tmp_path.iterdir())
-        time.sleep(1)  # the results of what is under way lie on the two nodes
-        both.kill_second()
+        lost = calls_on(tmp_path, second)  # all but the last have ended, and none is fetched
+        assert both.kill_second()
         results += found
     assert [int(one[0][0]) for one in results] == list(range(8))
     assert all(one[0].shape == (BYTES,) for one in results)
-    assert len(list(tmp_path.iterdir())) > 8
+    assert len(lost) >= 2
+    assert len(list(tmp_path.iterdir())) >= 8 + len(lost)
 
 
 def node_here():

@@ -14,14 +14,22 @@ from winnow.errors import UserError
 BYTES = 400_000  # of a result: more than Ray keeps with the caller, so it lies on the node that made it
 
 
-def heavy(folder, numbers):
-    """Large results; leaves a file for each call, by the name of its node; the first on each node waits for another."""
+def heavy(folder, second, numbers):
+    """Large results; leaves a file for each call, by the name of its node.
+
+    A node has one CPU: when two calls have begun on the second one, the result of the former lies there. Until then the
+    other node keeps its own call, so that the second one is sure to get them; nobody waits in call 0, which is fetched.
+    """
     node = ray.get_runtime_context().get_node_id()
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{node}-{numbers[0]}-", delete=False):
-        while len({name.partition("-")[0] for name in os.listdir(folder)}) < 2:  # noqa: PTH208
+        while numbers[0] and node != second and len(calls_on(folder, second)) < 2:
             time.sleep(0.05)
-        time.sleep(0.5)
         return [np.full(BYTES, number, np.uint8) for number in numbers]
+
+
+def calls_on(folder, node):
+    """What has begun on a node, but for call 0."""
+    return [name for name in os.listdir(folder) if name.startswith(node) and "-0-" not in name]  # noqa: PTH208
 
 
 def busy_until(file):
