@@ -134,7 +134,7 @@ check: lint  ## what must hold before a commit: the linters and the fast tests
 test: lint  ## what must hold before a push: the linters and all tests (JOBS=4: so many at a time)
 	$(PY) -m pytest -n $(JOBS)
 
-chaos: $(VENV)/.installed-dev  ## kill `curate run` and its workers 50 times at random moments; the bytes must be the same
+chaos: $(VENV)/.installed-dev  ## kill curation, training and evaluation 50 times each at random moments; the bytes must be the same
 	$(PY) -m tests.chaos --kills 50
 
 docs: $(VENV)/.installed-dev  ## build the documentation into build/site; a broken link is an error

@@ -2,11 +2,13 @@
 
 ``subprocess.run(python("-m", "finetune", ...))`` is ``subprocess.run([sys.executable, "-m", "finetune", ...])`` without
 the seven CPU seconds of its imports: a process of its own with its own arguments, environment, folder, streams and exit
-code. Not for tests of what is imported, of memory, of a program that is killed from outside, or of variables that a
-library reads when it is imported (``HF_HOME``, ``HF_ENDPOINT``).
+code. SIGTERM kills the program at once (SIGKILL), and the command ends when it is gone. Not for tests of what is
+imported, of memory, of other signals, or of variables that a library reads when it is imported (``HF_HOME``,
+``HF_ENDPOINT``).
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -39,13 +41,23 @@ def _server() -> str:
 
 
 def ask(path: str, arguments: list[str]) -> int:
-    """Have a program run with the streams of this process; returns its exit code."""
+    """Have a program run with the streams of this process; returns its exit code. SIGTERM kills it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     request = json.dumps({"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}).encode()
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
         socket.send_fds(server, [len(request).to_bytes(4, "big")], [0, 1, 2])
         server.sendall(request)
-        return int(server.recv(16) or -signal.SIGKILL)
+        lines = server.makefile()
+        program = int(lines.readline())
+
+        def kill(*_: object) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(program, signal.SIGKILL)
+
+        signal.signal(signal.SIGTERM, kill)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        return int(lines.readline() or -signal.SIGKILL)
 
 
 def serve(path: str) -> None:
@@ -92,11 +104,13 @@ def _answer(caller: socket.socket) -> None:
         caller.close()
         _become(**request, streams=streams)
     ended = os.pidfd_open(program)
+    with contextlib.suppress(OSError):  # who asked may be gone already
+        caller.sendall(f"{program}\n".encode())
     if ended not in select.select([caller, ended], [], [])[0]:
         os.kill(program, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
     try:
-        caller.sendall(str(status).encode())
+        caller.sendall(f"{status}\n".encode())
     finally:
         os._exit(0)
 

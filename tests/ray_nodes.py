@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.processes import children, runs
+
 REPO = Path(__file__).parents[1]
 _NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 # GPUs that are not there: what is tested is who gets them. Each node numbers its own from 0.
@@ -74,13 +76,17 @@ class Nodes:
             return False
         # With the first process of a namespace all others end, and `unshare` waits for them. Were `unshare` killed, it
         # would be gone at once, and they some milliseconds later: enough to hand over all results.
-        process = self._second.pid
-        with contextlib.suppress(ProcessLookupError):
-            for first in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-                os.kill(int(first), signal.SIGKILL)
+        for first in children(self._second.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first, signal.SIGKILL)
         self._second.wait()
         self._second = None
         return True
+
+    def workers(self) -> list[int]:
+        """Processes of the first node that work, or wait for work."""
+        raylet = self._head.head_node.all_processes["raylet"][0].process.pid
+        return [child for child in children(raylet) if runs(child, "ray::")]
 
     def alive(self) -> int:
         """Nodes that the cluster counts."""

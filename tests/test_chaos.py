@@ -1,17 +1,26 @@
-"""The short form of ``make chaos``: `curate run` ends with the bytes of an undisturbed run, whatever was killed."""
+"""The short form of ``make chaos``: commands end with the bytes of undisturbed ones, whatever was killed."""
 
-import os
 import random
 
 import pytest
 
-from tests.chaos import REPO, chaos, local_victims
+from tests.chaos.curation import curation
+from tests.chaos.evaluation import evaluation
+from tests.chaos.kills import chaos
+from tests.chaos.training import training
 
-KILLS = 15
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-def test_random_kills_of_command_and_workers_leave_the_same_bytes(tmp_path):
+def test_a_curation_whose_command_and_workers_are_killed(tmp_path):
     chance = random.Random(1)
-    environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    assert chaos(tmp_path, KILLS, chance, local_victims(chance), environment).total() == KILLS
+    assert chaos(curation(chance), tmp_path, 15, chance).total() == 15
+
+
+def test_a_training_that_is_killed(tmp_path):
+    assert chaos(training(), tmp_path, 2, random.Random(2)).total() == 2
+
+
+def test_an_evaluation_whose_command_and_model_server_are_killed(tmp_path):
+    with evaluation(tmp_path) as work:
+        assert len(chaos(work, tmp_path / "run", 3, random.Random(3))) == 2

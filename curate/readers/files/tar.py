@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 _LONGEST_HEADER = 1 << 20  # bytes of one long name or PAX header
 _MOST_HEADERS = 16  # in a row, before the member that they are about
+# What long names and PAX headers of all members may come to, for one byte of the file and in any file: they take four
+# seconds of CPU for each 16 MiB to read, and can be packed to nothing.
+_HEADER_RATIO, _HEADERS_ALWAYS = 100, 64 << 20
 _MAX_RATIO, _ALWAYS = 1000, 1 << 30  # unpacked bytes for one byte of the file, and what any file may unpack to
 _LONG = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
@@ -29,6 +32,9 @@ class _Member(tarfile.TarInfo):
                 raise tarfile.ReadError(f"a header of {self.size:,} bytes, more than {_LONGEST_HEADER:,}")
             shard.headers_in_a_row += 1
             shard.bytes_for_all += self.size if self.type == tarfile.XGLTYPE else 0
+            shard.bytes_of_headers += self.size
+            if shard.bytes_of_headers > shard.most_of_headers:
+                raise tarfile.ReadError(f"headers of more than {shard.most_of_headers:,} bytes together")
             if shard.headers_in_a_row > _MOST_HEADERS or shard.bytes_for_all > _LONGEST_HEADER:
                 raise tarfile.ReadError(f"more than {_MOST_HEADERS} headers of one member")
         else:
@@ -43,13 +49,15 @@ class _Member(tarfile.TarInfo):
 
 
 class _Shard(tarfile.TarFile):
-    headers_in_a_row = bytes_for_all = 0
+    headers_in_a_row = bytes_for_all = bytes_of_headers = 0
+    most_of_headers = _HEADERS_ALWAYS
 
 
 @contextmanager
 def open_tar(path: Path, mode: Literal["r|*", "r:"]) -> Iterator[tarfile.TarFile]:
     """Open a tar file; what it holds raises ``tarfile.ReadError`` where it is beyond the caps of headers."""
     with _Shard.open(path, mode, tarinfo=_Member) as shard:
+        shard.most_of_headers = max(_HEADERS_ALWAYS, _HEADER_RATIO * path.stat().st_size)
         yield shard
 
 

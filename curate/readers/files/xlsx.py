@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from curate.readers.files.json import RawRow
+from curate.readers.files.zip import BoundedZip
 from winnow.errors import UserError
 from winnow.records import BadRow
 
 _MAX_UNPACKED = 512 << 20
+_MAX_PARTS = 10_000  # of a workbook: sheets, pictures …
 _MAX_COLUMNS = 16_384  # Excel's own limit
 _PART = "xl/workbook.xml"
 _AS_CSV = "save the sheet as CSV (UTF-8) and give that"
@@ -29,7 +31,7 @@ _AS_CSV = "save the sheet as CSV (UTF-8) and give that"
 def is_workbook(path: Path) -> bool:
     """Whether a zip file is an ``.xlsx`` workbook."""
     try:
-        with zipfile.ZipFile(path) as packed:
+        with BoundedZip(path, _MAX_PARTS) as packed:
             return _PART in packed.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return False
@@ -78,7 +80,7 @@ def _workbook(path: Path) -> Iterator[Any]:
 
     book = None
     try:
-        with zipfile.ZipFile(path) as packed:
+        with BoundedZip(path, _MAX_PARTS) as packed:
             if sum(part.file_size for part in packed.infolist()) > _MAX_UNPACKED:
                 raise UserError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 20} MiB; {_AS_CSV}")
         with warnings.catch_warnings():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from curate.readers.files.tar import members_of, open_tar
+from curate.readers.files.zip import MOST_LISTED, BoundedZip
 from curate.readers.images.store import content_path
 from winnow.images import unavailable
 from winnow.records import Sample
@@ -149,11 +150,9 @@ def with_packed(sample: Sample, missing: Iterable[str], packed: PackedImages) ->
 
 def _open(archive: Path) -> _Opened:
     """Raises one of ``_DAMAGE``."""
-    file = zipfile.ZipFile(archive) if archive.suffix.lower() == ".zip" else archive.open("rb")
+    file = BoundedZip(archive, _MAX_MEMBERS) if archive.suffix.lower() == ".zip" else archive.open("rb")
     members: dict[str, _Member] = {}
     for name, member in _zip_members(file) if isinstance(file, zipfile.ZipFile) else _tar_members(archive):
-        if len(members) == _MAX_MEMBERS:
-            raise ValueError(f"more than {_MAX_MEMBERS:,} files")
         if plain := _plain(name):
             members.setdefault(plain, member)
     parts = posixpath.commonprefix([posixpath.dirname(name).split("/") for name in members])
@@ -169,8 +168,14 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[tuple[str, _Member]]:
 
 def _tar_members(path: Path) -> Iterator[tuple[str, _Member]]:
     """Of a tar that is not compressed, because only such a one can be read at any place."""
+    listed = 0
     with open_tar(path, "r:") as packed:
-        for info in members_of(packed, path):
+        for number, info in enumerate(members_of(packed, path)):
+            listed += len(info.name)
+            if number == _MAX_MEMBERS:
+                raise ValueError(f"more than {_MAX_MEMBERS:,} files")
+            if listed > MOST_LISTED:
+                raise ValueError(f"names of its members of more than {MOST_LISTED:,} letters")
             if info.isreg() and not info.issparse():
                 yield info.name, _Member(info.offset_data, info.size, info.size)
 

@@ -7,11 +7,16 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from curate.readers.files import tar
+from curate.readers.files.zip import BoundedZip
 from curate.readers.layouts import webdataset
 from tests.curate import sets
 
@@ -88,6 +93,17 @@ def test_global_headers_that_add_up_are_not_kept(tmp_path):
     assert "headers" in lines[-1] and used < 100
 
 
+def test_headers_that_add_up_over_all_members_end_the_shard(tmp_path, monkeypatch):
+    monkeypatch.setattr(tar, "_HEADERS_ALWAYS", 5 << 20)
+    text = b"9 abcd=\n\n" * 100_000
+    parts = []
+    for number in range(8):
+        parts += [header("pax", len(text), tarfile.XHDTYPE), text, bytes(-len(text) % 512), header(f"{number}.txt", 0)]
+    groups = dict(webdataset._groups(written(tmp_path / "s.tar.xz", *parts)))
+    assert [groups[key] for key in "0123"] == [{"txt": b""}] * 4
+    assert "headers of more than 5,242,880 bytes together" in groups["4"] and len(groups) == 5
+
+
 def test_a_sample_of_gigabytes_costs_itself(tmp_path):
     parts = []
     for number in range(5):
@@ -144,6 +160,84 @@ def test_a_zip_that_lies_about_its_sizes(tmp_path):
 
     found = PackedImages([path]).read("a.bmp")
     assert found is None or len(found) <= 1000
+
+
+_ENTRY = struct.Struct("<4s4B4HL2L5H2L")
+
+
+def zip_of(path, entries, *, long=False, stated=None, size=None):
+    """A zip file with the same member so often, whose end states what it is told, also as zip64."""
+    name = b"a.png"
+    listed = _ENTRY.pack(b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, len(name), 0, 0, 0, 0, 0, 0) + name
+    first = b"PK\3\4" + bytes(26)
+    count, size = entries if stated is None else stated, entries * len(listed) if size is None else size
+    with path.open("wb") as file:
+        file.write(first + listed * entries)
+        if long:
+            place = file.tell()
+            file.write(struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, len(first)))
+            file.write(struct.pack("<4sLQL", b"PK\6\7", 0, place, 1))
+            count, size = 0xFFFF, 0xFFFFFFFF
+        file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count & 0xFFFF, count & 0xFFFF, size, len(first), 0))
+    return path
+
+
+@pytest.mark.parametrize("stated", [None, 1])
+@pytest.mark.parametrize("long", [False, True])
+def test_a_zip_of_a_million_members_is_refused_before_they_are_listed(tmp_path, monkeypatch, long, stated):
+    from curate.readers.images.packed import PackedImages
+
+    made = []
+    monkeypatch.setattr(zipfile, "ZipInfo", lambda *arguments: made.append(arguments))
+    images = PackedImages([zip_of(tmp_path / "images.zip", 1_000_000, long=long, stated=stated)])
+    assert images.read("a.png") is None and not made
+    assert "more than 500,000 files" in images.notes()[0]
+
+
+def test_a_zip_that_states_a_list_of_gigabytes_is_refused(tmp_path):
+    # Its middle is a hole: ZipFile looks for the list by the size that the end states.
+    end = zip_of(tmp_path / "end.zip", 0, long=True, size=5 << 30).read_bytes()[30:]
+    with (path := tmp_path / "images.zip").open("wb") as file:
+        file.seek(6 << 30)
+        file.write(end)
+    with pytest.raises(zipfile.BadZipFile, match="its list of members has 5,368,709,120 bytes"):
+        BoundedZip(path, 5)
+
+
+@given(
+    members=st.dictionaries(st.text(min_size=1, max_size=8), st.binary(max_size=9), max_size=8),
+    edits=st.lists(st.tuples(st.integers(1, 400), st.binary(min_size=1, max_size=9)), max_size=3),
+)
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_zip_says_it_is_read_as_by_zipfile_or_refused(members, edits):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        for name, data in members.items():
+            packed.writestr(name, data)
+    data = bytearray(buffer.getvalue())
+    for place, text in edits:
+        at = max(0, len(data) - place)
+        data[at : at + len(text)] = text
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        refused, listed, trouble = [], [], None
+        try:
+            with zipfile.ZipFile(file.name) as packed:
+                listed = [(info.filename, info.header_offset, info.file_size) for info in packed.infolist()]
+        except Exception as error:  # noqa: BLE001 (whatever it is, ours must be the same)
+            trouble = repr(error)
+        try:
+            with BoundedZip(Path(file.name), 5) as packed:
+                found = [(info.filename, info.header_offset, info.file_size) for info in packed.infolist()]
+        except Exception as error:  # noqa: BLE001
+            refused.append(repr(error))
+    if len(listed) > 5:
+        assert "more than 5 files" in refused[0]
+    elif refused:
+        assert refused[0] == trouble or "more than 5 files" in refused[0] or "its list of members" in refused[0]
+    else:
+        assert found == listed and trouble is None
 
 
 def test_the_usual_shards_are_read_as_ever(tmp_path):
