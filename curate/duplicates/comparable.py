@@ -85,11 +85,11 @@ class AllRows:
 
     def any_of(self, images: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Whether a row shows a marked image."""
-        return self._count(self._marked(images)) > 0
+        return np.asarray(self._count(self._marked(images)) > 0)
 
     def readable(self) -> NDArray[np.bool_]:
         """Whether a row has images, all of which can be compared."""
-        return (np.diff(self.offsets) > 0) & (self._count(self.numbers < 0) == 0)
+        return np.asarray((np.diff(self.offsets) > 0) & (self._count(self.numbers < 0) == 0))
 
     def chosen(self, rows: Indices) -> AllRows:
         """Some of the rows."""

@@ -71,9 +71,13 @@ class Repeats:
     @classmethod
     def none(cls, count: int) -> Repeats:
         """Nothing is known of so many rows."""
-        nobody, unknown = np.full(count, -1), np.full(count, np.nan)
+
+        def nobody() -> Indices:
+            return np.full(count, -1)
+
+        unknown = np.full(count, np.nan)
         return cls(
-            np.zeros(count, bool), nobody, *(nobody.copy() for _ in range(4)), unknown, unknown.copy(), nobody.copy()
+            np.zeros(count, bool), nobody(), nobody(), nobody(), nobody(), nobody(), unknown, unknown.copy(), nobody()
         )
 
     def at(self, rows: Indices | slice) -> Repeats:

@@ -36,11 +36,11 @@ _COUNTS = """
 """
 # Of each rule (null for none: kept) the first rows in an order that the seed makes.
 _EXAMPLES = """
-    SELECT rule, unnest(arg_min({{'at': md5_number({seed} || sample_id)::VARCHAR, 'position': position}},
-                                md5_number({seed} || sample_id), {each})) AS found
-    FROM (
-        SELECT position, sample_id, unnest(rules).rule AS rule FROM decided
-        UNION ALL SELECT position, sample_id, NULL FROM decided WHERE decision = 'keep'
+    SELECT rule, min(place, {each}), arg_min(position, place, {each}) FROM (
+        SELECT rule, position, md5_number({seed} || sample_id) AS place FROM (
+            SELECT position, sample_id, unnest(rules).rule AS rule FROM decided
+            UNION ALL SELECT position, sample_id, NULL FROM decided WHERE decision = 'keep'
+        )
     ) GROUP BY rule
 """
 
@@ -123,7 +123,11 @@ def _summary(
     examples = connection.execute(_EXAMPLES.format(seed=literal(str(seed)), each=EXAMPLES)).fetchall()
     return (
         [list(row) for row in connection.execute(_COUNTS).fetchall()],
-        [[rule, found["at"], found["position"]] for rule, found in examples],
+        [
+            [rule, str(at), position]
+            for rule, places, rows in examples
+            for at, position in zip(places, rows, strict=True)
+        ],
     )
 
 

@@ -38,14 +38,14 @@ CORRECTED = pa.schema(
         ("forced_by", pa.string()),
     ]
 )
-# What becomes of the images of a part, whatever their order: the digests of (place, key) of all that have a key.
+# What becomes of the images of a part, whatever their order: the digests of (path, key) of all that have a key.
 _DIGESTS = """
-    SELECT i.part, bit_xor(md5_number(i.place || ' ' || p.image_key))::VARCHAR AS digest
-    FROM (
-        SELECT file_index AS part, file_row_number || ' ' || generate_subscripts(images, 1) AS place,
-               unnest(images) AS path FROM read_parquet({files}, file_row_number = true)
-    ) i JOIN {paths} p ON p.path = i.path AND p.image_key IS NOT NULL
-    GROUP BY i.part
+    SELECT part, bit_xor(digest)::VARCHAR
+    FROM (SELECT DISTINCT file_index AS part, unnest(images) AS path FROM read_parquet({files})) i
+    JOIN (
+        SELECT path, md5_number(concat_ws(chr(31), path, image_key)) AS digest FROM {paths} WHERE image_key IS NOT NULL
+    ) p USING (path)
+    GROUP BY part
 """
 # The key of each image of each row, in their order; null for a file that could not be read.
 _KEYS = """

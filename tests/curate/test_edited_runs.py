@@ -8,7 +8,7 @@ import pytest
 
 from curate import pipeline, row_blocks
 from curate.readers import ranges
-from curate.report import results
+from curate.report import results, summaries
 from curate.rules import decisions
 from tests.curate import sets
 from winnow import block_files, table_parts, tables
@@ -113,7 +113,7 @@ def stored_rows(out):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    for module in (tables, table_parts, row_blocks, decisions):
+    for module in (tables, table_parts, row_blocks, decisions, summaries):
         monkeypatch.setattr(module, "ROWS_A_GROUP", _SMALL)
     monkeypatch.setattr(decisions, "_GROUPS_AT_ONCE", 3)
     monkeypatch.setattr(ranges, "LEAST_ROWS", 2)

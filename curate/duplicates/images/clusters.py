@@ -134,7 +134,9 @@ def components(i: Indices, j: Indices, count: int) -> Indices:
     Args:
         i, j: the ends of its edges.
     """
-    from scipy.sparse import coo_array, csgraph
+    if not len(i):
+        return np.arange(count)
+    from scipy.sparse import coo_array, csgraph  # here, because it takes long to load
 
     nodes, ends = np.unique(np.stack([i, j]), return_inverse=True)  # most have no edge
     links = coo_array((np.ones(len(i), bool), tuple(ends)), shape=(len(nodes), len(nodes)))
