@@ -234,7 +234,7 @@ def test_files_that_no_run_has_touched_are_not_read_again(made, tmp_path, monkey
     monkeypatch.setattr("curate.seal.sha256_file", noting)
     write_seal(workspace, {})
     sealed = (out / "work/seal.json").read_bytes()
-    table = out / "signals/thumbnails.bin"
+    table = out / "work/fingerprints/thumbnails.bin"
     assert table in read
     read.clear()
     before = break_seal(workspace)
