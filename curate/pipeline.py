@@ -131,7 +131,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         if curation.stages.get("measured") != measured_from(recipe):
             check_models(recipe.signals)
         workspace.manifest.unlink(missing_ok=True)
-        break_seal(workspace)
+        before = break_seal(workspace)
         with engine_on(recipe.signals.engine, workers or recipe.signals.workers):
             curation.read()
             save()
@@ -141,7 +141,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
             curation.measure(workers)
             save()
             outcome = curation.finish(decode_examples=True)
-        write_seal(workspace)
+        write_seal(workspace, before)
         return outcome
 
 
@@ -178,10 +178,10 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
         measured = {source.location: stages.get("inputs")[source.location] for source in all_sources(recipe)}
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
         workspace.manifest.unlink(missing_ok=True)
-        break_seal(workspace)
+        before = break_seal(workspace)
         inputs = {**measured, **decision_inputs(recipe)}
         outcome = Curation(recipe, recipe_name, rules, inputs, workspace, stages, save).finish(decode_examples=False)
-        write_seal(workspace)
+        write_seal(workspace, before)
         return outcome
 
 
@@ -220,14 +220,14 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> str | None
     workspace = Workspace(recipe.folder)
     with sole_use(workspace):
         _heal(workspace)
-        break_seal(workspace)
+        before = break_seal(workspace)
         inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, "", [], inputs, workspace, Stages(workspace.work))
         curation.read()
         curation.measure(workers)
         curation.correct()
         curation.compare()
-        write_seal(workspace)
+        write_seal(workspace, before)
         return curation.why_not_measured()
 
 

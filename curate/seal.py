@@ -34,15 +34,22 @@ _STORED = "images"  # the store of images, whose files are named by their bytes
 Noted = Mapping[str, list[Any]]
 
 
-def write_seal(workspace: Workspace) -> None:
-    """Note every file of a finished run."""
+def write_seal(workspace: Workspace, before: Noted) -> None:
+    """Note every file of a finished run.
+
+    Args:
+        before: what was noted before the run; files that have kept their size, time and inode are not read again.
+    """
     folder, known = workspace.folder, _outputs(workspace.folder)
     files: dict[str, list[Any]] = {}
     for name in sorted({*known, *_made_here(folder)}):
         path = folder / name
         if path.is_file():
             status = path.stat()
-            files[name] = [status.st_size, status.st_mtime_ns, status.st_ino, known.get(name) or sha256_file(path)]
+            facts = [status.st_size, status.st_mtime_ns, status.st_ino]
+            noted = before.get(name, [])
+            digest = known.get(name) or (noted[3] if noted[:3] == facts else sha256_file(path))
+            files[name] = [*facts, digest]
             files[name] += [row_count(path)] if _is_image_part(Path(name)) else []
     for images in sorted(folder.glob(f"exports/*/{_STORED}")):
         files[str(images.relative_to(folder))] = [*_times(images)]
@@ -57,9 +64,11 @@ def sealed_files(workspace: Workspace) -> list[str]:
     return list(_sealed(workspace)["files"])
 
 
-def break_seal(workspace: Workspace) -> None:
-    """Take the seal away while a run changes files."""
+def break_seal(workspace: Workspace) -> Noted:
+    """Take the seal away while a run changes files; returns what it noted."""
+    noted: Noted = _sealed(workspace)["files"]
     (workspace.work / SEAL).unlink(missing_ok=True)
+    return noted
 
 
 def damaged_files(workspace: Workspace, *, whole: bool = False) -> list[str]:

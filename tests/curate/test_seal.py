@@ -11,11 +11,12 @@ from PIL import ImageOps
 
 from curate import pipeline
 from curate.measure import images as measuring
-from curate.seal import damaged_files, heal
+from curate.seal import break_seal, damaged_files, heal, write_seal
 from curate.workspace import LOOKS, Workspace
 from tests.curate import sets
 from tests.curate.test_pipeline import full, make
 from winnow.errors import UserError
+from winnow.files import sha256_file
 
 _IN_USE = {"lock", "seal.json", "state.json", "digests.parquet"}
 HOW = {
@@ -207,7 +208,7 @@ def test_bits_that_rot_without_a_trace_are_found_when_all_is_read(made, tmp_path
     shutil.copytree(recipe.folder, out)
     assert damaged_files(Workspace(out)) == []
     seal = out / "work/seal.json"
-    pipeline.write_seal(Workspace(out))
+    write_seal(Workspace(out), {})
     table = out / "samples.parquet"
     status = table.stat()
     with table.open("r+b") as file:
@@ -218,3 +219,31 @@ def test_bits_that_rot_without_a_trace_are_found_when_all_is_read(made, tmp_path
     os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert seal.is_file() and damaged_files(Workspace(out)) == []
     assert damaged_files(Workspace(out), whole=True) == ["samples.parquet"]
+
+
+def test_files_that_no_run_has_touched_are_not_read_again(made, tmp_path, monkeypatch):
+    recipe, _ = made
+    out = tmp_path / "copy"
+    shutil.copytree(recipe.folder, out)
+    workspace, read = Workspace(out), []
+
+    def noting(path):
+        read.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr("curate.seal.sha256_file", noting)
+    write_seal(workspace, {})
+    sealed = (out / "work/seal.json").read_bytes()
+    table = out / "work/fingerprints/thumbnails.bin"
+    assert table in read
+    read.clear()
+    before = break_seal(workspace)
+    assert not (out / "work/seal.json").exists()
+    write_seal(workspace, before)
+    assert (out / "work/seal.json").read_bytes() == sealed
+    assert all(path.name == "manifest.json" for path in read)
+    read.clear()
+    shutil.copyfile(table, replaced := tmp_path / "replaced")
+    replaced.replace(table)
+    write_seal(workspace, before)
+    assert [path for path in read if path.name != "manifest.json"] == [table]

@@ -20,7 +20,7 @@ from winnow.errors import UserError
 _GZIP = b"\x1f\x8b"
 _START = 4096
 _CHUNK = 1 << 16
-_ZEROS = 0.01  # a larger share of the first bytes: no text
+_ZEROS, _STRAY = 0.01, 4  # a larger share, and a larger number, of zeros among the first bytes: no text
 _SCANNED = 256 << 20  # bytes in which letters beyond ASCII are looked for
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _RUNS = 1000  # of these are judged
@@ -140,7 +140,7 @@ def _encoding(path: Path, size: int, modified: int) -> str:
         start = handle.read(_START)
         marked = next((name for mark, name in _BOMS.items() if start.startswith(mark)), "")
         marked = marked or _unmarked_utf16(start)
-        if marked or start.count(0) > len(start) * _ZEROS:
+        if marked or start.count(0) > max(_STRAY, len(start) * _ZEROS):
             return marked
         return _judged(start + handle.readline(_CHUNK), handle)
 

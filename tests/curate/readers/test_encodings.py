@@ -57,6 +57,14 @@ def test_one_word_of_latin1_is_read_as_western(tmp_path):
     assert encoding_of(path) == "cp1252"
 
 
+@pytest.mark.parametrize("rows", [1, 3000])
+def test_a_zero_byte_costs_no_other_row(tmp_path, rows):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"image,caption\na.jpg,a\0b\n" + b"b.jpg,a cat\n" * rows)
+    found = [row.value["caption"] for row in iter_rows(path)]
+    assert found == ["a\0b", *["a cat"] * rows]
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "utf-8-sig"])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("lines", [False, True], ids=["array", "lines"])
