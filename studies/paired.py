@@ -59,6 +59,11 @@ def paired(
     return {"value": value if np.isfinite(value) else None, "low": low, "high": high}
 
 
+def accuracy(runs: Floats, images: Sequence[str]) -> dict[str, Any]:
+    """The mean accuracy of one arm's (seeds, questions)."""
+    return paired({"arm": runs}, images, lambda means: means["arm"])
+
+
 def difference(right: Mapping[str, Floats], images: Sequence[str], one: str, other: str) -> dict[str, Any]:
     """``other`` minus ``one``."""
     return paired({name: right[name] for name in (one, other)}, images, lambda means: means[other] - means[one])

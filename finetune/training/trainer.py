@@ -57,6 +57,8 @@ class SampleLossTrainer(Trainer):
     Attributes:
         losses: receives the losses of each batch; an evaluation replaces it for its duration.
         tokens_seen: tokens of all batches so far, padding not counted.
+        frozen_norms: batch norms that are not trained, as in FastVLM's tower. Training would normalise by the batch
+            and change their statistics, which no adapter holds; so they compute as at inference.
         packing: whether the conversations of a batch share a row, see ``finetune.training.packing``.
         watch: set after construction; evaluates the model at a step.
     """
@@ -81,6 +83,11 @@ class SampleLossTrainer(Trainer):
         # Kept, as each walks through all modules, which slows the steps of a small model.
         self.head = learner.model.get_output_embeddings()
         self.size = learner.model.num_parameters(exclude_embeddings=True)
+        self.frozen_norms = [
+            module for module in learner.model.modules()
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+            and not any(parameter.requires_grad for parameter in module.parameters())
+        ]  # fmt: skip
         # Makes Trainer count num_items_in_batch and leave the loss unscaled.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
 
@@ -123,6 +130,8 @@ class SampleLossTrainer(Trainer):
     def token_losses(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss in nats, float32, and the number of its answer for each trained token of a batch, (trained tokens,)."""
         self.tokens_seen += int(inputs["attention_mask"].sum())
+        for norm in self.frozen_norms:  # the Trainer has put the whole model into training mode
+            norm.eval()
         if self.packing:
             inputs = packed(inputs, self.rope_index)
         return answer_losses(model, self.head, inputs)

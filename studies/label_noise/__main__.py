@@ -15,7 +15,7 @@ from studies.label_noise.reader import Budget, Known, Lab
 from studies.label_noise.report import PAGE, draw, section
 from studies.label_noise.sets import REPORT, TUNING, Sets, decisions, make_sets, suspects
 from studies.label_noise.settings import RULES
-from studies.paired import difference, paired, won_back
+from studies.paired import accuracy, difference, won_back
 from studies.sections import put
 from winnow import console
 from winnow.files import write_json, write_text
@@ -111,7 +111,7 @@ def level_report(data: Cifar, sets: Sets, level: str, right: dict[str, np.ndarra
     images = lab.pictures
     for arm, runs in right.items():
         report["arms"][arm] = {
-            **paired({arm: runs}, images, lambda means, arm=arm: means[arm]),
+            **accuracy(runs, images),
             "seeds": runs.mean(1).tolist(),
             "seed_std": float(runs.mean(1).std(ddof=1)),
             "kinds": {str(kind): float(runs[:, lab.kinds == kind].mean()) for kind in np.unique(lab.kinds)},

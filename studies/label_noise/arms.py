@@ -76,7 +76,7 @@ def likely(sets: Sets, numbers: Sequence[int], labels: NDArray[np.int64]) -> NDA
     for fold in range(FOLDS):
         asked = folds == fold
         found[asked] = fit(vectors[~asked], labels[~asked])(vectors[asked], len(CLASSES))
-    return found / found.sum(axis=1, keepdims=True)
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
 @functools.cache

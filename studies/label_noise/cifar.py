@@ -11,6 +11,7 @@ import _codecs
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,10 +92,10 @@ def read_labels(path: Path) -> dict[str, Labels]:
         UserError: not such a file.
     """
     import torch
-    from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
+    from numpy._core.multiarray import _reconstruct
 
     before_numpy_2 = (_reconstruct, "numpy.core.multiarray._reconstruct")
-    array_parts = [before_numpy_2, _reconstruct, np.ndarray, np.dtype, np.dtypes.Int64DType, _codecs.encode]
+    array_parts: list[Any] = [before_numpy_2, _reconstruct, np.ndarray, np.dtype, np.dtypes.Int64DType, _codecs.encode]
     try:
         with torch.serialization.safe_globals(array_parts):
             found = torch.load(path, map_location="cpu", weights_only=True)

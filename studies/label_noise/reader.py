@@ -143,7 +143,7 @@ def train(known: Known, rows: Encoded, kept: NDArray[np.bool_], budget: Budget, 
     for chosen in order.reshape(budget.steps, budget.batch):
         loss = functional.cross_entropy(reader.logits(rows, chosen), torch.from_numpy(rows.answers[chosen]))
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
     return reader

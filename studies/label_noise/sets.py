@@ -88,7 +88,9 @@ def make_sets(data: Cifar, part: Part, cache: Path, rules: dict[str, Any]) -> Se
     root = data.folder.resolve()
     pictures = [data.train[number].relative_to(data.folder) for number in part.train]
     clean = data.clean[numbers]
-    given, right, folders = {}, {}, {}
+    given: dict[str, list[Row]] = {}
+    right: dict[str, list[Row]] = {}
+    folders: dict[str, Path] = {}
     for level in LEVELS:
         named = data.given[level][numbers]
         files = {}

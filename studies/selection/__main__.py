@@ -16,7 +16,7 @@ from studies.label_noise.cifar import HOW_TO_GET, read_cifar
 from studies.label_noise.reader import Budget, Known, Lab
 from studies.label_noise.sets import REPORT, decisions, make_sets
 from studies.label_noise.settings import LEVEL_OF_SELECTION, RULES
-from studies.paired import difference, paired
+from studies.paired import accuracy, difference
 from studies.sections import put
 from studies.selection.mixture import REPEATED, REPEATS, SKEW, curated, mixture
 from studies.selection.report import PAGE, STRATEGIES, draw, section
@@ -63,7 +63,7 @@ def main(
         "seeds": seeds,
         "steps": lab.budget.steps,
         "batch": lab.budget.batch,
-        "all": paired({"all": whole}, lab.pictures, lambda means: means["all"]),
+        "all": accuracy(whole, lab.pictures),
         "budgets": {},
     }
     for budget in BUDGETS:
@@ -87,7 +87,7 @@ def main(
         stacked = {name: np.stack(runs) for name, runs in right.items()}
         report["budgets"][budget] = {
             name: {
-                **paired({name: runs}, lab.pictures, lambda means, name=name: means[name]),
+                **accuracy(runs, lab.pictures),
                 "minus_random": None if name == "random" else difference(stacked, lab.pictures, "random", name),
                 "pictures_a_row": float(np.mean([fact[0] for fact in facts[name]])),
                 "wrong": float(np.mean([fact[1] for fact in facts[name]])),
